@@ -1,0 +1,2 @@
+//! The `execnet` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The language that the parts of an execnet network speak.
