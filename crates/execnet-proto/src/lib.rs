@@ -1,1 +1,3 @@
 //! The language that the parts of an execnet network speak.
+
+pub mod spec;

@@ -1,0 +1,570 @@
+//! Host specs, network names and node selections: what people write to name the parts of a network.
+//!
+//! A host spec is a row of `key=value` parts between `//`, as execnet has always written them:
+//! `ssh=user@build1//python=jython//id=j1`. Parsing is strict: what it accepts can be used, and what it refuses is named.
+//! Nothing here looks at a file, an environment or a host.
+//!
+//! Of three slashes in a row the first belongs to the value (`chdir=///id=x` is `chdir=/` and `id=x`). A value that needs `//`
+//! itself writes it as `/\/`, and then a backslash before `/` or `\` as `\\`.
+
+use std::fmt;
+use std::str::FromStr;
+
+mod selection;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement};
+
+/// Longest network name and host id, in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// Every key of a host spec; `env:` is followed by a variable's name.
+pub const KEYS: [&str; 10] = [
+    "popen",
+    "ssh",
+    "cmd",
+    "python",
+    "via",
+    "id",
+    "chdir",
+    "nice",
+    "env:",
+    "ssh_config",
+];
+
+/// One host: how it is reached and how its nodes are started.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostSpec {
+    /// Its name in the network: `id=`, or made from the transport.
+    pub id: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Command or path of the interpreter of its node, `*` for a node of every one found, `None` for the first one found.
+    pub python: Option<String>,
+    /// Id of the host on which the transport's command runs; `None` for this machine.
+    pub via: Option<String>,
+    /// Folder in which processes start.
+    pub chdir: Option<String>,
+    /// Added to the niceness of processes, −20 to 19.
+    pub nice: Option<i32>,
+    /// Environment of processes, in the order written.
+    pub env: Vec<(String, String)>,
+    /// Path of an ssh configuration file for `ssh=`, on the machine where ssh runs.
+    pub ssh_config: Option<String>,
+}
+
+/// The command whose stdin and stdout reach a Python.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A Python on the same machine.
+    Popen,
+    /// The `ssh` command.
+    Ssh {
+        /// Options for ssh, each word as given.
+        options: Vec<String>,
+        /// `[user@]host`; never begins with `-`.
+        destination: String,
+    },
+    /// Any command, never empty.
+    Cmd(Vec<String>),
+}
+
+/// Why a text is no host spec. The message names the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Nothing between two `//`, or at an end.
+    #[error("there is an empty part in it; `//` stands only between keys")]
+    EmptyPart,
+    /// A key that does not exist.
+    #[error("`{key}` is not a key of a host spec{}", suggestion(*.nearest))]
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// The most similar key, if one is similar.
+        nearest: Option<&'static str>,
+    },
+    /// A key that stands twice.
+    #[error("`{0}` is given twice")]
+    Doubled(String),
+    /// A key without a value.
+    #[error("`{0}` needs a value: `{0}=…`")]
+    Empty(String),
+    /// No key says how to reach the host.
+    #[error("it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`{}", transport_suggestion(.0))]
+    NoTransport(Option<String>),
+    /// Two keys say how to reach the host.
+    #[error("`{0}` and `{1}` are two ways to reach one host; give one")]
+    TwoTransports(&'static str, &'static str),
+    /// A NUL or a line end in a value.
+    #[error("the value of `{0}` has a line end or a NUL in it")]
+    Control(String),
+    /// A value that its key cannot take.
+    #[error("{key}={value}: {why}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Its value as written.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The transport gives no usable id.
+    #[error("`{0}` cannot be the host's id; add `//id=NAME` ({NAME_RULE})")]
+    NoId(String),
+    /// A key that goes with another transport.
+    #[error("`ssh_config` goes with `ssh=` only")]
+    SshConfigWithoutSsh,
+}
+
+const NAME_RULE: &str =
+    "letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64";
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or_else(
+        || format!("; there are {}", KEYS.join(", ")),
+        |key| format!("; did you mean `{key}`?"),
+    )
+}
+
+fn transport_suggestion(host: &Option<String>) -> String {
+    host.as_ref()
+        .map_or_else(String::new, |host| format!("; did you mean `ssh={host}`?"))
+}
+
+/// Whether `text` may be the name of a network or the id of a host: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// The candidate most similar to `word`, if any is similar enough to be meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| {
+            *distance <= 1 + candidate.len().max(word.len()) / 4 && *distance < word.len()
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+impl FromStr for HostSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<HostSpec, SpecError> {
+        let parts = parts(text)?;
+        let alone = parts.len() == 1;
+        let mut draft = Draft::default();
+        for part in parts {
+            draft.add(part, alone)?;
+        }
+        draft.finish()
+    }
+}
+
+impl fmt::Display for HostSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.transport {
+            Transport::Popen => f.write_str("popen")?,
+            Transport::Cmd(argv) => write!(f, "cmd={}", words::join(argv))?,
+            Transport::Ssh {
+                options,
+                destination,
+            } => {
+                let all: Vec<&String> = options.iter().chain([destination]).collect();
+                write!(f, "ssh={}", words::join(&all))?;
+            }
+        }
+        let plain = [
+            ("python", &self.python),
+            ("via", &self.via),
+            ("chdir", &self.chdir),
+        ];
+        for (key, value) in plain {
+            if let Some(value) = value {
+                write!(f, "//{key}={}", escape(value))?;
+            }
+        }
+        if let Some(nice) = self.nice {
+            write!(f, "//nice={nice}")?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "//env:{name}={}", escape(value))?;
+        }
+        if let Some(path) = &self.ssh_config {
+            write!(f, "//ssh_config={}", escape(path))?;
+        }
+        if self.transport.default_id() != self.id {
+            write!(f, "//id={}", self.id)?;
+        }
+        Ok(())
+    }
+}
+
+impl Transport {
+    /// The id of a host whose spec gives none; not always a valid one.
+    fn default_id(&self) -> &str {
+        match self {
+            Transport::Popen => "local",
+            Transport::Ssh { destination, .. } => host_part(destination),
+            Transport::Cmd(argv) => argv
+                .first()
+                .map_or("", |word| word.rsplit('/').next().unwrap_or("")),
+        }
+    }
+
+    /// The key that says it.
+    fn key(&self) -> &'static str {
+        match self {
+            Transport::Popen => "popen",
+            Transport::Ssh { .. } => "ssh",
+            Transport::Cmd(_) => "cmd",
+        }
+    }
+}
+
+/// What has been read of a spec so far.
+#[derive(Default)]
+struct Draft {
+    transport: Option<Transport>,
+    id: Option<String>,
+    python: Option<String>,
+    via: Option<String>,
+    chdir: Option<String>,
+    nice: Option<i32>,
+    env: Vec<(String, String)>,
+    ssh_config: Option<String>,
+}
+
+impl Draft {
+    fn add(&mut self, part: &str, alone: bool) -> Result<(), SpecError> {
+        let (key, value) = match part.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (part, None),
+        };
+        if let Some(name) = key.strip_prefix("env:") {
+            return self.add_env(key, name, value);
+        }
+        if key == "popen" {
+            return match value {
+                None => self.reach(Transport::Popen),
+                Some(value) => Err(bad(key, value, "`popen` takes no value")),
+            };
+        }
+        if !KEYS.contains(&key) {
+            return Err(unknown(key, value.is_none() && alone));
+        }
+        let value = checked(key, value)?;
+        match key {
+            "ssh" => self.reach(ssh(value)?),
+            "cmd" => self.reach(cmd(value)?),
+            "nice" => {
+                let nice = value.parse().ok().filter(|nice| (-20..=19).contains(nice));
+                put(
+                    &mut self.nice,
+                    key,
+                    nice.ok_or_else(|| bad(key, value, "not a whole number from -20 to 19"))?,
+                )
+            }
+            "id" | "via" if !is_name(value) => {
+                Err(bad(key, value, &format!("not a host's id ({NAME_RULE})")))
+            }
+            "id" => put(&mut self.id, key, value.to_owned()),
+            "via" => put(&mut self.via, key, value.to_owned()),
+            "chdir" => put(&mut self.chdir, key, unescape(value)),
+            "ssh_config" => put(&mut self.ssh_config, key, unescape(value)),
+            _ if value.starts_with('-') => {
+                Err(bad(key, value, "a command or path does not begin with `-`"))
+            }
+            _ => put(&mut self.python, key, unescape(value)),
+        }
+    }
+
+    fn add_env(&mut self, key: &str, name: &str, value: Option<&str>) -> Result<(), SpecError> {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if !name.starts_with(first) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            return Err(bad(
+                key,
+                value.unwrap_or(""),
+                "not the name of a variable: `env:NAME=value`",
+            ));
+        }
+        let value = checked(key, value)?;
+        if self.env.iter().any(|(known, _)| known == name) {
+            return Err(SpecError::Doubled(key.to_owned()));
+        }
+        self.env.push((name.to_owned(), unescape(value)));
+        Ok(())
+    }
+
+    fn reach(&mut self, transport: Transport) -> Result<(), SpecError> {
+        match &self.transport {
+            Some(known) if known.key() == transport.key() => {
+                Err(SpecError::Doubled(known.key().to_owned()))
+            }
+            Some(known) => Err(SpecError::TwoTransports(known.key(), transport.key())),
+            None => {
+                self.transport = Some(transport);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<HostSpec, SpecError> {
+        let transport = self.transport.ok_or(SpecError::NoTransport(None))?;
+        if self.ssh_config.is_some() && transport.key() != "ssh" {
+            return Err(SpecError::SshConfigWithoutSsh);
+        }
+        let id = self.id.unwrap_or_else(|| transport.default_id().to_owned());
+        if !is_name(&id) {
+            return Err(SpecError::NoId(id));
+        }
+        if self.via.as_ref() == Some(&id) {
+            return Err(bad("via", &id, "a host is not reached through itself"));
+        }
+        let Draft {
+            python,
+            via,
+            chdir,
+            nice,
+            env,
+            ssh_config,
+            ..
+        } = self;
+        Ok(HostSpec {
+            id,
+            transport,
+            python,
+            via,
+            chdir,
+            nice,
+            env,
+            ssh_config,
+        })
+    }
+}
+
+/// Cuts `text` at each `//`; of three slashes the first belongs to the value before.
+fn parts(text: &str) -> Result<Vec<&str>, SpecError> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(mut at) = rest.find("//") {
+        if rest[at..].starts_with("///") {
+            at += 1;
+        }
+        parts.push(&rest[..at]);
+        rest = &rest[at + 2..];
+    }
+    parts.push(rest);
+    if parts
+        .iter()
+        .any(|part| part.is_empty() || part.starts_with('/'))
+    {
+        return Err(SpecError::EmptyPart);
+    }
+    Ok(parts)
+}
+
+fn put<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), SpecError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(SpecError::Doubled(key.to_owned())),
+    }
+}
+
+fn checked<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, SpecError> {
+    let value = value.unwrap_or("");
+    if value.contains(['\0', '\n', '\r']) {
+        return Err(SpecError::Control(key.to_owned()));
+    }
+    if value.trim().is_empty() {
+        return Err(SpecError::Empty(key.to_owned()));
+    }
+    Ok(value)
+}
+
+/// A single word that is no key is most often a host's name.
+fn unknown(key: &str, bare: bool) -> SpecError {
+    let nearest = nearest(key, KEYS).filter(|near| *near != key);
+    let destination = !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "@._-".contains(c));
+    if bare && nearest.is_none() && destination && !key.starts_with('-') {
+        return SpecError::NoTransport(Some(key.to_owned()));
+    }
+    SpecError::UnknownKey {
+        key: key.to_owned(),
+        nearest,
+    }
+}
+
+fn bad(key: &str, value: &str, why: &str) -> SpecError {
+    SpecError::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+/// Options of ssh(1) that take an argument, and those with which it would not run our command on clean pipes.
+const SSH_WITH_ARGUMENT: &str = "BbcDEeFIiJLlmoPpRSw";
+const SSH_NOT_FOR_US: &str = "fGNnOQsTtVW";
+
+/// Takes `[options] [user@]host` apart as ssh itself would; options may also follow the host.
+fn ssh(value: &str) -> Result<Transport, SpecError> {
+    let refuse = |why: String| Err(bad("ssh", value, &why));
+    let Some(words) = words::split(value) else {
+        return refuse("a quote is not closed".into());
+    };
+    let mut options = Vec::new();
+    let mut destination: Option<String> = None;
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let Some(letters) = word.strip_prefix('-').filter(|_| word != "--") else {
+            match destination {
+                None => destination = Some(word),
+                Some(host) => {
+                    return refuse(format!(
+                        "`{word}` after the host `{host}`: no command is taken here"
+                    ));
+                }
+            }
+            continue;
+        };
+        if letters.is_empty() {
+            return refuse("`-` is not an option of ssh".into());
+        }
+        if let Some(letter) = letters
+            .chars()
+            .take_while(|c| !SSH_WITH_ARGUMENT.contains(*c))
+            .find(|c| SSH_NOT_FOR_US.contains(*c))
+        {
+            return refuse(format!(
+                "ssh's option `-{letter}` cannot be used for a link"
+            ));
+        }
+        let argument = letters.find(|c| SSH_WITH_ARGUMENT.contains(c));
+        let apart = argument.is_some_and(|at| at + 1 == letters.len());
+        options.push(word.clone());
+        if apart {
+            let Some(argument) = words.next() else {
+                return refuse(format!("`{word}` needs an argument"));
+            };
+            options.push(argument);
+        }
+    }
+    let Some(destination) = destination else {
+        return refuse("the host is missing: `ssh=[options] [user@]host`".into());
+    };
+    let host = host_part(&destination);
+    if destination.starts_with('-') || host.starts_with('-') {
+        return refuse("a host does not begin with `-`".into());
+    }
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"'\"`$\\;&<>|(){}/".contains(c);
+    if host.is_empty() || !host.chars().all(plain) {
+        return refuse(format!("`{destination}` is not `[user@]host`"));
+    }
+    Ok(Transport::Ssh {
+        options,
+        destination,
+    })
+}
+
+fn cmd(value: &str) -> Result<Transport, SpecError> {
+    let argv = words::split(value).ok_or_else(|| bad("cmd", value, "a quote is not closed"))?;
+    match argv.first() {
+        Some(command) if !command.is_empty() => Ok(Transport::Cmd(argv)),
+        _ => Err(bad("cmd", value, "the command is empty")),
+    }
+}
+
+/// The host of `[user@]host` or `ssh://[user@]host[:port]`.
+fn host_part(destination: &str) -> &str {
+    let (address, is_uri) = match destination.strip_prefix("ssh://") {
+        Some(address) => (address, true),
+        None => (destination, false),
+    };
+    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
+    match host.rsplit_once(':') {
+        Some((host, port)) if is_uri && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => host,
+    }
+}
+
+/// Writes a value so that it holds no `//` and [`unescape`] gives it back.
+fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let mut chars = value.chars().peekable();
+    let mut after_slash = false;
+    while let Some(c) = chars.next() {
+        if (c == '/' && after_slash) || (c == '\\' && matches!(chars.peek(), Some('/' | '\\'))) {
+            text.push('\\');
+        }
+        text.push(c);
+        after_slash = c == '/';
+    }
+    text
+}
+
+fn unescape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let mut chars = value.chars().peekable();
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' {
+            chars.next_if(|c| matches!(c, '/' | '\\'))
+        } else {
+            None
+        };
+        text.push(escaped.unwrap_or(c));
+    }
+    text
+}
+
+/// The name of a network: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, so that it can be part of a file name anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetworkName(String);
+
+/// Why a text cannot name a network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` cannot name a network ({NAME_RULE})")]
+pub struct NetworkNameError(String);
+
+impl FromStr for NetworkName {
+    type Err = NetworkNameError;
+
+    fn from_str(text: &str) -> Result<NetworkName, NetworkNameError> {
+        if is_name(text) {
+            Ok(NetworkName(text.to_owned()))
+        } else {
+            Err(NetworkNameError(text.to_owned()))
+        }
+    }
+}
+
+impl NetworkName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

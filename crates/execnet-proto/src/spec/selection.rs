@@ -1,0 +1,410 @@
+//! Node selections: which nodes of a network would do.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+/// What a client asks of a node. Everything given must hold; nothing given means any node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeSelection {
+    /// A node's name, or a host's id for any of its nodes.
+    pub node: Option<String>,
+    /// Beginning of `sys.platform` or of the implementation, in any case: `linux`, `java`, `pypy`.
+    pub platform: Option<String>,
+    /// `cpython`, `pypy` or `jython`, in any case.
+    pub implementation: Option<String>,
+    /// Bounds on the version.
+    pub python_version: Option<VersionRequirement>,
+}
+
+/// What a node is, as far as selections look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Id of its host.
+    pub host: &'a str,
+    /// `sys.platform`.
+    pub platform: &'a str,
+    /// `cpython`, `pypy`, `jython`.
+    pub implementation: &'a str,
+    /// `3.11.2`.
+    pub version: &'a str,
+}
+
+/// Version bounds, all of which must hold: `>=3.8`, `>=3.8,<3.12`, `3.11`, `==3.11.2`, `!=3.9`.
+///
+/// Versions are compared number by number, missing ones as 0. A version without an operator, `==` and `!=` look only at the numbers given: `3.11`
+/// is every 3.11.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRequirement(Vec<(Operator, Vec<u32>)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    Unequal,
+    AtLeast,
+    AtMost,
+    Above,
+    Below,
+}
+
+const OPERATORS: [(&str, Operator); 6] = [
+    (">=", Operator::AtLeast),
+    ("<=", Operator::AtMost),
+    ("==", Operator::Equal),
+    ("!=", Operator::Unequal),
+    (">", Operator::Above),
+    ("<", Operator::Below),
+];
+
+/// Why a selection makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// Not a version with an operator.
+    #[error(
+        "`{0}` is not a Python version to ask for; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`"
+    )]
+    Version(String),
+    /// A key with nothing to look for.
+    #[error("`{0}` needs a value")]
+    Empty(&'static str),
+    /// A key that selections do not have.
+    #[error("`{0}` is not something that a node is selected by")]
+    UnknownKey(String),
+    /// The same key twice.
+    #[error("`{0}` is given twice")]
+    Doubled(&'static str),
+}
+
+impl NodeSelection {
+    /// The keys in the table of a SELECT frame.
+    pub const KEYS: [&'static str; 4] = ["node", "platform", "implementation", "python-version"];
+
+    /// Sets what the key of a SELECT table, or the option of that name, asks for.
+    ///
+    /// # Errors
+    /// When the key is unknown or given before, or the value is empty or no version.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), SelectionError> {
+        let Some(&key) = Self::KEYS.iter().find(|known| **known == key) else {
+            return Err(SelectionError::UnknownKey(key.to_owned()));
+        };
+        if value.trim().is_empty() {
+            return Err(SelectionError::Empty(key));
+        }
+        let slot = match key {
+            "node" => &mut self.node,
+            "platform" => &mut self.platform,
+            "implementation" => &mut self.implementation,
+            _ => {
+                let before = self.python_version.replace(value.parse()?);
+                return before.map_or(Ok(()), |_| Err(SelectionError::Doubled(key)));
+            }
+        };
+        slot.replace(value.to_owned())
+            .map_or(Ok(()), |_| Err(SelectionError::Doubled(key)))
+    }
+
+    /// Reads the table of a SELECT frame.
+    ///
+    /// # Errors
+    /// As [`NodeSelection::set`].
+    pub fn from_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, SelectionError> {
+        let mut selection = NodeSelection::default();
+        for (key, value) in pairs {
+            selection.set(key, value)?;
+        }
+        Ok(selection)
+    }
+
+    /// The table of a SELECT frame.
+    #[must_use]
+    pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
+        let version = self.python_version.as_ref().map(ToString::to_string);
+        let values = [
+            self.node.clone(),
+            self.platform.clone(),
+            self.implementation.clone(),
+            version,
+        ];
+        Self::KEYS
+            .into_iter()
+            .zip(values)
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    }
+
+    /// Whether the node is what is asked for.
+    #[must_use]
+    pub fn matches(&self, node: &NodeInfo<'_>) -> bool {
+        let named = self
+            .node
+            .as_ref()
+            .is_none_or(|name| name == node.name || name == node.host);
+        let platform = self.platform.as_ref().is_none_or(|prefix| {
+            let prefix = prefix.to_lowercase();
+            [node.platform, node.implementation]
+                .iter()
+                .any(|text| text.to_lowercase().starts_with(&prefix))
+        });
+        let implementation = self
+            .implementation
+            .as_ref()
+            .is_none_or(|name| name.eq_ignore_ascii_case(node.implementation));
+        let version = self
+            .python_version
+            .as_ref()
+            .is_none_or(|bounds| bounds.matches(node.version));
+        named && platform && implementation && version
+    }
+}
+
+/// `--platform java --python-version >=3.8`; `any node` when nothing is asked.
+impl fmt::Display for NodeSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<String> = self
+            .to_pairs()
+            .iter()
+            .map(|(key, value)| format!("--{key} {value}"))
+            .collect();
+        f.write_str(
+            if options.is_empty() {
+                "any node".to_owned()
+            } else {
+                options.join(" ")
+            }
+            .as_str(),
+        )
+    }
+}
+
+impl VersionRequirement {
+    /// Whether `version` (`3.11.2`, `2.7.18+`, `3.15.0a1`) keeps all the bounds; a text without a number keeps none.
+    #[must_use]
+    pub fn matches(&self, version: &str) -> bool {
+        let version = numbers_of(version);
+        !version.is_empty()
+            && self
+                .0
+                .iter()
+                .all(|(operator, bound)| holds(*operator, bound, &version))
+    }
+}
+
+fn holds(operator: Operator, bound: &[u32], version: &[u32]) -> bool {
+    let at = |numbers: &[u32], i: usize| numbers.get(i).copied().unwrap_or(0);
+    let compare = |len: usize| {
+        (0..len)
+            .map(|i| at(version, i).cmp(&at(bound, i)))
+            .find(|o| o.is_ne())
+    };
+    let order = compare(bound.len().max(version.len())).unwrap_or(Ordering::Equal);
+    match operator {
+        Operator::Equal => compare(bound.len()).is_none(),
+        Operator::Unequal => compare(bound.len()).is_some(),
+        Operator::AtLeast => order.is_ge(),
+        Operator::AtMost => order.is_le(),
+        Operator::Above => order.is_gt(),
+        Operator::Below => order.is_lt(),
+    }
+}
+
+/// The numbers at the beginning: `[3, 15, 0]` of `3.15.0a1`.
+fn numbers_of(version: &str) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for part in version.split('.') {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let Ok(number) = part[..digits].parse() else {
+            break;
+        };
+        numbers.push(number);
+        if digits < part.len() {
+            break;
+        }
+    }
+    numbers
+}
+
+impl FromStr for VersionRequirement {
+    type Err = SelectionError;
+
+    fn from_str(text: &str) -> Result<Self, SelectionError> {
+        let wrong = || SelectionError::Version(text.to_owned());
+        let mut bounds = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let found = OPERATORS
+                .iter()
+                .find_map(|(sign, operator)| Some((part.strip_prefix(sign)?, *operator)));
+            let (version, operator) = found.unwrap_or((part, Operator::Equal));
+            let version = version.trim();
+            let version = match operator {
+                Operator::Equal | Operator::Unequal => {
+                    version.strip_suffix(".*").unwrap_or(version)
+                }
+                _ => version,
+            };
+            let numbers: Result<Vec<u32>, _> = version.split('.').map(number).collect();
+            let numbers = numbers.map_err(|()| wrong())?;
+            if numbers.len() > 3 {
+                return Err(wrong());
+            }
+            bounds.push((operator, numbers));
+        }
+        Ok(VersionRequirement(bounds))
+    }
+}
+
+fn number(text: &str) -> Result<u32, ()> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if plain {
+        text.parse().map_err(|_| ())
+    } else {
+        Err(())
+    }
+}
+
+impl fmt::Display for VersionRequirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (operator, numbers)) in self.0.iter().enumerate() {
+            let sign = OPERATORS
+                .iter()
+                .find(|(_, known)| known == operator)
+                .map_or("", |(sign, _)| sign);
+            let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            write!(
+                f,
+                "{}{sign}{}",
+                if i > 0 { "," } else { "" },
+                numbers.join(".")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeps(requirement: &str, version: &str) -> bool {
+        requirement
+            .parse::<VersionRequirement>()
+            .unwrap()
+            .matches(version)
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (requirement, version) in [
+            (">=3.8", "3.13.1"),
+            (">=3.8,<3.12", "3.11.2"),
+            ("3.11", "3.11.2"),
+            ("3", "3.6.0"),
+            ("==3.11.2", "3.11.2"),
+            ("==3.11.*", "3.11.9"),
+            ("!=3.9", "3.10.1"),
+            ("<3", "2.7.18+"),
+            (">= 3.15 , < 4", "3.15.0a1"),
+            ("<=3.11.2", "3.11.2"),
+            (">3.11", "3.11.2"),
+        ] {
+            assert!(keeps(requirement, version), "{requirement} {version}");
+        }
+        for (requirement, version) in [
+            (">=3.8", "3.6.15"),
+            ("3.1", "3.11.2"),
+            ("3.11.0", "3.11.2"),
+            ("==3.11.2", "3.11.20"),
+            ("!=3.9", "3.9.18"),
+            (">=3.8,<3.12", "3.12.0"),
+            ("3", "unknown"),
+            ("3", ""),
+        ] {
+            assert!(!keeps(requirement, version), "{requirement} {version}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_none_is_refused() {
+        for text in [
+            "",
+            "3.x",
+            "=3.8",
+            "~=3.8",
+            ">=",
+            "3..1",
+            "3.8,",
+            "3.8.1.2",
+            "99999999999",
+            "+3",
+            ">=3.*",
+        ] {
+            let error = text.parse::<VersionRequirement>().unwrap_err();
+            assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
+        }
+    }
+
+    const JYTHON: NodeInfo<'_> = NodeInfo {
+        name: "old:jython2.7",
+        host: "old",
+        platform: "java17.0.13",
+        implementation: "jython",
+        version: "2.7.3",
+    };
+
+    fn selected(pairs: &[(&str, &str)]) -> bool {
+        NodeSelection::from_pairs(pairs.iter().copied())
+            .unwrap()
+            .matches(&JYTHON)
+    }
+
+    #[test]
+    fn everything_asked_for_must_hold() {
+        assert!(selected(&[]));
+        assert!(selected(&[("platform", "java")]));
+        assert!(selected(&[("platform", "Jython")]));
+        assert!(selected(&[("node", "old")]));
+        assert!(selected(&[
+            ("node", "old:jython2.7"),
+            ("implementation", "Jython"),
+            ("python-version", "2.7")
+        ]));
+        assert!(!selected(&[("platform", "linux")]));
+        assert!(!selected(&[("node", "old:jython")]));
+        assert!(!selected(&[("implementation", "jyth")]));
+        assert!(!selected(&[
+            ("platform", "java"),
+            ("python-version", ">=3")
+        ]));
+    }
+
+    #[test]
+    fn a_selection_survives_its_table() {
+        let mut selection = NodeSelection::default();
+        selection.set("platform", "linux").unwrap();
+        selection.set("python-version", ">= 3.8, <3.12").unwrap();
+        assert_eq!(
+            selection.to_string(),
+            "--platform linux --python-version >=3.8,<3.12"
+        );
+        let pairs = selection.to_pairs();
+        assert_eq!(
+            NodeSelection::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))).unwrap(),
+            selection
+        );
+        assert_eq!(
+            selection.set("platform", "java"),
+            Err(SelectionError::Doubled("platform"))
+        );
+        assert_eq!(
+            selection.set("cpus", "4"),
+            Err(SelectionError::UnknownKey("cpus".into()))
+        );
+        assert_eq!(
+            selection.set("node", " "),
+            Err(SelectionError::Empty("node"))
+        );
+    }
+}
