@@ -1,0 +1,549 @@
+//! The JSON of REQUEST and REPLY frames, as docs/commands.md has it.
+//!
+//! Only the shapes: reading and writing JSON text is left to the two ends. Unknown keys are ignored when reading, so that a
+//! later release may add some.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::NodeInfo;
+
+/// A REQUEST: a verb, and what the daemon should take over from the client's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// What is asked for.
+    #[serde(flatten)]
+    pub verb: Verb,
+    /// Variables for the ssh processes that the daemon starts from now on; only `SSH_AUTH_SOCK` is used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What a client asks of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase")]
+pub enum Verb {
+    /// One reply: a [`Status`].
+    Status,
+    /// A [`HostReply`] for each host at once and at each change, until none is joining.
+    Watch,
+    /// Joins a host; replies as [`Verb::Watch`] for it.
+    AddHost {
+        /// A host spec.
+        spec: String,
+    },
+    /// Ends a host's agent; one [`HostReply`].
+    RmHost {
+        /// The host's id.
+        host: String,
+    },
+    /// Ends every agent, then the daemon; one [`StopReply`].
+    Stop,
+    /// What ssh asks through its askpass program; one [`AskpassReply`].
+    AskPass {
+        /// From the environment of that program: proves that it belongs to one of the daemon's ssh processes.
+        token: String,
+        /// What ssh asks.
+        prompt: String,
+    },
+    /// A person's answer to a [`Prompt`]; one empty reply.
+    Answer {
+        /// The prompt's id.
+        prompt: u64,
+        /// `None` refuses.
+        answer: Option<String>,
+    },
+}
+
+impl From<Verb> for Request {
+    fn from(verb: Verb) -> Request {
+        Request {
+            verb,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+/// A reply that is not the result itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interruption {
+    /// The request failed; the last reply.
+    Error(ReplyError),
+    /// A question for the person, during `watch` and `addhost`.
+    Prompt(Prompt),
+}
+
+/// `{"error": …}`: why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ReplyError {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// A sentence.
+    pub message: String,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+/// The sorts of failed requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The request makes no sense.
+    Usage,
+    /// There is a host with that id.
+    DuplicateHost,
+    /// There is no host with that id.
+    NoSuchHost,
+    /// The host is another one's `via`.
+    InUse,
+    /// The daemon is ending.
+    Closing,
+    /// The person, or another request, ended it.
+    Cancelled,
+    /// One that this release does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// A question of ssh's that a person should answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// To answer it by.
+    pub id: u64,
+    /// The host that is being joined.
+    pub host: String,
+    /// What ssh asks.
+    pub text: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+}
+
+/// A reply to `watch`, `addhost` and `rmhost`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostReply {
+    /// The host that changed; none in the last reply to `watch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostStatus>,
+}
+
+/// The reply to `stop`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReply {
+    /// Hosts whose agents could not be told to end.
+    pub left: Vec<String>,
+}
+
+/// The reply to `askpass`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskpassReply {
+    /// What the person typed.
+    pub answer: String,
+}
+
+/// The reply to `status`: a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub network: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Version of the daemon's program.
+    pub release: String,
+    /// Protocol version.
+    pub protocol: u16,
+    /// Seconds since the daemon started.
+    pub uptime: f64,
+    /// Connected clients, the asking one included.
+    pub clients: u32,
+    /// In the order in which they were added.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// A host of a network.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its id.
+    pub id: String,
+    /// Its host spec.
+    pub spec: String,
+    /// Id of the host through which it is reached.
+    pub via: Option<String>,
+    /// Where it stands.
+    pub state: HostState,
+    /// What a joining host is at, or where a failed one stopped.
+    pub step: Option<Step>,
+    /// One sentence about the last failure.
+    pub error: Option<String>,
+    /// The last lines that the host or ssh wrote, control characters removed.
+    pub said: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Seconds until the next try.
+    pub retry_in: Option<f64>,
+    /// The host's own name for itself, once it was up.
+    pub hostname: Option<String>,
+    /// `x86_64`, once it was up.
+    pub machine: Option<String>,
+    /// Number of processors, once it was up.
+    pub cpus: Option<u32>,
+    /// Process id of the agent there.
+    pub agent_pid: Option<u32>,
+    /// False where the agent does not survive its link.
+    pub resume: bool,
+    /// Last round trip of the link, in seconds.
+    pub rtt: Option<f64>,
+    /// Processes running there for clients.
+    pub processes: u32,
+    /// Its interpreters.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// A node of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Id of its host.
+    pub host: String,
+    /// Where it stands.
+    pub state: NodeState,
+    /// `sys.platform`.
+    pub platform: String,
+    /// `cpython`, `pypy`, `jython`.
+    pub implementation: String,
+    /// `3.11.2`.
+    pub version: String,
+    /// Path of the interpreter.
+    pub executable: String,
+    /// `x86_64`.
+    pub machine: String,
+    /// Processes running on it for clients.
+    pub processes: u32,
+    /// Why it failed.
+    pub message: Option<String>,
+}
+
+impl NodeStatus {
+    /// What selections look at.
+    #[must_use]
+    pub fn info(&self) -> NodeInfo<'_> {
+        NodeInfo {
+            name: &self.name,
+            host: &self.host,
+            platform: &self.platform,
+            implementation: &self.implementation,
+            version: &self.version,
+        }
+    }
+}
+
+/// Where a host stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostState {
+    /// On its way for the first time.
+    #[default]
+    Joining,
+    /// Its agent is attached.
+    Up,
+    /// It was up; its link is down.
+    Unreachable,
+    /// It never was up; it is tried again.
+    Failed,
+    /// It is being removed.
+    Leaving,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// Processes can be started.
+    Ready,
+    /// It is no working Python.
+    Failed,
+    /// It is being looked at.
+    #[default]
+    Probing,
+}
+
+/// The steps of joining a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Finding the host's address.
+    Resolve,
+    /// Opening a connection.
+    Connect,
+    /// Checking who the host is.
+    HostKey,
+    /// Logging in.
+    Authenticate,
+    /// Finding a Python.
+    Python,
+    /// Its Python cannot run the agent.
+    PythonTooOld,
+    /// It wrote something else than the agent does.
+    Noise,
+    /// Starting the agent.
+    Agent,
+    /// Waiting for the host through which it is reached.
+    Via,
+    /// Starting the transport's command here.
+    Start,
+}
+
+macro_rules! words {
+    ($type:ident: $($variant:ident $word:literal),+) => {
+        impl $type {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &'static [$type] = &[$($type::$variant),+];
+
+            /// The word for it, in JSON and in messages.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words!(HostState: Joining "joining", Up "up", Unreachable "unreachable", Failed "failed", Leaving "leaving");
+words!(NodeState: Ready "ready", Failed "failed", Probing "probing");
+words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate", Python "python",
+    PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via", Start "start");
+words!(ErrorKind: Usage "usage", DuplicateHost "duplicate-host", NoSuchHost "no-such-host", InUse "in-use",
+    Closing "closing", Cancelled "cancelled", Other "other");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/commands.md");
+
+    /// The text from one phrase of the document to the next empty line after its table or paragraph.
+    fn section(from: &str, to: &str) -> &'static str {
+        let start = DOCUMENT
+            .find(from)
+            .unwrap_or_else(|| panic!("no `{from}` in the document"));
+        let rest = &DOCUMENT[start + from.len()..];
+        &rest[..rest.find(to).unwrap_or(rest.len())]
+    }
+
+    fn code_words(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    /// The words in the first column of a table.
+    fn keys_of_table(text: &str) -> BTreeSet<&str> {
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        rows.flat_map(|line| code_words(line.split('|').nth(1).unwrap_or("")))
+            .collect()
+    }
+
+    fn keys_of(value: &Value) -> BTreeSet<&str> {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn words<T: fmt::Display>(all: &[T]) -> Vec<String> {
+        all.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_documented_keys_are_those_of_the_types() {
+        let host = serde_json::to_value(HostStatus::default()).unwrap();
+        assert_eq!(
+            keys_of(&host),
+            keys_of_table(section("*hoststatus*:", "*nodestatus*:"))
+        );
+
+        let status = Status {
+            network: String::new(),
+            pid: 1,
+            release: String::new(),
+            protocol: 1,
+            uptime: 0.0,
+            clients: 1,
+            hosts: Vec::new(),
+        };
+        let status = serde_json::to_value(status).unwrap();
+        assert_eq!(
+            keys_of(&status),
+            keys_of_table(section("## status", "*hoststatus*:"))
+        );
+
+        let node = serde_json::to_value(NodeStatus::default()).unwrap();
+        let values = [
+            "ready",
+            "failed",
+            "probing",
+            "sys.platform",
+            "cpython",
+            "pypy",
+            "jython",
+            "3.11.2",
+        ];
+        let documented: BTreeSet<&str> = code_words(section("*nodestatus*:", "\n\n"))
+            .into_iter()
+            .filter(|word| !values.contains(word))
+            .collect();
+        assert_eq!(keys_of(&node), documented);
+    }
+
+    #[test]
+    fn the_documented_words_are_those_of_the_types() {
+        let line = |key: &str| section(&format!("| `{key}` |"), "\n");
+        assert_eq!(code_words(line("state")), words(HostState::ALL));
+        let steps: Vec<&str> = code_words(line("step"))
+            .into_iter()
+            .filter(|word| !["failed", "joining"].contains(word))
+            .collect();
+        assert_eq!(steps, words(Step::ALL));
+        let mut kinds = code_words(section("may be null. Kinds:", "\n\n"));
+        kinds.retain(|word| *word != "via");
+        assert_eq!(kinds, words(&ErrorKind::ALL[..ErrorKind::ALL.len() - 1]));
+        for state in NodeState::ALL {
+            assert!(section("*nodestatus*:", "\n\n").contains(&format!("`{state}`")));
+        }
+    }
+
+    #[test]
+    fn the_words_in_json_are_the_words_in_messages() {
+        let json: Vec<Value> = [
+            serde_json::to_value(HostState::ALL).unwrap(),
+            serde_json::to_value(NodeState::ALL).unwrap(),
+            serde_json::to_value(Step::ALL).unwrap(),
+            serde_json::to_value(ErrorKind::ALL).unwrap(),
+        ]
+        .into();
+        let messages = [
+            words(HostState::ALL),
+            words(NodeState::ALL),
+            words(Step::ALL),
+            words(ErrorKind::ALL),
+        ];
+        for (json, messages) in json.into_iter().zip(messages) {
+            assert_eq!(
+                serde_json::from_value::<Vec<String>>(json).unwrap(),
+                messages
+            );
+        }
+    }
+
+    #[test]
+    fn every_documented_verb_is_read_and_written() {
+        let requests = [
+            (json!({"verb": "status"}), Verb::Status),
+            (json!({"verb": "watch"}), Verb::Watch),
+            (
+                json!({"verb": "addhost", "spec": "ssh=h"}),
+                Verb::AddHost {
+                    spec: "ssh=h".into(),
+                },
+            ),
+            (
+                json!({"verb": "rmhost", "host": "h"}),
+                Verb::RmHost { host: "h".into() },
+            ),
+            (json!({"verb": "stop"}), Verb::Stop),
+            (
+                json!({"verb": "askpass", "token": "t", "prompt": "p"}),
+                Verb::AskPass {
+                    token: "t".into(),
+                    prompt: "p".into(),
+                },
+            ),
+            (
+                json!({"verb": "answer", "prompt": 1, "answer": null}),
+                Verb::Answer {
+                    prompt: 1,
+                    answer: None,
+                },
+            ),
+        ];
+        let table = section("| verb | request | replies |", "\n\n");
+        let documented = keys_of_table(table);
+        assert_eq!(
+            requests
+                .iter()
+                .map(|(json, _)| json["verb"].as_str().unwrap())
+                .collect::<BTreeSet<_>>(),
+            documented
+        );
+        for (json, verb) in requests {
+            assert_eq!(
+                serde_json::to_value(Request::from(verb.clone())).unwrap(),
+                json
+            );
+            let request: Request = serde_json::from_value(json.clone()).unwrap();
+            assert_eq!(request, Request::from(verb));
+            let row = table
+                .lines()
+                .find(|row| row.starts_with(&format!("| `{}` ", json["verb"].as_str().unwrap())))
+                .unwrap();
+            for key in keys_of(&json).into_iter().filter(|key| *key != "verb") {
+                assert!(row.contains(&format!("`{key}`")), "{key} of {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_goes_beside_the_verb() {
+        let text = json!({"verb": "watch", "env": {"SSH_AUTH_SOCK": "/a"}, "later": 1});
+        let request: Request = serde_json::from_value(text).unwrap();
+        assert_eq!(request.verb, Verb::Watch);
+        assert_eq!(request.env["SSH_AUTH_SOCK"], "/a");
+    }
+
+    #[test]
+    fn errors_and_prompts_are_told_from_results() {
+        let error = json!({"error": {"kind": "in-use", "message": "m", "hint": null}});
+        let Interruption::Error(read) = serde_json::from_value(error.clone()).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            (read.kind, read.message.as_str(), read.hint.as_ref()),
+            (ErrorKind::InUse, "m", None)
+        );
+        assert_eq!(
+            serde_json::to_value(Interruption::Error(read)).unwrap(),
+            error
+        );
+
+        let prompt = json!({"prompt": {"id": 1, "host": "build1", "text": "…", "echo": false}});
+        let read: Interruption = serde_json::from_value(prompt.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), prompt);
+
+        assert!(serde_json::from_value::<Interruption>(json!({"host": {}})).is_err());
+        assert!(serde_json::from_value::<Interruption>(json!({})).is_err());
+        let later = json!({"kind": "new", "message": "m"});
+        assert_eq!(
+            serde_json::from_value::<ReplyError>(later).unwrap().kind,
+            ErrorKind::Other
+        );
+        assert_eq!(
+            serde_json::to_value(HostReply { host: None }).unwrap(),
+            json!({})
+        );
+    }
+}
