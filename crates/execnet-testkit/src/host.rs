@@ -1,0 +1,206 @@
+//! A host of the lab that exists.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::builder::Settings;
+use crate::folder::Folder;
+use crate::guardian::MARK;
+use crate::lab::Shared;
+use crate::namespace::Namespace;
+use crate::processes::{connected_to, kill, processes_with_env};
+use crate::proxy::Proxy;
+use crate::sshd::Sshd;
+
+/// A host. It lives as long as its lab; this handle may be cloned and dropped at will.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub(crate) lab: Arc<Shared>,
+    pub(crate) part: Arc<Part>,
+}
+
+/// What the lab knows about one host.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    pub(crate) folder: Folder,
+    /// Where clients connect: the proxy's address if there is one.
+    pub(crate) public: SocketAddr,
+    pub(crate) sshd: Mutex<Sshd>,
+    pub(crate) proxy: Option<Proxy>,
+    namespace: Option<Namespace>,
+    /// What known_hosts files say.
+    pub(crate) known_key: Option<String>,
+    /// The public half of the key in the host's own home.
+    pub(crate) login_key: Option<String>,
+}
+
+impl Part {
+    #[expect(clippy::too_many_arguments, reason = "one call, all of them fields")]
+    pub(crate) fn new(
+        name: String,
+        settings: Settings,
+        folder: Folder,
+        address: SocketAddr,
+        sshd: Sshd,
+        proxy: Option<Proxy>,
+        namespace: Option<Namespace>,
+        known_key: Option<String>,
+        login_key: Option<String>,
+    ) -> Part {
+        let public = proxy.as_ref().map_or(address, Proxy::address);
+        Part {
+            name,
+            settings,
+            folder,
+            public,
+            sshd: Mutex::new(sshd),
+            proxy,
+            namespace,
+            known_key,
+            login_key,
+        }
+    }
+}
+
+impl Host {
+    /// Its name: the alias in the ssh_config.
+    pub fn name(&self) -> &str {
+        &self.part.name
+    }
+
+    /// Where clients connect (the proxy's address, if it has one).
+    pub fn address(&self) -> SocketAddr {
+        self.part.public
+    }
+
+    /// `HOME` on the host. Nothing in it but `.ssh`.
+    pub fn home(&self) -> PathBuf {
+        self.part.folder.home()
+    }
+
+    /// The one folder on the host's `PATH`.
+    pub fn bin(&self) -> PathBuf {
+        self.part.folder.bin()
+    }
+
+    /// What its sshd wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.part.folder.path.join("sshd.log")).unwrap_or_default()
+    }
+
+    /// `ssh HOST COMMAND`, as the lab's user would run it, never asking anything.
+    pub fn ssh(&self, command: &str) -> Command {
+        let mut ssh = Command::new(&self.lab.tools.ssh);
+        ssh.arg("-F").arg(self.lab.ssh_config()).args([
+            "-T",
+            "-S",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            self.name(),
+            command,
+        ]);
+        ssh
+    }
+
+    /// The process that listens, if it runs.
+    pub fn sshd_pid(&self) -> Option<u32> {
+        self.sshd().pid()
+    }
+
+    /// sshd's processes for open connections, one each. They outlive [`stop_sshd`](Host::stop_sshd).
+    pub fn sessions(&self) -> Vec<u32> {
+        self.sshd().sessions()
+    }
+
+    /// Ends sshd's side of every open connection. What runs on the host is not touched.
+    pub fn kill_sessions(&self) {
+        self.sessions().into_iter().for_each(kill);
+    }
+
+    /// Ends the sshd that listens: new connects are refused, open connections stay.
+    pub fn stop_sshd(&self) {
+        self.sshd().stop();
+    }
+
+    /// Starts sshd again, on the same port. Nothing happens if it runs.
+    ///
+    /// # Errors
+    /// What sshd says; that the lab was dropped; that the port was taken meanwhile.
+    pub fn start_sshd(&self) -> Result<()> {
+        ensure!(!self.lab.ended(), "the lab of {} was dropped", self.name());
+        let started = self.sshd().start()?;
+        ensure!(started, "the port of {} was taken meanwhile", self.name());
+        Ok(())
+    }
+
+    /// The `ssh` processes of this machine that are connected to this host, whoever started them (other hosts of the lab too).
+    ///
+    /// They are found by their sockets, so it does not matter how they were called. Processes of other users are seen by root only.
+    pub fn ssh_pids(&self) -> Vec<u32> {
+        connected_to(self.part.public, "ssh")
+    }
+
+    /// Sends SIGKILL to all [`ssh_pids`](Host::ssh_pids) and returns them.
+    pub fn kill_ssh(&self) -> Vec<u32> {
+        let pids = self.ssh_pids();
+        pids.iter().copied().for_each(kill);
+        pids
+    }
+
+    /// Every process that was started by logins to this host, whatever became of its parents, terminals and sessions.
+    pub fn processes(&self) -> Vec<u32> {
+        let home = self.home();
+        let of_lab = processes_with_env(MARK, &self.lab.folder.display().to_string());
+        let own = processes_with_env("HOME", &home.display().to_string());
+        own.into_iter().filter(|pid| of_lab.contains(pid)).collect()
+    }
+
+    /// The proxy before this host.
+    ///
+    /// # Panics
+    /// If it was made without [`through_proxy`](crate::HostBuilder::through_proxy).
+    #[track_caller]
+    pub fn proxy(&self) -> &Proxy {
+        let Some(proxy) = &self.part.proxy else {
+            panic!("{} has no proxy", self.name())
+        };
+        proxy
+    }
+
+    /// Pulls the cable of a host in a namespace: it goes silent, nothing is closed.
+    ///
+    /// # Errors
+    /// If the host has no namespace of its own, or `ip` fails.
+    pub fn link_down(&self) -> Result<()> {
+        self.namespace()?.set_link("down")
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// As [`link_down`](Host::link_down).
+    pub fn link_up(&self) -> Result<()> {
+        self.namespace()?.set_link("up")
+    }
+
+    fn namespace(&self) -> Result<&Namespace> {
+        self.part
+            .namespace
+            .as_ref()
+            .with_context(|| format!("{} has no network namespace of its own", self.name()))
+    }
+
+    fn sshd(&self) -> std::sync::MutexGuard<'_, Sshd> {
+        self.part
+            .sshd
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

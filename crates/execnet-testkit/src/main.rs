@@ -1,0 +1,125 @@
+//! The lab, started by hand: hosts to try the `execnet` command against.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use execnet_testkit::Lab;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Real hosts for trying and testing execnet networks.
+#[derive(Debug, Parser)]
+#[command(name = "execnet-testkit", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start hosts, print how to reach them, and end them at Ctrl-C or at the end of stdin.
+    #[command(after_help = "Example: execnet-testkit lab --hosts 3 --python 3.8 pypy3 --inner")]
+    Lab {
+        /// How many hosts: build1, build2, …
+        #[arg(long, default_value_t = 2, value_name = "N")]
+        hosts: u32,
+        /// The interpreters of each host: 2.7, 3.6 … 3.13, pypy3, jython. Without it, this machine's python3.
+        #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "NAME")]
+        python: Vec<String>,
+        /// One more host, inner, that only build1 can reach (for via=build1).
+        #[arg(long)]
+        inner: bool,
+    },
+    /// List the interpreters that hosts can be given.
+    Interpreters,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Lab {
+            hosts,
+            python,
+            inner,
+        } => lab(hosts, &python, inner),
+        Verb::Interpreters => {
+            for found in execnet_testkit::interpreters() {
+                println!(
+                    "{:8} {:?} {} {}",
+                    found.name,
+                    found.implementation,
+                    found.version,
+                    found.path.display()
+                );
+            }
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
+    let (ended_tx, ended_rx) = mpsc::channel();
+    // Signals first: one that comes while the hosts start must find somebody who cleans up.
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let signal_tx = ended_tx.clone();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = signal_tx.send(());
+        }
+    });
+
+    let lab = Lab::new()?;
+    for number in 1..=hosts {
+        let mut host = lab.host(&format!("build{number}"));
+        if !python.is_empty() {
+            host = host.pythons(python);
+        }
+        if inner && number == 1 {
+            host = host.reaches(["inner"]);
+        }
+        host.start()?;
+        if ended_rx.try_recv().is_ok() {
+            return Ok(());
+        }
+    }
+    if inner {
+        let mut host = lab.host("inner").hidden();
+        if !python.is_empty() {
+            host = host.pythons(python);
+        }
+        host.start()?;
+    }
+
+    let config = lab.ssh_config();
+    let config = config.display();
+    let mut start = "execnet start mynet".to_owned();
+    for number in 1..=hosts {
+        start += &format!(" ssh=build{number}//ssh_config={config}");
+    }
+    if inner {
+        start += " ssh=inner//via=build1";
+    }
+    println!("ssh_config: {config}");
+    println!("one host:   ssh -F {config} build1");
+    println!("a network:  {start}");
+    println!("Ctrl-C ends the lab.");
+
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while std::io::stdin()
+            .read(&mut buffer)
+            .is_ok_and(|count| count > 0)
+        {}
+        let _ = ended_tx.send(());
+    });
+    let _ = ended_rx.recv();
+    Ok(())
+}

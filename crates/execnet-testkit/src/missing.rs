@@ -1,0 +1,46 @@
+//! Parts that a machine may lack, and whether a test may then be skipped.
+
+use std::fmt;
+
+use anyhow::Result;
+
+/// Something of this machine that a test needs and that is not there. The text says what, and how to get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing(pub(crate) String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// The value, or `None` with a printed line `skipped, because …` if a part is missing and may be missing.
+///
+/// Parts may be missing where `EXECNET_TEST_ALLOW_MISSING=1` is set, but never where `CI=true` is.
+///
+/// # Panics
+/// With the error's text, if it is not a [`Missing`] part or if parts must not be missing.
+#[track_caller]
+pub fn or_skip<T>(result: Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.is::<Missing>() && allowed() => {
+            println!("skipped, because {error:#}");
+            None
+        }
+        Err(error) if error.is::<Missing>() => {
+            panic!(
+                "{error:#} (EXECNET_TEST_ALLOW_MISSING=1 skips such tests, except where CI=true)"
+            )
+        }
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+/// Whether missing parts are skipped rather than failures.
+pub(crate) fn allowed() -> bool {
+    let is = |name, value| std::env::var_os(name).is_some_and(|have| have == value);
+    is("EXECNET_TEST_ALLOW_MISSING", "1") && !is("CI", "true")
+}
