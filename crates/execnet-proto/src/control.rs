@@ -59,10 +59,7 @@ pub enum Verb {
 
 impl From<Verb> for Request {
     fn from(verb: Verb) -> Request {
-        Request {
-            verb,
-            env: BTreeMap::new(),
-        }
+        Request { verb, env: BTreeMap::new() }
     }
 }
 
@@ -338,9 +335,7 @@ mod tests {
 
     /// The text from one phrase of the document to the next empty line after its table or paragraph.
     fn section(from: &str, to: &str) -> &'static str {
-        let start = DOCUMENT
-            .find(from)
-            .unwrap_or_else(|| panic!("no `{from}` in the document"));
+        let start = DOCUMENT.find(from).unwrap_or_else(|| panic!("no `{from}` in the document"));
         let rest = &DOCUMENT[start + from.len()..];
         &rest[..rest.find(to).unwrap_or(rest.len())]
     }
@@ -352,17 +347,11 @@ mod tests {
     /// The words in the first column of a table.
     fn keys_of_table(text: &str) -> BTreeSet<&str> {
         let rows = text.lines().filter(|line| line.starts_with("| `"));
-        rows.flat_map(|line| code_words(line.split('|').nth(1).unwrap_or("")))
-            .collect()
+        rows.flat_map(|line| code_words(line.split('|').nth(1).unwrap_or(""))).collect()
     }
 
     fn keys_of(value: &Value) -> BTreeSet<&str> {
-        value
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect()
+        value.as_object().unwrap().keys().map(String::as_str).collect()
     }
 
     fn words<T: fmt::Display>(all: &[T]) -> Vec<String> {
@@ -372,10 +361,7 @@ mod tests {
     #[test]
     fn the_documented_keys_are_those_of_the_types() {
         let host = serde_json::to_value(HostStatus::default()).unwrap();
-        assert_eq!(
-            keys_of(&host),
-            keys_of_table(section("*hoststatus*:", "*nodestatus*:"))
-        );
+        assert_eq!(keys_of(&host), keys_of_table(section("*hoststatus*:", "*nodestatus*:")));
 
         let status = Status {
             network: String::new(),
@@ -387,22 +373,10 @@ mod tests {
             hosts: Vec::new(),
         };
         let status = serde_json::to_value(status).unwrap();
-        assert_eq!(
-            keys_of(&status),
-            keys_of_table(section("## status", "*hoststatus*:"))
-        );
+        assert_eq!(keys_of(&status), keys_of_table(section("## status", "*hoststatus*:")));
 
         let node = serde_json::to_value(NodeStatus::default()).unwrap();
-        let values = [
-            "ready",
-            "failed",
-            "probing",
-            "sys.platform",
-            "cpython",
-            "pypy",
-            "jython",
-            "3.11.2",
-        ];
+        let values = ["ready", "failed", "probing", "sys.platform", "cpython", "pypy", "jython", "3.11.2"];
         let documented: BTreeSet<&str> = code_words(section("*nodestatus*:", "\n\n"))
             .into_iter()
             .filter(|word| !values.contains(word))
@@ -436,17 +410,10 @@ mod tests {
             serde_json::to_value(ErrorKind::ALL).unwrap(),
         ]
         .into();
-        let messages = [
-            words(HostState::ALL),
-            words(NodeState::ALL),
-            words(Step::ALL),
-            words(ErrorKind::ALL),
-        ];
+        let messages =
+            [words(HostState::ALL), words(NodeState::ALL), words(Step::ALL), words(ErrorKind::ALL)];
         for (json, messages) in json.into_iter().zip(messages) {
-            assert_eq!(
-                serde_json::from_value::<Vec<String>>(json).unwrap(),
-                messages
-            );
+            assert_eq!(serde_json::from_value::<Vec<String>>(json).unwrap(), messages);
         }
     }
 
@@ -455,46 +422,26 @@ mod tests {
         let requests = [
             (json!({"verb": "status"}), Verb::Status),
             (json!({"verb": "watch"}), Verb::Watch),
-            (
-                json!({"verb": "addhost", "spec": "ssh=h"}),
-                Verb::AddHost {
-                    spec: "ssh=h".into(),
-                },
-            ),
-            (
-                json!({"verb": "rmhost", "host": "h"}),
-                Verb::RmHost { host: "h".into() },
-            ),
+            (json!({"verb": "addhost", "spec": "ssh=h"}), Verb::AddHost { spec: "ssh=h".into() }),
+            (json!({"verb": "rmhost", "host": "h"}), Verb::RmHost { host: "h".into() }),
             (json!({"verb": "stop"}), Verb::Stop),
             (
                 json!({"verb": "askpass", "token": "t", "prompt": "p"}),
-                Verb::AskPass {
-                    token: "t".into(),
-                    prompt: "p".into(),
-                },
+                Verb::AskPass { token: "t".into(), prompt: "p".into() },
             ),
             (
                 json!({"verb": "answer", "prompt": 1, "answer": null}),
-                Verb::Answer {
-                    prompt: 1,
-                    answer: None,
-                },
+                Verb::Answer { prompt: 1, answer: None },
             ),
         ];
         let table = section("| verb | request | replies |", "\n\n");
         let documented = keys_of_table(table);
         assert_eq!(
-            requests
-                .iter()
-                .map(|(json, _)| json["verb"].as_str().unwrap())
-                .collect::<BTreeSet<_>>(),
+            requests.iter().map(|(json, _)| json["verb"].as_str().unwrap()).collect::<BTreeSet<_>>(),
             documented
         );
         for (json, verb) in requests {
-            assert_eq!(
-                serde_json::to_value(Request::from(verb.clone())).unwrap(),
-                json
-            );
+            assert_eq!(serde_json::to_value(Request::from(verb.clone())).unwrap(), json);
             let request: Request = serde_json::from_value(json.clone()).unwrap();
             assert_eq!(request, Request::from(verb));
             let row = table
@@ -518,17 +465,9 @@ mod tests {
     #[test]
     fn errors_and_prompts_are_told_from_results() {
         let error = json!({"error": {"kind": "in-use", "message": "m", "hint": null}});
-        let Interruption::Error(read) = serde_json::from_value(error.clone()).unwrap() else {
-            panic!()
-        };
-        assert_eq!(
-            (read.kind, read.message.as_str(), read.hint.as_ref()),
-            (ErrorKind::InUse, "m", None)
-        );
-        assert_eq!(
-            serde_json::to_value(Interruption::Error(read)).unwrap(),
-            error
-        );
+        let Interruption::Error(read) = serde_json::from_value(error.clone()).unwrap() else { panic!() };
+        assert_eq!((read.kind, read.message.as_str(), read.hint.as_ref()), (ErrorKind::InUse, "m", None));
+        assert_eq!(serde_json::to_value(Interruption::Error(read)).unwrap(), error);
 
         let prompt = json!({"prompt": {"id": 1, "host": "build1", "text": "…", "echo": false}});
         let read: Interruption = serde_json::from_value(prompt.clone()).unwrap();
@@ -537,13 +476,7 @@ mod tests {
         assert!(serde_json::from_value::<Interruption>(json!({"host": {}})).is_err());
         assert!(serde_json::from_value::<Interruption>(json!({})).is_err());
         let later = json!({"kind": "new", "message": "m"});
-        assert_eq!(
-            serde_json::from_value::<ReplyError>(later).unwrap().kind,
-            ErrorKind::Other
-        );
-        assert_eq!(
-            serde_json::to_value(HostReply { host: None }).unwrap(),
-            json!({})
-        );
+        assert_eq!(serde_json::from_value::<ReplyError>(later).unwrap().kind, ErrorKind::Other);
+        assert_eq!(serde_json::to_value(HostReply { host: None }).unwrap(), json!({}));
     }
 }

@@ -1,4 +1,17 @@
-//! The language that the parts of an execnet network speak.
+//! The language that the parts of an execnet network speak, as pure state machines.
+//!
+//! Frames and their bytes ([`frame`]), streams with credit and replay ([`stream`]), connections ([`conn`]), the client's end of a
+//! process ([`process`]), a client ([`client`]), the daemon's heart ([`switch`]), host specs and selections ([`spec`]) and what the
+//! command asks the daemon ([`control`]). Nothing here does IO, starts a thread or reads a clock: time comes in as a
+//! [`Duration`](std::time::Duration) since a moment that the caller fixed. docs/protocol.md says what goes over the wire.
 
+pub mod client;
+pub mod conn;
 pub mod control;
+pub mod frame;
+pub mod id;
+mod mux;
+pub mod process;
 pub mod spec;
+pub mod stream;
+pub mod switch;

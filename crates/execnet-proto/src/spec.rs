@@ -21,18 +21,8 @@ pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement}
 pub const MAX_NAME: usize = 64;
 
 /// Every key of a host spec; `env:` is followed by a variable's name.
-pub const KEYS: [&str; 10] = [
-    "popen",
-    "ssh",
-    "cmd",
-    "python",
-    "via",
-    "id",
-    "chdir",
-    "nice",
-    "env:",
-    "ssh_config",
-];
+pub const KEYS: [&str; 10] =
+    ["popen", "ssh", "cmd", "python", "via", "id", "chdir", "nice", "env:", "ssh_config"];
 
 /// One host: how it is reached and how its nodes are started.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -118,19 +108,15 @@ pub enum SpecError {
     SshConfigWithoutSsh,
 }
 
-const NAME_RULE: &str =
-    "letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64";
+const NAME_RULE: &str = "letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64";
 
 fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map_or_else(
-        || format!("; there are {}", KEYS.join(", ")),
-        |key| format!("; did you mean `{key}`?"),
-    )
+    nearest
+        .map_or_else(|| format!("; there are {}", KEYS.join(", ")), |key| format!("; did you mean `{key}`?"))
 }
 
 fn transport_suggestion(host: &Option<String>) -> String {
-    host.as_ref()
-        .map_or_else(String::new, |host| format!("; did you mean `ssh={host}`?"))
+    host.as_ref().map_or_else(String::new, |host| format!("; did you mean `ssh={host}`?"))
 }
 
 /// Whether `text` may be the name of a network or the id of a host: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
@@ -138,9 +124,7 @@ fn transport_suggestion(host: &Option<String>) -> String {
 pub fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// The candidate most similar to `word`, if any is similar enough to be meant.
@@ -148,10 +132,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
+            (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate)
         })
         .filter(|(distance, candidate)| {
             *distance <= 1 + candidate.len().max(word.len()) / 4 && *distance < word.len()
@@ -179,19 +160,12 @@ impl fmt::Display for HostSpec {
         match &self.transport {
             Transport::Popen => f.write_str("popen")?,
             Transport::Cmd(argv) => write!(f, "cmd={}", words::join(argv))?,
-            Transport::Ssh {
-                options,
-                destination,
-            } => {
+            Transport::Ssh { options, destination } => {
                 let all: Vec<&String> = options.iter().chain([destination]).collect();
                 write!(f, "ssh={}", words::join(&all))?;
             }
         }
-        let plain = [
-            ("python", &self.python),
-            ("via", &self.via),
-            ("chdir", &self.chdir),
-        ];
+        let plain = [("python", &self.python), ("via", &self.via), ("chdir", &self.chdir)];
         for (key, value) in plain {
             if let Some(value) = value {
                 write!(f, "//{key}={}", escape(value))?;
@@ -219,9 +193,7 @@ impl Transport {
         match self {
             Transport::Popen => "local",
             Transport::Ssh { destination, .. } => host_part(destination),
-            Transport::Cmd(argv) => argv
-                .first()
-                .map_or("", |word| word.rsplit('/').next().unwrap_or("")),
+            Transport::Cmd(argv) => argv.first().map_or("", |word| word.rsplit('/').next().unwrap_or("")),
         }
     }
 
@@ -285,22 +257,15 @@ impl Draft {
             "via" => put(&mut self.via, key, value.to_owned()),
             "chdir" => put(&mut self.chdir, key, unescape(value)),
             "ssh_config" => put(&mut self.ssh_config, key, unescape(value)),
-            _ if value.starts_with('-') => {
-                Err(bad(key, value, "a command or path does not begin with `-`"))
-            }
+            _ if value.starts_with('-') => Err(bad(key, value, "a command or path does not begin with `-`")),
             _ => put(&mut self.python, key, unescape(value)),
         }
     }
 
     fn add_env(&mut self, key: &str, name: &str, value: Option<&str>) -> Result<(), SpecError> {
         let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-        if !name.starts_with(first) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        {
-            return Err(bad(
-                key,
-                value.unwrap_or(""),
-                "not the name of a variable: `env:NAME=value`",
-            ));
+        if !name.starts_with(first) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(bad(key, value.unwrap_or(""), "not the name of a variable: `env:NAME=value`"));
         }
         let value = checked(key, value)?;
         if self.env.iter().any(|(known, _)| known == name) {
@@ -312,9 +277,7 @@ impl Draft {
 
     fn reach(&mut self, transport: Transport) -> Result<(), SpecError> {
         match &self.transport {
-            Some(known) if known.key() == transport.key() => {
-                Err(SpecError::Doubled(known.key().to_owned()))
-            }
+            Some(known) if known.key() == transport.key() => Err(SpecError::Doubled(known.key().to_owned())),
             Some(known) => Err(SpecError::TwoTransports(known.key(), transport.key())),
             None => {
                 self.transport = Some(transport);
@@ -335,25 +298,8 @@ impl Draft {
         if self.via.as_ref() == Some(&id) {
             return Err(bad("via", &id, "a host is not reached through itself"));
         }
-        let Draft {
-            python,
-            via,
-            chdir,
-            nice,
-            env,
-            ssh_config,
-            ..
-        } = self;
-        Ok(HostSpec {
-            id,
-            transport,
-            python,
-            via,
-            chdir,
-            nice,
-            env,
-            ssh_config,
-        })
+        let Draft { python, via, chdir, nice, env, ssh_config, .. } = self;
+        Ok(HostSpec { id, transport, python, via, chdir, nice, env, ssh_config })
     }
 }
 
@@ -369,10 +315,7 @@ fn parts(text: &str) -> Result<Vec<&str>, SpecError> {
         rest = &rest[at + 2..];
     }
     parts.push(rest);
-    if parts
-        .iter()
-        .any(|part| part.is_empty() || part.starts_with('/'))
-    {
+    if parts.iter().any(|part| part.is_empty() || part.starts_with('/')) {
         return Err(SpecError::EmptyPart);
     }
     Ok(parts)
@@ -399,25 +342,15 @@ fn checked<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, SpecError> 
 /// A single word that is no key is most often a host's name.
 fn unknown(key: &str, bare: bool) -> SpecError {
     let nearest = nearest(key, KEYS).filter(|near| *near != key);
-    let destination = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "@._-".contains(c));
+    let destination = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "@._-".contains(c));
     if bare && nearest.is_none() && destination && !key.starts_with('-') {
         return SpecError::NoTransport(Some(key.to_owned()));
     }
-    SpecError::UnknownKey {
-        key: key.to_owned(),
-        nearest,
-    }
+    SpecError::UnknownKey { key: key.to_owned(), nearest }
 }
 
 fn bad(key: &str, value: &str, why: &str) -> SpecError {
-    SpecError::Value {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        why: why.to_owned(),
-    }
+    SpecError::Value { key: key.to_owned(), value: value.to_owned(), why: why.to_owned() }
 }
 
 /// Options of ssh(1) that take an argument, and those with which it would not run our command on clean pipes.
@@ -438,9 +371,7 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
             match destination {
                 None => destination = Some(word),
                 Some(host) => {
-                    return refuse(format!(
-                        "`{word}` after the host `{host}`: no command is taken here"
-                    ));
+                    return refuse(format!("`{word}` after the host `{host}`: no command is taken here"));
                 }
             }
             continue;
@@ -453,9 +384,7 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
             .take_while(|c| !SSH_WITH_ARGUMENT.contains(*c))
             .find(|c| SSH_NOT_FOR_US.contains(*c))
         {
-            return refuse(format!(
-                "ssh's option `-{letter}` cannot be used for a link"
-            ));
+            return refuse(format!("ssh's option `-{letter}` cannot be used for a link"));
         }
         let argument = letters.find(|c| SSH_WITH_ARGUMENT.contains(c));
         let apart = argument.is_some_and(|at| at + 1 == letters.len());
@@ -478,10 +407,7 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
     if host.is_empty() || !host.chars().all(plain) {
         return refuse(format!("`{destination}` is not `[user@]host`"));
     }
-    Ok(Transport::Ssh {
-        options,
-        destination,
-    })
+    Ok(Transport::Ssh { options, destination })
 }
 
 fn cmd(value: &str) -> Result<Transport, SpecError> {
@@ -524,11 +450,7 @@ fn unescape(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let mut chars = value.chars().peekable();
     while let Some(c) = chars.next() {
-        let escaped = if c == '\\' {
-            chars.next_if(|c| matches!(c, '/' | '\\'))
-        } else {
-            None
-        };
+        let escaped = if c == '\\' { chars.next_if(|c| matches!(c, '/' | '\\')) } else { None };
         text.push(escaped.unwrap_or(c));
     }
     text
@@ -547,11 +469,7 @@ impl FromStr for NetworkName {
     type Err = NetworkNameError;
 
     fn from_str(text: &str) -> Result<NetworkName, NetworkNameError> {
-        if is_name(text) {
-            Ok(NetworkName(text.to_owned()))
-        } else {
-            Err(NetworkNameError(text.to_owned()))
-        }
+        if is_name(text) { Ok(NetworkName(text.to_owned())) } else { Err(NetworkNameError(text.to_owned())) }
     }
 }
 

@@ -62,9 +62,7 @@ const OPERATORS: [(&str, Operator); 6] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// Not a version with an operator.
-    #[error(
-        "`{0}` is not a Python version to ask for; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`"
-    )]
+    #[error("`{0}` is not a Python version to ask for; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`")]
     Version(String),
     /// A key with nothing to look for.
     #[error("`{0}` needs a value")]
@@ -101,8 +99,7 @@ impl NodeSelection {
                 return before.map_or(Ok(()), |_| Err(SelectionError::Doubled(key)));
             }
         };
-        slot.replace(value.to_owned())
-            .map_or(Ok(()), |_| Err(SelectionError::Doubled(key)))
+        slot.replace(value.to_owned()).map_or(Ok(()), |_| Err(SelectionError::Doubled(key)))
     }
 
     /// Reads the table of a SELECT frame.
@@ -123,40 +120,21 @@ impl NodeSelection {
     #[must_use]
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let version = self.python_version.as_ref().map(ToString::to_string);
-        let values = [
-            self.node.clone(),
-            self.platform.clone(),
-            self.implementation.clone(),
-            version,
-        ];
-        Self::KEYS
-            .into_iter()
-            .zip(values)
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect()
+        let values = [self.node.clone(), self.platform.clone(), self.implementation.clone(), version];
+        Self::KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
     /// Whether the node is what is asked for.
     #[must_use]
     pub fn matches(&self, node: &NodeInfo<'_>) -> bool {
-        let named = self
-            .node
-            .as_ref()
-            .is_none_or(|name| name == node.name || name == node.host);
+        let named = self.node.as_ref().is_none_or(|name| name == node.name || name == node.host);
         let platform = self.platform.as_ref().is_none_or(|prefix| {
             let prefix = prefix.to_lowercase();
-            [node.platform, node.implementation]
-                .iter()
-                .any(|text| text.to_lowercase().starts_with(&prefix))
+            [node.platform, node.implementation].iter().any(|text| text.to_lowercase().starts_with(&prefix))
         });
-        let implementation = self
-            .implementation
-            .as_ref()
-            .is_none_or(|name| name.eq_ignore_ascii_case(node.implementation));
-        let version = self
-            .python_version
-            .as_ref()
-            .is_none_or(|bounds| bounds.matches(node.version));
+        let implementation =
+            self.implementation.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(node.implementation));
+        let version = self.python_version.as_ref().is_none_or(|bounds| bounds.matches(node.version));
         named && platform && implementation && version
     }
 }
@@ -164,19 +142,9 @@ impl NodeSelection {
 /// `--platform java --python-version >=3.8`; `any node` when nothing is asked.
 impl fmt::Display for NodeSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options: Vec<String> = self
-            .to_pairs()
-            .iter()
-            .map(|(key, value)| format!("--{key} {value}"))
-            .collect();
-        f.write_str(
-            if options.is_empty() {
-                "any node".to_owned()
-            } else {
-                options.join(" ")
-            }
-            .as_str(),
-        )
+        let options: Vec<String> =
+            self.to_pairs().iter().map(|(key, value)| format!("--{key} {value}")).collect();
+        f.write_str(if options.is_empty() { "any node".to_owned() } else { options.join(" ") }.as_str())
     }
 }
 
@@ -185,21 +153,13 @@ impl VersionRequirement {
     #[must_use]
     pub fn matches(&self, version: &str) -> bool {
         let version = numbers_of(version);
-        !version.is_empty()
-            && self
-                .0
-                .iter()
-                .all(|(operator, bound)| holds(*operator, bound, &version))
+        !version.is_empty() && self.0.iter().all(|(operator, bound)| holds(*operator, bound, &version))
     }
 }
 
 fn holds(operator: Operator, bound: &[u32], version: &[u32]) -> bool {
     let at = |numbers: &[u32], i: usize| numbers.get(i).copied().unwrap_or(0);
-    let compare = |len: usize| {
-        (0..len)
-            .map(|i| at(version, i).cmp(&at(bound, i)))
-            .find(|o| o.is_ne())
-    };
+    let compare = |len: usize| (0..len).map(|i| at(version, i).cmp(&at(bound, i))).find(|o| o.is_ne());
     let order = compare(bound.len().max(version.len())).unwrap_or(Ordering::Equal);
     match operator {
         Operator::Equal => compare(bound.len()).is_none(),
@@ -234,15 +194,12 @@ impl FromStr for VersionRequirement {
         let wrong = || SelectionError::Version(text.to_owned());
         let mut bounds = Vec::new();
         for part in text.split(',').map(str::trim) {
-            let found = OPERATORS
-                .iter()
-                .find_map(|(sign, operator)| Some((part.strip_prefix(sign)?, *operator)));
+            let found =
+                OPERATORS.iter().find_map(|(sign, operator)| Some((part.strip_prefix(sign)?, *operator)));
             let (version, operator) = found.unwrap_or((part, Operator::Equal));
             let version = version.trim();
             let version = match operator {
-                Operator::Equal | Operator::Unequal => {
-                    version.strip_suffix(".*").unwrap_or(version)
-                }
+                Operator::Equal | Operator::Unequal => version.strip_suffix(".*").unwrap_or(version),
                 _ => version,
             };
             let numbers: Result<Vec<u32>, _> = version.split('.').map(number).collect();
@@ -258,27 +215,15 @@ impl FromStr for VersionRequirement {
 
 fn number(text: &str) -> Result<u32, ()> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if plain {
-        text.parse().map_err(|_| ())
-    } else {
-        Err(())
-    }
+    if plain { text.parse().map_err(|_| ()) } else { Err(()) }
 }
 
 impl fmt::Display for VersionRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (operator, numbers)) in self.0.iter().enumerate() {
-            let sign = OPERATORS
-                .iter()
-                .find(|(_, known)| known == operator)
-                .map_or("", |(sign, _)| sign);
+            let sign = OPERATORS.iter().find(|(_, known)| known == operator).map_or("", |(sign, _)| sign);
             let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-            write!(
-                f,
-                "{}{sign}{}",
-                if i > 0 { "," } else { "" },
-                numbers.join(".")
-            )?;
+            write!(f, "{}{sign}{}", if i > 0 { "," } else { "" }, numbers.join("."))?;
         }
         Ok(())
     }
@@ -289,10 +234,7 @@ mod tests {
     use super::*;
 
     fn keeps(requirement: &str, version: &str) -> bool {
-        requirement
-            .parse::<VersionRequirement>()
-            .unwrap()
-            .matches(version)
+        requirement.parse::<VersionRequirement>().unwrap().matches(version)
     }
 
     #[test]
@@ -328,19 +270,9 @@ mod tests {
 
     #[test]
     fn a_version_that_is_none_is_refused() {
-        for text in [
-            "",
-            "3.x",
-            "=3.8",
-            "~=3.8",
-            ">=",
-            "3..1",
-            "3.8,",
-            "3.8.1.2",
-            "99999999999",
-            "+3",
-            ">=3.*",
-        ] {
+        for text in
+            ["", "3.x", "=3.8", "~=3.8", ">=", "3..1", "3.8,", "3.8.1.2", "99999999999", "+3", ">=3.*"]
+        {
             let error = text.parse::<VersionRequirement>().unwrap_err();
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
@@ -355,9 +287,7 @@ mod tests {
     };
 
     fn selected(pairs: &[(&str, &str)]) -> bool {
-        NodeSelection::from_pairs(pairs.iter().copied())
-            .unwrap()
-            .matches(&JYTHON)
+        NodeSelection::from_pairs(pairs.iter().copied()).unwrap().matches(&JYTHON)
     }
 
     #[test]
@@ -374,10 +304,7 @@ mod tests {
         assert!(!selected(&[("platform", "linux")]));
         assert!(!selected(&[("node", "old:jython")]));
         assert!(!selected(&[("implementation", "jyth")]));
-        assert!(!selected(&[
-            ("platform", "java"),
-            ("python-version", ">=3")
-        ]));
+        assert!(!selected(&[("platform", "java"), ("python-version", ">=3")]));
     }
 
     #[test]
@@ -385,26 +312,14 @@ mod tests {
         let mut selection = NodeSelection::default();
         selection.set("platform", "linux").unwrap();
         selection.set("python-version", ">= 3.8, <3.12").unwrap();
-        assert_eq!(
-            selection.to_string(),
-            "--platform linux --python-version >=3.8,<3.12"
-        );
+        assert_eq!(selection.to_string(), "--platform linux --python-version >=3.8,<3.12");
         let pairs = selection.to_pairs();
         assert_eq!(
             NodeSelection::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))).unwrap(),
             selection
         );
-        assert_eq!(
-            selection.set("platform", "java"),
-            Err(SelectionError::Doubled("platform"))
-        );
-        assert_eq!(
-            selection.set("cpus", "4"),
-            Err(SelectionError::UnknownKey("cpus".into()))
-        );
-        assert_eq!(
-            selection.set("node", " "),
-            Err(SelectionError::Empty("node"))
-        );
+        assert_eq!(selection.set("platform", "java"), Err(SelectionError::Doubled("platform")));
+        assert_eq!(selection.set("cpus", "4"), Err(SelectionError::UnknownKey("cpus".into())));
+        assert_eq!(selection.set("node", " "), Err(SelectionError::Empty("node")));
     }
 }

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn spec(text: &str) -> HostSpec {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn refused(text: &str) -> String {
@@ -16,63 +15,36 @@ fn refused(text: &str) -> String {
 #[test]
 fn a_spec_says_how_a_host_is_reached() {
     let popen = spec("popen//python=*");
-    assert_eq!(
-        (popen.id.as_str(), popen.python.as_deref()),
-        ("local", Some("*"))
-    );
+    assert_eq!((popen.id.as_str(), popen.python.as_deref()), ("local", Some("*")));
 
     let ssh = spec("ssh=-p 2222 -i '/my keys/id' ann@build1//python=jython//id=j1//via=gate");
     assert_eq!(ssh.id, "j1");
     assert_eq!(ssh.via.as_deref(), Some("gate"));
-    let Transport::Ssh {
-        options,
-        destination,
-    } = &ssh.transport
-    else {
-        panic!("{ssh:?}")
-    };
+    let Transport::Ssh { options, destination } = &ssh.transport else { panic!("{ssh:?}") };
     assert_eq!(options, &["-p", "2222", "-i", "/my keys/id"]);
     assert_eq!(destination, "ann@build1");
 
     let cmd = spec("cmd=docker exec -i web//nice=5//env:A=1//env:B=x=y");
     assert_eq!(cmd.id, "docker");
-    assert_eq!(
-        cmd.transport,
-        Transport::Cmd(["docker", "exec", "-i", "web"].map(String::from).to_vec())
-    );
+    assert_eq!(cmd.transport, Transport::Cmd(["docker", "exec", "-i", "web"].map(String::from).to_vec()));
     assert_eq!(cmd.nice, Some(5));
-    assert_eq!(
-        cmd.env,
-        [("A".into(), "1".into()), ("B".into(), "x=y".into())]
-    );
+    assert_eq!(cmd.env, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
 }
 
 #[test]
 fn the_order_of_keys_does_not_matter() {
-    assert_eq!(
-        spec("id=x//python=python3//ssh=h"),
-        spec("ssh=h//python=python3//id=x")
-    );
+    assert_eq!(spec("id=x//python=python3//ssh=h"), spec("ssh=h//python=python3//id=x"));
 }
 
 #[test]
 fn values_may_begin_and_end_with_a_slash() {
     let host = spec("ssh=h//python=/usr/bin/python3//id=x");
-    assert_eq!(
-        (host.python.as_deref(), host.id.as_str()),
-        (Some("/usr/bin/python3"), "x")
-    );
+    assert_eq!((host.python.as_deref(), host.id.as_str()), (Some("/usr/bin/python3"), "x"));
     assert_eq!(spec("popen//chdir=/tmp").chdir.as_deref(), Some("/tmp"));
     let root = spec("popen//chdir=///id=x");
     assert_eq!((root.chdir.as_deref(), root.id.as_str()), (Some("/"), "x"));
-    assert_eq!(
-        spec("popen//chdir=/srv///id=x").chdir.as_deref(),
-        Some("/srv/")
-    );
-    assert_eq!(
-        spec(r"popen//env:http_proxy=http:/\/proxy:3128").env[0].1,
-        "http://proxy:3128"
-    );
+    assert_eq!(spec("popen//chdir=/srv///id=x").chdir.as_deref(), Some("/srv/"));
+    assert_eq!(spec(r"popen//env:http_proxy=http:/\/proxy:3128").env[0].1, "http://proxy:3128");
     assert_eq!(spec(r"ssh=ssh:/\/ann@build1:2222").id, "build1");
 }
 
@@ -99,18 +71,9 @@ fn a_host_without_an_id_is_called_by_its_transport() {
 #[test]
 fn what_is_wrong_is_named() {
     for (text, message) in [
-        (
-            "ssh=h//pyton=python3",
-            "`pyton` is not a key of a host spec; did you mean `python`?",
-        ),
-        (
-            "shh=h",
-            "`shh` is not a key of a host spec; did you mean `ssh`?",
-        ),
-        (
-            "ssh-config=x//ssh=h",
-            "`ssh-config` is not a key of a host spec; did you mean `ssh_config`?",
-        ),
+        ("ssh=h//pyton=python3", "`pyton` is not a key of a host spec; did you mean `python`?"),
+        ("shh=h", "`shh` is not a key of a host spec; did you mean `ssh`?"),
+        ("ssh-config=x//ssh=h", "`ssh-config` is not a key of a host spec; did you mean `ssh_config`?"),
         (
             "ssh=h//socket=h:8888",
             "`socket` is not a key of a host spec; there are popen, ssh, cmd, python, via, id, chdir, nice, env:, ssh_config",
@@ -119,14 +82,8 @@ fn what_is_wrong_is_named() {
             "build1",
             "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`; did you mean `ssh=build1`?",
         ),
-        (
-            "python=python3",
-            "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`",
-        ),
-        (
-            "popen//ssh=h",
-            "`popen` and `ssh` are two ways to reach one host; give one",
-        ),
+        ("python=python3", "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`"),
+        ("popen//ssh=h", "`popen` and `ssh` are two ways to reach one host; give one"),
         ("ssh=a//ssh=b", "`ssh` is given twice"),
         ("ssh=a//python=x//python=x", "`python` is given twice"),
         ("popen//env:A=1//env:A=2", "`env:A` is given twice"),
@@ -134,62 +91,26 @@ fn what_is_wrong_is_named() {
         ("ssh=a//python", "`python` needs a value: `python=…`"),
         ("popen//env:A=", "`env:A` needs a value: `env:A=…`"),
         ("popen//chdir=//tmp", "`chdir` needs a value: `chdir=…`"),
-        (
-            "popen//env:=x",
-            "env:=x: not the name of a variable: `env:NAME=value`",
-        ),
+        ("popen//env:=x", "env:=x: not the name of a variable: `env:NAME=value`"),
         ("popen=1", "popen=1: `popen` takes no value"),
-        (
-            "",
-            "there is an empty part in it; `//` stands only between keys",
-        ),
-        (
-            "ssh=a//",
-            "there is an empty part in it; `//` stands only between keys",
-        ),
-        (
-            "ssh=a////id=x",
-            "there is an empty part in it; `//` stands only between keys",
-        ),
-        (
-            "popen//chdir=/a\nb",
-            "the value of `chdir` has a line end or a NUL in it",
-        ),
-        (
-            "popen//env:A=a\0",
-            "the value of `env:A` has a line end or a NUL in it",
-        ),
-        (
-            "ssh=-oProxyCommand=x",
-            "ssh=-oProxyCommand=x: the host is missing: `ssh=[options] [user@]host`",
-        ),
+        ("", "there is an empty part in it; `//` stands only between keys"),
+        ("ssh=a//", "there is an empty part in it; `//` stands only between keys"),
+        ("ssh=a////id=x", "there is an empty part in it; `//` stands only between keys"),
+        ("popen//chdir=/a\nb", "the value of `chdir` has a line end or a NUL in it"),
+        ("popen//env:A=a\0", "the value of `env:A` has a line end or a NUL in it"),
+        ("ssh=-oProxyCommand=x", "ssh=-oProxyCommand=x: the host is missing: `ssh=[options] [user@]host`"),
         ("ssh=-- -h", "ssh=-- -h: a host does not begin with `-`"),
         ("ssh=ann@-oX", "ssh=ann@-oX: a host does not begin with `-`"),
         ("ssh=$(id)", "ssh=$(id): `$(id)` is not `[user@]host`"),
-        (
-            "ssh=-N h",
-            "ssh=-N h: ssh's option `-N` cannot be used for a link",
-        ),
+        ("ssh=-N h", "ssh=-N h: ssh's option `-N` cannot be used for a link"),
         ("ssh=h -p", "ssh=h -p: `-p` needs an argument"),
-        (
-            "ssh=h uptime",
-            "ssh=h uptime: `uptime` after the host `h`: no command is taken here",
-        ),
+        ("ssh=h uptime", "ssh=h uptime: `uptime` after the host `h`: no command is taken here"),
         ("ssh='h", "ssh='h: a quote is not closed"),
         ("cmd=''", "cmd='': the command is empty"),
         ("popen//nice=x", "nice=x: not a whole number from -20 to 19"),
-        (
-            "popen//nice=20",
-            "nice=20: not a whole number from -20 to 19",
-        ),
-        (
-            "popen//python=-c",
-            "python=-c: a command or path does not begin with `-`",
-        ),
-        (
-            "popen//via=local",
-            "via=local: a host is not reached through itself",
-        ),
+        ("popen//nice=20", "nice=20: not a whole number from -20 to 19"),
+        ("popen//python=-c", "python=-c: a command or path does not begin with `-`"),
+        ("popen//via=local", "via=local: a host is not reached through itself"),
         ("popen//ssh_config=x", "`ssh_config` goes with `ssh=` only"),
     ] {
         assert_eq!(refused(text), message, "{text:?}");
@@ -219,8 +140,7 @@ fn the_nearest_word_is_suggested_only_when_it_is_near() {
 const NAME: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,12}";
 
 fn value() -> impl Strategy<Value = String> {
-    prop_oneof![r"[/\\a' =]{1,8}", r"[^\r\n\x00]{1,12}"]
-        .prop_filter("blank", |text| !text.trim().is_empty())
+    prop_oneof![r"[/\\a' =]{1,8}", r"[^\r\n\x00]{1,12}"].prop_filter("blank", |text| !text.trim().is_empty())
 }
 
 fn transport() -> impl Strategy<Value = Transport> {
@@ -230,16 +150,9 @@ fn transport() -> impl Strategy<Value = Transport> {
     );
     prop_oneof![
         Just(Transport::Popen),
-        (options, "([a-z]{1,5}@)?[a-z][a-z0-9.:-]{0,8}").prop_map(|(options, destination)| {
-            Transport::Ssh {
-                options,
-                destination,
-            }
-        }),
-        (
-            "[^\r\n\x00]{1,8}",
-            prop::collection::vec("[^\r\n\x00]{0,12}", 0..4)
-        )
+        (options, "([a-z]{1,5}@)?[a-z][a-z0-9.:-]{0,8}")
+            .prop_map(|(options, destination)| { Transport::Ssh { options, destination } }),
+        ("[^\r\n\x00]{1,8}", prop::collection::vec("[^\r\n\x00]{0,12}", 0..4))
             .prop_map(|(command, args)| Transport::Cmd([vec![command], args].concat())),
     ]
 }

@@ -99,9 +99,7 @@ mod tests {
 
     #[test]
     fn joined_words_split_back_and_hold_no_separator() {
-        let words = [
-            "", "a b", "it's", "http://x", "a ////", "//", "\\", "/", "é\"$(x)",
-        ];
+        let words = ["", "a b", "it's", "http://x", "a ////", "//", "\\", "/", "é\"$(x)"];
         let line = join(&words);
         assert!(!line.contains("//"), "{line}");
         assert_eq!(split(&line).unwrap(), words);

@@ -1,0 +1,356 @@
+//! A client of a daemon: greeting, placing, processes, and all of it again after the daemon was replaced.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::conn::Conn;
+use crate::frame::{Frame, MARKER, Refusal, Spawn, Stream, Table, VERSION};
+use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::process::Process;
+use crate::stream::{CreditPool, Violation};
+
+/// Where a process was placed, and what is known of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The agent that will run it.
+    pub incarnation: Incarnation,
+    /// Id of the host.
+    pub host: String,
+    /// Name of the node.
+    pub node: String,
+    /// `executable`, `platform`, `implementation`, `version`, `machine`.
+    pub facts: Table,
+}
+
+/// What a client wants to run on the node that it was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Working directory; empty for the node's own.
+    pub chdir: String,
+    /// Arguments behind the node's own command.
+    pub args: Vec<Bytes>,
+    /// Environment entries that override the node's.
+    pub env: Table,
+}
+
+/// What a client learns that is not of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// The daemon greeted.
+    Greeted {
+        /// The daemon's process id.
+        pid: u32,
+        /// Version of the daemon's program.
+        release: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// The process was placed: [`Client::launch`] it.
+    Placed(ProcessId),
+    /// The process was not placed.
+    Refused(ProcessId, Refusal, String),
+    /// A reply to a request.
+    Reply {
+        /// The number that [`Client::request`] gave it.
+        request: u32,
+        /// Whether no more follow.
+        last: bool,
+        /// The reply.
+        json: Bytes,
+    },
+}
+
+/// The daemon speaks another version of the protocol, or is no daemon.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ClientError {
+    #[error("the daemon speaks version {0} of the protocol, this program version {VERSION}")]
+    OtherVersion(u16),
+    #[error("what answered on the network's socket is not an execnet daemon")]
+    NotADaemon,
+    #[error("the daemon broke the protocol: {0}")]
+    Violation(#[from] Violation),
+}
+
+/// The state machine of a client. Give it what arrives, and write what [`Client::transmit`] has.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    release: String,
+    line: Option<Line>,
+    processes: HashMap<ProcessId, State>,
+    pool: CreditPool,
+    requests: u32,
+    events: VecDeque<ClientEvent>,
+}
+
+/// One connection to a daemon.
+#[derive(Debug)]
+struct Line {
+    conn: Conn,
+    /// Bytes of the marker that have not arrived yet belong here.
+    opening: Option<BytesMut>,
+}
+
+#[derive(Debug)]
+enum State {
+    Selecting(Table),
+    Placed(Placement),
+    Running(Placement, Process),
+}
+
+impl Client {
+    /// A client that is not connected yet. `release` is the version of its program.
+    pub fn new(id: ClientId, release: impl Into<String>) -> Self {
+        Self {
+            id,
+            release: release.into(),
+            line: None,
+            processes: HashMap::new(),
+            pool: CreditPool::default(),
+            requests: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A socket to a daemon is open: greets, and claims what was running.
+    pub fn connected(&mut self, now: Duration) {
+        let mut conn = Conn::socket(now);
+        let mut marker = BytesMut::from(&MARKER[..]);
+        marker.extend_from_slice(&VERSION.to_be_bytes());
+        conn.send_first(marker.freeze());
+        conn.send(Frame::Client { id: self.id, release: self.release.clone() });
+        for (&id, state) in &self.processes {
+            match state {
+                State::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
+                State::Running(_, process) if process.is_over() => {}
+                State::Placed(place) | State::Running(place, _) => {
+                    let (incarnation, host) = (place.incarnation, place.host.clone());
+                    conn.send(Frame::Claim { id, incarnation, host });
+                }
+            }
+        }
+        self.line = Some(Line { conn, opening: Some(BytesMut::new()) });
+    }
+
+    /// The socket is closed. Processes wait for the next daemon.
+    pub fn disconnected(&mut self) {
+        self.line = None;
+        for state in self.processes.values_mut() {
+            if let State::Running(_, process) = state
+                && !process.is_over()
+            {
+                process.broken("the network's daemon is gone".into());
+            }
+        }
+    }
+
+    /// Takes bytes that arrived.
+    ///
+    /// # Errors
+    /// When the peer is no daemon of this version, or broke the protocol. Close the socket.
+    pub fn handle(&mut self, mut bytes: &[u8], now: Duration) -> Result<(), ClientError> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        if let Some(opening) = &mut line.opening {
+            let missing = (MARKER.len() + 2).saturating_sub(opening.len()).min(bytes.len());
+            opening.extend_from_slice(&bytes[..missing]);
+            bytes = &bytes[missing..];
+            let known = opening.len().min(MARKER.len());
+            if opening[..known] != MARKER[..known] {
+                return Err(ClientError::NotADaemon);
+            }
+            if opening.len() < MARKER.len() + 2 {
+                return Ok(());
+            }
+            let version = (&opening[MARKER.len()..]).get_u16();
+            if version != VERSION {
+                return Err(ClientError::OtherVersion(version));
+            }
+            line.opening = None;
+        }
+        line.conn.push(bytes, now);
+        while let Some(line) = &mut self.line
+            && let Some(frame) = line.conn.next(now)?
+        {
+            self.frame(frame)?;
+        }
+        Ok(())
+    }
+
+    /// Appends what is to be written now to `out`, about `most` bytes.
+    pub fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
+        let Some(line) = &mut self.line else { return };
+        line.conn.transmit(out, most, now);
+        for state in self.processes.values_mut() {
+            if let State::Running(_, process) = state
+                && process.stdin_unsent() > 0
+            {
+                process.pump(&mut line.conn);
+            }
+        }
+        line.conn.transmit(out, most, now);
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// Asks the daemon something; replies carry the number returned.
+    pub fn request(&mut self, json: Bytes) -> u32 {
+        self.requests += 1;
+        let request = self.requests;
+        if let Some(line) = &mut self.line {
+            line.conn.send(Frame::Request { request, json });
+        }
+        request
+    }
+
+    /// Asks for a place for a new process on a node that is as `wants` says.
+    pub fn select(&mut self, id: ProcessId, wants: Table) {
+        if let Some(line) = &mut self.line {
+            line.conn.send(Frame::Select { id, wants: wants.clone() });
+        }
+        self.processes.insert(id, State::Selecting(wants));
+    }
+
+    /// Where a process was placed.
+    pub fn placement(&self, id: ProcessId) -> Option<&Placement> {
+        match self.processes.get(&id)? {
+            State::Selecting(_) => None,
+            State::Placed(place) | State::Running(place, _) => Some(place),
+        }
+    }
+
+    /// Starts a process that was placed.
+    pub fn launch(&mut self, id: ProcessId, launch: Launch) {
+        let Some(State::Placed(place)) = self.processes.get(&id) else { return };
+        let place = place.clone();
+        let mut process = Process::new(Spawn {
+            id,
+            attempt: 0,
+            incarnation: place.incarnation,
+            owner: self.id,
+            tunnel: false,
+            stdout_limit: 0,
+            stderr_limit: 0,
+            host: place.host.clone(),
+            node: place.node.clone(),
+            chdir: launch.chdir,
+            args: launch.args,
+            env: launch.env,
+        });
+        if let Some(line) = &mut self.line {
+            process.reachable(&mut line.conn);
+        }
+        self.processes.insert(id, State::Running(place, process));
+    }
+
+    /// A process that was launched.
+    pub fn process(&self, id: ProcessId) -> Option<&Process> {
+        match self.processes.get(&id)? {
+            State::Running(_, process) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// Writes to a process's stdin: at most [`Process::stdin_capacity`] bytes at a time.
+    pub fn write(&mut self, id: ProcessId, bytes: Bytes) {
+        self.with(id, |process, conn, _| process.write(bytes, conn));
+    }
+
+    /// Closes a process's stdin behind what was written.
+    pub fn close_stdin(&mut self, id: ProcessId) {
+        self.with(id, |process, conn, _| process.close_stdin(conn));
+    }
+
+    /// Takes at most `max` bytes of a process's output.
+    pub fn read(&mut self, id: ProcessId, stream: Stream, max: usize) -> Bytes {
+        self.with(id, |process, conn, pool| process.read(stream, max, conn, pool)).unwrap_or_default()
+    }
+
+    /// Wants no more of a process's stdout or stderr.
+    pub fn stop(&mut self, id: ProcessId, stream: Stream) {
+        self.with(id, |process, conn, _| process.stop(stream, conn));
+    }
+
+    /// Sends a process a signal, by its number on Linux.
+    pub fn signal(&mut self, id: ProcessId, number: u32) {
+        self.with(id, |process, conn, _| process.signal(number, conn));
+    }
+
+    /// Forgets a process. One that still runs is hung up.
+    pub fn release(&mut self, id: ProcessId) {
+        let Some(state) = self.processes.remove(&id) else { return };
+        let mut lost = false;
+        if let State::Running(_, mut process) = state {
+            process.close(&mut self.pool);
+            lost = process.lost().is_some();
+        }
+        if let Some(line) = &mut self.line
+            && !lost
+        {
+            line.conn.send(Frame::Release(id));
+        }
+    }
+
+    /// Gives up on everything that runs: no daemon came back.
+    pub fn lose_all(&mut self, message: &str) {
+        for state in self.processes.values_mut() {
+            if let State::Running(_, process) = state {
+                process.lose(message.into(), &mut self.pool);
+            }
+        }
+    }
+
+    fn with<T>(
+        &mut self,
+        id: ProcessId,
+        act: impl FnOnce(&mut Process, Option<&mut Conn>, &mut CreditPool) -> T,
+    ) -> Option<T> {
+        let Some(State::Running(_, process)) = self.processes.get_mut(&id) else { return None };
+        let conn = self.line.as_mut().map(|line| &mut line.conn);
+        Some(act(process, conn, &mut self.pool))
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        match frame {
+            Frame::Daemon { pid, release, network, .. } => {
+                self.events.push_back(ClientEvent::Greeted { pid, release, network });
+            }
+            Frame::Reply { request, last, json } => {
+                self.events.push_back(ClientEvent::Reply { request, last, json });
+            }
+            Frame::Placed { id, incarnation, host, node, facts } => {
+                if let Some(State::Selecting(_)) = self.processes.get(&id) {
+                    let place = Placement { incarnation, host, node, facts };
+                    self.processes.insert(id, State::Placed(place));
+                    self.events.push_back(ClientEvent::Placed(id));
+                }
+            }
+            Frame::Refused { id, refusal, message } => {
+                if let Some(State::Selecting(_)) = self.processes.get(&id) {
+                    self.processes.remove(&id);
+                    self.events.push_back(ClientEvent::Refused(id, refusal, message));
+                }
+            }
+            frame => {
+                let Some(id) = frame.process() else {
+                    return Err(Violation::Unexpected("client's"));
+                };
+                // a lost process that was not launched yet is found to be lost when it is
+                if let Some(State::Running(_, process)) = self.processes.get_mut(&id)
+                    && let Err(violation) = process.handle(frame, &mut line.conn, &mut self.pool)
+                {
+                    // the daemon forwards what a host says: that host's process is lost, nothing else
+                    process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
+                    line.conn.send(Frame::Release(id));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! One connection: frames in, frames out, what is under way, and whether the other end still speaks.
+//!
+//! Used for a client's socket, for a link that is the stdio of ssh and for a link inside a tunnel alike. Answers
+//! PING, counts for ACK and hands every other frame to its owner.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::frame::{Decoder, Frame};
+use crate::id::ProcessId;
+use crate::mux::Mux;
+use crate::stream::Violation;
+
+/// After this silence a PING is sent.
+pub const PING_AFTER: Duration = Duration::from_secs(10);
+
+/// After this silence the other end counts as gone. A little less than the 15 s that are promised.
+pub const GONE_AFTER: Duration = Duration::from_millis(14_500);
+
+/// An ACK is sent for at least every this many bytes.
+const ACK_EVERY: u64 = 65_536;
+
+const MIN_WINDOW: u64 = 262_144;
+const MAX_WINDOW: u64 = 4_194_304;
+
+/// How long a measured rate or round trip counts.
+const LATELY: Duration = Duration::from_secs(10);
+
+/// Replies that may wait for a client that does not read, in bytes.
+const MAX_FIRST: usize = 32 * 1024 * 1024;
+
+/// A connection that has been opened; times are durations since any fixed moment.
+#[derive(Debug)]
+pub struct Conn {
+    decoder: Decoder,
+    mux: Mux,
+    window: Option<Window>,
+    parsed: u64,
+    acknowledged: u64,
+    heard: Duration,
+    ping: Option<(u64, Duration)>,
+    pings: u64,
+    rtt: Option<Duration>,
+}
+
+impl Conn {
+    /// A link: what is under way on it is bounded, and silence is noticed.
+    pub fn link(now: Duration) -> Self {
+        Self { window: Some(Window::default()), ..Self::socket(now) }
+    }
+
+    /// A client's socket: the kernel bounds what is under way.
+    pub fn socket(now: Duration) -> Self {
+        Self {
+            decoder: Decoder::default(),
+            mux: Mux::default(),
+            window: None,
+            parsed: 0,
+            acknowledged: 0,
+            heard: now,
+            ping: None,
+            pings: 0,
+            rtt: None,
+        }
+    }
+
+    /// Takes bytes that arrived. Call [`Conn::next`] until it has no more.
+    pub fn push(&mut self, bytes: &[u8], now: Duration) {
+        self.decoder.push(bytes);
+        self.heard = now;
+    }
+
+    /// The next frame that is not of the connection itself.
+    ///
+    /// # Errors
+    /// For bytes that are no frame, and for an ACK of bytes that were never sent.
+    pub fn next(&mut self, now: Duration) -> Result<Option<Frame>, Violation> {
+        while let Some((frame, length)) = self.decoder.next()? {
+            self.parsed += length as u64;
+            match frame {
+                Frame::Ping(token) => {
+                    // one answer is enough for a peer that does not read
+                    if self.mux.first_len() < 4_096 {
+                        self.mux.push(Frame::Pong(token));
+                    }
+                }
+                Frame::Pong(token) => {
+                    if let Some((_, at)) = self.ping.take_if(|(sent, _)| *sent == token) {
+                        self.rtt = Some(now.saturating_sub(at));
+                    }
+                }
+                Frame::Ack(bytes) => match &mut self.window {
+                    Some(window) => window.ack(bytes, now)?,
+                    None => return Err(Violation::Unexpected("ACK")),
+                },
+                frame => return Ok(Some(frame)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Queues a frame.
+    pub fn send(&mut self, frame: Frame) {
+        self.mux.push(frame);
+    }
+
+    /// Queues bytes that are no frame, or a frame that must not wait: they go before everything else.
+    pub fn send_first(&mut self, bytes: Bytes) {
+        self.mux.push_first(bytes);
+    }
+
+    /// Whether more replies wait than a client that reads would leave.
+    pub fn is_clogged(&self) -> bool {
+        self.mux.first_len() > MAX_FIRST
+    }
+
+    /// Forgets what waits for a process.
+    pub fn void(&mut self, id: ProcessId) {
+        self.mux.void(id);
+    }
+
+    /// Bytes of DATA that wait for a process.
+    pub fn queued(&self, id: ProcessId) -> usize {
+        self.mux.queued(id)
+    }
+
+    /// Bytes of DATA that wait for all processes.
+    pub fn queued_in_all(&self) -> usize {
+        self.mux.queued_in_all()
+    }
+
+    /// Appends frames to `out` until it holds at least `most` bytes or nothing may be sent now.
+    pub fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
+        if self.window.is_some() && self.parsed - self.acknowledged >= ACK_EVERY {
+            self.acknowledged = self.parsed;
+            self.mux.push_first(Frame::Ack(self.parsed).to_bytes());
+        }
+        while out.len() < most {
+            let before = out.len();
+            let with_data = self.window.as_ref().is_none_or(Window::is_open);
+            if !self.mux.pop(out, with_data) {
+                break;
+            }
+            if let Some(window) = &mut self.window {
+                window.sent((out.len() - before) as u64, now);
+            }
+        }
+    }
+
+    /// Sends a PING now, to measure the round trip, unless one is under way.
+    pub fn measure(&mut self, now: Duration) {
+        if self.ping.is_none() {
+            self.pings += 1;
+            self.ping = Some((self.pings, now));
+            self.mux.push(Frame::Ping(self.pings));
+        }
+    }
+
+    /// The last round trip measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// When [`Conn::tick`] is to be called.
+    pub fn deadline(&self) -> Duration {
+        self.heard + if self.ping.is_some() { GONE_AFTER } else { PING_AFTER }
+    }
+
+    /// Notices silence: sends a PING, or says false when the other end counts as gone.
+    pub fn tick(&mut self, now: Duration) -> bool {
+        let silence = now.saturating_sub(self.heard);
+        if silence >= PING_AFTER {
+            self.measure(now);
+        }
+        silence < GONE_AFTER
+    }
+
+    /// Takes silence up to now for explained: the link beneath was down, or this program was stopped.
+    pub fn excuse(&mut self, now: Duration) {
+        self.heard = now;
+        self.ping = None;
+    }
+}
+
+/// How many bytes may be under way: about twice what the path holds.
+#[derive(Debug)]
+struct Window {
+    size: u64,
+    sent: u64,
+    acknowledged: u64,
+    marks: VecDeque<Mark>,
+    rate: Lately,
+    round_trip: Lately,
+}
+
+/// A moment of sending, to measure by when it is acknowledged.
+#[derive(Debug)]
+struct Mark {
+    sent: u64,
+    acknowledged: u64,
+    at: Duration,
+}
+
+/// The best of what was measured in this period and the one before.
+#[derive(Debug, Default)]
+struct Lately {
+    now: Option<f64>,
+    before: Option<f64>,
+    since: Duration,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            size: MIN_WINDOW,
+            sent: 0,
+            acknowledged: 0,
+            marks: VecDeque::new(),
+            rate: Lately::default(),
+            round_trip: Lately::default(),
+        }
+    }
+}
+
+impl Window {
+    fn is_open(&self) -> bool {
+        self.sent - self.acknowledged < self.size
+    }
+
+    fn sent(&mut self, bytes: u64, now: Duration) {
+        self.sent += bytes;
+        // a mark for each ACK that can be expected is enough
+        if self.marks.back().is_none_or(|mark| self.sent - mark.sent >= ACK_EVERY) {
+            self.marks.push_back(Mark { sent: self.sent, acknowledged: self.acknowledged, at: now });
+        }
+    }
+
+    fn ack(&mut self, bytes: u64, now: Duration) -> Result<(), Violation> {
+        if bytes > self.sent {
+            return Err(Violation::AcknowledgedUnsent { received: bytes, sent: self.sent });
+        }
+        self.acknowledged = self.acknowledged.max(bytes);
+        let mut last = None;
+        while self.marks.front().is_some_and(|mark| mark.sent <= bytes) {
+            last = self.marks.pop_front();
+        }
+        if let Some(mark) = last {
+            let took = now.saturating_sub(mark.at).as_secs_f64().max(1e-6);
+            let rate = (self.acknowledged - mark.acknowledged) as f64 / took;
+            let rate = self.rate.best(rate, now, f64::max);
+            let round_trip = self.round_trip.best(took, now, f64::min);
+            self.size = ((2.0 * rate * round_trip) as u64).clamp(MIN_WINDOW, MAX_WINDOW);
+        }
+        Ok(())
+    }
+}
+
+impl Lately {
+    fn best(&mut self, value: f64, now: Duration, better: fn(f64, f64) -> f64) -> f64 {
+        if now.saturating_sub(self.since) > LATELY {
+            self.before = self.now.take();
+            self.since = now;
+        }
+        let best = self.now.map_or(value, |best| better(best, value));
+        self.now = Some(best);
+        self.before.map_or(best, |before| better(best, before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{MAX_DATA, Stream};
+
+    const ID: ProcessId = ProcessId([7; 16]);
+
+    /// Sends 64 MiB over a path with this round trip and rate; returns the highest amount under way.
+    fn peak(round_trip: Duration, bytes_per_second: f64) -> u64 {
+        let mut conn = Conn::link(Duration::ZERO);
+        let (mut now, mut position, mut peak) = (Duration::ZERO, 0_u64, 0);
+        let mut path: VecDeque<(Duration, u64)> = VecDeque::new();
+        let (mut parsed, mut busy_until) = (0, Duration::ZERO);
+        while position < 64 << 20 {
+            while conn.queued(ID) < 1 << 20 {
+                let bytes = Bytes::from(vec![0; MAX_DATA]);
+                conn.send(Frame::Data { id: ID, stream: Stream::Stdin, position, bytes });
+                position += MAX_DATA as u64;
+            }
+            let mut out = BytesMut::new();
+            conn.transmit(&mut out, usize::MAX, now);
+            if !out.is_empty() {
+                let took = Duration::from_secs_f64(out.len() as f64 / bytes_per_second);
+                busy_until = busy_until.max(now) + took;
+                path.push_back((busy_until + round_trip, out.len() as u64));
+            }
+            peak = peak.max(path.iter().map(|(_, length)| length).sum());
+            let (at, length) = path.pop_front().expect("something is under way");
+            now = at;
+            parsed += length;
+            conn.push(&Frame::Ack(parsed).to_bytes(), now);
+            assert_eq!(conn.next(now), Ok(None));
+        }
+        peak
+    }
+
+    #[test]
+    fn the_window_follows_the_bandwidth_delay_product() {
+        let near = peak(Duration::from_micros(300), 200e6);
+        assert!(near <= MIN_WINDOW + 2 * MAX_DATA as u64, "{near}");
+        let far = peak(Duration::from_millis(100), 20e6);
+        assert!(far >= 2_000_000, "{far}");
+        assert!(far <= MAX_WINDOW + 2 * MAX_DATA as u64, "{far}");
+    }
+
+    #[test]
+    fn silence_is_asked_about_and_then_noticed() {
+        let mut conn = Conn::link(Duration::ZERO);
+        assert_eq!(conn.deadline(), PING_AFTER);
+        assert!(conn.tick(PING_AFTER));
+        let mut out = BytesMut::new();
+        conn.transmit(&mut out, 100, PING_AFTER);
+        assert_eq!(&out[..], &Frame::Ping(1).to_bytes()[..]);
+        assert_eq!(conn.deadline(), GONE_AFTER);
+        assert!(!conn.tick(GONE_AFTER));
+        conn.push(&Frame::Pong(1).to_bytes(), GONE_AFTER);
+        assert_eq!(conn.next(GONE_AFTER), Ok(None));
+        assert_eq!(conn.rtt(), Some(GONE_AFTER - PING_AFTER));
+        assert!(conn.tick(GONE_AFTER));
+    }
+}

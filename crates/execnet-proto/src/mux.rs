@@ -1,0 +1,250 @@
+//! What waits to be written to one connection, and whose turn it is.
+//!
+//! Control is a slot per process that holds the last frame of each kind; DATA is a queue per stream that credit bounds. So
+//! nothing here grows with what a peer does. Control goes first; processes with DATA take turns of one frame.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::frame::{Frame, HEADER, Kind, MAX_DATA, Stream};
+use crate::id::ProcessId;
+use crate::stream::Chunks;
+
+/// The frames that wait for one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Mux {
+    slots: HashMap<ProcessId, Slot>,
+    control: VecDeque<ProcessId>,
+    data: VecDeque<ProcessId>,
+    first: VecDeque<Bytes>,
+    first_len: usize,
+}
+
+/// What waits for one process.
+#[derive(Debug, Default)]
+struct Slot {
+    control: BTreeMap<u8, Frame>,
+    control_turn: bool,
+    data: [Pending; 3],
+    data_turn: bool,
+    last_stream: usize,
+}
+
+/// DATA of one stream, without a gap.
+#[derive(Debug, Default)]
+struct Pending {
+    position: u64,
+    chunks: Chunks,
+}
+
+/// Order of a control frame among those of its process; one of each is kept.
+fn rank(frame: &Frame) -> u8 {
+    match frame {
+        Frame::Select { .. } => 0,
+        Frame::Placed { .. } | Frame::Refused { .. } => 1,
+        Frame::Claim { .. } => 2,
+        Frame::Reachable(_) | Frame::Unreachable { .. } => 3,
+        Frame::Lost { .. } => 4,
+        Frame::Spawn(_) | Frame::Resume { .. } => 5,
+        Frame::Resumed { .. } => 6,
+        Frame::Started { .. } => 7,
+        Frame::Credit { stream, .. } => 8 + *stream as u8,
+        Frame::Fin { stream, .. } => 11 + *stream as u8,
+        Frame::Stop { stream, .. } => 14 + *stream as u8,
+        Frame::Signal { .. } => 17,
+        Frame::Signaled { .. } => 18,
+        Frame::Exit { .. } => 19,
+        Frame::Release(_) => 20,
+        Frame::Forget(_) => 21,
+        _ => u8::MAX,
+    }
+}
+
+impl Mux {
+    /// Queues a frame. One that opens something new drops what it makes void.
+    pub(crate) fn push(&mut self, frame: Frame) {
+        let Some(id) = frame.process() else {
+            self.push_first(frame.to_bytes());
+            return;
+        };
+        let slot = self.slots.entry(id).or_default();
+        if let Frame::Data { stream, position, bytes, .. } = frame {
+            let pending = &mut slot.data[stream.index()];
+            if pending.chunks.is_empty() {
+                pending.position = position;
+            }
+            pending.chunks.push(bytes);
+            if !std::mem::replace(&mut slot.data_turn, true) {
+                self.data.push_back(id);
+            }
+            return;
+        }
+        match frame {
+            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(0),
+            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(4),
+            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => slot.void_from(6),
+            _ => {}
+        }
+        slot.control.insert(rank(&frame), frame);
+        if !std::mem::replace(&mut slot.control_turn, true) {
+            self.control.push_back(id);
+        }
+    }
+
+    /// Queues bytes that go before everything else.
+    pub(crate) fn push_first(&mut self, bytes: Bytes) {
+        self.first_len += bytes.len();
+        self.first.push_back(bytes);
+    }
+
+    /// Bytes that [`Mux::push_first`] queued and that wait.
+    pub(crate) fn first_len(&self) -> usize {
+        self.first_len
+    }
+
+    /// Forgets everything of a process.
+    pub(crate) fn void(&mut self, id: ProcessId) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.void_from(0);
+        }
+    }
+
+    /// Bytes of DATA that wait for a process.
+    pub(crate) fn queued(&self, id: ProcessId) -> usize {
+        let Some(slot) = self.slots.get(&id) else { return 0 };
+        slot.data.iter().map(|pending| pending.chunks.len()).sum()
+    }
+
+    /// Bytes of DATA that wait for all processes.
+    pub(crate) fn queued_in_all(&self) -> usize {
+        let streams = self.slots.values().flat_map(|slot| &slot.data);
+        streams.map(|pending| pending.chunks.len()).sum()
+    }
+
+    /// Appends the next frame to `out`, DATA only if `with_data`. False when there is none.
+    pub(crate) fn pop(&mut self, out: &mut BytesMut, with_data: bool) -> bool {
+        if let Some(bytes) = self.first.pop_front() {
+            self.first_len -= bytes.len();
+            out.extend_from_slice(&bytes);
+            return true;
+        }
+        while let Some(id) = self.control.pop_front() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let Some((_, frame)) = slot.control.pop_first() else {
+                slot.control_turn = false;
+                self.tidy(id);
+                continue;
+            };
+            frame.encode(out);
+            self.control.push_back(id);
+            return true;
+        }
+        while with_data && let Some(id) = self.data.pop_front() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if slot.pop_data(id, out) {
+                self.data.push_back(id);
+                return true;
+            }
+            slot.data_turn = false;
+            self.tidy(id);
+        }
+        false
+    }
+
+    fn tidy(&mut self, id: ProcessId) {
+        if self.slots.get(&id).is_some_and(|slot| !slot.control_turn && !slot.data_turn) {
+            self.slots.remove(&id);
+        }
+    }
+}
+
+impl Slot {
+    /// Drops the control frames of `rank` and above, and all DATA.
+    fn void_from(&mut self, rank: u8) {
+        self.control.split_off(&rank);
+        for pending in &mut self.data {
+            pending.chunks.clear();
+        }
+    }
+
+    fn pop_data(&mut self, id: ProcessId, out: &mut BytesMut) -> bool {
+        for turn in 1..=3 {
+            let index = (self.last_stream + turn) % 3;
+            let pending = &mut self.data[index];
+            if pending.chunks.is_empty() {
+                continue;
+            }
+            self.last_stream = index;
+            let length = pending.chunks.len().min(MAX_DATA);
+            out.reserve(HEADER + 25 + length);
+            out.put_u32(u32::from(Kind::Data as u8) << 24 | (25 + length) as u32);
+            out.put_slice(&id.0);
+            out.put_u8(Stream::ALL[index] as u8);
+            out.put_u64(pending.position);
+            let mut missing = length;
+            while missing > 0 {
+                let bytes = pending.chunks.pop(missing);
+                missing -= bytes.len();
+                out.extend_from_slice(&bytes);
+            }
+            pending.position += length as u64;
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Decoder, Span};
+
+    fn frames(mux: &mut Mux) -> Vec<Frame> {
+        let mut out = BytesMut::new();
+        while mux.pop(&mut out, true) {}
+        let mut decoder = Decoder::default();
+        decoder.push(&out);
+        std::iter::from_fn(|| decoder.next().unwrap().map(|(frame, _)| frame)).collect()
+    }
+
+    fn data(id: u8, position: u64, length: usize) -> Frame {
+        let bytes = Bytes::from(vec![id; length]);
+        Frame::Data { id: ProcessId([id; 16]), stream: Stream::Stdout, position, bytes }
+    }
+
+    #[test]
+    fn control_goes_first_and_processes_take_turns() {
+        let mut mux = Mux::default();
+        mux.push(data(1, 0, MAX_DATA * 2));
+        mux.push(data(2, 0, 1));
+        mux.push(data(2, 1, 1));
+        mux.push(Frame::Stop { id: ProcessId([3; 16]), stream: Stream::Stdin });
+        let order: Vec<_> = frames(&mut mux).iter().map(|f| (f.process().unwrap().0[0], f.kind())).collect();
+        assert_eq!(order, [(3, Kind::Stop), (1, Kind::Data), (2, Kind::Data), (1, Kind::Data)]);
+        assert!(mux.slots.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_control_keeps_one_frame_of_a_kind() {
+        let mut mux = Mux::default();
+        let id = ProcessId([1; 16]);
+        for received in 0..10_000 {
+            let span = Span { received, limit: received };
+            mux.push(Frame::Credit { id, stream: Stream::Stdout, span });
+        }
+        let span = Span { received: 9_999, limit: 9_999 };
+        assert_eq!(frames(&mut mux), [Frame::Credit { id, stream: Stream::Stdout, span }]);
+    }
+
+    #[test]
+    fn a_new_attempt_drops_what_the_old_one_queued() {
+        let mut mux = Mux::default();
+        let id = ProcessId([1; 16]);
+        mux.push(data(1, 0, 10));
+        mux.push(Frame::Stop { id, stream: Stream::Stdout });
+        let resume = Frame::Resume { id, attempt: 2, stdout: Span::default(), stderr: Span::default() };
+        mux.push(resume.clone());
+        assert_eq!(frames(&mut mux), [resume]);
+    }
+}

@@ -1,0 +1,352 @@
+//! The client's end of one process: its three streams, its signals, its end, and the attempts that carry all of it over breaks.
+//!
+//! Used by every client, and by the daemon for the processes that carry its tunnels.
+
+use bytes::Bytes;
+
+use crate::conn::Conn;
+use crate::frame::{Ending, Frame, Span, Spawn, Stream};
+use crate::id::ProcessId;
+use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
+
+/// DATA that may wait in the connection for one process; the rest stays in its stream, so that turns stay short.
+const AHEAD: usize = 256 * 1024;
+
+/// The client's end of a process that has been placed.
+#[derive(Debug)]
+pub struct Process {
+    spawn: Spawn,
+    stdin: SendStream,
+    output: [RecvStream; 2],
+    signals: Signals,
+    phase: Phase,
+    confirmed: bool,
+    pid: Option<u32>,
+    ending: Option<Ending>,
+    lost: Option<String>,
+    unreachable: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No way to the agent.
+    Waiting,
+    /// The first SPAWN is on its way; what follows it may be sent already.
+    Fresh,
+    /// SPAWN or RESUME is on its way; nothing else counts until it is answered.
+    Asked,
+    /// Everything passes.
+    Open,
+}
+
+/// Signals are numbered by batch: one is under way, the next one gathers.
+#[derive(Debug, Default)]
+struct Signals {
+    sequence: u32,
+    sent: u64,
+    next: u64,
+}
+
+impl Process {
+    /// A process to be started as `spawn` says; its attempt and its limits are set here.
+    pub fn new(spawn: Spawn) -> Self {
+        let limits = Spawn { attempt: 0, stdout_limit: OUTPUT_WINDOW, stderr_limit: OUTPUT_WINDOW, ..spawn };
+        Self {
+            spawn: limits,
+            stdin: SendStream::new(STDIN_WINDOW),
+            output: [RecvStream::new(OUTPUT_WINDOW), RecvStream::new(OUTPUT_WINDOW)],
+            signals: Signals::default(),
+            phase: Phase::Waiting,
+            confirmed: false,
+            pid: None,
+            ending: None,
+            lost: None,
+            unreachable: None,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ProcessId {
+        self.spawn.id
+    }
+
+    /// What was asked for.
+    pub fn spawn(&self) -> &Spawn {
+        &self.spawn
+    }
+
+    /// Process id on its host, once it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// How it ended, once its output has arrived up to the end.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref().filter(|_| self.output.iter().all(RecvStream::is_complete))
+    }
+
+    /// Why it was lost, if it was.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    /// Why it cannot be reached just now, if so.
+    pub fn unreachable(&self) -> Option<&str> {
+        self.unreachable.as_deref()
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.lost.is_some() || self.ending().is_some()
+    }
+
+    /// How many bytes of stdin may be written now.
+    pub fn stdin_capacity(&self) -> usize {
+        if self.is_over() || self.ending.is_some() { 0 } else { self.stdin.capacity() }
+    }
+
+    /// Bytes of stdin that were written and not yet sent.
+    pub fn stdin_unsent(&self) -> u64 {
+        self.stdin.unsent()
+    }
+
+    /// Whether writing to stdin is over: closed here, or by the process, or it has ended.
+    pub fn stdin_closed(&self) -> bool {
+        self.stdin.is_closed() || self.is_over() || self.ending.is_some()
+    }
+
+    /// Whether the agent has everything that was written to stdin.
+    pub fn stdin_delivered(&self) -> bool {
+        self.stdin.is_stopped() || self.stdin.acknowledged() == self.stdin.end()
+    }
+
+    /// Writes to stdin; at most [`Process::stdin_capacity`] bytes at a time.
+    pub fn write(&mut self, bytes: Bytes, conn: Option<&mut Conn>) {
+        self.stdin.write(bytes);
+        if let Some(conn) = conn {
+            self.pump(conn);
+        }
+    }
+
+    /// Closes stdin behind what was written.
+    pub fn close_stdin(&mut self, conn: Option<&mut Conn>) {
+        self.stdin.finish();
+        if let (Some(conn), Some(frame)) = (conn.filter(|_| self.passes()), self.fin()) {
+            conn.send(frame);
+        }
+    }
+
+    /// Bytes of stdout or stderr that have arrived.
+    pub fn available(&self, stream: Stream) -> usize {
+        self.output[output(stream)].available()
+    }
+
+    /// Whether everything of stdout or stderr was read, or never will come.
+    pub fn finished(&self, stream: Stream) -> bool {
+        let recv = &self.output[output(stream)];
+        recv.is_finished() || (self.lost.is_some() && recv.available() == 0)
+    }
+
+    /// Takes at most `max` bytes of stdout or stderr.
+    pub fn read(
+        &mut self,
+        stream: Stream,
+        max: usize,
+        conn: Option<&mut Conn>,
+        pool: &mut CreditPool,
+    ) -> Bytes {
+        let bytes = self.output[output(stream)].read(max);
+        if let Some(conn) = conn.filter(|_| self.passes()) {
+            self.grant(stream, conn, pool);
+        }
+        bytes
+    }
+
+    /// Wants no more of stdout or stderr; the process finds it closed.
+    pub fn stop(&mut self, stream: Stream, conn: Option<&mut Conn>) {
+        self.output[output(stream)].stop();
+        if let Some(conn) = conn.filter(|_| self.passes()) {
+            conn.send(Frame::Stop { id: self.id(), stream });
+        }
+    }
+
+    /// Sends it a signal, by its number on Linux (1 to 31).
+    pub fn signal(&mut self, number: u32, conn: Option<&mut Conn>) {
+        self.signals.next |= 1 << (number & 63);
+        if let Some(conn) = conn.filter(|_| self.passes()) {
+            self.send_signals(conn);
+        }
+    }
+
+    /// There is a way to the agent: asks it to start or to resume.
+    pub fn reachable(&mut self, conn: &mut Conn) {
+        if self.is_over() {
+            return;
+        }
+        self.unreachable = None;
+        self.spawn.attempt += 1;
+        if self.confirmed {
+            self.phase = Phase::Asked;
+            let [stdout, stderr] = self.output.each_mut().map(RecvStream::span);
+            let (id, attempt) = (self.id(), self.spawn.attempt);
+            conn.send(Frame::Resume { id, attempt, stdout, stderr });
+        } else {
+            self.phase = if self.spawn.attempt == 1 { Phase::Fresh } else { Phase::Asked };
+            conn.send(Frame::Spawn(Box::new(self.spawn.clone())));
+            if self.phase == Phase::Fresh {
+                self.state_again(conn);
+            }
+        }
+    }
+
+    /// The way to the agent is broken, for the reason in `message`.
+    pub fn broken(&mut self, message: String) {
+        self.phase = Phase::Waiting;
+        self.unreachable = Some(message);
+    }
+
+    /// It is lost, for the reason in `message`.
+    pub fn lose(&mut self, message: String, pool: &mut CreditPool) {
+        self.phase = Phase::Waiting;
+        self.unreachable = None;
+        if !self.is_over() {
+            self.lost = Some(message);
+        }
+        self.close(pool);
+    }
+
+    /// Gives its credit back. Call it once nothing more is read.
+    pub fn close(&mut self, pool: &mut CreditPool) {
+        for recv in &mut self.output {
+            recv.close(pool);
+        }
+    }
+
+    /// Takes a frame for this process.
+    ///
+    /// # Errors
+    /// When the peer broke a rule; the connection is to be ended.
+    pub fn handle(&mut self, frame: Frame, conn: &mut Conn, pool: &mut CreditPool) -> Result<(), Violation> {
+        match frame {
+            Frame::Reachable(_) => self.reachable(conn),
+            Frame::Unreachable { message, .. } => self.broken(message),
+            Frame::Lost { message, .. } => self.lose(message, pool),
+            Frame::Resumed { attempt, stdin, .. } => {
+                let asked = matches!(self.phase, Phase::Fresh | Phase::Asked);
+                if asked && attempt == self.spawn.attempt {
+                    self.resumed(stdin, conn, pool)?;
+                }
+            }
+            _ if self.phase != Phase::Open => {}
+            Frame::Started { pid, .. } => self.pid = Some(pid),
+            Frame::Data { stream, position, bytes, .. } if stream != Stream::Stdin => {
+                self.output[output(stream)].data(position, bytes)?;
+                self.grant(stream, conn, pool);
+            }
+            Frame::Credit { stream: Stream::Stdin, span, .. } => {
+                self.stdin.credit(span)?;
+                self.pump(conn);
+            }
+            Frame::Fin { stream, length, .. } if stream != Stream::Stdin => {
+                self.output[output(stream)].fin(length)?;
+            }
+            Frame::Stop { stream: Stream::Stdin, .. } => self.stdin.stop(),
+            Frame::Signaled { sequence, .. } => {
+                if sequence == self.signals.sequence {
+                    self.signals.sent = 0;
+                    self.send_signals(conn);
+                }
+            }
+            Frame::Exit { ending, stdout, stderr, .. } => {
+                for (recv, length) in self.output.iter_mut().zip([stdout, stderr]) {
+                    if !recv.is_stopped() {
+                        recv.fin(length)?;
+                    }
+                }
+                self.ending = Some(ending);
+            }
+            _ => return Err(Violation::Unexpected("client's")),
+        }
+        Ok(())
+    }
+
+    /// Moves stdin on, as far as credit and the connection's queue allow.
+    pub fn pump(&mut self, conn: &mut Conn) {
+        if !self.passes() {
+            return;
+        }
+        let id = self.id();
+        while conn.queued(id) < AHEAD
+            && let Some((position, bytes)) = self.stdin.next_data()
+        {
+            conn.send(Frame::Data { id, stream: Stream::Stdin, position, bytes });
+        }
+    }
+
+    fn resumed(&mut self, stdin: Span, conn: &mut Conn, pool: &mut CreditPool) -> Result<(), Violation> {
+        let fresh = self.phase == Phase::Fresh;
+        self.phase = Phase::Open;
+        self.confirmed = true;
+        if fresh {
+            self.stdin.credit(stdin)?;
+        } else {
+            self.stdin.resume(stdin)?;
+            self.state_again(conn);
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                self.grant(stream, conn, pool);
+            }
+        }
+        self.pump(conn);
+        Ok(())
+    }
+
+    /// Says again what still holds.
+    fn state_again(&mut self, conn: &mut Conn) {
+        let id = self.id();
+        if let Some(frame) = self.fin() {
+            conn.send(frame);
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if self.output[output(stream)].is_stopped() {
+                conn.send(Frame::Stop { id, stream });
+            }
+        }
+        if self.signals.sent != 0 {
+            let (sequence, mask) = (self.signals.sequence, self.signals.sent);
+            conn.send(Frame::Signal { id, sequence, mask });
+        }
+        self.send_signals(conn);
+        self.pump(conn);
+    }
+
+    fn passes(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Open)
+    }
+
+    fn fin(&self) -> Option<Frame> {
+        let length = self.stdin.length()?;
+        Some(Frame::Fin { id: self.id(), stream: Stream::Stdin, length })
+    }
+
+    fn grant(&mut self, stream: Stream, conn: &mut Conn, pool: &mut CreditPool) {
+        // before the agent has answered it might not have the process yet
+        if self.phase == Phase::Open
+            && let Some(span) = self.output[output(stream)].credit(pool)
+        {
+            conn.send(Frame::Credit { id: self.id(), stream, span });
+        }
+    }
+
+    fn send_signals(&mut self, conn: &mut Conn) {
+        if self.signals.sent == 0 && self.signals.next != 0 {
+            self.signals.sequence += 1;
+            self.signals.sent = std::mem::take(&mut self.signals.next);
+            let (sequence, mask) = (self.signals.sequence, self.signals.sent);
+            conn.send(Frame::Signal { id: self.id(), sequence, mask });
+        }
+    }
+}
+
+fn output(stream: Stream) -> usize {
+    usize::from(stream == Stream::Stderr)
+}
