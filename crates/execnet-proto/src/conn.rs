@@ -288,9 +288,12 @@ mod tests {
                 conn.send(Frame::Data { id: ID, stream: Stream::Stdin, position, bytes });
                 position += MAX_DATA as u64;
             }
-            let mut out = BytesMut::new();
-            conn.transmit(&mut out, usize::MAX, now);
-            if !out.is_empty() {
+            loop {
+                let mut out = BytesMut::new();
+                conn.transmit(&mut out, 1, now);
+                if out.is_empty() {
+                    break;
+                }
                 let took = Duration::from_secs_f64(out.len() as f64 / bytes_per_second);
                 busy_until = busy_until.max(now) + took;
                 path.push_back((busy_until + round_trip, out.len() as u64));
