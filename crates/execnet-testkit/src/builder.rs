@@ -55,14 +55,7 @@ pub(crate) enum KnownKey {
 
 impl<'a> HostBuilder<'a> {
     pub(crate) fn new(lab: &'a Lab, name: &str, namespace: bool) -> HostBuilder<'a> {
-        HostBuilder {
-            lab,
-            name: name.to_owned(),
-            settings: Settings {
-                namespace,
-                ..Settings::default()
-            },
-        }
+        HostBuilder { lab, name: name.to_owned(), settings: Settings { namespace, ..Settings::default() } }
     }
 
     /// The interpreters on the host's PATH, by their names in [`interpreters`](crate::interpreters()), and no others.
@@ -81,17 +74,13 @@ impl<'a> HostBuilder<'a> {
 
     /// One more program on the host's PATH, as a link.
     pub fn program(mut self, name: &str, program: impl AsRef<Path>) -> Self {
-        self.settings
-            .programs
-            .push((name.to_owned(), program.as_ref().to_owned()));
+        self.settings.programs.push((name.to_owned(), program.as_ref().to_owned()));
         self
     }
 
     /// One more program on the host's PATH, with this text (its first line is a `#!` line with a full path).
     pub fn script(mut self, name: &str, text: &str) -> Self {
-        self.settings
-            .scripts
-            .push((name.to_owned(), text.to_owned()));
+        self.settings.scripts.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -172,16 +161,9 @@ impl<'a> HostBuilder<'a> {
             "{:?} is no name for a host",
             self.name
         );
-        ensure!(
-            !(self.settings.namespace && self.settings.proxy),
-            "a host in a namespace has no proxy"
-        );
+        ensure!(!(self.settings.namespace && self.settings.proxy), "a host in a namespace has no proxy");
         let lab = &self.lab.shared;
-        ensure!(
-            lab.part(&self.name).is_none(),
-            "the lab has a host {} already",
-            self.name
-        );
+        ensure!(lab.part(&self.name).is_none(), "the lab has a host {} already", self.name);
 
         let pythons = match &self.settings.pythons {
             None => vec![default_python3()?],
@@ -191,18 +173,10 @@ impl<'a> HostBuilder<'a> {
             },
         };
         if let Some(name) = &self.settings.shell_name {
-            let missing = || {
-                Missing(format!(
-                    "this machine lacks the shell {name} (Debian package {name})"
-                ))
-            };
+            let missing = || Missing(format!("this machine lacks the shell {name} (Debian package {name})"));
             self.settings.login_shell = Some(find(name).ok_or_else(missing)?);
         }
-        let namespace = if self.settings.namespace {
-            Some(Namespace::make(&lab.folder)?)
-        } else {
-            None
-        };
+        let namespace = if self.settings.namespace { Some(Namespace::make(&lab.folder)?) } else { None };
 
         let folder = Folder::make(lab.folder.join("hosts").join(&self.name), &lab.tools)?;
         folder.add_interpreters(&pythons)?;
@@ -224,29 +198,12 @@ impl<'a> HostBuilder<'a> {
         };
         fs::write(folder.path.join("authorized_keys"), "")?;
 
-        let ip = namespace
-            .as_ref()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |namespace| {
-                namespace.far.into()
-            });
+        let ip = namespace.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |namespace| namespace.far.into());
         let mut tries = 0;
         let (address, sshd) = loop {
-            let address = SocketAddr::new(
-                ip,
-                if namespace.is_some() {
-                    2222
-                } else {
-                    free_port(ip)?
-                },
-            );
-            let mut sshd = Sshd::new(
-                &lab.tools,
-                &lab.folder,
-                &folder,
-                address,
-                &self.settings,
-                namespace.as_ref(),
-            )?;
+            let address = SocketAddr::new(ip, if namespace.is_some() { 2222 } else { free_port(ip)? });
+            let mut sshd =
+                Sshd::new(&lab.tools, &lab.folder, &folder, address, &self.settings, namespace.as_ref())?;
             if self.settings.down || sshd.start()? {
                 break (address, sshd);
             }
@@ -255,11 +212,7 @@ impl<'a> HostBuilder<'a> {
                 bail!("{tries} ports that were free were taken before sshd had them");
             }
         };
-        let proxy = if self.settings.proxy {
-            Some(Proxy::start(address)?)
-        } else {
-            None
-        };
+        let proxy = if self.settings.proxy { Some(Proxy::start(address)?) } else { None };
         let part = Part::new(
             self.name,
             self.settings,

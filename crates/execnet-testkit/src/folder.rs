@@ -70,12 +70,7 @@ pub(crate) struct Folder {
 impl Folder {
     pub(crate) fn make(path: PathBuf, tools: &Tools) -> Result<Folder> {
         let folder = Folder { path };
-        for folder in [
-            folder.path.clone(),
-            folder.bin(),
-            folder.home(),
-            folder.home().join(".ssh"),
-        ] {
+        for folder in [folder.path.clone(), folder.bin(), folder.home(), folder.home().join(".ssh")] {
             fs::DirBuilder::new()
                 .mode(0o700)
                 .create(&folder)
@@ -127,9 +122,7 @@ impl Folder {
     /// Puts interpreters on the PATH under the names they have on real hosts. The first CPython 3 is `python3`; CPython 2.7 is
     /// `python2`, and `python` too on a host without Python 3.
     pub(crate) fn add_interpreters(&self, interpreters: &[Interpreter]) -> Result<()> {
-        let python3 = interpreters
-            .iter()
-            .find(|interpreter| interpreter.is_cpython3());
+        let python3 = interpreters.iter().find(|interpreter| interpreter.is_cpython3());
         if let Some(python3) = python3 {
             self.add_program("python3", &python3.path)?;
         }

@@ -12,9 +12,9 @@ use crate::folder::Folder;
 use crate::guardian::MARK;
 use crate::lab::Shared;
 use crate::namespace::Namespace;
-use crate::processes::{connected_to, kill, processes_with_env};
+use crate::processes::{connected_to, descendants_of, kill, processes_with_env};
 use crate::proxy::Proxy;
-use crate::sshd::Sshd;
+use crate::sshd::{Sshd, is_sshd};
 
 /// A host. It lives as long as its lab; this handle may be cloned and dropped at will.
 #[derive(Clone, Debug)]
@@ -121,7 +121,11 @@ impl Host {
 
     /// Ends sshd's side of every open connection. What runs on the host is not touched.
     pub fn kill_sessions(&self) {
-        self.sessions().into_iter().for_each(kill);
+        // For a user other than root, a second sshd under the first holds the connection.
+        let below = |pid: &u32| descendants_of(*pid).into_iter().filter(|pid| is_sshd(*pid));
+        let sessions = self.sessions();
+        let below: Vec<u32> = sessions.iter().flat_map(below).collect();
+        sessions.into_iter().chain(below).for_each(kill);
     }
 
     /// Ends the sshd that listens: new connects are refused, open connections stay.
@@ -168,9 +172,7 @@ impl Host {
     /// If it was made without [`through_proxy`](crate::HostBuilder::through_proxy).
     #[track_caller]
     pub fn proxy(&self) -> &Proxy {
-        let Some(proxy) = &self.part.proxy else {
-            panic!("{} has no proxy", self.name())
-        };
+        let Some(proxy) = &self.part.proxy else { panic!("{} has no proxy", self.name()) };
         proxy
     }
 
@@ -198,9 +200,6 @@ impl Host {
     }
 
     fn sshd(&self) -> std::sync::MutexGuard<'_, Sshd> {
-        self.part
-            .sshd
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.part.sshd.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -63,10 +63,7 @@ pub(crate) fn select(names: &[&str]) -> (Vec<Interpreter>, Option<Missing>) {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for name in names {
-        match interpreters()
-            .iter()
-            .find(|interpreter| interpreter.name == *name)
-        {
+        match interpreters().iter().find(|interpreter| interpreter.name == *name) {
             Some(interpreter) => found.push(interpreter.clone()),
             None => missing.push(match *name {
                 "pypy3" => "PyPy (Debian package pypy3)".to_owned(),
@@ -82,15 +79,9 @@ pub(crate) fn select(names: &[&str]) -> (Vec<Interpreter>, Option<Missing>) {
 /// CPython 3, the one that `python3` means.
 pub(crate) fn default_python3() -> Result<Interpreter> {
     let python3 = find("python3").and_then(|path| path.canonicalize().ok());
-    let newest = || {
-        interpreters()
-            .iter()
-            .rev()
-            .find(|found| found.is_cpython3())
-    };
-    let found = interpreters()
-        .iter()
-        .find(|found| found.is_cpython3() && Some(&found.path) == python3.as_ref());
+    let newest = || interpreters().iter().rev().find(|found| found.is_cpython3());
+    let found =
+        interpreters().iter().find(|found| found.is_cpython3() && Some(&found.path) == python3.as_ref());
     let none = || Missing("this machine lacks any CPython 3 (Debian package python3)".to_owned());
     Ok(found.or_else(newest).ok_or_else(none)?.clone())
 }
@@ -103,12 +94,9 @@ impl Interpreter {
 
 fn search() -> Vec<Interpreter> {
     let mut cpythons = BTreeMap::new();
-    let on_path = std::iter::once("python2.7".to_owned())
-        .chain((6..30).map(|minor| format!("python3.{minor}")));
-    for program in on_path
-        .filter_map(|name| find(&name))
-        .chain(pyenv_versions())
-    {
+    let on_path =
+        std::iter::once("python2.7".to_owned()).chain((6..30).map(|minor| format!("python3.{minor}")));
+    for program in on_path.filter_map(|name| find(&name)).chain(pyenv_versions()) {
         // The real program: a virtual environment's is a link, and its own packages are no part of a bare host.
         let Ok(path) = program.canonicalize() else {
             continue;
@@ -116,42 +104,25 @@ fn search() -> Vec<Interpreter> {
         let Some((version, implementation)) = ask(&path) else {
             continue;
         };
-        let mut numbers = version
-            .split('.')
-            .filter_map(|number| number.parse::<u32>().ok());
+        let mut numbers = version.split('.').filter_map(|number| number.parse::<u32>().ok());
         if let (Implementation::CPython, Some(major), Some(minor)) =
             (implementation, numbers.next(), numbers.next())
         {
             let name = format!("{major}.{minor}");
-            cpythons.entry((major, minor)).or_insert(Interpreter {
-                name,
-                path,
-                version,
-                implementation,
-            });
+            cpythons.entry((major, minor)).or_insert(Interpreter { name, path, version, implementation });
         }
     }
     let mut found: Vec<Interpreter> = cpythons.into_values().collect();
     if let Some(path) = find("pypy3").and_then(|path| path.canonicalize().ok())
         && let Some((version, implementation @ Implementation::PyPy)) = ask(&path)
     {
-        found.push(Interpreter {
-            name: "pypy3".to_owned(),
-            path,
-            version,
-            implementation,
-        });
+        found.push(Interpreter { name: "pypy3".to_owned(), path, version, implementation });
     }
     if let Some(path) = find("jython").and_then(|path| path.canonicalize().ok())
         && find("java").is_some()
     {
         let (version, implementation) = ("2.7".to_owned(), Implementation::Jython);
-        found.push(Interpreter {
-            name: "jython".to_owned(),
-            path,
-            version,
-            implementation,
-        });
+        found.push(Interpreter { name: "jython".to_owned(), path, version, implementation });
     }
     found
 }
@@ -159,11 +130,7 @@ fn search() -> Vec<Interpreter> {
 /// The programs of pyenv's versions, the newest patch release first.
 fn pyenv_versions() -> Vec<PathBuf> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let root = root.or_else(|| {
-        Some(PathBuf::from(
-            run(Command::new("pyenv").arg("root")).ok()?.trim(),
-        ))
-    });
+    let root = root.or_else(|| Some(PathBuf::from(run(Command::new("pyenv").arg("root")).ok()?.trim())));
     let Some(versions) = root.map(|root| root.join("versions")) else {
         return Vec::new();
     };
@@ -172,21 +139,11 @@ fn pyenv_versions() -> Vec<PathBuf> {
         .map(|entry| (entry.file_name(), entry.path().join("bin/python")))
         .filter(|(_, program)| is_program(program))
         .map(|(name, program)| {
-            (
-                name.to_string_lossy()
-                    .split('.')
-                    .map_while(|part| part.parse().ok())
-                    .collect(),
-                program,
-            )
+            (name.to_string_lossy().split('.').map_while(|part| part.parse().ok()).collect(), program)
         })
         .collect();
     found.sort();
-    found
-        .into_iter()
-        .rev()
-        .map(|(_, program)| program)
-        .collect()
+    found.into_iter().rev().map(|(_, program)| program).collect()
 }
 
 /// Version and implementation, as the program itself says them.

@@ -50,18 +50,10 @@ impl Lab {
             fs::create_dir_all("/run/sshd").context("/run/sshd")?;
         }
         let user_key = tools.make_key(&folder.join("user_key"))?;
-        let shared = Shared {
-            folder,
-            tools,
-            user_key,
-            parts: Mutex::default(),
-            ended: AtomicBool::new(false),
-        };
+        let shared =
+            Shared { folder, tools, user_key, parts: Mutex::default(), ended: AtomicBool::new(false) };
         shared.write_files()?;
-        Ok(Lab {
-            shared: Arc::new(shared),
-            guardian,
-        })
+        Ok(Lab { shared: Arc::new(shared), guardian })
     }
 
     /// A new host, with an sshd of its own on a port of 127.0.0.1.
@@ -88,10 +80,7 @@ impl Lab {
 
     /// The hosts, in the order in which they were made.
     pub fn hosts(&self) -> Vec<Host> {
-        let host = |part: &Arc<Part>| Host {
-            lab: self.shared.clone(),
-            part: part.clone(),
-        };
+        let host = |part: &Arc<Part>| Host { lab: self.shared.clone(), part: part.clone() };
         self.shared.parts().iter().map(host).collect()
     }
 
@@ -101,14 +90,8 @@ impl Lab {
     /// If there is no such host.
     #[track_caller]
     pub fn kill_ssh(&self, host: &str) -> Vec<u32> {
-        let Some(part) = self.shared.part(host) else {
-            panic!("the lab has no host {host}")
-        };
-        Host {
-            lab: self.shared.clone(),
-            part,
-        }
-        .kill_ssh()
+        let Some(part) = self.shared.part(host) else { panic!("the lab has no host {host}") };
+        Host { lab: self.shared.clone(), part }.kill_ssh()
     }
 
     /// Every process that was started by logins to any host.
@@ -129,16 +112,10 @@ impl Drop for Lab {
         self.guardian.finish();
         for part in &parts {
             // Killed by now; this reaps it.
-            part.sshd
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .stop();
+            part.sshd.lock().unwrap_or_else(PoisonError::into_inner).stop();
         }
         if self.shared.folder.exists() {
-            eprintln!(
-                "the lab's folder could not be removed: {}",
-                self.shared.folder.display()
-            );
+            eprintln!("the lab's folder could not be removed: {}", self.shared.folder.display());
         }
     }
 }
@@ -161,10 +138,7 @@ impl Shared {
         let part = Arc::new(part);
         self.parts().push(part.clone());
         self.write_files()?;
-        Ok(Host {
-            lab: self.clone(),
-            part,
-        })
+        Ok(Host { lab: self.clone(), part })
     }
 
     fn parts(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
@@ -174,11 +148,7 @@ impl Shared {
     /// Who knows whom, and who lets whom in. Written anew for each host that comes.
     fn write_files(&self) -> Result<()> {
         let parts = self.parts();
-        let seen: Vec<&Part> = parts
-            .iter()
-            .map(Arc::as_ref)
-            .filter(|part| !part.settings.hidden)
-            .collect();
+        let seen: Vec<&Part> = parts.iter().map(Arc::as_ref).filter(|part| !part.settings.hidden).collect();
         self.write_view(&self.folder, "ssh_config", "user_key", &seen, "")?;
         for from in parts.iter() {
             let seen: Vec<&Part> = parts
@@ -188,28 +158,17 @@ impl Shared {
                 .collect();
             // Nothing of the person who runs the tests shall serve a host: no agent, no key, no known host.
             let nothing_else = "Host *\n    IdentityFile none\n    IdentityAgent none\n    UserKnownHostsFile /dev/null\n    GlobalKnownHostsFile /dev/null\n";
-            self.write_view(
-                &from.folder.home().join(".ssh"),
-                "config",
-                "id_ed25519",
-                &seen,
-                nothing_else,
-            )?;
+            self.write_view(&from.folder.home().join(".ssh"), "config", "id_ed25519", &seen, nothing_else)?;
         }
         for part in parts.iter().filter(|part| !part.settings.refuse_auth) {
             let user = (!part.settings.hidden).then_some(&self.user_key);
-            let hosts = parts
-                .iter()
-                .filter(|from| from.settings.reaches.contains(&part.name));
+            let hosts = parts.iter().filter(|from| from.settings.reaches.contains(&part.name));
             let keys: Vec<&str> = user
                 .into_iter()
                 .chain(hosts.filter_map(|from| from.login_key.as_ref()))
                 .map(String::as_str)
                 .collect();
-            replace(
-                &part.folder.path.join("authorized_keys"),
-                &(keys.join("\n") + "\n"),
-            )?;
+            replace(&part.folder.path.join("authorized_keys"), &(keys.join("\n") + "\n"))?;
         }
         Ok(())
     }
@@ -256,8 +215,7 @@ fn make_folder() -> Result<PathBuf> {
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                return Err(error)
-                    .context(format!("cannot make a folder in {}", temporary.display()));
+                return Err(error).context(format!("cannot make a folder in {}", temporary.display()));
             }
         }
     }

@@ -38,11 +38,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Lab {
-            hosts,
-            python,
-            inner,
-        } => lab(hosts, &python, inner),
+        Verb::Lab { hosts, python, inner } => lab(hosts, &python, inner),
         Verb::Interpreters => {
             for found in execnet_testkit::interpreters() {
                 println!(
@@ -114,10 +110,7 @@ fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
 
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while std::io::stdin()
-            .read(&mut buffer)
-            .is_ok_and(|count| count > 0)
-        {}
+        while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
         let _ = ended_tx.send(());
     });
     let _ = ended_rx.recv();

@@ -31,9 +31,7 @@ pub fn or_skip<T>(result: Result<T>) -> Option<T> {
             None
         }
         Err(error) if error.is::<Missing>() => {
-            panic!(
-                "{error:#} (EXECNET_TEST_ALLOW_MISSING=1 skips such tests, except where CI=true)"
-            )
+            panic!("{error:#} (EXECNET_TEST_ALLOW_MISSING=1 skips such tests, except where CI=true)")
         }
         Err(error) => panic!("{error:#}"),
     }

@@ -17,10 +17,7 @@ use crate::tools::{find, run};
 /// [`Missing`], with the reason. Tried once in the life of the program.
 pub fn netns_available() -> Result<()> {
     static ANSWER: OnceLock<Option<Missing>> = OnceLock::new();
-    ANSWER
-        .get_or_init(|| attempt().err().map(Missing))
-        .clone()
-        .map_or(Ok(()), |missing| Err(missing.into()))
+    ANSWER.get_or_init(|| attempt().err().map(Missing)).clone().map_or(Ok(()), |missing| Err(missing.into()))
 }
 
 /// One namespace. The guardian removes it.
@@ -39,30 +36,16 @@ impl Namespace {
         // Two addresses of 100.64.0.0/10, which is set aside for networks like this (RFC 6598).
         let base = u32::from(Ipv4Addr::new(100, 64, 0, 0)) | (id & 0x3f_fffc);
         let [near, far] = [1, 2].map(|host| Ipv4Addr::from(base | host));
-        let namespace = Namespace {
-            name: format!("execnet-{id:08x}"),
-            far,
-            far_end: format!("xf{id:08x}"),
-        };
+        let namespace = Namespace { name: format!("execnet-{id:08x}"), far, far_end: format!("xf{id:08x}") };
         let near_end = format!("xn{id:08x}");
         let (name, far_end) = (namespace.name.as_str(), namespace.far_end.as_str());
         // Noted before it is made, so that a half-made one is removed too.
         fs::write(lab.join("netns").join(name), &near_end)?;
         ip(&["netns", "add", name])?;
-        ip(&[
-            "link", "add", &near_end, "type", "veth", "peer", "name", far_end, "netns", name,
-        ])?;
+        ip(&["link", "add", &near_end, "type", "veth", "peer", "name", far_end, "netns", name])?;
         ip(&["addr", "add", &format!("{near}/30"), "dev", &near_end])?;
         ip(&["link", "set", "dev", &near_end, "up"])?;
-        ip(&[
-            "-n",
-            name,
-            "addr",
-            "add",
-            &format!("{far}/30"),
-            "dev",
-            far_end,
-        ])?;
+        ip(&["-n", name, "addr", "add", &format!("{far}/30"), "dev", far_end])?;
         ip(&["-n", name, "link", "set", "dev", far_end, "up"])?;
         ip(&["-n", name, "link", "set", "dev", "lo", "up"])?;
         Ok(namespace)
@@ -84,9 +67,7 @@ fn attempt() -> Result<(), String> {
     let name = format!("execnet-try-{:08x}", fastrand::u32(..));
     let made = ip(&["netns", "add", &name]).and_then(|()| {
         let end = format!("xt{:08x}", fastrand::u32(..));
-        ip(&[
-            "link", "add", &end, "type", "veth", "peer", "name", "far", "netns", &name,
-        ])?;
+        ip(&["link", "add", &end, "type", "veth", "peer", "name", "far", "netns", &name])?;
         ip(&["link", "del", &end])
     });
     let _ = ip(&["netns", "del", &name]);

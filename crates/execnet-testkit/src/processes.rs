@@ -14,39 +14,24 @@ use rustix::process::{Pid, Signal};
 pub fn processes_with_env(name: &str, value: &str) -> Vec<u32> {
     let wanted = format!("{name}={value}");
     let has = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-            environ
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == wanted.as_bytes())
-        })
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
     };
-    all()
-        .filter(has)
-        .filter(|pid| *pid != std::process::id() && alive(*pid))
-        .collect()
+    all().filter(has).filter(|pid| *pid != std::process::id() && alive(*pid)).collect()
 }
 
 /// The direct children of a process, zombies too.
 pub fn children_of(pid: u32) -> Vec<u32> {
-    all()
-        .filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid))
-        .collect()
+    all().filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
 }
 
 /// The children of a process, their children and so on, parents first.
 pub fn descendants_of(pid: u32) -> Vec<u32> {
-    let table: Vec<(u32, u32)> = all()
-        .filter_map(|child| Some((child, stat(child)?.1)))
-        .collect();
+    let table: Vec<(u32, u32)> = all().filter_map(|child| Some((child, stat(child)?.1))).collect();
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
-        found.extend(
-            table
-                .iter()
-                .filter(|(_, of)| *of == parent)
-                .map(|(child, _)| *child),
-        );
+        found.extend(table.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
         next += 1;
     }
     found.split_off(1)
@@ -72,10 +57,7 @@ pub fn kill(pid: u32) {
 pub fn wait_until(timeout: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(
-            start.elapsed() < timeout,
-            "waited {timeout:?} in vain for: {what}"
-        );
+        assert!(start.elapsed() < timeout, "waited {timeout:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(3));
     }
 }
@@ -83,9 +65,7 @@ pub fn wait_until(timeout: Duration, what: &str, mut done: impl FnMut() -> bool)
 /// The resident memory of a process in KiB (`VmRSS`), or `None` if there is no such process.
 pub fn proc_rss_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches("kB").trim_end().parse().ok()
 }
 
@@ -112,8 +92,7 @@ pub fn sockets_listening(pid: u32) -> Vec<Listening> {
     ] {
         let rows = InetSocket::table(&format!("/proc/{pid}/net/{table}")).into_iter();
         found.extend(
-            rows.filter(|row| row.state == state && own.contains(&row.inode))
-                .map(|row| kind(row.local)),
+            rows.filter(|row| row.state == state && own.contains(&row.inode)).map(|row| kind(row.local)),
         );
     }
     let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
@@ -139,10 +118,7 @@ pub(crate) fn connected_to(address: SocketAddr, command: &str) -> Vec<u32> {
     let is = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == command)
     };
-    all()
-        .filter(is)
-        .filter(|pid| !socket_inodes(*pid).is_disjoint(&inodes))
-        .collect()
+    all().filter(is).filter(|pid| !socket_inodes(*pid).is_disjoint(&inodes)).collect()
 }
 
 fn all() -> impl Iterator<Item = u32> {
@@ -160,10 +136,7 @@ pub(crate) fn start_time(pid: u32) -> Option<String> {
 /// State and parent of a process.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let fields = fields(pid)?;
-    Some((
-        fields.first()?.chars().next()?,
-        fields.get(1)?.parse().ok()?,
-    ))
+    Some((fields.first()?.chars().next()?, fields.get(1)?.parse().ok()?))
 }
 
 /// The fields of `/proc/PID/stat` from the third (state) on.
@@ -171,29 +144,15 @@ fn fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command name stands in parentheses and may hold any byte.
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    Some(
-        String::from_utf8_lossy(&stat[after..])
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(String::from_utf8_lossy(&stat[after..]).split_whitespace().map(str::to_owned).collect())
 }
 
 fn socket_inodes(pid: u32) -> HashSet<u64> {
     let inode = |entry: std::io::Result<fs::DirEntry>| {
         let target = fs::read_link(entry.ok()?.path()).ok()?;
-        target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?
-            .parse()
-            .ok()
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     };
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten()
-        .filter_map(inode)
-        .collect()
+    fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(inode).collect()
 }
 
 /// A line of `/proc/net/tcp` and its like.
@@ -227,11 +186,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     let port = u16::from_str_radix(port, 16).ok()?;
     let mut bytes = Vec::new();
     for start in (0..ip.len()).step_by(8) {
-        bytes.extend(
-            u32::from_str_radix(ip.get(start..start + 8)?, 16)
-                .ok()?
-                .to_ne_bytes(),
-        );
+        bytes.extend(u32::from_str_radix(ip.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
     }
     if let Ok(bytes) = <[u8; 4]>::try_from(bytes.as_slice()) {
         return Some((Ipv4Addr::from(bytes), port).into());

@@ -45,26 +45,20 @@ struct Now {
 impl Proxy {
     pub(crate) fn start(host: SocketAddr) -> Result<Proxy> {
         let ip = Ipv4Addr::LOCALHOST;
-        let listener =
-            TcpListener::bind((ip, free_port(ip.into())?)).context("a port for the proxy")?;
-        let proxy = Proxy {
-            address: listener.local_addr()?,
-            weather: Arc::default(),
-        };
+        let listener = TcpListener::bind((ip, free_port(ip.into())?)).context("a port for the proxy")?;
+        let proxy = Proxy { address: listener.local_addr()?, weather: Arc::default() };
         let weather = proxy.weather.clone();
-        thread::Builder::new()
-            .name("proxy".to_owned())
-            .spawn(move || {
-                for client in listener.incoming().flatten() {
-                    if weather.now().ended {
-                        break;
-                    }
-                    // A host whose sshd is down shows as a connection that closes at once.
-                    if let Ok(server) = TcpStream::connect(host) {
-                        let _ = weather.join(client, server);
-                    }
+        thread::Builder::new().name("proxy".to_owned()).spawn(move || {
+            for client in listener.incoming().flatten() {
+                if weather.now().ended {
+                    break;
                 }
-            })?;
+                // A host whose sshd is down shows as a connection that closes at once.
+                if let Ok(server) = TcpStream::connect(host) {
+                    let _ = weather.join(client, server);
+                }
+            }
+        })?;
         Ok(proxy)
     }
 
@@ -120,10 +114,7 @@ impl Weather {
     /// Waits while the link is silent. False if the connection was cut.
     fn passes(&self, born: u64) -> bool {
         let stalled = |now: &mut Now| now.stalled && now.cuts == born;
-        let now = self
-            .changed
-            .wait_while(self.now(), stalled)
-            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.changed.wait_while(self.now(), stalled).unwrap_or_else(PoisonError::into_inner);
         now.cuts == born
     }
 
@@ -170,10 +161,7 @@ fn read(weather: &Weather, born: u64, mut from: TcpStream, pipe: &Pipe) {
         let due = Instant::now() + weather.now().delay;
         let queue = pipe.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |queue: &mut Queue| queue.held > HELD && !queue.writer_gone;
-        let mut queue = pipe
-            .changed
-            .wait_while(queue, full)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = pipe.changed.wait_while(queue, full).unwrap_or_else(PoisonError::into_inner);
         queue.chunks.push_back((due, buffer[..count].to_vec()));
         queue.held += count;
         let over = count == 0 || queue.writer_gone;
@@ -189,10 +177,7 @@ fn write(weather: &Weather, born: u64, mut to: TcpStream, pipe: &Pipe) {
     loop {
         let queue = pipe.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = |queue: &mut Queue| queue.chunks.is_empty();
-        let mut queue = pipe
-            .changed
-            .wait_while(queue, empty)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = pipe.changed.wait_while(queue, empty).unwrap_or_else(PoisonError::into_inner);
         let Some((due, chunk)) = queue.chunks.pop_front() else {
             continue;
         };
@@ -205,9 +190,6 @@ fn write(weather: &Weather, born: u64, mut to: TcpStream, pipe: &Pipe) {
         }
     }
     let _ = to.shutdown(Shutdown::Write);
-    pipe.queue
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .writer_gone = true;
+    pipe.queue.lock().unwrap_or_else(PoisonError::into_inner).writer_gone = true;
     pipe.changed.notify_all();
 }

@@ -41,10 +41,7 @@ impl Sshd {
         namespace: Option<&Namespace>,
     ) -> Result<Sshd> {
         let config = folder.path.join("sshd_config");
-        fs::write(
-            &config,
-            configuration(tools, lab, folder, address, settings),
-        )?;
+        fs::write(&config, configuration(tools, lab, folder, address, settings))?;
         fs::write(folder.login(), login_script(settings)?)?;
         Ok(Sshd {
             program: tools.sshd.clone(),
@@ -72,18 +69,9 @@ impl Sshd {
             None => Command::new(&self.program),
         };
         // A process group of its own: Ctrl-C in a terminal is for the program that made the lab.
-        command
-            .args(["-D", "-e", "-f"])
-            .arg(&self.config)
-            .process_group(0);
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        let child = self
-            .child
-            .insert(command.spawn().context("cannot start sshd")?);
+        command.args(["-D", "-e", "-f"]).arg(&self.config).process_group(0);
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = self.child.insert(command.spawn().context("cannot start sshd")?);
         note(&self.running, child.id())?;
 
         let start = Instant::now();
@@ -128,19 +116,15 @@ impl Sshd {
     /// One process for every open connection.
     pub(crate) fn sessions(&self) -> Vec<u32> {
         let mut found = self.left.clone();
-        found.extend(
-            self.child
-                .as_ref()
-                .map(|child| children_of(child.id()))
-                .unwrap_or_default(),
-        );
-        found.retain(|pid| {
-            alive(*pid)
-                && fs::read_to_string(format!("/proc/{pid}/comm"))
-                    .is_ok_and(|comm| comm.starts_with("sshd"))
-        });
+        found.extend(self.child.as_ref().map(|child| children_of(child.id())).unwrap_or_default());
+        found.retain(|pid| alive(*pid) && is_sshd(*pid));
         found
     }
+}
+
+/// Whether a process is an sshd (or its `sshd-session`, from OpenSSH 9.8 on).
+pub(crate) fn is_sshd(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with("sshd"))
 }
 
 /// Tells the guardian of a process.
@@ -152,16 +136,8 @@ fn note(running: &Path, pid: u32) -> Result<()> {
 /// Any free port of an address. Ports that the kernel gives to outgoing connections are avoided, so that a stopped host's port stays free.
 pub(crate) fn free_port(address: IpAddr) -> Result<u16> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let first = range
-        .split_whitespace()
-        .next()
-        .and_then(|first| first.parse().ok())
-        .unwrap_or(32768);
-    let ports = if first > 12_000 {
-        10_000..first
-    } else {
-        61_000..65_000
-    };
+    let first = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
+    let ports = if first > 12_000 { 10_000..first } else { 61_000..65_000 };
     for _ in 0..1000 {
         let port = fastrand::u16(ports.clone());
         if std::net::TcpListener::bind((address, port)).is_ok() {
@@ -181,15 +157,8 @@ fn configuration(
     let file = |name: &str| format!("\"{}\"", folder.path.join(name).display());
     let login = quote(&folder.login().display().to_string());
     // A shell that reads the script itself saves the start of another one; csh and fish need it.
-    let login = if tools.posix_login_shell {
-        format!(". {login}")
-    } else {
-        format!("exec /bin/sh {login}")
-    };
-    let shell = settings
-        .login_shell
-        .as_deref()
-        .unwrap_or(Path::new("/bin/sh"));
+    let login = if tools.posix_login_shell { format!(". {login}") } else { format!("exec /bin/sh {login}") };
+    let shell = settings.login_shell.as_deref().unwrap_or(Path::new("/bin/sh"));
     let mut lines = vec![
         format!("ListenAddress {}:{}", address.ip(), address.port()),
         format!("HostKey {}", file("host_key")),
@@ -228,14 +197,10 @@ fn configuration(
 
 /// Runs under the person's shell: makes it the host's login, then becomes the host's own shell with the command.
 fn login_script(settings: &Settings) -> Result<String> {
-    let shell = settings
-        .login_shell
-        .as_deref()
-        .unwrap_or(Path::new("/bin/sh"));
+    let shell = settings.login_shell.as_deref().unwrap_or(Path::new("/bin/sh"));
     let shell = quote(shell.to_str().context("a login shell's path is UTF-8")?);
     let mut script =
-        "cd \"$HOME\"\ncommand=$SSH_ORIGINAL_COMMAND\nunset SSH_ORIGINAL_COMMAND SHLVL\n"
-            .to_owned();
+        "cd \"$HOME\"\ncommand=$SSH_ORIGINAL_COMMAND\nunset SSH_ORIGINAL_COMMAND SHLVL\n".to_owned();
     if let Some(noise) = &settings.noise {
         script += &format!("printf %s {}\n", quote(noise));
     }

@@ -25,9 +25,7 @@ impl Tools {
     pub(crate) fn find() -> Result<Tools> {
         let openssh = |name: &str, package: &str| {
             find(name).ok_or_else(|| {
-                Missing(format!(
-                    "there is no {name} on this machine: install {package} (Debian's name)"
-                ))
+                Missing(format!("there is no {name} on this machine: install {package} (Debian's name)"))
             })
         };
         let sshd = openssh("sshd", "openssh-server")?;
@@ -39,8 +37,7 @@ impl Tools {
             sshd,
             keygen: openssh("ssh-keygen", "openssh-client")?,
             ssh,
-            posix_login_shell: ["sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"]
-                .contains(&shell.as_str()),
+            posix_login_shell: ["sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"].contains(&shell.as_str()),
             user,
             version: parse_version(&String::from_utf8_lossy(&version.stderr)).unwrap_or((0, 0)),
         })
@@ -48,15 +45,9 @@ impl Tools {
 
     /// Makes an ed25519 key at `path` and gives its public line (`ssh-ed25519 AAAA…`).
     pub(crate) fn make_key(&self, path: &Path) -> Result<String> {
-        run(Command::new(&self.keygen)
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"])
-            .arg(path))?;
+        run(Command::new(&self.keygen).args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(path))?;
         let public = std::fs::read_to_string(path.with_extension("pub"))?;
-        Ok(public
-            .split_whitespace()
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" "))
+        Ok(public.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -72,23 +63,15 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Runs a command to its end and gives its output; a failure is an error with its last words.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| shown.clone())?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| shown.clone())?;
     if !output.status.success() {
-        bail!(
-            "{shown}: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{shown}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -101,10 +84,7 @@ pub(crate) fn quote(text: &str) -> String {
 fn login_shell(user: &str) -> String {
     let entry = run(Command::new("getent").args(["passwd", user])).unwrap_or_default();
     let shell = entry.trim().rsplit(':').next().unwrap_or_default();
-    Path::new(shell).file_name().map_or_else(
-        || "sh".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    Path::new(shell).file_name().map_or_else(|| "sh".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// `OpenSSH_9.2p1 Debian-2` is (9, 2).

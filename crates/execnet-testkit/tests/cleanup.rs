@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use execnet_testkit::{
-    Lab, Listening, alive, children_of, descendants_of, kill, or_skip, proc_rss_kib,
-    processes_with_env, sockets_listening, wait_until,
+    Lab, Listening, alive, children_of, descendants_of, kill, or_skip, proc_rss_kib, processes_with_env,
+    sockets_listening, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -17,22 +17,11 @@ fn a_dropped_lab_leaves_no_process_and_no_folder() {
         return;
     };
     let (folder, mark) = (lab.folder().to_owned(), lab.folder().display().to_string());
-    let (first, second) = (
-        lab.host("a").start().unwrap(),
-        lab.host("b").through_proxy().start().unwrap(),
-    );
+    let (first, second) = (lab.host("a").start().unwrap(), lab.host("b").through_proxy().start().unwrap());
     // One in the session, one that left it, one whose sshd no longer listens.
-    let mut clients = vec![
-        first.ssh("exec sleep 1000").spawn().unwrap(),
-        second.ssh("exec sleep 1000").spawn().unwrap(),
-    ];
-    assert!(
-        first
-            .ssh("setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
-            .status()
-            .unwrap()
-            .success()
-    );
+    let mut clients =
+        vec![first.ssh("exec sleep 1000").spawn().unwrap(), second.ssh("exec sleep 1000").spawn().unwrap()];
+    assert!(first.ssh("setsid sleep 1000 >/dev/null 2>&1 </dev/null &").status().unwrap().success());
     wait_until(SOON, "three sleeps", || lab.processes().len() == 3);
     assert_eq!((first.processes().len(), second.processes().len()), (2, 1));
     let mut seen = lab.processes();
@@ -43,24 +32,12 @@ fn a_dropped_lab_leaves_no_process_and_no_folder() {
     first.stop_sshd();
 
     drop(lab);
-    assert_eq!(
-        seen.iter()
-            .copied()
-            .filter(|pid| alive(*pid))
-            .collect::<Vec<_>>(),
-        [0; 0]
-    );
+    assert_eq!(seen.iter().copied().filter(|pid| alive(*pid)).collect::<Vec<_>>(), [0; 0]);
     assert!(processes_with_env("EXECNET_TESTKIT_LAB", &mark).is_empty());
     assert!(!folder.exists());
     assert!(std::net::TcpStream::connect(first.address()).is_err());
     assert!(std::net::TcpStream::connect(second.address()).is_err());
-    assert!(
-        first
-            .start_sshd()
-            .unwrap_err()
-            .to_string()
-            .contains("the lab of a was dropped")
-    );
+    assert!(first.start_sshd().unwrap_err().to_string().contains("the lab of a was dropped"));
     for client in &mut clients {
         assert_eq!(client.wait().unwrap().code(), Some(255));
     }
@@ -73,10 +50,7 @@ fn a_lab_started_by_hand_ends_at_the_end_of_stdin() {
     };
     assert!(by_hand.network.contains("ssh=build1//ssh_config="));
     assert!(by_hand.network.ends_with(" ssh=inner//via=build1"));
-    let answer = by_hand
-        .ssh("build1", "ssh inner echo from inner")
-        .output()
-        .unwrap();
+    let answer = by_hand.ssh("build1", "ssh inner echo from inner").output().unwrap();
     assert_eq!(answer.stdout, b"from inner\n", "{answer:?}");
     drop(by_hand.process.stdin.take());
     assert!(by_hand.process.wait().unwrap().success());
@@ -89,13 +63,7 @@ fn a_lab_started_by_hand_ends_at_ctrl_c() {
         return;
     };
     let interrupt = ["-INT", &by_hand.process.id().to_string()];
-    assert!(
-        Command::new("kill")
-            .args(interrupt)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args(interrupt).status().unwrap().success());
     assert!(by_hand.process.wait().unwrap().success());
     by_hand.left_nothing();
 }
@@ -105,18 +73,13 @@ fn a_lab_whose_program_is_killed_ends_too() {
     let Some(mut by_hand) = ByHand::start(&["--hosts", "2"]) else {
         return;
     };
-    let left = by_hand
-        .ssh("build2", "setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
-        .status()
-        .unwrap();
+    let left = by_hand.ssh("build2", "setsid sleep 1000 >/dev/null 2>&1 </dev/null &").status().unwrap();
     assert!(left.success());
     let mark = by_hand.folder();
     assert_eq!(processes_with_env("EXECNET_TESTKIT_LAB", &mark).len(), 1);
     by_hand.process.kill().unwrap();
     by_hand.process.wait().unwrap();
-    wait_until(SOON, "the folder to go", || {
-        !std::path::Path::new(&mark).exists()
-    });
+    wait_until(SOON, "the folder to go", || !std::path::Path::new(&mark).exists());
     by_hand.left_nothing();
 }
 
@@ -128,26 +91,15 @@ fn the_process_table_tells_children_memory_and_sockets() {
     let unix = std::os::unix::net::UnixListener::bind(folder.join("a socket")).unwrap();
     let _quiet = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let listening = sockets_listening(std::process::id());
-    assert!(
-        listening.contains(&Listening::Tcp(tcp.local_addr().unwrap())),
-        "{listening:?}"
-    );
-    assert!(
-        listening.contains(&Listening::Unix(folder.join("a socket"))),
-        "{listening:?}"
-    );
+    assert!(listening.contains(&Listening::Tcp(tcp.local_addr().unwrap())), "{listening:?}");
+    assert!(listening.contains(&Listening::Unix(folder.join("a socket"))), "{listening:?}");
     drop(unix);
     std::fs::remove_dir_all(folder).unwrap();
 
     let mark = std::process::id().to_string();
-    let mut child = Command::new("sh")
-        .args(["-c", "sleep 1000; :"])
-        .env("TESTKIT_MARK", &mark)
-        .spawn()
-        .unwrap();
-    wait_until(SOON, "the grandchild", || {
-        processes_with_env("TESTKIT_MARK", &mark).len() == 2
-    });
+    let mut child =
+        Command::new("sh").args(["-c", "sleep 1000; :"]).env("TESTKIT_MARK", &mark).spawn().unwrap();
+    wait_until(SOON, "the grandchild", || processes_with_env("TESTKIT_MARK", &mark).len() == 2);
     assert!(children_of(std::process::id()).contains(&child.id()));
     let grandchild = children_of(child.id())[0];
     assert_eq!(descendants_of(child.id()), [grandchild]);
@@ -175,33 +127,14 @@ impl ByHand {
     fn start(arguments: &[&str]) -> Option<ByHand> {
         or_skip(Lab::new())?;
         let mut tool = Command::new(env!("CARGO_BIN_EXE_execnet-testkit"));
-        let mut process = tool
-            .arg("lab")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines: Vec<String> = BufReader::new(process.stdout.as_mut().unwrap())
-            .lines()
-            .map(Result::unwrap)
-            .take(4)
-            .collect();
-        let after = |start: &str| {
-            lines
-                .iter()
-                .find_map(|line| line.strip_prefix(start))
-                .unwrap()
-                .trim()
-                .to_owned()
-        };
+        let mut process =
+            tool.arg("lab").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines: Vec<String> =
+            BufReader::new(process.stdout.as_mut().unwrap()).lines().map(Result::unwrap).take(4).collect();
+        let after =
+            |start: &str| lines.iter().find_map(|line| line.strip_prefix(start)).unwrap().trim().to_owned();
         let sshds = children_of(process.id());
-        Some(ByHand {
-            config: after("ssh_config:"),
-            network: after("a network:"),
-            sshds,
-            process,
-        })
+        Some(ByHand { config: after("ssh_config:"), network: after("a network:"), sshds, process })
     }
 
     fn folder(&self) -> String {
@@ -217,9 +150,7 @@ impl ByHand {
     fn left_nothing(&self) {
         assert!(!std::path::Path::new(&self.folder()).exists());
         assert!(self.sshds.len() > 1);
-        wait_until(SOON, "every process to end", || {
-            !self.sshds.iter().any(|pid| alive(*pid))
-        });
+        wait_until(SOON, "every process to end", || !self.sshds.iter().any(|pid| alive(*pid)));
         assert!(processes_with_env("EXECNET_TESTKIT_LAB", &self.folder()).is_empty());
     }
 }

@@ -22,10 +22,7 @@ fn a_stalled_link_is_silent_and_loses_nothing() {
     host.proxy().stall();
     cat.write("during");
     assert_eq!(cat.read(SILENCE), None);
-    assert!(
-        cat.ssh.try_wait().unwrap().is_none(),
-        "a silent link ends nothing"
-    );
+    assert!(cat.ssh.try_wait().unwrap().is_none(), "a silent link ends nothing");
     let mut late = Cat::on(&host);
     late.write("late");
     assert_eq!(late.read(SILENCE), None);
@@ -85,30 +82,19 @@ fn delay_adds_to_the_round_trip_and_not_to_the_transfer() {
     let start = Instant::now();
     cat.echoes("two");
     let took = start.elapsed();
-    assert!(
-        (Duration::from_millis(200)..Duration::from_millis(400)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_millis(200)..Duration::from_millis(400)).contains(&took), "{took:?}");
 
     // 50 MB in chunks that each waited for the one before would take a minute. ssh itself has 2 MiB under way.
     let start = Instant::now();
     let output = host.ssh("head -c 50000000 /dev/zero").output().unwrap();
     assert_eq!(output.stdout.len(), 50_000_000);
-    assert!(
-        start.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 
     host.proxy().delay(Duration::ZERO);
     cat.echoes("three");
     let start = Instant::now();
     cat.echoes("four");
-    assert!(
-        start.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -125,10 +111,7 @@ fn a_pulled_cable_is_silent_until_it_is_back() {
     host.link_down().unwrap();
     cat.write("two");
     assert_eq!(cat.read(SILENCE), None);
-    assert!(
-        cat.ssh.try_wait().unwrap().is_none(),
-        "a pulled cable ends nothing"
-    );
+    assert!(cat.ssh.try_wait().unwrap().is_none(), "a pulled cable ends nothing");
     host.link_up().unwrap();
     assert_eq!(cat.read(SOON).as_deref(), Some("two"));
     assert_eq!(host.kill_ssh(), [cat.ssh.id()]);
@@ -140,42 +123,22 @@ fn hosts_in_namespaces_leave_no_namespace_and_no_interface() {
         return;
     };
     let names = || {
-        let list = Command::new("ip")
-            .args(["netns", "list"])
-            .output()
-            .unwrap()
-            .stdout;
-        let links = Command::new("ip")
-            .args(["-o", "link"])
-            .output()
-            .unwrap()
-            .stdout;
-        [
-            String::from_utf8(list).unwrap(),
-            String::from_utf8(links).unwrap(),
-        ]
+        let list = Command::new("ip").args(["netns", "list"]).output().unwrap().stdout;
+        let links = Command::new("ip").args(["-o", "link"]).output().unwrap().stdout;
+        [String::from_utf8(list).unwrap(), String::from_utf8(links).unwrap()]
     };
     let Some(lab) = or_skip(Lab::new()) else {
         return;
     };
     lab.netns_host("far").start().unwrap();
-    let entry = std::fs::read_dir(lab.folder().join("netns"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let (name, interface) = (
-        entry.file_name().into_string().unwrap(),
-        std::fs::read_to_string(entry.path()).unwrap(),
-    );
+    let entry = std::fs::read_dir(lab.folder().join("netns")).unwrap().next().unwrap().unwrap();
+    let (name, interface) =
+        (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap());
     let [list, links] = names();
     assert!(list.contains(&name) && links.contains(&interface));
     drop(lab);
     let [list, links] = names();
-    assert!(
-        !list.contains(&name) && !links.contains(&interface),
-        "{list}{links}"
-    );
+    assert!(!list.contains(&name) && !links.contains(&interface), "{list}{links}");
 }
 
 /// `cat` on a host, whose output a thread reads.
@@ -187,12 +150,7 @@ struct Cat {
 impl Cat {
     fn on(host: &Host) -> Cat {
         let mut ssh = host.ssh("exec cat");
-        let mut ssh = ssh
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = ssh.stdout.take().unwrap();
         let (output_tx, output_rx) = mpsc::channel();
         std::thread::spawn(move || {
@@ -205,12 +163,7 @@ impl Cat {
     }
 
     fn write(&mut self, text: &str) {
-        self.ssh
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        self.ssh.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     fn read(&mut self, patience: Duration) -> Option<String> {
