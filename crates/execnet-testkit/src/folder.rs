@@ -92,6 +92,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The host's name.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     pub(crate) fn home(&self) -> PathBuf {
         self.path.join("home")
     }

@@ -13,6 +13,9 @@ use anyhow::{Context, Result};
 /// The variable that everything on a lab's hosts has in its environment: the lab's folder.
 pub(crate) const MARK: &str = "EXECNET_TESTKIT_LAB";
 
+/// The variable with the host's name.
+pub(crate) const HOST_MARK: &str = "EXECNET_TESTKIT_HOST";
+
 const SCRIPT: &str = r#"
 lab=$1
 read -r _

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::builder::Settings;
 use crate::folder::Folder;
-use crate::guardian::MARK;
+use crate::guardian::{HOST_MARK, MARK};
 use crate::lab::Shared;
 use crate::namespace::Namespace;
 use crate::processes::{connected_to, descendants_of, kill, processes_with_env};
@@ -159,10 +159,11 @@ impl Host {
     }
 
     /// Every process that was started by logins to this host, whatever became of its parents, terminals and sessions.
+    ///
+    /// They are found by variables that every login sets, so one that was executed with an emptied environment is not seen.
     pub fn processes(&self) -> Vec<u32> {
-        let home = self.home();
         let of_lab = processes_with_env(MARK, &self.lab.folder.display().to_string());
-        let own = processes_with_env("HOME", &home.display().to_string());
+        let own = processes_with_env(HOST_MARK, self.name());
         own.into_iter().filter(|pid| of_lab.contains(pid)).collect()
     }
 

@@ -68,7 +68,10 @@ pub(crate) fn select(names: &[&str]) -> (Vec<Interpreter>, Option<Missing>) {
             None => missing.push(match *name {
                 "pypy3" => "PyPy (Debian package pypy3)".to_owned(),
                 "jython" => "Jython and a java (Debian package jython)".to_owned(),
-                version => format!("CPython {version} (`pyenv install {version}`)"),
+                version if version.starts_with(['2', '3']) => {
+                    format!("CPython {version} (`pyenv install {version}`)")
+                }
+                other => format!("an interpreter {other} (names are as 2.7, 3.11, pypy3, jython)"),
             }),
         }
     }

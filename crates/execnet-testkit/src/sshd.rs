@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::builder::Settings;
 use crate::folder::Folder;
-use crate::guardian::MARK;
+use crate::guardian::{HOST_MARK, MARK};
 use crate::namespace::Namespace;
 use crate::processes::{alive, children_of, kill, start_time};
 use crate::tools::{Tools, quote};
@@ -178,11 +178,12 @@ fn configuration(
         // One line: sshd takes only the first SetEnv. SHLVL above 1 keeps bash, when it is the person's shell, from reading
         // the rc files that it reads under sshd.
         format!(
-            "SetEnv \"HOME={home}\" \"PATH={bin}\" \"SHELL={shell}\" \"{MARK}={lab}\" SHLVL=5",
+            "SetEnv \"HOME={home}\" \"PATH={bin}\" \"SHELL={shell}\" \"{MARK}={lab}\" {HOST_MARK}={name} SHLVL=5",
             home = folder.home().display(),
             bin = folder.bin().display(),
             shell = shell.display(),
             lab = lab.display(),
+            name = folder.name(),
         ),
     ];
     if let Some(connects) = settings.max_startups {

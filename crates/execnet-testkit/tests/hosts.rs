@@ -67,6 +67,7 @@ fn what_is_missing_is_said_with_how_to_get_it() {
     let error = lab.host("a").pythons(["3.99", "pypy3"]).start().unwrap_err();
     assert!(error.is::<execnet_testkit::Missing>());
     assert!(error.to_string().contains("CPython 3.99 (`pyenv install 3.99`)"), "{error}");
+    assert!(lab.host("b").pythons(["perl"]).start().unwrap_err().to_string().contains("an interpreter perl"));
     let names: Vec<&str> = interpreters().iter().map(|found| found.name.as_str()).collect();
     assert!(
         !names.is_empty()
