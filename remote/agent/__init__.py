@@ -1,0 +1,15 @@
+"""The agent: what a network runs on a host, between the daemon's link and the processes it starts there.
+
+One source for CPython 2.7 and 3.6 to 3.14, PyPy and Jython 2.7; standard library only. It is sent over the link when a
+host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an application in its own process.
+
+    wire      frames as bytes                                        no state
+    stream    positions, credit and the replay buffer of one stream  no fds, no clock
+    core      what the agent does with a frame                       no fds, no clock
+    nodes     which interpreters there are, what they answered       no processes
+    stub      what runs first: reads the config, finds or forks the agent
+    place     the socket folder, its lock, and passing fds
+    posix     the loop of an agent on a POSIX Python
+    children  fork, exec, signals, and what is left of a session
+    jvm       the same two on Jython, with threads
+"""

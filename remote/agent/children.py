@@ -1,0 +1,281 @@
+"""Starting and ending the host's processes: fork, exec, signals, and what is left of a session.
+
+Knows no frame and no credit. Nothing here waits: what a child fails at comes through its error pipe, what it leaves
+behind is asked for again and again by the loop in `posix`.
+"""
+import errno
+import fcntl
+import os
+import sys
+
+try:
+    import _signal as signal  # the `signal` module imports enum, 5 ms
+except ImportError:
+    import signal
+
+LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN"
+                 " TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
+TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
+RESTORED = [getattr(signal, "SIG" + name) for name in "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
+            if hasattr(signal, "SIG" + name)]
+MARK = b"EXECNET_PROCESS"
+PIPE_SIZE = 1048576
+F_SETPIPE_SZ = 1031
+
+_files = None  # the soft limit of open files before we raised it
+
+
+class Child(object):
+    """A started process as the loop sees it: its fds (None when closed), and how far its end has got."""
+
+    __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started", "alive", "status",
+                 "early", "sweep_until", "draining", "gone", "large", "nudged")
+
+    def __init__(self):
+        self.process = self.probe = None
+        self.error_said = b""
+        self.started = False
+        self.alive = True  # the leader was not reaped yet
+        self.status = None
+        self.early = []  # signals that came before the exec
+        self.sweep_until = None
+        self.draining = self.gone = self.large = self.nudged = False
+
+
+def environ():
+    """The agent's own environment, in bytes."""
+    return dict(getattr(os, "environb", os.environ))
+
+
+def start(argv, env, chdir, nice, mark):
+    """Fork and exec; OSError when not even the fork worked. All strings are bytes."""
+    pipes = []
+    try:
+        while len(pipes) < 4:
+            try:
+                pipes.append(os.pipe())
+            except OSError as error:
+                if error.errno != errno.EMFILE or not _more_files():
+                    raise
+        for pair in pipes:
+            for fd in pair:
+                set_cloexec(fd)
+        pid = os.fork()
+    except OSError:
+        for pair in pipes:
+            os.close(pair[0])
+            os.close(pair[1])
+        raise
+    if pid == 0:
+        _become(pipes, argv, env, chdir, nice)
+    (stdin, ours_in), (ours_out, stdout), (ours_err, stderr), (ours_error, error) = pipes
+    for fd in (stdin, stdout, stderr, error):
+        os.close(fd)
+    for fd in (ours_in, ours_out, ours_err, ours_error):
+        set_nonblocking(fd)
+    child = Child()
+    child.pid = pid
+    child.mark = mark
+    child.stdin = ours_in
+    child.outs = {1: ours_out, 2: ours_err}
+    child.error = ours_error
+    return child
+
+
+def _become(pipes, argv, env, chdir, nice):
+    """In the child: never returns."""
+    failed = pipes[3][1]
+    doing = "start"
+    try:
+        try:
+            os.setsid()
+            for number in RESTORED:
+                signal.signal(number, signal.SIG_DFL)
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            os.dup2(pipes[0][0], 0)
+            os.dup2(pipes[1][1], 1)
+            os.dup2(pipes[2][1], 2)
+            if _files is not None:
+                import resource
+                resource.setrlimit(resource.RLIMIT_NOFILE, _files)
+            if chdir:
+                doing = "change to directory " + _shown(chdir)
+                os.chdir(chdir)
+            if nice:
+                doing = "set nice to %d" % nice
+                os.nice(nice)
+            doing = "execute " + _shown(argv[0])
+            _execute(argv, env)
+        except OSError as error:
+            said = "%d cannot %s: %s" % (error.errno or 0, doing, error.strerror)
+        except BaseException as error:
+            said = "0 cannot %s: %s" % (doing, error)
+        os.write(failed, said.encode("utf-8", "replace") if sys.version_info[0] > 2 else said)
+    finally:
+        os._exit(127)
+
+
+def _execute(argv, env):
+    name = argv[0]
+    if b"/" in name:
+        os.execve(name, argv, env)
+    kept = None
+    for folder in env.get(b"PATH", os.defpath.encode("ascii")).split(b":"):
+        try:
+            os.execve((folder or b".") + b"/" + name, argv, env)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR) and kept is None:
+                kept = error
+    raise kept or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _shown(value):
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _more_files():
+    global _files
+    if _files is not None:
+        return False
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    _files = soft, hard
+    return True
+
+
+def send(child, numbers):
+    """Signals by their Linux numbers, in this order."""
+    for number in numbers:
+        name = LINUX_SIGNALS[number - 1] if number <= len(LINUX_SIGNALS) else None
+        local = getattr(signal, "SIG" + name, None) if name else number
+        if local is None or not child.alive:
+            continue
+        kill(-child.pid if name in TO_GROUP else child.pid, local)
+
+
+def kill(pid, number):
+    """True if there was somebody to send it to."""
+    try:
+        if pid < 0:
+            os.killpg(-pid, number)
+        else:
+            os.kill(pid, number)
+        return True
+    except (OSError, ValueError) as error:
+        return getattr(error, "errno", None) == errno.EPERM
+
+
+def linux_number(local):
+    """The Linux number of a signal of this system."""
+    for number, name in enumerate(LINUX_SIGNALS):
+        if getattr(signal, "SIG" + name, None) == local:
+            return number + 1
+    return local
+
+
+def sweep(child, leaders, number):
+    """Send `number` to what is left of a session whose leader has ended. False when there is nothing left."""
+    left = kill(-child.pid, number)
+    for pid in _orphans(leaders):
+        if _belongs(pid, child):
+            for each in [pid] + _below(pid):
+                left = kill(each, number) or left
+    return left
+
+
+def adopt():
+    """Become the parent of every orphan below (Linux), so that none escapes its session's end."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        import ctypes
+        return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    except Exception:
+        return False
+
+
+def _orphans(leaders):
+    """Our children that we did not start."""
+    return [pid for pid in _children("self") if pid not in leaders]
+
+
+def _below(pid):
+    found, at = _children(pid), 0
+    while at < len(found):
+        found.extend(_children(found[at]))
+        at += 1
+    return found
+
+
+def _children(pid):
+    """The children of a process; Linux only, else nothing."""
+    found = []
+    try:
+        for task in os.listdir("/proc/%s/task" % pid):
+            found.extend([int(word) for word in _read("/proc/%s/task/%s/children" % (pid, task)).split()])
+        return found
+    except (IOError, OSError):
+        pass
+    if not sys.platform.startswith("linux"):
+        return found
+    parent = os.getpid() if pid == "self" else pid  # a kernel without the children file
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            stat = _stat(int(name))
+            if stat and int(stat[1]) == parent:
+                found.append(int(name))
+    return found
+
+
+def _belongs(pid, child):
+    stat = _stat(pid)
+    if stat is None or stat[0] == b"Z":
+        return False
+    if int(stat[3]) == child.pid:
+        return True
+    if child.mark is None:
+        return False
+    try:
+        return MARK + b"=" + child.mark in _read("/proc/%d/environ" % pid).split(b"\0")
+    except (IOError, OSError):
+        return False
+
+
+def _stat(pid):
+    """State, parent, group and session of a process, or None."""
+    try:
+        return _read("/proc/%d/stat" % pid).rpartition(b")")[2].split()
+    except (IOError, OSError):
+        return None
+
+
+def _read(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        parts = [os.read(fd, 65536)]
+        while parts[-1]:
+            parts.append(os.read(fd, 65536))
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def set_cloexec(fd):
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+
+
+def set_nonblocking(fd):
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+
+
+def enlarge(fd):
+    """A pipe that carries much gets a large buffer, where that exists."""
+    try:
+        fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE)
+    except (IOError, OSError):
+        pass

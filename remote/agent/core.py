@@ -1,0 +1,509 @@
+"""What the agent does with every frame: processes, attaching, muting, taking turns, acknowledging.
+
+A state machine without fds and without a clock. A driver (posix, jvm) gives it what arrived and what processes did, then
+takes `actions` and what poll_output() wants written. Only the last of a kind of control frame counts, so nothing here
+is a queue: a process keeps flags, and its frames are made when there is room to write them.
+"""
+import struct
+import zlib
+
+from agent import wire
+from agent.pace import Pace
+from agent.stream import Inflow, Outflow, deque
+from agent.wire import RemoteProtocolError, STDERR, STDIN, STDOUT
+
+UNCLAIMED = 30.0
+POOL_FOR_GROWTH = 32 * 1048576
+MEMORY_OF_IDS = 16384
+BATCH = 2 * wire.CHUNK
+ACK_EVERY = 32768
+TUNNEL = 1
+
+RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
+FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
+
+EXITED, KILLED, NOT_STARTED = 0, 1, 2
+
+
+class Process(object):
+    """What the core knows of one process. `child` belongs to the driver."""
+
+    __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
+                 "signals", "exit", "in_turn", "child", "err_first", "listed")
+
+    def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit):
+        self.id = id
+        self.identity = identity
+        self.tunnel = tunnel
+        self.attempt = 0
+        self.muted = False
+        self.unclaimed = False
+        self.pid = None
+        self.stdin = Inflow()
+        self.outs = {STDOUT: Outflow(stdout_limit), STDERR: Outflow(stderr_limit)}
+        self.flags = 0
+        self.signals = 0  # the last sequence that was applied
+        self.exit = None  # (how, value, message)
+        self.in_turn = False
+        self.err_first = False
+        self.listed = False
+        self.child = None
+
+
+class Core(object):
+    """`actions` is a list of tuples for the driver, which empties it:
+
+    ("start", process, spawn)         start it: `spawn` is the SPAWN's fields
+    ("stdin", process)                there are bytes for its stdin, or its end
+    ("read", process, stream)         there is room for its output again
+    ("close", process, stream)        nobody wants this output any more
+    ("signal", process, numbers)      send these signals, by their Linux numbers
+    ("release", process)              hang it up; the core has forgotten it
+    ("end",)                          hang up everything and end
+    """
+
+    def __init__(self, incarnation, hello, now, linger=600.0, resume=1, pid=0):
+        self.incarnation = incarnation
+        self.hello = hello  # the table of HELLO, as pairs
+        self.resume = resume
+        self.pid = pid
+        self.linger = linger
+        self.epoch = 0
+        self.attached = False
+        self.ending = False
+        self.actions = []
+        self.processes = {}
+        self.nodes = []  # (name, state, table) in the order in which they were told
+        self.probing = True
+        self.last_byte = now
+        self._unclaimed_left = None  # link time that processes of an older life still have
+        self._unclaimed_until = None
+        self._ids = deque()  # ids that were here, so that no SPAWN runs twice
+        self._known_ids = set()
+        self._pool = 0
+        self._open(False)
+
+    # --- the link
+
+    def attach(self, epoch, now):
+        """A link of this epoch is there: marker and HELLO are the first that poll_output() gives."""
+        newer_life = epoch >> 32 > self.epoch >> 32
+        self.epoch = epoch
+        self.last_byte = now
+        self._open(True)
+        for process in list(self.processes.values()):
+            process.muted = True
+            process.in_turn = process.listed = False
+            process.flags = 0
+            if newer_life:
+                if process.tunnel:
+                    self._forget(process)
+                    self.actions.append(("release", process))
+                else:
+                    process.unclaimed = True
+                    self._unclaimed_left = UNCLAIMED
+        if self._unclaimed_left is not None:
+            self._unclaimed_until = now + self._unclaimed_left
+
+    def detach(self, now):
+        """The link is gone. Everything stays, nothing is said."""
+        if self._unclaimed_until is not None:
+            self._unclaimed_left = max(0.0, self._unclaimed_until - now)
+            self._unclaimed_until = None
+        self._open(False)
+
+    def _open(self, attached):
+        self.attached = attached
+        self._parser = wire.Parser()
+        self._pace = Pace()
+        self._greet = attached
+        self._nodes_untold = [node[0] for node in self.nodes] if attached else []
+        self._nodes_done_untold = attached
+        self._pongs = []
+        self._acked = 0
+        self._forgets = {}
+        self._listed = []  # processes with flags
+        self._turns = deque()  # processes with bytes to send
+
+    def handle_bytes(self, data, now):
+        """Bytes from the link. RemoteProtocolError: the link must end."""
+        self.last_byte = now
+        for kind, body in self._parser.feed(data):
+            if kind == wire.DATA:
+                self._on_data(*wire.decode_data(body))
+                continue
+            handler = _HANDLERS.get(kind)
+            if handler is None:
+                raise RemoteProtocolError("%s is not for an agent" % wire.KINDS[kind][0])
+            handler(self, wire.decode(kind, body), body, now)
+
+    def wants_output(self, now):
+        """True when poll_output() would give something."""
+        return self.attached and bool(
+            self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
+            or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_EVERY
+            or self._turns and self._pace.open())
+
+    def poll_output(self, now):
+        """A list of buffers to write to the link, in this order and completely; empty when there is nothing to say."""
+        out = []
+        if not self.attached:
+            return out
+        if self._greet or self._nodes_untold or self._nodes_done_untold:
+            self._say_hello(out)
+        if self._parser.parsed - self._acked >= ACK_EVERY:
+            self._acked = self._parser.parsed
+            out.append(wire.frame(wire.ACK, bytes=self._acked))
+        if self._pongs:
+            out.extend([wire.frame(wire.PONG, token=token) for token in self._pongs])
+            self._pongs = []
+        if self._forgets:
+            out.extend([wire.frame(wire.FORGET, id=id) for id in self._forgets])
+            self._forgets = {}
+        if self._listed:
+            listed, self._listed = self._listed, []
+            for process in listed:
+                process.listed = False
+                flags, process.flags = process.flags, 0
+                self._say(out, process, flags)
+        size = sum([len(part) for part in out]) if out else 0
+        pace, turns = self._pace, self._turns
+        if turns:
+            while turns and size < BATCH and pace.under_way() + size < pace.window:
+                process = turns.popleft()
+                size += self._turn(out, process)
+                if process.in_turn:
+                    turns.append(process)
+        if size:
+            pace.sent_more(size, now)
+        if self._greet:
+            self._greet = False
+            out.insert(0, wire.MARKER)
+        return out
+
+    def _say_hello(self, out):
+        if self._greet:
+            out.append(wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=self.epoch, resume=self.resume,
+                                  pid=self.pid, table=self.hello))
+        untold, self._nodes_untold = self._nodes_untold, []
+        for name, state, table in self.nodes:
+            if name in untold:
+                out.append(wire.frame(wire.NODE, name=name, state=state, table=table))
+        if self._nodes_done_untold and not self.probing:
+            self._nodes_done_untold = False
+            out.append(wire.frame(wire.NODES, count=len(self.nodes)))
+
+    def _say(self, out, process, flags):
+        id = process.id
+        if flags & RESUMED:
+            out.append(wire.frame(wire.RESUMED, id=id, attempt=process.attempt, stdin_received=process.stdin.received,
+                                  stdin_limit=process.stdin.limit))
+        if flags & STARTED:
+            out.append(wire.frame(wire.STARTED, id=id, pid=process.pid))
+        if flags & CREDIT and not flags & RESUMED:
+            out.append(wire.frame(wire.CREDIT, id=id, stream=STDIN, received=process.stdin.received,
+                                  limit=process.stdin.limit))
+        for stream in (STDOUT, STDERR):
+            if flags & FIN_OF[stream]:
+                out.append(wire.frame(wire.FIN, id=id, stream=stream, length=process.outs[stream].end))
+        if flags & STOP:
+            out.append(wire.frame(wire.STOP, id=id, stream=STDIN))
+        if flags & SIGNALED:
+            out.append(wire.frame(wire.SIGNALED, id=id, sequence=process.signals))
+        if flags & EXIT:
+            how, value, message = process.exit
+            out.append(wire.frame(wire.EXIT, id=id, how=how, value=value, stdout_length=process.outs[STDOUT].end,
+                                  stderr_length=process.outs[STDERR].end, message=message))
+
+    def _turn(self, out, process):
+        """One DATA frame of this process; its two streams alternate. Returns its size."""
+        outs = process.outs
+        stream = STDERR if process.err_first and outs[STDERR].waiting() or not outs[STDOUT].waiting() else STDOUT
+        if process.muted or not outs[stream].waiting():
+            process.in_turn = False
+            return 0
+        process.err_first = stream == STDOUT
+        position, data = outs[stream].take()
+        process.in_turn = outs[STDOUT].waiting() or outs[STDERR].waiting()
+        out.append(wire.data_header(process.id, stream, position, len(data)))
+        out.append(data)
+        return 29 + len(data)
+
+    # --- time
+
+    def deadline(self):
+        """When tick() has something to do."""
+        when = self.last_byte + self.linger
+        if self._unclaimed_until is not None and self._unclaimed_until < when:
+            return self._unclaimed_until
+        return when
+
+    def tick(self, now):
+        if now >= self.last_byte + self.linger and not self.ending:
+            self._end()
+        if self._unclaimed_until is not None and now >= self._unclaimed_until:
+            self._unclaimed_until = self._unclaimed_left = None
+            for process in list(self.processes.values()):
+                if process.unclaimed:
+                    self._forget(process)
+                    self._forgets[process.id] = True
+                    self.actions.append(("release", process))
+
+    def _end(self):
+        self.ending = True
+        for process in list(self.processes.values()):
+            self._forget(process)
+            self.actions.append(("release", process))
+        self.actions.append(("end",))
+
+    # --- nodes
+
+    def node(self, name, state, table):
+        """A node is known, or its state changed."""
+        fresh = (name, state, table)
+        for at, node in enumerate(self.nodes):
+            if node[0] == name:
+                self.nodes[at] = fresh
+                break
+        else:
+            self.nodes.append(fresh)
+        if self.attached and name not in self._nodes_untold:
+            self._nodes_untold.append(name)
+
+    def nodes_known(self, known):
+        """Whether all nodes have been told, none is probing."""
+        self.probing = not known
+
+    # --- what processes did
+
+    def started(self, process, pid):
+        process.pid = pid
+        self._mark(process, STARTED)
+
+    def not_started(self, process, errno, message):
+        process.exit = NOT_STARTED, errno & 0xffffffff, message[:1000]
+        process.outs[STDOUT].close()
+        process.outs[STDERR].close()
+        self.stdin_closed(process)
+        self._mark(process, FIN_OUT | FIN_ERR | EXIT)
+
+    def child_output(self, process, stream, data):
+        """It wrote `data`: at most room() of this stream."""
+        process.outs[stream].put(data)
+        if not process.in_turn and not process.muted:
+            process.in_turn = True
+            self._turns.append(process)
+
+    def child_output_closed(self, process, stream):
+        """It will write no more."""
+        out = process.outs[stream]
+        if not out.closed:
+            out.close()
+            if not out.stopped:
+                self._mark(process, FIN_OF[stream])
+            self._maybe_exit(process)
+
+    def child_exited(self, process, how, value, message=""):
+        """Its leader ended, and what was left of its session. EXIT is said when its outputs are closed too."""
+        process.exit = how, value, message
+        self.stdin_closed(process)
+        self._maybe_exit(process)
+
+    def stdin_taken(self, process, size):
+        """It took `size` bytes of its stdin."""
+        stdin = process.stdin
+        stdin.took(size)
+        grown = stdin.regrant(POOL_FOR_GROWTH - self._pool)
+        if grown is not None:
+            self._pool += grown
+            self._mark(process, CREDIT)
+
+    def stdin_closed(self, process):
+        """It reads no more."""
+        if not process.stdin.stopped:
+            process.stdin.stop()
+            self._mark(process, STOP)
+
+    def _maybe_exit(self, process):
+        outs = process.outs
+        if process.exit and all([out.closed or out.stopped for out in outs.values()]):
+            self._mark(process, EXIT)
+
+    def _said(self, process):
+        """The flags of everything that holds now."""
+        flags = RESUMED
+        outs = process.outs
+        if process.pid is not None:
+            flags |= STARTED
+        for stream in (STDOUT, STDERR):
+            if outs[stream].closed and not outs[stream].stopped:
+                flags |= FIN_OF[stream]
+        if process.stdin.stopped:
+            flags |= STOP
+        if process.signals:
+            flags |= SIGNALED
+        if process.exit and all([out.closed or out.stopped for out in outs.values()]):
+            flags |= EXIT
+        return flags
+
+    def _mark(self, process, flags):
+        if not process.muted and self.attached and process.id in self.processes:
+            process.flags |= flags
+            if not process.listed:
+                process.listed = True
+                self._listed.append(process)
+
+    def _forget(self, process):
+        del self.processes[process.id]
+        self._pool -= process.stdin.window - 32768
+        process.muted = True
+        process.flags = 0
+        self._remember(process.id)
+
+    def _remember(self, id):
+        if id not in self._known_ids:
+            self._known_ids.add(id)
+            self._ids.append(id)
+            if len(self._ids) > MEMORY_OF_IDS:
+                self._known_ids.discard(self._ids.popleft())
+
+    # --- frames
+
+    def _heard(self, id):
+        """The process that a frame is for, or None when the frame must be dropped."""
+        process = self.processes.get(id)
+        if process is None:
+            self._say_forget(id)
+        elif not process.muted:
+            return process
+        return None
+
+    def _say_forget(self, id):
+        if len(self._forgets) >= 65536:
+            raise RemoteProtocolError("too many unknown ids")
+        self._forgets[id] = True
+
+    def _on_ping(self, fields, body, now):
+        self._pongs.append(fields["token"])
+        del self._pongs[:-16]
+
+    def _on_ack(self, fields, body, now):
+        self._pace.acknowledged(fields["bytes"], now)
+
+    def _on_end(self, fields, body, now):
+        if not self.ending:
+            self._end()
+
+    def _on_spawn(self, fields, body, now):
+        id = fields["id"]
+        rest = body[20:]
+        identity = fields["owner"], len(rest), zlib.crc32(rest) & 0xffffffff, zlib.adler32(rest) & 0xffffffff
+        process = self.processes.get(id)
+        if process is not None:
+            if process.identity != identity:
+                raise RemoteProtocolError("a second SPAWN of one id differs from the first")
+            self._resume(process, fields["attempt"], 0, fields["stdout_limit"], 0, fields["stderr_limit"])
+            return
+        if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
+            self._say_forget(id)
+            return
+        process = Process(id, identity, bool(fields["flags"] & TUNNEL), fields["stdout_limit"], fields["stderr_limit"])
+        process.attempt = fields["attempt"]
+        self.processes[id] = process
+        self._mark(process, RESUMED)
+        if not fields["argv"] and process.tunnel:
+            self.not_started(process, 22, "a tunnel without a command")
+            return
+        self.actions.append(("start", process, fields))
+
+    def _on_resume(self, fields, body, now):
+        process = self.processes.get(fields["id"])
+        if process is None:
+            self._say_forget(fields["id"])
+            return
+        self._resume(process, fields["attempt"], fields["stdout_received"], fields["stdout_limit"],
+                     fields["stderr_received"], fields["stderr_limit"])
+
+    def _resume(self, process, attempt, out_received, out_limit, err_received, err_limit):
+        for stream, received, limit in ((STDOUT, out_received, out_limit), (STDERR, err_received, err_limit)):
+            process.outs[stream].resume(received, limit)
+            if process.outs[stream].room():
+                self.actions.append(("read", process, stream))
+        process.attempt = attempt
+        process.muted = process.unclaimed = False
+        self._mark(process, self._said(process))
+        if not process.in_turn and (process.outs[STDOUT].waiting() or process.outs[STDERR].waiting()):
+            process.in_turn = True
+            self._turns.append(process)
+
+    def _on_data(self, id, stream, position, data):
+        process = self._heard(id)
+        if stream != STDIN or len(data) > wire.CHUNK:
+            raise RemoteProtocolError("DATA for stream %d of %d bytes" % (stream, len(data)))
+        if process is not None and process.stdin.put(position, data):
+            self.actions.append(("stdin", process))
+
+    def _on_fin(self, fields, body, now):
+        if fields["stream"] != STDIN:
+            raise RemoteProtocolError("FIN for stream %d" % fields["stream"])
+        process = self._heard(fields["id"])
+        if process is not None:
+            process.stdin.fin(fields["length"])
+            if not process.stdin.stopped:
+                self.actions.append(("stdin", process))
+
+    def _out(self, fields):
+        if fields["stream"] not in (STDOUT, STDERR):
+            raise RemoteProtocolError("credit or stop for stream %d" % fields["stream"])
+        process = self._heard(fields["id"])
+        return process, process and process.outs[fields["stream"]]
+
+    def _on_credit(self, fields, body, now):
+        process, out = self._out(fields)
+        if process is not None and out.grant(fields["received"], fields["limit"]):
+            self.actions.append(("read", process, fields["stream"]))
+
+    def _on_stop(self, fields, body, now):
+        process, out = self._out(fields)
+        if process is not None and not out.stopped:
+            out.stop()
+            self.actions.append(("close", process, fields["stream"]))
+            self._maybe_exit(process)
+
+    def _on_signal(self, fields, body, now):
+        process = self._heard(fields["id"])
+        if process is None:
+            return
+        if fields["sequence"] > process.signals:
+            process.signals = fields["sequence"]
+            mask = fields["mask"]
+            # SIGCONT first: a stopped process must be able to take the others
+            numbers = sorted([n for n in range(1, 64) if mask >> n & 1], key=lambda n: (n != 18, n))
+            if numbers and process.exit is None:
+                self.actions.append(("signal", process, numbers))
+        self._mark(process, SIGNALED)
+
+    def _on_release(self, fields, body, now):
+        id = fields["id"]
+        process = self.processes.get(id)
+        if process is not None:
+            self._forget(process)
+            self.actions.append(("release", process))
+        else:
+            self._remember(id)
+        self._say_forget(id)
+
+
+_HANDLERS = {
+    wire.PING: Core._on_ping,
+    wire.PONG: lambda core, fields, body, now: None,
+    wire.ACK: Core._on_ack,
+    wire.END: Core._on_end,
+    wire.SPAWN: Core._on_spawn,
+    wire.RESUME: Core._on_resume,
+    wire.CREDIT: Core._on_credit,
+    wire.FIN: Core._on_fin,
+    wire.STOP: Core._on_stop,
+    wire.SIGNAL: Core._on_signal,
+    wire.RELEASE: Core._on_release,
+}

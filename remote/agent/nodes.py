@@ -1,0 +1,257 @@
+"""Which interpreters this host has: where to look, how to ask one, what its answer means, and the names of nodes.
+
+Starts nothing: a driver runs the probes it is given, and brings back what they said.
+"""
+import os
+import sys
+
+from agent import wire
+
+READY, FAILED, PROBING = 0, 1, 2
+AT_ONCE = 4
+MOST = 64
+SAID = 16384
+MARK = "execnet:node"
+ASK = ("import sys,os;i=getattr(sys,'implementation',None);p=str(sys.platform);"
+       "print('\\n'.join(['','" + MARK + "',sys.executable or '',p,i.name if i else 'jython' if p[:4]=='java' else 'pypy'"
+       " if 'PyPy' in sys.version else 'cpython','%d.%d.%d'%tuple(sys.version_info[:3]),'' if p[:4]=='java' else os.uname()[4]]))")
+NAMES = (["python", "python2", "python2.7", "python3"] + ["python3.%d" % minor for minor in range(6, 15)]
+         + ["pypy", "pypy2", "pypy3", "jython"])
+
+
+class Probe(object):
+    """One interpreter that is asked. Keeps what it says, bounded."""
+
+    patience = 20.0
+
+    def __init__(self, name, words, every):
+        self.name = name
+        self.words = words
+        self.every = every  # found by a search: a bad one is no failure
+        self.argv = [wire.utf8(word) for word in words] + [b"-ES", b"-c", wire.utf8(ASK)]
+        self.said = {1: b"", 2: b""}
+        self.late = False
+        self.running = False
+        self.outcome = None  # (command, table) or a sentence
+
+    def room(self, stream):
+        return 65536
+
+    def put(self, stream, data):
+        if len(self.said[stream]) < SAID:
+            self.said[stream] += data[:SAID]
+
+
+class Nodes(object):
+    """The nodes of the config: told to the core as they become known."""
+
+    def __init__(self, wanted, before, core, env):
+        self.core = core
+        self.env = env
+        self.commands = {}
+        self._probes = []
+        self._wanted = wanted
+        if before is not None and before._wanted == wanted:
+            self.commands, self._probes = before.commands, before._probes
+            return
+        core.nodes = []
+        core.nodes_known(False)
+        ours = None
+        for name, python in wanted[:MOST]:
+            if not python:
+                self._ready(name, _own_command(), about_self())
+            elif python == "*":
+                ours = about_self()
+                self._every(name, ours)
+            else:
+                core.node(name, PROBING, [])
+                self._probes.append(Probe(name, split(python), False))
+        self._settle()
+
+    def command(self, name):
+        """How this node is started, as a list of words; or a sentence."""
+        command = self.commands.get(name)
+        if command is not None:
+            return command
+        for known, state, table in self.core.nodes:
+            if known == name:
+                why = wire.text(dict(table).get("message", b"it is still being asked what it is"))
+                return "node %s cannot be used: %s" % (str(name), str(why))
+        return "there is no node %s on this host" % str(name)
+
+    def next(self):
+        """A probe to run now, or None."""
+        if len([probe for probe in self._probes if probe.running]) >= AT_ONCE:
+            return None
+        for probe in self._probes:
+            if not probe.running and probe.outcome is None:
+                probe.running = True
+                return probe
+        return None
+
+    def answered(self, probe, status, failure):
+        """A probe has ended: wait status (None: never ran), and what its exec failed at."""
+        probe.running = False
+        probe.outcome = _outcome(probe, status, failure)
+        self._settle()
+
+    def _every(self, name, ours):
+        self._ready(self._free(name, ours), _own_command(), ours)
+        seen = set([os.path.realpath(ours["executable"])])
+        for path in search(self.env):
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                self._probes.append(Probe(name, [path], True))
+        self._seen = seen
+
+    def _settle(self):
+        """Tell what is known, in the order of the config and of the search."""
+        for probe in list(self._probes):
+            if probe.outcome is None:
+                if probe.every:
+                    break  # so that names do not depend on who answers first
+                continue
+            self._probes.remove(probe)
+            if not isinstance(probe.outcome, tuple):
+                if not probe.every:
+                    self.core.node(probe.name, FAILED, [("message", wire.utf8(probe.outcome))])
+                continue
+            command, table = probe.outcome
+            name = probe.name
+            if probe.every:
+                real = os.path.realpath(command[0])
+                if real in self._seen and real != os.path.realpath(probe.words[0]) or len(self.core.nodes) >= MOST:
+                    continue
+                self._seen.add(real)
+                name = self._free(name, table)
+            self._ready(name, command, table)
+        if not self._probes:
+            self.core.nodes_known(True)
+
+    def _ready(self, name, command, table):
+        self.commands[name] = command
+        self.core.node(name, READY, [(key, wire.utf8(table[key])) for key in sorted(table)])
+
+    def _free(self, name, table):
+        minor = ".".join(table["version"].split(".")[:2])
+        full = "%s:%s%s" % (name, table["implementation"], table["version"])
+        choices = ["%s:%s%s" % (name, table["implementation"], minor), full]
+        choices += ["%s-%d" % (full, number) for number in range(2, MOST + 2)]
+        return [choice for choice in choices if choice not in self.commands][0]
+
+
+def about_self():
+    """The agent's own interpreter."""
+    platform = str(sys.platform)
+    implementation = getattr(sys, "implementation", None)
+    if implementation is not None:
+        implementation = implementation.name
+    elif platform.startswith("java"):
+        implementation = "jython"
+    else:
+        implementation = "pypy" if "PyPy" in sys.version else "cpython"
+    return {
+        "executable": _own_command()[0],
+        "platform": platform,
+        "implementation": str(implementation),
+        "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
+        "machine": os.uname()[4],
+    }
+
+
+def search(env):
+    """Paths of everything that is called like a Python, the most usual first."""
+    home = _text(env.get(b"HOME", b""))
+    pyenv = _text(env.get(b"PYENV_ROOT", b"")) or home and home + "/.pyenv"
+    folders = []
+    for folder in _text(env.get(b"PATH", b"")).split(":"):
+        if folder.startswith("/") and not (pyenv and folder.rstrip("/") == pyenv + "/shims"):
+            folders.append(folder)
+    if pyenv:
+        folders += _inside(pyenv + "/versions")
+    if home:
+        folders += _inside(home + "/.local/share/uv/python")
+    found = []
+    for folder in folders:
+        for name in NAMES:
+            path = "%s/%s" % (folder.rstrip("/"), name)
+            if path not in found and os.path.isfile(path) and os.access(path, os.X_OK):
+                found.append(path)
+    return found
+
+
+def split(line):
+    """Words as a shell would split them; quotes and backslashes, nothing else."""
+    words, word, quote, at = [], None, "", 0
+    while at < len(line):
+        char = line[at]
+        if char == "\\" and quote != "'" and at + 1 < len(line):
+            at += 1
+            word = (word or "") + line[at]
+        elif quote and char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote, word = char, word or ""
+        elif not quote and char in " \t":
+            if word is not None:
+                words.append(word)
+            word = None
+        else:
+            word = (word or "") + char
+        at += 1
+    if word is not None:
+        words.append(word)
+    return words or [line]
+
+
+def _outcome(probe, status, failure):
+    shown = " ".join(probe.words)
+    if failure:
+        return wire.text(failure).partition(" ")[2]
+    if probe.late:
+        return "%s did not answer within %d seconds" % (shown, probe.patience)
+    said = wire.text(probe.said[1]).replace("\r", "").split("\n")
+    if MARK in said:
+        fields = said[said.index(MARK) + 1:][:5]
+        if len(fields) == 5:
+            return _ready_or_old(probe, shown, fields)
+    words = " ".join(wire.text(probe.said[1] + probe.said[2]).split())[:200]
+    if os.WIFSIGNALED(status):
+        end = "signal %d" % os.WTERMSIG(status)
+    else:
+        end = "exit status %d" % os.WEXITSTATUS(status)
+    return "%s did not answer as a Python: %s, it printed %s" % (shown, end, words or "nothing")
+
+
+def _ready_or_old(probe, shown, fields):
+    executable, platform, implementation, version, machine = fields
+    try:
+        number = tuple([int(part) for part in version.split(".")])
+    except ValueError:
+        return "%s did not answer as a Python: it says its version is %s" % (shown, version[:40])
+    if not ((2, 7) <= number < (3,) or (3, 6) <= number):
+        return "%s is Python %s, needs 2.7 or 3.6+" % (shown, version)
+    command = list(probe.words)
+    if executable and implementation != "jython":
+        command[0] = executable
+    return command, {"executable": command[0], "platform": platform, "implementation": implementation,
+                     "version": version, "machine": machine or os.uname()[4]}
+
+
+def _own_command():
+    executable = sys.executable
+    if not executable and os.path.exists("/proc/self/exe"):
+        executable = os.path.realpath("/proc/self/exe")
+    return [str(executable or "python")]
+
+
+def _inside(folder):
+    try:
+        return ["%s/%s/bin" % (folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        return []
+
+
+def _text(value):
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")

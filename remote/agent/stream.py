@@ -1,0 +1,191 @@
+"""One stream of a process at the agent: absolute positions, credit, and the bytes that may still be wanted.
+
+Outflow is a process's stdout or stderr (the agent sends), Inflow its stdin (the agent receives). The flow-control window
+is the replay buffer. No fds, no clock, no frames; what the peer got wrong raises RemoteProtocolError.
+"""
+try:
+    from _collections import deque
+except ImportError:
+    from collections import deque
+
+from agent.wire import RemoteProtocolError
+
+INITIAL = 32768
+LARGEST = 2097152
+MERGE = 4096
+
+
+class Outflow(object):
+    """Bytes from the process towards the client. Positions: received <= sent <= end <= limit."""
+
+    __slots__ = ("limit", "received", "sent", "end", "closed", "stopped", "_chunks", "_start", "_next", "_next_start")
+
+    def __init__(self, limit):
+        self.limit = 0
+        self.received = 0
+        self.sent = 0
+        self.end = 0
+        self.closed = False  # the process will write no more: `end` is the length
+        self.stopped = False  # the client wants no more
+        self._chunks = deque()
+        self._start = 0  # position of _chunks[0]
+        self._next = 0  # index and position of the chunk in which `sent` lies
+        self._next_start = 0
+        self.grant(0, limit)
+
+    def room(self):
+        """How many bytes may be read from the process now."""
+        return 0 if self.stopped or self.closed else self.limit - self.end
+
+    def put(self, data):
+        """The process wrote `data`, at most room() bytes."""
+        chunks = self._chunks
+        size = len(data)
+        self.end += size
+        if size < MERGE and chunks and len(chunks[-1]) + size <= MERGE:
+            # many tiny writes must not cost an object each
+            if self._next == len(chunks):
+                self._next -= 1
+                self._next_start -= len(chunks[-1])
+            chunks[-1] += data
+        else:
+            chunks.append(data)
+
+    def waiting(self):
+        return self.sent < self.end
+
+    def take(self):
+        """The next bytes to send, as (position, bytes): at most one chunk, and only while waiting()."""
+        chunk = self._chunks[self._next]
+        position = self.sent
+        self._next += 1
+        self._next_start += len(chunk)
+        self.sent = self._next_start
+        if len(chunk) > self.sent - position:
+            chunk = chunk[position - self.sent:]
+        return position, chunk
+
+    def grant(self, received, limit):
+        """The client has everything before `received` and takes bytes before `limit`. True if there is new room."""
+        if self.stopped:
+            return False
+        if received > self.sent:
+            raise RemoteProtocolError("credit says %d bytes were received, only %d were sent" % (received, self.sent))
+        if limit - received > LARGEST:
+            raise RemoteProtocolError("a credit of %d bytes, at most %d" % (limit - received, LARGEST))
+        if received > self.received:
+            self._acknowledge(received)
+        if limit > self.limit:
+            self.limit = limit
+            return True
+        return False
+
+    def resume(self, received, limit):
+        """A new attempt: send again from `received`."""
+        if self.stopped:
+            return
+        if received < self.received:
+            raise RemoteProtocolError("resume from %d, but %d was acknowledged" % (received, self.received))
+        if received > self.end:
+            raise RemoteProtocolError("resume from %d, but there are only %d bytes" % (received, self.end))
+        self.sent = max(self.sent, received)
+        self.grant(received, limit)
+        self.sent = received
+        self._next = 0
+        self._next_start = self._start
+
+    def stop(self):
+        """Nobody wants the rest."""
+        self.stopped = True
+        self._chunks.clear()
+        self.sent = self.end
+        self._next = 0
+        self._start = self._next_start = self.end
+
+    def close(self):
+        self.closed = True
+
+    def _acknowledge(self, received):
+        self.received = received
+        chunks = self._chunks
+        while chunks and self._start + len(chunks[0]) <= received:
+            self._start += len(chunks.popleft())
+            self._next -= 1
+        if self._next < 0:
+            self._next = 0
+            self._next_start = self._start
+
+
+class Inflow(object):
+    """Bytes from the client towards the process. Positions: consumed <= received <= limit."""
+
+    __slots__ = ("window", "limit", "received", "consumed", "length", "stopped", "chunks")
+
+    def __init__(self):
+        self.window = INITIAL
+        self.limit = INITIAL
+        self.received = 0
+        self.consumed = 0
+        self.length = None  # set by the client's FIN
+        self.stopped = False  # the process reads no more
+        self.chunks = deque()
+
+    def put(self, position, data):
+        """DATA arrived. True if some of it was new."""
+        end = position + len(data)
+        if position > self.received:
+            raise RemoteProtocolError("stdin goes on at %d, expected %d" % (position, self.received))
+        if end > self.limit:
+            raise RemoteProtocolError("stdin up to %d, the limit is %d" % (end, self.limit))
+        if end <= self.received:
+            return False
+        if self.length is not None and end > self.length:
+            raise RemoteProtocolError("stdin up to %d, its length is %d" % (end, self.length))
+        if position < self.received:
+            data = data[self.received - position:]
+        self.received = end
+        if self.stopped:
+            self.consumed = end
+            return False
+        self.chunks.append(data)
+        return True
+
+    def fin(self, length):
+        """The client says how long the stream is."""
+        if length < self.received or self.length not in (None, length):
+            raise RemoteProtocolError("stdin of %d bytes, %d were received" % (length, self.received))
+        self.length = length
+
+    def took(self, size):
+        """The process took `size` bytes from the front of `chunks`."""
+        self.consumed += size
+        chunks = self.chunks
+        while size:
+            first = chunks.popleft()
+            if len(first) > size:
+                chunks.appendleft(memoryview(first)[size:])
+                return
+            size -= len(first)
+
+    def done(self):
+        """All bytes were taken and there will be no more."""
+        return self.consumed == self.length
+
+    def stop(self):
+        self.stopped = True
+        self.chunks.clear()
+        self.consumed = self.received
+
+    def regrant(self, spare):
+        """Raise the limit when half of the window was used. `spare` bytes may be added to the window for growth.
+
+        Returns the bytes added to the window, or None when the limit stays.
+        """
+        if self.stopped or self.length is not None or (self.limit - self.consumed) * 2 > self.window:
+            return None
+        grown = min(self.window, LARGEST - self.window)
+        if grown > spare:
+            grown = 0
+        self.window += grown
+        self.limit = self.consumed + self.window
+        return grown

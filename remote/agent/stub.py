@@ -1,0 +1,123 @@
+"""What runs first on a host: reads the config, finds the living agent of this network or forks a new one, and waits.
+
+The stub is the process that ssh knows. It owns nothing of the protocol: it hands its fds 0 and 1 over and ends when the
+agent lets go of them, so that no ssh is left behind. What the agent says on their socket meanwhile are complaints, for
+stderr. Exit statuses: docs/bootstrap.md.
+"""
+import os
+import sys
+import time
+
+from agent import wire
+
+LINK_ENDED, BROKEN, BUSY, WRONG_SECRET, OLD_EPOCH = 0, 93, 94, 95, 96
+PATIENCE = 75.0  # an agent whose socket vanished binds it again within a minute
+
+
+class Config(object):
+    """The config table (docs/protocol.md, 1.2), parsed."""
+
+    def __init__(self, data):
+        self.raw = data
+        self.nodes = []
+        self.env = []
+        values = {}
+        for key, value in wire.decode_table(data):
+            if key.startswith("node."):
+                self.nodes.append((key[5:], value.decode("utf-8")))
+            elif key.startswith("env."):
+                self.env.append((wire.utf8(key[4:]), value))
+            else:
+                values[key] = value
+        self.key = values["key"].decode("ascii")
+        self.secret = values["secret"]
+        self.epoch = int(values["epoch"])
+        self.linger = float(values.get("linger", 600))
+        self.chdir = values.get("chdir") or None
+        self.nice = int(values.get("nice") or 0)
+        self.host = wire.text(values.get("host", b""))
+        if not self.key or self.key.strip("0123456789abcdef"):
+            raise ValueError("the key is not hexadecimal")
+
+
+def main(read):
+    """Run as stub; the agent is forked off in here. Returns the exit status."""
+    config = Config(read(int(read(8))))
+    if sys.platform.startswith("java"):
+        from agent import jvm
+        return jvm.main(config)
+    from agent import place
+    try:
+        here = place.Place(config.key)
+    except place.PlaceError as error:
+        return _fork(config, None, None, {"message": str(error)})
+    replaced = None
+    deadline = time.time() + PATIENCE
+    while True:
+        sock = here.connect()
+        if sock is not None:
+            verb = b"A" if replaced is None else b"E"
+            code, version = place.knock(sock, verb, config)
+            if code == b"K" and verb == b"A":
+                return _wait(sock, True)
+            if code == b"V":
+                replaced = version
+            elif code == b"S":
+                return _complain(WRONG_SECRET, "an agent of this network runs here with another secret")
+            elif code == b"O":
+                return _complain(OLD_EPOCH, "epoch %d is not newer than the agent's: another daemon has this host"
+                                 % config.epoch)
+            sock.close()
+            if code == b"V":
+                continue
+        elif here.lock():
+            return _fork(config, here, here.listen(), {"replaced": str(replaced)} if replaced else {})
+        if time.time() > deadline:
+            return _complain(BUSY, "an agent that does not answer holds %s" % here.lock_path)
+        time.sleep(0.02)
+
+
+def _fork(config, here, listener, hello):
+    from agent import place
+    ours, theirs = place.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork() == 0:
+        status = BROKEN
+        try:
+            ours.close()
+            from agent import posix
+            posix.Agent(config, here, listener, theirs, hello).run()
+            status = 0
+        finally:
+            if status:
+                # still before the link is up, or there is nobody to tell
+                import traceback
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(status)
+    theirs.close()
+    if here is not None:
+        listener.close()
+        here.unlock()
+    return _wait(ours, False)
+
+
+def _wait(sock, silent):
+    """Until the agent closes the socket. Its words go to stderr."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    sock.settimeout(None)
+    status = LINK_ENDED
+    while True:
+        said = sock.recv(4096)
+        if not said:
+            return status
+        status = BROKEN
+        os.write(2, said)
+
+
+def _complain(status, words):
+    sys.stderr.write("execnet: %s\n" % words)
+    return status

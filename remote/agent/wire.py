@@ -1,0 +1,221 @@
+"""Frames as bytes: kinds, limits, and the layout of every body (docs/protocol.md, section 2).
+
+Owns encoding and decoding, and nothing else: no positions, no processes, no IO. Whatever is malformed raises
+RemoteProtocolError; nothing here trusts a length before it was checked.
+"""
+import struct
+
+VERSION = 1
+MARKER = b"\0execnet:link\0" + struct.pack(">H", VERSION)
+
+PING, PONG, ACK = 0x01, 0x02, 0x03
+HELLO, NODE, END, NODES = 0x10, 0x11, 0x12, 0x13
+SPAWN, RESUME, RESUMED, STARTED = 0x20, 0x21, 0x22, 0x23
+DATA, CREDIT, FIN, STOP = 0x24, 0x25, 0x26, 0x27
+SIGNAL, SIGNALED, EXIT, RELEASE, FORGET = 0x28, 0x29, 0x2a, 0x2b, 0x2c
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+CHUNK = 65536
+
+# kind: (name, limit of the body, fields). A field is NAME:TYPE, where a number is that many bytes and a letter is struct's.
+KINDS = {
+    PING: ("PING", 8, "token:Q"),
+    PONG: ("PONG", 8, "token:Q"),
+    ACK: ("ACK", 8, "bytes:Q"),
+    HELLO: ("HELLO", 65536, "incarnation:16 epoch:Q resume:B pid:I table:table"),
+    NODE: ("NODE", 65536, "name:str state:B table:table"),
+    END: ("END", 0, ""),
+    NODES: ("NODES", 2, "count:H"),
+    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 flags:B stdout_limit:Q stderr_limit:Q"
+            " host:str node:str chdir:str argv:list env:table"),
+    RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q stderr_received:Q stderr_limit:Q"),
+    RESUMED: ("RESUMED", 256, "id:16 attempt:I stdin_received:Q stdin_limit:Q"),
+    STARTED: ("STARTED", 20, "id:16 pid:I"),
+    DATA: ("DATA", 65561, "id:16 stream:B position:Q data:rest"),
+    CREDIT: ("CREDIT", 33, "id:16 stream:B received:Q limit:Q"),
+    FIN: ("FIN", 25, "id:16 stream:B length:Q"),
+    STOP: ("STOP", 17, "id:16 stream:B"),
+    SIGNAL: ("SIGNAL", 28, "id:16 sequence:I mask:Q"),
+    SIGNALED: ("SIGNALED", 20, "id:16 sequence:I"),
+    EXIT: ("EXIT", 8192, "id:16 how:B value:I stdout_length:Q stderr_length:Q message:str"),
+    RELEASE: ("RELEASE", 16, "id:16"),
+    FORGET: ("FORGET", 16, "id:16"),
+}
+
+_header = struct.Struct(">I")
+_u16 = struct.Struct(">H")
+_u32 = struct.Struct(">I")
+_data = struct.Struct(">I16sBQ")
+_data_body = struct.Struct(">16sBQ")
+_layouts = {}
+
+
+class RemoteProtocolError(Exception):
+    """The other end broke the protocol: its link ends."""
+
+
+def frame(kind, **fields):
+    """One whole frame of this kind, as bytes."""
+    parts = []
+    for name, how in _layout(kind):
+        parts.append(_pack(how, fields[name]))
+    body = b"".join(parts)
+    return _header.pack(kind << 24 | len(body)) + body
+
+
+def data_header(id, stream, position, size):
+    """What stands before `size` bytes in a DATA frame."""
+    return _data.pack(DATA << 24 | size + 25, id, stream, position)
+
+
+def decode(kind, body):
+    """The fields of a body, as a dict."""
+    fields, at = {}, 0
+    for name, how in _layout(kind):
+        fields[name], at = _unpack(how, body, at)
+    if at != len(body):
+        raise RemoteProtocolError("%s with %d bytes too many" % (KINDS[kind][0], len(body) - at))
+    return fields
+
+
+def decode_data(body):
+    """The id, stream, position and bytes of a DATA body."""
+    if len(body) < 26:
+        raise RemoteProtocolError("DATA without data")
+    id, stream, position = _data_body.unpack(body[:25])
+    return id, stream, position, body[25:]
+
+
+def text(value):
+    """Bytes as text that can stand in a str field; text stays as it is."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def utf8(value):
+    """Text as the operating system wants it; bytes stay as they are."""
+    return value if isinstance(value, bytes) else value.encode("utf-8")
+
+
+def decode_table(data):
+    """A table that stands alone (the config): list of (key, bytes)."""
+    table, at = _unpack("table", data, 0)
+    if at != len(data):
+        raise RemoteProtocolError("a table with %d bytes too many" % (len(data) - at))
+    return table
+
+
+def encode_table(pairs):
+    return _pack("table", pairs)
+
+
+class Parser(object):
+    """Cuts a byte stream into (kind, body). `parsed` counts the bytes of whole frames."""
+
+    def __init__(self, kinds=KINDS):
+        self.kinds = kinds
+        self.parsed = 0
+        self._parts = []
+        self._have = 0
+        self._need = 4
+
+    def feed(self, data):
+        """The frames that are complete now, as a list."""
+        self._parts.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return []
+        data = data if len(self._parts) == 1 else b"".join(self._parts)
+        frames, at, end, kinds = [], 0, len(data), self.kinds
+        need = 4
+        while end - at >= 4:
+            head, = _header.unpack(data[at:at + 4])
+            kind, size = head >> 24, head & 0xffffff
+            known = kinds.get(kind)
+            if known is None:
+                raise RemoteProtocolError("unknown frame kind 0x%02x" % kind)
+            if size > known[1]:
+                raise RemoteProtocolError("%s of %d bytes, at most %d" % (known[0], size, known[1]))
+            need = size + 4
+            if end - at < need:
+                break
+            frames.append((kind, data[at + 4:at + need]))
+            at += need
+            need = 4
+        self.parsed += at
+        rest = data[at:] if at else data
+        self._parts = [rest] if rest else []
+        self._have = end - at
+        self._need = need
+        return frames
+
+
+def _layout(kind):
+    layout = _layouts.get(kind)
+    if layout is None:
+        layout = _layouts[kind] = [tuple(field.split(":")) for field in KINDS[kind][2].split()]
+    return layout
+
+
+def _pack(how, value):
+    if how == "str":
+        value = utf8(value)
+        return _u16.pack(len(value)) + value
+    if how == "blob":
+        return _u32.pack(len(value)) + value
+    if how == "list":
+        return _u16.pack(len(value)) + b"".join([_pack("blob", item) for item in value])
+    if how == "table":
+        return _u16.pack(len(value)) + b"".join([_pack("str", key) + _pack("blob", item) for key, item in value])
+    if how == "rest":
+        return value
+    if how == "16":
+        if len(value) != 16:
+            raise ValueError("an id of %d bytes" % len(value))
+        return value
+    return struct.pack(">" + how, value)
+
+
+def _unpack(how, body, at):
+    if how == "str":
+        raw, at = _sized(_u16, body, at)
+        try:
+            return raw.decode("utf-8"), at
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("text that is not UTF-8")
+    if how == "blob":
+        return _sized(_u32, body, at)
+    if how in ("list", "table"):
+        count, at = _number(_u16, body, at)
+        items = []
+        for _ in range(count):
+            if how == "table":
+                key, at = _unpack("str", body, at)
+                item, at = _sized(_u32, body, at)
+                items.append((key, item))
+            else:
+                item, at = _sized(_u32, body, at)
+                items.append(item)
+        return items, at
+    if how == "rest":
+        if at == len(body):
+            raise RemoteProtocolError("DATA without data")
+        return body[at:], len(body)
+    if how == "16":
+        if len(body) < at + 16:
+            raise RemoteProtocolError("a frame that ends too early")
+        return body[at:at + 16], at + 16
+    return _number(struct.Struct(">" + how), body, at)
+
+
+def _number(form, body, at):
+    end = at + form.size
+    if end > len(body):
+        raise RemoteProtocolError("a frame that ends too early")
+    return form.unpack(body[at:end])[0], end
+
+
+def _sized(form, body, at):
+    size, at = _number(form, body, at)
+    if at + size > len(body):
+        raise RemoteProtocolError("a frame that ends too early")
+    return body[at:at + size], at + size

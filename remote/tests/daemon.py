@@ -1,0 +1,242 @@
+"""A stand-in for the daemon, for the end-to-end tests: boots an agent under a given Python and speaks frames with it.
+
+CPython 3.9 or later. Blocking, one reader thread per link.
+"""
+import hashlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "tools"), os.path.dirname(HERE)]
+
+import bundle  # noqa: E402
+from agent import wire  # noqa: E402
+
+PAYLOAD = bundle.stage1() + bundle.bundle()
+TIMEOUT = 60
+
+
+class Timeout(Exception):
+    pass
+
+
+class Link:
+    """One link to an agent."""
+
+    def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1, linger=20, config=(),
+                 candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True):
+        self.secret, self.key, self.epoch = secret, key, epoch
+        script = bundle.script(candidates or [python])
+        self.process = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, bufsize=0, env=env, cwd=cwd)
+        table = [("network", b"test"), ("host", b"h"), ("key", key.encode()), ("secret", secret.encode()),
+                 ("epoch", b"%d" % epoch), ("linger", b"%d" % linger), ("agent", b"")]
+        table += [(k, v if isinstance(v, bytes) else v.encode()) for k, v in (config or [("node.n1", "")])]
+        data = wire.encode_table(table)
+        self.parser = wire.Parser()
+        self.frames = queue.Queue()
+        self.noise = b""
+        self.stderr = b""
+        self.auto_ack = auto_ack
+        self.lock = threading.Lock()
+        self.held = threading.Event()
+        self.held.set()
+        self.backlog = []
+        self.threads = [threading.Thread(target=self._read, daemon=True),
+                        threading.Thread(target=self._read_stderr, daemon=True)]
+        for thread in self.threads:
+            thread.start()
+        try:
+            self._write(payload + b"%08d" % len(data) + data)
+        except OSError:
+            pass
+
+    # --- raw
+
+    def _write(self, data):
+        with self.lock:
+            view = memoryview(data)
+            while view:
+                view = view[self.process.stdin.write(view):]
+
+    def _read(self):
+        fd = self.process.stdout.fileno()
+        data = b""
+        marked = False
+        acked = 0
+        while True:
+            self.held.wait()
+            try:
+                part = os.read(fd, 262144)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            if not marked:
+                data += part
+                at = data.find(wire.MARKER)
+                if at < 0:
+                    continue
+                self.noise = data[:at]
+                part = data[at + len(wire.MARKER):]
+                marked = True
+            for frame in self.parser.feed(part):
+                self.frames.put(frame)
+            if self.auto_ack and self.parser.parsed - acked >= 32768:
+                acked = self.parser.parsed
+                try:
+                    self.send(wire.ACK, bytes=acked)
+                except (OSError, ValueError):
+                    pass
+        if not marked:
+            self.noise = data
+        self.frames.put((None, None))
+
+    def _read_stderr(self):
+        while True:
+            part = os.read(self.process.stderr.fileno(), 65536)
+            if not part:
+                return
+            self.stderr += part
+
+    def send(self, kind, **fields):
+        self._write(wire.frame(kind, **fields))
+
+    def data(self, id, position, data):
+        self._write(wire.data_header(id, 0, position, len(data)) + data)
+
+    def next(self, timeout=TIMEOUT):
+        """The next frame as (kind, fields); kind is None at the end of the link."""
+        if self.backlog:
+            return self.backlog.pop(0)
+        return self._next(timeout)
+
+    def _next(self, timeout):
+        try:
+            kind, body = self.frames.get(timeout=timeout)
+        except queue.Empty:
+            raise Timeout("no frame; noise %r stderr %r" % (self.noise, self.stderr)) from None
+        return kind, (wire.decode(kind, body) if kind is not None else {})
+
+    def wait(self, kind, timeout=TIMEOUT, **match):
+        """The next frame of this kind; the others are kept for later."""
+        for at, (known, fields) in enumerate(self.backlog):
+            if known == kind and all(fields[k] == v for k, v in match.items()):
+                return self.backlog.pop(at)[1]
+        deadline = time.monotonic() + timeout
+        while True:
+            known, fields = self._next(max(0.001, deadline - time.monotonic()))
+            if known == kind and (known is None or all(fields[k] == v for k, v in match.items())):
+                return fields
+            if known is None:
+                raise Timeout("the link ended; noise %r stderr %r" % (self.noise, self.stderr))
+            self.backlog.append((known, fields))
+
+    def hello(self):
+        self.info = self.wait(wire.HELLO)
+        assert self.info["epoch"] == self.epoch, self.info
+        self.incarnation = self.info["incarnation"]
+        self.table = dict(self.info["table"])
+        return self.info
+
+    def nodes(self):
+        found = {}
+        while True:
+            kind, fields = self._next(TIMEOUT)
+            if kind == wire.NODE:
+                found[fields["name"]] = fields["state"], dict(fields["table"])
+            elif kind == wire.NODES:
+                return found
+            elif kind is None:
+                raise Timeout("the link ended; noise %r stderr %r" % (self.noise, self.stderr))
+            else:
+                self.backlog.append((kind, fields))
+
+    def cut(self):
+        """Kill the link from the outside, as when ssh dies."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close() if pipe is self.process.stdin else None
+        self.held.set()
+        status = self.process.wait(TIMEOUT)
+        self.threads[0].join(TIMEOUT)
+        self.process.stdout.close()
+        self.threads[1].join(TIMEOUT)
+        self.process.stderr.close()
+        return status
+
+    def kill(self):
+        """SIGKILL to sh and stub, pipes closed at once, whatever was in them is lost."""
+        for pid in [self.process.pid] + children(self.process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        self.process.wait()
+        self.process.stdin.close()
+        self.held.set()
+
+    def end(self):
+        self.send(wire.END)
+        self.wait(None)
+        return self.process.wait(TIMEOUT)
+
+    # --- a process
+
+    def spawn(self, *argv, id=None, node="n1", attempt=1, flags=0, limit=1 << 20, env=(), chdir="", incarnation=None,
+              owner=b"o" * 16):
+        id = id or os.urandom(16)
+        self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation, owner=owner,
+                  flags=flags, stdout_limit=limit, stderr_limit=limit, host="h", node="" if flags else node,
+                  chdir=chdir, argv=[a if isinstance(a, bytes) else a.encode() for a in argv],
+                  env=[(k, v.encode()) for k, v in env])
+        return id
+
+    def finish(self, id, timeout=TIMEOUT, release=True):
+        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes."""
+        got = {1: b"", 2: b""}
+        exit = None
+        deadline = time.monotonic() + timeout
+        queue, self.backlog = self.backlog, []
+        while exit is None or len(got[1]) < exit["stdout_length"] or len(got[2]) < exit["stderr_length"]:
+            kind, fields = queue.pop(0) if queue else self._next(max(0.001, deadline - time.monotonic()))
+            if kind is None:
+                raise Timeout("the link ended; stderr %r" % self.stderr)
+            if fields.get("id") != id:
+                self.backlog.append((kind, fields))
+            elif kind == wire.DATA:
+                stream = fields["stream"]
+                assert fields["position"] == len(got[stream]), (fields["position"], len(got[stream]))
+                got[stream] += fields["data"]
+                self.send(wire.CREDIT, id=id, stream=stream, received=len(got[stream]), limit=len(got[stream]) + (1 << 20))
+            elif kind == wire.EXIT:
+                exit = fields
+        self.backlog += queue
+        if release:
+            self.send(wire.RELEASE, id=id)
+            self.wait(wire.FORGET, id=id)
+        return exit["how"], exit["value"], got[1], got[2], exit["message"]
+
+    def run(self, *argv, stdin=b"", **how):
+        id = self.spawn(*argv, **how)
+        if stdin:
+            self.data(id, 0, stdin)
+        self.send(wire.FIN, id=id, stream=0, length=len(stdin))
+        return self.finish(id)
+
+
+def children(pid):
+    found = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/children" % (pid, task)) as file:
+            for word in file.read().split():
+                found += [int(word)] + children(int(word))
+    return found
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()

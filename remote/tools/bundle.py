@@ -1,0 +1,62 @@
+"""Reference builder of what is sent to a host (docs/bootstrap.md): the script, stage 1 and the bundle.
+
+The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a host.
+"""
+import os
+import sys
+import zlib
+
+AGENT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "agent")
+CANDIDATES = ["python3", "python", "pypy3", "python2", "jython"]
+
+
+def source(name):
+    with open(os.path.join(AGENT, name), "rb") as file:
+        return file.read()
+
+
+def boot():
+    """The Python that the script starts, one line."""
+    return source("boot.py").decode("ascii").strip()
+
+
+def script(candidates=CANDIDATES):
+    """The POSIX sh script, one line, for `sh -c '…'`."""
+    lines = [line.strip() for line in source("boot.sh").decode("ascii").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    words = " ".join('"%s"' % word if set(word) - SAFE else word for word in candidates)
+    text = " ".join(lines).replace("@BOOT@", boot()).replace("@CANDIDATES@", words)
+    assert not set(text) & set("'!\n\\"), text
+    return text
+
+
+SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-")
+
+
+def stage1():
+    """The first line of the link, with its end of line."""
+    lines = [line for line in source("stage1.py").decode("ascii").splitlines() if not line.startswith("#")]
+    text = "\n".join(lines) + "\n"
+    for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+        text = text.replace(char, escaped)
+    return ('exec("%s")\n' % text).encode("ascii")
+
+
+def records():
+    out = []
+    for name in source("ORDER").decode("ascii").split():
+        path = "__init__.py" if name == "agent" else name.split(".")[1] + ".py"
+        text = source(path)
+        out.append(("%s %d\n" % (name, len(text))).encode("ascii") + text)
+    return b"".join(out)
+
+
+def bundle():
+    data = zlib.compress(records(), 9)
+    return b"%08d" % len(data) + data
+
+
+if __name__ == "__main__":
+    print(script(sys.argv[1:] or CANDIDATES))
+    print("script %d bytes, stage 1 %d, bundle %d (%d before compression)"
+          % (len(script()), len(stage1()), len(bundle()), len(records())), file=sys.stderr)
