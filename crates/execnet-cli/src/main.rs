@@ -1,2 +1,105 @@
-//! The `execnet` command.
-fn main() {}
+//! The `execnet` command: deployment networks of Python interpreters from the command line.
+//!
+//! One file per verb in `verbs`; a verb only asks the daemon or the network's file and shows what came of it. Data goes to
+//! standard output, words to standard error.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod ask;
+mod askpass;
+mod config;
+mod failure;
+mod follow;
+mod place;
+mod progress;
+mod render;
+mod session;
+mod text;
+mod verbs;
+
+use failure::{Exit, Outcome};
+use verbs::{
+    AddhostArgs, CompletionsArgs, DaemonArgs, ListArgs, LogsArgs, PythonArgs, RmhostArgs, StartArgs,
+    StatusArgs, StopArgs,
+};
+
+/// Deployment networks of Python interpreters
+#[derive(Debug, Parser)]
+#[command(name = "execnet", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    max_term_width = 100,
+    after_help = "\
+Example:
+  execnet start mynet ssh=build1 ssh=build2//python=pypy3
+  execnet python mynet --platform linux -c 'import sys; print(sys.version)'
+  execnet stop mynet"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Start(StartArgs),
+    Addhost(AddhostArgs),
+    Rmhost(RmhostArgs),
+    Status(StatusArgs),
+    Python(PythonArgs),
+    List(ListArgs),
+    Logs(LogsArgs),
+    Stop(StopArgs),
+    Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Daemon(DaemonArgs),
+}
+
+impl Verb {
+    fn run(self) -> Outcome {
+        match self {
+            Verb::Start(args) => args.run(),
+            Verb::Addhost(args) => args.run(),
+            Verb::Rmhost(args) => args.run(),
+            Verb::Status(args) => args.run(),
+            Verb::Python(args) => args.run(),
+            Verb::List(args) => args.run(),
+            Verb::Logs(args) => args.run(),
+            Verb::Stop(args) => args.run(),
+            Verb::Completions(args) => args.run(),
+            Verb::Daemon(args) => args.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = askpass::run(&args) {
+        return code;
+    }
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    let is_python = args.get(1).is_some_and(|verb| verb == "python");
+    let cli = match Cli::try_parse_from(verbs::mark_python_arguments(args)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                _ if is_python => Exit::Python.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    cli.verb.run().unwrap_or_else(|mut failure| {
+        if is_python {
+            failure.exit = Exit::Python;
+        }
+        text::say(failure.to_string().trim_end());
+        failure.exit.into()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! A network's file: its hosts and settings, in TOML that people edit too.
+//!
+//! Whatever is changed here keeps their comments and layout. A file is replaced as a whole or not at all.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use execnet_proto::spec::{HostSpec, nearest};
+use toml_edit::{Array, DocumentMut, Item, Value};
+
+use crate::failure::{Exit, Failure};
+
+const KEYS: [&str; 2] = ["hosts", "linger"];
+
+/// How long agents wait for a daemon that is gone, unless a file says otherwise.
+pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(600);
+
+/// The file of a network, read and checked; it need not exist.
+#[derive(Debug)]
+pub(crate) struct NetworkFile {
+    path: PathBuf,
+    document: DocumentMut,
+    hosts: Vec<HostSpec>,
+    linger: Option<Duration>,
+    existed: bool,
+}
+
+impl NetworkFile {
+    /// Reads a network's file; one that does not exist has no hosts.
+    pub(crate) fn load(path: &Path) -> Result<NetworkFile, Failure> {
+        match fs::read_to_string(path) {
+            Ok(text) => NetworkFile::parse(path, &text, true),
+            Err(error) if error.kind() == ErrorKind::NotFound => NetworkFile::parse(path, "", false),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                Err(Failure::new(Exit::Usage, format!("{} is not UTF-8 text", path.display())))
+            }
+            Err(error) => Err(Failure::file("read", path, &error)),
+        }
+    }
+
+    /// Reads a file that somebody named: it must be there.
+    pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, Failure> {
+        let file = NetworkFile::load(path).map_err(|mut failure| {
+            failure.exit = Exit::Usage;
+            failure
+        })?;
+        if file.existed {
+            return Ok(file);
+        }
+        Err(Failure::new(Exit::Usage, format!("there is no file {}", path.display())))
+    }
+
+    fn parse(path: &Path, text: &str, existed: bool) -> Result<NetworkFile, Failure> {
+        let wrong = |what: String| Failure::new(Exit::Usage, format!("{}: {what}", path.display()));
+        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            wrong(format!("line {line}: {}", error.message().trim()))
+        })?;
+        for (key, _) in document.iter() {
+            if !KEYS.contains(&key) {
+                let near =
+                    nearest(key, KEYS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                return Err(wrong(format!("`{key}` is not a key of a network's file{near}"))
+                    .hint("its keys are `hosts` (a list of host specs) and `linger`"));
+            }
+        }
+        let mut hosts = Vec::new();
+        if let Some(item) = document.get("hosts") {
+            let list = || wrong("`hosts` is not a list of host specs: hosts = [\"ssh=build1\"]".to_owned());
+            for value in item.as_array().ok_or_else(list)? {
+                let text = value.as_str().ok_or_else(list)?;
+                let host = text.parse::<HostSpec>();
+                hosts.push(
+                    host.map_err(|error| wrong(format!("`{text}` is not a host spec")).because(&error))?,
+                );
+            }
+        }
+        let linger = match document.get("linger") {
+            None => None,
+            Some(item) => Some(linger(item).ok_or_else(|| {
+                wrong("`linger` is not a time".to_owned())
+                    .hint("write it as \"90s\", \"10m\" or \"2h\", at most 24 days")
+            })?),
+        };
+        check(&hosts).map_err(|failure| wrong("its hosts do not fit together".to_owned()).behind(failure))?;
+        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed })
+    }
+
+    pub(crate) fn hosts(&self) -> &[HostSpec] {
+        &self.hosts
+    }
+
+    pub(crate) fn linger(&self) -> Option<Duration> {
+        self.linger
+    }
+
+    /// Remembers a host. One that stands there already changes nothing.
+    pub(crate) fn add(&mut self, host: &HostSpec) -> Result<(), Failure> {
+        match self.hosts.iter().find(|known| known.id == host.id) {
+            Some(known) if known == host => return Ok(()),
+            Some(known) => {
+                let message =
+                    format!("{} has a host `{}` with another spec: {known}", self.path.display(), host.id);
+                return Err(Failure::new(Exit::Usage, message).hint(format!(
+                    "give the new one another id (`//id=NAME`), or remove `{}` first",
+                    host.id
+                )));
+            }
+            None => {}
+        }
+        let item = self.document.entry("hosts").or_insert_with(|| Item::Value(Value::Array(Array::new())));
+        if let Some(array) = item.as_array_mut() {
+            push(array, &host.to_string());
+        }
+        self.hosts.push(host.clone());
+        Ok(())
+    }
+
+    /// Forgets a host; false when it was not there.
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        let Some(at) = self.hosts.iter().position(|host| host.id == id) else { return false };
+        if let Some(array) = self.document.get_mut("hosts").and_then(Item::as_array_mut) {
+            take(array, at);
+        }
+        self.hosts.remove(at);
+        true
+    }
+
+    /// Takes over another file's `linger` where this one says nothing.
+    pub(crate) fn set_linger(&mut self, linger: Duration) {
+        if self.linger.is_none() {
+            self.document["linger"] = toml_edit::value(format!("{}s", linger.as_secs()));
+            self.linger = Some(linger);
+        }
+    }
+
+    /// Whether the hosts fit together: ids once, every `via` known, no circle.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        check(&self.hosts)
+    }
+
+    /// Writes the new contents beside the file, on the same disk; [`Pending::commit`] puts them in its place.
+    pub(crate) fn prepare(&self) -> Result<Pending, Failure> {
+        let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
+        fs::create_dir_all(&folder).map_err(|error| Failure::file("make the folder", &folder, &error))?;
+        let file_name = target.file_name().unwrap_or_default().to_string_lossy();
+        let pending = Pending {
+            temporary: folder.join(format!(".{file_name}.{}", std::process::id())),
+            target,
+            done: false,
+        };
+        let fail = |error: std::io::Error| Failure::file("write", &pending.target, &error);
+        let _ = fs::remove_file(&pending.temporary);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&pending.temporary)
+            .map_err(fail)?;
+        file.write_all(self.document.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+        if let Ok(metadata) = fs::metadata(&pending.target) {
+            file.set_permissions(metadata.permissions()).map_err(fail)?;
+        }
+        Ok(pending)
+    }
+}
+
+/// New contents of a file, on the disk but not yet in its place; dropped, they are gone.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Pending {
+    temporary: PathBuf,
+    target: PathBuf,
+    done: bool,
+}
+
+impl Pending {
+    /// Replaces the file.
+    pub(crate) fn commit(mut self) -> Result<(), Failure> {
+        fs::rename(&self.temporary, &self.target)
+            .map_err(|error| Failure::file("write", &self.target, &error))?;
+        self.done = true;
+        // The contents are safe already; a folder that cannot be synced only delays the new name.
+        let _ = self.target.parent().map(File::open).and_then(Result::ok).map(|folder| folder.sync_all());
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Whether hosts fit together: ids once, every `via` known, no circle.
+pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), Failure> {
+    let mut ids = HashSet::new();
+    for host in hosts {
+        if !ids.insert(host.id.as_str()) {
+            return Err(Failure::new(Exit::Usage, format!("two hosts have the id `{}`", host.id))
+                .hint("tell them apart with `//id=NAME`"));
+        }
+    }
+    for host in hosts {
+        let mut way = vec![host.id.as_str()];
+        let mut next = host.via.as_deref();
+        while let Some(via) = next {
+            let Some(inner) = hosts.iter().find(|host| host.id == via) else {
+                let at = way.last().copied().unwrap_or_default();
+                let near = nearest(via, ids.iter().copied().filter(|id| *id != at));
+                let failure = Failure::new(
+                    Exit::Usage,
+                    format!("`{at}` is reached via `{via}`, which is no host of this network"),
+                );
+                return Err(match near {
+                    Some(near) => failure.hint(format!("did you mean `via={near}`?")),
+                    None => failure.hint(format!("add the host `{via}` first")),
+                });
+            };
+            way.push(via);
+            if way[..way.len() - 1].contains(&via) {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("hosts are reached through each other in a circle: {}", way.join(" via ")),
+                ));
+            }
+            next = inner.via.as_deref();
+        }
+    }
+    Ok(())
+}
+
+/// `"90s"`, `"10m"`, `"2h"`, `"1d"` or seconds.
+fn linger(item: &Item) -> Option<Duration> {
+    let seconds: u64 = match item.as_integer() {
+        Some(seconds) => seconds.try_into().ok()?,
+        None => {
+            let text = item.as_str()?.trim();
+            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let unit = match text[digits..].trim() {
+                "" | "s" => 1,
+                "m" | "min" => 60,
+                "h" => 3_600,
+                "d" => 86_400,
+                _ => return None,
+            };
+            text[..digits].parse::<u64>().ok()?.checked_mul(unit)?
+        }
+    };
+    // Agents wait in poll(2), which counts milliseconds in 31 bits.
+    (seconds <= 24 * 86_400).then(|| Duration::from_secs(seconds))
+}
+
+/// Adds an element in the array's own layout: on a line of its own where the others are.
+fn push(array: &mut Array, text: &str) {
+    let raw = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
+    let last = array.len().checked_sub(1);
+    let first_prefix = array.get(0).map(|first| raw(first.decor().prefix())).unwrap_or_default();
+    let mut tail = raw(Some(array.trailing()));
+    if let Some(last) = last.and_then(|at| array.get_mut(at)) {
+        tail = raw(last.decor().suffix()) + &tail;
+        last.decor_mut().set_suffix("");
+    }
+    let mut value = Value::from(text);
+    let lines = first_prefix.contains('\n') || tail.contains('\n');
+    if lines {
+        let indent = first_prefix.rsplit_once('\n').map_or("  ", |(_, indent)| indent);
+        let (comments, closing) = tail.rsplit_once('\n').unwrap_or((&tail, ""));
+        value.decor_mut().set_prefix(format!("{comments}\n{indent}"));
+        array.set_trailing(format!("\n{closing}"));
+    } else {
+        value.decor_mut().set_prefix(if last.is_some() { " " } else { "" });
+        array.set_trailing("");
+    }
+    array.push_formatted(value);
+    array.set_trailing_comma(lines);
+}
+
+/// Removes an element with the comment on its own line; other comments stay.
+fn take(array: &mut Array, at: usize) {
+    let text = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
+    let removed = array.remove(at);
+    let before = text(removed.decor().prefix());
+    let suffix = text(removed.decor().suffix());
+    let after = match array.get(at) {
+        Some(next) => text(next.decor().prefix()),
+        None => suffix + array.trailing().as_str().unwrap_or(""),
+    };
+    // Up to the line's end `after` speaks of what was removed; `before` ends with its indent.
+    let after = after.find('\n').map_or("", |end| &after[end..]);
+    let kept = match before.rsplit_once('\n') {
+        Some((comments, _)) if !after.is_empty() => format!("{comments}{after}"),
+        _ if at == 0 || after.contains('\n') => after.to_owned(),
+        _ => before,
+    };
+    match array.get_mut(at) {
+        Some(next) => next.decor_mut().set_prefix(kept),
+        None => array.set_trailing(kept.trim_end_matches([' ', '\t'])),
+    }
+    if array.is_empty() {
+        array.set_trailing_comma(false);
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

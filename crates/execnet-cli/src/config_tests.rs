@@ -1,0 +1,167 @@
+//! Files as people write them, before and after the command changed them.
+
+use super::*;
+
+fn file(text: &str) -> NetworkFile {
+    NetworkFile::parse(Path::new("mynet.toml"), text, true).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn refused(text: &str) -> String {
+    NetworkFile::parse(Path::new("mynet.toml"), text, true).unwrap_err().to_string()
+}
+
+fn host(text: &str) -> HostSpec {
+    text.parse().unwrap()
+}
+
+fn added(text: &str, spec: &str) -> String {
+    let mut file = file(text);
+    file.add(&host(spec)).unwrap();
+    let text = file.document.to_string();
+    assert_eq!(NetworkFile::parse(Path::new("x"), &text, true).unwrap().hosts, file.hosts, "{text}");
+    text
+}
+
+fn removed(text: &str, id: &str) -> String {
+    let mut file = file(text);
+    assert!(file.remove(id));
+    let text = file.document.to_string();
+    assert_eq!(NetworkFile::parse(Path::new("x"), &text, true).unwrap().hosts, file.hosts, "{text}");
+    text
+}
+
+const LINES: &str = "# our machines
+linger = \"10m\"
+
+hosts = [
+    # the fast ones
+    \"ssh=a\", # first
+    \"ssh=b\", # second
+    # more to come
+] # end
+";
+
+#[test]
+fn a_host_is_added_in_the_layout_that_is_there() {
+    assert_eq!(added("", "ssh=a"), "hosts = [\"ssh=a\"]\n");
+    assert_eq!(added("hosts = []\n", "ssh=a"), "hosts = [\"ssh=a\"]\n");
+    assert_eq!(added("hosts = ['ssh=a'] # x\n", "ssh=b"), "hosts = ['ssh=a', \"ssh=b\"] # x\n");
+    assert_eq!(added("hosts = [ 'ssh=a', ]\n", "ssh=b"), "hosts = [ 'ssh=a', \"ssh=b\"]\n");
+    assert_eq!(
+        added("hosts = [\n  'ssh=a' # one\n]\n", "ssh=b"),
+        "hosts = [\n  'ssh=a', # one\n  \"ssh=b\",\n]\n"
+    );
+    assert_eq!(added("hosts = [\n  # none yet\n]\n", "ssh=b"), "hosts = [\n  # none yet\n  \"ssh=b\",\n]\n");
+    assert_eq!(
+        added(LINES, "ssh=c"),
+        LINES.replace("    # more to come\n", "    # more to come\n    \"ssh=c\",\n")
+    );
+}
+
+#[test]
+fn a_host_is_removed_with_nothing_but_its_own_line() {
+    assert_eq!(removed(LINES, "a"), LINES.replace("    \"ssh=a\", # first\n", ""));
+    assert_eq!(removed(LINES, "b"), LINES.replace("    \"ssh=b\", # second\n", ""));
+    assert_eq!(
+        removed(&removed(LINES, "b"), "a"),
+        "# our machines\nlinger = \"10m\"\n\nhosts = [\n    # the fast ones\n    # more to come\n] # end\n"
+    );
+    assert_eq!(removed("hosts = ['ssh=a', 'ssh=b', 'ssh=c']", "a"), "hosts = ['ssh=b', 'ssh=c']\n");
+    assert_eq!(removed("hosts = ['ssh=a', 'ssh=b', 'ssh=c']", "b"), "hosts = ['ssh=a', 'ssh=c']\n");
+    assert_eq!(removed("hosts = ['ssh=a', 'ssh=b', 'ssh=c']", "c"), "hosts = ['ssh=a', 'ssh=b']\n");
+    assert_eq!(removed("hosts = ['ssh=a']", "a"), "hosts = []\n");
+    assert_eq!(removed("hosts = [\n  'ssh=a'\n]", "a"), "hosts = [\n]\n");
+}
+
+#[test]
+fn a_host_that_is_there_is_not_added_again() {
+    assert_eq!(added(LINES, "ssh=a"), LINES);
+    let mut file = file(LINES);
+    let failure = file.add(&host("ssh=a//python=pypy3")).unwrap_err();
+    insta::assert_snapshot!(failure, @"
+    Error: mynet.toml has a host `a` with another spec: ssh=a
+    Hint: give the new one another id (`//id=NAME`), or remove `a` first
+    ");
+}
+
+#[test]
+fn a_wrong_file_is_told_by_line_or_key() {
+    insta::assert_snapshot!(refused("hosts = [\n  \"ssh=a\"\n  \"ssh=b\"\n]\n"), @"Error: mynet.toml: line 3: missing comma between array elements, expected `,`");
+    insta::assert_snapshot!(refused("host = [\"ssh=a\"]\n"), @"
+    Error: mynet.toml: `host` is not a key of a network's file; did you mean `hosts`?
+    Hint: its keys are `hosts` (a list of host specs) and `linger`
+    ");
+    insta::assert_snapshot!(refused("hosts = \"ssh=a\"\n"), @r#"Error: mynet.toml: `hosts` is not a list of host specs: hosts = ["ssh=build1"]"#);
+    insta::assert_snapshot!(refused("hosts = [\"ssh=a//pyton=x\"]\n"), @"
+    Error: mynet.toml: `ssh=a//pyton=x` is not a host spec
+    Caused by: `pyton` is not a key of a host spec; did you mean `python`?
+    ");
+    insta::assert_snapshot!(refused("hosts = [\"ssh=a\", \"ssh=x//id=a\"]\n"), @"
+    Error: mynet.toml: its hosts do not fit together
+    Caused by: two hosts have the id `a`
+    Hint: tell them apart with `//id=NAME`
+    ");
+    insta::assert_snapshot!(refused("linger = \"soon\"\n"), @r#"
+    Error: mynet.toml: `linger` is not a time
+    Hint: write it as "90s", "10m" or "2h", at most 24 days
+    "#);
+}
+
+#[test]
+fn linger_is_a_time() {
+    for (text, seconds) in [("\"90s\"", 90), ("\"10m\"", 600), ("\"2 h\"", 7_200), ("45", 45), ("\"0\"", 0)] {
+        assert_eq!(file(&format!("linger = {text}")).linger(), Some(Duration::from_secs(seconds)), "{text}");
+    }
+    for text in ["-1", "\"\"", "\"m\"", "\"1w\"", "true", "\"25d\"", "\"99999999999999999999d\""] {
+        assert!(refused(&format!("linger = {text}")).contains("`linger` is not a time"), "{text}");
+    }
+}
+
+#[test]
+fn hosts_must_fit_together() {
+    let all = |specs: &[&str]| specs.iter().map(|spec| host(spec)).collect::<Vec<_>>();
+    assert!(check(&all(&["ssh=c//via=b", "ssh=a", "ssh=b//via=a"])).is_ok());
+    insta::assert_snapshot!(check(&all(&["ssh=build1", "ssh=c//via=biuld1"])).unwrap_err(), @"
+    Error: `c` is reached via `biuld1`, which is no host of this network
+    Hint: did you mean `via=build1`?
+    ");
+    insta::assert_snapshot!(check(&all(&["ssh=c//via=gate"])).unwrap_err(), @"
+    Error: `c` is reached via `gate`, which is no host of this network
+    Hint: add the host `gate` first
+    ");
+    insta::assert_snapshot!(check(&all(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"])).unwrap_err(), @"Error: hosts are reached through each other in a circle: a via b via c via b");
+}
+
+#[test]
+fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+    let folder = std::env::temp_dir().join(format!("execnet-config-{}", std::process::id()));
+    let path = folder.join("net").join("mynet.toml");
+    let mut file = NetworkFile::load(&path).unwrap();
+    assert!(!file.existed);
+    file.add(&host("ssh=a")).unwrap();
+    drop(file.prepare().unwrap());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    file.prepare().unwrap().commit().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = [\"ssh=a\"]\n");
+    assert_eq!(NetworkFile::load(&path).unwrap().hosts(), file.hosts());
+
+    let link = folder.join("link.toml");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut file = NetworkFile::load(&link).unwrap();
+    file.remove("a");
+    file.prepare().unwrap().commit().unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = []\n");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_full_disk_is_said_and_nothing_is_lost() {
+    // A write to /dev/full fails as on a full disk.
+    let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
+    insta::assert_snapshot!(Failure::file("write", Path::new("mynet.toml"), &error), @"
+    Error: cannot write mynet.toml
+    Caused by: No space left on device (os error 28)
+    Hint: make room on that disk; nothing was changed
+    ");
+}

@@ -1,0 +1,103 @@
+//! What a person is told when something went wrong, and the exit code that goes with it.
+//!
+//! The only place where errors become sentences on a terminal.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::text::one_line;
+
+/// Exit codes, as docs/cli.md lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Anything that has no code of its own.
+    Failed = 1,
+    /// A wrong option, name, host spec or file; nothing was changed.
+    Usage = 2,
+    /// No such network, or it is not running.
+    NoNetwork = 3,
+    /// No such host.
+    NoHost = 4,
+    /// The network runs already.
+    Running = 5,
+    /// Some hosts did not come up.
+    HostsFailed = 6,
+    /// `execnet python` itself failed, not the process.
+    Python = 125,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A failed verb: a sentence, its causes, what to do, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+/// What verbs return.
+pub(crate) type Outcome<T = ExitCode> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Failure {
+        Failure { exit, message: message.to_string(), causes: Vec::new(), hint: None }
+    }
+
+    /// Adds `error` and what is behind it.
+    pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> Failure {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.causes.push(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Failure {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Adds another failure as the cause, its hint included.
+    pub(crate) fn behind(mut self, cause: Failure) -> Failure {
+        self.causes.push(cause.message);
+        self.causes.extend(cause.causes);
+        self.hint = cause.hint.or(self.hint);
+        self
+    }
+
+    /// A failure to read or write `path`.
+    pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
+        let failure = Failure::new(Exit::Failed, format!("cannot {what} {}", path.display()));
+        let hint = match error.kind() {
+            std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
+            std::io::ErrorKind::QuotaExceeded => Some("your quota is used up; nothing was changed"),
+            _ => None,
+        };
+        let failure = failure.because(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Error: {}", one_line(&self.message))?;
+        for cause in &self.causes {
+            writeln!(f, "Caused by: {}", one_line(cause))?;
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "Hint: {}", one_line(hint)),
+            None => Ok(()),
+        }
+    }
+}

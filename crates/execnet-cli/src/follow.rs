@@ -1,0 +1,65 @@
+//! Following hosts as they join: progress to the terminal, questions to the person.
+
+use std::collections::BTreeMap;
+
+use execnet_proto::control::{HostReply, HostState, HostStatus, Interruption, Prompt, Verb};
+use serde_json::Value;
+
+use crate::ask::Asker;
+use crate::failure::{Exit, Failure};
+use crate::progress::Progress;
+use crate::session::{self, Daemon};
+
+/// Makes a `watch` or `addhost` request and shows what comes, until no host is joining. `accepted` runs once, when the daemon
+/// has taken the request. Gives the last state of each host, by id.
+pub(crate) fn follow(
+    daemon: &dyn Daemon,
+    verb: Verb,
+    progress: &mut Progress<'_>,
+    asker: &dyn Asker,
+    accepted: &mut dyn FnMut() -> Result<(), Failure>,
+) -> Result<BTreeMap<String, HostStatus>, Failure> {
+    let mut hosts = BTreeMap::new();
+    let mut first = true;
+    for reply in daemon.ask(&session::request(verb)) {
+        let reply = reply?;
+        let interruption = serde_json::from_value(reply.clone()).ok();
+        if let Some(Interruption::Error(error)) = &interruption {
+            return Err(session::refused(error));
+        }
+        if first {
+            first = false;
+            accepted()?;
+        }
+        if let Some(Interruption::Prompt(prompt)) = interruption {
+            progress.pause();
+            answer(daemon, &prompt, asker)?;
+        } else if let Some(host) = session::read::<HostReply>(reply)?.host {
+            progress.update(&host);
+            hosts.insert(host.id.clone(), host);
+        }
+    }
+    if first {
+        return Err(session::gone());
+    }
+    if hosts.values().any(|host| host.state == HostState::Joining) {
+        return Err(session::gone());
+    }
+    Ok(hosts)
+}
+
+fn answer(daemon: &dyn Daemon, prompt: &Prompt, asker: &dyn Asker) -> Result<(), Failure> {
+    let answer = asker.ask(prompt);
+    let interrupted = answer.as_ref().is_err();
+    let verb = Verb::Answer { prompt: prompt.id, answer: answer.unwrap_or(None) };
+    // A question that is answered too late is refused by the daemon; the host's state will tell.
+    let _ = daemon.ask(&session::request(verb)).next().transpose()?.unwrap_or(Value::Null);
+    if interrupted {
+        return Err(Failure::new(Exit::Failed, "interrupted").hint("the network runs on and keeps trying"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

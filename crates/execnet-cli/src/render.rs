@@ -1,0 +1,144 @@
+//! A network in words and tables, readable without colour.
+
+use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status};
+
+use crate::text::{duration, one_line, table};
+
+const HEAD: [&str; 7] = ["HOST / NODE", "STATE", "PLATFORM", "PYTHON", "VIA", "PROCESSES", "ROUND TRIP"];
+
+/// The status of a network: a line about it, then hosts with their nodes below them.
+pub(crate) fn status(status: &Status) -> String {
+    let clients = match status.clients {
+        1 => "1 client".to_owned(),
+        clients => format!("{clients} clients"),
+    };
+    let title = format!(
+        "{}: running for {}, daemon {}, {clients}\n",
+        status.network,
+        duration(status.uptime),
+        status.pid
+    );
+    if status.hosts.is_empty() {
+        return format!("{title}no hosts; `execnet addhost {} SPEC` adds one\n", status.network);
+    }
+    format!("{}\n{}", one_line(&title), hosts(&status.hosts))
+}
+
+/// Hosts with their nodes below them.
+pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
+    let rows: Vec<Vec<String>> = hosts.iter().flat_map(host_rows).collect();
+    table(&HEAD, &rows)
+}
+
+/// A host's row, then its nodes'; one row for both when the host is its only node.
+fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
+    let via = host.via.clone().unwrap_or_default();
+    let rtt = host.rtt.map(round_trip).unwrap_or_default();
+    let processes = |n: u32| {
+        if matches!(host.state, HostState::Failed | HostState::Joining) {
+            String::new()
+        } else {
+            n.to_string()
+        }
+    };
+    let row = |platform: String, python: String| {
+        vec![
+            host.id.clone(),
+            state_word(host),
+            platform,
+            python,
+            via.clone(),
+            processes(host.processes),
+            rtt.clone(),
+        ]
+    };
+    if let [only] = host.nodes.as_slice()
+        && only.name == host.id
+        && only.state == NodeState::Ready
+    {
+        return vec![row(only.platform.clone(), python(only))];
+    }
+    let mut rows = vec![row(String::new(), String::new())];
+    rows.extend(host.nodes.iter().map(|node| {
+        let (platform, python) = match (&node.message, node.state) {
+            (Some(message), NodeState::Failed) => (node.executable.clone(), message.clone()),
+            _ => (node.platform.clone(), python(node)),
+        };
+        let name = format!("  {}", node.name);
+        vec![
+            name,
+            node.state.to_string(),
+            platform,
+            python,
+            String::new(),
+            node.processes.to_string(),
+            String::new(),
+        ]
+    }));
+    rows
+}
+
+fn state_word(host: &HostStatus) -> String {
+    match (host.state, host.step) {
+        (HostState::Joining | HostState::Failed, Some(step)) => format!("{}: {step}", host.state),
+        (state, _) => state.to_string(),
+    }
+}
+
+/// `CPython 3.11.2`.
+fn python(node: &NodeStatus) -> String {
+    let name = match node.implementation.to_lowercase().as_str() {
+        "cpython" => "CPython",
+        "pypy" => "PyPy",
+        "jython" => "Jython",
+        _ => &node.implementation,
+    };
+    format!("{name} {}", node.version)
+}
+
+fn round_trip(seconds: f64) -> String {
+    match seconds * 1_000.0 {
+        ms if ms < 10.0 => format!("{ms:.2} ms"),
+        ms if ms < 1_000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1_000.0),
+    }
+}
+
+/// Where a host stands, in one line: `up: CPython 3.11.2, PyPy 3.9.16`.
+pub(crate) fn state_line(host: &HostStatus) -> String {
+    let line = match (host.state, &host.error) {
+        (HostState::Up, _) => {
+            let ready = host.nodes.iter().filter(|node| node.state == NodeState::Ready);
+            let nodes: Vec<String> = ready.map(python).collect();
+            let failed = host
+                .nodes
+                .iter()
+                .filter(|node| node.state == NodeState::Failed)
+                .map(|node| format!("{} failed", node.name));
+            let all: Vec<String> = nodes.into_iter().chain(failed).collect();
+            if all.is_empty() { "up".to_owned() } else { format!("up: {}", all.join(", ")) }
+        }
+        (HostState::Failed | HostState::Unreachable, Some(error)) => format!("{}: {error}", state_word(host)),
+        _ => state_word(host),
+    };
+    one_line(&line)
+}
+
+/// Everything about a host that did not come up: where it stopped, what was said there, what to do.
+pub(crate) fn failure(host: &HostStatus) -> String {
+    let mut text = format!("{}: {}\n", host.id, state_line(host));
+    for line in &host.said {
+        text.push_str(&format!("    {}\n", one_line(line)));
+    }
+    if let Some(hint) = &host.hint {
+        text.push_str(&format!("  Hint: {}\n", one_line(hint)));
+    }
+    if let Some(seconds) = host.retry_in {
+        text.push_str(&format!("  it is tried again in {}\n", duration(seconds)));
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

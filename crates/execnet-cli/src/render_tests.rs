@@ -1,0 +1,119 @@
+//! What a person sees of a network.
+
+use execnet_proto::control::Step;
+
+use super::*;
+
+fn node(name: &str, platform: &str, implementation: &str, version: &str) -> NodeStatus {
+    NodeStatus {
+        name: name.into(),
+        state: NodeState::Ready,
+        platform: platform.into(),
+        implementation: implementation.into(),
+        version: version.into(),
+        ..NodeStatus::default()
+    }
+}
+
+fn up(id: &str, nodes: Vec<NodeStatus>) -> HostStatus {
+    HostStatus {
+        id: id.into(),
+        state: HostState::Up,
+        rtt: Some(0.00021),
+        processes: 2,
+        nodes,
+        ..HostStatus::default()
+    }
+}
+
+fn failed() -> HostStatus {
+    HostStatus {
+        id: "build2".into(),
+        spec: "ssh=build2".into(),
+        state: HostState::Failed,
+        step: Some(Step::Resolve),
+        error: Some("the name `build2` is not known".into()),
+        said: vec![
+            "ssh: Could not resolve hostname build2: Name or service not known".into(),
+            "\x1b[2Jbye".into(),
+        ],
+        hint: Some("check the spelling, or give the host a name in ssh's configuration".into()),
+        retry_in: Some(4.6),
+        ..HostStatus::default()
+    }
+}
+
+fn network(hosts: Vec<HostStatus>) -> Status {
+    Status {
+        network: "mynet".into(),
+        pid: 4242,
+        release: "3.0.0".into(),
+        protocol: 1,
+        uptime: 200.0,
+        clients: 1,
+        hosts,
+    }
+}
+
+#[test]
+fn the_status_shows_hosts_and_nodes() {
+    let broken = NodeStatus {
+        name: "old:python9".into(),
+        state: NodeState::Failed,
+        executable: "python9".into(),
+        message: Some("there is no `python9`".into()),
+        ..NodeStatus::default()
+    };
+    let nodes = vec![
+        node("old:cpython2.7", "linux2", "cpython", "2.7.18"),
+        node("old:jython2.7", "java17.0.13", "jython", "2.7.3"),
+        broken,
+    ];
+    let old = HostStatus { via: Some("build1".into()), rtt: Some(0.0123), ..up("old", nodes) };
+    let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
+    let hosts =
+        vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
+    insta::assert_snapshot!(status(&network(hosts)), @"
+    mynet: running for 3 min, daemon 4242, 1 client
+    HOST / NODE       STATE                  PLATFORM     PYTHON                 VIA     PROCESSES  ROUND TRIP
+    build1            up                     linux        CPython 3.11.2         -       2          0.21 ms
+    old               up                     -            -                      build1  2          12 ms
+      old:cpython2.7  ready                  linux2       CPython 2.7.18         -       0          -
+      old:jython2.7   ready                  java17.0.13  Jython 2.7.3           -       0          -
+      old:python9     failed                 python9      there is no `python9`  -       0          -
+    build2            failed: resolve        -            -                      -       -          -
+    slow              joining: authenticate  -            -                      -       -          -
+    ");
+    insta::assert_snapshot!(status(&network(vec![])), @"
+    mynet: running for 3 min, daemon 4242, 1 client
+    no hosts; `execnet addhost mynet SPEC` adds one
+    ");
+}
+
+#[test]
+fn a_failed_host_is_told_with_its_own_words() {
+    insta::assert_snapshot!(failure(&failed()), @"
+    build2: failed: resolve: the name `build2` is not known
+        ssh: Could not resolve hostname build2: Name or service not known
+        �[2Jbye
+      Hint: check the spelling, or give the host a name in ssh's configuration
+      it is tried again in 5 s
+    ");
+}
+
+#[test]
+fn a_line_says_where_a_host_stands() {
+    let nodes = vec![
+        node("l:cpython3.11", "linux", "cpython", "3.11.2"),
+        node("l:pypy3.9", "linux", "pypy", "3.9.16"),
+    ];
+    assert_eq!(state_line(&up("l", nodes)), "up: CPython 3.11.2, PyPy 3.9.16");
+    assert_eq!(state_line(&failed()), "failed: resolve: the name `build2` is not known");
+    let cut = HostStatus {
+        state: HostState::Unreachable,
+        error: Some("no byte for 15 s".into()),
+        ..up("l", vec![])
+    };
+    assert_eq!(state_line(&cut), "unreachable: no byte for 15 s");
+    assert_eq!([0.00021, 0.0123, 1.25].map(round_trip), ["0.21 ms", "12 ms", "1.2 s"]);
+}

@@ -1,0 +1,163 @@
+//! The connection to a network's daemon, and what is said when there is none.
+
+use std::os::unix::net::UnixStream;
+
+use execnet_proto::control::{ErrorKind, Interruption, ReplyError, Request, Verb};
+use execnet_proto::spec::{NetworkName, nearest};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+use crate::place;
+
+/// Something that answers requests: a daemon, or a script in tests.
+pub(crate) trait Daemon {
+    /// Asks; the replies come as the daemon gives them. Another request may be made between two replies.
+    fn ask(&self, request: &Request) -> Replies<'_>;
+}
+
+/// The replies to one request, in order.
+pub(crate) type Replies<'a> = Box<dyn Iterator<Item = Result<Value, Failure>> + 'a>;
+
+/// A request with what the daemon takes over from our environment.
+pub(crate) fn request(verb: Verb) -> Request {
+    let mut request = Request::from(verb);
+    if let Ok(socket) = std::env::var("SSH_AUTH_SOCK") {
+        request.env.insert("SSH_AUTH_SOCK".to_owned(), socket);
+    }
+    request
+}
+
+/// Asks for something that has one reply.
+pub(crate) fn ask_once<T: DeserializeOwned>(daemon: &dyn Daemon, verb: Verb) -> Result<T, Failure> {
+    let reply = daemon.ask(&request(verb)).next().unwrap_or_else(|| Err(gone()))?;
+    if let Ok(Interruption::Error(error)) = serde_json::from_value(reply.clone()) {
+        return Err(refused(&error));
+    }
+    read(reply)
+}
+
+/// Reads a reply of a known shape.
+pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, Failure> {
+    serde_json::from_value(reply).map_err(|error| {
+        Failure::new(Exit::Failed, "the daemon answered something else than was asked").because(&error)
+    })
+}
+
+/// The daemon went away in the middle.
+pub(crate) fn gone() -> Failure {
+    Failure::new(Exit::Failed, "the network's daemon ended before it had answered")
+        .hint("`execnet logs NETWORK` shows what it wrote")
+}
+
+/// The daemon refused a request.
+pub(crate) fn refused(error: &ReplyError) -> Failure {
+    let exit = match error.kind {
+        ErrorKind::Usage | ErrorKind::DuplicateHost => Exit::Usage,
+        ErrorKind::NoSuchHost => Exit::NoHost,
+        ErrorKind::InUse | ErrorKind::Closing | ErrorKind::Cancelled | ErrorKind::Other => Exit::Failed,
+    };
+    let failure = Failure::new(exit, &error.message);
+    match &error.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Connects to a network's daemon of our own release.
+pub(crate) fn connect(name: &NetworkName) -> Result<Connection, Failure> {
+    let connection = connect_any_release(name)?;
+    match connection.release.as_str() {
+        env!("CARGO_PKG_VERSION") => Ok(connection),
+        theirs => Err(other_release(name, theirs)),
+    }
+}
+
+/// Connects to a network's daemon, of whatever release, as long as it speaks our protocol.
+pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Connection, Failure> {
+    Err(not_running(name, &place::known()))
+}
+
+pub(crate) struct Connection {
+    release: String,
+}
+
+impl Daemon for Connection {
+    fn ask(&self, _: &Request) -> Replies<'_> {
+        Box::new(std::iter::empty())
+    }
+}
+
+/// Whether a daemon listens for the network.
+pub(crate) fn is_running(name: &NetworkName) -> bool {
+    UnixStream::connect(place::socket(name)).is_ok()
+}
+
+/// Nobody listens: the network is stopped, or there never was one of that name.
+pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName]) -> Failure {
+    if known.contains(name) {
+        return Failure::new(Exit::NoNetwork, format!("the network `{name}` is not running"))
+            .hint(format!("`execnet start {name}` starts it"));
+    }
+    let failure = Failure::new(Exit::NoNetwork, format!("there is no network `{name}`"));
+    match nearest(name.as_str(), known.iter().map(NetworkName::as_str)) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure.hint(format!("`execnet list` shows all; `execnet start {name}` makes this one")),
+    }
+}
+
+/// Command and daemon are of different versions.
+pub(crate) fn other_release(name: &NetworkName, theirs: &str) -> Failure {
+    let ours = env!("CARGO_PKG_VERSION");
+    let message =
+        format!("this command is execnet {ours}, but the network `{name}` was started by execnet {theirs}");
+    Failure::new(Exit::Failed, message).hint(format!("`execnet stop {name}`, then `execnet start {name}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<NetworkName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_network_that_is_not_there_is_told_from_one_that_is_stopped() {
+        let known = names(&["mynet", "tests"]);
+        insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known), @"
+        Error: the network `mynet` is not running
+        Hint: `execnet start mynet` starts it
+        ");
+        insta::assert_snapshot!(not_running(&names(&["mynte"])[0], &known), @"
+        Error: there is no network `mynte`
+        Hint: did you mean `mynet`?
+        ");
+        insta::assert_snapshot!(not_running(&names(&["production"])[0], &known), @"
+        Error: there is no network `production`
+        Hint: `execnet list` shows all; `execnet start production` makes this one
+        ");
+    }
+
+    #[test]
+    fn other_versions_are_both_named() {
+        let said = other_release(&names(&["mynet"])[0], "9.9.9").to_string();
+        assert!(said.contains(env!("CARGO_PKG_VERSION")) && said.contains("9.9.9"), "{said}");
+        assert!(said.contains("`execnet stop mynet`, then `execnet start mynet`"), "{said}");
+    }
+
+    #[test]
+    fn what_the_daemon_refuses_is_said_without_control_characters() {
+        let error = ReplyError {
+            kind: ErrorKind::NoSuchHost,
+            message: "no host `\x1b[2J`".into(),
+            hint: Some("look".into()),
+        };
+        let failure = refused(&error);
+        assert_eq!(failure.exit, Exit::NoHost);
+        insta::assert_snapshot!(failure, @"
+        Error: no host `�[2J`
+        Hint: look
+        ");
+    }
+}

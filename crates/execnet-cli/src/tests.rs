@@ -1,0 +1,105 @@
+//! What `--help` says.
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_help_lists_every_verb() {
+    insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @"
+    Deployment networks of Python interpreters
+
+    Usage: execnet <COMMAND>
+
+    Commands:
+      start        Start a network and show its hosts joining
+      addhost      Join a host to a running network, now and at every later start
+      rmhost       Remove a host from a running network and from its file; what runs there is ended
+      status       Show the hosts and nodes of a running network
+      python       Run Python on a node of a network, as `python ARGS` there would
+      list         List networks: those that run and those that have a file
+      logs         Print what a network's daemon wrote about its work
+      stop         Stop a network: everything that runs in it is ended, on every host
+      completions  Print the code that makes a shell complete verbs, options and network names
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Example:
+      execnet start mynet ssh=build1 ssh=build2//python=pypy3
+      execnet python mynet --platform linux -c 'import sys; print(sys.version)'
+      execnet stop mynet
+    ");
+}
+
+#[test]
+fn the_help_of_every_verb_ends_with_an_example() {
+    for verb in Cli::command().get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+        let help = verb.render_long_help().to_string();
+        let (_, example) = help.split_once("Example:\n").unwrap_or_else(|| panic!("{help}"));
+        let lines: Vec<&str> = example.trim_end().lines().collect();
+        assert!(lines.iter().any(|line| line.contains(&format!("execnet {}", verb.get_name()))), "{help}");
+        assert!(lines.iter().all(|line| line.starts_with("  ")), "{help}");
+    }
+}
+
+#[test]
+fn the_help_of_start() {
+    insta::assert_snapshot!(help("start"), @r#"
+    Start a network and show its hosts joining
+
+    Usage: execnet start [OPTIONS] <NETWORK> [SPEC]...
+
+    Arguments:
+      <NETWORK>  Name of the network
+      [SPEC]...  Hosts to add, such as `ssh=user@build1//python=pypy3`
+
+    Options:
+          --file <FILE>  Add the hosts of a file as well: TOML with `hosts = ["ssh=build1"]`
+      -h, --help         Print help (see more with '--help')
+
+    Example:
+      execnet start mynet
+      execnet start mynet ssh=build1 ssh=user@build2//python=pypy3 ssh=inner//via=build1
+      execnet start mynet --file hosts.toml
+    "#);
+}
+
+#[test]
+fn the_help_of_python() {
+    insta::assert_snapshot!(help("python"), @"
+    Run Python on a node of a network, as `python ARGS` there would
+
+    Usage: execnet python NETWORK [OPTIONS] [--] [ARGS]...
+
+    Arguments:
+      <NETWORK>  Name of the network
+      [ARGS]...  What Python gets
+
+    Options:
+          --node <NAME>               A node by its name, or any node of the host with this id
+          --platform <PREFIX>         Beginning of `sys.platform` or of the implementation: `linux`,
+                                      `java`, `pypy`
+          --implementation <NAME>     `cpython`, `pypy` or `jython`
+          --python-version <VERSION>  `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+          --chdir <FOLDER>            Folder to run in, on the host
+          --env <NAME=VALUE>          A variable of the process; may be given several times
+      -h, --help                      Print help (see more with '--help')
+
+    Example:
+      execnet python mynet -c 'import sys; print(sys.version)'
+      execnet python mynet --platform java --env DEBUG=1 script.py < input > output
+    ");
+}
+
+fn help(verb: &str) -> String {
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    command.find_subcommand_mut(verb).unwrap().render_help().to_string()
+}

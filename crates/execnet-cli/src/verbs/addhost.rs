@@ -1,0 +1,107 @@
+//! `execnet addhost`: joins a host to a running network and remembers it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use execnet_proto::control::{HostState, Status, Verb};
+use execnet_proto::spec::HostSpec;
+
+use super::parse_spec;
+use crate::ask::Terminal;
+use crate::config::{self, NetworkFile};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::follow::follow;
+use crate::progress::Progress;
+use crate::{place, render, session, text};
+
+/// Join a host to a running network, now and at every later start
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet addhost mynet ssh=user@build3//python=jython//id=j3
+  execnet addhost mynet ssh=inner//via=build1")]
+pub(crate) struct AddhostArgs {
+    #[command(flatten)]
+    network: super::Network,
+    /// How to reach it, such as `ssh=user@build1//python=pypy3`
+    #[arg(value_name = "SPEC")]
+    spec: String,
+}
+
+impl AddhostArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let name = self.network.network;
+        let host = parse_spec(&self.spec)?;
+        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
+        let network = session::connect(&name)?;
+        let status: Status = session::ask_once(&network, Verb::Status)?;
+        let running = running_hosts(&status)?;
+        fits(&host, &running)?;
+        if file.hosts().is_empty() {
+            // The network runs hosts that no file names; with a file they would be gone at the next start.
+            for host in &running {
+                file.add(host)?;
+            }
+        }
+        file.add(&host)?;
+        file.check()?;
+        let mut pending = Some(file.prepare()?);
+        let verb = Verb::AddHost { spec: host.to_string() };
+        let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || {
+            pending.take().map_or(Ok(()), config::Pending::commit)
+        })?;
+        let Some(host) = hosts.get(&host.id) else { return Err(session::gone()) };
+        if host.state == HostState::Up {
+            text::print(&render::hosts(std::slice::from_ref(host)))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        text::say(render::failure(host).trim_end());
+        Ok(Exit::HostsFailed.into())
+    }
+}
+
+/// The specs of what runs.
+pub(super) fn running_hosts(status: &Status) -> Result<Vec<HostSpec>, Failure> {
+    status.hosts.iter().map(|host| parse_spec(&host.spec)).collect()
+}
+
+/// Whether the host can join those that run, said before anything is changed.
+fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), Failure> {
+    match running.iter().find(|known| known.id == host.id) {
+        None => config::check(&[running, std::slice::from_ref(host)].concat()),
+        Some(known) if known == host => {
+            Err(Failure::new(Exit::Usage, format!("`{host}` is a host of this network already")))
+        }
+        Some(known) => {
+            let message = format!("the network has a host `{}` with another spec: {known}", host.id);
+            let mut other = host.clone();
+            other.id = "NAME".to_owned();
+            Err(Failure::new(Exit::Usage, message).hint(format!("give the new one another id: `{other}`")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specs(specs: &[&str]) -> Vec<HostSpec> {
+        specs.iter().map(|spec| spec.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_host_that_cannot_join_is_told_why() {
+        let running = specs(&["ssh=build1", "popen"]);
+        assert!(fits(&specs(&["ssh=c//via=build1"])[0], &running).is_ok());
+        insta::assert_snapshot!(fits(&specs(&["ssh=build1"])[0], &running).unwrap_err(), @"
+Error: `ssh=build1` is a host of this network already");
+        insta::assert_snapshot!(fits(&specs(&["ssh=x//id=local"])[0], &running).unwrap_err(), @"
+        Error: the network has a host `local` with another spec: popen
+        Hint: give the new one another id: `ssh=x//id=NAME`
+        ");
+        insta::assert_snapshot!(fits(&specs(&["ssh=c//via=biuld1"])[0], &running).unwrap_err(), @"
+        Error: `c` is reached via `biuld1`, which is no host of this network
+        Hint: did you mean `via=build1`?
+        ");
+    }
+}

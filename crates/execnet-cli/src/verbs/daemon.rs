@@ -1,0 +1,147 @@
+//! The daemon as a process of its own: started by `execnet start`, run by the hidden verb `daemon`.
+//!
+//! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
+//! with one line, `ready PID` or `error SENTENCE`; its stderr is the network's log.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use execnet_proto::spec::{HostSpec, NetworkName};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::place;
+
+/// How long a daemon has to say that it is ready; it needs a few milliseconds.
+const READY: Duration = Duration::from_secs(20);
+
+/// A log longer than this is put aside at the next start.
+const LONG_LOG: u64 = 4 << 20;
+
+/// What a daemon is told at its start.
+#[derive(Debug, Serialize, Deserialize)]
+struct Launch {
+    network: String,
+    hosts: Vec<String>,
+    /// Seconds.
+    linger: u64,
+}
+
+/// Starts a network's daemon and returns when it is ready.
+pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -> Result<(), Failure> {
+    let fail = |what: &str, error: &io::Error| {
+        Failure::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
+    };
+    let executable =
+        std::env::current_exe().map_err(|error| fail("this program does not know its own path", &error))?;
+    let log = open_log(name)?;
+    let launch = Launch {
+        network: name.to_string(),
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        linger: linger.as_secs(),
+    };
+    let launch = serde_json::to_vec(&launch)
+        .map_err(|error| fail("its hosts cannot be written as JSON", &error.into()))?;
+    let mut child = Command::new(executable)
+        .args(["daemon", name.as_str()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| fail("its process does not start", &error))?;
+    // If it ends without reading, what it said tells why.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&launch));
+    let said = child.stdout.take().map_or(Ok(None), first_line);
+    match said.map_err(|error| fail("its answer cannot be read", &error))? {
+        Some(line) if line.starts_with("ready ") => Ok(()),
+        Some(line) => {
+            let _ = child.wait();
+            let sentence = line.strip_prefix("error ").unwrap_or(&line);
+            let exit = if crate::session::is_running(name) { Exit::Running } else { Exit::Failed };
+            Err(Failure::new(exit, format!("the daemon of `{name}` did not start: {sentence}")))
+        }
+        None => Err(silent(name, &mut child)),
+    }
+}
+
+fn silent(name: &NetworkName, child: &mut Child) -> Failure {
+    let how = match child.try_wait() {
+        Ok(Some(status)) => format!("ended at once ({status})"),
+        _ => {
+            let _ = child.kill().and_then(|()| child.wait());
+            format!("was not ready within {} s", READY.as_secs())
+        }
+    };
+    Failure::new(Exit::Failed, format!("the daemon of `{name}` {how}"))
+        .hint(format!("`execnet logs {name}` shows what it wrote"))
+}
+
+/// The first line of a pipe, or `None` when there is none in time.
+fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
+    let deadline = Instant::now() + READY;
+    let mut line = Vec::new();
+    let mut bytes = [0; 4_096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let read = pipe.read(&mut bytes)?;
+        line.extend_from_slice(&bytes[..read]);
+        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
+        }
+        if read == 0 || line.len() > 65_536 {
+            // What is left of the process can be collected now.
+            std::thread::sleep(Duration::from_millis(50));
+            return Ok(None);
+        }
+    }
+}
+
+/// The network's log, for appending; readable by its owner only.
+fn open_log(name: &NetworkName) -> Result<File, Failure> {
+    let folder = place::state_dir(name)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|error| Failure::file("make the folder", &folder, &error))?;
+    let path = place::log_file(name)?;
+    if fs::metadata(&path).is_ok_and(|log| log.len() > LONG_LOG) {
+        let _ = fs::rename(&path, path.with_extension("old"));
+    }
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    log.map_err(|error| Failure::file("write", &path, &error))
+}
+
+/// Be a network's daemon
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Only to be seen in the process table; what counts comes on stdin
+    network: String,
+}
+
+impl DaemonArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let told = || {
+            Failure::new(
+                Exit::Usage,
+                "this verb is for `execnet start`; it wants to be told about the network on its stdin",
+            )
+        };
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map_err(|error| told().because(&error))?;
+        let launch: Launch = serde_json::from_str(&text).map_err(|error| told().because(&error))?;
+        if launch.network != self.network {
+            return Err(told());
+        }
+        Err(Failure::new(Exit::Failed, "no daemon"))
+    }
+}

@@ -1,0 +1,125 @@
+//! `execnet logs`: what a network's daemon wrote about its work.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::{place, session, text};
+
+/// Print what a network's daemon wrote about its work
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet logs mynet
+  execnet logs mynet -f -n 20")]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    network: super::Network,
+    /// Go on with what is written from now on, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    lines: usize,
+}
+
+impl LogsArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let name = self.network.network;
+        let path = place::log_file(&name)?;
+        let fail = |error: io::Error| Failure::file("read", &path, &error);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let known = place::known();
+                return Err(if known.contains(&name) {
+                    Failure::new(Exit::Failed, format!("the network `{name}` has no log yet"))
+                } else {
+                    session::not_running(&name, &known)
+                });
+            }
+            Err(error) => return Err(fail(error)),
+        };
+        let mut at = tail(&mut file, self.lines).map_err(fail)?;
+        loop {
+            // A file that shrank was begun anew.
+            if file.metadata().map_err(fail)?.len() < at {
+                at = 0;
+            }
+            at = print_from(&mut file, at, self.follow).map_err(fail)??;
+            if !self.follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Prints what the file holds from a position on; only whole lines when more may follow. Gives the position behind it.
+fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Result<u64, Failure>> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    if whole_lines {
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    }
+    let text = text::sanitize(&String::from_utf8_lossy(&bytes));
+    Ok(text::print(&text).map(|()| from + bytes.len() as u64))
+}
+
+/// Where the last `lines` lines begin.
+fn tail(file: &mut File, lines: usize) -> io::Result<u64> {
+    const BLOCK: u64 = 65_536;
+    let len = file.seek(SeekFrom::End(0))?;
+    // A line end at the very end closes the last line and begins none.
+    let mut end = len.saturating_sub(1);
+    let mut left = lines;
+    while left > 0 && end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        let mut block = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.by_ref().take(end - start).read_to_end(&mut block)?;
+        for at in (0..block.len()).rev().filter(|at| block[*at] == b'\n') {
+            left -= 1;
+            if left == 0 {
+                return Ok(start + at as u64 + 1);
+            }
+        }
+        end = start;
+    }
+    Ok(if lines == 0 { len } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_found() {
+        let path = std::env::temp_dir().join(format!("execnet-logs-{}", std::process::id()));
+        let long = format!("{}\nlast\n", "x".repeat(70_000));
+        for (text, lines, rest) in [
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\nc", 2, "b\nc"),
+            ("a\nb\n", 2, "a\nb\n"),
+            ("a\nb\n", 9, "a\nb\n"),
+            ("a\n\n", 1, "\n"),
+            ("a\nb\n", 0, ""),
+            ("", 3, ""),
+            (&long, 1, "last\n"),
+            (&long, 2, &long),
+        ] {
+            fs::write(&path, text).unwrap();
+            let at = tail(&mut File::open(&path).unwrap(), lines).unwrap();
+            assert_eq!(&text[usize::try_from(at).unwrap()..], rest, "{lines} of {text:.9}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}

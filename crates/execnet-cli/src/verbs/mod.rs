@@ -1,0 +1,52 @@
+//! One file per verb: its options, and what it does.
+
+mod addhost;
+mod completions;
+mod daemon;
+mod list;
+mod logs;
+mod python;
+mod rmhost;
+mod start;
+mod status;
+mod stop;
+
+pub(crate) use addhost::AddhostArgs;
+pub(crate) use completions::CompletionsArgs;
+pub(crate) use daemon::DaemonArgs;
+pub(crate) use list::ListArgs;
+pub(crate) use logs::LogsArgs;
+pub(crate) use python::{PythonArgs, mark_arguments as mark_python_arguments};
+pub(crate) use rmhost::RmhostArgs;
+pub(crate) use start::StartArgs;
+pub(crate) use status::StatusArgs;
+pub(crate) use stop::StopArgs;
+
+use clap::Args;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use execnet_proto::spec::{HostSpec, NetworkName};
+
+use crate::failure::{Exit, Failure};
+use crate::place;
+
+/// The network that a verb is about.
+#[derive(Debug, Args)]
+pub(crate) struct Network {
+    /// Name of the network
+    #[arg(value_name = "NETWORK", add = ArgValueCandidates::new(candidates))]
+    pub(crate) network: NetworkName,
+}
+
+/// Names for shell completion.
+fn candidates() -> Vec<CompletionCandidate> {
+    place::known().iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
+}
+
+/// Reads a host spec that somebody typed.
+fn parse_spec(text: &str) -> Result<HostSpec, Failure> {
+    text.parse().map_err(|error: execnet_proto::spec::SpecError| {
+        Failure::new(Exit::Usage, format!("`{text}` is not a host spec"))
+            .because(&error)
+            .hint("as in `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web`")
+    })
+}

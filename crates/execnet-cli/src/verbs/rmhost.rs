@@ -1,0 +1,67 @@
+//! `execnet rmhost`: ends a host's agent with all that runs there, and forgets the host.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
+use execnet_proto::spec::nearest;
+
+use crate::config::{self, NetworkFile};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::{place, session, text};
+
+/// Remove a host from a running network and from its file; what runs there is ended
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet rmhost mynet build1")]
+pub(crate) struct RmhostArgs {
+    #[command(flatten)]
+    network: super::Network,
+    /// Id of the host, as `execnet status` shows it
+    #[arg(value_name = "HOST")]
+    host: String,
+}
+
+impl RmhostArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let name = self.network.network;
+        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
+        let network = session::connect(&name)?;
+        let status: Status = session::ask_once(&network, Verb::Status)?;
+        let runs = status.hosts.iter().any(|host| host.id == self.host);
+        if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
+            return Err(in_use(&self.host, dependant));
+        }
+        let remembered = file.remove(&self.host);
+        if !runs && !remembered {
+            return Err(no_such_host(&self.host, &status));
+        }
+        config::check(file.hosts())?;
+        let pending = if remembered { Some(file.prepare()?) } else { None };
+        if runs {
+            session::ask_once::<HostReply>(&network, Verb::RmHost { host: self.host.clone() })?;
+        }
+        if let Some(pending) = pending {
+            pending.commit()?;
+        }
+        text::say(&format!("{}: removed from {name}", self.host));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn in_use(host: &str, dependant: &HostStatus) -> Failure {
+    Failure::new(Exit::Failed, format!("`{}` is reached via `{host}`", dependant.id))
+        .hint(format!("remove `{}` first", dependant.id))
+}
+
+fn no_such_host(host: &str, status: &Status) -> Failure {
+    let failure =
+        Failure::new(Exit::NoHost, format!("the network `{}` has no host `{host}`", status.network));
+    let ids: Vec<&str> = status.hosts.iter().map(|host| host.id.as_str()).collect();
+    match nearest(host, ids.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if ids.is_empty() => failure,
+        None => failure.hint(format!("there are: {}", ids.join(", "))),
+    }
+}

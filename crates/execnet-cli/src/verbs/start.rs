@@ -1,0 +1,97 @@
+//! `execnet start`: brings a network up and shows how its hosts join.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::engine::{ArgValueCompleter, PathCompleter};
+use execnet_proto::control::{HostState, Status, Verb};
+use execnet_proto::spec::{HostSpec, NetworkName};
+
+use super::{daemon, parse_spec};
+use crate::ask::Terminal;
+use crate::config::{DEFAULT_LINGER, NetworkFile};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::follow::follow;
+use crate::progress::Progress;
+use crate::{place, render, session, text};
+
+/// Start a network and show its hosts joining
+///
+/// Hosts come from the network's file; those given here are added to it. A network without any is this machine with every Python found on it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet start mynet
+  execnet start mynet ssh=build1 ssh=user@build2//python=pypy3 ssh=inner//via=build1
+  execnet start mynet --file hosts.toml")]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    network: super::Network,
+    /// Hosts to add, such as `ssh=user@build1//python=pypy3`
+    #[arg(value_name = "SPEC")]
+    specs: Vec<String>,
+    /// Add the hosts of a file as well: TOML with `hosts = ["ssh=build1"]`
+    #[arg(long, value_name = "FILE", add = ArgValueCompleter::new(PathCompleter::file()))]
+    file: Option<PathBuf>,
+}
+
+impl StartArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let name = self.network.network;
+        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
+        let known = file.hosts().len();
+        if let Some(path) = &self.file {
+            let more = NetworkFile::load_existing(path)?;
+            for host in more.hosts() {
+                file.add(host)?;
+            }
+            if let Some(linger) = more.linger() {
+                file.set_linger(linger);
+            }
+        }
+        for spec in &self.specs {
+            file.add(&parse_spec(spec)?)?;
+        }
+        file.check()?;
+        if session::is_running(&name) {
+            return Err(already_running(&name));
+        }
+        let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
+        let remembered = if changed { Some(file.prepare()?) } else { None };
+        daemon::launch(&name, &hosts_of(&file), file.linger().unwrap_or(DEFAULT_LINGER))?;
+        if let Some(pending) = remembered {
+            pending.commit()?;
+        }
+        watch(&name)
+    }
+}
+
+pub(super) fn already_running(name: &NetworkName) -> Failure {
+    Failure::new(Exit::Running, format!("the network `{name}` is running already"))
+        .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows it"))
+}
+
+/// The hosts of a network: those of its file, or every Python of this machine.
+fn hosts_of(file: &NetworkFile) -> Vec<HostSpec> {
+    match file.hosts() {
+        [] => "popen//python=*".parse().into_iter().collect(),
+        hosts => hosts.to_vec(),
+    }
+}
+
+/// Shows hosts until none is joining, then the network.
+fn watch(name: &NetworkName) -> Outcome {
+    let network = session::connect(name)?;
+    let hosts = follow(&network, Verb::Watch, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
+    let status: Status = session::ask_once(&network, Verb::Status)?;
+    text::print(&render::status(&status))?;
+    let mut failed = false;
+    for host in status.hosts.iter().filter(|host| hosts.contains_key(&host.id)) {
+        if host.state != HostState::Up {
+            failed = true;
+            text::say(&format!("\n{}", render::failure(host).trim_end()));
+        }
+    }
+    Ok(if failed { Exit::HostsFailed.into() } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,40 @@
+//! `execnet status`: hosts and nodes of a running network.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use execnet_proto::control::{Status, Verb};
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::{render, session, text};
+
+/// Show the hosts and nodes of a running network
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet status mynet
+  execnet status mynet --json")]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    network: super::Network,
+    /// As JSON; docs/commands.md has every key
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let network = session::connect(&self.network.network)?;
+        let status: Status = session::ask_once(&network, Verb::Status)?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&status);
+            let json = json.map_err(|error| {
+                Failure::new(Exit::Failed, "cannot write the status as JSON").because(&error)
+            })?;
+            text::print(&format!("{json}\n"))?;
+        } else {
+            text::print(&render::status(&status))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
