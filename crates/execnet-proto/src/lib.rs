@@ -11,6 +11,7 @@ pub mod control;
 pub mod frame;
 pub mod id;
 mod mux;
+pub mod place;
 pub mod process;
 pub mod spec;
 pub mod stream;
