@@ -1,0 +1,331 @@
+#!/usr/bin/env python3
+"""Measures the network beside its floor, in interleaved pairs, and prints one Markdown table.
+
+    bench/run.py            everything (about ten minutes)
+    bench/run.py join rtt   some rows
+
+Needs cargo, sshd and Python 3.8 or later; hosts come from the project's own lab. The absolute times are this machine's; what counts is the ratio
+of the two medians of a row.
+"""
+
+import os
+import platform
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+EXECNET = ROOT / "target/release/execnet"
+LAB = ROOT / "target/release/execnet-testkit"
+TICK = os.sysconf("SC_CLK_TCK")
+MB = 1e6
+
+
+class Bench:
+    """A lab of hosts, and a network on them with folders of its own."""
+
+    def __init__(self, hosts):
+        self.folder = tempfile.TemporaryDirectory(prefix="execnet-bench-")
+        self.name = "bench-%d" % os.getpid()
+        self.env = dict(os.environ)
+        for key in ("CONFIG", "STATE"):
+            self.env["XDG_%s_HOME" % key] = os.path.join(self.folder.name, key.lower())
+        self.lab = subprocess.Popen(
+            [LAB, "lab", "--hosts", str(hosts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.config = None
+        while self.config is None:
+            line = self.lab.stdout.readline()
+            assert line, "the lab did not start"
+            found = re.search(r"ssh_config=?:?\s*([^\s/]?\S*ssh_config)", line)
+            self.config = found and found.group(1)
+        self.ssh = ["ssh", "-F", self.config, "-T", "-S", "none", "-o", "BatchMode=yes"]
+        for n in range(hosts):
+            assert run(self.ssh + ["build%d" % (n + 1), "true"]).returncode == 0
+
+    def execnet(self, verb, *args, **more):
+        done = run([EXECNET, verb, self.name, *args], env=self.env, **more)
+        assert done.returncode == 0, (verb, args, done.stderr)
+        return done.stdout
+
+    def spec(self, n, more=""):
+        return "ssh=build%d//ssh_config=%s%s" % (n, self.config, more)
+
+    def python(self, *args, **more):
+        command = [EXECNET, "python", self.name, *args]
+        return subprocess.Popen(command, env=self.env, bufsize=0, **more)
+
+    def daemon(self):
+        import json
+
+        return json.loads(self.execnet("status", "--json"))["pid"]
+
+    def end(self):
+        run([EXECNET, "stop", self.name], env=self.env)
+        self.lab.stdin.close()
+        self.lab.wait()
+        self.folder.cleanup()
+
+
+def run(command, **more):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def timed(act):
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def pairs(rounds, floor, ours):
+    """Medians of both, taken in turn."""
+    found = [(floor(), ours()) for _ in range(rounds)]
+    return [median(column) for column in zip(*found)]
+
+
+def cpu():
+    """CPU seconds that this machine has spent, all processes together."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, idle, wait, irq, soft = map(int, fields[:7])
+    return (user + nice + system + irq + soft) / TICK
+
+
+def cpu_of(pids):
+    """CPU seconds of processes, from the scheduler's own count, which is finer than ticks."""
+    total = 0.0
+    for pid in pids:
+        try:
+            total += int(Path("/proc/%d/schedstat" % pid).read_text().split()[0]) / 1e9
+        except OSError:
+            pass
+    return total
+
+
+def children(pid):
+    return [int(child) for child in Path("/proc/%d/task/%d/children" % (pid, pid)).read_text().split()]
+
+
+def row(what, against, floor, ours, ratio, aim, fine, note=""):
+    print("| %s | %s | %s | %s | %s | %s | %s | %s |" % (what, against, floor, ours, ratio, aim, "yes" if fine else "**no**", note), flush=True)
+
+
+def ms(seconds):
+    return "%.1f ms" % (seconds * 1e3)
+
+
+def us(seconds):
+    return "%.0f µs" % (seconds * 1e6)
+
+
+# The rows, in the order of the table.
+
+
+def join(bench):
+    bench.execnet("start", "popen")
+    check = bench.ssh + ["build1", "python3 -c pass"]
+
+    def ours():
+        took = timed(lambda: bench.execnet("addhost", bench.spec(1)))
+        bench.execnet("rmhost", "build1")
+        return took
+
+    floor, mine = pairs(15, lambda: timed(lambda: run(check)), ours)
+    row("joining one ssh host", "`ssh host python3 -c pass`", ms(floor), ms(mine), "%.2f ×" % (mine / floor), "1.25 ×", mine <= 1.25 * floor)
+    bench.execnet("stop")
+
+
+def join20(bench):
+    def floor():
+        def act():
+            all = [subprocess.Popen(bench.ssh + ["build%d" % (n + 1), "python3 -c pass"], stdin=subprocess.DEVNULL) for n in range(20)]
+            for process in all:
+                process.wait()
+
+        return timed(act)
+
+    def ours():
+        specs = [bench.spec(n + 1) for n in range(20)]
+        took = timed(lambda: bench.execnet("start", *specs))
+        bench.execnet("stop")
+        forget(bench)
+        return took
+
+    floor, mine = pairs(5, floor, ours)
+    row("joining 20 ssh hosts", "20 of those in parallel", ms(floor), ms(mine), "%.2f ×" % (mine / floor), "1.25 ×", mine <= 1.25 * floor)
+
+
+def forget(bench):
+    for file in Path(bench.env["XDG_CONFIG_HOME"]).glob("execnet/*.toml"):
+        file.unlink()
+
+
+def agents(bench):
+    rss = []
+
+    def floor():
+        return timed(lambda: run(["sh", "-c", "seq 200 | xargs -P2 -I{} python3 -c pass"]))
+
+    def ours():
+        specs = ["popen//id=p%d" % n for n in range(200)]
+        took = timed(lambda: bench.execnet("start", *specs))
+        status = Path("/proc/%d/status" % bench.daemon()).read_text()
+        rss.append(int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024)
+        bench.execnet("stop")
+        forget(bench)
+        return took
+
+    floor, mine = pairs(3, floor, ours)
+    fine = mine <= 3 * floor and max(rss) < 20
+    row("200 agents on this machine, joined", "200 × `python3 -c pass`, two at a time", "%.2f s" % floor, "%.2f s" % mine, "%.2f ×" % (mine / floor), "3 ×; daemon < 20 MiB", fine, "daemon %.1f MiB" % max(rss))
+
+
+def first(bench):
+    bench.execnet("start", bench.spec(1))
+    python = bench.execnet("python", "-c", "import sys; print(sys.executable)").strip()
+    code = "import os; os.write(1, b'x')"
+
+    def byte(command, env=None):
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
+        os.read(process.stdout.fileno(), 1)
+        took = time.perf_counter() - start
+        process.wait()
+        return took
+
+    ours = [EXECNET, "python", bench.name, "-c", code]
+    floor, mine = pairs(100, lambda: byte([python, "-c", code]), lambda: byte(ours, bench.env))
+    row("a process's first byte on a joined host", "`python3 -c` on that machine, without ssh", ms(floor), ms(mine), "+ %.1f ms" % ((mine - floor) * 1e3), "+ 5 ms", mine <= floor + 0.005)
+    bench.execnet("stop")
+    forget(bench)
+
+
+CAT = "import os; os.execvp('cat', ['cat'])"
+
+
+def bulk(bench):
+    bench.execnet("start", bench.spec(1))
+    size = 500 * 1000 * 1000
+    data = os.path.join(bench.folder.name, "data")
+    with open(data, "wb") as file:
+        block = os.urandom(1 << 20)
+        while file.tell() < size:
+            file.write(block)
+    size = os.path.getsize(data)
+    gb = size / 1e9
+
+    def down(command, env=None):
+        before = cpu()
+        took = timed(lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True))
+        return took, (cpu() - before) / gb
+
+    def up(command, env=None):
+        before = cpu()
+        with open(data, "rb") as file:
+            took = timed(lambda: subprocess.run(command, env=env, stdin=file, stdout=subprocess.DEVNULL, check=True))
+        return took, (cpu() - before) / gb
+
+    take = "import os; os.execvp('sh', ['sh', '-c', 'cat > /dev/null'])"
+    give = "import os; os.execvp('cat', ['cat', %r])" % data
+    ways = [
+        ("down", down, bench.ssh + ["build1", "cat " + data], [EXECNET, "python", bench.name, "-c", give]),
+        ("up", up, bench.ssh + ["build1", "cat > /dev/null"], [EXECNET, "python", bench.name, "-c", take]),
+    ]
+    for name, act, floor, ours in ways:
+        found = [(act(floor), act(ours, bench.env)) for _ in range(7)]
+        (f, fc), (m, mc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
+        note = "CPU %.1f s/GB, floor %.1f" % (mc, fc)
+        row("bulk %s, one ssh hop" % name, "`ssh host cat`", "%.0f MB/s" % (size / MB / f), "%.0f MB/s" % (size / MB / m), "%.2f ×" % (f / m), "0.8 ×", f / m >= 0.8, note)
+    bench.execnet("stop")
+    forget(bench)
+
+
+def pingpong(process, count):
+    """The median round trip of one byte through a process that echoes."""
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        os.write(process.stdin.fileno(), b"x")
+        os.read(process.stdout.fileno(), 1)
+        found.append(time.perf_counter() - start)
+    return median(found)
+
+
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+
+
+def rtt(bench):
+    bench.execnet("start", bench.spec(1))
+    floor = subprocess.Popen(bench.ssh + ["build1", "cat"], bufsize=0, **PIPES)
+    ours = bench.python("-c", CAT, **PIPES)
+    for process in (floor, ours):
+        pingpong(process, 200)
+    f, m = pairs(20, lambda: pingpong(floor, 200), lambda: pingpong(ours, 200))
+    row("small round trip, one ssh hop", "the same through `ssh host cat`", us(f), us(m), "%.2f ×" % (m / f), "2 ×", m <= 2 * f)
+
+    def beside():
+        zeros = "import os\nwhile 1: os.write(1, b'x' * 65536)"
+        loud = bench.python("-c", zeros, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(0.5)  # until it is in full flow
+        took = pingpong(ours, 300)
+        loud.kill()
+        loud.wait()
+        time.sleep(0.5)  # until its queue is empty
+        return took
+
+    idle, busy = pairs(7, lambda: pingpong(ours, 300), beside)
+    row("small round trip beside bulk, same link", "idle", us(idle), us(busy), "%.1f ×" % (busy / idle), "10 ×", busy <= 10 * idle)
+    for process in (floor, ours):
+        process.stdin.close()
+        process.wait()
+    bench.execnet("stop")
+    forget(bench)
+
+
+def idle(bench):
+    specs = ["popen//id=p%d" % n for n in range(30)] + [bench.spec(n + 1) for n in range(20)]
+    bench.execnet("start", *specs)
+    daemon = bench.daemon()
+    time.sleep(12)  # until joining has calmed down
+    links = children(daemon)
+    import json
+
+    hosts = json.loads(bench.execnet("status", "--json"))["hosts"]
+    remote = [host["agent_pid"] for host in hosts]
+    before = [cpu_of(pids) for pids in ([daemon], links, remote)]
+    time.sleep(60)
+    spent = [cpu_of(pids) - was for pids, was in zip(([daemon], links, remote), before)]
+    share = spent[0] / 60 * 100
+    row("idle network of 50 hosts, 60 s", "", "", "%.3f %% of a core" % share, "", "0.1 %", share < 0.1, "agents together %.3f %%, ssh and stubs %.3f %%" % (spent[2] / 0.6, spent[1] / 0.6))
+    bench.execnet("stop")
+    forget(bench)
+
+
+ROWS = {act.__name__: act for act in (join, join20, agents, first, bulk, rtt, idle)}
+
+
+def main(names):
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
+    subprocess.run(["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"], cwd=ROOT, check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bench = Bench(20)
+    try:
+        ssh = run(["ssh", "-V"]).stderr.strip()
+        print("%s, %d cores, %s, Python %s\n" % (platform.platform(), os.cpu_count(), ssh, platform.python_version()))
+        print("| what | against | floor | execnet | ratio | to reach | reached | |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name in names or ROWS:
+            ROWS[name](bench)
+    finally:
+        bench.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
