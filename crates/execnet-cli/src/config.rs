@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use execnet_proto::spec::{HostSpec, nearest};
+use rustix::fs::FlockOperation;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
 use crate::failure::{Exit, Failure};
@@ -27,6 +28,7 @@ pub(crate) struct NetworkFile {
     hosts: Vec<HostSpec>,
     linger: Option<Duration>,
     existed: bool,
+    lock: Option<File>,
 }
 
 impl NetworkFile {
@@ -40,6 +42,16 @@ impl NetworkFile {
             }
             Err(error) => Err(Failure::file("read", path, &error)),
         }
+    }
+
+    /// Reads a network's file in order to change it: other commands that want to do so wait.
+    pub(crate) fn edit(path: &Path) -> Result<NetworkFile, Failure> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder).map_err(|error| Failure::file("make the folder", folder, &error))?;
+        let lock = File::open(folder).map_err(|error| Failure::file("read", folder, &error))?;
+        // Where a folder cannot be locked, two commands at once are the person's own care.
+        let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+        Ok(NetworkFile { lock: Some(lock), ..NetworkFile::load(path)? })
     }
 
     /// Reads a file that somebody named: it must be there.
@@ -87,7 +99,7 @@ impl NetworkFile {
             })?),
         };
         check(&hosts).map_err(|failure| wrong("its hosts do not fit together".to_owned()).behind(failure))?;
-        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed })
+        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed, lock: None })
     }
 
     pub(crate) fn hosts(&self) -> &[HostSpec] {
@@ -144,7 +156,7 @@ impl NetworkFile {
     }
 
     /// Writes the new contents beside the file, on the same disk; [`Pending::commit`] puts them in its place.
-    pub(crate) fn prepare(&self) -> Result<Pending, Failure> {
+    pub(crate) fn prepare(&mut self) -> Result<Pending, Failure> {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
         fs::create_dir_all(&folder).map_err(|error| Failure::file("make the folder", &folder, &error))?;
@@ -153,6 +165,7 @@ impl NetworkFile {
             temporary: folder.join(format!(".{file_name}.{}", std::process::id())),
             target,
             done: false,
+            _lock: self.lock.take(),
         };
         let fail = |error: std::io::Error| Failure::file("write", &pending.target, &error);
         let _ = fs::remove_file(&pending.temporary);
@@ -177,6 +190,8 @@ pub(crate) struct Pending {
     temporary: PathBuf,
     target: PathBuf,
     done: bool,
+    /// Keeps other commands from changing the file meanwhile.
+    _lock: Option<File>,
 }
 
 impl Pending {

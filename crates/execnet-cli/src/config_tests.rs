@@ -136,7 +136,7 @@ fn hosts_must_fit_together() {
 fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     let folder = std::env::temp_dir().join(format!("execnet-config-{}", std::process::id()));
     let path = folder.join("net").join("mynet.toml");
-    let mut file = NetworkFile::load(&path).unwrap();
+    let mut file = NetworkFile::edit(&path).unwrap();
     assert!(!file.existed);
     file.add(&host("ssh=a")).unwrap();
     drop(file.prepare().unwrap());
@@ -152,6 +152,24 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     file.prepare().unwrap().commit().unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = []\n");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn two_commands_that_change_a_file_take_turns() {
+    let folder = std::env::temp_dir().join(format!("execnet-turns-{}", std::process::id()));
+    let path = folder.join("mynet.toml");
+    let add = &|id: u32| {
+        let mut file = NetworkFile::edit(&path).unwrap();
+        file.add(&host(&format!("ssh=h//id=h{id}"))).unwrap();
+        file.prepare().unwrap().commit().unwrap();
+    };
+    std::thread::scope(|scope| {
+        for id in 0..8 {
+            scope.spawn(move || add(id));
+        }
+    });
+    assert_eq!(NetworkFile::load(&path).unwrap().hosts().len(), 8);
     fs::remove_dir_all(&folder).unwrap();
 }
 

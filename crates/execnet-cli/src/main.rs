@@ -84,12 +84,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(verbs::mark_python_arguments(args)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return match error.exit_code() {
-                0 => ExitCode::SUCCESS,
-                _ if is_python => Exit::Python.into(),
-                _ => Exit::Usage.into(),
-            };
+            return usage(&error, is_python);
         }
     };
     cli.verb.run().unwrap_or_else(|mut failure| {
@@ -99,6 +94,17 @@ fn main() -> ExitCode {
         text::say(failure.to_string().trim_end());
         failure.exit.into()
     })
+}
+
+/// Prints help, or what is wrong with the arguments in the form of our other errors.
+fn usage(error: &clap::Error, is_python: bool) -> ExitCode {
+    if error.exit_code() == 0 {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let said = error.to_string();
+    text::say(said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}")).trim_end());
+    if is_python { Exit::Python.into() } else { Exit::Usage.into() }
 }
 
 #[cfg(test)]

@@ -32,11 +32,11 @@ impl AddhostArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
         let host = parse_spec(&self.spec)?;
-        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
         fits(&host, &running)?;
+        let mut file = NetworkFile::edit(&place::network_file(&name)?)?;
         if file.hosts().is_empty() {
             // The network runs hosts that no file names; with a file they would be gone at the next start.
             for host in &running {

@@ -26,9 +26,9 @@ pub(crate) struct RmhostArgs {
 impl RmhostArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
-        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
+        let mut file = NetworkFile::edit(&place::network_file(&name)?)?;
         let runs = status.hosts.iter().any(|host| host.id == self.host);
         if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
             return Err(in_use(&self.host, dependant));

@@ -39,7 +39,9 @@ pub(crate) struct StartArgs {
 impl StartArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
-        let mut file = NetworkFile::load(&place::network_file(&name)?)?;
+        let path = place::network_file(&name)?;
+        let changes = self.file.is_some() || !self.specs.is_empty();
+        let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
         let known = file.hosts().len();
         if let Some(path) = &self.file {
             let more = NetworkFile::load_existing(path)?;
