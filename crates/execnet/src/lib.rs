@@ -1,1 +1,68 @@
-//! execnet
+//! Connect to an execnet network by name and run processes on its nodes.
+//!
+//! A network is a named set of hosts, brought up by `execnet start NAME`. A program connects to it by that name, asks for a node by what it
+//! needs and gets a process there: the node's Python interpreter, with stdin, stdout, stderr, signals and exit status. How the host is reached is
+//! not the program's business.
+//!
+//! ```no_run
+//! use std::io::{Read, Write};
+//!
+//! let network = execnet::connect("mynet")?;
+//! let process = network
+//!     .process()
+//!     .platform("linux")
+//!     .python_version(">=3.8")?
+//!     .args(["-c", "import sys; print(sys.stdin.read().upper())"])
+//!     .start()?;
+//! println!("it runs on {}", process.node().name);
+//!
+//! let mut stdin = process.take_stdin();
+//! stdin.write_all(b"hello")?;
+//! drop(stdin); // closes it
+//! let mut output = String::new();
+//! process.stdout().read_to_string(&mut output)?;
+//! assert_eq!(output, "HELLO\n");
+//! assert!(process.wait()?.success());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Breaks
+//! When a host's link breaks, or the network's daemon is replaced, processes and their streams go on where they were: no byte is lost or doubled.
+//! Meanwhile reads and waits just take longer, and [`Process::is_unreachable`] says why. What cannot go on is reported as [`Lost`].
+//!
+//! # Waiting
+//! Everything blocks the calling thread only. Each wait can have a limit and be ended from another thread: all waits of a thread through
+//! [`Interrupt`], those on a process through [`Process::interrupt`], all through [`Network::interrupt`].
+//!
+//! # Limits
+//! - A stream holds at most 2 MiB here, and at most 64 MiB are under way to a program in all. A program may have 1,000 processes at a time.
+//! - Arguments and environment of a process may have about 1 MiB.
+//! - After a fork the child can use nothing of this: every call is an error, and drops do nothing. But it holds the connection open, so the daemon
+//!   learns of the parent's end only when the child has ended, too, or has executed another program.
+//! - Each connection has one thread.
+
+mod connect;
+mod hub;
+mod interrupt;
+mod network;
+mod place;
+mod process;
+mod reader;
+mod start;
+mod status;
+mod streams;
+
+pub use connect::{Connect, ConnectError, connect};
+pub use interrupt::Interrupt;
+pub use network::{Daemon, Network, Replies, RequestError};
+pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};
+pub use start::{ProcessBuilder, StartError};
+pub use status::{ExitStatus, Signal};
+pub use streams::{Output, Stdin};
+
+/// What the daemon is asked, and what it answers.
+pub use execnet_proto::control;
+pub use execnet_proto::control::{Request, Status, Verb};
+pub use execnet_proto::id::ProcessId;
+/// Host specs, names of networks, node selections.
+pub use execnet_proto::spec;

@@ -1,0 +1,327 @@
+//! Finding a network's daemon, and making sure that it is ours.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use execnet_proto::client::{Client, ClientError};
+use execnet_proto::frame::VERSION;
+use execnet_proto::id::ClientId;
+use execnet_proto::spec::{NetworkName, NetworkNameError, nearest};
+use rustix::fs::{FileType, Mode};
+
+use crate::hub::{Halt, Hub, What};
+use crate::network::{Handle, Network};
+use crate::place;
+use crate::reader::Reader;
+
+/// How long connecting may take unless something else is said.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a daemon may be gone: the default `linger` of agents and 30 s. An agent has given up by then.
+const PATIENCE: Duration = Duration::from_secs(630);
+
+/// Connects to a running network by its name.
+///
+/// # Errors
+/// When the network does not run, or what answers in its place is not this user's daemon of this protocol version. After
+/// 30 s at most; see [`Connect`] for another limit.
+pub fn connect(network: &str) -> Result<Network, ConnectError> {
+    Connect::to(network)?.open()
+}
+
+/// How to connect; [`connect`] is the short form.
+#[derive(Debug)]
+pub struct Connect {
+    route: Route,
+    release: String,
+    timeout: Duration,
+    patience: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Not a name that a network can have.
+    #[error(transparent)]
+    BadName(#[from] NetworkNameError),
+    /// Nobody listens for that name.
+    #[error("the network `{network}` is not running; {}", hint(network, running))]
+    NotRunning {
+        /// What was asked for.
+        network: String,
+        /// The networks of this user that have a socket.
+        running: Vec<String>,
+    },
+    /// Something on the way to the daemon does not belong to this user alone.
+    #[error("{} {what}; what listens there is not trusted", path.display())]
+    NotOurs {
+        /// The folder or the socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The daemon speaks another version of the protocol.
+    #[error(
+        "the daemon of `{network}` speaks version {daemon} of the protocol, this program version {program}; \
+         start the network again with the `execnet` that belongs to this program"
+    )]
+    OtherVersion {
+        /// The network.
+        network: String,
+        /// The daemon's version.
+        daemon: u16,
+        /// This program's version.
+        program: u16,
+    },
+    /// What answered does not speak the protocol.
+    #[error("what answers for `{network}` is not an execnet daemon: {why}")]
+    NotADaemon {
+        /// The network.
+        network: String,
+        /// What it did.
+        why: String,
+    },
+    /// The connection was closed before the daemon greeted.
+    #[error("the daemon of `{network}` closed the connection before it greeted; it may be ending")]
+    Closed {
+        /// The network.
+        network: String,
+    },
+    /// The daemon did not greet in time.
+    #[error("the daemon of `{network}` does not answer; `execnet logs {network}` may show why")]
+    Silent {
+        /// The network.
+        network: String,
+    },
+    /// Another thread interrupted the wait.
+    #[error("connecting was interrupted")]
+    Interrupted,
+    /// The connection belongs to the process that this one was forked from.
+    #[error("a connection to a network cannot be used in a forked child; connect again there")]
+    Forked,
+    /// The operating system refused something.
+    #[error("cannot connect to `{network}`")]
+    Io {
+        /// The network.
+        network: String,
+        /// What it said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+}
+
+fn hint(network: &str, running: &[String]) -> String {
+    match nearest(network, running.iter().map(String::as_str)) {
+        Some(near) if near != network => format!("did you mean `{near}`?"),
+        _ => format!("`execnet start {network}` starts it"),
+    }
+}
+
+impl Connect {
+    /// To the network of this name.
+    ///
+    /// # Errors
+    /// When no network can have this name.
+    pub fn to(network: &str) -> Result<Self, ConnectError> {
+        Ok(Self::by(Route::Named(network.parse()?)))
+    }
+
+    /// To the daemon that listens on this socket, which is checked like that of a named network, but for its folder.
+    #[must_use]
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        Self::by(Route::At(socket.into()))
+    }
+
+    /// To the daemon at the other end of a socket. When that is closed it is not opened again, and what runs is lost.
+    #[must_use]
+    pub fn over(socket: UnixStream) -> Self {
+        Self::by(Route::Over(Arc::new(Mutex::new(Some(socket))))).patience(Duration::ZERO)
+    }
+
+    fn by(route: Route) -> Self {
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        Self { route, release, timeout: TIMEOUT, patience: PATIENCE }
+    }
+
+    /// Says the version of the program to the daemon; the version of this crate if not given.
+    #[must_use]
+    pub fn release(mut self, release: impl Into<String>) -> Self {
+        self.release = release.into();
+        self
+    }
+
+    /// How long [`Connect::open`] may take; 30 s if not given.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long the daemon may be gone before what runs counts as lost; 630 s if not given, which fits the default `linger`.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn open(self) -> Result<Network, ConnectError> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        let name = self.route.network();
+        let io = |error: io::Error| ConnectError::Io { network: name.clone(), source: Arc::new(error) };
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| io(io::Error::other(error)))?;
+        let (waker, wake) = UnixStream::pair().map_err(io)?;
+        waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(io)?;
+        let hub = Hub::new(Client::new(ClientId(id), self.release), waker);
+        let (route, patience) = (self.route, self.patience);
+        let reader = Reader { hub: hub.clone(), route, wake, patience, since: Instant::now() };
+        let thread = std::thread::Builder::new().name("execnet".into());
+        let thread = thread.spawn(move || reader.run()).map_err(io)?;
+        let network = Network::new(Handle::new(hub, thread, name));
+        network.handle().connected(deadline)?;
+        Ok(network)
+    }
+}
+
+impl Handle {
+    /// Makes sure that there is a connection; tries once if there is none.
+    pub(crate) fn connected(&self, deadline: Option<Instant>) -> Result<(), ConnectError> {
+        let network = || self.network.clone();
+        let hub = &self.hub;
+        let mut inner = hub.enter().map_err(|_| ConnectError::Forked)?;
+        if inner.line.as_ref().is_some_and(|line| line.greeted) {
+            return Ok(());
+        }
+        if inner.line.is_none() {
+            inner.wanted = true;
+            hub.wake_reader();
+        }
+        let attempt = What::Attempt(inner.attempts);
+        match hub.wait(inner, &attempt, deadline) {
+            Ok(inner) if inner.line.as_ref().is_some_and(|line| line.greeted) => Ok(()),
+            Ok(inner) => Err(inner.failure.clone().unwrap_or(ConnectError::Closed { network: network() })),
+            Err((Halt::TimedOut, _)) => Err(ConnectError::Silent { network: network() }),
+            Err((Halt::Interrupted, _)) => Err(ConnectError::Interrupted),
+            Err((Halt::Forked, _)) => Err(ConnectError::Forked),
+        }
+    }
+}
+
+/// The way to a daemon.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    Named(NetworkName),
+    At(PathBuf),
+    /// Once.
+    Over(Arc<Mutex<Option<UnixStream>>>),
+}
+
+impl Route {
+    /// What to call the network in messages.
+    pub(crate) fn network(&self) -> String {
+        match self {
+            Self::Named(name) => name.to_string(),
+            Self::At(path) => path.display().to_string(),
+            Self::Over(_) => "the private network".into(),
+        }
+    }
+
+    /// Opens a socket that does not block.
+    pub(crate) fn open(&self) -> Result<UnixStream, ConnectError> {
+        let socket = match self {
+            Self::Named(name) => {
+                let folder = place::folder();
+                self.check(&folder, FileType::Directory)?;
+                self.open_at(&place::socket(name))?
+            }
+            Self::At(path) => self.open_at(path)?,
+            Self::Over(socket) => socket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+                .ok_or_else(|| ConnectError::Closed { network: self.network() })?,
+        };
+        socket.set_nonblocking(true).map_err(|error| self.io(error))?;
+        Ok(socket)
+    }
+
+    fn open_at(&self, path: &Path) -> Result<UnixStream, ConnectError> {
+        self.check(path, FileType::Socket)?;
+        let socket = UnixStream::connect(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.not_running(),
+            _ => self.io(error),
+        })?;
+        check_peer(&socket, path).map_err(|error| match error {
+            Ok(not_ours) => not_ours,
+            Err(error) => self.io(error),
+        })?;
+        Ok(socket)
+    }
+
+    /// That a folder or socket belongs to this user alone.
+    fn check(&self, path: &Path, kind: FileType) -> Result<(), ConnectError> {
+        let stat = match rustix::fs::lstat(path) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Err(self.not_running()),
+            Err(error) => return Err(self.io(error.into())),
+        };
+        let not_ours = |what| Err(ConnectError::NotOurs { path: path.to_owned(), what });
+        if FileType::from_raw_mode(stat.st_mode) != kind {
+            let name = if kind == FileType::Directory { "folder" } else { "socket" };
+            return not_ours(format!("is not a {name}"));
+        }
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return not_ours(format!("belongs to user {}", stat.st_uid));
+        }
+        let others = Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO);
+        if kind == FileType::Directory && !others.is_empty() {
+            return not_ours("is open to other users".into());
+        }
+        Ok(())
+    }
+
+    fn not_running(&self) -> ConnectError {
+        ConnectError::NotRunning { network: self.network(), running: place::running() }
+    }
+
+    /// What answered is not what we can talk to.
+    pub(crate) fn wrong(&self, error: &ClientError) -> ConnectError {
+        let network = self.network();
+        match error {
+            ClientError::OtherVersion(daemon) => {
+                ConnectError::OtherVersion { network, daemon: *daemon, program: VERSION }
+            }
+            error => ConnectError::NotADaemon { network, why: error.to_string() },
+        }
+    }
+
+    fn io(&self, error: io::Error) -> ConnectError {
+        ConnectError::Io { network: self.network(), source: Arc::new(error) }
+    }
+}
+
+/// That who listens runs as this user.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn check_peer(socket: impl AsFd, path: &Path) -> Result<(), Result<ConnectError, io::Error>> {
+    let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|error| Err(error.into()))?;
+    if peer.uid != rustix::process::geteuid() {
+        let what = format!("is served by user {}", peer.uid.as_raw());
+        return Err(Ok(ConnectError::NotOurs { path: path.to_owned(), what }));
+    }
+    Ok(())
+}
+
+/// Elsewhere the folder's owner and mode have to do.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn check_peer(_: impl AsFd, _: &Path) -> Result<(), Result<ConnectError, io::Error>> {
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! What all threads of a connection share: the protocol's state machine behind one lock, who waits for what, and writing.
+//!
+//! Whoever leaves new output writes the socket itself, outside the lock, unless somebody is writing already, who then takes it along; so
+//! a small message costs no other thread on its way out. Writing never blocks: what the socket does not take is left to the reader
+//! thread (`reader.rs`), which also owns connecting.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use execnet_proto::client::{Client, Launch};
+use execnet_proto::frame::{Refusal, Stream};
+use execnet_proto::id::ProcessId;
+
+use crate::connect::ConnectError;
+use crate::interrupt::Interrupt;
+use crate::network::Daemon;
+
+/// Bytes that are handed to the socket at a time.
+const WRITE: usize = 128 * 1024;
+
+/// Replies to one request that may wait to be taken, in bytes.
+const MAX_INBOX: usize = 64 * 1024 * 1024;
+
+/// See the module's documentation.
+pub(crate) struct Hub {
+    me: Weak<Hub>,
+    inner: Mutex<Inner>,
+    /// A byte on it makes the reader thread look around.
+    waker: UnixStream,
+    started: Instant,
+    /// The process that all of it belongs to; not a child of it.
+    pid: u32,
+}
+
+/// The lock, held.
+pub(crate) type Guard<'a> = MutexGuard<'a, Inner>;
+
+/// What the lock protects.
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) line: Option<Line>,
+    pub(crate) starts: HashMap<ProcessId, Start>,
+    pub(crate) inboxes: HashMap<u32, Inbox>,
+    pub(crate) daemon: Option<Daemon>,
+    /// Somebody wants a connection now.
+    pub(crate) wanted: bool,
+    /// How many times connecting has come to an end, and how the last one failed.
+    pub(crate) attempts: u64,
+    pub(crate) failure: Option<ConnectError>,
+    pub(crate) closing: bool,
+    waiters: BTreeMap<u64, Waiter>,
+    next_waiter: u64,
+}
+
+/// One connection.
+pub(crate) struct Line {
+    pub(crate) socket: Arc<UnixStream>,
+    /// The daemon has greeted.
+    pub(crate) greeted: bool,
+    out: BytesMut,
+    /// Somebody is writing it.
+    flushing: bool,
+    /// The socket took no more: the reader thread goes on when it does.
+    pub(crate) blocked: bool,
+}
+
+/// A process on its way to a place.
+pub(crate) enum Start {
+    Selecting(Launch),
+    Launched,
+    Refused(Refusal, String),
+    /// The connection ended before it was placed.
+    Gone,
+    /// Nobody waits for it any more: released as soon as it is placed.
+    Abandoned,
+}
+
+/// Replies that nobody has taken yet.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) replies: VecDeque<Bytes>,
+    waiting: usize,
+    /// No more will come.
+    pub(crate) over: Option<Over>,
+}
+
+/// Why no more replies will come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Last,
+    Disconnected,
+    NotTaken,
+}
+
+/// Something to wait for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Room in stdin, or its end.
+    Write(ProcessId),
+    /// The agent has all of stdin, or never will.
+    Delivered(ProcessId),
+    /// Output, or its end.
+    Read(ProcessId, Stream),
+    /// The process's end.
+    End(ProcessId),
+    /// A state that is not this one any more.
+    Change(ProcessId, Seen),
+    Placed(ProcessId),
+    Reply(u32),
+    /// A connection, or the end of the attempt after this number of them.
+    Attempt(u64),
+}
+
+/// What is to be seen of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) pid: Option<u32>,
+    pub(crate) unreachable: Option<String>,
+    pub(crate) over: bool,
+}
+
+/// Why a wait ended without what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Halt {
+    TimedOut,
+    Interrupted,
+    Forked,
+}
+
+struct Waiter {
+    what: What,
+    bell: Arc<Condvar>,
+    rung: bool,
+    interrupted: bool,
+}
+
+impl Hub {
+    pub(crate) fn new(client: Client, waker: UnixStream) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            inner: Mutex::new(Inner {
+                client,
+                line: None,
+                starts: HashMap::new(),
+                inboxes: HashMap::new(),
+                daemon: None,
+                wanted: true,
+                attempts: 0,
+                failure: None,
+                closing: false,
+                waiters: BTreeMap::new(),
+                next_waiter: 0,
+            }),
+            waker,
+            started: Instant::now(),
+            pid: std::process::id(),
+        })
+    }
+
+    /// Time as the protocol's state machine counts it.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether this is a child that the program forked: then nothing here may be touched, the lock least of all.
+    pub(crate) fn is_forked(&self) -> bool {
+        std::process::id() != self.pid
+    }
+
+    /// The lock, for everybody but a forked child.
+    pub(crate) fn enter(&self) -> Result<Guard<'_>, Halt> {
+        if self.is_forked() { Err(Halt::Forked) } else { Ok(self.lock()) }
+    }
+
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the reader thread look around.
+    pub(crate) fn wake_reader(&self) {
+        // a full pipe wakes as well
+        let _ = (&self.waker).write(&[1]);
+    }
+
+    /// Waits until there is something to be seen of `what`.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        mut inner: Guard<'a>,
+        what: &What,
+        deadline: Option<Instant>,
+    ) -> Result<Guard<'a>, (Halt, Guard<'a>)> {
+        if inner.is_ready(what) {
+            return Ok(inner);
+        }
+        let me = Interrupt::this_thread();
+        let bell = Arc::new(Condvar::new());
+        let asleep = me.enter(self.me.clone(), bell.clone());
+        let key = inner.next_waiter;
+        inner.next_waiter += 1;
+        let waiter = Waiter { what: what.clone(), bell: bell.clone(), rung: false, interrupted: false };
+        inner.waiters.insert(key, waiter);
+        let halt = loop {
+            if me.clear() || inner.waiters.get(&key).is_some_and(|waiter| waiter.interrupted) {
+                break Some(Halt::Interrupted);
+            }
+            inner = match deadline {
+                None => bell.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break Some(Halt::TimedOut);
+                    }
+                    bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            if let Some(waiter) = inner.waiters.get_mut(&key) {
+                waiter.rung = false;
+            }
+            if inner.is_ready(what) {
+                break None;
+            }
+        };
+        inner.waiters.remove(&key);
+        drop(asleep);
+        match halt {
+            None => Ok(inner),
+            Some(halt) => Err((halt, inner)),
+        }
+    }
+
+    /// Ends the waits that `whose` chooses.
+    pub(crate) fn interrupt(&self, whose: impl Fn(Option<ProcessId>) -> bool) {
+        let Ok(mut inner) = self.enter() else { return };
+        for waiter in inner.waiters.values_mut().filter(|waiter| whose(waiter.what.process())) {
+            waiter.interrupted = true;
+            waiter.bell.notify_all();
+        }
+    }
+
+    /// Lets go of the lock: rings those who wait for what is there now, and writes what is to be written.
+    pub(crate) fn leave(&self, mut inner: Guard<'_>) {
+        let bells = inner.bells();
+        if bells.is_empty() {
+            self.flush(inner);
+        } else {
+            drop(inner);
+            bells.iter().for_each(|bell| bell.notify_all());
+            self.flush(self.lock());
+        }
+    }
+
+    /// Writes what is to be written, unless somebody is at it.
+    pub(crate) fn flush<'a>(&'a self, mut inner: Guard<'a>) {
+        loop {
+            let Inner { client, line: Some(line), .. } = &mut *inner else { return };
+            if line.flushing || line.blocked {
+                return;
+            }
+            if line.out.is_empty() {
+                line.out.clear();
+                client.transmit(&mut line.out, WRITE, self.now());
+                if line.out.is_empty() {
+                    return;
+                }
+            }
+            line.flushing = true;
+            let mut out = std::mem::take(&mut line.out);
+            let socket = line.socket.clone();
+            drop(inner);
+            let sent = send(&socket, &mut out);
+            inner = self.lock();
+            let Some(line) = inner.line.as_mut().filter(|line| Arc::ptr_eq(&line.socket, &socket)) else {
+                return;
+            };
+            line.flushing = false;
+            line.out = out;
+            match sent {
+                Ok(true) => {}
+                Ok(false) => {
+                    line.blocked = true;
+                    drop(inner);
+                    self.wake_reader();
+                    return;
+                }
+                Err(_) => {
+                    // the reader thread finds it closed, and decides what to do
+                    line.blocked = true;
+                    let _ = socket.shutdown(std::net::Shutdown::Both);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Writes until `out` is empty (true) or the socket takes no more.
+fn send(socket: &UnixStream, out: &mut BytesMut) -> io::Result<bool> {
+    use rustix::net::SendFlags;
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::DONTWAIT;
+    while !out.is_empty() {
+        match rustix::net::send(socket, out, flags) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => out.advance(count),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+impl Inner {
+    /// Whether something runs, or is to run, that another connection would go on with.
+    pub(crate) fn has_live(&self) -> bool {
+        self.starts.keys().any(|&id| self.client.process(id).is_some_and(|process| !process.is_over()))
+    }
+
+    /// What is to be seen of a process now; none if it was released.
+    pub(crate) fn seen(&self, id: ProcessId) -> Option<Seen> {
+        let process = self.client.process(id)?;
+        let unreachable = process.unreachable().map(str::to_owned);
+        Some(Seen { pid: process.pid(), unreachable, over: process.is_over() })
+    }
+
+    /// Takes a reply in.
+    pub(crate) fn file(&mut self, request: u32, last: bool, json: Bytes) {
+        // replies to a request that nobody reads any more are dropped
+        let Some(inbox) = self.inboxes.get_mut(&request) else { return };
+        if inbox.over.is_some() {
+            return;
+        }
+        inbox.waiting += json.len();
+        if inbox.waiting > MAX_INBOX {
+            inbox.over = Some(Over::NotTaken);
+            return;
+        }
+        inbox.replies.push_back(json);
+        inbox.over = last.then_some(Over::Last);
+    }
+
+    fn is_ready(&self, what: &What) -> bool {
+        match what {
+            What::Write(id) => self.client.process(*id).is_none_or(|process| {
+                process.stdin_capacity() > 0 || process.stdin_closed() || process.lost().is_some()
+            }),
+            What::Delivered(id) => {
+                self.client.process(*id).is_none_or(|process| process.stdin_delivered() || process.is_over())
+            }
+            What::Read(id, stream) => self.client.process(*id).is_none_or(|process| {
+                process.available(*stream) > 0 || process.finished(*stream) || process.lost().is_some()
+            }),
+            What::End(id) => self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over),
+            What::Change(id, seen) => self.seen(*id).is_none_or(|now| now != *seen),
+            What::Placed(id) => !matches!(self.starts.get(id), Some(Start::Selecting(_))),
+            What::Reply(request) => self
+                .inboxes
+                .get(request)
+                .is_none_or(|inbox| !inbox.replies.is_empty() || inbox.over.is_some()),
+            What::Attempt(before) => {
+                self.attempts > *before || self.line.as_ref().is_some_and(|line| line.greeted)
+            }
+        }
+    }
+
+    /// The bells of those whose wait is over, each once.
+    fn bells(&mut self) -> Vec<Arc<Condvar>> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
+        let mut waiters = std::mem::take(&mut self.waiters);
+        let mut bells = Vec::new();
+        for waiter in waiters.values_mut().filter(|waiter| !waiter.rung) {
+            if self.is_ready(&waiter.what) {
+                waiter.rung = true;
+                bells.push(waiter.bell.clone());
+            }
+        }
+        self.waiters = waiters;
+        bells
+    }
+}
+
+impl Inbox {
+    /// The next reply that has arrived.
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        let json = self.replies.pop_front()?;
+        self.waiting -= json.len();
+        Some(json)
+    }
+}
+
+impl Line {
+    pub(crate) fn new(socket: Arc<UnixStream>) -> Self {
+        Self { socket, greeted: false, out: BytesMut::new(), flushing: false, blocked: false }
+    }
+}
+
+impl What {
+    fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::Write(id) | Self::Delivered(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
+            Self::Change(id, _) | Self::Placed(id) => Some(*id),
+            Self::Reply(_) | Self::Attempt(_) => None,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A connection to a network: requests to its daemon, and the handle that keeps all of it open.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use execnet_proto::control::{Interruption, ReplyError, Request, Status, Verb};
+use execnet_proto::frame::{Frame, Kind};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::connect::ConnectError;
+use crate::hub::{Halt, Hub, Inbox, Over, What};
+use crate::start::ProcessBuilder;
+
+/// A connection to a network. Clones share it, and any number of threads may use it.
+///
+/// It ends when the last clone and the last [`Process`](crate::Process) that was started through it are dropped.
+#[derive(Clone)]
+pub struct Network {
+    handle: Arc<Handle>,
+}
+
+/// The daemon that greeted last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Its process id.
+    pub pid: u32,
+    /// Version of its program. It may differ from this crate's as long as both speak the same version of the protocol.
+    pub release: String,
+    /// Name of its network.
+    pub network: String,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The daemon refused it.
+    #[error(transparent)]
+    Refused(#[from] ReplyError),
+    /// There is no connection, and none could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection ended before the last reply. Whether the daemon did what was asked is not known.
+    #[error("the daemon of `{network}` ended before it had answered")]
+    Disconnected {
+        /// The network.
+        network: String,
+    },
+    /// The daemon's answer is not of the expected shape.
+    #[error("the daemon of `{network}` answered something else than was asked")]
+    Unexpected {
+        /// The network.
+        network: String,
+        /// What is wrong with it.
+        #[source]
+        source: Arc<serde_json::Error>,
+    },
+    /// More than a request may have.
+    #[error("a request of {length} bytes; at most {} are allowed", Kind::Request.limit())]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// More than 64 MiB of replies waited to be taken.
+    #[error("more replies arrived than were taken")]
+    NotTaken,
+    /// No reply in time. More may come.
+    #[error("no reply came in time")]
+    TimedOut,
+    /// Another thread interrupted the wait. More may come.
+    #[error("waiting for a reply was interrupted")]
+    Interrupted,
+    /// The connection belongs to the process that this one was forked from.
+    #[error("a connection to a network cannot be used in a forked child; connect again there")]
+    Forked,
+}
+
+/// The replies to one request, as they come. Dropped before the last one, the rest is ignored.
+#[derive(Debug)]
+pub struct Replies {
+    handle: Arc<Handle>,
+    /// The request's number, until its replies have ended.
+    request: Option<u32>,
+    failed: Option<RequestError>,
+}
+
+/// Keeps a connection open; ends it when the last is dropped.
+pub(crate) struct Handle {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) network: String,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle: Arc::new(handle) }
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// Begins to describe a process to be started on a node of the network.
+    pub fn process(&self) -> ProcessBuilder {
+        ProcessBuilder::new(self.handle.clone())
+    }
+
+    /// The network's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.handle.network
+    }
+
+    /// The daemon that greeted last.
+    #[must_use]
+    pub fn daemon(&self) -> Daemon {
+        let daemon = self.handle.hub.enter().ok().and_then(|inner| inner.daemon.clone());
+        // a Network is handed out only after a greeting, so that only a forked child sees this one
+        daemon.unwrap_or_else(|| Daemon { pid: 0, release: String::new(), network: self.name().into() })
+    }
+
+    /// Whether there is a connection just now. Without one what runs waits, and the next request tries to connect.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        let greeted = |inner: &crate::hub::Inner| inner.line.as_ref().is_some_and(|line| line.greeted);
+        self.handle.hub.enter().is_ok_and(|inner| greeted(&inner))
+    }
+
+    /// The network's hosts and nodes, as they are now.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub fn status(&self) -> Result<Status, RequestError> {
+        self.ask(&Verb::Status.into())
+    }
+
+    /// Sends a request to the daemon. A failure to do so is the first thing that the iterator yields.
+    #[must_use = "a request is given up with its replies"]
+    pub fn request(&self, request: &Request) -> Replies {
+        let (request, failed) = match self.send(request) {
+            Ok(request) => (Some(request), None),
+            Err(error) => (None, Some(error)),
+        };
+        Replies { handle: self.handle.clone(), request, failed }
+    }
+
+    /// Sends a request that has one reply, and reads that.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, RequestError> {
+        let value = self.request(request).next().ok_or_else(|| self.handle.disconnected())??;
+        serde_json::from_value(value).map_err(|error| self.handle.unexpected(error))
+    }
+
+    /// Ends every wait that some thread is in just now, on this connection or on one of its processes, with an
+    /// `Interrupted` error. [`Interrupt`](crate::Interrupt) does that for one thread.
+    pub fn interrupt(&self) {
+        self.handle.hub.interrupt(|_| true);
+    }
+
+    fn send(&self, request: &Request) -> Result<u32, RequestError> {
+        let json = serde_json::to_vec(request).map_err(|error| self.handle.unexpected(error))?;
+        let json = Bytes::from(json);
+        if !(Frame::Request { request: 0, json: json.clone() }).fits() {
+            return Err(RequestError::TooLong { length: json.len() });
+        }
+        self.handle.connected(None)?;
+        let mut inner = self.handle.hub.enter()?;
+        if inner.line.is_none() {
+            return Err(self.handle.disconnected());
+        }
+        let request = inner.client.request(json);
+        inner.inboxes.insert(request, Inbox::default());
+        self.handle.hub.leave(inner);
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl Replies {
+    /// The next reply, for which this waits at most so long; [`RequestError::TimedOut`] does not end the iterator.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Value, RequestError>> {
+        self.next_by(Instant::now().checked_add(timeout))
+    }
+
+    fn next_by(&mut self, deadline: Option<Instant>) -> Option<Result<Value, RequestError>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let request = self.request?;
+        let reply = self.await_reply(request, deadline);
+        let goes_on = matches!(reply, Some(Ok(_) | Err(RequestError::TimedOut | RequestError::Interrupted)));
+        if !goes_on {
+            self.request = None;
+            self.handle.discard(request);
+        }
+        reply
+    }
+
+    fn await_reply(&self, request: u32, deadline: Option<Instant>) -> Option<Result<Value, RequestError>> {
+        let handle = &self.handle;
+        let waited = handle.hub.enter().and_then(|inner| {
+            handle.hub.wait(inner, &What::Reply(request), deadline).map_err(|(halt, _)| halt)
+        });
+        let mut inner = match waited {
+            Ok(inner) => inner,
+            Err(halt) => return Some(Err(halt.into())),
+        };
+        let inbox = inner.inboxes.get_mut(&request)?;
+        let Some(json) = inbox.take() else {
+            return match inbox.over? {
+                Over::Last => None,
+                Over::Disconnected => Some(Err(handle.disconnected())),
+                Over::NotTaken => Some(Err(RequestError::NotTaken)),
+            };
+        };
+        drop(inner);
+        let value: Value = match serde_json::from_slice(&json) {
+            Ok(value) => value,
+            Err(error) => return Some(Err(handle.unexpected(error))),
+        };
+        // a question for the person is a reply like others; a failure is the last thing that comes
+        if value.get("error").is_some()
+            && let Ok(Interruption::Error(error)) = serde_json::from_value(value.clone())
+        {
+            return Some(Err(error.into()));
+        }
+        Some(Ok(value))
+    }
+}
+
+impl Iterator for Replies {
+    type Item = Result<Value, RequestError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_by(None)
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if let Some(request) = self.request {
+            self.handle.discard(request);
+        }
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(hub: Arc<Hub>, thread: JoinHandle<()>, network: String) -> Self {
+        Self { hub, network, thread: Some(thread) }
+    }
+
+    fn discard(&self, request: u32) {
+        if let Ok(mut inner) = self.hub.enter() {
+            inner.inboxes.remove(&request);
+        }
+    }
+
+    fn disconnected(&self) -> RequestError {
+        RequestError::Disconnected { network: self.network.clone() }
+    }
+
+    fn unexpected(&self, source: serde_json::Error) -> RequestError {
+        RequestError::Unexpected { network: self.network.clone(), source: Arc::new(source) }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // in a forked child there is no such thread, and the lock may be held by nobody
+        let Ok(mut inner) = self.hub.enter() else { return };
+        inner.closing = true;
+        drop(inner);
+        self.hub.wake_reader();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.network).finish()
+    }
+}
+
+impl From<Halt> for RequestError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::TimedOut => Self::TimedOut,
+            Halt::Interrupted => Self::Interrupted,
+            Halt::Forked => Self::Forked,
+        }
+    }
+}

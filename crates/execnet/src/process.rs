@@ -1,0 +1,369 @@
+//! A process that was started: its node, its signals, its state and its end. Its streams are in `streams.rs`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use execnet_proto::client::Placement;
+use execnet_proto::frame::Stream;
+use execnet_proto::id::ProcessId;
+
+use crate::hub::{Guard, Halt, Seen, What};
+use crate::network::Handle;
+use crate::status::{ExitStatus, Signal};
+use crate::streams::{Output, Stdin};
+
+/// A process on a node of a network.
+///
+/// Dropping it hangs it up, whatever it is at: its stdin closes, SIGHUP goes to it, and SIGKILL 5 s later. All methods may be called from
+/// several threads. Waits can be given a limit, and interrupted: see [`Process::interrupt`] and [`Interrupt`](crate::Interrupt).
+#[derive(Debug)]
+pub struct Process {
+    shared: Shared,
+    node: Node,
+}
+
+/// What a process and its streams need to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) id: ProcessId,
+    pub(crate) host: Arc<str>,
+}
+
+/// Where a process runs. The texts come from the host as they are: strip control characters before you show them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Id of its host.
+    pub host: String,
+    /// `sys.platform`.
+    pub platform: String,
+    /// `cpython`, `pypy`, `jython`.
+    pub implementation: String,
+    /// `3.11.2`.
+    pub version: String,
+    /// `x86_64`.
+    pub machine: String,
+    /// Path of the interpreter.
+    pub executable: String,
+}
+
+/// A process that is gone without an exit status that anybody will ever know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the process on host `{host}` was lost: {message}")]
+pub struct Lost {
+    /// Id of its host.
+    pub host: String,
+    /// Why.
+    pub message: String,
+}
+
+/// Why a call on a process or one of its streams failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The process was lost.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// Nobody reads stdin any more: it was closed here or by the process, or the process has ended.
+    #[error("stdin of the process on host `{host}` is closed")]
+    Closed {
+        /// Id of its host.
+        host: String,
+    },
+    /// The [`Process`] was dropped, and so hung up.
+    #[error("the process on host `{host}` was hung up")]
+    HungUp {
+        /// Id of its host.
+        host: String,
+    },
+    /// Not in time; the call may be made again.
+    #[error("waiting for the process on host `{host}` took too long")]
+    TimedOut {
+        /// Id of its host.
+        host: String,
+    },
+    /// Another thread interrupted the wait; the call may be made again.
+    #[error("waiting for the process on host `{host}` was interrupted")]
+    Interrupted {
+        /// Id of its host.
+        host: String,
+    },
+    /// The connection belongs to the process that this one was forked from.
+    #[error("a connection to a network cannot be used in a forked child; connect again there")]
+    Forked,
+}
+
+impl Process {
+    pub(crate) fn new(handle: Arc<Handle>, id: ProcessId, node: Node) -> Self {
+        let host = node.host.as_str().into();
+        Self { shared: Shared { handle, id, host }, node }
+    }
+
+    /// Its id, which nothing else ever has.
+    #[must_use]
+    pub fn id(&self) -> ProcessId {
+        self.shared.id
+    }
+
+    /// The node that it runs on.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its process id on its host, once that is known.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.shared.seen().and_then(|seen| seen.pid)
+    }
+
+    /// Its stdin. Dropping it does not close it.
+    #[must_use]
+    pub fn stdin(&self) -> Stdin {
+        Stdin::new(self.shared.clone(), false)
+    }
+
+    /// Its stdin, to be closed when this is dropped.
+    #[must_use]
+    pub fn take_stdin(&self) -> Stdin {
+        Stdin::new(self.shared.clone(), true)
+    }
+
+    /// Its stdout. Dropping it does not close it.
+    #[must_use]
+    pub fn stdout(&self) -> Output {
+        Output::new(self.shared.clone(), Stream::Stdout)
+    }
+
+    /// Its stderr. Dropping it does not close it.
+    #[must_use]
+    pub fn stderr(&self) -> Output {
+        Output::new(self.shared.clone(), Stream::Stderr)
+    }
+
+    /// Sends it a signal. While it is unreachable the signal waits; several of one kind count once.
+    ///
+    /// # Errors
+    /// When it was lost. A signal to a process that has ended does nothing.
+    pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+        let mut inner = self.shared.enter()?;
+        if let Some(lost) = self.shared.lost(&inner) {
+            return Err(lost.into());
+        }
+        inner.client.signal(self.shared.id, signal.number());
+        self.shared.handle.hub.leave(inner);
+        Ok(())
+    }
+
+    /// Waits for its end. It comes only after all output has arrived: read or close stdout and stderr, or a process that writes more
+    /// than a window (2 MiB) each does not end.
+    ///
+    /// # Errors
+    /// When it was lost, or the wait was interrupted.
+    pub fn wait(&self) -> Result<ExitStatus, ProcessError> {
+        self.wait_by(None)
+    }
+
+    /// As [`Process::wait`], at most so long: `None` when it has not ended by then.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>, ProcessError> {
+        // more time than there is means for ever
+        match self.wait_by(Instant::now().checked_add(timeout)) {
+            Err(ProcessError::TimedOut { .. }) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>, ProcessError> {
+        let inner = self.shared.enter()?;
+        self.shared.ended(&inner)
+    }
+
+    /// Why it cannot be reached just now: its host's link is down, or the network's daemon is gone. Reads, writes and waits go on when it is
+    /// back, without a byte lost.
+    #[must_use]
+    pub fn is_unreachable(&self) -> Option<String> {
+        self.shared.seen().and_then(|seen| seen.unreachable)
+    }
+
+    /// Its changes from now on; what holds already comes first.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { shared: self.shared.clone(), seen: Seen::default(), done: false }
+    }
+
+    /// Ends every wait on this process or one of its streams that some thread is in just now, with an `Interrupted` error.
+    pub fn interrupt(&self) {
+        let me = self.shared.id;
+        self.shared.handle.hub.interrupt(|id| id == Some(me));
+    }
+
+    fn wait_by(&self, deadline: Option<Instant>) -> Result<ExitStatus, ProcessError> {
+        let inner = self.shared.wait(&What::End(self.shared.id), deadline)?;
+        self.shared.ended(&inner)?.ok_or_else(|| self.shared.hung_up())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // in a forked child the process belongs to the parent
+        let hub = &self.shared.handle.hub;
+        let Ok(mut inner) = hub.enter() else { return };
+        inner.client.release(self.shared.id);
+        inner.starts.remove(&self.shared.id);
+        hub.leave(inner);
+    }
+}
+
+/// A change of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessEvent {
+    /// It runs, under this process id on its host.
+    Started(u32),
+    /// It cannot be reached, for this reason.
+    Unreachable(String),
+    /// It can be reached again.
+    Reachable,
+    /// It has ended, and its output has arrived up to the end. The last event.
+    Ended(ExitStatus),
+    /// It was lost. The last event.
+    Lost(Lost),
+}
+
+/// The changes of a process, as they come; those that pass quickly may be left out.
+#[derive(Debug)]
+pub struct Events {
+    shared: Shared,
+    seen: Seen,
+    done: bool,
+}
+
+impl Events {
+    /// The next event, for which this waits at most so long; `None` behind the last one.
+    ///
+    /// # Errors
+    /// When none came in time, the wait was interrupted, or the process was hung up.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<ProcessEvent>, ProcessError> {
+        self.next_by(Instant::now().checked_add(timeout))
+    }
+
+    fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<ProcessEvent>, ProcessError> {
+        if self.done {
+            return Ok(None);
+        }
+        let id = self.shared.id;
+        let inner = self.shared.wait(&What::Change(id, self.seen.clone()), deadline)?;
+        let now = inner.seen(id).ok_or_else(|| self.shared.hung_up())?;
+        if now.pid != self.seen.pid {
+            self.seen.pid = now.pid;
+            return Ok(now.pid.map(ProcessEvent::Started));
+        }
+        if now.unreachable != self.seen.unreachable {
+            self.seen.unreachable.clone_from(&now.unreachable);
+            return Ok(Some(now.unreachable.map_or(ProcessEvent::Reachable, ProcessEvent::Unreachable)));
+        }
+        self.done = true;
+        Ok(Some(match self.shared.ended(&inner) {
+            Err(ProcessError::Lost(lost)) => ProcessEvent::Lost(lost),
+            Err(error) => return Err(error),
+            Ok(Some(status)) => ProcessEvent::Ended(status),
+            Ok(None) => return Err(self.shared.hung_up()),
+        }))
+    }
+}
+
+/// Ends behind the last event, and also where [`Events::next_timeout`] would fail.
+impl Iterator for Events {
+    type Item = ProcessEvent;
+
+    fn next(&mut self) -> Option<ProcessEvent> {
+        self.next_by(None).ok().flatten()
+    }
+}
+
+impl Shared {
+    pub(crate) fn enter(&self) -> Result<Guard<'_>, ProcessError> {
+        self.handle.hub.enter().map_err(|halt| self.halted(halt))
+    }
+
+    pub(crate) fn wait(&self, what: &What, deadline: Option<Instant>) -> Result<Guard<'_>, ProcessError> {
+        let waited = self.handle.hub.wait(self.enter()?, what, deadline);
+        waited.map_err(|(halt, inner)| {
+            drop(inner);
+            self.halted(halt)
+        })
+    }
+
+    /// Why it was lost, if it was.
+    pub(crate) fn lost(&self, inner: &Guard<'_>) -> Option<Lost> {
+        let message = inner.client.process(self.id)?.lost()?.to_owned();
+        Some(Lost { host: self.host.to_string(), message })
+    }
+
+    pub(crate) fn hung_up(&self) -> ProcessError {
+        ProcessError::HungUp { host: self.host.to_string() }
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        self.handle.hub.enter().ok()?.seen(self.id)
+    }
+
+    fn ended(&self, inner: &Guard<'_>) -> Result<Option<ExitStatus>, ProcessError> {
+        if let Some(lost) = self.lost(inner) {
+            return Err(lost.into());
+        }
+        let process = inner.client.process(self.id).ok_or_else(|| self.hung_up())?;
+        Ok(process.ending().map(ExitStatus::from))
+    }
+
+    fn halted(&self, halt: Halt) -> ProcessError {
+        let host = self.host.to_string();
+        match halt {
+            Halt::TimedOut => ProcessError::TimedOut { host },
+            Halt::Interrupted => ProcessError::Interrupted { host },
+            Halt::Forked => ProcessError::Forked,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(place: &Placement) -> Self {
+        let fact = |name: &str| {
+            let fact = place.facts.iter().find(|(key, _)| key == name);
+            fact.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+        };
+        Self {
+            name: place.node.clone(),
+            host: place.host.clone(),
+            platform: fact("platform"),
+            implementation: fact("implementation"),
+            version: fact("version"),
+            machine: fact("machine"),
+            executable: fact("executable"),
+        }
+    }
+}
+
+/// An interruption is not [`io::ErrorKind::Interrupted`]: that would be tried again, unseen, by everything in `std::io`.
+impl From<ProcessError> for io::Error {
+    fn from(error: ProcessError) -> Self {
+        let kind = match &error {
+            ProcessError::Lost(_) => io::ErrorKind::ConnectionReset,
+            ProcessError::Closed { .. } => io::ErrorKind::BrokenPipe,
+            ProcessError::HungUp { .. } => io::ErrorKind::NotConnected,
+            ProcessError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            ProcessError::Interrupted { .. } | ProcessError::Forked => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

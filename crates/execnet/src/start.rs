@@ -1,0 +1,283 @@
+//! Starting a process: what it should be, where it may run, and why it did not start.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use execnet_proto::client::Launch;
+use execnet_proto::frame::{Frame, Kind, Refusal, Spawn};
+use execnet_proto::id::{ClientId, Incarnation, ProcessId};
+use execnet_proto::spec::{NodeSelection, SelectionError};
+
+use crate::connect::ConnectError;
+use crate::hub::{Halt, Start, What};
+use crate::network::Handle;
+use crate::process::{Node, Process};
+
+/// What SPAWN holds besides arguments and environment: ids, and the names of host and node.
+const BESIDES: usize = 1024;
+
+/// Describes a process: on which node it may run, its arguments, its environment. Made by
+/// [`Network::process`](crate::Network::process).
+///
+/// What runs is the node's interpreter with these arguments: `.args(["-c", "print(1)"])`.
+#[derive(Debug)]
+#[must_use = "nothing is started before `start`"]
+pub struct ProcessBuilder {
+    handle: Arc<Handle>,
+    selection: NodeSelection,
+    launch: Launch,
+    timeout: Option<Duration>,
+}
+
+/// Why a process was not started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No node that is up is as it was asked for. The sentence lists what there is.
+    #[error("{message}")]
+    NoMatch {
+        /// The daemon's sentence.
+        message: String,
+    },
+    /// The program, or every host that would do, runs too many processes.
+    #[error("{message}")]
+    TooMany {
+        /// The daemon's sentence.
+        message: String,
+    },
+    /// The network is being stopped.
+    #[error("{message}")]
+    Closing {
+        /// The daemon's sentence.
+        message: String,
+    },
+    /// There is no connection, and none could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection ended before the process had a place; nothing was started.
+    #[error("the daemon of `{network}` ended before it had found a place; nothing was started")]
+    Disconnected {
+        /// The network.
+        network: String,
+    },
+    /// Arguments and environment are more than a process may get.
+    #[error("{length} bytes of arguments and environment; at most about {} are allowed", Kind::Spawn.limit() - BESIDES)]
+    TooLong {
+        /// Bytes that it takes.
+        length: usize,
+    },
+    /// An argument or a variable that no process can get.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+    },
+    /// No place in the time that [`ProcessBuilder::timeout`] gave; nothing was started.
+    #[error("the daemon of `{network}` found no place in time; nothing was started")]
+    TimedOut {
+        /// The network.
+        network: String,
+    },
+    /// Another thread interrupted the wait; nothing was started.
+    #[error("starting was interrupted; nothing was started")]
+    Interrupted,
+    /// The connection belongs to the process that this one was forked from.
+    #[error("a connection to a network cannot be used in a forked child; connect again there")]
+    Forked,
+}
+
+impl ProcessBuilder {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        Self { handle, selection: NodeSelection::default(), launch: Launch::default(), timeout: None }
+    }
+
+    /// On the node of this name, or on any node of the host with this id.
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.selection.node = Some(name.into());
+        self
+    }
+
+    /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
+    pub fn platform(mut self, prefix: impl Into<String>) -> Self {
+        self.selection.platform = Some(prefix.into());
+        self
+    }
+
+    /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
+    pub fn implementation(mut self, name: impl Into<String>) -> Self {
+        self.selection.implementation = Some(name.into());
+        self
+    }
+
+    /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
+    ///
+    /// # Errors
+    /// When it is no version to ask for.
+    pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
+        self.selection.python_version = Some(requirement.parse()?);
+        Ok(self)
+    }
+
+    /// On a node as this says, instead of what was asked before.
+    pub fn selection(mut self, selection: NodeSelection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// One more argument for the node's interpreter.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.launch.args.push(bytes(arg));
+        self
+    }
+
+    /// More arguments for the node's interpreter.
+    pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.launch.args.extend(args.into_iter().map(bytes));
+        self
+    }
+
+    /// A variable of its environment, over the node's own.
+    pub fn env(mut self, name: impl Into<String>, value: impl AsRef<OsStr>) -> Self {
+        self.launch.env.push((name.into(), bytes(value)));
+        self
+    }
+
+    /// The folder on the host to run in, instead of the node's own.
+    pub fn chdir(mut self, folder: impl Into<String>) -> Self {
+        self.launch.chdir = folder.into();
+        self
+    }
+
+    /// How long [`ProcessBuilder::start`] may wait for a place; for ever if not given.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Starts it: returns as soon as a node was found, while the process is on its way there. Stdin may be written at once. That it
+    /// could not be started on its host is learned as its end, [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing runs then.
+    pub fn start(self) -> Result<Process, StartError> {
+        check(&self.launch)?;
+        let Self { handle, selection, launch, timeout } = self;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        handle.connected(deadline).map_err(|error| match error {
+            ConnectError::Interrupted => StartError::Interrupted,
+            ConnectError::Forked => StartError::Forked,
+            error => error.into(),
+        })?;
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)
+            .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
+        let id = ProcessId(id);
+        let node = place(&handle, id, &selection, launch, deadline)?;
+        Ok(Process::new(handle, id, node))
+    }
+}
+
+/// Finds a place for a process; the reader thread starts it there at once.
+fn place(
+    handle: &Handle,
+    id: ProcessId,
+    selection: &NodeSelection,
+    launch: Launch,
+    deadline: Option<Instant>,
+) -> Result<Node, StartError> {
+    let Handle { hub, network, .. } = handle;
+    let disconnected = || Err(StartError::Disconnected { network: network.clone() });
+    let mut inner = hub.enter().map_err(|_| StartError::Forked)?;
+    if inner.line.is_none() {
+        return disconnected();
+    }
+    let wants = selection.to_pairs().into_iter();
+    inner.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
+    inner.starts.insert(id, Start::Selecting(launch));
+    hub.leave(inner);
+
+    match hub.wait(hub.lock(), &What::Placed(id), deadline) {
+        Ok(mut inner) => match inner.starts.remove(&id) {
+            Some(Start::Launched) => {
+                inner.starts.insert(id, Start::Launched);
+                Ok(inner.client.placement(id).map(Node::new).unwrap_or_default())
+            }
+            Some(Start::Refused(refusal, message)) => Err(refused(refusal, message)),
+            _ => disconnected(),
+        },
+        Err((halt, mut inner)) => {
+            inner.starts.insert(id, Start::Abandoned);
+            Err(match halt {
+                Halt::TimedOut => StartError::TimedOut { network: network.clone() },
+                Halt::Interrupted => StartError::Interrupted,
+                Halt::Forked => StartError::Forked,
+            })
+        }
+    }
+}
+
+fn refused(refusal: Refusal, message: String) -> StartError {
+    match refusal {
+        Refusal::NoMatch => StartError::NoMatch { message },
+        Refusal::TooMany => StartError::TooMany { message },
+        Refusal::Closing => StartError::Closing { message },
+    }
+}
+
+fn bytes(text: impl AsRef<OsStr>) -> Bytes {
+    Bytes::copy_from_slice(text.as_ref().as_bytes())
+}
+
+/// That a process can get what is to be launched, as far as that can be known here.
+fn check(launch: &Launch) -> Result<(), StartError> {
+    let invalid = |what: String| Err(StartError::Invalid { what });
+    if let Some(at) = launch.args.iter().position(|arg| arg.contains(&0)) {
+        return invalid(format!("argument {} has a zero byte, which no process can get", at + 1));
+    }
+    for (name, value) in &launch.env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return invalid(format!("{name:?} is not the name of an environment variable"));
+        }
+        if value.contains(&0) {
+            return invalid(format!("the variable {name} has a zero byte, which no process can get"));
+        }
+    }
+    if launch.chdir.contains('\0') {
+        return invalid("the folder to run in has a zero byte in its name".into());
+    }
+    let counts = [launch.args.len(), launch.env.len(), launch.chdir.len()];
+    let names = launch.env.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lengths = [
+        launch.args.iter().map(|arg| arg.len() + 4).sum::<usize>(),
+        launch.env.iter().map(|(name, value)| name.len() + value.len() + 6).sum(),
+        launch.chdir.len(),
+    ];
+    let length: usize = lengths.iter().sum();
+    let most = usize::from(u16::MAX);
+    if counts.iter().any(|&count| count > most) || names > most || length + BESIDES > Kind::Spawn.limit() {
+        return Err(StartError::TooLong { length });
+    }
+    debug_assert!(spawn(launch).fits());
+    Ok(())
+}
+
+fn spawn(launch: &Launch) -> Frame {
+    let Launch { chdir, args, env } = launch.clone();
+    Frame::Spawn(Box::new(Spawn {
+        id: ProcessId([0; 16]),
+        attempt: 0,
+        incarnation: Incarnation([0; 16]),
+        owner: ClientId([0; 16]),
+        tunnel: false,
+        stdout_limit: 0,
+        stderr_limit: 0,
+        host: "h".repeat(64),
+        node: "n".repeat(128),
+        chdir,
+        args,
+        env,
+    }))
+}

@@ -1,0 +1,201 @@
+//! Stdin, stdout and stderr of a process.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use execnet_proto::frame::Stream;
+
+use crate::hub::What;
+use crate::process::{ProcessError, Shared};
+
+/// Bytes that one write takes at most.
+const WRITE: usize = 128 * 1024;
+
+/// Stdin of a process. Up to 2 MiB that the process has not taken are held here; then writes wait.
+///
+/// What is written goes out at once; there is nothing to flush. Errors of [`Write`] hold a [`ProcessError`].
+#[derive(Debug)]
+pub struct Stdin {
+    shared: Shared,
+    closes: bool,
+}
+
+/// Stdout or stderr of a process. Up to 2 MiB that nobody reads are held here; then the process waits.
+///
+/// When the process was lost, what had arrived can be read, then comes an error: an end of file is always the real one. Errors of [`Read`] hold
+/// a [`ProcessError`].
+#[derive(Clone, Debug)]
+pub struct Output {
+    shared: Shared,
+    stream: Stream,
+}
+
+impl Stdin {
+    pub(crate) fn new(shared: Shared, closes: bool) -> Self {
+        Self { shared, closes }
+    }
+
+    /// Writes some of `bytes`, as [`Write::write`] does, waiting at most so long for room.
+    ///
+    /// # Errors
+    /// When stdin is closed, the process was lost, there was no room in time, or the wait was interrupted. Nothing was written then.
+    pub fn write_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<usize, ProcessError> {
+        self.write_by(bytes, Instant::now().checked_add(timeout))
+    }
+
+    /// Closes stdin behind what was written; the process finds its end. Once is enough.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn close(&self) -> Result<(), ProcessError> {
+        let mut inner = self.shared.enter()?;
+        inner.client.close_stdin(self.shared.id);
+        self.shared.handle.hub.leave(inner);
+        Ok(())
+    }
+
+    /// Whether nothing can be written any more: it was closed here or by the process, or the process is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let Ok(inner) = self.shared.enter() else { return true };
+        inner.client.process(self.shared.id).is_none_or(execnet_proto::process::Process::stdin_closed)
+    }
+
+    /// Waits until the host has everything that was written (true), or never will: the process does not read it any more. That the
+    /// process has read it is not said.
+    ///
+    /// # Errors
+    /// When the process was lost, it took longer than `timeout`, or the wait was interrupted.
+    pub fn wait_delivered(&self, timeout: Option<Duration>) -> Result<bool, ProcessError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let inner = self.shared.wait(&What::Delivered(self.shared.id), deadline)?;
+        if let Some(lost) = self.shared.lost(&inner) {
+            return Err(lost.into());
+        }
+        let process = inner.client.process(self.shared.id).ok_or_else(|| self.shared.hung_up())?;
+        Ok(process.stdin_delivered())
+    }
+
+    fn write_by(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<usize, ProcessError> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let id = self.shared.id;
+        // copied before the lock is taken
+        let mut chunk = Bytes::copy_from_slice(&bytes[..bytes.len().min(WRITE)]);
+        let mut inner = self.shared.wait(&What::Write(id), deadline)?;
+        if let Some(lost) = self.shared.lost(&inner) {
+            return Err(lost.into());
+        }
+        let process = inner.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        let room = process.stdin_capacity();
+        if process.stdin_closed() || room == 0 {
+            return Err(ProcessError::Closed { host: self.shared.host.to_string() });
+        }
+        if room < chunk.len() / 2 {
+            // a small part must not keep the whole copy
+            chunk = Bytes::copy_from_slice(&chunk[..room]);
+        } else {
+            chunk.truncate(room);
+        }
+        let length = chunk.len();
+        inner.client.write(id, chunk);
+        self.shared.handle.hub.flush(inner);
+        Ok(length)
+    }
+}
+
+impl Write for &Stdin {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.write_by(bytes, None)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for Stdin {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Stdin {
+    fn drop(&mut self) {
+        if self.closes {
+            let _ = self.close();
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn new(shared: Shared, stream: Stream) -> Self {
+        Self { shared, stream }
+    }
+
+    /// Reads into `buffer`, as [`Read::read`] does, waiting at most so long: 0 is the end.
+    ///
+    /// # Errors
+    /// When the process was lost, nothing came in time, or the wait was interrupted.
+    pub fn read_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<usize, ProcessError> {
+        self.read_by(buffer, Instant::now().checked_add(timeout))
+    }
+
+    /// Takes what has arrived, at most `max` bytes, without copying; waits for some, at most for `timeout`. Empty at the end.
+    ///
+    /// # Errors
+    /// As [`Output::read_timeout`].
+    pub fn receive(&self, max: usize, timeout: Option<Duration>) -> Result<Bytes, ProcessError> {
+        self.receive_by(max, timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    /// Wants no more: what has arrived is dropped, and the process finds its end of the pipe closed.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn close(&self) -> Result<(), ProcessError> {
+        let mut inner = self.shared.enter()?;
+        inner.client.stop(self.shared.id, self.stream);
+        self.shared.handle.hub.leave(inner);
+        Ok(())
+    }
+
+    fn read_by(&self, buffer: &mut [u8], deadline: Option<Instant>) -> Result<usize, ProcessError> {
+        let bytes = self.receive_by(buffer.len(), deadline)?;
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn receive_by(&self, max: usize, deadline: Option<Instant>) -> Result<Bytes, ProcessError> {
+        if max == 0 {
+            return Ok(Bytes::new());
+        }
+        let id = self.shared.id;
+        let mut inner = self.shared.wait(&What::Read(id, self.stream), deadline)?;
+        let process = inner.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        if process.available(self.stream) == 0 {
+            return self.shared.lost(&inner).map_or(Ok(Bytes::new()), |lost| Err(lost.into()));
+        }
+        let bytes = inner.client.read(id, self.stream, max);
+        self.shared.handle.hub.flush(inner);
+        Ok(bytes)
+    }
+}
+
+impl Read for &Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.read_by(buffer, None)?)
+    }
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+}
