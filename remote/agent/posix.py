@@ -128,6 +128,17 @@ class Agent(object):
     # --- the loop
 
     def run(self):
+        try:
+            self._run()
+        except BaseException:
+            self._tell_stub(_traceback())  # fd 2 is not ours any more
+            raise
+        finally:
+            for child in self.by_pid.values():
+                children.kill(-child.pid, signal.SIGKILL)
+            self._leave()
+
+    def _run(self):
         core = self.core
         now = clock()
         self._flush(now)
@@ -158,7 +169,6 @@ class Agent(object):
             self._act(now)
             self._flush(now)
             self._maybe_done(now)
-        self._leave()
 
     def _arm(self, fd, events, handler=None, what=None):
         if handler is not None:
@@ -221,14 +231,11 @@ class Agent(object):
             self._close(fd)
         self.link = None
         self.outgoing = []
+        if why:
+            self._tell_stub("execnet: the agent ended the link: %s\n" % why)
         stub, self.stub = self.stub, None
         self._disarm(stub.fileno())
         self.handlers.pop(stub.fileno(), None)
-        if why:
-            try:
-                stub.send(("execnet: the agent ended the link: %s\n" % why).encode("utf-8"))
-            except EnvironmentError:
-                pass
         stub.close()
         self.core.detach(now)
         if self.listener is None:
@@ -257,6 +264,14 @@ class Agent(object):
             self._drop_link(now)  # armed for nothing: only an error wakes us
         else:
             self._flush(now)
+
+    def _tell_stub(self, words):
+        """What the stub writes to stderr: the only words of ours that are not frames."""
+        try:
+            if self.stub is not None:
+                self.stub.send(wire.utf8(words))
+        except EnvironmentError:
+            pass
 
     def _on_stub(self, _, now):
         try:
@@ -725,6 +740,11 @@ def _is_empty(fd):
     poll = select.poll()
     poll.register(fd, IN)
     return not [event for _, event in poll.poll(0) if event & IN]
+
+
+def _traceback():
+    import traceback
+    return "execnet: the agent failed\n" + traceback.format_exc()
 
 
 def _hello(more):
