@@ -23,15 +23,11 @@ pub(crate) fn follow(
     let mut first = true;
     for reply in daemon.ask(&session::request(verb)) {
         let reply = reply?;
-        let interruption = serde_json::from_value(reply.clone()).ok();
-        if let Some(Interruption::Error(error)) = &interruption {
-            return Err(session::refused(error));
-        }
         if first {
             first = false;
             accepted()?;
         }
-        if let Some(Interruption::Prompt(prompt)) = interruption {
+        if let Ok(Interruption::Prompt(prompt)) = serde_json::from_value(reply.clone()) {
             progress.pause();
             answer(daemon, &prompt, asker)?;
         } else if let Some(host) = session::read::<HostReply>(reply)?.host {

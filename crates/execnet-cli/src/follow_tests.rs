@@ -19,7 +19,10 @@ impl Daemon for Script {
         self.asked.borrow_mut().push(request.clone());
         match request.verb {
             Verb::Answer { .. } => Box::new([Ok(json!({}))].into_iter()),
-            _ => Box::new(self.replies.iter().cloned().map(Ok)),
+            _ => Box::new(self.replies.iter().cloned().map(|reply| match reply {
+                Value::String(message) => Err(Failure::new(Exit::Usage, message)),
+                reply => Ok(reply),
+            })),
         }
     }
 }
@@ -84,9 +87,7 @@ fn an_interrupted_question_is_refused_and_ends_the_verb() {
 
 #[test]
 fn a_refused_request_changes_nothing() {
-    let error =
-        json!({"error": {"kind": "duplicate-host", "message": "there is a host `build1`", "hint": null}});
-    let (hosts, _, _, accepted) = followed(vec![error], Typist(Ok(None)));
+    let (hosts, _, _, accepted) = followed(vec![json!("there is a host `build1`")], Typist(Ok(None)));
     assert_eq!(hosts.unwrap_err().exit, Exit::Usage);
     assert_eq!(accepted, 0);
 }

@@ -2,7 +2,8 @@
 
 use std::os::unix::net::UnixStream;
 
-use execnet_proto::control::{ErrorKind, Interruption, ReplyError, Request, Verb};
+use execnet::{Connect, ConnectError, Network, RequestError};
+use execnet_proto::control::{ErrorKind, ReplyError, Request, Verb};
 use execnet_proto::spec::{NetworkName, nearest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,12 +30,22 @@ pub(crate) fn request(verb: Verb) -> Request {
 }
 
 /// Asks for something that has one reply.
-pub(crate) fn ask_once<T: DeserializeOwned>(daemon: &dyn Daemon, verb: Verb) -> Result<T, Failure> {
-    let reply = daemon.ask(&request(verb)).next().unwrap_or_else(|| Err(gone()))?;
-    if let Ok(Interruption::Error(error)) = serde_json::from_value(reply.clone()) {
-        return Err(refused(&error));
+pub(crate) fn ask_once<T: DeserializeOwned>(network: &Network, verb: Verb) -> Result<T, Failure> {
+    network.ask(&request(verb)).map_err(|error| failed(&error))
+}
+
+impl Daemon for Network {
+    fn ask(&self, request: &Request) -> Replies<'_> {
+        Box::new(self.request(request).map(|reply| reply.map_err(|error| failed(&error))))
     }
-    read(reply)
+}
+
+fn failed(error: &RequestError) -> Failure {
+    match error {
+        RequestError::Refused(error) => refused(error),
+        RequestError::Disconnected { .. } => gone(),
+        error => Failure::new(Exit::Failed, "the network's daemon could not be asked").because(error),
+    }
 }
 
 /// Reads a reply of a known shape.
@@ -65,26 +76,41 @@ pub(crate) fn refused(error: &ReplyError) -> Failure {
 }
 
 /// Connects to a network's daemon of our own release.
-pub(crate) fn connect(name: &NetworkName) -> Result<Connection, Failure> {
-    let connection = connect_any_release(name)?;
-    match connection.release.as_str() {
-        env!("CARGO_PKG_VERSION") => Ok(connection),
-        theirs => Err(other_release(name, theirs)),
-    }
+pub(crate) fn connect(name: &NetworkName) -> Result<Network, Failure> {
+    open(name, |connect| connect)
+}
+
+/// As [`connect`], with something said about the connection.
+pub(crate) fn open(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
+    let network = open_any_release(name, say)?;
+    let theirs = network.daemon().release;
+    if theirs == env!("CARGO_PKG_VERSION") { Ok(network) } else { Err(other_release(name, &theirs)) }
 }
 
 /// Connects to a network's daemon, of whatever release, as long as it speaks our protocol.
-pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Connection, Failure> {
-    Err(not_running(name, &place::known()))
+pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, Failure> {
+    open_any_release(name, |connect| connect)
 }
 
-pub(crate) struct Connection {
-    release: String,
+fn open_any_release(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
+    let connect = Connect::to(name.as_str()).map(|connect| say(connect.release(env!("CARGO_PKG_VERSION"))));
+    connect.and_then(Connect::open).map_err(|error| unconnected(name, &error))
 }
 
-impl Daemon for Connection {
-    fn ask(&self, _: &Request) -> Replies<'_> {
-        Box::new(std::iter::empty())
+/// What is said when there is no connection.
+pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
+    match error {
+        ConnectError::NotRunning { .. } => not_running(name, &place::known()),
+        ConnectError::OtherVersion { daemon, program, .. } => {
+            let ours = env!("CARGO_PKG_VERSION");
+            let message = format!(
+                "this is execnet {ours} with version {program} of the protocol, but the daemon of `{name}` speaks version {daemon}"
+            );
+            Failure::new(Exit::Failed, message).hint(format!(
+                "`execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
+            ))
+        }
+        error => Failure::new(Exit::Failed, format!("no connection to the network `{name}`")).because(error),
     }
 }
 

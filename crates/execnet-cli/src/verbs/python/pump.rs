@@ -1,0 +1,116 @@
+//! Moving bytes between our own standard streams and a process's, as they are and as they come.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// As many bytes as one frame carries.
+const CHUNK: usize = 65_536;
+
+/// Why a stream ended early.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// Reading from where the bytes come from.
+    Reading,
+    /// Writing to where they go.
+    Writing(io::Error),
+}
+
+/// Moves bytes until the end of `from`, or until `to` takes no more. Dropping both then tells the two sides.
+pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), Broken> {
+    let mut bytes = vec![0; CHUNK];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(read) => match to.write_all(&bytes[..read]).and_then(|()| to.flush()) {
+                Ok(()) => {}
+                Err(error) => return Err(Broken::Writing(error)),
+            },
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(Broken::Reading),
+        }
+    }
+}
+
+/// One of our own standard streams, without a buffer. Another process may have made it non-blocking: then it waits.
+pub(super) struct Own(File);
+
+impl Own {
+    /// A stream of its own on what `fd` is.
+    pub(super) fn new(fd: &impl AsFd) -> io::Result<Own> {
+        Ok(Own(File::from(fd.as_fd().try_clone_to_owned()?)))
+    }
+
+    fn blocking<T>(
+        &mut self,
+        flags: PollFlags,
+        mut act: impl FnMut(&mut File) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match act(&mut self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(&self.0, flags)], None);
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Own {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.blocking(PollFlags::IN, |file| file.read(bytes))
+    }
+}
+
+impl Write for Own {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.blocking(PollFlags::OUT, |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::pipe::pipe;
+
+    use super::*;
+
+    #[test]
+    fn bytes_pass_unchanged() {
+        let sent: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        let mut received = Vec::new();
+        pump(sent.as_slice(), &mut received).unwrap();
+        assert!(received == sent);
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_the_pump() {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let Err(Broken::Writing(error)) = pump(io::repeat(7), File::from(writer)) else { panic!() };
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_stream_that_does_not_block_is_waited_for() {
+        let (reader, writer) = pipe().unwrap();
+        for fd in [&reader, &writer] {
+            rustix::io::ioctl_fionbio(fd, true).unwrap();
+        }
+        let to = Own::new(&writer).unwrap();
+        drop(writer);
+        let sender = thread::spawn(move || pump(vec![1_u8; 500_000].as_slice(), to).unwrap());
+        let mut received = Vec::new();
+        pump(Own::new(&reader).unwrap(), &mut received).unwrap();
+        sender.join().unwrap();
+        assert_eq!(received.len(), 500_000);
+    }
+}
