@@ -15,6 +15,7 @@ from agent.core import EXITED, KILLED, Core
 from agent.wire import CHUNK, STDERR, STDIN, STDOUT
 
 IN, OUT = select.POLLIN, select.POLLOUT
+BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 HANGUP_GRACE = 5.0  # from SIGHUP to SIGKILL
 SWEEP_GRACE = 0.2  # the same for what a leader leaves behind
 SWEEP_LIMIT = 5.0  # then what cannot be killed is left alone
@@ -155,10 +156,10 @@ class Agent(object):
                     raise
                 events = []
             now = clock()
-            for fd, _ in events:
+            for fd, event in events:
                 handler = handlers.get(fd)
                 if handler is not None:  # an earlier event of this round may have closed it
-                    handler[0](handler[1], now)
+                    handler[0](handler[1], now, event)
             if self.child_ended:
                 self._reap(now)
             if self.terminated:
@@ -197,7 +198,7 @@ class Agent(object):
             for _, what, args in due:
                 what(now, *args)
 
-    def _on_wake(self, fd, now):
+    def _on_wake(self, fd, now, event):
         try:
             os.read(fd, 4096)
         except OSError:
@@ -243,7 +244,7 @@ class Agent(object):
         else:
             self._ensure_socket(now)
 
-    def _on_link(self, _, now):
+    def _on_link(self, _, now, event):
         try:
             data = os.read(self.link[0], READ)
         except OSError as error:
@@ -259,9 +260,9 @@ class Agent(object):
             self._act(now)
             self._drop_link(now, "protocol error: %s" % error)
 
-    def _on_link_writable(self, _, now):
-        if not self.outgoing:
-            self._drop_link(now)  # armed for nothing: only an error wakes us
+    def _on_link_writable(self, _, now, event):
+        if event & BROKEN:
+            self._drop_link(now)
         else:
             self._flush(now)
 
@@ -273,7 +274,7 @@ class Agent(object):
         except EnvironmentError:
             pass
 
-    def _on_stub(self, _, now):
+    def _on_stub(self, _, now, event):
         try:
             if self.stub.recv(64):
                 return
@@ -310,7 +311,7 @@ class Agent(object):
 
     # --- stubs
 
-    def _on_listener(self, _, now):
+    def _on_listener(self, _, now, event):
         visitor = place.accept(self.listener)
         if visitor is None:
             return
@@ -333,7 +334,7 @@ class Agent(object):
         self._disarm(fd)
         self.handlers.pop(fd, None)
 
-    def _on_visitor(self, visitor, now):
+    def _on_visitor(self, visitor, now, event):
         fd = visitor.sock.fileno()
         try:
             complete = visitor.readable()
@@ -413,7 +414,7 @@ class Agent(object):
                     continue
                 elif kind == "stdin":
                     if child.stdin is not None:
-                        self._feed(child, now)
+                        self._feed(child)
                 elif kind == "read":
                     if child.outs[action[2]] is not None:
                         self._want(child, action[2], now)
@@ -443,7 +444,6 @@ class Agent(object):
         child = self._launch(process, argv, env, chdir, mark, self.config.nice)
         if child is not None:
             process.child = child
-            self.core.pipes_open = True
 
     def _launch(self, process, argv, env, chdir, mark, nice):
         home = self.home
@@ -461,14 +461,14 @@ class Agent(object):
         child.process = process
         self.by_pid[child.pid] = child
         self._arm(child.error, IN, self._on_error_pipe, child)
-        self._arm(child.stdin, 0, self._feed, child)
+        self._arm(child.stdin, 0, self._on_stdin, child)
         self._arm(child.outs[STDOUT], IN, self._on_stdout, child)
         self._arm(child.outs[STDERR], IN, self._on_stderr, child)
         return child
 
     # --- a child's pipes
 
-    def _on_error_pipe(self, child, now):
+    def _on_error_pipe(self, child, now, event=IN):
         """EOF without a word: the exec worked."""
         try:
             said = os.read(child.error, 4096)
@@ -492,14 +492,17 @@ class Agent(object):
             self.core.not_started(child.process, int(number), words)
             self._let_go(child)
 
-    def _feed(self, child, now):
+    def _on_stdin(self, child, now, event):
+        if event & BROKEN or child.process is None:
+            self._stdin_closed(child)
+        else:
+            self._feed(child)
+
+    def _feed(self, child):
         """Write to its stdin what there is."""
         process = child.process
-        stdin = process and process.stdin
+        stdin = process.stdin
         fd = child.stdin
-        if not stdin or not stdin.chunks and not stdin.done():
-            self._stdin_closed(child)  # nothing to write: the reader has closed it
-            return
         while stdin.chunks:
             chunk = stdin.chunks[0]
             try:
@@ -526,10 +529,10 @@ class Agent(object):
         if child.process is not None:
             self.core.stdin_closed(child.process)
 
-    def _on_stdout(self, child, now):
+    def _on_stdout(self, child, now, event):
         self._read(child, STDOUT, now)
 
-    def _on_stderr(self, child, now):
+    def _on_stderr(self, child, now, event):
         self._read(child, STDERR, now)
 
     def _read(self, child, stream, now):
