@@ -256,8 +256,10 @@ impl Route {
 
     fn open_at(&self, path: &Path) -> Result<UnixStream, ConnectError> {
         self.check(path, FileType::Socket)?;
-        let socket = UnixStream::connect(path).map_err(|error| match error.kind() {
+        let socket = connect_to(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.not_running(),
+            // it does not take its clients in: it is very busy, or stopped
+            io::ErrorKind::WouldBlock => ConnectError::Silent { network: self.network() },
             _ => self.io(error),
         })?;
         check_peer(&socket, path).map_err(|error| match error {
@@ -307,6 +309,22 @@ impl Route {
     fn io(&self, error: io::Error) -> ConnectError {
         ConnectError::Io { network: self.network(), source: Arc::new(error) }
     }
+}
+
+/// Connects without waiting for a listener that does not accept.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn connect_to(path: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
+/// Elsewhere a full listener refuses.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn connect_to(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path)
 }
 
 /// That who listens runs as this user.

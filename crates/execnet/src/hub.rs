@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub(crate) struct Hub {
     waker: UnixStream,
     started: Instant,
     /// The process that all of it belongs to; not a child of it.
-    pid: u32,
+    pid: AtomicU32,
 }
 
 /// The lock, held.
@@ -101,8 +102,6 @@ pub(crate) enum Over {
 pub(crate) enum What {
     /// Room in stdin, or its end.
     Write(ProcessId),
-    /// The agent has all of stdin, or never will.
-    Delivered(ProcessId),
     /// Output, or its end.
     Read(ProcessId, Stream),
     /// The process's end.
@@ -157,7 +156,7 @@ impl Hub {
             }),
             waker,
             started: Instant::now(),
-            pid: std::process::id(),
+            pid: AtomicU32::new(std::process::id()),
         })
     }
 
@@ -168,7 +167,13 @@ impl Hub {
 
     /// Whether this is a child that the program forked: then nothing here may be touched, the lock least of all.
     pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.pid
+        std::process::id() != self.pid.load(Ordering::Relaxed)
+    }
+
+    /// As if this were a child that the program forked.
+    #[cfg(test)]
+    pub(crate) fn pretend_to_be_forked(&self) {
+        self.pid.store(0, Ordering::Relaxed);
     }
 
     /// The lock, for everybody but a forked child.
@@ -350,9 +355,6 @@ impl Inner {
             What::Write(id) => self.client.process(*id).is_none_or(|process| {
                 process.stdin_capacity() > 0 || process.stdin_closed() || process.lost().is_some()
             }),
-            What::Delivered(id) => {
-                self.client.process(*id).is_none_or(|process| process.stdin_delivered() || process.is_over())
-            }
             What::Read(id, stream) => self.client.process(*id).is_none_or(|process| {
                 process.available(*stream) > 0 || process.finished(*stream) || process.lost().is_some()
             }),
@@ -405,7 +407,7 @@ impl Line {
 impl What {
     fn process(&self) -> Option<ProcessId> {
         match self {
-            Self::Write(id) | Self::Delivered(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
+            Self::Write(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
             Self::Change(id, _) | Self::Placed(id) => Some(*id),
             Self::Reply(_) | Self::Attempt(_) => None,
         }

@@ -303,3 +303,64 @@ impl From<Halt> for RequestError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use execnet_proto::frame::{MARKER, VERSION};
+    use execnet_proto::id::{Incarnation, ProcessId};
+
+    use crate::{Connect, ProcessError, StartError};
+
+    use super::*;
+
+    #[test]
+    fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut said = [&MARKER[..], &VERSION.to_be_bytes()].concat();
+        let greeting = Frame::Daemon { life: 1, pid: 1, release: "1".into(), network: "n".into() };
+        said.extend_from_slice(&greeting.to_bytes());
+        theirs.write_all(&said).unwrap();
+        let daemon = std::thread::spawn(move || {
+            // up to the SELECT, that is: marker, CLIENT with release, SELECT
+            let greeting = Frame::Client { id: execnet_proto::id::ClientId([0; 16]), release: "x".into() };
+            theirs.read_exact(&mut vec![0; 16 + greeting.to_bytes().len()]).unwrap();
+            let mut select = [0; 22];
+            theirs.read_exact(&mut select).unwrap();
+            let id = ProcessId(select[4..20].try_into().unwrap());
+            let (host, node) = ("h".into(), "n".into());
+            let placed =
+                Frame::Placed { id, incarnation: Incarnation([1; 16]), host, node, facts: Vec::new() };
+            theirs.write_all(&placed.to_bytes()).unwrap();
+            theirs
+        });
+        let network = Connect::over(ours).release("x").open().unwrap();
+        let process = network.process().arg("x").start().unwrap();
+        let mut theirs = daemon.join().unwrap();
+
+        network.handle.hub.pretend_to_be_forked();
+        let hub = network.handle.hub.clone();
+        let locked = hub.lock();
+        assert!(matches!(network.status(), Err(RequestError::Connect(ConnectError::Forked))));
+        assert!(matches!(network.process().start(), Err(StartError::Forked)));
+        assert_eq!(process.wait(), Err(ProcessError::Forked));
+        assert_eq!(process.signal(crate::Signal::Int), Err(ProcessError::Forked));
+        assert!(process.stdin().write(b"x").is_err());
+        assert!(process.stdout().read(&mut [0]).is_err());
+        assert!(process.stdin().is_closed() && !network.is_connected());
+        drop(process);
+        drop(network);
+        drop(locked);
+
+        // the parent's connection is untouched: it can still speak, and has not released the process
+        theirs.set_nonblocking(true).unwrap();
+        let mut rest = Vec::new();
+        let end = theirs.read_to_end(&mut rest).unwrap_err();
+        assert_eq!(end.kind(), std::io::ErrorKind::WouldBlock);
+        let release = Frame::Release(ProcessId([0; 16])).to_bytes();
+        assert!(!rest.windows(4).any(|part| part == &release[..4]));
+        assert!(hub.lock().line.is_some());
+    }
+}

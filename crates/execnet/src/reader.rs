@@ -60,6 +60,7 @@ impl Reader {
     /// Waits until a connection is wanted and open. None when this side is closing.
     fn connect(&mut self) -> Option<Arc<UnixStream>> {
         let mut pause = PAUSE.0;
+        let mut busy = None;
         loop {
             let mut inner = self.hub.lock();
             if inner.closing {
@@ -75,7 +76,14 @@ impl Reader {
             drop(inner);
             match self.route.open() {
                 Ok(socket) => return Some(self.opened(socket)),
+                Err(ConnectError::Silent { .. })
+                    if busy.get_or_insert_with(Instant::now).elapsed() < GREETING =>
+                {
+                    self.hub.lock().wanted = true;
+                    self.rest(Some(PAUSE.0));
+                }
                 Err(error) => {
+                    busy = None;
                     let why = error.to_string();
                     self.attempted(self.hub.lock(), error);
                     if live && self.since.elapsed() >= self.patience {

@@ -62,21 +62,6 @@ impl Stdin {
         inner.client.process(self.shared.id).is_none_or(execnet_proto::process::Process::stdin_closed)
     }
 
-    /// Waits until the host has everything that was written (true), or never will: the process does not read it any more. That the
-    /// process has read it is not said.
-    ///
-    /// # Errors
-    /// When the process was lost, it took longer than `timeout`, or the wait was interrupted.
-    pub fn wait_delivered(&self, timeout: Option<Duration>) -> Result<bool, ProcessError> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let inner = self.shared.wait(&What::Delivered(self.shared.id), deadline)?;
-        if let Some(lost) = self.shared.lost(&inner) {
-            return Err(lost.into());
-        }
-        let process = inner.client.process(self.shared.id).ok_or_else(|| self.shared.hung_up())?;
-        Ok(process.stdin_delivered())
-    }
-
     fn write_by(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<usize, ProcessError> {
         if bytes.is_empty() {
             return Ok(0);

@@ -1,0 +1,40 @@
+//! What a dropped connection leaves behind: nothing. Alone in its program, because it counts threads and descriptors.
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::Fake;
+
+fn entries(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn a_dropped_connection_leaves_no_thread_and_no_descriptor() {
+    if !std::path::Path::new("/proc/self/task").exists() {
+        println!("skipped, because this system has no /proc to count in");
+        return;
+    }
+    let fake = Fake::new();
+    let once = || {
+        let network = fake.connect();
+        let process = network.process().arg("deaf").start().unwrap();
+        drop(network);
+        // the process keeps the connection
+        assert_eq!(process.wait_timeout(Duration::ZERO), Ok(None));
+        let failed = execnet::connect("surely-not-running");
+        assert!(failed.is_err());
+    };
+    // what the fake daemon holds of a client goes once it notices; a later client's greeting comes behind that
+    let count = || {
+        fake.connect().status().unwrap();
+        (entries("/proc/self/task"), entries("/proc/self/fd"))
+    };
+    once();
+    let before = count();
+    for _ in 0..50 {
+        once();
+    }
+    assert_eq!(count(), before);
+}
