@@ -8,6 +8,7 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
     core      what the agent does with a frame                       no fds, no clock
     nodes     which interpreters there are, what they answered       no processes
     stub      what runs first: reads the config, finds or forks the agent
+    greet     its first words, before the rest is compiled
     place     the socket folder, its lock, and passing fds
     posix     the loop of an agent on a POSIX Python
     children  fork, exec, signals, and what is left of a session

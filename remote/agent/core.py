@@ -105,6 +105,13 @@ class Core(object):
         if self._unclaimed_left is not None:
             self._unclaimed_until = now + self._unclaimed_left
 
+    def greeted(self, size):
+        """HELLO and the nodes that are known by now were said already, in frames of `size` bytes."""
+        self._greet = False
+        self._nodes_untold = [name for name, state, _ in self.nodes if state != 0]
+        self._nodes_done_untold = self.probing
+        self._pace.sent = size
+
     def detach(self, now):
         """The link is gone. Everything stays, nothing is said."""
         if self._unclaimed_until is not None:
@@ -233,14 +240,14 @@ class Core(object):
 
     def deadline(self):
         """When tick() has something to do."""
-        when = self.last_byte + self.linger
+        when = self.last_byte + (86400 if self.ending else self.linger)
         if self._unclaimed_until is not None and self._unclaimed_until < when:
             return self._unclaimed_until
         return when
 
     def tick(self, now):
-        if now >= self.last_byte + self.linger and not self.ending:
-            self._end()
+        if now >= self.last_byte + self.linger:
+            self.end()
         if self._unclaimed_until is not None and now >= self._unclaimed_until:
             self._unclaimed_until = self._unclaimed_left = None
             for process in list(self.processes.values()):
@@ -249,7 +256,10 @@ class Core(object):
                     self._forgets[process.id] = True
                     self.actions.append(("release", process))
 
-    def _end(self):
+    def end(self):
+        """Hang up everything, once."""
+        if self.ending:
+            return
         self.ending = True
         for process in list(self.processes.values()):
             self._forget(process)
@@ -391,8 +401,7 @@ class Core(object):
         self._pace.acknowledged(fields["bytes"], now)
 
     def _on_end(self, fields, body, now):
-        if not self.ending:
-            self._end()
+        self.end()
 
     def _on_spawn(self, fields, body, now):
         id = fields["id"]

@@ -3,9 +3,9 @@
 Starts nothing: a driver runs the probes it is given, and brings back what they said.
 """
 import os
-import sys
 
 from agent import wire
+from agent.greet import about_self, own_command, pairs
 
 READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
@@ -59,7 +59,7 @@ class Nodes(object):
         ours = None
         for name, python in wanted[:MOST]:
             if not python:
-                self._ready(name, _own_command(), about_self())
+                self._ready(name, own_command(), about_self())
             elif python == "*":
                 ours = about_self()
                 self._every(name, ours)
@@ -96,7 +96,7 @@ class Nodes(object):
         self._settle()
 
     def _every(self, name, ours):
-        self._ready(self._free(name, ours), _own_command(), ours)
+        self._ready(self._free(name, ours), own_command(), ours)
         seen = set([os.path.realpath(ours["executable"])])
         for path in search(self.env):
             real = os.path.realpath(path)
@@ -131,7 +131,7 @@ class Nodes(object):
 
     def _ready(self, name, command, table):
         self.commands[name] = command
-        self.core.node(name, READY, [(key, wire.utf8(table[key])) for key in sorted(table)])
+        self.core.node(name, READY, pairs(table))
 
     def _free(self, name, table):
         minor = ".".join(table["version"].split(".")[:2])
@@ -139,25 +139,6 @@ class Nodes(object):
         choices = ["%s:%s%s" % (name, table["implementation"], minor), full]
         choices += ["%s-%d" % (full, number) for number in range(2, MOST + 2)]
         return [choice for choice in choices if choice not in self.commands][0]
-
-
-def about_self():
-    """The agent's own interpreter."""
-    platform = str(sys.platform)
-    implementation = getattr(sys, "implementation", None)
-    if implementation is not None:
-        implementation = implementation.name
-    elif platform.startswith("java"):
-        implementation = "jython"
-    else:
-        implementation = "pypy" if "PyPy" in sys.version else "cpython"
-    return {
-        "executable": _own_command()[0],
-        "platform": platform,
-        "implementation": str(implementation),
-        "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
-        "machine": os.uname()[4],
-    }
 
 
 def search(env):
@@ -237,13 +218,6 @@ def _ready_or_old(probe, shown, fields):
         command[0] = executable
     return command, {"executable": command[0], "platform": platform, "implementation": implementation,
                      "version": version, "machine": machine or os.uname()[4]}
-
-
-def _own_command():
-    executable = sys.executable
-    if not executable and os.path.exists("/proc/self/exe"):
-        executable = os.path.realpath("/proc/self/exe")
-    return [str(executable or "python")]
 
 
 def _inside(folder):

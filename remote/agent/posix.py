@@ -69,7 +69,7 @@ else:
 class Agent(object):
     """Runs until END, SIGTERM, or nobody came for `linger` seconds."""
 
-    def __init__(self, config, here, listener, stub, hello):
+    def __init__(self, config, here, listener, stub, settled, greeting):
         self.config = config
         self.here = here
         self.listener = listener
@@ -83,32 +83,26 @@ class Agent(object):
         self.sweeping = []
         self.timers = []
         self.large = 0
-        self.child_ended = self.terminated = False
+        self.child_ended = False
         self.poll = select.poll()
         self.armed = {}
         self.handlers = {}
-        try:
-            self.home = os.getcwd()
-        except OSError:
-            self.home = None
-        self._settle()
+        self.fresh = set()  # fds that got their handler in this round: events of the round are not theirs
+        self.settled = settled
+        self.home = settled.home
+        self._wake_on_signals()
         now = clock()
-        self.core = Core(os.urandom(16), _hello(hello), now, config.linger, 1 if here else 0, os.getpid())
+        self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume, os.getpid())
         self.nodes = None
         self._configure(config)
         if listener is not None:
             self._arm(listener.fileno(), IN, self._on_listener, None)
             self._after(CHECK_SOCKET_UNREACHED, self._check_socket)
         self._take_link(os.dup(0), os.dup(1), stub, config.epoch, now)
+        self.core.greeted(greeting.size)
 
-    def _settle(self):
-        """Away from the session, the folder and the terminal signals of whoever started us."""
-        os.setsid()
-        os.chdir("/")
-        for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGTSTP", "SIGUSR1"):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    def _wake_on_signals(self):
         signal.signal(signal.SIGCHLD, self._on_sigchld)
-        signal.signal(signal.SIGTERM, self._on_sigterm)
         wake, self.wake = os.pipe()
         for fd in (wake, self.wake):
             set_cloexec(fd)
@@ -156,15 +150,15 @@ class Agent(object):
                     raise
                 events = []
             now = clock()
+            self.fresh.clear()
             for fd, event in events:
                 handler = handlers.get(fd)
-                if handler is not None:  # an earlier event of this round may have closed it
+                if handler is not None and fd not in self.fresh:  # it may have been closed, even opened anew
                     handler[0](handler[1], now, event)
             if self.child_ended:
                 self._reap(now)
-            if self.terminated:
-                self.terminated = False
-                core.ending or core._end()
+            if self.settled.terminated and not core.ending:
+                core.end()
             core.tick(now)
             self._timers(now)
             self._act(now)
@@ -174,6 +168,7 @@ class Agent(object):
     def _arm(self, fd, events, handler=None, what=None):
         if handler is not None:
             self.handlers[fd] = handler, what
+            self.fresh.add(fd)
         if self.armed.get(fd) != events:
             self.armed[fd] = events
             self.poll.register(fd, events)
@@ -207,9 +202,6 @@ class Agent(object):
     def _on_sigchld(self, number, frame):
         self.child_ended = True
 
-    def _on_sigterm(self, number, frame):
-        self.terminated = True
-
     # --- the link
 
     def _take_link(self, read, write, stub, epoch, now):
@@ -240,7 +232,7 @@ class Agent(object):
         stub.close()
         self.core.detach(now)
         if self.listener is None:
-            self.core.ending or self.core._end()  # nobody can come back
+            self.core.end()  # nobody can come back
         else:
             self._ensure_socket(now)
 
@@ -356,7 +348,7 @@ class Agent(object):
         elif visitor.verb == b"E":
             visitor.answer(b"K")
             self._drop_link(now)
-            self.core.ending or self.core._end()
+            self.core.end()
         elif visitor.version != wire.VERSION:
             visitor.answer(b"V")
         elif visitor.epoch <= self.core.epoch:
@@ -385,7 +377,7 @@ class Agent(object):
                 self.here.unlock()
                 if not self.here.lock():
                     if self.link is None:
-                        self.core._end()  # another agent has our place, nobody will come
+                        self.core.end()  # another agent has our place, nobody will come
                     return
             listener = self.here.listen()
         except (place.PlaceError, EnvironmentError):
@@ -748,19 +740,3 @@ def _is_empty(fd):
 def _traceback():
     import traceback
     return "execnet: the agent failed\n" + traceback.format_exc()
-
-
-def _hello(more):
-    from agent import nodes
-    about = nodes.about_self()
-    uname = os.uname()
-    about["hostname"] = uname[1]
-    try:
-        about["cpus"] = str(len(os.sched_getaffinity(0)))
-    except (AttributeError, OSError):
-        try:
-            about["cpus"] = str(os.sysconf("SC_NPROCESSORS_ONLN"))
-        except (ValueError, OSError):
-            about["cpus"] = "1"
-    about.update(more)
-    return [(key, wire.utf8(about[key])) for key in sorted(about)]

@@ -86,8 +86,13 @@ def _fork(config, here, listener, hello):
         status = BROKEN
         try:
             ours.close()
+            from agent import greet
+            settled = greet.Settled()
+            greeting = greet.Greeting(config, 1 if here else 0, hello)
+            os.write(1, wire.MARKER + greeting.frames)
+            greet.rest([0, theirs.fileno()] + ([listener.fileno()] if listener else []))
             from agent import posix
-            posix.Agent(config, here, listener, theirs, hello).run()
+            posix.Agent(config, here, listener, theirs, settled, greeting).run()
             status = 0
         finally:
             if status:

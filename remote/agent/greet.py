@@ -1,0 +1,110 @@
+"""The first words of a new agent: who it is, said before the rest of the agent is compiled.
+
+Compiling the agent takes longer than everything else together, so the fresh fork says HELLO, and what it knows of its
+nodes without asking, and only then loads the rest: when something arrives, or after a moment. Knows no process.
+"""
+import os
+import select
+import sys
+
+try:
+    import _signal as signal  # the `signal` module imports enum, 5 ms
+except ImportError:
+    import signal
+
+from agent import wire
+
+REST = 2.0
+READY = 0
+IGNORED = "SIGHUP SIGINT SIGQUIT SIGPIPE SIGTSTP SIGUSR1".split()
+
+
+class Greeting(object):
+    """What was said: `size` bytes of frames, behind the marker."""
+
+    def __init__(self, config, resume, more):
+        self.incarnation = os.urandom(16)
+        self.resume = resume
+        self.about = about_self()
+        self.hello = self._table(more)
+        known = [name for name, python in config.nodes if not python]
+        table = pairs(self.about)
+        frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume, pid=os.getpid(),
+                             table=self.hello)]
+        frames += [wire.frame(wire.NODE, name=name, state=READY, table=table) for name in known]
+        if len(known) == len(config.nodes):
+            frames.append(wire.frame(wire.NODES, count=len(known)))
+        self.frames = b"".join(frames)
+        self.size = len(self.frames)
+
+    def _table(self, more):
+        about = dict(self.about)
+        about["hostname"] = os.uname()[1]
+        try:
+            about["cpus"] = str(len(os.sched_getaffinity(0)))
+        except (AttributeError, OSError):
+            try:
+                about["cpus"] = str(os.sysconf("SC_NPROCESSORS_ONLN"))
+            except (AttributeError, ValueError, OSError):
+                about["cpus"] = "1"
+        about.update(more)
+        return pairs(about)
+
+
+class Settled(object):
+    """Away from the session, the folder and the signals of whoever started us; `terminated` once SIGTERM came."""
+
+    def __init__(self):
+        self.terminated = False
+        os.setsid()
+        try:
+            self.home = os.getcwd()
+        except OSError:
+            self.home = None
+        os.chdir("/")
+        for name in IGNORED:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def _on_sigterm(self, number, frame):
+        self.terminated = True
+
+
+def rest(fds):
+    """Until something arrives at one of these, or a moment has passed."""
+    try:
+        select.select(fds, [], [], REST)
+    except (OSError, select.error):
+        pass
+
+
+def about_self():
+    """The agent's own interpreter, as in NODE."""
+    platform = str(sys.platform)
+    implementation = getattr(sys, "implementation", None)
+    if implementation is not None:
+        implementation = implementation.name
+    elif platform.startswith("java"):
+        implementation = "jython"
+    else:
+        implementation = "pypy" if "PyPy" in sys.version else "cpython"
+    return {
+        "executable": own_command()[0],
+        "platform": platform,
+        "implementation": str(implementation),
+        "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
+        "machine": os.uname()[4],
+    }
+
+
+def own_command():
+    """How the agent's own interpreter is started."""
+    executable = sys.executable
+    if not executable and os.path.exists("/proc/self/exe"):
+        executable = os.path.realpath("/proc/self/exe")
+    return [str(executable or "python")]
+
+
+def pairs(table):
+    """A dict of text as a table's pairs, in one order."""
+    return [(key, wire.utf8(table[key])) for key in sorted(table)]
