@@ -1,1 +1,240 @@
-//! execnet-daemon
+//! The local process of a network: keeps links to its hosts, decides where processes run, and forwards for clients.
+//!
+//! [`run`] is the daemon. It decides in pure code (`daemon`, and what it owns: `machine` for a host's way into the network, `placement`,
+//! `diagnosis`, `prompts`, around the switch of `execnet-proto`) and does all IO in `driver`, on one thread.
+//!
+//! SIGTERM and SIGINT end the network as `execnet stop` does: agents are told to end. SIGHUP is ignored. After SIGKILL the agents
+//! wait for the next daemon of the network, for as long as `linger` says.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use execnet_proto::spec::{HostSpec, NetworkName};
+
+mod bootstrap;
+mod command;
+mod daemon;
+mod diagnosis;
+mod driver;
+mod folders;
+mod host;
+mod joining;
+mod leaving;
+mod log;
+mod machine;
+mod placement;
+mod prompts;
+mod requests;
+mod selecting;
+mod text;
+
+use bootstrap::Common;
+use daemon::{Daemon, Settings};
+use folders::{Meeting, State};
+
+/// Open files that a network of some hundred hosts needs.
+const FILES: u64 = 8_192;
+
+/// What a daemon is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the network.
+    pub network: NetworkName,
+    /// Its hosts, in the order in which they are shown.
+    pub hosts: Vec<HostSpec>,
+    /// How long agents outlive their links.
+    pub linger: Duration,
+    /// Where the socket is: `/tmp/execnet-UID`. Made if it is missing.
+    pub runtime_folder: PathBuf,
+    /// Where `secret`, `life` and `log` are: `$XDG_STATE_HOME/execnet/NAME`. Made if it is missing.
+    pub state_folder: Option<PathBuf>,
+    /// The program that ssh calls to ask a person something: one that turns `EXECNET_ASKPASS` (`NETWORK/TOKEN`) and its first
+    /// argument into an `askpass` request. Without it nobody is asked.
+    pub askpass: Option<PathBuf>,
+    /// Become a process of its own: leave the session, the folder and, once ready, the standard streams.
+    pub detach: bool,
+}
+
+impl Config {
+    /// A daemon in the usual places, which becomes a process of its own.
+    #[must_use]
+    pub fn new(network: NetworkName, hosts: Vec<HostSpec>, linger: Duration) -> Self {
+        Self {
+            runtime_folder: folders::runtime_folder(),
+            state_folder: folders::state_folder(&network),
+            askpass: std::env::current_exe().ok(),
+            network,
+            hosts,
+            linger,
+            detach: true,
+        }
+    }
+}
+
+/// Why a daemon could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// There is one already.
+    #[error("the network `{network}` is running already{}", pid.map_or(String::new(), |pid| format!(" (daemon {pid})")))]
+    Running {
+        /// The network.
+        network: NetworkName,
+        /// Process id of its daemon, if known.
+        pid: Option<u32>,
+    },
+    /// The folder for sockets cannot be trusted.
+    #[error("{} cannot be used for sockets: {what}", folder.display())]
+    NotPrivate {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Neither HOME nor XDG_STATE_HOME is set.
+    #[error("neither XDG_STATE_HOME nor HOME says where the network's state is")]
+    NoStateFolder,
+    /// A file or folder that the daemon needs.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// Two hosts with one id.
+    #[error("two hosts are named `{0}`")]
+    DuplicateHost(String),
+    /// A `via` that leads nowhere.
+    #[error("host `{host}` is reached via `{via}`, which {why}")]
+    Via {
+        /// The host.
+        host: String,
+        /// Its `via`.
+        via: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The system refused something basic.
+    #[error("the daemon cannot run: {0}")]
+    System(#[from] io::Error),
+}
+
+impl DaemonError {
+    fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { what, path: path.to_owned(), source }
+    }
+}
+
+/// Runs the daemon until it is stopped. `ready` is called with its process id as soon as clients can connect.
+///
+/// # Errors
+/// When it cannot start; nothing is changed then, but for the folders and the count of lives.
+pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
+    check(&config.hosts)?;
+    let state_folder = config.state_folder.as_deref().ok_or(DaemonError::NoStateFolder)?;
+    let meeting = Meeting::take(&config.runtime_folder, &config.network)?;
+    let state = State::begin_life(state_folder).inspect_err(|_| meeting.leave())?;
+    let log = state_folder.join("log");
+    log::start(&log, config.detach)
+        .map_err(|error| DaemonError::file("write", &log, error))
+        .inspect_err(|_| meeting.leave())?;
+    if config.detach {
+        // fails only for one that leads a session already
+        let _ = rustix::process::setsid();
+        let _ = std::env::set_current_dir("/");
+        raise_file_limit();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let pid = std::process::id();
+    let settings = Settings {
+        common: Common {
+            network: config.network.to_string(),
+            secret: state.secret,
+            linger: config.linger.as_secs(),
+        },
+        life: state.life,
+        pid,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        linger: config.linger,
+        askpass: config.askpass,
+        has_display: std::env::var_os("DISPLAY").is_some(),
+        local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+        seed: fastrand::u64(..),
+    };
+    tracing::info!("network {}, life {}, {} hosts", config.network, state.life, config.hosts.len());
+    let make = |now| Daemon::new(settings, config.hosts, now);
+    let ready = || {
+        ready(pid);
+        if config.detach {
+            leave_streams();
+        }
+    };
+    let socket = config.runtime_folder;
+    tokio::task::LocalSet::new()
+        .block_on(&runtime, driver::run(meeting, make, ready))
+        .map_err(|error| DaemonError::file("listen in", &socket, error))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Every via is a host, and none leads back to itself.
+fn check(hosts: &[HostSpec]) -> Result<(), DaemonError> {
+    let find = |id: &str| hosts.iter().find(|host| host.id == id);
+    for (index, host) in hosts.iter().enumerate() {
+        if hosts[..index].iter().any(|other| other.id == host.id) {
+            return Err(DaemonError::DuplicateHost(host.id.clone()));
+        }
+        let wrong = |via: &str, why| DaemonError::Via { host: host.id.clone(), via: via.to_owned(), why };
+        let mut at = host;
+        for _ in 0..=hosts.len() {
+            let Some(via) = &at.via else { break };
+            at = find(via).ok_or_else(|| wrong(via, "is not a host of the network"))?;
+            if at.id == host.id {
+                return Err(wrong(via, "leads back to it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// stdin and stdout are given back; stderr goes to the log already.
+fn leave_streams() {
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+/// Three pipes a host are soon more than the usual 1024 files. Not more than needed: Python 2.7 closes all that there could be.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(FILES).min(FILES);
+    if limit.current.is_some_and(|current| current < most) {
+        limit.current = Some(most);
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_cannot_be_reached_in_any_order_are_refused() {
+        let checked = |specs: &[&str]| {
+            let hosts: Vec<HostSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+            check(&hosts).map_err(|error| error.to_string())
+        };
+        assert_eq!(checked(&["ssh=a", "ssh=c//via=b", "ssh=b//via=a"]), Ok(()));
+        assert_eq!(checked(&["ssh=a", "ssh=a"]), Err("two hosts are named `a`".into()));
+        assert_eq!(
+            checked(&["ssh=a//via=x"]),
+            Err("host `a` is reached via `x`, which is not a host of the network".into())
+        );
+        assert_eq!(checked(&["ssh=c//via=a", "ssh=a//via=b", "ssh=b//via=a"]).is_err(), true);
+    }
+}

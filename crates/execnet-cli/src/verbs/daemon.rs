@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -142,6 +142,18 @@ impl DaemonArgs {
         if launch.network != self.network {
             return Err(told());
         }
-        Err(Failure::new(Exit::Failed, "no daemon"))
+        let hosts = launch.hosts.iter().map(|spec| spec.parse::<HostSpec>()).collect::<Result<_, _>>();
+        let hosts = hosts.map_err(|error| told().because(&error))?;
+        let network = launch.network.parse::<NetworkName>().map_err(|error| told().because(&error))?;
+        let config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
+        let say = |line: String| {
+            let mut stdout = io::stdout().lock();
+            // whoever started it may be gone already
+            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        };
+        execnet_daemon::run(config, |pid| say(format!("ready {pid}"))).map(|()| ExitCode::SUCCESS).map_err(|error| {
+            say(format!("error {error}"));
+            Failure::new(Exit::Failed, error.to_string())
+        })
     }
 }

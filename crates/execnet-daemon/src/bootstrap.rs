@@ -1,0 +1,155 @@
+//! What the daemon sends ahead of the first frame: the script that finds a Python, stage 1, the agent's modules and its config.
+//!
+//! The sources are in remote/agent, the order of the bytes in docs/protocol.md (1.2). Knows nothing of links.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use execnet_proto::id::Epoch;
+use execnet_proto::spec::HostSpec;
+use sha2::{Digest, Sha256};
+
+/// Python source of one line, without characters that a shell would touch between single quotes.
+pub(crate) const BOOT: &str = include_str!(concat!(env!("OUT_DIR"), "/boot.txt"));
+const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/script.txt"));
+const STAGE1: &str = include_str!(concat!(env!("OUT_DIR"), "/stage1.txt"));
+const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bundle.bin"));
+
+/// Interpreters that an agent can run on, best first; Jython, which cannot outlive a link, comes last of all.
+const CANDIDATES: [&str; 4] = ["python3", "python", "pypy3", "python2"];
+const LAST_RESORT: &str = "jython";
+
+/// What goes into the config of every agent of a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) network: String,
+    /// 64 hex digits.
+    pub(crate) secret: String,
+    /// Seconds.
+    pub(crate) linger: u64,
+}
+
+/// Commands that are tried to start a host's agent, in this order.
+pub(crate) fn candidates(spec: &HostSpec) -> Vec<&str> {
+    let own = spec.python.as_deref().filter(|python| *python != "*" && *python != LAST_RESORT);
+    let own = own.filter(|python| !CANDIDATES.contains(python));
+    CANDIDATES.into_iter().chain(own).chain([LAST_RESORT]).collect()
+}
+
+/// One line for `sh -c`, which starts the first candidate that can run an agent. It holds no `'`, no `!` and no line end, so that
+/// every login shell takes it between single quotes.
+pub(crate) fn script(candidates: &[&str]) -> String {
+    let words: Vec<String> = candidates.iter().map(|candidate| word(candidate)).collect();
+    SCRIPT.replace("@CANDIDATES@", &words.join(" "))
+}
+
+/// Everything that precedes the first frame on a link.
+pub(crate) fn payload(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
+    let config = config(common, spec, epoch);
+    let mut out = BytesMut::with_capacity(STAGE1.len() + BUNDLE.len() + 8 + config.len());
+    out.put_slice(STAGE1.as_bytes());
+    out.put_slice(BUNDLE);
+    out.put_slice(format!("{:08}", config.len()).as_bytes());
+    out.put_slice(&config);
+    out.freeze()
+}
+
+fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
+    let mut pairs: Vec<(String, String)> = vec![
+        ("network".into(), common.network.clone()),
+        ("host".into(), spec.id.clone()),
+        ("key".into(), key(common, &spec.id)),
+        ("secret".into(), common.secret.clone()),
+        ("epoch".into(), epoch.0.to_string()),
+        ("linger".into(), common.linger.to_string()),
+        ("agent".into(), candidates(spec).join(" ")),
+        (format!("node.{}", spec.id), spec.python.clone().unwrap_or_default()),
+    ];
+    pairs.extend(spec.chdir.iter().map(|folder| ("chdir".into(), folder.clone())));
+    pairs.extend(spec.nice.map(|nice| ("nice".into(), nice.to_string())));
+    pairs.extend(spec.env.iter().map(|(name, value)| (format!("env.{name}"), value.clone())));
+
+    let mut table = BytesMut::new();
+    table.put_u16(pairs.len() as u16);
+    for (key, value) in pairs {
+        table.put_u16(key.len() as u16);
+        table.put_slice(key.as_bytes());
+        table.put_u32(value.len() as u32);
+        table.put_slice(value.as_bytes());
+    }
+    table
+}
+
+/// Names the agent's socket on its host: 16 hex digits that only those who know the secret can tell.
+fn key(common: &Common, host: &str) -> String {
+    let digest = Sha256::new().chain_update(&common.secret).chain_update(&common.network).chain_update("\0");
+    let digest = digest.chain_update(host).finalize();
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A word of the script; what is not plain is written as octal numbers.
+fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./+-@:".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    let octal: String = text.bytes().map(|byte| format!("\\0{byte:03o}")).collect();
+    format!("\"$(printf %b \"{octal}\")\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn spec(text: &str) -> HostSpec {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_hosts_own_python_is_tried_before_jython() {
+        assert_eq!(candidates(&spec("popen")), ["python3", "python", "pypy3", "python2", "jython"]);
+        let own = spec("popen//python=/opt/python/bin/python3.12");
+        assert_eq!(candidates(&own)[4], "/opt/python/bin/python3.12");
+        for python in ["*", "python2", "jython"] {
+            assert_eq!(candidates(&spec(&format!("popen//python={python}"))).len(), 5);
+        }
+    }
+
+    #[test]
+    fn odd_paths_reach_the_script_whole_through_every_login_shell() {
+        let odd = "/nowhere/a b'c\"d$HOME`x`!e%s*é;&";
+        let script = script(&[odd]);
+        assert!(!script.contains(['\'', '!', '\n']), "{script}");
+        for shell in ["sh", "bash", "dash", "csh", "tcsh", "fish", "zsh", "ksh"] {
+            let quoted = format!("sh -c '{script}'");
+            let Ok(output) = Command::new(shell).args(["-c", &quoted]).output() else { continue };
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(said, format!("execnet: no Python found (tried {odd})\n"), "{shell}");
+            assert_eq!(output.status.code(), Some(127), "{shell}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_networks_have_keys_of_their_own() {
+        let common = |network: &str| Common { network: network.into(), secret: "0".repeat(64), linger: 1 };
+        let keys = [key(&common("a"), "bc"), key(&common("ab"), "c"), key(&common("a"), "b")];
+        assert!(keys.iter().all(|key| key.len() == 16));
+        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
+    }
+
+    #[test]
+    fn the_config_says_what_the_spec_says() {
+        let common = Common { network: "n".into(), secret: "0".repeat(64), linger: 600 };
+        let spec = spec("popen//id=h//python=*//chdir=/srv//nice=5//env:A=1");
+        let config = config(&common, &spec, Epoch::new(1, 2));
+        let text = String::from_utf8_lossy(&config).into_owned();
+        for part in
+            ["node.h\0\0\0\x01*", "chdir\0\0\0\x04/srv", "nice\0\0\0\x015", "env.A\0\0\0\x011", "4294967298"]
+        {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+        let payload = payload(&common, &spec, Epoch::new(1, 2));
+        assert_eq!(payload.iter().filter(|byte| **byte == b'\n').count().min(1), 1);
+        assert!(payload.starts_with(b"exec(\""));
+    }
+}

@@ -1,0 +1,104 @@
+//! Command lines: how a host's Python is started, here or on the host in front of it.
+//!
+//! Starts nothing itself. Secrets are never in here: arguments can be seen by every user.
+
+use execnet_proto::spec::{HostSpec, Transport};
+
+use crate::bootstrap::{self, BOOT};
+
+/// ssh carries one link and nothing else, in a connection of its own.
+const SSH: [&str; 10] = [
+    "ssh",
+    "-T",
+    "-S",
+    "none",
+    "-o",
+    "ControlMaster=no",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "RemoteCommand=none",
+];
+
+/// The command whose stdin and stdout become the host's link. `batch`: nobody is there whom ssh could ask.
+pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
+    let script = bootstrap::script(&bootstrap::candidates(spec));
+    match &spec.transport {
+        Transport::Popen => vec!["sh".into(), "-c".into(), script],
+        Transport::Cmd(argv) => argv.iter().cloned().chain(["-ES", "-c", BOOT].map(String::from)).collect(),
+        Transport::Ssh { options, destination } => {
+            let mut argv: Vec<String> = SSH.map(String::from).into();
+            if batch {
+                argv.extend(["-o", "BatchMode=yes"].map(String::from));
+            }
+            if let Some(config) = &spec.ssh_config {
+                argv.extend(["-F".into(), config.clone()]);
+            }
+            argv.extend(options.iter().cloned());
+            argv.push(destination.clone());
+            argv.push(format!("sh -c '{script}'"));
+            argv
+        }
+    }
+}
+
+/// Hosts with the same answer share an sshd, which takes few unfinished logins at a time.
+pub(crate) fn server(spec: &HostSpec) -> String {
+    let via = spec.via.as_deref().unwrap_or("");
+    match &spec.transport {
+        Transport::Popen => format!("{via}\0popen"),
+        Transport::Cmd(argv) => format!("{via}\0cmd\0{}", argv[0]),
+        Transport::Ssh { options, destination } => {
+            let host = destination.rsplit_once('@').map_or(destination.as_str(), |(_, host)| host);
+            let config = spec.ssh_config.as_deref().unwrap_or("");
+            format!("{via}\0ssh\0{host}\0{}\0{config}", options.join("\0"))
+        }
+    }
+}
+
+/// What starts the link, for messages.
+pub(crate) fn program(spec: &HostSpec) -> &str {
+    match &spec.transport {
+        Transport::Popen => "sh",
+        Transport::Ssh { .. } => "ssh",
+        Transport::Cmd(argv) => &argv[0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> HostSpec {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ssh_gets_our_options_then_the_specs_then_the_host() {
+        let argv = link(&spec("ssh=-p 2222 ann@build1//ssh_config=/lab/config"), true);
+        let line = argv[..argv.len() - 1].join(" ");
+        assert_eq!(
+            line,
+            "ssh -T -S none -o ControlMaster=no -o ClearAllForwardings=yes -o RemoteCommand=none -o BatchMode=yes \
+             -F /lab/config -p 2222 ann@build1"
+        );
+        let script = argv.last().unwrap();
+        assert!(script.starts_with("sh -c '") && script.ends_with('\''));
+        assert_eq!(script.matches('\'').count(), 2);
+        assert!(!link(&spec("ssh=build1"), false).contains(&"BatchMode=yes".to_owned()));
+    }
+
+    #[test]
+    fn a_command_gets_python_options() {
+        let argv = link(&spec("cmd=docker exec -i web python3"), false);
+        assert_eq!(argv[..6], ["docker", "exec", "-i", "web", "python3", "-ES"]);
+        assert_eq!(argv[6..], ["-c", BOOT]);
+    }
+
+    #[test]
+    fn users_of_one_server_are_counted_together() {
+        assert_eq!(server(&spec("ssh=ann@build1")), server(&spec("ssh=bob@build1//id=b")));
+        assert_ne!(server(&spec("ssh=build1")), server(&spec("ssh=-p 2222 build1")));
+        assert_ne!(server(&spec("ssh=build1")), server(&spec("ssh=build1//via=x")));
+    }
+}

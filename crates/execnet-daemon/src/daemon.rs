@@ -1,0 +1,361 @@
+//! The daemon without its IO: events in, actions out.
+//!
+//! Owns the [`Switch`], the hosts and everything that is decided about them. [`Daemon::handle`] takes one [`Event`], synchronously;
+//! what is to be done about it waits in [`Daemon::take_actions`] and in the switch's queues. Starts no process, opens no file, reads
+//! no clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use execnet_proto::frame::Ending;
+use execnet_proto::id::{ClientId, ProcessId};
+use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
+use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+
+use crate::bootstrap::Common;
+use crate::host::{Carrier, Host};
+use crate::leaving::Closing;
+use crate::prompts::Prompts;
+use crate::requests::Watcher;
+
+/// Unfinished connects that one sshd takes (a part of its MaxStartups).
+const CONNECTS_PER_SERVER: usize = 4;
+
+/// What the daemon is told at its start and never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) common: Common,
+    pub(crate) life: u32,
+    pub(crate) pid: u32,
+    pub(crate) release: String,
+    pub(crate) linger: Duration,
+    /// The program that ssh calls to ask a person.
+    pub(crate) askpass: Option<PathBuf>,
+    /// The environment has a DISPLAY.
+    pub(crate) has_display: bool,
+    /// Agents that may start on this machine at a time.
+    pub(crate) local_connects: usize,
+    /// Seed for jitter and for the ids of tunnels.
+    pub(crate) seed: u64,
+}
+
+/// What happened outside.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// A client connected.
+    ClientOpened(ClientKey),
+    /// Bytes came from a client.
+    ClientBytes(ClientKey, &'a [u8]),
+    /// A client's socket ended.
+    ClientClosed(ClientKey),
+    /// Bytes came on a host's own link.
+    LinkBytes(HostKey, &'a [u8]),
+    /// The process of a host's own link has ended, or never started.
+    LinkEnded(HostKey, LinkOver),
+    /// The [`Daemon::deadline`] was reached.
+    Tick,
+    /// The daemon is asked to end.
+    Terminate,
+}
+
+/// How the process that carried a link ended.
+#[derive(Debug)]
+pub(crate) struct LinkOver {
+    /// None if it had to be killed.
+    pub(crate) ending: Option<Ending>,
+    /// The last of what it wrote on stderr.
+    pub(crate) stderr: String,
+}
+
+/// What is to be done outside.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Close a client's socket.
+    CloseClient(ClientKey),
+    /// Start the process of a host's link; answered by [`Event::LinkEnded`] one day.
+    StartLink(HostKey, Command),
+    /// End the process of a host's link.
+    EndLink(HostKey),
+    /// End the daemon, when the clients have what is queued for them.
+    Exit,
+}
+
+/// A process to start beside the daemon.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) argv: Vec<String>,
+    /// Variables to set on top of the daemon's own environment.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// A process that waits for a place.
+#[derive(Debug)]
+pub(crate) struct Selecting {
+    pub(crate) client: ClientKey,
+    pub(crate) id: ProcessId,
+    pub(crate) wants: NodeSelection,
+    /// Until when a host that is away is waited for.
+    pub(crate) until: Duration,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) settings: Settings,
+    pub(crate) switch: Switch,
+    pub(crate) hosts: BTreeMap<HostKey, Host>,
+    pub(crate) watchers: Vec<Watcher>,
+    pub(crate) prompts: Prompts,
+    pub(crate) selecting: Vec<Selecting>,
+    /// The node on which a process was placed; of processes that are over, too, until they are swept out.
+    pub(crate) placed: HashMap<ProcessId, String>,
+    pub(crate) closing: Option<Closing>,
+    /// The user's ssh agent, as the last command named it.
+    pub(crate) auth_sock: Option<String>,
+    /// Hosts of which watchers are to be told.
+    pub(crate) changed: BTreeSet<HostKey>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) attaches: u32,
+    actions: Vec<Action>,
+    last_host: u32,
+    deadline_is_stale: bool,
+}
+
+impl Daemon {
+    /// A daemon whose hosts are all still to be joined. Their `via`s have been checked.
+    pub(crate) fn new(settings: Settings, hosts: Vec<HostSpec>, now: Duration) -> Self {
+        let mut rng = fastrand::Rng::with_seed(settings.seed);
+        let mut owner = [0; 16];
+        rng.fill(&mut owner);
+        let switch = Switch::new(Identity {
+            owner: ClientId(owner),
+            life: settings.life,
+            pid: settings.pid,
+            release: settings.release.clone(),
+            network: settings.common.network.clone(),
+            linger: settings.linger,
+        });
+        let mut daemon = Self {
+            settings,
+            switch,
+            hosts: BTreeMap::new(),
+            watchers: Vec::new(),
+            prompts: Prompts::default(),
+            selecting: Vec::new(),
+            placed: HashMap::new(),
+            closing: None,
+            auth_sock: None,
+            changed: BTreeSet::new(),
+            rng,
+            attaches: 0,
+            actions: Vec::new(),
+            last_host: 0,
+            deadline_is_stale: true,
+        };
+        let keys: Vec<HostKey> = hosts.into_iter().map(|spec| daemon.add_host(spec, now)).collect();
+        for key in keys {
+            // a via may stand behind the hosts that are reached through it
+            let spec = daemon.hosts[&key].spec.clone();
+            let via = spec.via.as_deref().and_then(|via| daemon.host_named(via));
+            daemon.hosts.insert(key, Host::new(spec, via));
+        }
+        daemon.advance(now);
+        daemon
+    }
+
+    /// Takes one event in.
+    pub(crate) fn handle(&mut self, event: Event<'_>, now: Duration) {
+        // frames that only pass through change nothing that is decided here
+        let mut decide = true;
+        match event {
+            Event::ClientBytes(client, bytes) => {
+                self.switch.client_bytes(client, bytes, now);
+                decide = false;
+            }
+            Event::LinkBytes(host, bytes) => {
+                self.switch.link_bytes(host, bytes, now);
+                decide = false;
+            }
+            Event::ClientOpened(client) => self.switch.client_opened(client, now),
+            Event::ClientClosed(client) => {
+                self.switch.client_closed(client);
+                self.client_gone(client, now);
+            }
+            Event::LinkEnded(host, over) => self.process_ended(host, over, now),
+            Event::Tick => self.tick(now),
+            Event::Terminate => self.close(None, now),
+        }
+        while let Some(event) = self.switch.poll_event() {
+            self.switched(event, now);
+            decide = true;
+        }
+        if decide {
+            self.advance(now);
+        }
+    }
+
+    /// What is to be done now.
+    pub(crate) fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Whether [`Daemon::deadline`] may have changed since it was last asked.
+    pub(crate) fn deadline_is_stale(&self) -> bool {
+        self.deadline_is_stale
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub(crate) fn deadline(&mut self, now: Duration) -> Option<Duration> {
+        self.deadline_is_stale = false;
+        let hosts = self.hosts.values().filter_map(|host| host.machine.deadline()).min();
+        let selecting = self.selecting.iter().map(|selecting| selecting.until).min();
+        let others =
+            [self.switch.deadline(), hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now)];
+        others.into_iter().flatten().min()
+    }
+
+    /// A peer for which there may be bytes to write.
+    pub(crate) fn poll_ready(&mut self) -> Option<Peer> {
+        self.switch.poll_ready()
+    }
+
+    /// Appends what may be written to a peer now, a little more than `most` bytes at the most.
+    pub(crate) fn transmit(&mut self, peer: Peer, out: &mut BytesMut, most: usize, now: Duration) {
+        match peer {
+            Peer::Client(client) => self.switch.client_transmit(client, out, most, now),
+            Peer::Host(host) => self.switch.link_transmit(host, out, most, now),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn add_host(&mut self, spec: HostSpec, now: Duration) -> HostKey {
+        self.last_host += 1;
+        let key = HostKey(self.last_host);
+        let via = spec.via.as_deref().and_then(|via| self.host_named(via));
+        self.switch.add_host(key, &spec.id, now);
+        self.hosts.insert(key, Host::new(spec, via));
+        self.changed.insert(key);
+        key
+    }
+
+    pub(crate) fn host_named(&self, id: &str) -> Option<HostKey> {
+        self.hosts.iter().find(|(_, host)| host.spec.id == id).map(|(key, _)| *key)
+    }
+
+    fn switched(&mut self, event: SwitchEvent, now: Duration) {
+        match event {
+            SwitchEvent::Select { client, id, wants } => self.select(client, id, &wants, now),
+            SwitchEvent::Request { client, request, json } => self.request(client, request, &json, now),
+            SwitchEvent::ClientEnded { client, why } => {
+                tracing::warn!("a client was dropped: {why}");
+                self.client_gone(client, now);
+                self.act(Action::CloseClient(client));
+            }
+            SwitchEvent::Up { host, incarnation, resume, pid, facts } => {
+                let Some(there) = self.hosts.get_mut(&host) else { return };
+                there.greeted(incarnation, resume, pid, &facts, now);
+                tracing::info!("{} is up (agent {pid})", there.spec.id);
+                self.drop_questions(host);
+                self.changed.insert(host);
+            }
+            SwitchEvent::Node { host, name, state, facts } => {
+                let Some(there) = self.hosts.get_mut(&host) else { return };
+                if !there.node(name, state, &facts) {
+                    tracing::warn!("{}: its agent told of a node that it may not have", there.spec.id);
+                }
+                self.changed.insert(host);
+            }
+            SwitchEvent::Nodes { host, .. } => {
+                if let Some(there) = self.hosts.get_mut(&host) {
+                    there.machine.settle();
+                    self.changed.insert(host);
+                }
+            }
+            SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
+            SwitchEvent::ViaChanged { host } => {
+                self.changed.insert(host);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Duration) {
+        self.switch.tick(now);
+        let due: Vec<HostKey> =
+            self.hosts.iter_mut().filter_map(|(key, host)| host.machine.tick(now).then_some(*key)).collect();
+        for key in due {
+            self.timed_out(key, now);
+        }
+        self.give_up_questions(now);
+    }
+
+    /// Does everything that has become possible.
+    fn advance(&mut self, now: Duration) {
+        self.deadline_is_stale = true;
+        self.follow_vias();
+        self.advance_leaving(now);
+        self.connect_queued(now);
+        self.place_waiting(now);
+        self.tell_watchers(now);
+    }
+
+    /// Hosts wait for the one in front of them, and fail with it.
+    fn follow_vias(&mut self) {
+        let behind = |(key, host): (&HostKey, &Host)| host.via.map(|via| (*key, via));
+        let behind: Vec<(HostKey, HostKey)> = self.hosts.iter().filter_map(behind).collect();
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            for (key, via) in &behind {
+                let reachable = self.switch.is_reachable(*via);
+                let failed = self.hosts.get(via).is_none_or(|via| via.failed(reachable));
+                let Some(host) = self.hosts.get_mut(key) else { continue };
+                if host.follow_via(reachable, failed) {
+                    self.changed.insert(*key);
+                    again = true;
+                }
+            }
+        }
+    }
+
+    /// Starts what may start, in the order of the hosts.
+    fn connect_queued(&mut self, now: Duration) {
+        if !self.hosts.values().any(|host| host.machine.is_queued()) {
+            return;
+        }
+        let mut busy: HashMap<String, usize> = HashMap::new();
+        for host in self.hosts.values().filter(|host| host.machine.is_connecting()) {
+            *busy.entry(host.server.clone()).or_default() += 1;
+        }
+        let queued =
+            |host: &Host| host.machine.is_queued() && host.carrier == Carrier::None && host.leave.is_none();
+        let keys: Vec<HostKey> =
+            self.hosts.iter().filter(|(_, host)| queued(host)).map(|(key, _)| *key).collect();
+        for key in keys {
+            let host = &self.hosts[&key];
+            let limit = match host.spec.transport {
+                Transport::Popen if host.via.is_none() => self.settings.local_connects,
+                _ => CONNECTS_PER_SERVER,
+            };
+            let busy = busy.entry(host.server.clone()).or_default();
+            if *busy < limit {
+                *busy += 1;
+                self.connect(key, now);
+            }
+        }
+    }
+
+    fn client_gone(&mut self, client: ClientKey, now: Duration) {
+        self.watchers.retain(|watcher| watcher.client != client);
+        self.selecting.retain(|selecting| selecting.client != client);
+        for host in self.prompts.client_gone(client, now) {
+            self.go_on(host, now);
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.asked.retain(|(asker, _)| *asker != client);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Real words of OpenSSH and of shells, and what is made of them.
+
+use execnet_proto::control::Step;
+use execnet_proto::frame::Ending;
+use execnet_proto::switch::LinkEnd;
+
+use super::{Diagnosis, Evidence, Verdict};
+
+fn ended(spec: &str, status: u32, stderr: &str, noise: &str) -> Diagnosis {
+    let (spec, ending) = (spec.parse().unwrap(), Ending::Exited(status));
+    Evidence { spec: &spec, was_up: false, verdict: None, ending: Some(&ending), stderr, noise }.diagnose()
+}
+
+#[test]
+fn words_of_ssh_name_the_step() {
+    for (stderr, step) in [
+        ("ssh: Could not resolve hostname nosuch.example: Name or service not known\r\n", Step::Resolve),
+        ("ssh: Could not resolve hostname h: Temporary failure in name resolution", Step::Resolve),
+        ("ssh: connect to host 127.0.0.1 port 1: Connection refused\r\n", Step::Connect),
+        ("ssh: connect to host 10.255.255.1 port 22: Connection timed out", Step::Connect),
+        ("ssh: connect to host 10.0.0.1 port 22: No route to host", Step::Connect),
+        ("ssh: connect to host fe80::1 port 22: Network is unreachable", Step::Connect),
+        (
+            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22",
+            Step::Connect,
+        ),
+        ("kex_exchange_identification: read: Connection reset by peer", Step::Connect),
+        (
+            "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa",
+            Step::Connect,
+        ),
+        ("channel 0: open failed: connect failed: No route to host\nstdio forwarding failed", Step::Connect),
+        (
+            "No ED25519 host key is known for [127.0.0.1]:4022 and you have requested strict checking.\r\n\
+             Host key verification failed.\r\n",
+            Step::HostKey,
+        ),
+        (
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nIT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\n\
+             Host key verification failed.",
+            Step::HostKey,
+        ),
+        ("ann@build1: Permission denied (publickey,password).\r\n", Step::Authenticate),
+        (
+            "Permission denied, please try again.\r\nann@h: Permission denied (publickey,password).",
+            Step::Authenticate,
+        ),
+        (
+            "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures\r\nDisconnected",
+            Step::Authenticate,
+        ),
+        (
+            "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\nLoad key \"/k\": bad permissions\nann@h: Permission denied (publickey).",
+            Step::Authenticate,
+        ),
+        (
+            "/home/a/.ssh/config: line 3: Bad configuration option: foo\r\n/home/a/.ssh/config: terminating, 1 bad configuration options",
+            Step::Start,
+        ),
+        ("command-line: line 0: Bad configuration option: foo\r\n", Step::Start),
+        ("Can't open user config file /nowhere: No such file or directory", Step::Start),
+    ] {
+        let diagnosis = ended("ssh=ann@build1", 255, stderr, "");
+        assert_eq!(diagnosis.step, step, "{stderr}");
+        assert!(diagnosis.hint.is_some() && !diagnosis.said.is_empty(), "{stderr}");
+        assert!(!diagnosis.hint.unwrap().contains("HOST"));
+    }
+    let changed =
+        ended("ssh=h", 255, "REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.", "");
+    assert!(changed.error.contains("another one"), "{}", changed.error);
+}
+
+#[test]
+fn words_of_the_script_name_the_step() {
+    let none = ended("ssh=h", 127, "execnet: no Python found (tried python3 python)\n", "");
+    assert_eq!((none.step, none.error.as_str()), (Step::Python, "no Python found (tried python3 python)"));
+    let old = ended("ssh=h", 91, "execnet: /usr/bin/python3 is Python 3.4.2, needs 2.7 or 3.6+\n", "");
+    assert_eq!(old.step, Step::PythonTooOld);
+    assert_eq!(old.error, "/usr/bin/python3 is Python 3.4.2, needs 2.7 or 3.6+");
+    let secret = ended("ssh=h", 95, "execnet: an agent of this network runs here with another secret\n", "");
+    assert_eq!(secret.step, Step::Agent);
+    assert!(secret.hint.unwrap().contains("another network"));
+    assert!(none.hint.unwrap().contains("python=") && old.hint.unwrap().contains("2.7"));
+}
+
+#[test]
+fn noise_in_place_of_the_agent_is_shown_without_control_characters() {
+    let noise = ended("ssh=h", 1, "", "\x1b[31mThis account is currently not available.\r\n");
+    assert_eq!(noise.step, Step::Noise);
+    assert!(noise.error.ends_with("This account is currently not available."), "{}", noise.error);
+    assert_eq!(noise.said, ["This account is currently not available."]);
+
+    let spec = "ssh=h".parse().unwrap();
+    let verdict = Verdict::Link(LinkEnd::Noise);
+    let endless = Evidence {
+        spec: &spec,
+        was_up: false,
+        verdict: Some(&verdict),
+        ending: None,
+        stderr: "",
+        noise: "y\ny\n",
+    };
+    assert_eq!(endless.diagnose().step, Step::Noise);
+}
+
+#[test]
+fn a_missing_command_is_named_with_its_place() {
+    let not_started = |spec: &str| {
+        let (spec, ending) =
+            (spec.parse().unwrap(), Ending::NotStarted(2, "No such file or directory".into()));
+        Evidence { spec: &spec, was_up: false, verdict: None, ending: Some(&ending), stderr: "", noise: "" }
+            .diagnose()
+    };
+    assert_eq!(not_started("ssh=h").error, "there is no command `ssh` on this machine");
+    assert_eq!(not_started("ssh=h//via=build1").error, "there is no command `ssh` on build1");
+    assert_eq!(not_started("cmd=dokcer exec x").error, "there is no command `dokcer` on this machine");
+    assert_eq!(not_started("cmd=x").step, Step::Start);
+}
+
+#[test]
+fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
+    let spec = "ssh=h".parse().unwrap();
+    let verdict = Verdict::TimedOut(30);
+    let silent =
+        Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
+    assert_eq!(silent.diagnose().step, Step::Connect);
+    let slow = Evidence { stderr: "Traceback\n", ..silent };
+    assert_eq!((slow.diagnose().step, slow.diagnose().hint), (Step::Agent, None));
+}
+
+#[test]
+fn a_host_cannot_pass_its_words_off_as_those_of_ssh() {
+    let said = ended("ssh=h", 1, "Permission denied (publickey).", "");
+    assert_eq!(said.step, Step::Agent);
+    let said = ended("cmd=python3", 255, "Permission denied (publickey).", "");
+    assert_eq!(said.step, Step::Connect);
+    assert_eq!(said.hint, None);
+}
+
+#[test]
+fn only_what_a_person_must_mend_is_tried_rarely() {
+    let step = |stderr: &str| ended("ssh=h", 255, stderr, "").needs_a_person();
+    assert!(step("ann@h: Permission denied (publickey)."));
+    assert!(!step("ssh: connect to host h port 22: Connection refused"));
+}

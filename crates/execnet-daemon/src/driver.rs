@@ -1,0 +1,257 @@
+//! The daemon's IO: one thread, one task per peer. Every event goes through [`Daemon::handle`], one at a time.
+//!
+//! A peer's task waits until its socket or pipe can be read, hands what came to the daemon at once, does what the daemon wants
+//! done, and writes what the switch has for whom. There is no queue between: what a peer cannot take waits in the switch,
+//! but for the rest of one write of about 64 KiB.
+
+mod client;
+mod link;
+mod outlet;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use execnet_proto::switch::{ClientKey, HostKey, Peer};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::daemon::{Action, Daemon, Event};
+use crate::folders::Meeting;
+use link::LinkHandle;
+use outlet::{Outlet, Written};
+
+/// Bytes that are read at a time.
+const READ: usize = 65_536;
+
+/// About as many bytes are taken from the switch at a time, so that turns keep their meaning.
+const WRITE: usize = 65_536;
+
+/// How often the daemon looks whether its socket is still there.
+const CHECK_SOCKET: Duration = Duration::from_secs(5);
+
+/// After its last word the daemon gives clients and processes this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The daemon and all that it talks to.
+pub(crate) struct Driver {
+    daemon: RefCell<Daemon>,
+    clients: RefCell<HashMap<ClientKey, Rc<Outlet>>>,
+    links: RefCell<HashMap<HostKey, Rc<LinkHandle>>>,
+    /// What was just read; only used between two waits.
+    input: RefCell<Box<[u8]>>,
+    output: RefCell<BytesMut>,
+    started: Instant,
+    /// The time of the next tick may have changed.
+    rescheduled: Notify,
+    exiting: Cell<bool>,
+    /// A client or a link is gone.
+    gone: Notify,
+    last_client: Cell<u64>,
+}
+
+/// Runs the daemon until it ends. `make` makes it, at the moment that its times count from; `ready` is called when clients can connect.
+pub(crate) async fn run(
+    mut meeting: Meeting,
+    make: impl FnOnce(Duration) -> Daemon,
+    ready: impl FnOnce(),
+) -> std::io::Result<()> {
+    let driver = Rc::new(Driver {
+        daemon: RefCell::new(make(Duration::ZERO)),
+        clients: RefCell::default(),
+        links: RefCell::default(),
+        input: RefCell::new(vec![0; READ].into()),
+        output: RefCell::default(),
+        started: Instant::now(),
+        rescheduled: Notify::new(),
+        exiting: Cell::new(false),
+        gone: Notify::new(),
+        last_client: Cell::new(0),
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // a terminal that goes away is none of the daemon's business; as a handler, not inherited by what it starts
+    let _hangup = signal(SignalKind::hangup())?;
+    let mut listener = meeting.listen()?;
+    ready();
+    driver.follow_up();
+
+    let mut deadline = driver.next_tick();
+    let mut check = tokio::time::interval(CHECK_SOCKET);
+    check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !driver.exiting.get() {
+        let tick = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => driver.accept(stream),
+                Err(error) => {
+                    tracing::error!("a client cannot be let in: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            () = tick => {
+                // after a stop of this process, what arrived meanwhile is read before silence is judged
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+                driver.handle(Event::Tick);
+                deadline = driver.next_tick();
+            }
+            () = driver.rescheduled.notified() => deadline = driver.next_tick(),
+            _ = terminate.recv() => driver.handle(Event::Terminate),
+            _ = interrupt.recv() => driver.handle(Event::Terminate),
+            _ = check.tick() => if let Some(again) = meeting.listen_again() {
+                match again {
+                    Ok(again) => listener = again,
+                    Err(error) => tracing::error!("the socket is gone and cannot be made again: {error}"),
+                }
+            },
+        }
+    }
+    drop(listener);
+    meeting.leave();
+    let _ = tokio::time::timeout(LAST_WORDS, driver.finish()).await;
+    Ok(())
+}
+
+/// Reads what is there into the driver's buffer; how much is returned.
+async fn read(source: &mut (impl AsyncRead + Unpin), driver: &Driver) -> std::io::Result<usize> {
+    poll_fn(|context| {
+        let mut input = driver.input.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut input);
+        ready!(Pin::new(&mut *source).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
+}
+
+impl Driver {
+    /// Time since the start.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Passes an event on, and does what comes of it.
+    fn handle(self: &Rc<Self>, event: Event<'_>) {
+        let now = self.now();
+        self.daemon.borrow_mut().handle(event, now);
+        self.follow_up();
+    }
+
+    fn follow_up(self: &Rc<Self>) {
+        let actions = self.daemon.borrow_mut().take_actions();
+        for action in actions {
+            self.act(action);
+        }
+        loop {
+            let ready = self.daemon.borrow_mut().poll_ready();
+            let Some(peer) = ready else { break };
+            self.write(peer);
+        }
+        if self.daemon.borrow().deadline_is_stale() {
+            self.rescheduled.notify_one();
+        }
+    }
+
+    fn act(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::CloseClient(key) => {
+                if let Some(outlet) = self.clients.borrow_mut().remove(&key) {
+                    outlet.close();
+                }
+            }
+            Action::StartLink(host, command) => {
+                let handle = Rc::new(LinkHandle::default());
+                self.links.borrow_mut().insert(host, Rc::clone(&handle));
+                tokio::task::spawn_local(link::run(Rc::clone(self), host, command, handle));
+            }
+            Action::EndLink(host) => {
+                if let Some(handle) = self.links.borrow().get(&host) {
+                    handle.end();
+                }
+            }
+            Action::Exit => {
+                self.exiting.set(true);
+                self.rescheduled.notify_one();
+            }
+        }
+    }
+
+    fn accept(self: &Rc<Self>, stream: UnixStream) {
+        let ours = rustix::process::geteuid().as_raw();
+        match stream.peer_cred() {
+            Ok(peer) if peer.uid() == ours => {}
+            Ok(peer) => return tracing::warn!("user {} was not let in", peer.uid()),
+            Err(error) => {
+                return tracing::warn!("a client that does not say who it is was not let in: {error}");
+            }
+        }
+        self.last_client.set(self.last_client.get() + 1);
+        let key = ClientKey(self.last_client.get());
+        let (read, write) = stream.into_split();
+        let outlet = Rc::new(Outlet::new(write.into()));
+        self.clients.borrow_mut().insert(key, Rc::clone(&outlet));
+        self.handle(Event::ClientOpened(key));
+        tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));
+    }
+
+    fn outlet(&self, peer: Peer) -> Option<Rc<Outlet>> {
+        match peer {
+            Peer::Client(key) => self.clients.borrow().get(&key).cloned(),
+            Peer::Host(key) => self.links.borrow().get(&key).and_then(|link| link.outlet()),
+        }
+    }
+
+    /// Writes to a peer all that it takes.
+    fn write(&self, peer: Peer) {
+        let Some(outlet) = self.outlet(peer) else { return };
+        let mut daemon = self.daemon.borrow_mut();
+        let mut output = self.output.borrow_mut();
+        let now = self.now();
+        while outlet.flush() == Written::All {
+            output.clear();
+            daemon.transmit(peer, &mut output, WRITE, now);
+            if output.is_empty() || outlet.write(&output) != Written::All {
+                break;
+            }
+        }
+    }
+
+    fn next_tick(&self) -> Option<tokio::time::Instant> {
+        let now = self.now();
+        let at = self.daemon.borrow_mut().deadline(now)?;
+        Some((self.started + at).into())
+    }
+
+    /// Waits until clients have what is queued for them, and until the processes of links are gone.
+    async fn finish(&self) {
+        for link in self.links.borrow().values() {
+            link.end();
+        }
+        loop {
+            let gone = self.gone.notified();
+            let told = self.clients.borrow().values().all(|outlet| !outlet.is_blocked());
+            if told && self.links.borrow().is_empty() {
+                break;
+            }
+            gone.await;
+        }
+    }
+
+    fn forget_client(self: &Rc<Self>, key: ClientKey) {
+        self.clients.borrow_mut().remove(&key);
+        self.handle(Event::ClientClosed(key));
+        self.gone.notify_one();
+    }
+}

@@ -1,0 +1,171 @@
+//! The task of a host's own link: the process that carries it, its three pipes, and its end.
+
+use std::cell::{Cell, RefCell};
+use std::env;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use execnet_proto::frame::Ending;
+use execnet_proto::switch::{HostKey, Peer};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Driver;
+use super::outlet::Outlet;
+use crate::daemon::{Command, Event, LinkOver};
+
+/// Bytes of stderr that are kept.
+const STDERR: usize = 4_096;
+
+/// A process whose link is over may still take this long before it is killed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// When a process has exited, its pipes may hold this long what it said last.
+const DRAIN: Duration = Duration::from_millis(300);
+
+/// Bytes that a link's pipes hold each, where the system lets us say so.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 262_144;
+
+/// What the driver holds of a link's task.
+#[derive(Default)]
+pub(super) struct LinkHandle {
+    outlet: RefCell<Option<Rc<Outlet>>>,
+    ended: Cell<bool>,
+    end: Notify,
+}
+
+/// A started process and this side's ends of its pipes.
+struct Carrier {
+    child: Child,
+    stdin: pipe::Sender,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+impl LinkHandle {
+    /// Ends the process, soon.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+        self.end.notify_one();
+    }
+
+    pub(super) fn outlet(&self) -> Option<Rc<Outlet>> {
+        self.outlet.borrow().clone()
+    }
+}
+
+/// Starts a link's process and serves it until it is over.
+pub(super) async fn run(driver: Rc<Driver>, host: HostKey, command: Command, handle: Rc<LinkHandle>) {
+    let over = match start(&command) {
+        Ok(carrier) => carry(&driver, host, carrier, &handle).await,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
+            LinkOver { ending: Some(Ending::NotStarted(errno, error.to_string())), stderr: String::new() }
+        }
+    };
+    driver.links.borrow_mut().remove(&host);
+    driver.handle(Event::LinkEnded(host, over));
+    driver.gone.notify_one();
+}
+
+fn start(command: &Command) -> std::io::Result<Carrier> {
+    let (stdin, their_stdin) = pipe::pipe()?;
+    let (their_stdout, stdout) = pipe::pipe()?;
+    let (their_stderr, stderr) = pipe::pipe()?;
+    #[cfg(target_os = "linux")]
+    {
+        // refused to users who hold many pipes: then they stay as they are
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
+    }
+    let theirs = |fd: OwnedFd| Stdio::from(fd);
+    let mut process = tokio::process::Command::new(&command.argv[0]);
+    process
+        .args(&command.argv[1..])
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .stdin(theirs(their_stdin.into_blocking_fd()?))
+        .stdout(theirs(their_stdout.into_blocking_fd()?))
+        .stderr(theirs(their_stderr.into_blocking_fd()?))
+        .process_group(0);
+    // as a login on another host begins
+    if let Some(home) = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()) {
+        process.current_dir(home);
+    }
+    Ok(Carrier { child: process.spawn()?, stdin, stdout, stderr })
+}
+
+async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &LinkHandle) -> LinkOver {
+    let Carrier { mut child, stdin, mut stdout, stderr } = carrier;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let listener = tokio::task::spawn_local(listen(stderr, Rc::clone(&said)));
+    let outlet = Rc::new(Outlet::new(stdin.into()));
+    *handle.outlet.borrow_mut() = Some(Rc::clone(&outlet));
+    driver.write(Peer::Host(host));
+
+    let mut exited: Option<(ExitStatus, Instant)> = None;
+    while !handle.ended.get() {
+        let drained = exited.map_or_else(Instant::now, |(_, at)| at + DRAIN);
+        tokio::select! {
+            biased;
+            () = handle.end.notified() => {}
+            () = outlet.changed() => {}
+            () = outlet.writable(), if outlet.is_blocked() => driver.write(Peer::Host(host)),
+            length = super::read(&mut stdout, driver) => match length {
+                Ok(1..) => {
+                    let input = driver.input.borrow();
+                    driver.handle(Event::LinkBytes(host, &input[..length.unwrap_or(0)]));
+                }
+                Ok(0) | Err(_) => break,
+            },
+            status = child.wait(), if exited.is_none() => exited = status.ok().map(|status| (status, Instant::now())),
+            () = sleep_until(drained), if exited.is_some() => break,
+        }
+    }
+    handle.outlet.borrow_mut().take();
+    outlet.close();
+    drop(outlet);
+    drop(stdout);
+    let mut ending = exited.map(|(status, _)| describe(status));
+    if ending.is_none() {
+        match timeout(GRACE, child.wait()).await {
+            Ok(status) => ending = status.ok().map(describe),
+            Err(_) => {
+                if let Some(group) = group {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                let _ = child.wait().await;
+            }
+        }
+    }
+    let _ = timeout(DRAIN, listener).await;
+    let stderr = String::from_utf8_lossy(&said.borrow()).into_owned();
+    LinkOver { ending, stderr }
+}
+
+/// Keeps the last that is said on stderr.
+async fn listen(mut stderr: pipe::Receiver, said: Rc<RefCell<Vec<u8>>>) {
+    let mut bytes = [0; 1_024];
+    while let Ok(length @ 1..) = stderr.read(&mut bytes).await {
+        let mut said = said.borrow_mut();
+        said.extend_from_slice(&bytes[..length]);
+        let old = said.len().saturating_sub(STDERR);
+        said.drain(..old);
+    }
+}
+
+fn describe(status: ExitStatus) -> Ending {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::Exited(code.unsigned_abs()),
+        (None, signal) => Ending::Signaled(signal.unwrap_or(0).unsigned_abs()),
+    }
+}

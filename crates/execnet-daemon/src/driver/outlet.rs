@@ -1,0 +1,146 @@
+//! The writing half of a peer: a client's socket or the stdin of a link's process. Never waits.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::pipe;
+use tokio::sync::Notify;
+
+/// What can be written to.
+pub(super) enum Sink {
+    Socket(OwnedWriteHalf),
+    Pipe(pipe::Sender),
+}
+
+/// What came of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Everything was taken.
+    All,
+    /// The rest waits until the peer can take more.
+    Part,
+    /// The peer takes nothing any more.
+    Nothing,
+}
+
+/// The rest of what the peer did not take, and whether it is worth trying.
+pub(super) struct Outlet {
+    sink: RefCell<Option<Rc<Sink>>>,
+    rest: RefCell<BytesMut>,
+    blocked: Cell<bool>,
+    /// It became blocked or closed.
+    changed: Notify,
+}
+
+impl Outlet {
+    pub(super) fn new(sink: Sink) -> Self {
+        Self {
+            sink: RefCell::new(Some(Rc::new(sink))),
+            rest: RefCell::default(),
+            blocked: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Writes what an earlier write left over.
+    pub(super) fn flush(&self) -> Written {
+        if self.blocked.get() {
+            return Written::Part;
+        }
+        let mut rest = self.rest.borrow_mut();
+        while !rest.is_empty() {
+            match self.try_write(&rest) {
+                Ok(length) => rest.advance(length),
+                Err(written) => return written,
+            }
+        }
+        if rest.capacity() > 0 {
+            *rest = BytesMut::new();
+        }
+        if self.sink.borrow().is_some() { Written::All } else { Written::Nothing }
+    }
+
+    /// Writes when nothing is left over; keeps what is not taken.
+    pub(super) fn write(&self, mut bytes: &[u8]) -> Written {
+        while !bytes.is_empty() {
+            match self.try_write(bytes) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(written) => {
+                    self.rest.borrow_mut().extend_from_slice(bytes);
+                    return written;
+                }
+            }
+        }
+        Written::All
+    }
+
+    /// Whether the peer has to read before it can be written to.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Nothing more is written.
+    pub(super) fn close(&self) {
+        self.sink.borrow_mut().take();
+        self.blocked.set(false);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sink.borrow().is_none()
+    }
+
+    /// Resolves when it became blocked or closed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Resolves when the peer may take something again.
+    pub(super) async fn writable(&self) {
+        let Some(sink) = self.sink.borrow().clone() else { return };
+        // what is wrong with the peer shows when it is written to
+        let _ = match &*sink {
+            Sink::Socket(socket) => socket.writable().await,
+            Sink::Pipe(pipe) => pipe.writable().await,
+        };
+        self.blocked.set(false);
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> Result<usize, Written> {
+        let sink = self.sink.borrow();
+        let written = match sink.as_deref() {
+            Some(Sink::Socket(socket)) => socket.try_write(bytes),
+            Some(Sink::Pipe(pipe)) => pipe.try_write(bytes),
+            None => return Err(Written::Nothing),
+        };
+        match written {
+            Ok(length) => Ok(length),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked.set(true);
+                self.changed.notify_one();
+                Err(Written::Part)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(_) => {
+                drop(sink);
+                self.sink.borrow_mut().take();
+                Err(Written::Nothing)
+            }
+        }
+    }
+}
+
+impl From<OwnedWriteHalf> for Sink {
+    fn from(socket: OwnedWriteHalf) -> Self {
+        Self::Socket(socket)
+    }
+}
+
+impl From<pipe::Sender> for Sink {
+    fn from(pipe: pipe::Sender) -> Self {
+        Self::Pipe(pipe)
+    }
+}

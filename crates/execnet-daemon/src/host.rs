@@ -1,0 +1,282 @@
+//! One host of the network: its spec, where it stands, and what its agent told, bounded and cleaned.
+
+use std::time::Duration;
+
+use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step};
+use execnet_proto::frame::{self, Table};
+use execnet_proto::id::Incarnation;
+use execnet_proto::spec::{HostSpec, Transport};
+use execnet_proto::switch::{ClientKey, HostKey};
+
+use crate::diagnosis::{Diagnosis, Verdict};
+use crate::machine::Machine;
+use crate::text;
+
+/// Nodes that one host may have.
+const MAX_NODES: usize = 64;
+
+/// Characters of a fact that are kept.
+const FACT: usize = 256;
+
+/// From the start of its command to the greeting of its agent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same where the agent may have to run on a Java virtual machine.
+const PATIENCE_WITH_JAVA: Duration = Duration::from_secs(60);
+
+/// A host of the network.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) spec: HostSpec,
+    pub(crate) via: Option<HostKey>,
+    /// Hosts with the same one share its few unfinished logins.
+    pub(crate) server: String,
+    pub(crate) machine: Machine,
+    /// What carries its link.
+    pub(crate) carrier: Carrier,
+    /// Why this side ended its link, and what was said on it until then.
+    pub(crate) verdict: Option<(Verdict, String)>,
+    pub(crate) failure: Option<Diagnosis>,
+    /// What it is at while it joins.
+    pub(crate) step: Step,
+    pub(crate) greeting: Option<Greeting>,
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// What its ssh shows when it asks the person something.
+    pub(crate) token: Option<String>,
+    pub(crate) leave: Option<Leave>,
+}
+
+/// What carries a host's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// Nothing.
+    None,
+    /// A process beside the daemon.
+    Process,
+    /// The same, which is being ended.
+    Ending,
+    /// A process on the host in front of it.
+    Tunnel,
+}
+
+/// What an agent told of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    incarnation: Incarnation,
+    hostname: String,
+    machine: String,
+    cpus: u32,
+    agent_pid: u32,
+    resume: bool,
+}
+
+/// A host on its way out.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    pub(crate) since: Duration,
+    /// Its agent was told to end.
+    pub(crate) told: bool,
+    /// Nothing more is to be done.
+    pub(crate) done: bool,
+    /// Its agent could not be told, or did not end in time.
+    pub(crate) left: bool,
+    /// Who asked for it: client and request.
+    pub(crate) asked: Option<(ClientKey, u32)>,
+}
+
+impl Host {
+    pub(crate) fn new(spec: HostSpec, via: Option<HostKey>) -> Self {
+        Self {
+            server: crate::command::server(&spec),
+            machine: Machine::new(via.is_none()),
+            step: if via.is_some() { Step::Via } else { Step::Start },
+            spec,
+            via,
+            carrier: Carrier::None,
+            verdict: None,
+            failure: None,
+            greeting: None,
+            nodes: Vec::new(),
+            token: None,
+            leave: None,
+        }
+    }
+
+    /// How long its agent has to greet.
+    pub(crate) fn patience(&self) -> Duration {
+        let java = self.spec.python.as_deref().is_some_and(|python| python.contains("jython"));
+        if java { PATIENCE_WITH_JAVA } else { PATIENCE }
+    }
+
+    /// What it is at first when it is connected.
+    pub(crate) fn first_step(&self) -> Step {
+        match self.spec.transport {
+            Transport::Ssh { .. } => Step::Connect,
+            _ => Step::Start,
+        }
+    }
+
+    /// Its state as users see it.
+    pub(crate) fn state(&self, reachable: bool) -> HostState {
+        if self.leave.is_some() { HostState::Leaving } else { self.machine.state(reachable) }
+    }
+
+    /// Its agent has greeted.
+    pub(crate) fn greeted(
+        &mut self,
+        incarnation: Incarnation,
+        resume: bool,
+        pid: u32,
+        facts: &Table,
+        now: Duration,
+    ) {
+        let cpus = fact(facts, "cpus").parse::<u32>().unwrap_or(1).clamp(1, 65_536);
+        let (hostname, machine) = (fact(facts, "hostname"), fact(facts, "machine"));
+        if self.greeting.as_ref().is_none_or(|before| before.incarnation != incarnation) {
+            self.nodes.clear();
+        }
+        self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume });
+        self.failure = None;
+        self.token = None;
+        self.machine.greeted(now);
+    }
+
+    /// Its agent told of a node. False for one that it may not have.
+    pub(crate) fn node(&mut self, name: String, state: frame::NodeState, facts: &Table) -> bool {
+        let id = &self.spec.id;
+        let own = name == *id || name.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with(':'));
+        let plain = name.len() <= 128
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":._+-".contains(&byte));
+        if !own || !plain {
+            return false;
+        }
+        let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
+        let node = NodeStatus {
+            name,
+            host: id.clone(),
+            state: match state {
+                frame::NodeState::Ready => NodeState::Ready,
+                frame::NodeState::Failed => NodeState::Failed,
+                frame::NodeState::Probing => NodeState::Probing,
+            },
+            platform: fact(facts, "platform"),
+            implementation: fact(facts, "implementation"),
+            version: fact(facts, "version"),
+            executable: fact(facts, "executable"),
+            machine: fact(facts, "machine"),
+            processes: 0,
+            message,
+        };
+        match self.nodes.iter().position(|known| known.name == node.name) {
+            Some(at) => self.nodes[at] = node,
+            None if self.nodes.len() < MAX_NODES => self.nodes.push(node),
+            None => return false,
+        }
+        true
+    }
+
+    /// Number of its processors, as far as known.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.greeting.as_ref().map_or(1, |greeting| greeting.cpus)
+    }
+
+    /// Everything that users see, but for what only the switch knows.
+    pub(crate) fn status(&self, reachable: bool, now: Duration) -> HostStatus {
+        let state = self.state(reachable);
+        let failure = self.failure.as_ref().filter(|_| state != HostState::Up && state != HostState::Joining);
+        let greeting = self.greeting.as_ref();
+        let joining = state == HostState::Joining;
+        HostStatus {
+            id: self.spec.id.clone(),
+            spec: self.spec.to_string(),
+            via: self.spec.via.clone(),
+            state,
+            step: match state {
+                HostState::Joining => Some(self.step),
+                HostState::Failed => failure.map(|failure| failure.step),
+                _ => None,
+            },
+            error: failure.map(|failure| failure.error.clone()),
+            said: failure.map_or_else(Vec::new, |failure| failure.said.clone()),
+            hint: failure.and_then(|failure| failure.hint.clone()),
+            retry_in: self
+                .machine
+                .retry_at()
+                .filter(|_| !joining)
+                .map(|at| at.saturating_sub(now).as_secs_f64()),
+            hostname: greeting.map(|greeting| greeting.hostname.clone()),
+            machine: greeting.map(|greeting| greeting.machine.clone()),
+            cpus: greeting.map(|greeting| greeting.cpus),
+            agent_pid: greeting.map(|greeting| greeting.agent_pid),
+            resume: greeting.is_none_or(|greeting| greeting.resume),
+            rtt: None,
+            processes: 0,
+            nodes: self.nodes.clone(),
+        }
+    }
+}
+
+/// What PLACED says of a node.
+pub(crate) fn facts(node: &NodeStatus) -> Table {
+    let pairs = [
+        ("executable", &node.executable),
+        ("platform", &node.platform),
+        ("implementation", &node.implementation),
+        ("version", &node.version),
+        ("machine", &node.machine),
+    ];
+    pairs.map(|(key, value)| (key.to_owned(), value.clone().into())).into()
+}
+
+fn fact(facts: &Table, key: &str) -> String {
+    let value = facts.iter().find(|(name, _)| name == key);
+    value.map_or_else(String::new, |(_, value)| text::clean(&String::from_utf8_lossy(value), FACT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(spec: &str) -> Host {
+        Host::new(spec.parse().unwrap(), None)
+    }
+
+    fn table(pairs: &[(&str, &str)]) -> Table {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect()
+    }
+
+    #[test]
+    fn a_host_cannot_name_its_nodes_after_others_or_drive_a_terminal() {
+        let mut host = host("ssh=build1");
+        for name in ["build1", "build1:cpython3.11", "build1:pypy3.9"] {
+            assert!(host.node(name.into(), frame::NodeState::Ready, &table(&[])), "{name}");
+        }
+        for name in ["build2", "build10", "", "build1:\x1b[2J", "build1:a b"] {
+            assert!(!host.node(name.into(), frame::NodeState::Ready, &table(&[])), "{name}");
+        }
+        host.node("build1".into(), frame::NodeState::Ready, &table(&[("version", "3.1\x1b[31m1\n")]));
+        assert_eq!((host.nodes.len(), host.nodes[0].version.as_str()), (3, "3.11 "));
+    }
+
+    #[test]
+    fn a_host_has_no_more_than_64_nodes() {
+        let mut host = host("ssh=h");
+        for n in 0..64 {
+            assert!(host.node(format!("h:{n}"), frame::NodeState::Ready, &Table::new()));
+        }
+        assert!(!host.node("h:64".into(), frame::NodeState::Ready, &Table::new()));
+        assert!(host.node("h:63".into(), frame::NodeState::Failed, &Table::new()));
+    }
+
+    #[test]
+    fn forged_facts_are_bounded() {
+        let mut host = host("ssh=h");
+        let mut greet = |pairs: &[(&str, &str)]| {
+            host.greeted(Incarnation([0; 16]), true, 1, &table(pairs), Duration::ZERO);
+            host.status(true, Duration::ZERO)
+        };
+        let status = greet(&[("cpus", "4000000000"), ("hostname", &"x".repeat(60_000))]);
+        assert_eq!((status.cpus, status.hostname.map(|name| name.len())), (Some(65_536), Some(FACT)));
+        assert_eq!(greet(&[("cpus", "-1")]).cpus, Some(1));
+    }
+}

@@ -1,0 +1,213 @@
+//! How hosts are connected, and what becomes of links that end.
+
+use std::time::Duration;
+
+use execnet_proto::control::{HostState, Step};
+use execnet_proto::frame::Ending;
+use execnet_proto::id::{Epoch, ProcessId};
+use execnet_proto::spec::Transport;
+use execnet_proto::switch::{HostKey, LinkEnd};
+
+use crate::bootstrap;
+use crate::command;
+use crate::daemon::{Action, Command, Daemon, LinkOver};
+use crate::diagnosis::{Diagnosis, Evidence, Verdict};
+use crate::host::{Carrier, Host};
+
+impl Daemon {
+    /// Starts what leads to a host.
+    pub(crate) fn connect(&mut self, key: HostKey, now: Duration) {
+        self.attaches += 1;
+        let epoch = Epoch::new(self.settings.life, self.attaches);
+        let id = ProcessId(self.random());
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        host.machine.connect(now, host.patience());
+        host.step = host.first_step();
+        host.verdict = None;
+        let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch);
+        tracing::debug!("connecting {}", host.spec.id);
+        if let Some(via) = host.via {
+            let args = command::link(&host.spec, true).into_iter().map(Into::into).collect();
+            host.carrier = Carrier::Tunnel;
+            if !self.switch.open_tunnel(key, via, id, args, epoch, payload, now) {
+                self.lost_via(key, now);
+            }
+        } else {
+            let is_ssh = matches!(host.spec.transport, Transport::Ssh { .. });
+            let may_ask = is_ssh && host.machine.is_first_try() && self.settings.askpass.is_some();
+            let argv = command::link(&host.spec, !may_ask);
+            host.carrier = Carrier::Process;
+            let mut env = Vec::new();
+            if may_ask {
+                env = self.ask_through(key);
+            }
+            env.extend(self.auth_sock.clone().map(|socket| ("SSH_AUTH_SOCK".to_owned(), socket)));
+            self.switch.open_link(key, epoch, payload, now);
+            self.act(Action::StartLink(key, Command { argv, env }));
+        }
+        self.changed.insert(key);
+    }
+
+    /// Variables with which ssh asks through the daemon.
+    fn ask_through(&mut self, key: HostKey) -> Vec<(String, String)> {
+        let mut bytes = [0; 16];
+        let (Some(askpass), Ok(())) = (&self.settings.askpass, getrandom::fill(&mut bytes)) else {
+            return Vec::new();
+        };
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut env = vec![
+            ("SSH_ASKPASS".to_owned(), askpass.to_string_lossy().into_owned()),
+            ("SSH_ASKPASS_REQUIRE".to_owned(), "force".to_owned()),
+            ("EXECNET_ASKPASS".to_owned(), format!("{}/{token}", self.settings.common.network)),
+        ];
+        if !self.settings.has_display {
+            // older releases of ssh look for it before they use SSH_ASKPASS
+            env.push(("DISPLAY".to_owned(), ":".to_owned()));
+        }
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.token = Some(token);
+        }
+        env
+    }
+
+    /// Its agent did not greet in time.
+    pub(crate) fn timed_out(&mut self, key: HostKey, now: Duration) {
+        let Some(host) = self.hosts.get(&key) else { return };
+        let verdict = Verdict::TimedOut(host.patience().as_secs());
+        let said = self.switch.link_closed(key, "its agent did not greet in time", now);
+        self.dropped(key, verdict, said, now);
+    }
+
+    /// The switch has ended a link.
+    pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: String, now: Duration) {
+        self.dropped(key, Verdict::Link(why), said, now);
+    }
+
+    fn dropped(&mut self, key: HostKey, verdict: Verdict, said: String, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        self.changed.insert(key);
+        match host.carrier {
+            Carrier::Process => {
+                // told when the process is over, which knows more
+                host.carrier = Carrier::Ending;
+                host.verdict = Some((verdict, said));
+                self.act(Action::EndLink(key));
+            }
+            Carrier::Tunnel => {
+                let ending = match &verdict {
+                    Verdict::Link(LinkEnd::TunnelEnded { ending, .. }) => Some(ending.clone()),
+                    _ => None,
+                };
+                // stderr and what came before the greeting are one text here
+                self.link_over(key, Some(&verdict), ending.as_ref(), &said, "", now);
+            }
+            Carrier::Ending | Carrier::None => {}
+        }
+    }
+
+    /// The process of a link has ended.
+    pub(crate) fn process_ended(&mut self, key: HostKey, over: LinkOver, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let verdict = host.verdict.take();
+        let ended_here = host.carrier == Carrier::Ending;
+        let noise = match &verdict {
+            Some((_, said)) => said.clone(),
+            None => {
+                let why = over.ending.as_ref().map_or("its link ended".to_owned(), |ending| {
+                    format!("the process that leads to it {}", execnet_proto::switch::describe(ending))
+                });
+                self.switch.link_closed(key, &why, now)
+            }
+        };
+        let ending = over.ending.filter(|_| !ended_here);
+        let verdict = verdict.map(|(verdict, _)| verdict);
+        self.link_over(key, verdict.as_ref(), ending.as_ref(), &over.stderr, &noise, now);
+    }
+
+    fn lost_via(&mut self, key: HostKey, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        host.carrier = Carrier::None;
+        let jitter = self.rng.f64();
+        host.machine.ended(now, jitter, false);
+        host.machine.via(false);
+    }
+
+    fn link_over(
+        &mut self,
+        key: HostKey,
+        verdict: Option<&Verdict>,
+        ending: Option<&Ending>,
+        stderr: &str,
+        noise: &str,
+        now: Duration,
+    ) {
+        let jitter = self.rng.f64();
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let was_up = host.machine.is_up();
+        let diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
+        if host.leave.is_none() {
+            tracing::warn!("{}: {}: {}", host.spec.id, diagnosis.step, diagnosis.error);
+            for line in &diagnosis.said {
+                tracing::info!("{} said: {line}", host.spec.id);
+            }
+        }
+        host.machine.ended(now, jitter, diagnosis.needs_a_person());
+        host.failure = Some(diagnosis);
+        host.carrier = Carrier::None;
+        host.token = None;
+        self.drop_questions(key);
+        self.changed.insert(key);
+    }
+
+    /// The present link of a host is not wanted any more.
+    pub(crate) fn cut(&mut self, key: HostKey, why: &str, now: Duration) {
+        self.switch.link_closed(key, why, now);
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        match host.carrier {
+            Carrier::Process => {
+                host.carrier = Carrier::Ending;
+                self.act(Action::EndLink(key));
+            }
+            Carrier::Tunnel => host.carrier = Carrier::None,
+            Carrier::Ending | Carrier::None => {}
+        }
+    }
+
+    pub(crate) fn random(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        if getrandom::fill(&mut bytes).is_err() {
+            self.rng.fill(&mut bytes);
+        }
+        bytes
+    }
+}
+
+impl Host {
+    /// Whether hosts behind it have nothing to wait for just now.
+    pub(crate) fn failed(&self, reachable: bool) -> bool {
+        self.leave.is_some() || self.state(reachable) == HostState::Failed
+    }
+
+    /// The host in front of it is reachable or not, has failed or not. True if that changes what users see.
+    pub(crate) fn follow_via(&mut self, reachable: bool, failed: bool) -> bool {
+        if self.carrier != Carrier::None {
+            return false;
+        }
+        let before = self.machine.state(false);
+        self.machine.via(reachable);
+        if !reachable && !self.machine.was_ever_up() {
+            self.step = Step::Via;
+            if failed && before != HostState::Failed {
+                self.machine.fail_with_via();
+                let via = self.spec.via.as_deref().unwrap_or_default();
+                self.failure = Some(Diagnosis {
+                    step: Step::Via,
+                    error: format!("{via}, through which it is reached, is not there"),
+                    hint: Some(format!("it is tried again as soon as {via} is up")),
+                    said: Vec::new(),
+                });
+            }
+        }
+        before != self.machine.state(false)
+    }
+}

@@ -1,0 +1,172 @@
+//! Hosts that leave the network: one by `rmhost`, all of them when the daemon ends. Agents are told to end, innermost first.
+
+use std::time::Duration;
+
+use execnet_proto::control::{ErrorKind, HostReply, StopReply};
+use execnet_proto::frame::Refusal;
+use execnet_proto::switch::{ClientKey, HostKey};
+
+use crate::daemon::{Action, Daemon};
+use crate::host::{Carrier, Leave};
+use crate::prompts::Asker;
+
+/// So long agents have to end.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// So long a host that is just being connected may take to be told.
+const GREETING: Duration = Duration::from_secs(3);
+
+/// The daemon is ending.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// Who is told when it is over.
+    pub(crate) asked: Vec<Asker>,
+    over: bool,
+}
+
+impl Daemon {
+    /// Ends everything, then the daemon.
+    pub(crate) fn close(&mut self, asker: Option<Asker>, now: Duration) {
+        if let Some(closing) = &mut self.closing {
+            closing.asked.extend(asker);
+            return;
+        }
+        tracing::info!("stopping");
+        self.closing = Some(Closing { asked: asker.into_iter().collect(), over: false });
+        for selecting in std::mem::take(&mut self.selecting) {
+            let message = format!("the network {} is stopping", self.settings.common.network);
+            self.switch.refuse(selecting.client, selecting.id, Refusal::Closing, message);
+        }
+        for watcher in std::mem::take(&mut self.watchers) {
+            self.fail(
+                watcher.client,
+                watcher.request,
+                ErrorKind::Closing,
+                "the network is stopping".into(),
+                None,
+            );
+        }
+        let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
+        for key in keys {
+            self.leave(key, None, now);
+        }
+    }
+
+    /// `rmhost`.
+    pub(crate) fn remove(&mut self, client: ClientKey, request: u32, id: &str, now: Duration) {
+        let Some(key) = self.host_named(id) else { return self.no_such_host(client, request, id) };
+        if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
+            let message = format!("`{}` is reached through `{id}`", inner.spec.id);
+            let hint = format!("remove `{}` first", inner.spec.id);
+            return self.fail(client, request, ErrorKind::InUse, message, Some(hint));
+        }
+        if self.hosts[&key].leave.is_some() {
+            let message = format!("`{id}` is being removed already");
+            return self.fail(client, request, ErrorKind::Cancelled, message, None);
+        }
+        self.leave(key, Some((client, request)), now);
+    }
+
+    fn leave(&mut self, key: HostKey, asked: Option<Asker>, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        if host.leave.is_none() {
+            host.leave = Some(Leave { since: now, told: false, done: false, left: false, asked });
+            self.changed.insert(key);
+        }
+    }
+
+    /// Goes on with every host that leaves.
+    pub(crate) fn advance_leaving(&mut self, now: Duration) {
+        loop {
+            let leaving = |key: &HostKey| self.hosts[key].leave.as_ref().is_some_and(|leave| !leave.done);
+            let keys: Vec<HostKey> = self.hosts.keys().copied().filter(leaving).collect();
+            let before = keys.len();
+            for key in &keys {
+                self.advance_one(*key, now);
+            }
+            let after = keys
+                .iter()
+                .filter(|key| self.hosts.get(key).is_some_and(|h| h.leave.as_ref().is_some_and(|l| !l.done)));
+            if after.count() == before {
+                break;
+            }
+        }
+        let Some(closing) = &mut self.closing else { return };
+        let done = self.hosts.values().all(|host| host.leave.as_ref().is_some_and(|leave| leave.done));
+        if done && !std::mem::replace(&mut closing.over, true) {
+            let left = self.hosts.values().filter(|host| host.leave.as_ref().is_some_and(|leave| leave.left));
+            let reply = StopReply { left: left.map(|host| host.spec.id.clone()).collect() };
+            for (client, request) in std::mem::take(&mut closing.asked) {
+                self.reply(client, request, true, &reply);
+            }
+            self.act(Action::Exit);
+        }
+    }
+
+    fn advance_one(&mut self, key: HostKey, now: Duration) {
+        let blocked = self
+            .hosts
+            .values()
+            .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.done));
+        let reachable = self.switch.is_reachable(key);
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let carried = host.carrier != Carrier::None;
+        let (connecting, up, ever_up) =
+            (host.machine.is_connecting(), host.machine.is_up(), host.machine.was_ever_up());
+        let Some(leave) = &mut host.leave else { return };
+        let waited = now.saturating_sub(leave.since);
+        if leave.told && !carried {
+            return self.left(key, false, now);
+        }
+        if waited >= PATIENCE {
+            return self.left(key, ever_up, now);
+        }
+        if blocked || leave.told {
+            return;
+        }
+        if up && reachable {
+            leave.told = true;
+            self.switch.end_host(key);
+        } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
+            // nothing leads to its agent
+            self.left(key, ever_up, now);
+        }
+    }
+
+    /// A host is done with; `left`: its agent may still be there.
+    fn left(&mut self, key: HostKey, left: bool, now: Duration) {
+        self.cut(key, "it leaves the network", now);
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let id = host.spec.id.clone();
+        let linger = self.settings.linger.as_secs();
+        tracing::info!("{id} has left{}", if left { "; its agent could not be told" } else { "" });
+        let Some(leave) = &mut host.leave else { return };
+        leave.done = true;
+        leave.left = left;
+        let asked = leave.asked.take();
+        let mut status = self.host_status(key, now);
+        if self.closing.is_some() {
+            return;
+        }
+        if let Some(status) = status.as_mut().filter(|_| left) {
+            status.error =
+                Some(format!("its agent could not be told to end; it does so by itself within {linger} s"));
+        }
+        self.drop_questions(key);
+        self.switch.remove_host(key, now);
+        self.hosts.remove(&key);
+        if let Some((client, request)) = asked {
+            self.reply(client, request, true, &HostReply { host: status });
+        }
+    }
+
+    /// When [`Daemon::advance_leaving`] is due again.
+    pub(crate) fn leaving_deadline(&self, now: Duration) -> Option<Duration> {
+        let leaves = self.hosts.values().filter_map(|host| host.leave.as_ref()).filter(|leave| !leave.done);
+        let due = |leave: &Leave| {
+            let early = leave.since + GREETING;
+            if now < early { early } else { leave.since + PATIENCE }
+        };
+        leaves.map(due).min()
+    }
+}

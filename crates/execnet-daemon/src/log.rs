@@ -1,0 +1,112 @@
+//! The daemon's log: one file of at most 10 MiB, and the one before it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A log longer than this, in bytes, becomes `log.1`.
+const LONG: u64 = 10 * 1024 * 1024;
+
+/// Writes to a file that is put aside when it grows long. Where nothing can be written, nothing is.
+pub(crate) struct Log {
+    path: PathBuf,
+    state: Mutex<State>,
+    /// stderr goes to the log as well: a panic is told there.
+    takes_stderr: bool,
+}
+
+struct State {
+    file: Option<File>,
+    length: u64,
+}
+
+/// Sends what this process tells of itself to the log. `EXECNET_LOG` says how much: `info` if it is not set.
+pub(crate) fn start(path: &Path, takes_stderr: bool) -> io::Result<()> {
+    let log = Log::open(path, takes_stderr)?;
+    let filter = EnvFilter::try_from_env("EXECNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
+    // a second daemon in one process, as in tests, goes on with the first one's log
+    let _ = tracing::subscriber::set_global_default(subscriber.with_writer(log).finish());
+    Ok(())
+}
+
+impl Log {
+    fn open(path: &Path, takes_stderr: bool) -> io::Result<Self> {
+        let log =
+            Self { path: path.to_owned(), state: Mutex::new(State { file: None, length: 0 }), takes_stderr };
+        log.reopen(&mut log.state.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(log)
+    }
+
+    fn reopen(&self, state: &mut State) -> io::Result<()> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        state.length = file.metadata()?.len();
+        if self.takes_stderr {
+            rustix::stdio::dup2_stderr(&file)?;
+        }
+        state.file = Some(file);
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.length + bytes.len() as u64 > LONG {
+            let mut old = self.path.clone().into_os_string();
+            old.push(".1");
+            let _ = fs::rename(&self.path, old);
+            let _ = self.reopen(&mut state);
+        }
+        if let Some(file) = &mut state.file
+            && file.write_all(bytes).is_ok()
+        {
+            state.length += bytes.len() as u64;
+        }
+    }
+}
+
+/// One event's way into the log.
+pub(crate) struct Line<'a>(&'a Log);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_put_aside() {
+        let folder =
+            std::env::temp_dir().join(format!("execnet-log-{}-{}", std::process::id(), fastrand::u64(..)));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("log");
+        File::create(&path).unwrap().set_len(LONG - 3).unwrap();
+        let log = Log::open(&path, false).unwrap();
+        log.make_writer().write_all(b"abc").unwrap();
+        log.make_writer().write_all(b"next").unwrap();
+        assert_eq!(fs::metadata(folder.join("log.1")).unwrap().len(), LONG);
+        assert_eq!(fs::read(&path).unwrap(), b"next");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

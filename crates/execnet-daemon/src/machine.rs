@@ -1,0 +1,304 @@
+//! Where one host stands on its way into the network, and when what is due. Pure: time comes in, nothing is started here.
+//!
+//! ```text
+//! ViaDown ⇄ Queued → Connecting → Up
+//!              ↑          ↓        ↓
+//!              └────── Waiting ←───┘
+//! ```
+
+use std::time::Duration;
+
+use execnet_proto::control::HostState;
+
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// A link that lasted this long was a good one: the next retry comes soon again.
+const LASTED: Duration = Duration::from_secs(10);
+
+/// An agent that greeted has this long to tell of all its nodes.
+const SETTLE: Duration = Duration::from_secs(90);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    phase: Phase,
+    ever_up: bool,
+    failed: bool,
+    settled: bool,
+    failures: u32,
+    tries: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The host through which it is reached is not there.
+    ViaDown,
+    /// Waits for its turn at the server.
+    Queued,
+    Connecting {
+        /// None while a person is asked something.
+        deadline: Option<Duration>,
+    },
+    Up {
+        since: Duration,
+    },
+    /// Until it is tried again.
+    Waiting {
+        until: Duration,
+    },
+}
+
+impl Machine {
+    /// A host that has not been tried.
+    pub(crate) fn new(via_is_up: bool) -> Self {
+        let phase = if via_is_up { Phase::Queued } else { Phase::ViaDown };
+        Self { phase, ever_up: false, failed: false, settled: false, failures: 0, tries: 0 }
+    }
+
+    /// Its state as users see it. `reachable`: its link and all beneath it are up.
+    pub(crate) fn state(&self, reachable: bool) -> HostState {
+        match self {
+            _ if reachable => HostState::Up,
+            Self { ever_up: true, .. } => HostState::Unreachable,
+            Self { failed: true, .. } => HostState::Failed,
+            _ => HostState::Joining,
+        }
+    }
+
+    /// Whether it may connect as soon as it is its turn.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.phase == Phase::Queued
+    }
+
+    /// Whether its agent has not greeted yet on the present link.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { .. })
+    }
+
+    /// Whether its agent has greeted on the present link.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. })
+    }
+
+    /// Whether its agent ever greeted.
+    pub(crate) fn was_ever_up(&self) -> bool {
+        self.ever_up
+    }
+
+    /// Whether nothing new is to be expected of it just now: it failed, or has told of all its nodes.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled || (!self.ever_up && self.failed) || (self.ever_up && !self.is_up())
+    }
+
+    /// Whether this is the first time that it is tried.
+    pub(crate) fn is_first_try(&self) -> bool {
+        self.tries <= 1
+    }
+
+    /// It is its turn; its agent has to greet within `patience`.
+    pub(crate) fn connect(&mut self, now: Duration, patience: Duration) {
+        self.phase = Phase::Connecting { deadline: Some(now + patience) };
+        self.tries += 1;
+    }
+
+    /// A person is asked: no hurry.
+    pub(crate) fn hold(&mut self) {
+        if let Phase::Connecting { deadline } = &mut self.phase {
+            *deadline = None;
+        }
+    }
+
+    /// The person has answered.
+    pub(crate) fn release(&mut self, now: Duration, patience: Duration) {
+        if let Phase::Connecting { deadline } = &mut self.phase {
+            *deadline = Some(now + patience);
+        }
+    }
+
+    /// Its agent has greeted.
+    pub(crate) fn greeted(&mut self, now: Duration) {
+        self.phase = Phase::Up { since: now };
+        self.ever_up = true;
+        self.settled = false;
+    }
+
+    /// Its agent has told of all its nodes.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+
+    /// Its link has ended or could not be made. `jitter` is between 0 and 1; `rarely`: trying soon would not help.
+    pub(crate) fn ended(&mut self, now: Duration, jitter: f64, rarely: bool) {
+        if let Phase::Up { since } = self.phase
+            && now.saturating_sub(since) >= LASTED
+        {
+            self.failures = 0;
+        }
+        let delay = if rarely { LAST_RETRY } else { FIRST_RETRY * (1 << self.failures.min(6)) };
+        let until = now + delay.min(LAST_RETRY).mul_f64(0.8 + 0.4 * jitter);
+        self.failures += 1;
+        self.failed = true;
+        self.settled = false;
+        self.phase = Phase::Waiting { until };
+    }
+
+    /// The host through which it is reached came or went, as seen while it has no link.
+    pub(crate) fn via(&mut self, is_up: bool) {
+        match self.phase {
+            Phase::ViaDown if is_up => {
+                self.phase = Phase::Queued;
+                self.failed &= self.tries > 0;
+            }
+            Phase::Queued | Phase::Waiting { .. } if !is_up => self.phase = Phase::ViaDown,
+            _ => {}
+        }
+    }
+
+    /// The host through which it is reached has failed, and so has this one until that changes.
+    pub(crate) fn fail_with_via(&mut self) {
+        self.failed = true;
+    }
+
+    /// Tries again at once instead of later.
+    pub(crate) fn hurry(&mut self) {
+        if let Phase::Waiting { .. } = self.phase {
+            self.phase = Phase::Queued;
+        }
+    }
+
+    /// Time has passed. True when its agent should have greeted by now.
+    pub(crate) fn tick(&mut self, now: Duration) -> bool {
+        match self.phase {
+            Phase::Waiting { until } if now >= until => self.phase = Phase::Queued,
+            Phase::Up { since } if !self.settled && now >= since + SETTLE => self.settled = true,
+            Phase::Connecting { deadline: Some(deadline) } if now >= deadline => {
+                self.phase = Phase::Connecting { deadline: None };
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// When [`Machine::tick`] is to be called.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Connecting { deadline } => deadline,
+            Phase::Up { since } if !self.settled => Some(since + SETTLE),
+            _ => None,
+        }
+    }
+
+    /// When it is tried again.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Waiting { until } => Some(until),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn seconds(n: f64) -> Duration {
+        Duration::from_secs_f64(n)
+    }
+
+    #[test]
+    fn a_host_joins() {
+        let mut host = Machine::new(true);
+        assert_eq!(host.state(false), HostState::Joining);
+        assert!(host.is_queued() && !host.is_settled());
+        host.connect(seconds(0.0), PATIENCE);
+        assert!(host.is_first_try());
+        assert_eq!(host.deadline(), Some(PATIENCE));
+        host.greeted(seconds(1.0));
+        assert_eq!((host.state(true), host.is_settled()), (HostState::Up, false));
+        host.settle();
+        assert_eq!((host.is_settled(), host.deadline()), (true, None));
+    }
+
+    #[test]
+    fn retries_come_later_and_later_up_to_half_a_minute() {
+        let mut host = Machine::new(true);
+        let mut now = seconds(0.0);
+        let mut delays = Vec::new();
+        for _ in 0..9 {
+            host.connect(now, PATIENCE);
+            host.ended(now, 0.5, false);
+            let at = host.retry_at().unwrap();
+            delays.push((at - now).as_secs_f64());
+            assert_eq!(host.state(false), HostState::Failed);
+            assert!(!host.tick(now) && !host.is_queued());
+            now = at;
+            assert!(!host.tick(now) && host.is_queued());
+        }
+        assert_eq!(delays, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn a_link_that_lasted_is_made_again_soon() {
+        let mut host = Machine::new(true);
+        for _ in 0..5 {
+            host.ended(seconds(0.0), 0.5, false);
+        }
+        host.greeted(seconds(0.0));
+        host.ended(seconds(20.0), 0.5, false);
+        assert_eq!(host.retry_at(), Some(seconds(20.5)));
+        assert_eq!(host.state(false), HostState::Unreachable);
+        host.ended(seconds(21.0), 0.5, true);
+        assert_eq!(host.retry_at(), Some(seconds(51.0)));
+        host.hurry();
+        assert!(host.is_queued());
+    }
+
+    #[test]
+    fn jitter_spreads_retries() {
+        let delay = |jitter| {
+            let mut host = Machine::new(true);
+            host.ended(seconds(0.0), jitter, false);
+            host.retry_at().unwrap()
+        };
+        assert_eq!((delay(0.0), delay(1.0)), (seconds(0.4), seconds(0.6)));
+    }
+
+    #[test]
+    fn an_agent_that_never_greets_is_given_up_unless_a_person_is_asked() {
+        let mut host = Machine::new(true);
+        host.connect(seconds(0.0), PATIENCE);
+        host.hold();
+        assert!(!host.tick(seconds(500.0)));
+        host.release(seconds(500.0), PATIENCE);
+        assert!(!host.tick(seconds(529.0)));
+        assert!(host.tick(seconds(530.0)));
+        assert!(!host.tick(seconds(531.0)), "said once");
+    }
+
+    #[test]
+    fn a_host_waits_for_the_one_in_front_of_it() {
+        let mut host = Machine::new(false);
+        assert!(!host.is_queued());
+        host.fail_with_via();
+        assert_eq!((host.state(false), host.is_settled()), (HostState::Failed, true));
+        host.via(true);
+        assert!(host.is_queued());
+        assert_eq!((host.state(false), host.is_settled()), (HostState::Joining, false));
+        host.via(false);
+        assert!(!host.is_queued());
+    }
+
+    #[test]
+    fn nodes_that_are_never_told_do_not_keep_anybody_waiting() {
+        let mut host = Machine::new(true);
+        host.greeted(seconds(0.0));
+        assert_eq!(host.deadline(), Some(SETTLE));
+        host.tick(SETTLE);
+        assert!(host.is_settled());
+    }
+}

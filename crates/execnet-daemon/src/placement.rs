@@ -1,0 +1,197 @@
+//! On which node a process runs. Pure.
+
+use execnet_proto::control::{NodeState, NodeStatus};
+use execnet_proto::spec::NodeSelection;
+
+use crate::text;
+
+/// A host as placement sees it.
+#[derive(Debug)]
+pub(crate) struct Candidate<'a, K> {
+    pub(crate) key: K,
+    /// Its link is up.
+    pub(crate) reachable: bool,
+    /// It may still tell of more nodes.
+    pub(crate) joining: bool,
+    pub(crate) cpus: u32,
+    /// That run there for clients.
+    pub(crate) processes: usize,
+    pub(crate) nodes: &'a [NodeStatus],
+}
+
+/// What comes of a selection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Choice<'a, K> {
+    /// This node of this host.
+    Node(K, &'a NodeStatus),
+    /// None yet, but a host is joining.
+    Joining,
+    /// None, but one that matches is on a host that cannot be reached just now.
+    Away,
+    /// None.
+    Nothing,
+}
+
+/// Among ready nodes that match the one on the host with the fewest processes for its processors; ties go to fewer processes,
+/// then to the order of the hosts.
+pub(crate) fn choose<'a, K: Copy>(
+    wants: &NodeSelection,
+    hosts: impl Iterator<Item = Candidate<'a, K>>,
+) -> Choice<'a, K> {
+    let mut best: Option<((u64, u64, usize), K, &NodeStatus)> = None;
+    let mut otherwise = Choice::Nothing;
+    for host in hosts {
+        let node =
+            host.nodes.iter().find(|node| node.state == NodeState::Ready && wants.matches(&node.info()));
+        if host.joining {
+            otherwise = Choice::Joining;
+        } else if node.is_some() && !host.reachable && !matches!(otherwise, Choice::Joining) {
+            otherwise = Choice::Away;
+        }
+        let Some(node) = node.filter(|_| host.reachable) else { continue };
+        let (processes, cpus) = (host.processes as u64, u64::from(host.cpus.max(1)));
+        let better = best.as_ref().is_none_or(|((load, of, count), ..)| {
+            // processes / cpus, without fractions
+            let (mine, theirs) = (processes * of, load * cpus);
+            mine < theirs || (mine == theirs && host.processes < *count)
+        });
+        if better {
+            best = Some(((processes, cpus, host.processes), host.key, node));
+        }
+    }
+    best.map_or(otherwise, |(_, key, node)| Choice::Node(key, node))
+}
+
+/// Why nothing was chosen: what was asked for, and what there is. `nodes` come with their hosts' state.
+pub(crate) fn refusal<'a>(
+    wants: &NodeSelection,
+    network: &str,
+    nodes: impl Iterator<Item = (&'a NodeStatus, String)>,
+    hosts_without: impl Iterator<Item = String>,
+) -> String {
+    const MOST: usize = 40;
+    let mut lines: Vec<String> =
+        nodes.map(|(node, state)| describe(node, &state)).chain(hosts_without).collect();
+    let more = lines.len().saturating_sub(MOST);
+    lines.truncate(MOST);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    if lines.is_empty() {
+        return format!("the network {network} has no hosts");
+    }
+    let wanted = match *wants == NodeSelection::default() {
+        true => "is ready".to_owned(),
+        false => format!("matches {}", text::clean(&wants.to_string(), 300)),
+    };
+    format!("no node of {network} {wanted}; there are:\n  {}", lines.join("\n  "))
+}
+
+fn describe(node: &NodeStatus, state: &str) -> String {
+    let facts = [&node.platform, &node.implementation, &node.version];
+    let facts: Vec<&str> = facts.into_iter().map(String::as_str).filter(|fact| !fact.is_empty()).collect();
+    match facts.is_empty() {
+        true => format!("{} ({state})", node.name),
+        false => format!("{}: {} ({state})", node.name, facts.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, implementation: &str, version: &str) -> NodeStatus {
+        NodeStatus {
+            name: name.into(),
+            host: name.split(':').next().unwrap().into(),
+            state: NodeState::Ready,
+            platform: if implementation == "jython" { "java17.0.1" } else { "linux" }.into(),
+            implementation: implementation.into(),
+            version: version.into(),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn host<K>(key: K, cpus: u32, processes: usize, nodes: &[NodeStatus]) -> Candidate<'_, K> {
+        Candidate { key, reachable: true, joining: false, cpus, processes, nodes }
+    }
+
+    fn wants(pairs: &[(&str, &str)]) -> NodeSelection {
+        NodeSelection::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    fn chosen<K>(choice: Choice<'_, K>) -> Option<(K, &str)> {
+        match choice {
+            Choice::Node(key, node) => Some((key, &node.name)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_host_with_the_fewest_processes_for_its_processors_is_chosen() {
+        let nodes = [node("n", "cpython", "3.11.2")];
+        let best = |hosts: &[(u32, usize)]| {
+            let hosts =
+                hosts.iter().enumerate().map(|(key, (cpus, processes))| host(key, *cpus, *processes, &nodes));
+            chosen(choose(&wants(&[]), hosts)).unwrap().0
+        };
+        assert_eq!(best(&[(2, 3), (8, 4)]), 1);
+        assert_eq!(best(&[(1, 0), (8, 0)]), 0, "order decides");
+        assert_eq!(best(&[(4, 2), (2, 1)]), 1, "fewer processes decide");
+        assert_eq!(best(&[(2, 1), (4, 1)]), 1);
+        assert_eq!(best(&[(0, 1), (1, 0)]), 1, "a forged count is survived");
+    }
+
+    #[test]
+    fn only_nodes_that_match_and_are_ready_are_chosen() {
+        let mut nodes = [
+            node("a:cpython3.11", "cpython", "3.11.2"),
+            node("a:pypy3.9", "pypy", "3.9.1"),
+            node("a:jython2.7", "jython", "2.7.3"),
+        ];
+        let best = |pairs: &[(&str, &str)], nodes: &[NodeStatus]| {
+            chosen(choose(&wants(pairs), [host(1, 1, 0, nodes)].into_iter())).map(|(_, name)| name.to_owned())
+        };
+        assert_eq!(best(&[("platform", "java")], &nodes).as_deref(), Some("a:jython2.7"));
+        assert_eq!(best(&[("platform", "pypy")], &nodes).as_deref(), Some("a:pypy3.9"));
+        assert_eq!(best(&[("node", "a")], &nodes).as_deref(), Some("a:cpython3.11"));
+        assert_eq!(best(&[("python-version", ">=3.12")], &nodes), None);
+        nodes[0].state = NodeState::Failed;
+        assert_eq!(best(&[("implementation", "cpython")], &nodes), None);
+    }
+
+    #[test]
+    fn joining_and_broken_hosts_are_waited_for() {
+        let nodes = [node("n", "cpython", "3.11.2")];
+        let away = || Candidate { reachable: false, ..host(1, 1, 0, &nodes) };
+        let joining = || Candidate { reachable: false, joining: true, ..host(2, 1, 0, &[]) };
+        assert_eq!(choose(&wants(&[]), [away()].into_iter()), Choice::Away);
+        assert_eq!(choose(&wants(&[]), [away(), joining()].into_iter()), Choice::Joining);
+        assert_eq!(choose(&wants(&[("platform", "java")]), [away()].into_iter()), Choice::Nothing);
+        let up = host(3, 1, 9, &nodes);
+        assert_eq!(chosen(choose(&wants(&[]), [joining(), away(), up].into_iter())), Some((3, "n")));
+    }
+
+    #[test]
+    fn a_refusal_lists_what_there_is() {
+        let nodes = [node("a", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
+        let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
+        let message = refusal(
+            &wants(&[("platform", "win")]),
+            "mynet",
+            nodes,
+            std::iter::once("b (joining)".to_owned()),
+        );
+        assert!(message.contains("mynet") && message.contains("win"), "{message}");
+        assert!(
+            message.ends_with(
+                "\n  a: linux cpython 3.11.2 (ready)\n  j: java17.0.1 jython 2.7.3 (ready)\n  b (joining)"
+            ),
+            "{message}"
+        );
+        assert_eq!(
+            refusal(&wants(&[]), "n", std::iter::empty(), std::iter::empty()),
+            "the network n has no hosts"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! What ssh asks a person, on its way from ssh's askpass program to whoever watches the host join, and back. Pure.
+
+use std::time::Duration;
+
+use execnet_proto::control::Prompt;
+use execnet_proto::switch::{ClientKey, HostKey};
+
+use crate::text;
+
+/// So long a question waits for somebody who watches.
+const NOBODY: Duration = Duration::from_secs(5);
+
+/// Questions that may be open at a time.
+const MOST: usize = 256;
+
+/// A request of a client.
+pub(crate) type Asker = (ClientKey, u32);
+
+/// The open questions.
+#[derive(Debug, Default)]
+pub(crate) struct Prompts {
+    open: Vec<Question>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    prompt: Prompt,
+    host: HostKey,
+    /// The askpass program.
+    asker: Asker,
+    /// Who was shown it.
+    shown: Option<Asker>,
+    /// When it is given up, if nobody is there to see it.
+    until: Duration,
+}
+
+impl Prompts {
+    /// A question came. False if there are too many.
+    pub(crate) fn ask(&mut self, host: HostKey, id: &str, text: &str, asker: Asker, now: Duration) -> bool {
+        if self.open.len() >= MOST {
+            return false;
+        }
+        self.last += 1;
+        let text: Vec<String> = text.lines().map(|line| text::clean(line, 400)).take(20).collect();
+        let text = text.join("\n");
+        let echo = text.contains("yes/no");
+        let prompt = Prompt { id: self.last, host: id.into(), text, echo };
+        self.open.push(Question { prompt, host, asker, shown: None, until: now + NOBODY });
+        true
+    }
+
+    /// Questions to show now, each with the watcher that is to show it. `watcher` finds one for a host.
+    pub(crate) fn show(&mut self, watcher: impl Fn(HostKey) -> Option<Asker>) -> Vec<(Asker, Prompt)> {
+        let mut shown = Vec::new();
+        for question in self.open.iter_mut().filter(|question| question.shown.is_none()) {
+            if let Some(to) = watcher(question.host) {
+                question.shown = Some(to);
+                shown.push((to, question.prompt.clone()));
+            }
+        }
+        shown
+    }
+
+    /// A person has answered: the host, and the askpass program that waits for it.
+    pub(crate) fn answer(&mut self, id: u64) -> Option<(HostKey, Asker)> {
+        let at = self.open.iter().position(|question| question.prompt.id == id)?;
+        let question = self.open.swap_remove(at);
+        Some((question.host, question.asker))
+    }
+
+    /// A client went away: what it asked is void, what it was shown is shown to another. Hosts whose question is void.
+    pub(crate) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<HostKey> {
+        for question in &mut self.open {
+            if question.shown.is_some_and(|(shown, _)| shown == client) {
+                question.shown = None;
+                question.until = now + NOBODY;
+            }
+        }
+        let void = |question: &mut Question| question.asker.0 == client;
+        self.open.extract_if(.., void).map(|question| question.host).collect()
+    }
+
+    /// A watcher's request is over.
+    pub(crate) fn watch_over(&mut self, watcher: Asker, now: Duration) {
+        for question in self.open.iter_mut().filter(|question| question.shown == Some(watcher)) {
+            question.shown = None;
+            question.until = now + NOBODY;
+        }
+    }
+
+    /// The host's ssh has ended: nobody wants an answer any more.
+    pub(crate) fn host_gone(&mut self, host: HostKey) -> Vec<Asker> {
+        self.open.extract_if(.., |question| question.host == host).map(|question| question.asker).collect()
+    }
+
+    /// Questions that nobody was there to see.
+    pub(crate) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker)> {
+        let expired = |question: &mut Question| question.shown.is_none() && now >= question.until;
+        self.open.extract_if(.., expired).map(|question| (question.host, question.asker)).collect()
+    }
+
+    /// When [`Prompts::expired`] is to be called.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.open.iter().filter(|question| question.shown.is_none()).map(|question| question.until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: HostKey = HostKey(1);
+    const ASKER: Asker = (ClientKey(1), 1);
+    const WATCHER: Asker = (ClientKey(2), 7);
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_question_goes_to_a_watcher_and_the_answer_back() {
+        let mut prompts = Prompts::default();
+        assert!(prompts.ask(HOST, "h", "ann@h's password: ", ASKER, NOW));
+        let shown = prompts.show(|host| (host == HOST).then_some(WATCHER));
+        assert_eq!(shown.len(), 1);
+        let (to, prompt) = &shown[0];
+        assert_eq!((*to, prompt.text.as_str(), prompt.echo), (WATCHER, "ann@h's password: ", false));
+        assert_eq!(prompts.deadline(), None);
+        assert!(prompts.show(|_| Some(WATCHER)).is_empty(), "shown once");
+        assert_eq!(prompts.answer(prompt.id), Some((HOST, ASKER)));
+        assert_eq!(prompts.answer(prompt.id), None);
+    }
+
+    #[test]
+    fn a_question_that_nobody_sees_is_given_up() {
+        let mut prompts = Prompts::default();
+        prompts.ask(HOST, "h", "continue (yes/no)?", ASKER, NOW);
+        assert!(prompts.show(|_| None).is_empty());
+        assert!(prompts.expired(NOW).is_empty());
+        assert_eq!(prompts.expired(prompts.deadline().unwrap()), [(HOST, ASKER)]);
+    }
+
+    #[test]
+    fn a_question_moves_on_when_its_watcher_goes() {
+        let mut prompts = Prompts::default();
+        prompts.ask(HOST, "h", "continue (yes/no)?", ASKER, NOW);
+        prompts.show(|_| Some(WATCHER));
+        assert!(prompts.client_gone(WATCHER.0, NOW).is_empty());
+        let shown = prompts.show(|_| Some((ClientKey(3), 1)));
+        assert!(shown[0].1.echo);
+        assert_eq!(prompts.client_gone(ASKER.0, NOW), [HOST]);
+        assert_eq!(prompts.answer(shown[0].1.id), None);
+    }
+
+    #[test]
+    fn terminal_controls_do_not_pass() {
+        let mut prompts = Prompts::default();
+        prompts.ask(HOST, "h", "a\x1b[2Jb\nc\x07", ASKER, NOW);
+        assert_eq!(prompts.show(|_| Some(WATCHER))[0].1.text, "ab\nc");
+    }
+}

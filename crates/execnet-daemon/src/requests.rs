@@ -1,0 +1,289 @@
+//! What the command asks of the daemon (docs/commands.md), and who is told of changes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use execnet_proto::control::Step;
+use execnet_proto::control::{
+    AskpassReply, ErrorKind, HostReply, HostState, HostStatus, Interruption, ReplyError, Request, Status,
+    Verb,
+};
+use execnet_proto::frame::VERSION;
+use execnet_proto::spec::{HostSpec, nearest};
+use execnet_proto::switch::{ClientKey, HostKey};
+use serde::Serialize;
+
+use crate::daemon::Daemon;
+use crate::prompts::Asker;
+use crate::text;
+
+/// Watchers that may be at a time.
+const MAX_WATCHERS: usize = 256;
+
+/// A `watch` or `addhost` request that is not over.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) client: ClientKey,
+    pub(crate) request: u32,
+    /// The host that it added; all hosts otherwise.
+    pub(crate) host: Option<HostKey>,
+}
+
+impl Daemon {
+    /// Answers a request, or remembers it.
+    pub(crate) fn request(&mut self, client: ClientKey, request: u32, json: &Bytes, now: Duration) {
+        let parsed = match serde_json::from_slice::<Request>(json) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let message = text::clean(&format!("not a request that this daemon knows: {error}"), 300);
+                return self.fail(client, request, ErrorKind::Usage, message, None);
+            }
+        };
+        if let Some(socket) = parsed.env.get("SSH_AUTH_SOCK") {
+            self.refresh_ssh_agent(socket);
+        }
+        if self.closing.is_some() && !matches!(parsed.verb, Verb::Status | Verb::Stop) {
+            return self.fail(client, request, ErrorKind::Closing, "the network is stopping".into(), None);
+        }
+        match parsed.verb {
+            Verb::Status => {
+                let status = self.status(now);
+                self.reply(client, request, true, &status);
+            }
+            Verb::Watch => {
+                if self.may_watch(client, request) {
+                    self.watchers.push(Watcher { client, request, host: None });
+                    let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
+                    for key in keys {
+                        let host = self.host_status(key, now);
+                        self.reply(client, request, false, &HostReply { host });
+                    }
+                }
+            }
+            Verb::AddHost { spec } => self.add(client, request, &spec, now),
+            Verb::RmHost { host } => self.remove(client, request, &host, now),
+            Verb::Stop => self.close(Some((client, request)), now),
+            Verb::AskPass { token, prompt } => self.askpass((client, request), &token, &prompt, now),
+            Verb::Answer { prompt, answer } => self.answer((client, request), prompt, answer, now),
+        }
+    }
+
+    /// Everything about the network.
+    fn status(&mut self, now: Duration) -> Status {
+        let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
+        Status {
+            network: self.settings.common.network.clone(),
+            pid: self.settings.pid,
+            release: self.settings.release.clone(),
+            protocol: VERSION,
+            uptime: now.as_secs_f64(),
+            clients: self.switch.clients() as u32,
+            hosts: keys.into_iter().filter_map(|key| self.host_status(key, now)).collect(),
+        }
+    }
+
+    /// Everything about a host.
+    pub(crate) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
+        let host = self.hosts.get(&key)?;
+        let mut status = host.status(self.switch.is_reachable(key), now);
+        status.rtt = self.switch.rtt(key).map(|rtt| rtt.as_secs_f64());
+        for id in self.switch.process_ids(key) {
+            status.processes += 1;
+            let name = self.placed.get(&id);
+            if let Some(node) = status.nodes.iter_mut().find(|node| Some(&node.name) == name) {
+                node.processes += 1;
+            }
+        }
+        Some(status)
+    }
+
+    fn add(&mut self, client: ClientKey, request: u32, spec: &str, now: Duration) {
+        let spec = match spec.parse::<HostSpec>() {
+            Ok(spec) => spec,
+            Err(error) => {
+                let message = text::clean(&error.to_string(), 500);
+                return self.fail(client, request, ErrorKind::Usage, message, None);
+            }
+        };
+        if self.host_named(&spec.id).is_some() {
+            let message = format!("there is a host `{}` already", spec.id);
+            let hint = "give this one another name with `//id=NAME`".to_owned();
+            return self.fail(client, request, ErrorKind::DuplicateHost, message, Some(hint));
+        }
+        if let Some(via) = &spec.via
+            && self.host_named(via).is_none_or(|key| self.hosts[&key].leave.is_some())
+        {
+            return self.no_such_host(client, request, via);
+        }
+        if self.may_watch(client, request) {
+            tracing::info!("adding {}", spec.id);
+            let host = Some(self.add_host(spec, now));
+            self.watchers.push(Watcher { client, request, host });
+        }
+    }
+
+    pub(crate) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {
+        let id = text::clean(id, 64);
+        let near = nearest(&id, self.hosts.values().map(|host| host.spec.id.as_str()));
+        let hint = near.map(|near| format!("did you mean `{near}`?"));
+        self.fail(client, request, ErrorKind::NoSuchHost, format!("there is no host `{id}`"), hint);
+    }
+
+    fn may_watch(&mut self, client: ClientKey, request: u32) -> bool {
+        let may = self.watchers.len() < MAX_WATCHERS;
+        if !may {
+            let message = format!("{MAX_WATCHERS} requests wait for hosts already");
+            self.fail(client, request, ErrorKind::Usage, message, None);
+        }
+        may
+    }
+
+    /// Tells watchers what changed, asks them what ssh asks, and lets those go who have seen everything.
+    pub(crate) fn tell_watchers(&mut self, now: Duration) {
+        let changed = std::mem::take(&mut self.changed);
+        if self.watchers.is_empty() {
+            return;
+        }
+        for key in changed {
+            let Some(status) = self.host_status(key, now) else { continue };
+            let reply = HostReply { host: Some(status) };
+            let watches = |watcher: &&Watcher| watcher.host.is_none_or(|host| host == key);
+            let told: Vec<Asker> =
+                self.watchers.iter().filter(watches).map(|w| (w.client, w.request)).collect();
+            for (client, request) in told {
+                self.reply(client, request, false, &reply);
+            }
+        }
+        let watchers = &self.watchers;
+        let questions = self.prompts.show(|host| {
+            let own = watchers.iter().find(|watcher| watcher.host == Some(host));
+            let any = watchers.iter().find(|watcher| watcher.host.is_none());
+            own.or(any).map(|watcher| (watcher.client, watcher.request))
+        });
+        for ((client, request), prompt) in questions {
+            self.reply(client, request, false, &Interruption::Prompt(prompt));
+        }
+        for watcher in std::mem::take(&mut self.watchers) {
+            let joining = |key: HostKey| self.hosts.get(&key).is_some_and(|host| self.is_joining(key, host));
+            let is_over = match watcher.host {
+                Some(key) => !joining(key),
+                None => !self.hosts.keys().copied().any(joining),
+            };
+            if !is_over {
+                self.watchers.push(watcher);
+                continue;
+            }
+            let Watcher { client, request, host } = watcher;
+            self.prompts.watch_over((client, request), now);
+            match host.map(|key| self.host_status(key, now)) {
+                None => self.reply(client, request, true, &HostReply { host: None }),
+                Some(Some(host)) => self.reply(client, request, true, &HostReply { host: Some(host) }),
+                Some(None) => {
+                    self.fail(
+                        client,
+                        request,
+                        ErrorKind::Cancelled,
+                        "the host was removed meanwhile".into(),
+                        None,
+                    );
+                }
+            }
+        }
+    }
+
+    fn is_joining(&self, key: HostKey, host: &crate::host::Host) -> bool {
+        match host.state(self.switch.is_reachable(key)) {
+            HostState::Joining => true,
+            HostState::Up => !host.machine.is_settled(),
+            _ => false,
+        }
+    }
+
+    fn refresh_ssh_agent(&mut self, socket: &str) {
+        if self.auth_sock.as_deref() == Some(socket) || socket.contains('\0') {
+            return;
+        }
+        self.auth_sock = Some(socket.to_owned());
+        // what could not log in may be able to now
+        for host in self.hosts.values_mut() {
+            if host.failure.as_ref().is_some_and(|failure| failure.step == Step::Authenticate) {
+                host.machine.hurry();
+            }
+        }
+    }
+
+    fn askpass(&mut self, asker: Asker, token: &str, prompt: &str, now: Duration) {
+        let found = self.hosts.iter().find(|(_, host)| host.token.as_deref() == Some(token));
+        let Some((&key, host)) = found else {
+            return self.refuse_question(asker, "no connection of this network asks that");
+        };
+        let id = host.spec.id.clone();
+        if !self.prompts.ask(key, &id, prompt, asker, now) {
+            return self.refuse_question(asker, "too many questions are open");
+        }
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.step = if prompt.contains("fingerprint") { Step::HostKey } else { Step::Authenticate };
+            host.machine.hold();
+        }
+        self.changed.insert(key);
+    }
+
+    fn answer(&mut self, from: Asker, prompt: u64, answer: Option<String>, now: Duration) {
+        let Some((host, asker)) = self.prompts.answer(prompt) else {
+            let message = "the question is not open any more".into();
+            return self.fail(from.0, from.1, ErrorKind::Cancelled, message, None);
+        };
+        self.go_on(host, now);
+        match answer {
+            Some(answer) => self.reply(asker.0, asker.1, true, &AskpassReply { answer }),
+            None => self.refuse_question(asker, "the person did not answer"),
+        }
+        self.reply(from.0, from.1, true, &HostReply { host: None });
+    }
+
+    /// A host's ssh got what it asked for, or nothing: it has to come on again.
+    pub(crate) fn go_on(&mut self, key: HostKey, now: Duration) {
+        if let Some(host) = self.hosts.get_mut(&key) {
+            let patience = host.patience();
+            host.machine.release(now, patience);
+        }
+    }
+
+    /// Questions that nobody was there to answer.
+    pub(crate) fn give_up_questions(&mut self, now: Duration) {
+        for (host, asker) in self.prompts.expired(now) {
+            self.go_on(host, now);
+            self.refuse_question(asker, "nobody is there to be asked");
+        }
+    }
+
+    /// Nobody needs an answer any more.
+    pub(crate) fn drop_questions(&mut self, key: HostKey) {
+        for asker in self.prompts.host_gone(key) {
+            self.refuse_question(asker, "the connection has ended");
+        }
+    }
+
+    fn refuse_question(&mut self, (client, request): Asker, why: &str) {
+        self.fail(client, request, ErrorKind::Cancelled, why.to_owned(), None);
+    }
+
+    pub(crate) fn fail(
+        &mut self,
+        client: ClientKey,
+        request: u32,
+        kind: ErrorKind,
+        message: String,
+        hint: Option<String>,
+    ) {
+        let error = Interruption::Error(ReplyError { kind, message, hint });
+        self.reply(client, request, true, &error);
+    }
+
+    pub(crate) fn reply(&mut self, client: ClientKey, request: u32, last: bool, reply: &impl Serialize) {
+        match serde_json::to_vec(reply) {
+            Ok(json) => self.switch.reply(client, request, last, json.into()),
+            Err(error) => tracing::error!("a reply cannot be written as JSON: {error}"),
+        }
+    }
+}
