@@ -33,7 +33,7 @@ class Bundle(object):
         if name in self.sources:
             return self
     def load_module(self, name):
-        module = sys.modules[name] = type(sys)(name)
+        module = sys.modules[name] = type(os)(name)
         module.__loader__ = self
         module.__package__ = name.split(".")[0]
         if name.find(".") < 0:
