@@ -118,7 +118,8 @@ pub enum ConnectError {
 fn hint(network: &str, running: &[String]) -> String {
     match nearest(network, running.iter().map(String::as_str)) {
         Some(near) if near != network => format!("did you mean `{near}`?"),
-        _ => format!("`execnet start {network}` starts it"),
+        _ if network.parse::<NetworkName>().is_ok() => format!("`execnet start {network}` starts it"),
+        _ => "nobody listens there".into(),
     }
 }
 
@@ -200,6 +201,9 @@ impl Handle {
         let mut inner = hub.enter().map_err(|_| ConnectError::Forked)?;
         if inner.line.as_ref().is_some_and(|line| line.greeted) {
             return Ok(());
+        }
+        if inner.closing {
+            return Err(ConnectError::Closed { network: network() });
         }
         if inner.line.is_none() {
             inner.wanted = true;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use execnet_proto::client::{Client, Launch};
 use execnet_proto::frame::{Refusal, Stream};
-use execnet_proto::id::ProcessId;
+use execnet_proto::id::{ClientId, ProcessId};
 
 use crate::connect::ConnectError;
 use crate::interrupt::Interrupt;
@@ -327,6 +327,32 @@ impl Inner {
         self.starts.keys().any(|&id| self.client.process(id).is_some_and(|process| !process.is_over()))
     }
 
+    /// The connection is over: what waits for a reply or a place gets none.
+    pub(crate) fn fail_waiting(&mut self) {
+        for inbox in self.inboxes.values_mut() {
+            inbox.over.get_or_insert(Over::Disconnected);
+        }
+        let Self { starts, client, .. } = self;
+        starts.retain(|&id, start| {
+            if matches!(start, Start::Selecting(_) | Start::Abandoned) {
+                client.release(id);
+            }
+            !matches!(start, Start::Abandoned)
+        });
+        for start in starts.values_mut().filter(|start| matches!(start, Start::Selecting(_))) {
+            *start = Start::Gone;
+        }
+    }
+
+    /// The reader thread has failed: nothing goes on, and nobody is to wait for it.
+    pub(crate) fn ruin(&mut self) {
+        self.closing = true;
+        self.line = None;
+        self.attempts += 1;
+        self.fail_waiting();
+        self.client = Client::new(ClientId([0; 16]), "");
+    }
+
     /// What is to be seen of a process now; none if it was released.
     pub(crate) fn seen(&self, id: ProcessId) -> Option<Seen> {
         let process = self.client.process(id)?;
@@ -343,7 +369,7 @@ impl Inner {
         }
         inbox.waiting += json.len();
         if inbox.waiting > MAX_INBOX {
-            inbox.over = Some(Over::NotTaken);
+            *inbox = Inbox { over: Some(Over::NotTaken), ..Inbox::default() };
             return;
         }
         inbox.replies.push_back(json);

@@ -169,7 +169,11 @@ impl Network {
         if !(Frame::Request { request: 0, json: json.clone() }).fits() {
             return Err(RequestError::TooLong { length: json.len() });
         }
-        self.handle.connected(None)?;
+        self.handle.connected(None).map_err(|error| match error {
+            ConnectError::Interrupted => RequestError::Interrupted,
+            ConnectError::Forked => RequestError::Forked,
+            error => error.into(),
+        })?;
         let mut inner = self.handle.hub.enter()?;
         if inner.line.is_none() {
             return Err(self.handle.disconnected());
@@ -316,8 +320,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
+    /// A connection with a process, and the daemon's end of it.
+    fn connection() -> (Network, crate::Process, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut said = [&MARKER[..], &VERSION.to_be_bytes()].concat();
         let greeting = Frame::Daemon { life: 1, pid: 1, release: "1".into(), network: "n".into() };
@@ -338,12 +342,28 @@ mod tests {
         });
         let network = Connect::over(ours).release("x").open().unwrap();
         let process = network.process().arg("x").start().unwrap();
-        let mut theirs = daemon.join().unwrap();
+        (network, process, daemon.join().unwrap())
+    }
 
+    #[test]
+    fn nobody_waits_for_a_reader_thread_that_failed() {
+        let (network, process, _theirs) = connection();
+        let waits = std::thread::spawn(move || process.wait());
+        let hub = &network.handle.hub;
+        let mut inner = hub.lock();
+        inner.ruin();
+        hub.leave(inner);
+        assert!(matches!(waits.join().unwrap(), Err(ProcessError::HungUp { .. })));
+        assert!(matches!(network.status(), Err(RequestError::Connect(ConnectError::Closed { .. }))));
+    }
+
+    #[test]
+    fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
+        let (network, process, mut theirs) = connection();
         network.handle.hub.pretend_to_be_forked();
         let hub = network.handle.hub.clone();
         let locked = hub.lock();
-        assert!(matches!(network.status(), Err(RequestError::Connect(ConnectError::Forked))));
+        assert!(matches!(network.status(), Err(RequestError::Forked)));
         assert!(matches!(network.process().start(), Err(StartError::Forked)));
         assert_eq!(process.wait(), Err(ProcessError::Forked));
         assert_eq!(process.signal(crate::Signal::Int), Err(ProcessError::Forked));

@@ -11,11 +11,14 @@ use execnet_proto::client::{ClientError, ClientEvent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::{ConnectError, Route};
-use crate::hub::{Guard, Hub, Line, Over, Start};
+use crate::hub::{Guard, Hub, Line, Start};
 use crate::network::Daemon;
 
 /// Bytes that are read at a time.
 const READ: usize = 256 * 1024;
+
+/// So many full reads in a row, then it is looked after writing.
+const STREAK: u32 = 8;
 
 /// A daemon that does not greet for this long is given up.
 const GREETING: Duration = Duration::from_secs(30);
@@ -48,7 +51,18 @@ enum End {
 }
 
 impl Reader {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
+        let hub = self.hub.clone();
+        let run = std::panic::AssertUnwindSafe(move || self.work());
+        if std::panic::catch_unwind(run).is_err() {
+            // a bug; those who wait must not wait for ever
+            let mut inner = hub.lock();
+            inner.ruin();
+            hub.leave(inner);
+        }
+    }
+
+    fn work(mut self) {
         let mut buffer = vec![0; READ];
         while let Some(socket) = self.connect() {
             let end = self.serve(&socket, &mut buffer);
@@ -112,9 +126,9 @@ impl Reader {
         let opened = Instant::now();
         let mut greeted = false;
         // after a full read there is probably more: then the poll is spared
-        let mut more = false;
+        let mut more = 0;
         loop {
-            if !more {
+            if more == 0 {
                 let inner = self.hub.lock();
                 if inner.closing {
                     return End::Closing;
@@ -137,7 +151,7 @@ impl Reader {
                 Ok(0) => return End::Closed,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    more = false;
+                    more = 0;
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -149,12 +163,11 @@ impl Reader {
                 greeted = true;
                 self.since = Instant::now();
             }
-            let blocked = inner.line.as_ref().is_some_and(|line| line.blocked);
             self.hub.leave(inner);
             if let Err(error) = handled {
                 return End::Wrong(error);
             }
-            more = count > buffer.len() / 2 && !blocked;
+            more = if count > buffer.len() / 2 && more < STREAK { more + 1 } else { 0 };
         }
     }
 
@@ -166,34 +179,28 @@ impl Reader {
             self.since = Instant::now();
         }
         inner.client.disconnected();
-        for inbox in inner.inboxes.values_mut() {
-            inbox.over.get_or_insert(Over::Disconnected);
-        }
-        let waiting = |start: &Start| matches!(start, Start::Selecting(_) | Start::Abandoned);
-        let ids: Vec<_> =
-            inner.starts.iter().filter(|(_, start)| waiting(start)).map(|(&id, _)| id).collect();
-        for id in ids {
-            inner.client.release(id);
-            if let Some(Start::Selecting(_)) = inner.starts.remove(&id) {
-                inner.starts.insert(id, Start::Gone);
-            }
-        }
+        inner.fail_waiting();
         if let End::Wrong(error) = end {
             // another daemon of this kind would say the same
             inner.client.lose_all(&error.to_string());
         }
         if greeted {
             self.hub.leave(inner);
-            return;
+        } else {
+            self.attempted(inner, self.why(end));
         }
-        let error = match end {
+        // one that greets and closes must not keep us busy
+        if !matches!(end, End::Closing) {
+            self.rest(Some(PAUSE.0));
+        }
+    }
+
+    /// What the end of a connection without a greeting means.
+    fn why(&self, end: &End) -> ConnectError {
+        match end {
             End::Wrong(error) => self.route.wrong(error),
             End::Silent => ConnectError::Silent { network: self.route.network() },
             End::Closed | End::Closing => ConnectError::Closed { network: self.route.network() },
-        };
-        self.attempted(inner, error);
-        if !matches!(end, End::Closing) {
-            self.rest(Some(PAUSE.0));
         }
     }
 

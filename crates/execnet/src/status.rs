@@ -112,6 +112,12 @@ impl Signal {
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|signal| signal.number() == number)
     }
+
+    /// The signal with this name: `SIGINT`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|signal| signal.name() == name)
+    }
 }
 
 impl fmt::Display for Signal {
@@ -136,9 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_found_by_their_numbers() {
+    fn signals_are_found_by_number_and_name() {
         assert_eq!(Signal::from_number(15), Some(Signal::Term));
         assert_eq!(Signal::from_number(32), None);
+        assert_eq!((Signal::from_name("SIGTSTP"), Signal::from_name("INT")), (Some(Signal::Tstp), None));
         assert!(Signal::ALL.iter().enumerate().all(|(at, signal)| signal.number() as usize == at + 1));
         assert_eq!(ExitStatus::Signaled(2).to_string(), "was ended by SIGINT");
         assert_eq!(ExitStatus::Signaled(40).to_string(), "was ended by signal 40");

@@ -26,9 +26,10 @@ fn a_dropped_connection_leaves_no_thread_and_no_descriptor() {
         let failed = execnet::connect("surely-not-running");
         assert!(failed.is_err());
     };
-    // what the fake daemon holds of a client goes once it notices; a later client's greeting comes behind that
+    // counted beside one more connection: when it is answered, the fake daemon has seen that the earlier ones are gone
     let count = || {
-        fake.connect().status().unwrap();
+        let network = fake.connect();
+        network.status().unwrap();
         (entries("/proc/self/task"), entries("/proc/self/fd"))
     };
     once();
@@ -36,5 +37,7 @@ fn a_dropped_connection_leaves_no_thread_and_no_descriptor() {
     for _ in 0..50 {
         once();
     }
-    assert_eq!(count(), before);
+    // a thread that was joined may still be listed for a moment
+    let settled = (0..1_000).any(|_| count() == before);
+    assert!(settled, "{:?} became {:?}", before, count());
 }
