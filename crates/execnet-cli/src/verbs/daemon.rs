@@ -1,11 +1,9 @@
 //! The daemon as a process of its own: started by `execnet start`, run by the hidden verb `daemon`.
 //!
 //! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
-//! with one line, `ready PID` or `error SENTENCE`; its stderr is the network's log.
+//! with one line, `ready PID` or `error SENTENCE`; from then on it writes to the network's log only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,18 +13,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::place;
+use crate::text::{one_line, print};
 
 /// How long a daemon has to say that it is ready; it needs a few milliseconds.
 const READY: Duration = Duration::from_secs(20);
 
-/// A log longer than this is put aside at the next start.
-const LONG_LOG: u64 = 4 << 20;
-
 /// What a daemon is told at its start.
 #[derive(Debug, Serialize, Deserialize)]
 struct Launch {
-    network: String,
     hosts: Vec<String>,
     /// Seconds.
     linger: u64,
@@ -39,19 +33,13 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
     };
     let executable =
         std::env::current_exe().map_err(|error| fail("this program does not know its own path", &error))?;
-    let log = open_log(name)?;
-    let launch = Launch {
-        network: name.to_string(),
-        hosts: hosts.iter().map(ToString::to_string).collect(),
-        linger: linger.as_secs(),
-    };
+    let launch = Launch { hosts: hosts.iter().map(ToString::to_string).collect(), linger: linger.as_secs() };
     let launch = serde_json::to_vec(&launch)
         .map_err(|error| fail("its hosts cannot be written as JSON", &error.into()))?;
     let mut child = Command::new(executable)
         .args(["daemon", name.as_str()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(log)
         .spawn()
         .map_err(|error| fail("its process does not start", &error))?;
     // If it ends without reading, what it said tells why.
@@ -108,23 +96,10 @@ fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
     }
 }
 
-/// The network's log, for appending; readable by its owner only.
-fn open_log(name: &NetworkName) -> Result<File, Failure> {
-    let folder = place::state_dir(name)?;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.map_err(|error| Failure::file("make the folder", &folder, &error))?;
-    let path = place::log_file(name)?;
-    if fs::metadata(&path).is_ok_and(|log| log.len() > LONG_LOG) {
-        let _ = fs::rename(&path, path.with_extension("old"));
-    }
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    log.map_err(|error| Failure::file("write", &path, &error))
-}
-
 /// Be a network's daemon
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// Only to be seen in the process table; what counts comes on stdin
+    /// Name of the network; the rest comes on stdin, as JSON
     network: String,
 }
 
@@ -139,21 +114,18 @@ impl DaemonArgs {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| told().because(&error))?;
         let launch: Launch = serde_json::from_str(&text).map_err(|error| told().because(&error))?;
-        if launch.network != self.network {
-            return Err(told());
-        }
-        let hosts = launch.hosts.iter().map(|spec| spec.parse::<HostSpec>()).collect::<Result<_, _>>();
+        let hosts = launch.hosts.iter().map(|host| host.parse()).collect::<Result<Vec<HostSpec>, _>>();
         let hosts = hosts.map_err(|error| told().because(&error))?;
-        let network = launch.network.parse::<NetworkName>().map_err(|error| told().because(&error))?;
+        let network: NetworkName = self.network.parse().map_err(|_| told())?;
         let config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
-        let say = |line: String| {
-            let mut stdout = io::stdout().lock();
-            // whoever started it may be gone already
-            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-        };
-        execnet_daemon::run(config, |pid| say(format!("ready {pid}"))).map(|()| ExitCode::SUCCESS).map_err(|error| {
-            say(format!("error {error}"));
-            Failure::new(Exit::Failed, error.to_string())
-        })
+        let ran = execnet_daemon::run(config, |pid| {
+            // Whoever started us and went away has no use for it.
+            let _ = print(&format!("ready {pid}\n"));
+        });
+        if let Err(error) = ran {
+            print(&format!("error {}\n", one_line(&error.to_string())))?;
+            return Ok(Exit::Failed.into());
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -47,17 +48,25 @@ impl LogsArgs {
         };
         let mut at = tail(&mut file, self.lines).map_err(fail)?;
         loop {
-            // A file that shrank was begun anew.
-            if file.metadata().map_err(fail)?.len() < at {
-                at = 0;
-            }
             at = print_from(&mut file, at, self.follow).map_err(fail)??;
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
             sleep(Duration::from_millis(200));
+            // A log that grew long was put aside, and another one begun.
+            if let Ok(next) = File::open(&path)
+                && !is_same(&file, &next)
+            {
+                print_from(&mut file, at, false).map_err(fail)??;
+                (file, at) = (next, 0);
+            }
         }
     }
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let id = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    id(one) == id(other)
 }
 
 /// Prints what the file holds from a position on; only whole lines when more may follow. Gives the position behind it.
