@@ -1,6 +1,6 @@
 //! A client of a daemon: greeting, placing, processes, and all of it again after the daemon was replaced.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -81,6 +81,8 @@ pub struct Client {
     release: String,
     line: Option<Line>,
     processes: HashMap<ProcessId, State>,
+    /// Those with stdin that waits for room in the connection.
+    waiting: BTreeSet<ProcessId>,
     pool: CreditPool,
     requests: u32,
     events: VecDeque<ClientEvent>,
@@ -97,8 +99,9 @@ struct Line {
 #[derive(Debug)]
 enum State {
     Selecting(Table),
-    Placed(Placement),
-    Running(Placement, Process),
+    /// And why it was lost already, if it was.
+    Placed(Placement, Option<String>),
+    Running(Placement, Box<Process>),
 }
 
 impl Client {
@@ -109,6 +112,7 @@ impl Client {
             release: release.into(),
             line: None,
             processes: HashMap::new(),
+            waiting: BTreeSet::new(),
             pool: CreditPool::default(),
             requests: 0,
             events: VecDeque::new(),
@@ -126,7 +130,8 @@ impl Client {
             match state {
                 State::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
                 State::Running(_, process) if process.is_over() => {}
-                State::Placed(place) | State::Running(place, _) => {
+                State::Placed(_, Some(_)) => {}
+                State::Placed(place, None) | State::Running(place, _) => {
                     let (incarnation, host) = (place.incarnation, place.host.clone());
                     conn.send(Frame::Claim { id, incarnation, host });
                 }
@@ -183,13 +188,17 @@ impl Client {
     pub fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
         let Some(line) = &mut self.line else { return };
         line.conn.transmit(out, most, now);
-        for state in self.processes.values_mut() {
-            if let State::Running(_, process) = state
-                && process.stdin_unsent() > 0
-            {
-                process.pump(&mut line.conn);
-            }
+        if out.len() >= most || self.waiting.is_empty() {
+            return;
         }
+        let Self { processes, waiting, .. } = self;
+        waiting.retain(|id| match processes.get_mut(id) {
+            Some(State::Running(_, process)) => {
+                process.pump(&mut line.conn);
+                process.stdin_waits()
+            }
+            _ => false,
+        });
         line.conn.transmit(out, most, now);
     }
 
@@ -220,15 +229,15 @@ impl Client {
     pub fn placement(&self, id: ProcessId) -> Option<&Placement> {
         match self.processes.get(&id)? {
             State::Selecting(_) => None,
-            State::Placed(place) | State::Running(place, _) => Some(place),
+            State::Placed(place, _) | State::Running(place, _) => Some(place),
         }
     }
 
     /// Starts a process that was placed.
     pub fn launch(&mut self, id: ProcessId, launch: Launch) {
-        let Some(State::Placed(place)) = self.processes.get(&id) else { return };
-        let place = place.clone();
-        let mut process = Process::new(Spawn {
+        let Some(State::Placed(place, lost)) = self.processes.get(&id) else { return };
+        let (place, lost) = (place.clone(), lost.clone());
+        let mut process = Box::new(Process::new(Spawn {
             id,
             attempt: 0,
             incarnation: place.incarnation,
@@ -241,8 +250,10 @@ impl Client {
             chdir: launch.chdir,
             args: launch.args,
             env: launch.env,
-        });
-        if let Some(line) = &mut self.line {
+        }));
+        if let Some(message) = lost {
+            process.lose(message, &mut self.pool);
+        } else if let Some(line) = &mut self.line {
             process.reachable(&mut line.conn);
         }
         self.processes.insert(id, State::Running(place, process));
@@ -284,11 +295,14 @@ impl Client {
     /// Forgets a process. One that still runs is hung up.
     pub fn release(&mut self, id: ProcessId) {
         let Some(state) = self.processes.remove(&id) else { return };
-        let mut lost = false;
-        if let State::Running(_, mut process) = state {
-            process.close(&mut self.pool);
-            lost = process.lost().is_some();
-        }
+        let lost = match state {
+            State::Running(_, mut process) => {
+                process.close(&mut self.pool);
+                process.lost().is_some()
+            }
+            State::Placed(_, lost) => lost.is_some(),
+            State::Selecting(_) => false,
+        };
         if let Some(line) = &mut self.line
             && !lost
         {
@@ -312,7 +326,11 @@ impl Client {
     ) -> Option<T> {
         let Some(State::Running(_, process)) = self.processes.get_mut(&id) else { return None };
         let conn = self.line.as_mut().map(|line| &mut line.conn);
-        Some(act(process, conn, &mut self.pool))
+        let done = act(process, conn, &mut self.pool);
+        if process.stdin_waits() {
+            self.waiting.insert(id);
+        }
+        Some(done)
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
@@ -324,13 +342,16 @@ impl Client {
             Frame::Reply { request, last, json } => {
                 self.events.push_back(ClientEvent::Reply { request, last, json });
             }
-            Frame::Placed { id, incarnation, host, node, facts } => {
-                if let Some(State::Selecting(_)) = self.processes.get(&id) {
+            Frame::Placed { id, incarnation, host, node, facts } => match self.processes.get(&id) {
+                Some(State::Selecting(_)) => {
                     let place = Placement { incarnation, host, node, facts };
-                    self.processes.insert(id, State::Placed(place));
+                    self.processes.insert(id, State::Placed(place, None));
                     self.events.push_back(ClientEvent::Placed(id));
                 }
-            }
+                Some(_) => {}
+                // it was released before it was placed
+                None => line.conn.send(Frame::Release(id)),
+            },
             Frame::Refused { id, refusal, message } => {
                 if let Some(State::Selecting(_)) = self.processes.get(&id) {
                     self.processes.remove(&id);
@@ -341,13 +362,24 @@ impl Client {
                 let Some(id) = frame.process() else {
                     return Err(Violation::Unexpected("client's"));
                 };
-                // a lost process that was not launched yet is found to be lost when it is
-                if let Some(State::Running(_, process)) = self.processes.get_mut(&id)
-                    && let Err(violation) = process.handle(frame, &mut line.conn, &mut self.pool)
-                {
-                    // the daemon forwards what a host says: that host's process is lost, nothing else
-                    process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
-                    line.conn.send(Frame::Release(id));
+                match (self.processes.get_mut(&id), frame) {
+                    (Some(State::Running(_, process)), frame) => {
+                        if let Err(violation) = process.handle(frame, &mut line.conn, &mut self.pool) {
+                            // the daemon forwards what a host says: that host's process is lost, nothing else
+                            process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
+                            line.conn.send(Frame::Release(id));
+                        }
+                        if process.stdin_waits() {
+                            self.waiting.insert(id);
+                        }
+                    }
+                    // found to be lost when it is launched
+                    (Some(State::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
+                    // its place went before it was told: there may be another
+                    (Some(State::Selecting(wants)), Frame::Lost { .. }) => {
+                        line.conn.send(Frame::Select { id, wants: wants.clone() });
+                    }
+                    _ => {}
                 }
             }
         }

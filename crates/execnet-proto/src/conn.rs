@@ -31,6 +31,9 @@ const LATELY: Duration = Duration::from_secs(10);
 /// Replies that may wait for a client that does not read, in bytes.
 const MAX_FIRST: usize = 32 * 1024 * 1024;
 
+/// Processes for which something may wait, for a client that does not read.
+const MAX_WAITING: usize = 16_384;
+
 /// A connection that has been opened; times are durations since any fixed moment.
 #[derive(Debug)]
 pub struct Conn {
@@ -111,9 +114,9 @@ impl Conn {
         self.mux.push_first(bytes);
     }
 
-    /// Whether more replies wait than a client that reads would leave.
+    /// Whether more waits than a client that reads would leave.
     pub fn is_clogged(&self) -> bool {
-        self.mux.first_len() > MAX_FIRST
+        self.mux.first_len() > MAX_FIRST || self.mux.processes() > MAX_WAITING
     }
 
     /// Forgets what waits for a process.

@@ -492,7 +492,8 @@ fn put_spawn(out: &mut BytesMut, spawn: &Spawn) {
 
 /// Texts longer than a str can say are cut at a character's boundary: they are messages.
 fn put_str(out: &mut BytesMut, text: &str) {
-    let end = text.floor_char_boundary(usize::from(u16::MAX));
+    let most = text.len().min(usize::from(u16::MAX));
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     out.put_u16(end as u16);
     out.put_slice(&text.as_bytes()[..end]);
 }
@@ -738,6 +739,7 @@ impl Decoder {
     ///
     /// # Errors
     /// For bytes that are no frame of this protocol. Nothing can be read after that.
+    #[allow(clippy::should_implement_trait)] // its errors are final, an iterator's are not
     pub fn next(&mut self) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some(header) = self.buffer.get(..HEADER) else { return Ok(None) };
         let (kind, limit) = Kind::of(header[0]).ok_or(FrameError::UnknownKind(header[0]))?;

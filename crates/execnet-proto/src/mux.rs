@@ -86,10 +86,20 @@ impl Mux {
             Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => slot.void_from(6),
             _ => {}
         }
+        let releases = matches!(frame, Frame::Release(_));
         slot.control.insert(rank(&frame), frame);
-        if !std::mem::replace(&mut slot.control_turn, true) {
+        let has_turn = std::mem::replace(&mut slot.control_turn, true);
+        if releases {
+            // before everything said later: what it gives back may be granted to another process at once
+            self.control.push_front(id);
+        } else if !has_turn {
             self.control.push_back(id);
         }
+    }
+
+    /// The number of processes for which something waits.
+    pub(crate) fn processes(&self) -> usize {
+        self.slots.len()
     }
 
     /// Queues bytes that go before everything else.

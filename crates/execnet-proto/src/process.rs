@@ -110,6 +110,11 @@ impl Process {
         self.stdin.unsent()
     }
 
+    /// Whether there are bytes of stdin that only wait for room in the connection: see [`Process::pump`].
+    pub fn stdin_waits(&self) -> bool {
+        self.passes() && self.stdin.sendable() > 0
+    }
+
     /// Whether writing to stdin is over: closed here, or by the process, or it has ended.
     pub fn stdin_closed(&self) -> bool {
         self.stdin.is_closed() || self.is_over() || self.ending.is_some()
@@ -263,7 +268,7 @@ impl Process {
                         recv.fin(length)?;
                     }
                 }
-                self.ending = Some(ending);
+                self.ending.get_or_insert(ending);
             }
             _ => return Err(Violation::Unexpected("client's")),
         }

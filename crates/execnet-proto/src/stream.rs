@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{MAX_DATA, Span};
 
@@ -192,6 +192,11 @@ impl SendStream {
         self.end() - self.sent
     }
 
+    /// Bytes that [`SendStream::next_data`] would give now.
+    pub fn sendable(&self) -> u64 {
+        if self.stopped { 0 } else { self.limit.min(self.end()).saturating_sub(self.sent) }
+    }
+
     /// No more will be written.
     pub fn finish(&mut self) {
         self.finished = true;
@@ -214,8 +219,8 @@ impl SendStream {
 
     /// The next piece that credit allows to send, with its position.
     pub fn next_data(&mut self) -> Option<(u64, Bytes)> {
-        let most = self.limit.min(self.end()).saturating_sub(self.sent).min(MAX_DATA as u64);
-        if most == 0 || self.stopped {
+        let most = self.sendable().min(MAX_DATA as u64);
+        if most == 0 {
             return None;
         }
         let position = self.sent;
@@ -331,7 +336,7 @@ impl RecvStream {
     ///
     /// # Errors
     /// For a gap, or bytes past the credit or the stream's end.
-    pub fn data(&mut self, position: u64, bytes: Bytes) -> Result<(), Violation> {
+    pub fn data(&mut self, position: u64, mut bytes: Bytes) -> Result<(), Violation> {
         let end = position + bytes.len() as u64;
         if position > self.received {
             return Err(Violation::Gap { position, received: self.received });
@@ -347,10 +352,10 @@ impl RecvStream {
         if end <= self.received {
             return Ok(());
         }
-        let fresh = bytes.slice((self.received - position) as usize..);
+        bytes.advance((self.received - position) as usize);
         self.received = end;
         if !self.stopped {
-            self.chunks.push(fresh);
+            self.chunks.push(bytes);
         }
         Ok(())
     }

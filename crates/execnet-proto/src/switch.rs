@@ -5,22 +5,25 @@
 //! [`SwitchEvent`]s. It starts no process and knows no clock. Ends no client's stream: queues die with their connection, state lives
 //! in client and agent.
 
+mod clients;
 mod hosts;
 mod relay;
+mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::conn::Conn;
-use crate::frame::{Ending, Frame, MARKER, NodeState, Refusal, Table, VERSION};
+use crate::frame::{Ending, Frame, NodeState, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
 
+use clients::ClientSide;
 use hosts::Host;
-use relay::{Outstanding, Relay};
+use relay::Relay;
 
 /// Added to `linger` before an unreachable host's processes count as lost.
 const LOST_AFTER_LINGER: Duration = Duration::from_secs(30);
@@ -124,15 +127,8 @@ pub struct Switch {
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
     expected: Option<Duration>,
-}
-
-#[derive(Debug)]
-struct ClientSide {
-    conn: Conn,
-    opening: Option<BytesMut>,
-    id: Option<ClientId>,
-    processes: usize,
-    outstanding: Outstanding,
+    /// Agents of hosts that were removed, which may still live: they are told to end when they answer again.
+    outcasts: VecDeque<Incarnation>,
 }
 
 /// A process that the daemon forwards for, or must still see forgotten.
@@ -158,6 +154,12 @@ enum Owner {
 /// The most processes that one client or one host may have.
 pub const MAX_PROCESSES: usize = 1_000;
 
+/// The most processes of a host that are known here, with those that its agent has still to forget.
+const MAX_ENTRIES: usize = 4 * MAX_PROCESSES;
+
+/// How many agents of removed hosts are remembered.
+const MAX_OUTCASTS: usize = 1_000;
+
 impl Switch {
     /// A daemon without hosts and clients.
     pub fn new(me: Identity) -> Self {
@@ -170,6 +172,7 @@ impl Switch {
             events: VecDeque::new(),
             ready: BTreeSet::new(),
             expected: None,
+            outcasts: VecDeque::new(),
         }
     }
 
@@ -183,74 +186,15 @@ impl Switch {
         self.ready.pop_first()
     }
 
-    /// A client has connected.
-    pub fn client_opened(&mut self, client: ClientKey, now: Duration) {
-        let mut conn = Conn::socket(now);
-        let mut marker = BytesMut::from(&MARKER[..]);
-        marker.extend_from_slice(&VERSION.to_be_bytes());
-        conn.send_first(marker.freeze());
-        conn.send(Frame::Daemon {
-            life: self.me.life,
-            pid: self.me.pid,
-            release: self.me.release.clone(),
-            network: self.me.network.clone(),
-        });
-        let side = ClientSide {
-            conn,
-            opening: Some(BytesMut::new()),
-            id: None,
-            processes: 0,
-            outstanding: Outstanding::default(),
-        };
-        self.clients.insert(client, side);
-        self.ready.insert(Peer::Client(client));
-    }
-
-    /// Bytes arrived from a client.
-    pub fn client_bytes(&mut self, client: ClientKey, bytes: &[u8], now: Duration) {
-        if let Err(why) = self.client_frames(client, bytes, now) {
-            self.client_closed(client);
-            self.events.push_back(SwitchEvent::ClientEnded { client, why });
-        }
-    }
-
-    /// A client's socket is closed: what it ran is hung up.
-    pub fn client_closed(&mut self, client: ClientKey) {
-        if self.clients.remove(&client).is_none() {
-            return;
-        }
-        self.ready.remove(&Peer::Client(client));
-        let theirs = |entry: &Entry| matches!(entry.owner, Owner::Client(key) if key == client);
-        let ids: Vec<_> = self.entries.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.release(id);
-        }
-    }
-
-    /// Appends what may be written to a client now.
-    pub fn client_transmit(&mut self, client: ClientKey, out: &mut BytesMut, most: usize, now: Duration) {
-        if let Some(side) = self.clients.get_mut(&client) {
-            side.conn.transmit(out, most, now);
-        }
-    }
-
-    /// The number of connected clients.
-    pub fn clients(&self) -> usize {
-        self.clients.len()
-    }
-
-    /// The number of processes of clients on a host, by the name of their node.
+    /// The number of processes of clients on a host.
     pub fn processes(&self, host: HostKey) -> usize {
-        let on_host = |entry: &&Entry| entry.host == host && matches!(entry.owner, Owner::Client(_));
-        self.entries.values().filter(on_host).count()
+        self.process_ids(host).count()
     }
 
     /// Ids of the processes of clients on a host.
     pub fn process_ids(&self, host: HostKey) -> impl Iterator<Item = ProcessId> {
-        let on_host = move |(_, entry): &(&ProcessId, &Entry)| {
-            entry.host == host && matches!(entry.owner, Owner::Client(_))
-        };
-        self.entries.iter().filter(on_host).map(|(id, _)| *id)
+        let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids).copied();
+        ids.filter(|id| self.entries.get(id).is_some_and(|entry| matches!(entry.owner, Owner::Client(_))))
     }
 
     /// Bytes of DATA that wait in all queues.
@@ -260,197 +204,53 @@ impl Switch {
         clients.chain(hosts).sum()
     }
 
-    /// Places a process on a node of a host that is up. False if the host is not up, or too much runs there.
-    pub fn place(
-        &mut self,
-        client: ClientKey,
-        id: ProcessId,
-        host: HostKey,
-        node: &str,
-        facts: Table,
-    ) -> bool {
-        let Some(incarnation) = self.hosts.get(&host).and_then(Host::up) else { return false };
-        if self.processes(host) >= MAX_PROCESSES {
-            return false;
-        }
-        let Some(side) = self.clients.get_mut(&client) else { return true };
-        side.processes += 1;
-        let relay = Relay::default();
-        let owner = Owner::Client(client);
-        self.entries.insert(id, Entry { owner, host, incarnation, spawned: false, relay });
-        let (host, node) = (self.hosts[&host].name.clone(), node.to_owned());
-        self.to_client(client, Frame::Placed { id, incarnation, host, node, facts });
-        true
+    /// Whether no client has a process, none waits to be forgotten by its agent, and no DATA waits.
+    pub fn is_idle(&self) -> bool {
+        self.entries.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..))) && self.queued() == 0
     }
 
-    /// Refuses a process a place.
-    pub fn refuse(&mut self, client: ClientKey, id: ProcessId, refusal: Refusal, message: String) {
-        self.to_client(client, Frame::Refused { id, refusal, message });
+    fn insert_entry(&mut self, id: ProcessId, entry: Entry) {
+        if let Some(host) = self.hosts.get_mut(&entry.host) {
+            host.ids.insert(id);
+            if let Owner::Tunnel(inner, _) = entry.owner {
+                host.carries.insert(id, inner);
+            }
+        }
+        self.entries.insert(id, entry);
     }
 
-    /// Answers a request.
-    pub fn reply(&mut self, client: ClientKey, request: u32, last: bool, json: Bytes) {
-        self.to_client(client, Frame::Reply { request, last, json });
-        if self.clients.get(&client).is_some_and(|side| side.conn.is_clogged()) {
-            self.client_closed(client);
-            self.events.push_back(SwitchEvent::ClientEnded { client, why: ClientEnd::Clogged });
+    fn remove_entry(&mut self, id: ProcessId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        if let Some(host) = self.hosts.get_mut(&entry.host) {
+            host.ids.remove(&id);
+            host.carries.remove(&id);
         }
-    }
-
-    fn client_frames(&mut self, client: ClientKey, mut bytes: &[u8], now: Duration) -> Result<(), ClientEnd> {
-        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
-        if let Some(opening) = &mut side.opening {
-            let missing = (MARKER.len() + 2).saturating_sub(opening.len()).min(bytes.len());
-            opening.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            let known = opening.len().min(MARKER.len());
-            if opening[..known] != MARKER[..known] {
-                return Err(ClientEnd::Marker);
-            }
-            if opening.len() < MARKER.len() + 2 {
-                return Ok(());
-            }
-            let version = (&opening[MARKER.len()..]).get_u16();
-            if version != VERSION {
-                return Err(ClientEnd::OtherVersion(version));
-            }
-            side.opening = None;
-        }
-        side.conn.push(bytes, now);
-        while let Some(side) = self.clients.get_mut(&client)
-            && let Some(frame) = side.conn.next(now)?
-        {
-            self.client_frame(client, frame)?;
-        }
-        self.ready.insert(Peer::Client(client));
-        Ok(())
-    }
-
-    fn client_frame(&mut self, client: ClientKey, frame: Frame) -> Result<(), Violation> {
-        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
-        match frame {
-            Frame::Client { id, .. } if side.id.is_none() => side.id = Some(id),
-            _ if side.id.is_none() => return Err(Violation::Unexpected("client's first")),
-            Frame::Request { request, json } => {
-                self.events.push_back(SwitchEvent::Request { client, request, json });
-            }
-            Frame::Select { id, wants } => {
-                if self.entries.contains_key(&id) {
-                    return Err(Violation::ForeignProcess(id));
-                }
-                if side.processes >= MAX_PROCESSES {
-                    let message = format!("a program may run {MAX_PROCESSES} processes at a time");
-                    self.refuse(client, id, Refusal::TooMany, message);
-                } else {
-                    self.events.push_back(SwitchEvent::Select { client, id, wants });
-                }
-            }
-            Frame::Claim { id, incarnation, host } => self.claim(client, id, incarnation, &host)?,
-            frame => {
-                let id = frame.process().ok_or(Violation::Unexpected("client's"))?;
-                self.from_client(client, id, frame)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A client that came from an earlier daemon says what it runs.
-    fn claim(
-        &mut self,
-        client: ClientKey,
-        id: ProcessId,
-        incarnation: Incarnation,
-        name: &str,
-    ) -> Result<(), Violation> {
-        if let Some(entry) = self.entries.get(&id) {
-            if !matches!(entry.owner, Owner::Nobody) {
-                return Err(Violation::ForeignProcess(id));
-            }
-            let message = "it was hung up when its client went away".into();
-            self.to_client(client, Frame::Lost { id, message });
-            return Ok(());
-        }
-        let Some((&key, host)) = self.hosts.iter().find(|(_, host)| host.name == name) else {
-            let message = format!("host {name} is not in the network any more");
-            self.to_client(client, Frame::Lost { id, message });
-            return Ok(());
-        };
-        if host.incarnation().is_some_and(|known| known != incarnation) {
-            let message = format!("the agent on {name} was replaced by a new one");
-            self.to_client(client, Frame::Lost { id, message });
-            return Ok(());
-        }
-        let answer = match host.reachable(&self.hosts) {
-            Ok(()) => Frame::Reachable(id),
-            Err(message) => Frame::Unreachable { id, message },
-        };
-        if let Some(side) = self.clients.get_mut(&client) {
-            if side.processes >= MAX_PROCESSES {
-                return Err(Violation::Unexpected("CLAIM above the bound"));
-            }
-            side.processes += 1;
-        }
-        let (owner, relay) = (Owner::Client(client), Relay::default());
-        self.entries.insert(id, Entry { owner, host: key, incarnation, spawned: true, relay });
-        self.to_client(client, answer);
-        Ok(())
-    }
-
-    /// A frame of a process, from its client.
-    fn from_client(&mut self, client: ClientKey, id: ProcessId, frame: Frame) -> Result<(), Violation> {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
-                let message = "the daemon does not know it any more".into();
-                self.to_client(client, Frame::Lost { id, message });
-            }
-            return Ok(());
-        };
-        match entry.owner {
-            Owner::Client(owner) if owner == client => {}
-            // what the client said before it learned that the process is gone
-            Owner::Nobody => return Ok(()),
-            _ => return Err(Violation::ForeignProcess(id)),
-        }
-        if let Frame::Release(_) = frame {
-            self.release(id);
-            return Ok(());
-        }
-        let Some(host) = self.hosts.get_mut(&entry.host) else { return Ok(()) };
-        if let Frame::Spawn(spawn) = &frame {
-            if spawn.tunnel || spawn.incarnation != entry.incarnation || spawn.host != host.name {
-                return Err(Violation::Unexpected("SPAWN for another place"));
-            }
-            if self.clients.get(&client).and_then(|side| side.id) != Some(spawn.owner) {
-                return Err(Violation::Unexpected("SPAWN with another owner"));
-            }
-        }
-        if host.up() != Some(entry.incarnation) || host.is_away() {
-            return Ok(());
-        }
-        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
-        if entry.relay.from_client(&frame, &mut side.outstanding, &mut host.outstanding)? {
-            entry.spawned |= matches!(frame, Frame::Spawn(_) | Frame::Resume { .. });
-            let key = entry.host;
-            self.to_host(key, frame);
-        }
-        Ok(())
+        Some(entry)
     }
 
     /// The client wants nothing more of a process.
     fn release(&mut self, id: ProcessId) {
         self.shut(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Owner::Client(client) = std::mem::replace(&mut entry.owner, Owner::Nobody)
-            && let Some(side) = self.clients.get_mut(&client)
-        {
-            side.processes -= 1;
-            side.conn.void(id);
-        }
         let (key, incarnation) = (entry.host, entry.incarnation);
-        if !entry.spawned {
-            self.entries.remove(&id);
+        match std::mem::replace(&mut entry.owner, Owner::Nobody) {
+            Owner::Client(client) => {
+                if let Some(side) = self.clients.get_mut(&client) {
+                    side.processes -= 1;
+                    side.conn.void(id);
+                }
+            }
+            Owner::Tunnel(..) => {
+                if let Some(host) = self.hosts.get_mut(&key) {
+                    host.carries.remove(&id);
+                }
+            }
+            Owner::Nobody => {}
+        }
+        if self.entries.get(&id).is_some_and(|entry| !entry.spawned) {
+            self.remove_entry(id);
         } else if self.hosts.get(&key).and_then(Host::up) == Some(incarnation) {
-            self.to_host(key, Frame::Release(id));
+            self.tell_host(key, Frame::Release(id));
         }
     }
 
@@ -459,7 +259,7 @@ impl Switch {
         let Some(entry) = self.entries.get(&id) else { return };
         if let Owner::Client(client) = entry.owner {
             self.release(id);
-            self.to_client(client, Frame::Lost { id, message: message.into() });
+            self.tell_client(client, Frame::Lost { id, message: message.into() });
         }
     }
 
@@ -477,14 +277,14 @@ impl Switch {
         }
     }
 
-    fn to_client(&mut self, client: ClientKey, frame: Frame) {
+    fn tell_client(&mut self, client: ClientKey, frame: Frame) {
         if let Some(side) = self.clients.get_mut(&client) {
             side.conn.send(frame);
             self.ready.insert(Peer::Client(client));
         }
     }
 
-    fn to_host(&mut self, host: HostKey, frame: Frame) {
+    fn tell_host(&mut self, host: HostKey, frame: Frame) {
         if let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut) {
             conn.send(frame);
             self.touch(host);

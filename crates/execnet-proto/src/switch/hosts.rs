@@ -1,26 +1,22 @@
 //! The hosts' side of the switch: links from the first byte to the last, tunnels, silence, loss.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::relay::Outstanding;
-use super::{Entry, HostKey, LOST_AFTER_LINGER, LinkEnd, Owner, Peer, Switch, SwitchEvent};
+use super::{HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Owner, Peer, Switch, SwitchEvent};
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, Spawn, Stream, VERSION};
+use crate::frame::{Frame, MARKER, VERSION};
 use crate::id::{Epoch, Incarnation, ProcessId};
-use crate::process::Process;
 use crate::stream::Violation;
 
 /// Bytes of noise that are read before the marker.
 const MAX_NOISE: usize = 1024 * 1024;
 
 /// Bytes of noise, or of what a tunnel's process says on stderr, that are kept.
-const SAID: usize = 4096;
-
-/// Bytes of a tunnel's link that may wait on their way down, so that turns stay short.
-const AHEAD: usize = 65_536;
+pub(super) const SAID: usize = 4096;
 
 /// A late tick by this much means that this program was stopped, not that all links are silent.
 const STOPPED: Duration = Duration::from_secs(3);
@@ -29,21 +25,25 @@ const STOPPED: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: String,
-    link: Option<Link>,
+    /// The processes here that the switch knows of.
+    pub(super) ids: BTreeSet<ProcessId>,
+    /// Those of them that carry a tunnel, and to which host.
+    pub(super) carries: BTreeMap<ProcessId, HostKey>,
+    pub(super) link: Option<Link>,
     incarnation: Option<Incarnation>,
     resume: bool,
     /// Since when it cannot be reached.
-    away: Option<Duration>,
+    pub(super) away: Option<Duration>,
     /// Why.
-    why: String,
-    said: Vec<u8>,
+    pub(super) why: String,
+    pub(super) said: Vec<u8>,
     pub(super) outstanding: Outstanding,
 }
 
 /// A link, from the moment it is opened.
 #[derive(Debug)]
-struct Link {
-    conn: Conn,
+pub(super) struct Link {
+    pub(super) conn: Conn,
     epoch: Epoch,
     /// What is to be written before the first frame.
     bootstrap: Bytes,
@@ -52,7 +52,7 @@ struct Link {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Looking for the marker in what arrives; counts the noise.
     Marker {
         pending: Vec<u8>,
@@ -60,6 +60,8 @@ enum Stage {
     },
     Hello,
     Up,
+    /// The agent of a host that was removed: it was told to end, and nothing that it says counts.
+    Ending,
 }
 
 impl Host {
@@ -91,9 +93,8 @@ impl Host {
     }
 
     pub(super) fn reachable(&self, hosts: &BTreeMap<HostKey, Self>) -> Result<(), String> {
-        match self.via().and_then(|via| hosts.get(&via)) {
-            Some(via) => via.reachable(hosts)?,
-            None => {}
+        if let Some(via) = self.via().and_then(|via| hosts.get(&via)) {
+            via.reachable(hosts)?;
         }
         if self.up().is_some() && !self.is_away() { Ok(()) } else { Err(self.why.clone()) }
     }
@@ -104,6 +105,8 @@ impl Switch {
     pub fn add_host(&mut self, host: HostKey, name: &str, now: Duration) {
         let state = Host {
             name: name.into(),
+            ids: BTreeSet::new(),
+            carries: BTreeMap::new(),
             link: None,
             incarnation: None,
             resume: true,
@@ -118,17 +121,25 @@ impl Switch {
     /// A host leaves the network; its link is dropped, what ran there is lost.
     pub fn remove_host(&mut self, host: HostKey, now: Duration) {
         self.link_closed(host, "it was removed from the network", now);
-        let Some(name) = self.hosts.get(&host).map(|host| host.name.clone()) else { return };
+        let Some(state) = self.hosts.get(&host) else { return };
+        let (name, incarnation) = (state.name.clone(), state.incarnation);
         for id in self.entries_of(host) {
             self.lose(id, &format!("host {name} was removed from the network"));
-            self.entries.remove(&id);
+            self.forget(id, now);
         }
         self.hosts.remove(&host);
+        self.ready.remove(&Peer::Host(host));
+        if let Some(incarnation) = incarnation {
+            if self.outcasts.len() >= MAX_OUTCASTS {
+                self.outcasts.pop_front();
+            }
+            self.outcasts.push_back(incarnation);
+        }
     }
 
     /// Tells a host's agent to end everything and itself; the link's end says that it has.
     pub fn end_host(&mut self, host: HostKey) {
-        self.to_host(host, Frame::End);
+        self.tell_host(host, Frame::End);
     }
 
     /// The process that carries a host's own link runs: `bootstrap` is written to it, then frames.
@@ -136,46 +147,7 @@ impl Switch {
         self.open(host, epoch, bootstrap, None, now);
     }
 
-    /// Opens a host's link inside a process on another host that is up: `args` is its command, `id` its fresh id.
-    /// False if that host is not up.
-    #[allow(clippy::too_many_arguments)]
-    pub fn open_tunnel(
-        &mut self,
-        host: HostKey,
-        via: HostKey,
-        id: ProcessId,
-        args: Vec<Bytes>,
-        epoch: Epoch,
-        bootstrap: Bytes,
-        now: Duration,
-    ) -> bool {
-        let owner = self.me.owner;
-        let Some(carrier) = self.hosts.get_mut(&via) else { return false };
-        let Some(incarnation) = carrier.up() else { return false };
-        let mut process = Box::new(Process::new(Spawn {
-            id,
-            attempt: 0,
-            incarnation,
-            owner,
-            tunnel: true,
-            stdout_limit: 0,
-            stderr_limit: 0,
-            host: carrier.name.clone(),
-            node: String::new(),
-            chdir: String::new(),
-            args,
-            env: Vec::new(),
-        }));
-        if let Some(conn) = carrier.conn_mut() {
-            process.reachable(conn);
-        }
-        let (owner, relay) = (Owner::Tunnel(host, process), super::Relay::default());
-        self.entries.insert(id, Entry { owner, host: via, incarnation, spawned: true, relay });
-        self.open(host, epoch, bootstrap, Some((via, id)), now);
-        true
-    }
-
-    fn open(
+    pub(super) fn open(
         &mut self,
         host: HostKey,
         epoch: Epoch,
@@ -234,14 +206,10 @@ impl Switch {
 
     /// Appends what may be written on a host's own link now.
     pub fn link_transmit(&mut self, host: HostKey, out: &mut BytesMut, most: usize, now: Duration) {
-        let inner: Vec<_> = self
-            .hosts
-            .iter()
-            .filter_map(|(&key, inner)| match inner.link.as_ref()?.tunnel {
-                Some((via, id)) if via == host => Some((key, id)),
-                _ => None,
-            })
-            .collect();
+        let inner: Vec<_> = match self.hosts.get(&host) {
+            Some(host) => host.carries.iter().map(|(&id, &key)| (key, id)).collect(),
+            None => return,
+        };
         for (key, id) in inner {
             self.feed_tunnel(key, host, id, now);
         }
@@ -276,9 +244,9 @@ impl Switch {
     /// When [`Switch::tick`] is to be called.
     pub fn deadline(&mut self) -> Option<Duration> {
         let patience = self.me.linger + LOST_AFTER_LINGER;
-        let waits = |key| self.entries.values().any(|entry| entry.host == key);
-        let deadline = self.hosts.iter().filter_map(|(&key, host)| match (&host.link, host.away) {
-            (_, Some(since)) => waits(key).then_some(since + patience),
+        let owned = |id| self.entries.get(id).is_some_and(|entry| !matches!(entry.owner, Owner::Nobody));
+        let deadline = self.hosts.values().filter_map(|host| match (&host.link, host.away) {
+            (_, Some(since)) => host.ids.iter().any(owned).then_some(since + patience),
             (Some(Link { conn, stage: Stage::Up, .. }), None) => Some(conn.deadline()),
             _ => None,
         });
@@ -307,8 +275,9 @@ impl Switch {
                     let seconds = patience.as_secs();
                     let message = format!("{}, for {seconds} s", host.why);
                     for id in self.entries_of(key) {
+                        // not forgotten: should the agent answer after all, it is told to end it
                         self.lose(id, &message);
-                        self.forget(id, now);
+                        self.lose_tunnel(id, &message, now);
                     }
                 }
                 _ => {}
@@ -316,7 +285,7 @@ impl Switch {
         }
     }
 
-    fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
+    pub(super) fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
         let Some(link) = &mut state.link else { return Ok(()) };
         if let Stage::Marker { pending, noise } = &mut link.stage {
@@ -358,6 +327,11 @@ impl Switch {
                     let text = format!("it answers epoch {:x}, not {:x}", epoch.0, link.epoch.0);
                     return Err(Violation::Greeting(text).into());
                 }
+                if self.outcasts.contains(&incarnation) {
+                    link.stage = Stage::Ending;
+                    link.conn.send(Frame::End);
+                    return Ok(());
+                }
                 link.stage = Stage::Up;
                 link.conn.measure(now);
                 let known = state.incarnation.replace(incarnation);
@@ -384,16 +358,17 @@ impl Switch {
                 self.events.push_back(SwitchEvent::Nodes { host, count });
                 Ok(())
             }
+            (Stage::Ending, _) => Ok(()),
             (Stage::Up, frame) => {
                 let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
-                self.from_agent(host, id, frame, now)
+                self.agent_says(host, id, frame, now)
             }
             _ => Err(Violation::Greeting("something else came first".into()).into()),
         }
     }
 
     /// A frame of a process, from the agent that runs it.
-    fn from_agent(
+    fn agent_says(
         &mut self,
         host: HostKey,
         id: ProcessId,
@@ -415,8 +390,8 @@ impl Switch {
             Owner::Nobody => Ok(()),
             Owner::Client(client) => {
                 let client = *client;
-                if entry.relay.from_agent(&frame, &mut state.outstanding)? {
-                    self.to_client(client, frame);
+                if entry.relay.agent_says(&frame, &mut state.outstanding)? {
+                    self.tell_client(client, frame);
                 }
                 Ok(())
             }
@@ -434,152 +409,21 @@ impl Switch {
         }
     }
 
-    /// Hands on what came out of a tunnel's process.
-    fn drain_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
-        loop {
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
-                return;
-            };
-            let Some(carrier) = self.hosts.get_mut(&via) else { return };
-            let mut take = |stream| {
-                let conn = carrier.link.as_mut().map(|link| &mut link.conn);
-                process.read(stream, usize::MAX, conn, &mut self.tunnels)
-            };
-            let (bytes, said) = (take(Stream::Stdout), take(Stream::Stderr));
-            let ending = process.ending().cloned();
-            if let Some(host) = self.hosts.get_mut(&inner)
-                && !said.is_empty()
-            {
-                host.said.extend_from_slice(&said);
-                let from = host.said.len().saturating_sub(SAID);
-                host.said.drain(..from);
-            }
-            if !bytes.is_empty() {
-                if let Err(why) = self.link_frames(inner, &bytes, now) {
-                    self.drop_link(inner, why, now);
-                }
-            } else if said.is_empty() {
-                if let Some(ending) = ending {
-                    let via = self.hosts.get(&via).map(|host| host.name.clone()).unwrap_or_default();
-                    self.drop_link(inner, LinkEnd::TunnelEnded { via, ending }, now);
-                }
-                return;
-            }
-        }
-    }
-
-    /// Moves what is to be written on an inner link into the process that carries it.
-    fn feed_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
-        loop {
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
-                return;
-            };
-            let Some(conn) = self.hosts.get_mut(&via).and_then(Host::conn_mut) else { return };
-            process.pump(conn);
-            let ahead = process.stdin_unsent() as usize + conn.queued(id);
-            if ahead >= AHEAD || process.stdin_capacity() < 4 * AHEAD {
-                return;
-            }
-            let mut bytes = BytesMut::new();
-            self.link_transmit(inner, &mut bytes, AHEAD, now);
-            if bytes.is_empty() {
-                return;
-            }
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
-                return;
-            };
-            let conn = self.hosts.get_mut(&via).and_then(Host::conn_mut);
-            process.write(bytes.freeze(), conn);
-        }
-    }
-
-    /// A host cannot be reached: its clients are told, and so are those of the hosts behind it.
-    fn away(&mut self, host: HostKey, why: &str, now: Duration) {
-        let Some(state) = self.hosts.get_mut(&host) else { return };
-        state.away.get_or_insert(now);
-        state.why = why.into();
-        for id in self.entries_of(host) {
-            self.shut(id);
-            match self.entries.get_mut(&id).map(|entry| &mut entry.owner) {
-                Some(Owner::Client(client)) => {
-                    let client = *client;
-                    self.to_client(client, Frame::Unreachable { id, message: why.into() });
-                }
-                Some(Owner::Tunnel(inner, process)) => {
-                    let inner = *inner;
-                    process.broken(why.into());
-                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
-                        self.events.push_back(SwitchEvent::ViaChanged { host: inner });
-                    }
-                    let name = self.hosts.get(&inner).map(|host| host.name.clone()).unwrap_or_default();
-                    self.away(inner, &format!("{name} is unreachable: {why}"), now);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// A host can be reached again, by the same agent: everything there goes on.
-    fn back(&mut self, host: HostKey, now: Duration) {
-        let Some(state) = self.hosts.get_mut(&host) else { return };
-        state.away = None;
-        for id in self.entries_of(host) {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            match &mut entry.owner {
-                Owner::Client(client) => {
-                    let client = *client;
-                    self.to_client(client, Frame::Reachable(id));
-                }
-                Owner::Nobody => self.to_host(host, Frame::Release(id)),
-                Owner::Tunnel(inner, process) => {
-                    let inner = *inner;
-                    if let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut) {
-                        process.reachable(conn);
-                    }
-                    if let Some(conn) = self.hosts.get_mut(&inner).and_then(Host::conn_mut) {
-                        conn.excuse(now);
-                    }
-                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
-                        self.events.push_back(SwitchEvent::ViaChanged { host: inner });
-                        self.back(inner, now);
-                    }
-                }
-            }
-        }
-        self.touch(host);
-    }
-
     /// Ends a host's link from this side.
-    fn drop_link(&mut self, host: HostKey, why: LinkEnd, now: Duration) {
+    pub(super) fn drop_link(&mut self, host: HostKey, why: LinkEnd, now: Duration) {
         let said = self.link_closed(host, &why.to_string(), now);
         self.events.push_back(SwitchEvent::LinkEnded { host, why, said });
     }
 
-    /// The process that carried a tunnel is not needed any more.
-    fn end_tunnel(&mut self, id: ProcessId) {
-        if let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) {
-            process.close(&mut self.tunnels);
-            self.release(id);
-        }
-    }
-
     /// Drops the entry of a process that its agent does not have.
-    fn forget(&mut self, id: ProcessId, now: Duration) {
+    pub(super) fn forget(&mut self, id: ProcessId, now: Duration) {
         self.shut(id);
-        let Some(entry) = self.entries.remove(&id) else { return };
-        if let Owner::Tunnel(inner, mut process) = entry.owner {
-            let message = "its agent does not have it any more".to_owned();
-            process.lose(message.clone(), &mut self.tunnels);
-            let via = self.hosts.get(&entry.host).map(|host| host.name.clone()).unwrap_or_default();
-            self.drop_link(inner, LinkEnd::TunnelLost { via, message }, now);
-        }
+        self.lose_tunnel(id, "its agent does not have it any more", now);
+        self.remove_entry(id);
     }
 
-    fn entries_of(&self, host: HostKey) -> Vec<ProcessId> {
-        let mut ids: Vec<_> =
-            self.entries.iter().filter(|(_, entry)| entry.host == host).map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
+    pub(super) fn entries_of(&self, host: HostKey) -> Vec<ProcessId> {
+        self.hosts.get(&host).map(|host| host.ids.iter().copied().collect()).unwrap_or_default()
     }
 }
 

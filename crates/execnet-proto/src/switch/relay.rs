@@ -1,6 +1,11 @@
 //! What the daemon knows of one process that it forwards for: whether frames may pass, and within which credit.
+//!
+//! A client's lie must end its own connection, not the link of a host that others use: so what an agent would take for a
+//! breach is found here, as far as this life of the daemon has seen the process.
 
-use crate::frame::{Frame, Span, Stream};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::frame::{Frame, Span, Spawn, Stream};
 use crate::stream::{MAX_WINDOW, POOL, STDIN_WINDOW, Violation, check_window};
 
 /// The gate of one process.
@@ -14,6 +19,26 @@ pub(super) struct Relay {
     answered: bool,
     accounts: [Account; 3],
     lengths: [Option<u64>; 3],
+    past: Past,
+}
+
+/// What was said on earlier attaches too.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    attempt: u32,
+    /// Hash of the SPAWN.
+    spawn: Option<u64>,
+    outputs: [Output; 2],
+    /// An earlier daemon saw the beginning.
+    claimed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Output {
+    /// The client's bytes end here, at the most.
+    forwarded: u64,
+    /// The client said that it has everything before.
+    acknowledged: u64,
 }
 
 /// One stream: what was forwarded, and within which bounds.
@@ -28,17 +53,22 @@ struct Account {
 pub(super) struct Outstanding(u64);
 
 impl Relay {
+    /// The relay of a process that an earlier daemon began to forward for.
+    pub(super) fn claimed() -> Self {
+        Self { past: Past { claimed: true, ..Past::default() }, ..Self::default() }
+    }
+
     /// Nothing passes any more; what was granted does not count any more.
     pub(super) fn shut(&mut self, client: Option<&mut Outstanding>, host: &mut Outstanding) {
         if let Some(client) = client {
             client.0 -= self.accounts[1].open() + self.accounts[2].open();
         }
         host.0 -= self.accounts[0].open();
-        *self = Self::default();
+        *self = Self { past: std::mem::take(&mut self.past), ..Self::default() };
     }
 
     /// Whether a frame from the client may go on to the agent.
-    pub(super) fn from_client(
+    pub(super) fn client_says(
         &mut self,
         frame: &Frame,
         client: &mut Outstanding,
@@ -46,6 +76,8 @@ impl Relay {
     ) -> Result<bool, Violation> {
         match frame {
             Frame::Spawn(spawn) => {
+                self.past.attempt(spawn.attempt)?;
+                self.past.spawn(spawn)?;
                 self.shut(Some(client), host);
                 self.attempt = Some(spawn.attempt);
                 self.fresh = spawn.attempt == 1;
@@ -58,6 +90,11 @@ impl Relay {
                 Ok(true)
             }
             Frame::Resume { attempt, stdout, stderr, .. } => {
+                self.past.attempt(*attempt)?;
+                for (output, span) in self.past.outputs.iter_mut().zip([stdout, stderr]) {
+                    output.resume(*span, self.past.claimed)?;
+                }
+                self.past.claimed = false;
                 self.shut(Some(client), host);
                 self.attempt = Some(*attempt);
                 for (index, span) in [(1, stdout), (2, stderr)] {
@@ -65,26 +102,30 @@ impl Relay {
                 }
                 Ok(true)
             }
-            _ if self.attempt.is_none() => Ok(false),
+            // a client that waits for an answer says nothing; this was on its way before
+            _ if self.attempt.is_none() || (!self.fresh && !self.answered) => Ok(false),
             Frame::Data { stream: Stream::Stdin, position, bytes, .. } => {
-                if !self.fresh && !self.answered {
-                    return Ok(false);
-                }
                 self.accounts[0].data(*position, bytes.len() as u64)?;
-                Ok(true)
+                self.within(Stream::Stdin)
             }
             Frame::Credit { stream, span, .. } if *stream != Stream::Stdin => {
                 self.accounts[stream.index()].credit(*span, client)?;
+                let output = &mut self.past.outputs[stream.index() - 1];
+                output.acknowledged = output.acknowledged.max(span.received);
                 Ok(true)
             }
-            Frame::Fin { stream: Stream::Stdin, .. } | Frame::Signal { .. } => Ok(true),
+            Frame::Fin { stream: Stream::Stdin, length, .. } => {
+                self.length(Stream::Stdin, *length)?;
+                Ok(true)
+            }
+            Frame::Signal { .. } => Ok(true),
             Frame::Stop { stream, .. } if *stream != Stream::Stdin => Ok(true),
             _ => Err(Violation::Unexpected("client's")),
         }
     }
 
     /// Whether a frame from the agent may go on to the client.
-    pub(super) fn from_agent(&mut self, frame: &Frame, host: &mut Outstanding) -> Result<bool, Violation> {
+    pub(super) fn agent_says(&mut self, frame: &Frame, host: &mut Outstanding) -> Result<bool, Violation> {
         match frame {
             Frame::Resumed { attempt, stdin, .. } => {
                 if self.attempt != Some(*attempt) || self.answered {
@@ -102,12 +143,9 @@ impl Relay {
             Frame::Data { stream, position, bytes, .. } if *stream != Stream::Stdin => {
                 let account = &mut self.accounts[stream.index()];
                 account.data(*position, bytes.len() as u64)?;
-                match self.lengths[stream.index()] {
-                    Some(length) if account.position > length => {
-                        Err(Violation::WrongEnd { length, end: account.position })
-                    }
-                    _ => Ok(true),
-                }
+                let output = &mut self.past.outputs[stream.index() - 1];
+                output.forwarded = output.forwarded.max(account.position);
+                self.within(*stream)
             }
             Frame::Credit { stream: Stream::Stdin, span, .. } => {
                 self.accounts[0].credit(*span, host)?;
@@ -129,12 +167,59 @@ impl Relay {
         }
     }
 
+    fn within(&self, stream: Stream) -> Result<bool, Violation> {
+        let end = self.accounts[stream.index()].position;
+        match self.lengths[stream.index()] {
+            Some(length) if end > length => Err(Violation::WrongEnd { length, end }),
+            _ => Ok(true),
+        }
+    }
+
     fn length(&mut self, stream: Stream, length: u64) -> Result<(), Violation> {
         let end = self.accounts[stream.index()].position;
         let before = self.lengths[stream.index()].replace(length);
         if end > length || before.is_some_and(|before| before != length) {
             return Err(Violation::WrongEnd { length, end });
         }
+        Ok(())
+    }
+}
+
+impl Past {
+    fn attempt(&mut self, attempt: u32) -> Result<(), Violation> {
+        if attempt <= self.attempt {
+            return Err(Violation::Unexpected("repeated attempt's"));
+        }
+        self.attempt = attempt;
+        Ok(())
+    }
+
+    fn spawn(&mut self, spawn: &Spawn) -> Result<(), Violation> {
+        for output in &mut self.outputs {
+            output.resume(Span::default(), self.claimed)?;
+        }
+        let mut hasher = DefaultHasher::new();
+        Frame::Spawn(Box::new(Spawn { attempt: 0, ..spawn.clone() })).to_bytes().hash(&mut hasher);
+        let hash = hasher.finish();
+        match self.spawn.replace(hash) {
+            Some(before) if before != hash => Err(Violation::OtherSpawn(spawn.id)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Output {
+    fn resume(&mut self, span: Span, claimed: bool) -> Result<(), Violation> {
+        if claimed {
+            self.forwarded = self.forwarded.max(span.received);
+        }
+        if span.received > self.forwarded {
+            return Err(Violation::AcknowledgedUnsent { received: span.received, sent: self.forwarded });
+        }
+        if span.received < self.acknowledged {
+            return Err(Violation::WentBack { before: self.acknowledged, now: span.received });
+        }
+        self.acknowledged = span.received;
         Ok(())
     }
 }

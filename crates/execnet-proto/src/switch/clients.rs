@@ -1,0 +1,284 @@
+//! The clients' side of the switch: greeting, placing, claiming, and what clients say of their processes.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::hosts::Host;
+use super::relay::{Outstanding, Relay};
+use super::{
+    ClientEnd, ClientKey, Entry, HostKey, MAX_ENTRIES, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
+};
+use crate::conn::Conn;
+use crate::frame::{Frame, MARKER, Refusal, Table, VERSION};
+use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::stream::Violation;
+
+/// A client's connection, as the switch sees it.
+#[derive(Debug)]
+pub(super) struct ClientSide {
+    pub(super) conn: Conn,
+    opening: Option<BytesMut>,
+    id: Option<ClientId>,
+    pub(super) processes: usize,
+    pub(super) outstanding: Outstanding,
+}
+
+impl Switch {
+    /// A client has connected.
+    pub fn client_opened(&mut self, client: ClientKey, now: Duration) {
+        let mut conn = Conn::socket(now);
+        let mut marker = BytesMut::from(&MARKER[..]);
+        marker.extend_from_slice(&VERSION.to_be_bytes());
+        conn.send_first(marker.freeze());
+        conn.send(Frame::Daemon {
+            life: self.me.life,
+            pid: self.me.pid,
+            release: self.me.release.clone(),
+            network: self.me.network.clone(),
+        });
+        let side = ClientSide {
+            conn,
+            opening: Some(BytesMut::new()),
+            id: None,
+            processes: 0,
+            outstanding: Outstanding::default(),
+        };
+        self.clients.insert(client, side);
+        self.ready.insert(Peer::Client(client));
+    }
+
+    /// Bytes arrived from a client.
+    pub fn client_bytes(&mut self, client: ClientKey, bytes: &[u8], now: Duration) {
+        if let Err(why) = self.client_frames(client, bytes, now) {
+            self.client_closed(client);
+            self.events.push_back(SwitchEvent::ClientEnded { client, why });
+        }
+    }
+
+    /// A client's socket is closed: what it ran is hung up.
+    pub fn client_closed(&mut self, client: ClientKey) {
+        if self.clients.remove(&client).is_none() {
+            return;
+        }
+        self.ready.remove(&Peer::Client(client));
+        let theirs = |entry: &Entry| matches!(entry.owner, Owner::Client(key) if key == client);
+        let ids: Vec<_> = self.entries.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.release(id);
+        }
+    }
+
+    /// Appends what may be written to a client now.
+    pub fn client_transmit(&mut self, client: ClientKey, out: &mut BytesMut, most: usize, now: Duration) {
+        if let Some(side) = self.clients.get_mut(&client) {
+            side.conn.transmit(out, most, now);
+        }
+    }
+
+    /// The number of connected clients.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Places a process on a node of a host that is up. False if the host is not up, or too much runs there.
+    pub fn place(
+        &mut self,
+        client: ClientKey,
+        id: ProcessId,
+        host: HostKey,
+        node: &str,
+        facts: Table,
+    ) -> bool {
+        let Some(incarnation) = self.hosts.get(&host).and_then(Host::up) else { return false };
+        if self.processes(host) >= MAX_PROCESSES || self.hosts[&host].ids.len() >= MAX_ENTRIES {
+            return false;
+        }
+        // a client that asked twice has its place; one that is gone, or asks for too many, does not need one
+        let known = self.entries.contains_key(&id);
+        let Some(side) = self.clients.get_mut(&client).filter(|side| side.processes < MAX_PROCESSES) else {
+            return true;
+        };
+        if known {
+            return true;
+        }
+        side.processes += 1;
+        let (owner, relay) = (Owner::Client(client), Relay::default());
+        self.insert_entry(id, Entry { owner, host, incarnation, spawned: false, relay });
+        let (host, node) = (self.hosts[&host].name.clone(), node.to_owned());
+        self.tell_client(client, Frame::Placed { id, incarnation, host, node, facts });
+        true
+    }
+
+    /// Refuses a process a place.
+    pub fn refuse(&mut self, client: ClientKey, id: ProcessId, refusal: Refusal, message: String) {
+        self.tell_client(client, Frame::Refused { id, refusal, message });
+        self.end_if_clogged(client);
+    }
+
+    /// Answers a request.
+    pub fn reply(&mut self, client: ClientKey, request: u32, last: bool, json: Bytes) {
+        self.tell_client(client, Frame::Reply { request, last, json });
+        self.end_if_clogged(client);
+    }
+
+    fn end_if_clogged(&mut self, client: ClientKey) {
+        if self.clients.get(&client).is_some_and(|side| side.conn.is_clogged()) {
+            self.client_closed(client);
+            self.events.push_back(SwitchEvent::ClientEnded { client, why: ClientEnd::Clogged });
+        }
+    }
+
+    fn client_frames(&mut self, client: ClientKey, mut bytes: &[u8], now: Duration) -> Result<(), ClientEnd> {
+        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
+        if let Some(opening) = &mut side.opening {
+            let missing = (MARKER.len() + 2).saturating_sub(opening.len()).min(bytes.len());
+            opening.extend_from_slice(&bytes[..missing]);
+            bytes = &bytes[missing..];
+            let known = opening.len().min(MARKER.len());
+            if opening[..known] != MARKER[..known] {
+                return Err(ClientEnd::Marker);
+            }
+            if opening.len() < MARKER.len() + 2 {
+                return Ok(());
+            }
+            let version = (&opening[MARKER.len()..]).get_u16();
+            if version != VERSION {
+                return Err(ClientEnd::OtherVersion(version));
+            }
+            side.opening = None;
+        }
+        side.conn.push(bytes, now);
+        while let Some(side) = self.clients.get_mut(&client)
+            && let Some(frame) = side.conn.next(now)?
+        {
+            self.client_frame(client, frame)?;
+            if self.clients.get(&client).is_some_and(|side| side.conn.is_clogged()) {
+                return Err(ClientEnd::Clogged);
+            }
+        }
+        self.ready.insert(Peer::Client(client));
+        Ok(())
+    }
+
+    fn client_frame(&mut self, client: ClientKey, frame: Frame) -> Result<(), Violation> {
+        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
+        match frame {
+            Frame::Client { id, .. } if side.id.is_none() => side.id = Some(id),
+            _ if side.id.is_none() => return Err(Violation::Unexpected("client's first")),
+            Frame::Request { request, json } => {
+                self.events.push_back(SwitchEvent::Request { client, request, json });
+            }
+            Frame::Select { id, wants } => {
+                if self.entries.contains_key(&id) {
+                    return Err(Violation::ForeignProcess(id));
+                }
+                if side.processes >= MAX_PROCESSES {
+                    let message = format!("a program may run {MAX_PROCESSES} processes at a time");
+                    self.refuse(client, id, Refusal::TooMany, message);
+                } else {
+                    self.events.push_back(SwitchEvent::Select { client, id, wants });
+                }
+            }
+            Frame::Claim { id, incarnation, host } => self.claim(client, id, incarnation, &host)?,
+            frame => {
+                let id = frame.process().ok_or(Violation::Unexpected("client's"))?;
+                self.client_says(client, id, frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that came from an earlier daemon says what it runs.
+    fn claim(
+        &mut self,
+        client: ClientKey,
+        id: ProcessId,
+        incarnation: Incarnation,
+        name: &str,
+    ) -> Result<(), Violation> {
+        if let Some(entry) = self.entries.get(&id) {
+            if !matches!(entry.owner, Owner::Nobody) {
+                return Err(Violation::ForeignProcess(id));
+            }
+            let message = "it was hung up when its client went away".into();
+            self.tell_client(client, Frame::Lost { id, message });
+            return Ok(());
+        }
+        let Some((&key, host)) = self.hosts.iter().find(|(_, host)| host.name == name) else {
+            let message = format!("host {name} is not in the network any more");
+            self.tell_client(client, Frame::Lost { id, message });
+            return Ok(());
+        };
+        if host.incarnation().is_some_and(|known| known != incarnation) {
+            let message = format!("the agent on {name} was replaced by a new one");
+            self.tell_client(client, Frame::Lost { id, message });
+            return Ok(());
+        }
+        if host.ids.len() >= MAX_ENTRIES {
+            let message = format!("too much runs on {name}");
+            self.tell_client(client, Frame::Lost { id, message });
+            return Ok(());
+        }
+        let answer = match host.reachable(&self.hosts) {
+            Ok(()) => Frame::Reachable(id),
+            Err(message) => Frame::Unreachable { id, message },
+        };
+        if let Some(side) = self.clients.get_mut(&client) {
+            if side.processes >= MAX_PROCESSES {
+                return Err(Violation::Unexpected("CLAIM above the bound"));
+            }
+            side.processes += 1;
+        }
+        let (owner, relay) = (Owner::Client(client), Relay::claimed());
+        self.insert_entry(id, Entry { owner, host: key, incarnation, spawned: true, relay });
+        self.tell_client(client, answer);
+        Ok(())
+    }
+
+    /// A frame of a process, from its client.
+    fn client_says(&mut self, client: ClientKey, id: ProcessId, frame: Frame) -> Result<(), Violation> {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
+                let message = "the daemon does not know it any more".into();
+                self.tell_client(client, Frame::Lost { id, message });
+            }
+            return Ok(());
+        };
+        match entry.owner {
+            Owner::Client(owner) if owner == client => {}
+            Owner::Nobody => {
+                // most of it was said before the client learned that the process is gone
+                if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
+                    let message = "it was hung up already".into();
+                    self.tell_client(client, Frame::Lost { id, message });
+                }
+                return Ok(());
+            }
+            _ => return Err(Violation::ForeignProcess(id)),
+        }
+        if let Frame::Release(_) = frame {
+            self.release(id);
+            return Ok(());
+        }
+        let Some(host) = self.hosts.get_mut(&entry.host) else { return Ok(()) };
+        if let Frame::Spawn(spawn) = &frame {
+            if spawn.tunnel || spawn.incarnation != entry.incarnation || spawn.host != host.name {
+                return Err(Violation::Unexpected("SPAWN for another place"));
+            }
+            if self.clients.get(&client).and_then(|side| side.id) != Some(spawn.owner) {
+                return Err(Violation::Unexpected("SPAWN with another owner"));
+            }
+        }
+        if host.up() != Some(entry.incarnation) || host.is_away() {
+            return Ok(());
+        }
+        let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
+        if entry.relay.client_says(&frame, &mut side.outstanding, &mut host.outstanding)? {
+            entry.spawned |= matches!(frame, Frame::Spawn(_) | Frame::Resume { .. });
+            let key = entry.host;
+            self.tell_host(key, frame);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Tunnels: a host's link inside a process on another host, and what a break beneath means for those above.
+//!
+//! The daemon is the client of a tunnel's process. The bytes of the inner link are its stdin and stdout.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::hosts::{Host, SAID};
+use super::{Entry, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
+use crate::frame::{Frame, Spawn, Stream};
+use crate::id::{Epoch, ProcessId};
+use crate::process::Process;
+
+/// Bytes of a tunnel's link that may wait on their way down, so that turns stay short.
+const AHEAD: usize = 65_536;
+
+impl Switch {
+    /// Opens a host's link inside a process on another host that is up: `args` is its command, `id` its fresh id.
+    /// False if that host is not up.
+    #[allow(clippy::too_many_arguments)]
+    pub fn open_tunnel(
+        &mut self,
+        host: HostKey,
+        via: HostKey,
+        id: ProcessId,
+        args: Vec<Bytes>,
+        epoch: Epoch,
+        bootstrap: Bytes,
+        now: Duration,
+    ) -> bool {
+        let owner = self.me.owner;
+        let Some(carrier) = self.hosts.get_mut(&via) else { return false };
+        let Some(incarnation) = carrier.up() else { return false };
+        let mut process = Box::new(Process::new(Spawn {
+            id,
+            attempt: 0,
+            incarnation,
+            owner,
+            tunnel: true,
+            stdout_limit: 0,
+            stderr_limit: 0,
+            host: carrier.name.clone(),
+            node: String::new(),
+            chdir: String::new(),
+            args,
+            env: Vec::new(),
+        }));
+        if let Some(conn) = carrier.conn_mut() {
+            process.reachable(conn);
+        }
+        let (owner, relay) = (Owner::Tunnel(host, process), super::Relay::default());
+        self.insert_entry(id, Entry { owner, host: via, incarnation, spawned: true, relay });
+        self.open(host, epoch, bootstrap, Some((via, id)), now);
+        true
+    }
+
+    /// Hands on what came out of a tunnel's process.
+    pub(super) fn drain_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
+        loop {
+            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+                return;
+            };
+            let Some(carrier) = self.hosts.get_mut(&via) else { return };
+            let mut take = |stream| {
+                let conn = carrier.link.as_mut().map(|link| &mut link.conn);
+                process.read(stream, usize::MAX, conn, &mut self.tunnels)
+            };
+            let (bytes, said) = (take(Stream::Stdout), take(Stream::Stderr));
+            let ending = process.ending().cloned();
+            if let Some(host) = self.hosts.get_mut(&inner)
+                && !said.is_empty()
+            {
+                host.said.extend_from_slice(&said);
+                let from = host.said.len().saturating_sub(SAID);
+                host.said.drain(..from);
+            }
+            if !bytes.is_empty() {
+                if let Err(why) = self.link_frames(inner, &bytes, now) {
+                    self.drop_link(inner, why, now);
+                }
+            } else if said.is_empty() {
+                if let Some(ending) = ending {
+                    let via = self.hosts.get(&via).map(|host| host.name.clone()).unwrap_or_default();
+                    self.drop_link(inner, LinkEnd::TunnelEnded { via, ending }, now);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Moves what is to be written on an inner link into the process that carries it.
+    pub(super) fn feed_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
+        loop {
+            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+                return;
+            };
+            let Some(conn) = self.hosts.get_mut(&via).and_then(Host::conn_mut) else { return };
+            process.pump(conn);
+            let ahead = process.stdin_unsent() as usize + conn.queued(id);
+            if ahead >= AHEAD || process.stdin_capacity() < 4 * AHEAD {
+                return;
+            }
+            let mut bytes = BytesMut::new();
+            self.link_transmit(inner, &mut bytes, AHEAD, now);
+            if bytes.is_empty() {
+                return;
+            }
+            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+                return;
+            };
+            let conn = self.hosts.get_mut(&via).and_then(Host::conn_mut);
+            process.write(bytes.freeze(), conn);
+        }
+    }
+
+    /// A host cannot be reached: its clients are told, and so are those of the hosts behind it.
+    pub(super) fn away(&mut self, host: HostKey, why: &str, now: Duration) {
+        let Some(state) = self.hosts.get_mut(&host) else { return };
+        state.away.get_or_insert(now);
+        state.why = why.into();
+        for id in self.entries_of(host) {
+            self.shut(id);
+            match self.entries.get_mut(&id).map(|entry| &mut entry.owner) {
+                Some(Owner::Client(client)) => {
+                    let client = *client;
+                    self.tell_client(client, Frame::Unreachable { id, message: why.into() });
+                }
+                Some(Owner::Tunnel(inner, process)) => {
+                    let inner = *inner;
+                    process.broken(why.into());
+                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
+                        self.events.push_back(SwitchEvent::ViaChanged { host: inner });
+                    }
+                    let name = self.hosts.get(&inner).map(|host| host.name.clone()).unwrap_or_default();
+                    self.away(inner, &format!("{name} is unreachable: {why}"), now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A host can be reached again, by the same agent: everything there goes on.
+    pub(super) fn back(&mut self, host: HostKey, now: Duration) {
+        let Some(state) = self.hosts.get_mut(&host) else { return };
+        state.away = None;
+        for id in self.entries_of(host) {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            match &mut entry.owner {
+                Owner::Client(client) => {
+                    let client = *client;
+                    self.tell_client(client, Frame::Reachable(id));
+                }
+                Owner::Nobody => self.tell_host(host, Frame::Release(id)),
+                Owner::Tunnel(inner, process) => {
+                    let inner = *inner;
+                    if let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut) {
+                        process.reachable(conn);
+                    }
+                    if let Some(conn) = self.hosts.get_mut(&inner).and_then(Host::conn_mut) {
+                        conn.excuse(now);
+                    }
+                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
+                        self.events.push_back(SwitchEvent::ViaChanged { host: inner });
+                        self.back(inner, now);
+                    }
+                }
+            }
+        }
+        self.touch(host);
+    }
+
+    /// A tunnel's process is lost, and the link in it with it.
+    pub(super) fn lose_tunnel(&mut self, id: ProcessId, message: &str, now: Duration) {
+        let Some(Entry { owner: Owner::Tunnel(inner, process), host, .. }) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let (inner, message) = (*inner, message.to_owned());
+        process.lose(message.clone(), &mut self.tunnels);
+        let via = self.hosts.get(host).map(|host| host.name.clone()).unwrap_or_default();
+        self.drop_link(inner, LinkEnd::TunnelLost { via, message }, now);
+    }
+
+    /// The process that carried a tunnel is not needed any more.
+    pub(super) fn end_tunnel(&mut self, id: ProcessId) {
+        if let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) {
+            process.close(&mut self.tunnels);
+            self.release(id);
+        }
+    }
+}

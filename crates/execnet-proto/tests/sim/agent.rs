@@ -1,0 +1,437 @@
+//! An agent that does what docs/protocol.md says and nothing else: frames in, frames out, and [`Action`]s for whoever
+//! plays the processes. It has no clock, no fds and no processes of its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use execnet_proto::conn::Conn;
+use execnet_proto::frame::{Ending, Frame, MARKER, NodeState, Span, Spawn, Stream, VERSION};
+use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
+
+/// Link time after which processes of an older life that nobody asked for are hung up.
+const UNCLAIMED: Duration = Duration::from_secs(30);
+
+/// DATA of one process that may wait in the connection.
+const AHEAD: usize = 65_536;
+
+/// What the processes' side has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Start(Box<Spawn>),
+    /// Nobody wants this output any more.
+    Close(ProcessId, Stream),
+    Signal(ProcessId, Vec<u32>),
+    /// Close stdin, SIGHUP, SIGKILL 5 s later; the agent has forgotten it.
+    HangUp(ProcessId),
+    /// Everything was hung up: end.
+    End,
+}
+
+pub(crate) struct Agent {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) epoch: Epoch,
+    pub(crate) actions: VecDeque<Action>,
+    /// Ids that were hung up because nobody claimed them.
+    pub(crate) unclaimed: BTreeSet<ProcessId>,
+    resume: bool,
+    linger: Duration,
+    conn: Option<Conn>,
+    processes: BTreeMap<ProcessId, Process>,
+    known: BTreeSet<ProcessId>,
+    pool: CreditPool,
+    heard: Duration,
+    claims_left: Option<Duration>,
+    claims_until: Option<Duration>,
+    ending: bool,
+}
+
+struct Process {
+    spawn: Spawn,
+    attempt: u32,
+    muted: bool,
+    unclaimed: bool,
+    pid: Option<u32>,
+    stdin: RecvStream,
+    outs: [SendStream; 2],
+    lengths: [Option<u64>; 2],
+    signals: u32,
+    ending: Option<Ending>,
+}
+
+impl Agent {
+    pub(crate) fn new(incarnation: Incarnation, resume: bool, linger: Duration, now: Duration) -> Self {
+        Self {
+            incarnation,
+            epoch: Epoch(0),
+            actions: VecDeque::new(),
+            unclaimed: BTreeSet::new(),
+            resume,
+            linger,
+            conn: None,
+            processes: BTreeMap::new(),
+            known: BTreeSet::new(),
+            pool: CreditPool::default(),
+            heard: now,
+            claims_left: None,
+            claims_until: None,
+            ending: false,
+        }
+    }
+
+    pub(crate) fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub(crate) fn has(&self, id: ProcessId) -> bool {
+        self.processes.contains_key(&id)
+    }
+
+    /// A link of this epoch is there.
+    pub(crate) fn attach(&mut self, epoch: Epoch, now: Duration) {
+        let newer = epoch.life() > self.epoch.life();
+        self.epoch = epoch;
+        self.heard = now;
+        let mut conn = Conn::link(now);
+        let mut marker = BytesMut::from(&MARKER[..]);
+        marker.extend_from_slice(&VERSION.to_be_bytes());
+        conn.send_first(marker.freeze());
+        let facts = vec![("hostname".to_owned(), Bytes::from_static(b"model"))];
+        let (incarnation, resume) = (self.incarnation, self.resume);
+        conn.send(Frame::Hello { incarnation, epoch, resume, pid: 1, facts });
+        conn.send(Frame::Node { name: "model".into(), state: NodeState::Ready, facts: Vec::new() });
+        conn.send(Frame::Nodes(1));
+        self.conn = Some(conn);
+        for process in self.processes.values_mut() {
+            process.muted = true;
+        }
+        if newer {
+            let (tunnels, others): (Vec<_>, Vec<_>) =
+                self.processes.keys().copied().partition(|id| self.processes[id].spawn.tunnel);
+            for id in tunnels {
+                self.hang_up(id);
+            }
+            for id in &others {
+                self.processes.get_mut(id).expect("just listed").unclaimed = true;
+            }
+            if !others.is_empty() {
+                self.claims_left = Some(UNCLAIMED);
+            }
+        }
+        self.claims_until = self.claims_left.map(|left| now + left);
+    }
+
+    /// The link is gone.
+    pub(crate) fn detach(&mut self, now: Duration) {
+        self.conn = None;
+        if let Some(until) = self.claims_until.take() {
+            self.claims_left = Some(until.saturating_sub(now));
+        }
+    }
+
+    pub(crate) fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), Violation> {
+        self.heard = now;
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        conn.push(bytes, now);
+        while let Some(conn) = &mut self.conn
+            && let Some(frame) = conn.next(now)?
+        {
+            self.frame(frame)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
+        let Some(conn) = &mut self.conn else { return };
+        for (&id, process) in &mut self.processes {
+            process.pump(id, conn);
+        }
+        conn.transmit(out, most, now);
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        let linger = self.heard + self.linger;
+        self.claims_until.map_or(linger, |until| until.min(linger))
+    }
+
+    pub(crate) fn tick(&mut self, now: Duration) {
+        if now >= self.heard + self.linger {
+            self.end();
+        }
+        if self.claims_until.is_some_and(|until| now >= until) {
+            self.claims_until = None;
+            self.claims_left = None;
+            let unclaimed: Vec<_> =
+                self.processes.iter().filter(|(_, process)| process.unclaimed).map(|(id, _)| *id).collect();
+            for id in unclaimed {
+                self.unclaimed.insert(id);
+                self.hang_up(id);
+                self.say(Frame::Forget(id));
+            }
+        }
+    }
+
+    // --- what processes did
+
+    pub(crate) fn started(&mut self, id: ProcessId, pid: u32) {
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.pid = Some(pid);
+            self.say_of(id, Frame::Started { id, pid });
+        }
+    }
+
+    /// How many bytes of its output may be read from it now.
+    pub(crate) fn room(&self, id: ProcessId, stream: Stream) -> usize {
+        let Some(process) = self.processes.get(&id) else { return 0 };
+        let out = &process.outs[stream.index() - 1];
+        if out.is_closed() { 0 } else { (out.limit() - out.end()) as usize }
+    }
+
+    pub(crate) fn output(&mut self, id: ProcessId, stream: Stream, bytes: Bytes) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        process.outs[stream.index() - 1].write(bytes);
+        if let Some(conn) = &mut self.conn {
+            process.pump(id, conn);
+        }
+    }
+
+    pub(crate) fn output_closed(&mut self, id: ProcessId, stream: Stream) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let out = &mut process.outs[stream.index() - 1];
+        out.finish();
+        let length = *process.lengths[stream.index() - 1].get_or_insert(out.end());
+        if !out.is_stopped() {
+            self.say_of(id, Frame::Fin { id, stream, length });
+        }
+        self.maybe_exit(id);
+    }
+
+    pub(crate) fn exited(&mut self, id: ProcessId, ending: Ending) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        process.ending = Some(ending);
+        self.stdin_closed(id);
+        self.maybe_exit(id);
+    }
+
+    /// Takes bytes of its stdin.
+    pub(crate) fn take_stdin(&mut self, id: ProcessId, most: usize) -> Bytes {
+        let Some(process) = self.processes.get_mut(&id) else { return Bytes::new() };
+        let bytes = process.stdin.read(most);
+        self.grant(id);
+        bytes
+    }
+
+    pub(crate) fn stdin_ended(&self, id: ProcessId) -> bool {
+        self.processes.get(&id).is_none_or(|process| process.stdin.is_finished())
+    }
+
+    pub(crate) fn stdin_closed(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if !process.stdin.is_stopped() {
+            process.stdin.stop();
+            self.say_of(id, Frame::Stop { id, stream: Stream::Stdin });
+        }
+    }
+
+    /// Sum of what may still be sent to it, over all processes.
+    pub(crate) fn granted(&mut self) -> u64 {
+        let spans = self.processes.values_mut().map(|process| process.stdin.span());
+        spans.map(|span| span.limit - span.received).sum()
+    }
+
+    // --- frames
+
+    fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        match frame {
+            Frame::End => self.end(),
+            Frame::Spawn(spawn) => self.spawn(*spawn)?,
+            Frame::Resume { id, attempt, stdout, stderr } => {
+                if self.has(id) {
+                    self.resume(id, attempt, [stdout, stderr])?;
+                } else {
+                    self.say(Frame::Forget(id));
+                }
+            }
+            Frame::Release(id) => {
+                self.known.insert(id);
+                self.hang_up(id);
+                self.say(Frame::Forget(id));
+            }
+            frame => {
+                let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
+                match self.processes.get(&id) {
+                    None => self.say(Frame::Forget(id)),
+                    Some(process) if process.muted => {}
+                    Some(_) => self.frame_of(id, frame)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn frame_of(&mut self, id: ProcessId, frame: Frame) -> Result<(), Violation> {
+        let (Some(process), Some(conn)) = (self.processes.get_mut(&id), &mut self.conn) else {
+            return Ok(());
+        };
+        match frame {
+            Frame::Data { stream: Stream::Stdin, position, bytes, .. } => {
+                process.stdin.data(position, bytes)?;
+                self.grant(id);
+            }
+            Frame::Fin { stream: Stream::Stdin, length, .. } => process.stdin.fin(length)?,
+            Frame::Credit { stream: stream @ (Stream::Stdout | Stream::Stderr), span, .. } => {
+                process.outs[stream.index() - 1].credit(span)?;
+                process.pump(id, conn);
+            }
+            Frame::Stop { stream: stream @ (Stream::Stdout | Stream::Stderr), .. } => {
+                let out = &mut process.outs[stream.index() - 1];
+                if !out.is_stopped() {
+                    out.stop();
+                    process.lengths[stream.index() - 1].get_or_insert(out.end());
+                    self.actions.push_back(Action::Close(id, stream));
+                    self.maybe_exit(id);
+                }
+            }
+            Frame::Signal { sequence, mask, .. } => {
+                if sequence > process.signals {
+                    process.signals = sequence;
+                    let mut numbers: Vec<_> = (1..64).filter(|number| mask >> number & 1 == 1).collect();
+                    // SIGCONT first: a stopped process must be able to take the others
+                    numbers.sort_by_key(|&number| (number != 18, number));
+                    if process.ending.is_none() {
+                        self.actions.push_back(Action::Signal(id, numbers));
+                    }
+                }
+                let sequence = process.signals;
+                self.say_of(id, Frame::Signaled { id, sequence });
+            }
+            _ => return Err(Violation::Unexpected("agent's")),
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, spawn: Spawn) -> Result<(), Violation> {
+        let (id, attempt) = (spawn.id, spawn.attempt);
+        let limits = [spawn.stdout_limit, spawn.stderr_limit];
+        let spawn = Spawn { attempt: 0, ..spawn };
+        if let Some(process) = self.processes.get(&id) {
+            if process.spawn != spawn {
+                return Err(Violation::OtherSpawn(id));
+            }
+            return self.resume(id, attempt, limits.map(|limit| Span { received: 0, limit }));
+        }
+        if spawn.incarnation != self.incarnation || self.known.contains(&id) || self.ending {
+            self.say(Frame::Forget(id));
+            return Ok(());
+        }
+        let mut process = Process {
+            spawn: spawn.clone(),
+            attempt,
+            muted: false,
+            unclaimed: false,
+            pid: None,
+            stdin: RecvStream::new(STDIN_WINDOW),
+            outs: limits.map(SendStream::new),
+            lengths: [None; 2],
+            signals: 0,
+            ending: None,
+        };
+        let stdin = process.stdin.span();
+        self.processes.insert(id, process);
+        self.say(Frame::Resumed { id, attempt, stdin });
+        self.actions.push_back(Action::Start(Box::new(spawn)));
+        Ok(())
+    }
+
+    fn resume(&mut self, id: ProcessId, attempt: u32, spans: [Span; 2]) -> Result<(), Violation> {
+        let (Some(process), Some(conn)) = (self.processes.get_mut(&id), &mut self.conn) else {
+            return Ok(());
+        };
+        for (out, span) in process.outs.iter_mut().zip(spans) {
+            out.resume(span)?;
+        }
+        process.attempt = attempt;
+        process.muted = false;
+        process.unclaimed = false;
+        conn.send(Frame::Resumed { id, attempt, stdin: process.stdin.span() });
+        if let Some(pid) = process.pid {
+            conn.send(Frame::Started { id, pid });
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(length) = process.outs[stream.index() - 1].length() {
+                conn.send(Frame::Fin { id, stream, length });
+            }
+        }
+        if process.stdin.is_stopped() {
+            conn.send(Frame::Stop { id, stream: Stream::Stdin });
+        }
+        if process.signals > 0 {
+            conn.send(Frame::Signaled { id, sequence: process.signals });
+        }
+        process.pump(id, conn);
+        self.maybe_exit(id);
+        Ok(())
+    }
+
+    fn maybe_exit(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get(&id) else { return };
+        if let (Some(ending), [Some(stdout), Some(stderr)]) = (process.ending.clone(), process.lengths) {
+            self.say_of(id, Frame::Exit { id, ending, stdout, stderr });
+        }
+    }
+
+    fn grant(&mut self, id: ProcessId) {
+        let (Some(process), Some(conn)) = (self.processes.get_mut(&id), &mut self.conn) else { return };
+        if !process.muted
+            && let Some(span) = process.stdin.credit(&mut self.pool)
+        {
+            conn.send(Frame::Credit { id, stream: Stream::Stdin, span });
+        }
+    }
+
+    fn say(&mut self, frame: Frame) {
+        if let Some(conn) = &mut self.conn {
+            conn.send(frame);
+        }
+    }
+
+    fn say_of(&mut self, id: ProcessId, frame: Frame) {
+        if self.processes.get(&id).is_some_and(|process| !process.muted) {
+            self.say(frame);
+        }
+    }
+
+    fn hang_up(&mut self, id: ProcessId) {
+        if let Some(mut process) = self.processes.remove(&id) {
+            process.stdin.close(&mut self.pool);
+            self.known.insert(id);
+            if let Some(conn) = &mut self.conn {
+                conn.void(id);
+            }
+            self.actions.push_back(Action::HangUp(id));
+        }
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ending, true) {
+            for id in self.processes.keys().copied().collect::<Vec<_>>() {
+                self.hang_up(id);
+            }
+            self.actions.push_back(Action::End);
+        }
+    }
+}
+
+impl Process {
+    fn pump(&mut self, id: ProcessId, conn: &mut Conn) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while !self.muted
+                && conn.queued(id) < AHEAD
+                && let Some((position, bytes)) = self.outs[stream.index() - 1].next_data()
+            {
+                conn.send(Frame::Data { id, stream, position, bytes });
+            }
+        }
+    }
+}

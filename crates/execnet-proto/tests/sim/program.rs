@@ -1,0 +1,328 @@
+//! A program of the simulation: a client that runs processes, talks to them as it likes and checks what it hears.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use execnet_proto::client::{Client, ClientEvent, Launch};
+use execnet_proto::frame::{Ending, Stream, Table};
+use execnet_proto::id::{ClientId, Incarnation, ProcessId};
+use execnet_proto::stream::MAX_WINDOW;
+use fastrand::Rng;
+
+use crate::net::{LinkId, Net, Read, Side};
+use crate::plan::{self, Kind};
+
+pub(crate) struct Program {
+    pub(crate) client: Client,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) stopped: Duration,
+    pub(crate) next_connect: Duration,
+    pub(crate) wants_connection: bool,
+    pub(crate) to_start: usize,
+    pub(crate) ended: Vec<Outcome>,
+    pub(crate) refused: usize,
+    /// What the world's faults allow from now on.
+    pub(crate) calm: bool,
+    jobs: BTreeMap<ProcessId, Job>,
+    wake: Duration,
+    out: BytesMut,
+    bulk: u64,
+}
+
+/// How a process went, as its client saw it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) id: ProcessId,
+    pub(crate) kind: Kind,
+    pub(crate) host: String,
+    pub(crate) incarnation: Option<Incarnation>,
+    pub(crate) end: End,
+    pub(crate) stopped: [bool; 2],
+    pub(crate) read: [u64; 2],
+    pub(crate) written: u64,
+    pub(crate) closed: bool,
+    pub(crate) signals: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Ended(Ending),
+    Lost(String),
+    /// Released before its end.
+    HungUp,
+}
+
+struct Job {
+    kind: Kind,
+    /// Bytes of stdin still to write.
+    left: u64,
+    written: u64,
+    closes: bool,
+    closed: bool,
+    read: [u64; 2],
+    stopped: [bool; 2],
+    signals: u64,
+    started: Duration,
+    /// Hangs up after so long.
+    patience: Option<Duration>,
+    lazy: bool,
+    seen: Option<Ending>,
+}
+
+impl Program {
+    pub(crate) fn new(rng: &mut Rng, jobs: usize, bulk: u64, now: Duration) -> Self {
+        Self {
+            client: Client::new(ClientId(std::array::from_fn(|_| rng.u8(..))), "3.0.0"),
+            link: None,
+            stopped: now,
+            next_connect: now,
+            wants_connection: false,
+            to_start: jobs,
+            ended: Vec::new(),
+            refused: 0,
+            calm: false,
+            jobs: BTreeMap::new(),
+            wake: now,
+            out: BytesMut::new(),
+            bulk,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.to_start == 0 && self.jobs.is_empty()
+    }
+
+    pub(crate) fn connected(&mut self, link: LinkId, now: Duration) {
+        self.link = Some(link);
+        self.out.clear();
+        self.client.connected(now);
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        let connect = if self.link.is_none() { self.next_connect } else { Duration::MAX };
+        self.wake.min(connect)
+    }
+
+    pub(crate) fn dump(&self) -> String {
+        let mut text = format!("connected {}, to start {}\n", self.link.is_some(), self.to_start);
+        for (id, job) in &self.jobs {
+            let process = self.client.process(*id);
+            text += &format!(
+                "  {id} {:?} left {} written {} closed {} read {:?} stopped {:?}: {process:?}\n",
+                job.kind, job.left, job.written, job.closed, job.read, job.stopped
+            );
+        }
+        text
+    }
+
+    pub(crate) fn step(&mut self, net: &mut Net, now: Duration, rng: &mut Rng) -> bool {
+        let mut busy = false;
+        if let Some(link) = self.link {
+            match net.read(link, Side::Near, 65_536, now, rng) {
+                Read::Nothing => {}
+                Read::Bytes(bytes) => {
+                    self.client.handle(&bytes, now).expect("the daemon is honest");
+                    if rng.u8(..4) > 0 {
+                        self.wake = now;
+                    }
+                    busy = true;
+                }
+                Read::End => {
+                    net.close(link, Side::Near, now);
+                    self.link = None;
+                    self.client.disconnected();
+                    self.next_connect = now + Duration::from_millis(rng.u64(..500));
+                    busy = true;
+                }
+            }
+        } else if now >= self.next_connect {
+            self.wants_connection = true;
+            self.next_connect = now + Duration::from_millis(500);
+        }
+        busy |= self.events(rng, now);
+        if now >= self.wake {
+            let worked = self.live(now, rng);
+            let pause = if worked && rng.u8(..3) > 0 { 0 } else { rng.u64(1..100_000) };
+            // an idle program still looks at its clock, for what it does after a while
+            self.wake = now + Duration::from_micros(pause) * if worked { 1 } else { 10 };
+            busy |= worked;
+        }
+        let Some(link) = self.link else { return busy };
+        while net.has_room(link, Side::Near) {
+            if self.out.is_empty() {
+                self.client.transmit(&mut self.out, rng.usize(1..65_536), now);
+            }
+            if self.out.is_empty() {
+                break;
+            }
+            net.write(link, Side::Near, &mut self.out, now, rng);
+            busy = true;
+        }
+        busy
+    }
+
+    fn events(&mut self, rng: &mut Rng, now: Duration) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.client.poll_event() {
+            busy = true;
+            match event {
+                ClientEvent::Placed(id) => {
+                    let kind = self.jobs[&id].kind.clone();
+                    let args = vec![kind.encode()];
+                    self.client.launch(id, Launch { args, ..Launch::default() });
+                    self.jobs.get_mut(&id).expect("it was selected").started = now;
+                }
+                ClientEvent::Refused(id, ..) => {
+                    self.jobs.remove(&id);
+                    self.refused += 1;
+                    self.wake = now + Duration::from_millis(rng.u64(100..2_000));
+                    self.to_start += 1;
+                }
+                ClientEvent::Greeted { .. } => {}
+                ClientEvent::Reply { .. } => panic!("nothing was asked"),
+            }
+        }
+        busy
+    }
+
+    fn live(&mut self, now: Duration, rng: &mut Rng) -> bool {
+        let mut busy = false;
+        if self.to_start > 0 && self.jobs.len() < 8 && (self.jobs.is_empty() || rng.u8(..4) == 0) {
+            self.to_start -= 1;
+            self.start(now, rng);
+            busy = true;
+        }
+        for id in self.jobs.keys().copied().collect::<Vec<_>>() {
+            busy |= self.job(id, now, rng);
+        }
+        busy
+    }
+
+    fn start(&mut self, now: Duration, rng: &mut Rng) {
+        let id = ProcessId(std::array::from_fn(|_| rng.u8(..)));
+        let kind = Kind::random(rng, self.bulk);
+        let left = match kind {
+            Kind::Echo | Kind::Sink { .. } | Kind::Closer { .. } => match rng.u8(..4) {
+                0 => rng.u64(..100),
+                1 => rng.u64(..self.bulk),
+                _ => rng.u64(..30_000),
+            },
+            _ => rng.u64(..40),
+        };
+        let job = Job {
+            kind,
+            left,
+            written: 0,
+            closes: true,
+            closed: false,
+            read: [0; 2],
+            stopped: [false; 2],
+            signals: 0,
+            started: now,
+            patience: (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(..10_000))),
+            lazy: rng.u8(..4) == 0,
+            seen: None,
+        };
+        self.jobs.insert(id, job);
+        self.client.select(id, Table::new());
+    }
+
+    /// Does something with one process.
+    fn job(&mut self, id: ProcessId, now: Duration, rng: &mut Rng) -> bool {
+        let job = self.jobs.get_mut(&id).expect("it is there");
+        let Some(process) = self.client.process(id) else {
+            if job.patience.is_some_and(|patience| now >= job.started + patience) {
+                return self.end(id, End::HungUp);
+            }
+            return false;
+        };
+        let mut busy = false;
+        let (ending, lost) = (process.ending().cloned(), process.lost().map(str::to_owned));
+        if let Some(seen) = &job.seen {
+            assert_eq!(Some(seen), ending.as_ref(), "{id} ended twice");
+        }
+        job.seen.clone_from(&ending);
+        if let Some(message) = lost {
+            return self.end(id, End::Lost(message));
+        }
+        let capacity = process.stdin_capacity();
+        assert!(capacity as u64 <= MAX_WINDOW);
+        if job.left > 0 && capacity > 0 {
+            let part = job.left.min(capacity.min(rng.usize(1..50_000)) as u64);
+            let bytes = plan::pattern(id, Stream::Stdin, job.written, part as usize);
+            job.left -= part;
+            job.written += part;
+            self.client.write(id, bytes);
+            busy = true;
+        }
+        if job.left == 0 && job.closes && !job.closed {
+            job.closed = true;
+            self.client.close_stdin(id);
+            busy = true;
+        }
+        let runs = ending.is_none();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let index = stream.index() - 1;
+            let available = self.client.process(id).map_or(0, |process| process.available(stream));
+            if available > 0 && !(job.lazy && runs && !self.calm && rng.u8(..8) > 0) {
+                let bytes = self.client.read(id, stream, rng.usize(1..=65_536));
+                let shown = if job.kind == Kind::Echo && index == 0 { Stream::Stdin } else { stream };
+                plan::check(id, shown, job.read[index], &bytes);
+                job.read[index] += bytes.len() as u64;
+                busy = true;
+            }
+            if runs && !job.stopped[index] && rng.u16(..2_000) == 0 {
+                job.stopped[index] = true;
+                self.client.stop(id, stream);
+                busy = true;
+            }
+        }
+        let age = now.saturating_sub(job.started);
+        let asked = |number: u32| job.signals >> number & 1 == 1;
+        let ask = match job.kind {
+            _ if !runs => None,
+            Kind::Signals if asked(15) => None,
+            Kind::Signals if age > Duration::from_secs(10) => Some(15),
+            Kind::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 28]),
+            Kind::Stubborn if age > Duration::from_secs(5) && !asked(9) => Some(9),
+            _ => None,
+        };
+        if let Some(number) = ask {
+            job.signals |= 1 << number;
+            self.client.signal(id, number);
+        }
+        let process = self.client.process(id).expect("it runs");
+        let finished = [Stream::Stdout, Stream::Stderr].iter().all(|stream| process.finished(*stream));
+        if let Some(ending) = ending
+            && finished
+        {
+            return self.end(id, End::Ended(ending));
+        }
+        let job = &self.jobs[&id];
+        if job.patience.is_some_and(|patience| now >= job.started + patience) {
+            return self.end(id, End::HungUp);
+        }
+        busy
+    }
+
+    fn end(&mut self, id: ProcessId, end: End) -> bool {
+        let job = self.jobs.remove(&id).expect("it is there");
+        let place = self.client.placement(id);
+        let outcome = Outcome {
+            id,
+            kind: job.kind,
+            host: place.map(|place| place.host.clone()).unwrap_or_default(),
+            incarnation: place.map(|place| place.incarnation),
+            end,
+            stopped: job.stopped,
+            read: job.read,
+            written: job.written,
+            closed: job.closed,
+            signals: job.signals,
+        };
+        self.client.release(id);
+        self.ended.push(outcome);
+        true
+    }
+}

@@ -1,0 +1,511 @@
+//! The world of one seed: machines, a daemon, programs, the links between them, and what goes wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use execnet_proto::frame::{Ending, Stream};
+use execnet_proto::stream::POOL;
+use execnet_proto::switch::ClientKey;
+use fastrand::Rng;
+
+use crate::daemon::{Daemon, HostPlan};
+use crate::machine::Machine;
+use crate::net::{LinkId, Net, Side};
+use crate::plan::Kind;
+use crate::program::{End, Outcome, Program};
+
+pub(crate) const LINGER: Duration = Duration::from_secs(40);
+
+/// After `linger` and this much a process counts as lost.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+/// Once nothing goes wrong any more, everything has to be over within this.
+const SETTLE: Duration = Duration::from_secs(900);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    CutLink,
+    CutTunnel,
+    Stall,
+    Partition,
+    RestartDaemon,
+    StopDaemon,
+    StopProgram,
+    KillProgram,
+    KillAgent,
+    RemoveHost,
+}
+
+const FAULTS: [Fault; 10] = [
+    Fault::CutLink,
+    Fault::CutTunnel,
+    Fault::Stall,
+    Fault::Partition,
+    Fault::RestartDaemon,
+    Fault::StopDaemon,
+    Fault::StopProgram,
+    Fault::KillProgram,
+    Fault::KillAgent,
+    Fault::RemoveHost,
+];
+
+pub(crate) struct World {
+    rng: Rng,
+    net: Net,
+    pub(crate) now: Duration,
+    pub(crate) steps: u64,
+    machines: BTreeMap<String, Machine>,
+    plans: Vec<HostPlan>,
+    daemon: Option<Daemon>,
+    daemon_back: Duration,
+    life: u32,
+    programs: Vec<Program>,
+    /// Which socket is of which program: those of killed ones are gone.
+    sockets: u64,
+    faults: Vec<Fault>,
+    next_fault: Duration,
+    faults_left: u32,
+    /// Dialing this machine fails until then.
+    cut_off: BTreeMap<String, Duration>,
+    removed: BTreeSet<String>,
+    /// Since when each machine has been without a whole way to it.
+    away: BTreeMap<String, Duration>,
+    calm_since: Option<Duration>,
+    pub(crate) outcomes: BTreeMap<&'static str, u64>,
+    log: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let count = rng.usize(1..=4);
+        let mut plans: Vec<HostPlan> = Vec::new();
+        let mut machines = BTreeMap::new();
+        for index in 0..count {
+            let name = format!("m{index}");
+            let via = (index > 0 && rng.u8(..3) > 0)
+                .then(|| if rng.bool() { index - 1 } else { rng.usize(..index) });
+            machines.insert(name.clone(), Machine::new(&name, rng.u8(..10) > 0, LINGER));
+            plans.push(HostPlan { name, via, removed: false });
+        }
+        let bulk = if rng.u8(..4) == 0 { 4_000_000 } else { 200_000 };
+        let jobs = rng.usize(1..10);
+        let programs =
+            (0..rng.usize(1..=3)).map(|_| Program::new(&mut rng, jobs, bulk, Duration::ZERO)).collect();
+        // each world has its own kinds of trouble
+        let mut faults: Vec<_> = FAULTS.into_iter().filter(|_| rng.u8(..3) == 0).collect();
+        if faults.is_empty() {
+            faults.push(Fault::CutLink);
+        }
+        let faults_left = if rng.u8(..10) == 0 { 0 } else { rng.u32(1..25) };
+        Self {
+            net: Net::default(),
+            now: Duration::ZERO,
+            steps: 0,
+            machines,
+            plans,
+            daemon: None,
+            daemon_back: Duration::ZERO,
+            life: 0,
+            programs,
+            sockets: 0,
+            faults,
+            next_fault: Duration::from_millis(rng.u64(..5_000)),
+            faults_left,
+            cut_off: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            away: BTreeMap::new(),
+            calm_since: None,
+            outcomes: BTreeMap::new(),
+            log: Vec::new(),
+            rng,
+        }
+    }
+
+    /// Runs until everything is over.
+    pub(crate) fn run(&mut self, most: u64) {
+        while !self.is_over() {
+            self.steps += 1;
+            assert!(self.steps < most, "still busy after {most} steps\n{}", self.dump());
+            let busy = self.round();
+            self.check();
+            if !busy {
+                let next = self.next();
+                assert!(next < Duration::MAX, "stuck: nothing will ever happen again\n{}", self.dump());
+                self.now = next.max(self.now + Duration::from_micros(1));
+            } else if self.rng.u8(..4) == 0 {
+                self.now += Duration::from_micros(self.rng.u64(..2_000));
+            }
+            if let Some(since) = self.calm_since {
+                assert!(self.now < since + SETTLE, "not over in time\n{}", self.dump());
+            }
+        }
+        self.check_end();
+    }
+
+    /// Everyone does something, in any order.
+    fn round(&mut self) -> bool {
+        let mut busy = self.trouble();
+        let mut turns: Vec<usize> = (0..=self.machines.len() + self.programs.len()).collect();
+        self.rng.shuffle(&mut turns);
+        let names: Vec<_> = self.machines.keys().cloned().collect();
+        for turn in turns {
+            if turn == 0 {
+                busy |= self.daemon();
+            } else if let Some(name) = names.get(turn - 1) {
+                let machine = self.machines.get_mut(name).expect("it is there");
+                busy |= machine.step(&mut self.net, self.now, &mut self.rng);
+                busy |= self.dial_tunnels(name);
+            } else {
+                busy |= self.program(turn - 1 - names.len());
+            }
+        }
+        busy
+    }
+
+    fn daemon(&mut self) -> bool {
+        let Some(daemon) = &mut self.daemon else {
+            if self.now < self.daemon_back {
+                return false;
+            }
+            self.life += 1;
+            self.log.push(format!("{:?} daemon of life {}", self.now, self.life));
+            self.daemon = Some(Daemon::new(self.life, &self.plans, LINGER, self.now));
+            return true;
+        };
+        if self.now < daemon.stopped {
+            return false;
+        }
+        let busy = daemon.step(&mut self.net, self.now, &mut self.rng);
+        for (key, name) in std::mem::take(&mut daemon.dials) {
+            let link = dial(&mut self.net, &mut self.machines, &self.cut_off, &name, self.now, &mut self.rng);
+            daemon.dialed(key, link, &mut self.net, self.now);
+        }
+        busy
+    }
+
+    fn dial_tunnels(&mut self, from: &str) -> bool {
+        let dials = std::mem::take(&mut self.machines.get_mut(from).expect("it is there").dials);
+        let busy = !dials.is_empty();
+        for (id, name) in dials {
+            let link = dial(&mut self.net, &mut self.machines, &self.cut_off, &name, self.now, &mut self.rng);
+            let machine = self.machines.get_mut(from).expect("it is there");
+            machine.dialed(id, link, &mut self.net, self.now);
+        }
+        busy
+    }
+
+    fn program(&mut self, index: usize) -> bool {
+        let Some(program) = self.programs.get_mut(index) else { return false };
+        if self.now < program.stopped {
+            return false;
+        }
+        let busy = program.step(&mut self.net, self.now, &mut self.rng);
+        if std::mem::take(&mut program.wants_connection)
+            && let Some(daemon) = &mut self.daemon
+        {
+            self.sockets += 1;
+            let link = self.net.open(Duration::ZERO, self.rng.usize(1_000..100_000), false);
+            daemon.accept(ClientKey(self.sockets), link, self.now);
+            program.connected(link, self.now);
+        }
+        for outcome in std::mem::take(&mut program.ended) {
+            self.judge(&outcome);
+        }
+        busy
+    }
+
+    fn next(&mut self) -> Duration {
+        let fault = if self.calm_since.is_some() { Duration::MAX } else { self.next_fault };
+        let mut times = vec![fault, self.daemon_back];
+        times.extend(self.net.next(self.now));
+        if let Some(daemon) = &mut self.daemon {
+            let stopped = daemon.stopped;
+            times.extend(daemon.deadline().map(|at| at.max(stopped)));
+            times.push(stopped);
+        }
+        times.extend(self.machines.values().filter_map(Machine::deadline));
+        times.extend(self.programs.iter().flat_map(|p| [p.deadline().max(p.stopped), p.stopped]));
+        times.into_iter().filter(|at| *at > self.now).min().unwrap_or(Duration::MAX)
+    }
+
+    // --- trouble
+
+    fn trouble(&mut self) -> bool {
+        if self.calm_since.is_some() || self.now < self.next_fault {
+            return false;
+        }
+        let pause = if self.rng.u8(..4) == 0 { 60_000 } else { 4_000 };
+        self.next_fault = self.now + Duration::from_millis(self.rng.u64(..pause));
+        if self.faults_left == 0 {
+            self.calm();
+            return true;
+        }
+        self.faults_left -= 1;
+        let fault = *self.rng.choice(&self.faults).expect("there is one");
+        self.log.push(format!("{:?} {fault:?}", self.now));
+        let seconds = |rng: &mut Rng, most: u64| Duration::from_millis(rng.u64(..most * 1_000));
+        match fault {
+            Fault::CutLink | Fault::CutTunnel | Fault::Stall => {
+                let own = self.daemon.as_ref().map(Daemon::own_links).unwrap_or_default();
+                let mut links: Vec<LinkId> = self.net.ids();
+                links.retain(|link| match fault {
+                    Fault::CutLink => own.contains(link),
+                    Fault::CutTunnel => !own.contains(link),
+                    _ => true,
+                });
+                links.retain(|link| self.net.is_long(*link));
+                let Some(&link) = self.rng.choice(&links) else { return true };
+                if fault == Fault::Stall {
+                    let until = self.now + seconds(&mut self.rng, 40);
+                    self.net.stall(link, until, &mut self.rng);
+                } else {
+                    self.net.cut(link, self.now, &mut self.rng);
+                }
+            }
+            Fault::Partition => {
+                let name = self.any_machine();
+                let until = self.now + seconds(&mut self.rng, 120);
+                self.cut_off.insert(name, until);
+                for link in self.daemon.as_ref().map(Daemon::own_links).unwrap_or_default() {
+                    if self.rng.bool() {
+                        self.net.stall(link, until, &mut self.rng);
+                    }
+                }
+            }
+            Fault::RestartDaemon => {
+                let Some(mut daemon) = self.daemon.take() else { return true };
+                daemon.die(&mut self.net, self.now);
+                let most = if self.rng.u8(..6) == 0 { 100 } else { 5 };
+                self.daemon_back = self.now + seconds(&mut self.rng, most);
+            }
+            Fault::StopDaemon => {
+                if let Some(daemon) = &mut self.daemon {
+                    daemon.stopped = self.now + seconds(&mut self.rng, 40);
+                }
+            }
+            Fault::StopProgram => {
+                let stopped = self.now + seconds(&mut self.rng, 40);
+                if let Some(program) = self.rng.choice(&mut self.programs) {
+                    program.stopped = stopped;
+                }
+            }
+            Fault::KillProgram => {
+                if self.programs.len() > 1 {
+                    let program = self.programs.swap_remove(self.rng.usize(..self.programs.len()));
+                    if let Some(link) = program.link {
+                        self.net.close(link, Side::Near, self.now);
+                    }
+                }
+            }
+            Fault::KillAgent => {
+                let name = self.any_machine();
+                let machine = self.machines.get_mut(&name).expect("it is there");
+                machine.kill_agent(&mut self.net, self.now);
+            }
+            Fault::RemoveHost => {
+                let index = self.rng.usize(..self.plans.len());
+                let plan = &mut self.plans[index];
+                plan.removed = !plan.removed;
+                self.removed.insert(plan.name.clone());
+                if let Some(daemon) = &mut self.daemon {
+                    if plan.removed {
+                        daemon.remove(index, self.rng.bool(), &mut self.net, self.now);
+                    } else {
+                        daemon.add(index, plan, self.now);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// From now on nothing goes wrong.
+    fn calm(&mut self) {
+        self.log.push(format!("{:?} calm", self.now));
+        self.calm_since = Some(self.now);
+        self.cut_off.clear();
+        self.net.end_stalls(self.now);
+        self.daemon_back = self.daemon_back.min(self.now);
+        for index in 0..self.plans.len() {
+            if std::mem::take(&mut self.plans[index].removed)
+                && let Some(daemon) = &mut self.daemon
+            {
+                daemon.add(index, &self.plans[index], self.now);
+            }
+        }
+        if let Some(daemon) = &mut self.daemon {
+            daemon.stopped = self.now;
+        }
+        for program in &mut self.programs {
+            program.stopped = self.now;
+            program.calm = true;
+        }
+    }
+
+    fn any_machine(&mut self) -> String {
+        let names: Vec<_> = self.machines.keys().cloned().collect();
+        self.rng.choice(names).expect("there is one")
+    }
+
+    // --- what must hold
+
+    fn is_over(&self) -> bool {
+        self.calm_since.is_some()
+            && self.programs.iter().all(Program::is_done)
+            && self.daemon.as_ref().is_some_and(|daemon| daemon.everything_is_up() && daemon.switch.is_idle())
+            && self.machines.values().all(Machine::is_idle)
+    }
+
+    fn check(&mut self) {
+        if let Some(daemon) = &self.daemon {
+            for (name, at) in &daemon.reached {
+                self.away.insert(name.clone(), *at);
+            }
+        }
+        if !self.steps.is_multiple_of(64) {
+            return;
+        }
+        for machine in self.machines.values_mut() {
+            if let Some(agent) = &mut machine.agent {
+                assert!(agent.granted() <= POOL);
+            }
+        }
+        if let Some(daemon) = &self.daemon {
+            let links = self.plans.len() as u64 + daemon.clients() as u64;
+            assert!((daemon.switch.queued() as u64) <= links * POOL / 4);
+        }
+    }
+
+    /// Everything is over: nothing may be left anywhere.
+    fn check_end(&mut self) {
+        for machine in self.machines.values() {
+            let tunnels = self.plans.len();
+            assert!(machine.children() <= tunnels, "{} has {} children", machine.name, machine.children());
+        }
+        let daemon = self.daemon.as_ref().expect("it runs");
+        assert_eq!(daemon.switch.queued(), 0, "{}", self.dump());
+    }
+
+    /// How a process ended for its client, against what really happened.
+    fn judge(&mut self, outcome: &Outcome) {
+        let id = outcome.id;
+        let machine = self.machines.get(&outcome.host);
+        let truth = machine.and_then(|machine| machine.truths.get(&id));
+        let name = match &outcome.end {
+            End::HungUp => "hung up",
+            End::Lost(message) => {
+                self.judge_loss(outcome, message);
+                "lost"
+            }
+            End::Ended(ending) => {
+                let truth = truth.unwrap_or_else(|| panic!("{id} ended, but never ran"));
+                assert_eq!(truth.ending.as_ref(), Some(ending), "{outcome:?}");
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    let index = stream.index() - 1;
+                    if !outcome.stopped[index] {
+                        assert_eq!(outcome.read[index], truth.written[index], "{stream:?} of {outcome:?}");
+                    }
+                }
+                judge_kind(outcome, truth);
+                "ended"
+            }
+        };
+        *self.outcomes.entry(name).or_default() += 1;
+    }
+
+    fn judge_loss(&self, outcome: &Outcome, message: &str) {
+        let machine = &self.machines[&outcome.host];
+        let replaced = outcome.incarnation.is_some_and(|incarnation| machine.dead.contains(&incarnation));
+        let justified = if message.contains("was replaced by a new one") {
+            replaced
+        } else if message.contains("cannot resume") {
+            !machine.resume
+        } else if message.contains("does not have it any more") {
+            replaced || machine.forgot(outcome.id)
+        } else if message.contains("removed from the network") || message.contains("not in the network") {
+            self.removed.contains(&outcome.host)
+        } else if message.contains("for 70 s") {
+            let since = self.away.get(&outcome.host).copied().unwrap_or_default();
+            self.now + Duration::from_secs(1) >= since + PATIENCE
+        } else {
+            false
+        };
+        assert!(justified, "lost without a reason: {message}: {outcome:?}\n{}", self.dump());
+    }
+
+    pub(crate) fn dump(&self) -> String {
+        let mut text = format!("at {:?}, {} steps\n", self.now, self.steps);
+        for line in &self.log {
+            let _ = writeln!(text, "{line}");
+        }
+        for plan in &self.plans {
+            let _ = writeln!(text, "{plan:?}");
+        }
+        for program in &self.programs {
+            text += &program.dump();
+        }
+        for machine in self.machines.values() {
+            let agent = machine.agent.as_ref().map(|agent| (agent.incarnation, agent.processes()));
+            let _ = writeln!(text, "{}: {agent:?}, {} children", machine.name, machine.children());
+        }
+        if let Some(daemon) = &self.daemon {
+            let _ = writeln!(text, "up {}, {:?}", daemon.everything_is_up(), daemon.switch);
+        }
+        text
+    }
+}
+
+/// What each kind of process must have done when it came to its own end.
+fn judge_kind(outcome: &Outcome, truth: &crate::machine::Truth) {
+    let Some(ending) = &truth.ending else { return };
+    let whole = outcome.stopped == [false; 2];
+    match (&outcome.kind, ending) {
+        (Kind::Echo, Ending::Exited(status)) => {
+            assert_eq!(
+                (*status, truth.read, truth.written[0]),
+                (0, outcome.written, truth.read),
+                "{outcome:?}"
+            );
+            assert!(outcome.closed);
+        }
+        (Kind::Source { out, err, status }, Ending::Exited(found)) => {
+            assert_eq!((status, [*out, *err]), (found, truth.written), "{outcome:?}");
+        }
+        (Kind::Sink { status }, Ending::Exited(found)) => {
+            assert_eq!((status, outcome.written), (found, truth.read), "{outcome:?}");
+        }
+        (Kind::Closer { after, status }, Ending::Exited(found)) => {
+            assert_eq!((status, (*after).min(outcome.written)), (found, truth.read), "{outcome:?}");
+        }
+        (Kind::Mortal { .. } | Kind::Stubborn, Ending::Signaled(9))
+        | (Kind::Missing, Ending::NotStarted(2, _)) => {}
+        (Kind::Signals, Ending::Signaled(15)) => {
+            // every signal that was asked for has been applied, none more often than it was asked for
+            let applied = truth.signals.iter().fold(0, |mask, number| mask | 1_u64 << number);
+            assert_eq!(applied, outcome.signals, "{outcome:?}");
+        }
+        (_, Ending::Signaled(13)) => assert!(!whole, "{outcome:?}"),
+        _ => panic!("{outcome:?} ended as {truth:?}"),
+    }
+}
+
+fn dial(
+    net: &mut Net,
+    machines: &mut BTreeMap<String, Machine>,
+    cut_off: &BTreeMap<String, Duration>,
+    name: &str,
+    now: Duration,
+    rng: &mut Rng,
+) -> LinkId {
+    let delay = Duration::from_micros(if rng.bool() { rng.u64(..2_000) } else { rng.u64(..150_000) });
+    let link = net.open(delay, rng.usize(2_000..2_000_000), true);
+    if cut_off.get(name).is_some_and(|until| now < *until) {
+        net.cut(link, now, rng);
+        net.close(link, Side::Far, now);
+    } else {
+        machines.get_mut(name).expect("a machine").stub(link);
+    }
+    link
+}
