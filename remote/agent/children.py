@@ -178,6 +178,12 @@ def linux_number(local):
     return local
 
 
+def end_in_words(status):
+    if os.WIFSIGNALED(status):
+        return "signal %d" % os.WTERMSIG(status)
+    return "exit status %d" % os.WEXITSTATUS(status)
+
+
 def sweep(child, leaders, number):
     """Send `number` to what is left of a session whose leader has ended. False when there is nothing left."""
     left = kill(-child.pid, number)

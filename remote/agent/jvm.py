@@ -48,7 +48,7 @@ class Agent(object):
         self.env.update(config.env)
         self.setsid = _found("setsid", self.env.get("PATH", ""))
         self.nice = _found("nice", self.env.get("PATH", ""))
-        greeting = Greeting(config, 0, {})
+        greeting = Greeting(config, 0, {"cpus": str(Runtime.getRuntime().availableProcessors())})
         self.core = Core(greeting.incarnation, greeting.hello, clock(), config.linger, 0, os.getpid())
         self.nodes = Nodes(config.nodes, None, self.core, self.env)
 
@@ -204,7 +204,7 @@ class Child(object):
         with agent.changed:
             if failure:
                 if self.probe is not None:
-                    agent.nodes.answered(self.probe, None, "%d %s" % failure)
+                    agent.nodes.answered(self.probe, "", "%d %s" % failure)
                 elif self.process is not None:
                     agent.core.not_started(self.process, *failure)
                 return
@@ -352,7 +352,7 @@ class Child(object):
                         self._closed(stream)
                 agent.changed.wait(0.1 if self.reading else 60)
             if self.probe is not None:
-                agent.nodes.answered(self.probe, status, "")
+                agent.nodes.answered(self.probe, "exit status %d" % status, "")
 
     def _late(self):
         self.probe.late = True

@@ -89,10 +89,10 @@ class Nodes(object):
                 return probe
         return None
 
-    def answered(self, probe, status, failure):
-        """A probe has ended: wait status (None: never ran), and what its exec failed at."""
+    def answered(self, probe, end, failure):
+        """A probe has ended: how, in words, and what its exec failed at."""
         probe.running = False
-        probe.outcome = _outcome(probe, status, failure)
+        probe.outcome = _outcome(probe, end, failure)
         self._settle()
 
     def _every(self, name, ours):
@@ -186,7 +186,7 @@ def split(line):
     return words or [line]
 
 
-def _outcome(probe, status, failure):
+def _outcome(probe, end, failure):
     shown = " ".join(probe.words)
     if failure:
         return wire.text(failure).partition(" ")[2]
@@ -198,10 +198,6 @@ def _outcome(probe, status, failure):
         if len(fields) == 5:
             return _ready_or_old(probe, shown, fields)
     words = " ".join(wire.text(probe.said[1] + probe.said[2]).split())[:200]
-    if os.WIFSIGNALED(status):
-        end = "signal %d" % os.WTERMSIG(status)
-    else:
-        end = "exit status %d" % os.WEXITSTATUS(status)
     return "%s did not answer as a Python: %s, it printed %s" % (shown, end, words or "nothing")
 
 

@@ -81,6 +81,7 @@ class Agent(object):
         self.visitors = {}
         self.by_pid = {}
         self.sweeping = []
+        self.sweep_due = False
         self.timers = []
         self.large = 0
         self.child_ended = False
@@ -626,11 +627,13 @@ class Agent(object):
             else:
                 self._drain(child, now)
         self.sweeping = still
-        if still:
+        if still and not self.sweep_due:
+            self.sweep_due = True
             self._after(0.02, self._sweep_again)
 
     def _sweep_again(self, now):
-        self.child_ended = True
+        self.sweep_due = False
+        self._reap(now)
 
     def _drain(self, child, now):
         """Nobody is left to write: what the pipes hold is the rest."""
@@ -652,7 +655,7 @@ class Agent(object):
                 if child.outs[stream] is not None and _is_empty(child.outs[stream]):
                     self._close_out(child, stream)
         if child.probe is not None:
-            self.nodes.answered(child.probe, child.status, child.error_said)
+            self.nodes.answered(child.probe, children.end_in_words(child.status), child.error_said)
             child.probe = None
             self._let_go(child)
             self._probe()
@@ -697,7 +700,7 @@ class Agent(object):
                 return
             child = self._launch(None, probe.argv, self.env, None, None, 0)
             if child is None:
-                self.nodes.answered(probe, None, b"0 cannot start a process")
+                self.nodes.answered(probe, "", b"0 cannot start a process")
                 continue
             child.probe = probe
             self._close(child.stdin)
@@ -714,6 +717,7 @@ class Agent(object):
 
     def _end(self, now):
         self.ended_by = now + HANGUP_GRACE + SWEEP_LIMIT + 2
+        self._after(self.ended_by - now, self._maybe_done)
         if self.here is not None and self.here.owned():
             self.here.remove_socket()
         for child in self.by_pid.values():

@@ -16,8 +16,9 @@ SIGNAL, SIGNALED, EXIT, RELEASE, FORGET = 0x28, 0x29, 0x2a, 0x2b, 0x2c
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 CHUNK = 65536
+MOST = (1 << 64) - 1
 
-# kind: (name, limit of the body, fields). A field is NAME:TYPE, where a number is that many bytes and a letter is struct's.
+# kind: (name, limit of the body, fields). A field is NAME:TYPE: 16 is that many bytes, one letter is struct's.
 KINDS = {
     PING: ("PING", 8, "token:Q"),
     PONG: ("PONG", 8, "token:Q"),
@@ -26,15 +27,15 @@ KINDS = {
     NODE: ("NODE", 65536, "name:str state:B table:table"),
     END: ("END", 0, ""),
     NODES: ("NODES", 2, "count:H"),
-    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 flags:B stdout_limit:Q stderr_limit:Q"
+    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 flags:flag stdout_limit:Q stderr_limit:Q"
             " host:str node:str chdir:str argv:list env:table"),
     RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q stderr_received:Q stderr_limit:Q"),
     RESUMED: ("RESUMED", 256, "id:16 attempt:I stdin_received:Q stdin_limit:Q"),
     STARTED: ("STARTED", 20, "id:16 pid:I"),
-    DATA: ("DATA", 65561, "id:16 stream:B position:Q data:rest"),
-    CREDIT: ("CREDIT", 33, "id:16 stream:B received:Q limit:Q"),
-    FIN: ("FIN", 25, "id:16 stream:B length:Q"),
-    STOP: ("STOP", 17, "id:16 stream:B"),
+    DATA: ("DATA", 65561, "id:16 stream:stream position:Q data:rest"),
+    CREDIT: ("CREDIT", 33, "id:16 stream:stream received:Q limit:Q"),
+    FIN: ("FIN", 25, "id:16 stream:stream length:Q"),
+    STOP: ("STOP", 17, "id:16 stream:stream"),
     SIGNAL: ("SIGNAL", 28, "id:16 sequence:I mask:Q"),
     SIGNALED: ("SIGNALED", 20, "id:16 sequence:I"),
     EXIT: ("EXIT", 8192, "id:16 how:B value:I stdout_length:Q stderr_length:Q message:str"),
@@ -43,11 +44,13 @@ KINDS = {
 }
 
 _header = struct.Struct(">I")
+_u8 = struct.Struct(">B")
 _u16 = struct.Struct(">H")
 _u32 = struct.Struct(">I")
 _data = struct.Struct(">I16sBQ")
 _data_body = struct.Struct(">16sBQ")
 _layouts = {}
+_SMALL = {"stream": STDERR, "flag": 1}  # bytes with a largest value
 
 
 class RemoteProtocolError(Exception):
@@ -75,6 +78,13 @@ def decode(kind, body):
         fields[name], at = _unpack(how, body, at)
     if at != len(body):
         raise RemoteProtocolError("%s with %d bytes too many" % (KINDS[kind][0], len(body) - at))
+    if kind == CREDIT:
+        _check_credit(fields["received"], fields["limit"])
+    elif kind == RESUME:
+        _check_credit(fields["stdout_received"], fields["stdout_limit"])
+        _check_credit(fields["stderr_received"], fields["stderr_limit"])
+    elif kind == DATA:
+        decode_data(body)
     return fields
 
 
@@ -83,6 +93,8 @@ def decode_data(body):
     if len(body) < 26:
         raise RemoteProtocolError("DATA without data")
     id, stream, position = _data_body.unpack(body[:25])
+    if stream > STDERR or position + len(body) - 25 > MOST:
+        raise RemoteProtocolError("DATA for stream %d at %d" % (stream, position))
     return id, stream, position, body[25:]
 
 
@@ -149,6 +161,11 @@ class Parser(object):
         return frames
 
 
+def _check_credit(received, limit):
+    if limit < received:
+        raise RemoteProtocolError("a limit of %d below %d received" % (limit, received))
+
+
 def _layout(kind):
     layout = _layouts.get(kind)
     if layout is None:
@@ -172,7 +189,7 @@ def _pack(how, value):
         if len(value) != 16:
             raise ValueError("an id of %d bytes" % len(value))
         return value
-    return struct.pack(">" + how, value)
+    return struct.pack(">" + ("B" if how in _SMALL else how), value)
 
 
 def _unpack(how, body, at):
@@ -197,9 +214,12 @@ def _unpack(how, body, at):
                 items.append(item)
         return items, at
     if how == "rest":
-        if at == len(body):
-            raise RemoteProtocolError("DATA without data")
         return body[at:], len(body)
+    if how in _SMALL:
+        value, at = _number(_u8, body, at)
+        if value > _SMALL[how]:
+            raise RemoteProtocolError("%s %d" % (how, value))
+        return value, at
     if how == "16":
         if len(body) < at + 16:
             raise RemoteProtocolError("a frame that ends too early")

@@ -19,6 +19,7 @@ from agent import wire  # noqa: E402
 
 PAYLOAD = bundle.stage1() + bundle.bundle()
 TIMEOUT = 60
+LIFE = 1 << 32
 
 
 class Timeout(Exception):
@@ -29,10 +30,11 @@ class Link:
     """One link to an agent."""
 
     def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1, linger=20, config=(),
-                 candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True):
+                 candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}", version=1):
         self.secret, self.key, self.epoch = secret, key, epoch
         script = bundle.script(candidates or [python])
-        self.process = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.marker = wire.MARKER[:-2] + b"\0" + bytes([version])
+        self.process = subprocess.Popen(["sh", "-c", wrap.replace("{}", script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, cwd=cwd)
         table = [("network", b"test"), ("host", b"h"), ("key", key.encode()), ("secret", secret.encode()),
                  ("epoch", b"%d" % epoch), ("linger", b"%d" % linger), ("agent", b"")]
@@ -44,8 +46,6 @@ class Link:
         self.stderr = b""
         self.auto_ack = auto_ack
         self.lock = threading.Lock()
-        self.held = threading.Event()
-        self.held.set()
         self.backlog = []
         self.threads = [threading.Thread(target=self._read, daemon=True),
                         threading.Thread(target=self._read_stderr, daemon=True)]
@@ -70,7 +70,6 @@ class Link:
         marked = False
         acked = 0
         while True:
-            self.held.wait()
             try:
                 part = os.read(fd, 262144)
             except OSError:
@@ -79,11 +78,11 @@ class Link:
                 break
             if not marked:
                 data += part
-                at = data.find(wire.MARKER)
+                at = data.find(self.marker)
                 if at < 0:
                     continue
                 self.noise = data[:at]
-                part = data[at + len(wire.MARKER):]
+                part = data[at + len(self.marker):]
                 marked = True
             for frame in self.parser.feed(part):
                 self.frames.put(frame)
@@ -157,32 +156,37 @@ class Link:
             else:
                 self.backlog.append((kind, fields))
 
+    def raw(self, data):
+        self._write(data)
+
     def cut(self):
-        """Kill the link from the outside, as when ssh dies."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close() if pipe is self.process.stdin else None
-        self.held.set()
-        status = self.process.wait(TIMEOUT)
-        self.threads[0].join(TIMEOUT)
-        self.process.stdout.close()
-        self.threads[1].join(TIMEOUT)
-        self.process.stderr.close()
-        return status
+        """End our side, as when the daemon dies; returns the exit status of the script."""
+        self.process.stdin.close()
+        return self.process.wait(TIMEOUT)
 
     def kill(self):
-        """SIGKILL to sh and stub, pipes closed at once, whatever was in them is lost."""
-        for pid in [self.process.pid] + children(self.process.pid):
+        """SIGKILL to the script and the stub, as when ssh dies; what is on its way is lost."""
+        agent = self.info["pid"]
+        for pid in [pid for pid in children(self.process.pid) if pid != agent][::-1] + [self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.close()
+
+    def close(self):
+        """Wait for the script, read what is left of stderr."""
+        self.process.wait(TIMEOUT)
+        for thread in self.threads:
+            thread.join(TIMEOUT)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
-                os.kill(pid, signal.SIGKILL)
+                pipe.close()
             except OSError:
                 pass
-        self.process.wait()
-        self.process.stdin.close()
-        self.held.set()
 
     def end(self):
         self.send(wire.END)
-        self.wait(None)
+        while self._next(TIMEOUT)[0] is not None:
+            pass
         return self.process.wait(TIMEOUT)
 
     # --- a process
@@ -196,9 +200,12 @@ class Link:
                   env=[(k, v.encode()) for k, v in env])
         return id
 
-    def finish(self, id, timeout=TIMEOUT, release=True):
-        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes."""
-        got = {1: b"", 2: b""}
+    def finish(self, id, timeout=TIMEOUT, release=True, got=None):
+        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes; `got` is there already."""
+        got = {1: b"", 2: b"", **(got or {})}
+        for stream in (1, 2):
+            if got[stream]:
+                self._credit(id, stream, len(got[stream]))
         exit = None
         deadline = time.monotonic() + timeout
         queue, self.backlog = self.backlog, []
@@ -212,7 +219,7 @@ class Link:
                 stream = fields["stream"]
                 assert fields["position"] == len(got[stream]), (fields["position"], len(got[stream]))
                 got[stream] += fields["data"]
-                self.send(wire.CREDIT, id=id, stream=stream, received=len(got[stream]), limit=len(got[stream]) + (1 << 20))
+                self._credit(id, stream, len(got[stream]))
             elif kind == wire.EXIT:
                 exit = fields
         self.backlog += queue
@@ -220,6 +227,9 @@ class Link:
             self.send(wire.RELEASE, id=id)
             self.wait(wire.FORGET, id=id)
         return exit["how"], exit["value"], got[1], got[2], exit["message"]
+
+    def _credit(self, id, stream, received):
+        self.send(wire.CREDIT, id=id, stream=stream, received=received, limit=received + (1 << 20))
 
     def run(self, *argv, stdin=b"", **how):
         id = self.spawn(*argv, **how)

@@ -42,17 +42,21 @@ def stage1():
     return ('exec("%s")\n' % text).encode("ascii")
 
 
-def records():
+def records(changes=()):
+    """All modules; `changes` are pairs of texts to replace, for tests."""
     out = []
     for name in source("ORDER").decode("ascii").split():
         path = "__init__.py" if name == "agent" else name.split(".")[1] + ".py"
-        text = source(path)
+        text = source(path).decode("ascii")
+        for old, new in changes:
+            text = text.replace(old, new)
+        text = text.encode("ascii")
         out.append(("%s %d\n" % (name, len(text))).encode("ascii") + text)
     return b"".join(out)
 
 
-def bundle():
-    data = zlib.compress(records(), 9)
+def bundle(changes=()):
+    data = zlib.compress(records(changes), 9)
     return b"%08d" % len(data) + data
 
 

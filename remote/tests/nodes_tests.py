@@ -1,0 +1,109 @@
+"""Interpreters: words, answers and names, without starting one."""
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+from agent import core, nodes
+
+ANSWER = "\nexecnet:node\n%s\nlinux\n%s\n%s\nx86_64\n"
+
+
+class Words(unittest.TestCase):
+
+    def test_split_as_a_shell_would(self):
+        for line, words in (("python3", ["python3"]), ("python3 -X dev", ["python3", "-X", "dev"]),
+                            ("'/a b/python' \"-W x\"", ["/a b/python", "-W x"]), ("a\\ b  c", ["a b", "c"]),
+                            ("'' x", ["", "x"])):
+            self.assertEqual(words, nodes.split(line))
+
+
+class Asking(unittest.TestCase):
+
+    def setUp(self):
+        self.core = core.Core(b"i" * 16, [], 0.0)
+
+    def nodes(self, *wanted):
+        return nodes.Nodes(list(wanted), None, self.core, {})
+
+    def told(self):
+        return [(name, state, dict(table)) for name, state, table in self.core.nodes]
+
+    def test_the_agents_own_interpreter_is_known_at_once(self):
+        self.nodes(("h", ""))
+        (name, state, table), = self.told()
+        self.assertEqual(("h", nodes.READY, False), (name, state, self.core.probing))
+        self.assertEqual("%d.%d.%d" % tuple(sys.version_info[:3]), table["version"].decode("ascii"))
+
+    def test_another_is_asked_and_started_by_what_it_says_it_is(self):
+        found = self.nodes(("h", "python9 -X dev"))
+        self.assertEqual([("h", nodes.PROBING, {})], self.told())
+        self.assertTrue(isinstance(found.command("h"), str))
+        probe = found.next()
+        self.assertEqual([b"python9", b"-X", b"dev", b"-ES", b"-c"], probe.argv[:5])
+        self.assertEqual(None, found.next())
+        probe.put(1, (ANSWER % ("/opt/python9", "cpython", "3.9.1")).encode("ascii"))
+        found.answered(probe, "exit status 0", b"")
+        self.assertEqual(["/opt/python9", "-X", "dev"], found.command("h"))
+        self.assertEqual(nodes.READY, self.told()[0][1])
+        self.assertFalse(self.core.probing)
+
+    def failure(self, said, end, failure=b"", late=False):
+        found = self.nodes(("h", "/bin/true"))
+        probe = found.next()
+        probe.put(1, said)
+        probe.late = late
+        found.answered(probe, end, failure)
+        (_, state, table), = self.told()
+        self.assertEqual(nodes.FAILED, state)
+        self.assertTrue("cannot be used" in found.command("h"))
+        return table["message"].decode("ascii")
+
+    def test_what_is_no_python_says_why(self):
+        self.assertEqual("/bin/true did not answer as a Python: exit status 0, it printed nothing", self.failure(b"", "exit status 0"))
+        self.assertEqual("/bin/true did not answer as a Python: exit status 3, it printed a b", self.failure(b"a\nb", "exit status 3"))
+        self.assertEqual("/bin/true did not answer as a Python: signal 9, it printed nothing", self.failure(b"", "signal 9"))
+        self.assertEqual("cannot execute x: No", self.failure(b"", "", b"2 cannot execute x: No"))
+        self.assertEqual("/bin/true did not answer within 20 seconds", self.failure(b"", "signal 9", late=True))
+        old = ANSWER % ("/bin/py", "cpython", "3.5.2")
+        self.assertEqual("/bin/true is Python 3.5.2, needs 2.7 or 3.6+", self.failure(old.encode("ascii"), "exit status 0"))
+
+    def test_every_interpreter_gets_a_name_of_its_own(self):
+        folder = os.path.realpath(tempfile.mkdtemp())
+        try:
+            for name in ("python", "python2", "python3", "python3.9", "pypy3", "jython"):
+                with open(os.path.join(folder, name), "w") as file:
+                    file.write("#!/bin/sh\n")
+                os.chmod(os.path.join(folder, name), 0o755)
+            found = nodes.Nodes([("h", "*")], None, self.core, {b"PATH": folder.encode("ascii")})
+            probes = {}
+            while True:
+                probe = found.next()
+                if probe is None:
+                    break
+                probes[os.path.basename(probe.words[0])] = probe
+            self.assertEqual(4, len(probes))
+            answers = {"python": ("/x/a", "cpython", "5.1.1"), "python2": None, "python3": ("/x/b", "cpython", "5.1.1"),
+                       "python3.9": ("/x/c", "cpython", "5.1.1"), "pypy3": ("/x/d", "pypy", "5.2.3"),
+                       "jython": ("/odd", "jython", "2.9.3")}
+            for name in ("python3", "python2", "python", "python3.9"):
+                self.answer(found, probes[name], answers[name])
+            while True:
+                probe = found.next()
+                if probe is None:
+                    break
+                self.answer(found, probe, answers[os.path.basename(probe.words[0])])
+            names = [name for name, _, _ in self.told()][1:]
+            self.assertEqual(["h:cpython5.1", "h:cpython5.1.1", "h:cpython5.1.1-2", "h:pypy5.2", "h:jython2.9"],
+                             [name for name in names if not name.startswith("h:" + self.told()[0][0])])
+            self.assertEqual(["/x/a"], found.command("h:cpython5.1"))
+            self.assertEqual([os.path.join(folder, "jython")], found.command("h:jython2.9"))
+            self.assertFalse(self.core.probing)
+        finally:
+            shutil.rmtree(folder)
+
+    def answer(self, found, probe, answer):
+        if answer:
+            probe.put(1, (ANSWER % answer).encode("ascii"))
+        found.answered(probe, "exit status 0", b"")

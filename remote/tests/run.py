@@ -1,0 +1,16 @@
+"""Tests of the agent's parts without IO, for every interpreter: `PYTHON remote/tests/run.py`.
+
+Standard library only; the same on CPython 2.7 and 3.6 or later, PyPy and Jython.
+"""
+import os
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path[:0] = [os.path.dirname(HERE), HERE]
+
+if __name__ == "__main__":
+    suite = unittest.TestLoader().loadTestsFromNames(["wire_tests", "stream_tests", "core_tests", "nodes_tests"])
+    result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
+    sys.exit(not result.wasSuccessful())
