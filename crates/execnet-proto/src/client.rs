@@ -1,6 +1,6 @@
 //! A client of a daemon: greeting, placing, processes, and all of it again after the daemon was replaced.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -80,7 +80,7 @@ pub struct Client {
     id: ClientId,
     release: String,
     line: Option<Line>,
-    processes: HashMap<ProcessId, State>,
+    processes: BTreeMap<ProcessId, State>,
     /// Those with stdin that waits for room in the connection.
     waiting: BTreeSet<ProcessId>,
     pool: CreditPool,
@@ -111,7 +111,7 @@ impl Client {
             id,
             release: release.into(),
             line: None,
-            processes: HashMap::new(),
+            processes: BTreeMap::new(),
             waiting: BTreeSet::new(),
             pool: CreditPool::default(),
             requests: 0,

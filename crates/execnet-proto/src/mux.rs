@@ -80,6 +80,10 @@ impl Mux {
             }
             return;
         }
+        // the first one has the reason
+        if matches!(frame, Frame::Lost { .. }) && slot.control.contains_key(&rank(&frame)) {
+            return;
+        }
         match frame {
             Frame::Release(_) | Frame::Lost { .. } => slot.void_from(0),
             Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(4),

@@ -4,6 +4,7 @@
 //! Neither end knows frames, links or clocks.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -55,11 +56,17 @@ pub enum Violation {
 }
 
 /// Bytes in order, cheap to append to and to take from; small pieces are copied together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Chunks {
     queue: VecDeque<Bytes>,
     tail: BytesMut,
     len: usize,
+}
+
+impl fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunks({} bytes)", self.len)
+    }
 }
 
 impl Chunks {
@@ -315,6 +322,11 @@ impl RecvStream {
     /// Position up to which everything has arrived.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Position at which the sender's credit ends.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Whether everything has arrived and was taken.

@@ -47,6 +47,7 @@ pub(crate) struct Agent {
     ending: bool,
 }
 
+#[derive(Debug)]
 struct Process {
     spawn: Spawn,
     attempt: u32,
@@ -82,6 +83,10 @@ impl Agent {
 
     pub(crate) fn processes(&self) -> usize {
         self.processes.len()
+    }
+
+    pub(crate) fn dump(&self) -> String {
+        format!("{:?} {:?} {:?}", self.conn, self.processes, self.pool)
     }
 
     pub(crate) fn has(&self, id: ProcessId) -> bool {
@@ -235,9 +240,9 @@ impl Agent {
     }
 
     /// Sum of what may still be sent to it, over all processes.
-    pub(crate) fn granted(&mut self) -> u64 {
-        let spans = self.processes.values_mut().map(|process| process.stdin.span());
-        spans.map(|span| span.limit - span.received).sum()
+    pub(crate) fn granted(&self) -> u64 {
+        let stdins = self.processes.values().map(|process| &process.stdin);
+        stdins.map(|stdin| stdin.limit() - stdin.received()).sum()
     }
 
     // --- frames

@@ -1,6 +1,7 @@
 //! A driver of [`Switch`] as a daemon has one: it opens links and tunnels, places processes, and makes links again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,6 +29,8 @@ pub(crate) struct Daemon {
     pub(crate) stopped: Duration,
     pub(crate) dials: Vec<(HostKey, String)>,
     life: u32,
+    /// Milliseconds before a link is made again.
+    backoff: Range<u64>,
     attaches: u32,
     keys: u32,
     hosts: BTreeMap<usize, Host>,
@@ -35,7 +38,9 @@ pub(crate) struct Daemon {
     dirty: BTreeSet<Peer>,
     selects: Vec<(ClientKey, ProcessId)>,
     /// When each host was last reachable, by its name.
-    pub(crate) reached: BTreeMap<String, Duration>,
+    reached: BTreeMap<String, Duration>,
+    /// For how long each host has been unreachable at a time, at the most.
+    pub(crate) gaps: BTreeMap<String, Duration>,
 }
 
 struct Host {
@@ -55,7 +60,7 @@ struct Wire {
 }
 
 impl Daemon {
-    pub(crate) fn new(life: u32, plans: &[HostPlan], linger: Duration, now: Duration) -> Self {
+    pub(crate) fn new(life: u32, plans: &[HostPlan], linger: Duration, hasty: bool, now: Duration) -> Self {
         let me = Identity {
             owner: ClientId([life as u8; 16]),
             life,
@@ -69,6 +74,7 @@ impl Daemon {
             stopped: now,
             dials: Vec::new(),
             life,
+            backoff: if hasty { 1..100 } else { 500..2_000 },
             attaches: 0,
             keys: 0,
             hosts: BTreeMap::new(),
@@ -76,6 +82,7 @@ impl Daemon {
             dirty: BTreeSet::new(),
             selects: Vec::new(),
             reached: BTreeMap::new(),
+            gaps: BTreeMap::new(),
         };
         for (index, plan) in plans.iter().enumerate().filter(|(_, plan)| !plan.removed) {
             daemon.add(index, plan, now);
@@ -171,6 +178,9 @@ impl Daemon {
         busy |= self.connect(net, now, rng);
         busy |= self.write(net, now, rng);
         for host in self.hosts.values() {
+            let gap = now - self.reached[&host.name];
+            let longest = self.gaps.entry(host.name.clone()).or_default();
+            *longest = gap.max(*longest);
             if self.switch.is_reachable(host.key) {
                 self.reached.insert(host.name.clone(), now);
             }
@@ -202,7 +212,7 @@ impl Daemon {
                 Read::Bytes(bytes) => self.switch.link_bytes(host.key, &bytes, now),
                 Read::End => {
                     self.switch.link_closed(host.key, "ssh exited with status 255", now);
-                    host.unlink(net, now, rng);
+                    host.unlink(&self.backoff, net, now, rng);
                 }
             }
             busy = true;
@@ -227,7 +237,7 @@ impl Daemon {
                     );
                     assert!(expected, "the link to {host:?} was dropped: {why} ({said:?})");
                     if let Some(host) = self.hosts.values_mut().find(|other| other.key == host) {
-                        host.unlink(net, now, rng);
+                        host.unlink(&self.backoff, net, now, rng);
                     }
                 }
                 SwitchEvent::Up { host, .. } => {
@@ -267,7 +277,7 @@ impl Daemon {
             match host.linked {
                 Some(since) if !host.up && now >= since + JOIN => {
                     self.switch.link_closed(key, "its agent did not answer in time", now);
-                    self.hosts.get_mut(&index).expect("it is there").unlink(net, now, rng);
+                    self.hosts.get_mut(&index).expect("it is there").unlink(&self.backoff, net, now, rng);
                     busy = true;
                 }
                 None if now >= host.next => {
@@ -286,7 +296,7 @@ impl Daemon {
                         self.switch.open_tunnel(key, via, id, args, epoch, bootstrap, now)
                     });
                     let host = self.hosts.get_mut(&index).expect("it is there");
-                    host.next = now + Duration::from_millis(rng.u64(500..2_000));
+                    host.next = now + Duration::from_millis(rng.u64(self.backoff.clone()));
                     host.linked = opened.then_some(now);
                 }
                 _ => {}
@@ -333,12 +343,12 @@ impl Daemon {
 }
 
 impl Host {
-    fn unlink(&mut self, net: &mut Net, now: Duration, rng: &mut Rng) {
+    fn unlink(&mut self, backoff: &Range<u64>, net: &mut Net, now: Duration, rng: &mut Rng) {
         if let Some(wire) = self.wire.take() {
             net.close(wire.link, Side::Near, now);
         }
         self.linked = None;
         self.up = false;
-        self.next = now + Duration::from_millis(rng.u64(500..2_000));
+        self.next = now + Duration::from_millis(rng.u64(backoff.clone()));
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Machine {
     pub(crate) dials: Vec<(ProcessId, String)>,
 }
 
+#[derive(Debug)]
 struct Child {
     work: Work,
     wake: Duration,
@@ -59,6 +60,7 @@ struct Child {
     hung_up: Option<Duration>,
 }
 
+#[derive(Debug)]
 enum Work {
     Kind(Kind),
     Tunnel { link: Option<LinkId>, stdin: BytesMut },
@@ -83,6 +85,11 @@ impl Machine {
 
     pub(crate) fn children(&self) -> usize {
         self.children.len()
+    }
+
+    pub(crate) fn dump(&self) -> String {
+        let agent = self.agent.as_ref().map(|agent| agent.dump());
+        format!("{}: {agent:?}\n  children {:?}", self.name, self.children)
     }
 
     /// Whether nothing of a program runs here.

@@ -284,7 +284,7 @@ impl Program {
             _ if !runs => None,
             Kind::Signals if asked(15) => None,
             Kind::Signals if age > Duration::from_secs(10) => Some(15),
-            Kind::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 28]),
+            Kind::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 14]),
             Kind::Stubborn if age > Duration::from_secs(5) && !asked(9) => Some(9),
             _ => None,
         };

@@ -66,11 +66,13 @@ pub(crate) struct World {
     faults: Vec<Fault>,
     next_fault: Duration,
     faults_left: u32,
+    /// Things break within milliseconds, and are made again as fast.
+    hasty: bool,
     /// Dialing this machine fails until then.
     cut_off: BTreeMap<String, Duration>,
     removed: BTreeSet<String>,
-    /// Since when each machine has been without a whole way to it.
-    away: BTreeMap<String, Duration>,
+    /// For how long each host has been unreachable at a time, at the most.
+    gaps: BTreeMap<String, Duration>,
     calm_since: Option<Duration>,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
     log: Vec<String>,
@@ -98,7 +100,8 @@ impl World {
         if faults.is_empty() {
             faults.push(Fault::CutLink);
         }
-        let faults_left = if rng.u8(..10) == 0 { 0 } else { rng.u32(1..25) };
+        let hasty = rng.u8(..3) == 0;
+        let faults_left = if rng.u8(..10) == 0 { 0 } else { rng.u32(1..if hasty { 120 } else { 25 }) };
         Self {
             net: Net::default(),
             now: Duration::ZERO,
@@ -113,9 +116,10 @@ impl World {
             faults,
             next_fault: Duration::from_millis(rng.u64(..5_000)),
             faults_left,
+            hasty,
             cut_off: BTreeMap::new(),
             removed: BTreeSet::new(),
-            away: BTreeMap::new(),
+            gaps: BTreeMap::new(),
             calm_since: None,
             outcomes: BTreeMap::new(),
             log: Vec::new(),
@@ -171,13 +175,17 @@ impl World {
             }
             self.life += 1;
             self.log.push(format!("{:?} daemon of life {}", self.now, self.life));
-            self.daemon = Some(Daemon::new(self.life, &self.plans, LINGER, self.now));
+            self.daemon = Some(Daemon::new(self.life, &self.plans, LINGER, self.hasty, self.now));
             return true;
         };
         if self.now < daemon.stopped {
             return false;
         }
         let busy = daemon.step(&mut self.net, self.now, &mut self.rng);
+        for (name, gap) in &daemon.gaps {
+            let longest = self.gaps.entry(name.clone()).or_default();
+            *longest = (*longest).max(*gap);
+        }
         for (key, name) in std::mem::take(&mut daemon.dials) {
             let link = dial(&mut self.net, &mut self.machines, &self.cut_off, &name, self.now, &mut self.rng);
             daemon.dialed(key, link, &mut self.net, self.now);
@@ -236,7 +244,11 @@ impl World {
         if self.calm_since.is_some() || self.now < self.next_fault {
             return false;
         }
-        let pause = if self.rng.u8(..4) == 0 { 60_000 } else { 4_000 };
+        let pause = match self.rng.u8(..8) {
+            _ if self.hasty => 300,
+            0 | 1 => 60_000,
+            _ => 4_000,
+        };
         self.next_fault = self.now + Duration::from_millis(self.rng.u64(..pause));
         if self.faults_left == 0 {
             self.calm();
@@ -278,7 +290,8 @@ impl World {
                 let Some(mut daemon) = self.daemon.take() else { return true };
                 daemon.die(&mut self.net, self.now);
                 let most = if self.rng.u8(..6) == 0 { 100 } else { 5 };
-                self.daemon_back = self.now + seconds(&mut self.rng, most);
+                let back = seconds(&mut self.rng, most);
+                self.daemon_back = self.now + if self.hasty { back / 100 } else { back };
             }
             Fault::StopDaemon => {
                 if let Some(daemon) = &mut self.daemon {
@@ -359,16 +372,11 @@ impl World {
     }
 
     fn check(&mut self) {
-        if let Some(daemon) = &self.daemon {
-            for (name, at) in &daemon.reached {
-                self.away.insert(name.clone(), *at);
-            }
-        }
         if !self.steps.is_multiple_of(64) {
             return;
         }
-        for machine in self.machines.values_mut() {
-            if let Some(agent) = &mut machine.agent {
+        for machine in self.machines.values() {
+            if let Some(agent) = &machine.agent {
                 assert!(agent.granted() <= POOL);
             }
         }
@@ -427,8 +435,7 @@ impl World {
         } else if message.contains("removed from the network") || message.contains("not in the network") {
             self.removed.contains(&outcome.host)
         } else if message.contains("for 70 s") {
-            let since = self.away.get(&outcome.host).copied().unwrap_or_default();
-            self.now + Duration::from_secs(1) >= since + PATIENCE
+            self.gaps.get(&outcome.host).is_some_and(|gap| *gap >= PATIENCE)
         } else {
             false
         };
@@ -447,8 +454,7 @@ impl World {
             text += &program.dump();
         }
         for machine in self.machines.values() {
-            let agent = machine.agent.as_ref().map(|agent| (agent.incarnation, agent.processes()));
-            let _ = writeln!(text, "{}: {agent:?}, {} children", machine.name, machine.children());
+            let _ = writeln!(text, "{}", machine.dump());
         }
         if let Some(daemon) = &self.daemon {
             let _ = writeln!(text, "up {}, {:?}", daemon.everything_is_up(), daemon.switch);
