@@ -124,7 +124,7 @@ impl NetworkFile {
             }
             None => {}
         }
-        let item = self.document.entry("hosts").or_insert_with(|| Item::Value(Value::Array(Array::new())));
+        let item = self.document.entry("hosts").or_insert_with(empty_list);
         if let Some(array) = item.as_array_mut() {
             push(array, &host.to_string());
         }
@@ -273,6 +273,13 @@ fn linger(item: &Item) -> Option<Duration> {
     (seconds <= 24 * 86_400).then(|| Duration::from_secs(seconds))
 }
 
+/// A list whose elements will each have a line.
+fn empty_list() -> Item {
+    let mut array = Array::new();
+    array.set_trailing("\n");
+    Item::Value(Value::Array(array))
+}
+
 /// Adds an element in the array's own layout: on a line of its own where the others are.
 fn push(array: &mut Array, text: &str) {
     let raw = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
@@ -286,7 +293,7 @@ fn push(array: &mut Array, text: &str) {
     let mut value = Value::from(text);
     let lines = first_prefix.contains('\n') || tail.contains('\n');
     if lines {
-        let indent = first_prefix.rsplit_once('\n').map_or("  ", |(_, indent)| indent);
+        let indent = first_prefix.rsplit_once('\n').map_or("    ", |(_, indent)| indent);
         let (comments, closing) = tail.rsplit_once('\n').unwrap_or((&tail, ""));
         value.decor_mut().set_prefix(format!("{comments}\n{indent}"));
         array.set_trailing(format!("\n{closing}"));

@@ -43,7 +43,7 @@ hosts = [
 
 #[test]
 fn a_host_is_added_in_the_layout_that_is_there() {
-    assert_eq!(added("", "ssh=a"), "hosts = [\"ssh=a\"]\n");
+    assert_eq!(added("", "ssh=a"), "hosts = [\n    \"ssh=a\",\n]\n");
     assert_eq!(added("hosts = []\n", "ssh=a"), "hosts = [\"ssh=a\"]\n");
     assert_eq!(added("hosts = ['ssh=a'] # x\n", "ssh=b"), "hosts = ['ssh=a', \"ssh=b\"] # x\n");
     assert_eq!(added("hosts = [ 'ssh=a', ]\n", "ssh=b"), "hosts = [ 'ssh=a', \"ssh=b\"]\n");
@@ -51,7 +51,10 @@ fn a_host_is_added_in_the_layout_that_is_there() {
         added("hosts = [\n  'ssh=a' # one\n]\n", "ssh=b"),
         "hosts = [\n  'ssh=a', # one\n  \"ssh=b\",\n]\n"
     );
-    assert_eq!(added("hosts = [\n  # none yet\n]\n", "ssh=b"), "hosts = [\n  # none yet\n  \"ssh=b\",\n]\n");
+    assert_eq!(
+        added("hosts = [\n  # none yet\n]\n", "ssh=b"),
+        "hosts = [\n  # none yet\n    \"ssh=b\",\n]\n"
+    );
     assert_eq!(
         added(LINES, "ssh=c"),
         LINES.replace("    # more to come\n", "    # more to come\n    \"ssh=c\",\n")
@@ -142,7 +145,7 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     drop(file.prepare().unwrap());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     file.prepare().unwrap().commit().unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = [\"ssh=a\"]\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = [\n    \"ssh=a\",\n]\n");
     assert_eq!(NetworkFile::load(&path).unwrap().hosts(), file.hosts());
 
     let link = folder.join("link.toml");
@@ -151,7 +154,7 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     file.remove("a");
     file.prepare().unwrap().commit().unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = []\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hosts = [\n]\n");
     fs::remove_dir_all(&folder).unwrap();
 }
 

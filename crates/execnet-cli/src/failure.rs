@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::text::one_line;
+use crate::text::{one_line, sanitize};
 
 /// Exit codes, as docs/cli.md lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Error: {}", one_line(&self.message))?;
+        writeln!(f, "Error: {}", sanitize(self.message.trim_end()))?;
         for cause in &self.causes {
             writeln!(f, "Caused by: {}", one_line(cause))?;
         }

@@ -124,19 +124,30 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
     one_line(&line)
 }
 
-/// Everything about a host that did not come up: where it stopped, what was said there, what to do.
-pub(crate) fn failure(host: &HostStatus) -> String {
-    let mut text = format!("{}: {}\n", host.id, state_line(host));
+/// What is to be said about a host on which nothing can run: where it stopped, what was said there, what to do.
+pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
+    let mut text = format!("{}: {}\n", one_line(&host.id), state_line(host));
+    if host.state == HostState::Up {
+        if host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Ready) {
+            return None;
+        }
+        for node in &host.nodes {
+            text.push_str(&format!(
+                "    {}\n",
+                one_line(node.message.as_deref().unwrap_or("no working Python"))
+            ));
+        }
+    }
     for line in &host.said {
         text.push_str(&format!("    {}\n", one_line(line)));
     }
     if let Some(hint) = &host.hint {
         text.push_str(&format!("  Hint: {}\n", one_line(hint)));
     }
-    if let Some(seconds) = host.retry_in {
-        text.push_str(&format!("  it is tried again in {}\n", duration(seconds)));
+    if let Some(seconds) = host.retry_in.filter(|_| host.state != HostState::Up) {
+        text.push_str(&format!("  it is tried again in {}\n", duration(seconds.max(1.0))));
     }
-    text
+    Some(text)
 }
 
 #[cfg(test)]

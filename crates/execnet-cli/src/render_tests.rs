@@ -92,13 +92,24 @@ fn the_status_shows_hosts_and_nodes() {
 
 #[test]
 fn a_failed_host_is_told_with_its_own_words() {
-    insta::assert_snapshot!(failure(&failed()), @"
+    insta::assert_snapshot!(trouble(&failed()).unwrap(), @"
     build2: failed: resolve: the name `build2` is not known
         ssh: Could not resolve hostname build2: Name or service not known
         �[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
       it is tried again in 5 s
     ");
+}
+
+#[test]
+fn a_host_that_is_up_is_in_trouble_only_without_a_working_python() {
+    let none = NodeStatus { message: Some("cannot execute nopython".into()), ..node("b", "", "", "") };
+    let none = NodeStatus { state: NodeState::Failed, ..none };
+    insta::assert_snapshot!(trouble(&up("b", vec![none.clone()])).unwrap(), @"
+    b: up: b failed
+        cannot execute nopython
+    ");
+    assert_eq!(trouble(&up("b", vec![none, node("c", "linux", "cpython", "3.11.2")])), None);
 }
 
 #[test]

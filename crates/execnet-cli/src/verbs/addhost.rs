@@ -53,9 +53,9 @@ impl AddhostArgs {
         let Some(host) = hosts.get(&host.id) else { return Err(session::gone()) };
         if host.state == HostState::Up {
             text::print(&render::hosts(std::slice::from_ref(host)))?;
-            return Ok(ExitCode::SUCCESS);
         }
-        text::say(render::failure(host).trim_end());
+        let Some(trouble) = render::trouble(host) else { return Ok(ExitCode::SUCCESS) };
+        text::say(trouble.trim_end());
         Ok(Exit::HostsFailed.into())
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
-use execnet_proto::control::{HostState, Status, Verb};
+use execnet_proto::control::{HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::{HostSpec, NetworkName};
 
 use super::{daemon, parse_spec};
@@ -88,12 +88,13 @@ fn watch(name: &NetworkName) -> Outcome {
     let hosts = follow(&network, Verb::Watch, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
     let status: Status = session::ask_once(&network, Verb::Status)?;
     text::print(&render::status(&status))?;
-    let mut failed = false;
-    for host in status.hosts.iter().filter(|host| hosts.contains_key(&host.id)) {
-        if host.state != HostState::Up {
-            failed = true;
-            text::say(&format!("\n{}", render::failure(host).trim_end()));
-        }
+    // What was seen last while they joined: by now they may be at it again.
+    let last =
+        |host: &HostStatus| if host.state == HostState::Up { host.clone() } else { hosts[&host.id].clone() };
+    let known = status.hosts.iter().filter(|host| hosts.contains_key(&host.id));
+    let troubles: Vec<String> = known.filter_map(|host| render::trouble(&last(host))).collect();
+    for trouble in &troubles {
+        text::say(&format!("\n{}", trouble.trim_end()));
     }
-    Ok(if failed { Exit::HostsFailed.into() } else { ExitCode::SUCCESS })
+    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
 }
