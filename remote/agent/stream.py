@@ -181,8 +181,10 @@ class Inflow(object):
 
         Returns the bytes added to the window, or None when the limit stays.
         """
-        if self.stopped or self.length is not None or (self.limit - self.consumed) * 2 > self.window:
+        if self.stopped or (self.limit - self.consumed) * 2 > self.window:
             return None
+        if self.length is not None and self.limit >= self.length:
+            return None  # a FIN may overtake the bytes before it, which still need credit
         grown = min(self.window, LARGEST - self.window)
         if grown > spare:
             grown = 0
