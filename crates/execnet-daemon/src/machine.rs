@@ -136,7 +136,7 @@ impl Machine {
             self.failures = 0;
         }
         let delay = if rarely { LAST_RETRY } else { FIRST_RETRY * (1 << self.failures.min(6)) };
-        let until = now + delay.min(LAST_RETRY).mul_f64(0.8 + 0.4 * jitter);
+        let until = now + delay.mul_f64(0.8 + 0.4 * jitter).min(LAST_RETRY);
         self.failures += 1;
         self.failed = true;
         self.settled = false;
