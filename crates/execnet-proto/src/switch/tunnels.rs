@@ -17,7 +17,7 @@ const AHEAD: usize = 65_536;
 
 impl Switch {
     /// Opens a host's link inside a process on another host that is up: `args` is its command, `id` its fresh id.
-    /// False if that host is not up.
+    /// False if that host is not up, or is itself reached through this one.
     #[allow(clippy::too_many_arguments)]
     pub fn open_tunnel(
         &mut self,
@@ -29,6 +29,16 @@ impl Switch {
         bootstrap: Bytes,
         now: Duration,
     ) -> bool {
+        let mut on_the_way = Some(via);
+        while let Some(key) = on_the_way {
+            if key == host {
+                return false;
+            }
+            on_the_way = self.hosts.get(&key).and_then(Host::via);
+        }
+        if !self.hosts.contains_key(&host) {
+            return false;
+        }
         let owner = self.me.owner;
         let Some(carrier) = self.hosts.get_mut(&via) else { return false };
         let Some(incarnation) = carrier.up() else { return false };

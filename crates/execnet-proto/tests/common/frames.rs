@@ -1,0 +1,171 @@
+//! Frames made from any bytes: well-formed, of every kind, with fields that are often nearly right.
+
+use bytes::Bytes;
+use execnet_proto::frame::{Ending, Frame, NodeState, Refusal, Span, Spawn, Stream, Table};
+use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+
+/// Bytes that decide; zeros when they are used up.
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl Input<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    pub(crate) fn below(&mut self, bound: u8) -> u8 {
+        self.byte() % bound
+    }
+
+    pub(crate) fn bytes(&mut self, most: u8) -> Bytes {
+        let length = usize::from(self.below(most)).min(self.0.len());
+        let (bytes, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Bytes::copy_from_slice(bytes)
+    }
+
+    /// Small most of the time, around the bounds of the protocol often, anything sometimes.
+    pub(crate) fn number(&mut self) -> u64 {
+        let near = u64::from(self.byte());
+        match self.below(8) {
+            0..=3 => near,
+            4 => 16_384 + near,
+            5 => 2 * 1024 * 1024 - 128 + near,
+            6 => u64::MAX - near,
+            _ => near << (self.below(56)),
+        }
+    }
+
+    pub(crate) fn text(&mut self) -> String {
+        match self.below(6) {
+            0 => String::new(),
+            1 => "h0".into(),
+            2 => "h1".into(),
+            3 => "\u{1b}[2J".into(),
+            _ => String::from_utf8_lossy(&self.bytes(40)).into_owned(),
+        }
+    }
+
+    /// One of a few, so that they meet.
+    pub(crate) fn id(&mut self) -> ProcessId {
+        ProcessId([self.below(6); 16])
+    }
+
+    pub(crate) fn span(&mut self) -> Span {
+        let received = self.number();
+        Span { received, limit: received.saturating_add(self.number()) }
+    }
+
+    fn stream(&mut self) -> Stream {
+        Stream::ALL[usize::from(self.below(3))]
+    }
+
+    fn table(&mut self) -> Table {
+        (0..self.below(4)).map(|_| (self.text(), self.bytes(40))).collect()
+    }
+}
+
+pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
+    let id = input.id();
+    match input.below(31) {
+        0 => Frame::Ping(input.number()),
+        1 => Frame::Pong(input.number()),
+        2 => Frame::Ack(input.number()),
+        3 => Frame::Hello {
+            incarnation: Incarnation([input.below(3); 16]),
+            epoch: Epoch(input.number()),
+            resume: input.below(2) == 1,
+            pid: input.number() as u32,
+            facts: input.table(),
+        },
+        4 => Frame::Node {
+            name: input.text(),
+            state: [NodeState::Ready, NodeState::Failed, NodeState::Probing][usize::from(input.below(3))],
+            facts: input.table(),
+        },
+        5 => Frame::End,
+        6 => Frame::Nodes(input.number() as u16),
+        7 => Frame::Spawn(Box::new(Spawn {
+            id,
+            attempt: u32::from(input.below(5)),
+            incarnation: Incarnation([input.below(3); 16]),
+            owner: ClientId([input.below(3); 16]),
+            tunnel: input.below(8) == 7,
+            stdout_limit: input.number(),
+            stderr_limit: input.number(),
+            host: input.text(),
+            node: input.text(),
+            chdir: input.text(),
+            args: (0..input.below(3)).map(|_| input.bytes(20)).collect(),
+            env: input.table(),
+        })),
+        8 => Frame::Resume {
+            id,
+            attempt: u32::from(input.below(8)),
+            stdout: input.span(),
+            stderr: input.span(),
+        },
+        9 => Frame::Resumed { id, attempt: u32::from(input.below(8)), stdin: input.span() },
+        10 => Frame::Started { id, pid: input.number() as u32 },
+        11..=13 => {
+            let mut bytes = input.bytes(60);
+            if bytes.is_empty() {
+                bytes = Bytes::from(vec![0; 1 + usize::from(input.byte()) * 257]);
+            }
+            let most = u64::MAX - bytes.len() as u64;
+            Frame::Data { id, stream: input.stream(), position: input.number().min(most), bytes }
+        }
+        14 => Frame::Credit { id, stream: input.stream(), span: input.span() },
+        15 => Frame::Fin { id, stream: input.stream(), length: input.number() },
+        16 => Frame::Stop { id, stream: input.stream() },
+        17 => Frame::Signal { id, sequence: u32::from(input.below(5)), mask: input.number() },
+        18 => Frame::Signaled { id, sequence: u32::from(input.below(5)) },
+        19 => Frame::Exit {
+            id,
+            ending: match input.below(3) {
+                0 => Ending::Exited(input.number() as u32),
+                1 => Ending::Signaled(input.number() as u32),
+                _ => Ending::NotStarted(input.number() as u32, input.text()),
+            },
+            stdout: input.number(),
+            stderr: input.number(),
+        },
+        20 => Frame::Release(id),
+        21 => Frame::Forget(id),
+        22 => Frame::Client { id: ClientId([input.below(3); 16]), release: input.text() },
+        23 => Frame::Daemon {
+            life: input.number() as u32,
+            pid: input.number() as u32,
+            release: input.text(),
+            network: input.text(),
+        },
+        24 => Frame::Select { id, wants: input.table() },
+        25 => Frame::Placed {
+            id,
+            incarnation: Incarnation([input.below(3); 16]),
+            host: input.text(),
+            node: input.text(),
+            facts: input.table(),
+        },
+        26 => Frame::Refused {
+            id,
+            refusal: [Refusal::NoMatch, Refusal::TooMany, Refusal::Closing][usize::from(input.below(3))],
+            message: input.text(),
+        },
+        27 => Frame::Claim { id, incarnation: Incarnation([input.below(3); 16]), host: input.text() },
+        28 => match input.below(3) {
+            0 => Frame::Reachable(id),
+            1 => Frame::Unreachable { id, message: input.text() },
+            _ => Frame::Lost { id, message: input.text() },
+        },
+        29 => Frame::Request { request: input.number() as u32, json: input.bytes(50) },
+        _ => {
+            Frame::Reply { request: input.number() as u32, last: input.below(2) == 1, json: input.bytes(50) }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A switch driven by any bytes: hosts and clients come and go, and what they say is anything. Used by the property tests
+//! and by fuzz/.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use execnet_proto::client::{Client, Launch};
+use execnet_proto::frame::{Frame, MARKER, Refusal, Stream, Table, VERSION};
+use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::stream::POOL;
+use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+
+use crate::frames::{Input, frame};
+
+/// Does with a switch what `bytes` say, and checks its bounds.
+pub(crate) fn switch(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let me = Identity {
+        owner: ClientId([0xdd; 16]),
+        life: 1,
+        pid: 1,
+        release: "3.0.0".into(),
+        network: "fuzz".into(),
+        linger: Duration::from_secs(10),
+    };
+    let mut switch = Switch::new(me);
+    let (mut now, mut clients, mut tunnels, mut attaches) = (Duration::ZERO, 0, 0_u8, 0);
+    let mut epochs: BTreeMap<HostKey, Epoch> = BTreeMap::new();
+    let mut selects = Vec::new();
+    while !input.is_empty() {
+        let host = HostKey(u32::from(input.below(3)));
+        let client = ClientKey(clients);
+        match input.below(24) {
+            0 => {
+                if !epochs.contains_key(&host) {
+                    switch.add_host(host, &format!("h{}", host.0), now);
+                    epochs.insert(host, Epoch(0));
+                }
+            }
+            1 if input.below(4) == 0 => {
+                switch.remove_host(host, now);
+                epochs.remove(&host);
+            }
+            2 | 3 => {
+                attaches += 1;
+                let epoch = Epoch::new(1, attaches);
+                if let Some(slot) = epochs.get_mut(&host) {
+                    *slot = epoch;
+                    switch.open_link(host, epoch, Bytes::from_static(b"boot"), now);
+                }
+            }
+            4 => {
+                let via = HostKey(u32::from(input.below(3)));
+                attaches += 1;
+                tunnels += 1;
+                let (id, epoch) = (ProcessId([0xff - tunnels % 64; 16]), Epoch::new(1, attaches));
+                let args = vec![Bytes::from_static(b"ssh")];
+                if let Some(slot) = epochs.get_mut(&host)
+                    && switch.open_tunnel(host, via, id, args, epoch, Bytes::from_static(b"boot"), now)
+                {
+                    *slot = epoch;
+                }
+            }
+            5 => {
+                let bytes = input.bytes(100);
+                switch.link_bytes(host, &bytes, now);
+            }
+            6..=8 => {
+                let bytes = greeting(epochs.get(&host).copied().unwrap_or(Epoch(0)), input.below(3));
+                switch.link_bytes(host, &bytes, now);
+            }
+            9..=12 => {
+                let bytes = frame(&mut input).to_bytes();
+                switch.link_bytes(host, &bytes, now);
+            }
+            13 => {
+                clients += 1;
+                switch.client_opened(ClientKey(clients), now);
+                let mut bytes = BytesMut::from(&MARKER[..]);
+                bytes.extend_from_slice(&VERSION.to_be_bytes());
+                let id = ClientId([input.below(3); 16]);
+                Frame::Client { id, release: String::new() }.encode(&mut bytes);
+                switch.client_bytes(ClientKey(clients), &bytes, now);
+            }
+            14..=17 => {
+                let bytes = frame(&mut input).to_bytes();
+                switch.client_bytes(client, &bytes, now);
+            }
+            18 => {
+                let bytes = input.bytes(100);
+                switch.client_bytes(client, &bytes, now);
+            }
+            19 => {
+                if let Some((client, id)) = selects.pop()
+                    && !switch.place(client, id, host, "n", Table::new())
+                {
+                    switch.refuse(client, id, Refusal::NoMatch, "no".into());
+                }
+            }
+            20 => {
+                while let Some(peer) = switch.poll_ready() {
+                    let mut out = BytesMut::new();
+                    match peer {
+                        Peer::Client(key) => switch.client_transmit(key, &mut out, 4096, now),
+                        Peer::Host(key) => switch.link_transmit(key, &mut out, 4096, now),
+                    }
+                }
+            }
+            21 => {
+                now += Duration::from_millis(u64::from(input.byte()) * 50);
+                switch.tick(now);
+            }
+            22 => match input.below(3) {
+                0 => drop(switch.link_closed(host, "it is over", now)),
+                1 => switch.client_closed(client),
+                _ => switch.end_host(host),
+            },
+            _ => switch.measure(host, now),
+        }
+        while let Some(event) = switch.poll_event() {
+            if let SwitchEvent::Select { client, id, .. } = event {
+                selects.push((client, id));
+            }
+        }
+        switch.deadline();
+        let links = clients + epochs.len() as u64;
+        assert!(switch.queued() as u64 <= links * POOL);
+        for host in epochs.keys() {
+            let _ = (switch.is_reachable(*host), switch.rtt(*host), switch.processes(*host));
+        }
+    }
+    for key in 0..=clients {
+        switch.client_closed(ClientKey(key));
+    }
+    for host in epochs.keys() {
+        switch.remove_host(*host, now);
+    }
+    while switch.poll_event().is_some() {}
+    assert!(switch.is_idle(), "{switch:?}");
+}
+
+/// Does with a client what `bytes` say.
+pub(crate) fn client(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut client = Client::new(ClientId([1; 16]), "3.0.0");
+    let now = Duration::ZERO;
+    while !input.is_empty() {
+        let id = input.id();
+        match input.below(16) {
+            0 => {
+                client.connected(now);
+                let mut bytes = BytesMut::from(&MARKER[..]);
+                bytes.extend_from_slice(&VERSION.to_be_bytes());
+                let _ = client.handle(&bytes, now);
+            }
+            1 => client.disconnected(),
+            2 => client.select(id, Table::new()),
+            3 => client.launch(id, Launch::default()),
+            4 => {
+                let most = client.process(id).map_or(0, |process| process.stdin_capacity());
+                let bytes = input.bytes(200);
+                client.write(id, bytes.slice(..bytes.len().min(most)));
+            }
+            5 => client.close_stdin(id),
+            6 => drop(client.read(id, Stream::Stdout, usize::from(input.byte()))),
+            7 => client.stop(id, Stream::Stderr),
+            8 => client.signal(id, u32::from(input.byte())),
+            9 => client.release(id),
+            10 => {
+                let mut out = BytesMut::new();
+                client.transmit(&mut out, 4096, now);
+            }
+            _ => {
+                let bytes = frame(&mut input).to_bytes();
+                if client.handle(&bytes, now).is_err() {
+                    client.disconnected();
+                }
+            }
+        }
+        while client.poll_event().is_some() {}
+    }
+}
+
+/// Marker and HELLO of an honest agent.
+fn greeting(epoch: Epoch, incarnation: u8) -> Bytes {
+    let mut bytes = BytesMut::from(&MARKER[..]);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    let incarnation = Incarnation([incarnation; 16]);
+    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+    bytes.freeze()
+}
