@@ -210,6 +210,7 @@ class Agent(object):
             set_cloexec(fd)
             set_nonblocking(fd)
         self.link = read, write
+        self.narrow = set(self.link)  # pipes that did not carry much yet
         self.stub = stub
         self.outgoing = []
         stub.setblocking(False)
@@ -247,6 +248,8 @@ class Agent(object):
         if not data:
             self._drop_link(now)
             return
+        if len(data) >= CHUNK:
+            self._widen(self.link[0])
         try:
             self.core.handle_bytes(data, now)
         except wire.RemoteProtocolError as error:
@@ -291,8 +294,15 @@ class Agent(object):
                 if error.errno not in AGAIN:
                     self._drop_link(now)
                     return
+                self._widen(self.link[1])
                 self._arm(self.link[1], OUT)
                 return
+
+    def _widen(self, fd):
+        """A link that carries much gets large pipes; an idle one leaves the user's share of pipe memory alone."""
+        if fd in self.narrow:
+            self.narrow.discard(fd)
+            children.enlarge(fd)
 
     def _quiet(self):
         """From here on there is nobody behind fds 0 to 2."""

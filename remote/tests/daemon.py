@@ -167,7 +167,8 @@ class Link:
     def kill(self):
         """SIGKILL to the script and the stub, as when ssh dies; what is on its way is lost."""
         agent = self.info["pid"]
-        for pid in [pid for pid in children(self.process.pid) if pid != agent][::-1] + [self.process.pid]:
+        spared = [agent] + children(agent)
+        for pid in [pid for pid in children(self.process.pid) if pid not in spared][::-1] + [self.process.pid]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.close()

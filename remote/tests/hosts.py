@@ -178,7 +178,7 @@ class Everywhere(Host):
 
     def test_output_stops_at_its_credit(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "head -c 1000000 /dev/zero; echo done >&2", flags=1, limit=100000)
+        id = link.spawn("sh", "-c", "head -c 3000000 /dev/zero; echo done >&2", flags=1, limit=100000)
         got = 0
         while got < 100000:
             got += len(link.wait(wire.DATA, id=id, stream=1)["data"])
@@ -403,13 +403,15 @@ class Posix(Host):
         self.assertEqual(pids[kept], link.wait(wire.STARTED, id=kept)["pid"])
 
     def test_what_nobody_claims_is_hung_up(self):
-        self.joined()
-        link = self.links[0]
+        hasty = bundle.stage1() + bundle.bundle([("UNCLAIMED = 30.0", "UNCLAIMED = 1.5")])
+        link = self.joined(payload=hasty)
         id = link.spawn("-c", "import time;time.sleep(100)")
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.kill()
-        link = self.attached(2 << 32 | 1, linger=60)
-        link.wait(wire.FORGET, timeout=40, id=id)
+        link = self.attached(2 << 32 | 1, payload=hasty)
+        with self.assertRaises(Timeout):
+            link.wait(wire.FORGET, timeout=1, id=id)
+        link.wait(wire.FORGET, id=id)
         self.assertTrue(gone(pid))
 
     def test_sigterm_ends_the_agent_cleanly(self):
