@@ -11,6 +11,6 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.dirname(HERE), HERE]
 
 if __name__ == "__main__":
-    suite = unittest.TestLoader().loadTestsFromNames(["wire_tests", "stream_tests", "core_tests", "nodes_tests"])
+    suite = unittest.TestLoader().loadTestsFromNames(["wire_tests", "stream_tests", "core_tests", "transcript_tests", "nodes_tests"])
     result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
-use execnet_proto::frame::{Ending, Frame, MARKER, NodeState, Span, Spawn, Stream, VERSION};
+use execnet_proto::frame::{Ending, Frame, Kind, MARKER, NodeState, Span, Spawn, Stream, VERSION};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
 
@@ -265,6 +265,10 @@ impl Agent {
             }
             frame => {
                 let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
+                if !matches!(frame.kind(), Kind::Data | Kind::Credit | Kind::Fin | Kind::Stop | Kind::Signal)
+                {
+                    return Err(Violation::Unexpected("agent's"));
+                }
                 match self.processes.get(&id) {
                     None => self.say(Frame::Forget(id)),
                     Some(process) if process.muted => {}
