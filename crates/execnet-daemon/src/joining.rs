@@ -128,6 +128,7 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.carrier = Carrier::None;
         let jitter = self.rng.f64();
+        host.machine.forgive();
         host.machine.ended(now, jitter, false);
         host.machine.via(false);
     }
@@ -150,6 +151,9 @@ impl Daemon {
             for line in &diagnosis.said {
                 tracing::info!("{} said: {line}", host.spec.id);
             }
+        }
+        if verdict.is_none() {
+            host.machine.forgive();
         }
         host.machine.ended(now, jitter, diagnosis.needs_a_person());
         host.failure = Some(diagnosis);

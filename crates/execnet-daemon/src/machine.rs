@@ -128,6 +128,13 @@ impl Machine {
         self.settled = true;
     }
 
+    /// The link that ends was a good one while it was up: the break came from outside, so the next try comes soon.
+    pub(crate) fn forgive(&mut self) {
+        if let Phase::Up { .. } = self.phase {
+            self.failures = 0;
+        }
+    }
+
     /// Its link has ended or could not be made. `jitter` is between 0 and 1; `rarely`: trying soon would not help.
     pub(crate) fn ended(&mut self, now: Duration, jitter: f64, rarely: bool) {
         if let Phase::Up { since } = self.phase
@@ -256,6 +263,17 @@ mod tests {
         assert_eq!(host.retry_at(), Some(seconds(51.0)));
         host.hurry();
         assert!(host.is_queued());
+    }
+
+    #[test]
+    fn a_link_that_is_cut_again_and_again_is_made_again_soon() {
+        let mut host = Machine::new(true);
+        for n in 0..5 {
+            host.greeted(seconds(f64::from(n)));
+            host.forgive();
+            host.ended(seconds(f64::from(n)), 0.5, false);
+            assert_eq!(host.retry_at(), Some(seconds(f64::from(n) + 0.5)));
+        }
     }
 
     #[test]
