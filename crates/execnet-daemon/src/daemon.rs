@@ -273,6 +273,8 @@ impl Daemon {
             SwitchEvent::Nodes { host, .. } => {
                 if let Some(there) = self.hosts.get_mut(&host) {
                     there.machine.settle();
+                    // the greeting's round trip was that of an agent that was still starting
+                    self.switch.measure(host, now);
                     self.changed.insert(host);
                 }
             }
@@ -359,3 +361,7 @@ impl Daemon {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "daemon_tests.rs"]
+mod tests;

@@ -113,7 +113,10 @@ pub(crate) async fn run(
             _ = interrupt.recv() => driver.handle(Event::Terminate),
             _ = check.tick() => if let Some(again) = meeting.listen_again() {
                 match again {
-                    Ok(again) => listener = again,
+                    Ok(again) => {
+                        tracing::warn!("the socket was gone and was made again");
+                        listener = again;
+                    }
                     Err(error) => tracing::error!("the socket is gone and cannot be made again: {error}"),
                 }
             },

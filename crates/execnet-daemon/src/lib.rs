@@ -235,6 +235,6 @@ mod tests {
             checked(&["ssh=a//via=x"]),
             Err("host `a` is reached via `x`, which is not a host of the network".into())
         );
-        assert_eq!(checked(&["ssh=c//via=a", "ssh=a//via=b", "ssh=b//via=a"]).is_err(), true);
+        assert!(checked(&["ssh=c//via=a", "ssh=a//via=b", "ssh=b//via=a"]).is_err());
     }
 }

@@ -177,8 +177,10 @@ impl Daemon {
             self.prompts.watch_over((client, request), now);
             match host.map(|key| self.host_status(key, now)) {
                 None => self.reply(client, request, true, &HostReply { host: None }),
-                Some(Some(host)) => self.reply(client, request, true, &HostReply { host: Some(host) }),
-                Some(None) => {
+                Some(Some(host)) if host.state != HostState::Leaving => {
+                    self.reply(client, request, true, &HostReply { host: Some(host) });
+                }
+                Some(_) => {
                     self.fail(
                         client,
                         request,

@@ -1,0 +1,504 @@
+//! The daemon's decisions, without IO: hosts are scripts that speak frames, clients are state machines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use execnet_proto::client::{Client, ClientEvent};
+use execnet_proto::control::{HostState, HostStatus, Request, Verb};
+use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, NodeState, Table, VERSION};
+use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::switch::{ClientKey, HostKey, Peer};
+use serde_json::Value;
+
+use super::{Action, Command, Daemon, Event, LinkOver, Settings};
+use crate::bootstrap::Common;
+
+/// A daemon with clients and scripted hosts around it.
+struct World {
+    daemon: Daemon,
+    now: Duration,
+    clients: BTreeMap<ClientKey, Client>,
+    /// Links whose process runs, with what the daemon wrote on them.
+    links: BTreeMap<HostKey, BytesMut>,
+    commands: HashMap<HostKey, Command>,
+    events: Vec<(ClientKey, ClientEvent)>,
+    exited: bool,
+}
+
+impl World {
+    fn new(hosts: &[&str]) -> Self {
+        let settings = Settings {
+            common: Common { network: "net".into(), secret: "5e".repeat(32), linger: 600 },
+            life: 1,
+            pid: 7,
+            release: "3.0.0".into(),
+            linger: Duration::from_secs(600),
+            askpass: Some("/bin/execnet".into()),
+            has_display: false,
+            local_connects: 2,
+            seed: 1,
+        };
+        let hosts = hosts.iter().map(|spec| spec.parse().unwrap()).collect();
+        let mut world = Self {
+            daemon: Daemon::new(settings, hosts, Duration::ZERO),
+            now: Duration::ZERO,
+            clients: BTreeMap::new(),
+            links: BTreeMap::new(),
+            commands: HashMap::new(),
+            events: Vec::new(),
+            exited: false,
+        };
+        world.settle();
+        world
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        self.daemon.handle(event, self.now);
+        self.settle();
+    }
+
+    /// Passes on everything that waits.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for action in self.daemon.take_actions() {
+                moved = true;
+                match action {
+                    Action::StartLink(host, command) => {
+                        assert!(
+                            self.links.insert(host, BytesMut::new()).is_none(),
+                            "two processes for one link"
+                        );
+                        self.commands.insert(host, command);
+                    }
+                    Action::EndLink(host) => {
+                        self.links.remove(&host);
+                        let over = LinkOver { ending: None, stderr: String::new() };
+                        self.daemon.handle(Event::LinkEnded(host, over), self.now);
+                    }
+                    Action::CloseClient(key) => {
+                        self.clients.remove(&key);
+                    }
+                    Action::Exit => self.exited = true,
+                }
+            }
+            while let Some(peer) = self.daemon.poll_ready() {
+                let mut out = BytesMut::new();
+                self.daemon.transmit(peer, &mut out, usize::MAX, self.now);
+                moved |= !out.is_empty();
+                match peer {
+                    Peer::Host(host) => self.links.entry(host).or_default().extend_from_slice(&out),
+                    Peer::Client(key) => {
+                        if let Some(client) = self.clients.get_mut(&key) {
+                            client.handle(&out, self.now).unwrap();
+                        }
+                    }
+                }
+            }
+            for key in self.clients.keys().copied().collect::<Vec<_>>() {
+                let client = self.clients.get_mut(&key).unwrap();
+                while let Some(event) = client.poll_event() {
+                    self.events.push((key, event));
+                }
+                let mut out = BytesMut::new();
+                client.transmit(&mut out, usize::MAX, self.now);
+                if !out.is_empty() {
+                    moved = true;
+                    self.daemon.handle(Event::ClientBytes(key, &out), self.now);
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    fn client(&mut self) -> ClientKey {
+        let key = ClientKey(self.clients.len() as u64 + 1);
+        let mut client = Client::new(ClientId([key.0 as u8; 16]), "3.0.0");
+        client.connected(self.now);
+        self.clients.insert(key, client);
+        self.event(Event::ClientOpened(key));
+        key
+    }
+
+    fn ask(&mut self, key: ClientKey, verb: Verb) -> u32 {
+        self.ask_with(key, &Request::from(verb))
+    }
+
+    fn ask_with(&mut self, key: ClientKey, request: &Request) -> u32 {
+        let json = serde_json::to_vec(request).unwrap();
+        let number = self.clients.get_mut(&key).unwrap().request(json.into());
+        self.settle();
+        number
+    }
+
+    /// The replies to a request so far, and whether the last one was among them.
+    fn replies(&self, request: u32, of: ClientKey) -> (Vec<Value>, bool) {
+        let mut over = false;
+        let mut replies = Vec::new();
+        for (key, event) in &self.events {
+            if let ClientEvent::Reply { request: number, last, json } = event
+                && (*number, *key) == (request, of)
+            {
+                over |= last;
+                replies.push(serde_json::from_slice(json).unwrap());
+            }
+        }
+        (replies, over)
+    }
+
+    fn host(&self, id: &str) -> HostKey {
+        self.daemon.host_named(id).unwrap()
+    }
+
+    fn status(&self, id: &str) -> HostStatus {
+        self.daemon.host_status(self.host(id), self.now).unwrap()
+    }
+
+    /// The agent on a host's own link greets, with one node.
+    fn greet(&mut self, id: &str) {
+        let key = self.host(id);
+        let epoch = Epoch::new(1, self.daemon.attaches);
+        self.greet_as(key, id, epoch, id.as_bytes()[0]);
+    }
+
+    fn greet_as(&mut self, key: HostKey, id: &str, epoch: Epoch, incarnation: u8) {
+        let mut bytes = BytesMut::from(&MARKER[..]);
+        bytes.put_u16(VERSION);
+        let facts = |pairs: &[(&str, &str)]| -> Table {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect()
+        };
+        let incarnation = Incarnation([incarnation; 16]);
+        Frame::Hello { incarnation, epoch, resume: true, pid: 9, facts: facts(&[("cpus", "2")]) }
+            .encode(&mut bytes);
+        let node = facts(&[("platform", "linux"), ("implementation", "cpython"), ("version", "3.11.2")]);
+        Frame::Node { name: id.into(), state: NodeState::Ready, facts: node }.encode(&mut bytes);
+        Frame::Nodes(1).encode(&mut bytes);
+        self.event(Event::LinkBytes(key, &bytes));
+    }
+
+    /// The process of a host's link ends by itself.
+    fn end(&mut self, id: &str, status: u32, stderr: &str) {
+        let key = self.host(id);
+        self.links.remove(&key);
+        let over = LinkOver { ending: Some(Ending::Exited(status)), stderr: stderr.into() };
+        self.event(Event::LinkEnded(key, over));
+    }
+
+    /// Lets time pass, with every tick that falls due.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.daemon.deadline(self.now)
+            && at <= end
+        {
+            self.now = self.now.max(at);
+            self.event(Event::Tick);
+            assert_ne!(self.daemon.deadline(self.now), Some(at), "a tick that changes nothing");
+        }
+        self.now = end;
+    }
+
+    /// Whether END was written on a host's link.
+    fn was_told_to_end(&self, id: &str) -> bool {
+        let written = &self.links[&self.host(id)];
+        written.windows(4).any(|part| part == [0x12, 0, 0, 0])
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_network_comes_up_and_whoever_watches_sees_it() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    let client = world.client();
+    let request = world.ask(client, Verb::Watch);
+    assert_eq!(world.replies(request, client).0.len(), 2);
+    assert!(!world.replies(request, client).1);
+    for id in ["a", "b"] {
+        let key = world.host(id);
+        let epoch = Epoch::new(1, key.0);
+        world.greet_as(key, id, epoch, key.0 as u8);
+    }
+    let (replies, over) = world.replies(request, client);
+    assert!(over);
+    assert_eq!(replies.last().unwrap(), &serde_json::json!({}));
+    assert_eq!(replies[replies.len() - 2]["host"]["state"], "up");
+    assert_eq!(world.status("a").nodes.len(), 1);
+}
+
+#[test]
+fn a_server_gets_at_most_four_logins_at_a_time() {
+    let hosts: Vec<String> =
+        (0..10).map(|n| format!("ssh=u{n}@server//id=h{n}")).chain(["ssh=other".into()]).collect();
+    let mut world = World::new(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(world.links.len(), 5);
+    world.greet_as(HostKey(1), "h0", Epoch::new(1, 1), 1);
+    assert_eq!(world.links.len(), 6, "one more may begin");
+    world.end("h1", 255, "ssh: connect to host server port 22: Connection refused");
+    assert_eq!(world.links.len(), 6, "one ended, one began");
+    assert_eq!(world.status("h1").state, HostState::Failed);
+}
+
+#[test]
+fn a_failed_host_is_tried_again_without_asking_anybody() {
+    let mut world = World::new(&["ssh=a"]);
+    let key = world.host("a");
+    assert!(world.commands[&key].env.iter().any(|(name, _)| name == "SSH_ASKPASS"));
+    assert!(!world.commands[&key].argv.contains(&"BatchMode=yes".to_owned()));
+    world.end("a", 255, "ssh: connect to host a port 22: Connection refused");
+    let status = world.status("a");
+    assert_eq!((status.state, status.step.unwrap().as_str()), (HostState::Failed, "connect"));
+    assert!(status.retry_in.is_some() && status.hint.is_some() && !status.said.is_empty());
+    world.pass(SECOND);
+    assert!(world.links.contains_key(&key));
+    assert!(world.commands[&key].argv.contains(&"BatchMode=yes".to_owned()));
+    assert!(world.commands[&key].env.is_empty());
+}
+
+#[test]
+fn an_agent_that_does_not_greet_in_time_is_given_up() {
+    let mut world = World::new(&["ssh=a"]);
+    world.pass(31 * SECOND);
+    let status = world.status("a");
+    assert_eq!(status.state, HostState::Failed);
+    assert!(status.error.unwrap().contains("30 s"));
+}
+
+#[test]
+fn a_host_behind_another_waits_for_it_and_fails_with_it() {
+    let mut world = World::new(&["ssh=in//via=out", "ssh=deep//via=in", "ssh=out"]);
+    assert_eq!(world.links.len(), 1);
+    assert_eq!(world.status("deep").state, HostState::Joining);
+    world.end("out", 255, "ssh: connect to host out port 22: Connection refused");
+    for id in ["in", "deep"] {
+        let status = world.status(id);
+        assert_eq!((status.state, status.step.unwrap().as_str()), (HostState::Failed, "via"), "{id}");
+    }
+    world.pass(SECOND);
+    world.greet("out");
+    // now a tunnel is open to `in`, which has not greeted
+    let status = world.status("in");
+    assert_eq!((status.state, status.step.unwrap().as_str()), (HostState::Joining, "connect"));
+}
+
+#[test]
+fn a_link_that_breaks_is_made_again() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    assert_eq!(world.status("a").state, HostState::Up);
+    world.end("a", 255, "");
+    assert_eq!(world.status("a").state, HostState::Unreachable);
+    world.pass(SECOND);
+    world.greet("a");
+    assert_eq!((world.status("a").state, world.status("a").error), (HostState::Up, None));
+}
+
+#[test]
+fn silence_ends_a_link() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    world.pass(15 * SECOND);
+    assert_eq!(world.status("a").state, HostState::Unreachable);
+    assert!(world.status("a").error.unwrap().contains("silent"));
+}
+
+fn select(world: &mut World, client: ClientKey, id: u8, pairs: &[(&str, &str)]) -> ProcessId {
+    let id = ProcessId([id; 16]);
+    let wants = pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect();
+    world.clients.get_mut(&client).unwrap().select(id, wants);
+    world.settle();
+    id
+}
+
+#[test]
+fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    let client = world.client();
+    let any = select(&mut world, client, 1, &[]);
+    let java = select(&mut world, client, 2, &[("platform", "java")]);
+    assert!(
+        !world
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, ClientEvent::Placed(_) | ClientEvent::Refused(..)))
+    );
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    assert!(world.events.contains(&(client, ClientEvent::Placed(any))));
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..))));
+    world.end("b", 255, "ssh: Could not resolve hostname b: Name or service not known");
+    let refused = world.events.iter().find_map(|(_, event)| match event {
+        ClientEvent::Refused(id, _, message) if *id == java => Some(message.clone()),
+        _ => None,
+    });
+    let message = refused.unwrap();
+    assert!(
+        message.contains("a: linux cpython 3.11.2 (ready)") && message.contains("b (failed)"),
+        "{message}"
+    );
+    assert_eq!(world.status("a").nodes[0].processes, 1);
+}
+
+#[test]
+fn a_process_waits_a_while_for_a_link_that_is_made_again() {
+    let mut world = World::new(&["ssh=a"]);
+    let client = world.client();
+    world.greet("a");
+    world.end("a", 255, "");
+    let id = select(&mut world, client, 1, &[]);
+    world.pass(SECOND);
+    world.greet("a");
+    assert!(world.events.contains(&(client, ClientEvent::Placed(id))));
+    world.end("a", 255, "");
+    select(&mut world, client, 2, &[]);
+    world.pass(20 * SECOND);
+    assert!(world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..))));
+}
+
+fn kind(replies: &[Value]) -> &str {
+    replies.last().unwrap()["error"]["kind"].as_str().unwrap()
+}
+
+#[test]
+fn hosts_come_and_go_by_request() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    for (spec, expected) in
+        [("ssh=a", "duplicate-host"), ("ssh=x//via=nosuch", "no-such-host"), ("shh=x", "usage")]
+    {
+        let request = world.ask(client, Verb::AddHost { spec: spec.into() });
+        let (replies, over) = world.replies(request, client);
+        assert_eq!((kind(&replies), over), (expected, true), "{spec}");
+    }
+    let request = world.ask(client, Verb::AddHost { spec: "ssh=b".into() });
+    assert!(!world.replies(request, client).1);
+    world.greet("b");
+    let (replies, over) = world.replies(request, client);
+    assert_eq!((&replies.last().unwrap()["host"]["state"], over), (&Value::from("up"), true));
+
+    let request = world.ask(client, Verb::AddHost { spec: "ssh=c//via=b".into() });
+    let refused = world.ask(client, Verb::RmHost { host: "b".into() });
+    assert_eq!(kind(&world.replies(refused, client).0), "in-use");
+    let refused = world.ask(client, Verb::RmHost { host: "nosuch".into() });
+    assert_eq!(kind(&world.replies(refused, client).0), "no-such-host");
+
+    // c is still joining: it gets a moment, then is let go
+    let removed = world.ask(client, Verb::RmHost { host: "c".into() });
+    world.pass(4 * SECOND);
+    assert!(world.replies(removed, client).1);
+    assert_eq!(kind(&world.replies(request, client).0), "cancelled");
+
+    let removed = world.ask(client, Verb::RmHost { host: "b".into() });
+    assert!(world.was_told_to_end("b") && !world.replies(removed, client).1);
+    assert_eq!(world.status("b").state, HostState::Leaving);
+    world.end("b", 0, "");
+    let (replies, over) = world.replies(removed, client);
+    assert_eq!((&replies[0]["host"]["state"], over), (&Value::from("leaving"), true));
+    assert!(world.daemon.host_named("b").is_none());
+}
+
+#[test]
+fn stop_tells_agents_to_end_and_names_those_it_could_not_tell() {
+    let mut world = World::new(&["ssh=a", "ssh=gone", "ssh=never"]);
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    world.greet_as(HostKey(2), "gone", Epoch::new(1, 2), 2);
+    world.end("gone", 255, "");
+    world.end("never", 255, "ssh: connect to host never port 22: Connection refused");
+    let client = world.client();
+    let request = world.ask(client, Verb::Stop);
+    assert!(world.was_told_to_end("a") && !world.exited);
+    let late = world.ask(client, Verb::Watch);
+    assert_eq!(kind(&world.replies(late, client).0), "closing");
+    world.end("a", 0, "");
+    assert!(world.exited);
+    assert_eq!(world.replies(request, client), (vec![serde_json::json!({"left": ["gone"]})], true));
+}
+
+#[test]
+fn an_agent_that_does_not_end_does_not_keep_the_daemon() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    world.event(Event::Terminate);
+    assert!(!world.exited);
+    world.pass(9 * SECOND);
+    assert!(world.exited);
+}
+
+#[test]
+fn ssh_asks_the_person_who_watches() {
+    let mut world = World::new(&["ssh=a"]);
+    let (watcher, askpass) = (world.client(), world.client());
+    let watch = world.ask(watcher, Verb::Watch);
+    let env = &world.commands[&world.host("a")].env;
+    let token = env.iter().find(|(name, _)| name == "EXECNET_ASKPASS").unwrap().1.clone();
+    let (network, token) = token.split_once('/').unwrap();
+    assert_eq!(network, "net");
+    let asked = world.ask(askpass, Verb::AskPass { token: token.into(), prompt: "a's password: ".into() });
+    let prompt =
+        world.replies(watch, watcher).0.into_iter().find(|reply| reply.get("prompt").is_some()).unwrap();
+    assert_eq!(prompt["prompt"]["text"], "a's password: ");
+    assert_eq!(world.status("a").step.unwrap().as_str(), "authenticate");
+    world.pass(100 * SECOND);
+    assert_eq!(world.status("a").state, HostState::Joining, "a person may take time");
+    let id = prompt["prompt"]["id"].as_u64().unwrap();
+    let answered = world.ask(watcher, Verb::Answer { prompt: id, answer: Some("pw".into()) });
+    assert_eq!(world.replies(asked, askpass), (vec![serde_json::json!({"answer": "pw"})], true));
+    assert!(world.replies(answered, watcher).1);
+
+    let forged = world.ask(askpass, Verb::AskPass { token: "0".repeat(32), prompt: "?".into() });
+    assert_eq!(kind(&world.replies(forged, askpass).0), "cancelled");
+}
+
+#[test]
+fn a_question_without_a_person_is_refused() {
+    let mut world = World::new(&["ssh=a"]);
+    let askpass = world.client();
+    let env = &world.commands[&world.host("a")].env;
+    let token = env.iter().find(|(name, _)| name == "EXECNET_ASKPASS").unwrap().1.clone();
+    let token = token.split_once('/').unwrap().1.to_owned();
+    let asked = world.ask(askpass, Verb::AskPass { token, prompt: "a's password: ".into() });
+    assert!(!world.replies(asked, askpass).1);
+    world.pass(6 * SECOND);
+    assert_eq!(kind(&world.replies(asked, askpass).0), "cancelled");
+}
+
+#[test]
+fn a_fresh_ssh_agent_lets_hosts_in_that_could_not_log_in() {
+    let mut world = World::new(&["ssh=a"]);
+    world.end("a", 255, "ann@a: Permission denied (publickey).");
+    world.pass(5 * SECOND);
+    assert!(world.links.is_empty(), "what a person must mend is not tried again soon");
+    let client = world.client();
+    let env = BTreeMap::from([("SSH_AUTH_SOCK".to_owned(), "/tmp/agent".to_owned())]);
+    world.ask_with(client, &Request { verb: Verb::Status, env });
+    let key = world.host("a");
+    assert!(world.links.contains_key(&key));
+    assert_eq!(world.commands[&key].env, [("SSH_AUTH_SOCK".to_owned(), "/tmp/agent".to_owned())]);
+}
+
+#[test]
+fn the_bootstrap_is_written_without_waiting_for_the_host() {
+    let world = World::new(&["ssh=a"]);
+    let written = &world.links[&world.host("a")];
+    assert!(written.starts_with(b"exec(\""));
+    let secret = "5e".repeat(32);
+    assert!(written.windows(secret.len()).any(|part| part == secret.as_bytes()));
+    let argv = &world.commands[&world.host("a")].argv;
+    assert!(argv.iter().all(|word| !word.contains(&secret)), "the secret is seen by nobody");
+}
+
+#[test]
+fn what_an_idle_network_sends_is_a_ping() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let key = world.host("a");
+    world.links.get_mut(&key).unwrap().clear();
+    world.pass(Duration::from_millis(10_500));
+    let mut decoder = Decoder::default();
+    decoder.push(&world.links[&key]);
+    let kinds: Vec<_> =
+        std::iter::from_fn(|| decoder.next().unwrap()).map(|(frame, _)| frame.kind()).collect();
+    assert!(kinds.len() <= 1, "{kinds:?}");
+}
