@@ -164,8 +164,16 @@ impl ProcessBuilder {
     /// See [`StartError`]. Nothing runs then.
     pub fn start(self) -> Result<Process, StartError> {
         check(&self.launch)?;
-        let Self { handle, selection, launch, timeout } = self;
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match self.place(deadline) {
+            // a daemon that was replaced is noticed only when something is said to the old one; nothing has run there
+            Err(StartError::Disconnected { .. }) => self.place(deadline),
+            result => result,
+        }
+    }
+
+    fn place(&self, deadline: Option<Instant>) -> Result<Process, StartError> {
+        let Self { handle, selection, launch, .. } = self;
         handle.connected(deadline).map_err(|error| match error {
             ConnectError::Interrupted => StartError::Interrupted,
             ConnectError::Forked => StartError::Forked,
@@ -175,8 +183,8 @@ impl ProcessBuilder {
         getrandom::fill(&mut id)
             .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
         let id = ProcessId(id);
-        let node = place(&handle, id, &selection, launch, deadline)?;
-        Ok(Process::new(handle, id, node))
+        let node = place(handle, id, selection, launch.clone(), deadline)?;
+        Ok(Process::new(handle.clone(), id, node))
     }
 }
 
