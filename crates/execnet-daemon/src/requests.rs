@@ -87,6 +87,9 @@ impl Daemon {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
         status.rtt = self.switch.rtt(key).map(|rtt| rtt.as_secs_f64());
+        if status.state == HostState::Unreachable && status.error.is_none() {
+            status.error = self.switch.unreachable(key);
+        }
         for id in self.switch.process_ids(key) {
             status.processes += 1;
             let name = self.placed.get(&id);

@@ -241,6 +241,11 @@ impl Switch {
         self.hosts.get(&host).is_some_and(|state| state.reachable(&self.hosts).is_ok())
     }
 
+    /// Why a host cannot be reached, if it cannot: what clients that wait for it are told.
+    pub fn unreachable(&self, host: HostKey) -> Option<String> {
+        self.hosts.get(&host)?.reachable(&self.hosts).err()
+    }
+
     /// When [`Switch::tick`] is to be called.
     pub fn deadline(&mut self) -> Option<Duration> {
         let patience = self.me.linger + LOST_AFTER_LINGER;
