@@ -1,0 +1,12 @@
+//! A client survives whatever its daemon says.
+#![no_main]
+
+#[path = "../../crates/execnet-proto/tests/common/frames.rs"]
+mod frames;
+#[path = "../../crates/execnet-proto/tests/common/operations.rs"]
+#[allow(dead_code)]
+mod operations;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| operations::client(bytes));

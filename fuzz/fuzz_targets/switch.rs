@@ -1,0 +1,12 @@
+//! A switch survives whatever hosts and clients do and say.
+#![no_main]
+
+#[path = "../../crates/execnet-proto/tests/common/frames.rs"]
+mod frames;
+#[path = "../../crates/execnet-proto/tests/common/operations.rs"]
+#[allow(dead_code)]
+mod operations;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| operations::switch(bytes));
