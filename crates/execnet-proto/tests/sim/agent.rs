@@ -85,6 +85,16 @@ impl Agent {
         self.processes.len()
     }
 
+    /// The most bytes that wait here on one stream.
+    pub(crate) fn held(&self) -> u64 {
+        let streams = self.processes.values().flat_map(|process| {
+            let [stdout, stderr] = &process.outs;
+            let outs = [stdout, stderr].map(|out| out.end() - out.acknowledged());
+            [process.stdin.available() as u64, outs[0], outs[1]]
+        });
+        streams.max().unwrap_or(0)
+    }
+
     pub(crate) fn dump(&self) -> String {
         format!("{:?} {:?} {:?}", self.conn, self.processes, self.pool)
     }

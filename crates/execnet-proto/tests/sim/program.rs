@@ -67,6 +67,7 @@ struct Job {
     /// Hangs up after so long.
     patience: Option<Duration>,
     lazy: bool,
+    next_read: Duration,
     seen: Option<Ending>,
 }
 
@@ -222,6 +223,7 @@ impl Program {
             started: now,
             patience: (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(..10_000))),
             lazy: rng.u8(..4) == 0,
+            next_read: now,
             seen: None,
         };
         self.jobs.insert(id, job);
@@ -265,7 +267,11 @@ impl Program {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let index = stream.index() - 1;
             let available = self.client.process(id).map_or(0, |process| process.available(stream));
-            if available > 0 && !(job.lazy && runs && !self.calm && rng.u8(..8) > 0) {
+            assert!(available as u64 <= MAX_WINDOW, "{available} bytes of {id} wait here");
+            if available > 0 && (now >= job.next_read || !runs || self.calm) {
+                if job.lazy {
+                    job.next_read = now + Duration::from_millis(rng.u64(..2_000));
+                }
                 let bytes = self.client.read(id, stream, rng.usize(1..=65_536));
                 let shown = if job.kind == Kind::Echo && index == 0 { Stream::Stdin } else { stream };
                 plan::check(id, shown, job.read[index], &bytes);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use execnet_proto::frame::{Ending, Stream};
-use execnet_proto::stream::POOL;
+use execnet_proto::stream::{MAX_WINDOW, POOL};
 use execnet_proto::switch::ClientKey;
 use fastrand::Rng;
 
@@ -378,6 +378,7 @@ impl World {
         for machine in self.machines.values() {
             if let Some(agent) = &machine.agent {
                 assert!(agent.granted() <= POOL);
+                assert!(agent.held() <= MAX_WINDOW);
             }
         }
         if let Some(daemon) = &self.daemon {
