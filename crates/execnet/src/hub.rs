@@ -147,7 +147,7 @@ impl Hub {
                 starts: HashMap::new(),
                 inboxes: HashMap::new(),
                 daemon: None,
-                wanted: true,
+                wanted: false,
                 attempts: 0,
                 failure: None,
                 closing: false,
