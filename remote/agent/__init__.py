@@ -5,12 +5,15 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
 
     wire      frames as bytes                                        no state
     stream    positions, credit and the replay buffer of one stream  no fds, no clock
+    pace      how much may be be under way                         no clock
     core      what the agent does with a frame                       no fds, no clock
     nodes     which interpreters there are, what they answered       no processes
     stub      what runs first: reads the config, finds or forks the agent
     greet     its first words, before the rest is compiled
     place     the socket folder, its lock, and passing fds
-    posix     the loop of an agent on a POSIX Python
+    posix     an agent on a POSIX Python: its link and its stubs
+    loop      poll, timers and the clock
+    family    its processes: pipes, exits, probes
     children  fork, exec, signals, and what is left of a session
     jvm       the same two on Jython, with threads
 """

@@ -29,7 +29,7 @@ class Child(object):
     """A started process as the loop sees it: its fds (None when closed), and how far its end has got."""
 
     __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started", "alive", "status",
-                 "early", "sweep_until", "draining", "gone", "large", "nudged")
+                 "early", "sweep_until", "draining", "large", "nudged")
 
     def __init__(self):
         self.process = self.probe = None
@@ -39,7 +39,7 @@ class Child(object):
         self.status = None
         self.early = []  # signals that came before the exec
         self.sweep_until = None
-        self.draining = self.gone = self.large = self.nudged = False
+        self.draining = self.large = self.nudged = False
 
 
 def environ():
@@ -230,11 +230,14 @@ def _children(pid):
     if not sys.platform.startswith("linux"):
         return found
     parent = os.getpid() if pid == "self" else pid  # a kernel without the children file
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            stat = _stat(int(name))
-            if stat and int(stat[1]) == parent:
-                found.append(int(name))
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return found
+    for name in names:
+        stat = _stat(int(name)) if name.isdigit() else None
+        if stat and int(stat[1]) == parent:
+            found.append(int(name))
     return found
 
 

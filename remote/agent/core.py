@@ -4,13 +4,12 @@ A state machine without fds and without a clock. A driver (posix, jvm) gives it 
 takes `actions` and what poll_output() wants written. Only the last of a kind of control frame counts, so nothing here
 is a queue: a process keeps flags, and its frames are made when there is room to write them.
 """
-import struct
 import zlib
 
 from agent import wire
 from agent.pace import Pace
 from agent.stream import Inflow, Outflow, deque
-from agent.wire import RemoteProtocolError, STDERR, STDIN, STDOUT
+from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
 POOL_FOR_GROWTH = 32 * 1048576

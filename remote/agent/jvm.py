@@ -9,16 +9,15 @@ import os
 import sys
 import threading
 
-from java.io import File, FileDescriptor, FileOutputStream
-from java.lang import ProcessBuilder, Runtime, System, Thread
-from java.lang import Throwable
 from jarray import zeros
+from java.io import File, FileDescriptor, FileOutputStream
+from java.lang import ProcessBuilder, Runtime, System, Thread, Throwable
 
 from agent import wire
 from agent.core import EXITED, KILLED, Core
 from agent.greet import Greeting
 from agent.nodes import Nodes
-from agent.wire import CHUNK, STDERR, STDIN, STDOUT
+from agent.wire import CHUNK, STDERR, STDOUT
 
 HANGUP_GRACE = 5.0
 SWEEP_GRACE = 0.2

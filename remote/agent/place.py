@@ -41,7 +41,12 @@ class Place(object):
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise PlaceError("cannot make %s: %s" % (self.folder, error.strerror))
-        about = os.lstat(self.folder)
+        try:
+            about = os.lstat(self.folder)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise PlaceError("cannot look at %s: %s" % (self.folder, error.strerror))
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
             raise PlaceError("%s is not a private folder of this user" % self.folder)
 
@@ -49,7 +54,12 @@ class Place(object):
         """Try to become this network's agent here."""
         self._check()
         while True:
-            fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            try:
+                fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return False  # somebody took the empty folder away: try again
+                raise
             cloexec(fd)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

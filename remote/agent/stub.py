@@ -47,10 +47,28 @@ def main(read):
         from agent import jvm
         return jvm.main(config)
     from agent import place
+    here = listener = sock = None
     try:
         here = place.Place(config.key)
-    except place.PlaceError as error:
-        return _fork(config, None, None, {"message": str(error)})
+        status, sock, listener, replaced = _find(config, here)
+        hello = {"replaced": str(replaced)} if replaced else {}
+    except (place.PlaceError, EnvironmentError) as error:
+        here = status = None
+        hello = {"message": "it cannot outlive its link: %s" % error}
+    if status is not None:
+        return status
+    if sock is not None:
+        return _wait(sock)
+    return _fork(config, here, listener, hello)
+
+
+def _find(config, here):
+    """Hand the link to the agent of this place, or get the right to be it.
+
+    Returns four: an exit status when neither can be; the socket of the agent that took the link; the listening socket
+    of the agent to be; and the version of the agent that was told to end for it.
+    """
+    from agent import place
     replaced = None
     deadline = time.time() + PATIENCE
     while True:
@@ -59,19 +77,18 @@ def main(read):
             verb = b"A" if replaced is None else b"E"
             code, version = place.knock(sock, verb, config)
             if code == b"K" and verb == b"A":
-                return _wait(sock, True)
-            if code == b"V":
-                replaced = version
-            elif code == b"S":
-                return _complain(WRONG_SECRET, "an agent of this network runs here with another secret")
-            elif code == b"O":
-                return _complain(OLD_EPOCH, "epoch %d is not newer than the agent's: another daemon has this host"
-                                 % config.epoch)
+                return None, sock, None, None
             sock.close()
             if code == b"V":
+                replaced = version
                 continue
+            if code == b"S":
+                return _complain(WRONG_SECRET, "an agent of this network runs here with another secret")
+            if code == b"O":
+                return _complain(OLD_EPOCH, "epoch %d is not newer than the agent's: another daemon has this host"
+                                 % config.epoch)
         elif here.lock():
-            return _fork(config, here, here.listen(), {"replaced": str(replaced)} if replaced else {})
+            return None, None, here.listen(), replaced
         if time.time() > deadline:
             return _complain(BUSY, "an agent that does not answer holds %s" % here.lock_path)
         time.sleep(0.02)
@@ -105,10 +122,10 @@ def _fork(config, here, listener, hello):
     if here is not None:
         listener.close()
         here.unlock()
-    return _wait(ours, False)
+    return _wait(ours)
 
 
-def _wait(sock, silent):
+def _wait(sock):
     """Until the agent closes the socket. Its words go to stderr."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -116,7 +133,10 @@ def _wait(sock, silent):
     sock.settimeout(None)
     status = LINK_ENDED
     while True:
-        said = sock.recv(4096)
+        try:
+            said = sock.recv(4096)
+        except EnvironmentError:
+            said = b""
         if not said:
             return status
         status = BROKEN
@@ -125,4 +145,4 @@ def _wait(sock, silent):
 
 def _complain(status, words):
     sys.stderr.write("execnet: %s\n" % words)
-    return status
+    return status, None, None, None

@@ -401,7 +401,7 @@ class Window(unittest.TestCase):
 
     def run_link(self, rate, trip, seconds):
         """A link of this rate and round trip, always busy; returns the window at the end."""
-        link, now, queue, free, parsed, acked = pace.Pace(), 0.0, [], 0.0, 0, 0
+        link, now, queue, free = pace.Pace(), 0.0, [], 0.0
         while now < seconds:
             while link.open():
                 link.sent_more(65565, now)

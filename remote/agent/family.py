@@ -1,0 +1,376 @@
+"""The processes of an agent on a POSIX Python, as the loop sees them: pipes, signals, exits, sweeps, and probes.
+
+Moves bytes between pipes and the core as credit allows, and tells the core what happened. Knows no link and no frame.
+Nothing here waits.
+"""
+import errno
+import os
+import select
+
+from agent import children, wire
+from agent.children import signal
+from agent.core import EXITED, KILLED
+from agent.loop import AGAIN, BROKEN, IN, OUT
+from agent.wire import CHUNK, STDERR, STDOUT
+
+HANGUP_GRACE = 5.0  # from SIGHUP to SIGKILL
+SWEEP_GRACE = 0.2  # the same for what a leader leaves behind
+SWEEP_LIMIT = 5.0  # then what cannot be killed is left alone
+LARGE_PIPES = 16
+
+
+class Family(object):
+    """All processes that were started here and whose end was not seen yet."""
+
+    def __init__(self, loop, core, home):
+        self.loop = loop
+        self.core = core
+        self.home = home  # where processes start when nobody says otherwise
+        self.config = self.env = self.nodes = None
+        self.by_pid = {}
+        self.sweeping = []
+        self.sweep_due = False
+        self.large = 0
+
+    def configure(self, config):
+        """A config as the last stub brought it."""
+        from agent import nodes
+        self.config = config
+        self.env = children.environ()
+        self.env.update(config.env)
+        self.nodes = nodes.Nodes(config.nodes, self.nodes, self.core, self.env)
+        self._probe()
+
+    def act(self, action, now):
+        """One of the core's actions that concern a process."""
+        kind, process = action[0], action[1]
+        child = process.child
+        if kind == "start":
+            self._start(process, action[2])
+        elif child is None:
+            return
+        elif kind == "stdin":
+            if child.stdin is not None:
+                self._feed(child)
+        elif kind == "read":
+            if child.outs[action[2]] is not None:
+                self._want(child, action[2], now)
+        elif kind == "close":
+            self._close_out(child, action[2])
+        elif kind == "signal":
+            if child.started:
+                children.send(child, action[2])
+            else:
+                child.early.extend(action[2])
+        elif kind == "release":
+            self._hang_up(child)
+
+    def end_probes(self, now):
+        for child in self.by_pid.values():
+            if child.probe is not None:
+                self._probe_late(now, child)
+
+    def empty(self):
+        return not self.by_pid and not self.sweeping
+
+    def kill(self):
+        """At once, and without looking back."""
+        for child in self.by_pid.values():
+            children.kill(-child.pid, signal.SIGKILL)
+
+    def _start(self, process, spawn):
+        command = self.nodes.command(spawn["node"]) if not process.tunnel else []
+        if isinstance(command, str):
+            self.core.not_started(process, errno.ENOENT, command)
+            return
+        env = dict(self.env)
+        env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
+        mark = None
+        if not process.tunnel:
+            from binascii import hexlify
+            mark = env[children.MARK] = hexlify(process.id)
+        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir
+        argv = [wire.utf8(word) for word in command] + spawn["argv"]
+        child = self._launch(process, argv, env, chdir, mark, self.config.nice)
+        if child is not None:
+            process.child = child
+
+    def _launch(self, process, argv, env, chdir, mark, nice):
+        home = self.home
+        if chdir and not chdir.startswith(b"/"):
+            if chdir[:1] == b"~":
+                chdir = wire.utf8(os.path.expanduser(chdir))
+            elif home:
+                chdir = wire.utf8(home) + b"/" + chdir
+        try:
+            child = children.start(argv, env, chdir or home and wire.utf8(home), nice, mark)
+        except EnvironmentError as error:
+            if process is not None:
+                self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
+            return None
+        child.process = process
+        self.by_pid[child.pid] = child
+        self.loop.arm(child.error, IN, self._on_error_pipe, child)
+        self.loop.arm(child.stdin, 0, self._on_stdin, child)
+        self.loop.arm(child.outs[STDOUT], IN, self._on_stdout, child)
+        self.loop.arm(child.outs[STDERR], IN, self._on_stderr, child)
+        return child
+
+    # --- a child's pipes
+
+    def _on_error_pipe(self, child, now, event=IN):
+        """EOF without a word: the exec worked."""
+        try:
+            said = os.read(child.error, 4096)
+        except OSError as error:
+            if error.errno in AGAIN:
+                return
+            said = b""
+        child.error_said += said
+        if said:
+            return
+        self.loop.close(child.error)
+        child.error = None
+        child.started = not child.error_said
+        if child.process is None:
+            return
+        if child.started:
+            self.core.started(child.process, child.pid)
+            children.send(child, child.early)
+        else:
+            number, _, words = wire.text(child.error_said).partition(" ")
+            self.core.not_started(child.process, int(number), words)
+            self._let_go(child)
+
+    def _on_stdin(self, child, now, event):
+        if event & BROKEN or child.process is None:
+            self._stdin_closed(child)
+        else:
+            self._feed(child)
+
+    def _feed(self, child):
+        """Write to its stdin what there is."""
+        process = child.process
+        stdin = process.stdin
+        fd = child.stdin
+        while stdin.chunks:
+            chunk = stdin.chunks[0]
+            try:
+                size = os.write(fd, chunk)
+            except OSError as error:
+                if error.errno in AGAIN:
+                    self.loop.arm(fd, OUT)
+                else:
+                    self._stdin_closed(child)
+                return
+            if size == CHUNK:
+                self._enlarge(child, fd)
+            self.core.stdin_taken(process, size)
+        if stdin.done():
+            self.loop.close(fd)
+            child.stdin = None
+        else:
+            self.loop.arm(fd, 0)
+
+    def _stdin_closed(self, child):
+        if child.stdin is not None:
+            self.loop.close(child.stdin)
+            child.stdin = None
+        if child.process is not None:
+            self.core.stdin_closed(child.process)
+
+    def _on_stdout(self, child, now, event):
+        self._read(child, STDOUT, now)
+
+    def _on_stderr(self, child, now, event):
+        self._read(child, STDERR, now)
+
+    def _read(self, child, stream, now):
+        """One read. True when another may bring more at once."""
+        fd = child.outs[stream]
+        process = child.process
+        room = process.outs[stream].room() if process is not None else child.probe.room(stream)
+        if room <= 0:
+            self.loop.disarm(fd)
+            return False
+        try:
+            data = os.read(fd, CHUNK if room > CHUNK else room)
+        except OSError as error:
+            if error.errno in AGAIN:
+                if child.draining:
+                    self._close_out(child, stream)
+                return False
+            data = b""
+        if not data:
+            self._close_out(child, stream)
+            return False
+        if process is None:
+            child.probe.put(stream, data)
+            return True
+        if len(data) == CHUNK:
+            self._enlarge(child, fd)
+        self.core.child_output(process, stream, data)
+        if room == len(data):
+            self.loop.disarm(fd)
+            return False
+        return True
+
+    def _want(self, child, stream, now):
+        """There is room for this output."""
+        if child.draining:
+            while child.outs[stream] is not None and self._read(child, stream, now):
+                pass
+        fd = child.outs[stream]
+        if fd is not None:
+            self.loop.arm(fd, IN)
+
+    def _close_out(self, child, stream):
+        fd = child.outs[stream]
+        if fd is not None:
+            self.loop.close(fd)
+            child.outs[stream] = None
+        if child.process is not None:
+            self.core.child_output_closed(child.process, stream)
+
+    def _enlarge(self, child, fd):
+        if not child.large and self.large < LARGE_PIPES:
+            child.large = True
+            self.large += 1
+            for each in [child.stdin] + list(child.outs.values()):
+                if each is not None:
+                    children.enlarge(each)
+
+    # --- the end of a child
+
+    def reap(self, now):
+        """SIGCHLD came."""
+        ended = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except OSError as error:
+                if error.errno == errno.EINTR:
+                    continue
+                break
+            if pid == 0:
+                break
+            child = self.by_pid.pop(pid, None)
+            if child is not None:
+                child.alive = False
+                child.status = status
+                ended.append(child)
+        for child in ended:
+            while child.error is not None:
+                before = child.error_said
+                self._on_error_pipe(child, now)
+                if child.error is not None and child.error_said == before:
+                    break
+            child.sweep_until = now + SWEEP_LIMIT
+            self.sweeping.append(child)
+        self._sweep(now)
+
+    def _sweep(self, now):
+        if not self.sweeping:
+            return
+        still = []
+        for child in self.sweeping:
+            hard = child.nudged and now > child.sweep_until - SWEEP_LIMIT + SWEEP_GRACE
+            left = children.sweep(child, self.by_pid, signal.SIGKILL if hard else signal.SIGHUP if not child.nudged else 0)
+            if left and not child.nudged:
+                children.sweep(child, self.by_pid, signal.SIGCONT)
+            child.nudged = True
+            if left and now < child.sweep_until:
+                still.append(child)
+            else:
+                self._drain(child, now)
+        self.sweeping = still
+        if still and not self.sweep_due:
+            self.sweep_due = True
+            self.loop.after(0.02, self._sweep_again)
+
+    def _sweep_again(self, now):
+        self.sweep_due = False
+        self.reap(now)
+
+    def _drain(self, child, now):
+        """Nobody is left to write: what the pipes hold is the rest."""
+        child.draining = True
+        process = child.process
+        if process is not None:
+            if os.WIFSIGNALED(child.status):
+                self.core.child_exited(process, KILLED, children.linux_number(os.WTERMSIG(child.status)))
+            else:
+                self.core.child_exited(process, EXITED, os.WEXITSTATUS(child.status))
+        if child.stdin is not None:
+            self.loop.close(child.stdin)
+            child.stdin = None
+        for stream in (STDOUT, STDERR):
+            if child.outs[stream] is not None:
+                self._want(child, stream, now)
+                if child.outs[stream] is not None and _is_empty(child.outs[stream]):
+                    self._close_out(child, stream)
+        if child.probe is not None:
+            self.nodes.answered(child.probe, children.end_in_words(child.status), child.error_said)
+            child.probe = None
+            self._let_go(child)
+            self._probe()
+        elif child.process is None:
+            self._let_go(child)
+
+    def _hang_up(self, child):
+        """The core forgot it: no stdio, SIGHUP, and later SIGKILL."""
+        if child.process is not None:
+            child.process.child = None
+        self._let_go(child)
+        if child.alive:
+            children.kill(-child.pid, signal.SIGHUP if child.started else signal.SIGKILL)
+            children.kill(-child.pid, signal.SIGCONT)
+            if not child.started:
+                children.kill(child.pid, signal.SIGKILL)
+            self.loop.after(HANGUP_GRACE, self._kill, child)
+
+    def _kill(self, now, child):
+        if child.alive:
+            children.kill(-child.pid, signal.SIGKILL)
+            children.kill(child.pid, signal.SIGKILL)
+
+    def _let_go(self, child):
+        """Close what is open of it. Its end is still looked after."""
+        child.process = None
+        for fd in [child.stdin, child.error] + list(child.outs.values()):
+            if fd is not None:
+                self.loop.close(fd)
+        child.stdin = child.error = None
+        child.outs = {STDOUT: None, STDERR: None}
+        if child.large:
+            child.large = False
+            self.large -= 1
+
+    # --- nodes
+
+    def _probe(self):
+        while self.nodes is not None:
+            probe = self.nodes.next()
+            if probe is None:
+                return
+            child = self._launch(None, probe.argv, self.env, None, None, 0)
+            if child is None:
+                self.nodes.answered(probe, "", b"0 cannot start a process")
+                continue
+            child.probe = probe
+            self.loop.close(child.stdin)
+            child.stdin = None
+            self.loop.after(probe.patience, self._probe_late, child)
+
+    def _probe_late(self, now, child):
+        if child.probe is not None:
+            child.probe.late = True
+            children.kill(-child.pid, signal.SIGKILL)
+            children.kill(child.pid, signal.SIGKILL)
+
+
+def _is_empty(fd):
+    """Whether a pipe holds nothing, asked without reading."""
+    poll = select.poll()
+    poll.register(fd, IN)
+    return not [event for _, event in poll.poll(0) if event & IN]
