@@ -268,13 +268,14 @@ impl Switch {
             let Some(host) = self.hosts.get_mut(&key) else { continue };
             match (&mut host.link, host.away) {
                 (Some(link), None) if matches!(link.stage, Stage::Up) => {
+                    let due = now >= link.conn.deadline();
                     if stopped {
                         link.conn.excuse(now);
                     } else if !link.conn.tick(now) {
                         self.drop_link(key, LinkEnd::Silent, now);
-                        continue;
+                    } else if due {
+                        self.touch(key);
                     }
-                    self.touch(key);
                 }
                 (_, Some(since)) if now >= since + patience => {
                     let seconds = patience.as_secs();
