@@ -23,6 +23,9 @@ use crate::requests::Watcher;
 /// Unfinished connects that one sshd takes (a part of its MaxStartups).
 const CONNECTS_PER_SERVER: usize = 4;
 
+/// Links are looked after at multiples of this, many at a time. What they promise leaves room for it.
+const COARSE: Duration = Duration::from_millis(250);
+
 /// What the daemon is told at its start and never changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -211,8 +214,8 @@ impl Daemon {
         self.deadline_is_stale = false;
         let hosts = self.hosts.values().filter_map(|host| host.machine.deadline()).min();
         let selecting = self.selecting.iter().map(|selecting| selecting.until).min();
-        let others =
-            [self.switch.deadline(), hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now)];
+        let switch = self.switch.deadline().map(|at| round_up(at, COARSE));
+        let others = [switch, hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now)];
         others.into_iter().flatten().min()
     }
 
@@ -360,6 +363,11 @@ impl Daemon {
             closing.asked.retain(|(asker, _)| *asker != client);
         }
     }
+}
+
+fn round_up(time: Duration, step: Duration) -> Duration {
+    let step = step.as_millis() as u64;
+    Duration::from_millis((time.as_millis() as u64 + 1).div_ceil(step) * step)
 }
 
 #[cfg(test)]

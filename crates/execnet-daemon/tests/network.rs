@@ -15,6 +15,7 @@ use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::control::{HostState, HostStatus, Request, Status, StopReply, Verb};
 use execnet_proto::frame::{Ending, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
+use execnet_proto::process::Process;
 use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::de::DeserializeOwned;
 
@@ -169,7 +170,7 @@ impl Connection {
         let mut output = Vec::new();
         let mut closed = false;
         self.until("a process", |connection| {
-            let capacity = connection.client.process(id).map_or(0, |process| process.stdin_capacity());
+            let capacity = connection.client.process(id).map_or(0, Process::stdin_capacity);
             let part = input.split_to(input.len().min(capacity));
             if !part.is_empty() {
                 connection.client.write(id, part);
@@ -177,7 +178,13 @@ impl Connection {
             if input.is_empty() && !std::mem::replace(&mut closed, true) {
                 connection.client.close_stdin(id);
             }
-            output.extend_from_slice(&connection.client.read(id, Stream::Stdout, usize::MAX));
+            loop {
+                let part = connection.client.read(id, Stream::Stdout, usize::MAX);
+                if part.is_empty() {
+                    break;
+                }
+                output.extend_from_slice(&part);
+            }
             let said = connection.client.read(id, Stream::Stderr, usize::MAX);
             assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
             let process = connection.client.process(id).unwrap();
