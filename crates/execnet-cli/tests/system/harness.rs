@@ -1,0 +1,200 @@
+//! A network for one test: its own name, configuration and state, hosts from a lab; nothing is left when it is dropped.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use execnet_testkit::{Lab, alive, kill, wait_until};
+use serde_json::Value;
+
+/// Longer than anything takes that works, on a slow machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// A network's name and folders.
+pub(crate) struct Net {
+    pub(crate) name: String,
+    folder: PathBuf,
+    /// Of the hosts; `None` for a network of this machine only.
+    pub(crate) lab: Option<Lab>,
+}
+
+impl Net {
+    /// A network that is not started yet.
+    pub(crate) fn new(lab: Option<Lab>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{count}", std::process::id());
+        let folder = std::env::temp_dir().join(format!("execnet-{name}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { name, folder, lab }
+    }
+
+    /// The hosts' lab.
+    pub(crate) fn lab(&self) -> &Lab {
+        self.lab.as_ref().expect("this network has a lab")
+    }
+
+    /// Where the network's file is looked for.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join("config/execnet").join(format!("{}.toml", self.name))
+    }
+
+    /// `execnet ARGS…`, with this network's folders.
+    pub(crate) fn execnet<T: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = T>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_execnet"));
+        command
+            .args(args)
+            .env("XDG_CONFIG_HOME", self.folder.join("config"))
+            .env("XDG_STATE_HOME", self.folder.join("state"))
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `execnet VERB NAME ARGS…`.
+    pub(crate) fn run(&self, verb: &str, args: &[&str]) -> Output {
+        let mut all = vec![verb, &self.name];
+        all.extend(args);
+        self.execnet(all).output().unwrap()
+    }
+
+    /// The same, and it must succeed; returns its standard output.
+    #[track_caller]
+    pub(crate) fn ok(&self, verb: &str, args: &[&str]) -> String {
+        let output = self.run(verb, args);
+        assert!(output.status.success(), "execnet {verb} {args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The spec of a lab's host with further keys, such as `//python=pypy3`.
+    pub(crate) fn spec(&self, host: &str, more: &str) -> String {
+        format!("ssh={host}//ssh_config={}{more}", self.lab().ssh_config().display())
+    }
+
+    /// Starts the network with these specs.
+    #[track_caller]
+    pub(crate) fn start(&self, specs: &[&str]) {
+        self.ok("start", specs);
+    }
+
+    /// `execnet python NAME ARGS…`.
+    pub(crate) fn python(&self, args: &[&str]) -> Command {
+        let mut all = vec!["python", &self.name];
+        all.extend(args);
+        self.execnet(all)
+    }
+
+    /// Runs it; it must succeed; returns its standard output without the end of the line.
+    #[track_caller]
+    pub(crate) fn python_ok(&self, args: &[&str]) -> String {
+        let output = self.python(args).output().unwrap();
+        assert!(output.status.success(), "execnet python {args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// `execnet status --json`.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.ok("status", &["--json"])).unwrap()
+    }
+
+    /// The daemon's process id.
+    #[track_caller]
+    pub(crate) fn daemon(&self) -> u32 {
+        self.status()["pid"].as_u64().unwrap() as u32
+    }
+
+    /// One host's status.
+    #[track_caller]
+    pub(crate) fn host(&self, id: &str) -> Value {
+        let status = self.status();
+        let hosts = status["hosts"].as_array().unwrap();
+        hosts.iter().find(|host| host["id"] == id).unwrap_or_else(|| panic!("no host {id}: {status}")).clone()
+    }
+
+    /// Process id of a host's agent.
+    #[track_caller]
+    pub(crate) fn agent(&self, id: &str) -> u32 {
+        self.host(id)["agent_pid"].as_u64().unwrap() as u32
+    }
+
+    /// Waits until a host is in this state.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, id: &str, state: &str) {
+        wait_until(SOON, &format!("{id} to be {state}"), || self.host(id)["state"] == state);
+    }
+
+    /// Kills the daemon as nothing can prepare for.
+    pub(crate) fn kill_daemon(&self) {
+        let daemon = self.daemon();
+        kill(daemon);
+        wait_until(SOON, "the daemon to be dead", || !alive(daemon));
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let output = self.run("stop", &[]);
+        if std::thread::panicking() {
+            eprintln!("stop: {}", text(&output));
+            let log = self.folder.join("state/execnet").join(&self.name).join("log");
+            eprintln!("log:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a command said.
+pub(crate) fn text(output: &Output) -> String {
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    format!("{}\nstdout: {stdout}\nstderr: {stderr}", output.status)
+}
+
+/// A child whose output is read by the test.
+pub(crate) fn piped(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The next line of a reader, read byte by byte so that nothing behind it is taken.
+pub(crate) fn line(from: &mut impl Read) -> String {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while from.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// SHA-256 of what a reader gives, as hex digits, and the number of its bytes.
+pub(crate) fn sha256(mut from: impl Read) -> (String, u64) {
+    let mut sum =
+        Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let count = std::io::copy(&mut from, sum.stdin.as_mut().unwrap()).unwrap();
+    let output = sum.wait_with_output().unwrap();
+    (String::from_utf8(output.stdout).unwrap()[..64].to_owned(), count)
+}
+
+/// Pseudo-random bytes, the same for a seed.
+pub(crate) struct Noise(pub(crate) u64);
+
+impl Noise {
+    /// Writes `count` bytes, in pieces of 1 MiB; calls `each` after each piece.
+    pub(crate) fn write(&mut self, mut to: impl Write, count: usize, mut each: impl FnMut(usize)) -> std::io::Result<()> {
+        let mut piece = vec![0; 1 << 20];
+        let mut written = 0;
+        while written < count {
+            for word in piece.chunks_exact_mut(8) {
+                self.0 ^= self.0 << 13;
+                self.0 ^= self.0 >> 7;
+                self.0 ^= self.0 << 17;
+                word.copy_from_slice(&self.0.to_le_bytes());
+            }
+            let part = piece.len().min(count - written);
+            to.write_all(&piece[..part])?;
+            written += part;
+            each(written);
+        }
+        to.flush()
+    }
+}

@@ -1,0 +1,203 @@
+//! Hosts join and leave; what fails says where and why.
+
+use std::process::Command;
+
+use execnet_testkit::{Lab, or_skip, wait_until};
+
+use crate::harness::{Net, SOON, text};
+
+#[test]
+fn every_interpreter_can_carry_an_agent() {
+    let names = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "pypy3", "jython"];
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    for name in names {
+        let Some(_) = or_skip(lab.host(&format!("h{name}")).pythons([name]).start()) else { return };
+    }
+    let net = Net::new(Some(lab));
+    let specs: Vec<_> = names.iter().map(|name| net.spec(&format!("h{name}"), "")).collect();
+    net.start(&specs.iter().map(String::as_str).collect::<Vec<_>>());
+    for name in names {
+        let host = net.host(&format!("h{name}"));
+        let node = &host["nodes"][0];
+        let code = "import sys; print('%d.%d' % sys.version_info[:2])";
+        let version = net.python_ok(&["--node", &format!("h{name}"), "-c", code]);
+        assert!(node["version"].as_str().unwrap().starts_with(&version), "{host}");
+        match name {
+            "pypy3" | "jython" => assert_eq!(node["implementation"], name.trim_end_matches('3'), "{host}"),
+            _ => assert_eq!((node["implementation"].as_str(), &version[..]), (Some("cpython"), name), "{host}"),
+        }
+    }
+}
+
+#[test]
+fn hosts_that_fail_say_where_and_why_and_the_others_are_up() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("good").start().unwrap();
+    lab.host("down").down().start().unwrap();
+    lab.host("refused").refuse_auth().start().unwrap();
+    lab.host("changed").wrong_host_key().start().unwrap();
+    lab.host("unknown").unknown_host_key().start().unwrap();
+    lab.host("bare").no_python().start().unwrap();
+    let old = "#!/bin/sh\nexit 91\n";
+    lab.host("old").no_python().script("python3", old).start().unwrap();
+    lab.host("broken").start().unwrap();
+    let net = Net::new(Some(lab));
+    let mut specs: Vec<_> =
+        ["good", "down", "refused", "changed", "unknown", "bare", "old"].map(|name| net.spec(name, "")).into();
+    specs.push(net.spec("nowhere.invalid", ""));
+    specs.push(net.spec("broken", "//python=/bin/true"));
+    specs.push("ssh=behind//via=down".into());
+    let output = net.run("start", &specs.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    for (id, step, hint) in [
+        ("down", "connect", true),
+        ("refused", "authenticate", true),
+        ("changed", "host-key", true),
+        ("unknown", "host-key", true),
+        ("bare", "python", true),
+        ("old", "python-too-old", true),
+        ("nowhere.invalid", "resolve", true),
+        ("behind", "via", false),
+    ] {
+        let host = net.host(id);
+        assert_ne!(host["state"], "up", "{host}");
+        assert_eq!(host["step"], step, "{host}");
+        assert!(host["error"].is_string() && (!hint || host["hint"].is_string()), "{host}");
+        assert!(said.contains(id), "{said}");
+    }
+    assert_eq!(net.host("good")["state"], "up");
+    let node = net.host("broken")["nodes"][0].clone();
+    assert_eq!(node["state"], "failed", "{node}");
+    assert!(node["message"].as_str().unwrap().contains("/bin/true"), "{node}");
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+
+    let down = net.lab().hosts().into_iter().find(|host| host.name() == "down").unwrap();
+    down.start_sshd().unwrap();
+    net.wait_for("down", "up");
+}
+
+#[test]
+fn added_hosts_are_there_at_the_next_start_and_removed_ones_are_not() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    lab.host("build2").start().unwrap();
+    let net = Net::new(Some(lab));
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    let mine = format!("# mine\nhosts = [\n    \"{}\",  # the first\n]\n", net.spec("build1", ""));
+    std::fs::write(net.config(), &mine).unwrap();
+    net.start(&[]);
+    net.ok("addhost", &[&net.spec("build2", "")]);
+    assert_eq!(net.python_ok(&["--node", "build2", "-c", "print(2)"]), "2");
+    net.ok("stop", &[]);
+    net.start(&[]);
+    assert_eq!(net.python_ok(&["--node", "build2", "-c", "print(2)"]), "2");
+    net.ok("rmhost", &["build2"]);
+    assert_eq!(std::fs::read_to_string(net.config()).unwrap(), mine, "comments are kept");
+    assert_eq!(net.status()["hosts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn nothing_configured_means_the_pythons_of_this_machine() {
+    let net = Net::new(None);
+    net.start(&[]);
+    let nodes = net.host("local")["nodes"].as_array().unwrap().clone();
+    assert!(nodes.iter().any(|node| node["state"] == "ready" && node["implementation"] == "cpython"), "{nodes:?}");
+    let list = net.execnet(["list"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&list.stdout).contains(&net.name), "{}", text(&list));
+}
+
+#[test]
+fn wrong_names_specs_and_states_change_nothing() {
+    let net = Net::new(None);
+    let fails = |args: &[&str], code: i32, says: &str| {
+        let output = net.execnet(args).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?} does not say {says:?}: {said}");
+    };
+    let name = net.name.as_str();
+    fails(&["status", name], 3, "no network");
+    fails(&["python", name, "-c", "pass"], 125, "no network");
+    fails(&["start", "../etc"], 2, "../etc");
+    fails(&["start", name, "ssh=a//pyhton=3"], 2, "python");
+    fails(&["start", name, "ssh=a//python=3//python=2"], 2, "python");
+    fails(&["start", name, "ssh="], 2, "ssh");
+    fails(&["start", name, "ssh=a//via=b"], 2, "b");
+    fails(&["start", name, "--file", "/not/there.toml"], 2, "/not/there.toml");
+    net.start(&["popen"]);
+    let before = net.status()["hosts"].clone();
+    fails(&["start", name], 5, "running already");
+    fails(&["addhost", name, "popen"], 2, "already");
+    fails(&["addhost", name, "ssh=x//via=nobody"], 2, "nobody");
+    fails(&["rmhost", name, "locla"], 2, "local");
+    fails(&["python", name, "--platform", "beos", "-c", "pass"], 125, "linux");
+    fails(&["python", name, "--python-version", "tree", "-c", "pass"], 125, "tree");
+    fails(&["status", &name[..name.len() - 1]], 3, name);
+    assert_eq!(before.as_array().unwrap().len(), net.status()["hosts"].as_array().unwrap().len());
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_one_that_vanished_is_bound_again() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    net.kill_daemon();
+    net.start(&[]);
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+    let agent = net.agent("local");
+    let sockets = execnet_testkit::sockets_listening(net.daemon());
+    let Some(execnet_testkit::Listening::Unix(path)) = sockets.first() else { panic!("{sockets:?}") };
+    std::fs::remove_file(path).unwrap();
+    // a clean-up of /tmp: noticed by itself within a minute or so
+    wait_until(SOON * 2, "the socket to be there again", || path.exists());
+    assert_eq!(net.agent("local"), agent);
+}
+
+#[test]
+fn login_shells_of_every_kind_and_greetings_are_no_hindrance() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let mut ids = vec!["greets".to_owned()];
+    lab.host("greets").login_noise("Welcome!\nYou have mail.\n").start().unwrap();
+    for shell in ["sh", "bash", "csh", "fish"] {
+        let Some(host) = or_skip(lab.host(&format!("in-{shell}")).login_shell(shell).start()) else { return };
+        ids.push(host.name().to_owned());
+    }
+    let net = Net::new(Some(lab));
+    let specs: Vec<_> = ids.iter().map(|id| net.spec(id, "")).collect();
+    net.start(&specs.iter().map(String::as_str).collect::<Vec<_>>());
+    for id in ids {
+        assert_eq!(net.python_ok(&["--node", &id, "-c", "print('a b')"]), "a b");
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let folder = net.config().parent().unwrap().to_owned();
+    let before = std::fs::read_to_string(net.config()).unwrap();
+    if rustix::process::geteuid().is_root() {
+        // a file system of one page, mounted where only this command sees it
+        let script = "mount -t tmpfs -o size=4k none \"$1\" && printf '%s' \"$2\" > \"$1/$3.toml\" && head -c 4096 /dev/zero > \"$1/fill\"; shift 3; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        let execnet = net.execnet([""; 0]);
+        for (name, value) in execnet.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        let output = command
+            .args(["-m", "sh", "-c", script, "sh"])
+            .args([folder.to_str().unwrap(), &before, &net.name])
+            .args([env!("CARGO_BIN_EXE_execnet"), "addhost", &net.name, "popen//id=second"])
+            .output()
+            .unwrap();
+        let said = text(&output);
+        assert!(!output.status.success() && said.contains("No space left"), "{said}");
+        assert_eq!(net.status()["hosts"].as_array().unwrap().len(), 1, "{said}");
+    } else {
+        println!("skipped, because only root can mount a file system that is full");
+    }
+    assert_eq!(std::fs::read_to_string(net.config()).unwrap(), before);
+}

@@ -1,0 +1,10 @@
+//! The command against real ssh hosts, as a person would run it.
+
+mod clients;
+mod ends;
+mod harness;
+mod hops;
+mod join;
+mod process;
+mod resume;
+mod trust;

@@ -1,0 +1,203 @@
+//! No way in: each sentence of the trust model, tried.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use execnet_testkit::{Lab, Listening, or_skip, sockets_listening};
+
+use crate::harness::{Net, SOON, text};
+
+fn socket(net: &Net) -> PathBuf {
+    let paths: Vec<_> = sockets_listening(net.daemon())
+        .into_iter()
+        .map(|socket| match socket {
+            Listening::Unix(path) => path,
+            other => panic!("the daemon listens on {other:?}"),
+        })
+        .collect();
+    assert_eq!(paths.len(), 1, "one socket for clients: {paths:?}");
+    paths[0].clone()
+}
+
+#[test]
+fn nobody_listens_on_a_port_and_the_sockets_are_private() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    let mut sockets = vec![socket(&net)];
+    for listening in sockets_listening(net.agent("build1")) {
+        match listening {
+            Listening::Unix(path) => sockets.push(path),
+            other => panic!("the agent listens on {other:?}"),
+        }
+    }
+    assert_eq!(sockets.len(), 2);
+    for path in sockets {
+        let folder = std::fs::symlink_metadata(path.parent().unwrap()).unwrap();
+        assert!(folder.is_dir());
+        assert_eq!((folder.permissions().mode() & 0o777, folder.uid()), (0o700, rustix::process::geteuid().as_raw()));
+    }
+}
+
+#[test]
+fn other_users_are_refused_even_where_the_folder_would_let_them_in() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, because only root can become another user");
+        return;
+    }
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let agent = sockets_listening(net.agent("local"))
+        .into_iter()
+        .find_map(|socket| if let Listening::Unix(path) = socket { Some(path) } else { None })
+        .unwrap();
+    let knock = "import socket, sys
+s = socket.socket(socket.AF_UNIX); s.settimeout(20)
+try:
+    s.connect(sys.argv[1])
+except OSError as error:
+    print('refused'); sys.exit()
+got = b''
+try:
+    s.sendall(bytes.fromhex(sys.argv[2]))
+    while len(got) < 4096:
+        data = s.recv(4096)
+        if not data: break
+        got += data
+    print('closed', got.hex())
+except OSError as error:
+    print('closed' if isinstance(error, ConnectionError) else 'open', got.hex())";
+    let hello = "00657865636e65743a6c696e6b000001300000120102030405060708090a0b0c0d0e0f100000";
+    let stub = "00657865636e65743a6c696e6b000001";
+    for (path, bytes) in [(socket(&net), hello), (agent, stub)] {
+        let by_other = |path: &PathBuf| {
+            let output = Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/env", "python3", "-c", knock])
+                .arg(path)
+                .arg(bytes)
+                .env("PATH", "/usr/bin:/bin")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", text(&output));
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        assert_eq!(by_other(&path), "refused", "the folder keeps others out");
+        // a hard link elsewhere stands for a folder with a mistake in its mode
+        let open = std::env::temp_dir().join(format!("{}-{}", net.name, bytes.len()));
+        std::fs::hard_link(&path, &open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let answer = by_other(&open);
+        std::fs::remove_file(&open).unwrap();
+        assert!(answer == "closed" || answer.starts_with("closed "), "{answer}");
+        assert!(!answer.contains("6578"), "not even a greeting: {answer}");
+    }
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
+
+#[test]
+fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    let state = net.execnet([""; 0]);
+    let state = state.get_envs().find(|(name, _)| *name == "XDG_STATE_HOME").unwrap().1.unwrap();
+    let file = PathBuf::from(state).join("execnet").join(&net.name).join("secret");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    assert!(secret.len() >= 32);
+    let mut child = crate::harness::piped(net.python(&["-c", "import sys; print(1); sys.stdout.flush(); sys.stdin.read()"]));
+    crate::harness::line(child.stdout.as_mut().unwrap());
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        for file in ["cmdline", "environ"] {
+            let bytes = std::fs::read(path.join(file)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&bytes).contains(&secret), "{}/{file}", path.display());
+        }
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn garbage_from_a_client_ends_that_client_only() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let path = socket(&net);
+    let marker = b"\0execnet:link\0\0\x01";
+    let hello = [0x30, 0, 0, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 0];
+    let garbage: [&[u8]; 5] = [
+        b"GET / HTTP/1.0\r\n\r\n",
+        &[&marker[..], &[0xff; 64]].concat(),
+        &[&marker[..], &hello, &[0x24, 0xff, 0xff, 0xff]].concat(),
+        &[&marker[..], &hello, &[0x10, 0, 0, 1, 0]].concat(),
+        &[&marker[..], &[0x20, 0, 0, 4, 0, 0, 0, 0]].concat(),
+    ];
+    for bytes in garbage {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut rest = Vec::new();
+        // closed by the daemon: the end of the stream, or a reset for what it did not read
+        let end = stream.read_to_end(&mut rest);
+        assert!(end.is_ok() || end.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
+
+/// A host whose "Python" says what the test wants.
+fn liar(net: &Net, name: &str, script: &str) -> String {
+    let path = net.lab().folder().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("cmd={}//id={name}", path.display())
+}
+
+#[test]
+fn a_host_that_lies_ends_its_own_link_only() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let net = Net::new(Some(lab));
+    let marker = r"\000execnet:link\000\000\001";
+    let huge = liar(&net, "huge", &format!("printf '{marker}\\020\\377\\377\\377'; exec sleep 1000"));
+    let unknown = liar(&net, "unknown", &format!("printf '{marker}\\356\\000\\000\\001'; exec sleep 1000"));
+    let early = liar(&net, "early", &format!("printf '{marker}\\047\\000\\000\\021'; head -c 17 /dev/zero; exec sleep 1000"));
+    let newer = liar(&net, "newer", r"printf '\000execnet:link\000\000\143'; exec sleep 1000");
+    let output = net.run("start", &["popen", &huge, &unknown, &early, &newer]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    for (id, says) in [("huge", "65536"), ("unknown", "0xee"), ("early", "first"), ("newer", "version 99")] {
+        let host = net.host(id);
+        assert_eq!(host["state"], "failed", "{host}");
+        assert!(host["error"].as_str().unwrap().contains(says), "{host}");
+    }
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
+
+#[test]
+fn control_characters_of_a_host_do_not_reach_the_terminal() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let net = Net::new(Some(lab));
+    let evil = liar(&net, "evil", r"printf 'nice\033]0;owned\007\033[31mred\r\n\233stuff\n'; printf '\033[2Jerr\n' >&2; exit 3");
+    let output = net.run("start", &["popen", &evil]);
+    for bytes in [&output.stdout, &output.stderr, &net.run("status", &[]).stdout, &net.run("logs", &[]).stdout] {
+        let said = String::from_utf8_lossy(bytes);
+        assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    }
+    let said = text(&output);
+    assert!(said.contains("nice") && said.contains("err"), "the host's own words are shown: {said}");
+}
+
+#[test]
+fn endless_noise_has_an_end_and_costs_little() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("noisy").login_noise_forever().start().unwrap();
+    let net = Net::new(Some(lab));
+    let output = net.run("start", &["popen", &net.spec("noisy", "")]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    assert_eq!(net.host("noisy")["step"], "noise");
+    assert!(execnet_testkit::proc_rss_kib(net.daemon()).unwrap() < 40 * 1024);
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
