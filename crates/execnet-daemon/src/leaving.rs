@@ -146,7 +146,9 @@ impl Daemon {
         let asked = leave.asked.take();
         let mut status = self.host_status(key, now);
         if self.closing.is_some() {
-            return;
+            // clients shall not wait for another daemon
+            let network = &self.settings.common.network;
+            return self.switch.lose_host(key, &format!("the network {network} was stopped"));
         }
         if let Some(status) = status.as_mut().filter(|_| left) {
             status.error =

@@ -6,16 +6,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use execnet_proto::control::{StopReply, Verb};
-use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{session, text};
 
 /// How long the daemon has to go away after it said that it would.
 const GOODBYE: Duration = Duration::from_secs(10);
-
-/// How long its process has to exit after that.
-const EXIT: Duration = Duration::from_secs(1);
 
 /// Stop a network: everything that runs in it is ended, on every host
 #[derive(Debug, Args)]
@@ -32,7 +28,6 @@ impl StopArgs {
         let name = self.network.network;
         let network = session::connect_any_release(&name)?;
         let reply: StopReply = session::ask_once(&network, Verb::Stop)?;
-        let daemon = i32::try_from(network.daemon().pid).ok().and_then(Pid::from_raw);
         drop(network);
         for host in &reply.left {
             text::say(&format!(
@@ -49,11 +44,6 @@ impl StopArgs {
                 ));
             }
             sleep(Duration::from_millis(10));
-        }
-        // it has nothing left to do; whoever looks at the process table next shall not find it
-        let deadline = Instant::now() + EXIT;
-        while daemon.is_some_and(|pid| test_kill_process(pid).is_ok()) && Instant::now() < deadline {
-            sleep(Duration::from_millis(1));
         }
         text::say(&format!("{name}: stopped"));
         Ok(ExitCode::SUCCESS)

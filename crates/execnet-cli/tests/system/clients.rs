@@ -10,9 +10,14 @@ use crate::harness::{Net, text};
 /// The virtual environment with stock execnet, pytest and pytest-xdist that `scripts/test` makes.
 fn venv() -> Option<PathBuf> {
     let venv = std::env::var_os("EXECNET_TEST_VENV").map(PathBuf::from);
-    assert!(venv.is_some() || std::env::var_os("CI").is_none(), "EXECNET_TEST_VENV is not set; run scripts/test");
+    assert!(
+        venv.is_some() || std::env::var_os("CI").is_none(),
+        "EXECNET_TEST_VENV is not set; run scripts/test"
+    );
     if venv.is_none() {
-        println!("skipped, because EXECNET_TEST_VENV does not name an environment with stock execnet: run scripts/test");
+        println!(
+            "skipped, because EXECNET_TEST_VENV does not name an environment with stock execnet: run scripts/test"
+        );
     }
     venv
 }
@@ -81,7 +86,18 @@ fn pytest_xdist_runs_a_project_s_tests_on_a_node_of_this_machine() {
     .unwrap();
     let spec = format!("2*{}", interpreter(&net, "n1"));
     let output = stock(&net, &venv)
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--dist", "load", "--tx", &spec, "test_many.py"])
+        .args([
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--dist",
+            "load",
+            "--tx",
+            &spec,
+            "test_many.py",
+        ])
         .current_dir(&folder)
         .output()
         .unwrap();

@@ -168,8 +168,7 @@ pub(crate) fn line(from: &mut impl Read) -> String {
 
 /// SHA-256 of what a reader gives, as hex digits, and the number of its bytes.
 pub(crate) fn sha256(mut from: impl Read) -> (String, u64) {
-    let mut sum =
-        Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let count = std::io::copy(&mut from, sum.stdin.as_mut().unwrap()).unwrap();
     let output = sum.wait_with_output().unwrap();
     (String::from_utf8(output.stdout).unwrap()[..64].to_owned(), count)
@@ -180,7 +179,12 @@ pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
     /// Writes `count` bytes, in pieces of 1 MiB; calls `each` after each piece.
-    pub(crate) fn write(&mut self, mut to: impl Write, count: usize, mut each: impl FnMut(usize)) -> std::io::Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        mut to: impl Write,
+        count: usize,
+        mut each: impl FnMut(usize),
+    ) -> std::io::Result<()> {
         let mut piece = vec![0; 1 << 20];
         let mut written = 0;
         while written < count {

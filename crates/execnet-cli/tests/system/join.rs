@@ -24,7 +24,9 @@ fn every_interpreter_can_carry_an_agent() {
         assert!(node["version"].as_str().unwrap().starts_with(&version), "{host}");
         match name {
             "pypy3" | "jython" => assert_eq!(node["implementation"], name.trim_end_matches('3'), "{host}"),
-            _ => assert_eq!((node["implementation"].as_str(), &version[..]), (Some("cpython"), name), "{host}"),
+            _ => {
+                assert_eq!((node["implementation"].as_str(), &version[..]), (Some("cpython"), name), "{host}")
+            }
         }
     }
 }
@@ -42,8 +44,9 @@ fn hosts_that_fail_say_where_and_why_and_the_others_are_up() {
     lab.host("old").no_python().script("python3", old).start().unwrap();
     lab.host("broken").start().unwrap();
     let net = Net::new(Some(lab));
-    let mut specs: Vec<_> =
-        ["good", "down", "refused", "changed", "unknown", "bare", "old"].map(|name| net.spec(name, "")).into();
+    let mut specs: Vec<_> = ["good", "down", "refused", "changed", "unknown", "bare", "old"]
+        .map(|name| net.spec(name, ""))
+        .into();
     specs.push(net.spec("nowhere.invalid", ""));
     specs.push(net.spec("broken", "//python=/bin/true"));
     specs.push("ssh=behind//via=down".into());
@@ -102,7 +105,10 @@ fn nothing_configured_means_the_pythons_of_this_machine() {
     let net = Net::new(None);
     net.start(&[]);
     let nodes = net.host("local")["nodes"].as_array().unwrap().clone();
-    assert!(nodes.iter().any(|node| node["state"] == "ready" && node["implementation"] == "cpython"), "{nodes:?}");
+    assert!(
+        nodes.iter().any(|node| node["state"] == "ready" && node["implementation"] == "cpython"),
+        "{nodes:?}"
+    );
     let list = net.execnet(["list"]).output().unwrap();
     assert!(String::from_utf8_lossy(&list.stdout).contains(&net.name), "{}", text(&list));
 }

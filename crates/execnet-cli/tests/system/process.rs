@@ -29,11 +29,18 @@ fn send(child: &Child, signal: Signal) {
 #[test]
 fn status_output_and_errors_are_those_of_the_process() {
     let Some(net) = net() else { return };
-    let output = net.python(&["-c", "import sys; print('out'); sys.stderr.write('err\\n'); sys.exit(7)"]).output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..], &output.stderr[..]), (Some(7), &b"out\n"[..], &b"err\n"[..]));
+    let output = net
+        .python(&["-c", "import sys; print('out'); sys.stderr.write('err\\n'); sys.exit(7)"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..], &output.stderr[..]),
+        (Some(7), &b"out\n"[..], &b"err\n"[..])
+    );
     let output = net.python(&["-c", "raise SystemExit('sorry')"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stderr[..]), (Some(1), &b"sorry\n"[..]));
-    let output = net.python(&["-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]).output().unwrap();
+    let output =
+        net.python(&["-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]).output().unwrap();
     assert_eq!(output.status.code(), Some(137));
     let output = net.python(&["-c", "import os; os.abort()"]).output().unwrap();
     assert_eq!(output.status.code(), Some(134));
@@ -55,7 +62,9 @@ fn the_first_argument_that_selects_nothing_begins_python_s_own() {
 fn binary_data_passes_unchanged_and_stdin_ends() {
     let Some(net) = net() else { return };
     let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let mut child = piped(net.python(&["-c", "import sys, shutil; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"]));
+    let mut child = piped(
+        net.python(&["-c", "import sys, shutil; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"]),
+    );
     let mut stdin = child.stdin.take().unwrap();
     let writer = std::thread::spawn({
         let bytes = bytes.clone();
@@ -121,7 +130,11 @@ fn a_closed_pipe_ends_the_writer() {
 #[test]
 fn a_process_that_closes_stdin_stops_the_one_who_feeds_it() {
     let Some(net) = net() else { return };
-    let mut child = piped(net.python(&["-c", "import os; os.close(0); print('closed', flush=True); import time; time.sleep(3)"]));
+    let mut child =
+        piped(net.python(&[
+            "-c",
+            "import os; os.close(0); print('closed', flush=True); import time; time.sleep(3)",
+        ]));
     assert_eq!(line(child.stdout.as_mut().unwrap()), "closed");
     let mut stdin = child.stdin.take().unwrap();
     let piece = [0; 65_536];
@@ -134,7 +147,10 @@ fn a_process_that_closes_stdin_stops_the_one_who_feeds_it() {
 fn directory_and_environment_are_as_asked() {
     let Some(net) = net() else { return };
     let code = "import os; print(os.getcwd(), os.environ['COLOUR'])";
-    assert_eq!(net.python_ok(&["--chdir", "/usr", "--env", "COLOUR=deep blue", "-c", code]), "/usr deep blue");
+    assert_eq!(
+        net.python_ok(&["--chdir", "/usr", "--env", "COLOUR=deep blue", "-c", code]),
+        "/usr deep blue"
+    );
     let output = net.python(&["--chdir", "/not/there", "-c", "pass"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/not/there"), "{}", text(&output));
@@ -169,16 +185,30 @@ fn every_interpreter_is_a_node_of_any_host() {
     assert_eq!(nodes.len(), found.len(), "{host:#}");
     for node in nodes {
         let name = node["name"].as_str().unwrap();
-        let code = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2] + sys.stdin.read()); sys.exit(5)";
+        let code =
+            "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2] + sys.stdin.read()); sys.exit(5)";
         let mut child = net.python(&["--node", name, "-c", code]);
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(b"!").unwrap();
         let output = child.wait_with_output().unwrap();
-        let version: Vec<_> = node["version"].as_str().unwrap().split('.').take(2).map(String::from).collect();
+        let version: Vec<_> =
+            node["version"].as_str().unwrap().split('.').take(2).map(String::from).collect();
         assert_eq!(String::from_utf8_lossy(&output.stdout), version.join(".") + "!", "{name}");
         assert_eq!(output.status.code(), Some(5), "{name}");
     }
     assert!(net.python_ok(&["--platform", "pypy", "-c", "import sys; print(sys.version)"]).contains("PyPy"));
-    assert!(net.python_ok(&["--platform", "java", "-c", "import sys; print(sys.platform)"]).starts_with("java"));
-    assert!(net.python_ok(&["--python-version", "<3", "--implementation", "cpython", "-c", "import sys; print(sys.version)"]).starts_with("2.7"));
+    assert!(
+        net.python_ok(&["--platform", "java", "-c", "import sys; print(sys.platform)"]).starts_with("java")
+    );
+    assert!(
+        net.python_ok(&[
+            "--python-version",
+            "<3",
+            "--implementation",
+            "cpython",
+            "-c",
+            "import sys; print(sys.version)"
+        ])
+        .starts_with("2.7")
+    );
 }

@@ -52,7 +52,9 @@ fn transfer(net: &Net, node: &str, size: usize, mut disturb: impl FnMut(usize)) 
             let (reader, mut writer) = std::io::pipe().unwrap();
             let sum = std::thread::spawn(move || sha256(reader).0);
             let mut both = Both(&mut stdin, &mut writer);
-            Noise(88_172_645_463_325_252).write(&mut both, size, |n| moved.store(n, Ordering::Relaxed)).unwrap();
+            Noise(88_172_645_463_325_252)
+                .write(&mut both, size, |n| moved.store(n, Ordering::Relaxed))
+                .unwrap();
             drop((stdin, writer));
             done_tx.send(()).unwrap();
             sum.join().unwrap()
@@ -234,7 +236,9 @@ fn a_jython_host_works_and_its_broken_link_is_a_loss() {
     let net = Net::new(Some(lab));
     net.start(&[&net.spec("java", "")]);
     assert_eq!(net.host("java")["resume"], false);
-    assert!(net.python_ok(&["--platform", "java", "-c", "import sys; print(sys.platform)"]).starts_with("java"));
+    assert!(
+        net.python_ok(&["--platform", "java", "-c", "import sys; print(sys.platform)"]).starts_with("java")
+    );
     let mut child = echo(&net, "java");
     assert_eq!(ask(&mut child, "before"), "before");
     net.lab().kill_ssh("java");

@@ -39,7 +39,10 @@ fn nobody_listens_on_a_port_and_the_sockets_are_private() {
     for path in sockets {
         let folder = std::fs::symlink_metadata(path.parent().unwrap()).unwrap();
         assert!(folder.is_dir());
-        assert_eq!((folder.permissions().mode() & 0o777, folder.uid()), (0o700, rustix::process::geteuid().as_raw()));
+        assert_eq!(
+            (folder.permissions().mode() & 0o777, folder.uid()),
+            (0o700, rustix::process::geteuid().as_raw())
+        );
     }
 }
 
@@ -76,7 +79,15 @@ except OSError as error:
     for (path, bytes) in [(socket(&net), hello), (agent, stub)] {
         let by_other = |path: &PathBuf| {
             let output = Command::new("setpriv")
-                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/env", "python3", "-c", knock])
+                .args([
+                    "--reuid=65534",
+                    "--regid=65534",
+                    "--clear-groups",
+                    "/usr/bin/env",
+                    "python3",
+                    "-c",
+                    knock,
+                ])
                 .arg(path)
                 .arg(bytes)
                 .env("PATH", "/usr/bin:/bin")
@@ -110,7 +121,9 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let secret = std::fs::read_to_string(file).unwrap().trim().to_owned();
     assert!(secret.len() >= 32);
-    let mut child = crate::harness::piped(net.python(&["-c", "import sys; print(1); sys.stdout.flush(); sys.stdin.read()"]));
+    let mut child = crate::harness::piped(
+        net.python(&["-c", "import sys; print(1); sys.stdout.flush(); sys.stdin.read()"]),
+    );
     crate::harness::line(child.stdout.as_mut().unwrap());
     for entry in std::fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
@@ -164,7 +177,11 @@ fn a_host_that_lies_ends_its_own_link_only() {
     let marker = r"\000execnet:link\000\000\001";
     let huge = liar(&net, "huge", &format!("printf '{marker}\\020\\377\\377\\377'; exec sleep 1000"));
     let unknown = liar(&net, "unknown", &format!("printf '{marker}\\356\\000\\000\\001'; exec sleep 1000"));
-    let early = liar(&net, "early", &format!("printf '{marker}\\047\\000\\000\\021'; head -c 17 /dev/zero; exec sleep 1000"));
+    let early = liar(
+        &net,
+        "early",
+        &format!("printf '{marker}\\047\\000\\000\\021'; head -c 17 /dev/zero; exec sleep 1000"),
+    );
     let newer = liar(&net, "newer", r"printf '\000execnet:link\000\000\143'; exec sleep 1000");
     let output = net.run("start", &["popen", &huge, &unknown, &early, &newer]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
@@ -180,9 +197,15 @@ fn a_host_that_lies_ends_its_own_link_only() {
 fn control_characters_of_a_host_do_not_reach_the_terminal() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let net = Net::new(Some(lab));
-    let evil = liar(&net, "evil", r"printf 'nice\033]0;owned\007\033[31mred\r\n\233stuff\n'; printf '\033[2Jerr\n' >&2; exit 3");
+    let evil = liar(
+        &net,
+        "evil",
+        r"printf 'nice\033]0;owned\007\033[31mred\r\n\233stuff\n'; printf '\033[2Jerr\n' >&2; exit 3",
+    );
     let output = net.run("start", &["popen", &evil]);
-    for bytes in [&output.stdout, &output.stderr, &net.run("status", &[]).stdout, &net.run("logs", &[]).stdout] {
+    for bytes in
+        [&output.stdout, &output.stderr, &net.run("status", &[]).stdout, &net.run("logs", &[]).stdout]
+    {
         let said = String::from_utf8_lossy(bytes);
         assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
     }

@@ -137,6 +137,13 @@ impl Switch {
         }
     }
 
+    /// What runs on a host for clients is lost, for this reason.
+    pub fn lose_host(&mut self, host: HostKey, why: &str) {
+        for id in self.entries_of(host) {
+            self.lose(id, why);
+        }
+    }
+
     /// Tells a host's agent to end everything and itself; the link's end says that it has.
     pub fn end_host(&mut self, host: HostKey) {
         self.tell_host(host, Frame::End);
