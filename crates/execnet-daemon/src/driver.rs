@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::UnixStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::daemon::{Action, Daemon, Event};
@@ -75,13 +75,20 @@ pub(crate) async fn run(
         gone: Notify::new(),
         last_client: Cell::new(0),
     });
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = meeting.listen()?;
+    let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     // a terminal that goes away is none of the daemon's business; as a handler, not inherited by what it starts
     let _hangup = signal(SignalKind::hangup())?;
-    let mut listener = meeting.listen()?;
     ready();
     driver.follow_up();
+    // as a task of its own it is woken for what it waits for only, and not for every task's sake
+    tokio::task::spawn_local(serve(driver, meeting, listener, signals)).await?;
+    Ok(())
+}
+
+/// Lets clients in and time pass, until the daemon ends.
+async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListener, signals: [Signal; 2]) {
+    let [mut terminate, mut interrupt] = signals;
 
     let mut deadline = driver.next_tick();
     let mut check = tokio::time::interval(CHECK_SOCKET);
@@ -125,7 +132,6 @@ pub(crate) async fn run(
     drop(listener);
     meeting.leave();
     let _ = tokio::time::timeout(LAST_WORDS, driver.finish()).await;
-    Ok(())
 }
 
 /// Reads what is there into the driver's buffer; how much is returned.

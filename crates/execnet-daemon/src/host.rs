@@ -216,6 +216,13 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Whether its processes run on this machine, in no folder that its spec names.
+    pub(crate) fn is_this_machine(&self) -> bool {
+        self.spec.transport == Transport::Popen && self.spec.via.is_none() && self.spec.chdir.is_none()
+    }
+}
+
 /// What PLACED says of a node.
 pub(crate) fn facts(node: &NodeStatus) -> Table {
     let pairs = [

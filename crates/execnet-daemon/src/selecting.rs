@@ -43,7 +43,10 @@ impl Daemon {
             let choice = placement::choose(&selecting.wants, self.candidates());
             match choice {
                 Choice::Node(host, node) => {
-                    let (name, facts) = (node.name.clone(), host::facts(node));
+                    let (name, mut facts) = (node.name.clone(), host::facts(node));
+                    if self.hosts[&host].is_this_machine() {
+                        facts.push(("local".into(), "1".into()));
+                    }
                     if self.switch.place(selecting.client, selecting.id, host, &name, facts) {
                         self.note_place(selecting.id, name);
                     } else {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Refusal, Stream, Table, VERSION};
+use execnet_proto::frame::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
@@ -26,6 +26,23 @@ const BAD: HostKey = HostKey(1);
 const HONEST: ClientKey = ClientKey(0);
 const BAD_INCARNATION: Incarnation = Incarnation([0xbb; 16]);
 const LIAR: ClientId = ClientId([0x66; 16]);
+
+/// What clients say of a process.
+const CLIENTS: [Kind; 8] =
+    [Kind::Spawn, Kind::Resume, Kind::Data, Kind::Credit, Kind::Fin, Kind::Stop, Kind::Signal, Kind::Release];
+
+/// What agents say of a process.
+const AGENTS: [Kind; 9] = [
+    Kind::Resumed,
+    Kind::Started,
+    Kind::Data,
+    Kind::Credit,
+    Kind::Fin,
+    Kind::Stop,
+    Kind::Signaled,
+    Kind::Exit,
+    Kind::Forget,
+];
 
 struct Scene {
     rng: Rng,
@@ -268,7 +285,7 @@ impl Scene {
         let id = *self.rng.choice(&ids).expect("there is one");
         let id = if self.rng.u8(..200) == 0 { self.echo } else { id };
         let right = self.rng.u8(..20) > 0;
-        let mut frame = self.any(id);
+        let mut frame = self.any(id, &CLIENTS);
         if let Frame::Spawn(spawn) = &mut frame
             && let Some((incarnation, host, attempt)) = self.places.get_mut(&id)
             && right
@@ -300,7 +317,7 @@ impl Scene {
         let ids: Vec<_> = self.victims.iter().copied().collect();
         let id = *self.rng.choice(&ids).expect("there is one");
         let id = if self.rng.u8(..200) == 0 { self.echo } else { id };
-        let mut frame = self.any(id);
+        let mut frame = self.any(id, &AGENTS);
         if self.rng.u8(..4) == 0 {
             let stdin = execnet_proto::frame::Span { received: 0, limit: 32_768 };
             frame = Frame::Resumed { id, attempt: self.attempts.get(&id).copied().unwrap_or(1), stdin };
@@ -308,10 +325,16 @@ impl Scene {
         frame.to_bytes()
     }
 
-    /// Any frame, of this process if it is of one.
-    fn any(&mut self, id: ProcessId) -> Frame {
-        let bytes: Vec<_> = (0..120).map(|_| self.rng.u8(..)).collect();
-        let mut encoded = BytesMut::from(&frames::frame(&mut frames::Input(&bytes)).to_bytes()[..]);
+    /// Any frame, of this process if it is of one, and nearly always of a kind that this peer may send.
+    fn any(&mut self, id: ProcessId, kinds: &[Kind]) -> Frame {
+        let strange = self.rng.u8(..60) == 0;
+        let mut encoded = loop {
+            let bytes: Vec<_> = (0..120).map(|_| self.rng.u8(..)).collect();
+            let frame = frames::frame(&mut frames::Input(&bytes));
+            if strange || kinds.contains(&frame.kind()) {
+                break BytesMut::from(&frame.to_bytes()[..]);
+            }
+        };
         // all frames of a process begin with its id
         if matches!(encoded[0], 0x20..=0x2c | 0x32..=0x38) {
             encoded[4..20].copy_from_slice(&id.0);

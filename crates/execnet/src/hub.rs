@@ -71,7 +71,8 @@ pub(crate) struct Line {
 
 /// A process on its way to a place.
 pub(crate) enum Start {
-    Selecting(Launch),
+    /// What to launch, and in which folder where the node is on this machine.
+    Selecting(Launch, String),
     Launched,
     Refused(Refusal, String),
     /// The connection ended before it was placed.
@@ -334,12 +335,12 @@ impl Inner {
         }
         let Self { starts, client, .. } = self;
         starts.retain(|&id, start| {
-            if matches!(start, Start::Selecting(_) | Start::Abandoned) {
+            if matches!(start, Start::Selecting(..) | Start::Abandoned) {
                 client.release(id);
             }
             !matches!(start, Start::Abandoned)
         });
-        for start in starts.values_mut().filter(|start| matches!(start, Start::Selecting(_))) {
+        for start in starts.values_mut().filter(|start| matches!(start, Start::Selecting(..))) {
             *start = Start::Gone;
         }
     }
@@ -386,7 +387,7 @@ impl Inner {
             }),
             What::End(id) => self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over),
             What::Change(id, seen) => self.seen(*id).is_none_or(|now| now != *seen),
-            What::Placed(id) => !matches!(self.starts.get(id), Some(Start::Selecting(_))),
+            What::Placed(id) => !matches!(self.starts.get(id), Some(Start::Selecting(..))),
             What::Reply(request) => self
                 .inboxes
                 .get(request)

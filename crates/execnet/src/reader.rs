@@ -261,14 +261,19 @@ fn take_events(inner: &mut Guard<'_>) -> bool {
             }
             // launched at once, so that the thread that waits is not on the way
             ClientEvent::Placed(id) => match inner.starts.remove(&id) {
-                Some(Start::Selecting(launch)) => {
+                Some(Start::Selecting(mut launch, local)) => {
+                    let place = inner.client.placement(id);
+                    let is_local = place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
+                    if is_local && launch.chdir.is_empty() {
+                        launch.chdir = local;
+                    }
                     inner.client.launch(id, launch);
                     inner.starts.insert(id, Start::Launched);
                 }
                 _ => inner.client.release(id),
             },
             ClientEvent::Refused(id, refusal, message) => {
-                if let Some(Start::Selecting(_)) = inner.starts.remove(&id) {
+                if let Some(Start::Selecting(..)) = inner.starts.remove(&id) {
                     inner.starts.insert(id, Start::Refused(refusal, message));
                 }
             }

@@ -29,6 +29,7 @@ pub struct ProcessBuilder {
     handle: Arc<Handle>,
     selection: NodeSelection,
     launch: Launch,
+    local: String,
     timeout: Option<Duration>,
 }
 
@@ -91,7 +92,7 @@ pub enum StartError {
 
 impl ProcessBuilder {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle, selection: NodeSelection::default(), launch: Launch::default(), timeout: None }
+        Self { handle, selection: NodeSelection::default(), launch: Launch::default(), local: String::new(), timeout: None }
     }
 
     /// On the node of this name, or on any node of the host with this id.
@@ -151,6 +152,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// The folder to run in if the node is one of this machine and nothing else says where, as a program started by hand
+    /// would run in its user's. Without effect on other hosts.
+    pub fn local_dir(mut self, folder: impl Into<String>) -> Self {
+        self.local = folder.into();
+        self
+    }
+
     /// How long [`ProcessBuilder::start`] may wait for a place; for ever if not given.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -173,7 +181,7 @@ impl ProcessBuilder {
     }
 
     fn place(&self, deadline: Option<Instant>) -> Result<Process, StartError> {
-        let Self { handle, selection, launch, .. } = self;
+        let Self { handle, selection, launch, local, .. } = self;
         handle.connected(deadline).map_err(|error| match error {
             ConnectError::Interrupted => StartError::Interrupted,
             ConnectError::Forked => StartError::Forked,
@@ -183,7 +191,7 @@ impl ProcessBuilder {
         getrandom::fill(&mut id)
             .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
         let id = ProcessId(id);
-        let node = place(handle, id, selection, launch.clone(), deadline)?;
+        let node = place(handle, id, selection, (launch.clone(), local.clone()), deadline)?;
         Ok(Process::new(handle.clone(), id, node))
     }
 }
@@ -193,7 +201,7 @@ fn place(
     handle: &Handle,
     id: ProcessId,
     selection: &NodeSelection,
-    launch: Launch,
+    (launch, local): (Launch, String),
     deadline: Option<Instant>,
 ) -> Result<Node, StartError> {
     let Handle { hub, network, .. } = handle;
@@ -204,7 +212,7 @@ fn place(
     }
     let wants = selection.to_pairs().into_iter();
     inner.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
-    inner.starts.insert(id, Start::Selecting(launch));
+    inner.starts.insert(id, Start::Selecting(launch, local));
     hub.leave(inner);
 
     match hub.wait(hub.lock(), &What::Placed(id), deadline) {

@@ -136,7 +136,7 @@ fn wrong_names_specs_and_states_change_nothing() {
     fails(&["start", name], 5, "running already");
     fails(&["addhost", name, "popen"], 2, "already");
     fails(&["addhost", name, "ssh=x//via=nobody"], 2, "nobody");
-    fails(&["rmhost", name, "locla"], 2, "local");
+    fails(&["rmhost", name, "locla"], 4, "local");
     fails(&["python", name, "--platform", "beos", "-c", "pass"], 125, "linux");
     fails(&["python", name, "--python-version", "tree", "-c", "pass"], 125, "tree");
     fails(&["status", &name[..name.len() - 1]], 3, name);

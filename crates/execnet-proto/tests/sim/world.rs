@@ -292,6 +292,10 @@ impl World {
                 let most = if self.rng.u8(..6) == 0 { 100 } else { 5 };
                 let back = seconds(&mut self.rng, most);
                 self.daemon_back = self.now + if self.hasty { back / 100 } else { back };
+                // one that does not come back in time is not waited for
+                if self.rng.u8(..4) == 0 {
+                    self.stop_program(100);
+                }
             }
             Fault::StopDaemon => {
                 if let Some(daemon) = &mut self.daemon {
@@ -299,10 +303,8 @@ impl World {
                 }
             }
             Fault::StopProgram => {
-                let stopped = self.now + seconds(&mut self.rng, 40);
-                if let Some(program) = self.rng.choice(&mut self.programs) {
-                    program.stopped = stopped;
-                }
+                let most = if self.rng.u8(..3) == 0 { 100 } else { 10 };
+                self.stop_program(most);
             }
             Fault::KillProgram => {
                 if self.programs.len() > 1 {
@@ -332,6 +334,13 @@ impl World {
             }
         }
         true
+    }
+
+    fn stop_program(&mut self, most: u64) {
+        let stopped = self.now + Duration::from_millis(self.rng.u64(..most * 1_000));
+        if let Some(program) = self.rng.choice(&mut self.programs) {
+            program.stopped = stopped;
+        }
     }
 
     /// From now on nothing goes wrong.
@@ -404,10 +413,7 @@ impl World {
         let truth = machine.and_then(|machine| machine.truths.get(&id));
         let name = match &outcome.end {
             End::HungUp => "hung up",
-            End::Lost(message) => {
-                self.judge_loss(outcome, message);
-                "lost"
-            }
+            End::Lost(message) => self.judge_loss(outcome, message),
             End::Ended(ending) => {
                 let truth = truth.unwrap_or_else(|| panic!("{id} ended, but never ran"));
                 assert_eq!(truth.ending.as_ref(), Some(ending), "{outcome:?}");
@@ -424,23 +430,24 @@ impl World {
         *self.outcomes.entry(name).or_default() += 1;
     }
 
-    fn judge_loss(&self, outcome: &Outcome, message: &str) {
+    fn judge_loss(&self, outcome: &Outcome, message: &str) -> &'static str {
         let machine = &self.machines[&outcome.host];
         let replaced = outcome.incarnation.is_some_and(|incarnation| machine.dead.contains(&incarnation));
-        let justified = if message.contains("was replaced by a new one") {
-            replaced
+        let (name, justified) = if message.contains("was replaced by a new one") {
+            ("lost: another agent", replaced)
         } else if message.contains("cannot resume") {
-            !machine.resume
+            ("lost: cannot resume", !machine.resume)
         } else if message.contains("does not have it any more") {
-            replaced || machine.forgot(outcome.id)
+            ("lost: forgotten", replaced || machine.forgot(outcome.id))
         } else if message.contains("removed from the network") || message.contains("not in the network") {
-            self.removed.contains(&outcome.host)
+            ("lost: removed", self.removed.contains(&outcome.host))
         } else if message.contains("for 70 s") {
-            self.gaps.get(&outcome.host).is_some_and(|gap| *gap >= PATIENCE)
+            ("lost: away", self.gaps.get(&outcome.host).is_some_and(|gap| *gap >= PATIENCE))
         } else {
-            false
+            ("lost", false)
         };
         assert!(justified, "lost without a reason: {message}: {outcome:?}\n{}", self.dump());
+        name
     }
 
     pub(crate) fn dump(&self) -> String {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -79,6 +80,8 @@ impl PythonArgs {
         }
         if let Some(folder) = &self.chdir {
             process = process.chdir(folder);
+        } else if let Some(here) = std::env::current_dir().ok().as_deref().and_then(Path::to_str) {
+            process = process.local_dir(here);
         }
         for (name, value) in env {
             process = process.env(name, value);
