@@ -72,7 +72,8 @@ fn react(target: &impl Target, number: i32, waits: &mut bool) -> Reaction {
     }
     *waits = broken.is_some() && ending;
     let name = signal_name(number).unwrap_or("");
-    target.signal(name);
+    // the process leads a session without a terminal, where the kernel drops SIGTSTP
+    target.signal(if number == SIGTSTP { "SIGSTOP" } else { name });
     match broken {
         Some(why) if ending => Reaction::Say(format!(
             "execnet: {}; {name} is sent when it is back, once more ends this command",
@@ -120,7 +121,7 @@ mod tests {
             assert_eq!(react(&process, number, &mut waits), Reaction::Nothing);
         }
         assert_eq!(react(&process, SIGTSTP, &mut waits), Reaction::Stop);
-        assert_eq!(*process.got.borrow(), ["SIGINT", "SIGINT", "SIGUSR1", "SIGWINCH", "SIGCONT", "SIGTSTP"]);
+        assert_eq!(*process.got.borrow(), ["SIGINT", "SIGINT", "SIGUSR1", "SIGWINCH", "SIGCONT", "SIGSTOP"]);
     }
 
     #[test]
