@@ -27,7 +27,7 @@ class Greeting(object):
         self.resume = resume
         self.about = about_self()
         self.hello = self._table(more)
-        known = [name for name, python in config.nodes if not python]
+        known = [name for name, python in config.nodes if is_own(python)]
         table = pairs(self.about)
         frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume, pid=os.getpid(),
                              table=self.hello)]
@@ -103,6 +103,19 @@ def own_command():
     if not executable and os.path.exists("/proc/self/exe"):
         executable = os.path.realpath("/proc/self/exe")
     return [str(executable or "python")]
+
+
+def is_own(python):
+    """Whether this python= surely means the agent's own interpreter, so that nobody need be asked."""
+    if not python:
+        return True
+    if "/" in python:
+        return python == sys.executable
+    for folder in os.environ.get("PATH", "").split(":"):
+        path = folder + "/" + python
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path == sys.executable
+    return False
 
 
 def pairs(table):

@@ -5,16 +5,17 @@ Starts nothing: a driver runs the probes it is given, and brings back what they 
 import os
 
 from agent import wire
-from agent.greet import about_self, own_command, pairs
+from agent.greet import about_self, is_own, own_command, pairs
 
 READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
 MOST = 64
 SAID = 16384
 MARK = "execnet:node"
-ASK = ("import sys,os;i=getattr(sys,'implementation',None);p=str(sys.platform);"
-       "print('\\n'.join(['','" + MARK + "',sys.executable or '',p,i.name if i else 'jython' if p[:4]=='java' else 'pypy'"
-       " if 'PyPy' in sys.version else 'cpython','%d.%d.%d'%tuple(sys.version_info[:3]),'' if p[:4]=='java' else os.uname()[4]]))")
+ASK = ("import sys,os;i=getattr(sys,'implementation',None);p=str(sys.platform);j=p[:4]=='java';"
+       "print('\\n'.join(['','" + MARK + "',sys.executable or '',p,"
+       "i.name if i else 'jython' if j else 'pypy' if 'PyPy' in sys.version else 'cpython',"
+       "'%d.%d.%d'%tuple(sys.version_info[:3]),'' if j else os.uname()[4]]))")
 NAMES = (["python", "python2", "python2.7", "python3"] + ["python3.%d" % minor for minor in range(6, 15)]
          + ["pypy", "pypy2", "pypy3", "jython"])
 
@@ -58,7 +59,7 @@ class Nodes(object):
         core.nodes_known(False)
         ours = None
         for name, python in wanted[:MOST]:
-            if not python:
+            if is_own(python):
                 self._ready(name, own_command(), about_self())
             elif python == "*":
                 ours = about_self()
@@ -73,7 +74,7 @@ class Nodes(object):
         command = self.commands.get(name)
         if command is not None:
             return command
-        for known, state, table in self.core.nodes:
+        for known, _, table in self.core.nodes:
             if known == name:
                 why = wire.text(dict(table).get("message", b"it is still being asked what it is"))
                 return "node %s cannot be used: %s" % (str(name), str(why))

@@ -362,6 +362,27 @@ class Posix(Host):
         self.assertEqual(b"1", second.table["replaced"])
         self.assertTrue(gone(pid, first.info["pid"]))
 
+    def test_stub_and_agent_may_be_different_pythons(self):
+        others = [path for name, path in sorted(interpreters().items()) if name in ("2.7", "3.6", "3.13", "pypy3")]
+        for other in others:
+            key = os.urandom(8).hex()
+            first = self.joined(key=key)
+            second = self.joined(LIFE | 2, key=key, python=other)
+            self.assertEqual(first.incarnation, second.incarnation)
+            self.assertEqual(b"x", second.run("-c", "import sys;sys.stdout.write('x')")[2])
+            second.end()
+
+    def test_a_place_that_cannot_be_used_costs_only_the_resuming(self):
+        link = self.link(payload=bundle.stage1() + bundle.bundle([("root=\"/tmp\"", "root=\"%s/none\"" % self.folder)]))
+        link.hello()
+        self.assertEqual(0, link.info["resume"])
+        self.assertIn(b"it cannot outlive its link: cannot make %s/none/execnet-" % self.folder.encode(),
+                      link.table["message"])
+        id = link.spawn("sleep", "100", flags=1)
+        pid = link.wait(wire.STARTED, id=id)["pid"]
+        link.cut()
+        self.assertTrue(gone(pid, link.info["pid"]))
+
     def test_linger(self):
         link = self.joined(linger=2)
         id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", flags=1)

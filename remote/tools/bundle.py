@@ -34,7 +34,7 @@ SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-"
 
 
 def stage1():
-    """The first line of the link, with its end of line."""
+    """The first line of the link, with its end of line: comment lines go, the rest becomes one string."""
     lines = [line for line in source("stage1.py").decode("ascii").splitlines() if not line.startswith("#")]
     text = "\n".join(lines) + "\n"
     for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
