@@ -89,7 +89,6 @@ pub(crate) async fn run(
 /// Lets clients in and time pass, until the daemon ends.
 async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListener, signals: [Signal; 2]) {
     let [mut terminate, mut interrupt] = signals;
-
     let mut deadline = driver.next_tick();
     let mut check = tokio::time::interval(CHECK_SOCKET);
     check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
