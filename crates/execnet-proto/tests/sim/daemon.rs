@@ -311,6 +311,11 @@ impl Daemon {
             self.dirty.insert(peer);
         }
         for peer in self.dirty.iter().copied().collect::<Vec<_>>() {
+            // what waits here can be made void by what happens next
+            if rng.u8(..4) == 0 {
+                busy = true;
+                continue;
+            }
             let (wire, side) = match peer {
                 Peer::Client(key) => (self.clients.get_mut(&key), Side::Far),
                 Peer::Host(key) => {

@@ -227,6 +227,9 @@ impl Machine {
 
     fn transmit(&mut self, net: &mut Net, now: Duration, rng: &mut Rng) -> bool {
         let (Some((link, out)), Some(agent)) = (&mut self.attached, &mut self.agent) else { return false };
+        if rng.u8(..4) == 0 && net.has_room(*link, Side::Far) {
+            return true;
+        }
         let mut busy = false;
         while net.has_room(*link, Side::Far) {
             if out.is_empty() {

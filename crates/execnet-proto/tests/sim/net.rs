@@ -172,8 +172,20 @@ impl Net {
         }
     }
 
+    /// Nothing arrives any more, ever, and nobody is told.
+    pub(crate) fn deafen(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            for pipe in &mut link.pipes {
+                pipe.stalled = Duration::MAX;
+            }
+        }
+    }
+
     pub(crate) fn end_stalls(&mut self, now: Duration) {
         for pipe in self.links.values_mut().flat_map(|link| &mut link.pipes) {
+            if pipe.stalled == Duration::MAX {
+                continue;
+            }
             pipe.stalled = pipe.stalled.min(now);
             for (at, _) in &mut pipe.queue {
                 *at = (*at).min(now + Duration::from_secs(1));

@@ -12,6 +12,7 @@ use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};
 use crate::plan::{self, Kind};
+use crate::world::PATIENCE;
 
 pub(crate) struct Program {
     pub(crate) client: Client,
@@ -69,6 +70,8 @@ struct Job {
     lazy: bool,
     next_read: Duration,
     seen: Option<Ending>,
+    /// Since when it has been said to be unreachable.
+    unreachable: Option<Duration>,
 }
 
 impl Program {
@@ -150,6 +153,9 @@ impl Program {
             busy |= worked;
         }
         let Some(link) = self.link else { return busy };
+        if rng.u8(..4) == 0 {
+            return true;
+        }
         while net.has_room(link, Side::Near) {
             if self.out.is_empty() {
                 self.client.transmit(&mut self.out, rng.usize(1..65_536), now);
@@ -169,10 +175,10 @@ impl Program {
             busy = true;
             match event {
                 ClientEvent::Placed(id) => {
-                    let kind = self.jobs[&id].kind.clone();
-                    let args = vec![kind.encode()];
-                    self.client.launch(id, Launch { args, ..Launch::default() });
-                    self.jobs.get_mut(&id).expect("it was selected").started = now;
+                    // one that was released meanwhile is not placed
+                    let job = self.jobs.get_mut(&id).expect("it was selected");
+                    job.started =
+                        now + Duration::from_millis(if rng.u8(..8) == 0 { rng.u64(..40_000) } else { 0 });
                 }
                 ClientEvent::Refused(id, ..) => {
                     self.jobs.remove(&id);
@@ -221,10 +227,15 @@ impl Program {
             stopped: [false; 2],
             signals: 0,
             started: now,
-            patience: (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(..10_000))),
+            patience: match rng.u8(..16) {
+                0 => Some(Duration::from_micros(rng.u64(..2_000))),
+                1 => Some(Duration::from_millis(rng.u64(..10_000))),
+                _ => None,
+            },
             lazy: rng.u8(..4) == 0,
             next_read: now,
             seen: None,
+            unreachable: None,
         };
         self.jobs.insert(id, job);
         self.client.select(id, Table::new());
@@ -233,6 +244,11 @@ impl Program {
     /// Does something with one process.
     fn job(&mut self, id: ProcessId, now: Duration, rng: &mut Rng) -> bool {
         let job = self.jobs.get_mut(&id).expect("it is there");
+        if self.client.process(id).is_none() && self.client.placement(id).is_some() && now >= job.started {
+            let args = vec![job.kind.encode()];
+            self.client.launch(id, Launch { args, ..Launch::default() });
+            return true;
+        }
         let Some(process) = self.client.process(id) else {
             if job.patience.is_some_and(|patience| now >= job.started + patience) {
                 return self.end(id, End::HungUp);
@@ -248,10 +264,22 @@ impl Program {
         if let Some(message) = lost {
             return self.end(id, End::Lost(message));
         }
+        // with room for a daemon that was stopped itself
+        match process.unreachable() {
+            Some(why) if self.link.is_some() => {
+                let since = *job.unreachable.get_or_insert(now);
+                assert!(
+                    now < since + 2 * PATIENCE,
+                    "{id} is neither reached nor lost since {since:?}: {why}"
+                );
+            }
+            _ => job.unreachable = None,
+        }
         let capacity = process.stdin_capacity();
         assert!(capacity as u64 <= MAX_WINDOW);
         if job.left > 0 && capacity > 0 {
-            let part = job.left.min(capacity.min(rng.usize(1..50_000)) as u64);
+            let most = if rng.bool() { 50_000 } else { 2_000_000 };
+            let part = job.left.min(capacity.min(rng.usize(1..most)) as u64);
             let bytes = plan::pattern(id, Stream::Stdin, job.written, part as usize);
             job.left -= part;
             job.written += part;

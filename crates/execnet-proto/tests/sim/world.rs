@@ -18,7 +18,7 @@ use crate::program::{End, Outcome, Program};
 pub(crate) const LINGER: Duration = Duration::from_secs(40);
 
 /// After `linger` and this much a process counts as lost.
-const PATIENCE: Duration = Duration::from_secs(70);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Once nothing goes wrong any more, everything has to be over within this.
 const SETTLE: Duration = Duration::from_secs(900);
@@ -28,6 +28,7 @@ enum Fault {
     CutLink,
     CutTunnel,
     Stall,
+    Deafen,
     Partition,
     RestartDaemon,
     StopDaemon,
@@ -37,10 +38,11 @@ enum Fault {
     RemoveHost,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     Fault::CutLink,
     Fault::CutTunnel,
     Fault::Stall,
+    Fault::Deafen,
     Fault::Partition,
     Fault::RestartDaemon,
     Fault::StopDaemon,
@@ -91,7 +93,11 @@ impl World {
             machines.insert(name.clone(), Machine::new(&name, rng.u8(..10) > 0, LINGER));
             plans.push(HostPlan { name, via, removed: false });
         }
-        let bulk = if rng.u8(..4) == 0 { 4_000_000 } else { 200_000 };
+        let bulk = match rng.u8(..12) {
+            0 => 16_000_000,
+            1 | 2 => 4_000_000,
+            _ => 200_000,
+        };
         let jobs = rng.usize(1..10);
         let programs =
             (0..rng.usize(1..=3)).map(|_| Program::new(&mut rng, jobs, bulk, Duration::ZERO)).collect();
@@ -259,7 +265,7 @@ impl World {
         self.log.push(format!("{:?} {fault:?}", self.now));
         let seconds = |rng: &mut Rng, most: u64| Duration::from_millis(rng.u64(..most * 1_000));
         match fault {
-            Fault::CutLink | Fault::CutTunnel | Fault::Stall => {
+            Fault::CutLink | Fault::CutTunnel | Fault::Stall | Fault::Deafen => {
                 let own = self.daemon.as_ref().map(Daemon::own_links).unwrap_or_default();
                 let mut links: Vec<LinkId> = self.net.ids();
                 links.retain(|link| match fault {
@@ -269,7 +275,9 @@ impl World {
                 });
                 links.retain(|link| self.net.is_long(*link));
                 let Some(&link) = self.rng.choice(&links) else { return true };
-                if fault == Fault::Stall {
+                if fault == Fault::Deafen {
+                    self.net.deafen(link);
+                } else if fault == Fault::Stall {
                     let until = self.now + seconds(&mut self.rng, 40);
                     self.net.stall(link, until, &mut self.rng);
                 } else {
@@ -278,7 +286,8 @@ impl World {
             }
             Fault::Partition => {
                 let name = self.any_machine();
-                let until = self.now + seconds(&mut self.rng, 120);
+                let most = if self.rng.u8(..3) == 0 { 400 } else { 120 };
+                let until = self.now + seconds(&mut self.rng, most);
                 self.cut_off.insert(name, until);
                 for link in self.daemon.as_ref().map(Daemon::own_links).unwrap_or_default() {
                     if self.rng.bool() {
