@@ -4,14 +4,13 @@
     bench/run.py            everything (about ten minutes)
     bench/run.py join rtt   some rows
 
-Needs cargo, sshd and Python 3.8 or later; hosts come from the project's own lab. The absolute times are this machine's; what counts is the ratio
-of the two medians of a row.
+Needs cargo, sshd and Python 3.8 or later; hosts come from the project's own lab. The absolute times are this machine's;
+what counts is the ratio of the two medians of a row.
 """
 
 import os
 import platform
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -74,7 +73,9 @@ class Bench:
 
 
 def run(command, **more):
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
 
 
 def timed(act):
@@ -112,7 +113,11 @@ def children(pid):
 
 
 def row(what, against, floor, ours, ratio, aim, fine, note=""):
-    print("| %s | %s | %s | %s | %s | %s | %s | %s |" % (what, against, floor, ours, ratio, aim, "yes" if fine else "**no**", note), flush=True)
+    print(
+        "| %s | %s | %s | %s | %s | %s | %s | %s |"
+        % (what, against, floor, ours, ratio, aim, "yes" if fine else "**no**", note),
+        flush=True,
+    )
 
 
 def ms(seconds):
@@ -136,14 +141,25 @@ def join(bench):
         return took
 
     floor, mine = pairs(15, lambda: timed(lambda: run(check)), ours)
-    row("joining one ssh host", "`ssh host python3 -c pass`", ms(floor), ms(mine), "%.2f ×" % (mine / floor), "1.25 ×", mine <= 1.25 * floor)
+    row(
+        "joining one ssh host",
+        "`ssh host python3 -c pass`",
+        ms(floor),
+        ms(mine),
+        "%.2f ×" % (mine / floor),
+        "1.25 ×",
+        mine <= 1.25 * floor,
+    )
     bench.execnet("stop")
 
 
 def join20(bench):
     def floor():
         def act():
-            all = [subprocess.Popen(bench.ssh + ["build%d" % (n + 1), "python3 -c pass"], stdin=subprocess.DEVNULL) for n in range(20)]
+            all = [
+                subprocess.Popen(bench.ssh + ["build%d" % (n + 1), "python3 -c pass"], stdin=subprocess.DEVNULL)
+                for n in range(20)
+            ]
             for process in all:
                 process.wait()
 
@@ -157,7 +173,15 @@ def join20(bench):
         return took
 
     floor, mine = pairs(5, floor, ours)
-    row("joining 20 ssh hosts", "20 of those in parallel", ms(floor), ms(mine), "%.2f ×" % (mine / floor), "1.25 ×", mine <= 1.25 * floor)
+    row(
+        "joining 20 ssh hosts",
+        "20 of those in parallel",
+        ms(floor),
+        ms(mine),
+        "%.2f ×" % (mine / floor),
+        "1.25 ×",
+        mine <= 1.25 * floor,
+    )
 
 
 def forget(bench):
@@ -182,7 +206,16 @@ def agents(bench):
 
     floor, mine = pairs(3, floor, ours)
     fine = mine <= 3 * floor and max(rss) < 20
-    row("200 agents on this machine, joined", "200 × `python3 -c pass`, two at a time", "%.2f s" % floor, "%.2f s" % mine, "%.2f ×" % (mine / floor), "3 ×; daemon < 20 MiB", fine, "daemon %.1f MiB" % max(rss))
+    row(
+        "200 agents on this machine, joined",
+        "200 × `python3 -c pass`, two at a time",
+        "%.2f s" % floor,
+        "%.2f s" % mine,
+        "%.2f ×" % (mine / floor),
+        "3 ×; daemon < 20 MiB",
+        fine,
+        "daemon %.1f MiB" % max(rss),
+    )
 
 
 def first(bench):
@@ -200,7 +233,15 @@ def first(bench):
 
     ours = [EXECNET, "python", bench.name, "-c", code]
     floor, mine = pairs(100, lambda: byte([python, "-c", code]), lambda: byte(ours, bench.env))
-    row("a process's first byte on a joined host", "`python3 -c` on that machine, without ssh", ms(floor), ms(mine), "+ %.1f ms" % ((mine - floor) * 1e3), "+ 5 ms", mine <= floor + 0.005)
+    row(
+        "a process's first byte on a joined host",
+        "`python3 -c` on that machine, without ssh",
+        ms(floor),
+        ms(mine),
+        "+ %.1f ms" % ((mine - floor) * 1e3),
+        "+ 5 ms",
+        mine <= floor + 0.005,
+    )
     bench.execnet("stop")
     forget(bench)
 
@@ -221,7 +262,9 @@ def bulk(bench):
 
     def down(command, env=None):
         before = cpu()
-        took = timed(lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True))
+        took = timed(
+            lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        )
         return took, (cpu() - before) / gb
 
     def up(command, env=None):
@@ -240,7 +283,16 @@ def bulk(bench):
         found = [(act(floor), act(ours, bench.env)) for _ in range(7)]
         (f, fc), (m, mc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
         note = "CPU %.1f s/GB, floor %.1f" % (mc, fc)
-        row("bulk %s, one ssh hop" % name, "`ssh host cat`", "%.0f MB/s" % (size / MB / f), "%.0f MB/s" % (size / MB / m), "%.2f ×" % (f / m), "0.8 ×", f / m >= 0.8, note)
+        row(
+            "bulk %s, one ssh hop" % name,
+            "`ssh host cat`",
+            "%.0f MB/s" % (size / MB / f),
+            "%.0f MB/s" % (size / MB / m),
+            "%.2f ×" % (f / m),
+            "0.8 ×",
+            f / m >= 0.8,
+            note,
+        )
     bench.execnet("stop")
     forget(bench)
 
@@ -266,7 +318,15 @@ def rtt(bench):
     for process in (floor, ours):
         pingpong(process, 200)
     f, m = pairs(20, lambda: pingpong(floor, 200), lambda: pingpong(ours, 200))
-    row("small round trip, one ssh hop", "the same through `ssh host cat`", us(f), us(m), "%.2f ×" % (m / f), "2 ×", m <= 2 * f)
+    row(
+        "small round trip, one ssh hop",
+        "the same through `ssh host cat`",
+        us(f),
+        us(m),
+        "%.2f ×" % (m / f),
+        "2 ×",
+        m <= 2 * f,
+    )
 
     def beside():
         zeros = "import os\nwhile 1: os.write(1, b'x' * 65536)"
@@ -279,7 +339,15 @@ def rtt(bench):
         return took
 
     idle, busy = pairs(7, lambda: pingpong(ours, 300), beside)
-    row("small round trip beside bulk, same link", "idle", us(idle), us(busy), "%.1f ×" % (busy / idle), "10 ×", busy <= 10 * idle)
+    row(
+        "small round trip beside bulk, same link",
+        "idle",
+        us(idle),
+        us(busy),
+        "%.1f ×" % (busy / idle),
+        "10 ×",
+        busy <= 10 * idle,
+    )
     for process in (floor, ours):
         process.stdin.close()
         process.wait()
@@ -301,7 +369,16 @@ def idle(bench):
     time.sleep(60)
     spent = [cpu_of(pids) - was for pids, was in zip(([daemon], links, remote), before)]
     share = spent[0] / 60 * 100
-    row("idle network of 50 hosts, 60 s", "", "", "%.3f %% of a core" % share, "", "0.1 %", share < 0.1, "agents together %.3f %%, ssh and stubs %.3f %%" % (spent[2] / 0.6, spent[1] / 0.6))
+    row(
+        "idle network of 50 hosts, 60 s",
+        "",
+        "",
+        "%.3f %% of a core" % share,
+        "",
+        "0.1 %",
+        share < 0.1,
+        "agents together %.3f %%, ssh and stubs %.3f %%" % (spent[2] / 0.6, spent[1] / 0.6),
+    )
     bench.execnet("stop")
     forget(bench)
 
@@ -313,7 +390,9 @@ def main(names):
     unknown = [name for name in names if name not in ROWS]
     if unknown:
         sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
-    subprocess.run(["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"], cwd=ROOT, check=True
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     bench = Bench(20)
     try:
