@@ -111,11 +111,14 @@ fn actions(value: &Value) -> Vec<Value> {
     all.filter(|action| action[0] != "stdin" && action[0] != "read").cloned().collect()
 }
 
+/// DATA of one stream, from its position on.
+type Said = (ProcessId, Stream, u64, Vec<u8>);
+
 /// What frames say in the end: control frames in any order, DATA joined; RESUMED before the rest of its process.
-fn said(bytes: &[u8]) -> (Vec<String>, Vec<(ProcessId, Stream, u64, Vec<u8>)>) {
+fn said(bytes: &[u8]) -> (Vec<String>, Vec<Said>) {
     let mut decoder = Decoder::default();
     decoder.push(bytes);
-    let (mut control, mut data): (Vec<_>, Vec<(ProcessId, Stream, u64, Vec<u8>)>) = <_>::default();
+    let (mut control, mut data): (Vec<_>, Vec<Said>) = <_>::default();
     let mut seen = Vec::new();
     while let Some((frame, _)) = decoder.next().expect("frames") {
         if let Frame::Resumed { id, .. } = frame {

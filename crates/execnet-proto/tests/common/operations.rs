@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, Launch};
 use execnet_proto::frame::{Frame, MARKER, Refusal, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::process::Process;
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
 
@@ -33,10 +34,10 @@ pub(crate) fn switch(bytes: &[u8]) {
         let client = ClientKey(clients);
         match input.below(24) {
             0 => {
-                if !epochs.contains_key(&host) {
+                epochs.entry(host).or_insert_with(|| {
                     switch.add_host(host, &format!("h{}", host.0), now);
-                    epochs.insert(host, Epoch(0));
-                }
+                    Epoch(0)
+                });
             }
             1 if input.below(4) == 0 => {
                 switch.remove_host(host, now);
@@ -158,7 +159,7 @@ pub(crate) fn client(bytes: &[u8]) {
             2 => client.select(id, Table::new()),
             3 => client.launch(id, Launch::default()),
             4 => {
-                let most = client.process(id).map_or(0, |process| process.stdin_capacity());
+                let most = client.process(id).map_or(0, Process::stdin_capacity);
                 let bytes = input.bytes(200);
                 client.write(id, bytes.slice(..bytes.len().min(most)));
             }

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use world::World;
 
 /// Worlds in a usual run.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 1_500;
 
 /// Steps after which a world counts as spinning.
 const MOST: u64 = 3_000_000;

@@ -1,0 +1,410 @@
+//! What the switch decides, one frame at a time: lies are found here and end the connection that told them, and a break
+//! beneath a tunnel is waited for.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use execnet_proto::client::{Client, ClientEvent, Launch};
+use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Span, Spawn, Stream, Table, VERSION};
+use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+
+const HOST: HostKey = HostKey(1);
+const INNER: HostKey = HostKey(2);
+const CLIENT: ClientKey = ClientKey(1);
+const ME: ClientId = ClientId([5; 16]);
+const AGENT: Incarnation = Incarnation([7; 16]);
+const ID: ProcessId = ProcessId([1; 16]);
+const OTHER: ProcessId = ProcessId([2; 16]);
+
+/// A switch with a host that is up and a client that has greeted; what both are told is kept.
+struct Bench {
+    switch: Switch,
+    now: Duration,
+    to_client: Decoder,
+    to_host: Decoder,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let me = Identity {
+            owner: ClientId([0xdd; 16]),
+            life: 1,
+            pid: 1,
+            release: "3.0.0".into(),
+            network: "bench".into(),
+            linger: Duration::from_secs(600),
+        };
+        let mut bench = Self {
+            switch: Switch::new(me),
+            now: Duration::ZERO,
+            to_client: Decoder::default(),
+            to_host: Decoder::default(),
+        };
+        bench.switch.add_host(HOST, "h", bench.now);
+        bench.attach(1, AGENT);
+        bench.switch.client_opened(CLIENT, bench.now);
+        let mut out = BytesMut::new();
+        bench.switch.client_transmit(CLIENT, &mut out, usize::MAX, bench.now);
+        bench.to_client.push(&out[MARKER.len() + 2..]);
+        let mut bytes = marker();
+        Frame::Client { id: ME, release: String::new() }.encode(&mut bytes);
+        bench.switch.client_bytes(CLIENT, &bytes, bench.now);
+        bench.told();
+        bench
+    }
+
+    fn attach(&mut self, attach: u32, incarnation: Incarnation) {
+        let epoch = Epoch::new(1, attach);
+        self.switch.open_link(HOST, epoch, Bytes::new(), self.now);
+        self.to_host = Decoder::default();
+        self.switch.link_bytes(HOST, &hello(epoch, incarnation), self.now);
+    }
+
+    fn client(&mut self, frame: &Frame) {
+        self.switch.client_bytes(CLIENT, &frame.to_bytes(), self.now);
+    }
+
+    fn agent(&mut self, frame: &Frame) {
+        self.switch.link_bytes(HOST, &frame.to_bytes(), self.now);
+    }
+
+    /// What the client and the agent are told now.
+    fn told(&mut self) -> (Vec<Frame>, Vec<Frame>) {
+        while let Some(peer) = self.switch.poll_ready() {
+            let mut out = BytesMut::new();
+            match peer {
+                Peer::Client(key) => {
+                    self.switch.client_transmit(key, &mut out, usize::MAX, self.now);
+                    self.to_client.push(&out);
+                }
+                Peer::Host(key) => {
+                    self.switch.link_transmit(key, &mut out, usize::MAX, self.now);
+                    self.to_host.push(&out);
+                }
+            }
+        }
+        let all = |decoder: &mut Decoder| std::iter::from_fn(|| decoder.next().expect("frames")).collect();
+        let (client, host): (Vec<_>, Vec<_>) = (all(&mut self.to_client), all(&mut self.to_host));
+        let frames = |list: Vec<(Frame, usize)>| list.into_iter().map(|(frame, _)| frame).collect();
+        (frames(client), frames(host))
+    }
+
+    /// The client's process runs, and its SPAWN was answered.
+    fn spawned(mut self) -> Self {
+        self.client(&Frame::Select { id: ID, wants: Table::new() });
+        while self.switch.poll_event().is_some() {}
+        assert!(self.switch.place(CLIENT, ID, HOST, "n", Table::new()));
+        self.client(&spawn(1));
+        self.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
+        self.told();
+        self
+    }
+
+    /// The client and the host that were dropped since.
+    fn dropped(&mut self) -> (bool, bool) {
+        let (mut client, mut host) = (false, false);
+        while let Some(event) = self.switch.poll_event() {
+            client |= matches!(event, SwitchEvent::ClientEnded { .. });
+            host |= matches!(event, SwitchEvent::LinkEnded { .. });
+        }
+        (client, host)
+    }
+}
+
+fn marker() -> BytesMut {
+    let mut bytes = BytesMut::from(&MARKER[..]);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes
+}
+
+fn hello(epoch: Epoch, incarnation: Incarnation) -> BytesMut {
+    let mut bytes = marker();
+    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+    bytes
+}
+
+fn span(received: u64, limit: u64) -> Span {
+    Span { received, limit }
+}
+
+fn spawn(attempt: u32) -> Frame {
+    Frame::Spawn(Box::new(spawn_of(ID, attempt)))
+}
+
+fn spawn_of(id: ProcessId, attempt: u32) -> Spawn {
+    Spawn {
+        id,
+        attempt,
+        incarnation: AGENT,
+        owner: ME,
+        tunnel: false,
+        stdout_limit: 16_384,
+        stderr_limit: 16_384,
+        host: "h".into(),
+        node: "n".into(),
+        chdir: String::new(),
+        args: Vec::new(),
+        env: Table::new(),
+    }
+}
+
+fn data(stream: Stream, position: u64, length: usize) -> Frame {
+    Frame::Data { id: ID, stream, position, bytes: vec![0; length].into() }
+}
+
+fn resume(attempt: u32, stdout: u64) -> Frame {
+    let stdout = span(stdout, stdout + 16_384);
+    Frame::Resume { id: ID, attempt, stdout, stderr: span(0, 16_384) }
+}
+
+fn credit(stream: Stream, received: u64, limit: u64) -> Frame {
+    Frame::Credit { id: ID, stream, span: span(received, limit) }
+}
+
+fn fin(stream: Stream, length: u64) -> Frame {
+    Frame::Fin { id: ID, stream, length }
+}
+
+#[test]
+fn what_a_client_lies_about_its_process_ends_the_client() {
+    let changed = |change: fn(&mut Spawn)| {
+        let mut spawn = spawn_of(ID, 2);
+        change(&mut spawn);
+        Frame::Spawn(Box::new(spawn))
+    };
+    let stdout = || credit(Stream::Stdout, 100, 16_484);
+    let cases: Vec<(&str, Option<Frame>, Frame)> = vec![
+        ("an attempt again", None, spawn(1)),
+        ("another command", None, changed(|spawn| spawn.args.push("x".into()))),
+        ("another owner", None, changed(|spawn| spawn.owner = ClientId([6; 16]))),
+        ("another agent", None, changed(|spawn| spawn.incarnation = Incarnation([8; 16]))),
+        ("another host", None, changed(|spawn| spawn.host = "g".into())),
+        ("a tunnel", None, changed(|spawn| spawn.tunnel = true)),
+        ("SPAWN after output was acknowledged", Some(stdout()), spawn(2)),
+        ("RESUME after more than was sent", None, resume(2, 101)),
+        ("RESUME before what was acknowledged", Some(stdout()), resume(2, 99)),
+        ("DATA with a gap", None, data(Stream::Stdin, 1, 1)),
+        ("DATA again", Some(data(Stream::Stdin, 0, 5)), data(Stream::Stdin, 4, 1)),
+        ("DATA past the credit", None, data(Stream::Stdin, 0, 32_769)),
+        ("DATA past its FIN", Some(fin(Stream::Stdin, 5)), data(Stream::Stdin, 0, 6)),
+        ("FIN before what was sent", Some(data(Stream::Stdin, 0, 5)), fin(Stream::Stdin, 4)),
+        ("another FIN", Some(fin(Stream::Stdin, 5)), fin(Stream::Stdin, 6)),
+        ("CREDIT for what was not sent", None, credit(Stream::Stdout, 101, 16_485)),
+        ("a window above 2 MiB", None, credit(Stream::Stdout, 0, 2_097_153)),
+        ("CREDIT taken back", Some(stdout()), credit(Stream::Stdout, 100, 16_483)),
+        ("output", None, data(Stream::Stdout, 0, 1)),
+        ("an agent's frame", None, Frame::Started { id: ID, pid: 1 }),
+        ("a daemon's frame", None, Frame::Lost { id: ID, message: String::new() }),
+        ("a claim for what it has", None, Frame::Claim { id: ID, incarnation: AGENT, host: "h".into() }),
+    ];
+    for (name, first, lie) in cases {
+        let mut bench = Bench::new().spawned();
+        bench.agent(&data(Stream::Stdout, 0, 100));
+        first.iter().for_each(|frame| bench.client(frame));
+        assert_eq!(bench.dropped(), (false, false), "{name}: before it");
+        bench.told();
+        bench.client(&lie);
+        assert_eq!(bench.dropped(), (true, false), "{name}");
+        // its process is hung up, and nothing of the lie goes on to the agent
+        assert_eq!(bench.told().1, [Frame::Release(ID)], "{name}");
+    }
+}
+
+#[test]
+fn what_an_agent_lies_about_a_process_ends_its_link() {
+    let exit = |stdout| Frame::Exit { id: ID, ending: Ending::Exited(0), stdout, stderr: 0 };
+    let cases: Vec<(&str, Option<Frame>, Frame)> = vec![
+        ("DATA with a gap", None, data(Stream::Stdout, 1, 1)),
+        ("DATA past the credit", None, data(Stream::Stdout, 0, 16_385)),
+        ("DATA past its FIN", Some(fin(Stream::Stdout, 5)), data(Stream::Stdout, 0, 6)),
+        ("DATA past its EXIT", Some(exit(5)), data(Stream::Stdout, 0, 6)),
+        ("FIN before what was sent", Some(data(Stream::Stdout, 0, 5)), fin(Stream::Stdout, 4)),
+        ("EXIT with another length", Some(fin(Stream::Stdout, 5)), exit(6)),
+        ("CREDIT for what was not sent", None, credit(Stream::Stdin, 1, 32_768)),
+        ("a window above 2 MiB", None, credit(Stream::Stdin, 0, 2_097_153)),
+        ("stdin", None, data(Stream::Stdin, 0, 1)),
+        ("a client's frame", None, Frame::Signal { id: ID, sequence: 1, mask: 2 }),
+        ("a daemon's frame", None, Frame::Lost { id: ID, message: String::new() }),
+        ("an ACK of what was not sent", None, Frame::Ack(1_000_000)),
+    ];
+    for (name, first, lie) in cases {
+        let mut bench = Bench::new().spawned();
+        first.iter().for_each(|frame| bench.agent(frame));
+        assert_eq!(bench.dropped(), (false, false), "{name}: before it");
+        bench.told();
+        bench.agent(&lie);
+        assert_eq!(bench.dropped(), (false, true), "{name}");
+        let (client, _) = bench.told();
+        assert!(matches!(client[..], [Frame::Unreachable { .. }]), "{name}: {client:?}");
+    }
+}
+
+#[test]
+fn all_windows_of_a_client_together_are_bounded() {
+    let mut bench = Bench::new();
+    for index in 0..20 {
+        let id = ProcessId([100 + index; 16]);
+        bench.client(&Frame::Select { id, wants: Table::new() });
+        assert!(bench.switch.place(CLIENT, id, HOST, "n", Table::new()));
+        let both = Spawn { stdout_limit: 2_097_152, stderr_limit: 2_097_152, ..spawn_of(id, 1) };
+        bench.client(&Frame::Spawn(Box::new(both)));
+        assert_eq!(
+            bench.dropped(),
+            (index == 16, false),
+            "after {index} processes with all that one may have"
+        );
+        if index == 16 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_break_beneath_a_tunnel_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.switch.add_host(INNER, "inner", bench.now);
+    let epoch = Epoch::new(1, 2);
+    assert!(bench.switch.open_tunnel(INNER, HOST, ID, Vec::new(), epoch, Bytes::new(), bench.now));
+    bench.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
+    let greeting = hello(epoch, Incarnation([8; 16]));
+    let (length, bytes) = (greeting.len() as u64, greeting.freeze());
+    bench.agent(&Frame::Data { id: ID, stream: Stream::Stdout, position: 0, bytes });
+    assert!(bench.switch.is_reachable(INNER));
+    bench.client(&Frame::Select { id: OTHER, wants: Table::new() });
+    assert!(bench.switch.place(CLIENT, OTHER, INNER, "n", Table::new()));
+    bench.told();
+    assert_eq!(bench.dropped(), (false, false));
+
+    bench.switch.link_closed(HOST, "ssh exited", bench.now);
+    assert!(!bench.switch.is_reachable(INNER));
+    let (client, _) = bench.told();
+    assert!(matches!(&client[..], [Frame::Unreachable { id: OTHER, .. }]), "{client:?}");
+    for _ in 0..40 {
+        bench.now += Duration::from_secs(1);
+        bench.switch.tick(bench.now);
+    }
+    bench.attach(3, AGENT);
+    let (client, host) = bench.told();
+    assert_eq!(client, [Frame::Reachable(OTHER)]);
+    let resumed: Vec<_> = host.iter().filter(|frame| matches!(frame, Frame::Resume { id: ID, .. })).collect();
+    assert_eq!(resumed.len(), 1, "{host:?}");
+    bench.now += Duration::from_secs(9);
+    bench.switch.tick(bench.now);
+    assert_eq!(bench.dropped(), (false, false), "the inner link was quiet because the outer one was down");
+    bench.agent(&Frame::Resumed { id: ID, attempt: 2, stdin: span(0, 32_768) });
+    let bytes = Frame::Nodes(0).to_bytes();
+    bench.agent(&Frame::Data { id: ID, stream: Stream::Stdout, position: length, bytes });
+    let event = std::iter::from_fn(|| bench.switch.poll_event()).last();
+    assert!(matches!(event, Some(SwitchEvent::Nodes { host: INNER, .. })), "{event:?}");
+}
+
+#[test]
+fn no_tunnel_leads_through_itself() {
+    let mut bench = Bench::new();
+    bench.switch.add_host(INNER, "inner", bench.now);
+    let epoch = Epoch::new(1, 2);
+    assert!(bench.switch.open_tunnel(INNER, HOST, ID, Vec::new(), epoch, Bytes::new(), bench.now));
+    for (host, via) in [(HOST, INNER), (HOST, HOST), (INNER, INNER)] {
+        assert!(!bench.switch.open_tunnel(host, via, OTHER, Vec::new(), epoch, Bytes::new(), bench.now));
+    }
+    assert!(bench.switch.is_reachable(HOST));
+}
+
+#[test]
+fn the_agent_of_a_removed_host_is_told_to_end_when_it_answers_again() {
+    let mut bench = Bench::new().spawned();
+    bench.switch.remove_host(HOST, bench.now);
+    assert!(matches!(bench.told().0[..], [Frame::Lost { id: ID, .. }]));
+    bench.switch.add_host(HOST, "h", bench.now);
+    bench.attach(2, AGENT);
+    assert_eq!(bench.told().1, [Frame::End]);
+    assert!(!bench.switch.is_reachable(HOST));
+    bench.attach(3, Incarnation([9; 16]));
+    assert!(bench.switch.is_reachable(HOST));
+}
+
+#[test]
+fn what_was_lost_while_its_agent_was_away_is_ended_when_it_answers() {
+    let mut bench = Bench::new().spawned();
+    bench.switch.link_closed(HOST, "ssh exited", bench.now);
+    bench.now += Duration::from_secs(631);
+    bench.switch.tick(bench.now);
+    let (client, _) = bench.told();
+    assert!(matches!(client.last(), Some(Frame::Lost { id: ID, .. })), "{client:?}");
+    assert_eq!(bench.switch.deadline(), None, "nobody waits for it any more");
+    bench.attach(2, AGENT);
+    assert!(bench.told().1.contains(&Frame::Release(ID)));
+    assert!(!bench.switch.is_idle());
+    bench.agent(&Frame::Forget(ID));
+    assert!(bench.switch.is_idle());
+}
+
+#[test]
+fn a_place_that_is_lost_before_it_was_told_is_asked_for_again() {
+    let mut client = Client::new(ME, "3.0.0");
+    client.connected(Duration::ZERO);
+    client.select(ID, Table::new());
+    let mut out = BytesMut::new();
+    client.transmit(&mut out, usize::MAX, Duration::ZERO);
+    let mut bytes = marker();
+    Frame::Lost { id: ID, message: "removed".into() }.encode(&mut bytes);
+    client.handle(&bytes, Duration::ZERO).unwrap();
+    out.clear();
+    client.transmit(&mut out, usize::MAX, Duration::ZERO);
+    assert_eq!(&out[..], &Frame::Select { id: ID, wants: Table::new() }.to_bytes()[..]);
+}
+
+/// A client with `count` processes that were launched and answered, and all credit that there is for their stdin.
+fn running(count: u32) -> (Client, Vec<ProcessId>) {
+    let mut client = Client::new(ME, "3.0.0");
+    client.connected(Duration::ZERO);
+    client.handle(&marker(), Duration::ZERO).unwrap();
+    let ids: Vec<_> = (0..count)
+        .map(|index| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&index.to_be_bytes());
+            ProcessId(id)
+        })
+        .collect();
+    for &id in &ids {
+        client.select(id, Table::new());
+        let (host, node, facts) = ("h".into(), "n".into(), Table::new());
+        let mut bytes = Frame::Placed { id, incarnation: AGENT, host, node, facts }.to_bytes();
+        client.handle(&bytes, Duration::ZERO).unwrap();
+        assert_eq!(client.poll_event(), Some(ClientEvent::Placed(id)));
+        client.launch(id, Launch::default());
+        bytes = Frame::Resumed { id, attempt: 1, stdin: span(0, 2_097_152) }.to_bytes();
+        client.handle(&bytes, Duration::ZERO).unwrap();
+    }
+    (client, ids)
+}
+
+#[test]
+fn stdin_goes_on_when_the_socket_has_room_again() {
+    let (mut client, ids) = running(1);
+    client.write(ids[0], vec![0; 2_000_000].into());
+    let mut sent = 0;
+    loop {
+        let mut out = BytesMut::new();
+        client.transmit(&mut out, 65_536, Duration::ZERO);
+        if out.is_empty() {
+            break;
+        }
+        sent += out.len();
+    }
+    assert!(sent > 2_000_000, "{sent}");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // the crate reads no clock; here the time that it takes is what is measured
+fn a_thousand_processes_cost_a_transmit_nothing() {
+    let (mut client, _) = running(1_000);
+    let mut out = BytesMut::new();
+    client.transmit(&mut out, usize::MAX, Duration::ZERO);
+    let start = Instant::now();
+    for _ in 0..10_000 {
+        client.transmit(&mut out, usize::MAX, Duration::ZERO);
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "10,000 took {:?}", start.elapsed());
+}
