@@ -88,7 +88,7 @@ impl Machine {
     }
 
     pub(crate) fn dump(&self) -> String {
-        let agent = self.agent.as_ref().map(|agent| agent.dump());
+        let agent = self.agent.as_ref().map(Agent::dump);
         format!("{}: {agent:?}\n  children {:?}", self.name, self.children)
     }
 
