@@ -263,7 +263,8 @@ fn take_events(inner: &mut Guard<'_>) -> bool {
             ClientEvent::Placed(id) => match inner.starts.remove(&id) {
                 Some(Start::Selecting(mut launch, local)) => {
                     let place = inner.client.placement(id);
-                    let is_local = place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
+                    let is_local =
+                        place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
                     if is_local && launch.chdir.is_empty() {
                         launch.chdir = local;
                     }

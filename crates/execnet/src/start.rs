@@ -92,7 +92,13 @@ pub enum StartError {
 
 impl ProcessBuilder {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle, selection: NodeSelection::default(), launch: Launch::default(), local: String::new(), timeout: None }
+        Self {
+            handle,
+            selection: NodeSelection::default(),
+            launch: Launch::default(),
+            local: String::new(),
+            timeout: None,
+        }
     }
 
     /// On the node of this name, or on any node of the host with this id.
