@@ -25,7 +25,11 @@ fn every_interpreter_can_carry_an_agent() {
         match name {
             "pypy3" | "jython" => assert_eq!(node["implementation"], name.trim_end_matches('3'), "{host}"),
             _ => {
-                assert_eq!((node["implementation"].as_str(), &version[..]), (Some("cpython"), name), "{host}")
+                assert_eq!(
+                    (node["implementation"].as_str(), &version[..]),
+                    (Some("cpython"), name),
+                    "{host}"
+                );
             }
         }
     }
