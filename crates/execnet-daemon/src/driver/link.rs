@@ -45,7 +45,7 @@ pub(super) struct LinkHandle {
 /// A started process and this side's ends of its pipes.
 struct Carrier {
     child: Child,
-    stdin: pipe::Sender,
+    stdin: OwnedFd,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
@@ -99,7 +99,7 @@ fn start(command: &Command) -> std::io::Result<Carrier> {
     if let Some(home) = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()) {
         process.current_dir(home);
     }
-    Ok(Carrier { child: process.spawn()?, stdin, stdout, stderr })
+    Ok(Carrier { child: process.spawn()?, stdin: stdin.into_nonblocking_fd()?, stdout, stderr })
 }
 
 async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &LinkHandle) -> LinkOver {

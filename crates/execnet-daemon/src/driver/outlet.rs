@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
@@ -12,7 +13,9 @@ use tokio::sync::Notify;
 /// What can be written to.
 pub(super) enum Sink {
     Socket(OwnedWriteHalf),
-    Pipe(pipe::Sender),
+    /// Does not block. The kernel is asked when it takes more only while it does not: otherwise every byte that ssh takes
+    /// would wake us.
+    Pipe(OwnedFd),
 }
 
 /// What came of a write.
@@ -104,7 +107,10 @@ impl Outlet {
         // what is wrong with the peer shows when it is written to
         let _ = match &*sink {
             Sink::Socket(socket) => socket.writable().await,
-            Sink::Pipe(pipe) => pipe.writable().await,
+            Sink::Pipe(fd) => match fd.try_clone().and_then(pipe::Sender::from_owned_fd) {
+                Ok(pipe) => pipe.writable().await,
+                Err(error) => Err(error),
+            },
         };
         self.blocked.set(false);
     }
@@ -113,7 +119,7 @@ impl Outlet {
         let sink = self.sink.borrow();
         let written = match sink.as_deref() {
             Some(Sink::Socket(socket)) => socket.try_write(bytes),
-            Some(Sink::Pipe(pipe)) => pipe.try_write(bytes),
+            Some(Sink::Pipe(fd)) => rustix::io::write(fd, bytes).map_err(Into::into),
             None => return Err(Written::Nothing),
         };
         match written {
@@ -139,8 +145,8 @@ impl From<OwnedWriteHalf> for Sink {
     }
 }
 
-impl From<pipe::Sender> for Sink {
-    fn from(pipe: pipe::Sender) -> Self {
+impl From<OwnedFd> for Sink {
+    fn from(pipe: OwnedFd) -> Self {
         Self::Pipe(pipe)
     }
 }
