@@ -104,10 +104,10 @@ class Core(object):
         if self._unclaimed_left is not None:
             self._unclaimed_until = now + self._unclaimed_left
 
-    def greeted(self, size):
-        """HELLO and the nodes that are known by now were said already, in frames of `size` bytes."""
+    def greeted(self, size, told):
+        """HELLO and the nodes of these names were said already, in frames of `size` bytes."""
         self._greet = False
-        self._nodes_untold = [name for name, state, _ in self.nodes if state != 0]
+        self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
         self._nodes_done_untold = self.probing
         self._pace.sent = size
 

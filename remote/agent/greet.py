@@ -27,7 +27,7 @@ class Greeting(object):
         self.resume = resume
         self.about = about_self()
         self.hello = self._table(more)
-        known = [name for name, python in config.nodes if is_own(python)]
+        self.told = known = [name for name, python in config.nodes if is_own(python)]
         table = pairs(self.about)
         frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume, pid=os.getpid(),
                              table=self.hello)]

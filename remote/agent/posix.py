@@ -69,7 +69,7 @@ class Agent(object):
             self.loop.arm(listener.fileno(), IN, self._on_listener, None)
             self.loop.after(CHECK_SOCKET_UNREACHED, self._check_socket)
         self._take_link(os.dup(0), os.dup(1), stub, config.epoch, now)
-        self.core.greeted(greeting.size)
+        self.core.greeted(greeting.size, greeting.told)
 
     def _wake_on_signals(self):
         signal.signal(signal.SIGCHLD, self._on_sigchld)

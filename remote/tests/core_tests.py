@@ -92,7 +92,12 @@ class Greeting(Test):
     def test_what_was_said_ahead_is_not_said_again(self):
         self.core.detach(0)
         self.core.attach(LIFE | 2, 0)
-        self.core.greeted(100)
+        self.core.node(u"told", 0, [])
+        self.core.node(u"found", 0, [])
+        self.core.greeted(100, [u"told"])
+        self.core.nodes_known(False)
+        said = b"".join(self.core.poll_output(0))
+        self.assertTrue(b"found" in said and b"told" not in said)
         self.assertEqual([], self.core.poll_output(0))
         self.core.handle_bytes(wire.frame(wire.ACK, bytes=100), 0)
 
