@@ -143,7 +143,7 @@ fn wrong_names_specs_and_states_change_nothing() {
     fails(&["rmhost", name, "locla"], 4, "local");
     fails(&["python", name, "--platform", "beos", "-c", "pass"], 125, "linux");
     fails(&["python", name, "--python-version", "tree", "-c", "pass"], 125, "tree");
-    fails(&["status", &name[..name.len() - 1]], 3, name);
+    fails(&["status", &format!("t{name}")], 3, &format!("`{name}`"));
     assert_eq!(before.as_array().unwrap().len(), net.status()["hosts"].as_array().unwrap().len());
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
