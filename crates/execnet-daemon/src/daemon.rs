@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use execnet_proto::conn::PING_AFTER;
 use execnet_proto::frame::Ending;
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
@@ -214,7 +215,8 @@ impl Daemon {
         self.deadline_is_stale = false;
         let hosts = self.hosts.values().filter_map(|host| host.machine.deadline()).min();
         let selecting = self.selecting.iter().map(|selecting| selecting.until).min();
-        let switch = self.switch.deadline().map(|at| round_up(at, COARSE));
+        // an answered PING brings the next one forward, and nobody asks again because of that
+        let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let others = [switch, hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now)];
         others.into_iter().flatten().min()
     }

@@ -490,6 +490,19 @@ fn the_bootstrap_is_written_without_waiting_for_the_host() {
 }
 
 #[test]
+fn an_answered_ping_does_not_let_the_next_one_be_missed() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let key = world.host("a");
+    let planned = world.daemon.deadline(world.now).unwrap(); // while the first PING is under way
+    world.now += Duration::from_millis(80);
+    world.event(Event::LinkBytes(key, &Frame::Pong(1).to_bytes()));
+    let stale = world.daemon.deadline_is_stale();
+    let due = world.daemon.deadline(world.now).unwrap();
+    assert!(stale || planned <= due, "planned for {planned:?}, due at {due:?}");
+}
+
+#[test]
 fn what_an_idle_network_sends_is_a_ping() {
     let mut world = World::new(&["ssh=a"]);
     world.greet("a");
