@@ -2,24 +2,19 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
 
 use execnet_testkit::{Lab, or_skip, require, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Net, SOON, line, piped, sha256, text};
 
-/// One network of one ssh host for the tests of this file that change nothing in it.
-fn net() -> Option<&'static Net> {
-    static NET: OnceLock<Option<Net>> = OnceLock::new();
-    NET.get_or_init(|| {
-        let lab = or_skip(Lab::new())?;
-        lab.host("build1").start().unwrap();
-        let net = Net::new(Some(lab));
-        net.start(&[&net.spec("build1", "")]);
-        Some(net)
-    })
-    .as_ref()
+/// A network of one ssh host.
+fn net() -> Option<Net> {
+    let lab = or_skip(Lab::new())?;
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    Some(net)
 }
 
 fn send(child: &Child, signal: Signal) {
