@@ -24,10 +24,32 @@ pub(crate) fn status(status: &Status) -> String {
     format!("{}\n{}", one_line(&title), hosts(&status.hosts))
 }
 
-/// Hosts with their nodes below them.
+/// Hosts with their nodes below them, then what failed nodes say on hosts that have others; [`trouble`] tells of the rest.
 pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
     let rows: Vec<Vec<String>> = hosts.iter().flat_map(host_rows).collect();
-    table(&HEAD, &rows)
+    let mut text = table(&HEAD, &rows);
+    let told = |host: &&HostStatus| host.state != HostState::Up || has_ready(host);
+    for node in hosts.iter().filter(told).flat_map(|host| &host.nodes) {
+        if let (NodeState::Failed, Some(message)) = (node.state, &node.message) {
+            text.push_str(&format!("{}: {}\n", one_line(&node.name), one_line(message)));
+        }
+    }
+    text
+}
+
+/// What there is to say about hosts that cannot be used now, in the words of [`trouble`].
+pub(crate) fn troubles(hosts: &[HostStatus]) -> String {
+    let broken = |host: &&HostStatus| match host.state {
+        HostState::Failed | HostState::Unreachable => true,
+        HostState::Up => host.nodes.iter().all(|node| node.state == NodeState::Failed),
+        HostState::Joining | HostState::Leaving => false,
+    };
+    let troubles = hosts.iter().filter(broken).filter_map(trouble);
+    troubles.map(|trouble| format!("\n{trouble}")).collect()
+}
+
+fn has_ready(host: &HostStatus) -> bool {
+    host.nodes.iter().any(|node| node.state == NodeState::Ready)
 }
 
 /// A host's row, then its nodes'; one row for both when the host is its only node.
@@ -60,15 +82,15 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
     }
     let mut rows = vec![row(String::new(), String::new())];
     rows.extend(host.nodes.iter().map(|node| {
-        let (platform, python) = match (&node.message, node.state) {
-            (Some(message), NodeState::Failed) => (node.executable.clone(), message.clone()),
-            _ => (node.platform.clone(), python(node)),
+        let python = match node.state {
+            NodeState::Failed => node.executable.clone(),
+            _ => python(node),
         };
         let name = format!("  {}", node.name);
         vec![
             name,
             node.state.to_string(),
-            platform,
+            node.platform.clone(),
             python,
             String::new(),
             node.processes.to_string(),
@@ -128,7 +150,7 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
 pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
     let mut text = format!("{}: {}\n", one_line(&host.id), state_line(host));
     if host.state == HostState::Up {
-        if host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Ready) {
+        if host.nodes.is_empty() || has_ready(host) {
             return None;
         }
         for node in &host.nodes {

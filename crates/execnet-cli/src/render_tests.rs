@@ -61,7 +61,7 @@ fn the_status_shows_hosts_and_nodes() {
         name: "old:python9".into(),
         state: NodeState::Failed,
         executable: "python9".into(),
-        message: Some("there is no `python9`".into()),
+        message: Some("there is no `python9` in any folder of the PATH of this host".into()),
         ..NodeStatus::default()
     };
     let nodes = vec![
@@ -75,14 +75,15 @@ fn the_status_shows_hosts_and_nodes() {
         vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
     insta::assert_snapshot!(status(&network(hosts)), @"
     mynet: running for 3 min, daemon 4242, 1 client
-    HOST / NODE       STATE                  PLATFORM     PYTHON                 VIA     PROCESSES  ROUND TRIP
-    build1            up                     linux        CPython 3.11.2         -       2          0.21 ms
-    old               up                     -            -                      build1  2          12 ms
-      old:cpython2.7  ready                  linux2       CPython 2.7.18         -       0          -
-      old:jython2.7   ready                  java17.0.13  Jython 2.7.3           -       0          -
-      old:python9     failed                 python9      there is no `python9`  -       0          -
-    build2            failed: resolve        -            -                      -       -          -
-    slow              joining: authenticate  -            -                      -       -          -
+    HOST / NODE       STATE                  PLATFORM     PYTHON          VIA     PROCESSES  ROUND TRIP
+    build1            up                     linux        CPython 3.11.2  -       2          0.21 ms
+    old               up                     -            -               build1  2          12 ms
+      old:cpython2.7  ready                  linux2       CPython 2.7.18  -       0          -
+      old:jython2.7   ready                  java17.0.13  Jython 2.7.3    -       0          -
+      old:python9     failed                 -            python9         -       0          -
+    build2            failed: resolve        -            -               -       -          -
+    slow              joining: authenticate  -            -               -       -          -
+    old:python9: there is no `python9` in any folder of the PATH of this host
     ");
     insta::assert_snapshot!(status(&network(vec![])), @"
     mynet: running for 3 min, daemon 4242, 1 client
@@ -110,6 +111,35 @@ fn a_host_that_is_up_is_in_trouble_only_without_a_working_python() {
         cannot execute nopython
     ");
     assert_eq!(trouble(&up("b", vec![none, node("c", "linux", "cpython", "3.11.2")])), None);
+}
+
+#[test]
+fn the_status_says_why_a_host_cannot_be_used() {
+    let none = NodeStatus { message: Some("cannot execute nopython".into()), ..node("b", "", "", "") };
+    let none = NodeStatus { state: NodeState::Failed, ..none };
+    let cut = HostStatus {
+        state: HostState::Unreachable,
+        error: Some("no byte for 15 s".into()),
+        retry_in: Some(2.0),
+        ..up("l", vec![])
+    };
+    let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
+    let fine = up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]);
+    let hosts = [fine, up("b", vec![none]), cut, failed(), joining];
+    insta::assert_snapshot!(troubles(&hosts).trim_start(), @"
+    b: up: b failed
+        cannot execute nopython
+
+    l: unreachable: no byte for 15 s
+      it is tried again in 2 s
+
+    build2: failed: resolve: the name `build2` is not known
+        ssh: Could not resolve hostname build2: Name or service not known
+        �[2Jbye
+      Hint: check the spelling, or give the host a name in ssh's configuration
+      it is tried again in 5 s
+    ");
+    assert!(!super::hosts(&hosts[1..2]).contains("cannot execute"), "it is told once");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl StatusArgs {
             })?;
             text::print(&format!("{json}\n"))?;
         } else {
-            text::print(&render::status(&status))?;
+            text::print(&(render::status(&status) + &render::troubles(&status.hosts)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
