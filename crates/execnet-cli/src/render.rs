@@ -140,10 +140,18 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
             let all: Vec<String> = nodes.into_iter().chain(failed).collect();
             if all.is_empty() { "up".to_owned() } else { format!("up: {}", all.join(", ")) }
         }
-        (HostState::Failed | HostState::Unreachable, Some(error)) => format!("{}: {error}", state_word(host)),
+        (HostState::Failed | HostState::Unreachable, Some(error)) => {
+            format!("{}: {}", state_word(host), reason(&host.id, error))
+        }
         _ => state_word(host),
     };
     one_line(&line)
+}
+
+/// Why a host is unreachable, without the beginning `HOST is unreachable: ` that the daemon may have put there.
+pub(crate) fn reason<'a>(host: &str, why: &'a str) -> &'a str {
+    let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
+    rest.unwrap_or(why)
 }
 
 /// What is to be said about a host on which nothing can run: where it stopped, what was said there, what to do.

@@ -156,5 +156,8 @@ fn a_line_says_where_a_host_stands() {
         ..up("l", vec![])
     };
     assert_eq!(state_line(&cut), "unreachable: no byte for 15 s");
+    let behind =
+        HostStatus { error: Some("l is unreachable: b is unreachable: no byte for 15 s".into()), ..cut };
+    assert_eq!(state_line(&behind), "unreachable: b is unreachable: no byte for 15 s");
     assert_eq!([0.00021, 0.0123, 1.25].map(round_trip), ["0.21 ms", "12 ms", "1.2 s"]);
 }

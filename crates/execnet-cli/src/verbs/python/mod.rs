@@ -14,6 +14,7 @@ use execnet_proto::spec::NodeSelection;
 
 use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::render::reason;
 use crate::text::{one_line, say};
 use crate::{place, session};
 
@@ -173,7 +174,8 @@ fn tell_breaks(process: &Process) {
             Ok(Some(_)) => {}
             Err(ProcessError::TimedOut { .. }) => {
                 if let Some(why) = broken.as_ref().filter(|_| !said) {
-                    say(&format!("execnet: {host} is unreachable: {}; waiting", one_line(why)));
+                    let why = one_line(reason(&host, why));
+                    say(&format!("execnet: {host} is unreachable: {why}; waiting"));
                     said = true;
                 }
             }
@@ -191,8 +193,8 @@ impl signals::Target for Arc<Process> {
     }
 
     fn unreachable(&self) -> Option<String> {
-        let why = self.is_unreachable()?;
-        Some(format!("{} is unreachable: {why}", self.node().host))
+        let (why, host) = (self.is_unreachable()?, &self.node().host);
+        Some(format!("{host} is unreachable: {}", reason(host, &why)))
     }
 }
 
