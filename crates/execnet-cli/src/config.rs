@@ -67,7 +67,10 @@ impl NetworkFile {
     }
 
     fn parse(path: &Path, text: &str, existed: bool) -> Result<NetworkFile, Failure> {
-        let wrong = |what: String| Failure::new(Exit::Usage, format!("{}: {what}", path.display()));
+        let wrong = |what: String| {
+            let failure = Failure::new(Exit::Usage, format!("{}: {what}", path.display()));
+            failure.hint(format!("correct {}", path.display()))
+        };
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             wrong(format!("line {line}: {}", error.message().trim()))

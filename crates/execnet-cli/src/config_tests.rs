@@ -89,15 +89,22 @@ fn a_host_that_is_there_is_not_added_again() {
 
 #[test]
 fn a_wrong_file_is_told_by_line_or_key() {
-    insta::assert_snapshot!(refused("hosts = [\n  \"ssh=a\"\n  \"ssh=b\"\n]\n"), @"Error: mynet.toml: line 3: missing comma between array elements, expected `,`");
+    insta::assert_snapshot!(refused("hosts = [\n  \"ssh=a\"\n  \"ssh=b\"\n]\n"), @"
+    Error: mynet.toml: line 3: missing comma between array elements, expected `,`
+    Hint: correct mynet.toml
+    ");
     insta::assert_snapshot!(refused("host = [\"ssh=a\"]\n"), @"
     Error: mynet.toml: `host` is not a key of a network's file; did you mean `hosts`?
     Hint: its keys are `hosts` (a list of host specs) and `linger`
     ");
-    insta::assert_snapshot!(refused("hosts = \"ssh=a\"\n"), @r#"Error: mynet.toml: `hosts` is not a list of host specs: hosts = ["ssh=build1"]"#);
+    insta::assert_snapshot!(refused("hosts = \"ssh=a\"\n"), @r#"
+    Error: mynet.toml: `hosts` is not a list of host specs: hosts = ["ssh=build1"]
+    Hint: correct mynet.toml
+    "#);
     insta::assert_snapshot!(refused("hosts = [\"ssh=a//pyton=x\"]\n"), @"
     Error: mynet.toml: `ssh=a//pyton=x` is not a host spec
     Caused by: `pyton` is not a key of a host spec; did you mean `python`?
+    Hint: correct mynet.toml
     ");
     insta::assert_snapshot!(refused("hosts = [\"ssh=a\", \"ssh=x//id=a\"]\n"), @"
     Error: mynet.toml: its hosts do not fit together

@@ -244,20 +244,22 @@ impl Evidence<'_> {
     /// Something else than the agent spoke.
     fn by_noise(&self) -> Option<(Step, String, Option<String>)> {
         if let Some(Verdict::Link(why @ LinkEnd::Noise)) = self.verdict {
-            let hint = "its login shell must not print for ever when a command is run";
-            return Some((Step::Noise, why.to_string(), Some(hint.into())));
+            let hint = match self.spec.transport {
+                Transport::Cmd(_) => self.check(),
+                _ => "its login shell must not print for ever when a command is run".into(),
+            };
+            return Some((Step::Noise, why.to_string(), Some(hint)));
         }
         if self.was_up || self.noise.trim().is_empty() {
             return None;
         }
         let first =
             text::last_lines(self.noise).first().map_or_else(String::new, |line| text::clean(line, 120));
-        let hint = "the login must run the command that ssh gives it, and may print little before";
-        Some((
-            Step::Noise,
-            format!("it wrote something else than the agent does: {first}"),
-            Some(hint.into()),
-        ))
+        let hint = match self.spec.transport {
+            Transport::Cmd(_) => self.check(),
+            _ => "the login must run the command that ssh gives it, and may print little before".into(),
+        };
+        Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
     }
 
     fn by_ending(&self) -> (Step, String, Option<String>) {
@@ -268,9 +270,11 @@ impl Evidence<'_> {
             } else {
                 Step::Agent
             };
-            let hint = (step == Step::Connect)
-                .then(|| "is it switched on, and does a firewall stand between?".into());
-            return (step, format!("its agent did not greet within {seconds} s"), hint);
+            let hint = match step {
+                Step::Connect => "is it switched on, and does a firewall stand between?".into(),
+                _ => self.check(),
+            };
+            return (step, format!("its agent did not greet within {seconds} s"), Some(hint));
         }
         let program = command::program(self.spec);
         let step = if self.was_up || self.status() != Some(255) { Step::Agent } else { Step::Connect };
@@ -279,7 +283,23 @@ impl Evidence<'_> {
             (_, Some(ending)) => format!("the process `{program}` that leads to it {}", describe(ending)),
             _ => format!("the process `{program}` that leads to it closed the link"),
         };
-        (step, text::clean(&error, 300), None)
+        let hint = (!self.was_up).then(|| self.check());
+        (step, text::clean(&error, 300), hint)
+    }
+
+    /// What to look at when nobody said what is wrong.
+    fn check(&self) -> String {
+        let check =
+            self.spec.via.as_ref().map_or_else(|| "check".to_owned(), |via| format!("check on {via}"));
+        match &self.spec.transport {
+            Transport::Popen => format!("{check} that `python3 -ES -c pass` ends at once"),
+            Transport::Ssh { destination, .. } => {
+                format!("{check} that `ssh {destination} python3 -ES -c pass` ends at once and prints nothing")
+            }
+            Transport::Cmd(_) => {
+                "`cmd=` must end with a Python, as in `cmd=docker exec -i web python3`: `-ES -c …` is appended".into()
+            }
+        }
     }
 
     fn status(&self) -> Option<u32> {

@@ -125,7 +125,20 @@ fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
         Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
     assert_eq!(silent.diagnose().step, Step::Connect);
     let slow = Evidence { stderr: "Traceback\n", ..silent };
-    assert_eq!((slow.diagnose().step, slow.diagnose().hint), (Step::Agent, None));
+    assert_eq!(slow.diagnose().step, Step::Agent);
+    assert!(slow.diagnose().hint.unwrap().contains("`ssh h python3"));
+}
+
+#[test]
+fn a_cmd_that_is_no_python_is_told_what_it_gets() {
+    let verdict = Verdict::TimedOut(30);
+    let spec = "cmd=sleep 60".parse().unwrap();
+    let hangs =
+        Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
+    let cat = ended("cmd=cat", 1, "cat: invalid option -- 'E'\n", "");
+    for told in [cat, ended("cmd=echo", 0, "", "-ES -c import sys\n"), hangs.diagnose()] {
+        assert!(told.hint.as_ref().is_some_and(|hint| hint.contains("`-ES -c …`")), "{told:?}");
+    }
 }
 
 #[test]
@@ -134,7 +147,7 @@ fn a_host_cannot_pass_its_words_off_as_those_of_ssh() {
     assert_eq!(said.step, Step::Agent);
     let said = ended("cmd=python3", 255, "Permission denied (publickey).", "");
     assert_eq!(said.step, Step::Connect);
-    assert_eq!(said.hint, None);
+    assert!(!said.hint.unwrap().contains("key"));
 }
 
 #[test]

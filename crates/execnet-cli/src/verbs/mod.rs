@@ -47,6 +47,6 @@ fn parse_spec(text: &str) -> Result<HostSpec, Failure> {
     text.parse().map_err(|error: execnet_proto::spec::SpecError| {
         Failure::new(Exit::Usage, format!("`{text}` is not a host spec"))
             .because(&error)
-            .hint("as in `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web`")
+            .hint("as in `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
     })
 }
