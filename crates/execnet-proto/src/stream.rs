@@ -392,7 +392,8 @@ impl RecvStream {
 
     /// New credit, if it is time to tell the sender.
     pub fn credit(&mut self, pool: &mut CreditPool) -> Option<Span> {
-        let enough = (self.window / 4).max(1);
+        // half, so that a stream in full flow is seen to use its window up and gets a larger one
+        let enough = (self.window / 2).max(1);
         if !self.is_complete() {
             let consumed = self.received - self.chunks.len() as u64;
             let used = (consumed + self.window).saturating_sub(self.limit);
@@ -473,6 +474,18 @@ mod tests {
         assert!(recv.data(6, Bytes::from_static(b"x")).is_err());
         let far = Bytes::from(vec![0; OUTPUT_WINDOW as usize]);
         assert!(recv.data(5, far).is_err());
+    }
+
+    #[test]
+    fn the_window_of_a_stream_in_full_flow_grows_to_the_largest() {
+        let (mut pool, mut recv) = (CreditPool::default(), RecvStream::new(OUTPUT_WINDOW));
+        for _ in 0..1_000 {
+            let most = (recv.limit - recv.received).min(MAX_DATA as u64) as usize;
+            recv.data(recv.received, Bytes::from(vec![0; most])).unwrap();
+            while !recv.read(usize::MAX).is_empty() {}
+            recv.credit(&mut pool);
+        }
+        assert_eq!(recv.window, MAX_WINDOW);
     }
 
     #[test]
