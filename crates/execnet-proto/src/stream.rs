@@ -396,7 +396,7 @@ impl RecvStream {
         let enough = (self.window / 2).max(1);
         if !self.is_complete() {
             let consumed = self.received - self.chunks.len() as u64;
-            let used = (consumed + self.window).saturating_sub(self.limit);
+            let used = (consumed + self.window).saturating_sub(self.told.limit);
             if used * 2 >= self.window && self.window < MAX_WINDOW && pool.grow(self.window) {
                 self.window *= 2;
             }
