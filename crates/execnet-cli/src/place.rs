@@ -5,11 +5,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use execnet_proto::place::{SOCKET_SUFFIX, runtime_folder, socket_name};
 use execnet_proto::spec::NetworkName;
 
 use crate::failure::{Exit, Failure};
-
-const SOCKET_SUFFIX: &str = ".daemon.sock";
 
 /// `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
 pub(crate) fn config_dir() -> Result<PathBuf, Failure> {
@@ -31,14 +30,14 @@ pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, Failure> {
     Ok(state_dir(name)?.join("log"))
 }
 
-/// `/tmp/execnet-UID`: sockets.
+/// Where sockets are.
 fn runtime_dir() -> PathBuf {
-    PathBuf::from(format!("/tmp/execnet-{}", rustix::process::getuid().as_raw()))
+    runtime_folder(rustix::process::geteuid().as_raw()).into()
 }
 
 /// The daemon's socket of a network.
 pub(crate) fn socket(name: &NetworkName) -> PathBuf {
-    runtime_dir().join(format!("{name}{SOCKET_SUFFIX}"))
+    runtime_dir().join(socket_name(name))
 }
 
 /// Networks that have a file, by name.
