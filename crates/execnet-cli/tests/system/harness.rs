@@ -43,8 +43,10 @@ impl Net {
 
     /// `execnet ARGS…`, with this network's folders.
     pub(crate) fn execnet<T: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = T>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_execnet"));
+        // signals that are ignored where the tests were started, as in the background, would stay ignored in the command
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal", env!("CARGO_BIN_EXE_execnet")])
             .args(args)
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
             .env("XDG_STATE_HOME", self.folder.join("state"))
