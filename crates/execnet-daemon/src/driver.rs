@@ -108,9 +108,6 @@ async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListe
                 }
             },
             () = tick => {
-                // after a stop of this process, what arrived meanwhile is read before silence is judged
-                tokio::task::yield_now().await;
-                tokio::task::yield_now().await;
                 driver.handle(Event::Tick);
                 deadline = driver.next_tick();
             }

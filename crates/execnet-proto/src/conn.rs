@@ -16,8 +16,11 @@ use crate::stream::Violation;
 /// After this silence a PING is sent.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
 
-/// After this silence the other end counts as gone. A little less than the 15 s that are promised.
-pub const GONE_AFTER: Duration = Duration::from_millis(14_500);
+/// After this silence, and as long as a PING has to be answered, the other end is doubted.
+pub const DOUBTED_AFTER: Duration = Duration::from_millis(14_250);
+
+/// A doubted end that still says nothing counts as gone. A program that was itself stopped reads in this time what had arrived.
+const CONFIRMED_AFTER: Duration = Duration::from_millis(250);
 
 /// An ACK is sent for at least every this many bytes.
 const ACK_EVERY: u64 = 65_536;
@@ -44,6 +47,7 @@ pub struct Conn {
     acknowledged: u64,
     heard: Duration,
     ping: Option<(u64, Duration)>,
+    doubted: Option<Duration>,
     pings: u64,
     rtt: Option<Duration>,
 }
@@ -64,6 +68,7 @@ impl Conn {
             acknowledged: 0,
             heard: now,
             ping: None,
+            doubted: None,
             pings: 0,
             rtt: None,
         }
@@ -73,6 +78,7 @@ impl Conn {
     pub fn push(&mut self, bytes: &[u8], now: Duration) {
         self.decoder.push(bytes);
         self.heard = now;
+        self.doubted = None;
     }
 
     /// The next frame that is not of the connection itself.
@@ -168,21 +174,29 @@ impl Conn {
 
     /// When [`Conn::tick`] is to be called.
     pub fn deadline(&self) -> Duration {
-        self.heard + if self.ping.is_some() { GONE_AFTER } else { PING_AFTER }
+        match (self.doubted, self.ping) {
+            (Some(since), _) => since + CONFIRMED_AFTER,
+            (None, Some((_, at))) => (self.heard + DOUBTED_AFTER).max(at + (DOUBTED_AFTER - PING_AFTER)),
+            (None, None) => self.heard + PING_AFTER,
+        }
     }
 
     /// Notices silence: sends a PING, or says false when the other end counts as gone.
     pub fn tick(&mut self, now: Duration) -> bool {
-        let silence = now.saturating_sub(self.heard);
-        if silence >= PING_AFTER {
-            self.measure(now);
+        if now < self.deadline() {
+            return true;
         }
-        silence < GONE_AFTER
+        if self.ping.is_none() {
+            self.measure(now);
+            return true;
+        }
+        self.doubted.replace(self.doubted.unwrap_or(now)).is_none()
     }
 
-    /// Takes silence up to now for explained: the link beneath was down, or this program was stopped.
+    /// Takes silence up to now for explained: the link beneath was down.
     pub fn excuse(&mut self, now: Duration) {
         self.heard = now;
+        self.doubted = None;
         self.ping = None;
     }
 }
@@ -353,11 +367,30 @@ mod tests {
         let mut out = BytesMut::new();
         conn.transmit(&mut out, 100, PING_AFTER);
         assert_eq!(&out[..], &Frame::Ping(1).to_bytes()[..]);
-        assert_eq!(conn.deadline(), GONE_AFTER);
-        assert!(!conn.tick(GONE_AFTER));
-        conn.push(&Frame::Pong(1).to_bytes(), GONE_AFTER);
-        assert_eq!(conn.next(GONE_AFTER), Ok(None));
-        assert_eq!(conn.rtt(), Some(GONE_AFTER - PING_AFTER));
-        assert!(conn.tick(GONE_AFTER));
+        assert_eq!(conn.deadline(), DOUBTED_AFTER);
+        assert!(conn.tick(DOUBTED_AFTER));
+        let gone = conn.deadline();
+        assert!(gone < Duration::from_secs(15));
+        assert!(!conn.tick(gone));
+        conn.push(&Frame::Pong(1).to_bytes(), gone);
+        assert_eq!(conn.next(gone), Ok(None));
+        assert_eq!(conn.rtt(), Some(gone - PING_AFTER));
+        assert!(conn.tick(gone));
+        assert_eq!(conn.deadline(), gone + PING_AFTER);
+    }
+
+    #[test]
+    fn who_was_stopped_does_not_take_the_silence_for_the_others() {
+        let minute = Duration::from_secs(60);
+        let mut never_asked = Conn::link(Duration::ZERO);
+        assert!(never_asked.tick(minute));
+        assert_eq!(never_asked.deadline(), minute + DOUBTED_AFTER - PING_AFTER, "the answer has its time");
+
+        let mut asked = Conn::link(Duration::ZERO);
+        asked.measure(Duration::ZERO);
+        assert!(asked.tick(minute), "the answer may have arrived");
+        asked.push(&Frame::Pong(1).to_bytes(), minute);
+        assert_eq!(asked.next(minute), Ok(None));
+        assert!(asked.tick(minute + CONFIRMED_AFTER));
     }
 }

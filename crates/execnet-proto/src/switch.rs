@@ -126,7 +126,6 @@ pub struct Switch {
     tunnels: CreditPool,
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
-    expected: Option<Duration>,
     /// Agents of hosts that were removed, which may still live: they are told to end when they answer again.
     outcasts: VecDeque<Incarnation>,
 }
@@ -171,7 +170,6 @@ impl Switch {
             tunnels: CreditPool::default(),
             events: VecDeque::new(),
             ready: BTreeSet::new(),
-            expected: None,
             outcasts: VecDeque::new(),
         }
     }

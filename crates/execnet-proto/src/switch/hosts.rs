@@ -18,9 +18,6 @@ const MAX_NOISE: usize = 1024 * 1024;
 /// Bytes of noise, or of what a tunnel's process says on stderr, that are kept.
 pub(super) const SAID: usize = 4096;
 
-/// A late tick by this much means that this program was stopped, not that all links are silent.
-const STOPPED: Duration = Duration::from_secs(3);
-
 /// One host as the switch sees it.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -262,13 +259,11 @@ impl Switch {
             (Some(Link { conn, stage: Stage::Up, .. }), None) => Some(conn.deadline()),
             _ => None,
         });
-        self.expected = deadline.min();
-        self.expected
+        deadline.min()
     }
 
     /// Time has passed: asks silent links, drops dead ones, gives up on hosts that stayed away too long.
     pub fn tick(&mut self, now: Duration) {
-        let stopped = self.expected.take().is_some_and(|expected| now > expected + STOPPED);
         let patience = self.me.linger + LOST_AFTER_LINGER;
         let keys: Vec<_> = self.hosts.keys().copied().collect();
         for key in keys {
@@ -276,9 +271,7 @@ impl Switch {
             match (&mut host.link, host.away) {
                 (Some(link), None) if matches!(link.stage, Stage::Up) => {
                     let due = now >= link.conn.deadline();
-                    if stopped {
-                        link.conn.excuse(now);
-                    } else if !link.conn.tick(now) {
+                    if !link.conn.tick(now) {
                         self.drop_link(key, LinkEnd::Silent, now);
                     } else if due {
                         self.touch(key);
