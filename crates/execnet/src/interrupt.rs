@@ -5,9 +5,9 @@
 use std::cell::OnceCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::hub::Hub;
+use crate::hub::{Bell, Hub};
 
 /// A handle by which other threads interrupt the waits of one thread.
 ///
@@ -33,7 +33,7 @@ pub struct Interrupt {
 struct Mark {
     raised: AtomicBool,
     /// What the thread sleeps at.
-    at: Mutex<Option<(Weak<Hub>, Arc<Condvar>)>>,
+    at: Mutex<Option<(Weak<Hub>, Arc<Bell>)>>,
 }
 
 thread_local! {
@@ -57,7 +57,7 @@ impl Interrupt {
         {
             // with the lock held the thread either sleeps or will look at the mark
             let inner = hub.lock();
-            bell.notify_all();
+            hub.ring(&bell);
             drop(inner);
         }
     }
@@ -68,12 +68,12 @@ impl Interrupt {
     }
 
     /// The thread is about to sleep at `bell`, until the guard is dropped.
-    pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Condvar>) -> Asleep<'_> {
+    pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Bell>) -> Asleep<'_> {
         *self.place() = Some((hub, bell));
         Asleep(self)
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<(Weak<Hub>, Arc<Condvar>)>> {
+    fn place(&self) -> std::sync::MutexGuard<'_, Option<(Weak<Hub>, Arc<Bell>)>> {
         self.mark.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
