@@ -26,6 +26,7 @@ pub(crate) struct LogsArgs {
     follow: bool,
     /// How many of the last lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = count, allow_negative_numbers = true)]
     lines: usize,
 }
 
@@ -62,6 +63,10 @@ impl LogsArgs {
             }
         }
     }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a number of lines is wanted: 0, 1, 2 and so on".to_owned())
 }
 
 fn is_same(one: &File, other: &File) -> bool {

@@ -8,3 +8,4 @@ mod join;
 mod process;
 mod resume;
 mod trust;
+mod verbs;
