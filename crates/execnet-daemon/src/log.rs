@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::text;
+
 /// A log longer than this, in bytes, becomes `log.1`.
 const LONG: u64 = 10 * 1024 * 1024;
 
@@ -69,12 +71,18 @@ impl Log {
     }
 }
 
+/// An event as one line that can be shown on a terminal, whatever it tells of.
+fn line(event: &[u8]) -> String {
+    let text = String::from_utf8_lossy(event);
+    text::clean(text.trim_end_matches('\n'), usize::MAX) + "\n"
+}
+
 /// One event's way into the log.
 pub(crate) struct Line<'a>(&'a Log);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
+        self.0.write(line(bytes).as_bytes());
         Ok(bytes.len())
     }
 
@@ -103,10 +111,12 @@ mod tests {
         let path = folder.join("log");
         File::create(&path).unwrap().set_len(LONG - 3).unwrap();
         let log = Log::open(&path, false).unwrap();
-        log.make_writer().write_all(b"abc").unwrap();
+        log.make_writer().write_all(b"ab").unwrap();
         log.make_writer().write_all(b"next").unwrap();
         assert_eq!(fs::metadata(folder.join("log.1")).unwrap().len(), LONG);
-        assert_eq!(fs::read(&path).unwrap(), b"next");
+        assert_eq!(fs::read(&path).unwrap(), b"next\n");
+        log.make_writer().write_all(b"cannot enter /a\nb\x1b[2J\xc2\x9b31m\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\n");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -41,6 +41,16 @@ impl Net {
         self.folder.join("config/execnet").join(format!("{}.toml", self.name))
     }
 
+    /// Where the daemon keeps log, secret and count of starts.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state/execnet").join(&self.name)
+    }
+
+    /// The daemon's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.state().join("log")
+    }
+
     /// `execnet ARGS…`, with this network's folders.
     pub(crate) fn execnet<T: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = T>) -> Command {
         // signals that are ignored where the tests were started, as in the background, would stay ignored in the command
@@ -141,8 +151,7 @@ impl Drop for Net {
         let output = self.run("stop", &[]);
         if std::thread::panicking() {
             eprintln!("stop: {}", text(&output));
-            let log = self.folder.join("state/execnet").join(&self.name).join("log");
-            eprintln!("log:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+            eprintln!("log:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use execnet_testkit::{Lab, or_skip};
+
 use crate::harness::{Net, text};
 
 #[test]
@@ -50,5 +52,62 @@ fn arguments_that_cannot_be_taken_are_named() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.starts_with("Error: ") && said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_with_control_characters_is_entered_and_never_shown_as_it_is() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let name = "odd\x1b]0;owned\x07\x1b[2J\nHint: ls\r\u{9b}31m\u{202e}";
+    let (there, gone) = (host.home().join(name), host.home().join(format!("no{name}")));
+    std::fs::create_dir(&there).unwrap();
+    let [there, gone] = [there, gone].map(|path| path.to_str().unwrap().to_owned());
+    let mut said = Vec::new();
+    let mut keep = |output: std::process::Output| {
+        said.extend([output.stdout.clone(), output.stderr.clone()]);
+        output
+    };
+
+    let cwd = "import os; print(ascii(os.getcwd()))";
+    let spec = net.spec("build1", &format!("//chdir={there}"));
+    let output = keep(net.run("start", &[&spec]));
+    assert!(output.status.success(), "{}", text(&output));
+    let shown = format!("{:?}", net.python_ok(&["-c", cwd]));
+    assert!(shown.contains("x1b]0;owned"), "{shown}");
+    // the network's file keeps it
+    net.ok("stop", &[]);
+    net.start(&[]);
+    assert_eq!(format!("{:?}", net.python_ok(&["-c", cwd])), shown);
+    assert!(net.host("build1")["spec"].as_str().unwrap().contains(&there));
+
+    let refused = |output: &std::process::Output, code| {
+        assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    };
+    refused(&keep(net.run("addhost", &[&spec])), 2);
+    refused(&keep(net.run("addhost", &[&net.spec("build1", "//nice=1")])), 2);
+    refused(&keep(net.run("addhost", &[&format!("{spec}//chdir=x")])), 2);
+    refused(&keep(net.run("start", &[&format!("{spec}//pyhton={gone}")])), 2);
+    let nowhere = net.spec("build1", &format!("//id=nowhere//chdir={gone}"));
+    keep(net.run("addhost", &[&nowhere]));
+    let absent = keep(net.python(&["--node", "nowhere", "-c", "pass"]).output().unwrap());
+    refused(&absent, 125);
+    assert!(text(&absent).contains("No such file"), "{}", text(&absent));
+    refused(&keep(net.python(&["--node", "build1", "--chdir", &gone, "-c", "pass"]).output().unwrap()), 125);
+    assert_eq!(
+        net.python_ok(&["--node", "nowhere", "--chdir", &there, "-c", cwd]),
+        net.python_ok(&["--node", "build1", "-c", cwd])
+    );
+    for (verb, args) in [("status", &[][..]), ("status", &["--json"]), ("logs", &[])] {
+        keep(net.run(verb, args));
+    }
+    keep(net.execnet(["list"]).output().unwrap());
+    said.push(std::fs::read(net.log()).unwrap());
+    for bytes in said {
+        let said = String::from_utf8(bytes).unwrap();
+        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!said.contains(steers), "{said:?}");
+        assert!(!said.contains("\nHint: ls"), "{said}");
     }
 }
