@@ -50,8 +50,11 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         Some(line) => {
             let _ = child.wait();
             let sentence = line.strip_prefix("error ").unwrap_or(&line);
-            let exit = if crate::session::is_running(name) { Exit::Running } else { Exit::Failed };
-            Err(Failure::new(exit, format!("the daemon of `{name}` did not start: {sentence}")))
+            if crate::session::is_running(name) {
+                // another command was faster
+                return Err(super::start::already_running(name));
+            }
+            Err(Failure::new(Exit::Failed, format!("the daemon of `{name}` did not start: {sentence}")))
         }
         None => Err(silent(name, &mut child)),
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use execnet_testkit::{Lab, alive, kill, wait_until};
+use execnet_testkit::{Lab, Listening, alive, kill, sockets_listening, wait_until};
 use serde_json::Value;
 
 /// Longer than anything takes that works, on a slow machine.
@@ -116,6 +116,20 @@ impl Net {
     #[track_caller]
     pub(crate) fn daemon(&self) -> u32 {
         self.status()["pid"].as_u64().unwrap() as u32
+    }
+
+    /// The one socket on which the daemon listens.
+    #[track_caller]
+    pub(crate) fn socket(&self) -> PathBuf {
+        let paths: Vec<_> = sockets_listening(self.daemon())
+            .into_iter()
+            .map(|socket| match socket {
+                Listening::Unix(path) => path,
+                other => panic!("the daemon listens on {other:?}"),
+            })
+            .collect();
+        assert_eq!(paths.len(), 1, "one socket for clients: {paths:?}");
+        paths[0].clone()
     }
 
     /// One host's status.

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use execnet_testkit::{Lab, or_skip};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Net, text};
+use crate::harness::{Net, piped, text};
 
 #[test]
 fn help_is_the_same_however_it_is_asked_for() {
@@ -110,4 +111,63 @@ fn a_folder_with_control_characters_is_entered_and_never_shown_as_it_is() {
         assert!(!said.contains(steers), "{said:?}");
         assert!(!said.contains("\nHint: ls"), "{said}");
     }
+}
+
+#[test]
+fn a_daemon_without_its_socket_is_waited_for_and_not_taken_for_none() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let (daemon, agent, socket) = (net.daemon(), net.agent("local"), net.socket());
+    // held, so that it cannot make the socket again while it is looked for
+    signal(daemon, Signal::STOP);
+    std::fs::remove_file(&socket).unwrap();
+    // not remembered in a file either
+    std::fs::remove_file(net.config()).unwrap();
+    let list = text(&net.execnet(["list"]).output().unwrap());
+    assert!(list.lines().any(|line| line.contains(&net.name) && line.contains("running")), "{list}");
+    let output = net.run("start", &["popen"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(!socket.exists());
+    let asked = piped(net.execnet(["status", &net.name, "--json"]));
+    signal(daemon, Signal::CONT);
+    let output = asked.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("\"agent_pid\": {agent}")));
+    assert_eq!((net.daemon(), net.python_ok(&["-c", "print(1)"])), (daemon, "1".to_owned()));
+}
+
+#[test]
+fn two_starts_at_one_moment_make_one_network() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let spec = net.spec("build1", "");
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    for specs in [&[][..], &[spec.as_str()]] {
+        std::fs::write(
+            net.config(),
+            if specs.is_empty() { format!("hosts = ['{spec}']\n") } else { String::new() },
+        )
+        .unwrap();
+        let start = || piped(net.execnet(["start", &net.name].into_iter().chain(specs.iter().copied())));
+        let outputs = [start(), start(), start(), start()].map(|child| child.wait_with_output().unwrap());
+        let said: Vec<String> = outputs.iter().map(text).collect();
+        let mut codes = outputs.map(|output| output.status.code().unwrap());
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 5, 5, 5], "{said:#?}");
+        let refused = said.iter().filter(|said| said.contains("is running already")).count();
+        let hinted = said.iter().filter(|said| said.contains("execnet addhost")).count();
+        assert_eq!((refused, hinted), (3, 3), "{said:#?}");
+        let daemons = std::fs::read_to_string(net.log()).unwrap().matches("INFO network").count();
+        assert_eq!(daemons, if specs.is_empty() { 1 } else { 2 }, "each in turn");
+        assert_eq!(net.lab().hosts()[0].ssh_pids().len(), 1);
+        let file = std::fs::read_to_string(net.config()).unwrap();
+        assert_eq!(file.matches("ssh=build1").count(), 1, "{file}");
+        assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+        net.ok("stop", &[]);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
