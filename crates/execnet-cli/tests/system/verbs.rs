@@ -1,12 +1,14 @@
 //! What the verbs say and do besides their main work, as a person at a shell meets it.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 
 use execnet_testkit::{Lab, or_skip};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Net, piped, text};
+use crate::harness::{Net, line, piped, text};
 
 #[test]
 fn help_is_the_same_however_it_is_asked_for() {
@@ -134,6 +136,60 @@ fn a_daemon_without_its_socket_is_waited_for_and_not_taken_for_none() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("\"agent_pid\": {agent}")));
     assert_eq!((net.daemon(), net.python_ok(&["-c", "print(1)"])), (daemon, "1".to_owned()));
+}
+
+#[test]
+fn logs_are_followed_over_a_rotation_and_a_stop_until_ctrl_c() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    // a log that has almost grown long: the daemon puts it aside at 10 MiB
+    let old = format!("{}last\n", format!("{}\n", "x".repeat(1023)).repeat(10 * 1024 - 1));
+    std::fs::create_dir_all(net.state()).unwrap();
+    std::fs::write(net.log(), &old).unwrap();
+    net.start(&[&net.spec("build1", "")]);
+    assert_eq!(net.ok("logs", &["-n", "0"]), "");
+    assert!(net.ok("logs", &["-n", "3"]).starts_with("last\n"));
+    let mut follower = piped(net.execnet(["logs", &net.name, "-f", "-n", "3"]));
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "last");
+    let mut until = |says: &str| {
+        let found = lines.find(|line| line.contains(says));
+        assert!(found.is_some(), "the log ended before {says:?}");
+    };
+    until("build1 is up");
+    let aside = net.log().with_extension("1");
+    for count in 0.. {
+        net.ok("addhost", &[&net.spec("build1", &format!("//id=more{count}"))]);
+        until(&format!("more{count} is up"));
+        net.ok("rmhost", &[&format!("more{count}")]);
+        until(&format!("more{count} has left"));
+        if aside.exists() {
+            break;
+        }
+        assert!(count < 20, "the log is not put aside");
+    }
+    assert!(std::fs::metadata(net.log()).unwrap().len() < 10_000);
+    net.ok("stop", &[]);
+    until("stopped");
+    net.start(&[]);
+    until("life 2");
+    until("build1 is up");
+    signal(follower.id(), Signal::INT);
+    assert_eq!(follower.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert_eq!(lines.next(), None);
+    assert!(follower.wait_with_output().unwrap().stderr.is_empty());
+}
+
+#[test]
+fn following_a_log_ends_with_its_reader() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let mut follower = piped(net.execnet(["logs", &net.name, "-f"]));
+    assert!(line(follower.stdout.as_mut().unwrap()).contains("INFO network"));
+    drop(follower.stdout.take());
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
 
 #[test]
