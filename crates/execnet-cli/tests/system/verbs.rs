@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
-use execnet_testkit::{Lab, or_skip};
+use execnet_testkit::{Lab, or_skip, shell};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Net, line, piped, text};
@@ -190,6 +191,70 @@ fn following_a_log_ends_with_its_reader() {
     drop(follower.stdout.take());
     let output = follower.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+/// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
+const SHELLS: [(&str, &[&str], &str); 3] = [
+    (
+        "bash",
+        &["--norc", "--noprofile", "-uc"],
+        "source <(execnet completions bash) || exit 9
+        complete -p execnet | grep -q -- '-F _clap_complete_execnet' || exit 8
+        ask() {
+            COMP_WORDS=($1) COMP_TYPE=9; [[ $1 == *' ' ]] && COMP_WORDS+=('')
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+            _clap_complete_execnet execnet \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
+            printf '%s\\n' \"${COMPREPLY[@]}\"
+        }",
+    ),
+    (
+        "fish",
+        &["--no-config", "-c"],
+        "execnet completions fish | source || exit 9
+        function ask; complete -C $argv[1] | string split -f1 \\t; true; end",
+    ),
+    (
+        "zsh",
+        &["-fc"],
+        "autoload -U compinit && compinit -D -u || exit 7
+        source <(execnet completions zsh) || exit 9
+        [[ $_comps[execnet] = _clap_dynamic_completer_execnet ]] || exit 8
+        _describe() { local all=(${(P)argv[3]}) one; for one in $all; do print -r -- ${one%%:*}; done }
+        ask() { words=(${(s: :)1}); [[ $1 = *' ' ]] && words+=(''); CURRENT=$#words; _clap_dynamic_completer_execnet }",
+    ),
+];
+
+#[test]
+fn shells_load_the_completions_and_complete_verbs_options_and_networks() {
+    let net = Net::new(None);
+    // a name that no network of another test begins with
+    let name = format!("shown-{}", net.name);
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    std::fs::write(net.config().with_file_name(format!("{name}.toml")), "").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_execnet")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    for (program, args, script) in SHELLS {
+        let Some(shell) = or_skip(shell(program)) else { continue };
+        let asked = |words: &str| {
+            let execnet = net.execnet([""; 0]);
+            let mut command = Command::new(&shell);
+            command.args(args).arg(format!("{script}\nask '{words}'"));
+            command.envs(execnet.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = command.env("PATH", &path).env("HOME", "/nonexistent").output().unwrap();
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{program} {words:?}: {}",
+                text(&output)
+            );
+            let said = String::from_utf8(output.stdout).unwrap();
+            said.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("execnet st"), ["start", "status", "stop"], "{program}");
+        assert_eq!(asked("execnet help add"), ["addhost"], "{program}");
+        assert_eq!(asked("execnet logs --l"), ["--lines"], "{program}");
+        assert_eq!(asked("execnet stop shown-"), [&name[..]], "{program}");
+        assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
+    }
 }
 
 #[test]
