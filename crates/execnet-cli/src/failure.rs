@@ -76,16 +76,20 @@ impl Failure {
     /// A failure to read or write `path`.
     pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("cannot {what} {}", path.display()));
-        let hint = match error.kind() {
-            std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
-            std::io::ErrorKind::QuotaExceeded => Some("your quota is used up; nothing was changed"),
-            _ => None,
-        };
         let failure = failure.because(error);
-        match hint {
+        match no_room(error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+/// What to do when a file could not be written because there is no room for it.
+pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
+        std::io::ErrorKind::QuotaExceeded => Some("your quota is used up; nothing was changed"),
+        _ => None,
     }
 }
 

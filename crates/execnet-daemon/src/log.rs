@@ -25,6 +25,8 @@ pub(crate) struct Log {
 struct State {
     file: Option<File>,
     length: u64,
+    /// The last line could be written in part only: the next one does not go on with it.
+    torn: bool,
 }
 
 /// Sends what this process tells of itself to the log. `EXECNET_LOG` says how much: `info` if it is not set.
@@ -39,8 +41,11 @@ pub(crate) fn start(path: &Path, takes_stderr: bool) -> io::Result<()> {
 
 impl Log {
     fn open(path: &Path, takes_stderr: bool) -> io::Result<Self> {
-        let log =
-            Self { path: path.to_owned(), state: Mutex::new(State { file: None, length: 0 }), takes_stderr };
+        let log = Self {
+            path: path.to_owned(),
+            state: Mutex::new(State { file: None, length: 0, torn: false }),
+            takes_stderr,
+        };
         log.reopen(&mut log.state.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(log)
     }
@@ -63,12 +68,28 @@ impl Log {
             let _ = fs::rename(&self.path, old);
             let _ = self.reopen(&mut state);
         }
-        if let Some(file) = &mut state.file
-            && file.write_all(bytes).is_ok()
-        {
-            state.length += bytes.len() as u64;
+        let bytes = if state.torn { &[b"\n", bytes].concat() } else { bytes };
+        let Some(file) = &mut state.file else { return };
+        let written = write_some(file, bytes);
+        state.length += written as u64;
+        if written > 0 {
+            state.torn = written < bytes.len();
         }
     }
+}
+
+/// Writes what there is room for, and tells how much that is.
+fn write_some(file: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
 }
 
 /// An event as one line that can be shown on a terminal, whatever it tells of.

@@ -1,10 +1,12 @@
 //! What the verbs say and do besides their main work, as a person at a shell meets it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
 use execnet_testkit::{Lab, or_skip, shell};
 use rustix::process::{Pid, Signal, kill_process};
@@ -255,6 +257,87 @@ fn shells_load_the_completions_and_complete_verbs_options_and_networks() {
         assert_eq!(asked("execnet stop shown-"), [&name[..]], "{program}");
         assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
     }
+}
+
+/// `execnet ARGS…` where a file system of its own holds the state folder, of `pages` pages and filled as `fill` says. Only this
+/// command and the daemon that it starts see it.
+fn on_small_disk(net: &Net, pages: u32, fill: &str, args: &[&str]) -> Output {
+    let script = format!(
+        "mkdir -p \"$1\" && mount -t tmpfs -o size={}k,nr_inodes=99 none \"$1\" && cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
+        4 * pages
+    );
+    let execnet = net.execnet([""; 0]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(net.state());
+    command.args(["env", "--default-signal", env!("CARGO_BIN_EXE_execnet")]).args(args);
+    command.envs(execnet.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn may_mount() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped, because only root can mount a file system that is full");
+    }
+    root
+}
+
+#[test]
+fn a_start_without_room_for_its_state_says_so_and_changes_nothing() {
+    if !may_mount() {
+        return;
+    }
+    let net = Net::new(None);
+    let secret = format!("echo {} > secret", "0".repeat(64));
+    for (pages, fill, file) in [
+        (1, "head -c 4096 /dev/zero > full".to_owned(), "secret"),
+        (2, format!("{secret}; cat /dev/zero > full 2>&-"), "life"),
+    ] {
+        let output = on_small_disk(&net, pages, &fill, &["start", &net.name, "popen"]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let path = net.state().join(file);
+        assert!(said.contains(&path.display().to_string()) && said.contains("No space left"), "{said}");
+        assert!(said.contains("Hint: make room"), "{said}");
+        assert!(!net.config().exists() && !net.state().join("log").exists());
+        assert_eq!(net.run("status", &[]).status.code(), Some(3), "no daemon is left");
+    }
+}
+
+#[test]
+fn a_daemon_whose_log_cannot_be_written_works_on_and_logs_again_when_it_can() {
+    if !may_mount() {
+        return;
+    }
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let spec = net.spec("build1", "");
+    let output = on_small_disk(&net, 8, "true", &["start", &net.name, &spec]);
+    assert!(output.status.success(), "{}", text(&output));
+    let daemon = net.daemon();
+    // the folder as the daemon sees it
+    let state = PathBuf::from(format!("/proc/{daemon}/root{}", net.state().display()));
+    let log = || std::fs::read_to_string(state.join("log")).unwrap();
+    assert!(log().contains("build1 is up"));
+    // up to a few bytes before the end of the log's last page, and all other pages
+    let mut file = OpenOptions::new().append(true).open(state.join("log")).unwrap();
+    let room = 4096 - file.metadata().unwrap().len() % 4096;
+    assert!(room > 100);
+    writeln!(file, "{}", "x".repeat(room as usize - 51)).unwrap();
+    let mut fill = std::fs::File::create(state.join("full")).unwrap();
+    while fill.write_all(&[0; 4096]).is_ok() {}
+    net.ok("addhost", &[&net.spec("build1", "//id=more")]);
+    assert_eq!(net.python_ok(&["--node", "more", "-c", "print(1)"]), "1");
+    net.ok("rmhost", &["more"]);
+    let full = log();
+    assert_eq!((full.len() % 4096, full.contains("more has left")), (0, false), "{full}");
+    fill.set_len(0).unwrap();
+    net.ok("addhost", &[&net.spec("build1", "//id=again")]);
+    let rest = log()[full.len()..].to_owned();
+    let lines: Vec<&str> = rest.lines().collect();
+    assert!(lines[0].is_empty() && lines[1].ends_with("INFO adding again"), "a torn line is closed: {rest}");
+    assert_eq!(net.daemon(), daemon);
 }
 
 #[test]
