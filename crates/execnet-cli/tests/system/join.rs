@@ -1,8 +1,9 @@
 //! Hosts join and leave; what fails says where and why.
 
+use std::path::Path;
 use std::process::Command;
 
-use execnet_testkit::{Lab, or_skip, wait_until};
+use execnet_testkit::{Lab, alive, or_skip, wait_until};
 
 use crate::harness::{Net, SOON, text};
 
@@ -210,4 +211,39 @@ fn a_full_disk_is_said_and_loses_nothing() {
         println!("skipped, because only root can mount a file system that is full");
     }
     assert_eq!(std::fs::read_to_string(net.config()).unwrap(), before);
+}
+
+#[test]
+fn an_agent_of_another_protocol_version_has_to_end_and_is_named() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    assert_eq!(net.host("build1")["note"], serde_json::Value::Null);
+    net.ok("stop", &[]);
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .arg(tests.join("tests/system/other_agent.py"))
+        .arg(tests.join("../../remote"))
+        .args([net.lab().ssh_config(), net.name.clone().into(), net.state().join("secret")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let other: u32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(alive(other) && host.processes().contains(&other));
+
+    let output = net.run("start", &[]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("build1: the agent found there spoke version 2 of the protocol"), "{said}");
+    wait_until(SOON, "the other agent to end", || !alive(other));
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+    assert!(net.ok("logs", &[]).contains("build1: the agent found there spoke version 2"));
+    // told until the next link
+    assert!(net.host("build1")["note"].as_str().unwrap().contains("version 2"));
+    let agent = net.agent("build1");
+    net.lab().kill_ssh("build1");
+    wait_until(SOON, "the next link", || net.host("build1")["note"].is_null());
+    net.wait_for("build1", "up");
+    assert_eq!(net.agent("build1"), agent);
 }
