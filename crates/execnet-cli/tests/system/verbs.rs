@@ -8,10 +8,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use execnet_testkit::{Lab, or_skip, shell};
+use execnet_testkit::{Lab, or_skip, shell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Net, line, piped, text};
+use crate::harness::{Net, SOON, line, piped, text};
 
 #[test]
 fn help_is_the_same_however_it_is_asked_for() {
@@ -191,6 +191,7 @@ fn following_a_log_ends_with_its_reader() {
     let mut follower = piped(net.execnet(["logs", &net.name, "-f"]));
     assert!(line(follower.stdout.as_mut().unwrap()).contains("INFO network"));
     drop(follower.stdout.take());
+    wait_until(SOON, "the follower to end", || follower.try_wait().unwrap().is_some());
     let output = follower.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
