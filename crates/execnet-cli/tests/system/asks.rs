@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 
-use execnet_testkit::{Lab, or_skip};
+use execnet_testkit::{Lab, or_skip, wait_until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::harness::{Net, SOON};
+use crate::harness::{Net, SOON, piped, text};
 
 const PASSPHRASE: &str = "open sesame";
 
@@ -202,4 +202,23 @@ fn a_new_host_key_is_asked_about_and_remembered() {
     assert!(code == 0 && shown.contains("up: CPython 3"), "{code}: {shown}");
     net.ok("stop", &[]);
     net.ok("start", &[]);
+}
+
+#[test]
+fn while_a_question_is_open_others_may_change_the_network() {
+    let Some(net) = locked() else { return };
+    let spec = net.spec("build1", "");
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    write(net.config(), format!("hosts = ['{spec}']\n")).unwrap();
+    let mut person = Person::runs(&net.execnet(["start", &net.name, &spec]));
+    person.sees("build1: Enter passphrase for key");
+    let mut other = piped(net.execnet(["addhost", &net.name, "popen"]));
+    wait_until(SOON, "the other command", || other.try_wait().unwrap().is_some());
+    let output = other.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(net.python_ok(&["--node", "local", "-c", "print(1)"]), "1");
+    person.types(&format!("{PASSPHRASE}\r"));
+    let (code, shown) = person.ends();
+    assert_eq!(code, 0, "{shown}");
+    assert!(read_to_string(net.config()).unwrap().contains("popen"));
 }
