@@ -3,7 +3,7 @@ from agent.wire import RemoteProtocolError
 
 SMALLEST = 262144
 LARGEST = 4194304
-STEP = 98304  # an ACK comes at least this often
+STEP = 65536  # an ACK comes at least this often
 LATELY = 10.0
 
 

@@ -23,7 +23,7 @@ pub const DOUBTED_AFTER: Duration = Duration::from_millis(14_250);
 const CONFIRMED_AFTER: Duration = Duration::from_millis(250);
 
 /// An ACK is sent for at least every this many bytes.
-const ACK_EVERY: u64 = 98_304;
+const ACK_EVERY: u64 = 65_536;
 
 const MIN_WINDOW: u64 = 262_144;
 const MAX_WINDOW: u64 = 4_194_304;
