@@ -3,7 +3,6 @@
 //! Used for a client's socket, for a link that is the stdio of ssh and for a link inside a tunnel alike. Answers
 //! PING, counts for ACK and hands every other frame to its owner.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +29,9 @@ const MAX_WINDOW: u64 = 4_194_304;
 
 /// How long a measured rate or round trip counts.
 const LATELY: Duration = Duration::from_secs(10);
+
+/// A rate is that of so much time at least: in shorter times ACKs come in bursts.
+const LONG: Duration = Duration::from_millis(10);
 
 /// Replies that may wait for a client that does not read, in bytes.
 const MAX_FIRST: usize = 32 * 1024 * 1024;
@@ -210,7 +212,8 @@ struct Window {
     size: u64,
     sent: u64,
     acknowledged: u64,
-    marks: VecDeque<Mark>,
+    /// The rate that is being measured.
+    busy: Option<Busy>,
     rate: Lately,
     /// Up to where a round trip that is being measured must be acknowledged, and since when it is.
     light: Option<(u64, Duration)>,
@@ -219,9 +222,9 @@ struct Window {
     emptying: bool,
 }
 
-/// A moment of sending, to measure by when it is acknowledged.
+/// A moment when much was under way: how much had been sent and acknowledged.
 #[derive(Debug)]
-struct Mark {
+struct Busy {
     sent: u64,
     acknowledged: u64,
     at: Duration,
@@ -241,7 +244,7 @@ impl Default for Window {
             size: MIN_WINDOW,
             sent: 0,
             acknowledged: 0,
-            marks: VecDeque::new(),
+            busy: None,
             rate: Lately::default(),
             light: None,
             round_trip: Lately::default(),
@@ -263,9 +266,8 @@ impl Window {
         if before < ACK_EVERY && before + bytes >= ACK_EVERY && self.light.is_none() {
             self.light = Some((self.acknowledged + ACK_EVERY, now));
         }
-        // a mark for each ACK that can be expected is enough
-        if self.marks.back().is_none_or(|mark| self.sent - mark.sent >= ACK_EVERY) {
-            self.marks.push_back(Mark { sent: self.sent, acknowledged: self.acknowledged, at: now });
+        if before + bytes >= 2 * ACK_EVERY && self.busy.is_none() {
+            self.busy = Some(Busy { sent: self.sent, acknowledged: self.acknowledged, at: now });
         }
     }
 
@@ -278,13 +280,10 @@ impl Window {
             self.round_trip.add(now.saturating_sub(since).as_secs_f64(), now, f64::min);
             self.measured = now;
         }
-        let mut last = None;
-        while self.marks.front().is_some_and(|mark| mark.sent <= bytes) {
-            last = self.marks.pop_front();
-        }
-        if let Some(mark) = last {
-            let took = now.saturating_sub(mark.at).as_secs_f64().max(1e-6);
-            self.rate.add((self.acknowledged - mark.acknowledged) as f64 / took, now, f64::max);
+        let is_long = |busy: &mut Busy| busy.sent <= bytes && now.saturating_sub(busy.at) >= LONG;
+        if let Some(busy) = self.busy.take_if(is_long) {
+            let took = now.saturating_sub(busy.at).as_secs_f64();
+            self.rate.add((self.acknowledged - busy.acknowledged) as f64 / took, now, f64::max);
         }
         if let (Some(rate), Some(round_trip)) = (self.rate.best(f64::max), self.round_trip.best(f64::min)) {
             self.size = ((2.0 * rate * round_trip) as u64).clamp(MIN_WINDOW, MAX_WINDOW);
@@ -313,6 +312,8 @@ impl Lately {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::frame::{MAX_DATA, Stream};
 
