@@ -2,6 +2,7 @@
 from agent.wire import RemoteProtocolError
 
 SMALLEST = 262144
+ALONE = 1048576  # the smallest window of a process that shares the link with nobody
 LARGEST = 4194304
 STEP = 65536  # an ACK comes at least this often
 LATELY = 10.0
@@ -31,6 +32,9 @@ class Pace(object):
 
     A round trip counts only when it began with (almost) nothing under way: one that began behind a full window measures
     the window. When there was none for a while the link is left to run empty once.
+
+    What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately
+    nobody waits, and a larger window bridges the pauses of busy machines.
     """
 
     def __init__(self):
@@ -42,13 +46,25 @@ class Pace(object):
         self._trip = Lately(min)  # seconds
         self._rate = Lately(max)  # bytes per second
         self._emptying = False
+        self._who = None
+        self._shared = None  # when two processes took turns last
 
-    def under_way(self):
-        return self.sent - self.acked
+    def room(self, now):
+        """How many bytes of DATA may be sent, more or less one frame; negative behind a full window."""
+        if self._emptying:
+            window = STEP
+        elif self.window >= ALONE or self._shared is not None and now - self._shared < LATELY:
+            window = self.window
+        else:
+            window = ALONE
+        return window - self.sent + self.acked
 
-    def open(self):
-        """Whether DATA may be sent."""
-        return self.sent - self.acked < (STEP if self._emptying else self.window)
+    def turn(self, who, now):
+        """DATA of this process is sent."""
+        if who is not self._who:
+            if self._who is not None:
+                self._shared = now
+            self._who = who
 
     def sent_more(self, size, now):
         before = self.sent - self.acked
