@@ -115,7 +115,7 @@ def _escape(value, channel):
 
 
 def _text(data):
-    if sys.version_info[0] > 2:
+    if not TWO:
         return data.decode("utf-16-be", "surrogatepass")
     out = []
     units = struct.unpack(">%dH" % (len(data) // 2), data)

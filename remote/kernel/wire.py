@@ -8,15 +8,16 @@ whoever comes next.
 import errno
 import os
 import struct
-from collections import deque
 from itertools import islice
 
-from .wait import JYTHON, MAIN, allocate_lock, get_ident, start_new_thread
+from .wait import JYTHON, MAIN, TWO, allocate_lock, get_ident, start_new_thread
 
 try:
-    from itertools import imap as map
+    from _collections import deque  # the module around it takes long to import
 except ImportError:
-    pass
+    from collections import deque
+if TWO:
+    from itertools import imap as map
 
 CONFIG = HELLO = 1
 EXEC, DATA, CLOSE, LAST, CREDIT, STATUS, STRCONFIG, EXIT, ESCAPED, INTERRUPT = range(2, 12)
@@ -33,9 +34,11 @@ class ProtocolError(Exception):
     """The client broke the protocol: the gateway ends."""
 
 
-def strconfig(config):
-    """STRCONFIG's payload."""
-    return struct.pack(">BB", *config)
+def unpack(layout, payload):
+    """A payload of one size."""
+    if len(payload) != layout.size:
+        raise ProtocolError("a payload of %d bytes, not %d" % (len(payload), layout.size))
+    return layout.unpack(payload)
 
 
 def is_interrupt(error):
@@ -161,6 +164,8 @@ class Outbox(object):
             if kind:
                 count = 0
                 if state is not None:
+                    if state.closed:
+                        raise OSError("cannot send on channel %d: it is closed" % channel)
                     sent = state.sent < state.credit
                     count = state.sent + len(payload)
                 if sent:
