@@ -201,9 +201,9 @@ class Channel(object):
     __next__ = next
 
     def setcallback(self, callback, endmarker=NO_ENDMARKER):
-        """Call it with each value, also with those that are here already, and at the end with the end marker if there is one.
+        """Call it with each value, those that are here already first, and at the end with the end marker if one is given.
 
-        It is called in a thread of this channel's own, one value after the other.
+        It is called in a thread of this channel's own.
         """
         from . import more
         more.set_callback(self, callback, endmarker)

@@ -1,8 +1,7 @@
 """What happens with a frame. Nothing here waits for a write, for user code, or for an import that user code may hold up."""
 import os
-from itertools import count
-
 from _weakref import ref
+from itertools import count
 
 from . import wire
 from .channel import Channel, RemoteError, State
@@ -16,7 +15,7 @@ if TWO:
 class Link(object):
     """All channels between this interpreter and its client."""
 
-    def __init__(self, config, write, fd, ended):
+    def __init__(self, config, write, fd, broken):
         self.pid = os.getpid()
         self.window = config.get("window") or 8388608
         self.ended = self.lost = False
@@ -24,10 +23,9 @@ class Link(object):
         self.strconfig = True, False
         self.config = config
         self.runner = self._gateway = None
-        self.outbox = wire.Outbox(write, fd, self._broken)
+        self.outbox = wire.Outbox(write, fd, broken)
         self._numbers = count(2, 2)
         self._parser = wire.Parser()
-        self._on_end = ended
         self._handlers = {wire.DATA: self._data, wire.ESCAPED: self._escaped, wire.CREDIT: self._credit,
                           wire.CLOSE: self._close, wire.LAST: self._last, wire.EXEC: self._exec}
 
@@ -83,9 +81,6 @@ class Link(object):
         self.ended = True
         for state in list(self.states.values()):
             state.end(False)
-
-    def _broken(self):
-        self._on_end(True)
 
     # --- the reader's
 

@@ -16,7 +16,7 @@ class Runner(object):
         self.threads = []  # tasks of others
         self.task = None  # the main thread's
         self.busy = False  # it has one, or will
-        self.ending = False
+        self.ending = self.done = False
         self.sleepers = deque()
 
     def add(self, channel, order):
@@ -44,39 +44,42 @@ class Runner(object):
             wake_all(self.sleepers)
 
     def main(self):
-        """The main thread's life."""
-        while not self.ending or self.threads or self.waiting:
+        """The main thread's life, however often user code's signal handlers raise in it."""
+        while not self.done:
             try:
-                self._main()
-            except KeyboardInterrupt:
-                # too late for what it was meant for
-                if self.task is not None:
-                    self._close_interrupted()
+                while not self.done:
+                    try:
+                        self._main()
+                    except BaseException:
+                        pass
+            except BaseException:
+                pass
         from . import ends
         ends.finish(0)
 
     def _main(self):
+        if self.task is not None:  # torn out of it, with what was meant for it or came too late
+            self._drop(self.task)
+            self.task.close(u"keyboard-interrupted")
+            self.task = None
         wait(self.sleepers, lambda: self.waiting or self.ending and not self.threads)
         if self.waiting:
-            self.task = self.waiting[0]
-            try:
-                self.waiting.remove(self.task)
-            except ValueError:
-                self.task = None  # it was refused just now
-                return
             self.busy = True
-            self.task.run()
+            self.task = self.waiting[0]
+            if self._drop(self.task):
+                self.task.run()
             self.task = None
             wake_all(self.sleepers)
+        elif self.ending and not self.threads:
+            self.done = True
 
-    def _close_interrupted(self):
-        task = self.task
+    def _drop(self, task):
+        """Take it out of the line. False: it was refused just now."""
         try:
             self.waiting.remove(task)
+            return True
         except ValueError:
-            pass
-        task.close(u"keyboard-interrupted")
-        self.task = None
+            return False
 
 
 class Task(object):

@@ -53,6 +53,8 @@ class Kernel(object):
         while hello:
             hello = hello[self._write(self._sink, hello):]
         start_new_thread(self._serve, (data,))
+        if sys.version_info < (3, 13):
+            import threading  # noqa: F401  # it takes the thread that imports it for the main thread
         link.runner.main()
 
     def _serve(self, data):

@@ -2,6 +2,7 @@
 import os
 import sys
 import time
+
 from thread import allocate_lock, get_ident
 
 clock = time.time
