@@ -50,7 +50,7 @@ def kernel_stage():
 
 
 def squeeze(text):
-    """The same code without comment lines and docstrings, on the same lines: what a reader needs is not sent into gateways."""
+    """The same code on the same lines, without comment lines and docstrings: what only readers of the source need."""
     out, inside = [], False
     for line in text.split("\n"):
         word = line.strip()
