@@ -1,0 +1,89 @@
+"""What an exception means, and tracebacks as text, without the kernel's own frames."""
+import os
+import sys
+
+from .run import native
+
+OURS = "<execnet_kernel."
+
+
+def judge(task, info):
+    """Exit status and error text, None for none, of an execution that ended with this exception."""
+    kind, value = info[:2]
+    ours = task.runner.link.pid == os.getpid()
+    if issubclass(kind, SystemExit):
+        code = value.code
+        if code is None or code == 0:
+            return 0, None
+        if not ours:
+            if not isinstance(code, int):
+                sys.stderr.write("%s\n" % (code,))
+                code = 1
+            return code & 0xff, None
+    elif ours and issubclass(kind, KeyboardInterrupt):
+        return 1, u"keyboard-interrupted"
+    elif ours and issubclass(kind, EOFError) and getattr(value, "of_channel", False):
+        return 1, None
+    import linecache  # noqa: F401
+    prepare(task)
+    said = text(info)
+    if not ours:
+        sys.stderr.write(native(said))
+    return 1, said
+
+
+def prepare(task):
+    """Let tracebacks show the lines of the source. Returns it as this interpreter compiles it."""
+    source = task.source
+    cache = getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing it
+    if cache is not None:
+        filename = native(task.filename) or "<remote exec>"
+        cache[filename] = len(source), None, [native(line) + "\n" for line in source.split(u"\n")], filename
+    if sys.version_info[0] == 2:
+        # text that declares an encoding is refused there
+        import re
+        lines = source.split(u"\n", 2)
+        for at, line in enumerate(lines[:2]):
+            if re.match(u"[ \t\f]*#.*?coding[:=]", line):
+                lines[at] = u"#"
+        source = u"\n".join(lines)
+    return source
+
+
+def text(info):
+    """What `traceback.format_exc` would say to user code."""
+    try:
+        return _text(*info)
+    except Exception:
+        # its __str__ raises, or the like
+        return u"%s: (its text cannot be made)\n" % info[0].__name__
+
+
+def _text(kind, value, trace):
+    import traceback
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    if sys.version_info[0] == 2:
+        lines = []
+        if trace is not None:
+            lines.append("Traceback (most recent call last):\n")
+            lines += traceback.format_list([entry for entry in traceback.extract_tb(trace) if not _is_ours(entry[0])])
+        lines += traceback.format_exception_only(kind, value)
+        return u"".join([line if isinstance(line, type(u"")) else line.decode("utf-8", "replace") for line in lines])
+    told = traceback.TracebackException(kind, value, trace)
+    _trim(told, set())
+    return "".join(told.format())
+
+
+def _trim(told, seen):
+    if told is None or id(told) in seen:
+        return
+    seen.add(id(told))
+    if told.stack:
+        told.stack[:] = [frame for frame in told.stack if not _is_ours(frame.filename)]
+    for other in [told.__cause__, told.__context__] + list(getattr(told, "exceptions", None) or ()):
+        _trim(other, seen)
+
+
+def _is_ours(filename):
+    return filename.startswith(OURS)

@@ -1,0 +1,143 @@
+"""Executions, and what the main thread does (docs/kernel.md, section 5)."""
+import os
+import sys
+
+from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
+from .wire import deque
+
+
+class Runner(object):
+    """Who executes what."""
+
+    def __init__(self, link, model):
+        self.link = link
+        self.model = model
+        self.waiting = deque()  # tasks for the main thread
+        self.threads = []  # tasks of others
+        self.task = None  # the main thread's
+        self.busy = False  # it has one, or will
+        self.ending = self.done = False
+        self.sleepers = deque()
+
+    def add(self, channel, order):
+        """In the reader."""
+        task = Task(self, channel, order)
+        if self.busy and self.model != "main_thread_only":
+            self.threads.append(task)
+            start_new_thread(self._in_thread, (task,))
+            return
+        if self.busy:
+            start_new_thread(self._refuse, (task,))
+        self.busy = True
+        self.waiting.append(task)
+        wake_all(self.sleepers)
+
+    def _refuse(self, task):
+        from . import ends
+        ends.refuse(self, task)
+
+    def _in_thread(self, task):
+        try:
+            task.run()
+        finally:
+            self.threads.remove(task)
+            wake_all(self.sleepers)
+
+    def main(self):
+        """The main thread's life, however often user code's signal handlers raise in it."""
+        while not self.done:
+            try:
+                while not self.done:
+                    try:
+                        self._main()
+                    except ANY:
+                        pass
+            except ANY:
+                pass
+        from . import ends
+        ends.finish(0)
+
+    def _main(self):
+        self.link.outbox.main_is_outside()
+        if self.task is not None:  # torn out of it, with what was meant for it or came too late
+            self._drop(self.task)
+            self.task.close(u"keyboard-interrupted")
+            self.task = None
+        wait(self.sleepers, lambda: self.waiting or self.ending and not self.threads)
+        if self.waiting:
+            self.busy = True
+            self.task = self.waiting[0]
+            if self._drop(self.task):
+                self.task.run()
+            self.task = None
+            wake_all(self.sleepers)
+        elif self.ending and not self.threads:
+            self.done = True
+
+    def _drop(self, task):
+        """Take it out of the line. False: it was refused just now."""
+        try:
+            self.waiting.remove(task)
+            return True
+        except ValueError:
+            return False
+
+
+class Task(object):
+    """One execution."""
+
+    def __init__(self, runner, channel, order):
+        self.runner = runner
+        self.channel = channel
+        self.kind, self.source, self.filename, self.name, self.kwargs, self.argv = order
+
+    def run(self):
+        self.channel._executing = True
+        status, error, argv = 0, None, sys.argv
+        try:
+            try:
+                if self.argv is not None:
+                    sys.argv = [native(word) for word in self.argv]
+                self._execute()
+            finally:
+                if self.argv is not None:
+                    sys.argv = argv
+        except ANY:
+            from . import report
+            status, error = report.judge(self, sys.exc_info())
+        if self.runner.link.pid != os.getpid():
+            from . import ends
+            ends.finish(status)  # a child that user code forked
+        self.close(error)
+
+    def close(self, error):
+        channel = self.channel
+        if channel is None:
+            return
+        channel._executing = False
+        if get_ident() == MAIN:
+            # before the client hears of it: its next execution finds the main thread free
+            self.runner.busy = bool(self.runner.waiting)
+        try:
+            channel._state.close(error)
+        except EnvironmentError:
+            pass
+        self.channel = None
+
+    def _execute(self):
+        source, filename = self.source, native(self.filename) or "<remote exec>"
+        space = {"channel": self.channel, "__name__": "__channelexec__"}
+        if self.kind == "module":
+            space["__file__"] = filename
+        if TWO or "linecache" in sys.modules:
+            from . import report
+            source = report.prepare(self)
+        exec(compile(source + "\n", filename, "exec", 0, True), space)
+        if self.kind == "function":
+            kwargs = dict([(native(key), value) for key, value in (self.kwargs or {}).items()])
+            space[native(self.name)](self.channel, **kwargs)
+
+
+def native(text):
+    """Text as this interpreter's `str`."""
+    return text.encode("utf-8") if TWO and isinstance(text, type(u"")) else text

@@ -1,0 +1,170 @@
+"""The start: the protocol's fds, HELLO, and the reader (docs/kernel.md, section 1)."""
+import os
+import sys
+
+from . import wire
+from .link import Link
+from .run import Runner
+from .values import dumps, loads
+from .wait import ANY, JYTHON, TWO, start_new_thread
+
+CHUNK = 65536
+BROKEN, CANNOT = 93, 94
+
+
+def main():
+    """Does not return."""
+    if JYTHON:
+        from . import jvm
+        Kernel(*jvm.take_stdio()).main()
+    else:
+        source, sink = _take_stdio()
+        Kernel(os.read, source, os.write, sink).main()
+
+
+class Kernel(object):
+
+    def __init__(self, read, source, write, sink):
+        self._read, self._source = read, source
+        self._write, self._sink = write, sink
+        self._ended = False
+
+    def main(self):
+        data = b""
+        config = None
+        while config is None:
+            part = self._read(self._source, CHUNK)
+            if not part:
+                os._exit(BROKEN)
+            data += part
+            config, data = _config(data)
+        if config:
+            from . import more
+            try:
+                more.follow(config)
+            except Exception:
+                _complain(CANNOT, "%s" % sys.exc_info()[1])
+        link = self.link = Link(config, self._write, self._sink, self._broken)
+        link.runner = Runner(link, u"" + (config.get("execmodel") or u"thread"))
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._let_go)
+        hello = dumps(_hello())[1]
+        hello = wire.MARKER + wire.header.pack(wire.HELLO, 0, len(hello)) + hello
+        while hello:
+            hello = hello[self._write(self._sink, hello):]
+        start_new_thread(self._serve, (data,))
+        if sys.version_info < (3, 13):
+            import threading  # noqa: F401  # it takes the thread that imports it for the main thread
+        link.runner.main()
+
+    def _serve(self, data):
+        """The reader."""
+        lost = True
+        try:
+            lost = not self._until_exit(data)
+        except wire.ProtocolError:
+            sys.stderr.write("execnet: protocol error: %s\n" % sys.exc_info()[1])
+        except ANY:
+            import traceback
+            traceback.print_exc()
+        self._end(lost)
+
+    def _until_exit(self, data):
+        """False when the client went without it."""
+        read, source, feed = self._read, self._source, self.link.feed
+        while not feed(data):
+            try:
+                data = read(source, CHUNK)
+            except EnvironmentError:
+                if not wire.is_interrupt(sys.exc_info()[1]):
+                    return False
+                data = b""
+                continue
+            if not data:
+                return False
+        return True
+
+    def _broken(self):
+        """Nobody reads what we write."""
+        start_new_thread(self._end, (True,))
+
+    def _end(self, lost):
+        if not self._ended:
+            self._ended = True
+            from . import ends
+            ends.end(self.link.runner, lost)
+
+    def _let_go(self):
+        """In a forked child."""
+        os.close(self._source)
+        os.close(self._sink)
+
+
+def _config(data):
+    """(CONFIG or None, what follows it)."""
+    if len(data) < 9:
+        return None, data
+    kind, _, size = wire.header.unpack(data[:9])
+    if kind != wire.CONFIG or size > 1048576:
+        _complain(BROKEN, "protocol error: no CONFIG")
+    if len(data) < 9 + size:
+        return None, data
+    return loads(data[9:9 + size]), data[9 + size:]
+
+
+def _hello():
+    """Its text is text in every dialect."""
+    implementation = u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names else u"cpython"
+    version_info = tuple([part if isinstance(part, int) else _text(part) for part in sys.version_info])
+    return {u"version": 1, u"pid": os.getpid(), u"executable": _text(sys.executable or ""), u"version_info": version_info,
+            u"platform": _text(str(sys.platform)), u"implementation": implementation, u"cwd": _text(os.getcwd()),
+            u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
+
+
+def _text(path):
+    return path.decode("utf-8", "replace") if isinstance(path, bytes) else path
+
+
+def _complain(status, words):
+    sys.stderr.write("execnet: %s\n" % words)
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _take_stdio():
+    """The protocol's two fds, above 2 and close-on-exec; stdin is empty then, and stdout goes to stderr."""
+    try:
+        os.fstat(2)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    source, sink = _above(0), _above(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    elif TWO:
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
+    else:
+        sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
+    if signal.getsignal(2) == signal.SIG_IGN:  # started in the background; INTERRUPT means it all the same
+        signal.signal(2, signal.default_int_handler)
+    return source, sink
+
+
+def _above(fd):
+    """A copy of it above 2."""
+    new = os.dup(fd)
+    if new < 3:
+        again = _above(fd)
+        os.close(new)
+        return again
+    if TWO:
+        import fcntl
+        fcntl.fcntl(new, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    return new

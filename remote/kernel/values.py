@@ -1,0 +1,103 @@
+"""Values as bytes: marshal, version 2, and a look at the types of one level of nesting after the other.
+
+marshal alone would take more than we do: whatever has a buffer, code, Ellipsis. docs/kernel.md, section 3.
+"""
+import sys
+from itertools import chain
+from marshal import dumps as marshal_dumps
+from marshal import loads as marshal_loads
+
+from .wait import ANY, JYTHON, TWO
+
+MOST = 1073741823
+NESTING = 2000
+
+ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
+if TWO:
+    from itertools import imap as map
+    ATOMS.add(long)  # noqa: F821
+SEQUENCES = (list, tuple, set, frozenset)
+CONTAINERS = set(SEQUENCES + (dict,))
+ALLOWED = ATOMS | CONTAINERS
+
+
+class DataFormatError(Exception):
+    """A value that cannot travel."""
+
+
+class DumpError(DataFormatError):
+    """A value that cannot be sent."""
+
+
+class LoadError(DataFormatError):
+    """Bytes that are no value, or not one of this interpreter."""
+
+
+def dumps(value, channel_type=None):
+    """(whether it has escapes, the bytes)."""
+    try:
+        data = marshal_dumps(value, 2)
+    except ANY:
+        # a channel, something that nobody can send, or too deep for this interpreter's marshal
+        _not_by_marshal()
+        from . import codec
+        escaped, data = codec.dumps(value, channel_type)
+    else:
+        escaped = False
+        if type(value) not in ATOMS and not allowed(value, data):
+            from . import codec
+            raise codec.complaint(value, ALLOWED)
+    if len(data) > MOST:
+        raise DumpError("cannot send a value of %d bytes, at most %d" % (len(data), MOST))
+    return escaped, data
+
+
+def loads(data):
+    """The value of bytes without escapes."""
+    try:
+        return marshal_loads(data)
+    except ANY:
+        _not_by_marshal()
+        from . import codec
+        return codec.loads(data, None)
+
+
+def _not_by_marshal():
+    """What a signal handler raised goes on: it has frames of its own."""
+    kind, _, trace = sys.exc_info()
+    if trace.tb_next is not None and not JYTHON or kind is MemoryError:
+        raise
+
+
+def allowed(value, data):
+    """Whether all types in there are ours; `data` is what marshal made of it."""
+    if type(value) is list or type(value) is tuple:
+        # numbers that are alike have their type's code in the same places
+        size, count = len(data) - 5, len(value)
+        if size == 5 * count and data[5::5].count(b"i") == count or size == 9 * count and data[5::9].count(b"g") == count:
+            return True
+    level, types = (value,), set((type(value),))
+    for _ in range(NESTING + 1):
+        if not types <= ALLOWED:
+            return False
+        inner = types & CONTAINERS
+        if not inner:
+            return True
+        parts = []
+        for kind in inner:
+            those = level if len(types) == 1 else [item for item in level if type(item) is kind]
+            parts.append((those, kind is dict))
+        types = set(map(type, _inside(parts)))
+        if types & CONTAINERS:
+            level = list(_inside(parts))
+    return False
+
+
+def _inside(parts):
+    """What is in all these containers."""
+    below = []
+    for those, dicts in parts:
+        below.append(chain.from_iterable(those))
+        if dicts:
+            below.append(chain.from_iterable(map(dict.values, those)))
+    return chain.from_iterable(below)

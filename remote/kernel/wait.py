@@ -1,0 +1,68 @@
+"""How a thread waits for another, in a way that signal handlers and timeouts can break where the interpreter allows it.
+
+`waiter()` makes one: somebody calls its `acquire(True, seconds)`, -1 for ever, once; somebody else its `release()`, once.
+"""
+import sys
+import time
+
+try:
+    from _thread import allocate_lock, get_ident, start_new_thread
+except ImportError:
+    from thread import allocate_lock, get_ident, start_new_thread  # noqa: F401
+
+TWO = sys.version_info[0] == 2
+JYTHON = sys.platform.startswith("java")
+ANY = Exception, BaseException
+if JYTHON:
+    from java.lang import Throwable
+    ANY += (Throwable,)  # Java's are none of Python's
+MAIN = get_ident()  # the thread that imports the kernel
+clock = getattr(time, "monotonic", time.time)
+
+if TWO:
+    from .waiters import waiter
+else:
+    def waiter():
+        lock = allocate_lock()
+        lock.acquire()
+        return lock
+
+
+def wake(waiters):
+    """Wakes one of them, if there is one."""
+    try:
+        waiter = waiters.popleft()
+    except IndexError:
+        return
+    waiter.release()
+
+
+def wake_all(waiters):
+    while waiters:
+        wake(waiters)
+
+
+def wait(waiters, ready, seconds=None):
+    """Waits in this line until `ready()`; whoever makes it so wakes the line afterwards. False after so many seconds."""
+    until = seconds is not None and clock() + seconds
+    while not ready():
+        mine = waiter()
+        woken = False
+        waiters.append(mine)
+        try:
+            if ready():
+                break
+            left = -1
+            if until is not False:
+                left = until - clock()
+                if left <= 0:
+                    return False
+                left = min(left, 4000000)
+            woken = mine.acquire(True, left)
+        finally:
+            if not woken:
+                try:
+                    waiters.remove(mine)
+                except ValueError:
+                    wake(waiters)  # somebody woke us, who do not take what there is
+    return True
