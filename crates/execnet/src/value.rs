@@ -36,6 +36,7 @@ pub use read::{Reader, Reading, Token};
 pub use text::Text;
 pub use write::{Container, Encoded, Writer, Writing};
 
+pub(crate) use build::Channels;
 pub(crate) use de::from_reader;
 pub(crate) use ser::to_writer;
 pub(crate) use write::{HEAD, Target};
@@ -134,6 +135,30 @@ impl Value {
             Self::FrozenSet(_) => "frozenset",
             Self::Channel(_) => "Channel",
         }
+    }
+
+    /// Reads the value that a reader comes to next; channels are those of the gateway of `channel`.
+    ///
+    /// # Errors
+    /// When there is no value.
+    pub fn read(reader: &mut Reader<'_>, channel: &Channel) -> Result<Self, LoadError> {
+        build::read(reader, channel)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn write(&self, writer: &mut Writer) -> Result<(), DumpError> {
+        build::write(self, writer)
+    }
+
+    /// The value that these bytes are, without channels.
+    pub(crate) fn decode(bytes: &[u8], reading: Reading) -> Result<Self, LoadError> {
+        let mut reader = Reader::new(bytes, reading);
+        let value = build::read(&mut reader, &build::NoChannels)?;
+        reader.next_token()?;
+        Ok(value)
     }
 
     /// The value under a key that is text, if this is a dict that has it.

@@ -106,7 +106,8 @@ impl Carrier for Remote {
         let process = self.process()?;
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let left =
+                deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             return match process.wait_timeout(left) {
                 Ok(status) => status.map(Ending::Status),
                 Err(ProcessError::Interrupted { .. }) => continue,

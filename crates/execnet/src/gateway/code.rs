@@ -62,7 +62,10 @@ impl Code {
         writer.str(self.kind)?;
         writer.str(&self.source)?;
         for text in [&self.filename, &self.name] {
-            text.as_ref().map_or_else(|| writer.none(), |text| writer.str(text))?;
+            match text {
+                Some(text) => writer.str(text)?,
+                None => writer.none()?,
+            }
         }
         writer.begin_dict()?;
         for (key, value) in &self.kwargs {

@@ -115,11 +115,6 @@ impl Decoder {
         Ok(Some(Frame { kind, channel, payload }))
     }
 
-    /// Bytes of a frame that is not complete.
-    pub(crate) fn held(&self) -> usize {
-        self.payload.len()
-    }
-
     fn parse(&self, room: usize) -> Result<(Kind, u32, usize), String> {
         let [code, a, b, c, d, length @ ..] = self.head;
         let kind = Kind::ALL.iter().copied().find(|&kind| kind as u8 == code);
@@ -157,7 +152,8 @@ mod tests {
     fn frames_are_the_same_however_their_bytes_come() {
         let long = vec![7; 100_000];
         let bytes =
-            [frame(Kind::Data, 1, b"N"), frame(Kind::Last, 2, b""), frame(Kind::Data, 1 << 31, &long)].concat();
+            [frame(Kind::Data, 1, b"N"), frame(Kind::Last, 2, b""), frame(Kind::Data, 1 << 31, &long)]
+                .concat();
         let whole = decode(&bytes, bytes.len()).unwrap();
         assert_eq!(whole.len(), 3);
         assert_eq!(whole[2], (Kind::Data, 1 << 31, long));

@@ -102,7 +102,7 @@ impl Local {
     }
 
     /// Waits until one of `fds` is ready or the child has ended (true).
-    fn wait(&self, fds: &mut Vec<PollFd<'_>>, deadline: Option<Instant>) -> Result<bool, Stop> {
+    fn wait<'f>(&'f self, fds: &mut Vec<PollFd<'f>>, deadline: Option<Instant>) -> Result<bool, Stop> {
         let before = fds.len();
         let mut most = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match &self.end {
@@ -157,7 +157,8 @@ impl Carrier for Local {
             if me.clear() {
                 return Err(Stop::Interrupted);
             }
-            let mut fds = vec![PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+            let mut fds =
+                vec![PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
             let ended = self.wait(&mut fds, deadline)?;
             let nothing_there = fds[0].revents().is_empty();
             if !fds[1].revents().is_empty() {

@@ -148,7 +148,7 @@ impl Inner {
             What::Status(number) => self.state.answers.get(&number).is_none_or(Option::is_some),
             What::Greeting => self.state.info().is_some(),
             What::Death => false,
-            What::Attend(known) => self.kill_at.is_some() != known,
+            What::Attend(known) => self.kill_at.is_some() != known || self.read_up.is_some(),
         }
     }
 
@@ -160,6 +160,11 @@ impl Inner {
     /// Whether a thread waits that could read.
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
+    }
+
+    /// Something besides the channels has changed.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
     }
 
     /// Those whose wait is over. The one that reads is told at once: it must not learn of that when it reads no more.
@@ -508,6 +513,15 @@ impl Post {
     fn write_up(&self) {
         let (mut inner, _) = self.write(self.lock(), true);
         inner.blocked = false;
+    }
+
+    /// Nothing more is to be read, for this reason; the gateway is ended.
+    pub(super) fn end_reading(&self, reason: String) {
+        let mut inner = self.lock();
+        inner.read_up.get_or_insert(Some(reason));
+        inner.touch();
+        self.leave(inner);
+        self.attendant.notify_all();
     }
 
     /// The gateway has ended.

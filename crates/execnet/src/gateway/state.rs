@@ -74,7 +74,10 @@ pub(super) struct Outbox {
 /// What comes next on a channel.
 #[derive(Debug)]
 pub(super) enum Next {
-    Value { bytes: Bytes, escaped: bool },
+    Value {
+        bytes: Bytes,
+        escaped: bool,
+    },
     Error(String),
     Closed,
     /// Nothing yet.
@@ -152,8 +155,9 @@ impl State {
     ///
     /// # Errors
     /// When it broke the rules: then the gateway has to be ended.
-    pub(super) fn handle(&mut self, mut bytes: &[u8]) -> Result<(), String> {
-        let joined;
+    pub(super) fn handle(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let behind;
+        let mut bytes = bytes;
         if let Some(noise) = &mut self.noise {
             noise.extend_from_slice(bytes);
             let Some(at) = noise.windows(MARKER.len()).position(|part| part == MARKER) else {
@@ -161,9 +165,9 @@ impl State {
                 noise.drain(..surplus);
                 return Ok(());
             };
-            joined = noise.split_off(at + MARKER.len());
+            behind = noise.split_off(at + MARKER.len());
             self.noise = None;
-            bytes = &joined;
+            bytes = &behind;
         }
         while !bytes.is_empty() {
             // a value that fits into what is left, or the longest one into nothing
@@ -412,7 +416,7 @@ impl State {
     }
 
     /// Takes what comes next on a channel. Its credit comes back by [`State::took`].
-    pub(super) fn receive(&mut self, number: u32) -> Next {
+    pub(super) fn receive(&mut self, number: u32, take_error: bool) -> Next {
         let Some(chan) = self.channels.get_mut(&number) else { return Next::Closed };
         if let Some((bytes, escaped)) = chan.inbox.pop() {
             self.held -= Inbox::cost(bytes.len());
@@ -421,7 +425,8 @@ impl State {
         if !chan.receives_no_more() {
             return Next::Nothing;
         }
-        chan.error.take().map_or(Next::Closed, Next::Error)
+        let error = if take_error { chan.error.take() } else { None };
+        error.map_or(Next::Closed, Next::Error)
     }
 
     /// The error with which the other end closed a channel, once.

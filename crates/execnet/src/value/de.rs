@@ -123,9 +123,7 @@ impl<'de> Deserializer<'de> for De<'_, '_> {
 
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, LoadError> {
         match self.token()? {
-            Token::Bytes(bytes) => {
-                visitor.visit_seq(de::value::SeqDeserializer::new(bytes.iter().copied()))
-            }
+            Token::Bytes(bytes) => visitor.visit_seq(de::value::SeqDeserializer::new(bytes.iter().copied())),
             token => self.visit(token, visitor),
         }
     }
@@ -206,10 +204,7 @@ struct Counted<'r, 'a> {
 impl<'de> SeqAccess<'de> for Counted<'_, '_> {
     type Error = LoadError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, LoadError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, LoadError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         seed.deserialize(self.items.de()).map(Some)

@@ -133,12 +133,7 @@ impl<'w> Serializer for Ser<'w> {
         self.0.none()
     }
 
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), DumpError> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), DumpError> {
         self.0.str(variant)
     }
 

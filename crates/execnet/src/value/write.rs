@@ -227,9 +227,7 @@ impl Writer {
 
     pub(crate) fn channel_number(&mut self, gateway: u64, number: u32) -> Result<(), DumpError> {
         if *self.gateway.get_or_insert(gateway) != gateway {
-            return Err(
-                DumpError::new("cannot send channels of different gateways").at(|| self.place())
-            );
+            return Err(DumpError::new("cannot send channels of different gateways").at(|| self.place()));
         }
         self.item()?;
         self.escape(0);
@@ -409,6 +407,7 @@ impl Writer {
 }
 
 fn with_article(kind: &str) -> String {
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    let article =
+        if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
     format!("{article} {kind}")
 }
