@@ -36,7 +36,7 @@ def dumps(value, channel_type):
             raise complaint(value, allowed)
         if kind in CONTAINERS:
             if len(stack) > NESTING:
-                raise DumpError("cannot send a value that is nested more than %d deep" % NESTING)
+                raise too_deep()
             if kind is dict:
                 out.append(b"{")
                 stack.append((_pairs(item), b"0"))
@@ -83,6 +83,8 @@ def loads(data, channel):
                 size = 4 + 2 * abs(_i32.unpack(data[at:at + 4])[0])
             else:
                 size = WIDTH.get(code, -1)
+            if code == b"." and not (stack and stack[-1][0] == b"(" and not stack[-1][2]):
+                size = -1  # only an escape begins with it
             if size < 0 or at + size > len(data):
                 raise LoadError("no value at byte %d" % (at - 1))
             value = Ellipsis if code == b"." else marshal_loads(data[at - 1:at + size])
@@ -135,7 +137,6 @@ def _text(data):
 def complaint(value, allowed):
     """A DumpError about the first part whose type cannot travel."""
     stack = [("", value)]
-    seen = 0
     while stack:
         place, item = stack.pop()
         kind = type(item)
@@ -143,7 +144,6 @@ def complaint(value, allowed):
             name = kind.__name__
             return DumpError("cannot send %s %s%s" % ("an" if name[:1] in "aeiouAEIOU" else "a", name,
                                                      place and ", at " + place))
-        seen += 1
         if kind is dict:
             inner = [(place + ".keys()", key) for key in item]
             inner += [("%s[%s]" % (place, _short(key)), part) for key, part in item.items()]
@@ -154,7 +154,11 @@ def complaint(value, allowed):
         else:
             continue
         stack.extend(reversed(inner))
-    return DumpError("cannot send this value")
+    return too_deep()
+
+
+def too_deep():
+    return DumpError("cannot send a value that is nested more than %d deep" % NESTING)
 
 
 def _short(key):
