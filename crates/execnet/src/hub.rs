@@ -14,15 +14,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use execnet_proto::client::{Client, ClientError, ClientEvent, Launch};
+use bytes::Bytes;
+use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::frame::{Refusal, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::ConnectError;
 use crate::interrupt::Interrupt;
+use crate::line::{End, Line, drain, send};
 use crate::network::Daemon;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Bytes that are read at a time.
 const READ: usize = 256 * 1024;
@@ -67,40 +68,6 @@ pub(crate) struct Inner {
     next_waiter: u64,
     /// What was just read; the leader has it while it reads.
     buffer: Vec<u8>,
-}
-
-/// One connection.
-pub(crate) struct Line {
-    pub(crate) socket: Arc<UnixStream>,
-    /// The daemon has greeted.
-    pub(crate) greeted: bool,
-    out: BytesMut,
-    /// Somebody is writing it.
-    flushing: bool,
-    /// The socket took no more: the leader goes on when it does.
-    pub(crate) blocked: bool,
-    /// Somebody leads.
-    pub(crate) led: bool,
-    /// How many times somebody has begun to lead.
-    pub(crate) leads: u64,
-    /// The reader thread wants to know when nobody leads.
-    pub(crate) watched: bool,
-    /// Why it ended, for the reader thread.
-    pub(crate) end: Option<End>,
-    /// The last read was a large one: then there is probably more, and the poll is spared.
-    more: bool,
-}
-
-/// Why a connection ended.
-pub(crate) enum End {
-    /// This side wants it.
-    Closing,
-    /// The daemon, or the kernel, closed it.
-    Closed,
-    /// The daemon did not greet.
-    Silent,
-    /// What came makes no sense.
-    Wrong(ClientError),
 }
 
 /// What a thread that waits is woken by.
@@ -449,31 +416,6 @@ impl Hub {
     }
 }
 
-/// Takes what wakes off a socket.
-pub(crate) fn drain(mut wakes: &UnixStream) {
-    let mut bytes = [0; 64];
-    while wakes.read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
-}
-
-/// Writes until `out` is empty (true) or the socket takes no more.
-fn send(socket: &UnixStream, out: &mut BytesMut) -> io::Result<bool> {
-    use rustix::net::SendFlags;
-    #[cfg(not(target_vendor = "apple"))]
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    #[cfg(target_vendor = "apple")]
-    let flags = SendFlags::DONTWAIT;
-    while !out.is_empty() {
-        match rustix::net::send(socket, out, flags) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => out.advance(count),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(true)
-}
-
 impl Inner {
     /// Whether something runs, or is to run, that another connection would go on with.
     pub(crate) fn has_live(&self) -> bool {
@@ -610,28 +552,6 @@ impl Inbox {
         let json = self.replies.pop_front()?;
         self.waiting -= json.len();
         Some(json)
-    }
-}
-
-impl Line {
-    pub(crate) fn new(socket: Arc<UnixStream>) -> Self {
-        Self {
-            socket,
-            greeted: false,
-            out: BytesMut::new(),
-            flushing: false,
-            blocked: false,
-            led: false,
-            leads: 0,
-            watched: false,
-            end: None,
-            more: false,
-        }
-    }
-
-    /// Whether nobody reads it who should.
-    fn wants_leader(&self) -> bool {
-        self.greeted && !self.led && self.end.is_none()
     }
 }
 

@@ -58,6 +58,7 @@ mod connect;
 mod gateway;
 mod hub;
 mod interrupt;
+mod line;
 mod network;
 mod place;
 mod process;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::{ConnectError, Route};
-use crate::hub::{End, Guard, Hub, Line, drain};
+use crate::hub::{Guard, Hub};
+use crate::line::{End, Line, drain};
 
 /// A daemon that does not greet for this long is given up.
 const GREETING: Duration = Duration::from_secs(30);
