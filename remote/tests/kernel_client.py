@@ -225,11 +225,13 @@ class Client:
         self.process.wait()
         for thread in self.threads:
             thread.join(TIMEOUT)
-        for file in (self.process.stdin, self.process.stdout, self.process.stderr):
-            try:
-                file.close()
-            except OSError:
-                pass
+        # a thread that still has credit to give must not find another file's number
+        with self.lock:
+            for file in (self.process.stdin, self.process.stdout, self.process.stderr):
+                try:
+                    file.close()
+                except OSError:
+                    pass
 
     # --- threads
 

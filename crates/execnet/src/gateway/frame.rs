@@ -1,6 +1,9 @@
 //! The frames between a gateway and its kernel (docs/kernel.md, 2), as bytes.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 
 use crate::value::{HEAD, MAX_LENGTH};
 
@@ -131,6 +134,18 @@ impl Decoder {
         }
         Ok((kind, u32::from_be_bytes([a, b, c, d]), length))
     }
+}
+
+/// Small frames in one piece of about `most` bytes.
+pub(super) fn gather(first: &Bytes, queue: &mut VecDeque<Bytes>, most: usize) -> Bytes {
+    let mut batch = first.to_vec();
+    while let Some(next) = queue.front()
+        && batch.len() + next.len() <= most
+    {
+        batch.extend_from_slice(next);
+        queue.pop_front();
+    }
+    batch.into()
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@
 //! wants it. Whoever stops reading hands over to another thread that waits; when nobody waits, the gateway's own thread (`attend.rs`) takes over.
 //! *Writing.* Frames go whole into the outbox. Whoever puts one there writes as much as there is room for, without waiting, unless somebody is
 //! writing already, who then takes it along. What there is no room for is left to a writer thread, which is started when it is first needed.
+//! When many frames follow each other and nobody waits for an answer, they are held for up to half a millisecond, to go together.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use super::carrier::{Carrier, Stop};
 use super::error::Death;
@@ -23,6 +22,14 @@ const MAX_OUT: usize = 4 << 20;
 
 /// What is handed to the carrier at a time, in bytes, where it is made of small frames.
 const BATCH: usize = 64 * 1024;
+
+/// After so many frames in a row, each within `ROW_PAUSE` of the one before, and without anybody waiting, the next ones are held.
+const ROW: u32 = 16;
+const ROW_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long, and up to how many bytes.
+const HOLD: Duration = Duration::from_micros(500);
+const HOLD_BYTES: usize = 32 * 1024;
 
 /// How long a writer thread stays when there is nothing to do.
 const LINGER: Duration = Duration::from_secs(5);
@@ -71,6 +78,11 @@ pub(super) struct Inner {
     /// There was no room: the writer thread goes on.
     blocked: bool,
     writer_runs: bool,
+    /// How many frames were sent in a row, and when the last one was.
+    row: u32,
+    row_at: Instant,
+    /// Frames are held: the writer thread will write them.
+    held: bool,
     /// Nobody reads what is written any more.
     deaf: bool,
 }
@@ -163,6 +175,14 @@ impl Inner {
         !self.waiters.is_empty()
     }
 
+    /// One more frame is to be sent; whether many were before it, and nobody waits for an answer.
+    fn in_row(&mut self) -> bool {
+        let now = Instant::now();
+        self.row = if now - self.row_at < ROW_PAUSE { self.row.saturating_add(1) } else { 0 };
+        self.row_at = now;
+        self.row > ROW
+    }
+
     /// Something besides the channels has changed.
     pub(super) fn touch(&mut self) {
         self.touched = true;
@@ -214,6 +234,9 @@ impl Post {
                 flushing: false,
                 blocked: false,
                 writer_runs: false,
+                row: 0,
+                row_at: Instant::now(),
+                held: false,
                 deaf: false,
             }),
             carrier,
@@ -253,6 +276,11 @@ impl Post {
     ) -> Result<Guard<'a>, (Halt, Guard<'a>)> {
         if inner.is_ready(what) {
             return Ok(inner);
+        }
+        inner.row = 0;
+        if inner.held {
+            self.flush(inner);
+            inner = self.lock();
         }
         let me = Interrupt::this_thread();
         let halt = loop {
@@ -422,13 +450,23 @@ impl Post {
         if inner.flushing || inner.blocked || inner.state.out.queue.is_empty() {
             return;
         }
+        if inner.in_row() && inner.state.out.bytes < HOLD_BYTES {
+            if !std::mem::replace(&mut inner.held, true) {
+                self.rouse_writer(inner);
+            }
+            return;
+        }
         inner.flushing = true;
         let (mut inner, full) = self.write(inner, false);
         inner.flushing = false;
-        if !full {
-            return;
+        if full {
+            inner.blocked = true;
+            self.rouse_writer(inner);
         }
-        inner.blocked = true;
+    }
+
+    /// Leaves writing to the writer thread.
+    fn rouse_writer(&self, mut inner: Guard<'_>) {
         if inner.writer_runs {
             self.writer.notify_all();
             return;
@@ -448,7 +486,7 @@ impl Post {
     fn write<'a>(&'a self, mut inner: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
         while let Some(mut frame) = inner.state.out.queue.pop_front() {
             if frame.len() < BATCH / 2 && !inner.state.out.queue.is_empty() {
-                frame = gather(&frame, &mut inner.state.out.queue);
+                frame = super::frame::gather(&frame, &mut inner.state.out.queue, BATCH);
             }
             drop(inner);
             let mut written = 0;
@@ -498,17 +536,27 @@ impl Post {
     /// What the writer thread does.
     fn write_on(&self) {
         loop {
-            self.write_up();
             let mut inner = self.lock();
+            if inner.held && !inner.blocked && inner.death.is_none() {
+                inner = self.writer.wait_timeout(inner, HOLD).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            inner.held = false;
+            // who flushes takes along what there is
+            inner.blocked |= !inner.flushing;
+            if inner.blocked {
+                drop(inner);
+                self.write_up();
+                inner = self.lock();
+            }
             let until = Instant::now() + LINGER;
-            while !inner.blocked && inner.death.is_none() {
+            while !inner.blocked && !inner.held && inner.death.is_none() {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
                 inner = self.writer.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if !inner.blocked || inner.death.is_some() {
+            if !inner.blocked && !inner.held || inner.death.is_some() {
                 inner.writer_runs = false;
                 return;
             }
@@ -538,16 +586,4 @@ impl Post {
         self.writer.notify_all();
         self.leave(inner);
     }
-}
-
-/// Small frames in one piece.
-fn gather(first: &Bytes, queue: &mut std::collections::VecDeque<Bytes>) -> Bytes {
-    let mut batch = first.to_vec();
-    while let Some(next) = queue.front()
-        && batch.len() + next.len() <= BATCH
-    {
-        batch.extend_from_slice(next);
-        queue.pop_front();
-    }
-    batch.into()
 }
