@@ -1,0 +1,1 @@
+from execnet._native import VERSION as __version__
