@@ -1,7 +1,7 @@
 """Builds the wheel: maturin makes the package, this adds the native `execnet` command to it.
 
-A PEP 517 backend. The command goes to the wheel's scripts by way of maturin's data folder, as it is: no console script stands around it.
-`EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker.
+A PEP 517 backend. The command goes to the wheel's scripts by way of maturin's data folder, as it is: no console
+script stands around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker.
 """
 
 import json
@@ -60,7 +60,9 @@ def with_profile(config_settings):
 def add_command():
     """Builds the command and puts it where maturin takes scripts from."""
     cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", f"--profile={PROFILE}", "--package=execnet-cli"]
-    told = subprocess.run([*cargo, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    told = subprocess.run(
+        [*cargo, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
     messages = map(json.loads, told.stdout.splitlines())
     programs = [message["executable"] for message in messages if message.get("executable")]
     shutil.copy2(programs[-1], SCRIPTS / "execnet")

@@ -1,0 +1,95 @@
+"""What tests share: groups that end with their test, and the interpreters of this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import execnet
+import pytest
+
+TIMEOUT = 30.0
+
+
+@pytest.fixture
+def group():
+    with execnet.Group() as group:
+        yield group
+
+
+@pytest.fixture
+def gateway(group):
+    return group.makegateway("popen")
+
+
+def interpreters():
+    """Name and command of one interpreter of each version on this machine."""
+    found = {}
+    names = ["python2.7", *(f"python3.{minor}" for minor in range(6, 15)), "pypy3", "jython"]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for name in names:
+        version = name[len("python") :]
+        candidates = (
+            [str(path) for path in sorted(root.glob(f"versions/{version}.*/bin/python"))]
+            if "python" == name[:6]
+            else []
+        )
+        candidates += filter(None, [shutil.which(name)])
+        for candidate in candidates:
+            if subprocess.run([candidate, "-c", "pass"], capture_output=True).returncode == 0:
+                found[name] = candidate
+                break
+    return found
+
+
+INTERPRETERS = interpreters()
+
+
+@pytest.fixture(scope="session", params=list(INTERPRETERS))
+def every(request):
+    """A gateway to each interpreter of this machine, one after the other."""
+    with execnet.Group() as group:
+        gateway = group.makegateway(f"popen//python={INTERPRETERS[request.param]}")
+        gateway.is_py2 = gateway._rinfo().version_info[0] == 2
+        gateway.is_jython = request.param == "jython"
+        yield gateway
+
+
+@pytest.fixture
+def run_program(tmp_path):
+    """Runs a Python program in a process of its own, to its end."""
+
+    def run(source, *args, timeout=TIMEOUT, **options):
+        program = tmp_path / "program.py"
+        program.write_text(source)
+        return subprocess.run(
+            [sys.executable, str(program), *args], capture_output=True, text=True, timeout=timeout, **options
+        )
+
+    return run
+
+
+class Network:
+    """A network that runs for the tests: its name, and the environment in which its command finds its files."""
+
+    def __init__(self, name, folder, *specs):
+        self.name = name
+        self.env = dict(os.environ, XDG_CONFIG_HOME=str(folder), XDG_STATE_HOME=str(folder))
+        self("start", *specs)
+
+    def __call__(self, verb, *args):
+        done = subprocess.run(["execnet", verb, self.name, *args], env=self.env, capture_output=True, text=True)
+        assert done.returncode in (0, 6), done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """A network of this machine: a host `mine` with this interpreter, and a host `all` with every one that is found."""
+    folder = tmp_path_factory.mktemp("network")
+    network = Network(
+        f"python-tests-{os.getpid()}", folder, f"popen//id=mine//python={sys.executable}", "popen//id=all//python=*"
+    )
+    yield network
+    network("stop")
