@@ -79,8 +79,8 @@ class Gateway:
         `source` can be
 
         - text: executed with `channel` as a global,
-        - a function whose first parameter is `channel`, without closure and without globals other than builtins: called with the
-          channel and `kwargs`,
+        - a function whose first parameter is `channel`, without closure and without globals other than builtins:
+          called with the channel and `kwargs`,
         - a module: its source is executed with `channel` as a global.
 
         `__name__` is `"__channelexec__"` there. The channel closes when the code ends; an exception in it arrives as
@@ -111,7 +111,8 @@ class Gateway:
 
     def _rinfo(self, update: bool = False) -> RInfo:
         """`executable`, `version_info`, `platform`, `cwd` and `pid` of the other side; as it started, unless
-        `update`.""" if update:
+        `update`."""
+        if update:
             channel = self.remote_exec(_tell_rinfo)
             try:
                 self._cached_rinfo = RInfo(channel.receive())
@@ -135,7 +136,8 @@ class Gateway:
 
     def exit(self) -> None:
         """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
-        `join` do.""" if self._group._unregister(self):
+        `join` do."""
+        if self._group._unregister(self):
             self._native.exit()
 
     def join(self, timeout: Optional[float] = None) -> None:

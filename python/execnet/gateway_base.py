@@ -197,7 +197,8 @@ class Channel(_native.Channel):
 
     def makefile(self, mode: str = "w", proxyclose: bool = False) -> Union[ChannelFileRead, ChannelFileWrite]:
         """A file-like object, for writing (`"w"`) or reading (`"r"`). With `proxyclose` its `close()` closes the
-        channel.""" if mode == "w":
+        channel."""
+        if mode == "w":
             return ChannelFileWrite(self, proxyclose)
         if mode == "r":
             return ChannelFileRead(self, proxyclose)

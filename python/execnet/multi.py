@@ -237,7 +237,8 @@ class MultiChannel:
 
     def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Any:
         """A queue of pairs (channel, item) with what arrives on any channel from now on, and `endmarker`, if given,
-        when one has ended.""" if self._queue is None:
+        when one has ended."""
+        if self._queue is None:
             from queue import Queue
 
             queue: Queue[tuple[Channel, Any]] = Queue()
