@@ -1,4 +1,5 @@
-"""Reference builder of what is sent to a host (docs/bootstrap.md): the script, stage 1 and the bundle.
+"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle (docs/bootstrap.md), into a gateway's
+interpreter the stage and the kernel's bundle (docs/kernel.md).
 
 The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a host.
 """
@@ -6,12 +7,13 @@ import os
 import sys
 import zlib
 
-AGENT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "agent")
+REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+AGENT, KERNEL = os.path.join(REMOTE, "agent"), os.path.join(REMOTE, "kernel")
 CANDIDATES = ["python3", "python", "pypy3", "python2", "jython"]
 
 
-def source(name):
-    with open(os.path.join(AGENT, name), "rb") as file:
+def source(name, folder=AGENT):
+    with open(os.path.join(folder, name), "rb") as file:
         return file.read()
 
 
@@ -42,12 +44,17 @@ def stage1():
     return ('exec("%s")\n' % text).encode("ascii")
 
 
-def records(changes=()):
+def kernel_stage():
+    """The line that a gateway's interpreter is started with (docs/kernel.md)."""
+    return source("stage.py", KERNEL).decode("ascii").strip()
+
+
+def records(changes=(), folder=AGENT):
     """All modules; `changes` are pairs of texts to replace, for tests."""
     out = []
-    for name in source("ORDER").decode("ascii").split():
-        path = "__init__.py" if name == "agent" else name.split(".")[1] + ".py"
-        text = source(path).decode("ascii")
+    for name in source("ORDER", folder).decode("ascii").split():
+        path = name.split(".")[1] + ".py" if "." in name else "__init__.py"
+        text = source(path, folder).decode("ascii")
         for old, new in changes:
             text = text.replace(old, new)
         text = text.encode("ascii")
@@ -55,8 +62,8 @@ def records(changes=()):
     return b"".join(out)
 
 
-def bundle(changes=()):
-    data = zlib.compress(records(changes), 9)
+def bundle(changes=(), folder=AGENT):
+    data = zlib.compress(records(changes, folder), 9)
     return b"%08d" % len(data) + data
 
 
@@ -64,3 +71,5 @@ if __name__ == "__main__":
     print(script(sys.argv[1:] or CANDIDATES))
     print("script %d bytes, stage 1 %d, bundle %d (%d before compression)"
           % (len(script()), len(stage1()), len(bundle()), len(records())), file=sys.stderr)
+    print("kernel: stage %d bytes, bundle %d (%d before compression)"
+          % (len(kernel_stage()), len(bundle(folder=KERNEL)), len(records(folder=KERNEL))), file=sys.stderr)

@@ -1,0 +1,209 @@
+"""Frames as bytes, and the outbox: what is not written yet, of all threads (docs/kernel.md, section 2).
+
+The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in a local variable
+between two lines: how much of a frame was written is noted by the same call that writes it (`extend` over `map`: no line
+in between), and a lock is taken and given back by calls that note that they did. What is left over is written by
+whoever comes next.
+"""
+import errno
+import os
+import struct
+from collections import deque
+from itertools import islice
+
+from .wait import JYTHON, MAIN, allocate_lock, get_ident, start_new_thread
+
+try:
+    from itertools import imap as map
+except ImportError:
+    pass
+
+CONFIG = HELLO = 1
+EXEC, DATA, CLOSE, LAST, CREDIT, STATUS, STRCONFIG, EXIT, ESCAPED, INTERRUPT = range(2, 12)
+MARKER = b"\r\nexecnet kernel 1\r\n"
+MOST = 1073741823
+TOGETHER = 65536  # payloads up to here are copied behind their header
+
+header = struct.Struct(">BII")
+u64 = struct.Struct(">Q")
+_ONCE = (True,)
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol: the gateway ends."""
+
+
+def strconfig(config):
+    """STRCONFIG's payload."""
+    return struct.pack(">BB", *config)
+
+
+def is_interrupt(error):
+    return error.errno == errno.EINTR
+
+
+def write_all(write, fd, data):
+    """Before anybody else writes."""
+    while data:
+        data = data[write(fd, data):]
+
+
+class Parser(object):
+    """Cuts what arrives into (kind, channel, payload)."""
+
+    def __init__(self):
+        self._parts = []
+        self._have = 0
+        self._need = 9
+
+    def feed(self, data):
+        """The frames that are complete now, as a list."""
+        self._have += len(data)
+        if self._parts:
+            self._parts.append(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._parts)
+        frames, at, end, need = [], 0, len(data), 9
+        while end - at >= 9:
+            kind, channel, size = header.unpack_from(data, at)
+            if not 0 < kind < 12:
+                raise ProtocolError("unknown frame kind 0x%02x" % kind)
+            if size > MOST:
+                raise ProtocolError("a frame of %d bytes, at most %d" % (size, MOST))
+            need = size + 9
+            if end - at < need:
+                break
+            frames.append((kind, channel, data[at + 9:at + need]))
+            at += need
+            need = 9
+        if at < end:
+            self._parts = [data[at:] if at else data]
+        else:
+            self._parts = []
+        self._have = end - at
+        self._need = need
+        return frames
+
+    def rest(self):
+        """The bytes that no frame had yet."""
+        return b"".join(self._parts)
+
+
+class Outbox(object):
+    """Writes frames, each whole and in order, from any thread."""
+
+    def __init__(self, write, fd, broken):
+        self._write, self._fd = write, (fd,)  # os.write or the like
+        self._broken = broken  # called when nobody reads any more
+        self._queue = deque()  # [bytes, what was written of them, state, its count after them]
+        self._lock = allocate_lock()
+        self._in_main = []  # what the main thread notes of the lock, one per call
+        self._late = deque()  # said by a signal handler while the thread below it was writing
+        self._flusher = False
+
+    def send(self, kind, channel, payload=b"", state=None):
+        """Returns when it is written. False: the channel of this state has no credit for it."""
+        main = get_ident() == MAIN
+        if main:
+            if [noted for noted in self._in_main if len(noted) == 1]:
+                self._late.append((kind, channel, payload, state))
+                return True
+            self._in_main = [noted for noted in self._in_main if not noted]
+        sent = self._locked(main, kind, channel, payload, state)
+        if self._late:
+            self.settle()
+        return sent
+
+    def settle(self):
+        """Write what is left over."""
+        while self._late:
+            try:
+                late = self._late.popleft()
+            except IndexError:
+                break
+            while not self.send(*late):
+                late[3].wait_for_credit()
+        if self._queue:
+            main = get_ident() == MAIN
+            if not main or not [noted for noted in self._in_main if len(noted) == 1]:
+                self._locked(main, 0, 0, b"", None)
+
+    def left_over(self):
+        return self._queue or self._late
+
+    def post(self, kind, channel, payload=b""):
+        """Have it written, without waiting: from the thread that reads, and from finalizers."""
+        self._queue.append([header.pack(kind, channel, len(payload)) + payload, [], None, 0])
+        if not self._flusher:
+            self._flusher = True
+            try:
+                start_new_thread(self._flush_once, ())
+            except Exception:
+                self._flusher = False  # the interpreter ends; or the next writer does it
+
+    def _flush_once(self):
+        self._flusher = False
+        try:
+            self.settle()
+        except EnvironmentError:
+            pass
+
+    def _locked(self, main, kind, channel, payload, state):
+        lock = self._lock
+        noted = []
+        if main:
+            self._in_main.append(noted)
+        try:
+            noted.extend(map(lock.acquire, _ONCE))
+            self._flush()
+            sent = True
+            if kind:
+                count = 0
+                if state is not None:
+                    sent = state.sent < state.credit
+                    count = state.sent + len(payload)
+                if sent:
+                    self._put(kind, channel, payload, state, count)
+                    self._flush()
+            noted.extend(islice(iter(lock.release, _ONCE), 1))
+        finally:
+            if len(noted) == 1:
+                lock.release()
+        if main:
+            self._in_main.pop()
+        return sent
+
+    def _put(self, kind, channel, payload, state, count):
+        head = header.pack(kind, channel, len(payload))
+        if len(payload) <= TOGETHER or JYTHON:
+            self._queue.append([head + payload, [], state, count])
+        else:
+            self._queue.extend(([head, [], state, count], [payload, [], None, 0]))
+
+    def _flush(self):
+        queue = self._queue
+        while queue:
+            data, written, state, count = queue[0]
+            if state is not None:
+                state.sent = count
+            at = sum(written)
+            if at >= len(data):
+                queue.popleft()
+                continue
+            try:
+                written.extend(map(self._write, self._fd, (memoryview(data)[at:] if at else data,)))
+            except EnvironmentError as error:
+                if is_interrupt(error):
+                    continue
+                if error.errno == errno.EAGAIN:  # somebody made the pipe non-blocking
+                    _wait_for_room(self._fd)
+                    continue
+                queue.clear()
+                self._broken()
+                raise
+
+
+def _wait_for_room(fds):
+    from select import select
+    select((), fds, (), 1.0)
