@@ -1,6 +1,6 @@
 //! From bytes to Python objects. The bytes come from a host: what is wrong with them is an error, and takes no more memory than they do.
 
-use execnet::value::{BigInt, Container, LoadError, Reader, Reading, Text, Token};
+use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -16,17 +16,16 @@ struct Level {
     from: usize,
 }
 
-/// Reads one value; channels in it are made by `channel`.
+/// Reads one value; channels in it are made by `channel`, and what is wrong with it is told to `wrong`.
 pub(crate) fn decode<'py>(
     py: Python<'py>,
-    bytes: &[u8],
-    reading: Reading,
+    mut reader: Reader<'_>,
     channel: impl Fn(u32) -> PyResult<Bound<'py, PyAny>>,
+    wrong: impl Fn(LoadError) -> Failure,
 ) -> Result<Bound<'py, PyAny>> {
-    let mut reader = Reader::new(bytes, reading);
     let mut levels: Vec<Level> = Vec::new();
     let mut stack: Vec<Bound<'py, PyAny>> = Vec::new();
-    while let Some(token) = reader.next_token()? {
+    while let Some(token) = reader.next_token().map_err(&wrong)? {
         let object = match token {
             Token::Begin(container, _) => {
                 levels.push(Level { container: Some(container), from: stack.len() });

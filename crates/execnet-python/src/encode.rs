@@ -69,15 +69,7 @@ fn put<'py>(object: &Bound<'py, PyAny>, writer: &mut Writer, levels: &mut Vec<Le
             Err(_) => big_int(object, writer)?,
         }
     } else if let Ok(text) = object.cast_exact::<PyString>() {
-        // this fails only for lone surrogates
-        match text.encode_utf8() {
-            Ok(utf8) if let Ok(text) = std::str::from_utf8(utf8.as_bytes()) => writer.str(text)?,
-            _ => {
-                let bytes = object.call_method1("encode", ("utf-8", "surrogatepass"))?;
-                let text = Text::from_bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
-                writer.text(&text.ok_or_else(|| writer.refuse("str"))?)?;
-            }
-        }
+        put_text(text, writer)?;
     } else if object.is_exact_instance_of::<PyFloat>() {
         writer.float(object.extract()?)?;
     } else if object.is_none() {
@@ -108,6 +100,17 @@ fn put<'py>(object: &Bound<'py, PyAny>, writer: &mut Writer, levels: &mut Vec<Le
         return Err(Failure::from(writer.refuse(&name.to_string_lossy())));
     }
     Ok(())
+}
+
+fn put_text(text: &Bound<'_, PyString>, writer: &mut Writer) -> Result<()> {
+    // this fails only for lone surrogates
+    if let Ok(utf8) = text.encode_utf8() {
+        let utf8 = std::str::from_utf8(utf8.as_bytes());
+        return Ok(writer.str(utf8.map_err(|_| writer.refuse("str"))?)?);
+    }
+    let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    let text = Text::from_bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
+    Ok(writer.text(&text.ok_or_else(|| writer.refuse("str"))?)?)
 }
 
 fn set<'py>(

@@ -1,6 +1,7 @@
 //! Which Python exception an error is.
 
-use execnet::value;
+use execnet::{ChannelError, ConnectError, OpenError, RequestError, StartError, value};
+use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 mod python {
@@ -43,4 +44,83 @@ impl From<value::LoadError> for Failure {
     fn from(error: value::LoadError) -> Self {
         Self(LoadError::new_err(error.to_string()))
     }
+}
+
+/// A wait that is for something from the other side.
+pub(crate) fn receiving(error: ChannelError) -> Failure {
+    Failure(match error {
+        ChannelError::Closed => PyEOFError::new_err(()),
+        ChannelError::GatewayDied(death) => PyEOFError::new_err(death.to_string()),
+        other => return sending(other),
+    })
+}
+
+/// Everything else that is done with channels and gateways.
+pub(crate) fn sending(error: ChannelError) -> Failure {
+    Failure(match error {
+        ChannelError::Remote(text) => RemoteError::new_err(text),
+        ChannelError::TimedOut => TimeoutError::new_err(error.to_string()),
+        ChannelError::Dump(error) => return error.into(),
+        ChannelError::Load(error) => return error.into(),
+        ChannelError::Closed => PyOSError::new_err("cannot send: the channel is closed, or its gateway was told to end"),
+        other => PyOSError::new_err(other.to_string()),
+    })
+}
+
+impl From<ChannelError> for Failure {
+    fn from(error: ChannelError) -> Self {
+        receiving(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Place(error) => error.into(),
+            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(error.to_string())),
+            OpenError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoMatch { .. } | StartError::TooMany { .. } => Self(HostNotFound::new_err(error.to_string())),
+            StartError::Connect(error) => error.into(),
+            StartError::TooLong { .. } | StartError::Invalid { .. } => Self(PyValueError::new_err(error.to_string())),
+            StartError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self(match error {
+            ConnectError::BadName(_) => PyValueError::new_err(error.to_string()),
+            other => PyOSError::new_err(with_source(&other)),
+        })
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Connect(error) => error.into(),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+/// An error with what is behind it.
+fn with_source(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

@@ -1,0 +1,297 @@
+//! Gateways, as Python sees them: what is to be started, and what became of it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use execnet::spec::NodeSelection;
+use execnet::value::Writing;
+use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, OpenError, StrConfig};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::channel::RawChannel;
+use crate::encode::encode;
+use crate::error::{Failure, receiving, sending};
+use crate::network::{Network, Node};
+use crate::wait::{aside, deadline, wait};
+
+/// Lines that wait for a program that wants them; then who prints waits.
+const LINES: usize = 1024;
+
+/// What all gateways can be told, wherever they are.
+#[pyclass(frozen)]
+pub(crate) struct Settings {
+    id: String,
+    execmodel: ExecModel,
+    python: Option<Vec<String>>,
+    chdir: Option<String>,
+    nice: i32,
+    env: Vec<(String, String)>,
+    dont_write_bytecode: bool,
+    keeps_output: bool,
+}
+
+#[pymethods]
+impl Settings {
+    #[new]
+    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output))]
+    #[expect(clippy::too_many_arguments, reason = "they have names")]
+    fn new(
+        id: String,
+        execmodel: &str,
+        python: Option<Vec<String>>,
+        chdir: Option<String>,
+        nice: i32,
+        env: &Bound<'_, PyDict>,
+        dont_write_bytecode: bool,
+        keeps_output: bool,
+    ) -> PyResult<Self> {
+        let execmodel = match execmodel {
+            "thread" => ExecModel::Thread,
+            "main_thread_only" => ExecModel::MainThreadOnly,
+            other => return Err(PyValueError::new_err(format!("unknown execmodel {other:?}"))),
+        };
+        let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
+        let env = env.collect::<PyResult<_>>()?;
+        Ok(Self { id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output })
+    }
+}
+
+impl Settings {
+    fn follow(&self, mut builder: GatewayBuilder) -> GatewayBuilder {
+        builder = builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
+        if let Some(python) = &self.python {
+            builder = builder.python_args(python);
+        }
+        if let Some(folder) = &self.chdir {
+            builder = builder.chdir(folder);
+        }
+        if self.nice != 0 {
+            builder = builder.nice(self.nice);
+        }
+        self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+    }
+}
+
+/// A gateway that can be started.
+#[pyclass(frozen)]
+pub(crate) struct Start {
+    builder: GatewayBuilder,
+    keeps_output: bool,
+}
+
+#[pymethods]
+impl Start {
+    /// As a child of this program.
+    #[staticmethod]
+    fn popen(python: &str, settings: &Settings) -> Self {
+        Self::new(execnet::Gateway::popen().python(python), settings)
+    }
+
+    /// On a node of a network.
+    #[staticmethod]
+    fn on(network: &Network, selection: &Bound<'_, PyDict>, settings: &Settings) -> PyResult<Self> {
+        let wanted = |key: &str| selection.get_item(key)?.map(|value| value.extract::<String>()).transpose();
+        let mut chosen = NodeSelection::default();
+        chosen.platform = wanted("platform")?;
+        chosen.implementation = wanted("implementation")?;
+        chosen.node = wanted("node")?;
+        if let Some(version) = wanted("version")? {
+            let version = version.parse().map_err(|error| PyValueError::new_err(format!("version={version}: {error}")))?;
+            chosen.python_version = Some(version);
+        }
+        Ok(Self::new(network.open()?.makegateway().selection(chosen), settings))
+    }
+
+    /// Where another gateway has its interpreter.
+    #[staticmethod]
+    fn beside(gateway: &Gateway, settings: &Settings) -> PyResult<Self> {
+        match (&gateway.network, gateway.gateway.node()) {
+            (Some(network), Some(node)) => Ok(Self::new(network.makegateway().node(&node.name), settings)),
+            _ => Ok(Self::new(execnet::Gateway::popen().python(&gateway.gateway.info().executable), settings)),
+        }
+    }
+
+    /// Starts it and waits until it is ready.
+    fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
+        let started = self.clone();
+        Ok(aside(py, move || started.start())??)
+    }
+}
+
+impl Start {
+    fn new(builder: GatewayBuilder, settings: &Settings) -> Self {
+        Self { builder: settings.follow(builder), keeps_output: settings.keeps_output }
+    }
+
+    fn clone(&self) -> Self {
+        Self { builder: self.builder.clone(), keeps_output: self.keeps_output }
+    }
+
+    fn start(self) -> Result<Gateway, OpenError> {
+        let (lines_tx, lines) = sync_channel(LINES);
+        let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
+        let gateway = builder.start()?;
+        Ok(Gateway { gateway, network: None, lines: Mutex::new(lines) })
+    }
+}
+
+fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBuilder {
+    // nobody wants them any more if this fails
+    builder.on_output(move |_, line| drop(lines.send(String::from_utf8_lossy(line).into_owned())))
+}
+
+/// A gateway.
+#[pyclass(frozen)]
+pub(crate) struct Gateway {
+    gateway: execnet::Gateway,
+    network: Option<execnet::Network>,
+    lines: Mutex<Receiver<String>>,
+}
+
+#[pymethods]
+impl Gateway {
+    /// Where it runs; none if it is a child of this program.
+    #[getter]
+    fn node(&self) -> Option<Node> {
+        self.gateway.node().map(Node::of_gateway)
+    }
+
+    /// Has code executed.
+    fn remote_exec(
+        &self,
+        kind: &str,
+        source: String,
+        filename: Option<String>,
+        name: Option<String>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<RawChannel> {
+        let mut code = match (kind, name) {
+            ("function", Some(name)) => {
+                Code::written_function(source, name, encode(kwargs, Writing::default())?)
+            }
+            ("module", _) => Code::module(source, filename.clone().unwrap_or_default()),
+            _ => Code::source(source),
+        };
+        if let Some(filename) = filename {
+            code = code.filename(filename);
+        }
+        Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(sending)?))
+    }
+
+    /// A channel for nobody yet.
+    fn newchannel(&self) -> PyResult<RawChannel> {
+        Ok(RawChannel::new(self.gateway.new_channel().map_err(sending)?))
+    }
+
+    /// What the kernel is doing.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let gateway = self.gateway.clone();
+        let status = aside(py, move || gateway.remote_status(None))?.map_err(sending)?;
+        let facts = PyDict::new(py);
+        facts.set_item("numchannels", status.numchannels)?;
+        facts.set_item("numexecuting", status.numexecuting)?;
+        facts.set_item("execqsize", status.execqsize)?;
+        facts.set_item("execmodel", status.execmodel)?;
+        Ok(facts)
+    }
+
+    /// What the interpreter said of itself when it started.
+    fn rinfo<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        use execnet::value::Value;
+        let info = self.gateway.info();
+        let version = info.version_info.iter().map(|part| match part {
+            Value::Int(number) => Ok(number.into_pyobject(py)?.into_any()),
+            other => Ok(other.as_str().unwrap_or_default().into_pyobject(py)?.into_any()),
+        });
+        let version = version.collect::<PyResult<Vec<_>>>()?;
+        let facts = PyDict::new(py);
+        facts.set_item("executable", &info.executable)?;
+        facts.set_item("version_info", PyTuple::new(py, version)?)?;
+        facts.set_item("platform", &info.platform)?;
+        facts.set_item("cwd", &info.cwd)?;
+        facts.set_item("pid", info.pid)?;
+        Ok(facts)
+    }
+
+    fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
+        let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
+        Ok(self.gateway.reconfigure(strconfig).map_err(sending)?)
+    }
+
+    /// Whether its end has not been noticed yet.
+    fn is_alive(&self) -> bool {
+        self.gateway.is_alive()
+    }
+
+    /// Tells the interpreter to end.
+    fn exit(&self) -> PyResult<()> {
+        Ok(self.gateway.exit().map_err(sending)?)
+    }
+
+    /// Ends the interpreter at once.
+    fn kill(&self) -> PyResult<()> {
+        Ok(self.gateway.kill().map_err(sending)?)
+    }
+
+    /// Waits for its end; false if that did not come in time.
+    #[pyo3(signature = (timeout = None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let ended = wait(py, deadline(timeout), |slice| match self.gateway.join(slice) {
+            Err(ChannelError::TimedOut) => Ok(None),
+            ended => ended.map(Some).map_err(receiving),
+        })?;
+        Ok(ended.is_some())
+    }
+
+    /// The next line that was printed there; none behind the last one.
+    fn next_line(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let line = wait(py, None, |slice| {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(slice.unwrap_or(Duration::MAX)) {
+                Ok(line) => Ok(Some(Some(line))),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Ok::<_, Failure>(Some(None)),
+            }
+        })?;
+        Ok(line.flatten())
+    }
+}
+
+/// Starts several at a time: all, or none.
+#[pyfunction]
+pub(crate) fn start_all(py: Python<'_>, starts: Vec<Bound<'_, Start>>) -> PyResult<Vec<Gateway>> {
+    let starts: Vec<_> = starts.iter().map(|start| Some(start.get().clone())).collect();
+    let opened = aside(py, move || open_all(starts))?;
+    Ok(opened?)
+}
+
+/// How many are opened at a time.
+const PARALLEL: usize = 32;
+
+fn open_all(starts: Vec<Option<Start>>) -> Result<Vec<Gateway>, OpenError> {
+    let count = starts.len();
+    let starts = Mutex::new(starts.into_iter().enumerate());
+    let work = || {
+        let mut opened = Vec::new();
+        loop {
+            let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((number, Some(start))) = next else { return Ok(opened) };
+            opened.push((number, start.start()?));
+        }
+    };
+    let results: Vec<Result<Vec<_>, OpenError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
+    });
+    let mut opened: Vec<_> = results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    opened.sort_by_key(|(number, _)| *number);
+    Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
+}
+
+/// A connection that was closed.
+pub(crate) fn closed() -> PyErr {
+    PyOSError::new_err("the connection to the network is closed")
+}
