@@ -4,7 +4,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use crate::hub::Hub;
@@ -29,11 +29,31 @@ pub struct Interrupt {
     mark: Arc<Mark>,
 }
 
+/// Somebody raised it.
+const RAISED: u8 = 1;
+
+/// A gateway wants its thread to look around: nobody else learns of that.
+const NUDGED: u8 = 2;
+
 #[derive(Default)]
 struct Mark {
-    raised: AtomicBool,
+    raised: AtomicU8,
+    /// What was cleared last.
+    last: AtomicU8,
     /// What the thread sleeps at.
-    at: Mutex<Option<(Weak<Hub>, Arc<Condvar>)>>,
+    at: Mutex<Option<Place>>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Hub(Weak<Hub>, Arc<Condvar>),
+    Other(Weak<dyn Sleeps>),
+}
+
+/// Something that a thread sleeps at.
+pub(crate) trait Sleeps: Send + Sync {
+    /// Makes it look at its mark, if it sleeps or is about to.
+    fn wake(&self);
 }
 
 thread_local! {
@@ -50,30 +70,66 @@ impl Interrupt {
 
     /// Interrupts the thread's wait, or its next one.
     pub fn raise(&self) {
-        self.mark.raised.store(true, Ordering::SeqCst);
+        self.wake(RAISED);
+    }
+
+    /// Ends the wait that the thread is in, in a way that its gateway does not take for an interruption.
+    pub(crate) fn nudge(&self) {
+        self.wake(NUDGED);
+    }
+
+    fn wake(&self, why: u8) {
+        self.mark.raised.fetch_or(why, Ordering::SeqCst);
         let at = self.place().clone();
-        if let Some((hub, bell)) = at
-            && let Some(hub) = hub.upgrade()
-        {
-            // with the lock held the thread either sleeps or will look at the mark
-            let inner = hub.lock();
-            bell.notify_all();
-            drop(inner);
+        match at {
+            Some(Place::Hub(hub, bell)) => {
+                if let Some(hub) = hub.upgrade() {
+                    // with the lock held the thread either sleeps or will look at the mark
+                    let inner = hub.lock();
+                    bell.notify_all();
+                    drop(inner);
+                }
+            }
+            Some(Place::Other(place)) => {
+                if let Some(place) = place.upgrade() {
+                    place.wake();
+                }
+            }
+            None => {}
         }
+    }
+
+    /// Forgets a nudge that came too late; true if it was one that ended the last wait, and nothing else did.
+    pub(crate) fn clear_nudge(&self) -> bool {
+        self.mark.raised.fetch_and(!NUDGED, Ordering::SeqCst);
+        self.mark.last.swap(0, Ordering::SeqCst) == NUDGED
     }
 
     /// Takes back what was raised and not noticed yet; says whether there was something.
     pub fn clear(&self) -> bool {
-        self.mark.raised.swap(false, Ordering::SeqCst)
+        let was = self.mark.raised.swap(0, Ordering::SeqCst);
+        self.mark.last.store(was, Ordering::SeqCst);
+        was != 0
+    }
+
+    /// Takes back what [`Interrupt::clear`] did last.
+    pub(crate) fn again(&self) {
+        self.mark.raised.fetch_or(self.mark.last.swap(0, Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// The thread is about to sleep at `bell`, until the guard is dropped.
     pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Condvar>) -> Asleep<'_> {
-        *self.place() = Some((hub, bell));
+        *self.place() = Some(Place::Hub(hub, bell));
         Asleep(self)
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<(Weak<Hub>, Arc<Condvar>)>> {
+    /// The thread is about to sleep at something else, until the guard is dropped.
+    pub(crate) fn enter_other(&self, place: Weak<dyn Sleeps>) -> Asleep<'_> {
+        *self.place() = Some(Place::Other(place));
+        Asleep(self)
+    }
+
+    fn place(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
         self.mark.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

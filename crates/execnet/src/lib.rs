@@ -42,6 +42,7 @@
 //! - Each connection has one thread.
 
 mod connect;
+mod gateway;
 mod hub;
 mod interrupt;
 mod network;
@@ -51,8 +52,13 @@ mod reader;
 mod start;
 mod status;
 mod streams;
+pub mod value;
 
 pub use connect::{Connect, ConnectError, connect};
+pub use gateway::{
+    Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Held, Info, MultiChannel,
+    OpenError, Raw, ReceiveQueue, Receiving, RemoteStatus,
+};
 pub use interrupt::Interrupt;
 pub use network::{Daemon, Network, Replies, RequestError};
 pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};

@@ -1,0 +1,119 @@
+//! The two threads that each gateway has.
+//!
+//! One reads what comes from the interpreter while nobody waits for anything, and takes note of its end. The other one passes on what it prints.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::carrier::Ending;
+use super::error::Death;
+use super::output::Printed;
+use super::post::{Post, What};
+use crate::interrupt::Interrupt;
+use crate::status::ExitStatus;
+
+/// For so long after somebody has read it is expected that somebody will again: then nobody needs to be woken for it.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// How long an interpreter may take to end once it has closed its stdout; when it was told to end; when it was killed.
+const END: Duration = Duration::from_secs(3);
+const EXIT: Duration = Duration::from_secs(20);
+const KILLED: Duration = Duration::from_secs(10);
+
+/// How long the last words may take behind the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Reads while nobody waits, until the gateway has ended.
+pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
+    let me = Interrupt::this_thread();
+    let mut inner = post.lock();
+    let mut killed = None;
+    loop {
+        if let Some(reason) = &inner.read_up {
+            let (reason, exiting) = (reason.clone(), inner.exiting);
+            drop(inner);
+            return bury(post, id, printed, reason, exiting);
+        }
+        let deadline = inner.kill_at;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            drop(inner);
+            match killed {
+                None => post.carrier.kill(),
+                // its host does not answer
+                Some(()) => post.carrier.release(),
+            }
+            killed = Some(());
+            inner = post.lock();
+            inner.kill_at = Some(Instant::now() + KILLED);
+            continue;
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let idle = inner.left.elapsed();
+        if inner.wants_reader() && !inner.has_waiters() && idle >= GRACE {
+            inner = post.read(inner, What::Attend(deadline.is_some()), deadline, &me).0;
+            inner = post.hand_over(inner);
+            continue;
+        }
+        let doze = inner.wants_reader() && !inner.has_waiters();
+        inner.attendant_rests = !doze;
+        let most = if doze { Some(GRACE.saturating_sub(idle)) } else { left };
+        inner = match most {
+            Some(most) => post.attendant.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0,
+            None => post.attendant.wait(inner).unwrap_or_else(PoisonError::into_inner),
+        };
+        inner.attendant_rests = false;
+    }
+}
+
+/// Finds out how the interpreter ended, and tells everybody.
+fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exiting: bool) {
+    let carrier = &post.carrier;
+    let patience = match (&reason, exiting) {
+        (Some(_), _) => {
+            carrier.kill();
+            carrier.close_output();
+            KILLED
+        }
+        (None, true) => EXIT,
+        (None, false) => END,
+    };
+    let ending = carrier.ending(patience).or_else(|| {
+        carrier.kill();
+        carrier.close_output();
+        carrier.ending(KILLED)
+    });
+    let until = Instant::now() + LAST_WORDS;
+    let mut inner = post.lock();
+    while !inner.errors_over {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        inner = post.attendant.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    drop(inner);
+    carrier.release();
+    let (status, lost) = match ending {
+        Some(Ending::Status(status)) => (Some(status), None),
+        Some(Ending::Lost(message)) => (None, Some(message)),
+        None => (None, Some("it could not be ended".into())),
+    };
+    let not_started = matches!(status, Some(ExitStatus::NotStarted { .. }));
+    let broke = reason.map(|reason| format!("its kernel broke the rules: {reason}"));
+    post.bury(Death {
+        gateway: id.to_owned(),
+        node: carrier.node().map(|node| node.name.clone()),
+        host: carrier.node().map(|node| node.host.clone()),
+        status,
+        reason: broke.or(lost),
+        stderr: if not_started { String::new() } else { printed.tail() },
+    });
+}
+
+/// Passes on what is printed, up to its end.
+pub(super) fn pass_on(post: &Arc<Post>, printed: &Printed) {
+    post.carrier.errors(&mut |bytes| printed.take(bytes));
+    printed.end();
+    post.lock().errors_over = true;
+    post.attendant.notify_all();
+}

@@ -1,0 +1,433 @@
+//! Describing a gateway and opening it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use execnet_proto::spec::{NodeSelection, SelectionError};
+
+use super::carrier::{Carrier, Remote};
+use super::error::OpenError;
+use super::frame::{Kind, frame};
+use super::group::Group;
+use super::local::Local;
+use super::output::{OnOutput, Printed, plain};
+use super::post::{Post, What};
+use super::state::{State, WINDOW};
+use super::{Gateway, Handle, attend, deadline};
+use crate::hub::Halt;
+use crate::network::Network;
+use crate::start::ProcessBuilder;
+use crate::value::{DumpError, Writer, Writing};
+
+/// The line that the interpreter is started with.
+const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
+
+/// What follows on its stdin.
+const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
+
+/// What makes a child of this program the leader of a session, where there are sessions.
+const SESSION: &str = "import os;getattr(os,'setsid',int)();";
+
+/// How long opening may take unless something else is said.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many gateways are opened at a time.
+const PARALLEL: usize = 32;
+
+/// Describes a gateway. Made by [`Network::makegateway`], [`Gateway::popen`] and [`Group`].
+#[derive(Clone)]
+#[must_use = "nothing is opened before `start`"]
+pub struct GatewayBuilder {
+    network: Option<Network>,
+    group: Option<Group>,
+    selection: NodeSelection,
+    python: Vec<String>,
+    config: Config,
+    id: Option<String>,
+    on_output: Option<OnOutput>,
+    timeout: Duration,
+}
+
+/// What the kernel is told.
+#[derive(Clone, Debug, Default)]
+struct Config {
+    execmodel: ExecModel,
+    chdir: Option<String>,
+    nice: Option<i32>,
+    env: Vec<(String, String)>,
+    dont_write_bytecode: bool,
+    window: Option<u64>,
+}
+
+/// In which threads code is executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ExecModel {
+    /// The first one in the main thread; while that is busy, others in threads of their own.
+    #[default]
+    Thread,
+    /// All in the main thread, one after the other.
+    MainThreadOnly,
+}
+
+impl ExecModel {
+    /// What Python calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Thread => "thread",
+            Self::MainThreadOnly => "main_thread_only",
+        }
+    }
+}
+
+impl Network {
+    /// Begins to describe a gateway on a node of the network.
+    pub fn makegateway(&self) -> GatewayBuilder {
+        GatewayBuilder { network: Some(self.clone()), ..GatewayBuilder::popen() }
+    }
+
+    /// Opens so many gateways on nodes of the network, all at a time.
+    ///
+    /// # Errors
+    /// When one of them could not be opened; then none is.
+    pub fn makegateways(&self, count: usize) -> Result<Vec<Gateway>, OpenError> {
+        self.makegateway().start_many(count)
+    }
+}
+
+impl GatewayBuilder {
+    pub(super) fn popen() -> Self {
+        Self {
+            network: None,
+            group: None,
+            selection: NodeSelection::default(),
+            python: Vec::new(),
+            config: Config::default(),
+            id: None,
+            on_output: None,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// On the node of this name, or on any node of the host with this id.
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.selection.node = Some(name.into());
+        self
+    }
+
+    /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
+    pub fn platform(mut self, prefix: impl Into<String>) -> Self {
+        self.selection.platform = Some(prefix.into());
+        self
+    }
+
+    /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
+    pub fn implementation(mut self, name: impl Into<String>) -> Self {
+        self.selection.implementation = Some(name.into());
+        self
+    }
+
+    /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
+    ///
+    /// # Errors
+    /// When it is no version to ask for.
+    pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
+        self.selection.python_version = Some(requirement.parse()?);
+        Ok(self)
+    }
+
+    /// On a node as this says, instead of what was asked before.
+    pub fn selection(mut self, selection: NodeSelection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// The interpreter of a child of this program, as a path or looked for in `PATH`; `python3` if not given, and `python` where there is none.
+    /// A node of a network has its own.
+    pub fn python(mut self, program: impl Into<String>) -> Self {
+        self.python = vec![program.into()];
+        self
+    }
+
+    /// The interpreter of a child of this program, with arguments: `["python3", "-S"]`.
+    pub fn python_args<T: Into<String>>(mut self, words: impl IntoIterator<Item = T>) -> Self {
+        self.python = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The folder to work in, which is made if it does not exist.
+    pub fn chdir(mut self, folder: impl Into<String>) -> Self {
+        self.config.chdir = Some(folder.into());
+        self
+    }
+
+    /// A variable of its environment, over its own.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Added to its niceness.
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.config.nice = Some(increment);
+        self
+    }
+
+    /// Its id, which must be the only one in its group; `gw0`, `gw1` and so on if not given.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// In which threads code is executed.
+    pub fn execmodel(mut self, execmodel: ExecModel) -> Self {
+        self.config.execmodel = execmodel;
+        self
+    }
+
+    /// Sets `sys.dont_write_bytecode`.
+    pub fn dont_write_bytecode(mut self, dont: bool) -> Self {
+        self.config.dont_write_bytecode = dont;
+        self
+    }
+
+    /// How many bytes may wait unreceived on a channel at each end, besides one value; 8 MiB if not given.
+    pub fn window(mut self, bytes: u64) -> Self {
+        self.config.window = Some(bytes.clamp(1, i64::MAX as u64));
+        self
+    }
+
+    /// Gets each line that is printed there, as bytes without its end, with the gateway's id. Called in a thread of the gateway, one line after the other.
+    /// Without it lines go to this program's stderr, with the id in front.
+    pub fn on_output(mut self, on_output: impl Fn(&str, &[u8]) + Send + Sync + 'static) -> Self {
+        self.on_output = Some(Arc::new(on_output));
+        self
+    }
+
+    /// The group that it belongs to.
+    pub fn group(mut self, group: &Group) -> Self {
+        self.group = Some(group.clone());
+        self
+    }
+
+    /// How long [`GatewayBuilder::start`] may take; 60 s if not given.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Opens it: returns when the interpreter runs and is ready.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing runs then.
+    pub fn start(mut self) -> Result<Gateway, OpenError> {
+        let group = self.group.take();
+        let Some(group) = group else {
+            static NEXT: AtomicU64 = AtomicU64::new(0);
+            let id = self.id.take();
+            let id = id.unwrap_or_else(|| format!("gw{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+            return self.open(id);
+        };
+        let id = group.reserve(self.id.take())?;
+        match self.open(id.clone()) {
+            Ok(gateway) => {
+                group.add(gateway.clone());
+                Ok(gateway)
+            }
+            Err(error) => {
+                group.release(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens so many of them, all at a time. With an id given, they are called by that and a number.
+    ///
+    /// # Errors
+    /// When one of them could not be opened; then none is.
+    pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
+        let next = AtomicU64::new(0);
+        let work = || {
+            let mut opened = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count as u64 {
+                    return Ok(opened);
+                }
+                let mut builder = self.clone();
+                builder.id = builder.id.map(|id| format!("{id}{number}"));
+                match builder.start() {
+                    Ok(gateway) => opened.push((number, gateway)),
+                    Err(error) => {
+                        next.store(count as u64, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
+        });
+        let mut opened: Vec<_> =
+            results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        opened.sort_by_key(|(number, _)| *number);
+        Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
+    }
+
+    fn open(self, id: String) -> Result<Gateway, OpenError> {
+        let until = deadline(Some(self.timeout));
+        let window = self.config.window.unwrap_or(WINDOW);
+        let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
+        let carrier = self.carrier()?;
+        let mut state = State::new(window);
+        state.out.push(KERNEL);
+        state.out.push(frame(Kind::Hello, 0, &config));
+        let post = Post::new(carrier, state);
+        let printed = Arc::new(Printed::new(id.clone(), self.on_output));
+        start_threads(&post, &id, &printed)?;
+        post.leave(post.lock());
+        let greeted = post.wait(post.lock(), What::Greeting, until);
+        let (mut inner, halt) = match greeted {
+            Ok(inner) => (inner, None),
+            Err((halt, inner)) => (inner, Some(halt)),
+        };
+        let noise = plain(inner.state.noise());
+        let error = match (inner.state.info().cloned(), halt) {
+            (Some(info), None) => {
+                drop(inner);
+                let post = post.clone();
+                return Ok(Gateway { handle: Arc::new(Handle { post, id, info }) });
+            }
+            (None, None) => {
+                return Err(OpenError::Failed { death: inner.death.clone().unwrap_or_default(), noise });
+            }
+            (_, Some(Halt::TimedOut)) => OpenError::TimedOut { gateway: id, noise },
+            (_, Some(Halt::Interrupted)) => OpenError::Interrupted,
+            (_, Some(Halt::Forked)) => return Err(OpenError::Forked),
+        };
+        inner.exiting = true;
+        inner.kill_at = Some(Instant::now());
+        inner.touch();
+        post.leave(inner);
+        post.attendant.notify_all();
+        Err(error)
+    }
+
+    /// Starts the interpreter.
+    fn carrier(&self) -> Result<Arc<dyn Carrier>, OpenError> {
+        let Some(network) = &self.network else {
+            return self.child();
+        };
+        if !self.python.is_empty() {
+            return Err(OpenError::Invalid(
+                "the nodes of a network have their interpreters; select one".into(),
+            ));
+        }
+        let mut process = ProcessBuilder::new(network.handle().clone())
+            .selection(self.selection.clone())
+            .args(["-c", STAGE])
+            .timeout(self.timeout);
+        if let Some(folder) =
+            std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok())
+        {
+            process = process.local_dir(folder);
+        }
+        Ok(Arc::new(Remote::new(process.start()?)))
+    }
+
+    fn child(&self) -> Result<Arc<dyn Carrier>, OpenError> {
+        if self.selection != NodeSelection::default() {
+            return Err(OpenError::Invalid("a child of this program runs on no node to be selected".into()));
+        }
+        let python;
+        let words: &[String] = if self.python.is_empty() {
+            python = [default_python()];
+            &python
+        } else {
+            &self.python
+        };
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("-c").arg(format!("{SESSION}{STAGE}"));
+        let local = Local::start(command)
+            .map_err(|error| OpenError::Spawn { program: words.join(" "), source: Arc::new(error) })?;
+        Ok(local)
+    }
+}
+
+fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
+    let failed = |error: std::io::Error| {
+        post.carrier.kill();
+        post.carrier.release();
+        OpenError::Spawn { program: "a thread".into(), source: Arc::new(error) }
+    };
+    let (for_errors, lines) = (post.clone(), printed.clone());
+    let thread = std::thread::Builder::new().name("execnet-stderr".into());
+    thread.spawn(move || attend::pass_on(&for_errors, &lines)).map_err(failed)?;
+    let (for_reading, printed, id) = (post.clone(), printed.clone(), id.to_owned());
+    let thread = std::thread::Builder::new().name("execnet-gateway".into());
+    thread.spawn(move || attend::attend(&for_reading, &id, &printed)).map_err(failed)?;
+    Ok(())
+}
+
+/// The first of `python3` and `python` in `PATH`.
+fn default_python() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there =
+        |name: &&str| std::env::split_paths(&path).any(|folder: PathBuf| folder.join(name).is_file());
+    ["python3", "python"].into_iter().find(is_there).unwrap_or("python3").to_owned()
+}
+
+impl Config {
+    /// The payload of CONFIG.
+    fn encode(&self, id: &str) -> Result<Vec<u8>, DumpError> {
+        let mut writer = Writer::new(Writing::default());
+        writer.begin_dict()?;
+        writer.str("id")?;
+        writer.str(id)?;
+        writer.str("execmodel")?;
+        writer.str(self.execmodel.name())?;
+        if let Some(folder) = &self.chdir {
+            writer.str("chdir")?;
+            writer.str(folder)?;
+        }
+        if let Some(increment) = self.nice {
+            writer.str("nice")?;
+            writer.int(increment.into())?;
+        }
+        if !self.env.is_empty() {
+            writer.str("env")?;
+            writer.begin_dict()?;
+            for (name, value) in &self.env {
+                writer.str(name)?;
+                writer.str(value)?;
+            }
+            writer.end();
+        }
+        if self.dont_write_bytecode {
+            writer.str("dont_write_bytecode")?;
+            writer.bool(true)?;
+        }
+        if let Some(window) = self.window {
+            writer.str("window")?;
+            writer.int(window as i64)?;
+        }
+        writer.end();
+        Ok(writer.finish()?.as_bytes().to_vec())
+    }
+}
+
+impl std::fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayBuilder")
+            .field("network", &self.network)
+            .field("selection", &self.selection)
+            .field("python", &self.python)
+            .field("config", &self.config)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

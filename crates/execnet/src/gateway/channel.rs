@@ -1,0 +1,486 @@
+//! Channels: values both ways between this program and code that runs in a gateway.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::callback;
+use super::error::ChannelError;
+use super::post::{Guard, Post, What};
+use super::state::Next;
+use super::{Gateway, Handle, deadline};
+use crate::value::{
+    Channels, Dialect, DumpError, Encoded, LoadError, Reader, Reading, StrConfig, Value, Writer, Writing,
+    from_reader, to_writer,
+};
+
+/// One end of a channel; the other one is in a gateway's interpreter. Clones share it, and any number of threads may use it.
+///
+/// ```no_run
+/// # let gateway = execnet::Gateway::popen().start()?;
+/// let channel = gateway.remote_exec("for word in channel: channel.send(len(word))")?;
+/// for word in ["one", "three"] {
+///     channel.send(word)?;
+///     println!("{}", channel.receive::<usize>()?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// At most 8 MiB (or the gateway's [`window`](super::GatewayBuilder::window)) and one value wait unreceived at each end; then who sends waits.
+///
+/// When the last clone is dropped the channel is closed, unless it has a callback: that goes on until the other end closes it.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a channel share.
+struct Shared {
+    handle: Arc<Handle>,
+    number: u32,
+}
+
+/// A value as it arrived.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    bytes: Bytes,
+    reading: Reading,
+}
+
+/// A value as it arrived, which counts as received only when this is dropped; until then the other end has no credit for it.
+#[derive(Debug)]
+pub struct Held {
+    raw: Raw,
+    post: Arc<Post>,
+    number: u32,
+}
+
+/// The values of a channel, until it is closed. See [`Channel::iter`].
+#[derive(Debug)]
+pub struct Receiving<T> {
+    channel: Channel,
+    over: bool,
+    of: PhantomData<fn() -> T>,
+}
+
+impl Channel {
+    pub(super) fn new(handle: Arc<Handle>, number: u32) -> Self {
+        Self { shared: Arc::new(Shared { handle, number }) }
+    }
+
+    /// Its number in its gateway.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.shared.number
+    }
+
+    /// The gateway that it belongs to.
+    #[must_use]
+    pub fn gateway(&self) -> Gateway {
+        Gateway { handle: self.shared.handle.clone() }
+    }
+
+    pub(crate) fn gateway_key(&self) -> u64 {
+        self.post().key
+    }
+
+    /// Sends a value; waits while the other end has no room for it.
+    ///
+    /// # Errors
+    /// When it cannot be sent, the channel is closed, the gateway has ended, or the wait was interrupted. Nothing was sent then.
+    pub fn send<T: Serialize>(&self, value: T) -> Result<(), ChannelError> {
+        self.send_encoded(self.encode(&value)?, None)
+    }
+
+    /// As [`Channel::send`], waiting at most so long.
+    ///
+    /// # Errors
+    /// As [`Channel::send`], and when there was no room in time.
+    pub fn send_timeout<T: Serialize>(&self, value: T, timeout: Duration) -> Result<(), ChannelError> {
+        self.send_encoded(self.encode(&value)?, deadline(Some(timeout)))
+    }
+
+    /// Waits for a value.
+    ///
+    /// # Errors
+    /// When the channel is closed and everything was received, the code at the other end failed, what arrived is not a `T`, the gateway has
+    /// ended, or the wait was interrupted.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<T, ChannelError> {
+        self.load(&self.receive_raw(None)?)
+    }
+
+    /// As [`Channel::receive`], waiting at most so long.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`], and when nothing came in time.
+    pub fn receive_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<T, ChannelError> {
+        self.load(&self.receive_raw(deadline(Some(timeout)))?)
+    }
+
+    /// The values that come, until the channel is closed by the other end, or something fails: that is the last item.
+    ///
+    /// ```no_run
+    /// # let gateway = execnet::Gateway::popen().start()?;
+    /// let channel = gateway.remote_exec("for i in range(3): channel.send(i)")?;
+    /// let numbers: Vec<i64> = channel.iter().collect::<Result<_, _>>()?;
+    /// assert_eq!(numbers, [0, 1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn iter<T: DeserializeOwned>(&self) -> Receiving<T> {
+        Receiving { channel: self.clone(), over: false, of: PhantomData }
+    }
+
+    /// For whom values are to be written that go through this channel.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn writing(&self) -> Result<Writing, ChannelError> {
+        let inner = self.post().enter()?;
+        Ok(Writing { strconfig: inner.state.strconfig(self.number()), target: inner.state.target() })
+    }
+
+    /// Sends a value that was written by a [`Writer`](crate::value::Writer); waits for room until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Channel::send`], and when there was no room in time.
+    pub fn send_encoded(&self, encoded: Encoded, deadline: Option<Instant>) -> Result<(), ChannelError> {
+        if encoded.gateway.is_some_and(|gateway| gateway != self.gateway_key()) {
+            return Err(DumpError::new("cannot send a channel of another gateway").into());
+        }
+        let number = self.number();
+        let post = self.post();
+        let mut inner = self.wait(What::Send(number), deadline)?;
+        let chan = inner.state.channels.get(&number);
+        if chan.is_none_or(super::state::Chan::is_closed) {
+            return Err(ChannelError::Closed);
+        }
+        self.check(&inner)?;
+        if inner.exiting {
+            return Err(ChannelError::Closed);
+        }
+        inner.state.send(number, encoded);
+        post.leave(inner);
+        Ok(())
+    }
+
+    /// Waits for a value until `deadline`, and gives it as it came.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`], and when nothing came in time.
+    pub fn receive_raw(&self, deadline: Option<Instant>) -> Result<Raw, ChannelError> {
+        let (raw, mut inner) = self.take(deadline, true)?;
+        inner.state.took(self.number(), raw.bytes.len());
+        self.post().leave(inner);
+        Ok(raw)
+    }
+
+    /// As [`Channel::receive_raw`], but the value counts as received only when what is returned is dropped: for programs that run callbacks.
+    /// The error of code that failed is left to [`Channel::wait_close`].
+    ///
+    /// # Errors
+    /// As [`Channel::receive_raw`].
+    pub fn receive_held(&self, deadline: Option<Instant>) -> Result<Held, ChannelError> {
+        let (raw, inner) = self.take(deadline, false)?;
+        drop(inner);
+        Ok(Held { raw, post: self.post().clone(), number: self.number() })
+    }
+
+    /// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn sibling(&self, number: u32) -> Result<Channel, ChannelError> {
+        self.post().enter()?.state.take_handle(number);
+        Ok(Self::new(self.shared.handle.clone(), number))
+    }
+
+    /// What arrived, as a `T`.
+    ///
+    /// # Errors
+    /// When it is something else. When it is nothing at all the gateway is ended.
+    pub fn load<T: DeserializeOwned>(&self, raw: &Raw) -> Result<T, ChannelError> {
+        from_reader(raw.reader(), self).map_err(|error| self.malformed(error))
+    }
+
+    /// Ends the gateway if this error means that what arrived was no value; gives it back as an error of this channel.
+    pub fn malformed(&self, error: LoadError) -> ChannelError {
+        if error.is_malformed() && !self.post().is_forked() {
+            self.post().end_reading(error.to_string());
+        }
+        error.into()
+    }
+
+    /// Closes it: the other end finds its end, and what still arrives is dropped. What has arrived can be received. Once is enough.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn close(&self) -> Result<(), ChannelError> {
+        self.close_by(None)
+    }
+
+    /// Closes it with an error, which `receive` and `waitclose` raise at the other end.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
+        let mut writer = Writer::new(self.writing()?);
+        writer.str(error)?;
+        self.close_by(Some(writer.finish()?))
+    }
+
+    fn close_by(&self, error: Option<Encoded>) -> Result<(), ChannelError> {
+        let mut inner = self.post().enter()?;
+        inner.state.close(self.number(), error.as_ref().map(Encoded::as_bytes));
+        self.post().leave(inner);
+        Ok(())
+    }
+
+    /// Waits until nothing more comes: it was closed here or by the other end.
+    ///
+    /// # Errors
+    /// When the code at the other end failed, the gateway has ended, or the channel was not closed in time.
+    pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+        let mut inner = self.wait(What::ReceivedAll(self.number()), deadline(timeout))?;
+        if let Some(error) = inner.state.take_error(self.number()) {
+            return Err(ChannelError::Remote(error));
+        }
+        let chan = inner.state.channels.get(&self.number());
+        if chan.is_none_or(super::state::Chan::receives_no_more) {
+            return Ok(());
+        }
+        self.check(&inner)
+    }
+
+    /// Whether nothing can be sent any more: it was closed here or by the other end, or the gateway has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let Ok(inner) = self.post().enter() else { return true };
+        let chan = inner.state.channels.get(&self.number());
+        inner.death.is_some() || chan.is_none_or(super::state::Chan::is_closed)
+    }
+
+    /// Sets how text and bytes meet on this channel where the interpreter is Python 2.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn reconfigure(&self, strconfig: StrConfig) -> Result<(), ChannelError> {
+        let mut inner = self.post().enter()?;
+        inner.state.reconfigure(self.number(), strconfig);
+        self.post().leave(inner);
+        Ok(())
+    }
+
+    /// From now on every value that comes is given to `callback`, one after the other in a thread of the channel, and `None` once when no more will
+    /// come. A slow callback delays only its own channel, and in the end who sends there. A value that is not a `T`, or a panic, closes the channel
+    /// with an error. Why the channel was closed is learned from [`Channel::wait_close`].
+    ///
+    /// ```no_run
+    /// # let gateway = execnet::Gateway::popen().start()?;
+    /// let channel = gateway.remote_exec("for i in range(3): channel.send(i)")?;
+    /// channel.set_callback(|number: Option<i64>| match number {
+    ///     Some(number) => println!("{number}"),
+    ///     None => println!("that is all"),
+    /// })?;
+    /// channel.wait_close(None)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it has a callback already, or no thread can be started.
+    pub fn set_callback<T, F>(&self, callback: F) -> Result<(), ChannelError>
+    where
+        T: DeserializeOwned,
+        F: FnMut(Option<T>) + Send + 'static,
+    {
+        callback::start(Arc::downgrade(&self.shared.handle), self.post().clone(), self.number(), callback)
+    }
+
+    fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, ChannelError> {
+        let mut writer = Writer::new(self.writing()?);
+        to_writer(value, &mut writer)?;
+        Ok(writer.finish()?)
+    }
+
+    fn take(&self, deadline: Option<Instant>, take_error: bool) -> Result<(Raw, Guard<'_>), ChannelError> {
+        let has_callback = |inner: &Guard<'_>| {
+            inner.state.channels.get(&self.number()).is_some_and(|chan| chan.has_callback)
+        };
+        if has_callback(&*self.post().enter().as_ref().map_err(|&halt| halt)?) {
+            return Err(ChannelError::HasCallback);
+        }
+        let inner = self.wait(What::Receive(self.number()), deadline)?;
+        take(inner, self.number(), take_error)
+    }
+
+    fn wait(&self, what: What, deadline: Option<Instant>) -> Result<Guard<'_>, ChannelError> {
+        let post = self.post();
+        Ok(post.wait(post.enter()?, what, deadline).map_err(|(halt, _)| halt)?)
+    }
+
+    fn check(&self, inner: &Guard<'_>) -> Result<(), ChannelError> {
+        check(inner)
+    }
+
+    fn post(&self) -> &Arc<Post> {
+        &self.shared.handle.post
+    }
+}
+
+/// That the gateway has not ended against its will.
+fn check(inner: &Guard<'_>) -> Result<(), ChannelError> {
+    match &inner.death {
+        Some(_) if inner.exiting => Err(ChannelError::Closed),
+        Some(death) => Err(ChannelError::GatewayDied(death.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Takes what comes next on a channel.
+pub(super) fn take(
+    mut inner: Guard<'_>,
+    number: u32,
+    take_error: bool,
+) -> Result<(Raw, Guard<'_>), ChannelError> {
+    match inner.state.receive(number, take_error) {
+        Next::Value { bytes, escaped } => {
+            let strconfig = inner.state.strconfig(number);
+            let reading = Reading { dialect: inner.state.target().dialect, strconfig, escaped };
+            Ok((Raw { bytes, reading }, inner))
+        }
+        Next::Error(error) => Err(ChannelError::Remote(error)),
+        Next::Closed => Err(ChannelError::Closed),
+        Next::Nothing => Err(check(&inner).err().unwrap_or(ChannelError::TimedOut)),
+    }
+}
+
+impl Raw {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Which family of Python wrote it.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.reading.dialect
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.bytes, self.reading)
+    }
+
+    /// The length of its bytes.
+    pub(super) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Raw;
+
+    fn deref(&self) -> &Raw {
+        &self.raw
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Ok(mut inner) = self.post.enter() {
+            inner.state.took(self.number, self.raw.length());
+            self.post.leave(inner);
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Receiving<T> {
+    type Item = Result<T, ChannelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        match self.channel.receive() {
+            Err(ChannelError::Closed) => {
+                self.over = true;
+                None
+            }
+            result => {
+                self.over = result.is_err();
+                Some(result)
+            }
+        }
+    }
+}
+
+impl Channels for Channel {
+    fn channel(&self, number: u32) -> Result<Channel, LoadError> {
+        self.sibling(number).map_err(|error| LoadError::unwanted(error.to_string()))
+    }
+}
+
+/// For those who must not keep the gateway open.
+impl Channels for Weak<Handle> {
+    fn channel(&self, number: u32) -> Result<Channel, LoadError> {
+        let handle = self.upgrade().ok_or_else(|| LoadError::unwanted("the gateway is being ended"))?;
+        let mut inner = handle.post.enter().map_err(|_| LoadError::unwanted("a forked child"))?;
+        inner.state.take_handle(number);
+        drop(inner);
+        Ok(Channel::new(handle, number))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // in a forked child the channel belongs to the parent
+        let Ok(mut inner) = self.handle.post.enter() else { return };
+        inner.state.drop_handle(self.number);
+        self.handle.post.leave(inner);
+    }
+}
+
+impl PartialEq for Channel {
+    fn eq(&self, other: &Self) -> bool {
+        (self.gateway_key(), self.number()) == (other.gateway_key(), other.number())
+    }
+}
+
+impl Eq for Channel {}
+
+impl Hash for Channel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.gateway_key(), self.number()).hash(state);
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handle { id, .. } = &*self.shared.handle;
+        f.debug_struct("Channel").field("gateway", id).field("number", &self.number()).finish()
+    }
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// What a raw value holds, for those who want to know before they take it apart.
+impl TryFrom<&Raw> for Value {
+    type Error = LoadError;
+
+    /// Fails where there are channels: those need [`Channel::load`].
+    fn try_from(raw: &Raw) -> Result<Self, LoadError> {
+        Value::decode(raw.bytes(), Reading { escaped: false, ..raw.reading })
+    }
+}

@@ -1,0 +1,99 @@
+//! What is executed at the other end.
+
+use crate::value::{Container, DumpError, Encoded, Value, Writer, Writing};
+
+/// Code to be executed by [`Gateway::remote_exec`](crate::Gateway::remote_exec). Source text becomes one by `into()`.
+///
+/// ```
+/// use execnet::Code;
+///
+/// let code = Code::source("channel.send(__file__)").argv(["prog", "-v"]);
+/// let twice = Code::function("def twice(channel, number):\n    channel.send(2 * number)\n", "twice", [("number", 21)]);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it is executed by `Gateway::remote_exec`"]
+pub struct Code {
+    kind: &'static str,
+    source: String,
+    filename: Option<String>,
+    name: Option<String>,
+    kwargs: Vec<(String, Value)>,
+    argv: Option<Vec<String>>,
+}
+
+impl Code {
+    /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. What is indented as a whole may be.
+    pub fn source(source: impl Into<String>) -> Self {
+        let (filename, name) = (None, None);
+        Self { kind: "source", source: source.into(), filename, name, kwargs: Vec::new(), argv: None }
+    }
+
+    /// The source text of a function, which is called as `name(channel, **kwargs)`.
+    pub fn function<K: Into<String>, V: Into<Value>>(
+        source: impl Into<String>,
+        name: impl Into<String>,
+        kwargs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let kwargs = kwargs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self { kind: "function", name: Some(name.into()), kwargs, ..Self::source(source) }
+    }
+
+    /// The source text of a module, executed as [`Code::source`] with `filename` as its `__file__`.
+    pub fn module(source: impl Into<String>, filename: impl Into<String>) -> Self {
+        Self { kind: "module", filename: Some(filename.into()), ..Self::source(source) }
+    }
+
+    /// What tracebacks call the file that it is from.
+    pub fn filename(mut self, filename: impl Into<String>) -> Self {
+        self.filename = Some(filename.into());
+        self
+    }
+
+    /// `sys.argv` of the code.
+    pub fn argv<T: Into<String>>(mut self, argv: impl IntoIterator<Item = T>) -> Self {
+        self.argv = Some(argv.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The payload of EXEC.
+    pub(super) fn encode(&self, writing: Writing) -> Result<Encoded, DumpError> {
+        let mut writer = Writer::new(writing);
+        writer.begin(Container::Tuple)?;
+        writer.str(self.kind)?;
+        writer.str(&self.source)?;
+        for text in [&self.filename, &self.name] {
+            match text {
+                Some(text) => writer.str(text)?,
+                None => writer.none()?,
+            }
+        }
+        writer.begin_dict()?;
+        for (key, value) in &self.kwargs {
+            writer.str(key)?;
+            value.write(&mut writer)?;
+        }
+        writer.end();
+        match &self.argv {
+            None => writer.none()?,
+            Some(argv) => {
+                writer.begin(Container::List)?;
+                argv.iter().try_for_each(|arg| writer.str(arg))?;
+                writer.end();
+            }
+        }
+        writer.end();
+        writer.finish()
+    }
+}
+
+impl From<&str> for Code {
+    fn from(source: &str) -> Self {
+        Self::source(source)
+    }
+}
+
+impl From<String> for Code {
+    fn from(source: String) -> Self {
+        Self::source(source)
+    }
+}

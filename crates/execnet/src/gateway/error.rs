@@ -1,0 +1,144 @@
+//! Why there is no gateway, or no more; and why a call on a channel failed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::hub::Halt;
+use crate::start::StartError;
+use crate::status::ExitStatus;
+use crate::value::{DumpError, LoadError};
+
+/// What is known of a gateway that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Death {
+    /// The gateway's id.
+    pub gateway: String,
+    /// Name of its node; none if it was a child of this program.
+    pub node: Option<String>,
+    /// Id of its node's host.
+    pub host: Option<String>,
+    /// How its interpreter ended, if that is known.
+    pub status: Option<ExitStatus>,
+    /// What else is known: it was lost, or broke the rules.
+    pub reason: Option<String>,
+    /// What it printed last, at most 4 KiB, without control characters.
+    pub stderr: String,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gateway {}", self.gateway)?;
+        if let (Some(node), Some(host)) = (&self.node, &self.host) {
+            write!(f, " on node `{node}` of host `{host}`")?;
+        }
+        match (&self.reason, &self.status) {
+            (Some(reason), _) => write!(f, " has ended: {reason}")?,
+            (None, Some(status)) => write!(f, " {status}")?,
+            (None, None) => f.write_str(" has ended")?,
+        }
+        let lines: Vec<&str> = self.stderr.trim_end().lines().collect();
+        if !lines.is_empty() {
+            write!(f, "; it printed last:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a call on a channel or a gateway failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The channel is closed, and everything that had arrived was received.
+    #[error("the channel is closed")]
+    Closed,
+    /// The code at the other end failed: its traceback, as it was printed there. Told once; then the channel is just closed.
+    #[error("{0}")]
+    Remote(String),
+    /// Not in time; the call may be made again.
+    #[error("it took too long")]
+    TimedOut,
+    /// Another thread interrupted the wait; the call may be made again.
+    #[error("waiting was interrupted")]
+    Interrupted,
+    /// The interpreter has ended, or cannot be reached any more.
+    #[error("{0}")]
+    GatewayDied(Arc<Death>),
+    /// What should be sent cannot be.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// What was received is not of the type that was asked for. It is gone; the channel goes on.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The channel's values go to a callback.
+    #[error("the channel's values go to its callback")]
+    HasCallback,
+    /// The gateway belongs to the process that this one was forked from.
+    #[error("a gateway cannot be used in a forked child; open another one there")]
+    Forked,
+}
+
+/// Why no gateway was opened.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The network gave it no place.
+    #[error(transparent)]
+    Place(#[from] StartError),
+    /// The builder was asked for something that does not go together.
+    #[error("{0}")]
+    Invalid(String),
+    /// The interpreter could not be started on this machine.
+    #[error("cannot start `{program}`")]
+    Spawn {
+        /// What should have been started.
+        program: String,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// What was started is no interpreter that can be used, or it ended before it was ready.
+    #[error("{}", failed(death, noise))]
+    Failed {
+        /// How it ended.
+        death: Arc<Death>,
+        /// What it wrote to stdout, at most 4 KiB, without control characters.
+        noise: String,
+    },
+    /// It was not ready in time.
+    #[error("gateway {gateway} was not ready in time{}", wrote(noise))]
+    TimedOut {
+        /// The gateway's id.
+        gateway: String,
+        /// What it wrote to stdout so far, at most 4 KiB, without control characters.
+        noise: String,
+    },
+    /// Another thread interrupted the wait; nothing is left.
+    #[error("opening a gateway was interrupted")]
+    Interrupted,
+    /// There is a gateway of this id in the group.
+    #[error("there is a gateway {0} in the group")]
+    IdTaken(String),
+    /// The connection or group belongs to the process that this one was forked from.
+    #[error("a gateway cannot be used in a forked child; open another one there")]
+    Forked,
+}
+
+fn failed(death: &Death, noise: &str) -> String {
+    format!("{death}{}", wrote(noise))
+}
+
+fn wrote(noise: &str) -> String {
+    let noise = noise.trim();
+    if noise.is_empty() { String::new() } else { format!("; it wrote to its standard output:\n{noise}") }
+}
+
+impl From<Halt> for ChannelError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::TimedOut => Self::TimedOut,
+            Halt::Interrupted => Self::Interrupted,
+            Halt::Forked => Self::Forked,
+        }
+    }
+}

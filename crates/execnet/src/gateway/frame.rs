@@ -1,0 +1,185 @@
+//! The frames between a gateway and its kernel (docs/kernel.md, 2), as bytes.
+
+use std::borrow::Cow;
+
+use crate::value::{HEAD, MAX_LENGTH};
+
+/// What the kernel says when it has taken over.
+pub(crate) const MARKER: &[u8] = b"\r\nexecnet kernel 1\r\n";
+
+/// What a value's buffer grows by at most before its bytes are there.
+const AHEAD: usize = 1 << 20;
+
+macro_rules! kinds {
+    ($($name:ident $code:literal),+ $(,)?) => {
+        /// What a frame is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Kind { $($name = $code),+ }
+
+        impl Kind {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+kinds! {
+    Hello 1, Exec 2, Data 3, Close 4, Last 5, Credit 6, Status 7, StrConfig 8, Exit 9, Escaped 10, Interrupt 11,
+}
+
+impl Kind {
+    /// The lengths that its payload may have when the kernel sends it; none if the kernel may not.
+    fn lengths(self) -> Option<std::ops::RangeInclusive<usize>> {
+        Some(match self {
+            Self::Hello | Self::Status => 1..=1 << 16,
+            Self::Data | Self::Escaped => 1..=MAX_LENGTH,
+            Self::Close => 0..=MAX_LENGTH,
+            Self::Last => 0..=0,
+            Self::Credit => 8..=8,
+            Self::StrConfig => 2..=2,
+            Self::Exec | Self::Exit | Self::Interrupt => return None,
+        })
+    }
+}
+
+/// A frame that has come.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) channel: u32,
+    pub(crate) payload: Cow<'a, [u8]>,
+}
+
+/// The head of a frame.
+pub(crate) fn head(kind: Kind, channel: u32, length: usize) -> [u8; HEAD] {
+    let mut head = [kind as u8; HEAD];
+    head[1..5].copy_from_slice(&channel.to_be_bytes());
+    head[5..].copy_from_slice(&(length as u32).to_be_bytes());
+    head
+}
+
+/// A whole frame.
+pub(crate) fn frame(kind: Kind, channel: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = head(kind, channel, payload.len()).to_vec();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Takes frames out of a stream of bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    head: [u8; HEAD],
+    have: usize,
+    payload: Vec<u8>,
+}
+
+impl Decoder {
+    /// The next frame that is complete, taken off `input`. What is left of `input` then has not been looked at; without a frame nothing is left. A
+    /// payload may be at most `room` bytes long.
+    pub(crate) fn next<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        room: usize,
+    ) -> Result<Option<Frame<'a>>, String> {
+        if self.have < HEAD {
+            let more = input.len().min(HEAD - self.have);
+            let (part, rest) = input.split_at(more);
+            self.head[self.have..self.have + more].copy_from_slice(part);
+            self.have += more;
+            *input = rest;
+            if self.have < HEAD {
+                return Ok(None);
+            }
+        }
+        let (kind, channel, length) = self.parse(room)?;
+        let payload = if self.payload.is_empty() && input.len() >= length {
+            let (payload, rest) = input.split_at(length);
+            *input = rest;
+            payload.into()
+        } else {
+            let missing = length - self.payload.len();
+            let (part, rest) = input.split_at(input.len().min(missing));
+            if self.payload.capacity() - self.payload.len() < part.len() {
+                let more = part.len().max(self.payload.len()).max(AHEAD).min(missing);
+                self.payload.reserve_exact(more);
+            }
+            self.payload.extend_from_slice(part);
+            *input = rest;
+            if self.payload.len() < length {
+                return Ok(None);
+            }
+            std::mem::take(&mut self.payload).into()
+        };
+        self.have = 0;
+        Ok(Some(Frame { kind, channel, payload }))
+    }
+
+    fn parse(&self, room: usize) -> Result<(Kind, u32, usize), String> {
+        let [code, a, b, c, d, length @ ..] = self.head;
+        let kind = Kind::ALL.iter().copied().find(|&kind| kind as u8 == code);
+        let lengths = kind.and_then(Kind::lengths);
+        let (Some(kind), Some(lengths)) = (kind, lengths) else {
+            return Err(format!("a frame of unknown kind {code}"));
+        };
+        let length = u32::from_be_bytes(length) as usize;
+        if !lengths.contains(&length) {
+            return Err(format!("a frame {kind:?} of {length} bytes"));
+        }
+        if length > room {
+            return Err("more than 1 GiB that was not received".into());
+        }
+        Ok((kind, u32::from_be_bytes([a, b, c, d]), length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8], size: usize) -> Result<Vec<(Kind, u32, Vec<u8>)>, String> {
+        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+        for mut part in bytes.chunks(size) {
+            while let Some(frame) = decoder.next(&mut part, MAX_LENGTH)? {
+                frames.push((frame.kind, frame.channel, frame.payload.into_owned()));
+            }
+            assert!(part.is_empty());
+        }
+        Ok(frames)
+    }
+
+    #[test]
+    fn frames_are_the_same_however_their_bytes_come() {
+        let long = vec![7; 100_000];
+        let bytes =
+            [frame(Kind::Data, 1, b"N"), frame(Kind::Last, 2, b""), frame(Kind::Data, 1 << 31, &long)]
+                .concat();
+        let whole = decode(&bytes, bytes.len()).unwrap();
+        assert_eq!(whole.len(), 3);
+        assert_eq!(whole[2], (Kind::Data, 1 << 31, long));
+        for size in [1, 2, 9, 10, 1_000] {
+            assert_eq!(decode(&bytes, size).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_may_not_say_is_an_error() {
+        for bad in [
+            frame(Kind::Exec, 1, b"N"),
+            frame(Kind::Data, 1, b""),
+            frame(Kind::Credit, 1, b"1234567"),
+            vec![3, 0, 0, 0, 1, 0x40, 0, 0, 0],
+            vec![99, 0, 0, 0, 1, 0, 0, 0, 0],
+        ] {
+            assert!(decode(&bad, 3).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_announced_length_takes_no_memory() {
+        let mut decoder = Decoder::default();
+        let mut input = &[3, 0, 0, 0, 1, 0x3f, 0xff, 0xff, 0xff, b'N'][..];
+        assert!(decoder.next(&mut input, MAX_LENGTH).unwrap().is_none());
+        assert!(decoder.payload.capacity() <= 2 * AHEAD);
+    }
+}

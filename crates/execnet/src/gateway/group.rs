@@ -1,0 +1,211 @@
+//! Gateways that belong together: found by their ids, ended together.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::builder::GatewayBuilder;
+use super::error::OpenError;
+use super::{Code, Gateway, MultiChannel};
+use crate::gateway::ChannelError;
+use crate::network::Network;
+
+/// How long gateways may take to end when their group is dropped, before they are killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long killed ones may take.
+const KILLED: Duration = Duration::from_secs(10);
+
+/// Gateways that belong together. Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate`] with 5 s.
+///
+/// ```no_run
+/// let group = execnet::Group::new();
+/// group.popen().start_many(4)?;
+/// let channels = group.remote_exec("channel.send(channel.receive() ** 2)")?;
+/// channels.send_each(&7)?;
+/// for (gateway, square) in channels.receive_each::<i64>()? {
+///     println!("{}: {square}", gateway.id());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    members: Mutex<Members>,
+    pid: Pid,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    gateways: Vec<Gateway>,
+    ids: HashSet<String>,
+    next: u64,
+}
+
+/// The process that made it.
+#[derive(Debug)]
+struct Pid(u32);
+
+impl Default for Pid {
+    fn default() -> Self {
+        Self(std::process::id())
+    }
+}
+
+impl Group {
+    /// One without gateways.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins to describe a gateway of the group, as [`Gateway::popen`] does.
+    pub fn popen(&self) -> GatewayBuilder {
+        GatewayBuilder::popen().group(self)
+    }
+
+    /// Begins to describe a gateway of the group, as [`Network::makegateway`] does.
+    pub fn makegateway(&self, network: &Network) -> GatewayBuilder {
+        network.makegateway().group(self)
+    }
+
+    /// Its gateways, in the order in which they were opened.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<Gateway> {
+        self.shared.members().gateways.clone()
+    }
+
+    /// How many gateways it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.members().gateways.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The gateway of this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Gateway> {
+        self.shared.members().gateways.iter().find(|gateway| gateway.id() == id).cloned()
+    }
+
+    /// The gateway at this place, in the order in which they were opened.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<Gateway> {
+        self.shared.members().gateways.get(index).cloned()
+    }
+
+    /// Takes a gateway out of the group. Its id may be used again.
+    pub fn remove(&self, gateway: &Gateway) {
+        let mut members = self.shared.members();
+        let before = members.gateways.len();
+        members.gateways.retain(|member| !Arc::ptr_eq(&member.handle, &gateway.handle));
+        if members.gateways.len() < before {
+            members.ids.remove(gateway.id());
+        }
+    }
+
+    /// Has code executed in every gateway.
+    ///
+    /// # Errors
+    /// When one of them has ended or was told to.
+    pub fn remote_exec(&self, code: impl Into<Code>) -> Result<MultiChannel, ChannelError> {
+        let code = code.into();
+        let channels = self
+            .gateways()
+            .iter()
+            .map(|gateway| gateway.remote_exec(code.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(MultiChannel::new(channels))
+    }
+
+    /// Ends all gateways and takes them out of the group: tells them to end, waits at most so long (for ever without a timeout), and kills what is left.
+    ///
+    /// # Errors
+    /// When the wait was interrupted; the gateways that have not ended stay in the group. Or when one could not be ended.
+    pub fn terminate(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+        let gateways = self.gateways();
+        for gateway in &gateways {
+            gateway.exit()?;
+        }
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut killed = Vec::new();
+        for gateway in &gateways {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match gateway.join(left) {
+                Ok(_) => self.remove(gateway),
+                Err(ChannelError::TimedOut) => {
+                    gateway.kill()?;
+                    killed.push(gateway);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let until = Instant::now() + KILLED;
+        for gateway in killed {
+            gateway.join(Some(until.saturating_duration_since(Instant::now())))?;
+            self.remove(gateway);
+        }
+        Ok(())
+    }
+
+    /// Keeps an id for a gateway that is about to be opened.
+    pub(super) fn reserve(&self, wanted: Option<String>) -> Result<String, OpenError> {
+        if self.shared.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let mut members = self.shared.members();
+        let id = match wanted {
+            Some(id) if members.ids.contains(&id) => return Err(OpenError::IdTaken(id)),
+            Some(id) => id,
+            None => loop {
+                let id = format!("gw{}", members.next);
+                members.next += 1;
+                if !members.ids.contains(&id) {
+                    break id;
+                }
+            },
+        };
+        members.ids.insert(id.clone());
+        Ok(id)
+    }
+
+    pub(super) fn release(&self, id: &str) {
+        self.shared.members().ids.remove(id);
+    }
+
+    pub(super) fn add(&self, gateway: Gateway) {
+        self.shared.members().gateways.push(gateway);
+    }
+}
+
+impl Shared {
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.pid.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        let members = std::mem::take(&mut *self.members());
+        let group = Group { shared: Arc::new(Shared { members: Mutex::new(members), pid: Pid(self.pid.0) }) };
+        let _ = group.terminate(Some(PATIENCE));
+        // what is left ends by itself; without this it would be asked again, for ever
+        *group.shared.members() = Members::default();
+    }
+}

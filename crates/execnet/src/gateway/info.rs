@@ -1,0 +1,70 @@
+//! What a kernel says of itself.
+
+use crate::value::{Dialect, LoadError, Reading, Target, Value};
+
+/// What an interpreter said of itself when its kernel was ready. The texts come from there as they are: strip control characters before you show them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Info {
+    /// Its process id on its machine.
+    pub pid: i64,
+    /// `sys.executable`.
+    pub executable: String,
+    /// `sys.version_info`: numbers, with a word among them.
+    pub version_info: Vec<Value>,
+    /// `sys.platform`.
+    pub platform: String,
+    /// `cpython`, `pypy`, `jython`.
+    pub implementation: String,
+    /// The folder it works in.
+    pub cwd: String,
+    /// Which family of Python it is.
+    pub dialect: Dialect,
+    /// `sys.maxsize`.
+    pub maxsize: i64,
+}
+
+impl Info {
+    /// The first two numbers of its version: `(3, 11)`.
+    #[must_use]
+    pub fn version(&self) -> (i64, i64) {
+        let number = |at: usize| self.version_info.get(at).and_then(Value::as_int).unwrap_or(0);
+        (number(0), number(1))
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Result<Self, LoadError> {
+        // the dialect is not known before; all its text may be either kind of string
+        let value = Value::decode(payload, Reading { dialect: Dialect::Two, ..Reading::default() })?;
+        let missing = |key: &str| LoadError::unwanted(format!("no `{key}`"));
+        let text = |key: &str| match value.get(key) {
+            Some(Value::Str(text)) => Ok(text.to_string_lossy().into_owned()),
+            Some(Value::None) => Ok(String::new()),
+            _ => Err(missing(key)),
+        };
+        let number = |key: &str| value.get(key).and_then(Value::as_int).ok_or_else(|| missing(key));
+        if number("version")? != 1 {
+            return Err(LoadError::unwanted("another version of the kernel"));
+        }
+        Ok(Self {
+            pid: number("pid")?,
+            executable: text("executable")?,
+            version_info: match value.get("version_info") {
+                Some(Value::Tuple(parts) | Value::List(parts)) => parts.clone(),
+                _ => return Err(missing("version_info")),
+            },
+            platform: text("platform")?,
+            implementation: text("implementation")?,
+            cwd: text("cwd")?,
+            dialect: match number("dialect")? {
+                2 => Dialect::Two,
+                3 => Dialect::Three,
+                other => return Err(LoadError::unwanted(format!("an unknown dialect {other}"))),
+            },
+            maxsize: number("maxsize")?,
+        })
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target { dialect: self.dialect, escapes_surrogates: self.implementation == "jython" }
+    }
+}

@@ -1,0 +1,254 @@
+//! An interpreter that is a child of this program: three pipes, and a session of its own, which ends with it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::carrier::{Carrier, Ending, READ, Stop};
+use crate::interrupt::{Interrupt, Sleeps};
+use crate::process::Node;
+use crate::status::ExitStatus;
+
+/// How often a child is looked after where the system cannot tell of its end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// See the module's documentation.
+pub(super) struct Local {
+    me: Weak<Local>,
+    /// None once it was waited for.
+    child: Mutex<Option<Child>>,
+    status: Mutex<Option<ExitStatus>>,
+    pid: Pid,
+    /// Readable once the child has ended, where the system has such a thing.
+    end: Option<OwnedFd>,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    buffer: Mutex<Vec<u8>>,
+    /// A byte on it makes the thread that receives look around.
+    waker: UnixStream,
+    wake: UnixStream,
+    released: AtomicBool,
+}
+
+impl Local {
+    pub(super) fn start(mut command: Command) -> io::Result<Arc<Self>> {
+        let (waker, wake) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::Error::other("a pipe is missing"));
+        };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("a child without a number"))?;
+        let fds = [OwnedFd::from(stdin), stdout.into(), stderr.into()];
+        for fd in &fds {
+            let flags = rustix::fs::fcntl_getfl(fd)?;
+            rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
+        }
+        let [stdin, stdout, stderr] = fds;
+        let child = Mutex::new(Some(child));
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            child,
+            status: Mutex::new(None),
+            pid,
+            end: end_of(pid),
+            stdin,
+            stdout,
+            stderr,
+            buffer: Mutex::new(Vec::new()),
+            waker,
+            wake,
+            released: AtomicBool::new(false),
+        }))
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the child's end, if it has ended: what is left of its session ends, too.
+    fn reap(&self) -> bool {
+        let mut child = self.child();
+        let Some(running) = child.as_mut() else { return true };
+        // left as it is, so that nobody else gets its number before its session has ended
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = rustix::process::waitid(WaitId::Pid(self.pid), options);
+        if matches!(ended, Ok(None)) {
+            return false;
+        }
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        let status = running.wait().ok().map(|status| match (status.code(), status.signal()) {
+            (Some(code), _) => ExitStatus::Exited(code as u32),
+            (_, signal) => ExitStatus::Signaled(signal.unwrap_or(0) as u32),
+        });
+        // somebody else may have waited for all children
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *child = None;
+        true
+    }
+
+    /// Waits until one of `fds` is ready or the child has ended (true).
+    fn wait<'f>(&'f self, fds: &mut Vec<PollFd<'f>>, deadline: Option<Instant>) -> Result<bool, Stop> {
+        let before = fds.len();
+        let mut most = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match &self.end {
+            Some(end) => fds.push(PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)),
+            None => most = Some(most.map_or(LOOK, |most| most.min(LOOK))),
+        }
+        let timeout = most.and_then(|most| Timespec::try_from(most).ok());
+        // a signal may interrupt it: the caller comes again
+        let ready = poll(fds, timeout.as_ref()).unwrap_or(1);
+        let ended = match fds.get(before) {
+            Some(end) => !end.revents().is_empty() && self.reap(),
+            None => self.reap(),
+        };
+        fds.truncate(before);
+        let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if ready == 0 && !ended && late { Err(Stop::TimedOut) } else { Ok(ended) }
+    }
+}
+
+/// What becomes readable at the end of a child.
+#[cfg(target_os = "linux")]
+fn end_of(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Elsewhere it is looked for.
+#[cfg(not(target_os = "linux"))]
+fn end_of(_: Pid) -> Option<OwnedFd> {
+    None
+}
+
+/// What there is to read; none where there is nothing yet.
+fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<Result<usize, Stop>> {
+    loop {
+        match rustix::io::read(fd, &mut *buffer) {
+            Ok(0) => return Some(Err(Stop::End)),
+            Ok(count) => return Some(Ok(count)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return None,
+            Err(_) => return Some(Err(Stop::End)),
+        }
+    }
+}
+
+impl Carrier for Local {
+    fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
+        let me = Interrupt::this_thread();
+        let asleep = me.enter_other(self.me.clone());
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        buffer.resize(READ, 0);
+        loop {
+            if me.clear() {
+                return Err(Stop::Interrupted);
+            }
+            let mut fds =
+                vec![PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+            let ended = self.wait(&mut fds, deadline)?;
+            let nothing_there = fds[0].revents().is_empty();
+            if !fds[1].revents().is_empty() {
+                let mut bytes = [0; 64];
+                while (&self.wake).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+            }
+            if nothing_there && !ended {
+                continue;
+            }
+            match read(&self.stdout, &mut buffer) {
+                Some(Ok(count)) => {
+                    drop(asleep);
+                    take(&buffer[..count]);
+                    return Ok(());
+                }
+                Some(Err(stop)) => return Err(stop),
+                // who has it open now is not the interpreter
+                None if ended => return Err(Stop::End),
+                None => {}
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
+        loop {
+            match rustix::io::write(&self.stdin, bytes) {
+                Ok(count) => return Ok(count),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) if wait => {
+                    if self.wait(&mut vec![PollFd::new(&self.stdin, PollFlags::OUT)], None)? {
+                        return Err(Stop::End);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return Err(Stop::TimedOut),
+                Err(_) => return Err(Stop::End),
+            }
+        }
+    }
+
+    fn errors(&self, take: &mut dyn FnMut(&[u8])) {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let ended = self.wait(&mut vec![PollFd::new(&self.stderr, PollFlags::IN)], None) != Ok(false);
+            match read(&self.stderr, &mut buffer) {
+                Some(Ok(count)) => take(&buffer[..count]),
+                Some(Err(_)) => return,
+                None if ended => return,
+                None => {}
+            }
+        }
+    }
+
+    fn ending(&self, timeout: Duration) -> Option<Ending> {
+        let deadline = Instant::now().checked_add(timeout);
+        while !self.reap() {
+            match self.wait(&mut Vec::new(), deadline) {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(_) => return None,
+            }
+        }
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(status.map_or(Ending::Lost("its exit status is not known".into()), Ending::Status))
+    }
+
+    fn kill(&self) {
+        // with the lock held its number is its own
+        if self.child().is_some() {
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        }
+    }
+
+    /// It is killed without that.
+    fn close_output(&self) {}
+
+    fn release(&self) {
+        if !self.released.swap(true, Ordering::SeqCst) {
+            self.kill();
+        }
+    }
+
+    fn node(&self) -> Option<&Node> {
+        None
+    }
+}
+
+impl Sleeps for Local {
+    fn wake(&self) {
+        // a full pipe wakes as well
+        let _ = (&self.waker).write(&[1]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Several channels as one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::channel::Channel;
+use super::error::ChannelError;
+use super::{Gateway, deadline};
+use crate::interrupt::{Interrupt, Sleeps};
+
+/// Several channels, of any gateways.
+#[derive(Clone, Debug, Default)]
+pub struct MultiChannel {
+    channels: Vec<Channel>,
+}
+
+impl MultiChannel {
+    /// Of these.
+    #[must_use]
+    pub fn new(channels: Vec<Channel>) -> Self {
+        Self { channels }
+    }
+
+    /// The channels.
+    #[must_use]
+    pub fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// Sends a value on each.
+    ///
+    /// # Errors
+    /// As [`Channel::send`], at the first channel that fails.
+    pub fn send_each<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ChannelError> {
+        self.channels.iter().try_for_each(|channel| channel.send(value))
+    }
+
+    /// Receives a value from each, in order, with its gateway.
+    ///
+    /// # Errors
+    /// As [`Channel::receive`], at the first channel that fails.
+    pub fn receive_each<T: DeserializeOwned>(&self) -> Result<Vec<(Gateway, T)>, ChannelError> {
+        self.channels.iter().map(|channel| Ok((channel.gateway(), channel.receive()?))).collect()
+    }
+
+    /// Waits until all are closed, and then says the first error.
+    ///
+    /// # Errors
+    /// As [`Channel::wait_close`].
+    pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+        let until = deadline(timeout);
+        let mut result = Ok(());
+        for channel in &self.channels {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let closed = channel.wait_close(left);
+            if matches!(closed, Err(ChannelError::TimedOut | ChannelError::Interrupted)) {
+                return closed;
+            }
+            result = result.and(closed);
+        }
+        result
+    }
+
+    /// Puts what all channels receive from now on into one queue, as it comes.
+    ///
+    /// # Errors
+    /// When one of them has a callback already.
+    pub fn make_receive_queue<T: DeserializeOwned + Send + 'static>(
+        &self,
+    ) -> Result<ReceiveQueue<T>, ChannelError> {
+        let shared = Arc::new(Shared::default());
+        for (index, channel) in self.channels.iter().enumerate() {
+            let shared = shared.clone();
+            channel.set_callback(move |value: Option<T>| shared.push(index, value))?;
+        }
+        Ok(ReceiveQueue { channels: self.channels.clone(), left: self.channels.len(), shared })
+    }
+}
+
+/// What several channels receive. See [`MultiChannel::make_receive_queue`].
+///
+/// A thousand values wait in it at most; more wait in their channels, and in the end who sends them waits.
+#[derive(Debug)]
+pub struct ReceiveQueue<T> {
+    channels: Vec<Channel>,
+    left: usize,
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
+    /// Rung when something was put in.
+    bell: Condvar,
+    /// Rung when something was taken.
+    room: Condvar,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    /// Index of a channel, and what it received; none at its end.
+    entries: VecDeque<(usize, Option<T>)>,
+    /// Nobody takes anything any more.
+    dropped: bool,
+}
+
+/// How many values may wait in a queue. More wait in their channels.
+const MOST: usize = 1_024;
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        let queue = Mutex::new(Queue { entries: VecDeque::new(), dropped: false });
+        Self { queue, bell: Condvar::new(), room: Condvar::new() }
+    }
+}
+
+impl<T> Shared<T> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, from: usize, value: Option<T>) {
+        let mut queue = self.queue();
+        while queue.entries.len() >= MOST && !queue.dropped {
+            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !queue.dropped {
+            queue.entries.push_back((from, value));
+            self.bell.notify_one();
+        }
+    }
+}
+
+impl<T: Send> Sleeps for Shared<T> {
+    fn wake(&self) {
+        // with the lock held the thread either sleeps or will look at its mark
+        let queue = self.queue();
+        self.bell.notify_all();
+        drop(queue);
+    }
+}
+
+impl<T: Send + 'static> ReceiveQueue<T> {
+    /// The next value, with the channel that received it; none when all channels are closed. Waits at most so long.
+    ///
+    /// # Errors
+    /// When nothing came in time, the wait was interrupted, or a channel ended with an error: the others go on.
+    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<(Channel, T)>, ChannelError> {
+        let until = deadline(timeout);
+        while self.left > 0 {
+            let (from, value) = self.take(until)?;
+            let channel = &self.channels[from];
+            if let Some(value) = value {
+                return Ok(Some((channel.clone(), value)));
+            }
+            self.left -= 1;
+            channel.wait_close(None)?;
+        }
+        Ok(None)
+    }
+
+    fn take(&self, until: Option<Instant>) -> Result<(usize, Option<T>), ChannelError> {
+        let shared = &self.shared;
+        let me = Interrupt::this_thread();
+        let place: Arc<dyn Sleeps> = shared.clone();
+        let _asleep = me.enter_other(Arc::downgrade(&place));
+        let mut queue = shared.queue();
+        loop {
+            if let Some(entry) = queue.entries.pop_front() {
+                shared.room.notify_all();
+                return Ok(entry);
+            }
+            if me.clear() {
+                return Err(ChannelError::Interrupted);
+            }
+            queue = match until {
+                None => shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(ChannelError::TimedOut);
+                    }
+                    shared.bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+impl<T> Drop for ReceiveQueue<T> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue();
+        queue.dropped = true;
+        queue.entries.clear();
+        self.shared.room.notify_all();
+    }
+}

@@ -1,0 +1,115 @@
+//! What a gateway's interpreter prints: passed on line by line, and kept for the day it dies.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest line that is passed on in one piece, in bytes.
+const LINE: usize = 64 * 1024;
+
+/// Bytes that are kept.
+const TAIL: usize = 4_096;
+
+/// Gets each line, without its end, as the bytes that were printed: `(id of the gateway, line)`.
+pub(super) type OnOutput = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
+
+/// See the module's documentation.
+pub(super) struct Printed {
+    id: String,
+    on_output: Option<OnOutput>,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    /// The beginning of a line.
+    line: Vec<u8>,
+    tail: VecDeque<u8>,
+}
+
+impl Printed {
+    /// By a gateway; its lines go to `on_output`, or to this program's stderr.
+    pub(super) fn new(id: String, on_output: Option<OnOutput>) -> Self {
+        Self { id, on_output, parts: Mutex::default() }
+    }
+
+    /// Bytes that were printed.
+    pub(super) fn take(&self, bytes: &[u8]) {
+        let mut parts = self.parts();
+        parts.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let surplus = parts.tail.len().saturating_sub(TAIL);
+        parts.tail.drain(..surplus);
+        let mut line = std::mem::take(&mut parts.line);
+        // what gets the lines may well ask how the gateway is
+        drop(parts);
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            line.extend_from_slice(piece.strip_suffix(b"\n").unwrap_or(piece));
+            if piece.ends_with(b"\n") || line.len() > LINE {
+                self.pass_on(&line);
+                line.clear();
+            }
+        }
+        self.parts().line = line;
+    }
+
+    /// Nothing more is printed.
+    pub(super) fn end(&self) {
+        let line = std::mem::take(&mut self.parts().line);
+        if !line.is_empty() {
+            self.pass_on(&line);
+        }
+    }
+
+    /// What was printed last.
+    pub(super) fn tail(&self) -> String {
+        let parts = self.parts();
+        let (front, back) = parts.tail.as_slices();
+        plain(&[front, back].concat())
+    }
+
+    fn parts(&self) -> std::sync::MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass_on(&self, line: &[u8]) {
+        match &self.on_output {
+            Some(on_output) => on_output(&self.id, line),
+            None => {
+                let mut stderr = std::io::stderr().lock();
+                let line = if stderr.is_terminal() { plain(line).into_bytes() } else { line.to_vec() };
+                let line = [b"[", self.id.as_bytes(), b"] ", &line, b"\n"].concat();
+                // nobody can be told that stderr is closed
+                let _ = stderr.write_all(&line);
+            }
+        }
+    }
+}
+
+/// Text without control characters, but for tabs and ends of lines, and without marks that turn the direction of writing.
+pub(super) fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || turns(c))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_and_the_last_bytes_are_kept() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = lines.clone();
+        let on_output = move |id: &str, line: &[u8]| {
+            seen.lock().unwrap().push(format!("{id}:{}", String::from_utf8_lossy(line)));
+        };
+        let printed = Printed::new("gw3".into(), Some(Arc::new(on_output)));
+        printed.take(b"one\ntw");
+        printed.take(b"o\n\n\x1b[31mthree");
+        printed.end();
+        assert_eq!(*lines.lock().unwrap(), ["gw3:one", "gw3:two", "gw3:", "gw3:\x1b[31mthree"]);
+        assert_eq!(printed.tail(), "one\ntwo\n\n[31mthree");
+        printed.take(&[b'x'; 2 * TAIL]);
+        assert_eq!(printed.tail(), "x".repeat(TAIL));
+    }
+}

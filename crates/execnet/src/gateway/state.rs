@@ -1,0 +1,511 @@
+//! A gateway's end of the protocol (docs/kernel.md) as a plain state machine: bytes in, frames out. No IO, no locks, no waiting.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::frame::{Decoder, Frame, Kind, MARKER, frame, head};
+use super::inbox::Inbox;
+use super::info::Info;
+use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
+
+/// What a channel may hold unreceived, unless something else is said, in bytes.
+pub(super) const WINDOW: u64 = 8 << 20;
+
+/// What all channels of a gateway may hold together, in bytes.
+const MAX_HELD: usize = 1 << 30;
+
+/// Channels that the kernel may have opened and nobody has taken.
+const MAX_UNTAKEN: usize = 4_096;
+
+/// Bytes before the marker that are kept.
+const NOISE: usize = 4_096;
+
+/// See the module's documentation.
+pub(super) struct State {
+    decoder: Decoder,
+    /// What came before the marker; none once that has come.
+    noise: Option<Vec<u8>>,
+    info: Option<Info>,
+    pub(super) channels: HashMap<u32, Chan>,
+    next: u32,
+    window: u64,
+    strconfig: StrConfig,
+    held: usize,
+    untaken: usize,
+    pub(super) out: Outbox,
+    /// STATUS frames that were sent, and answered; the answers that somebody waits for.
+    asked: u64,
+    answered: u64,
+    pub(super) answers: HashMap<u64, Option<Value>>,
+    /// Something changed since the last look.
+    touched: bool,
+}
+
+/// One channel.
+#[derive(Debug, Default)]
+pub(super) struct Chan {
+    inbox: Inbox,
+    sent: u64,
+    credit: u64,
+    received: u64,
+    taken: u64,
+    told: u64,
+    said_close: bool,
+    heard_close: bool,
+    said_last: bool,
+    heard_last: bool,
+    error: Option<String>,
+    strconfig: Option<StrConfig>,
+    /// How many handles there are.
+    handles: usize,
+    pub(super) has_callback: bool,
+    /// The kernel opened it, and nobody has a handle yet.
+    untaken: bool,
+}
+
+/// Frames that wait to be written.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) bytes: usize,
+}
+
+/// What comes next on a channel.
+#[derive(Debug)]
+pub(super) enum Next {
+    Value {
+        bytes: Bytes,
+        escaped: bool,
+    },
+    Error(String),
+    Closed,
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, frame: impl Into<Bytes>) {
+        let frame = frame.into();
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Chan {
+    /// Whether nothing more will be put into it.
+    pub(super) fn receives_no_more(&self) -> bool {
+        self.said_close || self.heard_close || self.heard_last
+    }
+
+    /// Whether nothing can be sent on it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.said_close || self.heard_close
+    }
+
+    pub(super) fn can_send(&self) -> bool {
+        self.sent < self.credit
+    }
+
+    pub(super) fn has_something(&self) -> bool {
+        !self.inbox.is_empty() || self.receives_no_more()
+    }
+}
+
+impl State {
+    pub(super) fn new(window: u64) -> Self {
+        Self {
+            decoder: Decoder::default(),
+            noise: Some(Vec::new()),
+            info: None,
+            channels: HashMap::new(),
+            next: 1,
+            window,
+            strconfig: StrConfig::default(),
+            held: 0,
+            untaken: 0,
+            out: Outbox::default(),
+            asked: 0,
+            answered: 0,
+            answers: HashMap::new(),
+            touched: false,
+        }
+    }
+
+    /// What the kernel said of itself.
+    pub(super) fn info(&self) -> Option<&Info> {
+        self.info.as_ref()
+    }
+
+    /// What came instead of the marker.
+    pub(super) fn noise(&self) -> &[u8] {
+        self.noise.as_deref().unwrap_or_default()
+    }
+
+    /// Whether something changed since the last time that this was asked.
+    pub(super) fn take_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Takes bytes from the kernel.
+    ///
+    /// # Errors
+    /// When it broke the rules: then the gateway has to be ended.
+    pub(super) fn handle(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let behind;
+        let mut bytes = bytes;
+        if let Some(noise) = &mut self.noise {
+            noise.extend_from_slice(bytes);
+            let Some(at) = noise.windows(MARKER.len()).position(|part| part == MARKER) else {
+                let surplus = noise.len().saturating_sub(NOISE + MARKER.len());
+                noise.drain(..surplus);
+                return Ok(());
+            };
+            behind = noise.split_off(at + MARKER.len());
+            self.noise = None;
+            bytes = &behind;
+        }
+        while !bytes.is_empty() {
+            // a value that fits into what is left, or the longest one into nothing
+            let room = (MAX_HELD - self.held).min(MAX_LENGTH);
+            if let Some(frame) = self.decoder.next(&mut bytes, room)? {
+                self.frame(frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
+        let Frame { kind, channel, payload } = frame;
+        if self.info.is_none() && kind != Kind::Hello {
+            return Err(format!("a frame {kind:?} before HELLO"));
+        }
+        match kind {
+            Kind::Hello if self.info.is_none() => {
+                self.info = Some(Info::read(&payload).map_err(|error| format!("HELLO: {error}"))?);
+                self.touched = true;
+            }
+            Kind::Data | Kind::Escaped => self.data(channel, payload, kind == Kind::Escaped)?,
+            Kind::Close => self.heard_close(channel, &payload)?,
+            Kind::Last => {
+                if let Some(chan) = self.channels.get_mut(&channel) {
+                    chan.heard_last = true;
+                    self.touched = true;
+                }
+            }
+            Kind::Credit => {
+                let credit: [u8; 8] = payload.as_ref().try_into().map_err(|_| "a short CREDIT")?;
+                if let Some(chan) = self.channels.get_mut(&channel) {
+                    chan.credit = chan.credit.max(u64::from_be_bytes(credit));
+                    self.touched = true;
+                }
+            }
+            Kind::Status => {
+                if self.answered == self.asked {
+                    return Err("a STATUS that nobody asked for".into());
+                }
+                self.answered += 1;
+                let status = self.value(&payload).map_err(|error| format!("STATUS: {error}"))?;
+                if let Some(answer) = self.answers.get_mut(&self.answered) {
+                    *answer = Some(status);
+                    self.touched = true;
+                }
+            }
+            Kind::StrConfig => {
+                let strconfig =
+                    StrConfig { py2str_as_py3str: payload[0] != 0, py3str_as_py2str: payload[1] != 0 };
+                self.set_strconfig(channel, strconfig);
+            }
+            Kind::Hello | Kind::Exec | Kind::Exit | Kind::Interrupt => {
+                return Err(format!("a frame {kind:?} where there cannot be one"));
+            }
+        }
+        Ok(())
+    }
+
+    fn data(
+        &mut self,
+        channel: u32,
+        payload: std::borrow::Cow<'_, [u8]>,
+        escaped: bool,
+    ) -> Result<(), String> {
+        if !self.channels.contains_key(&channel) && is_theirs(channel) {
+            self.open_theirs(channel)?;
+        }
+        let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
+        if chan.said_close || chan.heard_close || chan.heard_last {
+            return Ok(());
+        }
+        if chan.received >= chan.told {
+            return Err(format!("more on channel {channel} than it has credit for"));
+        }
+        let cost = Inbox::cost(payload.len());
+        if self.held + payload.len() > MAX_HELD {
+            return Err("more than 1 GiB that was not received".into());
+        }
+        chan.received += payload.len() as u64;
+        if escaped {
+            for number in mentioned(&payload)? {
+                self.mention(number)?;
+            }
+        }
+        if let Some(chan) = self.channels.get_mut(&channel) {
+            self.held += cost;
+            chan.inbox.push(payload, escaped);
+            self.touched = true;
+        }
+        Ok(())
+    }
+
+    fn heard_close(&mut self, channel: u32, payload: &[u8]) -> Result<(), String> {
+        let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
+        if chan.heard_close {
+            return Ok(());
+        }
+        chan.heard_close = true;
+        if !chan.said_close {
+            chan.said_close = true;
+            self.out.push(frame(Kind::Close, channel, b""));
+            if !payload.is_empty() {
+                let error = self.value(payload).map_err(|error| format!("CLOSE: {error}"))?;
+                let text = match error {
+                    Value::Str(text) => text.to_string_lossy().into_owned(),
+                    other => return Err(format!("CLOSE with a {}", other.kind())),
+                };
+                if let Some(chan) = self.channels.get_mut(&channel) {
+                    chan.error = Some(text);
+                }
+            }
+        }
+        self.touched = true;
+        self.forget(channel);
+        Ok(())
+    }
+
+    /// A channel was mentioned in a value: it exists from now on.
+    fn mention(&mut self, number: u32) -> Result<(), String> {
+        if self.channels.contains_key(&number) {
+            return Ok(());
+        }
+        if is_theirs(number) {
+            return self.open_theirs(number);
+        }
+        // one of ours that is closed; a handle that is made for it says so
+        if number < self.next { Ok(()) } else { Err(format!("a value with channel {number}, which is not")) }
+    }
+
+    fn open_theirs(&mut self, number: u32) -> Result<(), String> {
+        if self.untaken == MAX_UNTAKEN {
+            return Err(format!("it opened {MAX_UNTAKEN} channels that nobody has taken"));
+        }
+        self.untaken += 1;
+        self.channels.insert(number, Chan { untaken: true, ..self.chan() });
+        Ok(())
+    }
+
+    fn chan(&self) -> Chan {
+        Chan { credit: self.window, told: self.window, ..Chan::default() }
+    }
+
+    /// A new channel, with one handle.
+    pub(super) fn open(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 2;
+        self.channels.insert(number, Chan { handles: 1, ..self.chan() });
+        number
+    }
+
+    /// One more handle on a channel; one that is gone is closed.
+    pub(super) fn take_handle(&mut self, number: u32) {
+        let gone = Chan { said_close: true, heard_close: true, ..Chan::default() };
+        let chan = self.channels.entry(number).or_insert(gone);
+        chan.handles += 1;
+        if std::mem::take(&mut chan.untaken) {
+            self.untaken -= 1;
+        }
+    }
+
+    /// One handle less. Without any nothing is received on the channel, but by its callback.
+    pub(super) fn drop_handle(&mut self, number: u32) {
+        let Some(chan) = self.channels.get_mut(&number) else { return };
+        chan.handles -= 1;
+        if chan.handles > 0 {
+            return;
+        }
+        if chan.has_callback {
+            if !chan.said_close && !std::mem::replace(&mut chan.said_last, true) {
+                self.out.push(frame(Kind::Last, number, b""));
+            }
+        } else {
+            self.close(number, None);
+        }
+    }
+
+    /// The channel's callback has had everything.
+    pub(super) fn callback_over(&mut self, number: u32) {
+        if let Some(chan) = self.channels.get_mut(&number) {
+            chan.has_callback = false;
+            self.forget(number);
+        }
+    }
+
+    /// Closes a channel, with an error's encoding if there is one.
+    pub(super) fn close(&mut self, number: u32, error: Option<&[u8]>) {
+        let Some(chan) = self.channels.get_mut(&number) else { return };
+        if !std::mem::replace(&mut chan.said_close, true) {
+            self.out.push(frame(Kind::Close, number, error.unwrap_or_default()));
+            self.touched = true;
+        }
+        self.forget(number);
+    }
+
+    /// Forgets a channel that nobody has and that is closed; what it holds is dropped as soon as nobody has it.
+    fn forget(&mut self, number: u32) {
+        let mut numbers = vec![number];
+        while let Some(number) = numbers.pop() {
+            let Some(chan) = self.channels.get_mut(&number) else { continue };
+            if chan.handles > 0 || chan.has_callback || chan.untaken {
+                continue;
+            }
+            self.held -= chan.inbox.held();
+            let mut inbox = std::mem::take(&mut chan.inbox);
+            if chan.said_close && chan.heard_close {
+                self.channels.remove(&number);
+            }
+            // channels that nobody will ever hear of
+            while let Some((value, escaped)) = inbox.pop() {
+                if escaped && let Ok(mentioned) = mentioned(&value) {
+                    numbers.extend(mentioned.into_iter().filter(|&number| self.drop_untaken(number)));
+                }
+            }
+        }
+    }
+
+    fn drop_untaken(&mut self, number: u32) -> bool {
+        let Some(chan) = self.channels.get_mut(&number).filter(|chan| chan.untaken) else { return false };
+        chan.untaken = false;
+        self.untaken -= 1;
+        if !std::mem::replace(&mut chan.said_close, true) {
+            self.out.push(frame(Kind::Close, number, b""));
+        }
+        true
+    }
+
+    /// Sends a value, which takes its credit whether there is some or not: see [`Chan::can_send`].
+    pub(super) fn send(&mut self, number: u32, encoded: Encoded) {
+        let Encoded { mut bytes, escaped, .. } = encoded;
+        let length = bytes.len() - HEAD;
+        let kind = if escaped { Kind::Escaped } else { Kind::Data };
+        bytes[..HEAD].copy_from_slice(&head(kind, number, length));
+        self.out.push(bytes);
+        if let Some(chan) = self.channels.get_mut(&number) {
+            chan.sent += length as u64;
+        }
+    }
+
+    /// Sends EXEC on a channel.
+    pub(super) fn exec(&mut self, number: u32, code: Encoded) {
+        let mut bytes = code.bytes;
+        let length = bytes.len() - HEAD;
+        bytes[..HEAD].copy_from_slice(&head(Kind::Exec, number, length));
+        self.out.push(bytes);
+    }
+
+    /// Takes what comes next on a channel. Its credit comes back by [`State::took`].
+    pub(super) fn receive(&mut self, number: u32, take_error: bool) -> Next {
+        let Some(chan) = self.channels.get_mut(&number) else { return Next::Closed };
+        if let Some((bytes, escaped)) = chan.inbox.pop() {
+            self.held -= Inbox::cost(bytes.len());
+            return Next::Value { bytes, escaped };
+        }
+        if !chan.receives_no_more() {
+            return Next::Nothing;
+        }
+        let error = if take_error { chan.error.take() } else { None };
+        error.map_or(Next::Closed, Next::Error)
+    }
+
+    /// The error with which the other end closed a channel, once.
+    pub(super) fn take_error(&mut self, number: u32) -> Option<String> {
+        self.channels.get_mut(&number)?.error.take()
+    }
+
+    /// A value of so many bytes has been received by the program.
+    pub(super) fn took(&mut self, number: u32, length: usize) {
+        let window = self.window;
+        let Some(chan) = self.channels.get_mut(&number) else { return };
+        chan.taken += length as u64;
+        if !chan.receives_no_more() && chan.taken + window - chan.told >= (window / 4).max(1) {
+            chan.told = chan.taken + window;
+            self.out.push(frame(Kind::Credit, number, &chan.told.to_be_bytes()));
+        }
+    }
+
+    /// Asks for the kernel's status; the answer comes under this number.
+    pub(super) fn ask_status(&mut self) -> u64 {
+        self.asked += 1;
+        self.answers.insert(self.asked, None);
+        self.out.push(frame(Kind::Status, 0, b""));
+        self.asked
+    }
+
+    /// Says something that is of the whole gateway: EXIT, INTERRUPT.
+    pub(super) fn say(&mut self, kind: Kind) {
+        self.out.push(frame(kind, 0, b""));
+    }
+
+    /// Sets how text and bytes meet, at both ends; of all channels that have nothing of their own for channel 0.
+    pub(super) fn reconfigure(&mut self, channel: u32, strconfig: StrConfig) {
+        let StrConfig { py2str_as_py3str, py3str_as_py2str } = strconfig;
+        let payload = [py2str_as_py3str.into(), py3str_as_py2str.into()];
+        self.out.push(frame(Kind::StrConfig, channel, &payload));
+        self.set_strconfig(channel, strconfig);
+    }
+
+    fn set_strconfig(&mut self, channel: u32, strconfig: StrConfig) {
+        if channel == 0 {
+            self.strconfig = strconfig;
+        } else if let Some(chan) = self.channels.get_mut(&channel) {
+            chan.strconfig = Some(strconfig);
+        }
+    }
+
+    /// How text and bytes meet on a channel.
+    pub(super) fn strconfig(&self, channel: u32) -> StrConfig {
+        self.channels.get(&channel).and_then(|chan| chan.strconfig).unwrap_or(self.strconfig)
+    }
+
+    /// What the kernel can read.
+    pub(super) fn target(&self) -> Target {
+        self.info.as_ref().map(Info::target).unwrap_or_default()
+    }
+
+    fn value(&self, payload: &[u8]) -> Result<Value, crate::value::LoadError> {
+        let dialect = self.target().dialect;
+        Value::decode(payload, Reading { dialect, ..Reading::default() })
+    }
+}
+
+fn is_theirs(channel: u32) -> bool {
+    channel != 0 && channel.is_multiple_of(2)
+}
+
+/// The channels in a value.
+fn mentioned(payload: &[u8]) -> Result<Vec<u32>, String> {
+    // what text is does not matter here
+    let mut reader = Reader::new(payload, Reading { escaped: true, ..Reading::default() });
+    let mut numbers = Vec::new();
+    while let Some(token) = reader.next_token().map_err(|error| error.to_string())? {
+        if let Token::Channel(number) = token {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Why a value cannot be sent, or cannot be understood.
+
+use std::fmt;
+
+/// A value cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpError {
+    message: String,
+    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
+    place: Option<String>,
+}
+
+/// What arrived is not a value, or not of the type that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    message: String,
+    place: Option<String>,
+    malformed: bool,
+}
+
+impl DumpError {
+    /// Why, in half a sentence: `cannot send a bytearray`.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None }
+    }
+
+    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.place.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn at(mut self, place: impl FnOnce() -> String) -> Self {
+        self.place.get_or_insert_with(place);
+        self
+    }
+}
+
+impl LoadError {
+    /// It is a value, but not one that is wanted.
+    pub fn unwanted(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None, malformed: false }
+    }
+
+    /// It is not a value.
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None, malformed: true }
+    }
+
+    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.place.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the bytes are no value at all: then who sent them breaks the rules, and its gateway ends.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        self.malformed
+    }
+
+    pub(crate) fn at(mut self, place: impl FnOnce() -> String) -> Self {
+        self.place.get_or_insert_with(place);
+        self
+    }
+}
+
+fn show(f: &mut fmt::Formatter<'_>, message: &str, place: Option<&str>) -> fmt::Result {
+    match place {
+        None | Some("") => f.write_str(message),
+        Some(place) => write!(f, "{message}, at {place}"),
+    }
+}
+
+impl fmt::Display for DumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(f, &self.message, self.place.as_deref())
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(f, &self.message, self.place.as_deref())
+    }
+}
+
+impl std::error::Error for DumpError {}
+impl std::error::Error for LoadError {}
+
+impl serde::ser::Error for DumpError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}
+
+impl serde::de::Error for LoadError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::unwanted(message.to_string())
+    }
+}

@@ -1,0 +1,413 @@
+//! Writing values as `marshal` data, version 2: the part of it that every supported Python reads.
+//!
+//! Values are pushed one after the other; containers are begun and ended. Counts are filled in at the end, so that nobody needs to know them before.
+
+use std::fmt::Write;
+
+use super::bigint::{BigInt, digits};
+use super::read::{Reading, key};
+use super::{Dialect, DumpError, MAX_DEPTH, MAX_LENGTH, StrConfig, Text};
+use crate::gateway::Channel;
+
+/// Room for the head of a frame before the value, so that nothing is copied when it is sent.
+pub(crate) const HEAD: usize = 9;
+
+/// What holds other values, besides dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// `list`.
+    List,
+    /// `tuple`.
+    Tuple,
+    /// `set`.
+    Set,
+    /// `frozenset`.
+    FrozenSet,
+}
+
+/// For whom a value is written: see [`Channel::writing`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// How text is written.
+    pub strconfig: StrConfig,
+    pub(crate) target: Target,
+}
+
+/// What the reader of a value can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) dialect: Dialect,
+    /// It cannot read lone surrogates: Jython.
+    pub(crate) escapes_surrogates: bool,
+}
+
+/// A value that was written, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// HEAD bytes, then the value.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) escaped: bool,
+    /// The gateway whose channels are in it.
+    pub(crate) gateway: Option<u64>,
+}
+
+/// Writes one value, part by part.
+///
+/// ```
+/// use execnet::value::{Container, Writer, Writing};
+///
+/// let mut writer = Writer::new(Writing::default());
+/// writer.begin(Container::List)?;
+/// writer.int(1)?;
+/// writer.str("two")?;
+/// writer.end();
+/// assert_eq!(writer.finish()?.as_bytes(), b"[\x02\x00\x00\x00i\x01\x00\x00\x00u\x03\x00\x00\x00two");
+/// # Ok::<(), execnet::value::DumpError>(())
+/// ```
+///
+/// Each call is an error when the value gets nested too deeply or too long, or when a list, dict or set is put where Python wants something
+/// that does not change: among the keys of a dict, in a set.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    out: Vec<u8>,
+    writing: Writing,
+    open: Vec<Open>,
+    escaped: bool,
+    gateway: Option<u64>,
+    complete: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// None for a dict.
+    container: Option<Container>,
+    /// Where the count is to be written.
+    at: usize,
+    count: u32,
+    /// Where the last key of a dict begins.
+    key: usize,
+    /// It is a key, or in a set, or in something that is.
+    fixed: bool,
+}
+
+impl Encoded {
+    /// The value's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[HEAD..]
+    }
+
+    /// Whether there are channels or such in it.
+    #[must_use]
+    pub fn is_escaped(&self) -> bool {
+        self.escaped
+    }
+}
+
+macro_rules! scalars {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) => |$self:ident| $body:block)+) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// See [`Writer`].
+            pub fn $name(&mut self, $($arg: $type),*) -> Result<(), DumpError> {
+                self.item()?;
+                let $self = self;
+                $body
+                Ok(())
+            }
+        )+
+    };
+}
+
+impl Writer {
+    /// For the reader that `writing` stands for.
+    #[must_use]
+    pub fn new(writing: Writing) -> Self {
+        let mut out = Vec::with_capacity(64);
+        out.resize(HEAD, 0);
+        Self { out, writing, open: Vec::new(), escaped: false, gateway: None, complete: false }
+    }
+
+    scalars! {
+        /// `None`.
+        none() => |it| { it.out.push(b'N'); }
+        /// `bool`.
+        bool(value: bool) => |it| { it.out.push(if value { b'T' } else { b'F' }); }
+        /// `float`.
+        float(value: f64) => |it| { it.put(b'g', &value.to_le_bytes()); }
+        /// `complex`.
+        complex(real: f64, imaginary: f64) => |it| {
+            it.put(b'y', &real.to_le_bytes());
+            it.out.extend_from_slice(&imaginary.to_le_bytes());
+        }
+    }
+
+    /// `int`.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn int(&mut self, value: i64) -> Result<(), DumpError> {
+        match i32::try_from(value) {
+            Ok(value) => {
+                self.item()?;
+                self.put(b'i', &value.to_le_bytes());
+                Ok(())
+            }
+            Err(_) => self.big_int(value < 0, &value.unsigned_abs().to_le_bytes()),
+        }
+    }
+
+    /// An `int` of any size: its magnitude, the least significant byte first.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn big_int(&mut self, negative: bool, magnitude: &[u8]) -> Result<(), DumpError> {
+        if magnitude.len() <= 16 {
+            let number = BigInt::new(negative, magnitude);
+            if let Some(value) = i64::try_from(&number).ok().and_then(|value| i32::try_from(value).ok()) {
+                return self.int(value.into());
+            }
+        }
+        self.check(magnitude.len())?;
+        self.item()?;
+        let digits = digits(magnitude);
+        let size = digits.len() as i32;
+        self.put(b'l', &if negative { -size } else { size }.to_le_bytes());
+        self.out.extend(digits.into_iter().flat_map(u16::to_le_bytes));
+        Ok(())
+    }
+
+    /// `str`.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn str(&mut self, value: &str) -> Result<(), DumpError> {
+        let target = self.writing.target;
+        let narrow = target.dialect == Dialect::Two && self.writing.strconfig.py3str_as_py2str;
+        self.string(if narrow { b's' } else { b'u' }, value.as_bytes())
+    }
+
+    /// `str` of any code points.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn text(&mut self, value: &Text<'_>) -> Result<(), DumpError> {
+        match value.to_str() {
+            Some(text) => self.str(text),
+            None if self.writing.target.escapes_surrogates => {
+                let units = value.to_utf16_be();
+                self.check(units.len())?;
+                self.item()?;
+                self.escape(1);
+                self.put(b's', &(units.len() as u32).to_le_bytes());
+                self.out.extend_from_slice(&units);
+                Ok(())
+            }
+            None => self.string(b'u', value.as_bytes()),
+        }
+    }
+
+    /// `bytes`.
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn bytes(&mut self, value: &[u8]) -> Result<(), DumpError> {
+        self.string(b's', value)
+    }
+
+    /// A channel of the gateway that the value goes to.
+    ///
+    /// # Errors
+    /// When there is a channel of another gateway in the value, and as in [`Writer`].
+    pub fn channel(&mut self, channel: &Channel) -> Result<(), DumpError> {
+        self.channel_number(channel.gateway_key(), channel.number())
+    }
+
+    pub(crate) fn channel_number(&mut self, gateway: u64, number: u32) -> Result<(), DumpError> {
+        if *self.gateway.get_or_insert(gateway) != gateway {
+            return Err(DumpError::new("cannot send channels of different gateways").at(|| self.place()));
+        }
+        self.item()?;
+        self.escape(0);
+        match i32::try_from(number) {
+            Ok(number) => self.put(b'i', &number.to_le_bytes()),
+            Err(_) => {
+                let digits = digits(&number.to_le_bytes());
+                self.put(b'l', &(digits.len() as u32).to_le_bytes());
+                self.out.extend(digits.into_iter().flat_map(u16::to_le_bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a container; what is written next is in it, up to [`Writer::end`].
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn begin(&mut self, container: Container) -> Result<(), DumpError> {
+        let fixed = self.is_fixed();
+        if fixed && matches!(container, Container::List | Container::Set) {
+            return Err(self.unhashable(if container == Container::List { "list" } else { "set" }));
+        }
+        self.item()?;
+        let (code, inner) = match container {
+            Container::List => (b'[', fixed),
+            Container::Tuple => (b'(', fixed),
+            Container::Set => (b'<', true),
+            Container::FrozenSet => (b'>', true),
+        };
+        self.complete = false;
+        self.put(code, &[0; 4]);
+        let at = self.out.len() - 4;
+        self.open.push(Open { container: Some(container), at, count: 0, key: 0, fixed: inner });
+        Ok(())
+    }
+
+    /// Begins a dict; keys and values are written in turn, up to [`Writer::end`].
+    ///
+    /// # Errors
+    /// See [`Writer`].
+    pub fn begin_dict(&mut self) -> Result<(), DumpError> {
+        if self.is_fixed() {
+            return Err(self.unhashable("dict"));
+        }
+        self.item()?;
+        self.complete = false;
+        self.out.push(b'{');
+        let at = self.out.len();
+        self.open.push(Open { container: None, at, count: 0, key: at, fixed: false });
+        Ok(())
+    }
+
+    /// Ends the container that was begun last.
+    ///
+    /// # Panics
+    /// When there is none, or when it is a dict and the last key has no value.
+    pub fn end(&mut self) {
+        let open = self.open.pop().expect("a container was begun");
+        match open.container {
+            Some(_) => self.out[open.at..open.at + 4].copy_from_slice(&open.count.to_le_bytes()),
+            None => {
+                assert!(open.count.is_multiple_of(2), "each key has a value");
+                self.out.push(b'0');
+            }
+        }
+        self.complete = self.open.is_empty();
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// When there is none or one that has not ended, or when it is too long.
+    pub fn finish(self) -> Result<Encoded, DumpError> {
+        if !self.complete {
+            return Err(DumpError::new("the value is not complete"));
+        }
+        self.check(0)?;
+        Ok(Encoded { bytes: self.out, escaped: self.escaped, gateway: self.gateway })
+    }
+
+    /// The error for something of this type that cannot be sent, at the place where it would come next.
+    #[must_use]
+    pub fn refuse(&self, kind: &str) -> DumpError {
+        DumpError::new(format!("cannot send {}", with_article(kind))).at(|| self.place())
+    }
+
+    /// Where the next value comes, as Python would say it: `[2]['key']`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let reading = Reading {
+            dialect: self.writing.target.dialect,
+            escaped: true,
+            strconfig: self.writing.strconfig,
+        };
+        let mut place = String::new();
+        for (depth, open) in self.open.iter().enumerate() {
+            if place.len() > 200 {
+                place += "…";
+                break;
+            }
+            // of the levels above the innermost one the current value was counted already
+            let inner = depth + 1 < self.open.len();
+            match open.container {
+                Some(Container::List | Container::Tuple) => {
+                    let _ = write!(place, "[{}]", open.count - u32::from(inner));
+                }
+                Some(_) => place += "{…}",
+                None if (open.count - u32::from(inner)).is_multiple_of(2) => place += "[key]",
+                None => place += &key(&self.out[open.key..], reading),
+            }
+        }
+        place
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Counts a value in.
+    fn item(&mut self) -> Result<(), DumpError> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(DumpError::new(format!("nested more than {MAX_DEPTH} deep")).at(|| self.place()));
+        }
+        let at = self.out.len();
+        match self.open.last_mut() {
+            Some(open) => {
+                if open.container.is_none() && open.count.is_multiple_of(2) {
+                    open.key = at;
+                }
+                open.count += 1;
+            }
+            None if self.complete => return Err(DumpError::new("more than one value")),
+            None => self.complete = true,
+        }
+        self.check(0)
+    }
+
+    fn check(&self, more: usize) -> Result<(), DumpError> {
+        if self.out.len() - HEAD + more > MAX_LENGTH {
+            return Err(DumpError::new("longer than 1 GiB").at(|| self.place()));
+        }
+        Ok(())
+    }
+
+    fn is_fixed(&self) -> bool {
+        let key = |open: &Open| open.container.is_none() && open.count.is_multiple_of(2);
+        self.open.last().is_some_and(|open| open.fixed || key(open))
+    }
+
+    fn unhashable(&self, kind: &str) -> DumpError {
+        let message = format!("{} cannot be a key or in a set", with_article(kind));
+        DumpError::new(message).at(|| self.place())
+    }
+
+    fn string(&mut self, code: u8, bytes: &[u8]) -> Result<(), DumpError> {
+        self.check(bytes.len())?;
+        self.item()?;
+        self.out.reserve(bytes.len() + 5);
+        self.put(code, &(bytes.len() as u32).to_le_bytes());
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The beginning of an escape: a tuple of three, of which the last is to follow.
+    fn escape(&mut self, what: i32) {
+        self.escaped = true;
+        self.put(b'(', &3_u32.to_le_bytes());
+        self.out.push(b'.');
+        self.put(b'i', &what.to_le_bytes());
+    }
+
+    fn put(&mut self, code: u8, bytes: &[u8]) {
+        self.out.push(code);
+        self.out.extend_from_slice(bytes);
+    }
+}
+
+fn with_article(kind: &str) -> String {
+    let article =
+        if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}

@@ -1,0 +1,45 @@
+// Builds what is sent to hosts and interpreters (docs/bootstrap.md, docs/kernel.md): included by the build scripts of the crates that send it.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+/// A folder of `remote`, whose changes cause another build.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let folder = crate_folder.join("../../remote").join(name);
+    println!("cargo:rerun-if-changed={}", folder.display());
+    folder
+}
+
+/// Writes a file for `include_bytes!` and its like.
+pub(crate) fn write(name: &str, bytes: &[u8]) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    fs::write(out.join(name), bytes).expect("OUT_DIR is writable");
+}
+
+/// The text of a file.
+pub(crate) fn text(folder: &Path, name: &str) -> String {
+    let path = folder.join(name);
+    println!("cargo:rerun-if-changed={}", path.display());
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// The modules in ORDER as records of `NAME SIZE\n` and source, compressed, behind their length.
+pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    for module in text(folder, "ORDER").split_whitespace() {
+        let file =
+            module.split_once('.').map_or_else(|| "__init__.py".to_owned(), |(_, name)| format!("{name}.py"));
+        let source = text(folder, &file);
+        write!(encoder, "{module} {}\n{source}", source.len()).expect("a Vec takes everything");
+    }
+    let data = encoder.finish().expect("a Vec takes everything");
+    let mut bundle = format!("{:08}", data.len()).into_bytes();
+    bundle.extend_from_slice(&data);
+    bundle
+}
