@@ -178,6 +178,11 @@ class Channel(_native.Channel):
 
     next = __next__
 
+    def __del__(self) -> None:
+        error = self._unread_error()
+        if error is not None:
+            RemoteError(error).warn()
+
     def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:
         """Has `callback(item)` called for every item; `receive()` is an error from then on.
 
@@ -304,10 +309,9 @@ class ChannelFactory:
         self._lock = threading.Lock()
         self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
 
-    def new(self, id: Optional[int] = None) -> Channel:
-        """The channel of this number, or a new one."""
-        channel = None if id is None else self._channels.get(id)
-        return channel or self.adopt(self._owner()._native.newchannel(id))
+    def new(self) -> Channel:
+        """A new channel."""
+        return self.adopt(self._owner()._native.newchannel())
 
     def adopt(self, raw: _native.RawChannel) -> Channel:
         """The one object for a channel."""

@@ -4,8 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use execnet::value::Writer;
-use execnet::{ChannelError, Held, Raw, StrConfig};
+use execnet::value::{StrConfig, Writer};
+use execnet::{ChannelError, Held, Raw};
 use pyo3::exceptions::{PyEOFError, PyOSError};
 use pyo3::prelude::*;
 

@@ -5,15 +5,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use execnet::spec::NodeSelection;
-use execnet::value::Writing;
-use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, OpenError, StrConfig};
+use execnet::value::{StrConfig, Writing};
+use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, OpenError};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::channel::RawChannel;
 use crate::encode::encode;
-use crate::error::{Failure, receiving, sending};
+use crate::error::{DumpError, Failure, receiving, sending};
 use crate::network::{Network, Node};
 use crate::wait::{aside, deadline, wait};
 
@@ -77,8 +77,10 @@ impl Settings {
 
 /// A gateway that can be started.
 #[pyclass(frozen)]
+#[derive(Clone)]
 pub(crate) struct Start {
     builder: GatewayBuilder,
+    network: Option<execnet::Network>,
     keeps_output: bool,
 }
 
@@ -87,7 +89,7 @@ impl Start {
     /// As a child of this program.
     #[staticmethod]
     fn popen(python: &str, settings: &Settings) -> Self {
-        Self::new(execnet::Gateway::popen().python(python), settings)
+        Self::new(execnet::Gateway::popen().python(python), None, settings)
     }
 
     /// On a node of a network.
@@ -102,39 +104,38 @@ impl Start {
             let version = version.parse().map_err(|error| PyValueError::new_err(format!("version={version}: {error}")))?;
             chosen.python_version = Some(version);
         }
-        Ok(Self::new(network.open()?.makegateway().selection(chosen), settings))
+        let network = network.open()?;
+        Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
     }
 
     /// Where another gateway has its interpreter.
     #[staticmethod]
-    fn beside(gateway: &Gateway, settings: &Settings) -> PyResult<Self> {
+    fn beside(gateway: &Gateway, settings: &Settings) -> Self {
         match (&gateway.network, gateway.gateway.node()) {
-            (Some(network), Some(node)) => Ok(Self::new(network.makegateway().node(&node.name), settings)),
-            _ => Ok(Self::new(execnet::Gateway::popen().python(&gateway.gateway.info().executable), settings)),
+            (Some(network), Some(node)) => {
+                Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
+            }
+            _ => Self::new(execnet::Gateway::popen().python(&gateway.gateway.info().executable), None, settings),
         }
     }
 
     /// Starts it and waits until it is ready.
     fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
         let started = self.clone();
-        Ok(aside(py, move || started.start())??)
+        Ok(aside(py, move || started.start())?.map_err(Failure::from)?)
     }
 }
 
 impl Start {
-    fn new(builder: GatewayBuilder, settings: &Settings) -> Self {
-        Self { builder: settings.follow(builder), keeps_output: settings.keeps_output }
-    }
-
-    fn clone(&self) -> Self {
-        Self { builder: self.builder.clone(), keeps_output: self.keeps_output }
+    fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
+        Self { builder: settings.follow(builder), network, keeps_output: settings.keeps_output }
     }
 
     fn start(self) -> Result<Gateway, OpenError> {
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
         let gateway = builder.start()?;
-        Ok(Gateway { gateway, network: None, lines: Mutex::new(lines) })
+        Ok(Gateway { gateway, network: self.network, lines: Mutex::new(lines) })
     }
 }
 
@@ -170,7 +171,11 @@ impl Gateway {
     ) -> PyResult<RawChannel> {
         let mut code = match (kind, name) {
             ("function", Some(name)) => {
-                Code::written_function(source, name, encode(kwargs, Writing::default())?)
+                let kwargs = encode(kwargs, Writing::default())?;
+                if kwargs.is_escaped() {
+                    return Err(DumpError::new_err("channels cannot be arguments of functions: send them afterwards"));
+                }
+                Code::written_function(source, name, kwargs)
             }
             ("module", _) => Code::module(source, filename.clone().unwrap_or_default()),
             _ => Code::source(source),
@@ -265,7 +270,7 @@ impl Gateway {
 pub(crate) fn start_all(py: Python<'_>, starts: Vec<Bound<'_, Start>>) -> PyResult<Vec<Gateway>> {
     let starts: Vec<_> = starts.iter().map(|start| Some(start.get().clone())).collect();
     let opened = aside(py, move || open_all(starts))?;
-    Ok(opened?)
+    Ok(opened.map_err(Failure::from)?)
 }
 
 /// How many are opened at a time.

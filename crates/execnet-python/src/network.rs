@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use execnet::control::{HostStatus, NodeStatus};
+use execnet::control::{HostStatus, NodeState, NodeStatus};
 use pyo3::prelude::*;
 
+use crate::error::Failure;
 use crate::gateway::closed;
 use crate::wait::aside;
 
@@ -19,7 +20,7 @@ pub(crate) struct Network {
 #[pyfunction]
 pub(crate) fn connect(py: Python<'_>, name: String) -> PyResult<Network> {
     let of_this_name = name.clone();
-    let network = aside(py, move || execnet::connect(&of_this_name))??;
+    let network = aside(py, move || execnet::connect(&of_this_name))?.map_err(Failure::from)?;
     Ok(Network { name, network: Mutex::new(Some(network)) })
 }
 
@@ -40,7 +41,7 @@ impl Network {
     /// Its nodes, as they are now.
     fn nodes(&self, py: Python<'_>) -> PyResult<Vec<Node>> {
         let network = self.open()?;
-        let status = aside(py, move || network.status())??;
+        let status = aside(py, move || network.status())?.map_err(Failure::from)?;
         Ok(status.hosts.iter().flat_map(|host| host.nodes.iter().map(|node| Node::of_status(host, node))).collect())
     }
 
@@ -80,8 +81,11 @@ pub(crate) struct Node {
 
 impl Node {
     fn of_status(host: &HostStatus, node: &NodeStatus) -> Self {
-        let state = serde_json::to_value(node.state).ok();
-        let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or_default();
+        let state = match node.state {
+            NodeState::Ready => "ready",
+            NodeState::Failed => "failed",
+            NodeState::Probing => "probing",
+        };
         Self {
             name: node.name.clone(),
             host: node.host.clone(),
