@@ -48,6 +48,7 @@ class Gateway:
         self.execmodel: ExecModel = group.execmodel
         self._group = group
         self._channelfactory = ChannelFactory(self)
+        self._exited = False
         self._threads: list[threading.Thread] = []
         self._cached_rinfo: Optional[RInfo] = None
 
@@ -138,6 +139,7 @@ class Gateway:
         """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
         `join` do."""
         if self._group._unregister(self):
+            self._exited = True
             self._native.exit()
 
     def join(self, timeout: Optional[float] = None) -> None:

@@ -180,7 +180,8 @@ class Channel(_native.Channel):
 
     def __del__(self) -> None:
         error = self._unread_error()
-        if error is not None:
+        # what fails because its gateway was told to end is no surprise
+        if error is not None and not self.gateway._exited:
             RemoteError(error).warn()
 
     def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:

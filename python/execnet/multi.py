@@ -16,6 +16,9 @@ from .gateway import Gateway, Source
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
 
+_KILLED = 10.0
+"""How long the end of an interpreter that was killed may take, in seconds."""
+
 __all__ = ["Group", "MultiChannel", "default_group", "makegateway", "set_execmodel"]
 
 Spec = Union[XSpec, str]
@@ -181,6 +184,7 @@ class Group:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if not gateway._native.join(left):
                     gateway._native.kill()
+                    gateway._native.join(_KILLED)
                 gateway._join_threads(left)
                 leaving.pop()
         finally:

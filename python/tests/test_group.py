@@ -144,16 +144,23 @@ def test_the_default_group_makes_gateways():
 
 
 def test_many_gateways_leave_nothing_behind():
+    import gc
     import threading
 
     def fds():
+        gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
     with Group() as group:
         group.makegateway()
+    del group
     before, threads = fds(), threading.active_count()
     for _ in range(4):
         with Group(["popen"] * 5) as group:
             for channel in group.remote_exec("channel.send(1)"):
                 channel.setcallback(lambda item: None)
-    assert fds() == before and threading.active_count() == threads
+    # threads that have told of an end are about to end
+    deadline = time.monotonic() + WAIT
+    while (fds(), threading.active_count()) != (before, threads) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (fds(), threading.active_count()) == (before, threads)

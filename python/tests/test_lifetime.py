@@ -18,7 +18,7 @@ print(gateway._rinfo().pid, flush=True)
 def start(tmp_path, source):
     program = tmp_path / "program.py"
     program.write_text(BEGIN + source)
-    env = dict(os.environ, PYTHONUNBUFFERED="1")
+    env = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
     return subprocess.Popen(
         [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     )
@@ -44,7 +44,7 @@ WAITS = {
     "send without credit": "silent.send(b'x' * 9000000); silent.send(1)",
     "join": "gateway.join()",
     "terminate": "stopped(); execnet.default_group.terminate()",
-    "makegateway": "execnet.makegateway('popen//python=/bin/sleep 100 --')",
+    "makegateway": "execnet.makegateway('popen//python=sh -c \\'sleep 100\\'')",
     "receive with a callback": "channel.setcallback(print); channel.waitclose()",
 }
 
@@ -69,8 +69,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     os.kill(gateway._rinfo().pid, signal.SIGCONT)
-    print(other.remote_exec("channel.send(42)").receive(10), flush=True)
-    if {call not in ("terminate",)}:
+    usable = execnet.makegateway() if {call == "terminate"} else other
+    print(usable.remote_exec("channel.send(42)").receive(10), flush=True)
+    if {call != "terminate"}:
         print(gateway.remote_exec("channel.send(43)").receive(10), flush=True)
 os.kill(gateway._rinfo().pid, signal.SIGKILL)
 """,
@@ -97,7 +98,7 @@ os.kill(gateway._rinfo().pid, signal.SIGKILL)
         "os.kill(os.getpid(), signal.SIGTERM)",
         "gateway.remote_exec('while 1: pass')",
         "gateway.remote_exec('import time; time.sleep(1000)').setcallback(print)",
-        "threading.Thread(target=gateway.remote_exec('channel.receive()').receive, daemon=True).start()",
+        "threading.Thread(target=gateway.remote_exec('channel.receive()').waitclose, daemon=True).start()",
     ],
 )
 def test_gateways_end_with_the_program(tmp_path, end):

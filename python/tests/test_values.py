@@ -55,7 +55,7 @@ def same(left, right):
     return type(left) is type(right) and left == right
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
 def test_comes_back_as_it_was(echo, value):
     echo.send(value)
     assert same(echo.receive(30), value)
@@ -67,7 +67,9 @@ def test_nan_comes_back(echo):
     assert math.isnan(real) and math.isnan(both.imag)
 
 
-def test_lone_surrogates_come_back(echo):
+def test_lone_surrogates_come_back(echo, every):
+    if every.is_jython:
+        pytest.skip("skipped, because Jython has no text with lone surrogates")
     echo.send(["\ud800", "a\udfffb"])
     assert echo.receive(30) == ["\ud800", "a\udfffb"]
 
@@ -98,7 +100,7 @@ def test_strings_of_python_2(every):
     channel.send(None)
     assert channel.receive(30) == b"abc\xff"
     channel.send("text")
-    assert channel.receive(30) == "str"
+    assert channel.receive(30) == b"str"
 
 
 class Own(dict):
@@ -134,7 +136,7 @@ def test_too_deeply_nested_cannot_be_sent():
         dumps(value)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
 def test_dumps_and_loads(value):
     assert same(loads(dumps(value)), value)
 
