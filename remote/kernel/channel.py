@@ -4,14 +4,13 @@ The state lives as long as the channel's number does; a Channel only as long as 
 holds any more is closed, or, when a callback goes on receiving, says that nothing more will be sent.
 """
 import os
-import sys
-from collections import deque
 
 from . import wire
 from .values import dumps, loads
-from .wait import start_new_thread, wait, wake, wake_all
+from .wait import TWO, wait, wake, wake_all
+from .wire import deque
 
-_NO_ENDMARKER = object()
+NO_ENDMARKER = object()
 _getpid = os.getpid
 
 
@@ -19,19 +18,13 @@ class RemoteError(Exception):
     """What ended the other side's code, as text."""
 
     def __init__(self, formatted):
+        if TWO and not isinstance(formatted, str):
+            formatted = formatted.encode("utf-8")
         Exception.__init__(self, formatted)
         self.formatted = formatted
 
-    def __str__(self):
-        return self.formatted
-
     def __repr__(self):
         return "%s: %s" % (type(self).__name__, self.formatted)
-
-    def warn(self):
-        """Nobody asked for it: say it on stderr."""
-        if self.formatted != "keyboard-interrupted":
-            sys.stderr.write("[%d] execnet: an error that nobody received: %r\n" % (_getpid(), self))
 
 
 class TimeoutError(IOError):
@@ -41,8 +34,8 @@ class TimeoutError(IOError):
 class State(object):
     """One channel as the kernel keeps it."""
 
-    def __init__(self, gateway, number):
-        self.gateway = gateway
+    def __init__(self, link, number):
+        self.link = link
         self.number = number
         self.channel = None  # a weak reference
         self.items = deque()  # payloads as they came; (value, size) where they had escapes
@@ -54,8 +47,8 @@ class State(object):
         self.heard_close = self.said_close = False
         self.through = True  # no callback has something left to do
         self.callback = False
-        self.sent, self.credit = 0, gateway.window
-        self.taken, self.granted = 0, gateway.window
+        self.sent, self.credit = 0, link.window
+        self.taken, self.granted = 0, link.window
         self.strconfig = None
 
     # --- the reader's
@@ -85,7 +78,7 @@ class State(object):
             except IndexError:
                 if self.ended and not items:
                     return None
-                outbox = self.gateway.outbox
+                outbox = self.link.outbox
                 if outbox.left_over():
                     outbox.settle()
                 if not wait(self.receivers, lambda: items or self.ended, seconds):
@@ -93,23 +86,22 @@ class State(object):
                 continue
             if type(item) is tuple:
                 return item
-            try:
-                return loads(item), len(item)
-            except BaseException:
-                items.appendleft(item)
-                raise
+            return loads(item), len(item)
 
     def took(self, size):
         """The program has it: say so from time to time."""
         self.taken += size
-        window = self.gateway.window
+        window = self.link.window
         if self.taken + window - self.granted >= window >> 2 and not self.ended:
             self.granted = self.taken + window
-            self.gateway.send(wire.CREDIT, self.number, wire.u64.pack(self.granted))
+            try:
+                self.link.send(wire.CREDIT, self.number, wire.u64.pack(self.granted))
+            except EnvironmentError:
+                pass  # the next send says it
 
     def wait_for_credit(self):
-        wait(self.watchers, lambda: self.sent < self.credit or self.closed or self.gateway.ended)
-        if self.closed or self.gateway.ended:
+        wait(self.watchers, lambda: self.sent < self.credit or self.closed or self.link.ended)
+        if self.closed or self.link.ended:
             raise OSError("cannot send on channel %d: it is closed" % self.number)
 
     def close(self, error=None):
@@ -120,57 +112,27 @@ class State(object):
         self.end(True)
         if not was_heard:
             payload = b"" if error is None else dumps(error)[1]
-            self.gateway.send(wire.CLOSE, self.number, payload)
-        self.gateway.forget(self)
+            self.link.send(wire.CLOSE, self.number, payload)
+        self.link.forget(self)
 
     def drop(self):
         """Nobody holds its Channel any more. Called by finalizers, so it never waits."""
-        gateway = self.gateway
-        if gateway.ended or gateway.pid != _getpid():
+        link = self.link
+        if link.ended or link.pid != _getpid():
             return
-        if self.ended or self.said_close:
-            while self.errors:
-                self.errors.pop().warn()
+        if self.errors:
+            from . import more
+            more.warn(self.errors)
         if self.said_close:
             return
         if self.callback and not self.heard_close:
-            gateway.outbox.post(wire.LAST, self.number)
+            link.outbox.post(wire.LAST, self.number)
             return
         self.said_close = True
         self.end(True)
         if not self.heard_close:
-            gateway.outbox.post(wire.CLOSE, self.number)
-        gateway.forget(self)
-
-    def call_back(self, callback, endmarker):
-        """A callback's own thread."""
-        try:
-            while True:
-                item = self.next()
-                if item is None:
-                    break
-                value, size = item
-                item = None
-                callback(value)
-                value = None
-                self.took(size)
-        except BaseException:
-            if not self.gateway.ended:
-                from . import report
-                self._failed(report.text(sys.exc_info()))
-        try:
-            if endmarker is not _NO_ENDMARKER:
-                callback(endmarker)
-        finally:
-            self.through = True
-            wake_all(self.watchers)
-
-    def _failed(self, text):
-        self.errors.append(RemoteError(text))
-        try:
-            self.close(text)
-        except EnvironmentError:
-            pass
+            link.outbox.post(wire.CLOSE, self.number)
+        link.forget(self)
 
 
 class Channel(object):
@@ -182,11 +144,14 @@ class Channel(object):
 
     def __init__(self, state):
         self._state = state
-        self.gateway = state.gateway.public
         self.id = state.number
 
     def __repr__(self):
         return "<Channel id=%d %s>" % (self.id, "closed" if self._state.closed else "open")
+
+    @property
+    def gateway(self):
+        return self._state.link.gateway()
 
     def __del__(self):
         state = getattr(self, "_state", None)
@@ -196,19 +161,19 @@ class Channel(object):
     def send(self, item):
         """Send a value of simple types. Waits while the receiver has more than it wants unreceived."""
         state = self._state
-        gateway = state.gateway
-        gateway.check()
+        link = state.link
+        link.check()
         if state.closed:
             raise OSError("cannot send to %r" % self)
         escaped, data = dumps(item, Channel)
         kind = wire.ESCAPED if escaped else wire.DATA
-        while not gateway.send(kind, self.id, data, state):
+        while not link.send(kind, self.id, data, state):
             state.wait_for_credit()
 
     def receive(self, timeout=None):
         """The next value. EOFError when the channel is closed, RemoteError when that was by an error, TimeoutError."""
         state = self._state
-        state.gateway.check(True)
+        state.link.check(True)
         if state.callback:
             raise OSError("cannot receive on %r: it has a callback" % self)
         if timeout is not None and timeout < 0:
@@ -235,27 +200,22 @@ class Channel(object):
 
     __next__ = next
 
-    def setcallback(self, callback, endmarker=_NO_ENDMARKER):
-        """Call it with each value, also with those that are here already, and at the end with the end marker if there is one.
+    def setcallback(self, callback, endmarker=NO_ENDMARKER):
+        """Call it with each value, those that are here already first, and at the end with the end marker if one is given.
 
-        It is called in a thread of this channel's own, one value after the other.
+        It is called in a thread of this channel's own.
         """
-        state = self._state
-        state.gateway.check(True)
-        if state.callback:
-            raise OSError("%r has a callback already" % self)
-        state.callback = True
-        state.through = False
-        start_new_thread(state.call_back, (callback, endmarker))
+        from . import more
+        more.set_callback(self, callback, endmarker)
 
     def close(self, error=None):
         """Close it for both sides, with an error that the other side's `receive` raises if one is given."""
         if self._executing:
             raise OSError("a channel is closed by the end of the code it executes, not from within")
-        self._state.gateway.check(True)
+        self._state.link.check(True)
         if error is not None and not isinstance(error, (str, type(u""))):
             error = str(error)
-        if not self._state.gateway.ended:
+        if not self._state.link.ended:
             self._state.close(error)
 
     def isclosed(self):
@@ -264,14 +224,8 @@ class Channel(object):
 
     def waitclose(self, timeout=None):
         """Wait until nothing more arrives (and the callback has had everything). RemoteError, TimeoutError."""
-        state = self._state
-        state.gateway.check(True)
-        if not wait(state.watchers, lambda: state.ended and state.through, timeout):
-            raise TimeoutError("not closed after %r seconds" % timeout)
-        if state.errors:
-            raise state.errors.pop(0)
-        if state.gateway.lost and not state.heard_close:
-            raise EOFError("the client is gone")
+        from . import more
+        more.wait_close(self, timeout)
 
     def makefile(self, mode="w", proxyclose=False):
         """A file whose writes send (`w`) or whose reads receive (`r`) text or bytes."""
@@ -282,7 +236,5 @@ class Channel(object):
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
         """How text crosses between Python 2 and 3 on this channel."""
-        state = self._state
-        state.gateway.check()
-        state.strconfig = bool(py2str_as_py3str), bool(py3str_as_py2str)
-        state.gateway.send(wire.STRCONFIG, self.id, wire.strconfig(state.strconfig))
+        from . import more
+        more.reconfigure(self._state, self.id, py2str_as_py3str, py3str_as_py2str)

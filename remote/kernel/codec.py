@@ -1,14 +1,14 @@
 """Values as bytes step by step: with escapes (channels, lone surrogates), and as deep as the contract says.
 
-The same bytes as marshal's, version 2, for what marshal cannot do: it knows no channels, and some interpreters' stops at less
-than 2,000 levels. Slow, and without recursion.
+The same bytes as marshal's, version 2, for what marshal cannot do: it knows no channels, and some interpreters' stops before
+2,000 levels. Slow, and without recursion.
 """
 import struct
-import sys
 from marshal import dumps as marshal_dumps
 from marshal import loads as marshal_loads
 
 from .values import ALLOWED, CONTAINERS, NESTING, DumpError, LoadError
+from .wait import TWO
 
 OPENING = {list: b"[", tuple: b"(", set: b"<", frozenset: b">"}
 MAKE = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}
@@ -115,7 +115,7 @@ def _escape(value, channel):
 
 
 def _text(data):
-    if sys.version_info[0] > 2:
+    if not TWO:
         return data.decode("utf-16-be", "surrogatepass")
     out = []
     units = struct.unpack(">%dH" % (len(data) // 2), data)

@@ -1,15 +1,35 @@
-"""What is different on Jython: its streams are Java's, and so is the end."""
+"""What is different on Jython: its streams are Java's, and so are waiting and the end."""
 import os
 import sys
 
-from java.io import ByteArrayInputStream, FileDescriptor, FileOutputStream
-from java.lang import Runtime, System, Thread
+from java.io import ByteArrayInputStream, FileDescriptor, FileOutputStream, IOException
+from java.lang import InterruptedException, Runtime, System, Thread
+from java.util.concurrent import Semaphore, TimeUnit
 
 _main = Thread.currentThread()
 
 
+class Waiter(object):
+
+    def __init__(self):
+        self._semaphore = Semaphore(0)
+        self.release = self._semaphore.release
+
+    def acquire(self, blocking, seconds):
+        try:
+            if seconds < 0:
+                self._semaphore.acquire()
+                return True
+            return self._semaphore.tryAcquire(int(seconds * 1e6), TimeUnit.MICROSECONDS)
+        except InterruptedException:
+            raise KeyboardInterrupt
+
+
+waiter = Waiter
+
+
 def take_stdio():
-    """(read, what to read, write, what to write)."""
+    """(read, what it reads from, write, what it writes to)."""
     stdin = sys.stdin.fileno()
     out = FileOutputStream(FileDescriptor.out)
     System.setIn(ByteArrayInputStream(b""))
@@ -22,8 +42,8 @@ def take_stdio():
 def _write(out, data):
     try:
         out.write(data)
-    except IOError:
-        raise
+    except IOException:
+        raise OSError("cannot write: %s" % sys.exc_info()[1])
     return len(data)
 
 

@@ -1,8 +1,53 @@
-"""Tracebacks as text, without the kernel's own frames."""
+"""What an exception means, and tracebacks as text, without the kernel's own frames."""
+import os
 import sys
-import traceback
+
+from .run import native
 
 OURS = "<execnet_kernel."
+
+
+def judge(task, info):
+    """Exit status and error text, None for none, of an execution that ended with this exception."""
+    kind, value = info[:2]
+    ours = task.runner.link.pid == os.getpid()
+    if issubclass(kind, SystemExit):
+        code = value.code
+        if code is None or code == 0:
+            return 0, None
+        if not ours:
+            if not isinstance(code, int):
+                sys.stderr.write("%s\n" % (code,))
+                code = 1
+            return code & 0xff, None
+    elif ours and issubclass(kind, KeyboardInterrupt):
+        return 1, u"keyboard-interrupted"
+    elif ours and issubclass(kind, EOFError) and getattr(value, "of_channel", False):
+        return 1, None
+    import linecache  # noqa: F401
+    prepare(task)
+    said = text(info)
+    if not ours:
+        sys.stderr.write(native(said))
+    return 1, said
+
+
+def prepare(task):
+    """Let tracebacks show the lines of the source. Returns it as this interpreter compiles it."""
+    source = task.source
+    linecache = sys.modules.get("linecache")
+    if linecache is not None:
+        filename = native(task.filename) or "<remote exec>"
+        linecache.cache[filename] = len(source), None, [native(line) + "\n" for line in source.split(u"\n")], filename
+    if sys.version_info[0] == 2:
+        # text that declares an encoding is refused there
+        import re
+        lines = source.split(u"\n", 2)
+        for at, line in enumerate(lines[:2]):
+            if re.match(u"[ \t\f]*#.*?coding[:=]", line):
+                lines[at] = u"#"
+        source = u"\n".join(lines)
+    return source
 
 
 def text(info):
@@ -15,6 +60,7 @@ def text(info):
 
 
 def _text(kind, value, trace):
+    import traceback
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     if sys.version_info[0] == 2:

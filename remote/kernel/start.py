@@ -1,12 +1,12 @@
-"""The start: takes the protocol off the standard fds, does what CONFIG says, answers HELLO, and reads (docs/kernel.md, section 1)."""
+"""The start: the protocol's fds, HELLO, and the reader (docs/kernel.md, section 1)."""
 import os
 import sys
 
 from . import wire
-from .gateway import Link
+from .link import Link
 from .run import Runner
 from .values import dumps, loads
-from .wait import JYTHON, start_new_thread
+from .wait import JYTHON, TWO, start_new_thread
 
 CHUNK = 65536
 BROKEN, CANNOT = 93, 94
@@ -16,53 +16,52 @@ def main():
     """Does not return."""
     if JYTHON:
         from . import jvm
-        read, source, write, sink = jvm.take_stdio()
+        Kernel(*jvm.take_stdio()).main()
     else:
-        read, write = os.read, os.write
         source, sink = _take_stdio()
-    parser = wire.Parser()
-    frames = []
-    while not frames:
-        data = read(source, CHUNK)
-        if not data:
-            os._exit(BROKEN)
-        try:
-            frames = parser.feed(data)
-        except wire.ProtocolError:
-            _complain(BROKEN, "protocol error: %s" % sys.exc_info()[1])
-    if frames[0][0] != wire.CONFIG:
-        _complain(BROKEN, "protocol error: no CONFIG")
-    config = loads(frames[0][2])
-    try:
-        _follow(config)
-    except Exception:
-        _complain(CANNOT, "%s" % sys.exc_info()[1])
-    kernel = Kernel(config, read, source, write, sink)
-    kernel.link.outbox.send(wire.HELLO, 0, dumps(_hello())[1])
-    rest = b"".join([wire.header.pack(kind, number, len(payload)) + payload for kind, number, payload in frames[1:]])
-    kernel.serve(rest + parser.rest())
+        Kernel(os.read, source, os.write, sink).main()
 
 
 class Kernel(object):
 
-    def __init__(self, config, read, source, write, sink):
+    def __init__(self, read, source, write, sink):
         self._read, self._source = read, source
+        self._write, self._sink = write, sink
         self._ended = False
-        self.link = Link(config, write, sink, self.broken)
-        self.runner = self.link.runner = Runner(self.link, str(config.get("execmodel") or "thread"))
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=lambda: (os.close(source), os.close(sink)))
-        wire.write_all(write, sink, wire.MARKER)
 
-    def serve(self, data):
+    def main(self):
+        data = b""
+        config = None
+        while config is None:
+            part = self._read(self._source, CHUNK)
+            if not part:
+                os._exit(BROKEN)
+            data += part
+            config, data = _config(data)
+        if config:
+            from . import more
+            try:
+                more.follow(config)
+            except Exception:
+                _complain(CANNOT, "%s" % sys.exc_info()[1])
+        link = self.link = Link(config, self._write, self._sink, self._broken)
+        link.runner = Runner(link, u"" + (config.get("execmodel") or u"thread"))
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._let_go)
+        hello = dumps(_hello())[1]
+        hello = wire.MARKER + wire.header.pack(wire.HELLO, 0, len(hello)) + hello
+        while hello:
+            hello = hello[self._write(self._sink, hello):]
         start_new_thread(self._serve, (data,))
-        self.runner.main()
+        if sys.version_info < (3, 13):
+            import threading  # noqa: F401  # it takes the thread that imports it for the main thread
+        link.runner.main()
 
     def _serve(self, data):
         """The reader."""
         lost = True
         try:
-            lost = not self._until_end(data)
+            lost = not self._until_exit(data)
         except wire.ProtocolError:
             sys.stderr.write("execnet: protocol error: %s\n" % sys.exc_info()[1])
         except BaseException:
@@ -70,104 +69,56 @@ class Kernel(object):
             traceback.print_exc()
         self._end(lost)
 
-    def _until_end(self, data):
-        """True at EXIT."""
+    def _until_exit(self, data):
+        """False when the client went without it."""
         read, source, feed = self._read, self._source, self.link.feed
-        if feed(data):
-            return True
-        while True:
+        while not feed(data):
             try:
                 data = read(source, CHUNK)
             except EnvironmentError:
-                if wire.is_interrupt(sys.exc_info()[1]):
-                    continue
-                return False
+                if not wire.is_interrupt(sys.exc_info()[1]):
+                    return False
+                data = b""
+                continue
             if not data:
                 return False
-            if feed(data):
-                return True
+        return True
 
-    def broken(self, lost):
+    def _broken(self):
         """Nobody reads what we write."""
-        start_new_thread(self._end, (lost,))
+        start_new_thread(self._end, (True,))
 
     def _end(self, lost):
         if not self._ended:
             self._ended = True
-            self.runner.end(lost)
+            from . import ends
+            ends.end(self.link.runner, lost)
+
+    def _let_go(self):
+        """In a forked child."""
+        os.close(self._source)
+        os.close(self._sink)
 
 
-def _take_stdio():
-    """The protocol's two fds, above 2 and close-on-exec; stdin is empty then, stdout goes to stderr."""
-    try:
-        os.fstat(2)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
-    source, sink = _above(0), _above(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(2, 1)
-    if null > 2:
-        os.close(null)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    elif sys.version_info[0] > 2:
-        sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    else:
-        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
-    try:
-        import _signal as signal
-    except ImportError:
-        import signal
-    if signal.getsignal(2) == signal.SIG_IGN:
-        signal.signal(2, signal.default_int_handler)
-    return source, sink
-
-
-def _above(fd):
-    low = []
-    new = os.dup(fd)
-    while new < 3:
-        low.append(new)
-        new = os.dup(fd)
-    for each in low:
-        os.close(each)
-    if sys.version_info[0] == 2:
-        import fcntl
-        fcntl.fcntl(new, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-    return new
-
-
-def _follow(config):
-    native = _utf8 if str is bytes else str
-    for key, value in (config.get("env") or {}).items():
-        os.environ[native(key)] = native(value)
-    if config.get("dont_write_bytecode"):
-        sys.dont_write_bytecode = True
-    folder = config.get("chdir")
-    if folder:
-        folder = native(folder)
-        if not os.path.isdir(folder):
-            os.makedirs(folder)
-        os.chdir(folder)
-    if config.get("nice"):
-        if hasattr(os, "nice"):
-            os.nice(config["nice"])
-        elif os.system("renice -n %d -p %d >/dev/null" % (config["nice"], os.getpid())):
-            raise OSError("cannot change the niceness")
+def _config(data):
+    """(CONFIG or None, what follows it)."""
+    if len(data) < 9:
+        return None, data
+    kind, _, size = wire.header.unpack(data[:9])
+    if kind != wire.CONFIG or size > 1048576:
+        _complain(BROKEN, "protocol error: no CONFIG")
+    if len(data) < 9 + size:
+        return None, data
+    return loads(data[9:9 + size]), data[9 + size:]
 
 
 def _hello():
-    """In text that every dialect writes alike."""
-    implementation = "jython" if JYTHON else "pypy" if "__pypy__" in sys.builtin_module_names else "cpython"
+    """Its text is text in every dialect."""
+    implementation = u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names else u"cpython"
     version_info = tuple([part if isinstance(part, int) else _text(part) for part in sys.version_info])
     return {u"version": 1, u"pid": os.getpid(), u"executable": _text(sys.executable or ""), u"version_info": version_info,
-            u"platform": _text(str(sys.platform)), u"implementation": _text(implementation), u"cwd": _text(os.getcwd()),
+            u"platform": _text(str(sys.platform)), u"implementation": implementation, u"cwd": _text(os.getcwd()),
             u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
-
-
-def _utf8(text):
-    return text if isinstance(text, bytes) else text.encode("utf-8")
 
 
 def _text(path):
@@ -178,3 +129,42 @@ def _complain(status, words):
     sys.stderr.write("execnet: %s\n" % words)
     sys.stderr.flush()
     os._exit(status)
+
+
+def _take_stdio():
+    """The protocol's two fds, above 2 and close-on-exec; stdin is empty then, and stdout goes to stderr."""
+    try:
+        os.fstat(2)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    source, sink = _above(0), _above(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    elif TWO:
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
+    else:
+        sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
+    if signal.getsignal(2) == signal.SIG_IGN:  # started in the background; INTERRUPT means it all the same
+        signal.signal(2, signal.default_int_handler)
+    return source, sink
+
+
+def _above(fd):
+    """A copy of it above 2."""
+    new = os.dup(fd)
+    if new < 3:
+        again = _above(fd)
+        os.close(new)
+        return again
+    if TWO:
+        import fcntl
+        fcntl.fcntl(new, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    return new

@@ -1,22 +1,21 @@
 """Frames as bytes, and the outbox: what is not written yet, of all threads (docs/kernel.md, section 2).
 
-The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in a local variable
-between two lines: how much of a frame was written is noted by the same call that writes it (`extend` over `map`: no line
-in between), and a lock is taken and given back by calls that note that they did. What is left over is written by
-whoever comes next.
+The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in a local
+variable between two lines: how much of a frame was written is noted by the same call that writes it (`extend` over `map`),
+and a lock is taken and given back by calls that note that they did. What is left over is written by whoever comes next.
 """
 import errno
-import os
 import struct
-from collections import deque
 from itertools import islice
 
-from .wait import JYTHON, MAIN, allocate_lock, get_ident, start_new_thread
+from .wait import JYTHON, MAIN, TWO, allocate_lock, get_ident, start_new_thread
 
 try:
-    from itertools import imap as map
+    from _collections import deque  # the module around it takes long to import
 except ImportError:
-    pass
+    from collections import deque
+if TWO:
+    from itertools import imap as map
 
 CONFIG = HELLO = 1
 EXEC, DATA, CLOSE, LAST, CREDIT, STATUS, STRCONFIG, EXIT, ESCAPED, INTERRUPT = range(2, 12)
@@ -33,9 +32,11 @@ class ProtocolError(Exception):
     """The client broke the protocol: the gateway ends."""
 
 
-def strconfig(config):
-    """STRCONFIG's payload."""
-    return struct.pack(">BB", *config)
+def unpack(layout, payload):
+    """A payload of one size."""
+    if len(payload) != layout.size:
+        raise ProtocolError("a payload of %d bytes, not %d" % (len(payload), layout.size))
+    return layout.unpack(payload)
 
 
 def is_interrupt(error):
@@ -161,6 +162,8 @@ class Outbox(object):
             if kind:
                 count = 0
                 if state is not None:
+                    if state.closed:
+                        raise OSError("cannot send on channel %d: it is closed" % channel)
                     sent = state.sent < state.credit
                     count = state.sent + len(payload)
                 if sent:
@@ -169,7 +172,7 @@ class Outbox(object):
             noted.extend(islice(iter(lock.release, _ONCE), 1))
         finally:
             if len(noted) == 1:
-                lock.release()
+                noted.extend(islice(iter(lock.release, _ONCE), 1))
         if main:
             self._in_main.pop()
         return sent

@@ -109,6 +109,7 @@ class Client:
         self.noise = b""
         self.auto_credit = auto_credit
         self.received = {}
+        self.deaf_after = None  # a channel's number: its first value is the last that is read
         self.number = -1
         self.lock = threading.Lock()
         self.reader = Reader
@@ -222,6 +223,8 @@ class Client:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for thread in self.threads:
+            thread.join(TIMEOUT)
         for file in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
                 file.close()
@@ -269,6 +272,10 @@ class Client:
                 self.reader = Two if value["dialect"] == 2 else Reader
         else:
             value = None
+        if kind in (DATA, ESCAPED) and number == self.deaf_after:
+            self.frames.put((kind, number, value))
+            self.process.stdout.close()
+            raise OSError("reads no more")
         if kind in (DATA, ESCAPED):
             taken = self.received[number] = self.received.get(number, 0) + len(payload)
             if self.auto_credit:

@@ -1,5 +1,5 @@
-"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle (docs/bootstrap.md), into a gateway's
-interpreter the stage and the kernel's bundle (docs/kernel.md).
+"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle (docs/bootstrap.md), into the
+interpreter of a gateway the stage and the kernel's bundle (docs/kernel.md).
 
 The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a host.
 """

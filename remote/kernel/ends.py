@@ -1,0 +1,75 @@
+"""Interrupts, and how a kernel ends (docs/kernel.md, section 6)."""
+import os
+import sys
+
+from .wait import JYTHON, clock, wait, wake_all
+from .wire import deque
+
+REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
+REFUSE_AFTER = 1.0
+INTERRUPT_AFTER, KILL_AFTER = 5.0, 10.0
+
+
+def refuse(runner, task):
+    """A thread's work: a task may not wait for long, as the code that runs may be waiting for it."""
+    wait(deque(), lambda: False, REFUSE_AFTER)
+    try:
+        runner.waiting.remove(task)
+    except ValueError:
+        return
+    task.close(REFUSED)
+
+
+def interrupt(runner):
+    """KeyboardInterrupt in what the main thread executes."""
+    if runner.task is None:
+        return
+    if JYTHON:
+        from . import jvm
+        jvm.interrupt()
+    else:
+        os.kill(os.getpid(), 2)
+
+
+def end(runner, lost):
+    """A thread's last work, at EXIT or when the client is gone. Does not return."""
+    runner.link.end(lost)
+    runner.ending = True
+    wake_all(runner.sleepers)
+    if not lost:
+        wait(runner.sleepers, lambda: not (runner.task or runner.threads or runner.waiting), INTERRUPT_AFTER)
+    until = clock() + KILL_AFTER
+    interrupt(runner)
+    while clock() < until:
+        wait(deque(), lambda: False, until - clock())
+    halt(0)
+
+
+def finish(status):
+    """End this process as an interpreter ends: threads, atexit, files."""
+    for ending in (_join_threads, _run_atexit, sys.stdout.flush, sys.stderr.flush):
+        try:
+            ending()
+        except BaseException:
+            pass
+    halt(status)
+
+
+def halt(status):
+    if JYTHON:
+        from . import jvm
+        jvm.halt(status)
+    os._exit(status)
+
+
+def _join_threads():
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+
+
+def _run_atexit():
+    if hasattr(sys, "exitfunc"):  # Python 2
+        sys.exitfunc()
+    elif sys.version_info[0] > 2 and "atexit" in sys.modules:
+        sys.modules["atexit"]._run_exitfuncs()
