@@ -105,12 +105,7 @@ impl Group {
 
     /// Takes a gateway out of the group. Its id may be used again.
     pub fn remove(&self, gateway: &Gateway) {
-        let mut members = self.shared.members();
-        let before = members.gateways.len();
-        members.gateways.retain(|member| !Arc::ptr_eq(&member.handle, &gateway.handle));
-        if members.gateways.len() < before {
-            members.ids.remove(gateway.id());
-        }
+        self.shared.remove(gateway);
     }
 
     /// Has code executed in every gateway.
@@ -132,29 +127,7 @@ impl Group {
     /// # Errors
     /// When the wait was interrupted; the gateways that have not ended stay in the group. Or when one could not be ended.
     pub fn terminate(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
-        let gateways = self.gateways();
-        for gateway in &gateways {
-            gateway.exit()?;
-        }
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut killed = Vec::new();
-        for gateway in &gateways {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match gateway.join(left) {
-                Ok(_) => self.remove(gateway),
-                Err(ChannelError::TimedOut) => {
-                    gateway.kill()?;
-                    killed.push(gateway);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let until = Instant::now() + KILLED;
-        for gateway in killed {
-            gateway.join(Some(until.saturating_duration_since(Instant::now())))?;
-            self.remove(gateway);
-        }
-        Ok(())
+        self.shared.terminate(timeout)
     }
 
     /// Keeps an id for a gateway that is about to be opened.
@@ -195,17 +168,47 @@ impl Shared {
     fn is_forked(&self) -> bool {
         std::process::id() != self.pid.0
     }
+
+    fn remove(&self, gateway: &Gateway) {
+        let mut members = self.members();
+        let before = members.gateways.len();
+        members.gateways.retain(|member| !Arc::ptr_eq(&member.handle, &gateway.handle));
+        if members.gateways.len() < before {
+            members.ids.remove(gateway.id());
+        }
+    }
+
+    fn terminate(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+        let gateways = self.members().gateways.clone();
+        for gateway in &gateways {
+            gateway.exit()?;
+        }
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut killed = Vec::new();
+        for gateway in &gateways {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match gateway.join(left) {
+                Ok(_) => self.remove(gateway),
+                Err(ChannelError::TimedOut) => {
+                    gateway.kill()?;
+                    killed.push(gateway);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let until = Instant::now() + KILLED;
+        for gateway in killed {
+            gateway.join(Some(until.saturating_duration_since(Instant::now())))?;
+            self.remove(gateway);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.is_forked() {
-            return;
+        if !self.is_forked() {
+            let _ = self.terminate(Some(PATIENCE));
         }
-        let members = std::mem::take(&mut *self.members());
-        let group = Group { shared: Arc::new(Shared { members: Mutex::new(members), pid: Pid(self.pid.0) }) };
-        let _ = group.terminate(Some(PATIENCE));
-        // what is left ends by itself; without this it would be asked again, for ever
-        *group.shared.members() = Members::default();
     }
 }

@@ -1,0 +1,190 @@
+//! How gateways end, and what those who wait are told.
+
+use std::time::Duration;
+
+use execnet::{ChannelError, ExitStatus, Gateway, OpenError};
+use execnet_testkit::{alive, kill, wait_until};
+
+use crate::support::{PATIENCE, open, quiet};
+
+fn pid(gateway: &Gateway) -> u32 {
+    gateway.info().pid.try_into().unwrap()
+}
+
+#[test]
+fn a_killed_interpreter_ends_every_wait_with_what_is_known() {
+    let gateway = open();
+    let channel = gateway
+        .remote_exec("import sys\nsys.stderr.write('last words\\n')\nsys.stderr.flush()\nchannel.send(1)\nchannel.receive()")
+        .unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(1));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let channel = gateway.remote_exec("channel.receive()").unwrap();
+            std::thread::spawn(move || channel.receive::<i64>())
+        })
+        .collect();
+    let waits = channel.clone();
+    let close = std::thread::spawn(move || waits.wait_close(None));
+    kill(pid(&gateway));
+    let errors = threads.into_iter().map(|thread| thread.join().unwrap().unwrap_err());
+    for error in errors.chain([close.join().unwrap().unwrap_err(), channel.receive::<i64>().unwrap_err()]) {
+        let ChannelError::GatewayDied(death) = &error else { panic!("{error:?}") };
+        assert_eq!(death.status, Some(ExitStatus::Signaled(9)));
+        assert_eq!((death.gateway.as_str(), death.stderr.as_str()), (gateway.id(), "last words\n"));
+        let sentence = format!("gateway {} was ended by SIGKILL; it printed last:\nlast words", gateway.id());
+        assert_eq!(error.to_string(), sentence);
+    }
+    assert!(!gateway.is_alive() && channel.is_closed());
+    assert!(matches!(channel.send(1), Err(ChannelError::GatewayDied(_))));
+    assert!(matches!(gateway.remote_exec("pass"), Err(ChannelError::GatewayDied(_))));
+    assert_eq!(gateway.join(None).unwrap().status, Some(ExitStatus::Signaled(9)));
+}
+
+#[test]
+fn what_had_arrived_can_be_received_after_the_end() {
+    let gateway = open();
+    let channel = gateway.remote_exec("import os\nfor i in range(3): channel.send(i)\nos._exit(3)").unwrap();
+    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Exited(3)));
+    for number in 0..3 {
+        assert_eq!(channel.receive::<i64>(), Ok(number));
+    }
+    assert!(matches!(channel.receive::<i64>(), Err(ChannelError::GatewayDied(_))));
+}
+
+#[test]
+fn a_gateway_that_is_told_to_end_ends() {
+    let gateway = open();
+    let channel = gateway.remote_exec("channel.receive()").unwrap();
+    gateway.exit().unwrap();
+    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Exited(0)));
+    assert_eq!(channel.receive::<i64>(), Err(ChannelError::Closed));
+    assert_eq!(channel.send(1), Err(ChannelError::Closed));
+    assert!(matches!(gateway.remote_exec("pass"), Err(ChannelError::Closed)));
+    gateway.exit().unwrap();
+}
+
+#[test]
+fn what_the_interpreter_started_ends_with_it() {
+    let gateway = open();
+    let source = "import subprocess, sys\n\
+                  child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n\
+                  channel.send(child.pid)\nchannel.receive()";
+    let channel = gateway.remote_exec(source).unwrap();
+    let child: u32 = channel.receive().unwrap();
+    gateway.kill().unwrap();
+    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Signaled(9)));
+    wait_until(PATIENCE, "the child to end", || !alive(child));
+}
+
+#[test]
+fn a_killed_interpreter_is_noticed_although_a_child_of_it_holds_its_pipes() {
+    let gateway = open();
+    let source = "import os, time\n\
+                  pid = os.fork()\n\
+                  if not pid:\n\
+                  \x20   os.setsid()\n\
+                  \x20   time.sleep(1000)\n\
+                  \x20   os._exit(0)\n\
+                  channel.send(pid)\nchannel.receive()";
+    let channel = gateway.remote_exec(source).unwrap();
+    let child: u32 = channel.receive().unwrap();
+    kill(pid(&gateway));
+    assert!(matches!(channel.receive::<i64>(), Err(ChannelError::GatewayDied(_))));
+    kill(child);
+}
+
+#[test]
+fn a_dropped_gateway_ends_although_it_is_busy() {
+    let gateway = open();
+    let pid = pid(&gateway);
+    let channel = gateway.remote_exec("channel.send(1)\nchannel.receive()").unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(1));
+    drop(gateway);
+    // the channel keeps it open
+    channel.send(1).unwrap();
+    assert!(alive(pid));
+    drop(channel);
+    wait_until(PATIENCE, "the interpreter to end", || !alive(pid));
+}
+
+#[test]
+fn a_group_ends_what_does_not_end_by_itself() {
+    let group = execnet::Group::new();
+    let gateway = group.popen().on_output(|_, _| {}).start().unwrap();
+    let source = "import signal, time\n\
+                  signal.signal(signal.SIGINT, signal.SIG_IGN)\n\
+                  channel.send(1)\n\
+                  while True: time.sleep(1)";
+    let channel = gateway.remote_exec(source).unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(1));
+    group.terminate(Some(Duration::from_millis(100))).unwrap();
+    assert!(!alive(pid(&gateway)));
+}
+
+#[test]
+fn an_interruption_reaches_the_main_thread() {
+    let gateway = open();
+    let channel = gateway.remote_exec("import time\nchannel.send(1)\nwhile True: time.sleep(0.01)").unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(1));
+    gateway.interrupt().unwrap();
+    let error = channel.wait_close(Some(PATIENCE)).unwrap_err();
+    assert!(error.to_string().contains("keyboard-interrupted"), "{error}");
+    let channel = gateway.remote_exec("channel.send(2)").unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(2));
+}
+
+#[test]
+fn what_is_no_interpreter_fails_with_its_own_words() {
+    let script = "echo 'Welcome to \x1b[1mthis\x1b[0m machine'; echo 'no Python here' >&2; exit 3";
+    let error = Gateway::popen()
+        .id("x")
+        .on_output(|_, _| {})
+        .python_args(["sh", "-c", script, "sh"])
+        .start()
+        .unwrap_err();
+    let OpenError::Failed { death, noise } = &error else { panic!("{error:?}") };
+    assert_eq!(death.status, Some(ExitStatus::Exited(3)));
+    assert_eq!(
+        (noise.as_str(), death.stderr.as_str()),
+        ("Welcome to [1mthis[0m machine\n", "no Python here\n")
+    );
+    let text = "gateway x exited with status 3; it printed last:\nno Python here; it wrote to its standard output:\nWelcome to [1mthis[0m machine";
+    assert_eq!(error.to_string(), text);
+
+    let error = Gateway::popen().python("/nowhere/python").start().unwrap_err();
+    assert_eq!(error.to_string(), "cannot start `/nowhere/python`");
+    let error = Gateway::popen().node("x").start().unwrap_err();
+    assert!(matches!(error, OpenError::Invalid(_)), "{error}");
+    let error = quiet().chdir("/dev/null/x").start().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Failed { death, .. } if death.status == Some(ExitStatus::Exited(94))),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_interpreter_that_is_not_ready_in_time_is_ended() {
+    let script = "echo $$; exec sleep 1000";
+    let error =
+        Gateway::popen().python_args(["sh", "-c", script, "sh"]).timeout(Duration::from_millis(300)).start();
+    let Err(OpenError::TimedOut { noise, .. }) = error else { panic!("{error:?}") };
+    let pid: u32 = noise.trim().parse().unwrap();
+    wait_until(PATIENCE, "it to end", || !alive(pid));
+}
+
+#[test]
+fn a_kernel_that_breaks_the_rules_is_ended_with_a_sentence() {
+    let marker = r"\r\nexecnet kernel 1\r\n";
+    for (said, why) in [
+        (r"\143\0\0\0\0\0\0\0\0", "a frame of unknown kind 99"),
+        (r"\03\0\0\0\02\0\0\0\01N", "a frame Data before HELLO"),
+        (r"\01\0\0\0\0\0\0\0\01[", "HELLO: malformed value, byte 0: it ends too early"),
+        (r"\01\0\0\0\0\0\0\0\02{0", "HELLO: no `version`"),
+    ] {
+        let script = format!("printf '{marker}{said}'; exec sleep 1000");
+        let error = Gateway::popen().python_args(["sh", "-c", &script, "sh"]).start().unwrap_err();
+        let OpenError::Failed { death, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
+    }
+}

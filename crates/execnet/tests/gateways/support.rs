@@ -1,0 +1,48 @@
+//! What the tests open gateways with.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use execnet::{Gateway, GatewayBuilder};
+use execnet_testkit::{Interpreter, require};
+
+/// Long enough for whatever has to happen; nothing waits for it unless something is wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The interpreters that gateways are tried on; Jython, which takes a second to start, by its own tests.
+pub(crate) fn pythons() -> Vec<Interpreter> {
+    require(&["2.7", "3.6", "3.11", "3.13", "pypy3"]).unwrap()
+}
+
+/// The interpreter that most tests use.
+pub(crate) fn python() -> String {
+    require(&["3.11"]).unwrap().first().map_or_else(|| "python3".into(), |found| path(found))
+}
+
+pub(crate) fn path(interpreter: &Interpreter) -> String {
+    interpreter.path.to_str().unwrap().to_owned()
+}
+
+/// A gateway whose output nobody sees.
+pub(crate) fn quiet() -> GatewayBuilder {
+    Gateway::popen().python(python()).on_output(|_, _| {})
+}
+
+pub(crate) fn open() -> Gateway {
+    quiet().start().unwrap()
+}
+
+/// Lines that were printed.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    pub(crate) fn collector(&self) -> impl Fn(&str, &[u8]) + Send + Sync + 'static {
+        let lines = self.0.clone();
+        move |id, line| lines.lock().unwrap().push(format!("{id}: {}", String::from_utf8_lossy(line)))
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
