@@ -36,7 +36,7 @@ def dumps(value, channel_type):
             raise complaint(value, allowed)
         if kind in CONTAINERS:
             if len(stack) > NESTING:
-                raise DumpError("cannot send a value that is nested more than %d deep" % NESTING)
+                raise too_deep()
             if kind is dict:
                 out.append(b"{")
                 stack.append((_pairs(item), b"0"))
@@ -135,7 +135,6 @@ def _text(data):
 def complaint(value, allowed):
     """A DumpError about the first part whose type cannot travel."""
     stack = [("", value)]
-    seen = 0
     while stack:
         place, item = stack.pop()
         kind = type(item)
@@ -143,7 +142,6 @@ def complaint(value, allowed):
             name = kind.__name__
             return DumpError("cannot send %s %s%s" % ("an" if name[:1] in "aeiouAEIOU" else "a", name,
                                                      place and ", at " + place))
-        seen += 1
         if kind is dict:
             inner = [(place + ".keys()", key) for key in item]
             inner += [("%s[%s]" % (place, _short(key)), part) for key, part in item.items()]
@@ -154,7 +152,11 @@ def complaint(value, allowed):
         else:
             continue
         stack.extend(reversed(inner))
-    return DumpError("cannot send this value")
+    return too_deep()
+
+
+def too_deep():
+    return DumpError("cannot send a value that is nested more than %d deep" % NESTING)
 
 
 def _short(key):

@@ -1,4 +1,5 @@
 """What is different on Jython: its streams are Java's, and so are waiting and the end."""
+import errno
 import os
 import sys
 
@@ -43,7 +44,7 @@ def _write(out, data):
     try:
         out.write(data)
     except IOException:
-        raise OSError("cannot write: %s" % sys.exc_info()[1])
+        raise OSError(errno.EPIPE, "cannot write: %s" % sys.exc_info()[1])
     return len(data)
 
 

@@ -32,7 +32,7 @@ class Bundle(object):
             return self
 
     def load_module(self, name, package=False):  # Python 2, and what is loaded at once
-        module = sys.modules[name] = type(sys)(name)
+        module = sys.modules[name] = type(os)(name)
         module.__package__ = "execnet_kernel"
         if hasattr(sys, "__spec__"):
             module.__spec__ = type(sys.__spec__)(name, self, is_package=package)

@@ -6,7 +6,7 @@ import sys
 from . import wire
 from .channel import NO_ENDMARKER, RemoteError, TimeoutError
 from .values import dumps
-from .wait import start_new_thread, wait, wake_all
+from .wait import ANY, start_new_thread, wait, wake_all
 
 _two = struct.Struct(">BB")
 
@@ -67,7 +67,7 @@ def _call_back(state, callback, endmarker):
             callback(value)
             value = None
             state.took(size)
-    except BaseException:
+    except ANY:
         if state.link.pid != os.getpid():
             from . import ends
             ends.finish(1)

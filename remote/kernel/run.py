@@ -2,7 +2,7 @@
 import os
 import sys
 
-from .wait import MAIN, TWO, get_ident, start_new_thread, wait, wake_all
+from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
 
@@ -50,14 +50,15 @@ class Runner(object):
                 while not self.done:
                     try:
                         self._main()
-                    except BaseException:
+                    except ANY:
                         pass
-            except BaseException:
+            except ANY:
                 pass
         from . import ends
         ends.finish(0)
 
     def _main(self):
+        self.link.outbox.main_is_outside()
         if self.task is not None:  # torn out of it, with what was meant for it or came too late
             self._drop(self.task)
             self.task.close(u"keyboard-interrupted")
@@ -101,7 +102,7 @@ class Task(object):
             finally:
                 if self.argv is not None:
                     sys.argv = argv
-        except BaseException:
+        except ANY:
             from . import report
             status, error = report.judge(self, sys.exc_info())
         if self.runner.link.pid != os.getpid():

@@ -6,7 +6,7 @@ from . import wire
 from .link import Link
 from .run import Runner
 from .values import dumps, loads
-from .wait import JYTHON, TWO, start_new_thread
+from .wait import ANY, JYTHON, TWO, start_new_thread
 
 CHUNK = 65536
 BROKEN, CANNOT = 93, 94
@@ -64,7 +64,7 @@ class Kernel(object):
             lost = not self._until_exit(data)
         except wire.ProtocolError:
             sys.stderr.write("execnet: protocol error: %s\n" % sys.exc_info()[1])
-        except BaseException:
+        except ANY:
             import traceback
             traceback.print_exc()
         self._end(lost)

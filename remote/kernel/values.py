@@ -7,11 +7,13 @@ from itertools import chain
 from marshal import dumps as marshal_dumps
 from marshal import loads as marshal_loads
 
+from .wait import ANY, JYTHON, TWO
+
 MOST = 1073741823
 NESTING = 2000
 
 ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
-if sys.version_info[0] == 2:
+if TWO:
     from itertools import imap as map
     ATOMS.add(long)  # noqa: F821
 SEQUENCES = (list, tuple, set, frozenset)
@@ -35,10 +37,9 @@ def dumps(value, channel_type=None):
     """(whether it has escapes, the bytes)."""
     try:
         data = marshal_dumps(value, 2)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except Exception:
+    except ANY:
         # a channel, something that nobody can send, or too deep for this interpreter's marshal
+        _not_by_marshal()
         from . import codec
         escaped, data = codec.dumps(value, channel_type)
     else:
@@ -55,27 +56,28 @@ def loads(data):
     """The value of bytes without escapes."""
     try:
         return marshal_loads(data)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except Exception:
+    except ANY:
+        _not_by_marshal()
         from . import codec
         return codec.loads(data, None)
 
 
+def _not_by_marshal():
+    """What a signal handler raised goes on: it has frames of its own."""
+    kind, _, trace = sys.exc_info()
+    if trace.tb_next is not None and not JYTHON or kind is MemoryError:
+        raise
+
+
 def allowed(value, data):
     """Whether all types in there are ours; `data` is what marshal made of it."""
-    count = len(value)
     if type(value) is list or type(value) is tuple:
-        # alike numbers: each has its type's code in the same place
-        width = len(data) - 5
-        if count > 64:
-            if width == 5 * count:
-                if data[5::5].count(b"i") == count:
-                    return True
-            elif width == 9 * count and data[5::9].count(b"g") == count:
-                return True
+        # numbers that are alike have their type's code in the same places
+        size, count = len(data) - 5, len(value)
+        if size == 5 * count and data[5::5].count(b"i") == count or size == 9 * count and data[5::9].count(b"g") == count:
+            return True
     level, types = (value,), set((type(value),))
-    while True:
+    for _ in range(NESTING + 1):
         if not types <= ALLOWED:
             return False
         inner = types & CONTAINERS
@@ -88,6 +90,7 @@ def allowed(value, data):
         types = set(map(type, _inside(parts)))
         if types & CONTAINERS:
             level = list(_inside(parts))
+    return False
 
 
 def _inside(parts):

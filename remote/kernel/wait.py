@@ -12,6 +12,10 @@ except ImportError:
 
 TWO = sys.version_info[0] == 2
 JYTHON = sys.platform.startswith("java")
+ANY = Exception, BaseException
+if JYTHON:
+    from java.lang import Throwable
+    ANY += (Throwable,)  # Java's are none of Python's
 MAIN = get_ident()  # the thread that imports the kernel
 clock = getattr(time, "monotonic", time.time)
 

@@ -25,7 +25,8 @@ TOGETHER = 65536  # payloads up to here are copied behind their header
 
 header = struct.Struct(">BII")
 u64 = struct.Struct(">Q")
-_ONCE = (True,)
+GONE = (errno.EPIPE, errno.EBADF, errno.EIO, errno.ECONNRESET, errno.ENXIO)
+_ONCE, _NONE = (True,), (None,)
 
 
 class ProtocolError(Exception):
@@ -169,13 +170,26 @@ class Outbox(object):
                 if sent:
                     self._put(kind, channel, payload, state, count)
                     self._flush()
-            noted.extend(islice(iter(lock.release, _ONCE), 1))
+            noted.extend(self._released())
         finally:
             if len(noted) == 1:
-                noted.extend(islice(iter(lock.release, _ONCE), 1))
+                noted.extend(self._released())
         if main:
-            self._in_main.pop()
+            self._in_main = [each for each in self._in_main if each is not noted]
         return sent
+
+    def _released(self):
+        """Gives the lock back when somebody iterates over it."""
+        if JYTHON:
+            return islice(iter(self._lock.release, _ONCE), 1)
+        return map(self._lock.__exit__, _NONE, _NONE, _NONE)
+
+    def main_is_outside(self):
+        """Said by the main thread between executions: it holds no lock, whatever hit it twice."""
+        noted, self._in_main = self._in_main, []
+        for each in noted:
+            if len(each) == 1:
+                each.extend(self._released())
 
     def _put(self, kind, channel, payload, state, count):
         head = header.pack(kind, channel, len(payload))
@@ -202,8 +216,9 @@ class Outbox(object):
                 if error.errno == errno.EAGAIN:  # somebody made the pipe non-blocking
                     _wait_for_room(self._fd)
                     continue
-                queue.clear()
-                self._broken()
+                if error.errno in GONE:  # others are of signal handlers
+                    queue.clear()
+                    self._broken()
                 raise
 
 

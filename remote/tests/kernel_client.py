@@ -176,7 +176,7 @@ class Client:
                     "/".join([NAMES[kind] for kind in kinds]), number, self.backlog, self.stderr.decode(errors="replace")))
             if frame is None:
                 self.frames.put(None)
-                raise EOFError("the kernel ended; stderr: %s" % self.stderr.decode(errors="replace"))
+                raise EOFError("the kernel ended with %r; stderr: %s" % (self.process.poll(), self.stderr.decode(errors="replace")))
             self.backlog.append(frame)
 
     def receive(self, number, timeout=TIMEOUT):

@@ -51,7 +51,7 @@ class Pipe(object):
             error = self.fail.popleft()
             if error is not None:
                 raise error
-        data = bytes(data[:self.most])
+        data = memoryview(data)[:self.most].tobytes()
         self.data += data
         return len(data)
 
