@@ -38,15 +38,18 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
         dont_write_bytecode=bool(spec.dont_write_bytecode),
         keeps_output=group._output is not None,
     )
-    if spec.via:
-        return _native.Start.beside(group[spec.via]._native, settings)
+    via = group[text(spec, "via")]._native if spec.via else None
+    if spec.ssh:
+        config = text(spec, "ssh_config")
+        config = config and os.path.abspath(os.path.expanduser(config))
+        return _native.Start.ssh(own_command(), text(spec, "ssh"), config, via, settings)
+    if via:
+        return _native.Start.beside(via, settings)
     if spec.popen:
         return _native.Start.popen(sys.executable, settings)
     if spec.net:
         selection = {name: text(spec, name) for name in SELECTS if getattr(spec, name) is not None}
         return _native.Start.on(group._network or connection(text(spec, "net")), selection, settings)
-    if spec.ssh:
-        return _native.Start.ssh(text(spec, "ssh"), text(spec, "ssh_config"), settings)
     raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net= and ssh=")
 
 
@@ -67,6 +70,14 @@ def text(spec: XSpec, name: str) -> Any:
     if value is not None and not isinstance(value, (str, int, os.PathLike)) or value is True:
         raise ValueError(f"{name}= needs a value")
     return None if value is None else str(value)
+
+
+def own_command() -> str:
+    """The native command that was installed together with this package."""
+    import sysconfig
+
+    beside = os.path.join(sysconfig.get_path("scripts"), "execnet")
+    return beside if os.path.exists(beside) else "execnet"
 
 
 connections: dict[tuple[int, str], _native.Network] = {}

@@ -1,6 +1,6 @@
 //! Which Python exception an error is.
 
-use execnet::{ChannelError, ConnectError, OpenError, RequestError, StartError, value};
+use execnet::{ChannelError, ConnectError, JoinError, OpenError, RequestError, StartError, value};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -102,6 +102,17 @@ impl From<ConnectError> for Failure {
             ConnectError::BadName(_) => PyValueError::new_err(error.to_string()),
             other => PyOSError::new_err(with_source(&other)),
         })
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Down(_) => Self(HostNotFound::new_err(error.to_string())),
+            JoinError::Connect(error) => error.into(),
+            JoinError::Request(error) => error.into(),
+            other => Self(PyOSError::new_err(other.to_string())),
+        }
     }
 }
 

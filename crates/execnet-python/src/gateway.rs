@@ -1,12 +1,13 @@
 //! Gateways, as Python sees them: what is to be started, and what became of it.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use execnet::spec::NodeSelection;
+use execnet::spec::{HostSpec, NodeSelection};
 use execnet::value::{StrConfig, Writing};
-use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, OpenError};
+use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -60,9 +61,10 @@ impl Settings {
 }
 
 impl Settings {
-    fn follow(&self, mut builder: GatewayBuilder) -> GatewayBuilder {
+    /// `node_python`: the node was chosen for its interpreter.
+    fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
         builder = builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
-        if let Some(python) = &self.python {
+        if let Some(python) = self.python.as_ref().filter(|words| !node_python || words.len() > 1) {
             builder = builder.python_args(python);
         }
         if let Some(folder) = &self.chdir {
@@ -81,6 +83,7 @@ impl Settings {
 pub(crate) struct Start {
     builder: GatewayBuilder,
     network: Option<execnet::Network>,
+    private: Option<Arc<Private>>,
     keeps_output: bool,
 }
 
@@ -108,15 +111,41 @@ impl Start {
         Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
     }
 
+    /// On a host that ssh reaches, maybe from where another gateway has its interpreter. `command` is the `execnet` command.
+    #[staticmethod]
+    #[pyo3(signature = (command, host, config, via, settings))]
+    fn ssh(
+        py: Python<'_>,
+        command: PathBuf,
+        host: String,
+        config: Option<String>,
+        via: Option<&Gateway>,
+        settings: &Settings,
+    ) -> PyResult<Self> {
+        let via = via.map(Gateway::private_host).transpose()?.flatten();
+        let spec = host_spec(&host, config, via, settings.python.as_deref())?;
+        let (private, host) = aside(py, move || {
+            let private = Private::shared(&command)?;
+            let host = private.join(spec)?;
+            Ok((private, host))
+        })?
+        .map_err(|error: JoinError| Failure::from(error))?;
+        let builder = settings.follow(private.network().makegateway().node(host), true);
+        let network = Some(private.network().clone());
+        Ok(Self { builder, network, private: Some(private), keeps_output: settings.keeps_output })
+    }
+
     /// Where another gateway has its interpreter.
     #[staticmethod]
     fn beside(gateway: &Gateway, settings: &Settings) -> Self {
-        match (&gateway.network, gateway.gateway.node()) {
+        let mut start = match (&gateway.network, gateway.gateway.node()) {
             (Some(network), Some(node)) => {
                 Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
             }
             _ => Self::new(execnet::Gateway::popen().python(&gateway.gateway.info().executable), None, settings),
-        }
+        };
+        start.private = gateway.private.clone();
+        start
     }
 
     /// Starts it and waits until it is ready.
@@ -128,14 +157,14 @@ impl Start {
 
 impl Start {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
-        Self { builder: settings.follow(builder), network, keeps_output: settings.keeps_output }
+        Self { builder: settings.follow(builder, false), network, private: None, keeps_output: settings.keeps_output }
     }
 
     fn start(self) -> Result<Gateway, OpenError> {
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
         let gateway = builder.start()?;
-        Ok(Gateway { gateway, network: self.network, lines: Mutex::new(lines) })
+        Ok(Gateway { gateway, network: self.network, private: self.private, lines: Mutex::new(lines) })
     }
 }
 
@@ -149,6 +178,8 @@ fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBui
 pub(crate) struct Gateway {
     gateway: execnet::Gateway,
     network: Option<execnet::Network>,
+    /// Keeps the program's own network, if it is of that one.
+    private: Option<Arc<Private>>,
     lines: Mutex<Receiver<String>>,
 }
 
@@ -263,6 +294,31 @@ impl Gateway {
         })?;
         Ok(line.flatten())
     }
+}
+
+impl Gateway {
+    /// The host of the program's own network that it is on; none if it is on this machine.
+    fn private_host(&self) -> PyResult<Option<String>> {
+        match (&self.private, self.gateway.node()) {
+            (Some(_), Some(node)) => Ok(Some(node.host.clone())),
+            (None, None) => Ok(None),
+            _ => Err(PyValueError::new_err(
+                "via= a gateway of a network cannot lead to another host: `execnet addhost` adds hosts to a network",
+            )),
+        }
+    }
+}
+
+/// The host to be reached. Without `python=` its first Python is taken.
+fn host_spec(host: &str, config: Option<String>, via: Option<String>, python: Option<&[String]>) -> PyResult<HostSpec> {
+    // what is written between the slashes of a host spec
+    let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
+    let parse = |id: &str| format!("ssh={}{id}", escape(host)).parse::<HostSpec>();
+    let spec = parse("").or_else(|_| parse("//id=host"));
+    let spec = spec.map_err(|error| PyValueError::new_err(format!("ssh={host}: {error}")))?;
+    // more than one word is started by the host's own Python
+    let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
+    Ok(HostSpec { ssh_config: config, via, python, ..spec })
 }
 
 /// Starts several at a time: all, or none.

@@ -47,6 +47,7 @@ mod hub;
 mod interrupt;
 mod network;
 mod place;
+mod private;
 mod process;
 mod reader;
 mod start;
@@ -61,6 +62,7 @@ pub use gateway::{
 };
 pub use interrupt::Interrupt;
 pub use network::{Daemon, Network, Replies, RequestError};
+pub use private::{JoinError, Private};
 pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};
 pub use start::{ProcessBuilder, StartError};
 pub use status::{ExitStatus, Signal};
