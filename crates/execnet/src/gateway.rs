@@ -119,9 +119,6 @@ impl Gateway {
         let post = &self.handle.post;
         let target = { post.enter()?.state.target() };
         let code = code.into().encode(Writing { strconfig: StrConfig::default(), target })?;
-        if code.is_escaped() && target.escapes_surrogates {
-            return Err(crate::value::DumpError::new("Jython takes no code with lone surrogates").into());
-        }
         let mut inner = post.enter()?;
         self.check(&inner)?;
         let number = inner.state.open();
@@ -284,4 +281,33 @@ impl RemoteStatus {
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     // more time than there is means for ever
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
+        let gateway = Gateway::popen().on_output(|_, _| {}).start().unwrap();
+        let channel = gateway.remote_exec("channel.send(channel.receive())").unwrap();
+        let post = gateway.handle.post.clone();
+        let spare = gateway.new_channel().unwrap();
+        post.pretend_to_be_forked(true);
+        let locked = post.lock();
+        assert_eq!(channel.send(1), Err(ChannelError::Forked));
+        assert_eq!(channel.receive::<i64>(), Err(ChannelError::Forked));
+        assert_eq!(channel.close(), Err(ChannelError::Forked));
+        assert_eq!(gateway.join(None).unwrap_err(), ChannelError::Forked);
+        assert!(channel.is_closed() && !gateway.is_alive());
+        drop(spare);
+        drop(gateway.clone());
+        drop(locked);
+        post.pretend_to_be_forked(false);
+        // the parent's is untouched
+        channel.send(1).unwrap();
+        assert_eq!(channel.receive::<i64>(), Ok(1));
+        gateway.exit().unwrap();
+        gateway.join(None).unwrap();
+    }
 }

@@ -15,7 +15,7 @@ use crate::value::{LoadError, Writer, Writing, from_reader};
 /// Gives a channel a callback. Its thread does not keep the gateway open.
 pub(super) fn start<T, F>(
     handle: Weak<Handle>,
-    post: Arc<Post>,
+    post: &Arc<Post>,
     number: u32,
     callback: F,
 ) -> Result<(), ChannelError>
@@ -24,10 +24,10 @@ where
     F: FnMut(Option<T>) + Send + 'static,
 {
     let mut inner = post.enter()?;
-    if let Some(chan) = inner.state.channels.get_mut(&number) {
-        if std::mem::replace(&mut chan.has_callback, true) {
-            return Err(ChannelError::HasCallback);
-        }
+    if let Some(chan) = inner.state.channels.get_mut(&number)
+        && std::mem::replace(&mut chan.has_callback, true)
+    {
+        return Err(ChannelError::HasCallback);
     }
     drop(inner);
     let for_thread = post.clone();

@@ -243,7 +243,7 @@ impl Channel {
     pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
         let mut writer = Writer::new(self.writing()?);
         writer.str(error)?;
-        self.close_by(Some(writer.finish()?))
+        self.close_by(Some(&writer.finish()?))
     }
 
     /// Says that nothing more will be sent; what comes can still be received.
@@ -257,9 +257,9 @@ impl Channel {
         Ok(())
     }
 
-    fn close_by(&self, error: Option<Encoded>) -> Result<(), ChannelError> {
+    fn close_by(&self, error: Option<&Encoded>) -> Result<(), ChannelError> {
         let mut inner = self.post().enter()?;
-        inner.state.close(self.number(), error.as_ref().map(Encoded::as_bytes));
+        inner.state.close(self.number(), error.map(Encoded::as_bytes));
         self.post().leave(inner);
         Ok(())
     }
@@ -321,7 +321,7 @@ impl Channel {
         T: DeserializeOwned,
         F: FnMut(Option<T>) + Send + 'static,
     {
-        callback::start(Arc::downgrade(&self.shared.handle), self.post().clone(), self.number(), callback)
+        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), callback)
     }
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, ChannelError> {
@@ -331,13 +331,12 @@ impl Channel {
     }
 
     fn take(&self, deadline: Option<Instant>, take_error: bool) -> Result<(Raw, Guard<'_>), ChannelError> {
-        let has_callback = |inner: &Guard<'_>| {
-            inner.state.channels.get(&self.number()).is_some_and(|chan| chan.has_callback)
-        };
-        if has_callback(&*self.post().enter().as_ref().map_err(|&halt| halt)?) {
+        let inner = self.post().enter()?;
+        if inner.state.channels.get(&self.number()).is_some_and(|chan| chan.has_callback) {
             return Err(ChannelError::HasCallback);
         }
-        let inner = self.wait(What::Receive(self.number()), deadline)?;
+        let what = What::Receive(self.number());
+        let inner = self.post().wait(inner, what, deadline).map_err(|(halt, _)| halt)?;
         take(inner, self.number(), take_error)
     }
 

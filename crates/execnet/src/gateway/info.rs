@@ -65,6 +65,6 @@ impl Info {
     }
 
     pub(super) fn target(&self) -> Target {
-        Target { dialect: self.dialect, escapes_surrogates: self.implementation == "jython" }
+        Target { dialect: self.dialect, no_surrogates: self.implementation == "jython" }
     }
 }

@@ -443,7 +443,7 @@ impl Post {
     fn write<'a>(&'a self, mut inner: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
         while let Some(mut frame) = inner.state.out.queue.pop_front() {
             if frame.len() < BATCH / 2 && !inner.state.out.queue.is_empty() {
-                frame = gather(frame, &mut inner.state.out.queue);
+                frame = gather(&frame, &mut inner.state.out.queue);
             }
             drop(inner);
             let mut written = 0;
@@ -536,7 +536,7 @@ impl Post {
 }
 
 /// Small frames in one piece.
-fn gather(first: Bytes, queue: &mut std::collections::VecDeque<Bytes>) -> Bytes {
+fn gather(first: &Bytes, queue: &mut std::collections::VecDeque<Bytes>) -> Bytes {
     let mut batch = first.to_vec();
     while let Some(next) = queue.front()
         && batch.len() + next.len() <= BATCH

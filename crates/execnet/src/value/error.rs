@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+/// Around the place in [`DumpError::as_text`].
+const MARK: char = '\0';
+
 /// A value cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DumpError {
     message: String,
-    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
     place: Option<String>,
+    /// Where in a part that was written by itself.
+    inner: String,
 }
 
 /// What arrived is not a value, or not of the type that was asked for.
@@ -21,7 +25,12 @@ pub struct LoadError {
 impl DumpError {
     /// Why, in half a sentence: `cannot send a bytearray`.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None }
+        Self { message: message.into(), place: None, inner: String::new() }
+    }
+
+    /// As it passes through serde, which carries nothing but text.
+    pub(super) fn as_text(&self) -> String {
+        format!("{MARK}{}{MARK}{}", self.place(), self.message)
     }
 
     /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
@@ -31,7 +40,7 @@ impl DumpError {
     }
 
     pub(crate) fn at(mut self, place: impl FnOnce() -> String) -> Self {
-        self.place.get_or_insert_with(place);
+        self.place.get_or_insert_with(|| place() + &self.inner);
         self
     }
 }
@@ -89,7 +98,11 @@ impl std::error::Error for LoadError {}
 
 impl serde::ser::Error for DumpError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        let text = message.to_string();
+        match text.strip_prefix(MARK).and_then(|text| text.split_once(MARK)) {
+            Some((inner, message)) => Self { inner: inner.to_owned(), ..Self::new(message) },
+            None => Self::new(text),
+        }
     }
 }
 

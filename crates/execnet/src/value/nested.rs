@@ -42,7 +42,7 @@ impl Serialize for Value {
         }
         let mut writer = Writer::new(Writing::default());
         let encoded = build::write(self, &mut writer).and_then(|()| writer.finish());
-        let encoded = encoded.map_err(serde::ser::Error::custom)?;
+        let encoded = encoded.map_err(|error| serde::ser::Error::custom(error.as_text()))?;
         let mut bytes = encoded.bytes;
         bytes[..8].copy_from_slice(&encoded.gateway.unwrap_or(0).to_le_bytes());
         bytes[8] = encoded.escaped.into();

@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
         let size = i32::from_le_bytes(*self.array()?);
         let digits = self.take((size.unsigned_abs() as usize).checked_mul(2).ok_or(None)?)?;
         let digits = digits.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        if digits.clone().any(|digit| digit >> 15 != 0) || digits.clone().last() == Some(0) {
+        if digits.clone().any(|digit| digit >> 15 != 0) || digits.clone().next_back() == Some(0) {
             return Err(Some("an integer with wrong digits"));
         }
         let number = BigInt::from_digits(size < 0, digits);

@@ -84,26 +84,6 @@ impl<'a> Text<'a> {
         }
         Some(Text(text.into()))
     }
-
-    /// As UTF-16, big-endian.
-    #[must_use]
-    pub fn to_utf16_be(&self) -> Vec<u8> {
-        let mut units = Vec::with_capacity(self.0.len() * 2);
-        let mut rest = &self.0[..];
-        for_each_part(&self.0, |part| match part {
-            Some(part) => {
-                units.extend(part.encode_utf16().flat_map(u16::to_be_bytes));
-                rest = &rest[part.len()..];
-            }
-            None => {
-                // the second and third byte hold the lower twelve bits
-                let low = u16::from(rest[1] & 0x3f) << 6 | u16::from(rest[2] & 0x3f);
-                units.extend((0xd000 | low).to_be_bytes());
-                rest = &rest[3..];
-            }
-        });
-        units
-    }
 }
 
 /// Whether these bytes are UTF-8, with surrogates allowed.

@@ -37,8 +37,8 @@ pub struct Writing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) dialect: Dialect,
-    /// It cannot read lone surrogates: Jython.
-    pub(crate) escapes_surrogates: bool,
+    /// It has no text with lone surrogates: Jython.
+    pub(crate) no_surrogates: bool,
 }
 
 /// A value that was written, ready to be sent.
@@ -196,14 +196,9 @@ impl Writer {
     pub fn text(&mut self, value: &Text<'_>) -> Result<(), DumpError> {
         match value.to_str() {
             Some(text) => self.str(text),
-            None if self.writing.target.escapes_surrogates => {
-                let units = value.to_utf16_be();
-                self.check(units.len())?;
-                self.item()?;
-                self.escape(1);
-                self.put(b's', &(units.len() as u32).to_le_bytes());
-                self.out.extend_from_slice(&units);
-                Ok(())
+            None if self.writing.target.no_surrogates => {
+                let message = "cannot send a str with a lone surrogate to Jython, which has no such text";
+                Err(DumpError::new(message).at(|| self.place()))
             }
             None => self.string(b'u', value.as_bytes()),
         }

@@ -23,7 +23,7 @@ struct Net {
 }
 
 impl Net {
-    /// Of a host `h` with these interpreters.
+    /// Of hosts `h0`, `h1` and so on with an interpreter each.
     fn start(pythons: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name =
@@ -31,8 +31,8 @@ impl Net {
         let folder = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
         let found = execnet_testkit::require(pythons).unwrap();
-        let pythons: String = found.iter().map(|found| format!("//python={}", path(found))).collect();
-        let hosts = vec![format!("popen//id=h{pythons}").parse().unwrap()];
+        let spec = |(at, found): (usize, &_)| format!("popen//id=h{at}//python={}", path(found));
+        let hosts = found.iter().enumerate().map(|host| spec(host).parse().unwrap()).collect();
         let mut config = Config::new("gateways".parse().unwrap(), hosts, Duration::from_secs(20));
         config.runtime_folder = folder.join("run");
         config.state_folder = Some(folder.join("state"));
@@ -81,7 +81,7 @@ fn gateways_on_nodes_are_as_others() {
         .start()
         .unwrap();
     let node = gateway.node().unwrap();
-    assert_eq!((node.host.as_str(), node.version.starts_with("3.11")), ("h", true), "{node:?}");
+    assert_eq!((node.host.as_str(), node.version.starts_with("3.11")), ("h0", true), "{node:?}");
     let source = "print('here')\nfor value in channel: channel.send(value)";
     let channel = gateway.remote_exec(source).unwrap();
     let begin = Instant::now();
@@ -136,7 +136,7 @@ fn a_killed_interpreter_is_reported_with_its_node() {
     let error = channel.receive::<i64>().unwrap_err();
     let ChannelError::GatewayDied(death) = &error else { panic!("{error:?}") };
     assert_eq!(death.status, Some(ExitStatus::Signaled(9)));
-    assert_eq!((death.host.as_deref(), death.stderr.as_str()), (Some("h"), "so long\n"));
+    assert_eq!((death.host.as_deref(), death.stderr.as_str()), (Some("h0"), "so long\n"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(crate) fn pythons() -> Vec<Interpreter> {
 
 /// The interpreter that most tests use.
 pub(crate) fn python() -> String {
-    require(&["3.11"]).unwrap().first().map_or_else(|| "python3".into(), |found| path(found))
+    require(&["3.11"]).unwrap().first().map_or_else(|| "python3".into(), path)
 }
 
 pub(crate) fn path(interpreter: &Interpreter) -> String {

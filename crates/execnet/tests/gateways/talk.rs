@@ -74,11 +74,16 @@ fn jython_is_an_interpreter_like_others() {
         let gateway = quiet().python(path(&interpreter)).start().unwrap();
         assert_eq!(gateway.info().implementation, "jython");
         let channel = gateway.remote_exec(ECHO).unwrap();
-        let lone = Value::Str(Text::from_bytes(&b"lone \xed\xa0\x80"[..]).unwrap());
-        for value in [Value::Int(5), Value::from("grüße"), lone, Value::Float(2.5)] {
+        for value in [Value::Int(5), Value::from("grüße \u{1f600}"), Value::Float(2.5), Value::Tuple(vec![])]
+        {
             channel.send(&value).unwrap();
             assert_eq!(channel.receive::<Value>().unwrap(), value);
         }
+        let lone = Value::Str(Text::from_bytes(&b"lone \xed\xa0\x80"[..]).unwrap());
+        let error = channel.send([Value::None, lone]).unwrap_err();
+        assert!(matches!(&error, ChannelError::Dump(error) if error.place() == "[1]"), "{error}");
+        channel.send(gateway.new_channel().unwrap()).unwrap();
+        assert!(channel.receive::<Channel>().is_ok());
     }
 }
 
