@@ -83,6 +83,8 @@ def loads(data, channel):
                 size = 4 + 2 * abs(_i32.unpack(data[at:at + 4])[0])
             else:
                 size = WIDTH.get(code, -1)
+            if code == b"." and not (stack and stack[-1][0] == b"(" and not stack[-1][2]):
+                size = -1  # only an escape begins with it
             if size < 0 or at + size > len(data):
                 raise LoadError("no value at byte %d" % (at - 1))
             value = Ellipsis if code == b"." else marshal_loads(data[at - 1:at + size])
@@ -94,6 +96,8 @@ def loads(data, channel):
         while not stack[-1][1]:
             code, _, items = stack.pop()
             if code == b"{":
+                if len(items) % 2:
+                    raise LoadError("a key without its value")
                 value = dict(zip(items[::2], items[1::2]))
             else:
                 value = MAKE[code](items)
