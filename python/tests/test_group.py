@@ -159,6 +159,7 @@ def test_many_gateways_leave_nothing_behind():
         with Group(["popen"] * 5) as group:
             for channel in group.remote_exec("channel.send(1)"):
                 channel.setcallback(lambda item: None)
+        del group, channel
     # threads that have told of an end are about to end
     deadline = time.monotonic() + WAIT
     while (fds(), threading.active_count()) != (before, threads) and time.monotonic() < deadline:
