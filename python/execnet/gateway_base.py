@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, Union, overload
 
 from . import _native
 from ._errors import INTERRUPT_TEXT, DataFormatError, DumpError, LoadError, RemoteError, TimeoutError

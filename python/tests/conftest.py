@@ -46,14 +46,21 @@ def interpreters():
 INTERPRETERS = interpreters()
 
 
+TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
+
+
 @pytest.fixture(scope="session", params=list(INTERPRETERS))
 def every(request):
     """A gateway to each interpreter of this machine, one after the other."""
     with execnet.Group() as group:
-        gateway = group.makegateway(f"popen//python={INTERPRETERS[request.param]}")
-        gateway.is_py2 = gateway._rinfo().version_info[0] == 2
-        gateway.is_jython = request.param == "jython"
-        yield gateway
+        yield group.makegateway(f"popen//python={INTERPRETERS[request.param]}//id={request.param}")
+
+
+def pytest_sessionfinish(session):
+    """Where everything has to be there, a test that was skipped is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = 1
 
 
 @pytest.fixture
@@ -93,3 +100,19 @@ def network(tmp_path_factory):
     )
     yield network
     network("stop")
+
+
+@pytest.fixture(scope="session")
+def ssh_config():
+    """The ssh configuration of a lab: hosts build1 and build2, and inner, which only build1 can reach."""
+    program = os.environ.get("EXECNET_TESTKIT")
+    if program is None:
+        pytest.skip("skipped, because EXECNET_TESTKIT does not say where the lab's program is")
+    command = [program, "lab", "--hosts", "2", "--inner"]
+    lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for line in lab.stdout:
+        if line.startswith("ssh_config: "):
+            break
+    yield line.split()[1]
+    lab.stdin.close()
+    lab.wait(TIMEOUT)

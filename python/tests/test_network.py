@@ -5,6 +5,7 @@ import sys
 
 import execnet
 import pytest
+from conftest import INTERPRETERS
 
 WAIT = 60
 
@@ -41,9 +42,8 @@ def test_a_gateway_is_made_by_what_is_needed(net):
     assert [node.processes for node in net.nodes if node.host == "mine"] == [1]
 
 
+@pytest.mark.skipif("jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine")
 def test_jython_is_reached_by_its_platform(net):
-    if not any(node.implementation == "jython" for node in net.nodes):
-        pytest.skip("skipped, because there is no Jython on this machine")
     gateway = net.makegateway(platform="java")
     channel = gateway.remote_exec(
         """

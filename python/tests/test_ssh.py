@@ -1,40 +1,25 @@
 """Gateways on hosts that ssh reaches, over real ssh servers, without a network of a name."""
 
 import os
-import shutil
-import subprocess
 import time
 
 import execnet
 import pytest
 
 WAIT = 30
-LAB = os.environ.get("EXECNET_TESTKIT") or shutil.which("execnet-testkit")
-
-pytestmark = pytest.mark.skipif(LAB is None, reason="skipped, because EXECNET_TESTKIT does not say where the lab's program is")
-
-
-@pytest.fixture(scope="module")
-def config():
-    """The ssh configuration of a lab: hosts build1 and build2, and inner, which only build1 can reach."""
-    lab = subprocess.Popen([LAB, "lab", "--hosts", "2", "--inner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for line in lab.stdout:
-        if line.startswith("ssh_config: "):
-            break
-    yield line.split()[1]
-    lab.stdin.close()
-    lab.communicate(timeout=WAIT)
 
 
 @pytest.fixture
-def spec(config):
-    return f"ssh=build1//ssh_config={config}"
+def spec(ssh_config):
+    return f"ssh=build1//ssh_config={ssh_config}"
 
 
 def test_ssh_reaches_a_host(group, spec, tmp_path):
     gateway = group.makegateway(f"{spec}//id=a//chdir={tmp_path / 'new'}//env:MINE=1")
     assert gateway.remoteaddress == "build1" and gateway.node.host == "build1"
-    channel = gateway.remote_exec("import os; channel.send((os.getcwd(), os.environ['MINE'], 'SSH_CONNECTION' in os.environ))")
+    channel = gateway.remote_exec(
+        "import os; channel.send((os.getcwd(), os.environ['MINE'], 'SSH_CONNECTION' in os.environ))"
+    )
     assert channel.receive(WAIT) == (str(tmp_path / "new"), "1", True)
 
 
@@ -63,11 +48,11 @@ def test_a_command_line_is_started_there(group, spec):
     assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
 
 
-def test_hosts_that_are_not_found_are_named(group, config):
+def test_hosts_that_are_not_found_are_named(group, ssh_config):
     with pytest.raises(execnet.HostNotFound, match="nowhere.invalid"):
-        group.makegateway(f"ssh=nowhere.invalid//ssh_config={config}")
+        group.makegateway(f"ssh=nowhere.invalid//ssh_config={ssh_config}")
     with pytest.raises(execnet.HostNotFound, match="/no/python"):
-        group.makegateway(f"ssh=build2//ssh_config={config}//python=/no/python")
+        group.makegateway(f"ssh=build2//ssh_config={ssh_config}//python=/no/python")
     assert len(group) == 0
 
 

@@ -136,14 +136,24 @@ def test_the_results_are_the_same(project, expected, args):
     assert done.returncode == 1 and "INTERNALERROR" not in done.stdout
 
 
+def same_elsewhere(project, expected, spec):
+    """On nodes that get the project by rsync, and so under other names."""
+    folder = project.parent / "remote"
+    args = ["--dist", "loadfile", "--tx", f"2*{spec}//chdir={folder}", f"--rsyncdir={project}"]
+    done, results = run(project, *args)
+
+    def short(results):
+        return {name.rpartition("test_")[2]: result for name, result in results.items()}
+
+    assert short(results) == short(expected), done.stdout + done.stderr
+
+
 def test_a_network_s_nodes_give_the_same(project, expected, network):
-    spec = f"net={network.name}//platform=linux//node=mine"
-    done, results = run(
-        project, "--dist", "loadfile", "--tx", f"2*{spec}//chdir={project.parent / 'remote'}", f"--rsyncdir={project}"
-    )
-    assert {name.rpartition("test_")[2]: result for name, result in results.items()} == {
-        name.rpartition("test_")[2]: result for name, result in expected.items()
-    }, done.stdout + done.stderr
+    same_elsewhere(project, expected, f"net={network.name}//platform=linux//node=mine")
+
+
+def test_ssh_hosts_give_the_same(project, expected, ssh_config):
+    same_elsewhere(project, expected, f"ssh=build1//ssh_config={ssh_config}//python={sys.executable}")
 
 
 def test_a_crashed_worker_is_replaced(tmp_path):

@@ -119,7 +119,9 @@ impl Channel {
         let raw = wait(py, deadline(timeout), |slice| {
             in_time(channel.receive_raw(until(slice))).map_err(receiving)
         })?;
-        let raw = raw.ok_or_else(|| TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0))))?;
+        let raw = raw.ok_or_else(|| {
+            TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
+        })?;
         Ok(this.shared.read(py, &raw, || slf.getattr("gateway"))?)
     }
 
@@ -129,7 +131,8 @@ impl Channel {
     /// Raises `RemoteError`, once, when the code on the other side has failed, `EOFError` when that side is gone, and `TimeoutError`.
     #[pyo3(signature = (timeout = None))]
     fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let late = || TimeoutError::new_err(format!("the channel is open after {} seconds", timeout.unwrap_or(0.0)));
+        let late =
+            || TimeoutError::new_err(format!("the channel is open after {} seconds", timeout.unwrap_or(0.0)));
         let deadline = deadline(timeout);
         if self.shared.has_callback_elsewhere() {
             let delivered = wait(py, deadline, |slice| Ok::<_, Failure>(self.shared.wait_delivered(slice)))?;
@@ -144,13 +147,14 @@ impl Channel {
             Err(ChannelError::Closed) => Ok(Some(())),
             closed => in_time(closed).map_err(receiving),
         })?;
-        Ok(closed.ok_or_else(late)?)
+        closed.ok_or_else(late)
     }
 
     /// Closes the channel, with an error text if one is given: the other side finds `EOFError`, or that error as a `RemoteError`. Once is enough.
     #[pyo3(signature = (error = None))]
     fn close(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let error = error.map(|error| error.str().map(|text| text.to_string_lossy().into_owned())).transpose()?;
+        let error =
+            error.map(|error| error.str().map(|text| text.to_string_lossy().into_owned())).transpose()?;
         let shared = &self.shared;
         let closed = py.detach(|| match &error {
             Some(error) => shared.channel.close_with_error(error),
@@ -357,11 +361,10 @@ impl Delivery {
 
     /// The callback failed: both ends of the channel learn of it.
     fn fail(&self, py: Python<'_>, error: &PyErr) -> PyResult<()> {
-        let text = match py.import("traceback")?.call_method1("format_exception", (
-            error.get_type(py),
-            error.value(py),
-            error.traceback(py),
-        )) {
+        let text = match py
+            .import("traceback")?
+            .call_method1("format_exception", (error.get_type(py), error.value(py), error.traceback(py)))
+        {
             Ok(lines) => lines.extract::<Vec<String>>()?.concat(),
             Err(_) => error.to_string(),
         };

@@ -62,7 +62,9 @@ pub(crate) fn sending(error: ChannelError) -> Failure {
         ChannelError::TimedOut => TimeoutError::new_err(error.to_string()),
         ChannelError::Dump(error) => return error.into(),
         ChannelError::Load(error) => return error.into(),
-        ChannelError::Closed => PyOSError::new_err("cannot send: the channel is closed, or its gateway was told to end"),
+        ChannelError::Closed => {
+            PyOSError::new_err("cannot send: the channel is closed, or its gateway was told to end")
+        }
         other => PyOSError::new_err(other.to_string()),
     })
 }
@@ -87,9 +89,13 @@ impl From<OpenError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::NoMatch { .. } | StartError::TooMany { .. } => Self(HostNotFound::new_err(error.to_string())),
+            StartError::NoMatch { .. } | StartError::TooMany { .. } => {
+                Self(HostNotFound::new_err(error.to_string()))
+            }
             StartError::Connect(error) => error.into(),
-            StartError::TooLong { .. } | StartError::Invalid { .. } => Self(PyValueError::new_err(error.to_string())),
+            StartError::TooLong { .. } | StartError::Invalid { .. } => {
+                Self(PyValueError::new_err(error.to_string()))
+            }
             StartError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
             other => Self(PyOSError::new_err(with_source(&other))),
         }

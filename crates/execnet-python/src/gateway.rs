@@ -10,7 +10,7 @@ use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::channel::RawChannel;
 use crate::encode::encode;
@@ -63,7 +63,8 @@ impl Settings {
 impl Settings {
     /// `node_python`: the node was chosen for its interpreter.
     fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
-        builder = builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
+        builder =
+            builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
         if let Some(python) = self.python.as_ref().filter(|words| !node_python || words.len() > 1) {
             builder = builder.python_args(python);
         }
@@ -99,14 +100,16 @@ impl Start {
     #[staticmethod]
     fn on(network: &Network, selection: &Bound<'_, PyDict>, settings: &Settings) -> PyResult<Self> {
         let wanted = |key: &str| selection.get_item(key)?.map(|value| value.extract::<String>()).transpose();
-        let mut chosen = NodeSelection::default();
-        chosen.platform = wanted("platform")?;
-        chosen.implementation = wanted("implementation")?;
-        chosen.node = wanted("node")?;
-        if let Some(version) = wanted("version")? {
-            let version = version.parse().map_err(|error| PyValueError::new_err(format!("version={version}: {error}")))?;
-            chosen.python_version = Some(version);
-        }
+        let version = wanted("version")?.map(|version| {
+            let wrong = |error| PyValueError::new_err(format!("version={version}: {error}"));
+            version.parse().map_err(wrong)
+        });
+        let chosen = NodeSelection {
+            platform: wanted("platform")?,
+            implementation: wanted("implementation")?,
+            node: wanted("node")?,
+            python_version: version.transpose()?,
+        };
         let network = network.open()?;
         Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
     }
@@ -117,13 +120,13 @@ impl Start {
     fn ssh(
         py: Python<'_>,
         command: PathBuf,
-        host: String,
+        host: &str,
         config: Option<String>,
         via: Option<&Gateway>,
         settings: &Settings,
     ) -> PyResult<Self> {
         let via = via.map(Gateway::private_host).transpose()?.flatten();
-        let spec = host_spec(&host, config, via, settings.python.as_deref())?;
+        let spec = host_spec(host, config, via, settings.python.as_deref())?;
         let (private, host) = aside(py, move || {
             let private = Private::shared(&command)?;
             let host = private.join(spec)?;
@@ -142,7 +145,11 @@ impl Start {
             (Some(network), Some(node)) => {
                 Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
             }
-            _ => Self::new(execnet::Gateway::popen().python(&gateway.gateway.info().executable), None, settings),
+            _ => Self::new(
+                execnet::Gateway::popen().python(&gateway.gateway.info().executable),
+                None,
+                settings,
+            ),
         };
         start.private = gateway.private.clone();
         start
@@ -157,7 +164,12 @@ impl Start {
 
 impl Start {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
-        Self { builder: settings.follow(builder, false), network, private: None, keeps_output: settings.keeps_output }
+        Self {
+            builder: settings.follow(builder, false),
+            network,
+            private: None,
+            keeps_output: settings.keeps_output,
+        }
     }
 
     fn start(self) -> Result<Gateway, OpenError> {
@@ -204,7 +216,9 @@ impl Gateway {
             ("function", Some(name)) => {
                 let kwargs = encode(kwargs, Writing::default())?;
                 if kwargs.is_escaped() {
-                    return Err(DumpError::new_err("channels cannot be arguments of functions: send them afterwards"));
+                    return Err(DumpError::new_err(
+                        "channels cannot be arguments of functions: send them afterwards",
+                    ));
                 }
                 Code::written_function(source, name, kwargs)
             }
@@ -310,7 +324,12 @@ impl Gateway {
 }
 
 /// The host to be reached. Without `python=` its first Python is taken.
-fn host_spec(host: &str, config: Option<String>, via: Option<String>, python: Option<&[String]>) -> PyResult<HostSpec> {
+fn host_spec(
+    host: &str,
+    config: Option<String>,
+    via: Option<String>,
+    python: Option<&[String]>,
+) -> PyResult<HostSpec> {
     // what is written between the slashes of a host spec
     let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
     let parse = |id: &str| format!("ssh={}{id}", escape(host)).parse::<HostSpec>();
@@ -323,8 +342,9 @@ fn host_spec(host: &str, config: Option<String>, via: Option<String>, python: Op
 
 /// Starts several at a time: all, or none.
 #[pyfunction]
-pub(crate) fn start_all(py: Python<'_>, starts: Vec<Bound<'_, Start>>) -> PyResult<Vec<Gateway>> {
-    let starts: Vec<_> = starts.iter().map(|start| Some(start.get().clone())).collect();
+pub(crate) fn start_all(py: Python<'_>, starts: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
+    let starts =
+        starts.iter().map(|start| Ok(start.cast::<Start>()?.get().clone())).collect::<PyResult<_>>()?;
     let opened = aside(py, move || open_all(starts))?;
     Ok(opened.map_err(Failure::from)?)
 }
@@ -332,14 +352,14 @@ pub(crate) fn start_all(py: Python<'_>, starts: Vec<Bound<'_, Start>>) -> PyResu
 /// How many are opened at a time.
 const PARALLEL: usize = 32;
 
-fn open_all(starts: Vec<Option<Start>>) -> Result<Vec<Gateway>, OpenError> {
+fn open_all(starts: Vec<Start>) -> Result<Vec<Gateway>, OpenError> {
     let count = starts.len();
     let starts = Mutex::new(starts.into_iter().enumerate());
     let work = || {
         let mut opened = Vec::new();
         loop {
             let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((number, Some(start))) = next else { return Ok(opened) };
+            let Some((number, start)) = next else { return Ok(opened) };
             opened.push((number, start.start()?));
         }
     };
@@ -347,7 +367,8 @@ fn open_all(starts: Vec<Option<Start>>) -> Result<Vec<Gateway>, OpenError> {
         let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
     });
-    let mut opened: Vec<_> = results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let mut opened: Vec<_> =
+        results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     opened.sort_by_key(|(number, _)| *number);
     Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
 }

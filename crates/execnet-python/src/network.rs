@@ -42,7 +42,11 @@ impl Network {
     fn nodes(&self, py: Python<'_>) -> PyResult<Vec<Node>> {
         let network = self.open()?;
         let status = aside(py, move || network.status())?.map_err(Failure::from)?;
-        Ok(status.hosts.iter().flat_map(|host| host.nodes.iter().map(|node| Node::of_status(host, node))).collect())
+        Ok(status
+            .hosts
+            .iter()
+            .flat_map(|host| host.nodes.iter().map(|node| Node::of_status(host, node)))
+            .collect())
     }
 
     /// Closes the connection, once nothing uses it any more.

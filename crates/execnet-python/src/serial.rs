@@ -154,7 +154,8 @@ fn sized(out: &mut Vec<u8>, code: u8, bytes: &[u8]) -> Result<()> {
 }
 
 fn length(out: &mut Vec<u8>, length: usize) -> Result<()> {
-    let length = i32::try_from(length).map_err(|_| DumpError::new_err("cannot dump what is longer than 2 GiB"))?;
+    let length =
+        i32::try_from(length).map_err(|_| DumpError::new_err("cannot dump what is longer than 2 GiB"))?;
     out.extend_from_slice(&length.to_be_bytes());
     Ok(())
 }
@@ -241,7 +242,8 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
             b'N' if self.py3str_as_py2str => PyBytes::new(py, &self.sized()?).into_any(),
             b'N' | b'S' => {
                 let bytes = self.sized()?;
-                PyString::new(py, std::str::from_utf8(&bytes).map_err(|_| wrong("text that is not UTF-8"))?).into_any()
+                PyString::new(py, std::str::from_utf8(&bytes).map_err(|_| wrong("text that is not UTF-8"))?)
+                    .into_any()
             }
             b'M' if self.py2str_as_py3str => {
                 let bytes = self.sized()?;
@@ -266,7 +268,8 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
 
     /// Puts key and value into the list or dict below them.
     fn place(&mut self) -> Result<()> {
-        let (Some(value), Some(key), Some(into)) = (self.stack.pop(), self.stack.pop(), self.stack.last()) else {
+        let (Some(value), Some(key), Some(into)) = (self.stack.pop(), self.stack.pop(), self.stack.last())
+        else {
             return Err(wrong("an item for nothing"));
         };
         if let Ok(list) = into.cast_exact::<PyList>() {
@@ -284,7 +287,8 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
 
     fn parts(&mut self) -> Result<Vec<Bound<'py, PyAny>>> {
         let count = self.length()?;
-        let from = self.stack.len().checked_sub(count).ok_or_else(|| wrong("fewer items than were promised"))?;
+        let from =
+            self.stack.len().checked_sub(count).ok_or_else(|| wrong("fewer items than were promised"))?;
         Ok(self.stack.split_off(from))
     }
 

@@ -56,7 +56,10 @@ pub(crate) fn wait<T: Send, E: Into<Failure> + Send>(
 
 /// Does something that cannot be cut into slices: in a thread of its own, if this is the main thread. When a signal's handler raises, the work is
 /// interrupted, and what it results in after all is dropped.
-pub(crate) fn aside<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) fn aside<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     if !is_main(py) {
         return Ok(py.detach(work));
     }

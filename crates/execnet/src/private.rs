@@ -99,14 +99,15 @@ impl Private {
     /// When it does not come up, or the wait was interrupted.
     pub fn join(&self, spec: HostSpec) -> Result<String, JoinError> {
         let wanted = HostSpec { id: String::new(), ..spec.clone() };
-        let host = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
+        let host =
+            self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
         // others that want the same host wait for the one who joins it
         let mut joined = host.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = &*joined {
             return Ok(id.clone());
         }
         let id = self.free_id(&spec.id)?;
-        let status = self.add(HostSpec { id: id.clone(), ..spec })?;
+        let status = self.add(&HostSpec { id: id.clone(), ..spec })?;
         if status.state != HostState::Up {
             // it would be tried again for ever
             let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
@@ -116,7 +117,7 @@ impl Private {
         Ok(id)
     }
 
-    fn add(&self, spec: HostSpec) -> Result<HostStatus, JoinError> {
+    fn add(&self, spec: &HostSpec) -> Result<HostStatus, JoinError> {
         let mut request = Request::from(Verb::AddHost { spec: spec.to_string() });
         if let Ok(agent) = std::env::var("SSH_AUTH_SOCK") {
             request.env.insert("SSH_AUTH_SOCK".into(), agent);

@@ -158,7 +158,11 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::send_encoded`].
-    pub fn offer(&self, encoded: &mut Option<Encoded>, deadline: Option<Instant>) -> Result<(), ChannelError> {
+    pub fn offer(
+        &self,
+        encoded: &mut Option<Encoded>,
+        deadline: Option<Instant>,
+    ) -> Result<(), ChannelError> {
         let gateway = encoded.as_ref().and_then(|encoded| encoded.gateway);
         if gateway.is_some_and(|gateway| gateway != self.gateway_key()) {
             return Err(DumpError::new("cannot send a channel of another gateway").into());

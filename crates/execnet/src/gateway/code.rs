@@ -32,7 +32,14 @@ impl Code {
     /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. What is indented as a whole may be.
     pub fn source(source: impl Into<String>) -> Self {
         let (filename, name) = (None, None);
-        Self { kind: "source", source: source.into(), filename, name, kwargs: Kwargs::Values(Vec::new()), argv: None }
+        Self {
+            kind: "source",
+            source: source.into(),
+            filename,
+            name,
+            kwargs: Kwargs::Values(Vec::new()),
+            argv: None,
+        }
     }
 
     /// The source text of a function, which is called as `name(channel, **kwargs)`.
