@@ -84,10 +84,16 @@ def timed(act):
     return time.perf_counter() - start
 
 
-def pairs(rounds, floor, ours):
-    """Medians of both, taken in turn."""
-    found = [(floor(), ours()) for _ in range(rounds)]
+def pairs(rounds, *acts):
+    """Medians of each, taken in turn."""
+    found = [[act() for act in acts] for _ in range(rounds)]
     return [median(column) for column in zip(*found)]
+
+
+def bare(bench, before, there, behind):
+    """`ssh host` with a `cat` in the place of each part of ours: the client and the daemon here, the agent there."""
+    ssh = " ".join("'%s'" % word for word in bench.ssh)
+    return ["sh", "-c", '%s | %s build1 "%s" | %s' % (before, ssh, there, behind)]
 
 
 def cpu():
@@ -276,13 +282,25 @@ def bulk(bench):
     take = "import os; os.execvp('sh', ['sh', '-c', 'cat > /dev/null'])"
     give = "import os; os.execvp('cat', ['cat', %r])" % data
     ways = [
-        ("down", down, bench.ssh + ["build1", "cat " + data], [EXECNET, "python", bench.name, "-c", give]),
-        ("up", up, bench.ssh + ["build1", "cat > /dev/null"], [EXECNET, "python", bench.name, "-c", take]),
+        (
+            "down",
+            down,
+            bench.ssh + ["build1", "cat " + data],
+            [EXECNET, "python", bench.name, "-c", give],
+            bare(bench, "true", "cat %s | cat" % data, "cat | cat"),
+        ),
+        (
+            "up",
+            up,
+            bench.ssh + ["build1", "cat > /dev/null"],
+            [EXECNET, "python", bench.name, "-c", take],
+            bare(bench, "cat | cat", "cat | cat > /dev/null", "cat"),
+        ),
     ]
-    for name, act, floor, ours in ways:
-        found = [(act(floor), act(ours, bench.env)) for _ in range(7)]
-        (f, fc), (m, mc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
-        note = "CPU %.1f s/GB, floor %.1f" % (mc, fc)
+    for name, act, floor, ours, cats in ways:
+        found = [(act(floor), act(ours, bench.env), act(cats)) for _ in range(7)]
+        (f, fc), (m, mc), (c, cc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
+        note = "CPU %.1f s/GB, floor %.1f; three bare `cat`s on the way: %.2f ×, %.1f s/GB" % (mc, fc, f / c, cc)
         row(
             "bulk %s, one ssh hop" % name,
             "`ssh host cat`",
@@ -315,9 +333,10 @@ def rtt(bench):
     bench.execnet("start", bench.spec(1))
     floor = subprocess.Popen(bench.ssh + ["build1", "cat"], bufsize=0, **PIPES)
     ours = bench.python("-c", CAT, **PIPES)
-    for process in (floor, ours):
+    cats = subprocess.Popen(bare(bench, "cat | cat", "cat | cat | cat", "cat | cat"), bufsize=0, **PIPES)
+    for process in (floor, ours, cats):
         pingpong(process, 200)
-    f, m = pairs(20, lambda: pingpong(floor, 200), lambda: pingpong(ours, 200))
+    f, m, c = pairs(20, *[lambda process=process: pingpong(process, 200) for process in (floor, ours, cats)])
     row(
         "small round trip, one ssh hop",
         "the same through `ssh host cat`",
@@ -326,6 +345,7 @@ def rtt(bench):
         "%.2f ×" % (m / f),
         "2 ×",
         m <= 2 * f,
+        "three bare `cat`s on the way, each way: %.2f ×" % (c / f),
     )
 
     def beside():
@@ -348,7 +368,7 @@ def rtt(bench):
         "10 ×",
         busy <= 10 * idle,
     )
-    for process in (floor, ours):
+    for process in (floor, ours, cats):
         process.stdin.close()
         process.wait()
     bench.execnet("stop")

@@ -163,8 +163,8 @@ class Family(object):
                 else:
                     self._stdin_closed(child)
                 return
-            if size == CHUNK:
-                self._enlarge(child, fd)
+            if size == CHUNK and not child.large:
+                self._enlarge(child)
             self.core.stdin_taken(process, size)
         if stdin.done():
             self.loop.close(fd)
@@ -180,40 +180,43 @@ class Family(object):
             self.core.stdin_closed(child.process)
 
     def _on_stdout(self, child, now, event):
-        self._read(child, STDOUT, now)
+        # behind a full chunk there is often another one: it spares a turn of the loop
+        if self._read(child, STDOUT, now) == CHUNK:
+            self._read(child, STDOUT, now)
 
     def _on_stderr(self, child, now, event):
         self._read(child, STDERR, now)
 
     def _read(self, child, stream, now):
-        """One read. True when another may bring more at once."""
+        """One read. The bytes it brought when another may bring more at once, else 0."""
         fd = child.outs[stream]
         process = child.process
         room = process.outs[stream].room() if process is not None else child.probe.room(stream)
         if room <= 0:
             self.loop.disarm(fd)
-            return False
+            return 0
         try:
             data = os.read(fd, CHUNK if room > CHUNK else room)
         except OSError as error:
             if error.errno in AGAIN:
                 if child.draining:
                     self._close_out(child, stream)
-                return False
+                return 0
             data = b""
         if not data:
             self._close_out(child, stream)
-            return False
+            return 0
+        size = len(data)
         if process is None:
             child.probe.put(stream, data)
-            return True
-        if len(data) == CHUNK:
-            self._enlarge(child, fd)
+            return size
+        if size == CHUNK and not child.large:
+            self._enlarge(child)
         self.core.child_output(process, stream, data)
-        if room == len(data):
+        if room == size:
             self.loop.disarm(fd)
-            return False
-        return True
+            return 0
+        return size
 
     def _want(self, child, stream, now):
         """There is room for this output."""
@@ -232,8 +235,8 @@ class Family(object):
         if child.process is not None:
             self.core.child_output_closed(child.process, stream)
 
-    def _enlarge(self, child, fd):
-        if not child.large and self.large < LARGE_PIPES:
+    def _enlarge(self, child):
+        if self.large < LARGE_PIPES:
             child.large = True
             self.large += 1
             for each in [child.stdin] + list(child.outs.values()):

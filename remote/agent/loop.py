@@ -5,6 +5,7 @@ import select
 import time
 
 IN, OUT = select.POLLIN, select.POLLOUT
+NEVER = float("inf")
 AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -32,23 +33,25 @@ class Loop(object):
         self._handlers = {}
         self._fresh = set()  # fds that got their handler in this round: events of the round are not theirs
         self._timers = []
+        self._next = NEVER  # the first of them
 
     def turn(self, until):
         """Wait for events or `until`, or the next timer; call the handlers. Returns the time."""
-        now = clock()
-        until = min([until] + [timer[0] for timer in self._timers])
+        wait = (until if until < self._next else self._next) - clock()
         try:
-            events = self._poll.poll(max(0, min(until - now, 3600.0)) * 1000 + 1)
+            events = self._poll.poll(wait * 1000 + 1 if 0 < wait < 3600 else 1 if wait <= 0 else 3600000)
         except (OSError, select.error) as error:
             if error.args[0] != errno.EINTR:
                 raise
             events = []
         now = clock()
-        self._fresh.clear()
+        fresh = self._fresh
+        if fresh:
+            fresh.clear()
         handlers = self._handlers
         for fd, event in events:
             handler = handlers.get(fd)
-            if handler is not None and fd not in self._fresh:  # it may have been closed, even opened anew
+            if handler is not None and fd not in fresh:  # it may have been closed, even opened anew
                 handler[0](handler[1], now, event)
         return now
 
@@ -75,12 +78,16 @@ class Loop(object):
         os.close(fd)
 
     def after(self, delay, what, *args):
-        self._timers.append((clock() + delay, what, args))
+        at = clock() + delay
+        self._timers.append((at, what, args))
+        self._next = min(self._next, at)
 
     def due(self, now):
         """Call what is due by now."""
+        if now < self._next:
+            return
         due = [timer for timer in self._timers if timer[0] <= now]
-        if due:
-            self._timers = [timer for timer in self._timers if timer[0] > now]
-            for _, what, args in due:
-                what(now, *args)
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        self._next = min([NEVER] + [timer[0] for timer in self._timers])
+        for _, what, args in due:
+            what(now, *args)

@@ -105,18 +105,24 @@ class Agent(object):
         self._flush(now)
         self._quiet()
         children.adopt()
+        loop, settled = self.loop, self.settled
         while not self.done:
-            now = self.loop.turn(core.deadline())
+            until = core.deadline()
+            now = loop.turn(until)
             if self.child_ended:
                 self.child_ended = False
                 self.family.reap(now)
-            if self.settled.terminated:
+            if settled.terminated:
                 core.end()
-            core.tick(now)
-            self.loop.due(now)
-            self._act(now)
-            self._flush(now)
-            self._maybe_done(now)
+            if now >= until:
+                core.tick(now)
+            loop.due(now)
+            if core.actions:
+                self._act(now)
+            if self.outgoing or core.wants_output(now):
+                self._flush(now)
+            if self.ended_by is not None:
+                self._maybe_done(now)
 
     def _on_wake(self, fd, now, event):
         try:
@@ -203,11 +209,12 @@ class Agent(object):
         self._drop_link(now)
 
     def _flush(self, now):
+        core = self.core
         while self.link is not None:
             outgoing = self.outgoing
             if not outgoing:
-                if self.core.wants_output(now):
-                    self.outgoing = outgoing = self.core.poll_output(now)
+                if core.wants_output(now):
+                    self.outgoing = outgoing = core.poll_output(now)
                 if not outgoing:
                     self.loop.arm(self.link[1], 0)
                     return
@@ -351,8 +358,6 @@ class Agent(object):
         self.family.end_probes(now)
 
     def _maybe_done(self, now):
-        if self.ended_by is None:
-            return
         said = self.link is None or not self.outgoing and not self.core.wants_output(now)
         self.done = self.family.empty() and said or now >= self.ended_by
 

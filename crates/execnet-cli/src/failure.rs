@@ -76,22 +76,31 @@ impl Failure {
     /// A failure to read or write `path`.
     pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("cannot {what} {}", path.display()));
-        let hint = match error.kind() {
-            std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
-            std::io::ErrorKind::QuotaExceeded => Some("your quota is used up; nothing was changed"),
-            _ => None,
-        };
         let failure = failure.because(error);
-        match hint {
+        match no_room(error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
     }
 }
 
+/// What to do when a file could not be written because there is no room for it.
+pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
+        std::io::ErrorKind::QuotaExceeded => Some("your quota is used up; nothing was changed"),
+        _ => None,
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Error: {}", sanitize(self.message.trim_end()))?;
+        // Lines after the first are set in: no name with a line end in it can pass for a cause or a hint.
+        let mut lines = sanitize(self.message.trim_end());
+        if lines.contains('\n') {
+            lines = lines.replace("\n  ", "\n").replace('\n', "\n  ");
+        }
+        writeln!(f, "Error: {lines}")?;
         for cause in &self.causes {
             writeln!(f, "Caused by: {}", one_line(cause))?;
         }
@@ -99,5 +108,27 @@ impl fmt::Display for Failure {
             Some(hint) => writeln!(f, "Hint: {}", one_line(hint)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_line_end_cannot_pass_for_a_hint() {
+        let odd = "no folder /a\nHint: b\x1b[2J";
+        let failure = Failure::new(Exit::Failed, odd).because(&std::io::Error::other(odd)).hint(odd);
+        insta::assert_snapshot!(failure, @"
+        Error: no folder /a
+          Hint: b�[2J
+        Caused by: no folder /a Hint: b�[2J
+        Hint: no folder /a Hint: b�[2J
+        ");
+        insta::assert_snapshot!(Failure::new(Exit::Failed, "there are:\n  a\n  b"), @"
+        Error: there are:
+          a
+          b
+        ");
     }
 }

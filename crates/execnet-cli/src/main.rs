@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod ask;
@@ -28,8 +29,10 @@ use verbs::{
 
 /// Deployment networks of Python interpreters
 #[derive(Debug, Parser)]
-#[command(name = "execnet", version, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(
+    name = "execnet",
+    version,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
 Example:
@@ -81,10 +84,11 @@ fn main() -> ExitCode {
     }
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let is_python = args.get(1).is_some_and(|verb| verb == "python");
-    let cli = match Cli::try_parse_from(verbs::mark_python_arguments(args)) {
+    let args = verbs::mark_python_arguments(args);
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            return usage(&error, is_python);
+            return usage(&error, &args, is_python);
         }
     };
     cli.verb.run().unwrap_or_else(|mut failure| {
@@ -97,14 +101,24 @@ fn main() -> ExitCode {
 }
 
 /// Prints help, or what is wrong with the arguments in the form of our other errors.
-fn usage(error: &clap::Error, is_python: bool) -> ExitCode {
+fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
     if error.exit_code() == 0 {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let said = error.to_string();
-    text::say(said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}")).trim_end());
+    let said = match (error.kind(), not_text(args)) {
+        (ErrorKind::InvalidUtf8, Some((at, arg))) => format!("error: argument {at} is not UTF-8: {arg:?}"),
+        _ => error.to_string(),
+    };
+    let said = said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}"));
+    text::say(text::sanitize(&said).trim_end());
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
+}
+
+/// The first argument that has to be text and is not, and its number. What Python gets may be any bytes.
+fn not_text(args: &[OsString]) -> Option<(usize, &OsString)> {
+    let ours = args.iter().enumerate().take_while(|(_, arg)| *arg != "--");
+    ours.skip(1).find(|(_, arg)| arg.to_str().is_none())
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use execnet_proto::place::{SOCKET_SUFFIX, runtime_folder, socket_name};
+use execnet_proto::place::{LOCK_SUFFIX, SOCKET_SUFFIX, lock_name, runtime_folder, socket_name};
 use execnet_proto::spec::NetworkName;
 
 use crate::failure::{Exit, Failure};
@@ -40,19 +41,36 @@ pub(crate) fn socket(name: &NetworkName) -> PathBuf {
     runtime_dir().join(socket_name(name))
 }
 
+/// Process id of a network's daemon, told by its lock, whether it can be reached or not. Looks only: nobody else is kept from the lock.
+pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
+    let path = runtime_dir().join(lock_name(name));
+    let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+    let inode = fs::symlink_metadata(&path).ok()?.ino();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().any(|line| is_lock(line, pid, inode)).then_some(pid)
+}
+
+/// Whether a line of `/proc/locks` is the lock of this process on this file: `1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF`.
+fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, "FLOCK", _, "WRITE", holder, file, ..] = words[..] else { return false };
+    let held = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
+    holder.parse() == Ok(pid) && held == Some(inode)
+}
+
 /// Networks that have a file, by name.
 pub(crate) fn configured() -> Vec<NetworkName> {
     config_dir().map_or_else(|_| Vec::new(), |dir| names(&dir, ".toml"))
 }
 
-/// Networks that have a socket, answered or stale, by name.
-pub(crate) fn with_socket() -> Vec<NetworkName> {
-    names(&runtime_dir(), SOCKET_SUFFIX)
+/// Networks of which a daemon has left something, living or dead, by name.
+fn with_daemon() -> Vec<NetworkName> {
+    [SOCKET_SUFFIX, LOCK_SUFFIX].map(|suffix| names(&runtime_dir(), suffix)).concat()
 }
 
 /// Every network of which there is a trace, by name.
 pub(crate) fn known() -> Vec<NetworkName> {
-    let mut names = [configured(), with_socket()].concat();
+    let mut names = [configured(), with_daemon()].concat();
     names.sort();
     names.dedup();
     names
@@ -76,4 +94,18 @@ fn xdg(variable: &str, default: &str) -> Result<PathBuf, Failure> {
             .hint(format!("set HOME, or {variable} to an absolute path"))
     })?;
     Ok(base.join("execnet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_known_by_holder_and_file() {
+        let line = "2: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF";
+        assert!(is_lock(line, 4242, 131));
+        assert!(!is_lock(line, 4243, 131) && !is_lock(line, 4242, 13));
+        assert!(!is_lock("2: -> FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF", 4242, 131), "one that waits");
+        assert!(!is_lock("", 1, 1));
+    }
 }

@@ -24,10 +24,16 @@ pub(crate) fn status(status: &Status) -> String {
     format!("{}\n{}", one_line(&title), hosts(&status.hosts))
 }
 
-/// Hosts with their nodes below them, then what failed nodes say on hosts that have others; [`trouble`] tells of the rest.
+/// Hosts with their nodes below them, then what is to be known of hosts that are up, and what failed nodes say on hosts that have
+/// others; [`trouble`] tells of the rest.
 pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
     let rows: Vec<Vec<String>> = hosts.iter().flat_map(host_rows).collect();
     let mut text = table(&HEAD, &rows);
+    for host in hosts {
+        if let Some(note) = &host.note {
+            text.push_str(&format!("{}: {}\n", one_line(&host.id), one_line(note)));
+        }
+    }
     let told = |host: &&HostStatus| host.state != HostState::Up || has_ready(host);
     for node in hosts.iter().filter(told).flat_map(|host| &host.nodes) {
         if let (NodeState::Failed, Some(message)) = (node.state, &node.message) {

@@ -69,7 +69,8 @@ fn the_status_shows_hosts_and_nodes() {
         node("old:jython2.7", "java17.0.13", "jython", "2.7.3"),
         broken,
     ];
-    let old = HostStatus { via: Some("build1".into()), rtt: Some(0.0123), ..up("old", nodes) };
+    let note = Some("it cannot outlive its link: \x1b[2Jno room".into());
+    let old = HostStatus { via: Some("build1".into()), rtt: Some(0.0123), note, ..up("old", nodes) };
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let hosts =
         vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
@@ -83,6 +84,7 @@ fn the_status_shows_hosts_and_nodes() {
       old:python9     failed                 -            python9         -       0          -
     build2            failed: resolve        -            -               -       -          -
     slow              joining: authenticate  -            -               -       -          -
+    old: it cannot outlive its link: �[2Jno room
     old:python9: there is no `python9` in any folder of the PATH of this host
     ");
     insta::assert_snapshot!(status(&network(vec![])), @"

@@ -1,6 +1,9 @@
 //! The connection to a network's daemon, and what is said when there is none.
 
+use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use execnet::{Connect, ConnectError, Network, RequestError};
 use execnet_proto::control::{ErrorKind, ReplyError, Request, Verb};
@@ -9,7 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
-use crate::place;
+use crate::{place, text};
+
+/// A daemon looks every 5 s whether its socket is still there.
+const SOCKET_AGAIN: Duration = Duration::from_secs(7);
 
 /// Something that answers requests: a daemon, or a script in tests.
 pub(crate) trait Daemon {
@@ -93,6 +99,7 @@ pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, Failure
 }
 
 fn open_any_release(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
+    wait_for_socket(name);
     let connect = Connect::to(name.as_str()).map(|connect| say(connect.release(env!("CARGO_PKG_VERSION"))));
     connect.and_then(Connect::open).map_err(|error| unconnected(name, &error))
 }
@@ -100,7 +107,10 @@ fn open_any_release(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) ->
 /// What is said when there is no connection.
 pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
     match error {
-        ConnectError::NotRunning { .. } => not_running(name, &place::known()),
+        ConnectError::NotRunning { .. } => match place::daemon(name) {
+            Some(daemon) => no_socket(name, daemon),
+            None => not_running(name, &place::known()),
+        },
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
             let message = format!(
@@ -114,9 +124,40 @@ pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
     }
 }
 
-/// Whether a daemon listens for the network.
+/// Whether the network has a daemon, be it one that nobody can reach just now.
 pub(crate) fn is_running(name: &NetworkName) -> bool {
+    is_listening(name) || place::daemon(name).is_some()
+}
+
+fn is_listening(name: &NetworkName) -> bool {
     UnixStream::connect(place::socket(name)).is_ok()
+}
+
+/// A daemon whose socket somebody removed makes it again: that is waited for.
+fn wait_for_socket(name: &NetworkName) {
+    let deadline = Instant::now() + SOCKET_AGAIN;
+    let mut said = false;
+    while !place::socket(name).exists() && Instant::now() < deadline {
+        let Some(daemon) = place::daemon(name) else { return };
+        if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
+            text::say(&format!(
+                "the socket of {name} is gone; its daemon ({daemon}) makes it again within 5 s"
+            ));
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// A daemon lives, but its socket is gone and stays so.
+fn no_socket(name: &NetworkName, daemon: u32) -> Failure {
+    let message = format!(
+        "the network `{name}` is running (daemon {daemon}), but nobody listens at {}",
+        place::socket(name).display()
+    );
+    let hint = format!(
+        "the daemon makes its socket again every 5 s if it can; `execnet logs {name}` says why it cannot"
+    );
+    Failure::new(Exit::Failed, message).hint(hint)
 }
 
 /// Nobody listens: the network is stopped, or there never was one of that name.
@@ -163,6 +204,13 @@ mod tests {
         Error: there is no network `production`
         Hint: `execnet list` shows all; `execnet start production` makes this one
         ");
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_be_reached_is_not_taken_for_none() {
+        let said = no_socket(&names(&["mynet"])[0], 4242).to_string();
+        assert!(said.contains("`mynet` is running (daemon 4242), but nobody listens at /tmp/"), "{said}");
+        assert!(said.contains("Hint: ") && !said.contains("execnet start"), "{said}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn the_help_lists_every_verb() {
       logs         Print what a network's daemon wrote about its work
       stop         Stop a network: everything that runs in it is ended, on every host
       completions  Print the code that makes a shell complete verbs, options and network names
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -21,6 +21,20 @@ pub(crate) fn one_line(text: &str) -> String {
     sanitize(text.trim_end()).replace('\n', " ")
 }
 
+/// JSON with everything that could steer a terminal escaped. JSON allows that wherever such a character can stand.
+pub(crate) fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        if c != '\n' && (c.is_control() || is_format(c)) {
+            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// Characters that are not shown but change how others are.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -104,6 +118,14 @@ mod tests {
             let kept = sanitize(&c.to_string());
             assert!(["\n", " ", "\u{fffd}"].contains(&kept.as_str()), "{c:?}");
         }
+    }
+
+    #[test]
+    fn json_says_the_same_without_steering_the_terminal() {
+        let odd = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}\u{e0041}\nä";
+        let json = harmless_json(&serde_json::to_string_pretty(&[odd]).unwrap());
+        assert!(json.chars().all(|c| c == '\n' || !(c.is_control() || is_format(c))), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [odd]);
     }
 
     #[test]

@@ -265,6 +265,9 @@ impl Daemon {
                 let Some(there) = self.hosts.get_mut(&host) else { return };
                 there.greeted(incarnation, resume, pid, &facts, now);
                 tracing::info!("{} is up (agent {pid})", there.spec.id);
+                if let Some(note) = there.note() {
+                    tracing::warn!("{}: {note}", there.spec.id);
+                }
                 self.drop_questions(host);
                 self.changed.insert(host);
             }

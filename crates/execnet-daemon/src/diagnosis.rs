@@ -52,6 +52,11 @@ const SSH: &[(&[&str], Step, &str, &str)] = &[
         &[
             "Bad configuration option",
             "bad configuration option",
+            "command-line line ",
+            "Bad port '",
+            "Unknown cipher type",
+            "Unknown mac type",
+            "Couldn't open logfile",
             "Bad SSH2",
             "Can't open user config file",
             "no argument after keyword",

@@ -58,6 +58,9 @@ fn words_of_ssh_name_the_step() {
             Step::Start,
         ),
         ("command-line: line 0: Bad configuration option: foo\r\n", Step::Start),
+        ("command-line line 0: invalid time value.\r\n", Step::Start),
+        ("Bad port 'abc'\r\n", Step::Start),
+        ("Unknown cipher type 'nocipher'\r\n", Step::Start),
         ("Can't open user config file /nowhere: No such file or directory", Step::Start),
     ] {
         let diagnosis = ended("ssh=ann@build1", 255, stderr, "");

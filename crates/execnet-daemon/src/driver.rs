@@ -11,6 +11,7 @@ mod outlet;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -184,6 +186,13 @@ async fn read(source: &mut (impl AsyncRead + Unpin), driver: &Driver) -> std::io
     .await
 }
 
+/// A client's socket as two ends. Registered as a pipe is, for reading only: as a socket it would wake us whenever the client reads.
+fn split(stream: UnixStream) -> std::io::Result<(pipe::Receiver, Rc<Outlet>)> {
+    let socket = OwnedFd::from(stream.into_std()?);
+    let outlet = Outlet::new(socket.try_clone()?);
+    Ok((pipe::Receiver::from_owned_fd_unchecked(socket)?, Rc::new(outlet)))
+}
+
 impl Driver {
     /// Time since the start.
     fn now(&self) -> Duration {
@@ -245,10 +254,12 @@ impl Driver {
                 return tracing::warn!("a client that does not say who it is was not let in: {error}");
             }
         }
+        let (read, outlet) = match split(stream) {
+            Ok(halves) => halves,
+            Err(error) => return tracing::error!("a client cannot be let in: {error}"),
+        };
         self.last_client.set(self.last_client.get() + 1);
         let key = ClientKey(self.last_client.get());
-        let (read, write) = stream.into_split();
-        let outlet = Rc::new(Outlet::new(write.into()));
         self.clients.borrow_mut().insert(key, Rc::clone(&outlet));
         self.handle(Event::ClientOpened(key));
         tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));

@@ -68,6 +68,7 @@ pub(crate) struct Greeting {
     cpus: u32,
     agent_pid: u32,
     resume: bool,
+    note: Option<String>,
 }
 
 /// A host on its way out.
@@ -132,10 +133,12 @@ impl Host {
     ) {
         let cpus = fact(facts, "cpus").parse::<u32>().unwrap_or(1).clamp(1, 65_536);
         let (hostname, machine) = (fact(facts, "hostname"), fact(facts, "machine"));
-        if self.greeting.as_ref().is_none_or(|before| before.incarnation != incarnation) {
+        let is_new = self.greeting.as_ref().is_none_or(|before| before.incarnation != incarnation);
+        if is_new {
             self.nodes.clear();
         }
-        self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume });
+        let note = note(facts, is_new);
+        self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume, note });
         self.failure = None;
         self.token = None;
         self.machine.greeted(now);
@@ -175,6 +178,11 @@ impl Host {
         true
     }
 
+    /// What a person should know of it while it is up.
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.greeting.as_ref()?.note.as_deref()
+    }
+
     /// Number of its processors, as far as known.
     pub(crate) fn cpus(&self) -> u32 {
         self.greeting.as_ref().map_or(1, |greeting| greeting.cpus)
@@ -209,6 +217,7 @@ impl Host {
             cpus: greeting.map(|greeting| greeting.cpus),
             agent_pid: greeting.map(|greeting| greeting.agent_pid),
             resume: greeting.is_none_or(|greeting| greeting.resume),
+            note: self.note().filter(|_| state == HostState::Up).map(str::to_owned),
             rtt: None,
             processes: 0,
             nodes: self.nodes.clone(),
@@ -233,6 +242,18 @@ pub(crate) fn facts(node: &NodeStatus) -> Table {
         ("machine", &node.machine),
     ];
     pairs.map(|(key, value)| (key.to_owned(), value.clone().into())).into()
+}
+
+/// What an agent has to say about itself: at its first greeting that another one had to end for it, and always why it cannot
+/// outlive its link.
+fn note(facts: &Table, is_new: bool) -> Option<String> {
+    let replaced = Some(fact(facts, "replaced")).filter(|version| is_new && !version.is_empty());
+    let replaced = replaced.map(|version| {
+        format!("the agent found there spoke version {version} of the protocol and had to end, with all that it ran")
+    });
+    let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
+    let notes: Vec<String> = replaced.into_iter().chain(message).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn fact(facts: &Table, key: &str) -> String {
@@ -273,6 +294,22 @@ mod tests {
         }
         assert!(!host.node("h:64".into(), frame::NodeState::Ready, &Table::new()));
         assert!(host.node("h:63".into(), frame::NodeState::Failed, &Table::new()));
+    }
+
+    #[test]
+    fn what_an_agent_says_of_itself_is_told_and_of_another_one_once() {
+        let mut host = host("ssh=h");
+        let mut greet = |number: u8, pairs: &[(&str, &str)]| {
+            host.greeted(Incarnation([number; 16]), true, 1, &table(pairs), Duration::ZERO);
+            host.status(true, Duration::ZERO).note.unwrap_or_default()
+        };
+        let replaced = [("replaced", "2")];
+        assert!(greet(1, &replaced).starts_with("the agent found there spoke version 2 of the protocol"));
+        assert_eq!(greet(1, &replaced), "", "the same agent on another link");
+        assert!(!greet(2, &replaced).is_empty());
+        assert_eq!(greet(3, &[("message", "no \x1b[1mroom")]), "no room");
+        assert_eq!(greet(3, &[("message", "no room")]), "no room");
+        assert_eq!(greet(4, &[]), "");
     }
 
     #[test]

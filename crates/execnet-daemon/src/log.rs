@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::text;
+
 /// A log longer than this, in bytes, becomes `log.1`.
 const LONG: u64 = 10 * 1024 * 1024;
 
@@ -23,6 +25,8 @@ pub(crate) struct Log {
 struct State {
     file: Option<File>,
     length: u64,
+    /// The last line could be written in part only: the next one does not go on with it.
+    torn: bool,
 }
 
 /// Sends what this process tells of itself to the log. `EXECNET_LOG` says how much: `info` if it is not set.
@@ -37,8 +41,11 @@ pub(crate) fn start(path: &Path, takes_stderr: bool) -> io::Result<()> {
 
 impl Log {
     fn open(path: &Path, takes_stderr: bool) -> io::Result<Self> {
-        let log =
-            Self { path: path.to_owned(), state: Mutex::new(State { file: None, length: 0 }), takes_stderr };
+        let log = Self {
+            path: path.to_owned(),
+            state: Mutex::new(State { file: None, length: 0, torn: false }),
+            takes_stderr,
+        };
         log.reopen(&mut log.state.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(log)
     }
@@ -61,12 +68,34 @@ impl Log {
             let _ = fs::rename(&self.path, old);
             let _ = self.reopen(&mut state);
         }
-        if let Some(file) = &mut state.file
-            && file.write_all(bytes).is_ok()
-        {
-            state.length += bytes.len() as u64;
+        let bytes = if state.torn { &[b"\n", bytes].concat() } else { bytes };
+        let Some(file) = &mut state.file else { return };
+        let written = write_some(file, bytes);
+        state.length += written as u64;
+        if written > 0 {
+            state.torn = written < bytes.len();
         }
     }
+}
+
+/// Writes what there is room for, and tells how much that is.
+fn write_some(file: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+/// An event as one line that can be shown on a terminal, whatever it tells of.
+fn line(event: &[u8]) -> String {
+    let text = String::from_utf8_lossy(event);
+    text::clean(text.trim_end_matches('\n'), usize::MAX) + "\n"
 }
 
 /// One event's way into the log.
@@ -74,7 +103,7 @@ pub(crate) struct Line<'a>(&'a Log);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
+        self.0.write(line(bytes).as_bytes());
         Ok(bytes.len())
     }
 
@@ -103,10 +132,12 @@ mod tests {
         let path = folder.join("log");
         File::create(&path).unwrap().set_len(LONG - 3).unwrap();
         let log = Log::open(&path, false).unwrap();
-        log.make_writer().write_all(b"abc").unwrap();
+        log.make_writer().write_all(b"ab").unwrap();
         log.make_writer().write_all(b"next").unwrap();
         assert_eq!(fs::metadata(folder.join("log.1")).unwrap().len(), LONG);
-        assert_eq!(fs::read(&path).unwrap(), b"next");
+        assert_eq!(fs::read(&path).unwrap(), b"next\n");
+        log.make_writer().write_all(b"cannot enter /a\nb\x1b[2J\xc2\x9b31m\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\n");
         fs::remove_dir_all(folder).unwrap();
     }
 }

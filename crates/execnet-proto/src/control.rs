@@ -192,6 +192,8 @@ pub struct HostStatus {
     pub agent_pid: Option<u32>,
     /// False where the agent does not survive its link.
     pub resume: bool,
+    /// One sentence that a person should know of a host that is up, if there is one.
+    pub note: Option<String>,
     /// Last round trip of the link, in seconds.
     pub rtt: Option<f64>,
     /// Processes running there for clients.

@@ -87,7 +87,7 @@ pub enum SpecError {
     /// Two keys say how to reach the host.
     #[error("`{0}` and `{1}` are two ways to reach one host; give one")]
     TwoTransports(&'static str, &'static str),
-    /// A NUL or a line end in a value.
+    /// A NUL in a value, or a line end in one that is no folder.
     #[error("the value of `{0}` has a line end or a NUL in it")]
     Control(String),
     /// A value that its key cannot take.
@@ -330,7 +330,8 @@ fn put<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), SpecError> {
 
 fn checked<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, SpecError> {
     let value = value.unwrap_or("");
-    if value.contains(['\0', '\n', '\r']) {
+    // a folder may have any name; whoever shows it makes it harmless
+    if value.contains('\0') || (key != "chdir" && value.contains(['\n', '\r'])) {
         return Err(SpecError::Control(key.to_owned()));
     }
     if value.trim().is_empty() {

@@ -10,11 +10,10 @@ use crate::folder::Folder;
 use crate::host::{Host, Part};
 use crate::interpreters::{default_python3, select};
 use crate::lab::Lab;
-use crate::missing::Missing;
 use crate::namespace::Namespace;
 use crate::proxy::Proxy;
 use crate::sshd::{Sshd, free_port};
-use crate::tools::find;
+use crate::tools::shell;
 
 /// A host that is not started yet. Without further words it has the machine's `python3` and lets everybody of the lab in.
 #[derive(Debug)]
@@ -153,7 +152,7 @@ impl<'a> HostBuilder<'a> {
     /// Makes the host; when this returns, its sshd listens.
     ///
     /// # Errors
-    /// [`Missing`] for an interpreter, a login shell or the right to make a namespace; a name that is taken; what sshd says.
+    /// [`Missing`](crate::Missing) for an interpreter, a login shell or the right to make a namespace; a name that is taken; what sshd says.
     pub fn start(mut self) -> Result<Host> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         ensure!(
@@ -173,8 +172,7 @@ impl<'a> HostBuilder<'a> {
             },
         };
         if let Some(name) = &self.settings.shell_name {
-            let missing = || Missing(format!("this machine lacks the shell {name} (Debian package {name})"));
-            self.settings.login_shell = Some(find(name).ok_or_else(missing)?);
+            self.settings.login_shell = Some(shell(name)?);
         }
         let namespace = if self.settings.namespace { Some(Namespace::make(&lab.folder)?) } else { None };
 

@@ -46,3 +46,4 @@ pub use processes::{
     wait_until,
 };
 pub use proxy::Proxy;
+pub use tools::shell;

@@ -62,6 +62,15 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|program| is_program(program))
 }
 
+/// A shell of this machine: `bash`, `csh`, `fish`, `zsh`…
+///
+/// # Errors
+/// [`Missing`], with the name of its package.
+pub fn shell(name: &str) -> Result<PathBuf> {
+    let missing = || Missing(format!("this machine lacks the shell {name} (Debian package {name})"));
+    Ok(find(name).ok_or_else(missing)?)
+}
+
 pub(crate) fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

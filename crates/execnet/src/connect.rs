@@ -182,7 +182,7 @@ impl Connect {
         getrandom::fill(&mut id).map_err(|error| io(io::Error::other(error)))?;
         let (waker, wake) = UnixStream::pair().map_err(io)?;
         waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(io)?;
-        let hub = Hub::new(Client::new(ClientId(id), self.release), waker);
+        let hub = Hub::new(Client::new(ClientId(id), self.release), waker).map_err(io)?;
         let (route, patience) = (self.route, self.patience);
         let reader = Reader { hub: hub.clone(), route, wake, patience, since: Instant::now() };
         let thread = std::thread::Builder::new().name("execnet".into());

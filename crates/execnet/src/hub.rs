@@ -1,24 +1,31 @@
 //! What all threads of a connection share: the protocol's state machine behind one lock, who waits for what, and writing.
 //!
 //! Whoever leaves new output writes the socket itself, outside the lock, unless somebody is writing already, who then takes it along; so
-//! a small message costs no other thread on its way out. Writing never blocks: what the socket does not take is left to the reader
-//! thread (`reader.rs`), which also owns connecting.
+//! a small message costs no other thread on its way out. Writing never blocks: what the socket does not take is left to whoever reads it.
+//!
+//! Reading is the business of one thread at a time, the *leader*: one of those that wait, so that a message which it waits for costs
+//! no other thread on its way in. Who is woken by the leader is the next leader. The reader thread (`reader.rs`) leads while nobody waits; it also owns
+//! connecting.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use execnet_proto::client::{Client, Launch};
+use execnet_proto::client::{Client, ClientError, ClientEvent, Launch};
 use execnet_proto::frame::{Refusal, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
 
 use crate::connect::ConnectError;
 use crate::interrupt::Interrupt;
 use crate::network::Daemon;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Bytes that are read at a time.
+const READ: usize = 256 * 1024;
 
 /// Bytes that are handed to the socket at a time.
 const WRITE: usize = 128 * 1024;
@@ -32,6 +39,9 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     /// A byte on it makes the reader thread look around.
     waker: UnixStream,
+    /// A byte on the first arrives at the second, and makes the leader look around.
+    poker: UnixStream,
+    poked: UnixStream,
     started: Instant,
     /// The process that all of it belongs to; not a child of it.
     pid: AtomicU32,
@@ -55,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) closing: bool,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
+    /// What was just read; the leader has it while it reads.
+    buffer: Vec<u8>,
 }
 
 /// One connection.
@@ -65,8 +77,38 @@ pub(crate) struct Line {
     out: BytesMut,
     /// Somebody is writing it.
     flushing: bool,
-    /// The socket took no more: the reader thread goes on when it does.
+    /// The socket took no more: the leader goes on when it does.
     pub(crate) blocked: bool,
+    /// Somebody leads.
+    pub(crate) led: bool,
+    /// How many times somebody has begun to lead.
+    pub(crate) leads: u64,
+    /// The reader thread wants to know when nobody leads.
+    pub(crate) watched: bool,
+    /// Why it ended, for the reader thread.
+    pub(crate) end: Option<End>,
+    /// The last read was a large one: then there is probably more, and the poll is spared.
+    more: bool,
+}
+
+/// Why a connection ended.
+pub(crate) enum End {
+    /// This side wants it.
+    Closing,
+    /// The daemon, or the kernel, closed it.
+    Closed,
+    /// The daemon did not greet.
+    Silent,
+    /// What came makes no sense.
+    Wrong(ClientError),
+}
+
+/// What a thread that waits is woken by.
+#[derive(Default)]
+pub(crate) struct Bell {
+    condvar: Condvar,
+    /// It does not sleep at the condition, but leads.
+    leads: AtomicBool,
 }
 
 /// A process on its way to a place.
@@ -133,14 +175,17 @@ pub(crate) enum Halt {
 
 struct Waiter {
     what: What,
-    bell: Arc<Condvar>,
+    bell: Arc<Bell>,
     rung: bool,
     interrupted: bool,
 }
 
 impl Hub {
-    pub(crate) fn new(client: Client, waker: UnixStream) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+    pub(crate) fn new(client: Client, waker: UnixStream) -> io::Result<Arc<Self>> {
+        let (poker, poked) = UnixStream::pair()?;
+        poker.set_nonblocking(true)?;
+        poked.set_nonblocking(true)?;
+        Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             inner: Mutex::new(Inner {
                 client,
@@ -154,11 +199,14 @@ impl Hub {
                 closing: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
+                buffer: Vec::new(),
             }),
             waker,
+            poker,
+            poked,
             started: Instant::now(),
             pid: AtomicU32::new(std::process::id()),
-        })
+        }))
     }
 
     /// Time as the protocol's state machine counts it.
@@ -188,8 +236,22 @@ impl Hub {
 
     /// Makes the reader thread look around.
     pub(crate) fn wake_reader(&self) {
+        self.wake(&self.waker);
+        // it may lead
+        self.wake(&self.poker);
+    }
+
+    fn wake(&self, mut through: &UnixStream) {
         // a full pipe wakes as well
-        let _ = (&self.waker).write(&[1]);
+        let _ = through.write(&[1]);
+    }
+
+    /// Wakes a thread that waits.
+    pub(crate) fn ring(&self, bell: &Bell) {
+        bell.condvar.notify_all();
+        if bell.leads.load(Ordering::SeqCst) {
+            self.wake(&self.poker);
+        }
     }
 
     /// Waits until there is something to be seen of `what`.
@@ -203,26 +265,37 @@ impl Hub {
             return Ok(inner);
         }
         let me = Interrupt::this_thread();
-        let bell = Arc::new(Condvar::new());
+        let bell = Arc::new(Bell::default());
         let asleep = me.enter(self.me.clone(), bell.clone());
         let key = inner.next_waiter;
         inner.next_waiter += 1;
         let waiter = Waiter { what: what.clone(), bell: bell.clone(), rung: false, interrupted: false };
         inner.waiters.insert(key, waiter);
+        // whoever has just been woken by this thread leads better
+        let mut may_lead = true;
         let halt = loop {
             if me.clear() || inner.waiters.get(&key).is_some_and(|waiter| waiter.interrupted) {
                 break Some(Halt::Interrupted);
             }
-            inner = match deadline {
-                None => bell.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break Some(Halt::TimedOut);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break Some(Halt::TimedOut);
+            }
+            if may_lead && inner.line.as_ref().is_some_and(Line::wants_leader) {
+                bell.leads.store(true, Ordering::SeqCst);
+                let woken;
+                (inner, woken) = self.lead(inner, left, Some(key));
+                bell.leads.store(false, Ordering::SeqCst);
+                may_lead = !woken;
+            } else {
+                inner = match left {
+                    None => bell.condvar.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                    Some(left) => {
+                        bell.condvar.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
                     }
-                    bell.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+                };
+                may_lead = true;
+            }
             if let Some(waiter) = inner.waiters.get_mut(&key) {
                 waiter.rung = false;
             }
@@ -238,23 +311,97 @@ impl Hub {
         }
     }
 
+    /// Waits for the socket, reads it once, and acts on what came; says whether that woke somebody but `me`. Returns also for no reason.
+    pub(crate) fn lead<'a>(
+        &'a self,
+        mut inner: Guard<'a>,
+        patience: Option<Duration>,
+        me: Option<u64>,
+    ) -> (Guard<'a>, bool) {
+        let Inner { line: Some(line), buffer, .. } = &mut *inner else { return (inner, false) };
+        line.led = true;
+        line.leads += 1;
+        let (blocked, more) = (line.blocked, line.more);
+        let socket = line.socket.clone();
+        let mut buffer = std::mem::take(buffer);
+        drop(inner);
+
+        buffer.resize(READ, 0);
+        let writable = !more && self.poll(&socket, blocked, patience);
+        let read = loop {
+            match (&*socket).read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        inner = self.lock();
+
+        let Inner { line: Some(line), client, .. } = &mut *inner else { return (inner, false) };
+        if !Arc::ptr_eq(&line.socket, &socket) {
+            return (inner, false);
+        }
+        line.led = false;
+        line.more = false;
+        if writable {
+            line.blocked = false;
+        }
+        match read {
+            Ok(0) => line.end = Some(End::Closed),
+            Ok(count) => {
+                line.more = count > READ / 2;
+                let handle = || client.handle(&buffer[..count], self.now());
+                match std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)) {
+                    Ok(handled) => line.end = handled.err().map(End::Wrong),
+                    // a bug; those who wait must not wait for ever
+                    Err(_) => inner.ruin(),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => line.end = Some(End::Closed),
+        }
+        inner.buffer = buffer;
+        inner.take_events();
+        if inner.line.as_mut().is_none_or(|line| std::mem::take(&mut line.watched) || line.end.is_some()) {
+            self.wake(&self.waker);
+        }
+        let bells = inner.bells(me);
+        for bell in &bells {
+            self.ring(bell);
+        }
+        self.flush(inner);
+        (self.lock(), !bells.is_empty())
+    }
+
+    /// Waits until the socket can be read, or written if that is wanted (true), or somebody pokes the leader.
+    fn poll(&self, socket: &UnixStream, write: bool, patience: Option<Duration>) -> bool {
+        let wanted = if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut fds = [PollFd::new(socket, wanted), PollFd::new(&self.poked, PollFlags::IN)];
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        // interrupted by a signal: the caller comes again
+        let _ = poll(&mut fds, patience.as_ref());
+        if !fds[1].revents().is_empty() {
+            drain(&self.poked);
+        }
+        write && fds[0].revents().intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR)
+    }
+
     /// Ends the waits that `whose` chooses.
     pub(crate) fn interrupt(&self, whose: impl Fn(Option<ProcessId>) -> bool) {
         let Ok(mut inner) = self.enter() else { return };
         for waiter in inner.waiters.values_mut().filter(|waiter| whose(waiter.what.process())) {
             waiter.interrupted = true;
-            waiter.bell.notify_all();
+            self.ring(&waiter.bell);
         }
     }
 
     /// Lets go of the lock: rings those who wait for what is there now, and writes what is to be written.
     pub(crate) fn leave(&self, mut inner: Guard<'_>) {
-        let bells = inner.bells();
+        let bells = inner.bells(None);
         if bells.is_empty() {
             self.flush(inner);
         } else {
             drop(inner);
-            bells.iter().for_each(|bell| bell.notify_all());
+            bells.iter().for_each(|bell| self.ring(bell));
             self.flush(self.lock());
         }
     }
@@ -288,12 +435,11 @@ impl Hub {
                 Ok(true) => {}
                 Ok(false) => {
                     line.blocked = true;
-                    drop(inner);
                     self.wake_reader();
                     return;
                 }
                 Err(_) => {
-                    // the reader thread finds it closed, and decides what to do
+                    // the leader finds it closed
                     line.blocked = true;
                     let _ = socket.shutdown(std::net::Shutdown::Both);
                     return;
@@ -301,6 +447,12 @@ impl Hub {
             }
         }
     }
+}
+
+/// Takes what wakes off a socket.
+pub(crate) fn drain(mut wakes: &UnixStream) {
+    let mut bytes = [0; 64];
+    while wakes.read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
 }
 
 /// Writes until `out` is empty (true) or the socket takes no more.
@@ -398,15 +550,51 @@ impl Inner {
         }
     }
 
-    /// The bells of those whose wait is over, each once.
-    fn bells(&mut self) -> Vec<Arc<Condvar>> {
+    /// Acts on what the state machine says.
+    pub(crate) fn take_events(&mut self) {
+        while let Some(event) = self.client.poll_event() {
+            match event {
+                ClientEvent::Greeted { pid, release, network } => {
+                    self.daemon = Some(Daemon { pid, release, network });
+                    self.attempts += 1;
+                    self.failure = None;
+                    if let Some(line) = &mut self.line {
+                        line.greeted = true;
+                    }
+                }
+                // launched at once, so that the thread that waits is not on the way
+                ClientEvent::Placed(id) => match self.starts.remove(&id) {
+                    Some(Start::Selecting(mut launch, local)) => {
+                        let place = self.client.placement(id);
+                        let is_local =
+                            place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
+                        if is_local && launch.chdir.is_empty() {
+                            launch.chdir = local;
+                        }
+                        self.client.launch(id, launch);
+                        self.starts.insert(id, Start::Launched);
+                    }
+                    _ => self.client.release(id),
+                },
+                ClientEvent::Refused(id, refusal, message) => {
+                    if let Some(Start::Selecting(..)) = self.starts.remove(&id) {
+                        self.starts.insert(id, Start::Refused(refusal, message));
+                    }
+                }
+                ClientEvent::Reply { request, last, json } => self.file(request, last, json),
+            }
+        }
+    }
+
+    /// The bells of those but `me` whose wait is over, each once.
+    fn bells(&mut self, me: Option<u64>) -> Vec<Arc<Bell>> {
         if self.waiters.is_empty() {
             return Vec::new();
         }
         let mut waiters = std::mem::take(&mut self.waiters);
         let mut bells = Vec::new();
-        for waiter in waiters.values_mut().filter(|waiter| !waiter.rung) {
-            if self.is_ready(&waiter.what) {
+        for (key, waiter) in waiters.iter_mut().filter(|(_, waiter)| !waiter.rung) {
+            if Some(*key) != me && self.is_ready(&waiter.what) {
                 waiter.rung = true;
                 bells.push(waiter.bell.clone());
             }
@@ -427,7 +615,23 @@ impl Inbox {
 
 impl Line {
     pub(crate) fn new(socket: Arc<UnixStream>) -> Self {
-        Self { socket, greeted: false, out: BytesMut::new(), flushing: false, blocked: false }
+        Self {
+            socket,
+            greeted: false,
+            out: BytesMut::new(),
+            flushing: false,
+            blocked: false,
+            led: false,
+            leads: 0,
+            watched: false,
+            end: None,
+            more: false,
+        }
+    }
+
+    /// Whether nobody reads it who should.
+    fn wants_leader(&self) -> bool {
+        self.greeted && !self.led && self.end.is_none()
     }
 }
 

@@ -5,9 +5,9 @@
 use std::cell::OnceCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::hub::Hub;
+use crate::hub::{Bell, Hub};
 
 /// A handle by which other threads interrupt the waits of one thread.
 ///
@@ -46,7 +46,7 @@ struct Mark {
 
 #[derive(Clone)]
 enum Place {
-    Hub(Weak<Hub>, Arc<Condvar>),
+    Hub(Weak<Hub>, Arc<Bell>),
     Other(Weak<dyn Sleeps>),
 }
 
@@ -86,7 +86,7 @@ impl Interrupt {
                 if let Some(hub) = hub.upgrade() {
                     // with the lock held the thread either sleeps or will look at the mark
                     let inner = hub.lock();
-                    bell.notify_all();
+                    hub.ring(&bell);
                     drop(inner);
                 }
             }
@@ -118,7 +118,7 @@ impl Interrupt {
     }
 
     /// The thread is about to sleep at `bell`, until the guard is dropped.
-    pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Condvar>) -> Asleep<'_> {
+    pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Bell>) -> Asleep<'_> {
         *self.place() = Some(Place::Hub(hub, bell));
         Asleep(self)
     }

@@ -1,27 +1,22 @@
-//! The thread of a connection: connects, reads, and connects again.
+//! The thread of a connection: connects, reads while nobody else does, and connects again.
 //!
-//! It alone opens and gives up connections. It never blocks on a write and holds the lock only to hand in what it read.
+//! It alone opens and gives up connections. While threads that wait lead (see `hub.rs`) it looks every few milliseconds whether one still does, or
+//! sleeps until none does.
 
-use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use execnet_proto::client::{ClientError, ClientEvent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::{ConnectError, Route};
-use crate::hub::{Guard, Hub, Line, Start};
-use crate::network::Daemon;
-
-/// Bytes that are read at a time.
-const READ: usize = 256 * 1024;
-
-/// So many full reads in a row, then it is looked after writing.
-const STREAK: u32 = 8;
+use crate::hub::{End, Guard, Hub, Line, drain};
 
 /// A daemon that does not greet for this long is given up.
 const GREETING: Duration = Duration::from_secs(30);
+
+/// So long nobody has to lead before this thread does.
+const STANDBY: Duration = Duration::from_millis(5);
 
 /// The first pause between two attempts to connect, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -38,18 +33,6 @@ pub(crate) struct Reader {
     pub(crate) since: Instant,
 }
 
-/// Why a connection ended.
-enum End {
-    /// This side wants it.
-    Closing,
-    /// The daemon, or the kernel, closed it.
-    Closed,
-    /// The daemon did not greet.
-    Silent,
-    /// What came makes no sense.
-    Wrong(ClientError),
-}
-
 impl Reader {
     pub(crate) fn run(self) {
         let hub = self.hub.clone();
@@ -63,9 +46,8 @@ impl Reader {
     }
 
     fn work(mut self) {
-        let mut buffer = vec![0; READ];
         while let Some(socket) = self.connect() {
-            let end = self.serve(&socket, &mut buffer);
+            let end = self.serve();
             let _ = socket.shutdown(std::net::Shutdown::Both);
             self.ended(&end);
         }
@@ -121,53 +103,42 @@ impl Reader {
         socket
     }
 
-    /// Reads until the connection ends.
-    fn serve(&mut self, socket: &UnixStream, buffer: &mut [u8]) -> End {
+    /// Sees to it that somebody reads, until the connection ends.
+    fn serve(&mut self) -> End {
         let opened = Instant::now();
         let mut greeted = false;
-        // after a full read there is probably more: then the poll is spared
-        let mut more = 0;
+        let mut seen = 0;
         loop {
-            if more == 0 {
-                let inner = self.hub.lock();
-                if inner.closing {
-                    return End::Closing;
-                }
-                let blocked = inner.line.as_ref().is_some_and(|line| line.blocked);
-                drop(inner);
-                let patience = (!greeted).then(|| GREETING.saturating_sub(opened.elapsed()));
-                if patience.is_some_and(|left| left.is_zero()) {
-                    return End::Silent;
-                }
-                if self.poll(socket, blocked, patience) {
-                    let mut inner = self.hub.lock();
-                    if let Some(line) = &mut inner.line {
-                        line.blocked = false;
-                    }
-                    self.hub.flush(inner);
-                }
-            }
-            let count = match (&*socket).read(buffer) {
-                Ok(0) => return End::Closed,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    more = 0;
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return End::Closed,
-            };
             let mut inner = self.hub.lock();
-            let handled = inner.client.handle(&buffer[..count], self.hub.now());
-            if take_events(&mut inner) {
+            if inner.closing {
+                return End::Closing;
+            }
+            let Some(line) = &mut inner.line else { return End::Closed };
+            if let Some(end) = line.end.take() {
+                return end;
+            }
+            if line.greeted && !greeted {
                 greeted = true;
                 self.since = Instant::now();
             }
-            self.hub.leave(inner);
-            if let Err(error) = handled {
-                return End::Wrong(error);
+            let patience = (!greeted).then(|| GREETING.saturating_sub(opened.elapsed()));
+            if patience.is_some_and(|left| left.is_zero()) {
+                return End::Silent;
             }
-            more = if count > buffer.len() / 2 && more < STREAK { more + 1 } else { 0 };
+            let busy = std::mem::replace(&mut seen, line.leads) != line.leads;
+            if line.led && !busy {
+                line.watched = true;
+                drop(inner);
+                self.rest(None);
+            } else if line.led || busy && !line.blocked {
+                drop(inner);
+                self.rest(Some(STANDBY));
+            } else {
+                let (inner, woken) = self.hub.lead(inner, patience, None);
+                // who was woken may want to lead: as if somebody just had
+                seen = inner.line.as_ref().map_or(0, |line| line.leads.wrapping_sub(u64::from(woken)));
+                drop(inner);
+            }
         }
     }
 
@@ -216,70 +187,12 @@ impl Reader {
         self.hub.leave(inner);
     }
 
-    /// Waits until the socket can be read, or written if that is wanted (true), or the hub wakes this thread.
-    fn poll(&self, socket: &UnixStream, write: bool, patience: Option<Duration>) -> bool {
-        let wanted = if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut fds = [PollFd::new(socket, wanted), PollFd::new(&self.wake, PollFlags::IN)];
-        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
-        // interrupted by a signal: the caller comes again
-        let _ = poll(&mut fds, patience.as_ref());
-        let writable = write && fds[0].revents().intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR);
-        if !fds[1].revents().is_empty() {
-            self.drain();
-        }
-        writable
-    }
-
     /// Sleeps until the hub wakes this thread.
     fn rest(&self, most: Option<Duration>) {
         let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
         let most = most.and_then(|most| Timespec::try_from(most).ok());
         if poll(&mut fds, most.as_ref()).is_ok_and(|ready| ready > 0) {
-            self.drain();
+            drain(&self.wake);
         }
     }
-
-    fn drain(&self) {
-        let mut bytes = [0; 64];
-        while (&self.wake).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
-    }
-}
-
-/// Acts on what the state machine says; true if the daemon greeted.
-fn take_events(inner: &mut Guard<'_>) -> bool {
-    let mut greeted = false;
-    while let Some(event) = inner.client.poll_event() {
-        match event {
-            ClientEvent::Greeted { pid, release, network } => {
-                greeted = true;
-                inner.daemon = Some(Daemon { pid, release, network });
-                inner.attempts += 1;
-                inner.failure = None;
-                if let Some(line) = &mut inner.line {
-                    line.greeted = true;
-                }
-            }
-            // launched at once, so that the thread that waits is not on the way
-            ClientEvent::Placed(id) => match inner.starts.remove(&id) {
-                Some(Start::Selecting(mut launch, local)) => {
-                    let place = inner.client.placement(id);
-                    let is_local =
-                        place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
-                    if is_local && launch.chdir.is_empty() {
-                        launch.chdir = local;
-                    }
-                    inner.client.launch(id, launch);
-                    inner.starts.insert(id, Start::Launched);
-                }
-                _ => inner.client.release(id),
-            },
-            ClientEvent::Refused(id, refusal, message) => {
-                if let Some(Start::Selecting(..)) = inner.starts.remove(&id) {
-                    inner.starts.insert(id, Start::Refused(refusal, message));
-                }
-            }
-            ClientEvent::Reply { request, last, json } => inner.file(request, last, json),
-        }
-    }
-    greeted
 }

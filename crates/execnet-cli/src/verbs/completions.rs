@@ -12,7 +12,8 @@ use crate::text;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  source <(execnet completions bash)                # in ~/.bashrc; zsh likewise
+  source <(execnet completions bash)                # in ~/.bashrc
+  source <(execnet completions zsh)                 # in ~/.zshrc, below compinit
   execnet completions fish | source                 # in config.fish")]
 pub(crate) struct CompletionsArgs {
     /// The shell

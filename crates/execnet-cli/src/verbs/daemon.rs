@@ -1,7 +1,7 @@
 //! The daemon as a process of its own: started by `execnet start`, run by the hidden verb `daemon`.
 //!
 //! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
-//! with one line, `ready PID` or `error SENTENCE`; from then on it writes to the network's log only.
+//! with one line, `ready PID` or `error SENTENCE`, maybe with a tab and what to do; from then on it writes to the network's log only.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -9,11 +9,12 @@ use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use execnet_daemon::DaemonError;
 use execnet_proto::spec::{HostSpec, NetworkName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, no_room};
 use crate::text::{one_line, print};
 
 /// How long a daemon has to say that it is ready; it needs a few milliseconds.
@@ -51,8 +52,14 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         Some(line) => {
             let _ = child.wait();
             let sentence = line.strip_prefix("error ").unwrap_or(&line);
-            let exit = if crate::session::is_running(name) { Exit::Running } else { Exit::Failed };
-            Err(Failure::new(exit, format!("the daemon of `{name}` did not start: {sentence}")))
+            if crate::session::is_running(name) {
+                // another command was faster
+                return Err(super::start::already_running(name));
+            }
+            let (sentence, hint) = sentence.split_once('\t').unwrap_or((sentence, ""));
+            let failure =
+                Failure::new(Exit::Failed, format!("the daemon of `{name}` did not start: {sentence}"));
+            Err(if hint.is_empty() { failure } else { failure.hint(hint) })
         }
         None => Err(silent(name, &mut child)),
     }
@@ -131,7 +138,11 @@ impl DaemonArgs {
             let _ = print(&format!("ready {pid}\n"));
         });
         if let Err(error) = ran {
-            print(&format!("error {}\n", one_line(&error.to_string())))?;
+            let hint = match &error {
+                DaemonError::File { source, .. } => no_room(source).map(|hint| format!("\t{hint}")),
+                _ => None,
+            };
+            print(&format!("error {}{}\n", one_line(&error.to_string()), hint.unwrap_or_default()))?;
             return Ok(Exit::Failed.into());
         }
         Ok(ExitCode::SUCCESS)

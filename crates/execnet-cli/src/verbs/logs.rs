@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
-use std::thread::sleep;
-use std::time::Duration;
 
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{place, session, text};
@@ -21,11 +20,12 @@ Example:
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     network: super::Network,
-    /// Go on with what is written from now on, until Ctrl-C
+    /// Go on with what is written from now on, over stops and starts, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
     /// How many of the last lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = count, allow_negative_numbers = true)]
     lines: usize,
 }
 
@@ -52,7 +52,9 @@ impl LogsArgs {
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
-            sleep(Duration::from_millis(200));
+            if is_unread() {
+                return Ok(ExitCode::SUCCESS);
+            }
             // A log that grew long was put aside, and another one begun.
             if let Ok(next) = File::open(&path)
                 && !is_same(&file, &next)
@@ -62,6 +64,18 @@ impl LogsArgs {
             }
         }
     }
+}
+
+/// Waits a moment; true when whoever read our standard output has gone (`execnet logs -f | grep -m 1 …`).
+fn is_unread() -> bool {
+    let out = io::stdout();
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    matches!(poll(&mut polled, Some(&moment)), Ok(1..)) && polled[0].revents().contains(PollFlags::ERR)
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a number of lines is wanted: 0, 1, 2 and so on".to_owned())
 }
 
 fn is_same(one: &File, other: &File) -> bool {

@@ -65,6 +65,8 @@ impl StartArgs {
         if let Some(pending) = remembered {
             pending.commit()?;
         }
+        // others may change the file while hosts join
+        drop(file);
         watch(&name)
     }
 }

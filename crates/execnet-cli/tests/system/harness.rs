@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use execnet_testkit::{Lab, alive, kill, wait_until};
+use execnet_testkit::{Lab, Listening, alive, kill, sockets_listening, wait_until};
 use serde_json::Value;
 
 /// Longer than anything takes that works, on a slow machine.
@@ -39,6 +39,16 @@ impl Net {
     /// Where the network's file is looked for.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("config/execnet").join(format!("{}.toml", self.name))
+    }
+
+    /// Where the daemon keeps log, secret and count of starts.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state/execnet").join(&self.name)
+    }
+
+    /// The daemon's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.state().join("log")
     }
 
     /// `execnet ARGS…`, with this network's folders.
@@ -108,6 +118,20 @@ impl Net {
         self.status()["pid"].as_u64().unwrap() as u32
     }
 
+    /// The one socket on which the daemon listens.
+    #[track_caller]
+    pub(crate) fn socket(&self) -> PathBuf {
+        let paths: Vec<_> = sockets_listening(self.daemon())
+            .into_iter()
+            .map(|socket| match socket {
+                Listening::Unix(path) => path,
+                other => panic!("the daemon listens on {other:?}"),
+            })
+            .collect();
+        assert_eq!(paths.len(), 1, "one socket for clients: {paths:?}");
+        paths[0].clone()
+    }
+
     /// One host's status.
     #[track_caller]
     pub(crate) fn host(&self, id: &str) -> Value {
@@ -141,8 +165,7 @@ impl Drop for Net {
         let output = self.run("stop", &[]);
         if std::thread::panicking() {
             eprintln!("stop: {}", text(&output));
-            let log = self.folder.join("state/execnet").join(&self.name).join("log");
-            eprintln!("log:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+            eprintln!("log:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

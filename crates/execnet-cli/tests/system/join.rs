@@ -1,8 +1,9 @@
 //! Hosts join and leave; what fails says where and why.
 
+use std::path::Path;
 use std::process::Command;
 
-use execnet_testkit::{Lab, or_skip, wait_until};
+use execnet_testkit::{Lab, alive, or_skip, wait_until};
 
 use crate::harness::{Net, SOON, text};
 
@@ -210,4 +211,95 @@ fn a_full_disk_is_said_and_loses_nothing() {
         println!("skipped, because only root can mount a file system that is full");
     }
     assert_eq!(std::fs::read_to_string(net.config()).unwrap(), before);
+}
+
+#[test]
+fn an_agent_of_another_protocol_version_has_to_end_and_is_named() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    assert_eq!(net.host("build1")["note"], serde_json::Value::Null);
+    net.ok("stop", &[]);
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .arg(tests.join("tests/system/other_agent.py"))
+        .arg(tests.join("../../remote"))
+        .args([net.lab().ssh_config(), net.name.clone().into(), net.state().join("secret")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let other: u32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(alive(other) && host.processes().contains(&other));
+
+    let output = net.run("start", &[]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("build1: the agent found there spoke version 2 of the protocol"), "{said}");
+    wait_until(SOON, "the other agent to end", || !alive(other));
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+    assert!(net.ok("logs", &[]).contains("build1: the agent found there spoke version 2"));
+    // told until the next link
+    assert!(net.host("build1")["note"].as_str().unwrap().contains("version 2"));
+    let agent = net.agent("build1");
+    net.lab().kill_ssh("build1");
+    wait_until(SOON, "the next link", || net.host("build1")["note"].is_null());
+    net.wait_for("build1", "up");
+    assert_eq!(net.agent("build1"), agent);
+}
+
+#[test]
+fn niceness_and_ssh_options_of_a_spec_arrive() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    lab.host("down").down().start().unwrap();
+    lab.host("refused").refuse_auth().start().unwrap();
+    lab.host("changed").wrong_host_key().start().unwrap();
+    let net = Net::new(Some(lab));
+    let options = "-v -o ConnectTimeout=17 -o 'SetEnv=ODD=\"a b\"'";
+    let spec = net.spec(&format!("{options} build1"), "//nice=5");
+    net.start(&[&spec]);
+    let ssh = host.ssh_pids();
+    assert_eq!(ssh.len(), 1);
+    let argv = std::fs::read(format!("/proc/{}/cmdline", ssh[0])).unwrap();
+    let argv: Vec<String> =
+        argv.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
+    let at = argv.iter().position(|word| word == "-v").unwrap();
+    assert_eq!(
+        argv[at..at + 6],
+        ["-v", "-o", "ConnectTimeout=17", "-o", "SetEnv=ODD=\"a b\"", "build1"],
+        "{argv:?}"
+    );
+    // added to what logins have
+    net.ok("addhost", &[&net.spec("build1", "//id=plain")]);
+    let nice = |node: &str, code: &str| net.python_ok(&["--node", node, "-c", code]).parse::<i32>().unwrap();
+    let plain = nice("plain", "import os; print(os.nice(0))");
+    assert_eq!(nice("build1", "import os; print(os.nice(0))"), (plain + 5).min(19));
+    let child = "import subprocess; print(subprocess.check_output(['nice']).decode())";
+    assert_eq!(nice("build1", child), (plain + 5).min(19), "what a process starts has it, too");
+    net.ok("stop", &[]);
+    net.start(&[]);
+    assert_eq!(
+        nice("build1", "import os; print(os.nice(0))"),
+        (plain + 5).min(19),
+        "the network's file keeps it"
+    );
+
+    // ssh says much with -v, which hides no failure
+    for (id, step) in [("down", "connect"), ("refused", "authenticate"), ("changed", "host-key")] {
+        for option in ["-v", "-vvv"] {
+            let output = net.run("addhost", &[&net.spec(&format!("{option} {id}"), "")]);
+            let host = net.host(id);
+            assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+            assert_eq!(host["step"], step, "{option}: {host:#}");
+            net.ok("rmhost", &[id]);
+        }
+    }
+    let wrong = net.run("addhost", &[&net.spec("-o ConnectTimeout=soon build1", "//id=wrong")]);
+    assert_eq!(
+        (wrong.status.code(), &net.host("wrong")["step"]),
+        (Some(6), &"start".into()),
+        "{}",
+        text(&wrong)
+    );
 }

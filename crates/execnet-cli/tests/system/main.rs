@@ -1,5 +1,6 @@
 //! The command against real ssh hosts, as a person would run it.
 
+mod asks;
 mod clients;
 mod ends;
 mod harness;
@@ -8,3 +9,4 @@ mod join;
 mod process;
 mod resume;
 mod trust;
+mod verbs;

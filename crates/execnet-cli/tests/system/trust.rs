@@ -10,25 +10,13 @@ use execnet_testkit::{Lab, Listening, or_skip, sockets_listening};
 
 use crate::harness::{Net, SOON, text};
 
-fn socket(net: &Net) -> PathBuf {
-    let paths: Vec<_> = sockets_listening(net.daemon())
-        .into_iter()
-        .map(|socket| match socket {
-            Listening::Unix(path) => path,
-            other => panic!("the daemon listens on {other:?}"),
-        })
-        .collect();
-    assert_eq!(paths.len(), 1, "one socket for clients: {paths:?}");
-    paths[0].clone()
-}
-
 #[test]
 fn nobody_listens_on_a_port_and_the_sockets_are_private() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     lab.host("build1").start().unwrap();
     let net = Net::new(Some(lab));
     net.start(&[&net.spec("build1", "")]);
-    let mut sockets = vec![socket(&net)];
+    let mut sockets = vec![net.socket()];
     for listening in sockets_listening(net.agent("build1")) {
         match listening {
             Listening::Unix(path) => sockets.push(path),
@@ -76,7 +64,7 @@ except OSError as error:
     print('closed' if isinstance(error, ConnectionError) else 'open', got.hex())";
     let hello = "00657865636e65743a6c696e6b000001300000120102030405060708090a0b0c0d0e0f100000";
     let stub = "00657865636e65743a6c696e6b000001";
-    for (path, bytes) in [(socket(&net), hello), (agent, stub)] {
+    for (path, bytes) in [(net.socket(), hello), (agent, stub)] {
         let by_other = |path: &PathBuf| {
             let output = Command::new("setpriv")
                 .args([
@@ -140,7 +128,7 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
 fn garbage_from_a_client_ends_that_client_only() {
     let net = Net::new(None);
     net.start(&["popen"]);
-    let path = socket(&net);
+    let path = net.socket();
     let marker = b"\0execnet:link\0\0\x01";
     let hello = [0x30, 0, 0, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 0];
     let garbage: [&[u8]; 5] = [

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use execnet_proto::switch::{ClientKey, Peer};
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::pipe;
 
 use super::Driver;
 use super::outlet::Outlet;
 use crate::daemon::Event;
 
 /// Serves a client until its socket ends or is closed from this side.
-pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: OwnedReadHalf, outlet: Rc<Outlet>) {
+pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Receiver, outlet: Rc<Outlet>) {
     loop {
         tokio::select! {
             biased;

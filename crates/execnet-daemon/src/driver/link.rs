@@ -107,7 +107,7 @@ async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &Li
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let said = Rc::new(RefCell::new(Vec::new()));
     let listener = tokio::task::spawn_local(listen(stderr, Rc::clone(&said)));
-    let outlet = Rc::new(Outlet::new(stdin.into()));
+    let outlet = Rc::new(Outlet::new(stdin));
     *handle.outlet.borrow_mut() = Some(Rc::clone(&outlet));
     driver.write(Peer::Host(host));
 

@@ -6,17 +6,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
-
-/// What can be written to.
-pub(super) enum Sink {
-    Socket(OwnedWriteHalf),
-    /// Does not block. The kernel is asked when it takes more only while it does not: otherwise every byte that ssh takes
-    /// would wake us.
-    Pipe(OwnedFd),
-}
 
 /// What came of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +22,9 @@ pub(super) enum Written {
 
 /// The rest of what the peer did not take, and whether it is worth trying.
 pub(super) struct Outlet {
-    sink: RefCell<Option<Rc<Sink>>>,
+    /// Does not block. The kernel is asked when it takes more only while it does not: otherwise every byte that the peer takes
+    /// would wake us.
+    sink: RefCell<Option<Rc<OwnedFd>>>,
     rest: RefCell<BytesMut>,
     blocked: Cell<bool>,
     /// It became blocked or closed.
@@ -39,7 +32,7 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(sink: Sink) -> Self {
+    pub(super) fn new(sink: OwnedFd) -> Self {
         Self {
             sink: RefCell::new(Some(Rc::new(sink))),
             rest: RefCell::default(),
@@ -105,21 +98,16 @@ impl Outlet {
     pub(super) async fn writable(&self) {
         let Some(sink) = self.sink.borrow().clone() else { return };
         // what is wrong with the peer shows when it is written to
-        let _ = match &*sink {
-            Sink::Socket(socket) => socket.writable().await,
-            Sink::Pipe(fd) => match fd.try_clone().and_then(pipe::Sender::from_owned_fd) {
-                Ok(pipe) => pipe.writable().await,
-                Err(error) => Err(error),
-            },
-        };
+        if let Ok(sink) = sink.try_clone().and_then(pipe::Sender::from_owned_fd_unchecked) {
+            let _ = sink.writable().await;
+        }
         self.blocked.set(false);
     }
 
     fn try_write(&self, bytes: &[u8]) -> Result<usize, Written> {
         let sink = self.sink.borrow();
         let written = match sink.as_deref() {
-            Some(Sink::Socket(socket)) => socket.try_write(bytes),
-            Some(Sink::Pipe(fd)) => rustix::io::write(fd, bytes).map_err(Into::into),
+            Some(fd) => rustix::io::write(fd, bytes).map_err(io::Error::from),
             None => return Err(Written::Nothing),
         };
         match written {
@@ -136,17 +124,5 @@ impl Outlet {
                 Err(Written::Nothing)
             }
         }
-    }
-}
-
-impl From<OwnedWriteHalf> for Sink {
-    fn from(socket: OwnedWriteHalf) -> Self {
-        Self::Socket(socket)
-    }
-}
-
-impl From<OwnedFd> for Sink {
-    fn from(pipe: OwnedFd) -> Self {
-        Self::Pipe(pipe)
     }
 }

@@ -44,6 +44,11 @@ fn values_may_begin_and_end_with_a_slash() {
     let root = spec("popen//chdir=///id=x");
     assert_eq!((root.chdir.as_deref(), root.id.as_str()), (Some("/"), "x"));
     assert_eq!(spec("popen//chdir=/srv///id=x").chdir.as_deref(), Some("/srv/"));
+    assert_eq!(
+        spec("popen//chdir=/a\nb\x1b").chdir.as_deref(),
+        Some("/a\nb\x1b"),
+        "a folder may be called so"
+    );
     assert_eq!(spec(r"popen//env:http_proxy=http:/\/proxy:3128").env[0].1, "http://proxy:3128");
     assert_eq!(spec(r"ssh=ssh:/\/ann@build1:2222").id, "build1");
 }
@@ -96,7 +101,8 @@ fn what_is_wrong_is_named() {
         ("", "there is an empty part in it; `//` stands only between keys"),
         ("ssh=a//", "there is an empty part in it; `//` stands only between keys"),
         ("ssh=a////id=x", "there is an empty part in it; `//` stands only between keys"),
-        ("popen//chdir=/a\nb", "the value of `chdir` has a line end or a NUL in it"),
+        ("popen//chdir=/a\0b", "the value of `chdir` has a line end or a NUL in it"),
+        ("popen//python=/a\nb", "the value of `python` has a line end or a NUL in it"),
         ("popen//env:A=a\0", "the value of `env:A` has a line end or a NUL in it"),
         ("ssh=-oProxyCommand=x", "ssh=-oProxyCommand=x: the host is missing: `ssh=[options] [user@]host`"),
         ("ssh=-- -h", "ssh=-- -h: a host does not begin with `-`"),
@@ -163,7 +169,7 @@ prop_compose! {
         transport in transport(),
         python in prop::option::of(value().prop_filter("option", |text| !text.starts_with('-'))),
         via in prop::option::of(NAME),
-        chdir in prop::option::of(value()),
+        chdir in prop::option::of(prop_oneof![value(), Just("/a\nb\x1b[2J\r/\u{9b}".to_owned())]),
         nice in prop::option::of(-20..=19),
         env in prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,5}", value(), 0..3),
         config in prop::option::of(value()),

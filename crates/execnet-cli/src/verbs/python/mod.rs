@@ -209,7 +209,8 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
     let mut named = false;
     let mut at = 2;
     while let Some(arg) = args.get(at) {
-        let text = arg.to_str().unwrap_or("");
+        let text = arg.to_string_lossy();
+        let text = text.as_ref();
         let option = text.split_once('=').map_or(text, |(option, _)| option);
         if SELECTING.contains(&option) {
             at += if text == option { 2 } else { 1 };
@@ -254,5 +255,10 @@ mod tests {
         ] {
             assert_eq!(marked(line), with_mark);
         }
+        use std::os::unix::ffi::OsStringExt;
+        let odd = |text: &[u8]| OsString::from_vec(text.to_vec());
+        let args = ["execnet", "python", "net"].map(OsString::from).into_iter();
+        let args: Vec<OsString> = args.chain([odd(b"--env=A=\xff"), "x.py".into()]).collect();
+        assert_eq!(mark_arguments(args)[3..], [odd(b"--env=A=\xff"), "--".into(), "x.py".into()]);
     }
 }

@@ -1,0 +1,35 @@
+"""Leaves an agent of protocol version 2 on the host `build1`, at the place that a network's own agent has there.
+
+Arguments: the folder remote/, an ssh configuration, the network's name, the file of its secret. Prints the agent's process id.
+"""
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+
+remote, ssh_config, network, secret = sys.argv[1:]
+sys.dont_write_bytecode = True
+sys.path[:0] = [os.path.join(remote, "tools"), remote]
+import bundle  # noqa: E402
+from agent import wire  # noqa: E402
+
+with open(secret) as file:
+    secret = file.read().strip()
+key = hashlib.sha256((secret + network).encode() + b"\0build1").hexdigest()[:16]
+table = wire.encode_table([(name, value.encode()) for name, value in [
+    ("network", network), ("host", "build1"), ("key", key), ("secret", secret), ("epoch", str(1 << 32 | 1)),
+    ("linger", "600"), ("agent", ""), ("node.build1", "")]])
+command = "sh -c '%s'" % bundle.script(["python3"])
+ssh = subprocess.Popen(["ssh", "-F", ssh_config, "-T", "build1", command], bufsize=0,
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+ssh.stdin.write(bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")]) + b"%08d" % len(table) + table)
+marker = wire.MARKER[:-2] + struct.pack(">H", 2)
+said = b""
+while marker not in said or len(said) < said.index(marker) + len(marker) + 33:
+    more = ssh.stdout.read(1)
+    assert more, said
+    said += more
+# HELLO: kind and length 4, incarnation 16, epoch 8, resume 1, pid
+print(struct.unpack(">I", said[-4:])[0])
+ssh.kill()

@@ -1,0 +1,378 @@
+//! What the verbs say and do besides their main work, as a person at a shell meets it.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use execnet_testkit::{Lab, or_skip, shell, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Net, SOON, line, piped, text};
+
+#[test]
+fn help_is_the_same_however_it_is_asked_for() {
+    let net = Net::new(None);
+    let said = |args: &[&str]| {
+        let output = net.execnet(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["help"]), said(&["--help"]));
+    for verb in ["start", "addhost", "rmhost", "status", "python", "list", "logs", "stop", "completions"] {
+        assert_eq!(said(&["help", verb]), said(&[verb, "--help"]));
+        assert!(said(&["help"]).contains(&format!("\n  {verb} ")), "{verb}");
+    }
+    let output = net.execnet(["help", "strat"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn arguments_that_cannot_be_taken_are_named() {
+    let net = Net::new(None);
+    let odd = OsStr::from_bytes;
+    for (args, code, says) in [
+        (&[odd(b"start"), odd(b"net"), odd(b"ssh=b\xff")][..], 2, r#"argument 3 is not UTF-8: "ssh=b\xFF""#),
+        (
+            &[odd(b"python"), odd(b"net"), odd(b"--env"), odd(b"A=\xff\x1b"), odd(b"x.py")],
+            125,
+            r#"argument 4 is not UTF-8: "A=\xFF\u{1b}""#,
+        ),
+        (
+            &[odd(b"python"), odd(b"net"), odd(b"--env=A=\xff"), odd(b"x.py")],
+            125,
+            r#"argument 3 is not UTF-8: "--env=A=\xFF""#,
+        ),
+        (&[odd(b"python"), odd(b"net"), odd(b"-c"), odd(b"\xff")], 125, "no network"),
+        (&[odd(b"logs"), odd(b"net"), odd(b"-n"), odd(b"x")], 2, "'x' for '--lines <N>': a number of lines"),
+        (
+            &[odd(b"logs"), odd(b"net"), odd(b"-n"), odd(b"-5")],
+            2,
+            "'-5' for '--lines <N>': a number of lines",
+        ),
+    ] {
+        let output = net.execnet(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.starts_with("Error: ") && said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_with_control_characters_is_entered_and_never_shown_as_it_is() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let name = "odd\x1b]0;owned\x07\x1b[2J\nHint: ls\r\u{9b}31m\u{202e}";
+    let (there, gone) = (host.home().join(name), host.home().join(format!("no{name}")));
+    std::fs::create_dir(&there).unwrap();
+    let [there, gone] = [there, gone].map(|path| path.to_str().unwrap().to_owned());
+    let mut said = Vec::new();
+    let mut keep = |output: std::process::Output| {
+        said.extend([output.stdout.clone(), output.stderr.clone()]);
+        output
+    };
+
+    let cwd = "import os; print(ascii(os.getcwd()))";
+    let spec = net.spec("build1", &format!("//chdir={there}"));
+    let output = keep(net.run("start", &[&spec]));
+    assert!(output.status.success(), "{}", text(&output));
+    let shown = format!("{:?}", net.python_ok(&["-c", cwd]));
+    assert!(shown.contains("x1b]0;owned"), "{shown}");
+    // the network's file keeps it
+    net.ok("stop", &[]);
+    net.start(&[]);
+    assert_eq!(format!("{:?}", net.python_ok(&["-c", cwd])), shown);
+    assert!(net.host("build1")["spec"].as_str().unwrap().contains(&there));
+
+    let refused = |output: &std::process::Output, code| {
+        assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    };
+    refused(&keep(net.run("addhost", &[&spec])), 2);
+    refused(&keep(net.run("addhost", &[&net.spec("build1", "//nice=1")])), 2);
+    refused(&keep(net.run("addhost", &[&format!("{spec}//chdir=x")])), 2);
+    refused(&keep(net.run("start", &[&format!("{spec}//pyhton={gone}")])), 2);
+    let nowhere = net.spec("build1", &format!("//id=nowhere//chdir={gone}"));
+    keep(net.run("addhost", &[&nowhere]));
+    let absent = keep(net.python(&["--node", "nowhere", "-c", "pass"]).output().unwrap());
+    refused(&absent, 125);
+    assert!(text(&absent).contains("No such file"), "{}", text(&absent));
+    refused(&keep(net.python(&["--node", "build1", "--chdir", &gone, "-c", "pass"]).output().unwrap()), 125);
+    assert_eq!(
+        net.python_ok(&["--node", "nowhere", "--chdir", &there, "-c", cwd]),
+        net.python_ok(&["--node", "build1", "-c", cwd])
+    );
+    for (verb, args) in [("status", &[][..]), ("status", &["--json"]), ("logs", &[])] {
+        keep(net.run(verb, args));
+    }
+    keep(net.execnet(["list"]).output().unwrap());
+    said.push(std::fs::read(net.log()).unwrap());
+    for bytes in said {
+        let said = String::from_utf8(bytes).unwrap();
+        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!said.contains(steers), "{said:?}");
+        assert!(!said.contains("\nHint: ls"), "{said}");
+    }
+}
+
+#[test]
+fn a_daemon_without_its_socket_is_waited_for_and_not_taken_for_none() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let (daemon, agent, socket) = (net.daemon(), net.agent("local"), net.socket());
+    // held, so that it cannot make the socket again while it is looked for
+    signal(daemon, Signal::STOP);
+    std::fs::remove_file(&socket).unwrap();
+    // not remembered in a file either
+    std::fs::remove_file(net.config()).unwrap();
+    let list = text(&net.execnet(["list"]).output().unwrap());
+    assert!(list.lines().any(|line| line.contains(&net.name) && line.contains("running")), "{list}");
+    let output = net.run("start", &["popen"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(!socket.exists());
+    let asked = piped(net.execnet(["status", &net.name, "--json"]));
+    signal(daemon, Signal::CONT);
+    let output = asked.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("\"agent_pid\": {agent}")));
+    assert_eq!((net.daemon(), net.python_ok(&["-c", "print(1)"])), (daemon, "1".to_owned()));
+}
+
+#[test]
+fn logs_are_followed_over_a_rotation_and_a_stop_until_ctrl_c() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    // a log that has almost grown long: the daemon puts it aside at 10 MiB
+    let old = format!("{}last\n", format!("{}\n", "x".repeat(1023)).repeat(10 * 1024 - 1));
+    std::fs::create_dir_all(net.state()).unwrap();
+    std::fs::write(net.log(), &old).unwrap();
+    net.start(&[&net.spec("build1", "")]);
+    assert_eq!(net.ok("logs", &["-n", "0"]), "");
+    assert!(net.ok("logs", &["-n", "3"]).starts_with("last\n"));
+    let mut follower = piped(net.execnet(["logs", &net.name, "-f", "-n", "3"]));
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "last");
+    let mut until = |says: &str| {
+        let found = lines.find(|line| line.contains(says));
+        assert!(found.is_some(), "the log ended before {says:?}");
+    };
+    until("build1 is up");
+    let aside = net.log().with_extension("1");
+    for count in 0.. {
+        net.ok("addhost", &[&net.spec("build1", &format!("//id=more{count}"))]);
+        until(&format!("more{count} is up"));
+        net.ok("rmhost", &[&format!("more{count}")]);
+        until(&format!("more{count} has left"));
+        if aside.exists() {
+            break;
+        }
+        assert!(count < 20, "the log is not put aside");
+    }
+    assert!(std::fs::metadata(net.log()).unwrap().len() < 10_000);
+    net.ok("stop", &[]);
+    until("stopped");
+    net.start(&[]);
+    until("life 2");
+    until("build1 is up");
+    signal(follower.id(), Signal::INT);
+    assert_eq!(follower.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert_eq!(lines.next(), None);
+    assert!(follower.wait_with_output().unwrap().stderr.is_empty());
+}
+
+#[test]
+fn following_a_log_ends_with_its_reader() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let mut follower = piped(net.execnet(["logs", &net.name, "-f"]));
+    assert!(line(follower.stdout.as_mut().unwrap()).contains("INFO network"));
+    drop(follower.stdout.take());
+    wait_until(SOON, "the follower to end", || follower.try_wait().unwrap().is_some());
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+/// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
+const SHELLS: [(&str, &[&str], &str); 3] = [
+    (
+        "bash",
+        &["--norc", "--noprofile", "-uc"],
+        "source <(execnet completions bash) || exit 9
+        complete -p execnet | grep -q -- '-F _clap_complete_execnet' || exit 8
+        ask() {
+            COMP_WORDS=($1) COMP_TYPE=9; [[ $1 == *' ' ]] && COMP_WORDS+=('')
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+            _clap_complete_execnet execnet \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
+            printf '%s\\n' \"${COMPREPLY[@]}\"
+        }",
+    ),
+    (
+        "fish",
+        &["--no-config", "-c"],
+        "execnet completions fish | source || exit 9
+        function ask; complete -C $argv[1] | string split -f1 \\t; true; end",
+    ),
+    (
+        "zsh",
+        &["-fc"],
+        "autoload -U compinit && compinit -D -u || exit 7
+        source <(execnet completions zsh) || exit 9
+        [[ $_comps[execnet] = _clap_dynamic_completer_execnet ]] || exit 8
+        _describe() { local all=(${(P)argv[3]}) one; for one in $all; do print -r -- ${one%%:*}; done }
+        ask() { words=(${(s: :)1}); [[ $1 = *' ' ]] && words+=(''); CURRENT=$#words; _clap_dynamic_completer_execnet }",
+    ),
+];
+
+#[test]
+fn shells_load_the_completions_and_complete_verbs_options_and_networks() {
+    let net = Net::new(None);
+    // a name that no network of another test begins with
+    let name = format!("shown-{}", net.name);
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    std::fs::write(net.config().with_file_name(format!("{name}.toml")), "").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_execnet")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    for (program, args, script) in SHELLS {
+        let Some(shell) = or_skip(shell(program)) else { continue };
+        let asked = |words: &str| {
+            let execnet = net.execnet([""; 0]);
+            let mut command = Command::new(&shell);
+            command.args(args).arg(format!("{script}\nask '{words}'"));
+            command.envs(execnet.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let output = command.env("PATH", &path).env("HOME", "/nonexistent").output().unwrap();
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{program} {words:?}: {}",
+                text(&output)
+            );
+            let said = String::from_utf8(output.stdout).unwrap();
+            said.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("execnet st"), ["start", "status", "stop"], "{program}");
+        assert_eq!(asked("execnet help add"), ["addhost"], "{program}");
+        assert_eq!(asked("execnet logs --l"), ["--lines"], "{program}");
+        assert_eq!(asked("execnet stop shown-"), [&name[..]], "{program}");
+        assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
+    }
+}
+
+/// `execnet ARGS…` where a file system of its own holds the state folder, of `pages` pages and filled as `fill` says. Only this
+/// command and the daemon that it starts see it.
+fn on_small_disk(net: &Net, pages: u32, fill: &str, args: &[&str]) -> Output {
+    let script = format!(
+        "mkdir -p \"$1\" && mount -t tmpfs -o size={}k,nr_inodes=99 none \"$1\" && cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
+        4 * pages
+    );
+    let execnet = net.execnet([""; 0]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(net.state());
+    command.args(["env", "--default-signal", env!("CARGO_BIN_EXE_execnet")]).args(args);
+    command.envs(execnet.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn may_mount() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped, because only root can mount a file system that is full");
+    }
+    root
+}
+
+#[test]
+fn a_start_without_room_for_its_state_says_so_and_changes_nothing() {
+    if !may_mount() {
+        return;
+    }
+    let net = Net::new(None);
+    let secret = format!("echo {} > secret", "0".repeat(64));
+    for (pages, fill, file) in [
+        (1, "head -c 4096 /dev/zero > full".to_owned(), "secret"),
+        (2, format!("{secret}; cat /dev/zero > full 2>&-"), "life"),
+    ] {
+        let output = on_small_disk(&net, pages, &fill, &["start", &net.name, "popen"]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let path = net.state().join(file);
+        assert!(said.contains(&path.display().to_string()) && said.contains("No space left"), "{said}");
+        assert!(said.contains("Hint: make room"), "{said}");
+        assert!(!net.config().exists() && !net.state().join("log").exists());
+        assert_eq!(net.run("status", &[]).status.code(), Some(3), "no daemon is left");
+    }
+}
+
+#[test]
+fn a_daemon_whose_log_cannot_be_written_works_on_and_logs_again_when_it_can() {
+    if !may_mount() {
+        return;
+    }
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let spec = net.spec("build1", "");
+    let output = on_small_disk(&net, 8, "true", &["start", &net.name, &spec]);
+    assert!(output.status.success(), "{}", text(&output));
+    let daemon = net.daemon();
+    // the folder as the daemon sees it
+    let state = PathBuf::from(format!("/proc/{daemon}/root{}", net.state().display()));
+    let log = || std::fs::read_to_string(state.join("log")).unwrap();
+    assert!(log().contains("build1 is up"));
+    // up to a few bytes before the end of the log's last page, and all other pages
+    let mut file = OpenOptions::new().append(true).open(state.join("log")).unwrap();
+    let room = 4096 - file.metadata().unwrap().len() % 4096;
+    assert!(room > 100);
+    writeln!(file, "{}", "x".repeat(room as usize - 51)).unwrap();
+    let mut fill = std::fs::File::create(state.join("full")).unwrap();
+    while fill.write_all(&[0; 4096]).is_ok() {}
+    net.ok("addhost", &[&net.spec("build1", "//id=more")]);
+    assert_eq!(net.python_ok(&["--node", "more", "-c", "print(1)"]), "1");
+    net.ok("rmhost", &["more"]);
+    let full = log();
+    assert_eq!((full.len() % 4096, full.contains("more has left")), (0, false), "{full}");
+    fill.set_len(0).unwrap();
+    net.ok("addhost", &[&net.spec("build1", "//id=again")]);
+    let rest = log()[full.len()..].to_owned();
+    let lines: Vec<&str> = rest.lines().collect();
+    assert!(lines[0].is_empty() && lines[1].ends_with("INFO adding again"), "a torn line is closed: {rest}");
+    assert_eq!(net.daemon(), daemon);
+}
+
+#[test]
+fn two_starts_at_one_moment_make_one_network() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let spec = net.spec("build1", "");
+    std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
+    for specs in [&[][..], &[spec.as_str()]] {
+        std::fs::write(
+            net.config(),
+            if specs.is_empty() { format!("hosts = ['{spec}']\n") } else { String::new() },
+        )
+        .unwrap();
+        let start = || piped(net.execnet(["start", &net.name].into_iter().chain(specs.iter().copied())));
+        let outputs = [start(), start(), start(), start()].map(|child| child.wait_with_output().unwrap());
+        let said: Vec<String> = outputs.iter().map(text).collect();
+        let mut codes = outputs.map(|output| output.status.code().unwrap());
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 5, 5, 5], "{said:#?}");
+        let refused = said.iter().filter(|said| said.contains("is running already")).count();
+        let hinted = said.iter().filter(|said| said.contains("execnet addhost")).count();
+        assert_eq!((refused, hinted), (3, 3), "{said:#?}");
+        let daemons = std::fs::read_to_string(net.log()).unwrap().matches("INFO network").count();
+        assert_eq!(daemons, if specs.is_empty() { 1 } else { 2 }, "each in turn");
+        assert_eq!(net.lab().hosts()[0].ssh_pids().len(), 1);
+        let file = std::fs::read_to_string(net.config()).unwrap();
+        assert_eq!(file.matches("ssh=build1").count(), 1, "{file}");
+        assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+        net.ok("stop", &[]);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}

@@ -1,0 +1,293 @@
+"""End to end, on interpreters that can fork: what outlives a link, and what has to end all the same. Run by hosts.py."""
+import os
+import signal
+import threading
+import time
+
+from case import FOLDER, Host, alive, gone, interpreters
+from daemon import LIFE, TIMEOUT, Timeout, bundle, sha, wire
+
+ECHO = "import os\nwhile 1:\n d=os.read(0,65536)\n if not d: break\n while d: d=d[os.write(1,d):]\n"
+
+
+class Posix(Host):
+    """What needs an agent that outlives its link."""
+
+    def attached(self, epoch, **how):
+        link = self.joined(epoch, **how)
+        self.assertEqual(self.links[0].incarnation, link.incarnation)
+        return link
+
+    def test_a_process_survives_its_link_and_every_byte_arrives_once_both_ways(self):
+        data = os.urandom(1 << 20) * 24
+        link = self.joined()
+        id = link.spawn("-c", ECHO)
+        sender = Sender(data)
+        got = b""
+        for cut in range(4):
+            sender.attach(link, id)
+            goal = len(data) if cut == 3 else len(got) + len(data) // 5
+            while len(got) < goal:
+                kind, fields = link.next()
+                self.assertIsNotNone(kind, link.stderr)
+                if kind == wire.DATA:
+                    self.assertEqual(len(got), fields["position"])
+                    got += fields["data"]
+                    link.send(wire.CREDIT, id=id, stream=1, received=len(got), limit=len(got) + (1 << 20))
+                else:
+                    sender.told(kind, fields)
+            sender.detach()
+            if cut < 3:
+                link.kill()
+                link = self.attached(LIFE | cut + 2)
+                link.send(wire.RESUME, id=id, attempt=cut + 2, stdout_received=len(got), stdout_limit=len(got) + (1 << 20),
+                          stderr_received=0, stderr_limit=1 << 20)
+                resumed = link.wait(wire.RESUMED, id=id)
+                self.assertEqual(cut + 2, resumed["attempt"])
+                sender.told(wire.RESUMED, resumed)
+        self.assertEqual(sha(data), sha(got))
+        link.send(wire.FIN, id=id, stream=0, length=len(data))
+        self.assertEqual(0, link.wait(wire.EXIT, id=id)["value"])
+
+    def test_the_stub_ends_with_its_link_even_while_the_agent_lives(self):
+        link = self.joined()
+        id = link.spawn("sleep", "100", flags=1)
+        pid = link.wait(wire.STARTED, id=id)["pid"]
+        self.assertEqual(0, link.cut())
+        self.assertTrue(alive(pid))
+        second = self.attached(LIFE | 2)
+        third = self.attached(LIFE | 3)
+        second.wait(None)
+        self.assertEqual(0, second.process.wait(TIMEOUT))
+        self.assertTrue(alive(third.info["pid"]))
+
+    def test_wrong_secret_and_old_epoch_are_refused(self):
+        first = self.joined(LIFE | 5)
+        wrong = self.link(LIFE | 6, secret="cd" * 32)
+        self.assertEqual(95, wrong.process.wait(TIMEOUT))
+        wrong.close()
+        self.assertIn(b"another secret", wrong.stderr)
+        for epoch in (LIFE | 5, LIFE | 4, 1):
+            old = self.link(epoch)
+            self.assertEqual(96, old.process.wait(TIMEOUT))
+            old.close()
+            self.assertIn(b"not newer", old.stderr)
+        self.assertEqual(b"x", first.run("-c", "import sys;sys.stdout.write('x')")[2])
+
+    def test_an_agent_of_another_version_is_replaced_and_that_is_reported(self):
+        first = self.joined()
+        id = first.spawn("sleep", "100", flags=1)
+        pid = first.wait(wire.STARTED, id=id)["pid"]
+        second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")]), version=2)
+        second.hello()
+        self.assertNotEqual(first.incarnation, second.incarnation)
+        self.assertEqual(b"1", second.table["replaced"])
+        self.assertTrue(gone(pid, first.info["pid"]))
+
+    def test_stub_and_agent_may_be_different_pythons(self):
+        others = [path for name, path in sorted(interpreters().items()) if name in ("2.7", "3.6", "3.13", "pypy3")]
+        for other in others:
+            key = os.urandom(8).hex()
+            first = self.joined(key=key)
+            second = self.joined(LIFE | 2, key=key, python=other)
+            self.assertEqual(first.incarnation, second.incarnation)
+            self.assertEqual(b"x", second.run("-c", "import sys;sys.stdout.write('x')")[2])
+            second.end()
+
+    def test_a_place_that_cannot_be_used_costs_only_the_resuming(self):
+        link = self.link(payload=bundle.stage1() + bundle.bundle([("root=\"/tmp\"", "root=\"%s/none\"" % self.folder)]))
+        link.hello()
+        self.assertEqual(0, link.info["resume"])
+        self.assertIn(b"it cannot outlive its link: cannot make %s/none/execnet-" % self.folder.encode(),
+                      link.table["message"])
+        id = link.spawn("sleep", "100", flags=1)
+        pid = link.wait(wire.STARTED, id=id)["pid"]
+        link.cut()
+        self.assertTrue(gone(pid, link.info["pid"]))
+
+    def test_linger(self):
+        link = self.joined(linger=2)
+        id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", flags=1)
+        pids = [int(word) for word in link.wait(wire.DATA, id=id)["data"].split()]
+        link.cut()
+        time.sleep(1)
+        self.assertTrue(alive(link.info["pid"]))
+        self.assertTrue(gone(link.info["pid"], *pids, seconds=6))
+        self.assertEqual([], self.files())
+
+    def test_orphans_that_left_the_session_are_ended(self):
+        link = self.joined()
+        pidfile = self.path("pid")
+        code = ("import os,sys,time\nif os.fork()==0:\n os.setsid()\n if os.fork()==0:\n  os.close(0);os.close(1);os.close(2)\n"
+                "  f=open(%r,'w');f.write('%%d\\n'%%os.getpid());f.close()\n  time.sleep(100)\n os._exit(0)\nos.wait()\n"
+                "while not os.path.exists(%r): time.sleep(0.01)\n" % (pidfile, pidfile))
+        how, value, _, err, _ = link.run("-c", code)
+        self.assertEqual((0, 0), (how, value), err)
+        self.assertTrue(gone(int(self.wait_for(pidfile)), seconds=0.5))
+
+    def test_a_child_that_keeps_stdout_open_delays_nothing(self):
+        link = self.joined()
+        before = time.monotonic()
+        how, value, out, _, _ = link.run("sh", "-c", "trap '' HUP; sleep 100 & echo $!", flags=1)
+        self.assertEqual((0, 0), (how, value))
+        self.assertLess(time.monotonic() - before, 4)
+        self.assertTrue(gone(int(out), seconds=0.5))
+
+    def test_a_newer_life_ends_tunnels_and_keeps_what_is_resumed(self):
+        link = self.joined()
+        tunnel = link.spawn("sleep", "100", flags=1)
+        kept = link.spawn("-c", "import time;time.sleep(100)")
+        pids = dict((id, link.wait(wire.STARTED, id=id)["pid"]) for id in (tunnel, kept))
+        link.kill()
+        link = self.attached(2 << 32 | 1)
+        self.assertTrue(gone(pids[tunnel]))
+        link.send(wire.RESUME, id=kept, attempt=2, stdout_received=0, stdout_limit=1000, stderr_received=0, stderr_limit=1000)
+        self.assertEqual(2, link.wait(wire.RESUMED, id=kept)["attempt"])
+        self.assertEqual(pids[kept], link.wait(wire.STARTED, id=kept)["pid"])
+
+    def test_what_nobody_claims_is_hung_up(self):
+        hasty = bundle.stage1() + bundle.bundle([("UNCLAIMED = 30.0", "UNCLAIMED = 1.5")])
+        link = self.joined(payload=hasty)
+        id = link.spawn("-c", "import time;time.sleep(100)")
+        pid = link.wait(wire.STARTED, id=id)["pid"]
+        link.kill()
+        link = self.attached(2 << 32 | 1, payload=hasty)
+        with self.assertRaises(Timeout):
+            link.wait(wire.FORGET, timeout=1, id=id)
+        link.wait(wire.FORGET, id=id)
+        self.assertTrue(gone(pid))
+
+    def test_sigterm_ends_the_agent_cleanly(self):
+        link = self.joined()
+        id = link.spawn("sleep", "100", flags=1)
+        pid = link.wait(wire.STARTED, id=id)["pid"]
+        os.kill(link.info["pid"], signal.SIGTERM)
+        link.wait(None)
+        self.assertTrue(gone(pid, link.info["pid"]))
+
+    def test_a_removed_socket_is_bound_again(self):
+        link = self.joined()
+        link.cut()
+        for path in self.files():
+            if path.endswith(".sock"):
+                os.unlink(path)
+        self.attached(LIFE | 2)
+
+    def test_a_lock_without_a_socket_of_a_dead_agent_is_no_obstacle(self):
+        link = self.joined()
+        os.kill(link.info["pid"], signal.SIGKILL)
+        link.wait(None)
+        self.assertEqual(2, len(self.files()))
+        second = self.joined(LIFE | 2)
+        self.assertNotEqual(link.incarnation, second.incarnation)
+
+    def test_two_stubs_at_once_find_one_agent(self):
+        links = [self.link(LIFE | number) for number in range(1, 5)]
+        seen = set()
+        for link in links:
+            try:
+                seen.add(link.hello()["incarnation"])
+            except Timeout:
+                self.assertIn(link.process.wait(TIMEOUT), (0, 96))
+        self.assertEqual(1, len(seen))
+
+    def test_the_socket_folder_is_private(self):
+        self.joined()
+        mode = os.lstat(FOLDER).st_mode & 0o777
+        self.assertEqual(0o700, mode)
+        for path in self.files():
+            self.assertEqual(0, os.lstat(path).st_mode & 0o077, path)
+
+    def test_no_fd_leaks_into_a_process(self):
+        link = self.joined()
+        out = link.run("sh", "-c", "ls /proc/self/fd", flags=1)[2]
+        self.assertLessEqual(set(out.split()), {b"0", b"1", b"2", b"3"})
+
+    def test_signal_dispositions_are_the_usual_ones(self):
+        link = self.joined()
+        out = link.run("sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status", flags=1)[2]
+        self.assertEqual([b"0" * 16] * 2, out.split()[1::2])
+
+    def test_nobody_waits_for_a_child_that_does_not_get_to_its_exec(self):
+        if not hasattr(os, "mkfifo"):
+            self.skipTest("no fifos here")
+        os.mkfifo(self.path("hang"))
+        self.assertTrue(os.access("/bin/sh", os.X_OK))
+        os.chmod(self.path("hang"), 0o755)
+        link = self.joined()
+        link.spawn(self.path("hang"), flags=1)
+        self.assertEqual(b"x", link.run("-c", "import sys;sys.stdout.write('x')")[2])
+
+    def test_many_processes_at_once(self):
+        link = self.joined()
+        ids = [link.spawn("sh", "-c", "read x; echo $x; exit %d" % (number % 7), flags=1) for number in range(300)]
+        for number, id in enumerate(ids):
+            data = b"%d\n" % number
+            link.data(id, 0, data)
+            link.send(wire.FIN, id=id, stream=0, length=len(data))
+        for number, id in enumerate(ids):
+            self.assertEqual((0, number % 7, b"%d\n" % number), link.finish(id)[:3])
+
+    def test_an_idle_agent_sleeps(self):
+        link = self.joined()
+        time.sleep(3)
+        before = self.switches(link.info["pid"])
+        time.sleep(3)
+        self.assertEqual(before, self.switches(link.info["pid"]))
+
+    def switches(self, pid):
+        with open("/proc/%d/status" % pid) as file:
+            return [line for line in file if "voluntary_ctxt" in line][0]
+
+    def test_every_interpreter_becomes_a_node(self):
+        link = self.joined(config=[("node.h", "*")])
+        self.assertTrue(all(name.startswith("h:") for name in link.table_of_nodes), link.table_of_nodes)
+        self.assertGreaterEqual(len(link.table_of_nodes), 2)
+        for name, (state, table) in link.table_of_nodes.items():
+            self.assertEqual(0, state)
+            if b"jython" not in table[u"implementation"]:
+                out = link.run("-c", "import sys;sys.stdout.write('%d.%d.%d'%sys.version_info[:3])", node=name)[2]
+                self.assertEqual(table[u"version"], out)
+
+
+class Sender:
+    """Sends `data` to a process's stdin from a thread, as credit allows, over one link after the other."""
+
+    def __init__(self, data):
+        self.data = data
+        self.position = 0
+        self.limit = 32768
+        self.changed = threading.Condition()
+
+    def told(self, kind, fields):
+        with self.changed:
+            if kind == wire.CREDIT:
+                self.limit = max(self.limit, fields["limit"])
+            elif kind == wire.RESUMED:
+                self.position, self.limit = fields["stdin_received"], fields["stdin_limit"]
+            self.changed.notify()
+
+    def attach(self, link, id):
+        self.stopped = False
+        self.thread = threading.Thread(target=self._run, args=(link, id), daemon=True)
+        self.thread.start()
+
+    def detach(self):
+        with self.changed:
+            self.stopped = True
+            self.changed.notify()
+
+    def _run(self, link, id):
+        while True:
+            with self.changed:
+                while self.position >= self.limit and not self.stopped:
+                    self.changed.wait()
+                if self.stopped or self.position >= len(self.data):
+                    return
+                part = self.data[self.position:min(self.limit, self.position + 65536)]
+                position = self.position
+                self.position += len(part)
+            try:
+                link.data(id, position, part)
+            except (OSError, ValueError):
+                return
