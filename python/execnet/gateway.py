@@ -50,7 +50,7 @@ class Gateway:
         self._channelfactory = ChannelFactory(self)
         self._exited = False
         self._threads: list[threading.Thread] = []
-        self._cached_rinfo: Optional[RInfo] = None
+        self._cache_rinfo: Optional[RInfo] = None
 
     def __repr__(self) -> str:
         state = "receive-live" if self.hasreceiver() else "not-receiving"
@@ -116,12 +116,12 @@ class Gateway:
         if update:
             channel = self.remote_exec(_tell_rinfo)
             try:
-                self._cached_rinfo = RInfo(channel.receive())
+                self._cache_rinfo = RInfo(channel.receive())
             finally:
                 channel.waitclose()
-        elif self._cached_rinfo is None:
-            self._cached_rinfo = RInfo(self._native.rinfo())
-        return self._cached_rinfo
+        elif self._cache_rinfo is None:
+            self._cache_rinfo = RInfo(self._native.rinfo())
+        return self._cache_rinfo
 
     def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
         """How `str` of Python 2 maps to text and bytes here, for all channels that have no setting of their own.

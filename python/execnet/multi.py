@@ -192,6 +192,9 @@ class Group:
             with self._lock:
                 self._leaving += leaving
 
+    def _cleanup_atexit(self) -> None:
+        self.terminate(timeout=1.0)
+
     def remote_exec(self, source: Source, **kwargs: object) -> MultiChannel:
         """Executes code in all gateways of the group; see `Gateway.remote_exec`."""
         return MultiChannel([gateway.remote_exec(source, **kwargs) for gateway in self])
@@ -277,7 +280,7 @@ _pid = os.getpid()
 def _end_all() -> None:
     """The gateways of a program end with it, but not with a child that it forked."""
     for group in list(_groups) if os.getpid() == _pid else ():
-        group.terminate(timeout=1.0)
+        group._cleanup_atexit()
 
 
 default_group = Group()
