@@ -52,3 +52,8 @@ class LoadError(DataFormatError):
 
 class EndOfData(LoadError, EOFError):
     """Bytes that end before the value does."""
+
+
+for _error in (RemoteError, TimeoutError, HostNotFound, DataFormatError, DumpError, LoadError):
+    # as programs know them
+    _error.__module__ = "execnet"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .network import Node
     from .xspec import XSpec
 
+PATIENCE = 15.0
+"""How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
+
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
 
@@ -64,7 +67,9 @@ class Gateway:
 
     def __exit__(self, *exception: object) -> None:
         self.exit()
-        self.join()
+        if not self._native.join(PATIENCE):
+            self._native.kill()
+        self.join(PATIENCE)
 
     @property
     def remoteaddress(self) -> str:
