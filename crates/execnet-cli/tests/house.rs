@@ -7,11 +7,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates, and which of ours each may use outside its tests.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 6] = [
     ("execnet-proto", &[]),
     ("execnet", &["execnet-proto"]),
     ("execnet-daemon", &["execnet-proto"]),
     ("execnet-cli", &["execnet", "execnet-daemon", "execnet-proto"]),
+    ("execnet-python", &["execnet"]),
     ("execnet-testkit", &[]),
 ];
 

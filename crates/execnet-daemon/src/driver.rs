@@ -57,11 +57,35 @@ pub(crate) struct Driver {
     /// A client or a link is gone.
     gone: Notify,
     last_client: Cell<u64>,
+    is_private: bool,
+}
+
+/// Where clients come from.
+pub(crate) enum Door {
+    /// A socket with a name.
+    Open(Meeting),
+    /// There is one client only, here; when it goes, the daemon ends.
+    Private(std::os::unix::net::UnixStream),
+}
+
+/// A door, once the driver has it.
+enum Entry {
+    Open(Meeting, UnixListener),
+    Private,
+}
+
+impl Entry {
+    async fn accept(&self) -> std::io::Result<UnixStream> {
+        match self {
+            Self::Open(_, listener) => listener.accept().await.map(|(stream, _)| stream),
+            Self::Private => std::future::pending().await,
+        }
+    }
 }
 
 /// Runs the daemon until it ends. `make` makes it, at the moment that its times count from; `ready` is called when clients can connect.
 pub(crate) async fn run(
-    mut meeting: Meeting,
+    door: Door,
     make: impl FnOnce(Duration) -> Daemon,
     ready: impl FnOnce(),
 ) -> std::io::Result<()> {
@@ -76,20 +100,35 @@ pub(crate) async fn run(
         exiting: Cell::new(false),
         gone: Notify::new(),
         last_client: Cell::new(0),
+        is_private: matches!(door, Door::Private(_)),
     });
-    let listener = meeting.listen()?;
+    let mut client = None;
+    let entry = match door {
+        Door::Open(mut meeting) => {
+            let listener = meeting.listen()?;
+            Entry::Open(meeting, listener)
+        }
+        Door::Private(stream) => {
+            stream.set_nonblocking(true)?;
+            client = Some(UnixStream::from_std(stream)?);
+            Entry::Private
+        }
+    };
     let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     // a terminal that goes away is none of the daemon's business; as a handler, not inherited by what it starts
     let _hangup = signal(SignalKind::hangup())?;
     ready();
     driver.follow_up();
+    if let Some(client) = client {
+        driver.accept(client);
+    }
     // as a task of its own it is woken for what it waits for only, and not for every task's sake
-    tokio::task::spawn_local(serve(driver, meeting, listener, signals)).await?;
+    tokio::task::spawn_local(serve(driver, entry, signals)).await?;
     Ok(())
 }
 
 /// Lets clients in and time pass, until the daemon ends.
-async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListener, signals: [Signal; 2]) {
+async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
     let [mut terminate, mut interrupt] = signals;
     let mut deadline = driver.next_tick();
     let mut check = tokio::time::interval(CHECK_SOCKET);
@@ -102,8 +141,8 @@ async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListe
             }
         };
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => driver.accept(stream),
+            accepted = entry.accept() => match accepted {
+                Ok(stream) => driver.accept(stream),
                 Err(error) => {
                     tracing::error!("a client cannot be let in: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,19 +155,23 @@ async fn serve(driver: Rc<Driver>, mut meeting: Meeting, mut listener: UnixListe
             () = driver.rescheduled.notified() => deadline = driver.next_tick(),
             _ = terminate.recv() => driver.handle(Event::Terminate),
             _ = interrupt.recv() => driver.handle(Event::Terminate),
-            _ = check.tick() => if let Some(again) = meeting.listen_again() {
+            _ = check.tick() => if let Entry::Open(meeting, listener) = &mut entry
+                && let Some(again) = meeting.listen_again()
+            {
                 match again {
                     Ok(again) => {
                         tracing::warn!("the socket was gone and was made again");
-                        listener = again;
+                        *listener = again;
                     }
                     Err(error) => tracing::error!("the socket is gone and cannot be made again: {error}"),
                 }
             },
         }
     }
-    drop(listener);
-    meeting.leave();
+    if let Entry::Open(meeting, listener) = entry {
+        drop(listener);
+        meeting.leave();
+    }
     let _ = tokio::time::timeout(LAST_WORDS, driver.finish()).await;
 }
 
@@ -268,6 +311,9 @@ impl Driver {
     fn forget_client(self: &Rc<Self>, key: ClientKey) {
         self.clients.borrow_mut().remove(&key);
         self.handle(Event::ClientClosed(key));
+        if self.is_private {
+            self.handle(Event::Terminate);
+        }
         self.gone.notify_one();
     }
 }

@@ -134,6 +134,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// That of a daemon that keeps nothing.
+    pub(crate) fn fresh() -> io::Result<Self> {
+        Ok(Self { secret: random_secret()?, life: 1 })
+    }
+
     /// Reads the network's state, with its count of lives raised. Makes it where there is none.
     pub(crate) fn begin_life(folder: &Path) -> Result<Self, DaemonError> {
         DirBuilder::new()
@@ -172,15 +177,19 @@ fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
             Err(DaemonError::file("use", path, error))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes)
-                .map_err(|error| DaemonError::file("make", path, io::Error::other(error)))?;
-            let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let secret = random_secret().map_err(|error| DaemonError::file("make", path, error))?;
             write_atomically(path, format!("{secret}\n").as_bytes())?;
             Ok((secret, true))
         }
         Err(error) => Err(DaemonError::file("read", path, error)),
     }
+}
+
+/// 64 hex digits.
+fn random_secret() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Either the old contents or the new ones are there at any moment, on the disk too.

@@ -31,10 +31,14 @@ mod text;
 
 use bootstrap::Common;
 use daemon::{Daemon, Settings};
+use driver::Door;
 use folders::{Meeting, State};
 
 /// Open files that a network of some hundred hosts needs.
 const FILES: u64 = 8_192;
+
+/// How long agents outlive the links of a private daemon, which no other one can take over.
+const PRIVATE_LINGER: Duration = Duration::from_secs(60);
 
 /// What a daemon is told at its start.
 #[derive(Clone, Debug)]
@@ -147,35 +151,53 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         let _ = std::env::set_current_dir("/");
         raise_file_limit();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let pid = std::process::id();
-    let settings = Settings {
-        common: Common {
-            network: config.network.to_string(),
-            secret: state.secret,
-            linger: config.linger.as_secs(),
-        },
-        life: state.life,
-        pid,
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        linger: config.linger,
-        askpass: config.askpass,
-        has_display: std::env::var_os("DISPLAY").is_some(),
-        local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),
-        seed: fastrand::u64(..),
-    };
-    tracing::info!("network {}, life {}, {} hosts", config.network, state.life, config.hosts.len());
-    let make = |now| Daemon::new(settings, config.hosts, now);
-    let ready = || {
+    let Config { network, hosts, linger, askpass, detach, runtime_folder: socket, .. } = config;
+    let ready = |pid| {
         ready(pid);
-        if config.detach {
+        if detach {
             leave_streams();
         }
     };
-    let socket = config.runtime_folder;
-    tokio::task::LocalSet::new()
-        .block_on(&runtime, driver::run(meeting, make, ready))
-        .map_err(|error| DaemonError::file("listen in", &socket, error))?;
+    serve(Door::Open(meeting), settings(&network, state, linger, askpass), hosts, ready)
+        .map_err(|error| DaemonError::file("listen in", &socket, error))
+}
+
+/// Runs a daemon for one client, at the other end of `socket`, without a name, files or a log; it ends when its client goes, and so does everything that
+/// was started through it. It has no hosts before the client adds some, and asks nobody anything.
+///
+/// # Errors
+/// When the system refuses something basic.
+pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonError> {
+    // Ctrl-C in the client's terminal is meant for the client; fails only for one that leads a session already
+    let _ = rustix::process::setsid();
+    raise_file_limit();
+    let state = State::fresh()?;
+    // agents tell networks apart by their names
+    let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
+    let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
+    Ok(serve(Door::Private(socket), settings(&network, state, PRIVATE_LINGER, None), Vec::new(), |_| {})?)
+}
+
+fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Option<PathBuf>) -> Settings {
+    tracing::info!("network {network}, life {}", state.life);
+    Settings {
+        common: Common { network: network.to_string(), secret: state.secret, linger: linger.as_secs() },
+        life: state.life,
+        pid: std::process::id(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        linger,
+        askpass,
+        has_display: std::env::var_os("DISPLAY").is_some(),
+        local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),
+        seed: fastrand::u64(..),
+    }
+}
+
+fn serve(door: Door, settings: Settings, hosts: Vec<HostSpec>, ready: impl FnOnce(u32)) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let pid = settings.pid;
+    let make = |now| Daemon::new(settings, hosts, now);
+    tokio::task::LocalSet::new().block_on(&runtime, driver::run(door, make, || ready(pid)))?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -61,6 +61,7 @@ mod interrupt;
 mod line;
 mod network;
 mod place;
+mod private;
 mod process;
 mod reader;
 mod start;
@@ -75,6 +76,7 @@ pub use gateway::{
 };
 pub use interrupt::Interrupt;
 pub use network::{Daemon, Network, Replies, RequestError};
+pub use private::{JoinError, Private};
 pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};
 pub use start::{ProcessBuilder, StartError};
 pub use status::{ExitStatus, Signal};

@@ -37,6 +37,7 @@ pub use text::Text;
 pub use write::{Container, Encoded, Writer, Writing};
 
 pub(crate) use build::Channels;
+pub(crate) use build::copy;
 pub(crate) use de::from_reader;
 pub(crate) use ser::to_writer;
 pub(crate) use write::{HEAD, Target};

@@ -4,6 +4,7 @@
 //! with one line, `ready PID` or `error SENTENCE`, maybe with a tab and what to do; from then on it writes to the network's log only.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,11 @@ fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
     /// Name of the network; the rest comes on stdin, as JSON
-    network: String,
+    #[arg(required_unless_present = "private")]
+    network: Option<String>,
+    /// Be the daemon of one program, which is at the other end of the socket on stdin
+    #[arg(long, conflicts_with = "network")]
+    private: bool,
 }
 
 impl DaemonArgs {
@@ -118,12 +123,15 @@ impl DaemonArgs {
                 "this verb is for `execnet start`; it wants to be told about the network on its stdin",
             )
         };
+        let Some(network) = self.network.filter(|_| !self.private) else {
+            return private().map(|()| ExitCode::SUCCESS);
+        };
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| told().because(&error))?;
         let launch: Launch = serde_json::from_str(&text).map_err(|error| told().because(&error))?;
         let hosts = launch.hosts.iter().map(|host| host.parse()).collect::<Result<Vec<HostSpec>, _>>();
         let hosts = hosts.map_err(|error| told().because(&error))?;
-        let network: NetworkName = self.network.parse().map_err(|_| told())?;
+        let network: NetworkName = network.parse().map_err(|_| told())?;
         let config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
         let ran = execnet_daemon::run(config, |pid| {
             // Whoever started us and went away has no use for it.
@@ -139,4 +147,15 @@ impl DaemonArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The daemon of the program that holds the other end of stdin.
+fn private() -> Result<(), Failure> {
+    let fail = || Failure::new(Exit::Failed, "the private daemon cannot run");
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| fail().because(&error))?;
+    // what is started by the daemon must not hold its client's socket
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+    execnet_daemon::run_private(socket.into()).map_err(|error| fail().because(&error))
 }

@@ -31,6 +31,9 @@ const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 /// What makes a child of this program the leader of a session, where there are sessions.
 const SESSION: &str = "import os;getattr(os,'setsid',int)();";
 
+/// What makes the interpreter of a node another one.
+const OTHER: &str = "import os,sys;os.execvp(sys.argv[1],sys.argv[1:])";
+
 /// How long opening may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -143,7 +146,7 @@ impl GatewayBuilder {
     }
 
     /// The interpreter of a child of this program, as a path or looked for in `PATH`; `python3` if not given, and `python` where there is none.
-    /// A node of a network has its own.
+    /// On a node of a network: another interpreter than the node's own, which starts it.
     pub fn python(mut self, program: impl Into<String>) -> Self {
         self.python = vec![program.into()];
         self
@@ -299,15 +302,11 @@ impl GatewayBuilder {
         let Some(network) = &self.network else {
             return self.child();
         };
+        let mut process = ProcessBuilder::new(network.handle().clone()).selection(self.selection.clone());
         if !self.python.is_empty() {
-            return Err(OpenError::Invalid(
-                "the nodes of a network have their interpreters; select one".into(),
-            ));
+            process = process.args(["-c", OTHER]).args(&self.python);
         }
-        let mut process = ProcessBuilder::new(network.handle().clone())
-            .selection(self.selection.clone())
-            .args(["-c", STAGE])
-            .timeout(self.timeout);
+        process = process.args(["-c", STAGE]).timeout(self.timeout);
         if let Some(folder) =
             std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok())
         {

@@ -151,7 +151,20 @@ impl Channel {
     /// # Errors
     /// As [`Channel::send`], and when there was no room in time.
     pub fn send_encoded(&self, encoded: Encoded, deadline: Option<Instant>) -> Result<(), ChannelError> {
-        if encoded.gateway.is_some_and(|gateway| gateway != self.gateway_key()) {
+        self.offer(&mut Some(encoded), deadline)
+    }
+
+    /// As [`Channel::send_encoded`], but takes the value only when it is sent, so that a call that failed can be made again.
+    ///
+    /// # Errors
+    /// As [`Channel::send_encoded`].
+    pub fn offer(
+        &self,
+        encoded: &mut Option<Encoded>,
+        deadline: Option<Instant>,
+    ) -> Result<(), ChannelError> {
+        let gateway = encoded.as_ref().and_then(|encoded| encoded.gateway);
+        if gateway.is_some_and(|gateway| gateway != self.gateway_key()) {
             return Err(DumpError::new("cannot send a channel of another gateway").into());
         }
         let number = self.number();
@@ -165,7 +178,9 @@ impl Channel {
         if inner.exiting {
             return Err(ChannelError::Closed);
         }
-        inner.state.send(number, encoded);
+        if let Some(encoded) = encoded.take() {
+            inner.state.send(number, encoded);
+        }
         post.leave(inner);
         Ok(())
     }
@@ -233,6 +248,17 @@ impl Channel {
         let mut writer = Writer::new(self.writing()?);
         writer.str(error)?;
         self.close_by(Some(&writer.finish()?))
+    }
+
+    /// Says that nothing more will be sent; what comes can still be received.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn close_sending(&self) -> Result<(), ChannelError> {
+        let mut inner = self.post().enter()?;
+        inner.state.close_sending(self.number());
+        self.post().leave(inner);
+        Ok(())
     }
 
     fn close_by(&self, error: Option<&Encoded>) -> Result<(), ChannelError> {

@@ -1,6 +1,6 @@
 //! What is executed at the other end.
 
-use crate::value::{Container, DumpError, Encoded, Value, Writer, Writing};
+use crate::value::{Container, DumpError, Encoded, Reader, Reading, Value, Writer, Writing, copy};
 
 /// Code to be executed by [`Gateway::remote_exec`](crate::Gateway::remote_exec). Source text becomes one by `into()`.
 ///
@@ -17,15 +17,29 @@ pub struct Code {
     source: String,
     filename: Option<String>,
     name: Option<String>,
-    kwargs: Vec<(String, Value)>,
+    kwargs: Kwargs,
     argv: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
+enum Kwargs {
+    Values(Vec<(String, Value)>),
+    /// A dict.
+    Written(Encoded),
 }
 
 impl Code {
     /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. What is indented as a whole may be.
     pub fn source(source: impl Into<String>) -> Self {
         let (filename, name) = (None, None);
-        Self { kind: "source", source: source.into(), filename, name, kwargs: Vec::new(), argv: None }
+        Self {
+            kind: "source",
+            source: source.into(),
+            filename,
+            name,
+            kwargs: Kwargs::Values(Vec::new()),
+            argv: None,
+        }
     }
 
     /// The source text of a function, which is called as `name(channel, **kwargs)`.
@@ -35,6 +49,15 @@ impl Code {
         kwargs: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
         let kwargs = kwargs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self::call(source, name, Kwargs::Values(kwargs))
+    }
+
+    /// As [`Code::function`], with its arguments as a dict that was written by a [`Writer`]. There can be no channels among them.
+    pub fn written_function(source: impl Into<String>, name: impl Into<String>, kwargs: Encoded) -> Self {
+        Self::call(source, name, Kwargs::Written(kwargs))
+    }
+
+    fn call(source: impl Into<String>, name: impl Into<String>, kwargs: Kwargs) -> Self {
         Self { kind: "function", name: Some(name.into()), kwargs, ..Self::source(source) }
     }
 
@@ -67,12 +90,20 @@ impl Code {
                 None => writer.none()?,
             }
         }
-        writer.begin_dict()?;
-        for (key, value) in &self.kwargs {
-            writer.str(key)?;
-            value.write(&mut writer)?;
+        match &self.kwargs {
+            Kwargs::Values(pairs) => {
+                writer.begin_dict()?;
+                for (key, value) in pairs {
+                    writer.str(key)?;
+                    value.write(&mut writer)?;
+                }
+                writer.end();
+            }
+            Kwargs::Written(dict) => {
+                let mut reader = Reader::new(dict.as_bytes(), Reading::default());
+                copy(&mut reader, &mut writer, 0)?;
+            }
         }
-        writer.end();
         match &self.argv {
             None => writer.none()?,
             Some(argv) => {

@@ -334,11 +334,17 @@ impl State {
             return;
         }
         if chan.has_callback {
-            if !chan.said_close && !std::mem::replace(&mut chan.said_last, true) {
-                self.out.push(frame(Kind::Last, number, b""));
-            }
+            self.close_sending(number);
         } else {
             self.close(number, None);
+        }
+    }
+
+    /// Says that nothing more is sent on a channel.
+    pub(super) fn close_sending(&mut self, number: u32) {
+        let Some(chan) = self.channels.get_mut(&number) else { return };
+        if !chan.said_close && !std::mem::replace(&mut chan.said_last, true) {
+            self.out.push(frame(Kind::Last, number, b""));
         }
     }
 

@@ -1,0 +1,388 @@
+//! Channels, as Python sees them: the base of `execnet.Channel`, and the delivery of values to callbacks.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use execnet::value::{StrConfig, Writer};
+use execnet::{ChannelError, Held, Raw};
+use pyo3::exceptions::{PyEOFError, PyOSError};
+use pyo3::prelude::*;
+
+use crate::decode::decode;
+use crate::encode::encode;
+use crate::error::{Failure, RemoteError, Result, TimeoutError, receiving, sending};
+use crate::wait::{deadline, wait};
+
+/// A channel that no Python channel stands for yet.
+#[pyclass(frozen)]
+pub(crate) struct RawChannel {
+    channel: execnet::Channel,
+}
+
+impl RawChannel {
+    pub(crate) fn new(channel: execnet::Channel) -> Self {
+        Self { channel }
+    }
+}
+
+#[pymethods]
+impl RawChannel {
+    /// Its number in its gateway.
+    #[getter]
+    fn id(&self) -> u32 {
+        self.channel.number()
+    }
+}
+
+/// The base of `execnet.Channel`.
+#[pyclass(subclass, frozen)]
+pub(crate) struct Channel {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    channel: execnet::Channel,
+    delivery: Mutex<Deliveries>,
+    /// Rings when everything was delivered.
+    delivered: Condvar,
+}
+
+/// How far a callback has come.
+#[derive(Default)]
+struct Deliveries {
+    /// Until the endmarker was given.
+    callback: Option<Arc<Callback>>,
+    /// There is or was one.
+    begun: bool,
+    /// It is being called.
+    running: bool,
+    /// The channel was closed here: nothing more is delivered.
+    stopped: bool,
+    /// Everything was delivered.
+    over: bool,
+    thread: Option<ThreadId>,
+    /// Why the callback failed.
+    error: Option<String>,
+}
+
+/// What gets the values of a channel.
+struct Callback {
+    function: Py<PyAny>,
+    endmarker: Option<Py<PyAny>>,
+    /// The Python gateway, which makes the channels that are in values.
+    gateway: Py<PyAny>,
+}
+
+impl Channel {
+    /// Writes it as a part of a value.
+    pub(crate) fn write(&self, writer: &mut Writer) -> Result<()> {
+        Ok(writer.channel(&self.shared.channel)?)
+    }
+}
+
+#[pymethods]
+impl Channel {
+    #[new]
+    #[pyo3(signature = (raw, *_args))]
+    fn new(raw: &Bound<'_, RawChannel>, _args: &Bound<'_, pyo3::types::PyTuple>) -> Self {
+        let channel = raw.get().channel.clone();
+        Self { shared: Arc::new(Shared { channel, delivery: Mutex::default(), delivered: Condvar::new() }) }
+    }
+
+    /// Its number in its gateway.
+    #[getter]
+    fn id(&self) -> u32 {
+        self.shared.channel.number()
+    }
+
+    /// Sends an item, as a copy: None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, channels, and any nesting of them.
+    ///
+    /// Waits while the other side has not received what was sent before (8 MiB). Raises `DumpError` for what cannot be sent, and `OSError` when the channel
+    /// is closed or the other side is gone.
+    fn send(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+        let channel = &self.shared.channel;
+        let mut encoded = Some(encode(item, channel.writing().map_err(sending)?)?);
+        wait(py, None, |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending))?;
+        Ok(())
+    }
+
+    /// Waits for an item, at most `timeout` seconds.
+    ///
+    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, and `RemoteError`, once, when the code on the other side
+    /// has failed.
+    #[pyo3(signature = (timeout = None))]
+    fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.shared.check_no_callback()?;
+        let channel = &this.shared.channel;
+        let raw = wait(py, deadline(timeout), |slice| {
+            in_time(channel.receive_raw(until(slice))).map_err(receiving)
+        })?;
+        let raw = raw.ok_or_else(|| {
+            TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
+        })?;
+        Ok(this.shared.read(py, &raw, || slf.getattr("gateway"))?)
+    }
+
+    /// Waits until no more items can come, at most `timeout` seconds: the code on the other side has ended, or the channel was closed. Items that
+    /// have arrived can still be received; a callback has had all of them.
+    ///
+    /// Raises `RemoteError`, once, when the code on the other side has failed, `EOFError` when that side is gone, and `TimeoutError`.
+    #[pyo3(signature = (timeout = None))]
+    fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        let late =
+            || TimeoutError::new_err(format!("the channel is open after {} seconds", timeout.unwrap_or(0.0)));
+        let deadline = deadline(timeout);
+        if self.shared.has_callback_elsewhere() {
+            let delivered = wait(py, deadline, |slice| Ok::<_, Failure>(self.shared.wait_delivered(slice)))?;
+            delivered.ok_or_else(late)?;
+        }
+        if let Some(error) = self.shared.deliveries().error.take() {
+            return Err(RemoteError::new_err(error));
+        }
+        let channel = &self.shared.channel;
+        let closed = wait(py, deadline, |slice| match channel.wait_close(slice) {
+            // the gateway was told to end, and has
+            Err(ChannelError::Closed) => Ok(Some(())),
+            closed => in_time(closed).map_err(receiving),
+        })?;
+        closed.ok_or_else(late)
+    }
+
+    /// Closes the channel, with an error text if one is given: the other side finds `EOFError`, or that error as a `RemoteError`. Once is enough.
+    #[pyo3(signature = (error = None))]
+    fn close(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let error =
+            error.map(|error| error.str().map(|text| text.to_string_lossy().into_owned())).transpose()?;
+        let shared = &self.shared;
+        let closed = py.detach(|| match &error {
+            Some(error) => shared.channel.close_with_error(error),
+            None => shared.channel.close(),
+        });
+        closed.map_err(sending)?;
+        let mut deliveries = shared.deliveries();
+        deliveries.stopped = true;
+        let idle = deliveries.begun && !deliveries.running;
+        drop(deliveries);
+        if idle { shared.finish(py) } else { Ok(()) }
+    }
+
+    /// Whether nothing can be sent any more. Items that have arrived can still be received.
+    fn isclosed(&self) -> bool {
+        self.shared.channel.is_closed()
+    }
+
+    /// How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.
+    #[pyo3(signature = (py2str_as_py3str = true, py3str_as_py2str = false))]
+    fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
+        let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
+        Ok(self.shared.channel.reconfigure(strconfig).map_err(sending)?)
+    }
+
+    /// The error that nobody has asked for yet: a `RemoteError`, or an `EOFError` if the other side is gone.
+    fn _getremoteerror(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        if let Some(error) = self.shared.deliveries().error.take() {
+            return Some(RemoteError::new_err(error).into_value(py).into_any());
+        }
+        match self.shared.channel.wait_close(Some(Duration::ZERO)) {
+            Err(error @ (ChannelError::Remote(_) | ChannelError::GatewayDied(_))) => {
+                Some(PyErr::from(receiving(error)).into_value(py).into_any())
+            }
+            _ => None,
+        }
+    }
+
+    /// The text of a remote error that nobody has asked for, when the channel is given up.
+    fn _unread_error(&self) -> Option<String> {
+        if !self.shared.channel.is_closed() {
+            return None;
+        }
+        match self.shared.channel.wait_close(Some(Duration::ZERO)) {
+            Err(ChannelError::Remote(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Gives what has arrived to a callback. What is returned gives it the rest, unless there is none.
+    fn _deliver_to(
+        &self,
+        py: Python<'_>,
+        gateway: Py<PyAny>,
+        callback: Py<PyAny>,
+        endmarker: Py<PyAny>,
+        wants_end: bool,
+    ) -> PyResult<Option<Delivery>> {
+        let endmarker = wants_end.then_some(endmarker);
+        let callback = Arc::new(Callback { function: callback, endmarker, gateway });
+        {
+            self.shared.check_no_callback()?;
+            let mut deliveries = self.shared.deliveries();
+            deliveries.begun = true;
+            deliveries.callback = Some(callback.clone());
+        }
+        let delivery = Delivery { shared: self.shared.clone(), callback };
+        Ok(if delivery.deliver(py, Some(Instant::now()))? { None } else { Some(delivery) })
+    }
+}
+
+impl Drop for Channel {
+    /// One with a callback goes on receiving.
+    fn drop(&mut self) {
+        let deliveries = self.shared.deliveries();
+        let receives = deliveries.begun && !deliveries.over;
+        drop(deliveries);
+        if receives {
+            // an error means that there is nobody to be told
+            let _ = self.shared.channel.close_sending();
+        }
+    }
+}
+
+impl Shared {
+    fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_no_callback(&self) -> PyResult<()> {
+        if self.deliveries().begun {
+            let number = self.channel.number();
+            return Err(PyOSError::new_err(format!("the items of channel {number} go to its callback")));
+        }
+        Ok(())
+    }
+
+    /// Whether there is a callback, and this is not the thread that calls it.
+    fn has_callback_elsewhere(&self) -> bool {
+        let deliveries = self.deliveries();
+        deliveries.begun && !deliveries.over && deliveries.thread != Some(std::thread::current().id())
+    }
+
+    fn wait_delivered(&self, timeout: Option<Duration>) -> Option<()> {
+        let deliveries = self.deliveries();
+        let pending = |deliveries: &mut Deliveries| !deliveries.over;
+        match timeout {
+            None => drop(self.delivered.wait_while(deliveries, pending)),
+            Some(timeout) => {
+                let waited = self.delivered.wait_timeout_while(deliveries, timeout, pending);
+                if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Makes an object of what arrived.
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        raw: &Raw,
+        gateway: impl Fn() -> PyResult<Bound<'py, PyAny>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let adopt = |number| {
+            let sibling = RawChannel::new(self.channel.sibling(number).map_err(receiving)?);
+            gateway()?.getattr("_channelfactory")?.call_method1("adopt", (Bound::new(py, sibling)?,))
+        };
+        decode(py, raw.reader(), adopt, |error| receiving(self.channel.malformed(error)))
+    }
+
+    /// Gives the endmarker, once.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let callback = self.deliveries().callback.take();
+        let result = match callback.as_ref().map(|callback| (&callback.function, &callback.endmarker)) {
+            Some((function, Some(endmarker))) => function.call1(py, (endmarker,)).map(drop),
+            _ => Ok(()),
+        };
+        self.deliveries().over = true;
+        self.delivered.notify_all();
+        result
+    }
+}
+
+/// Gives the items of a channel to its callback, in a thread that Python made.
+#[pyclass(frozen)]
+pub(crate) struct Delivery {
+    shared: Arc<Shared>,
+    callback: Arc<Callback>,
+}
+
+#[pymethods]
+impl Delivery {
+    /// Until the channel ends.
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.deliveries().thread = Some(std::thread::current().id());
+        self.deliver(py, None).map(drop)
+    }
+}
+
+impl Delivery {
+    /// Gives what comes until `deadline`, and the endmarker behind the last item: true then.
+    fn deliver(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+        let shared = &self.shared;
+        while !shared.deliveries().stopped {
+            let held = wait(py, deadline, |slice| in_time(shared.channel.receive_held(until(slice))));
+            match held {
+                Ok(Some(held)) => {
+                    if let Err(error) = self.hand_over(py, held) {
+                        self.fail(py, &error)?;
+                        break;
+                    }
+                }
+                Ok(None) => return Ok(false),
+                Err(error) => {
+                    // at its end; but a signal's handler may have raised
+                    let error = PyErr::from(error);
+                    if !error.is_instance_of::<PyEOFError>(py) && !error.is_instance_of::<RemoteError>(py) {
+                        return Err(error);
+                    }
+                    break;
+                }
+            }
+        }
+        shared.finish(py).map(|()| true)
+    }
+
+    fn hand_over(&self, py: Python<'_>, held: Held) -> PyResult<()> {
+        let item = self.shared.read(py, &held, || Ok(self.callback.gateway.bind(py).clone()))?;
+        {
+            let mut deliveries = self.shared.deliveries();
+            if deliveries.stopped {
+                return Ok(());
+            }
+            deliveries.running = true;
+        }
+        let result = self.callback.function.call1(py, (item,));
+        self.shared.deliveries().running = false;
+        // now it counts as received
+        py.detach(|| drop(held));
+        result.map(drop)
+    }
+
+    /// The callback failed: both ends of the channel learn of it.
+    fn fail(&self, py: Python<'_>, error: &PyErr) -> PyResult<()> {
+        let text = match py
+            .import("traceback")?
+            .call_method1("format_exception", (error.get_type(py), error.value(py), error.traceback(py)))
+        {
+            Ok(lines) => lines.extract::<Vec<String>>()?.concat(),
+            Err(_) => error.to_string(),
+        };
+        self.shared.deliveries().error = Some(text.clone());
+        // an error means that the other end is gone
+        let _ = py.detach(|| self.shared.channel.close_with_error(&text));
+        Ok(())
+    }
+}
+
+/// `None` where it was not done in time.
+fn in_time<T>(result: std::result::Result<T, ChannelError>) -> std::result::Result<Option<T>, ChannelError> {
+    match result {
+        Err(ChannelError::TimedOut) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn until(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}

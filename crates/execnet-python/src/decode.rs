@@ -1,0 +1,99 @@
+//! From bytes to Python objects. The bytes come from a host: what is wrong with them is an error, and takes no more memory than they do.
+
+use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
+};
+
+use crate::error::{Failure, Result};
+
+/// A container that is being read: its parts are on the stack, from this position on.
+struct Level {
+    /// None for a dict.
+    container: Option<Container>,
+    from: usize,
+}
+
+/// Reads one value; channels in it are made by `channel`, and what is wrong with it is told to `wrong`.
+pub(crate) fn decode<'py>(
+    py: Python<'py>,
+    mut reader: Reader<'_>,
+    channel: impl Fn(u32) -> PyResult<Bound<'py, PyAny>>,
+    wrong: impl Fn(LoadError) -> Failure,
+) -> Result<Bound<'py, PyAny>> {
+    let mut levels: Vec<Level> = Vec::new();
+    let mut stack: Vec<Bound<'py, PyAny>> = Vec::new();
+    while let Some(token) = reader.next_token().map_err(&wrong)? {
+        let object = match token {
+            Token::Begin(container, _) => {
+                levels.push(Level { container: Some(container), from: stack.len() });
+                continue;
+            }
+            Token::Dict => {
+                levels.push(Level { container: None, from: stack.len() });
+                continue;
+            }
+            Token::End => {
+                let Some(level) = levels.pop() else { break };
+                build(py, &level, &mut stack, &reader)?
+            }
+            Token::None => py.None().into_bound(py),
+            Token::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+            Token::Int(value) => PyInt::new(py, value).into_any(),
+            Token::BigInt(value) => big_int(py, &value)?,
+            Token::Float(value) => PyFloat::new(py, value).into_any(),
+            Token::Complex(real, imag) => PyComplex::from_doubles(py, real, imag).into_any(),
+            Token::Str(value) => text(py, &value)?,
+            Token::Bytes(value) => PyBytes::new(py, value).into_any(),
+            Token::Channel(number) => channel(number)?,
+        };
+        stack.push(object);
+    }
+    stack.pop().ok_or_else(|| Failure::from(LoadError::unwanted("there is no value")))
+}
+
+/// A container of what is on the stack.
+fn build<'py>(
+    py: Python<'py>,
+    level: &Level,
+    stack: &mut Vec<Bound<'py, PyAny>>,
+    reader: &Reader<'_>,
+) -> Result<Bound<'py, PyAny>> {
+    let mut parts = stack.drain(level.from..);
+    let unhashable = |error: PyErr| {
+        // what Python cannot have as a key
+        if error.is_instance_of::<PyTypeError>(py) {
+            Failure::from(LoadError::unwanted(format!("{}, at {}", error.value(py), reader.place())))
+        } else {
+            error.into()
+        }
+    };
+    Ok(match level.container {
+        Some(Container::List) => PyList::new(py, parts)?.into_any(),
+        Some(Container::Tuple) => PyTuple::new(py, parts)?.into_any(),
+        Some(Container::Set) => PySet::new(py, parts).map_err(unhashable)?.into_any(),
+        Some(Container::FrozenSet) => PyFrozenSet::new(py, parts).map_err(unhashable)?.into_any(),
+        None => {
+            let dict = PyDict::new(py);
+            while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+                dict.set_item(key, value).map_err(unhashable)?;
+            }
+            dict.into_any()
+        }
+    })
+}
+
+pub(crate) fn text<'py>(py: Python<'py>, text: &Text<'_>) -> Result<Bound<'py, PyAny>> {
+    Ok(match text.to_str() {
+        Some(text) => PyString::new(py, text).into_any(),
+        None => PyBytes::new(py, text.as_bytes()).call_method1("decode", ("utf-8", "surrogatepass"))?,
+    })
+}
+
+pub(crate) fn big_int<'py>(py: Python<'py>, value: &BigInt) -> Result<Bound<'py, PyAny>> {
+    let magnitude = PyBytes::new(py, value.magnitude());
+    let int = py.get_type::<PyInt>().call_method1("from_bytes", (magnitude, "little"))?;
+    Ok(if value.is_negative() { int.neg()? } else { int })
+}

@@ -1,0 +1,134 @@
+//! From Python objects to bytes: level by level, without recursion. Only exact types are taken, so that no Python code runs meanwhile.
+
+use execnet::value::{Container, Encoded, Text, Writer, Writing};
+use pyo3::prelude::*;
+use pyo3::types::dict::BoundDictIterator;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyComplexMethods, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
+    PyString, PyTuple,
+};
+
+use crate::channel::Channel;
+use crate::error::{Failure, Result};
+
+/// A container that is being written.
+enum Level<'py> {
+    List(Bound<'py, PyList>, usize),
+    Tuple(Bound<'py, PyTuple>, usize),
+    /// With the value that belongs to the key that was written last.
+    Dict(BoundDictIterator<'py>, Option<Bound<'py, PyAny>>),
+    Set(std::vec::IntoIter<Bound<'py, PyAny>>),
+}
+
+/// Writes an object.
+pub(crate) fn encode(object: &Bound<'_, PyAny>, writing: Writing) -> Result<Encoded> {
+    let mut writer = Writer::new(writing);
+    let mut levels = Vec::new();
+    put(object, &mut writer, &mut levels)?;
+    while let Some(level) = levels.last_mut() {
+        match level.next()? {
+            Some(part) => put(&part, &mut writer, &mut levels)?,
+            None => {
+                writer.end();
+                levels.pop();
+            }
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+impl<'py> Level<'py> {
+    fn next(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self {
+            Self::List(list, index) if *index < list.len() => {
+                *index += 1;
+                list.get_item(*index - 1).map(Some)
+            }
+            Self::Tuple(tuple, index) if *index < tuple.len() => {
+                *index += 1;
+                tuple.get_item(*index - 1).map(Some)
+            }
+            Self::List(..) | Self::Tuple(..) => Ok(None),
+            Self::Dict(pairs, pending) => Ok(match pending.take() {
+                Some(value) => Some(value),
+                None => pairs.next().map(|(key, value)| {
+                    *pending = Some(value);
+                    key
+                }),
+            }),
+            Self::Set(items) => Ok(items.next()),
+        }
+    }
+}
+
+/// Writes an object, or begins it if it has parts.
+fn put<'py>(object: &Bound<'py, PyAny>, writer: &mut Writer, levels: &mut Vec<Level<'py>>) -> Result<()> {
+    if object.is_exact_instance_of::<PyInt>() {
+        match object.extract::<i64>() {
+            Ok(value) => writer.int(value)?,
+            Err(_) => big_int(object, writer)?,
+        }
+    } else if let Ok(text) = object.cast_exact::<PyString>() {
+        put_text(text, writer)?;
+    } else if object.is_exact_instance_of::<PyFloat>() {
+        writer.float(object.extract()?)?;
+    } else if object.is_none() {
+        writer.none()?;
+    } else if object.is_exact_instance_of::<PyBool>() {
+        writer.bool(object.is_truthy()?)?;
+    } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+        writer.bytes(bytes.as_bytes())?;
+    } else if let Ok(list) = object.cast_exact::<PyList>() {
+        writer.begin(Container::List)?;
+        levels.push(Level::List(list.clone(), 0));
+    } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+        writer.begin(Container::Tuple)?;
+        levels.push(Level::Tuple(tuple.clone(), 0));
+    } else if let Ok(dict) = object.cast_exact::<PyDict>() {
+        writer.begin_dict()?;
+        levels.push(Level::Dict(dict.iter(), None));
+    } else if object.is_exact_instance_of::<PySet>() {
+        set(object, Container::Set, writer, levels)?;
+    } else if object.is_exact_instance_of::<PyFrozenSet>() {
+        set(object, Container::FrozenSet, writer, levels)?;
+    } else if let Ok(complex) = object.cast_exact::<PyComplex>() {
+        writer.complex(complex.real(), complex.imag())?;
+    } else if let Ok(channel) = object.cast::<Channel>() {
+        channel.get().write(writer)?;
+    } else {
+        let name = object.get_type().name()?;
+        return Err(Failure::from(writer.refuse(&name.to_string_lossy())));
+    }
+    Ok(())
+}
+
+fn put_text(text: &Bound<'_, PyString>, writer: &mut Writer) -> Result<()> {
+    // this fails only for lone surrogates
+    if let Ok(utf8) = text.encode_utf8() {
+        let utf8 = std::str::from_utf8(utf8.as_bytes());
+        return Ok(writer.str(utf8.map_err(|_| writer.refuse("str"))?)?);
+    }
+    let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    let text = Text::from_bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
+    Ok(writer.text(&text.ok_or_else(|| writer.refuse("str"))?)?)
+}
+
+fn set<'py>(
+    object: &Bound<'py, PyAny>,
+    container: Container,
+    writer: &mut Writer,
+    levels: &mut Vec<Level<'py>>,
+) -> Result<()> {
+    writer.begin(container)?;
+    let items = object.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    levels.push(Level::Set(items.into_iter()));
+    Ok(())
+}
+
+/// An int that takes more than 64 bits.
+fn big_int(object: &Bound<'_, PyAny>, writer: &mut Writer) -> Result<()> {
+    let bits: usize = object.call_method0("bit_length")?.extract()?;
+    let negative = object.lt(0)?;
+    let bytes = object.call_method0("__abs__")?.call_method1("to_bytes", (bits.div_ceil(8), "little"))?;
+    Ok(writer.big_int(negative, bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())?)
+}

@@ -1,0 +1,143 @@
+//! Which Python exception an error is.
+
+use execnet::{ChannelError, ConnectError, JoinError, OpenError, RequestError, StartError, value};
+use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+mod python {
+    #![allow(missing_docs)]
+    pyo3::import_exception!(execnet._errors, RemoteError);
+    pyo3::import_exception!(execnet._errors, TimeoutError);
+    pyo3::import_exception!(execnet._errors, HostNotFound);
+    pyo3::import_exception!(execnet._errors, DumpError);
+    pyo3::import_exception!(execnet._errors, LoadError);
+    pyo3::import_exception!(execnet._errors, EndOfData);
+}
+
+pub(crate) use python::{DumpError, EndOfData, HostNotFound, LoadError, RemoteError, TimeoutError};
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// An error on its way to Python.
+#[derive(Debug)]
+pub(crate) struct Failure(PyErr);
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}
+
+impl From<value::DumpError> for Failure {
+    fn from(error: value::DumpError) -> Self {
+        Self(DumpError::new_err(error.to_string()))
+    }
+}
+
+impl From<value::LoadError> for Failure {
+    fn from(error: value::LoadError) -> Self {
+        Self(LoadError::new_err(error.to_string()))
+    }
+}
+
+/// A wait that is for something from the other side.
+pub(crate) fn receiving(error: ChannelError) -> Failure {
+    Failure(match error {
+        ChannelError::Closed => PyEOFError::new_err(()),
+        ChannelError::GatewayDied(death) => PyEOFError::new_err(death.to_string()),
+        other => return sending(other),
+    })
+}
+
+/// Everything else that is done with channels and gateways.
+pub(crate) fn sending(error: ChannelError) -> Failure {
+    Failure(match error {
+        ChannelError::Remote(text) => RemoteError::new_err(text),
+        ChannelError::TimedOut => TimeoutError::new_err(error.to_string()),
+        ChannelError::Dump(error) => return error.into(),
+        ChannelError::Load(error) => return error.into(),
+        ChannelError::Closed => {
+            PyOSError::new_err("cannot send: the channel is closed, or its gateway was told to end")
+        }
+        other => PyOSError::new_err(other.to_string()),
+    })
+}
+
+impl From<ChannelError> for Failure {
+    fn from(error: ChannelError) -> Self {
+        receiving(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Place(error) => error.into(),
+            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(error.to_string())),
+            OpenError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoMatch { .. } | StartError::TooMany { .. } => {
+                Self(HostNotFound::new_err(error.to_string()))
+            }
+            StartError::Connect(error) => error.into(),
+            StartError::TooLong { .. } | StartError::Invalid { .. } => {
+                Self(PyValueError::new_err(error.to_string()))
+            }
+            StartError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self(match error {
+            ConnectError::BadName(_) => PyValueError::new_err(error.to_string()),
+            other => PyOSError::new_err(with_source(&other)),
+        })
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Down(_) => Self(HostNotFound::new_err(error.to_string())),
+            JoinError::Connect(error) => error.into(),
+            JoinError::Request(error) => error.into(),
+            other => Self(PyOSError::new_err(other.to_string())),
+        }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Connect(error) => error.into(),
+            other => Self(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+/// An error with what is behind it.
+fn with_source(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

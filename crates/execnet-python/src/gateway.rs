@@ -1,0 +1,379 @@
+//! Gateways, as Python sees them: what is to be started, and what became of it.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use execnet::spec::{HostSpec, NodeSelection};
+use execnet::value::{StrConfig, Writing};
+use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::channel::RawChannel;
+use crate::encode::encode;
+use crate::error::{DumpError, Failure, receiving, sending};
+use crate::network::{Network, Node};
+use crate::wait::{aside, deadline, wait};
+
+/// Lines that wait for a program that wants them; then who prints waits.
+const LINES: usize = 1024;
+
+/// What all gateways can be told, wherever they are.
+#[pyclass(frozen)]
+pub(crate) struct Settings {
+    id: String,
+    execmodel: ExecModel,
+    python: Option<Vec<String>>,
+    chdir: Option<String>,
+    nice: i32,
+    env: Vec<(String, String)>,
+    dont_write_bytecode: bool,
+    keeps_output: bool,
+}
+
+#[pymethods]
+impl Settings {
+    #[new]
+    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output))]
+    #[expect(clippy::too_many_arguments, reason = "they have names")]
+    fn new(
+        id: String,
+        execmodel: &str,
+        python: Option<Vec<String>>,
+        chdir: Option<String>,
+        nice: i32,
+        env: &Bound<'_, PyDict>,
+        dont_write_bytecode: bool,
+        keeps_output: bool,
+    ) -> PyResult<Self> {
+        let execmodel = match execmodel {
+            "thread" => ExecModel::Thread,
+            "main_thread_only" => ExecModel::MainThreadOnly,
+            other => return Err(PyValueError::new_err(format!("unknown execmodel {other:?}"))),
+        };
+        let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
+        let env = env.collect::<PyResult<_>>()?;
+        Ok(Self { id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output })
+    }
+}
+
+impl Settings {
+    /// `node_python`: the node was chosen for its interpreter.
+    fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
+        builder =
+            builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
+        if let Some(python) = self.python.as_ref().filter(|words| !node_python || words.len() > 1) {
+            builder = builder.python_args(python);
+        }
+        if let Some(folder) = &self.chdir {
+            builder = builder.chdir(folder);
+        }
+        if self.nice != 0 {
+            builder = builder.nice(self.nice);
+        }
+        self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+    }
+}
+
+/// A gateway that can be started.
+#[pyclass(frozen)]
+#[derive(Clone)]
+pub(crate) struct Start {
+    builder: GatewayBuilder,
+    network: Option<execnet::Network>,
+    private: Option<Arc<Private>>,
+    keeps_output: bool,
+}
+
+#[pymethods]
+impl Start {
+    /// As a child of this program.
+    #[staticmethod]
+    fn popen(python: &str, settings: &Settings) -> Self {
+        Self::new(execnet::Gateway::popen().python(python), None, settings)
+    }
+
+    /// On a node of a network.
+    #[staticmethod]
+    fn on(network: &Network, selection: &Bound<'_, PyDict>, settings: &Settings) -> PyResult<Self> {
+        let wanted = |key: &str| selection.get_item(key)?.map(|value| value.extract::<String>()).transpose();
+        let version = wanted("version")?.map(|version| {
+            let wrong = |error| PyValueError::new_err(format!("version={version}: {error}"));
+            version.parse().map_err(wrong)
+        });
+        let chosen = NodeSelection {
+            platform: wanted("platform")?,
+            implementation: wanted("implementation")?,
+            node: wanted("node")?,
+            python_version: version.transpose()?,
+        };
+        let network = network.open()?;
+        Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
+    }
+
+    /// On a host that ssh reaches, maybe from where another gateway has its interpreter. `command` is the `execnet` command.
+    #[staticmethod]
+    #[pyo3(signature = (command, host, config, via, settings))]
+    fn ssh(
+        py: Python<'_>,
+        command: PathBuf,
+        host: &str,
+        config: Option<String>,
+        via: Option<&Gateway>,
+        settings: &Settings,
+    ) -> PyResult<Self> {
+        let via = via.map(Gateway::private_host).transpose()?.flatten();
+        let spec = host_spec(host, config, via, settings.python.as_deref())?;
+        let (private, host) = aside(py, move || {
+            let private = Private::shared(&command)?;
+            let host = private.join(spec)?;
+            Ok((private, host))
+        })?
+        .map_err(|error: JoinError| Failure::from(error))?;
+        let builder = settings.follow(private.network().makegateway().node(host), true);
+        let network = Some(private.network().clone());
+        Ok(Self { builder, network, private: Some(private), keeps_output: settings.keeps_output })
+    }
+
+    /// Where another gateway has its interpreter.
+    #[staticmethod]
+    fn beside(gateway: &Gateway, settings: &Settings) -> Self {
+        let mut start = match (&gateway.network, gateway.gateway.node()) {
+            (Some(network), Some(node)) => {
+                Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
+            }
+            _ => Self::new(
+                execnet::Gateway::popen().python(&gateway.gateway.info().executable),
+                None,
+                settings,
+            ),
+        };
+        start.private = gateway.private.clone();
+        start
+    }
+
+    /// Starts it and waits until it is ready.
+    fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
+        let started = self.clone();
+        Ok(aside(py, move || started.start())?.map_err(Failure::from)?)
+    }
+}
+
+impl Start {
+    fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
+        Self {
+            builder: settings.follow(builder, false),
+            network,
+            private: None,
+            keeps_output: settings.keeps_output,
+        }
+    }
+
+    fn start(self) -> Result<Gateway, OpenError> {
+        let (lines_tx, lines) = sync_channel(LINES);
+        let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
+        let gateway = builder.start()?;
+        Ok(Gateway { gateway, network: self.network, private: self.private, lines: Mutex::new(lines) })
+    }
+}
+
+fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBuilder {
+    // nobody wants them any more if this fails
+    builder.on_output(move |_, line| drop(lines.send(String::from_utf8_lossy(line).into_owned())))
+}
+
+/// A gateway.
+#[pyclass(frozen)]
+pub(crate) struct Gateway {
+    gateway: execnet::Gateway,
+    network: Option<execnet::Network>,
+    /// Keeps the program's own network, if it is of that one.
+    private: Option<Arc<Private>>,
+    lines: Mutex<Receiver<String>>,
+}
+
+#[pymethods]
+impl Gateway {
+    /// Where it runs; none if it is a child of this program.
+    #[getter]
+    fn node(&self) -> Option<Node> {
+        self.gateway.node().map(Node::of_gateway)
+    }
+
+    /// Has code executed.
+    fn remote_exec(
+        &self,
+        kind: &str,
+        source: String,
+        filename: Option<String>,
+        name: Option<String>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<RawChannel> {
+        let mut code = match (kind, name) {
+            ("function", Some(name)) => {
+                let kwargs = encode(kwargs, Writing::default())?;
+                if kwargs.is_escaped() {
+                    return Err(DumpError::new_err(
+                        "channels cannot be arguments of functions: send them afterwards",
+                    ));
+                }
+                Code::written_function(source, name, kwargs)
+            }
+            ("module", _) => Code::module(source, filename.clone().unwrap_or_default()),
+            _ => Code::source(source),
+        };
+        if let Some(filename) = filename {
+            code = code.filename(filename);
+        }
+        Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(sending)?))
+    }
+
+    /// A channel for nobody yet.
+    fn newchannel(&self) -> PyResult<RawChannel> {
+        Ok(RawChannel::new(self.gateway.new_channel().map_err(sending)?))
+    }
+
+    /// What the kernel is doing.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let gateway = self.gateway.clone();
+        let status = aside(py, move || gateway.remote_status(None))?.map_err(sending)?;
+        let facts = PyDict::new(py);
+        facts.set_item("numchannels", status.numchannels)?;
+        facts.set_item("numexecuting", status.numexecuting)?;
+        facts.set_item("execqsize", status.execqsize)?;
+        facts.set_item("execmodel", status.execmodel)?;
+        Ok(facts)
+    }
+
+    /// What the interpreter said of itself when it started.
+    fn rinfo<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        use execnet::value::Value;
+        let info = self.gateway.info();
+        let version = info.version_info.iter().map(|part| match part {
+            Value::Int(number) => Ok(number.into_pyobject(py)?.into_any()),
+            other => Ok(other.as_str().unwrap_or_default().into_pyobject(py)?.into_any()),
+        });
+        let version = version.collect::<PyResult<Vec<_>>>()?;
+        let facts = PyDict::new(py);
+        facts.set_item("executable", &info.executable)?;
+        facts.set_item("version_info", PyTuple::new(py, version)?)?;
+        facts.set_item("platform", &info.platform)?;
+        facts.set_item("cwd", &info.cwd)?;
+        facts.set_item("pid", info.pid)?;
+        Ok(facts)
+    }
+
+    fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
+        let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
+        Ok(self.gateway.reconfigure(strconfig).map_err(sending)?)
+    }
+
+    /// Whether its end has not been noticed yet.
+    fn is_alive(&self) -> bool {
+        self.gateway.is_alive()
+    }
+
+    /// Tells the interpreter to end.
+    fn exit(&self) -> PyResult<()> {
+        Ok(self.gateway.exit().map_err(sending)?)
+    }
+
+    /// Ends the interpreter at once.
+    fn kill(&self) -> PyResult<()> {
+        Ok(self.gateway.kill().map_err(sending)?)
+    }
+
+    /// Waits for its end; false if that did not come in time.
+    #[pyo3(signature = (timeout = None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let ended = wait(py, deadline(timeout), |slice| match self.gateway.join(slice) {
+            Err(ChannelError::TimedOut) => Ok(None),
+            ended => ended.map(Some).map_err(receiving),
+        })?;
+        Ok(ended.is_some())
+    }
+
+    /// The next line that was printed there; none behind the last one.
+    fn next_line(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let line = wait(py, None, |slice| {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(slice.unwrap_or(Duration::MAX)) {
+                Ok(line) => Ok(Some(Some(line))),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Ok::<_, Failure>(Some(None)),
+            }
+        })?;
+        Ok(line.flatten())
+    }
+}
+
+impl Gateway {
+    /// The host of the program's own network that it is on; none if it is on this machine.
+    fn private_host(&self) -> PyResult<Option<String>> {
+        match (&self.private, self.gateway.node()) {
+            (Some(_), Some(node)) => Ok(Some(node.host.clone())),
+            (None, None) => Ok(None),
+            _ => Err(PyValueError::new_err(
+                "via= a gateway of a network cannot lead to another host: `execnet addhost` adds hosts to a network",
+            )),
+        }
+    }
+}
+
+/// The host to be reached. Without `python=` its first Python is taken.
+fn host_spec(
+    host: &str,
+    config: Option<String>,
+    via: Option<String>,
+    python: Option<&[String]>,
+) -> PyResult<HostSpec> {
+    // what is written between the slashes of a host spec
+    let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
+    let parse = |id: &str| format!("ssh={}{id}", escape(host)).parse::<HostSpec>();
+    let spec = parse("").or_else(|_| parse("//id=host"));
+    let spec = spec.map_err(|error| PyValueError::new_err(format!("ssh={host}: {error}")))?;
+    // more than one word is started by the host's own Python
+    let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
+    Ok(HostSpec { ssh_config: config, via, python, ..spec })
+}
+
+/// Starts several at a time: all, or none.
+#[pyfunction]
+pub(crate) fn start_all(py: Python<'_>, starts: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
+    let starts =
+        starts.iter().map(|start| Ok(start.cast::<Start>()?.get().clone())).collect::<PyResult<_>>()?;
+    let opened = aside(py, move || open_all(starts))?;
+    Ok(opened.map_err(Failure::from)?)
+}
+
+/// How many are opened at a time.
+const PARALLEL: usize = 32;
+
+fn open_all(starts: Vec<Start>) -> Result<Vec<Gateway>, OpenError> {
+    let count = starts.len();
+    let starts = Mutex::new(starts.into_iter().enumerate());
+    let work = || {
+        let mut opened = Vec::new();
+        loop {
+            let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((number, start)) = next else { return Ok(opened) };
+            opened.push((number, start.start()?));
+        }
+    };
+    let results: Vec<Result<Vec<_>, OpenError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
+    });
+    let mut opened: Vec<_> =
+        results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    opened.sort_by_key(|(number, _)| *number);
+    Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
+}
+
+/// A connection that was closed.
+pub(crate) fn closed() -> PyErr {
+    PyOSError::new_err("the connection to the network is closed")
+}

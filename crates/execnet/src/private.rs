@@ -1,0 +1,156 @@
+//! Hosts outside of any running network: a program reaches them through a daemon of its own, which nobody else knows and which ends with it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use execnet_proto::control::{HostReply, HostState, HostStatus, Request, Verb};
+use execnet_proto::spec::{HostSpec, MAX_NAME, is_name};
+
+use crate::connect::{Connect, ConnectError};
+use crate::network::{Network, RequestError};
+
+/// A network of this program alone. It has the hosts that are [joined](Private::join) to it; its daemon is the `execnet` command.
+///
+/// ```no_run
+/// let private = execnet::Private::shared("execnet")?;
+/// let host = private.join("ssh=build1".parse()?)?;
+/// let gateway = private.network().makegateway().node(host).start()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It ends, with all its processes, when it, its [`Network`] and everything that was started through them are dropped. ssh asks nobody anything: keys and
+/// agents have to do.
+#[derive(Debug)]
+pub struct Private {
+    network: Network,
+    pid: u32,
+    /// By what is asked for, whatever it is called: its id once it has joined.
+    hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
+}
+
+/// Why a host cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The daemon could not be started.
+    #[error("cannot start `{} daemon --private`, which reaches the host: {source}", command.display())]
+    Start {
+        /// The command.
+        command: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The daemon does not answer.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The daemon refused it.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The host did not come up.
+    #[error("{}", Down(.0))]
+    Down(Box<HostStatus>),
+}
+
+struct Down<'a>(&'a HostStatus);
+
+impl fmt::Display for Down<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostStatus { spec, error, said, hint, .. } = self.0;
+        write!(f, "`{spec}` did not come up: {}", error.as_deref().unwrap_or("it is gone"))?;
+        said.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        hint.iter().try_for_each(|hint| write!(f, "\n{hint}"))
+    }
+}
+
+impl Private {
+    /// The one that this program has, which is started if there is none; `command` is the `execnet` command, as a path or looked for in `PATH`.
+    ///
+    /// # Errors
+    /// When its daemon cannot be started.
+    pub fn shared(command: impl AsRef<Path>) -> Result<Arc<Self>, JoinError> {
+        static SHARED: Mutex<Weak<Private>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        // a child that was forked needs its own
+        if let Some(private) = shared.upgrade().filter(|private| private.pid == std::process::id()) {
+            return Ok(private);
+        }
+        let private = Arc::new(Self::start(command.as_ref())?);
+        *shared = Arc::downgrade(&private);
+        Ok(private)
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Makes a host a part of the network, unless it is already, and waits until it is up. Gives its id, which is not that of the spec
+    /// where that is taken.
+    ///
+    /// # Errors
+    /// When it does not come up, or the wait was interrupted.
+    pub fn join(&self, spec: HostSpec) -> Result<String, JoinError> {
+        let wanted = HostSpec { id: String::new(), ..spec.clone() };
+        let host =
+            self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
+        // others that want the same host wait for the one who joins it
+        let mut joined = host.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = &*joined {
+            return Ok(id.clone());
+        }
+        let id = self.free_id(&spec.id)?;
+        let status = self.add(&HostSpec { id: id.clone(), ..spec })?;
+        if status.state != HostState::Up {
+            // it would be tried again for ever
+            let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
+            return Err(JoinError::Down(Box::new(status)));
+        }
+        *joined = Some(id.clone());
+        Ok(id)
+    }
+
+    fn add(&self, spec: &HostSpec) -> Result<HostStatus, JoinError> {
+        let mut request = Request::from(Verb::AddHost { spec: spec.to_string() });
+        if let Ok(agent) = std::env::var("SSH_AUTH_SOCK") {
+            request.env.insert("SSH_AUTH_SOCK".into(), agent);
+        }
+        let mut last = HostStatus { spec: spec.to_string(), ..HostStatus::default() };
+        for reply in self.network.request(&request) {
+            if let Ok(HostReply { host: Some(host) }) = serde_json::from_value(reply?) {
+                last = host;
+            }
+        }
+        Ok(last)
+    }
+
+    fn free_id(&self, wanted: &str) -> Result<String, JoinError> {
+        let taken = self.network.status()?.hosts;
+        let is_free = |id: &String| is_name(id) && taken.iter().all(|host| host.id != *id);
+        let short: String = wanted.chars().take(MAX_NAME - 8).collect();
+        let numbered = (2_u32..).map(|number| format!("{short}-{number}"));
+        let mut ids = std::iter::once(wanted.to_owned()).chain(numbered).take(10_000);
+        Ok(ids.find(is_free).unwrap_or_else(|| wanted.to_owned()))
+    }
+
+    fn start(command: &Path) -> Result<Self, JoinError> {
+        let failed = |error| JoinError::Start { command: command.to_owned(), source: Arc::new(error) };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let mut daemon = Command::new(command);
+        daemon.args(["daemon", "--private"]).stdin(Stdio::from(OwnedFd::from(theirs)));
+        let mut child = daemon.stdout(Stdio::null()).spawn().map_err(failed)?;
+        // the command would keep the daemon's end of the socket open
+        drop(daemon);
+        let reaper = std::thread::Builder::new().name("execnet-daemon".into());
+        reaper.spawn(move || child.wait()).map_err(failed)?;
+        let network = Connect::over(ours).open()?;
+        Ok(Self { network, pid: std::process::id(), hosts: Mutex::default() })
+    }
+}

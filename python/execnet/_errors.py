@@ -1,0 +1,59 @@
+"""The exceptions of the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+INTERRUPT_TEXT = "keyboard-interrupted"
+
+
+class RemoteError(Exception):
+    """What went wrong in the code on the other side: its text is the remote traceback, also at `formatted`."""
+
+    def __init__(self, formatted: str) -> None:
+        super().__init__()
+        self.formatted = formatted
+
+    def __str__(self) -> str:
+        return self.formatted
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.formatted}"
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str]]:
+        return type(self), (self.formatted,)
+
+    def warn(self) -> None:
+        """Says on stderr that nobody asked for this error."""
+        if self.formatted != INTERRUPT_TEXT:
+            sys.stderr.write(f"[{os.getpid()}] Warning: unhandled {self!r}\n")
+
+
+class TimeoutError(OSError):
+    """Nothing came in the time that was given."""
+
+
+class HostNotFound(Exception):
+    """A host could not be reached, or nobody there could be started."""
+
+
+class DataFormatError(Exception):
+    """A value cannot be sent, or bytes are no value."""
+
+
+class DumpError(DataFormatError):
+    """A value of a type that cannot be sent. The text names the type and where in the value it sits."""
+
+
+class LoadError(DataFormatError):
+    """Bytes that are no value."""
+
+
+class EndOfData(LoadError, EOFError):
+    """Bytes that end before the value does."""
+
+
+for _error in (RemoteError, TimeoutError, HostNotFound, DataFormatError, DumpError, LoadError):
+    # as programs know them
+    _error.__module__ = "execnet"

@@ -1,0 +1,253 @@
+"""Gateways: handles on interpreters of their own."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import linecache
+import symtable
+import textwrap
+import threading
+import types
+import weakref
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+from . import _native
+from .gateway_base import Channel, ChannelFactory, ExecModel
+
+if TYPE_CHECKING:
+    from .multi import Group
+    from .network import Node
+    from .xspec import XSpec
+
+PATIENCE = 15.0
+"""How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
+
+Source = Union[str, types.ModuleType, Callable[..., object]]
+
+
+class Gateway:
+    """A handle on an interpreter that was started for it, here or on another host. `Group.makegateway` makes them.
+
+    with execnet.makegateway("popen") as gateway:
+        channel = gateway.remote_exec("channel.send(1 + 1)")
+        assert channel.receive() == 2
+    """
+
+    id: str
+    """Its name in its group."""
+    spec: XSpec
+    """What it was made from."""
+    node: Any
+    """Where its interpreter runs (a `Node`), if that is a node of a network; None otherwise."""
+
+    def __init__(self, native: _native.Gateway, spec: XSpec, group: Group) -> None:
+        assert spec.id is not None
+        self._native = native
+        self.spec = spec
+        self.id = spec.id
+        self.node: Optional[Node] = native.node
+        self.execmodel: ExecModel = group.execmodel
+        self._group = group
+        self._channelfactory = ChannelFactory(self)
+        self._exited = False
+        self._threads: list[threading.Thread] = []
+        self._cache_rinfo: Optional[RInfo] = None
+
+    def __repr__(self) -> str:
+        state = "receive-live" if self.hasreceiver() else "not-receiving"
+        count = len(self._channelfactory.channels())
+        return (
+            f"<{type(self).__name__} id={self.id!r} {state}, {self.execmodel.backend} model, {count} active channels>"
+        )
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.exit()
+        if not self._native.join(PATIENCE):
+            self._native.kill()
+        self.join(PATIENCE)
+
+    @property
+    def remoteaddress(self) -> str:
+        """The host that it was made for, as the spec has it."""
+        address = self.spec.ssh or self.spec.vagrant_ssh
+        if address is None:
+            raise AttributeError("remoteaddress")
+        return address
+
+    def remote_exec(self, source: Source, **kwargs: object) -> Channel:
+        """Executes code on the other side, and gives the channel that is `channel` there.
+
+        `source` can be
+
+        - text: executed with `channel` as a global,
+        - a function whose first parameter is `channel`, without closure and without globals other than builtins:
+          called with the channel and `kwargs`,
+        - a module: its source is executed with `channel` as a global.
+
+        `__name__` is `"__channelexec__"` there. The channel closes when the code ends; an exception in it arrives as
+        `RemoteError`.
+        """
+        kind, name, filename = "source", None, None
+        if isinstance(source, types.ModuleType):
+            kind, filename = "module", inspect.getsourcefile(source)
+            if filename:
+                linecache.updatecache(filename)
+            text = inspect.getsource(source)
+        elif isinstance(source, types.FunctionType):
+            kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
+            text = _source_of_function(source)
+        else:
+            text = textwrap.dedent(str(source))
+        if name is None and kwargs:
+            raise TypeError("only functions can be given keyword arguments")
+        return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
+
+    def newchannel(self) -> Channel:
+        """A new channel, for nobody yet: to be sent over another one."""
+        return self._channelfactory.new()
+
+    def remote_status(self) -> RemoteStatus:
+        """How many channels and executions there are on the other side: `numchannels`, `numexecuting`, `execmodel`."""
+        return RemoteStatus(self._native.status())
+
+    def _rinfo(self, update: bool = False) -> RInfo:
+        """`executable`, `version_info`, `platform`, `cwd` and `pid` of the other side; as it started, unless
+        `update`."""
+        if update:
+            channel = self.remote_exec(_tell_rinfo)
+            try:
+                self._cache_rinfo = RInfo(channel.receive())
+            finally:
+                channel.waitclose()
+        elif self._cache_rinfo is None:
+            self._cache_rinfo = RInfo(self._native.rinfo())
+        return self._cache_rinfo
+
+    def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
+        """How `str` of Python 2 maps to text and bytes here, for all channels that have no setting of their own.
+
+        With `py2str_as_py3str` a `str` from Python 2 arrives here as text, otherwise as bytes. With
+        `py3str_as_py2str` text from here arrives there as `str`, otherwise as `unicode`.
+        """
+        self._native.reconfigure(py2str_as_py3str, py3str_as_py2str)
+
+    def hasreceiver(self) -> bool:
+        """Whether the other side is there."""
+        return self._native.is_alive()
+
+    def exit(self) -> None:
+        """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
+        `join` do."""
+        if self._group._unregister(self):
+            self._exited = True
+            self._native.exit()
+
+    def join(self, timeout: Optional[float] = None) -> None:
+        """Waits, at most so many seconds, until the other side has ended."""
+        if self._native.join(timeout):
+            self._join_threads(timeout)
+
+    def remote_init_threads(self, num: Optional[int] = None) -> None:
+        """Does nothing, as it has for long."""
+
+    def _deliver(self, delivery: _native.Delivery, name: str) -> None:
+        """Has a thread of Python's call a callback, so that it is one that debuggers and locals know."""
+        self._start_thread(delivery.run, name)
+
+    def _start_thread(self, target: Callable[[], object], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads = [other for other in self._threads if other.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def _hand_out(self, output: Callable[[Gateway, str], object]) -> None:
+        """Has a thread of Python's hand out what the other side prints."""
+        native, gateway = self._native, weakref.ref(self)
+
+        def hand_out() -> None:
+            for line in iter(native.next_line, None):
+                owner = gateway()
+                if owner is not None:
+                    output(owner, line)
+
+        self._start_thread(hand_out, f"execnet {self.id} output")
+
+    def _join_threads(self, timeout: Optional[float]) -> None:
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+
+class RInfo:
+    """Facts, as attributes."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.__dict__.update(facts)
+
+    def __repr__(self) -> str:
+        return f"<RInfo {', '.join(f'{name}={value}' for name, value in sorted(vars(self).items()))!r}>"
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+RemoteStatus = RInfo
+
+
+def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
+    import os
+    import sys
+
+    channel.send(
+        dict(
+            executable=sys.executable,
+            version_info=tuple(sys.version_info[:5]),
+            platform=str(sys.platform),
+            cwd=os.getcwd(),
+            pid=os.getpid(),
+        )
+    )
+
+
+def _source_of_function(function: types.FunctionType) -> str:
+    """The text of a function that can be executed elsewhere, on the lines that it has here."""
+    if function.__name__ == "<lambda>":
+        raise ValueError("a lambda has no source of its own, so it cannot be sent")
+    parameters = inspect.getfullargspec(function).args
+    if not parameters or parameters[0] != "channel":
+        raise ValueError(f"the first parameter of {function.__name__}() has to be `channel`")
+    if function.__closure__ is not None:
+        raise ValueError(f"{function.__name__}() has a closure, which cannot be sent")
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except OSError as error:
+        raise ValueError(f"there is no source of {function}") from error
+    unknown = _globals_used(source)
+    if unknown:
+        raise ValueError(f"{function.__name__}() uses globals, which it would not find on the other side", unknown)
+    return "\n" * (function.__code__.co_firstlineno - 1) + source
+
+
+def _globals_used(source: str) -> list[str]:
+    """The globals that a function's source needs and that are no builtins."""
+    used: set[str] = set()
+    given: set[str] = set(vars(builtins))
+    tables = [symtable.symtable(source, "<source>", "exec")]
+    # the function's own name, so that it may call itself
+    given.update(symbol.get_name() for symbol in tables[0].get_symbols() if symbol.is_assigned())
+    given.update(definition.name for definition in ast.parse(source).body if isinstance(definition, ast.FunctionDef))
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_declared_global() and symbol.is_assigned():
+                given.add(symbol.get_name())
+            if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module"):
+                used.add(symbol.get_name())
+    return sorted(used - given)

@@ -1,0 +1,342 @@
+"""Channels, and how code is run by threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Literal, Union, overload
+
+from . import _native
+from ._errors import INTERRUPT_TEXT, DataFormatError, DumpError, LoadError, RemoteError, TimeoutError
+from ._native import dumps, loads
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .gateway import Gateway
+
+    class SupportsWrite:
+        def write(self, data: bytes, /) -> object: ...
+
+    class SupportsRead:
+        def read(self, length: int, /) -> bytes: ...
+
+
+__all__ = [
+    "INTERRUPT_TEXT",
+    "MAIN_THREAD_ONLY_DEADLOCK_TEXT",
+    "Channel",
+    "ChannelFactory",
+    "ChannelFile",
+    "ChannelFileRead",
+    "ChannelFileWrite",
+    "DataFormatError",
+    "DumpError",
+    "ExecModel",
+    "LoadError",
+    "MainThreadOnlyExecModel",
+    "RemoteError",
+    "ThreadExecModel",
+    "TimeoutError",
+    "dump",
+    "dumps",
+    "get_execmodel",
+    "load",
+    "loads",
+]
+
+MAIN_THREAD_ONLY_DEADLOCK_TEXT = "concurrent remote_exec would cause deadlock for main_thread_only execmodel"
+
+
+class _NoEndmarker:
+    def __repr__(self) -> str:
+        return "no endmarker"
+
+
+NO_ENDMARKER_WANTED = _NoEndmarker()
+
+
+class ExecModel:
+    """What code is run by, and the locks, queues and the like that go with it: here always threads."""
+
+    backend = "thread"
+
+    def __repr__(self) -> str:
+        return f"<ExecModel {self.backend!r}>"
+
+    @property
+    def queue(self) -> ModuleType:
+        """The module `queue`."""
+        import queue
+
+        return queue
+
+    @property
+    def subprocess(self) -> ModuleType:
+        """The module `subprocess`."""
+        import subprocess
+
+        return subprocess
+
+    @property
+    def socket(self) -> ModuleType:
+        """The module `socket`."""
+        import socket
+
+        return socket
+
+    def start(self, func: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
+        """Calls a function in a new thread, which does not keep the program from ending."""
+        threading.Thread(target=func, args=args, daemon=True).start()
+
+    def get_ident(self) -> int:
+        """The number of the calling thread."""
+        return threading.get_ident()
+
+    def sleep(self, delay: float) -> None:
+        """Waits so many seconds."""
+        import time
+
+        time.sleep(delay)
+
+    def fdopen(self, fd: int, mode: str, bufsize: int = 1, closefd: bool = True) -> Any:
+        """A file object for a file descriptor, with text in UTF-8."""
+        import os
+
+        encoding = None if "b" in mode else "utf-8"
+        return os.fdopen(fd, mode, bufsize, encoding=encoding, closefd=closefd)
+
+    def Lock(self) -> Any:
+        """A lock; the thread that holds it may take it again."""
+        return threading.RLock()
+
+    def RLock(self) -> Any:
+        """A lock; the thread that holds it may take it again."""
+        return threading.RLock()
+
+    def Event(self) -> threading.Event:
+        """Something to wait for."""
+        return threading.Event()
+
+
+class ThreadExecModel(ExecModel):
+    """Each execution runs in a thread of its own, the first in the main thread."""
+
+
+class MainThreadOnlyExecModel(ThreadExecModel):
+    """All executions run in the main thread, one after the other."""
+
+    backend = "main_thread_only"
+
+
+def get_execmodel(backend: Union[str, ExecModel]) -> ExecModel:
+    """The execution model of this name: `thread` or `main_thread_only`."""
+    if isinstance(backend, ExecModel):
+        return backend
+    if backend == "thread":
+        return ThreadExecModel()
+    if backend == "main_thread_only":
+        return MainThreadOnlyExecModel()
+    if backend in ("gevent", "eventlet"):
+        raise ValueError(f"execmodel {backend!r} is not supported: there are 'thread' and 'main_thread_only'")
+    raise ValueError(f"unknown execmodel {backend!r}: there are 'thread' and 'main_thread_only'")
+
+
+class Channel(_native.Channel):
+    """A two-way queue of values between here and code on the other side of a gateway.
+
+    A channel can be sent over a channel. One that is no longer referred to is closed.
+
+        channel = gateway.remote_exec("channel.send(channel.receive() + 1)")
+        channel.send(41)
+        assert channel.receive() == 42
+    """
+
+    RemoteError = RemoteError
+    TimeoutError = TimeoutError
+
+    gateway: Gateway
+
+    def __new__(cls, raw: _native.RawChannel, gateway: Gateway) -> Self:
+        return super().__new__(cls, raw)
+
+    def __init__(self, raw: _native.RawChannel, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    def __repr__(self) -> str:
+        return f"<Channel id={self.id} {'closed' if self.isclosed() else 'open'}>"
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.receive()
+        except EOFError:
+            raise StopIteration from None
+
+    next = __next__
+
+    def __del__(self) -> None:
+        error = self._unread_error()
+        # what fails because its gateway was told to end is no surprise
+        if error is not None and not self.gateway._exited:
+            RemoteError(error).warn()
+
+    def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:
+        """Has `callback(item)` called for every item; `receive()` is an error from then on.
+
+        Items that have arrived are handed over at once, others by a thread of this channel as they come. If an
+        endmarker is given, the callback gets it as the last thing, when the channel has ended. A callback that fails
+        closes the channel with its error.
+        """
+        wants_end = endmarker is not NO_ENDMARKER_WANTED
+        delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
+        if delivery is not None:
+            self.gateway._deliver(delivery, f"execnet {self.gateway.id} channel {self.id}")
+
+    @overload
+    def makefile(self, mode: Literal["r"], proxyclose: bool = False) -> ChannelFileRead: ...
+    @overload
+    def makefile(self, mode: Literal["w"] = "w", proxyclose: bool = False) -> ChannelFileWrite: ...
+
+    def makefile(self, mode: str = "w", proxyclose: bool = False) -> Union[ChannelFileRead, ChannelFileWrite]:
+        """A file-like object, for writing (`"w"`) or reading (`"r"`). With `proxyclose` its `close()` closes the
+        channel."""
+        if mode == "w":
+            return ChannelFileWrite(self, proxyclose)
+        if mode == "r":
+            return ChannelFileRead(self, proxyclose)
+        raise ValueError(f"mode {mode!r} is not available: there are 'r' and 'w'")
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class ChannelFile:
+    """What channel files have in common."""
+
+    def __init__(self, channel: Channel, proxyclose: bool = True) -> None:
+        self.channel = channel
+        self._proxyclose = proxyclose
+
+    def isatty(self) -> bool:
+        """Never."""
+        return False
+
+    def close(self) -> None:
+        """Closes the channel if the file was made with `proxyclose`."""
+        if self._proxyclose:
+            self.channel.close()
+
+    def __repr__(self) -> str:
+        return f"<ChannelFile {self.channel.id} {'closed' if self.channel.isclosed() else 'open'}>"
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class ChannelFileWrite(ChannelFile):
+    """Each write is an item that is sent."""
+
+    def write(self, out: Union[str, bytes]) -> None:
+        """Sends it."""
+        self.channel.send(out)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class ChannelFileRead(ChannelFile):
+    """The items that arrive, one behind the other: all text or all bytes."""
+
+    def __init__(self, channel: Channel, proxyclose: bool = True) -> None:
+        super().__init__(channel, proxyclose)
+        self._buffer: Any = None
+
+    def _fill(self) -> bool:
+        """Takes one more item in; false at the end."""
+        try:
+            item = self.channel.receive()
+        except EOFError:
+            self.close()
+            return False
+        self._buffer = item if self._buffer is None else self._buffer + item
+        return True
+
+    def _take(self, length: int) -> Any:
+        if self._buffer is None:
+            return ""
+        taken, self._buffer = self._buffer[:length], self._buffer[length:]
+        return taken
+
+    def read(self, n: int) -> Any:
+        """`n` characters or bytes, fewer only at the end."""
+        while len(self._buffer or "") < n and self._fill():
+            pass
+        return self._take(n)
+
+    def readline(self) -> Any:
+        """Up to and with the next newline, less only at the end."""
+        searched = 0
+        while True:
+            buffer = self._buffer
+            if buffer is not None:
+                end = buffer.find("\n" if isinstance(buffer, str) else b"\n", searched)
+                if end >= 0:
+                    return self._take(end + 1)
+                searched = len(buffer)
+            if not self._fill():
+                return self._take(searched)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.readline, "")
+
+
+class ChannelFactory:
+    """The channels of a gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        import weakref
+
+        self._gateway = weakref.ref(gateway)
+        self._lock = threading.Lock()
+        self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
+
+    def new(self) -> Channel:
+        """A new channel."""
+        return self.adopt(self._owner()._native.newchannel())
+
+    def adopt(self, raw: _native.RawChannel) -> Channel:
+        """The one object for a channel."""
+        with self._lock:
+            channel = self._channels.get(raw.id)
+            if channel is None:
+                channel = self._channels[raw.id] = Channel(raw, self._owner())
+            return channel
+
+    def _owner(self) -> Gateway:
+        gateway = self._gateway()
+        assert gateway is not None, "a gateway outlives its channels"
+        return gateway
+
+    def channels(self) -> list[Channel]:
+        """Those that somebody refers to and that are open."""
+        return [channel for channel in list(self._channels.values()) if not channel.isclosed()]
+
+
+def dump(byteio: SupportsWrite, obj: object) -> None:
+    """Writes what `dumps` makes of an object to a binary file."""
+    byteio.write(dumps(obj))
+
+
+def load(io: SupportsRead, py2str_as_py3str: bool = False, py3str_as_py2str: bool = False) -> Any:
+    """Reads one object, as `loads`, from a binary file, which may hold more behind it."""
+    return _native.load(io.read, py2str_as_py3str, py3str_as_py2str)

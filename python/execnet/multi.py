@@ -1,0 +1,288 @@
+"""Groups of gateways, and many channels at once."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Callable, Literal, Optional, Union, overload
+
+from . import _make, _native
+from .gateway import Gateway, Source
+from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
+from .xspec import XSpec
+
+_KILLED = 10.0
+"""How long the end of an interpreter that was killed may take, in seconds."""
+
+__all__ = ["Group", "MultiChannel", "default_group", "makegateway", "set_execmodel"]
+
+Spec = Union[XSpec, str]
+
+
+class Group:
+    """Gateways that end together, each with an id of its own.
+
+        with execnet.Group(["popen"] * 3) as group:
+            print(group.remote_exec("import os; channel.send(os.getpid())").receive_each())
+
+    What the other side prints is given, line by line, to `output(gateway, line)`; without one it goes to stderr,
+    marked with the gateway's id.
+    """
+
+    defaultspec = "popen"
+    """What `makegateway()` makes."""
+
+    _network: Optional[_native.Network] = None
+    """The connection that the group belongs to, if it belongs to one."""
+
+    def __init__(
+        self,
+        xspecs: Iterable[Optional[Spec]] = (),
+        execmodel: str = "thread",
+        output: Optional[Callable[[Gateway, str], object]] = None,
+    ) -> None:
+        self._gateways: list[Gateway] = []
+        self._leaving: list[Gateway] = []
+        self._lock = threading.RLock()
+        self._count = 0
+        self._output = output
+        self.set_execmodel(execmodel)
+        _groups.add(self)
+        for spec in xspecs:
+            self.makegateway(spec)
+
+    @property
+    def execmodel(self) -> ExecModel:
+        """How code is run here."""
+        return self._execmodel
+
+    @property
+    def remote_execmodel(self) -> ExecModel:
+        """How code is run on the other side, unless a spec says otherwise."""
+        return self._remote_execmodel
+
+    def set_execmodel(
+        self, execmodel: Union[str, ExecModel], remote_execmodel: Union[str, ExecModel, None] = None
+    ) -> None:
+        """Sets how code is run here and on the other side of gateways that will be made; the same if only one is given.
+
+        An error as soon as there are gateways.
+        """
+        if self._gateways:
+            raise ValueError("the execution model can be set only as long as there are no gateways")
+        self._execmodel = get_execmodel(execmodel)
+        self._remote_execmodel = get_execmodel(execmodel if remote_execmodel is None else remote_execmodel)
+
+    def __repr__(self) -> str:
+        return f"<Group {[gateway.id for gateway in self]!r}>"
+
+    def __getitem__(self, key: Union[int, str, Gateway]) -> Gateway:
+        if isinstance(key, int):
+            return self._gateways[key]
+        for gateway in self:
+            if gateway is key or gateway.id == key:
+                return gateway
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(gateway is key or gateway.id == key for gateway in self)
+
+    def __len__(self) -> int:
+        return len(self._gateways)
+
+    def __iter__(self) -> Iterator[Gateway]:
+        return iter(list(self._gateways))
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.terminate(timeout=10.0)
+
+    def makegateway(self, spec: Optional[Spec] = None) -> Gateway:
+        """Starts an interpreter and makes a gateway to it; as `defaultspec` says if no spec is given.
+
+        A spec is `key=value//key=value`. It says where with one of
+
+        - `popen`: on this machine,
+        - `net=NAME`: on a node of a running network, chosen with `platform=`, `implementation=`, `version=`, `node=`,
+        - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says,
+
+        and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
+        `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`. With `via=ID` the interpreter is started
+        where that gateway of the group has its own.
+        """
+        if not spec:
+            spec = self.defaultspec
+        if not isinstance(spec, XSpec):
+            spec = XSpec(spec)
+        self.allocate_id(spec)
+        self._check_id(spec)
+        return self._register(_make.start(spec, self), spec)
+
+    def _makegateways(self, specs: list[XSpec]) -> list[Gateway]:
+        """Makes several at a time: all, or none."""
+        for spec in specs:
+            self.allocate_id(spec)
+            self._check_id(spec)
+        starts = [_make.prepare(spec, self) for spec in specs]
+        return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
+
+    def _check_id(self, spec: XSpec) -> None:
+        if spec.id in self:
+            raise ValueError(f"there is a gateway with the id {spec.id!r} already")
+
+    def allocate_id(self, spec: XSpec) -> None:
+        """Gives a spec an id (`gw0`, `gw1`, …) if it has none."""
+        if spec.id is None:
+            with self._lock:
+                name = f"gw{self._count}"
+                self._count += 1
+                if name in self:
+                    raise ValueError(f"there is a gateway with the id {name!r} already")
+                spec.id = name
+
+    def _register(self, native: _native.Gateway, spec: XSpec) -> Gateway:
+        gateway = Gateway(native, spec, self)
+        with self._lock:
+            self._check_id(spec)
+            self._gateways.append(gateway)
+        if self._output is not None:
+            gateway._hand_out(self._output)
+        return gateway
+
+    def _unregister(self, gateway: Gateway) -> bool:
+        """Takes a gateway out; false if it is out already."""
+        with self._lock:
+            if not any(gateway is other for other in self._gateways):
+                return False
+            self._gateways.remove(gateway)
+            self._leaving = [other for other in self._leaving if other.hasreceiver()]
+            self._leaving.append(gateway)
+            return True
+
+    def terminate(self, timeout: Optional[float] = None) -> None:
+        """Ends all gateways and waits until their interpreters have ended, those of gateways that had to `exit()`
+        before as well.
+
+        After `timeout` seconds what still runs is killed; without one it is waited for.
+        """
+        vias = {gateway.spec.via for gateway in self}
+        for gateway in sorted(self, key=lambda gateway: gateway.id in vias):
+            gateway.exit()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            leaving, self._leaving = self._leaving, []
+        try:
+            while leaving:
+                gateway = leaving[-1]
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not gateway._native.join(left):
+                    gateway._native.kill()
+                    gateway._native.join(_KILLED)
+                gateway._join_threads(left)
+                leaving.pop()
+        finally:
+            # interrupted: they are waited for next time
+            with self._lock:
+                self._leaving += leaving
+
+    def _cleanup_atexit(self) -> None:
+        self.terminate(timeout=1.0)
+
+    def remote_exec(self, source: Source, **kwargs: object) -> MultiChannel:
+        """Executes code in all gateways of the group; see `Gateway.remote_exec`."""
+        return MultiChannel([gateway.remote_exec(source, **kwargs) for gateway in self])
+
+
+class MultiChannel:
+    """Many channels, used together."""
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        self._channels = channels
+        self._queue: Any = None
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(self._channels)
+
+    def __getitem__(self, key: int) -> Channel:
+        return self._channels[key]
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._channels
+
+    def __enter__(self) -> MultiChannel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for channel in self._channels:
+            channel.close()
+
+    def send_each(self, item: object) -> None:
+        """Sends the item over every channel."""
+        for channel in self._channels:
+            channel.send(item)
+
+    @overload
+    def receive_each(self, withchannel: Literal[False] = False) -> list[Any]: ...
+    @overload
+    def receive_each(self, withchannel: Literal[True]) -> list[tuple[Channel, Any]]: ...
+
+    def receive_each(self, withchannel: bool = False) -> Union[list[Any], list[tuple[Channel, Any]]]:
+        """Receives one item from each channel, in their order; with `withchannel` as pairs of channel and item."""
+        if self._queue is not None:
+            raise OSError("cannot receive_each(): the items go to the receive queue")
+        return [(channel, channel.receive()) if withchannel else channel.receive() for channel in self._channels]
+
+    def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Any:
+        """A queue of pairs (channel, item) with what arrives on any channel from now on, and `endmarker`, if given,
+        when one has ended."""
+        if self._queue is None:
+            from queue import Queue
+
+            queue: Queue[tuple[Channel, Any]] = Queue()
+            self._queue = queue
+            for channel in self._channels:
+                channel.setcallback(partial(_put, queue, channel), endmarker=endmarker)
+        return self._queue
+
+    def waitclose(self) -> None:
+        """Waits until all channels are closed; then raises the first `RemoteError` of one, if there is any."""
+        first = None
+        for channel in self._channels:
+            try:
+                channel.waitclose()
+            except channel.RemoteError as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+
+def _put(queue: Any, channel: Channel, item: object) -> None:
+    queue.put((channel, item))
+
+
+_groups: weakref.WeakSet[Group] = weakref.WeakSet()
+
+
+_pid = os.getpid()
+
+
+@atexit.register
+def _end_all() -> None:
+    """The gateways of a program end with it, but not with a child that it forked."""
+    for group in list(_groups) if os.getpid() == _pid else ():
+        group._cleanup_atexit()
+
+
+default_group = Group()
+makegateway = default_group.makegateway
+set_execmodel = default_group.set_execmodel

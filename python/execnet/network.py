@@ -1,0 +1,140 @@
+"""Networks, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional
+
+from . import _native
+from ._native import Node
+from .gateway import Gateway
+from .multi import Group, Spec
+from .xspec import XSpec
+
+__all__ = ["Network", "Node", "connect"]
+
+
+class Network:
+    """A connection to a network that runs. `connect` makes it.
+
+        with execnet.connect("mynet") as mynet:
+            gateway = mynet.makegateway(platform="java")
+
+    Gateways that were made through it are in `group`; they end with `close()`, at the end of the `with` block, or
+    with the program.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._native = _native.connect(name)
+        self.group = Group()
+        self.group.defaultspec = f"net={name}"
+        self.group._network = self._native
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name!r}>"
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._native.name
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The interpreters of the network, as they are now."""
+        return self._native.nodes()
+
+    def makegateway(
+        self,
+        spec: Optional[Spec] = None,
+        *,
+        platform: Optional[str] = None,
+        implementation: Optional[str] = None,
+        version: Optional[str] = None,
+        node: Optional[str] = None,
+        python: Optional[str] = None,
+        chdir: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
+        nice: Optional[int] = None,
+        id: Optional[str] = None,
+        execmodel: Optional[str] = None,
+    ) -> Gateway:
+        """Starts an interpreter on a node of the network, and makes a gateway to it.
+
+        The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation` is that
+        (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`, `">=3.8,<3.12"`), and whose
+        name or host is `node`. The rest is as in specs: see `Group.makegateway`. Keywords count more than `spec`.
+        """
+        keywords = {
+            "platform": platform,
+            "implementation": implementation,
+            "version": version,
+            "node": node,
+            "python": python,
+            "chdir": chdir,
+            "nice": nice,
+            "id": id,
+            "execmodel": execmodel,
+        }
+        return self.group.makegateway(self._spec(spec, keywords, env))
+
+    def makegateways(
+        self,
+        n: int,
+        spec: Optional[Spec] = None,
+        *,
+        platform: Optional[str] = None,
+        implementation: Optional[str] = None,
+        version: Optional[str] = None,
+        node: Optional[str] = None,
+        python: Optional[str] = None,
+        chdir: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
+        nice: Optional[int] = None,
+        execmodel: Optional[str] = None,
+    ) -> list[Gateway]:
+        """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
+        keywords = {
+            "platform": platform,
+            "implementation": implementation,
+            "version": version,
+            "node": node,
+            "python": python,
+            "chdir": chdir,
+            "nice": nice,
+            "execmodel": execmodel,
+        }
+        return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
+
+    def close(self, timeout: Optional[float] = 10.0) -> None:
+        """Ends the gateways, kills those that have not ended after `timeout` seconds, and closes the connection."""
+        self.group.terminate(timeout)
+        self._native.close()
+
+    def _spec(self, given: Optional[Spec], keywords: Mapping[str, object], env: Optional[Mapping[str, str]]) -> XSpec:
+        spec = XSpec(f"net={self.name}")
+        given = XSpec(given) if isinstance(given, str) else given
+        if given is not None:
+            if given.net not in (None, self.name) or given.popen or given.ssh or given.via:
+                raise ValueError(f"{str(given)!r} is not for the network {self.name!r}")
+            vars(spec).update({key: value for key, value in vars(given).items() if not key.startswith("_")})
+            spec.env = dict(given.env)
+        for key, value in keywords.items():
+            if value is not None:
+                setattr(spec, key, str(value))
+        spec.env.update(env or {})
+        parts = [
+            (key, value) for key, value in vars(spec).items() if not key.startswith("_") and key not in ("net", "env")
+        ]
+        spec._spec = "//".join([f"net={self.name}", *(f"{key}={value}" for key, value in parts)])
+        return spec
+
+
+def connect(name: str) -> Network:
+    """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one)."""
+    return Network(name)

@@ -1,0 +1,168 @@
+"""Sending a folder to many places at once; only what differs travels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from queue import Queue
+from typing import Any, Callable, Optional, Union
+
+from . import rsync_remote
+from .gateway import Gateway
+from .gateway_base import Channel
+
+Callback = Callable[[str, int, Channel], object]
+
+
+class RSync:
+    """Sends a folder, with all that is in it, to one place or many.
+
+    A file that is there with the same size and time is left alone; with the same size and another time only its
+    checksum travels. Links that lead into the folder are made to lead into its copy; others are copied as they are.
+    Derive from it and override `filter` to leave things out.
+
+        rsync = execnet.RSync("src")
+        for gateway in group:
+            rsync.add_target(gateway, "/tmp/src", delete=True)
+        rsync.send()
+
+    `callback(what, size, channel)` is called with `"list"` and the bytes that a target wants, and with `"ack"` and a
+    file's bytes when it has that file. With `verbose` each file that is sent is printed.
+    """
+
+    def __init__(
+        self, sourcedir: Union[str, os.PathLike[str]], callback: Optional[Callback] = None, verbose: bool = True
+    ) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"not callable: {callback!r}")
+        self._sourcedir = str(sourcedir)
+        self._verbose = verbose
+        self._callback = callback
+        self._channels: dict[Channel, Optional[Callable[[], object]]] = {}
+        self._requests: Queue[tuple[Channel, Any]] = Queue()
+        self._links: list[tuple[str, str, str]] = []
+        self._sizes: dict[str, int] = {}
+        self._wanted: dict[Channel, list[str]] = {}
+
+    def filter(self, path: str) -> bool:
+        """Whether to send what is at this path; everything, unless a subclass says otherwise."""
+        return True
+
+    def add_target(
+        self,
+        gateway: Gateway,
+        destdir: Union[str, os.PathLike[str]],
+        finishedcallback: Optional[Callable[[], object]] = None,
+        **options: bool,
+    ) -> None:
+        """Adds a folder on the other side of a gateway; with `delete=True` what is not in the source is deleted there.
+
+        `finishedcallback()` is called when all is in place.
+        """
+        unknown = set(options) - {"delete"}
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+        channel = gateway.remote_exec(rsync_remote)
+        requests = self._requests
+        channel.setcallback(lambda request: requests.put((channel, request)), endmarker=None)
+        channel.send((str(destdir), options))
+        self._channels[channel] = finishedcallback
+
+    def send(self, raises: bool = True) -> None:
+        """Sends the folder to all targets that were added, and waits until it is in place there.
+
+        Without a target it raises `OSError`, or does nothing when `raises` is false. Targets are used up by it.
+        """
+        if not self._channels:
+            if raises:
+                raise OSError("there is no target: add_target() comes before each send()")
+            return
+        self._sourcedir = self._sourcedir.rstrip(os.sep) or os.sep
+        self._links, self._sizes, self._wanted = [], {}, {}
+        self._send_entry(self._sourcedir)
+        while self._channels:
+            channel, request = self._requests.get()
+            if channel in self._channels:
+                self._answer(channel, request)
+
+    def _answer(self, channel: Channel, request: Optional[tuple[str, Any]]) -> None:
+        if request is None:
+            del self._channels[channel]
+            channel.waitclose()
+            raise OSError(f"the other side ended before everything was in place: {channel.gateway}")
+        what, about = request
+        if what == "send":
+            self._send_file(channel, *about)
+        elif what == "list_done":
+            self._report(what="list", size=sum(self._sizes[path] for path in self._wanted.get(channel, ())), to=channel)
+        elif what == "ack":
+            self._report(what="ack", size=self._sizes.get(about, 0), to=channel)
+        elif what == "links":
+            for link in self._links:
+                channel.send(link)
+            channel.send(42)
+        elif what == "done":
+            finished = self._channels.pop(channel)
+            if finished:
+                finished()
+            channel.waitclose()
+        else:
+            raise OSError(f"the other side asks for {what!r}")
+
+    def _report(self, what: str, size: int, to: Channel) -> None:
+        if self._callback:
+            self._callback(what, size, to)
+
+    def _send_file(self, channel: Channel, relative: list[str], checksum: Optional[str]) -> None:
+        path = "/".join(relative)
+        data: Optional[bytes]
+        try:
+            with open(os.path.join(self._sourcedir, *relative), "rb") as file:
+                data = file.read()
+        except OSError:
+            # gone meanwhile: the other side leaves it as it is
+            data = None
+        self._sizes[path] = len(data or b"")
+        self._wanted.setdefault(channel, []).append(path)
+        if data is not None:
+            if checksum is not None and checksum == hashlib.md5(data).hexdigest():
+                data = None
+            else:
+                self._report_send_file(channel.gateway, path)
+        channel.send(data)
+
+    def _report_send_file(self, gateway: Gateway, modified_rel_path: str) -> None:
+        if self._verbose:
+            print(f"{gateway} <= {modified_rel_path}")
+
+    def _send_entry(self, path: str) -> None:
+        """Sends what is at `path`, parents first."""
+        try:
+            about = os.lstat(path)
+        except OSError:
+            return self._broadcast((None, 0, 0))
+        if stat.S_ISREG(about.st_mode):
+            self._broadcast((about.st_mode, about.st_mtime, about.st_size))
+        elif stat.S_ISDIR(about.st_mode):
+            names = [name for name in os.listdir(path) if self.filter(os.path.join(path, name))]
+            self._broadcast([about.st_mode, *names])
+            for name in names:
+                self._send_entry(os.path.join(path, name))
+        elif stat.S_ISLNK(about.st_mode):
+            self._links.append(self._link(path))
+            self._broadcast(None)
+        else:
+            raise ValueError(f"neither a file nor a folder nor a link, cannot be sent: {path!r}")
+
+    def _link(self, path: str) -> tuple[str, str, str]:
+        target = os.readlink(path)
+        name = os.path.relpath(path, self._sourcedir)
+        within = os.path.relpath(target, self._sourcedir) if os.path.isabs(target) else os.pardir
+        if within.split(os.sep)[0] in (os.curdir, os.pardir):
+            return "link", name, target
+        return "linkbase", name, within
+
+    def _broadcast(self, message: object) -> None:
+        for channel in self._channels:
+            channel.send(message)

@@ -1,0 +1,80 @@
+"""What a gateway is to be, as text: `key=value//key=value`."""
+
+from __future__ import annotations
+
+from typing import Optional, Union
+
+
+class XSpec:
+    """An execution specification: `key=value//key=value//flag`.
+
+    A key without a value is `True`. Keys and values cannot hold `//`, keys neither `=` nor a leading underscore, and
+    each key stands once. `env:NAME=value` adds to `env`. Every key is an attribute; attributes can be assigned, and
+    those that nobody gave are `None`.
+
+    >>> spec = XSpec("net=mynet//platform=java//env:LANG=C//nice=5")
+    >>> spec.platform, spec.env, spec.popen
+    ('java', {'LANG': 'C'}, None)
+    """
+
+    chdir: Optional[str] = None
+    dont_write_bytecode: Optional[bool] = None
+    execmodel: Optional[str] = None
+    id: Optional[str] = None
+    implementation: Optional[str] = None
+    installvia: Optional[str] = None
+    net: Optional[str] = None
+    nice: Optional[str] = None
+    node: Optional[str] = None
+    platform: Optional[str] = None
+    popen: Optional[bool] = None
+    python: Optional[str] = None
+    socket: Optional[str] = None
+    ssh: Optional[str] = None
+    ssh_config: Optional[str] = None
+    vagrant_ssh: Optional[str] = None
+    version: Optional[str] = None
+    via: Optional[str] = None
+
+    env: dict[str, str]
+
+    def __init__(self, string: str) -> None:
+        self._spec = string
+        self.env = {}
+        for part in string.split("//"):
+            key, equals, text = part.partition("=")
+            value: Union[str, bool] = text if equals else True
+            if not key:
+                raise ValueError(f"no key before {part!r} in {string!r}")
+            if key.startswith("_"):
+                raise AttributeError(f"{key!r} is no key of an XSpec: it begins with an underscore")
+            if key.startswith("env:"):
+                name = key[len("env:") :]
+                if name in self.env:
+                    raise ValueError(f"{key!r} stands twice in {string!r}")
+                self.env[name] = text
+            elif key in self.__dict__:
+                raise ValueError(f"{key!r} stands twice in {string!r}")
+            else:
+                setattr(self, key, value)
+
+    def __getattr__(self, name: str) -> Union[None, bool, str]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<XSpec {self._spec!r}>"
+
+    def __str__(self) -> str:
+        return self._spec
+
+    def __hash__(self) -> int:
+        return hash(self._spec)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._spec == getattr(other, "_spec", None))
+
+    def _samefilesystem(self) -> bool:
+        """Whether the other side certainly sees this process's files by the same relative names."""
+        return self.popen is not None and self.chdir is None

@@ -1,0 +1,118 @@
+"""What tests share: groups that end with their test, and the interpreters of this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import execnet
+import pytest
+
+TIMEOUT = 30.0
+
+
+@pytest.fixture
+def group():
+    with execnet.Group() as group:
+        yield group
+
+
+@pytest.fixture
+def gateway(group):
+    return group.makegateway("popen")
+
+
+def interpreters():
+    """Name and command of one interpreter of each version on this machine."""
+    found = {}
+    names = ["python2.7", *(f"python3.{minor}" for minor in range(6, 15)), "pypy3", "jython"]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for name in names:
+        version = name[len("python") :]
+        candidates = (
+            [str(path) for path in sorted(root.glob(f"versions/{version}.*/bin/python"))]
+            if "python" == name[:6]
+            else []
+        )
+        candidates += filter(None, [shutil.which(name)])
+        for candidate in candidates:
+            if subprocess.run([candidate, "-c", "pass"], capture_output=True).returncode == 0:
+                found[name] = candidate
+                break
+    return found
+
+
+INTERPRETERS = interpreters()
+
+
+TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
+
+
+@pytest.fixture(scope="session", params=list(INTERPRETERS))
+def every(request):
+    """A gateway to each interpreter of this machine, one after the other."""
+    with execnet.Group() as group:
+        yield group.makegateway(f"popen//python={INTERPRETERS[request.param]}//id={request.param}")
+
+
+def pytest_sessionfinish(session):
+    """Where everything has to be there, a test that was skipped is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = 1
+
+
+@pytest.fixture
+def run_program(tmp_path):
+    """Runs a Python program in a process of its own, to its end."""
+
+    def run(source, *args, timeout=TIMEOUT, **options):
+        program = tmp_path / "program.py"
+        program.write_text(source)
+        return subprocess.run(
+            [sys.executable, str(program), *args], capture_output=True, text=True, timeout=timeout, **options
+        )
+
+    return run
+
+
+class Network:
+    """A network that runs for the tests: its name, and the environment in which its command finds its files."""
+
+    def __init__(self, name, folder, *specs):
+        self.name = name
+        self.env = dict(os.environ, XDG_CONFIG_HOME=str(folder), XDG_STATE_HOME=str(folder))
+        self("start", *specs)
+
+    def __call__(self, verb, *args):
+        done = subprocess.run(["execnet", verb, self.name, *args], env=self.env, capture_output=True, text=True)
+        assert done.returncode in (0, 6), done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """A network of this machine: a host `mine` with this interpreter, and a host `all` with every one that is found."""
+    folder = tmp_path_factory.mktemp("network")
+    network = Network(
+        f"python-tests-{os.getpid()}", folder, f"popen//id=mine//python={sys.executable}", "popen//id=all//python=*"
+    )
+    yield network
+    network("stop")
+
+
+@pytest.fixture(scope="session")
+def ssh_config():
+    """The ssh configuration of a lab: hosts build1 and build2, and inner, which only build1 can reach."""
+    program = os.environ.get("EXECNET_TESTKIT")
+    if program is None:
+        pytest.skip("skipped, because EXECNET_TESTKIT does not say where the lab's program is")
+    command = [program, "lab", "--hosts", "2", "--inner"]
+    lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for line in lab.stdout:
+        if line.startswith("ssh_config: "):
+            break
+    yield line.split()[1]
+    lab.stdin.close()
+    lab.wait(TIMEOUT)

@@ -1,0 +1,337 @@
+"""Channels, as programs that were written for execnet 2 know them."""
+
+import gc
+import queue
+import threading
+import time
+
+import pytest
+from execnet import Channel, RemoteError, TimeoutError
+
+WAIT = 20
+
+
+def echo(channel):
+    for item in channel:
+        channel.send(item)
+
+
+def test_values_go_there_and_back(every):
+    channel = every.remote_exec("channel.send(channel.receive() + 1)")
+    channel.send(41)
+    assert channel.receive(30) == 42
+    channel.waitclose(30)
+    assert channel.isclosed()
+
+
+def test_a_timeout_loses_nothing(gateway):
+    channel = gateway.remote_exec(echo)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        channel.receive(timeout=0.1)
+    assert 0.09 < time.monotonic() - began < 5
+    with pytest.raises(channel.TimeoutError):
+        channel.receive(0)
+    assert issubclass(TimeoutError, OSError)
+    channel.send(1)
+    assert channel.receive(WAIT) == 1
+
+
+def test_the_end_is_eof_and_stays_so(gateway):
+    channel = gateway.remote_exec("channel.send(1)")
+    channel.waitclose(WAIT)
+    assert channel.isclosed()
+    assert channel.receive() == 1
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            channel.receive(WAIT)
+    with pytest.raises(OSError):
+        channel.send(1)
+
+
+def test_iteration_ends_with_the_channel(gateway):
+    channel = gateway.remote_exec("for i in range(5): channel.send(i)")
+    assert list(channel) == list(range(5))
+    assert list(channel) == []
+
+
+def test_a_remote_error_comes_once_then_eof(every):
+    channel = every.remote_exec("x = 1\nchannel.send(1)\nraise ValueError('söme' if x else 2)")
+    assert channel.receive(30) == 1
+    with pytest.raises(RemoteError) as caught:
+        channel.receive(30)
+    text = str(caught.value)
+    assert "ValueError" in text and "line 3" in text and text == caught.value.formatted
+    with pytest.raises(EOFError):
+        channel.receive(30)
+    channel.waitclose(30)
+
+
+def test_waitclose_raises_the_remote_error_once(gateway):
+    channel = gateway.remote_exec("raise ValueError('no')")
+    with pytest.raises(channel.RemoteError, match="no"):
+        channel.waitclose(WAIT)
+    channel.waitclose(WAIT)
+
+
+def test_waitclose_can_time_out(gateway):
+    channel = gateway.remote_exec(echo)
+    with pytest.raises(channel.TimeoutError):
+        channel.waitclose(0.05)
+    channel.close()
+    channel.waitclose(WAIT)
+    channel.close()
+
+
+def test_syntax_errors_have_the_right_line(every):
+    channel = every.remote_exec("x = 1\ny = 2\nz = = 3\n")
+    with pytest.raises(RemoteError) as caught:
+        channel.waitclose(30)
+    assert "SyntaxError" in str(caught.value) and "line 3" in str(caught.value)
+
+
+def test_closing_here_is_the_end_there(gateway):
+    back = gateway.newchannel()
+    channel = gateway.remote_exec(
+        """
+        back = channel.receive()
+        try:
+            channel.receive()
+        except EOFError:
+            back.send("end")
+        """
+    )
+    channel.send(back)
+    channel.close()
+    assert back.receive(WAIT) == "end"
+
+
+def test_closing_with_an_error_raises_it_there(gateway):
+    back = gateway.newchannel()
+    channel = gateway.remote_exec(
+        """
+        back = channel.receive()
+        try:
+            channel.receive()
+        except channel.RemoteError as error:
+            back.send(str(error))
+        """
+    )
+    channel.send(back)
+    channel.close("it went wrong")
+    assert "it went wrong" in back.receive(WAIT)
+
+
+def test_channels_are_sent_over_channels(every):
+    inner = every.newchannel()
+    channel = every.remote_exec("inner = channel.receive()[0]; inner.send(2); channel.send({'key': inner})")
+    channel.send([inner])
+    assert inner.receive(30) == 2
+    assert channel.receive(30)["key"] is inner
+
+
+def test_channels_made_there_arrive_here(every):
+    channel = every.remote_exec(
+        "made = channel.gateway.newchannel(); channel.send(made); made.send(made.receive() + 1); channel.receive()"
+    )
+    made = channel.receive(30)
+    assert isinstance(made, Channel) and made.gateway is every
+    made.send(1)
+    assert made.receive(30) == 2
+    channel.send(None)
+
+
+def test_a_callback_gets_every_item_and_the_endmarker(every):
+    got = []
+    channel = every.remote_exec("for i in range(100): channel.send(i)")
+    channel.setcallback(got.append, endmarker="end")
+    channel.waitclose(30)
+    assert got == [*range(100), "end"]
+
+
+def test_a_callback_gets_what_had_arrived_before(gateway):
+    channel = gateway.remote_exec("for i in range(3): channel.send(i)")
+    channel.waitclose(WAIT)
+    got = []
+    channel.setcallback(got.append, endmarker=None)
+    assert got == [0, 1, 2, None]
+
+
+def test_without_endmarker_there_is_none(gateway):
+    got = []
+    channel = gateway.remote_exec("channel.send(1)")
+    channel.setcallback(got.append)
+    channel.waitclose(WAIT)
+    assert got == [1]
+
+
+def test_a_channel_with_callback_does_not_receive(gateway):
+    channel = gateway.remote_exec(echo)
+    channel.setcallback(lambda item: None)
+    with pytest.raises(OSError):
+        channel.receive()
+    with pytest.raises(OSError):
+        channel.setcallback(lambda item: None)
+
+
+def test_closing_gives_the_endmarker(gateway):
+    got = []
+    channel = gateway.remote_exec(echo)
+    channel.setcallback(got.append, endmarker="end")
+    channel.close()
+    assert got == ["end"]
+
+
+def test_callbacks_work_without_the_channel_object(gateway):
+    got = queue.Queue()
+    gateway.remote_exec("import time; time.sleep(0.2)\nfor i in range(3): channel.send(i)").setcallback(
+        got.put, endmarker="end"
+    )
+    gc.collect()
+    assert [got.get(timeout=WAIT) for _ in range(4)] == [0, 1, 2, "end"]
+
+
+def test_a_failing_callback_closes_the_channel_with_its_error(gateway):
+    back = gateway.newchannel()
+    channel = gateway.remote_exec(
+        """
+        back = channel.receive()
+        channel.send(1)
+        try:
+            channel.receive()
+        except channel.RemoteError as error:
+            back.send(str(error))
+        """
+    )
+
+    def fail(item):
+        raise ValueError("cannot take it")
+
+    channel.setcallback(fail)
+    channel.send(back)
+    assert "cannot take it" in back.receive(WAIT)
+
+
+def test_callbacks_run_in_threads_that_python_knows(gateway):
+    names = queue.Queue()
+    channel = gateway.remote_exec("channel.send(1)")
+    channel.setcallback(lambda item: names.put(threading.current_thread()))
+    thread = names.get(timeout=WAIT)
+    assert thread is not threading.current_thread() and type(thread) is threading.Thread
+
+
+def test_a_slow_callback_delays_only_its_own_channel(gateway):
+    go = threading.Event()
+    slow = gateway.remote_exec("channel.send(1)")
+    slow.setcallback(lambda item: go.wait(WAIT))
+    channel = gateway.remote_exec(echo)
+    for i in range(100):
+        channel.send(i)
+        assert channel.receive(WAIT) == i
+    go.set()
+
+
+def test_a_channel_nobody_refers_to_is_closed(gateway):
+    channel = gateway.remote_exec(
+        """
+        inner = channel.receive()
+        try:
+            inner.receive()
+        except EOFError:
+            channel.send("closed")
+        """
+    )
+    channel.send(gateway.newchannel())
+    gc.collect()
+    assert channel.receive(WAIT) == "closed"
+
+
+def test_an_error_nobody_asked_for_is_said(run_program):
+    done = run_program(
+        "import execnet, time\n"
+        "channel = execnet.makegateway().remote_exec('raise ValueError(5)')\n"
+        "while not channel.isclosed(): time.sleep(0.01)\n"
+        "del channel\n"
+    )
+    assert "Warning: unhandled RemoteError" in done.stderr and "ValueError: 5" in done.stderr
+
+
+def test_files_write_and_read(gateway):
+    channel = gateway.remote_exec(
+        """
+        file = channel.makefile("w")
+        file.write("one\\ntwo\\nthr")
+        file.write("ee\\n")
+        file.flush()
+        """
+    )
+    file = channel.makefile("r")
+    assert file.readline() == "one\n"
+    assert file.read(2) == "tw"
+    assert file.readline() == "o\n" and file.readline() == "three\n" and file.readline() == ""
+    assert not file.isatty()
+    with pytest.raises(ValueError):
+        channel.makefile("rw")
+
+
+def test_a_file_can_close_its_channel(gateway):
+    channel = gateway.remote_exec(echo)
+    channel.makefile("w").close()
+    assert not channel.isclosed()
+    channel.makefile("w", proxyclose=True).close()
+    assert channel.isclosed()
+
+
+def test_large_values_go_there_and_back(gateway):
+    channel = gateway.remote_exec(echo)
+    data = bytes(range(256)) * 100_000
+    channel.send(data)
+    assert channel.receive(WAIT) == data
+
+
+def test_a_receiver_that_does_not_receive_stops_its_sender(gateway):
+    channel = gateway.remote_exec(
+        """
+        for i in range(100):
+            channel.send(b"x" * 1000000)
+            channel.gateway.count = i
+        """
+    )
+    other = gateway.remote_exec("channel.send(1); import time; time.sleep(1); channel.send(channel.gateway.count)")
+    assert other.receive(WAIT) == 1
+    assert other.receive(WAIT) < 30
+    assert sum(map(len, channel)) == 100_000_000
+
+
+def test_many_threads_use_one_gateway(gateway):
+    failures = []
+
+    def work(n):
+        try:
+            channel = gateway.remote_exec(echo)
+            for i in range(200):
+                channel.send((n, i))
+                assert channel.receive(WAIT) == (n, i)
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_repr_says_the_state(gateway):
+    channel = gateway.remote_exec(echo)
+    assert repr(channel) == f"<Channel id={channel.id} open>"
+    channel.close()
+    assert repr(channel) == f"<Channel id={channel.id} closed>"
+
+
+def test_with_closes(gateway):
+    with gateway.remote_exec(echo) as channel:
+        channel.send(1)
+        assert channel.receive(WAIT) == 1
+    assert channel.isclosed()

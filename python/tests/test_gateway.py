@@ -1,0 +1,269 @@
+"""Gateways: what they execute, what they know, how they end."""
+
+import os
+import sys
+import types
+
+import execnet
+import pytest
+from execnet import RemoteError
+
+WAIT = 20
+GLOBAL = 1
+
+
+def adds(channel, number, more=0):
+    channel.send(channel.receive() + number + more)
+
+
+def fails(channel):
+    channel.send(1)
+    raise KeyError("here")
+
+
+def test_functions_get_their_arguments(every):
+    channel = every.remote_exec(adds, number=40, more=1)
+    channel.send(1)
+    assert channel.receive(30) == 42
+
+
+def test_tracebacks_of_functions_show_their_file_line_and_text(every):
+    channel = every.remote_exec(fails)
+    assert channel.receive(30) == 1
+    with pytest.raises(RemoteError) as caught:
+        channel.receive(30)
+    line = fails.__code__.co_firstlineno + 2
+    assert f'"{fails.__code__.co_filename}", line {line}' in str(caught.value)
+    assert 'raise KeyError("here")' in str(caught.value)
+
+
+def test_modules_are_executed(gateway, tmp_path, monkeypatch):
+    (tmp_path / "to_send.py").write_text(
+        "import os\nif __name__ == '__channelexec__':\n    channel.send(os.path.basename(__file__))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import to_send
+
+    assert isinstance(to_send, types.ModuleType)
+    assert gateway.remote_exec(to_send).receive(WAIT) == "to_send.py"
+
+
+def test_source_is_dedented_and_named(gateway):
+    channel = gateway.remote_exec(
+        """
+        channel.send(__name__)
+        if 1:
+            channel.send(2)
+        """
+    )
+    assert [*channel] == ["__channelexec__", 2]
+
+
+def closure():
+    captured = 1
+
+    def inner(channel):
+        channel.send(captured)
+
+    return inner
+
+
+def uses_global(channel):
+    channel.send(GLOBAL)
+
+
+def uses_module(channel):
+    channel.send(os.getcwd())
+
+
+def not_channel(x):
+    pass
+
+
+def annotated(channel: "execnet.Channel", number: int = 3) -> None:
+    import os
+
+    def inner(value):
+        local = [element for element in value]
+        return local, os
+
+    channel.send(inner([number])[0])
+
+
+@pytest.mark.parametrize(
+    "function", [closure(), uses_global, uses_module, not_channel, lambda channel: None, lambda: None]
+)
+def test_functions_that_would_not_work_there_are_refused(gateway, function):
+    with pytest.raises(ValueError):
+        gateway.remote_exec(function)
+
+
+def test_pure_functions_may_have_scopes_and_imports(gateway):
+    assert gateway.remote_exec(annotated).receive(WAIT) == [3]
+
+
+def test_only_functions_take_arguments(gateway):
+    with pytest.raises(TypeError):
+        gateway.remote_exec("channel.send(1)", number=1)
+
+
+def test_what_it_knows_of_the_other_side(gateway):
+    info = gateway._rinfo()
+    assert info.executable == sys.executable and info.cwd == os.getcwd() and info.platform == sys.platform
+    assert tuple(info.version_info) == tuple(sys.version_info) and info.pid != os.getpid()
+    assert gateway._rinfo() is info
+    gateway.remote_exec("import os; os.chdir('/')").waitclose(WAIT)
+    assert gateway._rinfo(update=True).cwd == "/" and "cwd=/" in repr(gateway._rinfo())
+
+
+def test_remote_status_counts(gateway):
+    status = gateway.remote_status()
+    assert (status.numchannels, status.numexecuting, status.execmodel) == (0, 0, "thread")
+    channel = gateway.remote_exec("channel.receive()")
+    status = gateway.remote_status()
+    assert (status.numchannels, status.numexecuting) == (1, 1)
+    channel.send(None)
+    channel.waitclose(WAIT)
+
+
+def test_spec_keys_are_followed(group, tmp_path):
+    folder = tmp_path / "new"
+    spec = f"popen//id=one//chdir={folder}//nice=3//env:MINE=x=y//dont_write_bytecode"
+    gateway = group.makegateway(spec)
+    assert gateway.id == "one" and gateway.spec.chdir == str(folder)
+    channel = gateway.remote_exec(
+        "import os, sys; channel.send((os.getcwd(), os.nice(0), os.environ['MINE'], sys.dont_write_bytecode))"
+    )
+    assert channel.receive(WAIT) == (str(folder), os.nice(0) + 3, "x=y", True)
+
+
+def test_python_may_have_arguments(group):
+    gateway = group.makegateway(f"popen//python={sys.executable} -W error")
+    assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
+
+
+def test_main_thread_only_runs_in_the_main_thread_and_refuses_more(group):
+    gateway = group.makegateway("popen//execmodel=main_thread_only")
+    channel = gateway.remote_exec(
+        "import threading; channel.send(threading.current_thread() is threading.main_thread()); channel.receive()"
+    )
+    assert channel.receive(WAIT) is True
+    with pytest.raises(RemoteError, match="main_thread_only"):
+        gateway.remote_exec("channel.send(1)").receive(WAIT)
+    channel.send(None)
+    channel.waitclose(WAIT)
+    assert gateway.remote_exec("channel.send(channel.gateway.execmodel.backend)").receive(WAIT) == "main_thread_only"
+
+
+def test_the_worker_has_locks_and_events(every):
+    channel = every.remote_exec(
+        """
+        model = channel.gateway.execmodel
+        with model.RLock():
+            event = model.Event()
+        event.set()
+        channel.send((model.backend, event.is_set()))
+        """
+    )
+    assert channel.receive(30) == ("thread", True)
+
+
+def test_a_dead_interpreter_ends_every_wait_with_what_is_known(gateway):
+    waits = gateway.remote_exec("channel.receive()")
+    dies = gateway.remote_exec("import os, sys; sys.stderr.write('last words\\n'); sys.stderr.flush(); os._exit(7)")
+    with pytest.raises(EOFError, match="7") as caught:
+        dies.receive(WAIT)
+    assert "last words" in str(caught.value)
+    with pytest.raises(EOFError):
+        waits.receive(WAIT)
+    with pytest.raises(EOFError):
+        waits.waitclose(WAIT)
+    with pytest.raises(OSError):
+        waits.send(1)
+    with pytest.raises(OSError):
+        gateway.remote_exec("1")
+    gateway.join(WAIT)
+    assert not gateway.hasreceiver() and "not-receiving" in repr(gateway)
+
+
+def test_a_killed_interpreter_is_named_by_its_signal(gateway):
+    channel = gateway.remote_exec("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(EOFError, match="SIGKILL"):
+        channel.receive(WAIT)
+
+
+@pytest.mark.parametrize("python", ["/does/not/exist", "/bin/false"])
+def test_a_wrong_interpreter_fails_in_makegateway(group, python):
+    with pytest.raises((OSError, EOFError)) as caught:
+        group.makegateway(f"popen//python={python}")
+    assert str(caught.value)
+    assert len(group) == 0
+
+
+def test_words_of_a_wrong_interpreter_are_told(group, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho no python here >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises((OSError, EOFError), match="no python here"):
+        group.makegateway(f"popen//python={program}")
+
+
+def test_exit_ends_the_interpreter(group):
+    gateway = group.makegateway()
+    pid = gateway._rinfo().pid
+    channel = gateway.remote_exec("channel.receive()")
+    gateway.exit()
+    assert gateway not in group
+    gateway.exit()
+    gateway.join()
+    with pytest.raises(EOFError):
+        channel.receive(WAIT)
+    with pytest.raises(OSError):
+        os.kill(pid, 0)
+
+
+def test_code_there_may_use_its_streams_and_fork(gateway):
+    channel = gateway.remote_exec(
+        """
+        import os, subprocess, sys
+        channel.send(sys.stdin.read())
+        os.write(1, b"to fd 1\\n")
+        print("printed")
+        channel.send(subprocess.call([sys.executable, "-c", "print(1)"]))
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(0)
+        channel.send(os.waitpid(pid, 0)[1] >> 8)
+        """
+    )
+    assert [*channel] == ["", 0, 0]
+
+
+def test_what_is_printed_there_arrives_line_by_line(group):
+    import queue
+
+    lines = queue.Queue()
+    with execnet.Group(output=lambda gateway, line: lines.put((gateway.id, line))) as group:
+        gateway = group.makegateway("popen//id=p")
+        gateway.remote_exec("import sys; print('one'); sys.stdout.flush(); sys.stderr.write('two\\nthree')").waitclose(
+            WAIT
+        )
+        assert [lines.get(timeout=WAIT) for _ in range(2)] == [("p", "one"), ("p", "two")]
+        gateway.exit()
+        assert lines.get(timeout=WAIT) == ("p", "three")
+
+
+def test_without_a_callback_it_goes_to_stderr_marked(run_program):
+    done = run_program("import execnet\nexecnet.makegateway('popen//id=p').remote_exec('print(1)').waitclose()\n")
+    assert done.stderr == "[p] 1\n" and done.stdout == ""
+
+
+def test_attributes_can_be_set(gateway):
+    gateway.node = "mine"
+    assert gateway.node == "mine"
+
+
+def test_with_ends(group):
+    with group.makegateway() as gateway:
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+    assert not gateway.hasreceiver() and len(group) == 0

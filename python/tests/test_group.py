@@ -1,0 +1,167 @@
+"""Groups and channels of several gateways."""
+
+import os
+import time
+
+import execnet
+import pytest
+from execnet import Group, MultiChannel, RemoteError, XSpec
+
+WAIT = 20
+
+
+def test_ids_are_given_in_order(group):
+    first, second = group.makegateway(), group.makegateway("popen//id=x")
+    assert (first.id, second.id, group.makegateway().id) == ("gw0", "x", "gw1")
+    assert len(group) == 3 and [gateway.id for gateway in group] == ["gw0", "x", "gw1"]
+    assert repr(group) == "<Group ['gw0', 'x', 'gw1']>"
+
+
+def test_gateways_are_found_by_id_index_and_themselves(group):
+    gateway = group.makegateway("popen//id=x")
+    assert group["x"] is group[0] is group[gateway] is gateway
+    assert "x" in group and gateway in group and "y" not in group
+    with pytest.raises(KeyError):
+        group["y"]
+    with pytest.raises(IndexError):
+        group[1]
+
+
+def test_an_id_stands_once(group):
+    group.makegateway("popen//id=x")
+    with pytest.raises(ValueError, match="x"):
+        group.makegateway("popen//id=x")
+    assert len(group) == 1
+
+
+def test_ids_can_be_allocated_before(group):
+    spec = XSpec("popen")
+    group.allocate_id(spec)
+    group.allocate_id(spec)
+    assert spec.id == "gw0"
+    assert group.makegateway(spec).id == "gw0"
+    assert group.makegateway().id == "gw1"
+
+
+def test_specs_can_be_given_at_once():
+    with Group(["popen//id=a", None, XSpec("popen//id=c")]) as group:
+        assert [gateway.id for gateway in group] == ["a", "gw0", "c"]
+
+
+def test_the_default_spec_can_be_changed(group):
+    group.defaultspec = "popen//env:MINE=1"
+    assert group.makegateway().spec.env == {"MINE": "1"}
+
+
+def test_execution_models_are_set_before_gateways(group):
+    assert (group.execmodel.backend, group.remote_execmodel.backend) == ("thread", "thread")
+    group.set_execmodel("thread", "main_thread_only")
+    gateway = group.makegateway()
+    assert gateway.spec.execmodel == "main_thread_only"
+    assert gateway.remote_status().execmodel == "main_thread_only"
+    with pytest.raises(ValueError):
+        group.set_execmodel("thread")
+    with pytest.raises(ValueError, match="gevent"):
+        Group(execmodel="gevent")
+    with pytest.raises(ValueError, match="unknown"):
+        Group(execmodel="unknown")
+
+
+def test_terminate_ends_all(group):
+    pids = [group.makegateway()._rinfo().pid for _ in range(3)]
+    group.terminate()
+    assert len(group) == 0
+    for pid in pids:
+        with pytest.raises(OSError):
+            os.kill(pid, 0)
+
+
+def test_terminate_kills_what_does_not_end_in_time(group):
+    gateway = group.makegateway()
+    channel = gateway.remote_exec(
+        "import time, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nchannel.send(1)\nwhile 1: time.sleep(1)"
+    )
+    assert channel.receive(WAIT) == 1
+    began = time.monotonic()
+    group.terminate(timeout=1.0)
+    assert time.monotonic() - began < 4
+    with pytest.raises(OSError):
+        os.kill(gateway._rinfo().pid, 0)
+
+
+def test_terminate_waits_for_gateways_that_left_before(group):
+    gateway = group.makegateway()
+    pid = gateway._rinfo().pid
+    gateway.exit()
+    group.terminate()
+    with pytest.raises(OSError):
+        os.kill(pid, 0)
+
+
+def test_code_is_executed_in_all(group):
+    for _ in range(3):
+        group.makegateway()
+    channels = group.remote_exec("channel.send(channel.receive() * 2)")
+    assert isinstance(channels, MultiChannel) and len(channels) == 3
+    channels.send_each(21)
+    assert channels.receive_each() == [42] * 3
+    channels.waitclose()
+    assert channels[0] in channels and [*channels][1] is channels[1]
+
+
+def test_receive_each_can_say_from_whom(group):
+    channels = MultiChannel([group.makegateway().remote_exec("channel.send(channel.gateway.id)") for _ in range(2)])
+    assert [(channel.gateway.id, item) for channel, item in channels.receive_each(withchannel=True)] == [
+        ("gw0", "gw0"),
+        ("gw1", "gw1"),
+    ]
+
+
+def test_a_queue_gets_what_comes_and_the_ends(group):
+    channels = MultiChannel([group.makegateway().remote_exec(f"channel.send({n})") for n in range(2)])
+    queue = channels.make_receive_queue(endmarker="end")
+    assert channels.make_receive_queue() is queue
+    got = [queue.get(timeout=WAIT) for _ in range(4)]
+    assert sorted(str(item) for _, item in got) == ["0", "1", "end", "end"]
+    assert {channel for channel, _ in got} == set(channels)
+
+
+def test_waitclose_raises_the_first_error_when_all_are_closed(group):
+    sources = ["channel.receive()", "raise ValueError(1)", "raise ValueError(2)"]
+    channels = MultiChannel([group.makegateway().remote_exec(source) for source in sources])
+    channels[0].send(None)
+    with pytest.raises(RemoteError, match="ValueError: 1"):
+        channels.waitclose()
+    assert all(channel.isclosed() for channel in channels)
+
+
+def test_the_default_group_makes_gateways():
+    gateway = execnet.makegateway()
+    assert gateway.id in execnet.default_group
+    assert execnet.default_group.makegateway == execnet.makegateway
+    gateway.exit()
+    gateway.join()
+
+
+def test_many_gateways_leave_nothing_behind():
+    import gc
+    import threading
+
+    def fds():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    with Group() as group:
+        group.makegateway()
+    del group
+    before, threads = fds(), threading.active_count()
+    for _ in range(4):
+        with Group(["popen"] * 5) as group:
+            for channel in group.remote_exec("channel.send(1)"):
+                channel.setcallback(lambda item: None)
+        del group, channel
+    # threads that have told of an end are about to end
+    deadline = time.monotonic() + WAIT
+    while (fds(), threading.active_count()) != (before, threads) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (fds(), threading.active_count()) == (before, threads)

@@ -1,0 +1,151 @@
+"""Signals, forks and the end of programs."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+WAIT = 20
+BEGIN = """
+import execnet, os, signal, sys, threading, time
+gateway = execnet.makegateway()
+print(gateway._rinfo().pid, flush=True)
+"""
+
+
+def start(tmp_path, source):
+    program = tmp_path / "program.py"
+    program.write_text(BEGIN + source)
+    env = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
+    return subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+
+
+def ends(pid, within=WAIT):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+WAITS = {
+    "receive": "channel.receive()",
+    "receive with a timeout": "channel.receive(100)",
+    "waitclose": "channel.waitclose()",
+    "iteration": "list(channel)",
+    "status": "stopped(); gateway.remote_status()",
+    "send without credit": "silent.send(b'x' * 9000000); silent.send(1)",
+    "join": "gateway.join()",
+    "terminate": "stopped(); execnet.default_group.terminate()",
+    "makegateway": "execnet.makegateway('popen//python=sh -c \\'sleep 100\\'')",
+    "receive with a callback": "channel.setcallback(print); channel.waitclose()",
+}
+
+
+@pytest.mark.parametrize("call", WAITS)
+def test_ctrl_c_interrupts_every_wait_at_once(tmp_path, call):
+    process = start(
+        tmp_path,
+        f"""
+channel = gateway.remote_exec("channel.receive()")
+silent = gateway.remote_exec("import time; time.sleep(1000)")
+other = execnet.makegateway()
+def stopped():
+    os.kill(gateway._rinfo().pid, signal.SIGSTOP)
+def raiser():
+    time.sleep(0.5)
+    print("now", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=raiser).start()
+try:
+    {WAITS[call]}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    os.kill(gateway._rinfo().pid, signal.SIGCONT)
+    usable = execnet.makegateway() if {call == "terminate"} else other
+    print(usable.remote_exec("channel.send(42)").receive(10), flush=True)
+    if {call != "terminate"}:
+        print(gateway.remote_exec("channel.send(43)").receive(10), flush=True)
+os.kill(gateway._rinfo().pid, signal.SIGKILL)
+""",
+    )
+    assert process.stdout.readline()
+    assert process.stdout.readline() == "now\n"
+    began = time.monotonic()
+    assert process.stdout.readline() == "interrupted\n", process.communicate()[1]
+    assert time.monotonic() - began < 0.5
+    assert process.stdout.readline() == "42\n"
+    if call != "terminate":
+        assert process.stdout.readline() == "43\n", process.communicate()[1]
+    process.communicate(timeout=WAIT)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "sys.exit(3)",
+        "raise ValueError",
+        "os._exit(1)",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "gateway.remote_exec('while 1: pass')",
+        "gateway.remote_exec('import time; time.sleep(1000)').setcallback(print)",
+        "threading.Thread(target=gateway.remote_exec('channel.receive()').waitclose, daemon=True).start()",
+    ],
+)
+def test_gateways_end_with_the_program(tmp_path, end):
+    process = start(tmp_path, end)
+    pid = int(process.stdout.readline())
+    _out, err = process.communicate(timeout=WAIT)
+    assert ends(pid), err
+    if "SIG" not in end and "_exit" not in end and "raise" not in end and "sys.exit" not in end:
+        assert (process.returncode, err) == (0, "")
+
+
+def test_in_a_forked_child_calls_are_errors(tmp_path):
+    process = start(
+        tmp_path,
+        """
+channel = gateway.remote_exec("for item in channel: channel.send(item)")
+channel.setcallback(lambda item: print(item, flush=True))
+other = gateway.remote_exec("for item in channel: channel.send(item)")
+if os.fork() == 0:
+    def error(call):
+        try:
+            call()
+        except OSError:
+            return True
+    calls = [lambda: channel.send(1), lambda: other.send(1), lambda: other.receive(1), lambda: gateway.remote_exec("1"),
+             lambda: gateway.remote_status(), lambda: other.waitclose(1)]
+    print(all(map(error, calls)), flush=True)
+    sys.exit(0)
+os.wait()
+other.send(5)
+print(other.receive(10), flush=True)
+""",
+    )
+    process.stdout.readline()
+    out, err = process.communicate(timeout=WAIT)
+    assert (out, err) == ("True\n5\n", "")
+
+
+def test_a_handler_that_does_not_raise_does_not_end_a_wait(tmp_path):
+    process = start(
+        tmp_path,
+        """
+signal.signal(signal.SIGUSR1, lambda *args: print("handled", flush=True))
+channel = gateway.remote_exec("import time; time.sleep(1); channel.send(1)")
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+print(channel.receive(), flush=True)
+""",
+    )
+    process.stdout.readline()
+    assert process.communicate(timeout=WAIT)[0] == "handled\n1\n"

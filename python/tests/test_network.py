@@ -1,0 +1,113 @@
+"""Gateways on the nodes of a network."""
+
+import os
+import sys
+
+import execnet
+import pytest
+from conftest import INTERPRETERS
+
+WAIT = 60
+
+
+@pytest.fixture
+def net(network):
+    with execnet.connect(network.name) as net:
+        yield net
+
+
+def test_a_network_that_does_not_run_is_an_error():
+    with pytest.raises(OSError, match="nowhere"):
+        execnet.connect("nowhere")
+    with pytest.raises(ValueError):
+        execnet.connect("not a name")
+
+
+def test_nodes_are_listed_with_what_is_known_of_them(net):
+    (mine,) = [node for node in net.nodes if node.host == "mine"]
+    assert mine.state == "ready" and mine.platform == sys.platform and mine.implementation == sys.implementation.name
+    assert mine.version == ".".join(map(str, sys.version_info[:3])) and mine.via is None
+    assert mine.cpus == os.cpu_count() and mine.machine == os.uname().machine and mine.processes == 0
+    assert mine.name in repr(mine) and net.name in repr(net)
+
+
+def test_a_gateway_is_made_by_what_is_needed(net):
+    gateway = net.makegateway(node="mine", env={"MINE": "1"}, id="one", nice=1)
+    assert gateway.remote_exec("import os; channel.send((os.environ['MINE'], os.nice(0)))").receive(WAIT) == (
+        "1",
+        os.nice(0) + 1,
+    )
+    assert gateway.node.host == "mine" and gateway.id == "one" and gateway in net.group
+    assert gateway._rinfo().executable == sys.executable
+    assert [node.processes for node in net.nodes if node.host == "mine"] == [1]
+
+
+@pytest.mark.skipif("jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine")
+def test_jython_is_reached_by_its_platform(net):
+    gateway = net.makegateway(platform="java")
+    channel = gateway.remote_exec(
+        """
+        import sys
+        channel.send(sys.platform)
+        for item in channel:
+            channel.send(item * 2)
+        """
+    )
+    assert channel.receive(WAIT).startswith("java")
+    channel.send(21)
+    assert channel.receive(WAIT) == 42
+
+
+def test_what_no_node_is_says_what_there_is(net):
+    with pytest.raises(execnet.HostNotFound, match="mine"):
+        net.makegateway(platform="vax")
+    assert len(net.group) == 0
+
+
+def test_many_are_made_at_a_time(net):
+    gateways = net.makegateways(8, node="mine")
+    assert [gateway.id for gateway in gateways] == [f"gw{n}" for n in range(8)]
+    assert len({gateway._rinfo().pid for gateway in gateways}) == 8
+    channels = execnet.MultiChannel([gateway.remote_exec("channel.send(1)") for gateway in gateways])
+    assert channels.receive_each() == [1] * 8
+
+
+def test_specs_reach_the_network_from_any_group(network, group):
+    gateway = group.makegateway(f"net={network.name}//node=mine//id=x")
+    assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+    assert gateway.node.host == "mine"
+    with pytest.raises(ValueError):
+        group.makegateway("net")
+    with pytest.raises(OSError):
+        group.makegateway("net=nowhere")
+
+
+def test_a_dead_interpreter_is_told_with_its_node(net):
+    channel = net.makegateway(node="mine", id="dies").remote_exec("import os; os._exit(9)")
+    with pytest.raises(EOFError, match="mine.*9"):
+        channel.receive(WAIT)
+
+
+def test_closing_ends_the_gateways(network):
+    with execnet.connect(network.name) as net:
+        gateway = net.makegateway(node="mine")
+        pid = gateway._rinfo().pid
+    with pytest.raises(OSError):
+        os.kill(pid, 0)
+    with pytest.raises(OSError):
+        net.makegateway()
+
+
+def test_chdir_and_python(net, tmp_path):
+    gateway = net.makegateway(node="mine", chdir=str(tmp_path / "new"))
+    assert gateway._rinfo().cwd == str(tmp_path / "new")
+
+
+def test_specs_and_keywords_go_together(net):
+    gateway = net.makegateway("id=a//env:X=1", node="mine", execmodel="main_thread_only")
+    assert gateway.id == "a" and gateway.remote_status().execmodel == "main_thread_only"
+    assert gateway.remote_exec("import os; channel.send(os.environ['X'])").receive(WAIT) == "1"
+    with pytest.raises(ValueError):
+        net.makegateway("popen")
+    with pytest.raises(ValueError):
+        net.makegateway("net=other")

@@ -1,0 +1,87 @@
+"""Gateways on hosts that ssh reaches, over real ssh servers, without a network of a name."""
+
+import os
+import time
+
+import execnet
+import pytest
+
+WAIT = 30
+
+
+@pytest.fixture
+def spec(ssh_config):
+    return f"ssh=build1//ssh_config={ssh_config}"
+
+
+def test_ssh_reaches_a_host(group, spec, tmp_path):
+    gateway = group.makegateway(f"{spec}//id=a//chdir={tmp_path / 'new'}//env:MINE=1")
+    assert gateway.remoteaddress == "build1" and gateway.node.host == "build1"
+    channel = gateway.remote_exec(
+        "import os; channel.send((os.getcwd(), os.environ['MINE'], 'SSH_CONNECTION' in os.environ))"
+    )
+    assert channel.receive(WAIT) == (str(tmp_path / "new"), "1", True)
+
+
+def test_gateways_of_a_host_share_its_link(group, spec):
+    group.makegateway(spec)
+    began = time.monotonic()
+    gateways = [group.makegateway(spec) for _ in range(3)]
+    assert time.monotonic() - began < 3
+    assert {gateway.node.host for gateway in gateways} == {"build1"}
+
+
+def test_via_leads_further(group, spec):
+    group.makegateway(f"{spec}//id=a")
+    beside = group.makegateway("popen//via=a")
+    assert beside.node.host == "build1"
+    inner = group.makegateway("ssh=inner//via=a")
+    assert inner.node.host == "inner"
+    inner.remote_exec("channel.send(channel.receive() + 1)").send(41)
+    channel = inner.remote_exec("channel.send(channel.receive() + 1)")
+    channel.send(41)
+    assert channel.receive(WAIT) == 42
+
+
+def test_a_command_line_is_started_there(group, spec):
+    gateway = group.makegateway(f"{spec}//python=python3 -W error")
+    assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
+
+
+def test_hosts_that_are_not_found_are_named(group, ssh_config):
+    with pytest.raises(execnet.HostNotFound, match="nowhere.invalid"):
+        group.makegateway(f"ssh=nowhere.invalid//ssh_config={ssh_config}")
+    with pytest.raises(execnet.HostNotFound, match="/no/python"):
+        group.makegateway(f"ssh=build2//ssh_config={ssh_config}//python=/no/python")
+    assert len(group) == 0
+
+
+def test_a_dead_interpreter_is_told_with_its_host(group, spec):
+    channel = group.makegateway(spec).remote_exec("import os; os._exit(5)")
+    with pytest.raises(EOFError, match="build1.*5"):
+        channel.receive(WAIT)
+
+
+def test_rsync_reaches_it(group, spec, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("text")
+    rsync = execnet.RSync(tmp_path / "source", verbose=False)
+    rsync.add_target(group.makegateway(spec), tmp_path / "target")
+    rsync.send()
+    assert (tmp_path / "target/file").read_text() == "text"
+
+
+def test_nothing_is_left_behind(run_program, spec):
+    done = run_program(
+        "import execnet, os, sys\n"
+        "gateway = execnet.makegateway(sys.argv[1])\n"
+        "print(gateway._rinfo().pid, gateway.remote_exec('import os; channel.send(os.getppid())').receive())\n"
+        "os._exit(0)\n",
+        spec,
+    )
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2, done.stderr
+    deadline = time.monotonic() + WAIT
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)

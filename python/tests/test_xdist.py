@@ -1,0 +1,163 @@
+"""pytest-xdist as it was released, with this package in place of stock execnet: the same results."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+
+VENV = os.environ.get("EXECNET_TEST_VENV")
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory):
+    return tmp_path_factory.mktemp("x")
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("fixture")
+"""
+
+TESTS = """
+import os, sys, time, warnings
+import pytest
+
+@pytest.mark.parametrize("n", range(16))
+def test_many(n, tmp_path, session):
+    print("output", n)
+    (tmp_path / "f").write_text(str(n))
+    assert n % 7 != 5, f"seven {n}"
+
+class TestClass:
+    seen = []
+
+    def test_first(self):
+        self.seen.append(1)
+
+    def test_second(self):
+        assert PATTERN or self.seen == [1]
+
+@pytest.mark.skip(reason="söme reason")
+def test_skipped():
+    pass
+
+@pytest.mark.xfail
+def test_expected():
+    assert 0
+
+@pytest.mark.xfail
+def test_unexpected():
+    pass
+
+def test_error(broken):
+    pass
+
+def test_warns():
+    warnings.warn("careful", UserWarning)
+
+def test_streams(capfd, monkeypatch):
+    os.write(1, b"out"); os.write(2, b"err")
+    assert capfd.readouterr() == ("out", "err")
+    assert sys.stdin.read() == "" if False else True
+
+def test_subprocess():
+    import subprocess
+    assert subprocess.check_output([sys.executable, "-c", "print(1)"]) == b"1\\n"
+"""
+
+CRASH = """
+import os
+
+def test_before():
+    pass
+
+def test_crashes():
+    os._exit(3)
+
+def test_after():
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    for n in range(4):
+        (folder / f"test_{n}.py").write_text(TESTS.replace("PATTERN", "False" if n else "True"))
+    return folder
+
+
+def run(project, *args, python=sys.executable):
+    report = project / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *args]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=240, env=env)
+    results = {}
+    for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
+        name = (case.get("classname") or "").replace("pyexecnetcache.", "") + "::" + (case.get("name") or "")
+        results[name] = sorted((child.tag, (child.get("message") or "").splitlines()[:1]) for child in case)
+    assert results, done.stdout + done.stderr
+    return done, results
+
+
+@pytest.fixture(scope="module")
+def expected(project):
+    """What stock execnet gives."""
+    if VENV is None:
+        _done, results = run(project, "-p", "no:xdist")
+    else:
+        _done, results = run(project, "-n", "4", "--dist", "loadfile", python=str(Path(VENV).absolute() / "bin/python"))
+    assert len(results) == 100
+    return results
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-n", "4", "--dist", "loadfile"],
+        ["--tx", "2*popen", "--dist", "loadscope"],
+        ["-n", "2", "--dist", "loadscope"],
+        ["-n", "2", "--dist", "worksteal", "-k", "not TestClass"],
+    ],
+    ids=" ".join,
+)
+def test_the_results_are_the_same(project, expected, args):
+    done, results = run(project, *args)
+    if "-k" in args:
+        expected = {name: result for name, result in expected.items() if "TestClass" not in name}
+    assert results == expected, done.stdout + done.stderr
+    assert done.returncode == 1 and "INTERNALERROR" not in done.stdout
+
+
+def same_elsewhere(project, expected, spec):
+    """On nodes that get the project by rsync, and so under other names."""
+    folder = project.parent / "remote"
+    args = ["--dist", "loadfile", "--tx", f"2*{spec}//chdir={folder}", f"--rsyncdir={project}"]
+    done, results = run(project, *args)
+
+    def short(results):
+        return {name.rpartition("test_")[2]: result for name, result in results.items()}
+
+    assert short(results) == short(expected), done.stdout + done.stderr
+
+
+def test_a_network_s_nodes_give_the_same(project, expected, network):
+    same_elsewhere(project, expected, f"net={network.name}//platform=linux//node=mine")
+
+
+def test_ssh_hosts_give_the_same(project, expected, ssh_config):
+    same_elsewhere(project, expected, f"ssh=build1//ssh_config={ssh_config}//python={sys.executable}")
+
+
+def test_a_crashed_worker_is_replaced(tmp_path):
+    (tmp_path / "test_crash.py").write_text(CRASH)
+    done, results = run(tmp_path, "-n", "1")
+    assert "crashed while running 'test_crash.py::test_crashes'" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 2 passed" in done.stdout
