@@ -8,7 +8,7 @@ from statistics import median
 
 VALUES = {
     "list of 1e6 ints": lambda: list(range(10**6)),
-    "1e5 dicts": lambda: [{"name": "n%d" % n, "size": n, "tags": [n, None, 1.5]} for n in range(10**5)],
+    "1e5 dicts": lambda: [{"name": "n%d" % n, "size": n, "share": n / 7} for n in range(10**5)],
 }
 MB = 10**6
 

@@ -98,7 +98,8 @@ class Gateways(Bench):
 
 
 def row(what, found, show, *aims):
-    """An aim is how many times as long as the best of some others, at most, something may take."""
+    """An aim is a factor, who it is a factor of (the best of them counts), and whether to be below in time or above in
+    speed."""
     shown = [show(found[name]) if found[name] else "–" for name in ("floor", *PEERS)]
     ratios, wanted, reached = [], [], []
     for times, names, words in aims:
