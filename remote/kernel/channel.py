@@ -6,7 +6,7 @@ holds any more is closed, or, when a callback goes on receiving, says that nothi
 import os
 
 from . import wire
-from .values import dumps, loads
+from .values import LoadError, dumps, loads
 from .wait import TWO, wait, wake, wake_all
 from .wire import deque
 
@@ -85,6 +85,8 @@ class State(object):
                     raise TimeoutError("no item after %r seconds" % seconds)
                 continue
             if type(item) is tuple:
+                if isinstance(item[0], LoadError):
+                    raise item[0]
                 return item
             return loads(item), len(item)
 

@@ -96,6 +96,8 @@ def loads(data, channel):
         while not stack[-1][1]:
             code, _, items = stack.pop()
             if code == b"{":
+                if len(items) % 2:
+                    raise LoadError("a key without its value")
                 value = dict(zip(items[::2], items[1::2]))
             else:
                 value = MAKE[code](items)

@@ -5,7 +5,7 @@ from itertools import count
 
 from . import wire
 from .channel import Channel, RemoteError, State
-from .values import loads
+from .values import LoadError, loads
 from .wait import TWO, wake_all
 
 if TWO:
@@ -107,7 +107,10 @@ class Link(object):
 
     def _escaped(self, number, payload):
         from . import codec
-        value = codec.loads(payload, self.channel)
+        try:
+            value = codec.loads(payload, self.channel)
+        except LoadError as error:
+            value = error  # for who receives it
         state = self.states.get(number)
         if state is None and number & 1:
             state = self.state(number)

@@ -35,10 +35,10 @@ def judge(task, info):
 def prepare(task):
     """Let tracebacks show the lines of the source. Returns it as this interpreter compiles it."""
     source = task.source
-    linecache = sys.modules.get("linecache")
-    if linecache is not None:
+    cache = getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing it
+    if cache is not None:
         filename = native(task.filename) or "<remote exec>"
-        linecache.cache[filename] = len(source), None, [native(line) + "\n" for line in source.split(u"\n")], filename
+        cache[filename] = len(source), None, [native(line) + "\n" for line in source.split(u"\n")], filename
     if sys.version_info[0] == 2:
         # text that declares an encoding is refused there
         import re

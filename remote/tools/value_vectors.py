@@ -56,11 +56,11 @@ REFUSED = [
     ("dict without its end", "7b4e4e", ""),
     ("dict with a key alone", "7b4e30", ""), ("list as a key", "7b5b000000004e30", "unhashable"),
     ("dict in a set", "3c010000007b30", "unhashable"),
-    ("text that is no UTF-8", "7501000000ff", ""), ("text cut within a character", "7502000000e282", ""),
     ("escape in a frame without", "28030000002e69000000006901000000", ""),
     ("nested too deeply", "5b01000000" * 2001 + "4e", "2,001 levels"),
 ]
 NOT_BY_THE_KERNEL = [
+    ("text that is no UTF-8", "7501000000ff", ""), ("text cut within a character", "7502000000e282", ""),
     ("two values", "4e4e", "bytes behind the value"),
     ("digit of a long int that is too large", "6c01000000ffff", "15 bits each"),
     ("long int with a leading zero digit", "6c0200000001000000", "not normal"),
@@ -78,7 +78,7 @@ def main(python2):
         program += "print(binascii.hexlify(marshal.dumps(%s, 2)))" % text
         data = bytes.fromhex(subprocess.check_output([python2, "-c", program]).decode("ascii"))
         values.append(entry(name, 2, text, data))
-        if "interned" in name or data[:1] in b"tI":  # depends on the interpreter
+        if "interned" in name or data[:1] in b"tI" or text == "nan":  # depends on the interpreter
             values[-1]["written"] = False
     for dialect in (3, 2):
         for name, text in ESCAPED:

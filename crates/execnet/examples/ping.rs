@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let at = |percent: usize| times[times.len() * percent / 100];
     println!("round trip: median {:?}, 90 % {:?}, 99 % {:?}", at(50), at(90), at(99));
 
-    let sink = "count = 0\nfor value in channel:\n    if value is None: break\n    count += 1\nchannel.send(count)";
+    let sink =
+        "count = 0\nfor value in channel:\n    if value is None: break\n    count += 1\nchannel.send(count)";
     let channel = gateway.remote_exec(sink)?;
     let begin = Instant::now();
     (0..SMALL).try_for_each(|number| channel.send(number))?;

@@ -21,6 +21,7 @@ mod inbox;
 mod info;
 mod local;
 mod multi;
+mod opening;
 mod output;
 mod post;
 mod state;
@@ -195,6 +196,7 @@ impl Gateway {
             self.handle.post.carrier.kill();
         }
         self.handle.post.leave(inner);
+        self.handle.post.attendant.notify_all();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Connect to an execnet network by name and run processes on its nodes.
+//! Connect to an execnet network by name, run processes on its nodes, and exchange values with code in their interpreters.
 //!
 //! A network is a named set of hosts, brought up by `execnet start NAME`. A program connects to it by that name, asks for a node by what it
 //! needs and gets a process there: the node's Python interpreter, with stdin, stdout, stderr, signals and exit status. How the host is reached is
@@ -26,6 +26,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`Gateway`] is a fresh interpreter on a node, or a child of this program, that executes what it is sent. [`Channel`]s carry values both ways:
+//!
+//! ```no_run
+//! let gateway = execnet::connect("mynet")?.makegateway().platform("linux").start()?;
+//! let channel = gateway.remote_exec("import os; channel.send([os.getpid(), channel.receive()])")?;
+//! channel.send("hello")?;
+//! let (pid, text) = channel.receive::<(u32, String)>()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Breaks
 //! When a host's link breaks, or the network's daemon is replaced, processes and their streams go on where they were: no byte is lost or doubled.
 //! Meanwhile reads and waits just take longer, and [`Process::is_unreachable`] says why. What cannot go on is reported as [`Lost`].
@@ -39,7 +49,10 @@
 //! - Arguments and environment of a process may have about 1 MiB.
 //! - After a fork the child can use nothing of this: every call is an error, and drops do nothing. But it holds the connection open, so the daemon
 //!   learns of the parent's end only when the child has ended, too, or has executed another program.
-//! - Each connection has one thread.
+//! - Each connection has one thread; each gateway has two, one more for each channel with a callback, and one while its interpreter takes
+//!   its input more slowly than it comes.
+//! - The channels of a gateway hold at most 1 GiB that was not received; what goes beyond that ends the gateway. So do 4,096 channels that its code opened
+//!   and nobody took.
 
 mod connect;
 mod gateway;

@@ -16,7 +16,7 @@ use super::local::Local;
 use super::output::{OnOutput, Printed, plain};
 use super::post::{Post, What};
 use super::state::{State, WINDOW};
-use super::{Gateway, Handle, attend, deadline};
+use super::{Gateway, Handle, attend, deadline, opening};
 use crate::hub::Halt;
 use crate::network::Network;
 use crate::start::ProcessBuilder;
@@ -33,9 +33,6 @@ const SESSION: &str = "import os;getattr(os,'setsid',int)();";
 
 /// How long opening may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How many gateways are opened at a time.
-const PARALLEL: usize = 32;
 
 /// Describes a gateway. Made by [`Network::makegateway`], [`Gateway::popen`] and [`Group`].
 #[derive(Clone)]
@@ -257,33 +254,13 @@ impl GatewayBuilder {
     /// # Errors
     /// When one of them could not be opened; then none is.
     pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
-        let next = AtomicU64::new(0);
-        let work = || {
-            let mut opened = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count as u64 {
-                    return Ok(opened);
-                }
-                let mut builder = self.clone();
-                builder.id = builder.id.map(|id| format!("{id}{number}"));
-                match builder.start() {
-                    Ok(gateway) => opened.push((number, gateway)),
-                    Err(error) => {
-                        next.store(count as u64, Ordering::Relaxed);
-                        return Err(error);
-                    }
-                }
-            }
-        };
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
-        });
-        let mut opened: Vec<_> =
-            results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        opened.sort_by_key(|(number, _)| *number);
-        Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
+        opening::start_many(&self, count)
+    }
+
+    /// The one of this number among many.
+    pub(super) fn numbered(&self, number: usize) -> Self {
+        let id = self.id.as_ref().map(|id| format!("{id}{number}"));
+        Self { id, ..self.clone() }
     }
 
     fn open(self, id: String) -> Result<Gateway, OpenError> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest line that is passed on in one piece, in bytes.
@@ -73,7 +74,8 @@ impl Printed {
 
     fn pass_on(&self, line: &[u8]) {
         match &self.on_output {
-            Some(on_output) => on_output(&self.id, line),
+            // whatever it does, the interpreter must not wait for it in vain
+            Some(on_output) => drop(catch_unwind(AssertUnwindSafe(|| on_output(&self.id, line)))),
             None => {
                 let mut stderr = std::io::stderr().lock();
                 let line = if stderr.is_terminal() { plain(line).into_bytes() } else { line.to_vec() };

@@ -5,6 +5,7 @@
 //! *Writing.* Frames go whole into the outbox. Whoever puts one there writes as much as there is room for, without waiting, unless somebody is
 //! writing already, who then takes it along. What there is no room for is left to a writer thread, which is started when it is first needed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -292,7 +293,11 @@ impl Post {
             let mut handled = None;
             let received = self.carrier.receive(deadline, &mut |bytes| {
                 let mut inner = self.lock();
-                if let Err(reason) = inner.state.handle(bytes) {
+                let handle = || inner.state.handle(bytes);
+                let result = catch_unwind(AssertUnwindSafe(handle));
+                // a bug; those who wait must not wait for ever
+                let result = result.unwrap_or_else(|_| Err("reading failed".to_owned()));
+                if let Err(reason) = result {
                     inner.read_up = Some(Some(reason));
                 }
                 handled = Some(inner);

@@ -81,10 +81,14 @@ struct Open {
     total: usize,
     /// Where the last key of a dict begins.
     key: usize,
+    /// It is a key, or in a set, or in something that is: it cannot be a list, dict or set.
+    fixed: bool,
 }
 
-/// `[`, `(` and so on.
+/// On codes of marshal version 3 and later.
 const FLAG_REF: u8 = 0x80;
+
+const UNHASHABLE: &str = "a list, dict or set as a key or in a set";
 
 impl<'a> Reader<'a> {
     /// Of one value's bytes.
@@ -206,9 +210,7 @@ impl<'a> Reader<'a> {
             b'I' => Token::Int(i64::from_le_bytes(*self.array()?)),
             b'l' => self.long()?,
             b'g' => Token::Float(f64::from_le_bytes(*self.array()?)),
-            b'f' => Token::Float(self.float()?),
             b'y' => Token::Complex(f64::from_le_bytes(*self.array()?), f64::from_le_bytes(*self.array()?)),
-            b'x' => Token::Complex(self.float()?, self.float()?),
             b'u' => Token::Str(self.text()?),
             b's' | b't' | b'R' => {
                 let bytes = self.string(code)?;
@@ -226,12 +228,16 @@ impl<'a> Reader<'a> {
             b'<' => self.sequence(Container::Set)?,
             b'>' => self.sequence(Container::FrozenSet)?,
             b'{' => {
-                self.open.push(Open { container: None, count: 0, total: 0, key: self.at });
+                if self.is_fixed() {
+                    return Err(Some(UNHASHABLE));
+                }
+                self.open.push(Open { container: None, count: 0, total: 0, key: self.at, fixed: false });
                 Token::Dict
             }
             b'.' => return Err(Some("an Ellipsis")),
             b'S' => return Err(Some("a StopIteration")),
             b'c' => return Err(Some("a code object")),
+            b'f' | b'x' => return Err(Some("marshal version 0 or 1")),
             b'r' | b'a' | b'A' | b'z' | b'Z' | b')' => return Err(Some("marshal version 3 or later")),
             b'0' => return Err(Some("an end where there is nothing to end")),
             code if code & FLAG_REF != 0 => return Err(Some("marshal version 3 or later")),
@@ -248,12 +254,6 @@ impl<'a> Reader<'a> {
         }
         let number = BigInt::from_digits(size < 0, digits);
         Ok(i64::try_from(&number).map_or(Token::BigInt(number), Token::Int))
-    }
-
-    fn float(&mut self) -> Result<f64, Option<&'static str>> {
-        let [size] = *self.array()?;
-        let text = std::str::from_utf8(self.take(size.into())?).ok();
-        text.and_then(|text| text.parse().ok()).ok_or(Some("a float that is no number"))
     }
 
     fn text(&mut self) -> Result<Text<'a>, Option<&'static str>> {
@@ -275,12 +275,17 @@ impl<'a> Reader<'a> {
     }
 
     fn sequence(&mut self, container: Container) -> Result<Token<'a>, Option<&'static str>> {
+        let fixed = self.is_fixed();
+        if fixed && matches!(container, Container::List | Container::Set) {
+            return Err(Some(UNHASHABLE));
+        }
+        let fixed = fixed || matches!(container, Container::Set | Container::FrozenSet);
         let count = self.size()?;
         // each takes a byte at least
         if count > self.bytes.len() - self.at {
             return Err(None);
         }
-        self.open.push(Open { container: Some(container), count, total: count, key: 0 });
+        self.open.push(Open { container: Some(container), count, total: count, key: 0, fixed });
         Ok(Token::Begin(container, count))
     }
 
@@ -293,17 +298,17 @@ impl<'a> Reader<'a> {
             return Err(Some("an unknown escape"));
         }
         self.at += 1;
-        let what = self.int()?;
-        match what {
-            0 => {
-                let number = self.int()?;
-                u32::try_from(number)
-                    .ok()
-                    .filter(|&number| number != 0)
-                    .map(Token::Channel)
-                    .ok_or(Some("a channel without a number"))
+        match self.array()? {
+            b"i\0\0\0\0" => {
+                // its 32 bits, whatever the sign
+                let [code, number @ ..] = self.array::<5>()?;
+                if *code != b'i' {
+                    return Err(Some("an unknown escape"));
+                }
+                let number = u32::from_le_bytes(*number);
+                if number == 0 { Err(Some("a channel without a number")) } else { Ok(Token::Channel(number)) }
             }
-            1 => {
+            b"i\x01\0\0\0" => {
                 let [code @ (b's' | b't' | b'R')] = *self.array()? else {
                     return Err(Some("an escape without bytes"));
                 };
@@ -314,16 +319,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn int(&mut self) -> Result<i64, Option<&'static str>> {
-        match *self.array()? {
-            [b'i'] => Ok(i32::from_le_bytes(*self.array()?).into()),
-            [b'I'] => Ok(i64::from_le_bytes(*self.array()?)),
-            [b'l'] => match self.long()? {
-                Token::Int(number) => Ok(number),
-                _ => Err(Some("an unknown escape")),
-            },
-            _ => Err(Some("an unknown escape")),
-        }
+    /// Whether the value that begins here is a key, or in a set, or in something that is.
+    fn is_fixed(&self) -> bool {
+        // a key was counted already
+        let key = |open: &Open| open.container.is_none() && open.count % 2 == 1;
+        self.open.last().is_some_and(|open| open.fixed || key(open))
     }
 
     fn size(&mut self) -> Result<usize, Option<&'static str>> {

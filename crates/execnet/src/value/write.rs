@@ -226,14 +226,7 @@ impl Writer {
         }
         self.item()?;
         self.escape(0);
-        match i32::try_from(number) {
-            Ok(number) => self.put(b'i', &number.to_le_bytes()),
-            Err(_) => {
-                let digits = digits(&number.to_le_bytes());
-                self.put(b'l', &(digits.len() as u32).to_le_bytes());
-                self.out.extend(digits.into_iter().flat_map(u16::to_le_bytes));
-            }
-        }
+        self.put(b'i', &number.to_le_bytes());
         Ok(())
     }
 

@@ -383,3 +383,53 @@ fn closing_ends_a_wait_in_another_thread() {
         assert!(matches!(error, ChannelError::Closed | ChannelError::GatewayDied(_)), "{error}");
     }
 }
+
+#[test]
+fn nothing_is_lost_or_stuck_among_waits_that_end_early() {
+    let gateway = open();
+    std::thread::scope(|scope| {
+        let (told, telling) = std::sync::mpsc::channel();
+        let mut threads = Vec::new();
+        for number in 0..6_i64 {
+            let (channel, told) = (gateway.remote_exec(ECHO).unwrap(), told.clone());
+            threads.push(scope.spawn(move || {
+                told.send(execnet::Interrupt::this_thread()).unwrap();
+                for round in 0..400 {
+                    let value = 1_000 * number + round;
+                    while let Err(error) = channel.send_timeout(value, Duration::from_micros(50)) {
+                        assert!(
+                            matches!(error, ChannelError::TimedOut | ChannelError::Interrupted),
+                            "{error}"
+                        );
+                    }
+                    let timeout = Duration::from_micros(20 * (value % 7).unsigned_abs());
+                    let received = loop {
+                        match channel.receive_timeout::<i64>(timeout) {
+                            Err(ChannelError::TimedOut | ChannelError::Interrupted) => {}
+                            result => break result,
+                        }
+                    };
+                    assert_eq!(received, Ok(value));
+                }
+            }));
+        }
+        let marks: Vec<_> = threads.iter().map(|_| telling.recv().unwrap()).collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            marks.iter().for_each(execnet::Interrupt::raise);
+            // channels that come and go wake those who read
+            let passing = gateway.new_channel().unwrap();
+            passing.close().unwrap();
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn opening_many_can_be_interrupted() {
+    let (me, told) = (execnet::Interrupt::this_thread(), std::time::Instant::now());
+    let script = "exec sleep 1000";
+    let builder = Gateway::popen().python_args(["sh", "-c", script, "sh"]);
+    me.raise();
+    assert!(matches!(builder.start_many(4), Err(execnet::OpenError::Interrupted)));
+    assert!(told.elapsed() < PATIENCE);
+}

@@ -38,7 +38,7 @@ impl Program {
         } else if is_name(first) {
             return Err(Failure::new(Exit::Usage, format!("there is no file `{first}`")));
         } else {
-            ("-c", first.to_owned())
+            ("-c", dedent(first))
         };
         let mut code = Code::source(source).argv(std::iter::once(name).chain(args.iter().copied()));
         match name {
@@ -60,6 +60,21 @@ fn utf8(bytes: Vec<u8>, from: &str) -> Result<String, Failure> {
     Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
 }
 
+/// Without the blanks that all lines begin with, as quoted code in a script may well have.
+fn dedent(source: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let mut common: Option<&str> = None;
+    for line in source.lines().filter(|line| !line.trim().is_empty()) {
+        let blanks = &line[..indent(line)];
+        let before = common.unwrap_or(blanks);
+        let same = before.bytes().zip(blanks.bytes()).take_while(|(one, other)| one == other).count();
+        common = Some(&before[..same]);
+    }
+    let common = common.unwrap_or_default();
+    let lines = source.split('\n').map(|line| line.strip_prefix(common).unwrap_or(line.trim_start()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Whether somebody meant a file by that, and no code.
 fn is_name(text: &str) -> bool {
     text.ends_with(".py") && !text.contains(|c: char| c.is_whitespace() || "();='\"#".contains(c))
@@ -72,6 +87,14 @@ mod tests {
     fn refusal(words: &[&str]) -> String {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         Program::read(&words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn code_may_be_indented_as_a_whole() {
+        assert_eq!(dedent("\n    if 1:\n      x\n  \n\n    y\n  "), "\nif 1:\n  x\n\n\ny\n");
+        assert_eq!(dedent("a\n  b"), "a\n  b");
+        assert_eq!(dedent("\ta\n  b"), "\ta\n  b");
+        assert_eq!(dedent("  a"), "a");
     }
 
     #[test]
