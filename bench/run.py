@@ -348,17 +348,25 @@ def rtt(bench):
         "three bare `cat`s on the way, each way: %.2f ×" % (c / f),
     )
 
-    def beside():
-        zeros = "import os\nwhile 1: os.write(1, b'x' * 65536)"
-        loud = bench.python("-c", zeros, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        time.sleep(0.5)  # until it is in full flow
-        took = pingpong(ours, 300)
-        loud.kill()
-        loud.wait()
-        time.sleep(0.5)  # until its queue is empty
-        return took
+    def beside(loud, quiet):
+        try:
+            time.sleep(0.5)  # until it is in full flow
+            return pingpong(quiet, 300)
+        finally:
+            loud.kill()
+            loud.wait()
+            time.sleep(0.5)  # until its queue is empty
 
-    idle, busy = pairs(7, lambda: pingpong(ours, 300), beside)
+    null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    zeros = "import os\nwhile 1: os.write(1, b'x' * 65536)"
+    apart = bench.ssh + ["build1", "exec cat /dev/zero"]
+    idle, busy, alone, with_ssh = pairs(
+        7,
+        lambda: pingpong(ours, 300),
+        lambda: beside(bench.python("-c", zeros, **null), ours),
+        lambda: pingpong(floor, 300),
+        lambda: beside(subprocess.Popen(apart, **null), floor),
+    )
     row(
         "small round trip beside bulk, same link",
         "idle",
@@ -367,6 +375,7 @@ def rtt(bench):
         "%.1f ×" % (busy / idle),
         "10 ×",
         busy <= 10 * idle,
+        "bare ssh beside another ssh's bulk: %.1f × (%s)" % (with_ssh / alone, us(with_ssh)),
     )
     for process in (floor, ours, cats):
         process.stdin.close()
