@@ -9,7 +9,7 @@ use std::thread;
 
 use clap::Args;
 use execnet::{Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, StartError};
-use execnet_proto::control::{HostState, HostStatus, NodeState, Status};
+use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::{NodeInfo, NodeSelection};
 
 use super::choice::Choice;
@@ -40,7 +40,7 @@ const WINDOW: u64 = 1 << 20;
 Example:
   execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
   execnet exec mynet --platform java script.py arg1 < input
-  execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq .value[0]"
+  execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'"
 )]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
@@ -147,7 +147,7 @@ fn choose(network: &Network, selection: NodeSelection) -> Result<(Vec<Target>, V
     let status = network.status().map_err(|error| {
         Failure::new(Exit::Failed, "the network's daemon could not be asked").because(&error)
     })?;
-    let (origins, left_out) = sort(&status, &selection);
+    let (origins, left_out) = sort(&status.hosts, &selection);
     if origins.is_empty() {
         // the daemon says what there is
         return Ok((vec![Target { selection, origin: None }], Verdict::Fine));
@@ -164,10 +164,10 @@ fn choose(network: &Network, selection: NodeSelection) -> Result<(Vec<Target>, V
 }
 
 /// The nodes that match and are ready, and a line about each node and host that would match and is not.
-fn sort(status: &Status, selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
+fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
     let (mut ready, mut left_out) = (Vec::new(), Vec::new());
     let asks_for_version = selection.python_version.is_some();
-    for host in &status.hosts {
+    for host in hosts {
         let unknown =
             NodeInfo { name: &host.id, host: &host.id, platform: "", implementation: "", version: "" };
         let before = left_out.len();
