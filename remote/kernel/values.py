@@ -16,6 +16,7 @@ ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
 if TWO:
     from itertools import imap as map
     ATOMS.add(long)  # noqa: F821
+    ATOMS.add(type(sys.platform))  # a kind of str on Jython
 SEQUENCES = (list, tuple, set, frozenset)
 CONTAINERS = set(SEQUENCES + (dict,))
 ALLOWED = ATOMS | CONTAINERS

@@ -251,6 +251,11 @@ class Executing(Shared):
                          self.k.run("import sys; channel.send(sys.argv); channel.send(list(sys.argv))", argv=["prog", "a b"]))
         self.assertEqual([["-c"]], self.k.run("import sys; channel.send(sys.argv[:1])")) if not self.jython else None
 
+    def test_names_of_the_platform_can_be_sent(self):
+        platform, (name, other) = self.k.run("import os, sys; channel.send(sys.platform); channel.send([sys.platform, os.name])")
+        self.assertEqual((self.hello["platform"], str), (platform, type(platform)))
+        self.assertEqual((platform, str), (name, type(other)))
+
     def test_stdin_is_what_comes_on_a_channel(self):
         source = "import sys\nchannel.send(sys.stdin.readline())\nchannel.send([line for line in sys.stdin])\nchannel.send(sys.stdin.read())"
         stdin = self.k.new()
