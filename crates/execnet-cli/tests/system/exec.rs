@@ -390,6 +390,33 @@ fn a_daemon_that_is_killed_and_started_again_loses_nothing() {
 }
 
 #[test]
+fn a_host_that_cannot_be_reached_meanwhile_is_waited_for_and_named() {
+    let Some(net) = three() else { return };
+    let mut child = piped(net.exec(&["import sys\nfor line in sys.stdin: channel.send(line)"]));
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut stderr = child.stderr.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    (0..3).for_each(|_| drop(line(&mut stdout)));
+    let hosts = net.lab().hosts();
+    let build2 = hosts.iter().find(|host| host.name() == "build2").unwrap();
+    build2.stop_sshd();
+    build2.kill_ssh();
+    let said = line(&mut stderr);
+    assert!(said.starts_with("execnet: build2 is unreachable: ") && said.ends_with("; waiting"), "{said}");
+    stdin.write_all(b"two\n").unwrap();
+    build2.start_sshd().unwrap();
+    assert_eq!(line(&mut stderr), "execnet: build2 is back");
+    drop(stdin);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(
+        sorted(rest.as_bytes()),
+        ["build1", "build2", "inner"].map(|node| format!("{node}: 'two\\n'"))
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn every_interpreter_executes_code() {
     let names = ["2.7", "3.6", "3.8", "3.13", "pypy3", "jython"];
     let Some(found) = or_skip(require(&names)) else { return };
