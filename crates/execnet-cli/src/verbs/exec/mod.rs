@@ -166,7 +166,7 @@ fn wait_for<T>(
                 }
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    watch.look(network, hosts.iter().flatten().map(String::as_str))
+                    watch.look(network, hosts.iter().flatten().map(String::as_str));
                 }
             }
         }
