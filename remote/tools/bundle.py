@@ -49,6 +49,19 @@ def kernel_stage():
     return source("stage.py", KERNEL).decode("ascii").strip()
 
 
+def squeeze(text):
+    """The same code on the same lines, without comment lines and docstrings: what only readers of the source need."""
+    out, inside = [], False
+    for line in text.split("\n"):
+        word = line.strip()
+        if inside or word.startswith('"""'):
+            out.append("" if inside or line == word else line[:len(line) - len(line.lstrip())] + "0")
+            inside = not (word.endswith('"""') and (inside or len(word) > 3))
+        else:
+            out.append("" if word.startswith("#") else line)
+    return "\n".join(out)
+
+
 def records(changes=(), folder=AGENT):
     """All modules; `changes` are pairs of texts to replace, for tests."""
     out = []
@@ -57,6 +70,8 @@ def records(changes=(), folder=AGENT):
         text = source(path, folder).decode("ascii")
         for old, new in changes:
             text = text.replace(old, new)
+        if folder == KERNEL:
+            text = squeeze(text)
         text = text.encode("ascii")
         out.append(("%s %d\n" % (name, len(text))).encode("ascii") + text)
     return b"".join(out)

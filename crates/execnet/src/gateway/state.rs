@@ -262,24 +262,21 @@ impl State {
     }
 
     fn heard_close(&mut self, channel: u32, payload: &[u8]) -> Result<(), String> {
+        let error = if payload.is_empty() {
+            None
+        } else {
+            match self.value(payload).map_err(|error| format!("CLOSE: {error}"))? {
+                Value::Str(text) => Some(text.to_string_lossy().into_owned()),
+                other => return Err(format!("CLOSE with a {}", other.kind())),
+            }
+        };
         let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
-        if chan.heard_close {
+        if std::mem::replace(&mut chan.heard_close, true) {
             return Ok(());
         }
-        chan.heard_close = true;
-        if !chan.said_close {
-            chan.said_close = true;
+        if !std::mem::replace(&mut chan.said_close, true) {
+            chan.error = error;
             self.out.push(frame(Kind::Close, channel, b""));
-            if !payload.is_empty() {
-                let error = self.value(payload).map_err(|error| format!("CLOSE: {error}"))?;
-                let text = match error {
-                    Value::Str(text) => text.to_string_lossy().into_owned(),
-                    other => return Err(format!("CLOSE with a {}", other.kind())),
-                };
-                if let Some(chan) = self.channels.get_mut(&channel) {
-                    chan.error = Some(text);
-                }
-            }
         }
         self.touched = true;
         self.forget(channel);

@@ -188,3 +188,50 @@ fn a_kernel_that_breaks_the_rules_is_ended_with_a_sentence() {
         assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
     }
 }
+
+/// A kernel that greets, waits for code, and then says `frames`, a Python expression in which `frame(kind, channel, payload)` makes one.
+fn liar(frames: &str) -> Gateway {
+    let script = format!(
+        "import marshal, os, struct, time\n\
+         def frame(kind, channel, payload): return struct.pack('>BII', kind, channel, len(payload)) + payload\n\
+         hello = dict(version=1, pid=os.getpid(), executable='', version_info=(3, 11), platform='', cwd='',\n\
+         \x20            implementation='cpython', dialect=3, maxsize=5)\n\
+         os.write(1, b'\\r\\nexecnet kernel 1\\r\\n' + frame(1, 0, marshal.dumps(hello, 2)))\n\
+         data = b''\n\
+         while b'the code' not in data: data += os.read(0, 65536)\n\
+         os.write(1, {frames})\n\
+         time.sleep(1000)"
+    );
+    // what follows `-c` is the stage, which this one does not execute
+    Gateway::popen().python_args([crate::support::python(), "-c".into(), script]).start().unwrap()
+}
+
+#[test]
+fn what_is_no_value_ends_its_gateway_and_nothing_else() {
+    let other = open();
+    for (frames, why) in [
+        ("frame(3, 1, b'[')", "malformed value, byte 0: it ends too early"),
+        ("frame(10, 1, b'[')", "malformed value, byte 0: it ends too early"),
+        (
+            "frame(10, 1, b'(\\x03\\0\\0\\0.i\\0\\0\\0\\0i\\x09\\0\\0\\0')",
+            "a value with channel 9, which is not",
+        ),
+        ("frame(4, 1, b'N')", "CLOSE with a None"),
+        ("frame(3, 1, b'N' * (8 << 20)) + frame(3, 1, b'N')", "more on channel 1 than it has credit for"),
+        (
+            "b''.join(frame(3, 2 * n, b'N') for n in range(1, 5000))",
+            "it opened 4096 channels that nobody has taken",
+        ),
+    ] {
+        let gateway = liar(frames);
+        let channel = gateway.remote_exec("the code").unwrap();
+        // nobody has to receive it; what is no value is found by who does
+        let first = channel.receive::<i64>().unwrap_err();
+        assert!(matches!(first, ChannelError::Load(_) | ChannelError::GatewayDied(_)), "{first}");
+        let death = gateway.join(Some(PATIENCE)).unwrap();
+        assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
+        assert_eq!(death.status, Some(ExitStatus::Signaled(9)));
+    }
+    let channel = other.remote_exec("channel.send(1)").unwrap();
+    assert_eq!(channel.receive::<i64>(), Ok(1));
+}

@@ -248,3 +248,15 @@ fn any_frames_are_no_panic_and_hold_no_more_than_they_are() {
         assert_eq!(state.untaken, untaken);
     }
 }
+
+#[test]
+fn what_all_channels_hold_together_is_bounded() {
+    let mut state = greeted(WINDOW);
+    let number = state.open();
+    state.held = MAX_HELD - 1_000;
+    state.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap();
+    let error = state.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap_err();
+    assert_eq!(error, "more than 1 GiB that was not received");
+    // it is refused before it has come
+    assert!(state.handle(&frame(Kind::Data, number, &[0; 600])[..HEAD]).is_err());
+}
