@@ -148,7 +148,7 @@ class Core(object):
         return self.attached and bool(
             self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
             or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_EVERY
-            or self._turns and self._pace.open())
+            or self._turns and self._pace.room(now) > 0)
 
     def poll_output(self, now):
         """A list of buffers to write to the link, in this order and completely; empty when there is nothing to say."""
@@ -174,12 +174,12 @@ class Core(object):
                 self._say(out, process, flags)
         size = sum([len(part) for part in out]) if out else 0
         pace, turns = self._pace, self._turns
-        if turns:
-            while turns and size < BATCH and pace.under_way() + size < pace.window:
-                process = turns.popleft()
-                size += self._turn(out, process)
-                if process.in_turn:
-                    turns.append(process)
+        while turns and size < BATCH and size < pace.room(now):
+            process = turns.popleft()
+            pace.turn(process, now)
+            size += self._turn(out, process)
+            if process.in_turn:
+                turns.append(process)
         if size:
             pace.sent_more(size, now)
         if self._greet:

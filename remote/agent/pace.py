@@ -2,9 +2,29 @@
 from agent.wire import RemoteProtocolError
 
 SMALLEST = 262144
+ALONE = 1048576  # the smallest window of a process that shares the link with nobody
 LARGEST = 4194304
 STEP = 65536  # an ACK comes at least this often
 LATELY = 10.0
+LONG = 0.01  # a rate is that of so many seconds at least: in shorter ones ACKs come in bursts
+
+
+class Lately(object):
+    """The best of what was measured in this period and the one before."""
+
+    def __init__(self, better):
+        self.best = None
+        self.at = None  # when something was measured last
+        self._better = better
+        self._now = self._before = self._since = None
+
+    def add(self, value, now):
+        if self._now is None or now - self._since > LATELY:
+            self._before = self._now
+            self._now, self._since = value, now
+        self._now = self._better(self._now, value)
+        self.best = self._now if self._before is None else self._better(self._now, self._before)
+        self.at = now
 
 
 class Pace(object):
@@ -12,6 +32,9 @@ class Pace(object):
 
     A round trip counts only when it began with (almost) nothing under way: one that began behind a full window measures
     the window. When there was none for a while the link is left to run empty once.
+
+    What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately
+    nobody waits, and a larger window bridges the pauses of busy machines.
     """
 
     def __init__(self):
@@ -20,16 +43,28 @@ class Pace(object):
         self.acked = 0
         self._light = None  # (bytes to be acknowledged, since when) of a round trip being measured
         self._busy = None  # (bytes to be acknowledged, since when, acknowledged then) of a rate being measured
-        self._trips = []  # (when, seconds)
-        self._rates = []  # (when, bytes per second)
+        self._trip = Lately(min)  # seconds
+        self._rate = Lately(max)  # bytes per second
         self._emptying = False
+        self._who = None
+        self._shared = None  # when two processes took turns last
 
-    def under_way(self):
-        return self.sent - self.acked
+    def room(self, now):
+        """How many bytes of DATA may be sent, more or less one frame; negative behind a full window."""
+        if self._emptying:
+            window = STEP
+        elif self.window >= ALONE or self._shared is not None and now - self._shared < LATELY:
+            window = self.window
+        else:
+            window = ALONE
+        return window - self.sent + self.acked
 
-    def open(self):
-        """Whether DATA may be sent."""
-        return self.sent - self.acked < (STEP if self._emptying else self.window)
+    def turn(self, who, now):
+        """DATA of this process is sent."""
+        if who is not self._who:
+            if self._who is not None:
+                self._shared = now
+            self._who = who
 
     def sent_more(self, size, now):
         before = self.sent - self.acked
@@ -39,7 +74,7 @@ class Pace(object):
         if self._light is None and before < STEP:
             self._light = self.acked + STEP, now
         if self._busy is None and before + size >= 2 * STEP:
-            self._busy = self.sent - STEP, now, self.acked
+            self._busy = self.sent, now, self.acked
 
     def acknowledged(self, total, now):
         if total > self.sent:
@@ -47,22 +82,15 @@ class Pace(object):
         self.acked = max(self.acked, total)
         sampled = False
         if self._light is not None and self.acked >= self._light[0]:
-            self._trips = _lately(self._trips, now, now - self._light[1])
+            self._trip.add(now - self._light[1], now)
             self._light = None
             sampled = True
         if self._busy is not None and self.acked >= self._busy[0]:
             _, since, acked = self._busy
-            self._rates = _lately(self._rates, now, (self.acked - acked) / max(now - since, 0.000001))
-            self._busy = None
-            sampled = True
-        if sampled and self._trips and self._rates:
-            if now - self._trips[-1][0] > LATELY:
-                self._emptying = self.window > SMALLEST
-            else:
-                self._emptying = False
-            product = max([rate for _, rate in self._rates]) * min([trip for _, trip in self._trips])
-            self.window = int(min(max(2 * product, SMALLEST), LARGEST))
-
-
-def _lately(samples, now, value):
-    return [sample for sample in samples[-15:] if now - sample[0] < LATELY] + [(now, value)]
+            if now - since >= LONG:
+                self._rate.add((self.acked - acked) / (now - since), now)
+                self._busy = None
+                sampled = True
+        if sampled and self._trip.at is not None and self._rate.at is not None:
+            self._emptying = self.window > SMALLEST and now - self._trip.at > LATELY
+            self.window = int(min(max(2 * self._rate.best * self._trip.best, SMALLEST), LARGEST))

@@ -271,16 +271,18 @@ class Streams(Test):
         self.assertEqual([b"a", b"b", b"c", b"a"], [id for kind, id in seen[1:5]])
 
     def test_no_more_than_a_window_is_under_way(self):
-        process = self.host.started(stdout_limit=2097152)
-        for _ in range(32):
-            self.core.child_output(process, 1, b"x" * 65536)
-        sent = 0
-        while True:
-            frames = self.host.poll()
-            if not frames:
-                break
-            sent += sum([len(fields["data"]) for _, fields in frames])
-        self.assertTrue(262144 <= sent <= 262144 + 65536, sent)
+        for processes, window in ((1, 1048576), (2, 262144)):
+            self.setUp()
+            started = [self.host.started(id=id * 16, stdout_limit=2097152) for id in (b"a", b"b")[:processes]]
+            for process in started * 32:
+                self.core.child_output(process, 1, b"x" * 65536)
+            sent = 0
+            while True:
+                frames = self.host.poll()
+                if not frames:
+                    break
+                sent += sum([len(fields["data"]) for _, fields in frames])
+            self.assertTrue(window <= sent <= window + 65536, sent)
         self.assertEqual([wire.PONG], self.kinds(self.host.say(wire.PING, token=1)))
         self.host.now += 0.01
         frames = self.host.say(wire.ACK, bytes=200000)
@@ -408,7 +410,8 @@ class Window(unittest.TestCase):
         """A link of this rate and round trip, always busy; returns the window at the end."""
         link, now, queue, free = pace.Pace(), 0.0, [], 0.0
         while now < seconds:
-            while link.open():
+            while link.room(now) > 0:
+                link.turn(len(queue) % 2, now)
                 link.sent_more(65565, now)
                 free = max(free, now) + 65565.0 / rate
                 queue.append((free + trip, link.sent))

@@ -3,7 +3,6 @@
 //! Used for a client's socket, for a link that is the stdio of ssh and for a link inside a tunnel alike. Answers
 //! PING, counts for ACK and hands every other frame to its owner.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -28,8 +27,14 @@ const ACK_EVERY: u64 = 65_536;
 const MIN_WINDOW: u64 = 262_144;
 const MAX_WINDOW: u64 = 4_194_304;
 
+/// The smallest window of a process that shares the link with nobody.
+const ALONE: u64 = 1_048_576;
+
 /// How long a measured rate or round trip counts.
 const LATELY: Duration = Duration::from_secs(10);
+
+/// A rate is that of so much time at least: in shorter times ACKs come in bursts.
+const LONG: Duration = Duration::from_millis(10);
 
 /// Replies that may wait for a client that does not read, in bytes.
 const MAX_FIRST: usize = 32 * 1024 * 1024;
@@ -148,11 +153,12 @@ impl Conn {
         }
         while out.len() < most {
             let before = out.len();
-            let with_data = self.window.as_ref().is_none_or(Window::is_open);
+            let with_data = self.window.as_ref().is_none_or(|window| window.is_open(now));
             if !self.mux.pop(out, with_data) {
                 break;
             }
             if let Some(window) = &mut self.window {
+                window.turn(self.mux.last_data(), now);
                 window.sent((out.len() - before) as u64, now);
             }
         }
@@ -205,23 +211,30 @@ impl Conn {
 ///
 /// A round trip counts only if it began with almost nothing under way, because behind a full window it measures the window. When
 /// there was none for a while, the link is left to run empty once.
+///
+/// What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately nobody
+/// waits, and a larger window bridges the pauses of busy machines.
 #[derive(Debug)]
 struct Window {
     size: u64,
     sent: u64,
     acknowledged: u64,
-    marks: VecDeque<Mark>,
+    /// The rate that is being measured.
+    busy: Option<Busy>,
     rate: Lately,
     /// Up to where a round trip that is being measured must be acknowledged, and since when it is.
     light: Option<(u64, Duration)>,
     round_trip: Lately,
     measured: Duration,
     emptying: bool,
+    /// Whose DATA was sent last, and when two took turns last.
+    who: Option<ProcessId>,
+    shared: Option<Duration>,
 }
 
-/// A moment of sending, to measure by when it is acknowledged.
+/// A moment when much was under way: how much had been sent and acknowledged.
 #[derive(Debug)]
-struct Mark {
+struct Busy {
     sent: u64,
     acknowledged: u64,
     at: Duration,
@@ -241,19 +254,31 @@ impl Default for Window {
             size: MIN_WINDOW,
             sent: 0,
             acknowledged: 0,
-            marks: VecDeque::new(),
+            busy: None,
             rate: Lately::default(),
             light: None,
             round_trip: Lately::default(),
             measured: Duration::ZERO,
             emptying: false,
+            who: None,
+            shared: None,
         }
     }
 }
 
 impl Window {
-    fn is_open(&self) -> bool {
-        self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { self.size }
+    fn is_open(&self, now: Duration) -> bool {
+        let is_shared = self.shared.is_some_and(|since| now.saturating_sub(since) < LATELY);
+        let size = if is_shared { self.size } else { self.size.max(ALONE) };
+        self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { size }
+    }
+
+    /// DATA of this process was sent last.
+    fn turn(&mut self, who: Option<ProcessId>, now: Duration) {
+        if self.who != who {
+            self.shared = self.who.and(Some(now));
+            self.who = who;
+        }
     }
 
     fn sent(&mut self, bytes: u64, now: Duration) {
@@ -263,9 +288,8 @@ impl Window {
         if before < ACK_EVERY && before + bytes >= ACK_EVERY && self.light.is_none() {
             self.light = Some((self.acknowledged + ACK_EVERY, now));
         }
-        // a mark for each ACK that can be expected is enough
-        if self.marks.back().is_none_or(|mark| self.sent - mark.sent >= ACK_EVERY) {
-            self.marks.push_back(Mark { sent: self.sent, acknowledged: self.acknowledged, at: now });
+        if before + bytes >= 2 * ACK_EVERY && self.busy.is_none() {
+            self.busy = Some(Busy { sent: self.sent, acknowledged: self.acknowledged, at: now });
         }
     }
 
@@ -278,13 +302,10 @@ impl Window {
             self.round_trip.add(now.saturating_sub(since).as_secs_f64(), now, f64::min);
             self.measured = now;
         }
-        let mut last = None;
-        while self.marks.front().is_some_and(|mark| mark.sent <= bytes) {
-            last = self.marks.pop_front();
-        }
-        if let Some(mark) = last {
-            let took = now.saturating_sub(mark.at).as_secs_f64().max(1e-6);
-            self.rate.add((self.acknowledged - mark.acknowledged) as f64 / took, now, f64::max);
+        let is_long = |busy: &mut Busy| busy.sent <= bytes && now.saturating_sub(busy.at) >= LONG;
+        if let Some(busy) = self.busy.take_if(is_long) {
+            let took = now.saturating_sub(busy.at).as_secs_f64();
+            self.rate.add((self.acknowledged - busy.acknowledged) as f64 / took, now, f64::max);
         }
         if let (Some(rate), Some(round_trip)) = (self.rate.best(f64::max), self.round_trip.best(f64::min)) {
             self.size = ((2.0 * rate * round_trip) as u64).clamp(MIN_WINDOW, MAX_WINDOW);
@@ -313,21 +334,25 @@ impl Lately {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::frame::{MAX_DATA, Stream};
 
-    const ID: ProcessId = ProcessId([7; 16]);
+    const IDS: [ProcessId; 2] = [ProcessId([7; 16]), ProcessId([8; 16])];
 
     /// Sends for a minute over a path with this round trip and rate; returns the highest amount under way.
-    fn peak(round_trip: Duration, bytes_per_second: f64) -> u64 {
+    fn peak(processes: usize, round_trip: Duration, bytes_per_second: f64) -> u64 {
         let mut conn = Conn::link(Duration::ZERO);
         let (mut now, mut position, mut peak) = (Duration::ZERO, 0_u64, 0);
         let mut path: VecDeque<(Duration, u64)> = VecDeque::new();
         let (mut parsed, mut busy_until) = (0, Duration::ZERO);
         while now < Duration::from_secs(60) {
-            while conn.queued(ID) < 1 << 20 {
-                let bytes = Bytes::from(vec![0; MAX_DATA]);
-                conn.send(Frame::Data { id: ID, stream: Stream::Stdin, position, bytes });
+            while conn.queued(IDS[0]) < 1 << 20 {
+                for id in &IDS[..processes] {
+                    let bytes = Bytes::from(vec![0; MAX_DATA]);
+                    conn.send(Frame::Data { id: *id, stream: Stream::Stdin, position, bytes });
+                }
                 position += MAX_DATA as u64;
             }
             loop {
@@ -352,11 +377,20 @@ mod tests {
 
     #[test]
     fn the_window_follows_the_bandwidth_delay_product() {
-        let near = peak(Duration::from_micros(300), 100e6);
-        assert!(near <= MIN_WINDOW + 2 * MAX_DATA as u64, "{near}");
-        let far = peak(Duration::from_millis(100), 20e6);
-        assert!(far >= 2_000_000, "{far}");
-        assert!(far <= MAX_WINDOW + 2 * MAX_DATA as u64, "{far}");
+        for processes in [1, 2] {
+            let far = peak(processes, Duration::from_millis(100), 20e6);
+            assert!(far >= 2_000_000, "{far}");
+            assert!(far <= MAX_WINDOW + 2 * MAX_DATA as u64, "{far}");
+        }
+    }
+
+    #[test]
+    fn who_shares_a_near_link_waits_behind_little() {
+        let near = |processes| peak(processes, Duration::from_micros(300), 100e6);
+        let (alone, shared) = (near(1), near(2));
+        assert!(alone <= ALONE + 2 * MAX_DATA as u64, "{alone}");
+        // before the second one's first turn the first was alone
+        assert!(shared <= MIN_WINDOW + 3 * MAX_DATA as u64, "{shared}");
     }
 
     #[test]

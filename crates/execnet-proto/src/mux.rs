@@ -19,6 +19,7 @@ pub(crate) struct Mux {
     data: VecDeque<ProcessId>,
     first: VecDeque<Bytes>,
     first_len: usize,
+    last_data: Option<ProcessId>,
 }
 
 /// What waits for one process.
@@ -158,12 +159,18 @@ impl Mux {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             if slot.pop_data(id, out) {
                 self.data.push_back(id);
+                self.last_data = Some(id);
                 return true;
             }
             slot.data_turn = false;
             self.tidy(id);
         }
         false
+    }
+
+    /// The process whose DATA was appended last.
+    pub(crate) fn last_data(&self) -> Option<ProcessId> {
+        self.last_data
     }
 
     fn tidy(&mut self, id: ProcessId) {
