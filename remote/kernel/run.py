@@ -125,10 +125,10 @@ class Task(object):
         if get_ident() == MAIN:
             # before the client hears of it: its next execution finds the main thread free
             self.runner.busy = bool(self.runner.waiting)
-        for each, error in ((self.stdin, None), (channel, error)):
+        for each, why in ((self.stdin, None), (channel, error)):
             try:
                 if each is not None:
-                    each._state.close(error)
+                    each._state.close(why)
             except EnvironmentError:
                 pass
         self.channel = self.stdin = None

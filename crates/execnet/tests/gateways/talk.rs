@@ -196,7 +196,8 @@ fn what_is_sent_on_a_channel_can_be_the_stdin_of_code() {
 fn the_folder_and_the_environment_are_there_from_the_start() {
     let builder = Gateway::popen().start_in("/usr").env("PYTHONHASHSEED", "0").env("COLOUR", "blue");
     let gateway = builder.start().unwrap();
-    let source = "import os, sys; channel.send((os.getcwd(), os.environ['COLOUR'], sys.flags.hash_randomization))";
+    let source =
+        "import os, sys; channel.send((os.getcwd(), os.environ['COLOUR'], sys.flags.hash_randomization))";
     let channel = gateway.remote_exec(source).unwrap();
     assert_eq!(channel.receive(), Ok(("/usr".to_owned(), "blue".to_owned(), 0)));
     assert!(Gateway::popen().start_in("/not/there").start().is_err());
