@@ -332,6 +332,7 @@ fn unopened(origin: &Origin, error: &OpenError) -> String {
             }
             words
         }
+        error if origin.node.is_empty() => format!("execnet: {error}"),
         error => format!("execnet: {}: {error}", origin.node),
     }
 }
