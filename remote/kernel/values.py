@@ -16,9 +16,7 @@ ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
 if TWO:
     from itertools import imap as map
     ATOMS.add(long)  # noqa: F821
-if JYTHON:
-    # a str of a type of its own, which marshal writes as one
-    ATOMS.add(type(sys.platform))
+    ATOMS.add(type(sys.platform))  # a kind of str on Jython
 SEQUENCES = (list, tuple, set, frozenset)
 CONTAINERS = set(SEQUENCES + (dict,))
 ALLOWED = ATOMS | CONTAINERS
