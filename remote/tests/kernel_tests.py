@@ -182,6 +182,7 @@ class Values(Shared):
             error = self.fail_with(self.k, "channel.send(%s)" % source)
             self.assertIn("DumpError: ", error, source)
             self.assertIn(words, error, source)
+            self.assertEqual(1, error.count("Traceback"), error)
 
     def test_a_refused_value_leaves_the_channel_as_it_was(self):
         self.assertEqual([1, 2], self.k.run("channel.send(1)\ntry: channel.send([object()])\nexcept Exception: channel.send(2)"))
@@ -306,7 +307,7 @@ class Executing(Shared):
 
     def test_a_syntax_error_is_reported_with_its_line(self):
         error = self.fail_with(self.k, "x = 1\ny = = 2\n", filename="/x/wrong.py")
-        self.assertIn('File "/x/wrong.py", line 2', error)
+        self.assertEqual(["Traceback (most recent call last):", '  File "/x/wrong.py", line 2'], error.splitlines()[:2])
         self.assertIn("SyntaxError", error)
         self.assertNotIn("execnet_kernel", error)
 
