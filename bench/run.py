@@ -29,14 +29,14 @@ MB = 1e6
 class Bench:
     """A lab of hosts, and a network on them with folders of its own."""
 
-    def __init__(self, hosts):
+    def __init__(self, hosts, *more):
         self.folder = tempfile.TemporaryDirectory(prefix="execnet-bench-")
         self.name = "bench-%d" % os.getpid()
         self.env = dict(os.environ)
         for key in ("CONFIG", "STATE"):
             self.env["XDG_%s_HOME" % key] = os.path.join(self.folder.name, key.lower())
         self.lab = subprocess.Popen(
-            [LAB, "lab", "--hosts", str(hosts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [LAB, "lab", "--hosts", str(hosts), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.config = None
         while self.config is None:

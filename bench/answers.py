@@ -1,0 +1,35 @@
+"""What the two programs that measure peers share: how they are asked, and what they send."""
+
+import json
+import os
+import sys
+import time
+from statistics import median
+
+VALUES = {
+    "list of 1e6 ints": lambda: list(range(10**6)),
+    "1e5 dicts": lambda: [{"name": "n%d" % n, "size": n, "tags": [n, None, 1.5]} for n in range(10**5)],
+}
+MB = 10**6
+
+
+def answer(measures):
+    """Answers each question on stdin, `[name, arguments…]`, with what `measures` has by that name."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        name, *args = json.loads(line)
+        print(json.dumps(measures[name](*args)), file=answers)
+
+
+def timed(act):
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def median_of(count, act):
+    """The median time of a call, after some that do not count."""
+    for _ in range(20):
+        act()
+    return median(timed(act) for _ in range(count))

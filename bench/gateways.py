@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""Measures gateways beside stock execnet, mitogen and the floor, in turn, and prints one Markdown table.
+
+    bench/gateways.py             everything (about ten minutes, and the builds before it)
+    bench/gateways.py open flow   some rows
+
+Needs cargo, sshd, a package index for pip, and Python 3.9 or later. Each peer runs in a process of its own, in a venv
+under target/bench; hosts come from the project's own lab. The absolute times are this machine's; what counts is the
+ratio of the medians of a row.
+"""
+
+import json
+import os
+import pickle
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from run import PIPES, ROOT, Bench, ms, pairs, pingpong, run, timed, us
+
+HERE = Path(__file__).resolve().parent
+STOCK, MITOGEN = "execnet 2.1.2", "mitogen 0.3.54"
+PEERS = {
+    STOCK: ("execnet==2.1.2", "with_execnet.py"),
+    MITOGEN: ("mitogen==0.3.54", "with_mitogen.py"),
+    "ours": (str(ROOT), "with_execnet.py"),
+}
+
+
+class Peer:
+    """A program that measures one package from within, in that package's venv; see `answers.py`."""
+
+    def __init__(self, name, bench):
+        package, program = PEERS[name]
+        venv = ROOT / "target/bench" / name.replace(" ", "-")
+        python = venv / "bin/python"
+        if name == "ours" or not (venv / "complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
+            (venv / "complete").touch()
+        facts = {"network": bench.name if name == "ours" else None}
+        facts.update(config=bench.config, mux=bench.mux, python=bench.python_there)
+        self.process = subprocess.Popen(
+            [python, HERE / program, json.dumps(facts)], env=bench.env, text=True, bufsize=1, **PIPES
+        )
+
+    def __call__(self, act, *args):
+        """What it measured, in seconds."""
+        print(json.dumps([act, *args]), file=self.process.stdin)
+        answer = self.process.stdout.readline()
+        assert answer, "a peer ended: %s" % self.process.args
+        return json.loads(answer)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Gateways(Bench):
+    """A network of a host and one behind it, a warm ssh ControlMaster beside it, and the peers."""
+
+    def __init__(self):
+        super().__init__(1, "--inner")
+        self.peers, self.master = {}, None
+
+    def begin(self):
+        self.execnet("start", self.spec(1), "ssh=inner//via=build1")
+        self.python_there = self.execnet(
+            "python", "--node", "build1", "-c", "import sys; print(sys.executable)"
+        ).strip()
+        self.mux = os.path.join(self.folder.name, "mux_config")
+        control = os.path.join(self.folder.name, "mux")
+        Path(self.mux).write_text("Host *\n    ControlPath %s\nInclude %s\n" % (control, self.config))
+        command = ["ssh", "-F", self.mux, "-o", "ControlMaster=yes", "-N", "build1"]
+        self.master = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        while not os.path.exists(control):
+            assert self.master.poll() is None, "the ControlMaster ended"
+            time.sleep(0.1)
+        self.peers = {name: Peer(name, self) for name in PEERS}
+
+    def compare(self, rounds, floor, act, *args):
+        """Medians of the floor and of each peer, taken in turn."""
+        found = pairs(
+            rounds, floor or (lambda: 0), *[lambda peer=peer: peer(act, *args) for peer in self.peers.values()]
+        )
+        return dict(zip(["floor", *self.peers], found))
+
+    def end(self):
+        for peer in self.peers.values():
+            peer.end()
+        if self.master:
+            self.master.terminate()
+            self.master.wait()
+        super().end()
+
+
+def row(what, found, show, *aims):
+    """An aim is how many times as long as the best of some others, at most, something may take."""
+    shown = [show(found[name]) if found[name] else "–" for name in ("floor", *PEERS)]
+    ratios, wanted, reached = [], [], []
+    for times, names, words in aims:
+        ratio = found["ours"] / min(found[name] for name in names)
+        # in rates, more is better
+        faster = words.startswith("at least")
+        ratios.append("%.2f ×" % (1 / ratio if faster else ratio))
+        wanted.append("%s %s × %s" % (words, "%g" % times, " or ".join(names)))
+        reached.append(1 / ratio >= times if faster else ratio <= times)
+    cells = [
+        what,
+        *shown,
+        ", ".join(ratios),
+        "; ".join(wanted),
+        ", ".join("yes" if fine else "**no**" for fine in reached),
+    ]
+    print("| %s |" % " | ".join(cells), flush=True)
+
+
+def per_second(seconds):
+    return "%.0f k/s" % (1 / seconds / 1e3)
+
+
+def megabytes(seconds):
+    return "%.0f MB/s" % (1 / seconds)
+
+
+def first_byte(command):
+    """Seconds until a command has written a byte."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    os.read(process.stdout.fileno(), 1)
+    took = time.perf_counter() - begin
+    process.communicate()
+    return took
+
+
+# The rows, in the order of the table.
+
+
+def open(bench):
+    command = ["ssh", "-F", bench.mux, "build1", bench.python_there, "-c", "'import os; os.write(1, b\"x\")'"]
+    found = bench.compare(15, lambda: first_byte(command), "open")
+    row("open a gateway on a joined ssh node", found, ms, (0.5, (STOCK, MITOGEN), "at most"))
+
+
+def rtt(bench):
+    ssh = bench.ssh + ["build1"]
+    for where, place, cat, times in [
+        ("popen", "popen", ["cat"], 0.6),
+        ("ssh node", "ssh", ssh + ["cat"], 0.9),
+        ("two ssh hops", "hops", ssh + ["ssh", "-T", "inner", "cat"], 0.8),
+    ]:
+        floor = subprocess.Popen(cat, bufsize=0, **PIPES)
+        pingpong(floor, 200)
+        found = bench.compare(12, lambda floor=floor: pingpong(floor, 200), "rtt", place, 200)
+        row("small-int round trip: %s" % where, found, us, (times, (STOCK,), "at most"))
+        floor.stdin.close()
+        floor.wait()
+
+
+def flow(bench):
+    found = bench.compare(7, None, "flow", "ssh", 30000)
+    row("one-way small messages, ssh, and back the count", found, per_second, (2, (STOCK,), "at least"))
+
+
+UP = """
+import os
+while 1:
+    left = {size}
+    while left:
+        got = len(os.read(0, min(left, 65536)))
+        if not got: raise SystemExit
+        left -= got
+    os.write(1, b'x')
+"""
+DOWN = """
+import os
+data = os.urandom(1000000) * {count}
+while os.read(0, 1):
+    view = memoryview(data)
+    while view: view = view[os.write(1, view[:65536]):]
+"""
+
+
+def bulk(bench):
+    count = 20
+    data = os.urandom(10**6) * count
+    programs = {"up": UP.format(size=len(data)), "down": DOWN.format(count=count)}
+    for way, program in programs.items():
+        command = bench.ssh + ["build1", "%s -c '%s'" % (bench.python_there, program.replace("'", "'\\''"))]
+        floor = subprocess.Popen(command, bufsize=0, **PIPES)
+
+        def bare(floor=floor, way=way):
+            begin = time.perf_counter()
+            left = memoryview(data if way == "up" else b"x")
+            while left:
+                left = left[floor.stdin.write(left) :]
+            wanted = 1 if way == "up" else len(data)
+            while wanted:
+                wanted -= len(floor.stdout.read(min(wanted, 65536)))
+            return (time.perf_counter() - begin) / count
+
+        bare()
+        found = bench.compare(9, bare, way, "ssh", count)
+        row(
+            "1 MB random bytes, ssh, %s" % way,
+            found,
+            megabytes,
+            (0.75, ("floor",), "at least"),
+            (4, (STOCK,), "at least"),
+        )
+        floor.stdin.close()
+        floor.wait()
+
+
+PICKLE = """
+import pickle, sys
+while 1:
+    pickle.dump(pickle.load(sys.stdin.buffer), sys.stdout.buffer, -1)
+    sys.stdout.buffer.flush()
+"""
+
+
+def values(bench):
+    from answers import VALUES
+
+    command = [sys.executable, "-c", PICKLE]
+    for kind, make in VALUES.items():
+        value = make()
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, **PIPES) as floor:
+
+            def bare(floor=floor, value=value):
+                begin = time.perf_counter()
+                pickle.dump(value, floor.stdin, -1)
+                floor.stdin.flush()
+                assert len(pickle.load(floor.stdout)) == len(value)
+                return time.perf_counter() - begin
+
+            found = bench.compare(3, bare, "values", kind)
+        row("%s there and back, popen" % kind, found, ms, (1 / 10, (STOCK,), "at most"))
+
+
+def many(bench):
+    count = 50
+    command = ["sh", "-c", "seq %d | xargs -P2 -I{} %s -c pass" % (count, bench.python_there)]
+    found = bench.compare(3, lambda: timed(lambda: run(command)), "many", count)
+    row("%d gateways on one node" % count, found, ms, (0.5, (STOCK,), "at most"))
+
+
+ROWS = {act.__name__: act for act in (open, rtt, flow, bulk, values, many)}
+
+
+def main(names):
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
+    build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bench = Gateways()
+    try:
+        bench.begin()
+        ssh = run(["ssh", "-V"]).stderr.strip()
+        there = run([bench.python_there, "-V"]).stdout.strip()
+        here = platform.python_version()
+        print("%s, %d cores, %s, Python %s here, %s there" % (platform.platform(), os.cpu_count(), ssh, here, there))
+        print("load %.1f before\n" % os.getloadavg()[0])
+        print("| what | floor | %s | %s | execnet | ratio | to reach | reached |" % (STOCK, MITOGEN))
+        print("|---|---|---|---|---|---|---|---|", flush=True)
+        for name in names or ROWS:
+            ROWS[name](bench)
+    finally:
+        bench.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
