@@ -15,7 +15,7 @@ from conftest import Network
 WAIT = 60
 
 #: Round trips of a test; the more, the more often a kill hits the middle of one.
-COUNT = int(os.environ.get("EXECNET_TEST_ROUND_TRIPS", "20000"))
+COUNT = int(os.environ.get("EXECNET_TEST_ROUND_TRIPS", "3000"))
 
 ECHO = "for item in channel: channel.send(item)"
 
