@@ -315,7 +315,8 @@ fn marked(net: &Net, mark: &str, count: usize) -> Child {
     for _ in 0..count {
         assert!(line(child.stdout.as_mut().unwrap()).contains("'ready'"));
     }
-    assert_eq!(processes_with_env("EXEC_TEST", mark).len(), 2 * count);
+    // one that is just being executed has no environment yet
+    wait_until(SOON, "all processes", || processes_with_env("EXEC_TEST", mark).len() == 2 * count);
     child
 }
 
