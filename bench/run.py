@@ -195,6 +195,45 @@ def forget(bench):
         file.unlink()
 
 
+def exec20(bench):
+    bench.execnet("start", *[bench.spec(n + 1) for n in range(20)])
+    code = "import sys; %s(sys.version_info[:3])"
+
+    def floor():
+        def act():
+            command = "python3 -c '%s'" % code % "print"
+            all = [
+                subprocess.Popen(
+                    bench.ssh + ["build%d" % (n + 1), command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+                )
+                for n in range(20)
+            ]
+            for process in all:
+                assert process.communicate()[0].count(b"\n") == 1
+
+        return timed(act)
+
+    def ours():
+        def act():
+            assert bench.execnet("exec", code % "channel.send").count("\n") == 20
+
+        return timed(act)
+
+    ours()
+    floor, mine = pairs(15, floor, ours)
+    row(
+        "`execnet exec` on 20 ssh hosts of a standing network",
+        "`ssh host python3 -c …` to each in parallel",
+        ms(floor),
+        ms(mine),
+        "%.2f ×" % (mine / floor),
+        "0.3 ×",
+        mine <= 0.3 * floor,
+    )
+    bench.execnet("stop")
+    forget(bench)
+
+
 def agents(bench):
     rss = []
 
@@ -412,7 +451,7 @@ def idle(bench):
     forget(bench)
 
 
-ROWS = {act.__name__: act for act in (join, join20, agents, first, bulk, rtt, idle)}
+ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk, rtt, idle)}
 
 
 def main(names):

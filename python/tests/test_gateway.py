@@ -267,3 +267,18 @@ def test_with_ends(group):
     with group.makegateway() as gateway:
         assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
     assert not gateway.hasreceiver() and len(group) == 0
+
+
+def test_errors_can_be_pickled(run_program):
+    done = run_program(
+        """
+import execnet, pickle
+for name in ["RemoteError", "TimeoutError", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        error = getattr(execnet, name)("x")
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert type(again) is type(error) and str(again) == "x" and type(again).__module__ == "execnet"
+print(again.args, pickle.loads(pickle.dumps(execnet.RemoteError("y"))).formatted)
+"""
+    )
+    assert (done.stdout, done.stderr) == ("('x',) y\n", "")

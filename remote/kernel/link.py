@@ -26,6 +26,7 @@ class Link(object):
         self.outbox = wire.Outbox(write, fd, broken)
         self._numbers = count(2, 2)
         self._parser = wire.Parser()
+        self.missing = self._parser.missing
         self._handlers = {wire.DATA: self._data, wire.ESCAPED: self._escaped, wire.CREDIT: self._credit,
                           wire.CLOSE: self._close, wire.LAST: self._last, wire.EXEC: self._exec}
 

@@ -5,6 +5,7 @@ import sys
 from .run import native
 
 OURS = "<execnet_kernel."
+HEADER = "Traceback (most recent call last):\n"
 
 
 def judge(task, info):
@@ -64,15 +65,16 @@ def _text(kind, value, trace):
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     if sys.version_info[0] == 2:
-        lines = []
+        lines = [HEADER]
         if trace is not None:
-            lines.append("Traceback (most recent call last):\n")
             lines += traceback.format_list([entry for entry in traceback.extract_tb(trace) if not _is_ours(entry[0])])
         lines += traceback.format_exception_only(kind, value)
         return u"".join([line if isinstance(line, type(u"")) else line.decode("utf-8", "replace") for line in lines])
     told = traceback.TracebackException(kind, value, trace)
     _trim(told, set())
-    return "".join(told.format())
+    said = "".join(told.format())
+    # without a frame of the user's, as where the source does not compile, there would be none
+    return said if trace is not None or said.startswith(HEADER) else HEADER + said
 
 
 def _trim(told, seen):

@@ -89,19 +89,26 @@ class Task(object):
     def __init__(self, runner, channel, order):
         self.runner = runner
         self.channel = channel
-        self.kind, self.source, self.filename, self.name, self.kwargs, self.argv = order
+        self.kind, self.source, self.filename, self.name, self.kwargs, self.argv, stdin = order
+        # in the reader: the next frames may be for it
+        self.stdin = None if stdin is None else runner.link.channel(stdin)
 
     def run(self):
         self.channel._executing = True
-        status, error, argv = 0, None, sys.argv
+        status, error, argv, stdin = 0, None, sys.argv, sys.stdin
         try:
             try:
                 if self.argv is not None:
                     sys.argv = [native(word) for word in self.argv]
+                if self.stdin is not None:
+                    from .stdin import opened
+                    sys.stdin = opened(self.stdin)
                 self._execute()
             finally:
                 if self.argv is not None:
                     sys.argv = argv
+                if self.stdin is not None:
+                    sys.stdin = stdin
         except ANY:
             from . import report
             status, error = report.judge(self, sys.exc_info())
@@ -118,11 +125,13 @@ class Task(object):
         if get_ident() == MAIN:
             # before the client hears of it: its next execution finds the main thread free
             self.runner.busy = bool(self.runner.waiting)
-        try:
-            channel._state.close(error)
-        except EnvironmentError:
-            pass
-        self.channel = None
+        for each, why in ((self.stdin, None), (channel, error)):
+            try:
+                if each is not None:
+                    each._state.close(why)
+            except EnvironmentError:
+                pass
+        self.channel = self.stdin = None
 
     def _execute(self):
         source, filename = self.source, native(self.filename) or "<remote exec>"

@@ -8,7 +8,8 @@ from .run import Runner
 from .values import dumps, loads
 from .wait import ANY, JYTHON, TWO, start_new_thread
 
-CHUNK = 65536
+CHUNK = 65536  # bytes that are read at a time; the second where a long frame is on its way
+LONG = 262144
 BROKEN, CANNOT = 93, 94
 
 
@@ -71,10 +72,10 @@ class Kernel(object):
 
     def _until_exit(self, data):
         """False when the client went without it."""
-        read, source, feed = self._read, self._source, self.link.feed
+        read, source, feed, missing = self._read, self._source, self.link.feed, self.link.missing
         while not feed(data):
             try:
-                data = read(source, CHUNK)
+                data = read(source, CHUNK if missing() < LONG else LONG)
             except EnvironmentError:
                 if not wire.is_interrupt(sys.exc_info()[1]):
                     return False

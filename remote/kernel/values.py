@@ -16,9 +16,7 @@ ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
 if TWO:
     from itertools import imap as map
     ATOMS.add(long)  # noqa: F821
-if JYTHON:
-    # a str of a type of its own, which marshal writes as one
-    ATOMS.add(type(sys.platform))
+    ATOMS.add(type(sys.platform))  # a kind of str on Jython
 SEQUENCES = (list, tuple, set, frozenset)
 CONTAINERS = set(SEQUENCES + (dict,))
 ALLOWED = ATOMS | CONTAINERS
@@ -38,18 +36,19 @@ class LoadError(DataFormatError):
 
 def dumps(value, channel_type=None):
     """(whether it has escapes, the bytes)."""
+    escaped, data = False, None
     try:
         data = marshal_dumps(value, 2)
     except ANY:
         # a channel, something that nobody can send, or too deep for this interpreter's marshal
         _not_by_marshal()
+    if data is None:
+        # behind the handler: marshal's error is nothing to tell
         from . import codec
         escaped, data = codec.dumps(value, channel_type)
-    else:
-        escaped = False
-        if type(value) not in ATOMS and not allowed(value, data):
-            from . import codec
-            raise codec.complaint(value, ALLOWED)
+    elif type(value) not in ATOMS and not allowed(value, data):
+        from . import codec
+        raise codec.complaint(value, ALLOWED)
     if len(data) > MOST:
         raise DumpError("cannot send a value of %d bytes, at most %d" % (len(data), MOST))
     return escaped, data
@@ -61,8 +60,8 @@ def loads(data):
         return marshal_loads(data)
     except ANY:
         _not_by_marshal()
-        from . import codec
-        return codec.loads(data, None)
+    from . import codec
+    return codec.loads(data, None)
 
 
 def _not_by_marshal():

@@ -57,16 +57,25 @@ class Parser(object):
         self._parts = []
         self._have = 0
         self._need = 9
+        self._open = None  # kind and channel of a long frame, whose payload alone is in _parts
 
     def feed(self, data):
         """The frames that are complete now, as a list."""
         self._have += len(data)
-        if self._parts:
-            self._parts.append(data)
-            if self._have < self._need:
-                return []
-            data = b"".join(self._parts)
         frames, at, end, need = [], 0, len(data), 9
+        if self._parts:
+            if self._have < self._need:
+                self._parts.append(data)
+                return frames
+            if self._open is None:
+                self._parts.append(data)
+                data = b"".join(self._parts)
+                end = len(data)
+            else:
+                at = end - (self._have - self._need)
+                self._parts.append(data[:at] if at < end else data)
+                frames.append(self._open + (b"".join(self._parts),))
+                self._open = None
         while end - at >= 9:
             kind, channel, size = header.unpack_from(data, at)
             if not 0 < kind < 12:
@@ -75,17 +84,25 @@ class Parser(object):
                 raise ProtocolError("a frame of %d bytes, at most %d" % (size, MOST))
             need = size + 9
             if end - at < need:
+                if size > TOGETHER:
+                    self._open = kind, channel
+                    at += 9
+                    need = size
                 break
             frames.append((kind, channel, data[at + 9:at + need]))
             at += need
             need = 9
-        if at < end:
+        if at < end or self._open:
             self._parts = [data[at:] if at else data]
         else:
             self._parts = []
         self._have = end - at
         self._need = need
         return frames
+
+    def missing(self):
+        """How many bytes the frame that has begun waits for."""
+        return self._need - self._have
 
     def rest(self):
         """The bytes that no frame had yet."""

@@ -142,9 +142,9 @@ class Client:
         self.number += 2
         return self.number
 
-    def execute(self, source, kind="source", filename=None, name=None, kwargs=None, argv=None):
+    def execute(self, source, kind="source", filename=None, name=None, kwargs=None, argv=None, stdin=None):
         number = self.new()
-        self.frame(EXEC, number, marshal.dumps((kind, source, filename, name, kwargs, argv), 2))
+        self.frame(EXEC, number, marshal.dumps((kind, source, filename, name, kwargs, argv, stdin), 2))
         return number
 
     def send(self, number, value):

@@ -18,14 +18,25 @@ class Frames(unittest.TestCase):
         self.assertEqual([(3, 0x01020304, b"ab")], Parser().feed(b"\x03\x01\x02\x03\x04\0\0\0\x02ab"))
 
     def test_the_parser_does_not_care_how_bytes_arrive(self):
-        stream = b"".join([frame(kind, kind + 7, b"x" * (kind * 11)) for kind in range(1, 12)]) + frame(DATA, 1, b"y" * 70000)
+        stream = b"".join([frame(kind, kind + 7, b"x" * (kind * 11)) for kind in range(1, 12)])
+        stream += frame(DATA, 1, b"y" * 70000) + frame(DATA, 2, b"z" * 65537) + frame(CLOSE, 2)
         whole = Parser().feed(stream)
-        self.assertEqual(12, len(whole))
-        for step in (1, 2, 3, 8, 9, 10, 64, 5000):
+        self.assertEqual(14, len(whole))
+        self.assertEqual((DATA, 1, b"y" * 70000), whole[11])
+        for step in (1, 2, 3, 8, 9, 10, 64, 5000, 70008, 70009, 70010, 70018):
             parser, found = Parser(), []
             for at in range(0, len(stream), step):
                 found += parser.feed(stream[at:at + step])
             self.assertEqual(whole, found)
+
+    def test_it_knows_how_much_is_missing(self):
+        parser = Parser()
+        self.assertEqual(9, parser.missing())
+        for data, missing in ((b"\x03\0\0", 6), (b"\0\x01\0\x01\0\0", 65536), (b"", 65536), (b"x" * 65535, 1), (b"x", 9)):
+            parser.feed(data)
+            self.assertEqual(missing, parser.missing())
+        parser.feed(frame(DATA, 1, b"y" * 70000) + b"\x03")
+        self.assertEqual(8, parser.missing())
 
     def test_an_unknown_kind_and_a_length_that_is_too_large_are_refused_before_their_bytes_arrive(self):
         for bad in (b"\0" * 9, b"\x0c" + b"\0" * 8, struct.pack(">BII", 3, 1, 1073741824)):

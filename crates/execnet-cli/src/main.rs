@@ -23,8 +23,8 @@ mod verbs;
 
 use failure::{Exit, Outcome};
 use verbs::{
-    AddhostArgs, CompletionsArgs, DaemonArgs, ListArgs, LogsArgs, PythonArgs, RmhostArgs, StartArgs,
-    StatusArgs, StopArgs,
+    AddhostArgs, CompletionsArgs, DaemonArgs, ExecArgs, ListArgs, LogsArgs, PythonArgs, RmhostArgs,
+    StartArgs, StatusArgs, StopArgs,
 };
 
 /// Deployment networks of Python interpreters
@@ -38,6 +38,7 @@ use verbs::{
 Example:
   execnet start mynet ssh=build1 ssh=build2//python=pypy3
   execnet python mynet --platform linux -c 'import sys; print(sys.version)'
+  execnet exec mynet 'import os; channel.send(os.getloadavg())'
   execnet stop mynet"
 )]
 struct Cli {
@@ -52,6 +53,7 @@ enum Verb {
     Rmhost(RmhostArgs),
     Status(StatusArgs),
     Python(PythonArgs),
+    Exec(ExecArgs),
     List(ListArgs),
     Logs(LogsArgs),
     Stop(StopArgs),
@@ -68,6 +70,7 @@ impl Verb {
             Verb::Rmhost(args) => args.run(),
             Verb::Status(args) => args.run(),
             Verb::Python(args) => args.run(),
+            Verb::Exec(args) => args.run(),
             Verb::List(args) => args.run(),
             Verb::Logs(args) => args.run(),
             Verb::Stop(args) => args.run(),
@@ -84,7 +87,7 @@ fn main() -> ExitCode {
     }
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let is_python = args.get(1).is_some_and(|verb| verb == "python");
-    let args = verbs::mark_python_arguments(args);
+    let args = verbs::mark_arguments(args);
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {

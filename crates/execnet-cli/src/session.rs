@@ -11,11 +11,15 @@ use execnet_proto::spec::{NetworkName, nearest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::failure::{Exit, Failure};
 use crate::{place, text};
 
 /// A daemon looks every 5 s whether its socket is still there.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
+
+/// What a daemon may be gone for beyond the agents' own patience.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Something that answers requests: a daemon, or a script in tests.
 pub(crate) trait Daemon {
@@ -84,6 +88,13 @@ pub(crate) fn refused(error: &ReplyError) -> Failure {
 /// Connects to a network's daemon of our own release.
 pub(crate) fn connect(name: &NetworkName) -> Result<Network, Failure> {
     open(name, |connect| connect)
+}
+
+/// As [`connect`], for what is to outlive a daemon that is away for as long as agents wait for one.
+pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, Failure> {
+    let file = place::network_file(name).and_then(|path| NetworkFile::load(&path));
+    let linger = file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER);
+    open(name, |connect| connect.patience(linger + GRACE))
 }
 
 /// As [`connect`], with something said about the connection.

@@ -22,6 +22,7 @@ fn the_help_lists_every_verb() {
       rmhost       Remove a host from a running network and from its file; what runs there is ended
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
+      exec         Execute code on every node that matches, and print what it sends
       list         List networks: those that run and those that have a file
       logs         Print what a network's daemon wrote about its work
       stop         Stop a network: everything that runs in it is ended, on every host
@@ -35,6 +36,7 @@ fn the_help_lists_every_verb() {
     Example:
       execnet start mynet ssh=build1 ssh=build2//python=pypy3
       execnet python mynet --platform linux -c 'import sys; print(sys.version)'
+      execnet exec mynet 'import os; channel.send(os.getloadavg())'
       execnet stop mynet
     ");
 }
@@ -96,6 +98,37 @@ fn the_help_of_python() {
     Example:
       execnet python mynet -c 'import sys; print(sys.version)'
       execnet python mynet --platform java --env DEBUG=1 script.py < input > output
+    ");
+}
+
+#[test]
+fn the_help_of_exec() {
+    insta::assert_snapshot!(help("exec"), @"
+    Execute code on every node that matches, and print what it sends
+
+    Usage: execnet exec NETWORK [OPTIONS] [--] CODE [ARGS]...
+
+    Arguments:
+      <NETWORK>  Name of the network
+      [CODE]...  Python code, a file with it, or `-` for standard input; then its arguments
+
+    Options:
+          --node <NAME>               A node by its name, or any node of the host with this id
+          --platform <PREFIX>         Beginning of `sys.platform` or of the implementation: `linux`,
+                                      `java`, `pypy`
+          --implementation <NAME>     `cpython`, `pypy` or `jython`
+          --python-version <VERSION>  `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+          --chdir <FOLDER>            Folder to run in, on the host
+          --env <NAME=VALUE>          A variable of the process; may be given several times
+          --one                       Only on one of the nodes that match, the least busy one
+          --json                      Print a JSON object for each value, with `node`, `host` and
+                                      `value`
+      -h, --help                      Print help (see more with '--help')
+
+    Example:
+      execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
+      execnet exec mynet --platform java script.py arg1 < input
+      execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'
     ");
 }
 

@@ -119,7 +119,7 @@ impl Gateway {
     pub fn remote_exec(&self, code: impl Into<Code>) -> Result<Channel, ChannelError> {
         let post = &self.handle.post;
         let target = { post.enter()?.state.target() };
-        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target })?;
+        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target }, post.key)?;
         let mut inner = post.enter()?;
         self.check(&inner)?;
         let number = inner.state.open();

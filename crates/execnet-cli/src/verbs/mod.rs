@@ -1,8 +1,10 @@
 //! One file per verb: its options, and what it does.
 
 mod addhost;
+mod choice;
 mod completions;
 mod daemon;
+mod exec;
 mod list;
 mod logs;
 mod python;
@@ -12,11 +14,13 @@ mod status;
 mod stop;
 
 pub(crate) use addhost::AddhostArgs;
+pub(crate) use choice::mark_arguments;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use daemon::DaemonArgs;
+pub(crate) use exec::ExecArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;
-pub(crate) use python::{PythonArgs, mark_arguments as mark_python_arguments};
+pub(crate) use python::PythonArgs;
 pub(crate) use rmhost::RmhostArgs;
 pub(crate) use start::StartArgs;
 pub(crate) use status::StatusArgs;

@@ -3,6 +3,7 @@
 mod asks;
 mod clients;
 mod ends;
+mod exec;
 mod harness;
 mod hops;
 mod join;

@@ -46,6 +46,7 @@ pub struct GatewayBuilder {
     selection: NodeSelection,
     python: Vec<String>,
     config: Config,
+    start_in: Option<String>,
     id: Option<String>,
     on_output: Option<OnOutput>,
     timeout: Duration,
@@ -106,6 +107,7 @@ impl GatewayBuilder {
             selection: NodeSelection::default(),
             python: Vec::new(),
             config: Config::default(),
+            start_in: None,
             id: None,
             on_output: None,
             timeout: TIMEOUT,
@@ -161,6 +163,12 @@ impl GatewayBuilder {
     /// The folder to work in, which is made if it does not exist.
     pub fn chdir(mut self, folder: impl Into<String>) -> Self {
         self.config.chdir = Some(folder.into());
+        self
+    }
+
+    /// The folder to be started in, which must exist. [`GatewayBuilder::chdir`] counts from there.
+    pub fn start_in(mut self, folder: impl Into<String>) -> Self {
+        self.start_in = Some(folder.into());
         self
     }
 
@@ -307,7 +315,12 @@ impl GatewayBuilder {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
         process = process.args(["-c", STAGE]).timeout(self.timeout);
-        if let Some(folder) =
+        for (name, value) in &self.config.env {
+            process = process.env(name, value);
+        }
+        if let Some(folder) = &self.start_in {
+            process = process.chdir(folder);
+        } else if let Some(folder) =
             std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok())
         {
             process = process.local_dir(folder);
@@ -328,6 +341,10 @@ impl GatewayBuilder {
         };
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("-c").arg(format!("{SESSION}{STAGE}"));
+        command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.start_in {
+            command.current_dir(folder);
+        }
         let local = Local::start(command)
             .map_err(|error| OpenError::Spawn { program: words.join(" "), source: Arc::new(error) })?;
         Ok(local)

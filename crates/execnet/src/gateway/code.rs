@@ -1,5 +1,6 @@
 //! What is executed at the other end.
 
+use super::channel::Channel;
 use crate::value::{Container, DumpError, Encoded, Reader, Reading, Value, Writer, Writing, copy};
 
 /// Code to be executed by [`Gateway::remote_exec`](crate::Gateway::remote_exec). Source text becomes one by `into()`.
@@ -19,6 +20,7 @@ pub struct Code {
     name: Option<String>,
     kwargs: Kwargs,
     argv: Option<Vec<String>>,
+    stdin: Option<Channel>,
 }
 
 #[derive(Clone, Debug)]
@@ -31,14 +33,14 @@ enum Kwargs {
 impl Code {
     /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. What is indented as a whole may be.
     pub fn source(source: impl Into<String>) -> Self {
-        let (filename, name) = (None, None);
         Self {
             kind: "source",
             source: source.into(),
-            filename,
-            name,
+            filename: None,
+            name: None,
             kwargs: Kwargs::Values(Vec::new()),
             argv: None,
+            stdin: None,
         }
     }
 
@@ -78,8 +80,27 @@ impl Code {
         self
     }
 
-    /// The payload of EXEC.
-    pub(super) fn encode(&self, writing: Writing) -> Result<Encoded, DumpError> {
+    /// `sys.stdin` of the code: the bytes that are sent on this new channel of the same gateway, up to where it is closed. It is closed from there
+    /// when the code has ended.
+    ///
+    /// ```no_run
+    /// use execnet::{Code, value::Value};
+    ///
+    /// # let gateway = execnet::Gateway::popen().start()?;
+    /// let stdin = gateway.new_channel()?;
+    /// let channel = gateway.remote_exec(Code::source("import sys; channel.send(sys.stdin.read())").stdin(&stdin))?;
+    /// stdin.send(Value::Bytes(b"some text".to_vec()))?;
+    /// stdin.close()?;
+    /// assert_eq!(channel.receive::<String>()?, "some text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stdin(mut self, channel: &Channel) -> Self {
+        self.stdin = Some(channel.clone());
+        self
+    }
+
+    /// The payload of EXEC, for the gateway of this key.
+    pub(super) fn encode(&self, writing: Writing, gateway: u64) -> Result<Encoded, DumpError> {
         let mut writer = Writer::new(writing);
         writer.begin(Container::Tuple)?;
         writer.str(self.kind)?;
@@ -111,6 +132,11 @@ impl Code {
                 argv.iter().try_for_each(|arg| writer.str(arg))?;
                 writer.end();
             }
+        }
+        match &self.stdin {
+            None => writer.none()?,
+            Some(channel) if channel.gateway_key() == gateway => writer.int(channel.number().into())?,
+            Some(_) => return Err(DumpError::new("stdin is a channel of another gateway")),
         }
         writer.end();
         writer.finish()

@@ -20,6 +20,13 @@ use crate::status::ExitStatus;
 /// How often a child is looked after where the system cannot tell of its end.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What a pipe is made to hold when more than it held passes through it: with less, a large value is a long row of changes from one process to
+/// the other. Where the system allows no more, it stays as it is.
+const PIPE: usize = 256 * 1024;
+
+/// What it holds otherwise.
+const USUAL: usize = 64 * 1024;
+
 /// See the module's documentation.
 pub(super) struct Local {
     me: Weak<Local>,
@@ -27,16 +34,23 @@ pub(super) struct Local {
     child: Mutex<Option<Child>>,
     status: Mutex<Option<ExitStatus>>,
     pid: Pid,
+    /// None once it was released; closed when nobody is at it any more.
+    pipes: Mutex<Option<Arc<Pipes>>>,
+    buffer: Mutex<Vec<u8>>,
+}
+
+/// All that is open for a child.
+struct Pipes {
     /// Readable once the child has ended, where the system has such a thing.
     end: Option<OwnedFd>,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
-    buffer: Mutex<Vec<u8>>,
     /// A byte on it makes the thread that receives look around.
     waker: UnixStream,
     wake: UnixStream,
-    released: AtomicBool,
+    /// stdin, stdout were made larger.
+    larger: [AtomicBool; 2],
 }
 
 impl Local {
@@ -60,20 +74,20 @@ impl Local {
         }
         let [stdin, stdout, stderr] = fds;
         let child = Mutex::new(Some(child));
+        let (end, larger) = (end_of(pid), Default::default());
+        let pipes = Pipes { end, stdin, stdout, stderr, waker, wake, larger };
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             child,
             status: Mutex::new(None),
             pid,
-            end: end_of(pid),
-            stdin,
-            stdout,
-            stderr,
+            pipes: Mutex::new(Some(Arc::new(pipes))),
             buffer: Mutex::new(Vec::new()),
-            waker,
-            wake,
-            released: AtomicBool::new(false),
         }))
+    }
+
+    fn pipes(&self) -> Option<Arc<Pipes>> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
@@ -102,10 +116,15 @@ impl Local {
     }
 
     /// Waits until one of `fds` is ready or the child has ended (true).
-    fn wait<'f>(&'f self, fds: &mut Vec<PollFd<'f>>, deadline: Option<Instant>) -> Result<bool, Stop> {
+    fn wait<'f>(
+        &self,
+        end: Option<&'f OwnedFd>,
+        fds: &mut Vec<PollFd<'f>>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, Stop> {
         let before = fds.len();
         let mut most = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match &self.end {
+        match end {
             Some(end) => fds.push(PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)),
             None => most = Some(most.map_or(LOOK, |most| most.min(LOOK))),
         }
@@ -119,6 +138,14 @@ impl Local {
         fds.truncate(before);
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if ready == 0 && !ended && late { Err(Stop::TimedOut) } else { Ok(ended) }
+    }
+}
+
+/// Lets a pipe hold more, once.
+fn enlarge(pipe: &OwnedFd, was: &AtomicBool) {
+    #[cfg(target_os = "linux")]
+    if !was.swap(true, Ordering::Relaxed) {
+        let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
     }
 }
 
@@ -151,6 +178,7 @@ impl Carrier for Local {
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
         let me = Interrupt::this_thread();
         let asleep = me.enter_other(self.me.clone());
+        let pipes = self.pipes().ok_or(Stop::End)?;
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         buffer.resize(READ, 0);
         loop {
@@ -158,19 +186,22 @@ impl Carrier for Local {
                 return Err(Stop::Interrupted);
             }
             let mut fds =
-                vec![PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-            let ended = self.wait(&mut fds, deadline)?;
+                vec![PollFd::new(&pipes.stdout, PollFlags::IN), PollFd::new(&pipes.wake, PollFlags::IN)];
+            let ended = self.wait(pipes.end.as_ref(), &mut fds, deadline)?;
             let nothing_there = fds[0].revents().is_empty();
             if !fds[1].revents().is_empty() {
                 let mut bytes = [0; 64];
-                while (&self.wake).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+                while (&pipes.wake).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
             }
             if nothing_there && !ended {
                 continue;
             }
-            match read(&self.stdout, &mut buffer) {
+            match read(&pipes.stdout, &mut buffer) {
                 Some(Ok(count)) => {
                     drop(asleep);
+                    if count >= USUAL {
+                        enlarge(&pipes.stdout, &pipes.larger[1]);
+                    }
                     take(&buffer[..count]);
                     return Ok(());
                 }
@@ -183,12 +214,17 @@ impl Carrier for Local {
     }
 
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
+        let pipes = self.pipes().ok_or(Stop::End)?;
+        if bytes.len() > USUAL {
+            enlarge(&pipes.stdin, &pipes.larger[0]);
+        }
         loop {
-            match rustix::io::write(&self.stdin, bytes) {
+            match rustix::io::write(&pipes.stdin, bytes) {
                 Ok(count) => return Ok(count),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) if wait => {
-                    if self.wait(&mut vec![PollFd::new(&self.stdin, PollFlags::OUT)], None)? {
+                    let mut fds = vec![PollFd::new(&pipes.stdin, PollFlags::OUT)];
+                    if self.wait(pipes.end.as_ref(), &mut fds, None)? {
                         return Err(Stop::End);
                     }
                 }
@@ -199,10 +235,12 @@ impl Carrier for Local {
     }
 
     fn errors(&self, take: &mut dyn FnMut(&[u8])) {
+        let Some(pipes) = self.pipes() else { return };
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            let ended = self.wait(&mut vec![PollFd::new(&self.stderr, PollFlags::IN)], None) != Ok(false);
-            match read(&self.stderr, &mut buffer) {
+            let mut fds = vec![PollFd::new(&pipes.stderr, PollFlags::IN)];
+            let ended = self.wait(pipes.end.as_ref(), &mut fds, None) != Ok(false);
+            match read(&pipes.stderr, &mut buffer) {
                 Some(Ok(count)) => take(&buffer[..count]),
                 Some(Err(_)) => return,
                 None if ended => return,
@@ -213,8 +251,10 @@ impl Carrier for Local {
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
         let deadline = Instant::now().checked_add(timeout);
+        let pipes = self.pipes();
+        let end = pipes.as_ref().and_then(|pipes| pipes.end.as_ref());
         while !self.reap() {
-            match self.wait(&mut Vec::new(), deadline) {
+            match self.wait(end, &mut Vec::new(), deadline) {
                 Ok(false) => {}
                 Ok(true) => break,
                 Err(_) => return None,
@@ -236,7 +276,8 @@ impl Carrier for Local {
     fn close_output(&self) {}
 
     fn release(&self) {
-        if !self.released.swap(true, Ordering::SeqCst) {
+        let pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if pipes.is_some() {
             self.kill();
         }
     }
@@ -249,6 +290,8 @@ impl Carrier for Local {
 impl Sleeps for Local {
     fn wake(&self) {
         // a full pipe wakes as well
-        let _ = (&self.waker).write(&[1]);
+        if let Some(pipes) = self.pipes() {
+            let _ = (&pipes.waker).write(&[1]);
+        }
     }
 }

@@ -171,6 +171,39 @@ fn functions_and_modules_are_executed_with_what_they_are_given() {
 }
 
 #[test]
+fn what_is_sent_on_a_channel_can_be_the_stdin_of_code() {
+    let gateway = open();
+    let stdin = gateway.new_channel().unwrap();
+    let code = Code::source("import sys; channel.send([line for line in sys.stdin])").stdin(&stdin);
+    let channel = gateway.remote_exec(code.clone()).unwrap();
+    for part in [&b"on"[..], b"e\ntwo\n", b"th\xc3", b"\xa4"] {
+        stdin.send(Value::from(part)).unwrap();
+    }
+    stdin.close().unwrap();
+    assert_eq!(channel.receive(), Ok(["one\n", "two\n", "thä"].map(String::from)));
+
+    let other = open();
+    assert!(matches!(other.remote_exec(code), Err(ChannelError::Dump(_))));
+
+    let stdin = gateway.new_channel().unwrap();
+    let channel = gateway.remote_exec(Code::source("pass").stdin(&stdin)).unwrap();
+    channel.wait_close(Some(PATIENCE)).unwrap();
+    stdin.wait_close(Some(PATIENCE)).unwrap();
+    assert_eq!(stdin.send(1), Err(ChannelError::Closed));
+}
+
+#[test]
+fn the_folder_and_the_environment_are_there_from_the_start() {
+    let builder = Gateway::popen().start_in("/usr").env("PYTHONHASHSEED", "0").env("COLOUR", "blue");
+    let gateway = builder.start().unwrap();
+    let source =
+        "import os, sys; channel.send((os.getcwd(), os.environ['COLOUR'], sys.flags.hash_randomization))";
+    let channel = gateway.remote_exec(source).unwrap();
+    assert_eq!(channel.receive(), Ok(("/usr".to_owned(), "blue".to_owned(), 0)));
+    assert!(Gateway::popen().start_in("/not/there").start().is_err());
+}
+
+#[test]
 fn channels_travel_in_values_both_ways() {
     let gateway = open();
     let channel = gateway

@@ -35,11 +35,11 @@ pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), Broken
 }
 
 /// One of our own standard streams, without a buffer. Another process may have made it non-blocking: then it waits.
-pub(super) struct Own(File);
+pub(crate) struct Own(File);
 
 impl Own {
     /// A stream of its own on what `fd` is.
-    pub(super) fn new(fd: &impl AsFd) -> io::Result<Own> {
+    pub(crate) fn new(fd: &impl AsFd) -> io::Result<Own> {
         Ok(Own(File::from(fd.as_fd().try_clone_to_owned()?)))
     }
 

@@ -1,0 +1,134 @@
+//! The options by which verbs choose nodes and say how Python is to be started there, and where they end.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::Args;
+use execnet_proto::spec::NodeSelection;
+
+use crate::failure::{Exit, Failure};
+
+/// What is wanted of a node, and of the process on it.
+#[derive(Debug, Args)]
+pub(super) struct Choice {
+    /// A node by its name, or any node of the host with this id
+    #[arg(long, value_name = "NAME")]
+    pub(super) node: Option<String>,
+    /// Beginning of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
+    #[arg(long, value_name = "PREFIX")]
+    platform: Option<String>,
+    /// `cpython`, `pypy` or `jython`
+    #[arg(long, value_name = "NAME")]
+    implementation: Option<String>,
+    /// `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+    #[arg(long, value_name = "VERSION")]
+    python_version: Option<String>,
+    /// Folder to run in, on the host
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) chdir: Option<String>,
+    /// A variable of the process; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+}
+
+impl Choice {
+    pub(super) fn selection(&self) -> Result<NodeSelection, Failure> {
+        let values = [&self.node, &self.platform, &self.implementation, &self.python_version];
+        let given = NodeSelection::KEYS.into_iter().zip(values);
+        NodeSelection::from_pairs(given.filter_map(|(key, value)| Some((key, value.as_deref()?))))
+            .map_err(|error| Failure::new(Exit::Usage, error))
+    }
+
+    /// Names and values.
+    pub(super) fn variables(&self) -> Result<Vec<(&str, &str)>, Failure> {
+        self.env.iter().map(|pair| variable(pair)).collect()
+    }
+}
+
+fn variable(pair: &str) -> Result<(&str, &str), Failure> {
+    let split = pair.split_once('=').filter(|(name, _)| !name.is_empty());
+    split.ok_or_else(|| Failure::new(Exit::Usage, format!("--env {pair}: not NAME=VALUE")))
+}
+
+const WITH_VALUE: [&str; 6] =
+    ["--node", "--platform", "--implementation", "--python-version", "--chdir", "--env"];
+
+/// Options of `execnet exec` only.
+const FLAGS: [&str; 2] = ["--one", "--json"];
+
+/// Puts `--` before what Python or the code gets, so that its options are not taken for ours.
+pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_exec = match args.get(1) {
+        Some(verb) if verb == "python" => false,
+        Some(verb) if verb == "exec" => true,
+        _ => return args,
+    };
+    let mut named = false;
+    let mut at = 2;
+    while let Some(arg) = args.get(at) {
+        let text = arg.to_string_lossy();
+        let text = text.as_ref();
+        let option = text.split_once('=').map_or(text, |(option, _)| option);
+        // what is no option of ours is Python's, but code does not begin so
+        let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
+        if WITH_VALUE.contains(&option) {
+            at += if text == option { 2 } else { 1 };
+        } else if is_exec && FLAGS.contains(&text) {
+            at += 1;
+        } else if arg == OsStr::new("--") || foreign {
+            return args;
+        } else if named {
+            args.insert(at, OsString::from("--"));
+            return args;
+        } else {
+            named = true;
+            at += 1;
+        }
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        mark_arguments(args).join(OsStr::new(" ")).into_string().unwrap()
+    }
+
+    #[test]
+    fn python_gets_everything_from_the_first_argument_that_is_not_ours() {
+        for (line, with_mark) in [
+            ("execnet python net -c pass --node x", "execnet python net -- -c pass --node x"),
+            ("execnet python net -V", "execnet python net -- -V"),
+            ("execnet python net --help", "execnet python net -- --help"),
+            ("execnet python net --node n -u -c x", "execnet python net --node n -- -u -c x"),
+            ("execnet python net --node=n --env A=1 a.py", "execnet python net --node=n --env A=1 -- a.py"),
+            ("execnet python --platform java net -- -c x", "execnet python --platform java net -- -c x"),
+            ("execnet python net --nodes n", "execnet python net -- --nodes n"),
+            ("execnet python net -", "execnet python net -- -"),
+            ("execnet python net", "execnet python net"),
+            ("execnet python --help", "execnet python --help"),
+            ("execnet python --nod net x", "execnet python --nod net x"),
+            ("execnet python net --node", "execnet python net --node"),
+            ("execnet exec net code --node x", "execnet exec net -- code --node x"),
+            (
+                "execnet exec net --one --json --node x code -x",
+                "execnet exec net --one --json --node x -- code -x",
+            ),
+            ("execnet exec --one net - x", "execnet exec --one net -- - x"),
+            ("execnet exec net --jsno code", "execnet exec net --jsno code"),
+            ("execnet exec net -- -x", "execnet exec net -- -x"),
+            ("execnet exec net --help", "execnet exec net --help"),
+            ("execnet python net --one", "execnet python net -- --one"),
+            ("execnet status net -x", "execnet status net -x"),
+        ] {
+            assert_eq!(marked(line), with_mark);
+        }
+        use std::os::unix::ffi::OsStringExt;
+        let odd = |text: &[u8]| OsString::from_vec(text.to_vec());
+        let args = ["execnet", "python", "net"].map(OsString::from).into_iter();
+        let args: Vec<OsString> = args.chain([odd(b"--env=A=\xff"), "x.py".into()]).collect();
+        assert_eq!(mark_arguments(args)[3..], [odd(b"--env=A=\xff"), "--".into(), "x.py".into()]);
+    }
+}

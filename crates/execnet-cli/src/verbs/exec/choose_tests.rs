@@ -1,0 +1,102 @@
+use execnet_proto::control::NodeStatus;
+
+use super::*;
+
+fn node(name: &str, host: &str, state: NodeState, implementation: &str) -> NodeStatus {
+    NodeStatus {
+        name: name.into(),
+        host: host.into(),
+        state,
+        platform: if implementation.is_empty() { "" } else { "linux" }.into(),
+        implementation: implementation.into(),
+        version: if implementation.is_empty() { "" } else { "3.11.2" }.into(),
+        message: (state == NodeState::Failed).then(|| "no\x1b such".into()),
+        ..NodeStatus::default()
+    }
+}
+
+fn hosts() -> Vec<HostStatus> {
+    let host = |id: &str, state: HostState, nodes: Vec<NodeStatus>| HostStatus {
+        id: id.into(),
+        state,
+        error: (state != HostState::Up).then(|| "no route".into()),
+        nodes,
+        ..HostStatus::default()
+    };
+    vec![
+        host("a", HostState::Up, vec![node("a", "a", NodeState::Ready, "cpython")]),
+        host(
+            "b",
+            HostState::Up,
+            vec![
+                node("b:cpython3.11", "b", NodeState::Ready, "cpython"),
+                node("b:pypy3.11", "b", NodeState::Ready, "pypy"),
+                node("b:3", "b", NodeState::Failed, ""),
+            ],
+        ),
+        host(
+            "c",
+            HostState::Unreachable,
+            vec![
+                node("c:cpython3.11", "c", NodeState::Ready, "cpython"),
+                node("c:pypy3.11", "c", NodeState::Ready, "pypy"),
+            ],
+        ),
+        host("d", HostState::Failed, vec![]),
+    ]
+}
+
+fn sorted(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let selection = NodeSelection::from_pairs(pairs.iter().copied()).unwrap();
+    let (ready, left_out) = sort(&hosts(), &selection);
+    let name = |line: String| line.split(": ").next().unwrap().to_owned();
+    (ready.into_iter().map(|origin| origin.node).collect(), left_out.into_iter().map(name).collect())
+}
+
+#[test]
+fn all_nodes_that_match_are_taken_and_those_that_cannot_be_are_told() {
+    let all = sorted(&[]);
+    assert_eq!(all.0, ["a", "b:cpython3.11", "b:pypy3.11"]);
+    assert_eq!(all.1, ["b:3", "c", "d"]);
+    assert_eq!(
+        sorted(&[("node", "b")]),
+        (vec!["b:cpython3.11".into(), "b:pypy3.11".into()], vec!["b:3".into()])
+    );
+    assert_eq!(sorted(&[("node", "d")]), (vec![], vec!["d".into()]));
+    assert_eq!(sorted(&[("implementation", "pypy")]), (vec!["b:pypy3.11".into()], vec!["c".into()]));
+    assert_eq!(sorted(&[("python-version", "<4"), ("node", "a")]), (vec!["a".into()], vec![]));
+    assert_eq!(sorted(&[("python-version", "<4")]).1, ["c"], "of an unknown version nothing is known");
+    assert_eq!(sorted(&[("platform", "java")]), (vec![], vec![]));
+}
+
+#[test]
+fn why_a_node_is_left_out_is_said_without_control_characters() {
+    let (_, left_out) = sort(&hosts(), &NodeSelection::default());
+    insta::assert_snapshot!(left_out.join("\n"), @"
+    b:3: no� such
+    c: unreachable: no route
+    d: failed: no route
+    ");
+}
+
+#[test]
+fn how_an_interpreter_died_is_told_with_its_last_words() {
+    let origin = Origin { node: "b:pypy3.11".into(), host: "b".into() };
+    let mut death = Death::default();
+    death.status = Some(ExitStatus::Signaled(11));
+    death.stderr = (0..30).map(|n| format!("line {n}\n")).collect();
+    let said = died(&origin, &death);
+    assert!(
+        said.starts_with(
+            "execnet: Python on node b:pypy3.11 of host b was ended by SIGSEGV; it printed last:\n  line 20\n"
+        ),
+        "{said}"
+    );
+    assert!(said.ends_with("\n  line 29"), "{said}");
+    death.stderr.clear();
+    death.reason = Some("its host was lost".into());
+    assert_eq!(
+        died(&origin, &death),
+        "execnet: Python on node b:pypy3.11 of host b has ended: its host was lost"
+    );
+}

@@ -1,0 +1,52 @@
+//! Our standard input, on its way to every node. The slowest reader sets the pace: nothing is kept here but one piece.
+
+use std::io::{self, ErrorKind, Read};
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use execnet::value::Writer;
+use execnet::{Channel, ChannelError};
+
+use crate::text::say;
+use crate::verbs::python::pump::Own;
+
+/// As many bytes as are sent at a time.
+const CHUNK: usize = 65_536;
+
+/// Waits until no more channels can come, and then sends on all of them what comes on our standard input.
+pub(super) fn start(channels: Receiver<Channel>) -> io::Result<()> {
+    let stdin = Own::new(&io::stdin())?;
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        if let Err(error) = feed(stdin, channels.iter().collect()) {
+            say(&format!("execnet: cannot read standard input: {error}"));
+        }
+    })?;
+    Ok(())
+}
+
+/// Returns at the end of `from`, or when nobody reads any more.
+fn feed(mut from: impl Read, mut channels: Vec<Channel>) -> io::Result<()> {
+    let mut piece = vec![0; CHUNK];
+    let result = loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => break Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => break Err(error),
+        };
+        channels.retain(|channel| send(channel, &piece[..read]).is_ok());
+        if channels.is_empty() {
+            return Ok(());
+        }
+    };
+    for channel in channels {
+        let _ = channel.close();
+    }
+    result
+}
+
+fn send(channel: &Channel, bytes: &[u8]) -> Result<(), ChannelError> {
+    let mut writer = Writer::new(channel.writing()?);
+    writer.bytes(bytes)?;
+    channel.send_encoded(writer.finish()?, None)
+}

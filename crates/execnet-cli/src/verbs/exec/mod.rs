@@ -1,0 +1,342 @@
+//! `execnet exec`: code on every node of a network, and what it sends as it comes.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use execnet::{Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, StartError};
+use execnet_proto::control::{HostState, HostStatus, NodeState};
+use execnet_proto::spec::{NodeInfo, NodeSelection};
+
+use super::choice::Choice;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::render::state_line;
+use crate::session;
+use crate::text::{one_line, say};
+
+mod feed;
+mod printer;
+mod show;
+mod source;
+mod watch;
+
+use printer::{Origin, Printer};
+use source::Program;
+use watch::Watch;
+
+/// How often it is looked after hosts that are waited for.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What may wait unreceived on a channel at each end, in bytes.
+const WINDOW: u64 = 1 << 20;
+
+/// Execute code on every node that matches, and print what it sends
+///
+/// The code finds a `channel`: each `channel.send(value)` is a line of our standard output. What follows the code is its `sys.argv[1:]`, our standard
+/// input is its `sys.stdin` unless it is a terminal, and what it prints comes on our standard error.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "execnet exec NETWORK [OPTIONS] [--] CODE [ARGS]...",
+    after_help = "\
+Example:
+  execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
+  execnet exec mynet --platform java script.py arg1 < input
+  execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'"
+)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    network: super::Network,
+    #[command(flatten)]
+    choice: Choice,
+    /// Only on one of the nodes that match, the least busy one
+    #[arg(long)]
+    one: bool,
+    /// Print a JSON object for each value, with `node`, `host` and `value`
+    #[arg(long)]
+    json: bool,
+    /// Python code, a file with it, or `-` for standard input; then its arguments
+    #[arg(value_name = "CODE", last = true)]
+    words: Vec<OsString>,
+}
+
+/// How it went on a node. Ordered: the worst is that of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Fine,
+    /// The code failed.
+    Failed,
+    /// The node could not execute it up to its end.
+    Broken,
+}
+
+/// Where it is to be executed.
+struct Target {
+    selection: NodeSelection,
+    /// None when the daemon is to choose.
+    origin: Option<Origin>,
+}
+
+/// What executing it on a node needs.
+struct Execution {
+    builder: GatewayBuilder,
+    code: execnet::Code,
+    /// Dropped when there is a channel for its stdin, or will be none.
+    feed: Option<Sender<Channel>>,
+    printer: Arc<Printer>,
+    origin: Option<Origin>,
+}
+
+impl ExecArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let selection = self.choice.selection()?;
+        let env = self.choice.variables()?;
+        let name = &self.network.network;
+        let program = Program::read(&self.words)?;
+        let network = session::open_patiently(name)?;
+        let (targets, mut verdict) = if self.one {
+            (vec![Target { selection, origin: None }], Verdict::Fine)
+        } else {
+            choose(&network, selection)?
+        };
+        let mut builder = network.makegateway().window(WINDOW);
+        for (name, value) in env {
+            builder = builder.env(name, value);
+        }
+        if let Some(folder) = &self.choice.chdir {
+            builder = builder.start_in(folder);
+        }
+
+        let fail =
+            |error: io::Error| Failure::new(Exit::Failed, "cannot execute on so many nodes").because(&error);
+        let printer = Arc::new(Printer::new(self.json, targets.len() > 1).map_err(fail)?);
+        let feed = (!program.took_stdin && !io::stdin().is_terminal()).then(mpsc::channel);
+        let (feed, fed) = feed.map_or((None, None), |(feed, fed)| (Some(feed), Some(fed)));
+        if let Some(fed) = fed {
+            feed::start(fed).map_err(fail)?;
+        }
+        thread::Builder::new().name("unread".to_owned()).spawn(printer::end_when_unread).map_err(fail)?;
+
+        let (done, ended) = mpsc::channel();
+        let mut hosts = Vec::new();
+        for target in targets {
+            hosts.push(target.origin.as_ref().map(|origin| origin.host.clone()));
+            let execution = Execution {
+                builder: builder.clone().selection(target.selection),
+                code: program.code.clone(),
+                feed: feed.clone(),
+                printer: printer.clone(),
+                origin: target.origin,
+            };
+            let (done, number) = (done.clone(), hosts.len() - 1);
+            thread::Builder::new()
+                .name("node".to_owned())
+                .spawn(move || drop(done.send((number, execution.run()))))
+                .map_err(fail)?;
+        }
+        drop((feed, done));
+        for outcome in wait_for(&network, &ended, hosts) {
+            verdict = verdict.max(outcome.map_err(|error| unplaced(name, &error))?);
+        }
+        Ok(match verdict {
+            Verdict::Fine => ExitCode::SUCCESS,
+            Verdict::Failed => Exit::Failed.into(),
+            Verdict::Broken => Exit::HostsFailed.into(),
+        })
+    }
+}
+
+/// What comes of the executions, by number, as it comes. `hosts`: where they are, if that is known.
+fn wait_for<T>(
+    network: &Network,
+    ended: &Receiver<(usize, T)>,
+    mut hosts: Vec<Option<String>>,
+) -> impl Iterator<Item = T> {
+    let mut watch = Watch::default();
+    std::iter::from_fn(move || {
+        loop {
+            match ended.recv_timeout(LOOK) {
+                Ok((number, outcome)) => {
+                    hosts[number] = None;
+                    return Some(outcome);
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    watch.look(network, hosts.iter().flatten().map(String::as_str));
+                }
+            }
+        }
+    })
+}
+
+/// The nodes that match and are ready; says which ones are left out.
+fn choose(network: &Network, selection: NodeSelection) -> Result<(Vec<Target>, Verdict), Failure> {
+    let status = network.status().map_err(|error| {
+        Failure::new(Exit::Failed, "the network's daemon could not be asked").because(&error)
+    })?;
+    let (origins, left_out) = sort(&status.hosts, &selection);
+    if origins.is_empty() {
+        // the daemon says what there is
+        return Ok((vec![Target { selection, origin: None }], Verdict::Fine));
+    }
+    for line in &left_out {
+        say(&format!("execnet: left out: {line}"));
+    }
+    let target = |origin: Origin| {
+        let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };
+        Target { selection, origin: Some(origin) }
+    };
+    let verdict = if left_out.is_empty() { Verdict::Fine } else { Verdict::Broken };
+    Ok((origins.into_iter().map(target).collect(), verdict))
+}
+
+/// The nodes that match and are ready, and a line about each node and host that would match and is not.
+fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
+    let (mut ready, mut left_out) = (Vec::new(), Vec::new());
+    let asks_for_version = selection.python_version.is_some();
+    for host in hosts {
+        let unknown =
+            NodeInfo { name: &host.id, host: &host.id, platform: "", implementation: "", version: "" };
+        let before = left_out.len();
+        for node in &host.nodes {
+            if !selection.matches(&node.info()) || asks_for_version && node.version.is_empty() {
+                continue;
+            }
+            if host.state == HostState::Up && node.state == NodeState::Ready {
+                ready.push(Origin { node: node.name.clone(), host: host.id.clone() });
+            } else if host.state == HostState::Up {
+                let why = node.message.as_deref().unwrap_or("it is being looked at");
+                left_out.push(format!("{}: {}", one_line(&node.name), one_line(why)));
+            } else if left_out.len() == before {
+                left_out.push(left_out_host(host));
+            }
+        }
+        if host.nodes.is_empty() && !asks_for_version && selection.matches(&unknown) {
+            left_out.push(left_out_host(host));
+        }
+    }
+    (ready, left_out)
+}
+
+fn left_out_host(host: &HostStatus) -> String {
+    format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))
+}
+
+/// What is said when the daemon found no node.
+fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> Failure {
+    match error {
+        StartError::Connect(error) => session::unconnected(name, error),
+        StartError::NoMatch { .. } => Failure::new(Exit::NoHost, error),
+        error => Failure::new(Exit::Failed, error),
+    }
+}
+
+impl Execution {
+    /// From the gateway's start to its end. Only a node that the daemon should have chosen is an error of all.
+    fn run(self) -> Result<Verdict, StartError> {
+        let Self { builder, code, feed, printer, origin } = self;
+        let line = {
+            let (printer, origin) = (printer.clone(), origin.clone().unwrap_or_else(Origin::nobody));
+            move |_: &str, line: &[u8]| printer.line(&origin, line)
+        };
+        let id = origin.as_ref().map(|origin| origin.node.clone());
+        let builder = id.into_iter().fold(builder.on_output(line), GatewayBuilder::id);
+        let gateway = match (builder.start(), origin.clone()) {
+            (Ok(gateway), _) => gateway,
+            (Err(OpenError::Place(error)), None) => return Err(error),
+            (Err(error), origin) => {
+                let origin = origin.unwrap_or_else(|| Origin::of(&error));
+                printer.error(&origin, &unopened(&origin, &error));
+                return Ok(Verdict::Broken);
+            }
+        };
+        let node = gateway.node().map(|node| Origin { node: node.name.clone(), host: node.host.clone() });
+        let origin = origin.or(node).unwrap_or_else(Origin::nobody);
+        let (code, feed) = match feed.map(|feed| (gateway.new_channel(), feed)) {
+            Some((Ok(stdin), feed)) => (code.stdin(&stdin), Some((feed, stdin))),
+            _ => (code, None),
+        };
+        let channel = gateway.remote_exec(code);
+        if let Some((feed, stdin)) = feed {
+            let _ = feed.send(stdin);
+        }
+        let mut ended = channel.and_then(|channel| {
+            loop {
+                let raw = channel.receive_raw(None)?;
+                printer.value(&origin, &raw).map_err(|error| channel.malformed(error))?;
+            }
+        });
+        // what it printed has all come when it has ended
+        let _ = gateway.exit();
+        if let (Err(ChannelError::Closed), Ok(death)) = (&ended, gateway.join(None))
+            && death.status != Some(ExitStatus::Exited(0))
+        {
+            ended = Err(ChannelError::GatewayDied(death));
+        }
+        let (verdict, words) = match ended {
+            Ok(()) | Err(ChannelError::Closed) => return Ok(Verdict::Fine),
+            Err(ChannelError::Remote(traceback)) => (Verdict::Failed, traceback),
+            Err(ChannelError::GatewayDied(death)) => (Verdict::Broken, died(&origin, &death)),
+            Err(error) => (Verdict::Broken, format!("execnet: {error}")),
+        };
+        printer.error(&origin, &words);
+        Ok(verdict)
+    }
+}
+
+impl Origin {
+    fn nobody() -> Self {
+        Self { node: String::new(), host: String::new() }
+    }
+
+    /// Of a gateway that was not opened.
+    fn of(error: &OpenError) -> Self {
+        let OpenError::Failed { death, .. } = error else { return Self::nobody() };
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        Self { node: name(&death.node), host: name(&death.host) }
+    }
+}
+
+/// How a node's interpreter ended.
+fn died(origin: &Origin, death: &Death) -> String {
+    let what = match (&death.reason, &death.status) {
+        (Some(reason), _) => format!("has ended: {reason}"),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "has ended".to_owned(),
+    };
+    let Origin { node, host } = origin;
+    let mut words = format!("execnet: Python on node {node} of host {host} {what}");
+    let lines: Vec<&str> = death.stderr.trim_end().lines().collect();
+    if !lines.is_empty() {
+        words += "; it printed last:";
+        lines[lines.len().saturating_sub(LAST_LINES)..]
+            .iter()
+            .for_each(|line| words += &format!("\n  {line}"));
+    }
+    words
+}
+
+/// How many of its last lines are told of an interpreter that died.
+const LAST_LINES: usize = 10;
+
+fn unopened(origin: &Origin, error: &OpenError) -> String {
+    match error {
+        OpenError::Failed { death, noise } => {
+            let mut words = died(origin, death);
+            if !noise.trim().is_empty() {
+                words += &format!("\nexecnet: it wrote to its standard output:\n{}", noise.trim());
+            }
+            words
+        }
+        error if origin.node.is_empty() => format!("execnet: {error}"),
+        error => format!("execnet: {}: {error}", origin.node),
+    }
+}
+
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! What nodes send, print and suffer, line by line to our own streams. Whole lines: nodes do not mix within one.
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use execnet::Raw;
+use execnet::value::LoadError;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::show::{Shown, Style};
+use crate::text::{harmless_json, one_line, sanitize, say};
+use crate::verbs::python::pump::Own;
+
+/// See the module's documentation.
+pub(super) struct Printer {
+    out: Mutex<BufWriter<Own>>,
+    style: Style,
+    /// Lines begin with the node's name.
+    marked: bool,
+}
+
+/// The node that something comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) node: String,
+    pub(super) host: String,
+}
+
+impl Printer {
+    pub(super) fn new(json: bool, marked: bool) -> io::Result<Self> {
+        let out = Mutex::new(BufWriter::new(Own::new(&io::stdout())?));
+        Ok(Self { out, style: if json { Style::Json } else { Style::Python }, marked })
+    }
+
+    /// A value that a node sent.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn value(&self, from: &Origin, raw: &Raw) -> Result<(), LoadError> {
+        let value = Shown::new(raw.reader(), self.style)?;
+        let mut out = self.out();
+        let head = match self.style {
+            Style::Json => json_head(from) + "\"value\": ",
+            Style::Python => self.mark(from),
+        };
+        let tail: &[u8] = if self.style == Style::Json { b"}\n" } else { b"\n" };
+        let written = out
+            .write_all(head.as_bytes())
+            .and_then(|()| value.write(&mut *out))
+            .and_then(|()| out.write_all(tail))
+            .and_then(|()| out.flush());
+        written.unwrap_or_else(|error| end(&error));
+        Ok(())
+    }
+
+    /// A line that was printed there.
+    pub(super) fn line(&self, from: &Origin, line: &[u8]) {
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        say(&(self.mark(from) + &plain(&line)));
+    }
+
+    /// Why a node's code did not come to its end: a traceback, or our own words.
+    pub(super) fn error(&self, from: &Origin, error: &str) {
+        let mark = self.mark(from);
+        let lines = error.trim_end().lines().map(|line| mark.clone() + &plain(line));
+        say(&lines.collect::<Vec<_>>().join("\n"));
+        if self.style == Style::Json {
+            let error = harmless_json(&serde_json::Value::from(error.trim_end()).to_string());
+            let line = format!("{}\"error\": {error}}}\n", json_head(from));
+            let mut out = self.out();
+            out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap_or_else(|error| end(&error));
+        }
+    }
+
+    fn mark(&self, from: &Origin) -> String {
+        if self.marked { one_line(&from.node) + ": " } else { String::new() }
+    }
+
+    fn out(&self) -> MutexGuard<'_, BufWriter<Own>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until nobody reads our standard output any more, and ends.
+pub(super) fn end_when_unread() {
+    let out = io::stdout();
+    loop {
+        let mut polled = [PollFd::new(&out, PollFlags::empty())];
+        match poll(&mut polled, None) {
+            Ok(_) if polled[0].revents().contains(PollFlags::ERR) => std::process::exit(0),
+            Ok(_) => return,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Nothing more can be written. Whatever runs is ended by the daemon, as we are gone.
+fn end(error: &io::Error) -> ! {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    say(&format!("Error: cannot write to standard output\nCaused by: {error}"));
+    std::process::exit(1);
+}
+
+fn json_head(from: &Origin) -> String {
+    let text = |text: &str| harmless_json(&serde_json::Value::from(text).to_string());
+    format!("{{\"node\": {}, \"host\": {}, ", text(&from.node), text(&from.host))
+}
+
+/// A line without what steers a terminal; tabs stay.
+fn plain(line: &str) -> String {
+    line.split('\t').map(sanitize).collect::<Vec<_>>().join("\t")
+}

@@ -1,0 +1,374 @@
+//! Values as one line of text each: as Python would write them, or as JSON.
+//!
+//! They are read token by token: nothing here recurses, nor takes memory for more than one bit of each dict. What comes out holds no character that
+//! steers a terminal.
+
+use std::io::{self, Write};
+
+use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
+
+/// The largest integer that is written with decimal digits, in bytes: a little less than the 4,300 digits that Python reads by default.
+const DECIMAL: usize = 1_785;
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// As `repr` does.
+    Python,
+    /// As docs/cli.md says.
+    Json,
+}
+
+/// A value that was looked through: it is one.
+pub(super) struct Shown<'a> {
+    reader: Reader<'a>,
+    style: Style,
+    /// Of each dict, in order: whether it can be a JSON object.
+    objects: Vec<bool>,
+}
+
+/// A container that has begun.
+struct Open {
+    what: What,
+    /// Values that came; keys are values, too.
+    count: usize,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Sequence(Container, usize),
+    /// Whether keys and values are written as such; otherwise as pairs.
+    Dict(bool),
+}
+
+impl<'a> Shown<'a> {
+    /// Looks a value through.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn new(reader: Reader<'a>, style: Style) -> Result<Self, LoadError> {
+        let mut objects = Vec::new();
+        // the dict's number, if it is one, and how many values came in it
+        let mut open: Vec<(Option<usize>, usize)> = Vec::new();
+        let mut scan = reader.clone();
+        while let Some(token) = scan.next_token()? {
+            if token == Token::End {
+                open.pop();
+                continue;
+            }
+            if let Some((dict, count)) = open.last_mut() {
+                if let Some(dict) = dict.filter(|_| count.is_multiple_of(2)) {
+                    objects[dict] &= matches!(&token, Token::Str(text) if !text.as_bytes().starts_with(b"$"));
+                }
+                *count += 1;
+            }
+            match token {
+                Token::Begin(..) => open.push((None, 0)),
+                Token::Dict => {
+                    open.push((Some(objects.len()), 0));
+                    objects.push(true);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { reader, style, objects })
+    }
+
+    /// Writes it.
+    pub(super) fn write(self, out: &mut impl Write) -> io::Result<()> {
+        let Self { mut reader, style, objects } = self;
+        let mut objects = objects.into_iter();
+        let mut open: Vec<Open> = Vec::new();
+        while let Some(token) = reader.next_token().map_err(io::Error::other)? {
+            if token == Token::End {
+                if let Some(Open { what, count }) = open.pop() {
+                    out.write_all(end(style, what, count))?;
+                }
+                continue;
+            }
+            if let Some(open) = open.last_mut() {
+                out.write_all(between(open))?;
+                open.count += 1;
+            }
+            let what = match token {
+                Token::Begin(container, count) => What::Sequence(container, count),
+                Token::Dict => What::Dict(style == Style::Python || objects.next() == Some(true)),
+                token => {
+                    atom(style, &token, out)?;
+                    continue;
+                }
+            };
+            out.write_all(begin(style, what))?;
+            open.push(Open { what, count: 0 });
+        }
+        Ok(())
+    }
+}
+
+fn begin(style: Style, what: What) -> &'static [u8] {
+    match (style, what) {
+        (_, What::Dict(true)) => b"{",
+        (_, What::Dict(false)) => b"{\"$dict\": [",
+        (Style::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"[",
+        (_, What::Sequence(Container::Tuple, _)) => b"(",
+        (_, What::Sequence(Container::Set, 0)) => b"set(",
+        (_, What::Sequence(Container::Set, _)) => b"{",
+        (_, What::Sequence(Container::FrozenSet, 0)) => b"frozenset(",
+        (_, What::Sequence(Container::FrozenSet, _)) => b"frozenset({",
+    }
+}
+
+/// What stands before the next value.
+fn between(open: &Open) -> &'static [u8] {
+    match (open.what, open.count) {
+        (What::Dict(false), 0) => b"[",
+        (What::Dict(false), count) if count.is_multiple_of(2) => b"], [",
+        (_, 0) => b"",
+        (What::Dict(true), count) if !count.is_multiple_of(2) => b": ",
+        _ => b", ",
+    }
+}
+
+fn end(style: Style, what: What, count: usize) -> &'static [u8] {
+    match (style, what) {
+        (_, What::Dict(true)) => b"}",
+        (_, What::Dict(false)) if count == 0 => b"]}",
+        (_, What::Dict(false)) => b"]]}",
+        (Style::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"]",
+        (_, What::Sequence(Container::Tuple, 1)) => b",)",
+        (_, What::Sequence(Container::Set, 1..)) => b"}",
+        (_, What::Sequence(Container::FrozenSet, 1..)) => b"})",
+        (_, What::Sequence(..)) => b")",
+    }
+}
+
+/// A value that holds no others.
+fn atom(style: Style, token: &Token<'_>, out: &mut impl Write) -> io::Result<()> {
+    let json = style == Style::Json;
+    match token {
+        Token::None => out.write_all(if json { b"null" } else { b"None" }),
+        Token::Bool(it) if json => write!(out, "{it}"),
+        Token::Bool(it) => out.write_all(if *it { b"True" } else { b"False" }),
+        Token::Int(it) => write!(out, "{it}"),
+        Token::BigInt(it) if it.magnitude().len() <= DECIMAL => out.write_all(decimal(it).as_bytes()),
+        Token::BigInt(it) if json => write!(out, "{{\"$int\": \"{it}\"}}"),
+        Token::BigInt(it) => write!(out, "{it}"),
+        Token::Float(it) if json => json_float(*it, out),
+        Token::Float(it) => out.write_all(float(*it).as_bytes()),
+        Token::Complex(real, imaginary) if json => {
+            out.write_all(b"{\"$complex\": [")?;
+            json_float(*real, out)?;
+            out.write_all(b", ")?;
+            json_float(*imaginary, out)?;
+            out.write_all(b"]}")
+        }
+        Token::Complex(real, imaginary) => out.write_all(complex(*real, *imaginary).as_bytes()),
+        Token::Str(text) if json => json_text(text, out),
+        Token::Str(text) => python_text(text, out),
+        Token::Bytes(bytes) if json => {
+            out.write_all(b"{\"$bytes\": \"")?;
+            base64(bytes, out)?;
+            out.write_all(b"\"}")
+        }
+        Token::Bytes(bytes) => python_bytes(bytes, out),
+        Token::Channel(number) if json => write!(out, "{{\"$channel\": {number}}}"),
+        Token::Channel(number) => write!(out, "<Channel {number}>"),
+        Token::Begin(..) | Token::Dict | Token::End => Ok(()),
+    }
+}
+
+/// In decimal digits. Takes time that grows with the square of its length.
+fn decimal(number: &BigInt) -> String {
+    const BASE: u64 = 10_u64.pow(18);
+    let mut words: Vec<u64> = Vec::new();
+    for chunk in number.magnitude().chunks(8) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        words.push(u64::from_le_bytes(bytes));
+    }
+    let mut parts = Vec::new();
+    while !words.is_empty() {
+        let mut rest = 0;
+        for word in words.iter_mut().rev() {
+            let whole = u128::from(rest) << 64 | u128::from(*word);
+            // the rest is below BASE, so that the quotient is a word
+            *word = (whole / u128::from(BASE)) as u64;
+            rest = (whole % u128::from(BASE)) as u64;
+        }
+        parts.push(rest);
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+    }
+    let mut text = if number.is_negative() { "-".to_owned() } else { String::new() };
+    let mut parts = parts.into_iter().rev();
+    text += &parts.next().unwrap_or(0).to_string();
+    parts.for_each(|part| text += &format!("{part:018}"));
+    text
+}
+
+/// As `repr` writes it.
+fn float(number: f64) -> String {
+    let text = format!("{number:?}");
+    match text.split_once('e') {
+        _ if number.is_nan() => "nan".to_owned(),
+        None => text,
+        Some((digits, exponent)) => {
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+    }
+}
+
+fn json_float(number: f64, out: &mut impl Write) -> io::Result<()> {
+    let text = float(number);
+    if number.is_finite() {
+        out.write_all(text.as_bytes())
+    } else {
+        write!(out, "{{\"$float\": \"{text}\"}}")
+    }
+}
+
+fn complex(real: f64, imaginary: f64) -> String {
+    let part = |number: f64| float(number).strip_suffix(".0").map_or_else(|| float(number), str::to_owned);
+    if real == 0.0 && real.is_sign_positive() {
+        return format!("{}j", part(imaginary));
+    }
+    let sign = if imaginary.is_nan() || imaginary.is_sign_positive() { "+" } else { "" };
+    format!("({}{sign}{}j)", part(real), part(imaginary))
+}
+
+/// Text without surrogates, or a surrogate.
+enum Piece<'a> {
+    Text(&'a str),
+    Surrogate(u16),
+}
+
+fn pieces<'a>(text: &'a Text<'_>) -> impl Iterator<Item = Piece<'a>> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let good = match std::str::from_utf8(rest) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&rest[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        if !good.is_empty() {
+            rest = &rest[good.len()..];
+            return Some(Piece::Text(good));
+        }
+        let [_, high, low, ..] = *rest else { return None };
+        rest = &rest[3..];
+        Some(Piece::Surrogate(0xd000 | u16::from(high & 0x3f) << 6 | u16::from(low & 0x3f)))
+    })
+}
+
+fn python_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
+    let quote = quote(text.as_bytes());
+    write!(out, "{quote}")?;
+    for piece in pieces(text) {
+        match piece {
+            Piece::Surrogate(unit) => write!(out, "\\u{unit:04x}")?,
+            Piece::Text(text) => escaped(
+                text,
+                out,
+                |c, out| match c {
+                    '\n' => out.write_all(b"\\n"),
+                    '\r' => out.write_all(b"\\r"),
+                    '\t' => out.write_all(b"\\t"),
+                    '\\' => out.write_all(b"\\\\"),
+                    c if c == quote => write!(out, "\\{c}"),
+                    '\0'..='\u{ff}' => write!(out, "\\x{:02x}", u32::from(c)),
+                    '\u{100}'..='\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
+                    c => write!(out, "\\U{:08x}", u32::from(c)),
+                },
+                |c| c == '\\' || c == quote,
+            )?,
+        }
+    }
+    write!(out, "{quote}")
+}
+
+fn json_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"\"")?;
+    for piece in pieces(text) {
+        match piece {
+            Piece::Surrogate(unit) => write!(out, "\\u{unit:04x}")?,
+            Piece::Text(text) => escaped(
+                text,
+                out,
+                |c, out| match c {
+                    '\n' => out.write_all(b"\\n"),
+                    '\r' => out.write_all(b"\\r"),
+                    '\t' => out.write_all(b"\\t"),
+                    '\\' | '"' => write!(out, "\\{c}"),
+                    c => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}")),
+                },
+                |c| c == '\\' || c == '"',
+            )?,
+        }
+    }
+    out.write_all(b"\"")
+}
+
+/// Writes text; `escape` writes the characters that are not printable, and those that are `special`.
+fn escaped<W: Write>(
+    text: &str,
+    out: &mut W,
+    escape: impl Fn(char, &mut W) -> io::Result<()>,
+    special: impl Fn(char) -> bool,
+) -> io::Result<()> {
+    let mut written = 0;
+    for (at, c) in text.char_indices().filter(|(_, c)| special(*c) || !is_printable(*c)) {
+        out.write_all(&text.as_bytes()[written..at])?;
+        escape(c, out)?;
+        written = at + c.len_utf8();
+    }
+    out.write_all(&text.as_bytes()[written..])
+}
+
+/// As `str.isprintable` has it: no control or format character, no blank but the usual one, and nothing that is not assigned.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
+    // escapes what is not printable, and combining characters unless they follow something
+    let mut pair = String::from('x');
+    pair.push(c);
+    pair.escape_debug().nth(1) == Some(c)
+}
+
+fn python_bytes(bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+    let quote = quote(bytes);
+    write!(out, "b{quote}")?;
+    for &byte in bytes {
+        match byte {
+            b'\n' => out.write_all(b"\\n")?,
+            b'\r' => out.write_all(b"\\r")?,
+            b'\t' => out.write_all(b"\\t")?,
+            b'\\' => out.write_all(b"\\\\")?,
+            _ if char::from(byte) == quote => write!(out, "\\{quote}")?,
+            b' '..=b'~' => out.write_all(&[byte])?,
+            _ => write!(out, "\\x{byte:02x}")?,
+        }
+    }
+    write!(out, "{quote}")
+}
+
+fn quote(bytes: &[u8]) -> char {
+    if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' }
+}
+
+fn base64(bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for three in bytes.chunks(3) {
+        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        let mut four = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
+        four[three.len() + 1..].fill(b'=');
+        out.write_all(&four)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;
