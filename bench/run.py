@@ -157,6 +157,7 @@ def join(bench):
         mine <= 1.25 * floor,
     )
     bench.execnet("stop")
+    forget(bench)
 
 
 def join20(bench):
