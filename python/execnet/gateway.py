@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import inspect
 import linecache
 import symtable
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 15.0
 """How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
+
+HURRY = 1.0
+"""The same where a KeyboardInterrupt ends the block."""
 
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
@@ -65,9 +69,13 @@ class Gateway:
     def __enter__(self) -> Gateway:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
+        patience = PATIENCE
+        if kind is KeyboardInterrupt:
+            self._interrupt()
+            patience = HURRY
         self.exit()
-        if not self._native.join(PATIENCE):
+        if not self._native.join(patience):
             self._native.kill()
         self.join(PATIENCE)
 
@@ -151,6 +159,11 @@ class Gateway:
         """Waits, at most so many seconds, until the other side has ended."""
         if self._native.join(timeout):
             self._join_threads(timeout)
+
+    def _interrupt(self) -> None:
+        """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there."""
+        with contextlib.suppress(OSError):
+            self._native.interrupt()
 
     def remote_init_threads(self, num: Optional[int] = None) -> None:
         """Does nothing, as it has for long."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Callable, Literal, Optional, Union, overload
 
 from . import _make, _native
-from .gateway import Gateway, Source
+from .gateway import HURRY, Gateway, Source
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
 
@@ -101,8 +101,8 @@ class Group:
     def __enter__(self) -> Group:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.terminate(timeout=10.0)
+    def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
+        self._end(10.0, kind)
 
     def makegateway(self, spec: Optional[Spec] = None) -> Gateway:
         """Starts an interpreter and makes a gateway to it; as `defaultspec` says if no spec is given.
@@ -191,6 +191,14 @@ class Group:
             # interrupted: they are waited for next time
             with self._lock:
                 self._leaving += leaving
+
+    def _end(self, timeout: Optional[float], kind: Optional[type[BaseException]]) -> None:
+        """As `terminate`, and at once where it is a KeyboardInterrupt that ends them."""
+        if kind is KeyboardInterrupt:
+            for gateway in self:
+                gateway._interrupt()
+            timeout = HURRY
+        self.terminate(timeout)
 
     def _cleanup_atexit(self) -> None:
         self.terminate(timeout=1.0)

@@ -36,8 +36,11 @@ class Network:
     def __enter__(self) -> Network:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
+        try:
+            self.group._end(10.0, kind)
+        finally:
+            self.close()
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import execnet
 import pytest
@@ -99,8 +100,29 @@ def test_closing_ends_the_gateways(network):
 
 
 def test_chdir_and_python(net, tmp_path):
-    gateway = net.makegateway(node="mine", chdir=str(tmp_path / "new"))
+    gateway = net.makegateway(node="mine", chdir=str(tmp_path / "new"), python=f"{sys.executable} -W error")
     assert gateway._rinfo().cwd == str(tmp_path / "new")
+    assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
+
+
+def test_a_python_that_is_not_there_is_named_with_its_node(net):
+    with pytest.raises(OSError, match=r"(?s)mine.*cannot start the interpreter `/no/python`: .*No such file"):
+        net.makegateway(node="mine", python="/no/python -E")
+    assert len(net.group) == 0
+
+
+@pytest.mark.parametrize("sleeps", ["import time; time.sleep(1000)", "while 1:\n try: channel.receive()\n except: pass"])
+def test_ctrl_c_ends_a_block_with_what_its_gateways_execute(network, sleeps):
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), execnet.connect(network.name) as net:
+        gateway = net.makegateway(node="mine")
+        pid = gateway._rinfo().pid
+        channel = gateway.remote_exec(f"channel.send(1)\n{sleeps}")
+        assert channel.receive(WAIT) == 1
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 4
+    with pytest.raises(OSError):
+        os.kill(pid, 0)
 
 
 def test_specs_and_keywords_go_together(net):

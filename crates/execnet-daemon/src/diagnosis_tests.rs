@@ -54,7 +54,7 @@ fn words_of_ssh_name_the_step() {
             Step::Authenticate,
         ),
         (
-            "/home/a/.ssh/config: line 3: Bad configuration option: foo\r\n/home/a/.ssh/config: terminating, 1 bad configuration options",
+            "/h/.ssh/config: line 3: Bad configuration option: foo\r\n/h/.ssh/config: terminating, 1 bad configuration options",
             Step::Start,
         ),
         ("command-line: line 0: Bad configuration option: foo\r\n", Step::Start),

@@ -281,6 +281,11 @@ impl Gateway {
         Ok(self.gateway.exit().map_err(sending)?)
     }
 
+    /// Raises KeyboardInterrupt in what the main thread executes there.
+    fn interrupt(&self) -> PyResult<()> {
+        Ok(self.gateway.interrupt().map_err(sending)?)
+    }
+
     /// Ends the interpreter at once.
     fn kill(&self) -> PyResult<()> {
         Ok(self.gateway.kill().map_err(sending)?)

@@ -139,12 +139,13 @@ impl NodeSelection {
     }
 }
 
-/// `--platform java --python-version >=3.8`; `any node` when nothing is asked.
+/// `platform java, Python >=3.8`; `any node` when nothing is asked.
 impl fmt::Display for NodeSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options: Vec<String> =
-            self.to_pairs().iter().map(|(key, value)| format!("--{key} {value}")).collect();
-        f.write_str(if options.is_empty() { "any node".to_owned() } else { options.join(" ") }.as_str())
+        let word = |key| if key == "python-version" { "Python" } else { key };
+        let wishes: Vec<String> =
+            self.to_pairs().iter().map(|(key, value)| format!("{} {value}", word(*key))).collect();
+        f.write_str(if wishes.is_empty() { "any node".to_owned() } else { wishes.join(", ") }.as_str())
     }
 }
 
@@ -312,7 +313,7 @@ mod tests {
         let mut selection = NodeSelection::default();
         selection.set("platform", "linux").unwrap();
         selection.set("python-version", ">= 3.8, <3.12").unwrap();
-        assert_eq!(selection.to_string(), "--platform linux --python-version >=3.8,<3.12");
+        assert_eq!(selection.to_string(), "platform linux, Python >=3.8,<3.12");
         let pairs = selection.to_pairs();
         assert_eq!(
             NodeSelection::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))).unwrap(),

@@ -31,8 +31,14 @@ const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 /// What makes a child of this program the leader of a session, where there are sessions.
 const SESSION: &str = "import os;getattr(os,'setsid',int)();";
 
-/// What makes the interpreter of a node another one.
-const OTHER: &str = "import os,sys;os.execvp(sys.argv[1],sys.argv[1:])";
+/// What makes the interpreter of a node another one. Jython cannot.
+const OTHER: &str = "\
+import os,sys
+try:
+    os.execvp(sys.argv[1],sys.argv[1:])
+except Exception:
+    sys.exit('cannot start the interpreter `%s`: %s'%(sys.argv[1],sys.exc_info()[1]))
+";
 
 /// How long opening may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
