@@ -5,6 +5,8 @@ mod bundle;
 
 fn main() {
     let kernel = bundle::folder("kernel");
-    bundle::write("stage.txt", bundle::text(&kernel, "stage.py").trim().as_bytes());
+    let stage = bundle::text(&kernel, "stage.py");
+    let stage: Vec<&str> = stage.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    bundle::write("stage.txt", stage.join("\n").as_bytes());
     bundle::write("kernel.bin", &bundle::bundle(&kernel));
 }

@@ -111,7 +111,9 @@ def test_a_python_that_is_not_there_is_named_with_its_node(net):
     assert len(net.group) == 0
 
 
-@pytest.mark.parametrize("sleeps", ["import time; time.sleep(1000)", "while 1:\n try: channel.receive()\n except: pass"])
+@pytest.mark.parametrize(
+    "sleeps", ["import time; time.sleep(1000)", "while 1:\n try: channel.receive()\n except: pass"]
+)
 def test_ctrl_c_ends_a_block_with_what_its_gateways_execute(network, sleeps):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), execnet.connect(network.name) as net:

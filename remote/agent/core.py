@@ -16,7 +16,7 @@ POOL_FOR_GROWTH = 32 * 1048576
 MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.CHUNK
 ACK_EVERY = 32768
-TUNNEL = 1
+TUNNEL, AHEAD = 1, 2  # what SPAWN says of a process
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
 FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
@@ -415,7 +415,7 @@ class Core(object):
         if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
             self._say_forget(id)
             return
-        process = Process(id, identity, bool(fields["flags"] & TUNNEL), fields["stdout_limit"], fields["stderr_limit"])
+        process = Process(id, identity, fields["flags"] == TUNNEL, fields["stdout_limit"], fields["stderr_limit"])
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._mark(process, RESUMED)

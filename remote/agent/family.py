@@ -9,7 +9,7 @@ import select
 
 from agent import children, wire
 from agent.children import signal
-from agent.core import EXITED, KILLED
+from agent.core import AHEAD, EXITED, KILLED
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.wire import CHUNK, STDERR, STDOUT
 
@@ -26,7 +26,7 @@ class Family(object):
         self.loop = loop
         self.core = core
         self.home = home  # where processes start when nobody says otherwise
-        self.config = self.env = self.nodes = None
+        self.config = self.env = self.nodes = self.spares = None
         self.by_pid = {}
         self.sweeping = []
         self.sweep_due = False
@@ -35,6 +35,7 @@ class Family(object):
     def configure(self, config):
         """A config as the last stub brought it."""
         from agent import nodes
+        self.end_spares()
         self.config = config
         self.env = children.environ()
         self.env.update(config.env)
@@ -70,6 +71,10 @@ class Family(object):
             if child.probe is not None:
                 self._probe_late(now, child)
 
+    def end_spares(self):
+        if self.spares is not None:
+            self.spares.end()
+
     def empty(self):
         return not self.by_pid and not self.sweeping
 
@@ -85,36 +90,68 @@ class Family(object):
             return
         env = dict(self.env)
         env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
-        mark = None
-        if not process.tunnel:
-            from binascii import hexlify
-            mark = env[children.MARK] = hexlify(process.id)
-        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir
+        chdir = self._folder(wire.utf8(spawn["chdir"]) or self.config.chdir)
         argv = [wire.utf8(word) for word in command] + spawn["argv"]
-        child = self._launch(process, argv, env, chdir, mark, self.config.nice)
-        if child is not None:
-            process.child = child
-
-    def _launch(self, process, argv, env, chdir, mark, nice):
-        home = self.home
-        if chdir and not chdir.startswith(b"/"):
-            if chdir[:1] == b"~":
-                chdir = wire.utf8(os.path.expanduser(chdir))
-            elif home:
-                chdir = wire.utf8(home) + b"/" + chdir
+        if spawn["flags"] == AHEAD:
+            if self.spares is None:
+                from agent.spare import Spares
+                self.spares = Spares(self.loop, self._launch_ahead)
+            child = self.spares.take((argv, env, chdir))
+            if child is not None:
+                self._adopt(process, child)
+                return
         try:
-            child = children.start(argv, env, chdir or home and wire.utf8(home), nice, mark)
+            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel)
         except EnvironmentError as error:
-            if process is not None:
-                self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
-            return None
+            self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
+            return
         child.process = process
+        process.child = child
+        self._listen(child)
+
+    def _launch(self, argv, env, chdir, nice, marked=False):
+        env, mark = dict(env), None
+        if marked:
+            from binascii import hexlify
+            mark = env[children.MARK] = hexlify(os.urandom(16))
+        if chdir:
+            env[b"PWD"] = chdir
+        child = children.start(argv, env, chdir, nice, mark)
         self.by_pid[child.pid] = child
         self.loop.arm(child.error, IN, self._on_error_pipe, child)
-        self.loop.arm(child.stdin, 0, self._on_stdin, child)
+        return child
+
+    def _listen(self, child):
+        """Its pipes are somebody's from now on."""
+        if child.stdin is not None:
+            self.loop.arm(child.stdin, 0, self._on_stdin, child)
         self.loop.arm(child.outs[STDOUT], IN, self._on_stdout, child)
         self.loop.arm(child.outs[STDERR], IN, self._on_stderr, child)
-        return child
+
+    def _launch_ahead(self, argv, env, chdir):
+        try:
+            return self._launch(argv, env, chdir, self.config.nice, True)
+        except EnvironmentError:
+            return None  # who asks for it next will hear of it
+
+    def _adopt(self, process, child):
+        """A child that was started ahead is this process from now on."""
+        child.process = process
+        process.child = child
+        if child.started:
+            self.core.started(process, child.pid)
+        self._listen(child)
+
+    def _folder(self, chdir):
+        """Where a process starts, or None where nobody says."""
+        home = self.home and wire.utf8(self.home)
+        if not chdir:
+            return home
+        if chdir.startswith(b"~"):
+            return wire.utf8(os.path.expanduser(chdir))
+        if home and not chdir.startswith(b"/"):
+            return home + b"/" + chdir
+        return chdir
 
     # --- a child's pipes
 
@@ -299,6 +336,9 @@ class Family(object):
         """Nobody is left to write: what the pipes hold is the rest."""
         child.draining = True
         process = child.process
+        if process is None and child.probe is None:
+            self._let_go(child)  # hung up, or nobody's yet
+            return
         if process is not None:
             if os.WIFSIGNALED(child.status):
                 self.core.child_exited(process, KILLED, children.linux_number(os.WTERMSIG(child.status)))
@@ -317,8 +357,6 @@ class Family(object):
             child.probe = None
             self._let_go(child)
             self._probe()
-        elif child.process is None:
-            self._let_go(child)
 
     def _hang_up(self, child):
         """The core forgot it: no stdio, SIGHUP, and later SIGKILL."""
@@ -356,13 +394,15 @@ class Family(object):
             probe = self.nodes.next()
             if probe is None:
                 return
-            child = self._launch(None, probe.argv, self.env, None, None, 0)
-            if child is None:
+            try:
+                child = self._launch(probe.argv, self.env, self._folder(None), 0)
+            except EnvironmentError:
                 self.nodes.answered(probe, "", b"0 cannot start a process")
                 continue
             child.probe = probe
-            self.loop.close(child.stdin)
+            os.close(child.stdin)
             child.stdin = None
+            self._listen(child)
             self.loop.after(probe.patience, self._probe_late, child)
 
     def _probe_late(self, now, child):

@@ -356,6 +356,7 @@ class Agent(object):
         if self.here is not None and self.here.owned():
             self.here.remove_socket()
         self.family.end_probes(now)
+        self.family.end_spares()
 
     def _maybe_done(self, now):
         said = self.link is None or not self.outgoing and not self.core.wants_output(now)

@@ -196,7 +196,7 @@ class Link:
               owner=b"o" * 16):
         id = id or os.urandom(16)
         self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation, owner=owner,
-                  flags=flags, stdout_limit=limit, stderr_limit=limit, host="h", node="" if flags else node,
+                  flags=flags, stdout_limit=limit, stderr_limit=limit, host="h", node="" if flags == 1 else node,
                   chdir=chdir, argv=[a if isinstance(a, bytes) else a.encode() for a in argv],
                   env=[(k, v.encode()) for k, v in env])
         return id

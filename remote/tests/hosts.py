@@ -11,6 +11,8 @@ import time
 import unittest
 
 sys.dont_write_bytecode = True
+from ahead import Ahead  # noqa: E402
+
 from case import OPTIONAL, WANTED, Host, gone, interpreters  # noqa: E402
 from daemon import TIMEOUT, Timeout, bundle, sha, wire  # noqa: E402
 from outliving import Posix  # noqa: E402
@@ -54,6 +56,13 @@ class Everywhere(Host):
         self.assertEqual(32, len(words[2]))
         how, value, out, _, _ = link.run("sh", "-c", "pwd", flags=1, chdir="/usr")
         self.assertEqual(b"/usr\n", out)
+
+    def test_a_folder_is_told_as_shells_do(self):
+        link = self.joined(config=[("node.n1", ""), ("chdir", self.folder)])
+        code = "import os,sys;sys.stdout.write(os.environ['PWD'])"
+        for folder in (self.folder, "/usr"):
+            how, value, out, err, message = link.run("-c", code, chdir="" if folder == self.folder else folder)
+            self.assertEqual(folder.encode(), out, (err, message))
 
     def test_what_cannot_start_says_why(self):
         link = self.joined()
@@ -278,7 +287,7 @@ def load_tests(loader, tests, pattern):
             suite.addTests(loader.loadTestsFromTestCase(missing))
             continue
         jython = name == "jython"
-        for base in (Everywhere, Jython if jython else Posix) + (() if jython else (Script,)):
+        for base in (Everywhere, Jython) if jython else (Everywhere, Posix, Ahead, Script):
             case = type("%s_%s" % (base.__name__, name.replace(".", "_")), (base,),
                         {"python": found[name], "jython": jython})
             suite.addTests(loader.loadTestsFromTestCase(case))

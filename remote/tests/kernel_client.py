@@ -100,8 +100,8 @@ class Two(Reader):
 class Client:
     """One kernel and its frames."""
 
-    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(), **options):
-        self.process = subprocess.Popen([python, *argv, "-c", STAGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(), words=(), **options):
+        self.process = subprocess.Popen([python, *argv, "-c", STAGE, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, **options)
         self.frames = queue.Queue()
         self.backlog = []
@@ -119,8 +119,21 @@ class Client:
         for thread in self.threads:
             thread.start()
         if start:
-            self.raw(BUNDLE)
-            self.frame(HELLO, 0, marshal.dumps(dict(config), 2))
+            self.begin(config)
+
+    def begin(self, config=()):
+        self.raw(BUNDLE)
+        self.frame(HELLO, 0, marshal.dumps(dict(config), 2))
+
+    def until_it_reads(self):
+        """Waits until its main thread waits for a pipe, as the system's kernel says."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            with open("/proc/%d/wchan" % self.process.pid) as file:
+                if "pipe" in file.read():
+                    return
+            assert time.monotonic() < deadline, "it does not read"
+            time.sleep(0.005)
 
     def hello(self):
         hello = self.get(HELLO, 0)

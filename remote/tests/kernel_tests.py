@@ -684,6 +684,58 @@ class Start(Kernel):
             return
         self.assertEqual(["here"], k.run("import kernelneighbour; channel.send(kernelneighbour.where)"))
 
+    def test_one_that_waited_starts_again_when_something_was_installed_meanwhile(self):
+        if self.jython:
+            return  # it cannot
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkdir(folder + "/site")
+        with open(folder + "/site/sitecustomize.py", "w") as file:
+            file.write("import os\nwith open(%r, 'a') as file: file.write('%%d\\n' %% os.getpid())\n" % (folder + "/starts"))
+        env = dict(os.environ, PYTHONPATH=folder + "/site", PYTHONDONTWRITEBYTECODE="1", PWD=folder)
+        for changes, starts in ((None, 1), ("site/new.py", 2), ("same", 1)):
+            if os.path.exists(folder + "/starts"):
+                os.remove(folder + "/starts")
+            k = self.start(start=False, env=env, cwd=folder, argv=("-W", "error"), words=("ahead",))
+            k.until_it_reads()
+            if changes:
+                with open("%s/%s" % (folder, changes), "w") as file:
+                    file.write("here = 1\n")
+            k.begin()
+            self.assertEqual(k.process.pid, k.hello()["pid"])
+            self.assertEqual([[["-c"], ["error"], folder]], k.run("import os, sys; channel.send([sys.argv, sys.warnoptions, os.getcwd()])"))
+            with open(folder + "/starts") as file:
+                self.assertEqual(starts, len(file.readlines()), changes)
+            if changes == "site/new.py":
+                self.assertEqual([1], k.run("import new; channel.send(new.here)"))
+
+    def test_one_that_waited_in_a_folder_that_was_replaced_is_in_the_new_one(self):
+        if self.jython:
+            return
+        parent = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, parent)
+        for then in ("new", None):
+            folder = parent + "/folder"
+            os.mkdir(folder)
+            k = self.start(start=False, env=dict(os.environ, PWD=folder), cwd=folder, words=("ahead",))
+            k.until_it_reads()
+            os.rmdir(folder)
+            if then:
+                os.mkdir(folder)
+                with open(folder + "/file", "w"):
+                    pass
+                k.begin()
+                k.hello()
+                self.assertEqual([["file"]], k.run("import os; channel.send(os.listdir('.'))"))
+                shutil.rmtree(folder)
+            else:
+                try:
+                    k.begin()
+                except OSError:
+                    pass
+                self.assertEqual(1, k.wait())
+                self.assertIn(b"cannot start again", k.stderr)
+
     def test_nothing_may_come_instead_of_config(self):
         k = self.start(start=False)
         k.raw(__import__("kernel_client").BUNDLE)

@@ -45,8 +45,9 @@ def stage1():
 
 
 def kernel_stage():
-    """The line that a gateway's interpreter is started with (docs/kernel.md)."""
-    return source("stage.py", KERNEL).decode("ascii").strip()
+    """What a gateway's interpreter is started with (docs/kernel.md): no comment lines, no empty ones."""
+    lines = source("stage.py", KERNEL).decode("ascii").splitlines()
+    return "\n".join([line for line in lines if line and not line.startswith("#")])
 
 
 def squeeze(text):

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, Refusal, Spawn, Stream, Table, VERSION};
+use crate::frame::{Frame, MARKER, Refusal, Role, Spawn, Stream, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
@@ -33,6 +33,8 @@ pub struct Launch {
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
+    /// Another one like it may be started ahead.
+    pub ahead: bool,
 }
 
 /// What a client learns that is not of one process.
@@ -242,7 +244,7 @@ impl Client {
             attempt: 0,
             incarnation: place.incarnation,
             owner: self.id,
-            tunnel: false,
+            role: if launch.ahead { Role::Ahead } else { Role::Plain },
             stdout_limit: 0,
             stderr_limit: 0,
             host: place.host.clone(),

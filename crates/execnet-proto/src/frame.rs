@@ -142,8 +142,8 @@ pub struct Spawn {
     pub incarnation: Incarnation,
     /// The client that owns it.
     pub owner: ClientId,
-    /// The process carries a link of the daemon, and ends with the daemon's life.
-    pub tunnel: bool,
+    /// What kind of process it is.
+    pub role: Role,
     /// First credit: nothing at or past this position may be sent on stdout.
     pub stdout_limit: u64,
     /// The same for stderr.
@@ -158,6 +158,18 @@ pub struct Spawn {
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
+}
+
+/// What an agent may do with a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing but start it.
+    #[default]
+    Plain = 0,
+    /// It carries a link of the daemon, and ends with the daemon's life.
+    Tunnel = 1,
+    /// It does nothing before its stdin speaks: another one like it may be started ahead of the SPAWN that gets it.
+    Ahead = 2,
 }
 
 /// How a process ended.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Stream, Table, VERSION};
+use execnet_proto::frame::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Role, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
@@ -292,8 +292,8 @@ impl Scene {
         {
             *attempt += 1;
             spawn.attempt = *attempt;
-            (spawn.incarnation, spawn.host, spawn.owner, spawn.tunnel) =
-                (*incarnation, host.clone(), LIAR, false);
+            (spawn.incarnation, spawn.host, spawn.owner, spawn.role) =
+                (*incarnation, host.clone(), LIAR, Role::Plain);
             (spawn.stdout_limit, spawn.stderr_limit) = (16_384, 16_384);
             if self.rng.u8(..10) > 0 {
                 (spawn.args, spawn.env, spawn.chdir, spawn.node) = <_>::default();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Span, Spawn, Stream, Table, VERSION};
+use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
 
@@ -138,7 +138,7 @@ fn spawn_of(id: ProcessId, attempt: u32) -> Spawn {
         attempt,
         incarnation: AGENT,
         owner: ME,
-        tunnel: false,
+        role: Role::Plain,
         stdout_limit: 16_384,
         stderr_limit: 16_384,
         host: "h".into(),
@@ -180,7 +180,7 @@ fn what_a_client_lies_about_its_process_ends_the_client() {
         ("another owner", None, changed(|spawn| spawn.owner = ClientId([6; 16]))),
         ("another agent", None, changed(|spawn| spawn.incarnation = Incarnation([8; 16]))),
         ("another host", None, changed(|spawn| spawn.host = "g".into())),
-        ("a tunnel", None, changed(|spawn| spawn.tunnel = true)),
+        ("a tunnel", None, changed(|spawn| spawn.role = Role::Tunnel)),
         ("SPAWN after output was acknowledged", Some(stdout()), spawn(2)),
         ("RESUME after more than was sent", None, resume(2, 101)),
         ("RESUME before what was acknowledged", Some(stdout()), resume(2, 99)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use execnet_proto::client::Launch;
-use execnet_proto::frame::{Frame, Kind, Refusal, Spawn};
+use execnet_proto::frame::{Frame, Kind, Refusal, Role, Spawn};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::spec::{NodeSelection, SelectionError};
 
@@ -165,6 +165,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// Says that the process does nothing before something comes on its stdin, and depends on nothing but arguments, environment and folder. Then its
+    /// host may start another one like it ahead of need, which the next to ask for the same gets at once; without such a request it is ended after two minutes.
+    pub fn ahead(mut self) -> Self {
+        self.launch.ahead = true;
+        self
+    }
+
     /// How long [`ProcessBuilder::start`] may wait for a place; for ever if not given.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -287,13 +294,13 @@ fn check(launch: &Launch) -> Result<(), StartError> {
 }
 
 fn spawn(launch: &Launch) -> Frame {
-    let Launch { chdir, args, env } = launch.clone();
+    let Launch { chdir, args, env, .. } = launch.clone();
     Frame::Spawn(Box::new(Spawn {
         id: ProcessId([0; 16]),
         attempt: 0,
         incarnation: Incarnation([0; 16]),
         owner: ClientId([0; 16]),
-        tunnel: false,
+        role: Role::Plain,
         stdout_limit: 0,
         stderr_limit: 0,
         host: "h".repeat(64),

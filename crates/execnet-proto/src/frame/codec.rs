@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Ending, Frame, FrameError, Kind, NodeState, Refusal, Span, Spawn, Stream, Table};
+use super::{Ending, Frame, FrameError, Kind, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
 impl Frame {
@@ -141,7 +141,7 @@ fn put_spawn(out: &mut BytesMut, spawn: &Spawn) {
     out.put_u32(spawn.attempt);
     out.put_slice(&spawn.incarnation.0);
     out.put_slice(&spawn.owner.0);
-    out.put_u8(u8::from(spawn.tunnel));
+    out.put_u8(spawn.role as u8);
     out.put_u64(spawn.stdout_limit);
     out.put_u64(spawn.stderr_limit);
     put_str(out, &spawn.host);
@@ -223,7 +223,12 @@ impl Body {
                 attempt: self.u32()?,
                 incarnation: Incarnation(self.id()?),
                 owner: ClientId(self.id()?),
-                tunnel: self.flag()?,
+                role: match self.u8()? {
+                    0 => Role::Plain,
+                    1 => Role::Tunnel,
+                    2 => Role::Ahead,
+                    _ => return Err(self.malformed()),
+                },
                 stdout_limit: self.u64()?,
                 stderr_limit: self.u64()?,
                 host: self.str()?,

@@ -10,7 +10,7 @@ use super::{
     ClientEnd, ClientKey, Entry, HostKey, MAX_ENTRIES, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
 };
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, Refusal, Table, VERSION};
+use crate::frame::{Frame, MARKER, Refusal, Role, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::stream::Violation;
 
@@ -263,7 +263,8 @@ impl Switch {
         }
         let Some(host) = self.hosts.get_mut(&entry.host) else { return Ok(()) };
         if let Frame::Spawn(spawn) = &frame {
-            if spawn.tunnel || spawn.incarnation != entry.incarnation || spawn.host != host.name {
+            if spawn.role == Role::Tunnel || spawn.incarnation != entry.incarnation || spawn.host != host.name
+            {
                 return Err(Violation::Unexpected("SPAWN for another place"));
             }
             if self.clients.get(&client).and_then(|side| side.id) != Some(spawn.owner) {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::hosts::{Host, SAID};
 use super::{Entry, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
-use crate::frame::{Frame, Spawn, Stream};
+use crate::frame::{Frame, Role, Spawn, Stream};
 use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
 
@@ -47,7 +47,7 @@ impl Switch {
             attempt: 0,
             incarnation,
             owner,
-            tunnel: true,
+            role: Role::Tunnel,
             stdout_limit: 0,
             stderr_limit: 0,
             host: carrier.name.clone(),

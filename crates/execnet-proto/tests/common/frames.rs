@@ -1,7 +1,7 @@
 //! Frames made from any bytes: well-formed, of every kind, with fields that are often nearly right.
 
 use bytes::Bytes;
-use execnet_proto::frame::{Ending, Frame, NodeState, Refusal, Span, Spawn, Stream, Table};
+use execnet_proto::frame::{Ending, Frame, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 
 /// Bytes that decide; zeros when they are used up.
@@ -95,7 +95,11 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             attempt: u32::from(input.below(5)),
             incarnation: Incarnation([input.below(3); 16]),
             owner: ClientId([input.below(3); 16]),
-            tunnel: input.below(8) == 7,
+            role: match input.below(8) {
+                7 => Role::Tunnel,
+                6 => Role::Ahead,
+                _ => Role::Plain,
+            },
             stdout_limit: input.number(),
             stderr_limit: input.number(),
             host: input.text(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
-use execnet_proto::frame::{Ending, Frame, Kind, MARKER, NodeState, Span, Spawn, Stream, VERSION};
+use execnet_proto::frame::{Ending, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
 
@@ -123,7 +123,7 @@ impl Agent {
         }
         if newer {
             let (tunnels, others): (Vec<_>, Vec<_>) =
-                self.processes.keys().copied().partition(|id| self.processes[id].spawn.tunnel);
+                self.processes.keys().copied().partition(|id| self.processes[id].spawn.role == Role::Tunnel);
             for id in tunnels {
                 self.hang_up(id);
             }

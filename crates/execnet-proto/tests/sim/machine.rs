@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use execnet_proto::frame::{Ending, Spawn, Stream};
+use execnet_proto::frame::{Ending, Role, Spawn, Stream};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use fastrand::Rng;
 
@@ -287,7 +287,7 @@ impl Machine {
         let truth = self.truths.entry(id).or_default();
         truth.forks += 1;
         assert_eq!(truth.forks, 1, "{id} was started twice");
-        let work = if spawn.tunnel {
+        let work = if spawn.role == Role::Tunnel {
             let target = String::from_utf8(spawn.args[1].to_vec()).expect("a name");
             self.dials.push((id, target));
             Work::Tunnel { link: None, stdin: BytesMut::new() }

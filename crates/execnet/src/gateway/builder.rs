@@ -22,8 +22,11 @@ use crate::network::Network;
 use crate::start::ProcessBuilder;
 use crate::value::{DumpError, Writer, Writing};
 
-/// The line that the interpreter is started with.
+/// What the interpreter is started with.
 const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
+
+/// Tells it that it may have to wait, while the host changes.
+const AHEAD: &str = "ahead";
 
 /// What follows on its stdin.
 const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
@@ -320,7 +323,7 @@ impl GatewayBuilder {
         if !self.python.is_empty() {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
-        process = process.args(["-c", STAGE]).timeout(self.timeout);
+        process = process.args(["-c", STAGE, AHEAD]).ahead().timeout(self.timeout);
         for (name, value) in &self.config.env {
             process = process.env(name, value);
         }
