@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import execnet
 import pytest
@@ -103,6 +104,28 @@ def test_chdir_and_python(net, tmp_path):
     gateway = net.makegateway(node="mine", chdir=str(tmp_path / "new"), python=f"{sys.executable} -W error")
     assert gateway._rinfo().cwd == str(tmp_path / "new")
     assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="skipped, because only Linux hosts start ahead")
+def test_the_next_interpreter_of_a_node_waits_already(net):
+    def ahead(parent):
+        pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0ahead\0")]
+
+    first = net.makegateway(node="mine", env={"KIND": "1"})
+    agent = first.remote_exec("import os; channel.send(os.getppid())").receive(WAIT)
+    began = time.monotonic()
+    while len(set(ahead(agent)) - {first._rinfo().pid}) == 0:
+        assert time.monotonic() < began + WAIT
+        time.sleep(0.02)
+    (waiting,) = set(ahead(agent)) - {first._rinfo().pid}
+    assert net.makegateway(node="mine", env={"KIND": "2"})._rinfo().pid != waiting
+    second = net.makegateway(node="mine", env={"KIND": "1"})
+    assert second._rinfo().pid == waiting
+    facts = second.remote_exec("import os, sys; channel.send((sys.argv, os.getcwd(), os.environ['KIND']))").receive(
+        WAIT
+    )
+    assert facts == (["-c"], os.getcwd(), "1")
 
 
 def test_a_python_that_is_not_there_is_named_with_its_node(net):

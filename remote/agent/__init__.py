@@ -14,6 +14,7 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
     posix     an agent on a POSIX Python: its link and its stubs
     loop      poll, timers and the clock
     family    its processes: pipes, exits, probes
+    spare     processes that were started ahead
     children  fork, exec, signals, and what is left of a session
     jvm       the same two on Jython, with threads
 """

@@ -415,7 +415,7 @@ class Core(object):
         if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
             self._say_forget(id)
             return
-        process = Process(id, identity, fields["flags"] == TUNNEL, fields["stdout_limit"], fields["stderr_limit"])
+        process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"], fields["stderr_limit"])
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._mark(process, RESUMED)

@@ -92,7 +92,7 @@ class Family(object):
         env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
         chdir = self._folder(wire.utf8(spawn["chdir"]) or self.config.chdir)
         argv = [wire.utf8(word) for word in command] + spawn["argv"]
-        if spawn["flags"] == AHEAD:
+        if spawn["role"] == AHEAD:
             if self.spares is None:
                 from agent.spare import Spares
                 self.spares = Spares(self.loop, self._launch_ahead)

@@ -1,6 +1,6 @@
 """Processes that were started ahead, so that the next one like them is there at once.
 
-Only for commands whose client says that they do nothing before their stdin speaks (SPAWN's flag 2). Behind such a process
+Only for commands whose client says that they do nothing before their stdin speaks (role 2 of SPAWN). Behind such a process
 another one like it is started and waits, its pipes unread; whoever asks for the same next gets it. Knows no frame.
 """
 import sys

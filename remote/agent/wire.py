@@ -27,7 +27,7 @@ KINDS = {
     NODE: ("NODE", 65536, "name:str state:B table:table"),
     END: ("END", 0, ""),
     NODES: ("NODES", 2, "count:H"),
-    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 flags:spawn stdout_limit:Q stderr_limit:Q"
+    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 role:role stdout_limit:Q stderr_limit:Q"
             " host:str node:str chdir:str argv:list env:table"),
     RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q stderr_received:Q stderr_limit:Q"),
     RESUMED: ("RESUMED", 256, "id:16 attempt:I stdin_received:Q stdin_limit:Q"),
@@ -50,7 +50,7 @@ _u32 = struct.Struct(">I")
 _data = struct.Struct(">I16sBQ")
 _data_body = struct.Struct(">16sBQ")
 _layouts = {}
-_SMALL = {"stream": STDERR, "spawn": 2}  # bytes with a largest value
+_SMALL = {"stream": STDERR, "role": 2}  # bytes with a largest value
 
 
 class RemoteProtocolError(Exception):

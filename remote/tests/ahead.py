@@ -23,7 +23,7 @@ class Ahead(Host):
 
     def talk(self, link, *words, **how):
         """Runs one to its end; its pid."""
-        id = link.spawn("-c", WORD, *words, flags=AHEAD, **how)
+        id = link.spawn("-c", WORD, *words, role=AHEAD, **how)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.data(id, 0, b"end")
         link.send(wire.FIN, id=id, stream=0, length=3)
@@ -57,7 +57,7 @@ class Ahead(Host):
         self.assertTrue(gone(waiting))
         self.assertNotEqual(waiting, self.talk(link))
         for _ in range(2):
-            id = link.spawn("-c", WORD, flags=AHEAD, chdir="/no/such")
+            id = link.spawn("-c", WORD, role=AHEAD, chdir="/no/such")
             how, _, _, _, message = link.finish(id)
             self.assertEqual(2, how)
             self.assertIn("/no/such", message)
@@ -66,12 +66,12 @@ class Ahead(Host):
     def test_signals_and_hanging_up_reach_it(self):
         link = self.joined()
         waiting = self.first(link)
-        id = link.spawn("-c", WORD, flags=AHEAD)
+        id = link.spawn("-c", WORD, role=AHEAD)
         self.assertEqual(waiting, link.wait(wire.STARTED, id=id)["pid"])
         link.send(wire.SIGNAL, id=id, sequence=1, mask=1 << 15)
         self.assertEqual((1, 15), link.finish(id)[:2])
         waiting = self.first(link)
-        id = link.spawn("-c", WORD, flags=AHEAD)
+        id = link.spawn("-c", WORD, role=AHEAD)
         self.assertEqual(waiting, link.wait(wire.STARTED, id=id)["pid"])
         link.send(wire.RELEASE, id=id)
         self.assertTrue(gone(waiting))

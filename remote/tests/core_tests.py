@@ -40,7 +40,7 @@ class Host(object):
         return self.poll()
 
     def spawn(self, id=b"p" * 16, **other):
-        fields = dict(id=id, attempt=1, incarnation=b"i" * 16, owner=b"o" * 16, flags=0, stdout_limit=1000,
+        fields = dict(id=id, attempt=1, incarnation=b"i" * 16, owner=b"o" * 16, role=0, stdout_limit=1000,
                       stderr_limit=1000, host=u"h", node=u"n1", chdir=u"", argv=[b"-c", b"pass"], env=[])
         fields.update(other)
         return self.say(wire.SPAWN, **fields)
@@ -349,7 +349,7 @@ class Resuming(Test):
         self.assertRaises(RemoteProtocolError, self.host.resume, out=2)
 
     def test_a_newer_life_ends_tunnels_and_hangs_up_what_nobody_claims(self):
-        tunnel = self.host.started(id=b"t" * 16, flags=1, node=u"", argv=[b"ssh"])
+        tunnel = self.host.started(id=b"t" * 16, role=1, node=u"", argv=[b"ssh"])
         claimed, left = self.host.started(id=b"a" * 16), self.host.started(id=b"b" * 16)
         self.host.attach(2 << 32 | 1)
         self.assertEqual([("release", tunnel)], self.core.actions)
@@ -375,7 +375,7 @@ class Resuming(Test):
         self.assertTrue(claimed.id in self.core.processes)
 
     def test_the_same_life_ends_nothing(self):
-        self.host.started(id=b"t" * 16, flags=1, node=u"", argv=[b"ssh"])
+        self.host.started(id=b"t" * 16, role=1, node=u"", argv=[b"ssh"])
         self.host.attach(LIFE | 2)
         self.host.now += 500
         self.core.tick(self.host.now)

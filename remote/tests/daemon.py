@@ -192,11 +192,11 @@ class Link:
 
     # --- a process
 
-    def spawn(self, *argv, id=None, node="n1", attempt=1, flags=0, limit=1 << 20, env=(), chdir="", incarnation=None,
+    def spawn(self, *argv, id=None, node="n1", attempt=1, role=0, limit=1 << 20, env=(), chdir="", incarnation=None,
               owner=b"o" * 16):
         id = id or os.urandom(16)
         self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation, owner=owner,
-                  flags=flags, stdout_limit=limit, stderr_limit=limit, host="h", node="" if flags == 1 else node,
+                  role=role, stdout_limit=limit, stderr_limit=limit, host="h", node="" if role == 1 else node,
                   chdir=chdir, argv=[a if isinstance(a, bytes) else a.encode() for a in argv],
                   env=[(k, v.encode()) for k, v in env])
         return id

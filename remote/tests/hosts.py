@@ -41,9 +41,9 @@ class Everywhere(Host):
     def test_binary_data_and_arguments(self):
         link = self.joined()
         data = bytes(range(256)) * 400
-        how, value, out, err, _ = link.run("cat", stdin=data[:20000], flags=1)
+        how, value, out, err, _ = link.run("cat", stdin=data[:20000], role=1)
         self.assertEqual((0, 0, sha(data[:20000])), (how, value, sha(out)))
-        how, value, out, _, _ = link.run("sh", "-c", "printf %s \"$1\"; exit 3", "sh", "a b\n'\"$x\\ ", flags=1)
+        how, value, out, _, _ = link.run("sh", "-c", "printf %s \"$1\"; exit 3", "sh", "a b\n'\"$x\\ ", role=1)
         self.assertEqual((0, 3, b"a b\n'\"$x\\ "), (how, value, out))
 
     def test_environment_folder_and_mark(self):
@@ -54,7 +54,7 @@ class Everywhere(Host):
         words = out.decode().split("\n")
         self.assertEqual(["host spawn spawn", os.path.realpath(self.folder)], words[:2], (err, message))
         self.assertEqual(32, len(words[2]))
-        how, value, out, _, _ = link.run("sh", "-c", "pwd", flags=1, chdir="/usr")
+        how, value, out, _, _ = link.run("sh", "-c", "pwd", role=1, chdir="/usr")
         self.assertEqual(b"/usr\n", out)
 
     def test_a_folder_is_told_as_shells_do(self):
@@ -69,19 +69,19 @@ class Everywhere(Host):
         how, value, out, err, message = link.run("-c", "pass", chdir="/no/such")
         self.assertEqual((2, 2, b"", b""), (how, value, out, err))
         self.assertEqual("cannot change to directory /no/such: No such file or directory", message)
-        how, value, _, _, message = link.run("no-such-command", flags=1)
+        how, value, _, _, message = link.run("no-such-command", role=1)
         self.assertEqual((2, 2, "cannot execute no-such-command: No such file or directory"), (how, value, message))
         how, value, _, _, message = link.run("-c", "pass", node="other")
         self.assertEqual((2, "there is no node other on this host"), (how, message))
 
     def test_signals_reach_the_process_and_its_exit_tells(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.05; done", flags=1)
+        id = link.spawn("sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.05; done", role=1)
         link.wait(wire.DATA, id=id)
         link.send(wire.SIGNAL, id=id, sequence=1, mask=1 << 2)
         self.assertEqual(1, link.wait(wire.SIGNALED, id=id)["sequence"])
         self.assertEqual(5, link.wait(wire.EXIT, id=id)["value"])
-        id = link.spawn("sh", "-c", "echo ready; exec sleep 100", flags=1)
+        id = link.spawn("sh", "-c", "echo ready; exec sleep 100", role=1)
         link.wait(wire.DATA, id=id)
         link.send(wire.SIGNAL, id=id, sequence=1, mask=1 << 15)
         exit = link.wait(wire.EXIT, id=id)
@@ -89,7 +89,7 @@ class Everywhere(Host):
 
     def test_output_stops_at_its_credit(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "head -c 3000000 /dev/zero; echo done >&2", flags=1, limit=100000)
+        id = link.spawn("sh", "-c", "head -c 3000000 /dev/zero; echo done >&2", role=1, limit=100000)
         got = 0
         while got < 100000:
             got += len(link.wait(wire.DATA, id=id, stream=1)["data"])
@@ -100,7 +100,7 @@ class Everywhere(Host):
 
     def test_stdin_flows_as_far_as_the_process_reads(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "read line; echo $line; head -c 299994 | wc -c", flags=1)
+        id = link.spawn("sh", "-c", "read line; echo $line; head -c 299994 | wc -c", role=1)
         data = b"first\n" + b"x" * 299994
         self.feed(link, id, data)
         how, value, out, _, _ = link.finish(id)
@@ -124,7 +124,7 @@ class Everywhere(Host):
 
     def test_a_process_that_closes_stdin_says_stop(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "exec <&-; echo closed; sleep 0.3; echo bye", flags=1)
+        id = link.spawn("sh", "-c", "exec <&-; echo closed; sleep 0.3; echo bye", role=1)
         link.wait(wire.DATA, id=id)
         link.data(id, 0, b"nobody reads this")
         link.wait(wire.STOP, id=id, stream=0)
@@ -132,7 +132,7 @@ class Everywhere(Host):
 
     def test_stop_of_stdout_closes_the_pipe(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "trap '' PIPE; while echo y; do :; done 2>/dev/null; echo end >&2", flags=1)
+        id = link.spawn("sh", "-c", "trap '' PIPE; while echo y; do :; done 2>/dev/null; echo end >&2", role=1)
         link.wait(wire.DATA, id=id)
         link.send(wire.STOP, id=id, stream=1)
         self.assertEqual(b"end\n", link.wait(wire.DATA, id=id, stream=2)["data"])
@@ -140,18 +140,18 @@ class Everywhere(Host):
 
     def test_what_the_leader_leaves_behind_is_ended_before_exit(self):
         link = self.joined()
-        how, value, out, _, _ = link.run("sh", "-c", "sleep 100 & echo $!", flags=1)
+        how, value, out, _, _ = link.run("sh", "-c", "sleep 100 & echo $!", role=1)
         self.assertEqual((0, 0), (how, value))
         self.assertTrue(gone(int(out), seconds=1))
 
     def test_release_hangs_up(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "echo $$; exec sleep 100", flags=1)
+        id = link.spawn("sh", "-c", "echo $$; exec sleep 100", role=1)
         pid = int(link.wait(wire.DATA, id=id)["data"])
         link.send(wire.RELEASE, id=id)
         link.wait(wire.FORGET, id=id)
         self.assertTrue(gone(pid, seconds=2))
-        id = link.spawn("sh", "-c", "trap '' HUP; echo $$; while :; do sleep 0.1; done", flags=1)
+        id = link.spawn("sh", "-c", "trap '' HUP; echo $$; while :; do sleep 0.1; done", role=1)
         pid = int(link.wait(wire.DATA, id=id)["data"])
         before = time.monotonic()
         link.send(wire.RELEASE, id=id)
@@ -163,7 +163,7 @@ class Everywhere(Host):
         link = self.joined()
         pids = []
         for _ in range(3):
-            id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", flags=1)
+            id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", role=1)
             pids += [int(word) for word in link.wait(wire.DATA, id=id)["data"].split()]
         self.assertEqual(0, link.end())
         self.assertTrue(gone(*pids, seconds=2))
@@ -203,7 +203,7 @@ class Jython(Host):
 
     def test_its_processes_end_with_its_link(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", flags=1)
+        id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", role=1)
         pids = [int(word) for word in link.wait(wire.DATA, id=id)["data"].split()]
         link.cut()
         self.assertTrue(gone(link.info["pid"], *pids))

@@ -51,7 +51,7 @@ class Posix(Host):
 
     def test_the_stub_ends_with_its_link_even_while_the_agent_lives(self):
         link = self.joined()
-        id = link.spawn("sleep", "100", flags=1)
+        id = link.spawn("sleep", "100", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         self.assertEqual(0, link.cut())
         self.assertTrue(alive(pid))
@@ -76,7 +76,7 @@ class Posix(Host):
 
     def test_an_agent_of_another_version_is_replaced_and_that_is_reported(self):
         first = self.joined()
-        id = first.spawn("sleep", "100", flags=1)
+        id = first.spawn("sleep", "100", role=1)
         pid = first.wait(wire.STARTED, id=id)["pid"]
         second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")]), version=2)
         second.hello()
@@ -100,14 +100,14 @@ class Posix(Host):
         self.assertEqual(0, link.info["resume"])
         self.assertIn(b"it cannot outlive its link: cannot make %s/none/execnet-" % self.folder.encode(),
                       link.table["message"])
-        id = link.spawn("sleep", "100", flags=1)
+        id = link.spawn("sleep", "100", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.cut()
         self.assertTrue(gone(pid, link.info["pid"]))
 
     def test_linger(self):
         link = self.joined(linger=2)
-        id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", flags=1)
+        id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", role=1)
         pids = [int(word) for word in link.wait(wire.DATA, id=id)["data"].split()]
         link.cut()
         time.sleep(1)
@@ -128,14 +128,14 @@ class Posix(Host):
     def test_a_child_that_keeps_stdout_open_delays_nothing(self):
         link = self.joined()
         before = time.monotonic()
-        how, value, out, _, _ = link.run("sh", "-c", "trap '' HUP; sleep 100 & echo $!", flags=1)
+        how, value, out, _, _ = link.run("sh", "-c", "trap '' HUP; sleep 100 & echo $!", role=1)
         self.assertEqual((0, 0), (how, value))
         self.assertLess(time.monotonic() - before, 4)
         self.assertTrue(gone(int(out), seconds=0.5))
 
     def test_a_newer_life_ends_tunnels_and_keeps_what_is_resumed(self):
         link = self.joined()
-        tunnel = link.spawn("sleep", "100", flags=1)
+        tunnel = link.spawn("sleep", "100", role=1)
         kept = link.spawn("-c", "import time;time.sleep(100)")
         pids = dict((id, link.wait(wire.STARTED, id=id)["pid"]) for id in (tunnel, kept))
         link.kill()
@@ -159,7 +159,7 @@ class Posix(Host):
 
     def test_sigterm_ends_the_agent_cleanly(self):
         link = self.joined()
-        id = link.spawn("sleep", "100", flags=1)
+        id = link.spawn("sleep", "100", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         os.kill(link.info["pid"], signal.SIGTERM)
         link.wait(None)
@@ -200,12 +200,12 @@ class Posix(Host):
 
     def test_no_fd_leaks_into_a_process(self):
         link = self.joined()
-        out = link.run("sh", "-c", "ls /proc/self/fd", flags=1)[2]
+        out = link.run("sh", "-c", "ls /proc/self/fd", role=1)[2]
         self.assertLessEqual(set(out.split()), {b"0", b"1", b"2", b"3"})
 
     def test_signal_dispositions_are_the_usual_ones(self):
         link = self.joined()
-        out = link.run("sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status", flags=1)[2]
+        out = link.run("sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status", role=1)[2]
         self.assertEqual([b"0" * 16] * 2, out.split()[1::2])
 
     def test_nobody_waits_for_a_child_that_does_not_get_to_its_exec(self):
@@ -215,12 +215,12 @@ class Posix(Host):
         self.assertTrue(os.access("/bin/sh", os.X_OK))
         os.chmod(self.path("hang"), 0o755)
         link = self.joined()
-        link.spawn(self.path("hang"), flags=1)
+        link.spawn(self.path("hang"), role=1)
         self.assertEqual(b"x", link.run("-c", "import sys;sys.stdout.write('x')")[2])
 
     def test_many_processes_at_once(self):
         link = self.joined()
-        ids = [link.spawn("sh", "-c", "read x; echo $x; exit %d" % (number % 7), flags=1) for number in range(300)]
+        ids = [link.spawn("sh", "-c", "read x; echo $x; exit %d" % (number % 7), role=1) for number in range(300)]
         for number, id in enumerate(ids):
             data = b"%d\n" % number
             link.data(id, 0, data)

@@ -51,7 +51,7 @@ fn fields(frame: &Frame) -> Value {
         Frame::Spawn(spawn) => json!({
             "id": spawn.id.to_string(), "attempt": spawn.attempt,
             "incarnation": spawn.incarnation.to_string(), "owner": spawn.owner.to_string(),
-            "flags": spawn.role as u8,
+            "role": spawn.role as u8,
             "stdout_limit": spawn.stdout_limit, "stderr_limit": spawn.stderr_limit,
             "host": spawn.host, "node": spawn.node, "chdir": spawn.chdir,
             "argv": list(&spawn.args), "env": table(&spawn.env),
