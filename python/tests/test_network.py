@@ -108,17 +108,17 @@ def test_chdir_and_python(net, tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="skipped, because only Linux hosts start ahead")
 def test_the_next_interpreter_of_a_node_waits_already(net):
-    def ahead(parent):
+    def of_kind_1(parent):
         pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0ahead\0")]
+        return {int(pid) for pid in pids if b"\0KIND=1\0" in Path(f"/proc/{pid}/environ").read_bytes()}
 
     first = net.makegateway(node="mine", env={"KIND": "1"})
     agent = first.remote_exec("import os; channel.send(os.getppid())").receive(WAIT)
     began = time.monotonic()
-    while len(set(ahead(agent)) - {first._rinfo().pid}) == 0:
+    while not (waiting := of_kind_1(agent) - {first._rinfo().pid}):
         assert time.monotonic() < began + WAIT
         time.sleep(0.02)
-    (waiting,) = set(ahead(agent)) - {first._rinfo().pid}
+    (waiting,) = waiting
     assert net.makegateway(node="mine", env={"KIND": "2"})._rinfo().pid != waiting
     second = net.makegateway(node="mine", env={"KIND": "1"})
     assert second._rinfo().pid == waiting
