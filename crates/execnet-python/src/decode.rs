@@ -16,6 +16,43 @@ struct Level {
     from: usize,
 }
 
+impl Level {
+    /// Whether the next part is a dict's key.
+    fn is_at_key(&self, stack: &[Bound<'_, PyAny>]) -> bool {
+        self.container.is_none() && (stack.len() - self.from).is_multiple_of(2)
+    }
+}
+
+/// Keys that were read before: dicts of a list mostly have the same ones, and a str that is there knows its hash.
+#[derive(Default)]
+struct Keys<'py>(Vec<Option<(Box<[u8]>, Bound<'py, PyAny>)>>);
+
+impl<'py> Keys<'py> {
+    /// How many are kept, and how long they may be, in bytes.
+    const COUNT: usize = 64;
+    const LONGEST: usize = 32;
+
+    fn get(&mut self, py: Python<'py>, key: &Text<'_>) -> Result<Bound<'py, PyAny>> {
+        let bytes = key.as_bytes();
+        if bytes.len() > Self::LONGEST {
+            return text(py, key);
+        }
+        if self.0.is_empty() {
+            self.0.resize(Self::COUNT, None);
+        }
+        let place = bytes.iter().fold(bytes.len(), |place, byte| place.wrapping_mul(31) ^ usize::from(*byte));
+        let kept = &mut self.0[place % Self::COUNT];
+        match kept {
+            Some((known, object)) if **known == *bytes => Ok(object.clone()),
+            _ => {
+                let object = text(py, key)?;
+                *kept = Some((bytes.into(), object.clone()));
+                Ok(object)
+            }
+        }
+    }
+}
+
 /// Reads one value; channels in it are made by `channel`, and what is wrong with it is told to `wrong`.
 pub(crate) fn decode<'py>(
     py: Python<'py>,
@@ -25,6 +62,7 @@ pub(crate) fn decode<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let mut levels: Vec<Level> = Vec::new();
     let mut stack: Vec<Bound<'py, PyAny>> = Vec::new();
+    let mut keys = Keys::default();
     while let Some(token) = reader.next_token().map_err(&wrong)? {
         let object = match token {
             Token::Begin(container, _) => {
@@ -45,6 +83,9 @@ pub(crate) fn decode<'py>(
             Token::BigInt(value) => big_int(py, &value)?,
             Token::Float(value) => PyFloat::new(py, value).into_any(),
             Token::Complex(real, imag) => PyComplex::from_doubles(py, real, imag).into_any(),
+            Token::Str(value) if levels.last().is_some_and(|level| level.is_at_key(&stack)) => {
+                keys.get(py, &value)?
+            }
             Token::Str(value) => text(py, &value)?,
             Token::Bytes(value) => PyBytes::new(py, value).into_any(),
             Token::Channel(number) => channel(number)?,

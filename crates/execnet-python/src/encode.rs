@@ -24,9 +24,14 @@ enum Level<'py> {
 pub(crate) fn encode(object: &Bound<'_, PyAny>, writing: Writing) -> Result<Encoded> {
     let mut writer = Writer::new(writing);
     let mut levels = Vec::new();
+    let mut keys = Keys::default();
     put(object, &mut writer, &mut levels)?;
     while let Some(level) = levels.last_mut() {
         match level.next()? {
+            Some(part) if level.is_at_key() => match part.cast_into_exact::<PyString>() {
+                Ok(key) => keys.put(key, &mut writer)?,
+                Err(other) => put(&other.into_inner(), &mut writer, &mut levels)?,
+            },
             Some(part) => put(&part, &mut writer, &mut levels)?,
             None => {
                 writer.end();
@@ -58,6 +63,42 @@ impl<'py> Level<'py> {
             }),
             Self::Set(items) => Ok(items.next()),
         }
+    }
+
+    /// Whether what came last is a dict's key.
+    fn is_at_key(&self) -> bool {
+        matches!(self, Self::Dict(_, Some(_)))
+    }
+}
+
+/// Keys that were written before: dicts of a list mostly have the same ones, and asking Python for their text takes long.
+#[derive(Default)]
+struct Keys<'py>(Vec<Option<(Bound<'py, PyString>, String)>>);
+
+impl<'py> Keys<'py> {
+    /// How many are kept, and how long they may be, in bytes.
+    const COUNT: usize = 64;
+    const LONGEST: usize = 32;
+
+    fn put(&mut self, key: Bound<'py, PyString>, writer: &mut Writer) -> Result<()> {
+        if self.0.is_empty() {
+            self.0.resize(Self::COUNT, None);
+        }
+        // objects are 16 bytes apart
+        let kept = &mut self.0[(key.as_ptr() as usize >> 4) % Self::COUNT];
+        if let Some((known, text)) = kept
+            && known.is(&key)
+        {
+            return Ok(writer.str(text)?);
+        }
+        match utf8(&key) {
+            Some(text) if text.len() <= Self::LONGEST => {
+                writer.str(&text)?;
+                *kept = Some((key, text));
+            }
+            _ => put_text(&key, writer)?,
+        }
+        Ok(())
     }
 }
 
@@ -102,12 +143,19 @@ fn put<'py>(object: &Bound<'py, PyAny>, writer: &mut Writer, levels: &mut Vec<Le
     Ok(())
 }
 
+/// None if it has lone surrogates.
+fn utf8(text: &Bound<'_, PyString>) -> Option<String> {
+    let utf8 = text.encode_utf8().ok()?;
+    std::str::from_utf8(utf8.as_bytes()).ok().map(str::to_owned)
+}
+
 fn put_text(text: &Bound<'_, PyString>, writer: &mut Writer) -> Result<()> {
-    // this fails only for lone surrogates
-    if let Ok(utf8) = text.encode_utf8() {
-        let utf8 = std::str::from_utf8(utf8.as_bytes());
-        return Ok(writer.str(utf8.map_err(|_| writer.refuse("str"))?)?);
+    if let Ok(utf8) = text.encode_utf8()
+        && let Ok(utf8) = std::str::from_utf8(utf8.as_bytes())
+    {
+        return Ok(writer.str(utf8)?);
     }
+    // lone surrogates
     let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
     let text = Text::from_bytes(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
     Ok(writer.text(&text.ok_or_else(|| writer.refuse("str"))?)?)
