@@ -25,7 +25,10 @@ impl Level {
 
 /// Keys that were read before: dicts of a list mostly have the same ones, and a str that is there knows its hash.
 #[derive(Default)]
-struct Keys<'py>(Vec<Option<(Box<[u8]>, Bound<'py, PyAny>)>>);
+struct Keys<'py>(Vec<Option<Key<'py>>>);
+
+/// Its bytes, and what they are in Python.
+type Key<'py> = (Box<[u8]>, Bound<'py, PyAny>);
 
 impl<'py> Keys<'py> {
     /// How many are kept, and how long they may be, in bytes.
