@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -107,3 +108,31 @@ class Host(unittest.TestCase):
                     return text.strip()
             time.sleep(0.01)
         self.fail("nobody wrote " + path)
+
+
+_chosen = []
+
+
+def main():
+    """Runs the program's tests on the interpreters that its arguments name, or on all."""
+    _chosen[:] = [word for word in sys.argv[1:] if word in WANTED]
+    unittest.main(argv=sys.argv[:1] + [word for word in sys.argv[1:] if word not in WANTED])
+
+
+def suite(loader, bases):
+    """The tests of these classes, `bases(whether it is Jython)`, for each interpreter."""
+    tests = unittest.TestSuite()
+    found = interpreters()
+    for name in _chosen or WANTED:
+        if name not in found:
+            missing = type("Missing_" + name, (unittest.TestCase,), {
+                "test_it_is_here": unittest.skip("no %s on this machine" % name)(lambda self: None)})
+            if os.environ.get("EXECNET_CI") and name not in OPTIONAL:
+                missing.test_it_is_here = lambda self: self.fail("not on this machine")
+            tests.addTests(loader.loadTestsFromTestCase(missing))
+            continue
+        jython = name == "jython"
+        for base in bases(jython):
+            case = type("%s_%s" % (base.__name__, name.replace(".", "_")), (base,), {"python": found[name], "jython": jython})
+            tests.addTests(loader.loadTestsFromTestCase(case))
+    return tests

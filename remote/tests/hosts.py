@@ -8,12 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 from ahead import Ahead  # noqa: E402
 
-from case import OPTIONAL, WANTED, Host, gone, interpreters  # noqa: E402
+from case import Host, gone, main, suite  # noqa: E402
 from daemon import TIMEOUT, Timeout, bundle, sha, wire  # noqa: E402
 from outliving import Posix  # noqa: E402
 
@@ -275,27 +274,8 @@ class Script(Host):
 
 
 def load_tests(loader, tests, pattern):
-    suite = unittest.TestSuite()
-    found = interpreters()
-    chosen = [word for word in CHOSEN if word in WANTED] or WANTED
-    for name in chosen:
-        if name not in found:
-            missing = type("Missing_" + name, (unittest.TestCase,), {
-                "test_it_is_here": unittest.skip("no %s on this machine" % name)(lambda self: None)})
-            if os.environ.get("EXECNET_CI") and name not in OPTIONAL:
-                missing.test_it_is_here = lambda self: self.fail("not on this machine")
-            suite.addTests(loader.loadTestsFromTestCase(missing))
-            continue
-        jython = name == "jython"
-        for base in (Everywhere, Jython) if jython else (Everywhere, Posix, Ahead, Script):
-            case = type("%s_%s" % (base.__name__, name.replace(".", "_")), (base,),
-                        {"python": found[name], "jython": jython})
-            suite.addTests(loader.loadTestsFromTestCase(case))
-    return suite
+    return suite(loader, lambda jython: (Everywhere, Jython) if jython else (Everywhere, Posix, Ahead, Script))
 
-
-CHOSEN = []
 
 if __name__ == "__main__":
-    CHOSEN = [word for word in sys.argv[1:] if word in WANTED]
-    unittest.main(argv=sys.argv[:1] + [word for word in sys.argv[1:] if word not in WANTED])
+    main()

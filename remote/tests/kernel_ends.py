@@ -1,0 +1,413 @@
+"""End to end: how kernels start and end, and what user code, signals and forks may do to them. Run by kernel_tests.py."""
+import os
+import shutil
+import signal
+import tempfile
+import textwrap
+import time
+
+from kernel_case import Kernel
+
+from kernel_client import BUNDLE, DATA, EXIT, INTERRUPT
+
+
+class Start(Kernel):
+
+    def test_config_is_followed_before_hello(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        folder = os.path.realpath(folder) + "/new/er"
+        before = os.nice(0)
+        k = self.start({"chdir": folder, "nice": 3, "env": {"KERNEL_TEST": "wörd"}, "dont_write_bytecode": True})
+        self.assertEqual(folder, k.hello()["cwd"])
+        if not self.jython:
+            self.assertEqual([[min(before + 3, 19), True, folder]],
+                             k.run("import os, sys; channel.send([os.nice(0), sys.dont_write_bytecode, os.getcwd()])"))
+        self.assertEqual(["wörd".encode("utf-8").decode("latin-1") if k.reader.two else "wörd"], k.run("import os; channel.send(os.environ['KERNEL_TEST'])")) \
+            if not self.jython else None
+
+    def test_a_config_that_cannot_be_followed_ends_with_94_and_the_reason(self):
+        k = self.start({"chdir": "/proc/none/such"})
+        self.assertEqual(94, k.wait())
+        self.assertIn(b"/proc/none", k.stderr)
+        self.assertEqual(b"", k.noise)
+
+    def test_what_comes_before_the_marker_is_noise(self):
+        if self.jython:
+            return  # no sitecustomize without its site
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with open(folder + "/sitecustomize.py", "w") as file:
+            file.write("import os\nos.write(1, b'noise of a site\\n')\n")
+        k = self.start(env=dict(os.environ, PYTHONPATH=folder))
+        k.hello()
+        self.assertEqual(b"noise of a site\n", k.noise)
+
+    def test_a_zlib_that_lies_in_the_folder_is_not_taken_and_its_modules_are_importable(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        for name in ("zlib", "struct", "kernelneighbour"):
+            with open("%s/%s.py" % (folder, name), "w") as file:
+                file.write("where = 'here'\n")
+        k = self.start(cwd=folder)
+        k.hello()
+        if self.jython:
+            return
+        self.assertEqual(["here"], k.run("import kernelneighbour; channel.send(kernelneighbour.where)"))
+
+    def test_one_that_waited_starts_again_when_something_was_installed_meanwhile(self):
+        if self.jython:
+            return  # it cannot
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkdir(folder + "/site")
+        with open(folder + "/site/sitecustomize.py", "w") as file:
+            file.write("import os\nwith open(%r, 'a') as file: file.write('%%d\\n' %% os.getpid())\n" % (folder + "/starts"))
+        env = dict(os.environ, PYTHONPATH=folder + "/site", PYTHONDONTWRITEBYTECODE="1", PWD=folder)
+        for changes, starts in ((None, 1), ("site/new.py", 2), ("same", 1)):
+            if os.path.exists(folder + "/starts"):
+                os.remove(folder + "/starts")
+            k = self.start(start=False, env=env, cwd=folder, argv=("-W", "error"), words=("ahead",))
+            k.until_it_reads()
+            if changes:
+                with open("%s/%s" % (folder, changes), "w") as file:
+                    file.write("here = 1\n")
+            k.begin()
+            self.assertEqual(k.process.pid, k.hello()["pid"])
+            self.assertEqual([[["-c"], ["error"], folder]], k.run("import os, sys; channel.send([sys.argv, sys.warnoptions, os.getcwd()])"))
+            with open(folder + "/starts") as file:
+                self.assertEqual(starts, len(file.readlines()), changes)
+            if changes == "site/new.py":
+                self.assertEqual([1], k.run("import new; channel.send(new.here)"))
+
+    def test_one_that_waited_in_a_folder_that_was_replaced_is_in_the_new_one(self):
+        if self.jython:
+            return
+        parent = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, parent)
+        for then in ("new", None):
+            folder = parent + "/folder"
+            os.mkdir(folder)
+            k = self.start(start=False, env=dict(os.environ, PWD=folder), cwd=folder, words=("ahead",))
+            k.until_it_reads()
+            os.rmdir(folder)
+            if then:
+                os.mkdir(folder)
+                with open(folder + "/file", "w"):
+                    pass
+                k.begin()
+                k.hello()
+                self.assertEqual([["file"]], k.run("import os; channel.send(os.listdir('.'))"))
+                shutil.rmtree(folder)
+            else:
+                try:
+                    k.begin()
+                except OSError:
+                    pass
+                self.assertEqual(1, k.wait())
+                self.assertIn(b"cannot start again", k.stderr)
+
+    def test_nothing_may_come_instead_of_config(self):
+        k = self.start(start=False)
+        k.raw(BUNDLE)
+        k.frame(DATA, 1, b"N")
+        self.assertEqual(93, k.wait())
+        self.assertIn(b"protocol error", k.stderr)
+
+    def test_a_client_that_goes_during_the_start_leaves_nothing(self):
+        k = self.start(start=False)
+        k.raw(BUNDLE[:1000])
+        k.process.stdin.close()
+        self.assertNotEqual(0, k.wait())
+
+
+class Ends(Kernel):
+
+    def setUp(self):
+        self.k = self.start(self.config)
+        self.k.hello()
+
+    def test_exit_ends_an_idle_kernel_with_its_atexit_functions(self):
+        self.k.run("import atexit, os, sys; atexit.register(lambda: (sys.stderr.write('at exit\\n'), sys.stderr.flush()))")
+        started = time.monotonic()
+        self.assertEqual(0, self.k.exit())
+        self.assertLess(time.monotonic() - started, 4)
+        self.assertIn(b"at exit", self.k.stderr)
+
+    def test_exit_ends_what_waits_and_lets_it_clean_up(self):
+        self.k.execute("import sys\ntry:\n  channel.receive()\nexcept EOFError:\n  sys.stderr.write('eof\\n')\n"
+                       "try:\n  channel.send(1)\nexcept (OSError, IOError):\n  sys.stderr.write('cannot\\n')")
+        second = self.k.execute("channel.send(1); channel.receive()")
+        self.k.receive(second)
+        started = time.monotonic()
+        self.assertEqual(0, self.k.exit())
+        self.assertLess(time.monotonic() - started, 4)
+        self.assertIn(b"eof\ncannot\n", self.k.stderr)
+
+    def test_exit_interrupts_a_busy_main_thread_after_five_seconds(self):
+        number = self.k.execute("import time, sys\ntry:\n  channel.send(1)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  sys.stderr.write('interrupted\\n')")
+        self.k.receive(number)
+        started = time.monotonic()
+        self.assertEqual(0, self.k.exit())
+        self.assertTrue(4.5 < time.monotonic() - started < 9)
+        self.assertIn(b"interrupted", self.k.stderr)
+
+    def test_the_end_of_stdin_interrupts_at_once(self):
+        number = self.k.execute("import time, sys\ntry:\n  channel.send(1)\n  time.sleep(60)\nfinally:\n  sys.stderr.write('cleaned\\n')")
+        self.k.receive(number)
+        started = time.monotonic()
+        self.k.process.stdin.close()
+        self.end_in_time(self.k)
+        self.assertLess(time.monotonic() - started, 4)
+        self.assertIn(b"cleaned", self.k.stderr)
+
+    def test_what_does_not_end_is_ended_within_ten_seconds(self):
+        number = self.k.execute("import time, threading\ndef work():\n  while 1:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass\n"
+                                "threading.Thread(target=work).start()\nchannel.send(1)\nwork()")
+        self.k.receive(number)
+        started = time.monotonic()
+        self.k.process.stdin.close()
+        self.assertEqual(0, self.k.process.wait(30))
+        self.assertTrue(9 < time.monotonic() - started < 14)
+
+    def test_a_client_that_reads_no_more_ends_it(self):
+        self.k.deaf_after = 1
+        number = self.k.execute("channel.send(1); channel.receive()\nwhile 1: channel.send(b'x' * 100)")
+        self.k.receive(number)
+        self.k.send(number, 1)
+        self.assertEqual(0, self.k.process.wait(30))
+
+    def test_garbage_ends_it_with_a_word(self):
+        for bad in (b"\xff" * 9, b"GET / HTTP/1.1\r\n\r\n"):
+            k = self.start()
+            k.hello()
+            k.raw(bad)
+            self.assertEqual(0, k.wait())
+            self.assertIn(b"execnet: protocol error: ", k.stderr)
+
+    def test_an_interrupt_reaches_what_the_main_thread_executes(self):
+        for source in ("import time\nchannel.send(1)\ntime.sleep(60)", "channel.send(1)\nchannel.receive()",
+                       "channel.send(1)\nchannel.receive(timeout=60)"):
+            number = self.k.execute(source)
+            self.k.receive(number)
+            self.k.frame(INTERRUPT)
+            self.assertEqual("keyboard-interrupted", self.k.end(number))
+            self.k.close(number)
+        self.k.frame(INTERRUPT)  # nobody executes
+        self.assertEqual([1], self.k.run("channel.send(1)"))
+
+    def test_main_thread_only(self):
+        k = self.start({"execmodel": "main_thread_only"})
+        k.hello()
+        source = "import threading\nchannel.send([type(threading.current_thread()).__name__, channel.gateway.execmodel.backend])\nchannel.receive()"
+        first = k.execute(source)
+        self.assertEqual(["_MainThread", "main_thread_only"], k.receive(first))
+        started = time.monotonic()
+        second = k.execute("channel.send(2)")
+        self.assertEqual("concurrent remote_exec would cause deadlock for main_thread_only execmodel", k.end(second))
+        self.assertTrue(0.9 < time.monotonic() - started < 5)
+        third = k.execute("channel.send(3)")
+        k.send(first, 1)
+        self.assertEqual(3, k.receive(third))
+        for i in range(20):
+            self.assertEqual([i], k.run("channel.send(%d)" % i))
+
+
+class Posix(Kernel):
+
+    def setUp(self):
+        self.k = self.start()
+        self.k.hello()
+
+    def test_fds_and_subprocesses(self):
+        number = self.k.execute(textwrap.dedent("""
+            import os, subprocess, sys
+            os.write(1, b"by fd 1\\n")
+            subprocess.call([sys.executable, "-c", "import os; os.write(1, b'by child ' + repr(os.read(0, 9)).encode('ascii')[-2:] + b'\\\\n')"])
+            code = "import os\\nopen_ = []\\nfor fd in range(3, 40):\\n try: os.fstat(fd); open_.append(fd)\\n except OSError: pass\\nprint(open_)"
+            channel.send(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, close_fds=False).communicate()[0].decode("ascii").strip())
+        """))
+        inherited = self.k.receive(number)
+        self.k.wait_stderr(b"by fd 1\n")
+        self.k.wait_stderr(b"by child ''\n")
+        self.assertEqual("[]", inherited)
+
+    def test_a_forked_child_has_no_channels_and_its_end_is_its_own(self):
+        for how in ("pass", "import sys; sys.exit(3)", "1 // 0", "import os; os._exit(3)"):
+            number = self.k.execute(textwrap.dedent("""
+                import os, atexit
+                main = os.getpid()
+                atexit.register(lambda: None)
+                extra = channel.gateway.newchannel()
+                pid = os.fork()
+                if pid == 0:
+                    told = 0
+                    for call in (lambda: channel.send(1), channel.receive, channel.gateway.newchannel, channel.waitclose, extra.close):
+                        try:
+                            call()
+                        except OSError:
+                            told += 1
+                    del extra
+                    if told != 5:
+                        os._exit(77)
+                    %s
+                else:
+                    channel.send(os.waitpid(pid, 0)[1] >> 8)
+                    channel.send(channel.receive() + 1)
+            """) % how)
+            self.assertEqual({"pass": 0, "1 // 0": 1}.get(how, 3), self.k.receive(number), how)
+            self.k.send(number, 1)
+            self.assertEqual(2, self.k.receive(number))
+            self.assertIsNone(self.k.end(number))
+            self.k.close(number)
+
+    def test_a_child_that_lives_on_does_not_hold_the_protocol(self):
+        number = self.k.execute("import os, time\npid = os.fork()\nif pid == 0:\n  time.sleep(30); os._exit(0)\nchannel.send(pid)")
+        pid = self.k.receive(number)
+        self.addCleanup(os.kill, pid, signal.SIGKILL)
+        if self.hello_version() < (3, 7):
+            return  # there it holds them, but never writes
+        self.assertEqual(0, self.k_exit())
+
+    def hello_version(self):
+        return tuple(self.k.run("import sys; channel.send(tuple(sys.version_info[:2]))")[0])
+
+    def k_exit(self):
+        self.k.frame(EXIT)
+        status = self.k.process.wait(30)
+        self.assertTrue(self.k.ended.wait(10), "stdout is still open")
+        return status
+
+    def test_handlers_that_raise_in_the_middle_of_a_send_corrupt_nothing(self):
+        for size, period in ((10, 0.0003), (3000, 0.0005), (200000, 0.002)):
+            number = self.k.execute(textwrap.dedent("""
+                import signal, time
+                class Alarm(Exception):
+                    pass
+                armed = False
+                def handler(number, frame):
+                    global armed
+                    if armed:
+                        armed = False
+                        raise Alarm
+                signal.signal(signal.SIGALRM, handler)
+                signal.setitimer(signal.ITIMER_REAL, %f, %f)
+                raised = sent = 0
+                payload = b"x" * %d
+                until = time.time() + 1.5
+                def burst():
+                    global sent
+                    while time.time() < until:
+                        channel.send((sent, payload))
+                        sent += 1
+                while time.time() < until:
+                    try:
+                        armed = True
+                        burst()
+                        armed = False
+                    except Alarm:
+                        raised += 1
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                channel.send(None)
+                channel.send([sent, raised])
+            """) % (period, period, size))
+            last, count = -1, 0
+            while True:
+                value = self.k.receive(number)
+                if value is None:
+                    break
+                self.assertEqual(size, len(value[1]))
+                # the sender counts a value when send returned: one that was torn is sent under the same number again
+                self.assertIn(value[0], (last, last + 1))
+                last = value[0]
+                count += 1
+            sent, raised = self.k.receive(number)
+            self.assertIsNone(self.k.end(number))
+            self.k.close(number)
+            self.assertGreaterEqual(count, sent)
+            self.assertGreater(raised, 10)
+
+    def test_handlers_may_send_themselves(self):
+        number = self.k.execute(textwrap.dedent("""
+            import signal, time
+            count = [0]
+            inside = []
+            def handler(number, frame):
+                if not inside:
+                    inside.append(1)
+                    count[0] += 1
+                    channel.send("by handler")
+                    inside.pop()
+            signal.signal(signal.SIGALRM, handler)
+            # not so often that a busy machine has time for handlers only
+            signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+            until = time.time() + 1
+            sent = 0
+            while time.time() < until:
+                try:
+                    channel.send(b"x" * 5000)
+                    sent += 1
+                except (OSError, IOError) as error:
+                    if error.errno != 4:
+                        raise
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            channel.send([sent, count[0]])
+        """))
+        counts = [0, 0]
+        while True:
+            value = self.k.receive(number)
+            if isinstance(value, list):
+                break
+            counts[value == "by handler"] += 1
+        self.assertEqual(value, counts)
+        self.assertGreater(counts[1], 10)
+
+    def test_a_handler_runs_while_the_main_thread_waits_to_receive(self):
+        number = self.k.execute(textwrap.dedent("""
+            import signal
+            class Alarm(Exception):
+                pass
+            def handler(number, frame):
+                raise Alarm
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                channel.receive()
+            except Alarm:
+                channel.send("alarm")
+            channel.send(channel.receive() + 1)
+        """))
+        self.assertEqual("alarm", self.k.receive(number))
+        self.k.send(number, 1)
+        self.assertEqual(2, self.k.receive(number))
+
+    def test_many_threads_send_whole_values(self):
+        number = self.k.execute(textwrap.dedent("""
+            import threading
+            def work(name):
+                for i in range(200):
+                    channel.send((name, i, b"x" * (i * 700)))
+            threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+        """))
+        last = [-1] * 4
+        for _ in range(800):
+            name, i, data = self.k.receive(number)
+            self.assertEqual((last[name] + 1, i * 700), (i, len(data)))
+            last[name] = i
+        self.assertIsNone(self.k.end(number))
+
+    def test_a_kernel_started_with_signals_ignored_can_be_interrupted(self):
+        k = self.start(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        k.hello()
+        number = k.execute("import time\nchannel.send(1)\ntime.sleep(60)")
+        k.receive(number)
+        k.frame(INTERRUPT)
+        self.assertEqual("keyboard-interrupted", k.end(number))
+
+    def test_a_kernel_without_stderr_works(self):
+        k = self.start(preexec_fn=lambda: os.close(2))
+        k.hello()
+        self.assertEqual([1], k.run("print('lost'); channel.send(1)"))
