@@ -90,6 +90,45 @@ pub enum StartError {
     Forked,
 }
 
+/// The methods by which a builder with a `selection` is told on which nodes.
+macro_rules! selection_methods {
+    () => {
+        /// On the node of this name, or on any node of the host with this id.
+        pub fn node(mut self, name: impl Into<String>) -> Self {
+            self.selection.node = Some(name.into());
+            self
+        }
+
+        /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
+        pub fn platform(mut self, prefix: impl Into<String>) -> Self {
+            self.selection.platform = Some(prefix.into());
+            self
+        }
+
+        /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
+        pub fn implementation(mut self, name: impl Into<String>) -> Self {
+            self.selection.implementation = Some(name.into());
+            self
+        }
+
+        /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
+        ///
+        /// # Errors
+        /// When it is no version to ask for.
+        pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
+            self.selection.python_version = Some(requirement.parse()?);
+            Ok(self)
+        }
+
+        /// On a node as this says, instead of what was asked before.
+        pub fn selection(mut self, selection: NodeSelection) -> Self {
+            self.selection = selection;
+            self
+        }
+    };
+}
+pub(crate) use selection_methods;
+
 impl ProcessBuilder {
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
         Self {
@@ -101,38 +140,7 @@ impl ProcessBuilder {
         }
     }
 
-    /// On the node of this name, or on any node of the host with this id.
-    pub fn node(mut self, name: impl Into<String>) -> Self {
-        self.selection.node = Some(name.into());
-        self
-    }
-
-    /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
-    pub fn platform(mut self, prefix: impl Into<String>) -> Self {
-        self.selection.platform = Some(prefix.into());
-        self
-    }
-
-    /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
-    pub fn implementation(mut self, name: impl Into<String>) -> Self {
-        self.selection.implementation = Some(name.into());
-        self
-    }
-
-    /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
-    ///
-    /// # Errors
-    /// When it is no version to ask for.
-    pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
-        self.selection.python_version = Some(requirement.parse()?);
-        Ok(self)
-    }
-
-    /// On a node as this says, instead of what was asked before.
-    pub fn selection(mut self, selection: NodeSelection) -> Self {
-        self.selection = selection;
-        self
-    }
+    selection_methods!();
 
     /// One more argument for the node's interpreter.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -19,7 +19,7 @@ use super::state::{State, WINDOW};
 use super::{Gateway, Handle, attend, deadline, opening};
 use crate::hub::Halt;
 use crate::network::Network;
-use crate::start::ProcessBuilder;
+use crate::start::{ProcessBuilder, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
 
 /// What the interpreter is started with.
@@ -123,38 +123,7 @@ impl GatewayBuilder {
         }
     }
 
-    /// On the node of this name, or on any node of the host with this id.
-    pub fn node(mut self, name: impl Into<String>) -> Self {
-        self.selection.node = Some(name.into());
-        self
-    }
-
-    /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
-    pub fn platform(mut self, prefix: impl Into<String>) -> Self {
-        self.selection.platform = Some(prefix.into());
-        self
-    }
-
-    /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
-    pub fn implementation(mut self, name: impl Into<String>) -> Self {
-        self.selection.implementation = Some(name.into());
-        self
-    }
-
-    /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
-    ///
-    /// # Errors
-    /// When it is no version to ask for.
-    pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
-        self.selection.python_version = Some(requirement.parse()?);
-        Ok(self)
-    }
-
-    /// On a node as this says, instead of what was asked before.
-    pub fn selection(mut self, selection: NodeSelection) -> Self {
-        self.selection = selection;
-        self
-    }
+    selection_methods!();
 
     /// The interpreter of a child of this program, as a path or looked for in `PATH`; `python3` if not given, and `python` where there is none.
     /// On a node of a network: another interpreter than the node's own, which starts it.

@@ -20,8 +20,9 @@ use crate::status::ExitStatus;
 /// How often a child is looked after where the system cannot tell of its end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a pipe is made to hold when more than it held passes through it: with less, a large value is a long row of changes from one process to
+/// What a pipe is made to hold (Linux) when more than it held passes through it: with less, a large value is a long row of changes from one process to
 /// the other. Where the system allows no more, it stays as it is.
+#[cfg(target_os = "linux")]
 const PIPE: usize = 256 * 1024;
 
 /// What it holds otherwise.
@@ -143,9 +144,11 @@ impl Local {
 
 /// Lets a pipe hold more, once.
 fn enlarge(pipe: &OwnedFd, was: &AtomicBool) {
-    #[cfg(target_os = "linux")]
     if !was.swap(true, Ordering::Relaxed) {
+        #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+        #[cfg(not(target_os = "linux"))]
+        let _ = pipe;
     }
 }
 

@@ -262,67 +262,51 @@ fn pieces<'a>(text: &'a Text<'_>) -> impl Iterator<Item = Piece<'a>> {
 }
 
 fn python_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
-    let quote = quote(text.as_bytes());
-    write!(out, "{quote}")?;
-    for piece in pieces(text) {
-        match piece {
-            Piece::Surrogate(unit) => write!(out, "\\u{unit:04x}")?,
-            Piece::Text(text) => escaped(
-                text,
-                out,
-                |c, out| match c {
-                    '\n' => out.write_all(b"\\n"),
-                    '\r' => out.write_all(b"\\r"),
-                    '\t' => out.write_all(b"\\t"),
-                    '\\' => out.write_all(b"\\\\"),
-                    c if c == quote => write!(out, "\\{c}"),
-                    '\0'..='\u{ff}' => write!(out, "\\x{:02x}", u32::from(c)),
-                    '\u{100}'..='\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
-                    c => write!(out, "\\U{:08x}", u32::from(c)),
-                },
-                |c| c == '\\' || c == quote,
-            )?,
-        }
-    }
-    write!(out, "{quote}")
+    quoted(text, quote(text.as_bytes()), out, |c, out| match c {
+        '\0'..='\u{ff}' => write!(out, "\\x{:02x}", u32::from(c)),
+        '\u{100}'..='\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
+        c => write!(out, "\\U{:08x}", u32::from(c)),
+    })
 }
 
 fn json_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
-    out.write_all(b"\"")?;
-    for piece in pieces(text) {
-        match piece {
-            Piece::Surrogate(unit) => write!(out, "\\u{unit:04x}")?,
-            Piece::Text(text) => escaped(
-                text,
-                out,
-                |c, out| match c {
-                    '\n' => out.write_all(b"\\n"),
-                    '\r' => out.write_all(b"\\r"),
-                    '\t' => out.write_all(b"\\t"),
-                    '\\' | '"' => write!(out, "\\{c}"),
-                    c => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}")),
-                },
-                |c| c == '\\' || c == '"',
-            )?,
-        }
-    }
-    out.write_all(b"\"")
+    quoted(text, '"', out, |c, out| {
+        c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+    })
 }
 
-/// Writes text; `escape` writes the characters that are not printable, and those that are `special`.
-fn escaped<W: Write>(
-    text: &str,
+/// Writes text between quotes; `escape` writes what is not printable and has no short escape.
+fn quoted<W: Write>(
+    text: &Text<'_>,
+    quote: char,
     out: &mut W,
     escape: impl Fn(char, &mut W) -> io::Result<()>,
-    special: impl Fn(char) -> bool,
 ) -> io::Result<()> {
-    let mut written = 0;
-    for (at, c) in text.char_indices().filter(|(_, c)| special(*c) || !is_printable(*c)) {
-        out.write_all(&text.as_bytes()[written..at])?;
-        escape(c, out)?;
-        written = at + c.len_utf8();
+    write!(out, "{quote}")?;
+    for piece in pieces(text) {
+        let text = match piece {
+            Piece::Surrogate(unit) => {
+                write!(out, "\\u{unit:04x}")?;
+                continue;
+            }
+            Piece::Text(text) => text,
+        };
+        let mut written = 0;
+        let is_special = |c| c == '\\' || c == quote || !is_printable(c);
+        for (at, c) in text.char_indices().filter(|(_, c)| is_special(*c)) {
+            out.write_all(&text.as_bytes()[written..at])?;
+            match c {
+                '\n' => out.write_all(b"\\n"),
+                '\r' => out.write_all(b"\\r"),
+                '\t' => out.write_all(b"\\t"),
+                c if c == '\\' || c == quote => write!(out, "\\{c}"),
+                c => escape(c, out),
+            }?;
+            written = at + c.len_utf8();
+        }
+        out.write_all(&text.as_bytes()[written..])?;
     }
-    out.write_all(&text.as_bytes()[written..])
+    write!(out, "{quote}")
 }
 
 /// As `str.isprintable` has it: no control or format character, no blank but the usual one, and nothing that is not assigned.
