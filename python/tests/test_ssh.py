@@ -1,7 +1,9 @@
 """Gateways on hosts that ssh reaches, over real ssh servers, without a network of a name."""
 
 import os
+import signal
 import time
+from pathlib import Path
 
 import execnet
 import pytest
@@ -51,7 +53,7 @@ def test_a_command_line_is_started_there(group, spec):
 def test_hosts_that_are_not_found_are_named(group, ssh_config):
     with pytest.raises(execnet.HostNotFound, match="nowhere.invalid"):
         group.makegateway(f"ssh=nowhere.invalid//ssh_config={ssh_config}")
-    with pytest.raises(execnet.HostNotFound, match="/no/python"):
+    with pytest.raises(execnet.HostNotFound, match=r"`ssh=build2.* has no Python .*/no/python.*correct python="):
         group.makegateway(f"ssh=build2//ssh_config={ssh_config}//python=/no/python")
     assert len(group) == 0
 
@@ -60,6 +62,18 @@ def test_a_dead_interpreter_is_told_with_its_host(group, spec):
     channel = group.makegateway(spec).remote_exec("import os; os._exit(5)")
     with pytest.raises(EOFError, match="build1.*5"):
         channel.receive(WAIT)
+
+
+def test_another_daemon_is_started_when_the_own_one_was_killed(group, spec):
+    gateway = group.makegateway(spec)
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = [int(pid) for file in children for pid in file.read_text().split()]
+    (daemon,) = [pid for pid in pids if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    channel = gateway.remote_exec("channel.receive()")
+    os.kill(daemon, signal.SIGKILL)
+    with pytest.raises(EOFError, match="build1.*own daemon.*has ended"):
+        channel.receive(WAIT)
+    assert group.makegateway(spec).remote_exec("channel.send(1)").receive(WAIT) == 1
 
 
 def test_rsync_reaches_it(group, spec, tmp_path):

@@ -243,7 +243,12 @@ impl Evidence<'_> {
         // ssh's own failures have this status; the words alone could be the host's
         let own = matches!(self.status(), Some(255) | None);
         let (_, step, error, hint) = found.filter(|_| own)?;
-        Some((*step, (*error).to_owned(), Some(hint.replace("HOST", destination))))
+        let command = match &self.spec.ssh_config {
+            Some(path) => format!("-F {path} {destination}"),
+            None => destination.clone(),
+        };
+        let hint = hint.replace("ssh HOST", &format!("ssh {command}")).replace("HOST", destination);
+        Some((*step, (*error).to_owned(), Some(hint)))
     }
 
     /// Something else than the agent spoke.

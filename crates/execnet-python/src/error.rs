@@ -114,7 +114,7 @@ impl From<ConnectError> for Failure {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Down(_) => Self(HostNotFound::new_err(error.to_string())),
+            JoinError::Down(_) | JoinError::NoPython { .. } => Self(HostNotFound::new_err(error.to_string())),
             JoinError::Connect(error) => error.into(),
             JoinError::Request(error) => error.into(),
             other => Self(PyOSError::new_err(other.to_string())),

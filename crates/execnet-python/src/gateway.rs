@@ -129,7 +129,7 @@ impl Start {
         let spec = host_spec(host, config, via, settings.python.as_deref())?;
         let (private, host) = aside(py, move || {
             let private = Private::shared(&command)?;
-            let host = private.join(spec)?;
+            let host = private.join(&spec)?;
             Ok((private, host))
         })?
         .map_err(|error: JoinError| Failure::from(error))?;

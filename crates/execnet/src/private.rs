@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use execnet_proto::control::{HostReply, HostState, HostStatus, Request, Verb};
+use execnet_proto::control::{HostReply, HostState, HostStatus, NodeState, Request, Verb};
 use execnet_proto::spec::{HostSpec, MAX_NAME, is_name};
 
 use crate::connect::{Connect, ConnectError};
@@ -19,7 +20,7 @@ use crate::network::{Network, RequestError};
 ///
 /// ```no_run
 /// let private = execnet::Private::shared("execnet")?;
-/// let host = private.join("ssh=build1".parse()?)?;
+/// let host = private.join(&"ssh=build1".parse()?)?;
 /// let gateway = private.network().makegateway().node(host).start()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -30,6 +31,8 @@ use crate::network::{Network, RequestError};
 pub struct Private {
     network: Network,
     pid: u32,
+    /// Its daemon is gone.
+    ended: Arc<AtomicBool>,
     /// By what is asked for, whatever it is called: its id once it has joined.
     hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
 }
@@ -56,6 +59,14 @@ pub enum JoinError {
     /// The host did not come up.
     #[error("{}", Down(.0))]
     Down(Box<HostStatus>),
+    /// The host is up, but what should be its Python is none.
+    #[error("`{spec}` has no Python that can be used: {message}; correct python=")]
+    NoPython {
+        /// The host's spec.
+        spec: String,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 struct Down<'a>(&'a HostStatus);
@@ -78,12 +89,19 @@ impl Private {
         static SHARED: Mutex<Weak<Private>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         // a child that was forked needs its own
-        if let Some(private) = shared.upgrade().filter(|private| private.pid == std::process::id()) {
+        let is_ours = |private: &Arc<Self>| private.pid == std::process::id() && !private.has_ended();
+        if let Some(private) = shared.upgrade().filter(is_ours) {
             return Ok(private);
         }
         let private = Arc::new(Self::start(command.as_ref())?);
         *shared = Arc::downgrade(&private);
         Ok(private)
+    }
+
+    /// Whether its daemon is gone, as when somebody killed it: everything that was started through it is lost, and another one is needed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// The network.
@@ -97,7 +115,7 @@ impl Private {
     ///
     /// # Errors
     /// When it does not come up, or the wait was interrupted.
-    pub fn join(&self, spec: HostSpec) -> Result<String, JoinError> {
+    pub fn join(&self, spec: &HostSpec) -> Result<String, JoinError> {
         let wanted = HostSpec { id: String::new(), ..spec.clone() };
         let host =
             self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
@@ -107,11 +125,15 @@ impl Private {
             return Ok(id.clone());
         }
         let id = self.free_id(&spec.id)?;
-        let status = self.add(&HostSpec { id: id.clone(), ..spec })?;
+        let status = self.add(&HostSpec { id: id.clone(), ..spec.clone() })?;
         if status.state != HostState::Up {
             // it would be tried again for ever
             let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
             return Err(JoinError::Down(Box::new(status)));
+        }
+        if let Some(message) = no_python(&status) {
+            let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
+            return Err(JoinError::NoPython { spec: spec.to_string(), message });
         }
         *joined = Some(id.clone());
         Ok(id)
@@ -148,9 +170,21 @@ impl Private {
         let mut child = daemon.stdout(Stdio::null()).spawn().map_err(failed)?;
         // the command would keep the daemon's end of the socket open
         drop(daemon);
-        let reaper = std::thread::Builder::new().name("execnet-daemon".into());
-        reaper.spawn(move || child.wait()).map_err(failed)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let (reaper, ending) = (std::thread::Builder::new().name("execnet-daemon".into()), ended.clone());
+        let wait = move || {
+            let _ = child.wait();
+            ending.store(true, Ordering::Relaxed);
+        };
+        reaper.spawn(wait).map_err(failed)?;
         let network = Connect::over(ours).open()?;
-        Ok(Self { network, pid: std::process::id(), hosts: Mutex::default() })
+        Ok(Self { network, pid: std::process::id(), ended, hosts: Mutex::default() })
     }
+}
+
+/// Why none of its interpreters can be used, if that is so.
+fn no_python(host: &HostStatus) -> Option<String> {
+    let all_failed = host.nodes.iter().all(|node| node.state == NodeState::Failed);
+    let node = host.nodes.first().filter(|_| all_failed)?;
+    Some(node.message.clone().unwrap_or_else(|| node.executable.clone()))
 }

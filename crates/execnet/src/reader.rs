@@ -85,7 +85,12 @@ impl Reader {
                     self.attempted(self.hub.lock(), error);
                     if live && self.since.elapsed() >= self.patience {
                         let seconds = self.patience.as_secs();
-                        self.give_up(&format!("the network's daemon was gone for {seconds} s: {why}"));
+                        self.give_up(&match self.route {
+                            Route::Over(_) => {
+                                "this program's own daemon, which led to its host, has ended".to_owned()
+                            }
+                            _ => format!("the network's daemon was gone for {seconds} s: {why}"),
+                        });
                     } else if live {
                         self.rest(Some(pause));
                         pause = (pause * 2).min(PAUSE.1);
