@@ -108,7 +108,7 @@ const SSH: &[(&[&str], Step, &str, &str)] = &[
         ],
         Step::Authenticate,
         "the server does not accept this login",
-        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent",
+        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; `execnet addhost` with this spec tries at once and asks for a password",
     ),
     (
         &[

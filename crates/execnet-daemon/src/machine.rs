@@ -27,7 +27,12 @@ pub(crate) struct Machine {
     failed: bool,
     settled: bool,
     failures: u32,
+    /// Since somebody who can be asked waited for it.
     tries: u32,
+    /// Somebody waits for the next try, or the present one.
+    awaited: bool,
+    /// The present try asks nobody; the next one may.
+    again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,16 @@ impl Machine {
     /// A host that has not been tried.
     pub(crate) fn new(via_is_up: bool) -> Self {
         let phase = if via_is_up { Phase::Queued } else { Phase::ViaDown };
-        Self { phase, ever_up: false, failed: false, settled: false, failures: 0, tries: 0 }
+        Self {
+            phase,
+            ever_up: false,
+            failed: false,
+            settled: false,
+            failures: 0,
+            tries: 0,
+            awaited: false,
+            again: false,
+        }
     }
 
     /// Its state as users see it. `reachable`: its link and all beneath it are up.
@@ -91,7 +105,12 @@ impl Machine {
         self.settled || (!self.ever_up && self.failed) || (self.ever_up && !self.is_up())
     }
 
-    /// Whether this is the first time that it is tried.
+    /// Whether somebody waits for a try that is not over.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited
+    }
+
+    /// Whether this is the first try since somebody came who can be asked.
     pub(crate) fn is_first_try(&self) -> bool {
         self.tries <= 1
     }
@@ -121,6 +140,8 @@ impl Machine {
         self.phase = Phase::Up { since: now };
         self.ever_up = true;
         self.settled = false;
+        self.awaited = false;
+        self.again = false;
     }
 
     /// Its agent has told of all its nodes.
@@ -148,6 +169,10 @@ impl Machine {
         self.failed = true;
         self.settled = false;
         self.phase = Phase::Waiting { until };
+        self.awaited = false;
+        if std::mem::take(&mut self.again) {
+            self.retry();
+        }
     }
 
     /// The host through which it is reached came or went, as seen while it has no link.
@@ -157,7 +182,10 @@ impl Machine {
                 self.phase = Phase::Queued;
                 self.failed &= self.tries > 0;
             }
-            Phase::Queued | Phase::Waiting { .. } if !is_up => self.phase = Phase::ViaDown,
+            Phase::Queued | Phase::Waiting { .. } if !is_up => {
+                self.phase = Phase::ViaDown;
+                self.awaited = false;
+            }
             _ => {}
         }
     }
@@ -171,6 +199,20 @@ impl Machine {
     pub(crate) fn hurry(&mut self) {
         if let Phase::Waiting { .. } = self.phase {
             self.phase = Phase::Queued;
+        }
+    }
+
+    /// Somebody who can be asked waits for it: tries once more as if it were the first time.
+    pub(crate) fn retry(&mut self) {
+        match self.phase {
+            Phase::Waiting { .. } | Phase::Queued => self.phase = Phase::Queued,
+            Phase::Connecting { .. } if self.is_first_try() => {}
+            Phase::Connecting { .. } => self.again = true,
+            Phase::ViaDown | Phase::Up { .. } => return,
+        }
+        self.awaited = true;
+        if self.phase == Phase::Queued {
+            self.tries = 0;
         }
     }
 
@@ -296,6 +338,33 @@ mod tests {
         assert!(!host.tick(seconds(529.0)));
         assert!(host.tick(seconds(530.0)));
         assert!(!host.tick(seconds(531.0)), "said once");
+    }
+
+    #[test]
+    fn somebody_who_came_is_asked_at_the_next_try() {
+        let mut host = Machine::new(true);
+        host.connect(seconds(0.0), PATIENCE);
+        host.ended(seconds(1.0), 0.5, true);
+        host.retry();
+        assert!(host.is_queued() && host.is_awaited());
+        host.connect(seconds(1.0), PATIENCE);
+        assert!(host.is_first_try());
+        host.ended(seconds(2.0), 0.5, true);
+        assert!(!host.is_awaited() && !host.is_queued());
+        // while it is tried without asking anybody
+        host.tick(seconds(100.0));
+        host.connect(seconds(100.0), PATIENCE);
+        assert!(!host.is_first_try());
+        host.retry();
+        assert!(host.is_awaited());
+        host.ended(seconds(101.0), 0.5, true);
+        assert!(host.is_awaited() && host.is_queued());
+        host.connect(seconds(101.0), PATIENCE);
+        assert!(host.is_first_try());
+        host.greeted(seconds(102.0));
+        assert!(!host.is_awaited());
+        host.retry();
+        assert!(!host.is_awaited() && host.is_up());
     }
 
     #[test]

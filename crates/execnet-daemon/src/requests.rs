@@ -108,6 +108,16 @@ impl Daemon {
                 return self.fail(client, request, ErrorKind::Usage, message, None);
             }
         };
+        if let Some(key) = self.host_named(&spec.id).filter(|key| self.may_try_again(*key, &spec)) {
+            if self.may_watch(client, request) {
+                if let Some(host) = self.hosts.get_mut(&key) {
+                    host.machine.retry();
+                }
+                self.changed.insert(key);
+                self.watchers.push(Watcher { client, request, host: Some(key) });
+            }
+            return;
+        }
         if self.host_named(&spec.id).is_some() {
             let message = format!("there is a host `{}` already", spec.id);
             let hint = "give this one another name with `//id=NAME`".to_owned();
@@ -123,6 +133,13 @@ impl Daemon {
             let host = Some(self.add_host(spec, now));
             self.watchers.push(Watcher { client, request, host });
         }
+    }
+
+    /// Whether adding it means to try it once more: it is here already, but not up.
+    fn may_try_again(&self, key: HostKey, spec: &HostSpec) -> bool {
+        let host = &self.hosts[&key];
+        let state = host.state(self.switch.is_reachable(key));
+        host.spec == *spec && host.leave.is_none() && state != HostState::Up
     }
 
     pub(crate) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {
@@ -200,7 +217,7 @@ impl Daemon {
         match host.state(self.switch.is_reachable(key)) {
             HostState::Joining => true,
             HostState::Up => !host.machine.is_settled(),
-            _ => false,
+            _ => host.machine.is_awaited(),
         }
     }
 

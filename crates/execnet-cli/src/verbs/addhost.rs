@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use execnet_proto::control::{HostState, Status, Verb};
+use execnet_proto::control::{HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::HostSpec;
 
 use super::parse_spec;
@@ -15,6 +15,8 @@ use crate::progress::Progress;
 use crate::{place, render, session, text};
 
 /// Join a host to a running network, now and at every later start
+///
+/// A host that has joined already but cannot be reached is tried once more at once, and ssh may ask for a password.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -35,6 +37,11 @@ impl AddhostArgs {
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
+        let verb = Verb::AddHost { spec: host.to_string() };
+        if status.hosts.iter().any(|known| known.spec == host.to_string() && known.state != HostState::Up) {
+            let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
+            return tell(hosts.get(&host.id));
+        }
         fits(&host, &running)?;
         let mut file = NetworkFile::edit(&place::network_file(&name)?)?;
         if file.hosts().is_empty() {
@@ -46,18 +53,22 @@ impl AddhostArgs {
         file.add(&host)?;
         file.check()?;
         let mut pending = Some(file.prepare()?);
-        let verb = Verb::AddHost { spec: host.to_string() };
         let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || {
             pending.take().map_or(Ok(()), config::Pending::commit)
         })?;
-        let Some(host) = hosts.get(&host.id) else { return Err(session::gone()) };
-        if host.state == HostState::Up {
-            text::print(&render::hosts(std::slice::from_ref(host)))?;
-        }
-        let Some(trouble) = render::trouble(host) else { return Ok(ExitCode::SUCCESS) };
-        text::say(trouble.trim_end());
-        Ok(Exit::HostsFailed.into())
+        tell(hosts.get(&host.id))
     }
+}
+
+/// What became of the host.
+fn tell(host: Option<&HostStatus>) -> Outcome {
+    let Some(host) = host else { return Err(session::gone()) };
+    if host.state == HostState::Up {
+        text::print(&render::hosts(std::slice::from_ref(host)))?;
+    }
+    let Some(trouble) = render::trouble(host) else { return Ok(ExitCode::SUCCESS) };
+    text::say(trouble.trim_end());
+    Ok(Exit::HostsFailed.into())
 }
 
 /// The specs of what runs.

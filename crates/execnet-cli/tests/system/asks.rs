@@ -138,6 +138,32 @@ fn the_right_passphrase_lets_a_host_join_and_is_not_shown() {
 }
 
 #[test]
+fn a_host_whose_link_broke_asks_again_when_somebody_is_there() {
+    let Some(net) = locked() else { return };
+    let spec = net.spec("build1", "");
+    let mut person = Person::runs(&net.execnet(["start", &net.name, &spec]));
+    person.sees("build1: Enter passphrase for key");
+    person.types(&format!("{PASSPHRASE}\r"));
+    assert_eq!(person.ends().0, 0);
+    let mut running = piped(net.execnet(["python", &net.name, "-c", "print(input())"]));
+    wait_until(SOON, "the process", || net.host("build1")["processes"] == 1);
+    net.lab().hosts()[0].kill_ssh();
+    net.wait_for("build1", "unreachable");
+    let mut person = Person::runs(&net.execnet(["addhost", &net.name, &spec]));
+    person.sees("build1: Enter passphrase for key");
+    person.types(&format!("{PASSPHRASE}\r"));
+    let (code, shown) = person.ends();
+    assert!(code == 0 && shown.contains("up: CPython 3"), "{code}: {shown}");
+    // nothing was lost
+    running.stdin.take().unwrap().write_all(b"carried on\n").unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "carried on\n", "{}", text(&output));
+    let again = net.execnet(["addhost", &net.name, &spec]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
+    assert!(text(&again).contains("is a host of this network already"), "{}", text(&again));
+}
+
+#[test]
 fn a_wrong_passphrase_is_a_failed_login() {
     let Some(net) = locked() else { return };
     let mut person = Person::runs(&net.execnet(["start", &net.name, &net.spec("build1", "")]));
