@@ -106,7 +106,7 @@ fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
     println!("ssh_config: {config}");
     println!("one host:   ssh -F {config} build1");
     println!("a network:  {start}");
-    println!("Ctrl-C ends the lab.");
+    println!("Ctrl-C, or the end of its standard input, ends the lab.");
 
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
