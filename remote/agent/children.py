@@ -22,6 +22,7 @@ MARK = b"EXECNET_PROCESS"
 PIPE_SIZE = 262144
 F_SETPIPE_SZ = 1031
 
+resource = None
 _files = None  # the soft limit of open files before we raised it
 
 
@@ -55,7 +56,7 @@ def start(argv, env, chdir, nice, mark):
             try:
                 pipes.append(os.pipe())
             except OSError as error:
-                if error.errno != errno.EMFILE or not _more_files():
+                if error.errno != errno.EMFILE or not _raise_limit():
                     raise
         for pair in pipes:
             for fd in pair:
@@ -97,7 +98,6 @@ def _become(pipes, argv, env, chdir, nice):
             os.dup2(pipes[1][1], 1)
             os.dup2(pipes[2][1], 2)
             if _files is not None:
-                import resource
                 resource.setrlimit(resource.RLIMIT_NOFILE, _files)
             if chdir:
                 doing = "change to directory " + _shown(chdir)
@@ -134,16 +134,28 @@ def _shown(value):
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
-def _more_files():
+def prepare():
+    """What cannot be imported any more when there are no files left."""
+    global resource
+    try:
+        import resource
+    except ImportError:
+        resource = None
+
+
+def _raise_limit():
+    """Open files, as many as the system allows; what is started here keeps the limit that there was."""
     global _files
-    if _files is not None:
+    if _files is not None or resource is None:
         return False
-    import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft == resource.RLIM_INFINITY or soft >= most:
         return False
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (ValueError, EnvironmentError):
+        return False
     _files = soft, hard
     return True
 

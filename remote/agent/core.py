@@ -12,6 +12,7 @@ from agent.stream import Inflow, Outflow, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
+SILENCE = 60.0  # a link that is there may be silent for so long, however short the time to linger is
 POOL_FOR_GROWTH = 32 * 1048576
 MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.CHUNK
@@ -113,6 +114,8 @@ class Core(object):
 
     def detach(self, now):
         """The link is gone. Everything stays, nothing is said."""
+        if now < self.last_byte + SILENCE:
+            self.last_byte = now
         if self._unclaimed_until is not None:
             self._unclaimed_left = max(0.0, self._unclaimed_until - now)
             self._unclaimed_until = None
@@ -239,13 +242,13 @@ class Core(object):
 
     def deadline(self):
         """When tick() has something to do."""
-        when = self.last_byte + (86400 if self.ending else self.linger)
+        when = self.last_byte + (86400 if self.ending else self._patience())
         if self._unclaimed_until is not None and self._unclaimed_until < when:
             return self._unclaimed_until
         return when
 
     def tick(self, now):
-        if now >= self.last_byte + self.linger:
+        if now >= self.last_byte + self._patience():
             self.end()
         if self._unclaimed_until is not None and now >= self._unclaimed_until:
             self._unclaimed_until = self._unclaimed_left = None
@@ -254,6 +257,9 @@ class Core(object):
                     self._forget(process)
                     self._forgets[process.id] = True
                     self.actions.append(("release", process))
+
+    def _patience(self):
+        return max(self.linger, SILENCE) if self.attached else self.linger
 
     def end(self):
         """Hang up everything, once."""

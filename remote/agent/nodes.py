@@ -116,7 +116,7 @@ class Nodes(object):
             self._probes.remove(probe)
             if not isinstance(probe.outcome, tuple):
                 if not probe.every:
-                    self.core.node(probe.name, FAILED, [("message", wire.utf8(probe.outcome))])
+                    self.core.node(probe.name, FAILED, [("message", wire.utf8(probe.outcome[:500]))])
                 continue
             command, table = probe.outcome
             name = probe.name
@@ -188,7 +188,7 @@ def split(line):
 
 
 def _outcome(probe, end, failure):
-    shown = " ".join(probe.words)
+    shown = " ".join(probe.words)[:200]
     if failure:
         return wire.text(failure).partition(" ")[2]
     if probe.late:

@@ -105,6 +105,7 @@ class Agent(object):
         self._flush(now)
         self._quiet()
         children.adopt()
+        children.prepare()
         loop, settled = self.loop, self.settled
         while not self.done:
             until = core.deadline()

@@ -105,6 +105,29 @@ class Posix(Host):
         link.cut()
         self.assertTrue(gone(pid, link.info["pid"]))
 
+    def test_an_agent_that_has_no_files_left_refuses_only_what_it_cannot_start(self):
+        for soft, hard in ((41, 41), (40, 40), (40, 4096)):
+            link = self.link(key=os.urandom(8).hex(), wrap="ulimit -Sn %d; ulimit -Hn %d; {}" % (soft, hard))
+            link.hello()
+            link.nodes()
+            ids = [link.spawn("sleep", "100", role=1) for _ in range(20)]
+            ends = []
+            while len(ends) < len(ids):
+                kind, fields = link.next()
+                self.assertIsNotNone(kind, link.stderr)
+                if kind == wire.STARTED:
+                    ends.append(None)
+                elif kind == wire.EXIT:
+                    ends.append(fields["message"])
+            said = set(ends)
+            self.assertEqual({None} if hard > 1000 else {None, "cannot start a process: Too many open files"}, said)
+            self.assertEqual(0, link.end())
+
+    def test_an_idle_link_is_not_taken_for_a_lost_one_however_short_linger_is(self):
+        link = self.joined(linger=1)
+        time.sleep(2.5)
+        self.assertEqual(b"x", link.run("-c", "import sys;sys.stdout.write('x')")[2])
+
     def test_linger(self):
         link = self.joined(linger=2)
         id = link.spawn("sh", "-c", "sleep 100 & echo $$ $!; wait", role=1)

@@ -27,6 +27,8 @@ pub(crate) struct NetworkFile {
     document: DocumentMut,
     hosts: Vec<HostSpec>,
     linger: Option<Duration>,
+    /// Its lines end as those of Windows do.
+    crlf: bool,
     existed: bool,
     lock: Option<File>,
 }
@@ -102,7 +104,8 @@ impl NetworkFile {
             })?),
         };
         check(&hosts).map_err(|failure| wrong("its hosts do not fit together".to_owned()).behind(failure))?;
-        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed, lock: None })
+        let crlf = text.contains("\r\n");
+        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed, crlf, lock: None })
     }
 
     pub(crate) fn hosts(&self) -> &[HostSpec] {
@@ -158,6 +161,12 @@ impl NetworkFile {
         check(&self.hosts)
     }
 
+    /// Its contents.
+    fn text(&self) -> String {
+        let text = self.document.to_string();
+        if self.crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text }
+    }
+
     /// Writes the new contents beside the file, on the same disk; [`Pending::commit`] puts them in its place.
     pub(crate) fn prepare(&mut self) -> Result<Pending, Failure> {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
@@ -178,7 +187,7 @@ impl NetworkFile {
             .mode(0o600)
             .open(&pending.temporary)
             .map_err(fail)?;
-        file.write_all(self.document.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+        file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
         if let Ok(metadata) = fs::metadata(&pending.target) {
             file.set_permissions(metadata.permissions()).map_err(fail)?;
         }

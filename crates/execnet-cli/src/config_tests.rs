@@ -17,7 +17,7 @@ fn host(text: &str) -> HostSpec {
 fn added(text: &str, spec: &str) -> String {
     let mut file = file(text);
     file.add(&host(spec)).unwrap();
-    let text = file.document.to_string();
+    let text = file.text();
     assert_eq!(NetworkFile::parse(Path::new("x"), &text, true).unwrap().hosts, file.hosts, "{text}");
     text
 }
@@ -25,7 +25,7 @@ fn added(text: &str, spec: &str) -> String {
 fn removed(text: &str, id: &str) -> String {
     let mut file = file(text);
     assert!(file.remove(id));
-    let text = file.document.to_string();
+    let text = file.text();
     assert_eq!(NetworkFile::parse(Path::new("x"), &text, true).unwrap().hosts, file.hosts, "{text}");
     text
 }
@@ -74,6 +74,14 @@ fn a_host_is_removed_with_nothing_but_its_own_line() {
     assert_eq!(removed("hosts = ['ssh=a', 'ssh=b', 'ssh=c']", "c"), "hosts = ['ssh=a', 'ssh=b']\n");
     assert_eq!(removed("hosts = ['ssh=a']", "a"), "hosts = []\n");
     assert_eq!(removed("hosts = [\n  'ssh=a'\n]", "a"), "hosts = [\n]\n");
+}
+
+#[test]
+fn lines_end_as_they_did() {
+    assert_eq!(
+        added("# a\r\nhosts = [\r\n  \"popen\", # c\r\n]\r\n", "ssh=b"),
+        "# a\r\nhosts = [\r\n  \"popen\", # c\r\n  \"ssh=b\",\r\n]\r\n"
+    );
 }
 
 #[test]

@@ -338,6 +338,9 @@ fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
         "{message}"
     );
     assert_eq!(world.status("a").nodes[0].processes, 1);
+    select(&mut world, client, 3, &[("node", "b")]);
+    let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
+    assert!(message.starts_with("the host b is failed: resolve: "), "{message}");
 }
 
 #[test]

@@ -238,16 +238,15 @@ impl Evidence<'_> {
     }
 
     fn words_of_ssh(&self) -> Option<(Step, String, Option<String>)> {
-        let Transport::Ssh { destination, .. } = &self.spec.transport else { return None };
+        let Transport::Ssh { options, destination } = &self.spec.transport else { return None };
         let found = SSH.iter().find(|(words, ..)| words.iter().any(|word| self.stderr.contains(word)));
         // ssh's own failures have this status; the words alone could be the host's
         let own = matches!(self.status(), Some(255) | None);
         let (_, step, error, hint) = found.filter(|_| own)?;
-        let command = match &self.spec.ssh_config {
-            Some(path) => format!("-F {path} {destination}"),
-            None => destination.clone(),
-        };
-        let hint = hint.replace("ssh HOST", &format!("ssh {command}")).replace("HOST", destination);
+        let mut words = vec!["ssh"];
+        words.extend(self.spec.ssh_config.iter().flat_map(|path| ["-F", path]));
+        words.extend(options.iter().chain([destination]).map(String::as_str));
+        let hint = hint.replace("ssh HOST", &words.join(" ")).replace("HOST", destination);
         Some((*step, (*error).to_owned(), Some(hint)))
     }
 

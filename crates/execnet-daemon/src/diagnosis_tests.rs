@@ -71,8 +71,8 @@ fn words_of_ssh_name_the_step() {
     let changed =
         ended("ssh=h", 255, "REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.", "");
     assert!(changed.error.contains("another one"), "{}", changed.error);
-    let with_config = ended("ssh=h//ssh_config=/my/config", 255, "Host key verification failed.", "");
-    assert!(with_config.hint.unwrap().contains("`ssh -F /my/config h`"));
+    let special = ended("ssh=-p 7 h//ssh_config=/my/config", 255, "Host key verification failed.", "");
+    assert!(special.hint.unwrap().contains("`ssh -F /my/config -p 7 h`"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::daemon::{Action, Daemon, Event};
-use crate::folders::Meeting;
+use crate::folders::{Kept, Meeting};
 use link::LinkHandle;
 use outlet::{Outlet, Written};
 
@@ -155,13 +155,16 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
             () = driver.rescheduled.notified() => deadline = driver.next_tick(),
             _ = terminate.recv() => driver.handle(Event::Terminate),
             _ = interrupt.recv() => driver.handle(Event::Terminate),
-            _ = check.tick() => if let Entry::Open(meeting, listener) = &mut entry
-                && let Some(again) = meeting.listen_again()
-            {
-                match again {
-                    Ok(again) => {
+            _ = check.tick() => if let Entry::Open(meeting, listener) = &mut entry {
+                match meeting.keep() {
+                    Ok(Kept::AsItWas) => {}
+                    Ok(Kept::Again(again)) => {
                         tracing::warn!("the socket was gone and was made again");
                         *listener = again;
+                    }
+                    Ok(Kept::Superseded) => {
+                        tracing::error!("somebody removed the lock, and another daemon of the network has started: this one ends");
+                        return;
                     }
                     Err(error) => tracing::error!("the socket is gone and cannot be made again: {error}"),
                 }

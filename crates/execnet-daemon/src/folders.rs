@@ -34,6 +34,18 @@ pub(crate) struct Meeting {
     socket: PathBuf,
     lock_path: PathBuf,
     lock: File,
+    network: NetworkName,
+}
+
+/// What became of the meeting place.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// It is as it was.
+    AsItWas,
+    /// The socket was gone and was bound again.
+    Again(UnixListener),
+    /// The lock was gone, and another daemon of the network has it now.
+    Superseded,
 }
 
 impl Meeting {
@@ -41,10 +53,16 @@ impl Meeting {
     pub(crate) fn take(folder: &Path, network: &NetworkName) -> Result<Self, DaemonError> {
         private_folder(folder)?;
         let lock_path = folder.join(place::lock_name(network));
-        let failed = |error: io::Error| DaemonError::file("lock", &lock_path, error);
+        let lock = Self::lock(&lock_path, network)?;
+        let socket = folder.join(place::socket_name(network));
+        Ok(Self { folder: folder.to_owned(), socket, lock_path, lock, network: network.clone() })
+    }
+
+    fn lock(lock_path: &Path, network: &NetworkName) -> Result<File, DaemonError> {
+        let failed = |error: io::Error| DaemonError::file("lock", lock_path, error);
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let lock = rustix::fs::open(&lock_path, flags, Mode::RUSR | Mode::WUSR);
+            let lock = rustix::fs::open(lock_path, flags, Mode::RUSR | Mode::WUSR);
             let mut lock = File::from(lock.map_err(|error| failed(error.into()))?);
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -59,10 +77,9 @@ impl Meeting {
                 Err(error) => return Err(failed(error.into())),
             }
             // the one who had it may have removed it just now
-            let Some(true) = is_same(&lock, &lock_path) else { continue };
+            let Some(true) = is_same(&lock, lock_path) else { continue };
             lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
-            let socket = folder.join(place::socket_name(network));
-            return Ok(Self { folder: folder.to_owned(), socket, lock_path, lock });
+            return Ok(lock);
         }
     }
 
@@ -78,13 +95,22 @@ impl Meeting {
         Ok(listener)
     }
 
-    /// Binds the socket again if it is not there any more.
-    pub(crate) fn listen_again(&mut self) -> Option<io::Result<UnixListener>> {
-        if fs::symlink_metadata(&self.socket).is_ok() {
-            return None;
+    /// Makes again what somebody removed.
+    pub(crate) fn keep(&mut self) -> Result<Kept, DaemonError> {
+        if is_same(&self.lock, &self.lock_path) == Some(false) {
+            private_folder(&self.folder)?;
+            match Self::lock(&self.lock_path, &self.network) {
+                Ok(lock) => self.lock = lock,
+                Err(DaemonError::Running { .. }) => return Ok(Kept::Superseded),
+                Err(error) => return Err(error),
+            }
         }
-        let again = private_folder(&self.folder).map_err(io::Error::other).and_then(|()| self.listen());
-        Some(again)
+        if fs::symlink_metadata(&self.socket).is_ok() {
+            return Ok(Kept::AsItWas);
+        }
+        private_folder(&self.folder)?;
+        let again = self.listen().map_err(|error| DaemonError::file("listen at", &self.socket, error))?;
+        Ok(Kept::Again(again))
     }
 
     /// Removes what was made.
@@ -256,6 +282,27 @@ mod tests {
         symlink("/nowhere", folder.join("private/n.daemon.lock")).unwrap();
         assert!(Meeting::take(&folder.join("private"), &network).is_err());
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_somebody_removed_is_made_again_unless_another_daemon_came() {
+        let parent = folder();
+        let folder = parent.join("run");
+        let network: NetworkName = "n".parse().unwrap();
+        let mut first = Meeting::take(&folder, &network).unwrap();
+        let _listener = first.listen().unwrap();
+        assert!(matches!(first.keep(), Ok(Kept::AsItWas)));
+        fs::remove_file(&first.lock_path).unwrap();
+        assert!(matches!(first.keep(), Ok(Kept::AsItWas)));
+        assert!(matches!(Meeting::take(&folder, &network), Err(DaemonError::Running { .. })));
+        fs::remove_dir_all(&folder).unwrap();
+        let Ok(Kept::Again(_listener)) = first.keep() else { panic!("no socket") };
+        assert!(matches!(Meeting::take(&folder, &network), Err(DaemonError::Running { .. })));
+        fs::remove_dir_all(&folder).unwrap();
+        let second = Meeting::take(&folder, &network).unwrap();
+        assert!(matches!(first.keep(), Ok(Kept::Superseded)));
+        second.leave();
+        fs::remove_dir_all(parent).unwrap();
     }
 
     #[test]

@@ -143,6 +143,10 @@ impl Daemon {
         now: Duration,
     ) {
         let jitter = self.rng.f64();
+        // a far side that sends back what it gets must not have it shown
+        let [stderr, noise] =
+            [stderr, noise].map(|text| crate::text::without(text, &self.settings.common.secret));
+        let (stderr, noise) = (&*stderr, &*noise);
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let was_up = host.machine.is_up();
         let diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();

@@ -81,6 +81,13 @@ impl Daemon {
 
     fn refusal(&self, wants: &NodeSelection) -> String {
         let state = |key: &HostKey, host: &host::Host| host.state(self.switch.is_reachable(*key));
+        let named =
+            wants.node.as_ref().and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
+        if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
+            let why = host.failure.as_ref().map(|why| format!(": {}: {}", why.step, why.error));
+            let (id, state) = (&host.spec.id, state(key, host));
+            return crate::text::clean(&format!("the host {id} is {state}{}", why.unwrap_or_default()), 500);
+        }
         let nodes = self.hosts.iter().flat_map(|(key, host)| {
             let up = state(key, host);
             host.nodes.iter().map(move |node| {

@@ -27,6 +27,21 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
     clean
 }
 
+/// Text in which a secret stood, maybe cut at the ends of the text.
+pub(crate) fn without(text: &str, secret: &str) -> String {
+    const SHORTEST: usize = 6;
+    let mut text = text.replace(secret, "…");
+    for most in (SHORTEST..secret.len()).rev() {
+        if let Some(rest) = text.strip_suffix(&secret[..most]) {
+            text = format!("{rest}…");
+        }
+        if let Some(rest) = text.strip_prefix(&secret[secret.len() - most..]) {
+            text = format!("…{rest}");
+        }
+    }
+    text
+}
+
 /// The last lines of what was written, clean, without empty ones.
 pub(crate) fn last_lines(text: &str) -> Vec<String> {
     let lines = text.split(['\n', '\r']).map(|line| clean(line, LINE).trim().to_owned());
@@ -68,6 +83,15 @@ fn skip_until_final(chars: &mut std::str::Chars<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_left_out_whole_or_cut() {
+        let secret = "0123456789abcdef".repeat(4);
+        assert_eq!(without(&format!("a {secret} b {secret}"), &secret), "a … b …");
+        assert_eq!(without(&format!("a {}", &secret[..40]), &secret), "a …");
+        assert_eq!(without(&format!("{} b", &secret[7..]), &secret), "… b");
+        assert_eq!(without("nothing of it", &secret), "nothing of it");
+    }
 
     #[test]
     fn a_terminal_cannot_be_driven_by_what_a_host_says() {

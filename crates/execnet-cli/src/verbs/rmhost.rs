@@ -40,7 +40,10 @@ impl RmhostArgs {
         config::check(file.hosts())?;
         let pending = if remembered { Some(file.prepare()?) } else { None };
         if runs {
-            session::ask_once::<HostReply>(&network, Verb::RmHost { host: self.host.clone() })?;
+            let reply: HostReply = session::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
+            if let Some(why) = reply.host.and_then(|host| host.error) {
+                text::say(&format!("{}: not reached; {}", self.host, text::one_line(&why)));
+            }
         }
         if let Some(pending) = pending {
             pending.commit()?;

@@ -42,6 +42,22 @@ fn status_output_and_errors_are_those_of_the_process() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let Some(net) = net() else { return };
+    for (code, status) in [("print(5)", 125), ("import sys; print(5); sys.exit(3)", 3)] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = net.python(&["-c", code]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("cannot write to standard output: No space left"), "{said}");
+        assert_eq!(output.status.code(), Some(status));
+    }
+    let (unread, closed) = std::io::pipe().unwrap();
+    drop(unread);
+    let output = net.python(&["-c", "print(5)"]).stdout(closed).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]));
+}
+
+#[test]
 fn the_first_argument_that_selects_nothing_begins_python_s_own() {
     let Some(net) = net() else { return };
     let code = "import sys; print(sys.argv[1:])";

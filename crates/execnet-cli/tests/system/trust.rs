@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -103,9 +104,7 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
     lab.host("build1").start().unwrap();
     let net = Net::new(Some(lab));
     net.start(&[&net.spec("build1", "")]);
-    let state = net.execnet([""; 0]);
-    let state = state.get_envs().find(|(name, _)| *name == "XDG_STATE_HOME").unwrap().1.unwrap();
-    let file = PathBuf::from(state).join("execnet").join(&net.name).join("secret");
+    let file = net.state().join("secret");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let secret = std::fs::read_to_string(file).unwrap().trim().to_owned();
     assert!(secret.len() >= 32);
@@ -156,6 +155,22 @@ fn liar(net: &Net, name: &str, script: &str) -> String {
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     format!("cmd={}//id={name}", path.display())
+}
+
+#[test]
+fn a_host_that_sends_back_what_it_gets_does_not_have_the_secret_shown() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let net = Net::new(Some(lab));
+    let spec = liar(&net, "echo", "exec cat");
+    let output = net.execnet(["start", &net.name, &spec]).output().unwrap();
+    let said = text(&output);
+    assert!(said.contains("echo: failed"), "{said}");
+    let secret = std::fs::read_to_string(net.state().join("secret")).unwrap();
+    let log = std::fs::read_to_string(net.state().join("log")).unwrap();
+    let status = net.ok("status", &["--json"]);
+    for shown in [said, log, status] {
+        assert!(!shown.contains(secret.trim()), "{shown}");
+    }
 }
 
 #[test]

@@ -95,29 +95,30 @@ fn stand_for(process: Process) -> Outcome {
             .map_err(fail)?;
     }
     let ended = process.wait();
-    for output in outputs {
-        let _ = output.join();
-    }
+    let all_written = outputs.into_iter().all(|output| output.join().unwrap_or(false));
     match ended {
         Ok(ExitStatus::NotStarted { message, .. }) => {
             let node = one_line(&process.node().name);
             Err(Failure::new(Exit::Python, format!("Python could not be started on `{node}`: {message}")))
         }
+        // what was said about it is no output
+        Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Python.into()),
         Ok(status) => Ok(ExitCode::from(status.code())),
         Err(error) => Err(Failure::new(Exit::Python, error)),
     }
 }
 
-/// Passes on what the process writes, until its end or until nobody reads here.
-fn pass_on(from: Output, to: Own, name: &'static str) -> io::Result<JoinHandle<()>> {
+/// Passes on what the process writes, until its end or until nobody reads here. False if something could not be written that somebody wants.
+fn pass_on(from: Output, to: Own, name: &'static str) -> io::Result<JoinHandle<bool>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if let Err(Broken::Writing(error)) = pump(&from, to) {
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                say(&format!("execnet: cannot write to {name}: {error}"));
-            }
-            // The process finds a closed pipe, as it would here.
-            let _ = from.close();
+        let Err(Broken::Writing(error)) = pump(&from, to) else { return true };
+        let unwanted = error.kind() == io::ErrorKind::BrokenPipe;
+        if !unwanted {
+            say(&format!("execnet: cannot write to {name}: {error}"));
         }
+        // The process finds a closed pipe, as it would here.
+        let _ = from.close();
+        unwanted
     })
 }
 
