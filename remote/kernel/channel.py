@@ -110,11 +110,11 @@ class State(object):
     def close(self, error=None):
         if self.said_close:
             return
+        payload = b"" if error is None else dumps(error)[1]
         self.said_close = True
         was_heard = self.heard_close
         self.end(True)
         if not was_heard:
-            payload = b"" if error is None else dumps(error)[1]
             self.link.send(wire.CLOSE, self.number, payload)
         self.link.forget(self)
 

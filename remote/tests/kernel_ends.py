@@ -217,7 +217,7 @@ class Posix(Kernel):
 
     def setUp(self):
         self.k = self.start()
-        self.k.hello()
+        self.hello = self.k.hello()
 
     def test_fds_and_subprocesses(self):
         number = self.k.execute(textwrap.dedent("""
@@ -231,6 +231,51 @@ class Posix(Kernel):
         self.k.wait_stderr(b"by fd 1\n")
         self.k.wait_stderr(b"by child ''\n")
         self.assertEqual("[]", inherited)
+
+    def test_errors_are_told_where_no_more_files_can_be_opened(self):
+        source = ("import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\nopened = []\ndef work():\n"
+                  "  while 1: opened.append(os.open('/dev/null', os.O_RDONLY))\ntry:\n  work()\nfinally:\n  channel.send(opened)")
+        in_main = self.k.execute(source)
+        opened = self.k.receive(in_main)
+        self.check_told(self.k.end(in_main), "OSError: [Errno 24] Too many open files", 5)
+        self.k.close(in_main)
+        waiting = self.k.execute("import os\nfor fd in %r: os.close(fd)\nchannel.send(1); channel.receive()" % opened)
+        self.k.receive(waiting)
+        in_thread = self.k.execute(source)
+        self.k.receive(in_thread)
+        self.check_told(self.k.end(in_thread), "OSError: [Errno 24] Too many open files", 5)
+        self.k.close(in_thread)
+        self.assertEqual([1], self.k.run("channel.send(1)"))
+
+    def test_errors_are_told_where_there_is_no_memory(self):
+        if self.hello["implementation"] == "pypy":
+            return  # it aborts
+        error = self.fail_with(self.k, textwrap.dedent("""
+            import resource
+            with open("/proc/self/statm") as file:
+                most = int(file.read().split()[0]) * 4096 + (64 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            kept = []
+            def work():
+                size = 1 << 24
+                while 1:
+                    try:
+                        kept.append(bytearray(size))
+                    except MemoryError:
+                        size >>= 1
+                        if size < 1024:
+                            raise
+            work()
+        """))
+        if self.hello["dialect"] == 2:
+            self.assertIn("MemoryError", error)  # there nothing is put by to say more with
+        else:
+            self.check_told(error, "MemoryError", 11)
+
+    def check_told(self, error, what, line):
+        self.assertIn("Traceback (most recent call last):\n", error)
+        self.assertIn('line %d, in work\n' % line, error)
+        self.assertIn("\n" + what, error)
 
     def test_a_forked_child_has_no_channels_and_its_end_is_its_own(self):
         for how in ("pass", "import sys; sys.exit(3)", "1 // 0", "import os; os._exit(3)"):
