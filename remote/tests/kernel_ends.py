@@ -196,6 +196,29 @@ class Ends(Kernel):
         self.k.frame(INTERRUPT)  # nobody executes
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
+    def test_subprocesses_that_inherit_stdio_neither_read_nor_write_the_protocol(self):
+        number = self.k.execute(textwrap.dedent("""
+            import os, subprocess
+            channel.receive()
+            os.system("echo by shell; cat")
+            channel.send(subprocess.Popen("cat", shell=True, stdout=subprocess.PIPE).communicate()[0].decode("ascii"))
+            channel.send(channel.receive())
+        """))
+        for value in (1, 2):
+            self.k.send(number, value)
+        self.k.wait_stderr(b"by shell\n")
+        self.assertEqual("", self.k.receive(number))
+        self.assertEqual(2, self.k.receive(number))
+        self.assertEqual(0, self.k.exit())
+
+    def test_a_subprocess_that_lives_on_does_not_hold_the_protocol(self):
+        number = self.k.execute("import subprocess\nchild = subprocess.Popen('echo $$; exec sleep 1000', shell=True, stdout=subprocess.PIPE)\n"
+                                "channel.send(int(child.stdout.readline()))")
+        self.addCleanup(os.kill, self.k.receive(number), signal.SIGKILL)
+        self.k.process.stdin.close()
+        self.assertEqual(0, self.k.process.wait(30))
+        self.assertTrue(self.k.ended.wait(10), "stdout is still open")
+
     def test_main_thread_only(self):
         k = self.start({"execmodel": "main_thread_only"})
         k.hello()
