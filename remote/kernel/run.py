@@ -65,7 +65,7 @@ class Runner(object):
             except ANY:
                 self.torn = sys.exc_info()[0]
         from . import ends
-        ends.finish(0)
+        ends.finish(0, self.link)
 
     def _main(self):
         self.link.outbox.main_is_outside()

@@ -255,6 +255,35 @@ class Posix(Kernel):
         self.k.wait_stderr(b"by child ''\n")
         self.assertEqual("[]", inherited)
 
+    def test_one_that_leads_its_session_takes_its_children_along_when_the_client_is_gone(self):
+        for last in ("channel.receive()", "import time\nwhile 1:\n  try: time.sleep(60)\n  except KeyboardInterrupt: pass"):
+            k = self.start(start_new_session=True)
+            k.hello()
+            number = k.execute("import subprocess\nfor trap in ('', 'trap \"\" HUP;'):\n  child = subprocess.Popen(trap + 'echo; sleep 1000; echo left >&2',\n"
+                               "    shell=True, stdout=subprocess.PIPE)\n  child.stdout.readline()\nchannel.send(1)\n" + last)
+            k.receive(number)
+            k.process.stdin.close()
+            self.end_in_time(k)
+            self.assertFalse([thread for thread in k.threads if thread.is_alive()], "its children hold stderr")
+
+    def test_children_live_on_where_it_leads_no_session_or_was_told_to_exit(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkfifo(folder + "/go")
+        for leads in (False, True):
+            k = self.start(start_new_session=leads)
+            k.hello()
+            k.run("import subprocess\nchild = subprocess.Popen('echo; read go <%s/go; echo alive >&2', shell=True, stdout=subprocess.PIPE)\n"
+                  "child.stdout.readline()" % folder)
+            if leads:
+                k.frame(EXIT)
+            else:
+                k.process.stdin.close()
+            self.assertEqual(0, k.process.wait(30))
+            with open(folder + "/go", "r+b", 0) as go:
+                go.write(b"go\n")
+                k.wait_stderr(b"alive\n")
+
     def test_errors_are_told_where_no_more_files_can_be_opened(self):
         source = ("import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\nopened = []\ndef work():\n"
                   "  while 1: opened.append(os.open('/dev/null', os.O_RDONLY))\ntry:\n  work()\nfinally:\n  channel.send(opened)")
