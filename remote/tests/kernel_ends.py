@@ -26,6 +26,17 @@ class Start(Kernel):
         self.assertEqual(["wörd".encode("utf-8").decode("latin-1") if k.reader.two else "wörd"], k.run("import os; channel.send(os.environ['KERNEL_TEST'])")) \
             if not self.jython else None
 
+    def test_a_silent_one_lets_nothing_through_that_is_written_to_stdout(self):
+        for silent, seen in ((True, b"by stderr\n"), (False, b"by print\nby shell\nby stderr\n")):
+            k = self.start({"silent": silent})
+            k.hello()
+            self.assertEqual([1], k.run("import os, sys\nprint('by print')\nsys.stdout.flush()\nos.system('echo by shell')\n"
+                                        "os.system('echo by stderr >&2')\nchannel.send(1)"))
+            if self.jython and silent:
+                k.run("from java.lang import System\nSystem.out.println('by Java')")
+            self.assertEqual(0, k.exit())
+            self.assertEqual(seen, k.stderr)
+
     def test_a_config_that_cannot_be_followed_ends_with_94_and_the_reason(self):
         k = self.start({"chdir": "/proc/none/such"})
         self.assertEqual(94, k.wait())
