@@ -49,6 +49,8 @@ class Runner(object):
         try:
             if torn is not None:
                 task.close(ended_by(torn))
+        except ANY:
+            task.channel._state.drop(True)
         finally:
             self.threads.remove(task)
             wake_all(self.sleepers)

@@ -207,6 +207,14 @@ class Ends(Kernel):
         self.k.frame(INTERRUPT)  # nobody executes
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
+    def test_what_failed_is_never_closed_as_if_it_had_not(self):
+        waiting = self.k.execute("channel.send(1); channel.receive()")
+        self.k.receive(waiting)
+        source = ("import sys\nrun = sys.modules['execnet_kernel.run']\ndef short(*args):\n  raise MemoryError\n"
+                  "run.Task._judge = short\n%s\n1 // 0")
+        self.assertEqual("MemoryError", self.k.end(self.k.execute(source % "")))
+        self.assertEqual("an error that could not be told", self.k.end(self.k.execute(source % "run.ended_by = short")))
+
     def test_subprocesses_that_inherit_stdio_neither_read_nor_write_the_protocol(self):
         number = self.k.execute(textwrap.dedent("""
             import os, subprocess
