@@ -116,7 +116,11 @@ class State(object):
         was_heard = self.heard_close
         self.end(True)
         if not was_heard:
-            self.link.send(wire.CLOSE, self.number, payload)
+            try:
+                self.link.send(wire.CLOSE, self.number, payload)
+            except MemoryError:
+                self.said_close = False
+                raise
         self.link.forget(self)
 
     def drop(self, failed=False):

@@ -5,7 +5,7 @@ import sys
 from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
-SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 has none of that kind
+SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
 
 
 class Runner(object):
@@ -111,7 +111,7 @@ class Task(object):
         try:
             try:
                 if self.runner.spare is None:
-                    self.runner.spare = bytes(SPARE)
+                    self.runner.spare = bytearray(SPARE >> 4) if TWO else bytes(SPARE)
                 if self.argv is not None:
                     sys.argv = [native(word) for word in self.argv]
                 if self.stdin is not None:
