@@ -11,6 +11,7 @@ from .wait import TWO, wait, wake, wake_all
 from .wire import deque
 
 NO_ENDMARKER = object()
+UNTOLD = dumps(u"an error that could not be told")[1]
 _getpid = os.getpid
 
 
@@ -110,16 +111,20 @@ class State(object):
     def close(self, error=None):
         if self.said_close:
             return
+        payload = b"" if error is None else dumps(error)[1]
         self.said_close = True
         was_heard = self.heard_close
         self.end(True)
         if not was_heard:
-            payload = b"" if error is None else dumps(error)[1]
-            self.link.send(wire.CLOSE, self.number, payload)
+            try:
+                self.link.send(wire.CLOSE, self.number, payload)
+            except MemoryError:
+                self.said_close = False
+                raise
         self.link.forget(self)
 
-    def drop(self):
-        """Nobody holds its Channel any more. Called by finalizers, so it never waits."""
+    def drop(self, failed=False):
+        """Nobody holds its Channel any more, or its code failed and so did saying so. Called by finalizers: never waits."""
         link = self.link
         if link.ended or link.pid != _getpid():
             return
@@ -134,7 +139,7 @@ class State(object):
         self.said_close = True
         self.end(True)
         if not self.heard_close:
-            link.outbox.post(wire.CLOSE, self.number)
+            link.outbox.post(wire.CLOSE, self.number, UNTOLD if failed else b"")
         link.forget(self)
 
 

@@ -1,6 +1,7 @@
 """Interrupts, and how a kernel ends (docs/kernel.md, section 6)."""
 import os
 import sys
+from time import sleep
 
 from .wait import JYTHON, clock, wait, wake_all
 from .wire import deque
@@ -8,6 +9,7 @@ from .wire import deque
 REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
 REFUSE_AFTER = 1.0
 INTERRUPT_AFTER, KILL_AFTER = 5.0, 10.0
+HANGUP_GRACE = 0.5  # from SIGHUP to SIGKILL
 
 
 def refuse(runner, task):
@@ -42,17 +44,45 @@ def end(runner, lost):
     interrupt(runner)
     while clock() < until:
         wait(deque(), lambda: False, until - clock())
+    take_along(runner.link)
     halt(0)
 
 
-def finish(status):
-    """End this process as an interpreter ends: threads, atexit, files."""
+def finish(status, link=None):
+    """End this process as an interpreter ends: threads, atexit, files. With a link: the kernel's own."""
     for ending in (_join_threads, _run_atexit, sys.stdout.flush, sys.stderr.flush):
         try:
             ending()
         except BaseException:
             pass
+    if link is not None:
+        take_along(link)
     halt(status)
+
+
+def take_along(link):
+    """End what user code left in the group of this process, when it leads its session and the client that could is gone.
+
+    A child does it: this process ends as ever, and the group's number stays taken meanwhile.
+    """
+    pid = os.getpid()
+    if not link.lost or JYTHON or link.pid != pid or os.getsid(0) != pid:
+        return
+    try:
+        import signal
+        if os.fork():
+            return
+        os.closerange(0, 4096)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        until = clock() + HANGUP_GRACE
+        while os.getppid() == pid and clock() < until:
+            sleep(0.005)
+        os.killpg(pid, signal.SIGHUP)
+        os.killpg(pid, signal.SIGCONT)
+        sleep(HANGUP_GRACE)
+    except BaseException:
+        pass
+    os.killpg(pid, 9)
 
 
 def halt(status):

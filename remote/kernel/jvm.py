@@ -3,10 +3,13 @@ import errno
 import os
 import sys
 
-from java.io import ByteArrayInputStream, FileDescriptor, FileOutputStream, IOException
+from java.io import ByteArrayInputStream, FileDescriptor, FileOutputStream, IOException, PrintStream
 from java.lang import InterruptedException, Runtime, System, Thread
 from java.util.concurrent import Semaphore, TimeUnit
 
+from .wait import ANY
+
+posix = None  # jnr's, where fds 0 and 1 are not the protocol's
 _main = Thread.currentThread()
 
 
@@ -31,13 +34,49 @@ waiter = Waiter
 
 def take_stdio():
     """(read, what it reads from, write, what it writes to)."""
-    stdin = sys.stdin.fileno()
-    out = FileOutputStream(FileDescriptor.out)
+    read, stdin, out = _moved() or (os.read, sys.stdin.fileno(), FileOutputStream(FileDescriptor.out))
     System.setIn(ByteArrayInputStream(b""))
     System.setOut(System.err)
     sys.stdin = sys.__stdin__ = open(os.devnull, "r")
     sys.stdout = sys.__stdout__ = os.fdopen(sys.stderr.fileno(), "w", 1)
-    return os.read, stdin, _write, out
+    return read, stdin, _write, out
+
+
+def _moved():
+    """The protocol's pipes under other fds, which no subprocess inherits; stdin is empty then, and stdout goes to stderr.
+
+    None where there are no pipes, no /proc, or nothing native.
+    """
+    global posix
+    try:
+        pipes = ["/proc/self/fd/%d" % fd for fd in (0, 1)]
+        if [pipe for pipe in pipes if not os.readlink(pipe).startswith("pipe:")]:
+            return None
+        from jnr.posix import POSIXFactory
+        native = POSIXFactory.getPOSIX()
+        null = native.open(os.devnull, os.O_RDWR, 0) if native.isNative() else -1
+        if null < 3:
+            return None
+        stdin, out = os.open(pipes[0], os.O_RDONLY), FileOutputStream(pipes[1])
+        native.dup2(null, 0)
+        native.dup2(2, 1)
+        native.close(null)
+    except ANY:
+        return None
+    posix = native
+    # Java's stream had some of it already; then comes the end of /dev/null
+    ahead = list(iter(lambda: os.read(sys.stdin.fileno(), 65536), b""))[::-1]
+    return lambda fd, size: ahead.pop() if ahead else os.read(fd, size), stdin, out
+
+
+def silence():
+    """What is written to stdout goes nowhere."""
+    System.setOut(PrintStream(os.devnull))
+    sys.stdout = sys.__stdout__ = open(os.devnull, "w")
+    if posix is not None:
+        null = posix.open(os.devnull, os.O_WRONLY, 0)
+        posix.dup2(null, 1)
+        posix.close(null)
 
 
 def _write(out, data):

@@ -6,7 +6,7 @@ import sys
 from . import wire
 from .channel import NO_ENDMARKER, RemoteError, TimeoutError
 from .values import dumps
-from .wait import ANY, start_new_thread, wait, wake_all
+from .wait import ANY, JYTHON, start_new_thread, wait, wake_all
 
 _two = struct.Struct(">BB")
 
@@ -112,6 +112,8 @@ def follow(config):
     """Do what it says before HELLO."""
     for key, value in (config.get("env") or {}).items():
         os.environ[_native(key)] = _native(value)
+    if config.get("silent"):
+        _silence()
     if config.get("dont_write_bytecode"):
         sys.dont_write_bytecode = True
     folder = config.get("chdir")
@@ -125,6 +127,18 @@ def follow(config):
             os.nice(config["nice"])
         elif os.system("renice -n %d -p %d >/dev/null" % (config["nice"], os.getpid())):
             raise OSError("cannot change the niceness")
+
+
+def _silence():
+    """What is written to stdout goes nowhere."""
+    if JYTHON:
+        from . import jvm
+        jvm.silence()
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    if null > 2:
+        os.close(null)
 
 
 def _native(text):

@@ -3,6 +3,7 @@ import os
 import sys
 
 from .run import native
+from .wait import ANY
 
 OURS = "<execnet_kernel."
 HEADER = "Traceback (most recent call last):\n"
@@ -25,8 +26,11 @@ def judge(task, info):
         return 1, u"keyboard-interrupted"
     elif ours and issubclass(kind, EOFError) and getattr(value, "of_channel", False):
         return 1, None
-    import linecache  # noqa: F401
-    prepare(task)
+    try:
+        import linecache  # noqa: F401
+        prepare(task)
+    except ANY:
+        pass  # no file can be opened, or there is no memory
     said = text(info)
     if not ours:
         sys.stderr.write(native(said))
@@ -52,12 +56,34 @@ def prepare(task):
 
 
 def text(info):
-    """What `traceback.format_exc` would say to user code."""
+    """What `traceback.format_exc` would say to user code, or as much of it as can be said. Never fails."""
+    for tell in (_text, _by_hand, _briefly):
+        try:
+            return tell(*info)
+        except ANY:
+            pass  # its __str__ raises, no file can be opened to import what tells it, no memory
+    return u"an error\n"
+
+
+def _by_hand(kind, value, trace):
+    """With what is here already."""
+    lines = [HEADER]
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not _is_ours(code.co_filename):
+            lines.append('  File "%s", line %d, in %s\n' % (code.co_filename, trace.tb_lineno, code.co_name))
+        trace = trace.tb_next
     try:
-        return _text(*info)
+        said = str(value)
     except Exception:
-        # its __str__ raises, or the like
-        return u"%s: (its text cannot be made)\n" % info[0].__name__
+        said = "(its text cannot be made)"
+    lines.append("%s: %s\n" % (kind.__name__, said) if said else kind.__name__ + "\n")
+    said = "".join(lines)
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+
+
+def _briefly(kind, value, trace):
+    return u"%s\n" % kind.__name__
 
 
 def _text(kind, value, trace):

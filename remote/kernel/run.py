@@ -5,6 +5,8 @@ import sys
 from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
+SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
+
 
 class Runner(object):
     """Who executes what."""
@@ -15,6 +17,8 @@ class Runner(object):
         self.waiting = deque()  # tasks for the main thread
         self.threads = []  # tasks of others
         self.task = None  # the main thread's
+        self.torn = None  # the kind of what tore the main thread out of it
+        self.spare = None  # memory to tell with that there is none
         self.busy = False  # it has one, or will
         self.ending = self.done = False
         self.sleepers = deque()
@@ -37,8 +41,16 @@ class Runner(object):
         ends.refuse(self, task)
 
     def _in_thread(self, task):
+        torn = None
         try:
             task.run()
+        except ANY:
+            torn = sys.exc_info()[0]
+        try:
+            if torn is not None:
+                task.close(ended_by(torn))
+        except ANY:
+            task.channel._state.drop(True)
         finally:
             self.threads.remove(task)
             wake_all(self.sleepers)
@@ -51,17 +63,17 @@ class Runner(object):
                     try:
                         self._main()
                     except ANY:
-                        pass
+                        self.torn = sys.exc_info()[0]
             except ANY:
-                pass
+                self.torn = sys.exc_info()[0]
         from . import ends
-        ends.finish(0)
+        ends.finish(0, self.link)
 
     def _main(self):
         self.link.outbox.main_is_outside()
         if self.task is not None:  # torn out of it, with what was meant for it or came too late
             self._drop(self.task)
-            self.task.close(u"keyboard-interrupted")
+            self.task.close(ended_by(self.torn))
             self.task = None
         wait(self.sleepers, lambda: self.waiting or self.ending and not self.threads)
         if self.waiting:
@@ -98,6 +110,8 @@ class Task(object):
         status, error, argv, stdin = 0, None, sys.argv, sys.stdin
         try:
             try:
+                if self.runner.spare is None:
+                    self.runner.spare = bytearray(SPARE >> 4) if TWO else bytes(SPARE)
                 if self.argv is not None:
                     sys.argv = [native(word) for word in self.argv]
                 if self.stdin is not None:
@@ -110,12 +124,19 @@ class Task(object):
                 if self.stdin is not None:
                     sys.stdin = stdin
         except ANY:
-            from . import report
-            status, error = report.judge(self, sys.exc_info())
+            status, error = self._judge(sys.exc_info())
         if self.runner.link.pid != os.getpid():
             from . import ends
             ends.finish(status)  # a child that user code forked
         self.close(error)
+
+    def _judge(self, info):
+        self.runner.spare = None
+        try:
+            from . import report
+            return report.judge(self, info)
+        except MemoryError:
+            return 1, ended_by(info[0])
 
     def close(self, error):
         channel = self.channel
@@ -145,6 +166,11 @@ class Task(object):
         if self.kind == "function":
             kwargs = dict([(native(key), value) for key, value in (self.kwargs or {}).items()])
             space[native(self.name)](self.channel, **kwargs)
+
+
+def ended_by(kind):
+    """All that is said of an exception where there may be no memory for more."""
+    return u"keyboard-interrupted" if kind is None or issubclass(kind, KeyboardInterrupt) else u"" + kind.__name__
 
 
 def native(text):

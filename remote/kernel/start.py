@@ -53,6 +53,8 @@ class Kernel(object):
         hello = wire.MARKER + wire.header.pack(wire.HELLO, 0, len(hello)) + hello
         while hello:
             hello = hello[self._write(self._sink, hello):]
+        if (3,) < sys.version_info < (3, 9):
+            start_new_thread(int, ())  # the first thread that ends opens a library: later there may be no fd for it
         start_new_thread(self._serve, (data,))
         if sys.version_info < (3, 13):
             import threading  # noqa: F401  # it takes the thread that imports it for the main thread
@@ -66,9 +68,13 @@ class Kernel(object):
         except wire.ProtocolError:
             sys.stderr.write("execnet: protocol error: %s\n" % sys.exc_info()[1])
         except ANY:
-            import traceback
-            traceback.print_exc()
-        self._end(lost)
+            try:
+                import traceback
+                traceback.print_exc()
+            except ANY:  # no file can be opened, or there is no memory
+                sys.stderr.write("execnet: the reader ended: %s\n" % sys.exc_info()[0].__name__)
+        finally:
+            self._end(lost)
 
     def _until_exit(self, data):
         """False when the client went without it."""

@@ -26,6 +26,17 @@ class Start(Kernel):
         self.assertEqual(["wörd".encode("utf-8").decode("latin-1") if k.reader.two else "wörd"], k.run("import os; channel.send(os.environ['KERNEL_TEST'])")) \
             if not self.jython else None
 
+    def test_a_silent_one_lets_nothing_through_that_is_written_to_stdout(self):
+        for silent, seen in ((True, b"by stderr\n"), (False, b"by print\nby shell\nby stderr\n")):
+            k = self.start({"silent": silent})
+            k.hello()
+            self.assertEqual([1], k.run("import os, sys\nprint('by print')\nsys.stdout.flush()\nos.system('echo by shell')\n"
+                                        "os.system('echo by stderr >&2')\nchannel.send(1)"))
+            if self.jython and silent:
+                k.run("from java.lang import System\nSystem.out.println('by Java')")
+            self.assertEqual(0, k.exit())
+            self.assertEqual(seen, k.stderr)
+
     def test_a_config_that_cannot_be_followed_ends_with_94_and_the_reason(self):
         k = self.start({"chdir": "/proc/none/such"})
         self.assertEqual(94, k.wait())
@@ -196,6 +207,37 @@ class Ends(Kernel):
         self.k.frame(INTERRUPT)  # nobody executes
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
+    def test_what_failed_is_never_closed_as_if_it_had_not(self):
+        waiting = self.k.execute("channel.send(1); channel.receive()")
+        self.k.receive(waiting)
+        source = ("import sys\nrun = sys.modules['execnet_kernel.run']\ndef short(*args):\n  raise MemoryError\n"
+                  "run.Task._judge = short\n%s\n1 // 0")
+        self.assertEqual("MemoryError", self.k.end(self.k.execute(source % "")))
+        self.assertEqual("an error that could not be told", self.k.end(self.k.execute(source % "run.ended_by = short")))
+
+    def test_subprocesses_that_inherit_stdio_neither_read_nor_write_the_protocol(self):
+        number = self.k.execute(textwrap.dedent("""
+            import os, subprocess
+            channel.receive()
+            os.system("echo by shell; cat")
+            channel.send(subprocess.Popen("cat", shell=True, stdout=subprocess.PIPE).communicate()[0].decode("ascii"))
+            channel.send(channel.receive())
+        """))
+        for value in (1, 2):
+            self.k.send(number, value)
+        self.k.wait_stderr(b"by shell\n")
+        self.assertEqual("", self.k.receive(number))
+        self.assertEqual(2, self.k.receive(number))
+        self.assertEqual(0, self.k.exit())
+
+    def test_a_subprocess_that_lives_on_does_not_hold_the_protocol(self):
+        number = self.k.execute("import subprocess\nchild = subprocess.Popen('echo $$; exec sleep 1000', shell=True, stdout=subprocess.PIPE)\n"
+                                "channel.send(int(child.stdout.readline()))")
+        self.addCleanup(os.kill, self.k.receive(number), signal.SIGKILL)
+        self.k.process.stdin.close()
+        self.assertEqual(0, self.k.process.wait(30))
+        self.assertTrue(self.k.ended.wait(10), "stdout is still open")
+
     def test_main_thread_only(self):
         k = self.start({"execmodel": "main_thread_only"})
         k.hello()
@@ -217,7 +259,7 @@ class Posix(Kernel):
 
     def setUp(self):
         self.k = self.start()
-        self.k.hello()
+        self.hello = self.k.hello()
 
     def test_fds_and_subprocesses(self):
         number = self.k.execute(textwrap.dedent("""
@@ -231,6 +273,80 @@ class Posix(Kernel):
         self.k.wait_stderr(b"by fd 1\n")
         self.k.wait_stderr(b"by child ''\n")
         self.assertEqual("[]", inherited)
+
+    def test_one_that_leads_its_session_takes_its_children_along_when_the_client_is_gone(self):
+        for last in ("channel.receive()", "import time\nwhile 1:\n  try: time.sleep(60)\n  except KeyboardInterrupt: pass"):
+            k = self.start(start_new_session=True)
+            k.hello()
+            number = k.execute("import subprocess\nfor trap in ('', 'trap \"\" HUP;'):\n  child = subprocess.Popen(trap + 'echo; sleep 1000; echo left >&2',\n"
+                               "    shell=True, stdout=subprocess.PIPE)\n  child.stdout.readline()\nchannel.send(1)\n" + last)
+            k.receive(number)
+            k.process.stdin.close()
+            self.end_in_time(k)
+            self.assertFalse([thread for thread in k.threads if thread.is_alive()], "its children hold stderr")
+
+    def test_children_live_on_where_it_leads_no_session_or_was_told_to_exit(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkfifo(folder + "/go")
+        for leads in (False, True):
+            k = self.start(start_new_session=leads)
+            k.hello()
+            k.run("import subprocess\nchild = subprocess.Popen('echo; read go <%s/go; echo alive >&2', shell=True, stdout=subprocess.PIPE)\n"
+                  "child.stdout.readline()" % folder)
+            if leads:
+                k.frame(EXIT)
+            else:
+                k.process.stdin.close()
+            self.assertEqual(0, k.process.wait(30))
+            with open(folder + "/go", "r+b", 0) as go:
+                go.write(b"go\n")
+                k.wait_stderr(b"alive\n")
+
+    def test_errors_are_told_where_no_more_files_can_be_opened(self):
+        source = ("import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\nopened = []\ndef work():\n"
+                  "  while 1: opened.append(os.open('/dev/null', os.O_RDONLY))\ntry:\n  work()\nfinally:\n  channel.send(opened)")
+        in_main = self.k.execute(source)
+        opened = self.k.receive(in_main)
+        self.check_told(self.k.end(in_main), "OSError: [Errno 24] Too many open files", 5)
+        self.k.close(in_main)
+        waiting = self.k.execute("import os\nfor fd in %r: os.close(fd)\nchannel.send(1); channel.receive()" % opened)
+        self.k.receive(waiting)
+        in_thread = self.k.execute(source)
+        self.k.receive(in_thread)
+        self.check_told(self.k.end(in_thread), "OSError: [Errno 24] Too many open files", 5)
+        self.k.close(in_thread)
+        self.assertEqual([1], self.k.run("channel.send(1)"))
+
+    def test_errors_are_told_where_there_is_no_memory(self):
+        if self.hello["implementation"] == "pypy":
+            return  # it aborts
+        error = self.fail_with(self.k, textwrap.dedent("""
+            import resource
+            with open("/proc/self/statm") as file:
+                most = int(file.read().split()[0]) * 4096 + (64 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            kept = []
+            def work():
+                size = 1 << 24
+                while 1:
+                    try:
+                        kept.append(bytearray(size))
+                    except MemoryError:
+                        size >>= 1
+                        if size < 1024:
+                            raise
+            work()
+        """))
+        if self.hello["dialect"] == 2:
+            self.assertIn("MemoryError", error)  # there nothing is put by to say more with
+        else:
+            self.check_told(error, "MemoryError", 11)
+
+    def check_told(self, error, what, line):
+        self.assertIn("Traceback (most recent call last):\n", error)
+        self.assertIn('line %d, in work\n' % line, error)
+        self.assertIn("\n" + what, error)
 
     def test_a_forked_child_has_no_channels_and_its_end_is_its_own(self):
         for how in ("pass", "import sys; sys.exit(3)", "1 // 0", "import os; os._exit(3)"):
