@@ -69,6 +69,7 @@ struct Config {
     nice: Option<i32>,
     env: Vec<(String, String)>,
     dont_write_bytecode: bool,
+    silent: bool,
     window: Option<u64>,
 }
 
@@ -177,6 +178,12 @@ impl GatewayBuilder {
     /// Sets `sys.dont_write_bytecode`.
     pub fn dont_write_bytecode(mut self, dont: bool) -> Self {
         self.config.dont_write_bytecode = dont;
+        self
+    }
+
+    /// What is written to its stdout goes nowhere. What is written to its stderr still arrives.
+    pub fn silent(mut self, silent: bool) -> Self {
+        self.config.silent = silent;
         self
     }
 
@@ -380,6 +387,10 @@ impl Config {
         }
         if self.dont_write_bytecode {
             writer.str("dont_write_bytecode")?;
+            writer.bool(true)?;
+        }
+        if self.silent {
+            writer.str("silent")?;
             writer.bool(true)?;
         }
         if let Some(window) = self.window {

@@ -34,3 +34,14 @@ fn a_default_interpreter_is_found_in_the_path() {
     assert!(!gateway.info().executable.is_empty());
     assert!(!python().is_empty());
 }
+
+#[test]
+fn a_silent_one_says_only_what_goes_to_stderr() {
+    let lines = Lines::default();
+    let gateway = quiet().id("s").silent(true).on_output(lines.collector()).start().unwrap();
+    let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\nsys.stderr.write('three\\n')\n";
+    gateway.remote_exec(source).unwrap().wait_close(Some(PATIENCE)).unwrap();
+    gateway.exit().unwrap();
+    gateway.join(Some(PATIENCE)).unwrap();
+    assert_eq!(lines.all(), ["s: three"]);
+}
