@@ -10,6 +10,7 @@ import linecache
 import symtable
 import textwrap
 import threading
+import traceback
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
@@ -179,14 +180,18 @@ class Gateway:
         thread.start()
 
     def _hand_out(self, output: Callable[[Gateway, str], object]) -> None:
-        """Has a thread of Python's hand out what the other side prints."""
+        """Has a thread of Python's hand out what the other side prints. Without it who prints would wait in the end: so
+        it goes on when `output` fails."""
         native, gateway = self._native, weakref.ref(self)
 
         def hand_out() -> None:
             for line in iter(native.next_line, None):
                 owner = gateway()
                 if owner is not None:
-                    output(owner, line)
+                    try:
+                        output(owner, line)
+                    except BaseException:
+                        traceback.print_exc()
 
         self._start_thread(hand_out, f"execnet {self.id} output")
 

@@ -253,6 +253,23 @@ def test_what_is_printed_there_arrives_line_by_line(group):
         assert lines.get(timeout=WAIT) == ("p", "three")
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_an_output_callback_that_fails_is_told_and_called_again(capfd, error):
+    import queue
+
+    lines = queue.Queue()
+
+    def output(gateway, line):
+        lines.put(line)
+        raise error("no place for " + line)
+
+    with execnet.Group(["popen"], output=output) as group:
+        group[0].remote_exec("for i in range(3000): print(i)").waitclose(WAIT)
+        assert [lines.get(timeout=WAIT) for _ in range(3000)] == [str(i) for i in range(3000)]
+    told = capfd.readouterr().err
+    assert "no place for 0" in told and "in output" in told and "no place for 2999" in told
+
+
 def test_without_a_callback_it_goes_to_stderr_marked(run_program):
     done = run_program("import execnet\nexecnet.makegateway('popen//id=p').remote_exec('print(1)').waitclose()\n")
     assert done.stderr == "[p] 1\n" and done.stdout == ""
