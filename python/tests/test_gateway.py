@@ -290,7 +290,7 @@ def test_errors_can_be_pickled(run_program):
     done = run_program(
         """
 import execnet, pickle
-for name in ["RemoteError", "TimeoutError", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
+for name in ["RemoteError", "TimeoutError", "GatewayDied", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         error = getattr(execnet, name)("x")
         again = pickle.loads(pickle.dumps(error, protocol))
