@@ -10,6 +10,7 @@ import linecache
 import symtable
 import textwrap
 import threading
+import time
 import traceback
 import types
 import weakref
@@ -27,7 +28,10 @@ PATIENCE = 15.0
 """How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
 
 HURRY = 1.0
-"""The same where a KeyboardInterrupt ends the block."""
+"""The same where a KeyboardInterrupt ends the block, and for the callbacks of what was killed."""
+
+KILLED = 10.0
+"""How long the end of interpreters that were killed may take."""
 
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
@@ -76,9 +80,7 @@ class Gateway:
             self._interrupt()
             patience = HURRY
         self.exit()
-        if not self._native.join(patience):
-            self._native.kill()
-        self.join(PATIENCE)
+        end([self], patience)
 
     @property
     def remoteaddress(self) -> str:
@@ -157,9 +159,10 @@ class Gateway:
             self._native.exit()
 
     def join(self, timeout: Optional[float] = None) -> None:
-        """Waits, at most so many seconds, until the other side has ended."""
+        """Waits, at most so many seconds, until the other side has ended and callbacks have had what it sent."""
+        deadline = after(timeout)
         if self._native.join(timeout):
-            self._join_threads(timeout)
+            self._join_threads(deadline)
 
     def _interrupt(self) -> None:
         """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there."""
@@ -195,10 +198,43 @@ class Gateway:
 
         self._start_thread(hand_out, f"execnet {self.id} output")
 
-    def _join_threads(self, timeout: Optional[float]) -> None:
+    def _join_threads(self, deadline: Optional[float]) -> None:
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                thread.join(until(deadline))
+
+
+def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
+    """Waits until gateways that were told to end have ended, and takes these out of the list.
+
+    After `timeout` seconds those that are left are killed, all at once.
+    """
+    deadline = after(timeout)
+    late = [gateway for gateway in gateways if not gateway._native.join(until(deadline))]
+    for gateway in late:
+        gateway._native.kill()
+    if late:
+        killed = after(KILLED)
+        for gateway in late:
+            gateway._native.join(until(killed))
+        deadline = after(HURRY)
+    while gateways:
+        gateways[-1]._join_threads(deadline)
+        gateways.pop()
+
+
+def after(timeout: Optional[float]) -> Optional[float]:
+    """The time that comes so many seconds from now; none for no limit."""
+    if timeout is None:
+        return None
+    if not hasattr(timeout, "__float__"):
+        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}")
+    return time.monotonic() + float(timeout)
+
+
+def until(deadline: Optional[float]) -> Optional[float]:
+    """The seconds that are left."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class RInfo:

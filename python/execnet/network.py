@@ -40,7 +40,7 @@ class Network:
         try:
             self.group._end(10.0, kind)
         finally:
-            self.close()
+            self._native.close()
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class Network:
         return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
 
     def close(self, timeout: Optional[float] = 10.0) -> None:
-        """Ends the gateways, kills those that have not ended after `timeout` seconds, and closes the connection."""
+        """Ends the gateways, as `Group.terminate` does, and closes the connection."""
         self.group.terminate(timeout)
         self._native.close()
 
