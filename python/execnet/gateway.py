@@ -7,6 +7,7 @@ import builtins
 import contextlib
 import inspect
 import linecache
+import numbers
 import symtable
 import textwrap
 import threading
@@ -113,7 +114,7 @@ class Gateway:
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
         else:
-            text = textwrap.dedent(str(source))
+            text = textwrap.dedent(_text_of(source))
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
@@ -267,6 +268,14 @@ def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
             pid=os.getpid(),
         )
     )
+
+
+def _text_of(source: object) -> str:
+    """Text, and what has a text of its own: objects that programs make of source."""
+    is_data = isinstance(source, (bytes, bytearray, memoryview, numbers.Number))
+    if is_data or type(source).__str__ is object.__str__:
+        raise TypeError(f"remote_exec() takes text, a function or a module, not {type(source).__name__}")
+    return str(source)
 
 
 def _source_of_function(function: types.FunctionType) -> str:

@@ -203,6 +203,8 @@ class Channel(_native.Channel):
         endmarker is given, the callback gets it as the last thing, when the channel has ended. A callback that fails
         closes the channel with its error.
         """
+        if not callable(callback):
+            raise TypeError(f"a callback is called with each item, and a {type(callback).__name__} cannot be called")
         wants_end = endmarker is not NO_ENDMARKER_WANTED
         delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
         if delivery is not None:

@@ -111,9 +111,9 @@ class Group:
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
         `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`. With `via=ID` the interpreter is started
-        where that gateway of the group has its own.
+        where that gateway of the group has its own. Other keys are left to the program, but not beside `net=`.
         """
-        if not spec:
+        if spec is None or spec == "":
             spec = self.defaultspec
         if not isinstance(spec, XSpec):
             spec = XSpec(spec)
@@ -130,6 +130,8 @@ class Group:
         return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
 
     def _check_id(self, spec: XSpec) -> None:
+        if not isinstance(spec.id, str) or not spec.id or "//" in spec.id:
+            raise ValueError(f"id= needs a name without `//`, not {spec.id!r}")
         if spec.id in self:
             raise ValueError(f"there is a gateway with the id {spec.id!r} already")
 

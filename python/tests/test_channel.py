@@ -201,6 +201,13 @@ def test_channels_made_there_arrive_here(every):
     channel.send(None)
 
 
+def test_a_callback_can_be_called(gateway):
+    channel = gateway.remote_exec("channel.send(1)")
+    with pytest.raises(TypeError, match="NoneType cannot be called"):
+        channel.setcallback(None)
+    assert channel.receive(WAIT) == 1
+
+
 def test_a_callback_gets_every_item_and_the_endmarker(every):
     got = []
     channel = every.remote_exec("for i in range(100): channel.send(i)")

@@ -107,6 +107,21 @@ def test_only_functions_take_arguments(gateway):
         gateway.remote_exec("channel.send(1)", number=1)
 
 
+class Text:
+    def __str__(self):
+        return "channel.send(1)"
+
+
+def test_objects_with_a_text_of_their_own_are_executed(gateway):
+    assert gateway.remote_exec(Text()).receive(WAIT) == 1
+
+
+@pytest.mark.parametrize("source", [b"1", bytearray(), None, 1, 1.5, True, [], {}, (), {1}, object(), Text, print])
+def test_what_is_no_source_is_refused(gateway, source):
+    with pytest.raises(TypeError, match=f"takes text, a function or a module, not {type(source).__name__}"):
+        gateway.remote_exec(source)
+
+
 def test_what_it_knows_of_the_other_side(gateway):
     info = gateway._rinfo()
     assert info.executable == sys.executable and info.cwd == os.getcwd() and info.platform == sys.platform
