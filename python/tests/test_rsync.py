@@ -143,9 +143,13 @@ def test_folders_and_gateways_of_wrong_types_are_refused_at_once(gateway, source
 
 
 def test_names_that_are_no_utf_8_arrive_as_they_are(every, source, tmp_path):
+    names = [b"bad\xff\xfe.bin"]
     if every.id == "jython":
-        pytest.skip("skipped, because Java has no such names")
-    names = [b"bad\xff\xfe.bin", "gr\u00fc\u00df \U0001f40d".encode()]
+        # Java has no such names
+        names = [b"odd"]
+    elif every._rinfo().version_info[0] == 2:
+        # others have names in the encoding of their locale
+        names.append("gr\u00fc\u00df \U0001f40d".encode())
     for name in names:
         (source / os.fsdecode(name)).write_text("here")
     (source / "link").symlink_to(os.fsdecode(names[0]))

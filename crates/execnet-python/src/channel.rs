@@ -109,8 +109,8 @@ impl Channel {
 
     /// Waits for an item, at most `timeout` seconds.
     ///
-    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, and `RemoteError`, once, when the code on the other side
-    /// has failed.
+    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, `GatewayDied` (an `EOFError`) when the other side is gone, and
+    /// `RemoteError`, once, when the code there has failed.
     #[pyo3(signature = (timeout = None))]
     fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
@@ -128,7 +128,7 @@ impl Channel {
     /// Waits until no more items can come, at most `timeout` seconds: the code on the other side has ended, or the channel was closed. Items that
     /// have arrived can still be received; a callback has had all of them.
     ///
-    /// Raises `RemoteError`, once, when the code on the other side has failed, `EOFError` when that side is gone, and `TimeoutError`.
+    /// Raises `RemoteError`, once, when the code on the other side has failed, `GatewayDied` when that side is gone, and `TimeoutError`.
     #[pyo3(signature = (timeout = None))]
     fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let late =
@@ -181,7 +181,7 @@ impl Channel {
         Ok(channel.reconfigure(strconfig).map_err(sending(channel))?)
     }
 
-    /// The error that nobody has asked for yet: a `RemoteError`, or an `EOFError` if the other side is gone.
+    /// The error that nobody has asked for yet: a `RemoteError`, or a `GatewayDied` if the other side is gone.
     fn _getremoteerror(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         if let Some(error) = self.shared.deliveries().error.take() {
             return Some(RemoteError::new_err(error).into_value(py).into_any());
