@@ -38,6 +38,11 @@ class HostNotFound(Exception):
     """A host could not be reached, or nobody there could be started."""
 
 
+class GatewayDied(EOFError):
+    """The interpreter of a gateway has ended without being told to, or its host is lost: what it would have sent is
+    missing. The text says what is known of it."""
+
+
 class DataFormatError(Exception):
     """A value cannot be sent, or bytes are no value."""
 
@@ -54,6 +59,6 @@ class EndOfData(LoadError, EOFError):
     """Bytes that end before the value does."""
 
 
-for _error in (RemoteError, TimeoutError, HostNotFound, DataFormatError, DumpError, LoadError):
+for _error in (RemoteError, TimeoutError, GatewayDied, HostNotFound, DataFormatError, DumpError, LoadError):
     # as programs know them
     _error.__module__ = "execnet"

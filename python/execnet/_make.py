@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import _native
 from .gateway_base import get_execmodel
+from .xspec import XSpec
 
 if TYPE_CHECKING:
+    from .gateway import Gateway
     from .multi import Group
-    from .xspec import XSpec
 
 SELECTS = ("platform", "implementation", "version", "node")
+KINDS = ("popen", "net", "ssh")
+FLAGS = ("popen", "dont_write_bytecode")
+HOW = ("via", "id", "python", "chdir", "nice", "execmodel", "dont_write_bytecode")
 
 
 def start(spec: XSpec, group: Group) -> _native.Gateway:
@@ -28,48 +34,122 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     if spec.execmodel is None:
         spec.execmodel = group.remote_execmodel.backend
     python = text(spec, "python")
+    execmodel = get_execmodel(spec.execmodel).backend
     settings = _native.Settings(
         id=str(spec.id),
-        execmodel=get_execmodel(spec.execmodel).backend,
+        execmodel=execmodel,
         python=shlex.split(python) if python else None,
         chdir=text(spec, "chdir"),
-        nice=int(text(spec, "nice") or 0),
-        env=dict(spec.env),
+        nice=niceness(spec),
+        env=environment(spec),
         dont_write_bytecode=bool(spec.dont_write_bytecode),
+        # the model of pytest-xdist, whose workers print a report that nobody wants twice
+        silent=execmodel == "main_thread_only" and group._output is None,
         keeps_output=group._output is not None,
     )
-    via = group[text(spec, "via")]._native if spec.via else None
-    if spec.ssh:
+    via = find(text(spec, "via"), group)._native if spec.via else None
+    if spec.ssh is not None:
         config = text(spec, "ssh_config")
         config = config and os.path.abspath(os.path.expanduser(config))
-        return _native.Start.ssh(own_command(), text(spec, "ssh"), config, via, settings)
+        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
     if via:
         return _native.Start.beside(via, settings)
+    if spec.net is not None:
+        name = needed(spec, "net")
+        selection = {key: needed(spec, key) for key in SELECTS if getattr(spec, key) is not None}
+        return _native.Start.on(group._network or connection(name), selection, settings)
     if spec.popen:
         return _native.Start.popen(sys.executable, settings)
-    if spec.net:
-        selection = {name: text(spec, name) for name in SELECTS if getattr(spec, name) is not None}
-        return _native.Start.on(group._network or connection(text(spec, "net")), selection, settings)
-    raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net= and ssh=")
+    if spec.popen is not None:
+        raise ValueError(f"popen has no value, and no `=`, in {spec._spec!r}")
+    hint = nearest(spec._keys, (*KINDS, "via"))
+    raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net=, ssh= and via={hint}")
 
 
 def refuse(spec: XSpec) -> None:
-    """Says of what is not supported that it is not."""
+    """Says of what is not supported, or does not go together, that it is so."""
     if spec.socket or spec.installvia:
         raise ValueError("socket= is not supported: anybody could connect to such a server. Use ssh= or net=")
     if spec.vagrant_ssh:
         raise ValueError(
             "vagrant_ssh= is not supported: use ssh= and ssh_config= with what `vagrant ssh-config` prints"
         )
+    kinds = [shown(key) for key in KINDS if getattr(spec, key) not in (None, False)]
+    if spec.net is not None and spec.via:
+        kinds.append("via=")
+    if len(kinds) > 1:
+        raise ValueError(f"{' and '.join(kinds)} do not go together, in {spec._spec!r}: give one of them")
+    if spec.net is None:
+        for key in SELECTS:
+            if getattr(spec, key) is not None:
+                raise ValueError(f"{key}= chooses a node of a network, and needs net=, in {spec._spec!r}")
+    else:
+        # elsewhere programs may have keys of their own
+        for key in spec._keys:
+            if key not in XSpec.__annotations__:
+                hint = nearest([key], (*SELECTS, *HOW))
+                raise ValueError(f"unknown key {key!r} in {spec._spec!r}{hint}")
     get_execmodel(spec.execmodel or "thread")
 
 
+def nearest(keys: Iterable[str], known: Iterable[str]) -> str:
+    """Which of the known keys may be meant, if one is not known at all."""
+    for key in keys:
+        for name in difflib.get_close_matches(key, known, 1) if key not in XSpec.__annotations__ else ():
+            return f"; is {shown(name)} meant instead of {key!r}?"
+    return ""
+
+
+def shown(key: str) -> str:
+    """A key as it is written."""
+    return key if key in FLAGS else f"{key}="
+
+
+def find(id: str, group: Group) -> Gateway:
+    """The gateway that `via=` names."""
+    if id not in group:
+        raise KeyError(f"via={id}: there is no such gateway in the group, but {[other.id for other in group]}")
+    return group[id]
+
+
 def text(spec: XSpec, name: str) -> Any:
-    """The text of a key; an error if it has none."""
+    """The text of a key; none if it is not there."""
     value = getattr(spec, name)
-    if value is not None and not isinstance(value, (str, int, os.PathLike)) or value is True:
+    if value is True:
         raise ValueError(f"{name}= needs a value")
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if value is not None and not isinstance(value, (str, int)):
+        raise TypeError(f"{name}= is a str, not {type(value).__name__}")
     return None if value is None else str(value)
+
+
+def needed(spec: XSpec, name: str) -> str:
+    """The text of a key that is empty for nobody."""
+    value: str = text(spec, name)
+    if not value:
+        raise ValueError(f"{name}= needs a value, in {spec._spec!r}")
+    return value
+
+
+def niceness(spec: XSpec) -> int:
+    nice = text(spec, "nice") or "0"
+    try:
+        return int(nice)
+    except ValueError:
+        raise ValueError(f"nice= is a whole number, not {nice!r}") from None
+
+
+def environment(spec: XSpec) -> dict[str, str]:
+    """The variables that are set there."""
+    for name, value in spec.env.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an environment variable is a str, not {type(name).__name__}: {name!r}")
+        if not name or "=" in name:
+            raise ValueError(f"an environment variable cannot have the name {name!r}")
+        if not isinstance(value, str):
+            raise TypeError(f"the environment variable {name} has a str, not {type(value).__name__}")
+    return dict(spec.env)
 
 
 def own_command() -> str:

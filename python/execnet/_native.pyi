@@ -23,6 +23,7 @@ class Settings:
         nice: int,
         env: dict[str, str],
         dont_write_bytecode: bool,
+        silent: bool,
         keeps_output: bool,
     ) -> Settings: ...
 

@@ -7,9 +7,12 @@ import builtins
 import contextlib
 import inspect
 import linecache
+import numbers
 import symtable
 import textwrap
 import threading
+import time
+import traceback
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
@@ -26,7 +29,10 @@ PATIENCE = 15.0
 """How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
 
 HURRY = 1.0
-"""The same where a KeyboardInterrupt ends the block."""
+"""The same where a KeyboardInterrupt ends the block, and for the callbacks of what was killed."""
+
+KILLED = 10.0
+"""How long the end of interpreters that were killed may take."""
 
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
@@ -75,9 +81,7 @@ class Gateway:
             self._interrupt()
             patience = HURRY
         self.exit()
-        if not self._native.join(patience):
-            self._native.kill()
-        self.join(PATIENCE)
+        end([self], patience)
 
     @property
     def remoteaddress(self) -> str:
@@ -110,7 +114,7 @@ class Gateway:
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
         else:
-            text = textwrap.dedent(str(source))
+            text = textwrap.dedent(_text_of(source))
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
@@ -156,9 +160,10 @@ class Gateway:
             self._native.exit()
 
     def join(self, timeout: Optional[float] = None) -> None:
-        """Waits, at most so many seconds, until the other side has ended."""
+        """Waits, at most so many seconds, until the other side has ended and callbacks have had what it sent."""
+        deadline = after(timeout)
         if self._native.join(timeout):
-            self._join_threads(timeout)
+            self._join_threads(deadline)
 
     def _interrupt(self) -> None:
         """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there."""
@@ -179,21 +184,58 @@ class Gateway:
         thread.start()
 
     def _hand_out(self, output: Callable[[Gateway, str], object]) -> None:
-        """Has a thread of Python's hand out what the other side prints."""
+        """Has a thread of Python's hand out what the other side prints. Without it who prints would wait in the end: so
+        it goes on when `output` fails."""
         native, gateway = self._native, weakref.ref(self)
 
         def hand_out() -> None:
             for line in iter(native.next_line, None):
                 owner = gateway()
                 if owner is not None:
-                    output(owner, line)
+                    try:
+                        output(owner, line)
+                    except BaseException:
+                        traceback.print_exc()
 
         self._start_thread(hand_out, f"execnet {self.id} output")
 
-    def _join_threads(self, timeout: Optional[float]) -> None:
+    def _join_threads(self, deadline: Optional[float]) -> None:
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                thread.join(until(deadline))
+
+
+def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
+    """Waits until gateways that were told to end have ended, and takes these out of the list.
+
+    After `timeout` seconds those that are left are killed, all at once.
+    """
+    deadline = after(timeout)
+    late = [gateway for gateway in gateways if not gateway._native.join(until(deadline))]
+    for gateway in late:
+        gateway._native.kill()
+    if late:
+        killed = after(KILLED)
+        for gateway in late:
+            gateway._native.join(until(killed))
+        deadline = after(HURRY)
+    while gateways:
+        gateways[-1]._join_threads(deadline)
+        gateways.pop()
+
+
+def after(timeout: Optional[float]) -> Optional[float]:
+    """The time that comes so many seconds from now; none for no limit."""
+    if timeout is None:
+        return None
+    if not hasattr(timeout, "__float__"):
+        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}")
+    return time.monotonic() + float(timeout)
+
+
+def until(deadline: Optional[float]) -> Optional[float]:
+    """The seconds that are left."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class RInfo:
@@ -226,6 +268,14 @@ def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
             pid=os.getpid(),
         )
     )
+
+
+def _text_of(source: object) -> str:
+    """Text, and what has a text of its own: objects that programs make of source."""
+    is_data = isinstance(source, (bytes, bytearray, memoryview, numbers.Number))
+    if is_data or type(source).__str__ is object.__str__:
+        raise TypeError(f"remote_exec() takes text, a function or a module, not {type(source).__name__}")
+    return str(source)
 
 
 def _source_of_function(function: types.FunctionType) -> str:

@@ -8,7 +8,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, Literal, Union, overload
 
 from . import _native
-from ._errors import INTERRUPT_TEXT, DataFormatError, DumpError, LoadError, RemoteError, TimeoutError
+from ._errors import (
+    INTERRUPT_TEXT,
+    DataFormatError,
+    DumpError,
+    GatewayDied,
+    LoadError,
+    RemoteError,
+    TimeoutError,
+)
 from ._native import dumps, loads
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ __all__ = [
     "DataFormatError",
     "DumpError",
     "ExecModel",
+    "GatewayDied",
     "LoadError",
     "MainThreadOnlyExecModel",
     "RemoteError",
@@ -173,6 +182,9 @@ class Channel(_native.Channel):
     def __next__(self) -> Any:
         try:
             return self.receive()
+        except GatewayDied:
+            # half of the items would look like all of them
+            raise
         except EOFError:
             raise StopIteration from None
 
@@ -191,6 +203,8 @@ class Channel(_native.Channel):
         endmarker is given, the callback gets it as the last thing, when the channel has ended. A callback that fails
         closes the channel with its error.
         """
+        if not callable(callback):
+            raise TypeError(f"a callback is called with each item, and a {type(callback).__name__} cannot be called")
         wants_end = endmarker is not NO_ENDMARKER_WANTED
         delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
         if delivery is not None:
@@ -265,6 +279,8 @@ class ChannelFileRead(ChannelFile):
         """Takes one more item in; false at the end."""
         try:
             item = self.channel.receive()
+        except GatewayDied:
+            raise
         except EOFError:
             self.close()
             return False

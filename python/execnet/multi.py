@@ -5,19 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Callable, Literal, Optional, Union, overload
 
 from . import _make, _native
-from .gateway import HURRY, Gateway, Source
+from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
-
-_KILLED = 10.0
-"""How long the end of an interpreter that was killed may take, in seconds."""
 
 __all__ = ["Group", "MultiChannel", "default_group", "makegateway", "set_execmodel"]
 
@@ -115,9 +111,9 @@ class Group:
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
         `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`. With `via=ID` the interpreter is started
-        where that gateway of the group has its own.
+        where that gateway of the group has its own. Other keys are left to the program, but not beside `net=`.
         """
-        if not spec:
+        if spec is None or spec == "":
             spec = self.defaultspec
         if not isinstance(spec, XSpec):
             spec = XSpec(spec)
@@ -134,6 +130,8 @@ class Group:
         return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
 
     def _check_id(self, spec: XSpec) -> None:
+        if not isinstance(spec.id, str) or not spec.id or "//" in spec.id:
+            raise ValueError(f"id= needs a name without `//`, not {spec.id!r}")
         if spec.id in self:
             raise ValueError(f"there is a gateway with the id {spec.id!r} already")
 
@@ -170,23 +168,17 @@ class Group:
         """Ends all gateways and waits until their interpreters have ended, those of gateways that had to `exit()`
         before as well.
 
-        After `timeout` seconds what still runs is killed; without one it is waited for.
+        After `timeout` seconds, for all of them together, what still runs is killed; without one it is waited for.
+        What was killed has 10 s to be gone, also all together.
         """
+        after(timeout)
         vias = {gateway.spec.via for gateway in self}
         for gateway in sorted(self, key=lambda gateway: gateway.id in vias):
             gateway.exit()
-        deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             leaving, self._leaving = self._leaving, []
         try:
-            while leaving:
-                gateway = leaving[-1]
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not gateway._native.join(left):
-                    gateway._native.kill()
-                    gateway._native.join(_KILLED)
-                gateway._join_threads(left)
-                leaving.pop()
+            end(leaving, timeout)
         finally:
             # interrupted: they are waited for next time
             with self._lock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
-from typing import Optional
+from typing import Optional, Union
 
 from . import _native
 from ._native import Node
@@ -12,6 +14,8 @@ from .multi import Group, Spec
 from .xspec import XSpec
 
 __all__ = ["Network", "Node", "connect"]
+
+PathText = Union[str, "os.PathLike[str]"]
 
 
 class Network:
@@ -40,7 +44,7 @@ class Network:
         try:
             self.group._end(10.0, kind)
         finally:
-            self.close()
+            self._native.close()
 
     @property
     def name(self) -> str:
@@ -60,8 +64,8 @@ class Network:
         implementation: Optional[str] = None,
         version: Optional[str] = None,
         node: Optional[str] = None,
-        python: Optional[str] = None,
-        chdir: Optional[str] = None,
+        python: Optional[PathText] = None,
+        chdir: Optional[PathText] = None,
         env: Optional[Mapping[str, str]] = None,
         nice: Optional[int] = None,
         id: Optional[str] = None,
@@ -95,8 +99,8 @@ class Network:
         implementation: Optional[str] = None,
         version: Optional[str] = None,
         node: Optional[str] = None,
-        python: Optional[str] = None,
-        chdir: Optional[str] = None,
+        python: Optional[PathText] = None,
+        chdir: Optional[PathText] = None,
         env: Optional[Mapping[str, str]] = None,
         nice: Optional[int] = None,
         execmodel: Optional[str] = None,
@@ -115,29 +119,44 @@ class Network:
         return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
 
     def close(self, timeout: Optional[float] = 10.0) -> None:
-        """Ends the gateways, kills those that have not ended after `timeout` seconds, and closes the connection."""
+        """Ends the gateways, as `Group.terminate` does, and closes the connection."""
         self.group.terminate(timeout)
         self._native.close()
 
     def _spec(self, given: Optional[Spec], keywords: Mapping[str, object], env: Optional[Mapping[str, str]]) -> XSpec:
         spec = XSpec(f"net={self.name}")
-        given = XSpec(given) if isinstance(given, str) else given
         if given is not None:
+            given = given if isinstance(given, XSpec) else XSpec(given)
+            spec._keys += given._keys
             if given.net not in (None, self.name) or given.popen or given.ssh or given.via:
                 raise ValueError(f"{str(given)!r} is not for the network {self.name!r}")
             vars(spec).update({key: value for key, value in vars(given).items() if not key.startswith("_")})
             spec.env = dict(given.env)
         for key, value in keywords.items():
             if value is not None:
-                setattr(spec, key, str(value))
+                setattr(spec, key, _text(key, value))
+        if not isinstance(env, (Mapping, type(None))):
+            raise TypeError(f"env has values by names, and a {type(env).__name__} has not")
         spec.env.update(env or {})
-        parts = [
-            (key, value) for key, value in vars(spec).items() if not key.startswith("_") and key not in ("net", "env")
-        ]
+        known = {*XSpec.__annotations__, *spec._keys} - {"net", "env"}
+        parts = [(key, value) for key, value in vars(spec).items() if key in known]
         spec._spec = "//".join([f"net={self.name}", *(f"{key}={value}" for key, value in parts)])
         return spec
 
 
+def _text(key: str, value: object) -> str:
+    """What a keyword is in a spec."""
+    if key == "nice" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise TypeError(f"{key}= takes {'an int' if key == 'nice' else 'a str'}, not {type(value).__name__}")
+    # of python= the words count
+    return shlex.quote(path) if key == "python" and path is not value else path
+
+
 def connect(name: str) -> Network:
     """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one)."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a network is a str, not {type(name).__name__}")
     return Network(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -10,13 +12,13 @@ from typing import Any, Callable, Optional, Union
 
 from . import rsync_remote
 from .gateway import Gateway
-from .gateway_base import Channel
+from .gateway_base import Channel, DumpError, RemoteError
 
 Callback = Callable[[str, int, Channel], object]
 
 
 class RSync:
-    """Sends a folder, with all that is in it, to one place or many.
+    """Sends a folder, with all that is in it, to one place or many; or a file.
 
     A file that is there with the same size and time is left alone; with the same size and another time only its
     checksum travels. Links that lead into the folder are made to lead into its copy; others are copied as they are.
@@ -36,10 +38,11 @@ class RSync:
     ) -> None:
         if callback is not None and not callable(callback):
             raise TypeError(f"not callable: {callback!r}")
-        self._sourcedir = str(sourcedir)
+        self._sourcedir = _folder(sourcedir, "the folder to send")
         self._verbose = verbose
         self._callback = callback
         self._channels: dict[Channel, Optional[Callable[[], object]]] = {}
+        self._destinations: dict[Channel, str] = {}
         self._requests: Queue[tuple[Channel, Any]] = Queue()
         self._links: list[tuple[str, str, str]] = []
         self._sizes: dict[str, int] = {}
@@ -63,34 +66,58 @@ class RSync:
         unknown = set(options) - {"delete"}
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+        if not callable(getattr(gateway, "remote_exec", None)):
+            raise TypeError(f"a target is at a Gateway, not at a {type(gateway).__name__}")
+        folder = _folder(destdir, "the folder at a target")
+        if not folder:
+            raise ValueError("the folder at a target needs a name: '.' is the one that its interpreter works in")
         channel = gateway.remote_exec(rsync_remote)
         requests = self._requests
         channel.setcallback(lambda request: requests.put((channel, request)), endmarker=None)
-        channel.send((str(destdir), options))
+        self._destinations[channel] = folder
+        self._send(channel, (folder, options), folder)
         self._channels[channel] = finishedcallback
 
     def send(self, raises: bool = True) -> None:
         """Sends the folder to all targets that were added, and waits until it is in place there.
 
-        Without a target it raises `OSError`, or does nothing when `raises` is false. Targets are used up by it.
+        Without a target it raises `OSError`, or does nothing when `raises` is false. Targets are used up by it, unless
+        there is nothing to send. A file does not take the place of a folder: that is a `RemoteError`.
         """
         if not self._channels:
             if raises:
                 raise OSError("there is no target: add_target() comes before each send()")
             return
         self._sourcedir = self._sourcedir.rstrip(os.sep) or os.sep
+        self._check_source()
         self._links, self._sizes, self._wanted = [], {}, {}
-        self._send_entry(self._sourcedir)
-        while self._channels:
-            channel, request = self._requests.get()
-            if channel in self._channels:
-                self._answer(channel, request)
+        try:
+            self._send_entry(self._sourcedir)
+            while self._channels:
+                channel, request = self._requests.get()
+                if channel in self._channels:
+                    self._answer(channel, request)
+        finally:
+            self._give_up()
+
+    def _check_source(self) -> None:
+        if not os.path.exists(self._sourcedir):
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder to send", self._sourcedir)
+        if not os.path.isdir(self._sourcedir) and not os.path.isfile(self._sourcedir):
+            raise NotADirectoryError(errno.ENOTDIR, "what is to be sent is no folder", self._sourcedir)
+
+    def _give_up(self) -> None:
+        """Closes what is left of the targets after an error: they have had a part, and get nothing more."""
+        for channel in self._channels:
+            with contextlib.suppress(OSError):
+                channel.close()
+        self._channels, self._destinations, self._requests = {}, {}, Queue()
 
     def _answer(self, channel: Channel, request: Optional[tuple[str, Any]]) -> None:
         if request is None:
             del self._channels[channel]
-            channel.waitclose()
-            raise OSError(f"the other side ended before everything was in place: {channel.gateway}")
+            why = channel._getremoteerror() or OSError("the other side ended before everything was in place")
+            raise self._of_target(channel, why) from None
         what, about = request
         if what == "send":
             self._send_file(channel, *about)
@@ -100,8 +127,8 @@ class RSync:
             self._report(what="ack", size=self._sizes.get(about, 0), to=channel)
         elif what == "links":
             for link in self._links:
-                channel.send(link)
-            channel.send(42)
+                self._send(channel, link, link[1])
+            self._send(channel, 42, self._sourcedir)
         elif what == "done":
             finished = self._channels.pop(channel)
             if finished:
@@ -130,7 +157,7 @@ class RSync:
                 data = None
             else:
                 self._report_send_file(channel.gateway, path)
-        channel.send(data)
+        self._send(channel, data, path)
 
     def _report_send_file(self, gateway: Gateway, modified_rel_path: str) -> None:
         if self._verbose:
@@ -139,19 +166,20 @@ class RSync:
     def _send_entry(self, path: str) -> None:
         """Sends what is at `path`, parents first."""
         try:
-            about = os.lstat(path)
+            # a link to the folder to send stands for that folder
+            about = os.stat(path) if path == self._sourcedir else os.lstat(path)
         except OSError:
-            return self._broadcast((None, 0, 0))
+            return self._broadcast((None, 0, 0), path)
         if stat.S_ISREG(about.st_mode):
-            self._broadcast((about.st_mode, about.st_mtime, about.st_size))
+            self._broadcast((about.st_mode, about.st_mtime, about.st_size), path)
         elif stat.S_ISDIR(about.st_mode):
             names = [name for name in os.listdir(path) if self.filter(os.path.join(path, name))]
-            self._broadcast([about.st_mode, *names])
+            self._broadcast([about.st_mode, *names], path)
             for name in names:
                 self._send_entry(os.path.join(path, name))
         elif stat.S_ISLNK(about.st_mode):
             self._links.append(self._link(path))
-            self._broadcast(None)
+            self._broadcast(None, path)
         else:
             raise ValueError(f"neither a file nor a folder nor a link, cannot be sent: {path!r}")
 
@@ -163,6 +191,38 @@ class RSync:
             return "link", name, target
         return "linkbase", name, within
 
-    def _broadcast(self, message: object) -> None:
+    def _broadcast(self, message: object, path: str) -> None:
         for channel in self._channels:
+            self._send(channel, message, path)
+
+    def _send(self, channel: Channel, message: object, path: str) -> None:
+        """Sends what is about this path."""
+        try:
             channel.send(message)
+        except DumpError as error:
+            names = [path, *(os.path.join(path, name) for name in message[1:])] if isinstance(message, list) else [path]
+            name = next(filter(_has_surrogates, names), path)
+            raise self._of_target(channel, DumpError(f"{name!r}: {error}")) from None
+        except OSError as error:
+            why = channel._getremoteerror()
+            raise self._of_target(channel, why if isinstance(why, RemoteError) else error) from None
+
+    def _of_target(self, channel: Channel, error: Exception) -> Exception:
+        """The error, with the target that it is of."""
+        where = f"the folder {self._destinations[channel]!r} of gateway {channel.gateway.id}"
+        return type(error)(f"cannot bring {where} up to date: {error}")
+
+
+def _folder(given: Union[str, os.PathLike[str]], what: str) -> str:
+    folder = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(folder, str):
+        raise TypeError(f"{what} is a str or a path, not {type(given).__name__}")
+    return folder
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -13,8 +13,28 @@ def receive_tree(channel):
     import os
     import shutil
     import stat
+    import sys
+
+    # Python 2 has bytes as file names; what is no UTF-8 in them comes as lone surrogates, as Python 3 has it
+    has_bytes = bytes is str and not sys.platform.startswith("java")
+
+    def native(text):
+        """A file name or path as the functions of `os` want it."""
+        if not has_bytes:
+            return text
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        parts, at, before = [], 0, 0
+        for index, code in enumerate(map(ord, text)):
+            # a narrow build has characters as pairs of surrogates
+            if 0xDC80 <= code <= 0xDCFF and not 0xD800 <= before <= 0xDBFF:
+                parts += [text[at:index].encode("utf-8"), chr(code - 0xDC00)]
+                at = index + 1
+            before = code
+        return b"".join(parts) + text[at:].encode("utf-8")
 
     top, options = channel.receive()
+    top = native(top)
     wanted = []
 
     def remove(path):
@@ -43,13 +63,15 @@ def receive_tree(channel):
         for name in names:
             if name in ("", os.curdir, os.pardir) or os.sep in name:
                 raise ValueError("not a name in a folder: %r" % (name,))
-            tree(os.path.join(path, name), relative + [name])
+            tree(os.path.join(path, native(name)), relative + [name])
         if options.get("delete"):
-            for other in set(os.listdir(path)).difference(names):
+            for other in set(os.listdir(path)).difference(map(native, names)):
                 remove(os.path.join(path, other))
 
     def regular(path, relative, entry):
         mode, mtime, size = entry
+        if relative == [] and os.path.isdir(path):
+            raise ValueError("a folder is there, which a file does not replace: %r" % (path,))
         found = lstat(path)
         checksum = None
         if found and not stat.S_ISREG(found.st_mode):
@@ -91,7 +113,7 @@ def receive_tree(channel):
     channel.send(("links", None))
 
     for kind, relative, target in iter(channel.receive, 42):
-        path = os.path.join(top, relative)
+        path, target = os.path.join(top, native(relative)), native(target)
         if lstat(path):
             remove(path)
         os.symlink(os.path.join(top, target) if kind == "linkbase" else target, path)

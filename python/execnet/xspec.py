@@ -39,7 +39,11 @@ class XSpec:
     env: dict[str, str]
 
     def __init__(self, string: str) -> None:
+        if not isinstance(string, str):
+            raise TypeError(f"a spec is a str or an XSpec, not {type(string).__name__}")
         self._spec = string
+        # those of the text: a program may add attributes of its own
+        self._keys: list[str] = []
         self.env = {}
         for part in string.split("//"):
             key, equals, text = part.partition("=")
@@ -53,9 +57,12 @@ class XSpec:
                 if name in self.env:
                     raise ValueError(f"{key!r} stands twice in {string!r}")
                 self.env[name] = text
+            elif key == "env":
+                raise ValueError(f"variables are written `env:NAME=VALUE`, not `env=`, in {string!r}")
             elif key in self.__dict__:
                 raise ValueError(f"{key!r} stands twice in {string!r}")
             else:
+                self._keys.append(key)
                 setattr(self, key, value)
 
     def __getattr__(self, name: str) -> Union[None, bool, str]:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 
+import execnet
 import pytest
 from execnet import Channel, RemoteError, TimeoutError
 
@@ -53,6 +54,65 @@ def test_iteration_ends_with_the_channel(gateway):
     channel = gateway.remote_exec("for i in range(5): channel.send(i)")
     assert list(channel) == list(range(5))
     assert list(channel) == []
+
+
+def test_a_death_is_no_end_of_items(gateway):
+    waits = gateway.remote_exec("channel.send(1); channel.receive()")
+    file = gateway.newchannel()
+    dies = gateway.remote_exec(
+        """
+        import os, signal
+        file = channel.receive()
+        file.send("a line\\nhalf a")
+        for i in range(3):
+            channel.send(i)
+        channel.receive()
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert waits.receive(WAIT) == 1
+    dies.send(file)
+    reader, got = file.makefile("r"), []
+    with pytest.raises(execnet.GatewayDied, match="gateway gw0 .*SIGKILL"):
+        for item in dies:
+            got.append(item)
+            if item == 2:
+                dies.send("now")
+    assert got == [0, 1, 2]
+    assert reader.readline() == "a line\n"
+    for read in (reader.readline, lambda: reader.read(100)):
+        with pytest.raises(execnet.GatewayDied, match="SIGKILL"):
+            read()
+    with pytest.raises(EOFError, match="SIGKILL") as caught:
+        waits.receive(WAIT)
+    assert type(caught.value) is execnet.GatewayDied
+    with pytest.raises(execnet.GatewayDied):
+        waits.waitclose(WAIT)
+
+
+def test_an_end_that_was_asked_for_is_the_end_of_items(gateway):
+    channel = gateway.remote_exec("channel.send(1); channel.receive()")
+    assert channel.receive(WAIT) == 1
+    gateway.exit()
+    gateway.join(WAIT)
+    assert list(channel) == [] and channel.makefile("r").read(1) == ""
+
+
+def test_a_closed_channel_is_named(gateway):
+    channel = gateway.remote_exec("")
+    channel.waitclose(WAIT)
+    with pytest.raises(EOFError, match=f"^channel {channel.id} of gateway gw0 is closed$"):
+        channel.receive(WAIT)
+    with pytest.raises(OSError, match=f"^cannot send: channel {channel.id} of gateway gw0 is closed"):
+        channel.send(1)
+    gateway.exit()
+    with pytest.raises(OSError, match="^gateway gw0 was told to end"):
+        gateway.remote_exec("")
+
+
+def test_native_types_say_where_they_can_be_imported_from(gateway):
+    for kind in (Channel.__base__, type(gateway._native), type(gateway._native.newchannel())):
+        assert kind.__module__ == "execnet._native" and getattr(execnet._native, kind.__name__) is kind
 
 
 def test_a_remote_error_comes_once_then_eof(every):
@@ -139,6 +199,13 @@ def test_channels_made_there_arrive_here(every):
     made.send(1)
     assert made.receive(30) == 2
     channel.send(None)
+
+
+def test_a_callback_can_be_called(gateway):
+    channel = gateway.remote_exec("channel.send(1)")
+    with pytest.raises(TypeError, match="NoneType cannot be called"):
+        channel.setcallback(None)
+    assert channel.receive(WAIT) == 1
 
 
 def test_a_callback_gets_every_item_and_the_endmarker(every):

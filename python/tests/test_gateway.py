@@ -107,6 +107,21 @@ def test_only_functions_take_arguments(gateway):
         gateway.remote_exec("channel.send(1)", number=1)
 
 
+class Text:
+    def __str__(self):
+        return "channel.send(1)"
+
+
+def test_objects_with_a_text_of_their_own_are_executed(gateway):
+    assert gateway.remote_exec(Text()).receive(WAIT) == 1
+
+
+@pytest.mark.parametrize("source", [b"1", bytearray(), None, 1, 1.5, True, [], {}, (), {1}, object(), Text, print])
+def test_what_is_no_source_is_refused(gateway, source):
+    with pytest.raises(TypeError, match=f"takes text, a function or a module, not {type(source).__name__}"):
+        gateway.remote_exec(source)
+
+
 def test_what_it_knows_of_the_other_side(gateway):
     info = gateway._rinfo()
     assert info.executable == sys.executable and info.cwd == os.getcwd() and info.platform == sys.platform
@@ -253,6 +268,23 @@ def test_what_is_printed_there_arrives_line_by_line(group):
         assert lines.get(timeout=WAIT) == ("p", "three")
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_an_output_callback_that_fails_is_told_and_called_again(capfd, error):
+    import queue
+
+    lines = queue.Queue()
+
+    def output(gateway, line):
+        lines.put(line)
+        raise error("no place for " + line)
+
+    with execnet.Group(["popen"], output=output) as group:
+        group[0].remote_exec("for i in range(3000): print(i)").waitclose(WAIT)
+        assert [lines.get(timeout=WAIT) for _ in range(3000)] == [str(i) for i in range(3000)]
+    told = capfd.readouterr().err
+    assert "no place for 0" in told and "in output" in told and "no place for 2999" in told
+
+
 def test_without_a_callback_it_goes_to_stderr_marked(run_program):
     done = run_program("import execnet\nexecnet.makegateway('popen//id=p').remote_exec('print(1)').waitclose()\n")
     assert done.stderr == "[p] 1\n" and done.stdout == ""
@@ -273,7 +305,7 @@ def test_errors_can_be_pickled(run_program):
     done = run_program(
         """
 import execnet, pickle
-for name in ["RemoteError", "TimeoutError", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
+for name in ["RemoteError", "TimeoutError", "GatewayDied", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         error = getattr(execnet, name)("x")
         again = pickle.loads(pickle.dumps(error, protocol))

@@ -1,6 +1,7 @@
 """Groups and channels of several gateways."""
 
 import os
+import threading
 import time
 
 import execnet
@@ -87,6 +88,73 @@ def test_terminate_kills_what_does_not_end_in_time(group):
     assert time.monotonic() - began < 4
     with pytest.raises(OSError):
         os.kill(gateway._rinfo().pid, 0)
+
+
+STOPS = "import os, signal; channel.send(1); os.kill(os.getpid(), signal.SIGSTOP)"
+
+
+def test_the_timeout_of_terminate_is_for_all_gateways_together(group):
+    for _ in range(4):
+        group.makegateway()
+    gateways = list(group)
+    assert group.remote_exec(STOPS).receive_each() == [1] * 4
+    began = time.monotonic()
+    group.terminate(timeout=0.5)
+    assert 0.45 < time.monotonic() - began < 1.9
+    for gateway in gateways:
+        with pytest.raises(OSError):
+            os.kill(gateway._rinfo().pid, 0)
+
+
+class Unreachable:
+    """A gateway that cannot be told anything, as where the daemon is dead: nothing is heard of its end."""
+
+    def __init__(self, native):
+        self.native, self.killed_at = native, None
+
+    def join(self, timeout):
+        time.sleep(timeout)
+        return False
+
+    def kill(self):
+        self.killed_at = time.monotonic()
+        self.native.kill()
+
+    def __getattr__(self, name):
+        return getattr(self.native, name)
+
+
+def test_what_cannot_be_reached_is_killed_and_given_up_all_at_once(group, monkeypatch):
+    monkeypatch.setattr("execnet.gateway.KILLED", 0.5)
+    for _ in range(4):
+        gateway = group.makegateway()
+        gateway._native = Unreachable(gateway._native)
+    gateways, began = list(group), time.monotonic()
+    group.terminate(timeout=0.5)
+    assert time.monotonic() - began < 1.4
+    assert max(gateway._native.killed_at for gateway in gateways) - began < 0.9
+
+
+@pytest.mark.parametrize("wait", ["group.terminate(0.5)", "gateway.exit(); gateway.join(0.5)"])
+def test_callbacks_that_take_long_share_the_timeout(group, wait):
+    gateway = group.makegateway()
+    later = [gateway.remote_exec("channel.receive(); channel.send(1)") for _ in range(4)]
+    begun = threading.Semaphore(0)
+    for channel in later:
+        channel.setcallback(lambda item: (begun.release(), time.sleep(3)))
+        channel.send(None)
+    for _ in later:
+        assert begun.acquire(timeout=WAIT)
+    began = time.monotonic()
+    exec(wait)
+    assert time.monotonic() - began < 1.4
+
+
+def test_a_timeout_is_a_number_before_anything_ends(group):
+    gateway = group.makegateway()
+    with pytest.raises(TypeError, match="a timeout is a number of seconds or None, not str"):
+        group.terminate("x")
+    assert gateway in group and gateway.hasreceiver()
 
 
 def test_terminate_waits_for_gateways_that_left_before(group):

@@ -158,3 +158,46 @@ def test_specs_and_keywords_go_together(net):
         net.makegateway("popen")
     with pytest.raises(ValueError):
         net.makegateway("net=other")
+    with pytest.raises(TypeError, match="not int"):
+        net.makegateway(1)
+
+
+def test_attributes_that_a_program_has_added_are_no_keys(net):
+    spec = execnet.XSpec("node=mine")
+    spec.mine = object()
+    assert net.makegateway(spec).spec.mine is spec.mine
+    with pytest.raises(ValueError, match="unknown key 'nodde' .*is node= meant"):
+        net.makegateway("nodde=mine")
+
+
+def test_keywords_of_wrong_types_are_named(net):
+    for keywords, words in [
+        (dict(chdir=b"/tmp"), "chdir= takes a str, not bytes"),
+        (dict(chdir=1), "chdir= takes a str, not int"),
+        (dict(python=1), "python= takes a str, not int"),
+        (dict(nice=1.5), "nice= takes an int, not float"),
+        (dict(env={"A": 1}), "variable A has a str, not int"),
+        (dict(env="A=1"), "env .*str"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            net.makegateway(node="mine", **keywords)
+    for keywords, words in [
+        (dict(platform=""), "platform= needs a value"),
+        (dict(nice="abc"), "whole number"),
+        (dict(id=""), "id= needs a name"),
+        (dict(id="a//b"), "id= needs a name"),
+        (dict(env={"": "1"}), "name ''"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            net.makegateway(**keywords)
+    with pytest.raises(TypeError, match="the name of a network is a str, not NoneType"):
+        execnet.connect(None)
+    assert len(net.group) == 0
+
+
+def test_folders_and_interpreters_may_be_paths(net, tmp_path):
+    python = tmp_path / "a python"
+    python.symlink_to(sys.executable)
+    gateway = net.makegateway(node="mine", python=python, chdir=tmp_path / "a//b", nice=0)
+    assert gateway._rinfo().executable == str(python) and gateway._rinfo().cwd == str(tmp_path / "a/b")
+    assert net.makegateway(node="mine", chdir=f"{tmp_path}//c")._rinfo().cwd == str(tmp_path / "c")

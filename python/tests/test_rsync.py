@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from execnet import RSync
+from conftest import INTERPRETERS, TWO
+from execnet import DumpError, RemoteError, RSync
 
 
 @pytest.fixture
@@ -92,11 +93,13 @@ def test_many_targets_at_once(group, source, tmp_path):
 
 
 def test_an_error_there_is_an_error_here(gateway, source, tmp_path):
-    (tmp_path / "target").write_text("")
     rsync = RSync(source, verbose=False)
     rsync.add_target(gateway, "/proc/nowhere")
-    with pytest.raises(gateway.remote_exec("").RemoteError):
+    with pytest.raises(RemoteError, match="'/proc/nowhere' of gateway gw0"):
         rsync.send()
+    rsync.add_target(gateway, tmp_path / "target")
+    rsync.send()
+    assert content(tmp_path / "target") == content(source)
 
 
 def test_what_is_sent_is_printed(gateway, source, tmp_path, capsys):
@@ -104,3 +107,77 @@ def test_what_is_sent_is_printed(gateway, source, tmp_path, capsys):
     rsync.add_target(gateway, tmp_path / "target")
     rsync.send()
     assert "<= sub/file.txt" in capsys.readouterr().out
+
+
+def test_without_a_folder_to_send_nothing_happens_to_targets(gateway, source, tmp_path):
+    target = tmp_path / "target"
+    send(gateway, source, target)
+    rsync = RSync(tmp_path / "nowhere", verbose=False)
+    rsync.add_target(gateway, target, delete=True)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        rsync.send()
+    with pytest.raises(NotADirectoryError, match="null"):
+        send(gateway, "/dev/null", target, delete=True)
+    with pytest.raises(RemoteError, match="a folder is there, which a file does not replace"):
+        send(gateway, source / "program", target, delete=True)
+    assert content(target) == content(source)
+    send(gateway, source / "program", tmp_path / "alone")
+    assert (tmp_path / "alone").read_bytes() == (source / "program").read_bytes()
+    (tmp_path / "nowhere").mkdir()
+    rsync.send()
+    assert content(target) == {}
+
+
+def test_a_link_to_a_folder_is_sent_as_that_folder(gateway, source, tmp_path):
+    (tmp_path / "link").symlink_to(source)
+    send(gateway, tmp_path / "link", tmp_path / "target", delete=True)
+    assert content(tmp_path / "target") == content(source)
+
+
+def test_folders_and_gateways_of_wrong_types_are_refused_at_once(gateway, source):
+    rsync = RSync(source)
+    with pytest.raises(TypeError, match="NoneType"):
+        RSync(None)
+    with pytest.raises(TypeError, match="Gateway.*NoneType"):
+        rsync.add_target(None, "/tmp/x")
+    with pytest.raises(TypeError, match="NoneType"):
+        rsync.add_target(gateway, None)
+    with pytest.raises(ValueError, match="name"):
+        rsync.add_target(gateway, "")
+
+
+def test_names_that_are_no_utf_8_arrive_as_they_are(every, source, tmp_path):
+    names = [b"bad\xff\xfe.bin"]
+    if every.id == "jython":
+        # Java has no such names
+        names = [b"odd"]
+    elif every._rinfo().version_info[0] == 2:
+        # others have names in the encoding of their locale
+        names.append("gr\u00fc\u00df \U0001f40d".encode())
+    for name in names:
+        (source / os.fsdecode(name)).write_text("here")
+    (source / "link").symlink_to(os.fsdecode(names[0]))
+    for _ in range(2):
+        send(every, source, tmp_path / "target", delete=True)
+        assert content(tmp_path / "target") == content(source)
+        assert os.readlink(os.fsencode(tmp_path / "target/link")) == names[0]
+
+
+@pytest.mark.skipif("jython" not in TWO, reason="skipped, because there is no Jython on this machine")
+def test_a_name_that_cannot_be_sent_is_told_with_its_target(group, source, tmp_path):
+    (source / "sub" / os.fsdecode(b"bad\xff")).write_text("")
+    gateway = group.makegateway(f"popen//python={INTERPRETERS['jython']}//id=java")
+    with pytest.raises(DumpError) as caught:
+        send(gateway, source, tmp_path / "target")
+    assert "sub/bad" in str(caught.value) and "target' of gateway java" in str(caught.value)
+
+
+def test_a_target_whose_gateway_is_gone_is_named(group, source, tmp_path):
+    rsync = RSync(source, verbose=False)
+    rsync.add_target(group.makegateway(), tmp_path / "target0")
+    gone = group.makegateway()
+    rsync.add_target(gone, tmp_path / "target1")
+    gone._native.kill()
+    gone.join()
+    with pytest.raises((OSError, EOFError), match="target1' of gateway gw1.*SIGKILL"):
+        rsync.send()

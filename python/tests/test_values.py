@@ -135,7 +135,14 @@ def test_too_deeply_nested_cannot_be_sent():
     value = []
     for _ in range(100_000):
         value = [value]
-    with pytest.raises(DumpError, match="nested"):
+    with pytest.raises(DumpError, match="nested") as caught:
+        dumps(value)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize("value, place", [("\ud800", ""), ([{"key": "\udcff"}], r", at \[0\]\['key'\]")])
+def test_lone_surrogates_cannot_be_dumped(value, place):
+    with pytest.raises(DumpError, match=f"^cannot dump text with lone surrogates{place}$"):
         dumps(value)
 
 

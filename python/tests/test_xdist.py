@@ -134,6 +134,8 @@ def test_the_results_are_the_same(project, expected, args):
         expected = {name: result for name, result in expected.items() if "TestClass" not in name}
     assert results == expected, done.stdout + done.stderr
     assert done.returncode == 1 and "INTERNALERROR" not in done.stdout
+    # the workers' own reports
+    assert "[gw" not in done.stderr, done.stderr
 
 
 def same_elsewhere(project, expected, spec):
@@ -146,6 +148,7 @@ def same_elsewhere(project, expected, spec):
         return {name.rpartition("test_")[2]: result for name, result in results.items()}
 
     assert short(results) == short(expected), done.stdout + done.stderr
+    assert "[gw" not in done.stderr, done.stderr
 
 
 def test_a_network_s_nodes_give_the_same(project, expected, network):

@@ -58,6 +58,65 @@ def test_what_is_not_supported_is_said(group, spec, words):
     assert len(group) == 0
 
 
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("net=mynet//platfrom=java", "unknown key 'platfrom' .*is platform= meant"),
+        ("net=mynet//pyhton=x", "is python= meant"),
+        ("net=mynet//something=x", "unknown key 'something' in 'net=mynet//something=x'$"),
+        ("ssh=build1//platform=java", "platform= chooses a node of a network, and needs net="),
+        ("popen//version=2.7", "version= .*needs net="),
+        ("popen//ssh=x", "popen and ssh= do not go together"),
+        ("ssh=x//net=y", "net= and ssh= do not go together"),
+        ("popen//net=y", "popen and net= do not go together"),
+        ("net=y//via=gw0", "net= and via= do not go together"),
+        ("sssh=host", "is ssh= meant instead of 'sssh'"),
+        (" popen", "is popen meant instead of ' popen'"),
+        ("vai=gw0", "is via= meant"),
+        ("ssh=", "ssh= needs a value"),
+        ("net=", "net= needs a value"),
+        ("popen=", "popen has no value"),
+        ("net=mynet//platform=", "platform= needs a value"),
+        ("popen//nice=abc", "nice= is a whole number, not 'abc'"),
+        ("popen//env:=1", "cannot have the name ''"),
+        ("popen//env=A", "env:NAME=VALUE"),
+        ("popen//id=", "id= needs a name"),
+    ],
+)
+def test_what_is_misspelt_or_does_not_go_together_is_said(group, monkeypatch, spec, words):
+    monkeypatch.setattr("execnet._make.connection", lambda name: pytest.fail("nothing is connected"))
+    with pytest.raises(ValueError, match=words):
+        group.makegateway(spec)
+    assert len(group) == 0
+
+
+def test_programs_may_have_keys_and_attributes_of_their_own(group):
+    spec = XSpec("popen//mine=1")
+    spec.more = object()
+    assert group.makegateway(spec).spec.mine == "1"
+
+
+@pytest.mark.parametrize("spec", [1, b"popen", b"", 0, ["popen"]])
+def test_a_spec_is_text(group, spec):
+    with pytest.raises(TypeError, match=f"a spec is a str or an XSpec, not {type(spec).__name__}"):
+        group.makegateway(spec)
+
+
+def test_attributes_of_wrong_types_are_named(group):
+    def refused(error, words, **attributes):
+        spec = XSpec("popen")
+        vars(spec).update(attributes)
+        with pytest.raises(error, match=words):
+            group.makegateway(spec)
+
+    refused(TypeError, "chdir= is a str, not bytes", chdir=b"/tmp")
+    refused(TypeError, "variable A has a str, not int", env={"A": 1})
+    refused(TypeError, "name of an environment variable .*not int: 1", env={1: "A"})
+    refused(ValueError, "id= needs a name", id="a//b")
+    refused(KeyError, "via=nobody: there is no such gateway in the group", via="nobody")
+    assert len(group) == 0
+
+
 def test_the_version_is_that_of_the_command():
     import subprocess
 

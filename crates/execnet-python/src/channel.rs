@@ -15,7 +15,7 @@ use crate::error::{Failure, RemoteError, Result, TimeoutError, receiving, sendin
 use crate::wait::{deadline, wait};
 
 /// A channel that no Python channel stands for yet.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct RawChannel {
     channel: execnet::Channel,
 }
@@ -36,7 +36,7 @@ impl RawChannel {
 }
 
 /// The base of `execnet.Channel`.
-#[pyclass(subclass, frozen)]
+#[pyclass(subclass, frozen, module = "execnet._native")]
 pub(crate) struct Channel {
     shared: Arc<Shared>,
 }
@@ -102,22 +102,22 @@ impl Channel {
     /// is closed or the other side is gone.
     fn send(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<()> {
         let channel = &self.shared.channel;
-        let mut encoded = Some(encode(item, channel.writing().map_err(sending)?)?);
-        wait(py, None, |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending))?;
+        let mut encoded = Some(encode(item, channel.writing().map_err(sending(channel))?)?);
+        wait(py, None, |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending(channel)))?;
         Ok(())
     }
 
     /// Waits for an item, at most `timeout` seconds.
     ///
-    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, and `RemoteError`, once, when the code on the other side
-    /// has failed.
+    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, `GatewayDied` (an `EOFError`) when the other side is gone, and
+    /// `RemoteError`, once, when the code there has failed.
     #[pyo3(signature = (timeout = None))]
     fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.shared.check_no_callback()?;
         let channel = &this.shared.channel;
         let raw = wait(py, deadline(timeout), |slice| {
-            in_time(channel.receive_raw(until(slice))).map_err(receiving)
+            in_time(channel.receive_raw(until(slice))).map_err(receiving(channel))
         })?;
         let raw = raw.ok_or_else(|| {
             TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
@@ -128,7 +128,7 @@ impl Channel {
     /// Waits until no more items can come, at most `timeout` seconds: the code on the other side has ended, or the channel was closed. Items that
     /// have arrived can still be received; a callback has had all of them.
     ///
-    /// Raises `RemoteError`, once, when the code on the other side has failed, `EOFError` when that side is gone, and `TimeoutError`.
+    /// Raises `RemoteError`, once, when the code on the other side has failed, `GatewayDied` when that side is gone, and `TimeoutError`.
     #[pyo3(signature = (timeout = None))]
     fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let late =
@@ -145,7 +145,7 @@ impl Channel {
         let closed = wait(py, deadline, |slice| match channel.wait_close(slice) {
             // the gateway was told to end, and has
             Err(ChannelError::Closed) => Ok(Some(())),
-            closed => in_time(closed).map_err(receiving),
+            closed => in_time(closed).map_err(receiving(channel)),
         })?;
         closed.ok_or_else(late)
     }
@@ -160,7 +160,7 @@ impl Channel {
             Some(error) => shared.channel.close_with_error(error),
             None => shared.channel.close(),
         });
-        closed.map_err(sending)?;
+        closed.map_err(sending(&shared.channel))?;
         let mut deliveries = shared.deliveries();
         deliveries.stopped = true;
         let idle = deliveries.begun && !deliveries.running;
@@ -177,17 +177,19 @@ impl Channel {
     #[pyo3(signature = (py2str_as_py3str = true, py3str_as_py2str = false))]
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
         let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
-        Ok(self.shared.channel.reconfigure(strconfig).map_err(sending)?)
+        let channel = &self.shared.channel;
+        Ok(channel.reconfigure(strconfig).map_err(sending(channel))?)
     }
 
-    /// The error that nobody has asked for yet: a `RemoteError`, or an `EOFError` if the other side is gone.
+    /// The error that nobody has asked for yet: a `RemoteError`, or a `GatewayDied` if the other side is gone.
     fn _getremoteerror(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         if let Some(error) = self.shared.deliveries().error.take() {
             return Some(RemoteError::new_err(error).into_value(py).into_any());
         }
-        match self.shared.channel.wait_close(Some(Duration::ZERO)) {
+        let channel = &self.shared.channel;
+        match channel.wait_close(Some(Duration::ZERO)) {
             Err(error @ (ChannelError::Remote(_) | ChannelError::GatewayDied(_))) => {
-                Some(PyErr::from(receiving(error)).into_value(py).into_any())
+                Some(PyErr::from(receiving(channel)(error)).into_value(py).into_any())
             }
             _ => None,
         }
@@ -281,10 +283,10 @@ impl Shared {
         gateway: impl Fn() -> PyResult<Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
         let adopt = |number| {
-            let sibling = RawChannel::new(self.channel.sibling(number).map_err(receiving)?);
+            let sibling = RawChannel::new(self.channel.sibling(number).map_err(receiving(&self.channel))?);
             gateway()?.getattr("_channelfactory")?.call_method1("adopt", (Bound::new(py, sibling)?,))
         };
-        decode(py, raw.reader(), adopt, |error| receiving(self.channel.malformed(error)))
+        decode(py, raw.reader(), adopt, |error| receiving(&self.channel)(self.channel.malformed(error)))
     }
 
     /// Gives the endmarker, once.
@@ -301,7 +303,7 @@ impl Shared {
 }
 
 /// Gives the items of a channel to its callback, in a thread that Python made.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     callback: Arc<Callback>,
@@ -321,7 +323,10 @@ impl Delivery {
     fn deliver(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         let shared = &self.shared;
         while !shared.deliveries().stopped {
-            let held = wait(py, deadline, |slice| in_time(shared.channel.receive_held(until(slice))));
+            let channel = &shared.channel;
+            let held = wait(py, deadline, |slice| {
+                in_time(channel.receive_held(until(slice))).map_err(receiving(channel))
+            });
             match held {
                 Ok(Some(held)) => {
                     if let Err(error) = self.hand_over(py, held) {

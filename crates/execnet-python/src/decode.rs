@@ -109,7 +109,7 @@ fn build<'py>(
     let unhashable = |error: PyErr| {
         // what Python cannot have as a key
         if error.is_instance_of::<PyTypeError>(py) {
-            Failure::from(LoadError::unwanted(format!("{}, at {}", error.value(py), reader.place())))
+            Failure::from(LoadError::unwanted(error.value(py).to_string()).at(|| reader.place()))
         } else {
             error.into()
         }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 mod python {
     #![allow(missing_docs)]
     pyo3::import_exception!(execnet._errors, RemoteError);
+    pyo3::import_exception!(execnet._errors, GatewayDied);
     pyo3::import_exception!(execnet._errors, TimeoutError);
     pyo3::import_exception!(execnet._errors, HostNotFound);
     pyo3::import_exception!(execnet._errors, DumpError);
@@ -14,7 +15,9 @@ mod python {
     pyo3::import_exception!(execnet._errors, EndOfData);
 }
 
-pub(crate) use python::{DumpError, EndOfData, HostNotFound, LoadError, RemoteError, TimeoutError};
+pub(crate) use python::{
+    DumpError, EndOfData, GatewayDied, HostNotFound, LoadError, RemoteError, TimeoutError,
+};
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
@@ -46,33 +49,50 @@ impl From<value::LoadError> for Failure {
     }
 }
 
-/// A wait that is for something from the other side.
-pub(crate) fn receiving(error: ChannelError) -> Failure {
-    Failure(match error {
-        ChannelError::Closed => PyEOFError::new_err(()),
-        ChannelError::GatewayDied(death) => PyEOFError::new_err(death.to_string()),
-        other => return sending(other),
-    })
+/// What goes wrong in waits for something from the other side of a channel.
+pub(crate) fn receiving(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Failure + '_ {
+    move |error| {
+        Failure(match error {
+            ChannelError::Closed => PyEOFError::new_err(format!("{} is closed", name(channel))),
+            ChannelError::GatewayDied(death) => GatewayDied::new_err(death.to_string()),
+            other => return any(other),
+        })
+    }
 }
 
-/// Everything else that is done with channels and gateways.
-pub(crate) fn sending(error: ChannelError) -> Failure {
+/// What goes wrong in everything else that is done with a channel.
+pub(crate) fn sending(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Failure + '_ {
+    move |error| match error {
+        ChannelError::Closed => {
+            let why = "is closed, or its gateway was told to end";
+            Failure(PyOSError::new_err(format!("cannot send: {} {why}", name(channel))))
+        }
+        other => any(other),
+    }
+}
+
+/// What goes wrong in what is done with a gateway.
+pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Failure + '_ {
+    move |error| match error {
+        ChannelError::Closed => {
+            Failure(PyOSError::new_err(format!("gateway {} was told to end, or has ended", gateway.id())))
+        }
+        other => any(other),
+    }
+}
+
+fn any(error: ChannelError) -> Failure {
     Failure(match error {
         ChannelError::Remote(text) => RemoteError::new_err(text),
         ChannelError::TimedOut => TimeoutError::new_err(error.to_string()),
         ChannelError::Dump(error) => return error.into(),
         ChannelError::Load(error) => return error.into(),
-        ChannelError::Closed => {
-            PyOSError::new_err("cannot send: the channel is closed, or its gateway was told to end")
-        }
         other => PyOSError::new_err(other.to_string()),
     })
 }
 
-impl From<ChannelError> for Failure {
-    fn from(error: ChannelError) -> Self {
-        receiving(error)
-    }
+fn name(channel: &execnet::Channel) -> String {
+    format!("channel {} of gateway {}", channel.number(), channel.gateway().id())
 }
 
 impl From<OpenError> for Failure {

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::channel::RawChannel;
 use crate::encode::encode;
-use crate::error::{DumpError, Failure, receiving, sending};
+use crate::error::{DumpError, Failure, using};
 use crate::network::{Network, Node};
 use crate::wait::{aside, deadline, wait};
 
@@ -22,7 +22,7 @@ use crate::wait::{aside, deadline, wait};
 const LINES: usize = 1024;
 
 /// What all gateways can be told, wherever they are.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Settings {
     id: String,
     execmodel: ExecModel,
@@ -31,13 +31,14 @@ pub(crate) struct Settings {
     nice: i32,
     env: Vec<(String, String)>,
     dont_write_bytecode: bool,
+    silent: bool,
     keeps_output: bool,
 }
 
 #[pymethods]
 impl Settings {
     #[new]
-    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output))]
+    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, env, dont_write_bytecode, silent, keeps_output))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
         id: String,
@@ -47,6 +48,7 @@ impl Settings {
         nice: i32,
         env: &Bound<'_, PyDict>,
         dont_write_bytecode: bool,
+        silent: bool,
         keeps_output: bool,
     ) -> PyResult<Self> {
         let execmodel = match execmodel {
@@ -56,15 +58,18 @@ impl Settings {
         };
         let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
         let env = env.collect::<PyResult<_>>()?;
-        Ok(Self { id, execmodel, python, chdir, nice, env, dont_write_bytecode, keeps_output })
+        Ok(Self { id, execmodel, python, chdir, nice, env, dont_write_bytecode, silent, keeps_output })
     }
 }
 
 impl Settings {
     /// `node_python`: the node was chosen for its interpreter.
     fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
-        builder =
-            builder.id(&self.id).execmodel(self.execmodel).dont_write_bytecode(self.dont_write_bytecode);
+        builder = builder
+            .id(&self.id)
+            .execmodel(self.execmodel)
+            .dont_write_bytecode(self.dont_write_bytecode)
+            .silent(self.silent);
         if let Some(python) = self.python.as_ref().filter(|words| !node_python || words.len() > 1) {
             builder = builder.python_args(python);
         }
@@ -79,7 +84,7 @@ impl Settings {
 }
 
 /// A gateway that can be started.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 #[derive(Clone)]
 pub(crate) struct Start {
     builder: GatewayBuilder,
@@ -186,7 +191,7 @@ fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBui
 }
 
 /// A gateway.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Gateway {
     gateway: execnet::Gateway,
     network: Option<execnet::Network>,
@@ -228,18 +233,18 @@ impl Gateway {
         if let Some(filename) = filename {
             code = code.filename(filename);
         }
-        Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(sending)?))
+        Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(using(&self.gateway))?))
     }
 
     /// A channel for nobody yet.
     fn newchannel(&self) -> PyResult<RawChannel> {
-        Ok(RawChannel::new(self.gateway.new_channel().map_err(sending)?))
+        Ok(RawChannel::new(self.gateway.new_channel().map_err(using(&self.gateway))?))
     }
 
     /// What the kernel is doing.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let gateway = self.gateway.clone();
-        let status = aside(py, move || gateway.remote_status(None))?.map_err(sending)?;
+        let status = aside(py, move || gateway.remote_status(None))?.map_err(using(&self.gateway))?;
         let facts = PyDict::new(py);
         facts.set_item("numchannels", status.numchannels)?;
         facts.set_item("numexecuting", status.numexecuting)?;
@@ -268,7 +273,7 @@ impl Gateway {
 
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
         let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
-        Ok(self.gateway.reconfigure(strconfig).map_err(sending)?)
+        Ok(self.gateway.reconfigure(strconfig).map_err(using(&self.gateway))?)
     }
 
     /// Whether its end has not been noticed yet.
@@ -278,17 +283,17 @@ impl Gateway {
 
     /// Tells the interpreter to end.
     fn exit(&self) -> PyResult<()> {
-        Ok(self.gateway.exit().map_err(sending)?)
+        Ok(self.gateway.exit().map_err(using(&self.gateway))?)
     }
 
     /// Raises KeyboardInterrupt in what the main thread executes there.
     fn interrupt(&self) -> PyResult<()> {
-        Ok(self.gateway.interrupt().map_err(sending)?)
+        Ok(self.gateway.interrupt().map_err(using(&self.gateway))?)
     }
 
     /// Ends the interpreter at once.
     fn kill(&self) -> PyResult<()> {
-        Ok(self.gateway.kill().map_err(sending)?)
+        Ok(self.gateway.kill().map_err(using(&self.gateway))?)
     }
 
     /// Waits for its end; false if that did not come in time.
@@ -296,7 +301,7 @@ impl Gateway {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let ended = wait(py, deadline(timeout), |slice| match self.gateway.join(slice) {
             Err(ChannelError::TimedOut) => Ok(None),
-            ended => ended.map(Some).map_err(receiving),
+            ended => ended.map(Some).map_err(using(&self.gateway)),
         })?;
         Ok(ended.is_some())
     }

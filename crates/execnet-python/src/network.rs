@@ -10,7 +10,7 @@ use crate::gateway::closed;
 use crate::wait::aside;
 
 /// A connection to a network.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Network {
     name: String,
     network: Mutex<Option<execnet::Network>>,

@@ -3,7 +3,7 @@
 //! A stack machine's program: a version byte, then opcodes of one letter. Scalars are pushed. A tuple or set takes what was pushed for it; a list or
 //! dict is pushed empty, and filled by pushing key and value for each part. Numbers are big-endian, lengths take four bytes.
 
-use execnet::value::{BigInt, Container, Encoded, LoadError, Reader, Reading, Text, Token, Writing};
+use execnet::value::{self, BigInt, Container, Encoded, LoadError, Reader, Reading, Text, Token, Writing};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -98,8 +98,8 @@ fn translate(encoded: &Encoded) -> Result<Vec<u8>> {
                 out.extend_from_slice(&imag.to_be_bytes());
             }
             Token::Str(value) if value.to_str().is_none() => {
-                let why = "cannot dump text with lone surrogates";
-                return Err(DumpError::new_err(format!("{why}, at {}", reader.place())).into());
+                let error = value::DumpError::new("cannot dump text with lone surrogates");
+                return Err(error.at(|| reader.place()).into());
             }
             Token::Str(value) => sized(&mut out, b'N', value.as_bytes())?,
             Token::Bytes(value) => sized(&mut out, b'A', value)?,

@@ -39,8 +39,10 @@ impl DumpError {
         self.place.as_deref().unwrap_or_default()
     }
 
-    pub(crate) fn at(mut self, place: impl FnOnce() -> String) -> Self {
-        self.place.get_or_insert_with(|| place() + &self.inner);
+    /// With the place in the value, unless that is known already.
+    #[must_use]
+    pub fn at(mut self, place: impl FnOnce() -> String) -> Self {
+        self.place.get_or_insert_with(|| short(place() + &self.inner));
         self
     }
 }
@@ -68,10 +70,27 @@ impl LoadError {
         self.malformed
     }
 
-    pub(crate) fn at(mut self, place: impl FnOnce() -> String) -> Self {
-        self.place.get_or_insert_with(place);
+    /// With the place in the value, unless that is known already.
+    #[must_use]
+    pub fn at(mut self, place: impl FnOnce() -> String) -> Self {
+        self.place.get_or_insert_with(|| short(place()));
         self
     }
+}
+
+/// The beginning and the end of a place that is long.
+fn short(place: String) -> String {
+    const PART: usize = 40;
+    if place.chars().count() <= 2 * PART {
+        return place;
+    }
+    let cut = |at: Option<(usize, char)>| at.map_or(0, |(at, _)| at);
+    // steps stay whole where they are not longer than a part
+    let begin = &place[..cut(place.char_indices().nth(PART))];
+    let begin = begin.rfind(']').map_or(begin, |at| &begin[..=at]);
+    let end = &place[cut(place.char_indices().nth_back(PART - 1))..];
+    let end = end.find('[').map_or(end, |at| &end[at..]);
+    format!("{begin}…{end}")
 }
 
 fn show(f: &mut fmt::Formatter<'_>, message: &str, place: Option<&str>) -> fmt::Result {

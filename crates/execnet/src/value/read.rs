@@ -121,10 +121,6 @@ impl<'a> Reader<'a> {
     pub fn place(&self) -> String {
         let mut place = String::new();
         for open in &self.open {
-            if place.len() > 200 {
-                place += "…";
-                break;
-            }
             match open.container {
                 // what is being read was counted already
                 Some(Container::List | Container::Tuple) => {

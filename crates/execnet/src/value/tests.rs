@@ -260,7 +260,8 @@ fn values_are_nested_two_thousand_deep_and_no_deeper() {
     assert!(load::<Value>(&dump(&value).unwrap()).unwrap() == value);
     assert!(decode(&nested(MAX_DEPTH), Reading::default()).unwrap_err().to_string().contains("2000 deep"));
     let error = dump(&[[value]]).unwrap_err();
-    assert!(error.to_string().starts_with("nested more than 2000 deep, at [0][0]"), "{error}");
+    let place = format!("{}…{}", "[0]".repeat(13), "[0]".repeat(13));
+    assert_eq!(error.to_string(), format!("nested more than 2000 deep, at {place}"));
 
     // what recurses stops before the stack ends
     #[derive(Debug, Serialize, Deserialize)]
@@ -297,6 +298,21 @@ fn what_cannot_be_sent_is_named_with_its_place() {
     let error = dump(&vec![set]).unwrap_err();
     assert_eq!(error.to_string(), "a dict cannot be a key or in a set, at [0]{…}[0]");
     assert!(dump(&Value::Set(vec![Value::FrozenSet(vec![Value::Tuple(vec![])])])).is_ok());
+}
+
+#[test]
+fn long_places_are_told_by_their_begin_and_end() {
+    let mut writer = Writer::new(Writing::default());
+    for name in ["first", "second]", &"ä".repeat(50), &"third".repeat(20), "last"] {
+        writer.begin_dict().unwrap();
+        writer.str(name).unwrap();
+    }
+    let place = writer.refuse("object").place().to_owned();
+    assert_eq!(place, "['first']['second]']…['last']");
+    let error = DumpError::new("no").at(|| format!("['{}']", "x".repeat(100)));
+    let (begin, end) = ("x".repeat(38), "x".repeat(38));
+    assert_eq!(error.to_string(), format!("no, at ['{begin}…{end}']"));
+    assert_eq!(DumpError::new("no").at(String::new).to_string(), "no");
 }
 
 #[test]

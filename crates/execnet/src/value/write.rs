@@ -313,10 +313,6 @@ impl Writer {
         };
         let mut place = String::new();
         for (depth, open) in self.open.iter().enumerate() {
-            if place.len() > 200 {
-                place += "…";
-                break;
-            }
             // of the levels above the innermost one the current value was counted already
             let inner = depth + 1 < self.open.len();
             match open.container {
