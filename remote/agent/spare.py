@@ -9,7 +9,7 @@ from agent import children
 from agent.children import signal
 
 PAUSE = 0.1  # the process that was asked for goes first
-KEPT = 120.0
+KEPT = 30.0
 MOST = 4
 
 

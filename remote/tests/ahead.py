@@ -77,7 +77,7 @@ class Ahead(Host):
         self.assertTrue(gone(waiting))
 
     def test_few_wait_and_none_for_long(self):
-        payload = bundle.stage1() + bundle.bundle([("KEPT = 120.0", "KEPT = 1.0")])
+        payload = bundle.stage1() + bundle.bundle([("KEPT = 30.0", "KEPT = 1.0")])
         link = self.joined(payload=payload)
         for number in range(6):
             self.talk(link, str(number))

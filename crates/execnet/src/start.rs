@@ -174,7 +174,7 @@ impl ProcessBuilder {
     }
 
     /// Says that the process does nothing before something comes on its stdin, and depends on nothing but arguments, environment and folder. Then its
-    /// host may start another one like it ahead of need, which the next to ask for the same gets at once; without such a request it is ended after two minutes.
+    /// host may start another one like it ahead of need, which the next to ask for the same gets at once; without such a request it is ended after half a minute.
     pub fn ahead(mut self) -> Self {
         self.launch.ahead = true;
         self

@@ -299,7 +299,11 @@ impl GatewayBuilder {
         if !self.python.is_empty() {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
-        process = process.args(["-c", STAGE, AHEAD]).ahead().timeout(self.timeout);
+        process = process.args(["-c", STAGE]).timeout(self.timeout);
+        if self.config.env.is_empty() {
+            // what waits for nobody yet must not hold somebody's variables
+            process = process.arg(AHEAD).ahead();
+        }
         for (name, value) in &self.config.env {
             process = process.env(name, value);
         }
