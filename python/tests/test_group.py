@@ -120,6 +120,9 @@ class Unreachable:
         self.killed_at = time.monotonic()
         self.native.kill()
 
+    def is_alive(self):
+        return True
+
     def __getattr__(self, name):
         return getattr(self.native, name)
 

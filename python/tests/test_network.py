@@ -108,9 +108,15 @@ def test_chdir_and_python(net, tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="skipped, because only Linux hosts start ahead")
 def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch):
+    def is_here(pid):
+        try:
+            return os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)
+        except OSError:
+            return False
+
     def started_here(parent):
         pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return {int(pid) for pid in pids if os.readlink(f"/proc/{pid}/cwd") == str(tmp_path)}
+        return {int(pid) for pid in pids if is_here(pid)}
 
     monkeypatch.chdir(tmp_path)
     first = net.makegateway(node="mine")
