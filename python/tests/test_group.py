@@ -100,7 +100,7 @@ def test_the_timeout_of_terminate_is_for_all_gateways_together(group):
     assert group.remote_exec(STOPS).receive_each() == [1] * 4
     began = time.monotonic()
     group.terminate(timeout=0.5)
-    assert 0.45 < time.monotonic() - began < 1.9
+    assert 0.45 < time.monotonic() - began < 4
     for gateway in gateways:
         with pytest.raises(OSError):
             os.kill(gateway._rinfo().pid, 0)
@@ -134,8 +134,8 @@ def test_what_cannot_be_reached_is_killed_and_given_up_all_at_once(group, monkey
         gateway._native = Unreachable(gateway._native)
     gateways, began = list(group), time.monotonic()
     group.terminate(timeout=0.5)
-    assert time.monotonic() - began < 1.4
-    assert max(gateway._native.killed_at for gateway in gateways) - began < 0.9
+    assert time.monotonic() - began < 2.4
+    assert max(gateway._native.killed_at for gateway in gateways) - began < 1.9
 
 
 @pytest.mark.parametrize("wait", ["group.terminate(0.5)", "gateway.exit(); gateway.join(0.5)"])
@@ -150,7 +150,7 @@ def test_callbacks_that_take_long_share_the_timeout(group, wait):
         assert begun.acquire(timeout=WAIT)
     began = time.monotonic()
     exec(wait)
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 2.4
 
 
 def test_a_timeout_is_a_number_before_anything_ends(group):
