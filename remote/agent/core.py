@@ -12,7 +12,7 @@ from agent.stream import Inflow, Outflow, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
-SILENCE = 60.0  # a link that is there may be silent for so long, however short the time to linger is
+SILENCE = 30.0  # a link that is there may be silent for so long, however short the time to linger is
 POOL_FOR_GROWTH = 32 * 1048576
 MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.CHUNK
