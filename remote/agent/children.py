@@ -19,7 +19,7 @@ TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
 RESTORED = [getattr(signal, "SIG" + name) for name in "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
             if hasattr(signal, "SIG" + name)]
 MARK = b"EXECNET_PROCESS"
-PIPE_SIZE = 262144
+PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
 
 resource = None

@@ -17,7 +17,7 @@ CHECK_SOCKET_UNREACHED = 5.0
 GIVE_UP = HANGUP_GRACE + SWEEP_LIMIT + 2
 VISIT = 10.0
 VISITORS = 16
-READ = 131072
+READ = 262144
 
 if hasattr(os, "writev"):
     def write_some(fd, buffers):

@@ -2,7 +2,7 @@
 //!
 //! A peer's task waits until its socket or pipe can be read, hands what came to the daemon at once, does what the daemon wants
 //! done, and writes what the switch has for whom. There is no queue between: what a peer cannot take waits in the switch,
-//! but for the rest of one write of about 64 KiB.
+//! but for the rest of one write of about 256 KiB.
 
 mod client;
 mod link;
@@ -31,10 +31,10 @@ use link::LinkHandle;
 use outlet::{Outlet, Written};
 
 /// Bytes that are read at a time.
-const READ: usize = 65_536;
+const READ: usize = 262_144;
 
 /// About as many bytes are taken from the switch at a time, so that turns keep their meaning.
-const WRITE: usize = 65_536;
+const WRITE: usize = 262_144;
 
 /// How often the daemon looks whether its socket is still there.
 const CHECK_SOCKET: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::env;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
@@ -30,9 +30,13 @@ const GRACE: Duration = Duration::from_millis(500);
 /// When a process has exited, its pipes may hold this long what it said last.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// Bytes that a link's pipes hold each, where the system lets us say so.
+/// Bytes that the pipes of a link that carries much hold each, where the system lets us say so. An idle one leaves the user's share of
+/// pipe memory alone.
 #[cfg(target_os = "linux")]
-const PIPE: usize = 262_144;
+const PIPE: usize = 524_288;
+
+/// A read of so many bytes emptied a pipe that was full.
+const FULL: usize = 65_536;
 
 /// What the driver holds of a link's task.
 #[derive(Default)]
@@ -80,12 +84,6 @@ fn start(command: &Command) -> std::io::Result<Carrier> {
     let (stdin, their_stdin) = pipe::pipe()?;
     let (their_stdout, stdout) = pipe::pipe()?;
     let (their_stderr, stderr) = pipe::pipe()?;
-    #[cfg(target_os = "linux")]
-    {
-        // refused to users who hold many pipes: then they stay as they are
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
-    }
     let theirs = |fd: OwnedFd| Stdio::from(fd);
     let mut process = tokio::process::Command::new(&command.argv[0]);
     process
@@ -112,15 +110,23 @@ async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &Li
     driver.write(Peer::Host(host));
 
     let mut exited: Option<(ExitStatus, Instant)> = None;
+    let (mut wide_in, mut wide_out) = (false, false);
     while !handle.ended.get() {
         let drained = exited.map_or_else(Instant::now, |(_, at)| at + DRAIN);
         tokio::select! {
             biased;
             () = handle.end.notified() => {}
-            () = outlet.changed() => {}
+            () = outlet.changed() => if !wide_in && let Some(stdin) = outlet.sink() {
+                wide_in = true;
+                widen(&*stdin);
+            },
             () = outlet.writable(), if outlet.is_blocked() => driver.write(Peer::Host(host)),
             length = super::read(&mut stdout, driver) => match length {
                 Ok(1..) => {
+                    if !wide_out && length.as_ref().is_ok_and(|length| *length >= FULL) {
+                        wide_out = true;
+                        widen(&stdout);
+                    }
                     let input = driver.input.borrow();
                     driver.handle(Event::LinkBytes(host, &input[..length.unwrap_or(0)]));
                 }
@@ -149,6 +155,14 @@ async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &Li
     let _ = timeout(DRAIN, listener).await;
     let stderr = String::from_utf8_lossy(&said.borrow()).into_owned();
     LinkOver { ending, stderr }
+}
+
+/// Refused to users who hold many pipes: then it stays as it is.
+fn widen(pipe: impl AsFd) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
 }
 
 /// Keeps the last that is said on stderr.

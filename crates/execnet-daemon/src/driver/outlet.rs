@@ -89,6 +89,11 @@ impl Outlet {
         self.sink.borrow().is_none()
     }
 
+    /// What is written to, until it is closed.
+    pub(super) fn sink(&self) -> Option<Rc<OwnedFd>> {
+        self.sink.borrow().clone()
+    }
+
     /// Resolves when it became blocked or closed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
