@@ -12,7 +12,8 @@ from .wait import TWO
 
 OPENING = {list: b"[", tuple: b"(", set: b"<", frozenset: b">"}
 MAKE = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}
-WIDTH = {b"i": 4, b"I": 8, b"g": 8, b"y": 16, b"N": 0, b"T": 0, b"F": 0, b".": 0}
+WIDTH = {b"i": 4, b"I": 8, b"g": 8, b"y": 16, b"N": 0, b"T": 0, b"F": 0, b".": 0, b"r": 4}
+NOTED = b"\xf5"  # text that is referred to later: u with marshal's flag
 ESCAPE = b"(\x03\0\0\0.i\0\0\0\0"  # and a channel's number
 _i32 = struct.Struct("<i")
 _END = object()
@@ -61,6 +62,7 @@ def loads(data, channel):
     """The value; `channel` gives the one of a number, None where no escapes may be."""
     at = 0
     stack = []  # [code, how many are missing, what there is]
+    noted = []  # keys that are referred to
     while True:
         code = data[at:at + 1]
         at += 1
@@ -77,7 +79,7 @@ def loads(data, channel):
         elif code == b"0" and stack and stack[-1][0] == b"{":
             stack[-1][1] = 0
         else:
-            if code in (b"s", b"u", b"t"):
+            if code in (b"s", b"u", b"t", NOTED):
                 size = 4 + _i32.unpack(data[at:at + 4])[0]
             elif code == b"l":
                 size = 4 + 2 * abs(_i32.unpack(data[at:at + 4])[0])
@@ -87,7 +89,17 @@ def loads(data, channel):
                 size = -1  # only an escape begins with it
             if size < 0 or at + size > len(data):
                 raise LoadError("no value at byte %d" % (at - 1))
-            value = Ellipsis if code == b"." else marshal_loads(data[at - 1:at + size])
+            if code == b".":
+                value = Ellipsis
+            elif code == b"r":
+                number, = struct.unpack("<I", data[at:at + 4])
+                if number >= len(noted):
+                    raise LoadError("a reference to no key")
+                value = noted[number]
+            else:
+                value = marshal_loads(data[at - 1:at + size])
+                if code == NOTED:
+                    noted.append(value)
             at += size
             if not stack:
                 return value

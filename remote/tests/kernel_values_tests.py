@@ -68,6 +68,14 @@ class Vectors(unittest.TestCase):
                 escaped, written = codec.dumps(value, Channel)
                 self.assertEqual(hexlify(data), hexlify(written), name)
 
+    @unittest.skipIf(TWO, "its marshal knows no references to text")
+    def test_keys_may_be_referred_to(self):
+        data = b"[\x02\0\0\0{\xf5\x02\0\0\0abi\1\0\0\0\xf5\1\0\0\0ci\2\0\0\0" b"0{r\1\0\0\0r\0\0\0\0" b"0"
+        value = [{"ab": 1, "c": 2}, {"c": "ab"}]
+        self.assertEqual(value, values.loads(data))
+        self.assertEqual(value, codec.loads(data, Channel))
+        self.assertRaises(LoadError, codec.loads, data.replace(b"r\1", b"r\2"), Channel)
+
     def test_what_must_be_refused_is_refused(self):
         """By the bounded reader; marshal itself need not."""
         for vector in load("values.json")["refused"]:

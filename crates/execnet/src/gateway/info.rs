@@ -65,6 +65,10 @@ impl Info {
     }
 
     pub(super) fn target(&self) -> Target {
-        Target { dialect: self.dialect, no_surrogates: self.implementation == "jython" }
+        Target {
+            dialect: self.dialect,
+            no_surrogates: self.implementation == "jython",
+            references: self.dialect == Dialect::Three,
+        }
     }
 }

@@ -348,14 +348,17 @@ fn text(bytes: &[u8]) -> Result<Text<'_>, Option<&'static str>> {
 pub(crate) fn key(bytes: &[u8], reading: Reading) -> String {
     let mut reader = Reader::new(bytes, reading);
     match reader.step() {
-        Ok(Some(Token::Str(text))) => {
-            let text: String = text.to_string_lossy().chars().take(40).collect();
-            format!("['{}']", text.escape_debug())
-        }
+        Ok(Some(Token::Str(text))) => text_key(&text.to_string_lossy()),
         Ok(Some(Token::Int(number))) => format!("[{number}]"),
         Ok(Some(Token::Bool(true))) => "[True]".into(),
         Ok(Some(Token::Bool(false))) => "[False]".into(),
         Ok(Some(Token::None)) => "[None]".into(),
         _ => "[…]".into(),
     }
+}
+
+/// The same for text.
+pub(crate) fn text_key(text: &str) -> String {
+    let text: String = text.chars().take(40).collect();
+    format!("['{}']", text.escape_debug())
 }

@@ -212,7 +212,7 @@ fn the_golden_vectors_are_read_and_written() {
         let dialect = if vector["dialect"] == 2 { Dialect::Two } else { Dialect::Three };
         let strconfig = StrConfig { py2str_as_py3str: false, py3str_as_py2str: false };
         let reading = Reading { dialect, strconfig, escaped: vector["escaped"] == true };
-        let target = Target { dialect, no_surrogates: false };
+        let target = Target { dialect, ..Target::default() };
         let mut writer = Writer::new(Writing { strconfig, target });
         super::build::copy(&mut Reader::new(&bytes, reading), &mut writer, 1).unwrap();
         let encoded = writer.finish().unwrap();
@@ -227,6 +227,60 @@ fn the_golden_vectors_are_read_and_written() {
         assert!(decode(&bytes, Reading::default()).is_err(), "{vector}");
     }
     assert!(values.len() > 60 && refused.len() > 30);
+}
+
+#[test]
+fn keys_that_were_there_before_are_referred_to_where_marshal_can() {
+    let target = Target { references: true, ..Target::default() };
+    let mut writer = Writer::new(Writing { target, ..Writing::default() });
+    writer.begin(Container::List).unwrap();
+    for number in 0..2 {
+        writer.begin_dict().unwrap();
+        writer.str("ab").unwrap();
+        writer.str("ab").unwrap();
+        writer.int(number).unwrap();
+        writer.str("c").unwrap();
+        writer.end();
+    }
+    writer.begin_dict().unwrap();
+    writer.str("c").unwrap();
+    writer.str("x").unwrap();
+    writer.str("ab").unwrap();
+    assert_eq!(writer.refuse("thing").to_string(), "cannot send a thing, at [2]['ab']");
+    writer.none().unwrap();
+    writer.end();
+    writer.end();
+    let encoded = writer.finish().unwrap();
+    let parts: [&[u8]; 13] = [
+        b"[\x03\0\0\0",
+        b"{\xf5\x02\0\0\0ab",
+        b"u\x02\0\0\0ab",
+        b"i\0\0\0\0",
+        b"u\x01\0\0\0c0",
+        b"{r\0\0\0\0",
+        b"u\x02\0\0\0ab",
+        b"i\x01\0\0\0",
+        b"u\x01\0\0\0c0",
+        b"{\xf5\x01\0\0\0c",
+        b"u\x01\0\0\0x",
+        b"r\0\0\0\0",
+        b"N0",
+    ];
+    assert_eq!(encoded.as_bytes(), parts.concat());
+}
+
+#[test]
+fn of_many_keys_only_some_are_referred_to() {
+    let target = Target { references: true, ..Target::default() };
+    let mut writer = Writer::new(Writing { target, ..Writing::default() });
+    writer.begin_dict().unwrap();
+    for number in 0..5_000 {
+        writer.str(&format!("k{number}")).unwrap();
+        writer.none().unwrap();
+    }
+    writer.end();
+    let encoded = writer.finish().unwrap();
+    assert_eq!(encoded.as_bytes().iter().filter(|byte| **byte == 0xf5).count(), 1_024);
 }
 
 #[test]

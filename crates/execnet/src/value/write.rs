@@ -5,12 +5,16 @@
 use std::fmt::Write;
 
 use super::bigint::{BigInt, digits};
-use super::read::{Reading, key};
+use super::read::{Reading, key, text_key};
 use super::{Dialect, DumpError, MAX_DEPTH, MAX_LENGTH, StrConfig, Text};
 use crate::gateway::Channel;
 
 /// Room for the head of a frame before the value, so that nothing is copied when it is sent.
 pub(crate) const HEAD: usize = 9;
+
+/// What marshal, from version 3 on, adds to the code of something that is referred to later, and the code of a reference.
+const NOTED: u8 = 0x80;
+const REFERENCE: u8 = b'r';
 
 /// What holds other values, besides dict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +43,8 @@ pub(crate) struct Target {
     pub(crate) dialect: Dialect,
     /// It has no text with lone surrogates: Jython.
     pub(crate) no_surrogates: bool,
+    /// Its marshal reads references to earlier text, as version 3 has them: Python 3.4 and later.
+    pub(crate) references: bool,
 }
 
 /// A value that was written, ready to be sent.
@@ -72,9 +78,26 @@ pub struct Writer {
     out: Vec<u8>,
     writing: Writing,
     open: Vec<Open>,
+    keys: Keys,
     escaped: bool,
     gateway: Option<u64>,
     complete: bool,
+}
+
+/// Keys of dicts that can be referred to: dicts of a list mostly have the same ones.
+#[derive(Clone, Debug, Default)]
+struct Keys {
+    /// Where they begin, in the order in which they were written.
+    written: Vec<usize>,
+    /// Numbers of some of them, by a sum over their text; empty before there are any.
+    known: Vec<Option<u32>>,
+}
+
+impl Keys {
+    /// How many can be referred to, how many of them are known at a time, and how long they may be, in bytes.
+    const MOST: usize = 1_024;
+    const KNOWN: usize = 64;
+    const LONGEST: usize = 32;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +150,15 @@ impl Writer {
     pub fn new(writing: Writing) -> Self {
         let mut out = Vec::with_capacity(64);
         out.resize(HEAD, 0);
-        Self { out, writing, open: Vec::new(), escaped: false, gateway: None, complete: false }
+        Self {
+            out,
+            writing,
+            open: Vec::new(),
+            keys: Keys::default(),
+            escaped: false,
+            gateway: None,
+            complete: false,
+        }
     }
 
     scalars! {
@@ -185,6 +216,9 @@ impl Writer {
     /// See [`Writer`].
     pub fn str(&mut self, value: &str) -> Result<(), DumpError> {
         let target = self.writing.target;
+        if target.references && value.len() <= Keys::LONGEST && self.is_key() {
+            return self.key(value);
+        }
         let narrow = target.dialect == Dialect::Two && self.writing.strconfig.py3str_as_py2str;
         self.string(if narrow { b's' } else { b'u' }, value.as_bytes())
     }
@@ -321,10 +355,22 @@ impl Writer {
                 }
                 Some(_) => place += "{…}",
                 None if (open.count - u32::from(inner)).is_multiple_of(2) => place += "[key]",
-                None => place += &key(&self.out[open.key..], reading),
+                None => place += &self.key_at(open.key, reading),
             }
         }
         place
+    }
+
+    fn key_at(&self, mut at: usize, reading: Reading) -> String {
+        let number =
+            |at: usize| self.out[at + 1..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        if self.out[at] == REFERENCE {
+            at = self.keys.written[number(at) as usize];
+        }
+        if self.out[at] != b'u' | NOTED {
+            return key(&self.out[at..], reading);
+        }
+        text_key(&String::from_utf8_lossy(&self.out[at + 5..][..number(at) as usize]))
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -358,8 +404,39 @@ impl Writer {
     }
 
     fn is_fixed(&self) -> bool {
-        let key = |open: &Open| open.container.is_none() && open.count.is_multiple_of(2);
-        self.open.last().is_some_and(|open| open.fixed || key(open))
+        self.is_key() || self.open.last().is_some_and(|open| open.fixed)
+    }
+
+    /// Whether a key comes next.
+    fn is_key(&self) -> bool {
+        self.open.last().is_some_and(|open| open.container.is_none() && open.count.is_multiple_of(2))
+    }
+
+    /// A short key, or a reference to it.
+    fn key(&mut self, text: &str) -> Result<(), DumpError> {
+        let sum = text.bytes().fold(text.len(), |sum, byte| sum.wrapping_mul(31) ^ usize::from(byte));
+        let place = sum % Keys::KNOWN;
+        if self.keys.known.is_empty() {
+            self.keys.known.resize(Keys::KNOWN, None);
+        }
+        if let Some(number) = self.keys.known[place] {
+            let at = self.keys.written[number as usize];
+            let length = (text.len() as u32).to_le_bytes();
+            if self.out[at + 1..at + 5] == length && self.out[at + 5..].starts_with(text.as_bytes()) {
+                self.item()?;
+                self.put(REFERENCE, &number.to_le_bytes());
+                return Ok(());
+            }
+        }
+        let number = self.keys.written.len();
+        if number == Keys::MOST {
+            return self.string(b'u', text.as_bytes());
+        }
+        let at = self.out.len();
+        self.string(b'u' | NOTED, text.as_bytes())?;
+        self.keys.known[place] = Some(number as u32);
+        self.keys.written.push(at);
+        Ok(())
     }
 
     fn unhashable(&self, kind: &str) -> DumpError {
