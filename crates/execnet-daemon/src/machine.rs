@@ -13,6 +13,9 @@ use execnet_proto::control::HostState;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// Where only a person can help, retries come later and later up to this: servers lock out who is refused often.
+const LAST_REFUSED: Duration = Duration::from_secs(600);
+
 /// A link that lasted this long was a good one: the next retry comes soon again.
 const LASTED: Duration = Duration::from_secs(10);
 
@@ -27,6 +30,8 @@ pub(crate) struct Machine {
     failed: bool,
     settled: bool,
     failures: u32,
+    /// How many of the last failures in a row need a person.
+    refusals: u32,
     /// Since somebody who can be asked waited for it.
     tries: u32,
     /// Somebody waits for the next try, or the present one.
@@ -64,6 +69,7 @@ impl Machine {
             failed: false,
             settled: false,
             failures: 0,
+            refusals: 0,
             tries: 0,
             awaited: false,
             again: false,
@@ -142,6 +148,7 @@ impl Machine {
         self.settled = false;
         self.awaited = false;
         self.again = false;
+        self.refusals = 0;
     }
 
     /// Its agent has told of all its nodes.
@@ -156,16 +163,21 @@ impl Machine {
         }
     }
 
-    /// Its link has ended or could not be made. `jitter` is between 0 and 1; `rarely`: trying soon would not help.
-    pub(crate) fn ended(&mut self, now: Duration, jitter: f64, rarely: bool) {
+    /// Its link has ended or could not be made. `jitter` is between 0 and 1; `refused`: only a person can help.
+    pub(crate) fn ended(&mut self, now: Duration, jitter: f64, refused: bool) {
         if let Phase::Up { since } = self.phase
             && now.saturating_sub(since) >= LASTED
         {
             self.failures = 0;
         }
-        let delay = if rarely { LAST_RETRY } else { FIRST_RETRY * (1 << self.failures.min(6)) };
-        let until = now + delay.mul_f64(0.8 + 0.4 * jitter).min(LAST_RETRY);
+        let (first, times, last) = if refused {
+            (LAST_RETRY, self.refusals, LAST_REFUSED)
+        } else {
+            (FIRST_RETRY, self.failures, LAST_RETRY)
+        };
+        let until = now + (first * (1 << times.min(6))).mul_f64(0.8 + 0.4 * jitter).min(last);
         self.failures += 1;
+        self.refusals = if refused { self.refusals + 1 } else { 0 };
         self.failed = true;
         self.settled = false;
         self.phase = Phase::Waiting { until };
@@ -199,6 +211,7 @@ impl Machine {
     pub(crate) fn hurry(&mut self) {
         if let Phase::Waiting { .. } = self.phase {
             self.phase = Phase::Queued;
+            self.refusals = 0;
         }
     }
 
@@ -213,6 +226,7 @@ impl Machine {
         self.awaited = true;
         if self.phase == Phase::Queued {
             self.tries = 0;
+            self.refusals = 0;
         }
     }
 
@@ -289,6 +303,19 @@ mod tests {
             assert!(!host.tick(now) && host.is_queued());
         }
         assert_eq!(delays, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]);
+    }
+
+    #[test]
+    fn who_is_refused_knocks_ever_more_rarely() {
+        let mut host = Machine::new(true);
+        let refused = |host: &mut Machine| {
+            host.ended(seconds(0.0), 0.5, true);
+            host.retry_at().unwrap().as_secs_f64()
+        };
+        let delays: Vec<_> = (0..7).map(|_| refused(&mut host)).collect();
+        assert_eq!(delays, [30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]);
+        host.retry();
+        assert_eq!(refused(&mut host), 30.0, "a person came");
     }
 
     #[test]
