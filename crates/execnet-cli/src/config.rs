@@ -36,6 +36,16 @@ pub(crate) struct NetworkFile {
 impl NetworkFile {
     /// Reads a network's file; one that does not exist has no hosts.
     pub(crate) fn load(path: &Path) -> Result<NetworkFile, Failure> {
+        match fs::metadata(path) {
+            // reading a named pipe would wait for somebody who writes
+            Ok(found) if !found.is_file() => {
+                Err(Failure::new(Exit::Failed, format!("{} is not a file", path.display())))
+            }
+            _ => NetworkFile::read(path),
+        }
+    }
+
+    fn read(path: &Path) -> Result<NetworkFile, Failure> {
         match fs::read_to_string(path) {
             Ok(text) => NetworkFile::parse(path, &text, true),
             Err(error) if error.kind() == ErrorKind::NotFound => NetworkFile::parse(path, "", false),
@@ -56,9 +66,9 @@ impl NetworkFile {
         Ok(NetworkFile { lock: Some(lock), ..NetworkFile::load(path)? })
     }
 
-    /// Reads a file that somebody named: it must be there.
+    /// Reads a file that somebody named: it must be there, and may be a pipe.
     pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, Failure> {
-        let file = NetworkFile::load(path).map_err(|mut failure| {
+        let file = NetworkFile::read(path).map_err(|mut failure| {
             failure.exit = Exit::Usage;
             failure
         })?;

@@ -151,6 +151,15 @@ fn hosts_must_fit_together() {
 }
 
 #[test]
+fn what_is_no_file_is_not_waited_for() {
+    let path = std::env::temp_dir().join(format!("execnet-config-pipe-{}", std::process::id()));
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let failure = NetworkFile::load(&path).unwrap_err();
+    fs::remove_file(&path).unwrap();
+    assert!(failure.to_string().contains("is not a file"), "{failure}");
+}
+
+#[test]
 fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     let folder = std::env::temp_dir().join(format!("execnet-config-{}", std::process::id()));
     let path = folder.join("net").join("mynet.toml");

@@ -177,6 +177,7 @@ impl State {
         let life = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse::<u32>().ok().and_then(|life| life.checked_add(1)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => is_new.then_some(1),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(DaemonError::file("read", &path, error)),
         };
         // agents of earlier lives must see a higher number than any before: starts are rarer than seconds
@@ -193,8 +194,9 @@ fn seconds() -> u32 {
 
 /// The secret, and whether it was made just now.
 fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
             let secret = text.trim();
             if secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Ok((secret.to_owned(), false));
