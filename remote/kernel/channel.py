@@ -170,10 +170,13 @@ class Channel(object):
         """Send a value of simple types. Waits while the receiver has more than it wants unreceived."""
         state = self._state
         link = state.link
-        link.check()
+        too_late = link.is_too_late()
+        link.check(too_late)
         if state.closed:
             raise OSError("cannot send to %r" % self)
         escaped, data = dumps(item, Channel)
+        if too_late:
+            return
         kind = wire.ESCAPED if escaped else wire.DATA
         while not link.send(kind, self.id, data, state):
             state.wait_for_credit()

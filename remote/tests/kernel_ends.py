@@ -147,13 +147,13 @@ class Ends(Kernel):
 
     def test_exit_ends_what_waits_and_lets_it_clean_up(self):
         self.k.execute("import sys\ntry:\n  channel.receive()\nexcept EOFError:\n  sys.stderr.write('eof\\n')\n"
-                       "try:\n  channel.send(1)\nexcept (OSError, IOError):\n  sys.stderr.write('cannot\\n')")
+                       "channel.send(1)\nsys.stderr.write('done\\n')")
         second = self.k.execute("channel.send(1); channel.receive()")
         self.k.receive(second)
         started = time.monotonic()
         self.assertEqual(0, self.k.exit())
         self.assertLess(time.monotonic() - started, 4)
-        self.assertIn(b"eof\ncannot\n", self.k.stderr)
+        self.assertIn(b"eof\ndone\n", self.k.stderr)
 
     def test_exit_interrupts_a_busy_main_thread_after_five_seconds(self):
         number = self.k.execute("import time, sys\ntry:\n  channel.send(1)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  sys.stderr.write('interrupted\\n')")
@@ -171,6 +171,13 @@ class Ends(Kernel):
         self.end_in_time(self.k)
         self.assertLess(time.monotonic() - started, 4)
         self.assertIn(b"cleaned", self.k.stderr)
+
+    def test_last_words_after_exit_are_no_error_but_a_loop_of_them_is(self):
+        number = self.k.execute("import sys\nchannel.send(0)\ntry: channel.receive()\nexcept EOFError: pass\nsent = 0\ntry:\n"
+                                "  while 1:\n    channel.send(sent)\n    sent += 1\nexcept (IOError, OSError):\n  sys.stderr.write('sent %d' % sent)")
+        self.k.receive(number)
+        self.assertEqual(0, self.k.exit())
+        self.assertIn(b"sent 64", self.k.stderr)
 
     def test_what_does_not_end_is_ended_within_ten_seconds(self):
         number = self.k.execute("import time, threading\ndef work():\n  while 1:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass\n"
