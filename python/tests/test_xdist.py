@@ -1,6 +1,7 @@
 """pytest-xdist as it was released, with this package in place of stock execnet: the same results."""
 
 import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -80,6 +81,15 @@ def test_crashes():
 
 def test_after():
     pass
+"""
+
+SLOW = """
+import time
+import pytest
+
+@pytest.mark.parametrize("n", range(200))
+def test_slow(n):
+    time.sleep(0.3)
 """
 
 
@@ -164,3 +174,21 @@ def test_a_crashed_worker_is_replaced(tmp_path):
     done, results = run(tmp_path, "-n", "1")
     assert "crashed while running 'test_crash.py::test_crashes'" in done.stdout, done.stdout + done.stderr
     assert "1 failed, 2 passed" in done.stdout
+
+
+def test_ctrl_c_ends_quietly(tmp_path):
+    """The workers are told to end in the middle of their tests; what pytest still has to say then is nobody's error."""
+    (tmp_path / "test_slow.py").write_text(SLOW)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n", "2"]
+    pytest_ = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = ""
+    for line in pytest_.stdout:
+        said += line
+        if "PASSED" in line:
+            break
+    pytest_.send_signal(signal.SIGINT)
+    more, words = pytest_.communicate(timeout=60)
+    said += more
+    assert pytest_.returncode == 2, said + words
+    assert "KeyboardInterrupt" in said
+    assert "Warning" not in said + words and "Traceback" not in said + words

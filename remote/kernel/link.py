@@ -12,9 +12,6 @@ if TWO:
     from . import codec, more  # noqa: F401
 
 
-LATE = 64
-
-
 class Link(object):
     """All channels between this interpreter and its client."""
 
@@ -22,7 +19,6 @@ class Link(object):
         self.pid = os.getpid()
         self.window = config.get("window") or 8388608
         self.ended = self.lost = False
-        self._late = 0  # what was sent after EXIT
         self.states = {}
         self.strconfig = True, False
         self.config = config
@@ -50,16 +46,6 @@ class Link(object):
             raise OSError("no channel works in a forked process")
         if self.ended and not receiving:
             raise OSError("cannot send: the gateway has ended")
-
-    def is_too_late(self):
-        """After the end: whether what is sent may go nowhere without a word.
-
-        Code that ends because EXIT came, as a test runner, says so; the last of it is not to fail. A loop of sending is.
-        """
-        if not self.ended or self.lost or self._late == LATE:
-            return False
-        self._late += 1
-        return True
 
     def gateway(self):
         """As user code sees it."""
