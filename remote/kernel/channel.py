@@ -124,8 +124,8 @@ class State(object):
                 raise
         self.link.forget(self)
 
-    def drop(self, failed=False):
-        """Nobody holds its Channel any more, or its code failed and so did saying so. Called by finalizers: never waits."""
+    def drop(self, failed=b""):
+        """Nobody holds its Channel any more, or its code failed with this dumped error. Called by finalizers: never waits."""
         link = self.link
         if link.ended or link.pid != _getpid():
             return
@@ -140,7 +140,7 @@ class State(object):
         self.said_close = True
         self.end(True)
         if not self.heard_close:
-            link.outbox.post(wire.CLOSE, self.number, UNTOLD if failed else b"")
+            link.outbox.post(wire.CLOSE, self.number, failed)
         link.forget(self)
 
 

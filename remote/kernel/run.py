@@ -2,9 +2,12 @@
 import os
 import sys
 
+from .channel import UNTOLD
+from .values import dumps
 from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
+NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another one")[1]
 SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
 
 
@@ -26,12 +29,19 @@ class Runner(object):
     def add(self, channel, order):
         """In the reader."""
         task = Task(self, channel, order)
-        if self.busy and self.model != "main_thread_only":
-            self.threads.append(task)
-            start_new_thread(self._in_thread, (task,))
-            return
         if self.busy:
-            start_new_thread(self._refuse, (task,))
+            try:
+                if self.model != "main_thread_only":
+                    self.threads.append(task)
+                    start_new_thread(self._in_thread, (task,))
+                    return
+                start_new_thread(self._refuse, (task,))
+            except ANY:  # there are too many, or too little memory
+                if task in self.threads:
+                    self.threads.remove(task)
+                channel._executing = False
+                channel._state.drop(NO_THREAD)
+                return
         self.busy = True
         self.waiting.append(task)
         wake_all(self.sleepers)
@@ -50,7 +60,7 @@ class Runner(object):
             if torn is not None:
                 task.close(ended_by(torn))
         except ANY:
-            task.channel._state.drop(True)
+            task.channel._state.drop(UNTOLD)
         finally:
             self.threads.remove(task)
             wake_all(self.sleepers)

@@ -218,6 +218,19 @@ class Ends(Kernel):
         self.k.frame(INTERRUPT)  # nobody executes
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
+    def test_code_without_a_thread_is_refused_and_nothing_else(self):
+        source = ("import sys\nrun = sys.modules['execnet_kernel.run']\nold = run.start_new_thread\n"
+                  "def fail(*args): raise RuntimeError('no thread')\nrun.start_new_thread = fail\nchannel.send(1)\nchannel.receive()\n"
+                  "run.start_new_thread = old\nchannel.send(2)\nchannel.receive()")
+        number = self.k.execute(source)
+        self.k.receive(number)
+        self.assertIn("no thread can be started", self.k.end(self.k.execute("channel.send(3)")))
+        self.k.send(number, 1)
+        self.assertEqual(2, self.k.receive(number))
+        self.assertEqual([4], self.k.run("channel.send(4)"))
+        self.k.send(number, 1)
+        self.assertIsNone(self.k.end(number))
+
     def test_what_failed_is_never_closed_as_if_it_had_not(self):
         waiting = self.k.execute("channel.send(1); channel.receive()")
         self.k.receive(waiting)
