@@ -125,7 +125,7 @@ class State(object):
         self.link.forget(self)
 
     def drop(self, failed=b""):
-        """Nobody holds its Channel any more, or its code failed with this dumped error. Called by finalizers: never waits."""
+        """Nobody holds its Channel any more, or its code failed with this dumped error. For finalizers, too: never waits."""
         link = self.link
         if link.ended or link.pid != _getpid():
             return
