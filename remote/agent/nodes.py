@@ -54,6 +54,7 @@ class Nodes(object):
         self._wanted = wanted
         if before is not None and before._wanted == wanted:
             self.commands, self._probes = before.commands, before._probes
+            self._again()
             return
         core.nodes = []
         core.nodes_known(False)
@@ -93,8 +94,16 @@ class Nodes(object):
     def answered(self, probe, end, failure):
         """A probe has ended: how, in words, and what its exec failed at."""
         probe.running = False
-        probe.outcome = _outcome(probe, end, failure)
+        probe.outcome = _outcome(probe, end, failure, self.env)
         self._settle()
+
+    def _again(self):
+        """What failed may have been mended: it is asked whenever a link is made."""
+        wanted = dict(self._wanted)
+        for name in [name for name, state, _ in self.core.nodes if state == FAILED]:
+            self.core.node(name, PROBING, [])
+            self.core.nodes_known(False)
+            self._probes.append(Probe(name, split(wanted[name]), False))
 
     def _every(self, name, ours):
         self._ready(self._free(name, ours), own_command(), ours)
@@ -187,7 +196,7 @@ def split(line):
     return words or [line]
 
 
-def _outcome(probe, end, failure):
+def _outcome(probe, end, failure, env):
     shown = " ".join(probe.words)[:200]
     if failure:
         return wire.text(failure).partition(" ")[2]
@@ -197,12 +206,12 @@ def _outcome(probe, end, failure):
     if MARK in said:
         fields = said[said.index(MARK) + 1:][:5]
         if len(fields) == 5:
-            return _ready_or_old(probe, shown, fields)
+            return _ready_or_old(probe, shown, fields, env)
     words = " ".join(wire.text(probe.said[1] + probe.said[2]).split())[:200]
     return "%s did not answer as a Python: %s, it printed %s" % (shown, end, words or "nothing")
 
 
-def _ready_or_old(probe, shown, fields):
+def _ready_or_old(probe, shown, fields, env):
     executable, platform, implementation, version, machine = fields
     try:
         number = tuple([int(part) for part in version.split(".")])
@@ -211,10 +220,19 @@ def _ready_or_old(probe, shown, fields):
     if not ((2, 7) <= number < (3,) or (3, 6) <= number):
         return "%s is Python %s, needs 2.7 or 3.6+" % (shown, version)
     command = list(probe.words)
-    if executable and implementation != "jython":
+    if executable and implementation != "jython" and (probe.every or _just_finds(command[0], executable, env)):
         command[0] = executable
-    return command, {"executable": command[0], "platform": platform, "implementation": implementation,
+    return command, {"executable": executable or command[0], "platform": platform, "implementation": implementation,
                      "version": version, "machine": machine or os.uname()[4]}
+
+
+def _just_finds(word, executable, env):
+    """Whether this word is the interpreter itself, or a shim that looks for it. `env`, `nice` and own scripts do more."""
+    paths = [word] if "/" in word else ["%s/%s" % (folder, word) for folder in _text(env.get(b"PATH", b"")).split(":")]
+    for path in paths:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return os.path.realpath(path) == os.path.realpath(executable) or "/shims/" in path
+    return False
 
 
 def _inside(folder):

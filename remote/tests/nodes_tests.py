@@ -45,9 +45,39 @@ class Asking(unittest.TestCase):
         self.assertEqual(None, found.next())
         probe.put(1, (ANSWER % ("/opt/python9", "cpython", "3.9.1")).encode("ascii"))
         found.answered(probe, "exit status 0", b"")
-        self.assertEqual(["/opt/python9", "-X", "dev"], found.command("h"))
+        self.assertEqual(["python9", "-X", "dev"], found.command("h"))
         self.assertEqual(nodes.READY, self.told()[0][1])
+        self.assertEqual(b"/opt/python9", self.told()[0][2]["executable"])
         self.assertFalse(self.core.probing)
+
+    def test_what_just_finds_the_interpreter_is_left_out_and_what_does_more_is_not(self):
+        folder = os.path.realpath(tempfile.mkdtemp())
+        try:
+            os.mkdir(os.path.join(folder, "shims"))
+            for name in ("real", "wrapper", "shims/shim"):
+                with open(os.path.join(folder, name), "w") as file:
+                    file.write("#!/bin/sh\n")
+                os.chmod(os.path.join(folder, name), 0o755)
+            real = os.path.join(folder, "real")
+            os.symlink(real, os.path.join(folder, "link"))
+            env = {b"PATH": (folder + ":" + folder + "/shims").encode("ascii")}
+            for words, command in (("link -O", [real, "-O"]), ("shim", [real]), ("wrapper", ["wrapper"]), ("env A=b real", ["env", "A=b", "real"])):
+                found = nodes.Nodes([("h", words)], None, self.core, env)
+                self.answer(found, found.next(), (real, "cpython", "3.9.1"))
+                self.assertEqual(command, found.command("h"))
+        finally:
+            shutil.rmtree(folder)
+
+    def test_what_failed_is_asked_again_on_the_next_link(self):
+        wanted = [("h", ""), ("other", "python9")]
+        found = nodes.Nodes(wanted, None, self.core, {})
+        found.answered(found.next(), "exit status 1", b"")
+        self.assertEqual(nodes.FAILED, self.told()[1][1])
+        found = nodes.Nodes(wanted, found, self.core, {})
+        self.assertEqual((nodes.PROBING, True), (self.told()[1][1], self.core.probing))
+        self.answer(found, found.next(), ("/x", "cpython", "3.9.1"))
+        self.assertEqual((nodes.READY, False), (self.told()[1][1], self.core.probing))
+        self.assertEqual(None, nodes.Nodes(wanted, found, self.core, {}).next())
 
     def failure(self, said, end, failure=b"", late=False):
         found = self.nodes(("h", "/bin/true"))

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,9 @@ const KEYS: [&str; 2] = ["hosts", "linger"];
 
 /// How long agents wait for a daemon that is gone, unless a file says otherwise.
 pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(600);
+
+/// Bytes that a network's file may have.
+const LONGEST: u64 = 4 << 20;
 
 /// The file of a network, read and checked; it need not exist.
 #[derive(Debug)]
@@ -39,20 +42,38 @@ impl NetworkFile {
         match fs::metadata(path) {
             // reading a named pipe would wait for somebody who writes
             Ok(found) if !found.is_file() => {
-                Err(Failure::new(Exit::Failed, format!("{} is not a file", path.display())))
+                Err(Failure::new(Exit::Usage, format!("{} is not a file", path.display())))
             }
             _ => NetworkFile::read(path),
         }
     }
 
     fn read(path: &Path) -> Result<NetworkFile, Failure> {
-        match fs::read_to_string(path) {
+        let read = || -> std::io::Result<String> {
+            let mut text = String::new();
+            File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) if text.len() as u64 > LONGEST => {
+                let message = format!("{} is larger than {} MiB", path.display(), LONGEST >> 20);
+                Err(Failure::new(Exit::Usage, message))
+            }
             Ok(text) => NetworkFile::parse(path, &text, true),
+            // a link to a disk that is not there must not be taken for a network without hosts, or be replaced
+            Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
+                let message = format!("{} is a link to a file that is not there", path.display());
+                Err(Failure::new(Exit::Usage, message))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => NetworkFile::parse(path, "", false),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 Err(Failure::new(Exit::Usage, format!("{} is not UTF-8 text", path.display())))
             }
-            Err(error) => Err(Failure::file("read", path, &error)),
+            Err(error) => {
+                let mut failure = Failure::file("read", path, &error);
+                failure.exit = Exit::Usage;
+                Err(failure)
+            }
         }
     }
 
@@ -68,10 +89,7 @@ impl NetworkFile {
 
     /// Reads a file that somebody named: it must be there, and may be a pipe.
     pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, Failure> {
-        let file = NetworkFile::read(path).map_err(|mut failure| {
-            failure.exit = Exit::Usage;
-            failure
-        })?;
+        let file = NetworkFile::read(path)?;
         if file.existed {
             return Ok(file);
         }

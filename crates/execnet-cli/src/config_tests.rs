@@ -153,7 +153,8 @@ fn hosts_must_fit_together() {
 #[test]
 fn what_is_no_file_is_not_waited_for() {
     let path = std::env::temp_dir().join(format!("execnet-config-pipe-{}", std::process::id()));
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
     let failure = NetworkFile::load(&path).unwrap_err();
     fs::remove_file(&path).unwrap();
     assert!(failure.to_string().contains("is not a file"), "{failure}");

@@ -173,6 +173,7 @@ pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
                 one_line(node.message.as_deref().unwrap_or("no working Python"))
             ));
         }
+        text.push_str("  Hint: when it is mended, `execnet addhost` with this host's spec asks again\n");
     }
     for line in &host.said {
         text.push_str(&format!("    {}\n", one_line(line)));

@@ -111,6 +111,7 @@ fn a_host_that_is_up_is_in_trouble_only_without_a_working_python() {
     insta::assert_snapshot!(trouble(&up("b", vec![none.clone()])).unwrap(), @"
     b: up: b failed
         cannot execute nopython
+      Hint: when it is mended, `execnet addhost` with this host's spec asks again
     ");
     assert_eq!(trouble(&up("b", vec![none, node("c", "linux", "cpython", "3.11.2")])), None);
 }
@@ -131,6 +132,7 @@ fn the_status_says_why_a_host_cannot_be_used() {
     insta::assert_snapshot!(troubles(&hosts).trim_start(), @"
     b: up: b failed
         cannot execute nopython
+      Hint: when it is mended, `execnet addhost` with this host's spec asks again
 
     l: unreachable: no byte for 15 s
       it is tried again in 2 s

@@ -29,6 +29,8 @@ pub(crate) enum Verdict {
     Link(LinkEnd),
     /// The agent did not greet within this many seconds.
     TimedOut(u64),
+    /// A person wants its interpreters to be asked again.
+    Renewed,
 }
 
 /// What is known of a link that ended before or after its agent greeted.
@@ -184,6 +186,9 @@ impl Evidence<'_> {
             let hint = "an agent of another release holds the host; stop the network that started it";
             return (Step::Agent, why.to_string(), Some(hint.into()));
         }
+        if let Some(Verdict::Renewed) = self.verdict {
+            return (Step::Agent, "its interpreters are asked again".into(), None);
+        }
         if let Some(Verdict::Link(why @ LinkEnd::TunnelLost { .. })) = self.verdict {
             return (Step::Via, why.to_string(), None);
         }
@@ -200,9 +205,13 @@ impl Evidence<'_> {
             self.spec.via.as_ref().map_or_else(|| "on this machine".to_owned(), |via| format!("on {via}"));
         const ENOENT: u32 = 2;
         if errno == ENOENT {
-            let hint = matches!(self.spec.transport, Transport::Ssh { .. })
-                .then(|| format!("install the OpenSSH client {place}"));
-            return Some((Step::Start, format!("there is no command `{program}` {place}"), hint));
+            let hint = match self.spec.transport {
+                Transport::Ssh { .. } => format!("install the OpenSSH client {place}"),
+                _ => format!(
+                    "install it {place}, or correct the spec: `execnet rmhost`, then `execnet addhost`"
+                ),
+            };
+            return Some((Step::Start, format!("there is no command `{program}` {place}"), Some(hint)));
         }
         let message = text::clean(message, 200);
         Some((Step::Start, format!("`{program}` could not be started {place}: {message}"), None))
@@ -238,15 +247,12 @@ impl Evidence<'_> {
     }
 
     fn words_of_ssh(&self) -> Option<(Step, String, Option<String>)> {
-        let Transport::Ssh { options, destination } = &self.spec.transport else { return None };
+        let Transport::Ssh { destination, .. } = &self.spec.transport else { return None };
         let found = SSH.iter().find(|(words, ..)| words.iter().any(|word| self.stderr.contains(word)));
         // ssh's own failures have this status; the words alone could be the host's
         let own = matches!(self.status(), Some(255) | None);
         let (_, step, error, hint) = found.filter(|_| own)?;
-        let mut words = vec!["ssh"];
-        words.extend(self.spec.ssh_config.iter().flat_map(|path| ["-F", path]));
-        words.extend(options.iter().chain([destination]).map(String::as_str));
-        let hint = hint.replace("ssh HOST", &words.join(" ")).replace("HOST", destination);
+        let hint = hint.replace("ssh HOST", &self.login()).replace("HOST", destination);
         Some((*step, (*error).to_owned(), Some(hint)))
     }
 
@@ -302,13 +308,23 @@ impl Evidence<'_> {
             self.spec.via.as_ref().map_or_else(|| "check".to_owned(), |via| format!("check on {via}"));
         match &self.spec.transport {
             Transport::Popen => format!("{check} that `python3 -ES -c pass` ends at once"),
-            Transport::Ssh { destination, .. } => {
-                format!("{check} that `ssh {destination} python3 -ES -c pass` ends at once and prints nothing")
+            Transport::Ssh { .. } => {
+                format!("{check} that `{} python3 -ES -c pass` ends at once and prints nothing", self.login())
             }
             Transport::Cmd(_) => {
                 "`cmd=` must end with a Python, as in `cmd=docker exec -i web python3`: `-ES -c …` is appended".into()
             }
         }
+    }
+
+    /// What a person would type to log in as the spec does.
+    fn login(&self) -> String {
+        let mut words = vec!["ssh"];
+        words.extend(self.spec.ssh_config.iter().flat_map(|path| ["-F", path]));
+        if let Transport::Ssh { options, destination } = &self.spec.transport {
+            words.extend(options.iter().chain([destination]).map(String::as_str));
+        }
+        words.join(" ")
     }
 
     fn status(&self) -> Option<u32> {

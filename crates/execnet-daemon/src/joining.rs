@@ -78,6 +78,14 @@ impl Daemon {
         self.dropped(key, verdict, said, now);
     }
 
+    /// Its agent is to ask its interpreters again, which it does on every new link.
+    pub(crate) fn renew(&mut self, key: HostKey, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        host.machine.renew(now);
+        let said = self.switch.link_closed(key, "its interpreters are asked again", now);
+        self.dropped(key, Verdict::Renewed, said, now);
+    }
+
     /// The switch has ended a link.
     pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: String, now: Duration) {
         self.dropped(key, Verdict::Link(why), said, now);

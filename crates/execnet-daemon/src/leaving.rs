@@ -150,9 +150,11 @@ impl Daemon {
             let network = &self.settings.common.network;
             return self.switch.lose_host(key, &format!("the network {network} was stopped"));
         }
-        if let Some(status) = status.as_mut().filter(|_| left) {
-            status.error =
-                Some(format!("its agent could not be told to end; it does so by itself within {linger} s"));
+        if let Some(status) = &mut status {
+            // that its link has ended is as it should be
+            status.error = left.then(|| {
+                format!("its agent could not be told to end; it does so by itself within {linger} s")
+            });
         }
         self.drop_questions(key);
         self.switch.remove_host(key, now);

@@ -230,6 +230,15 @@ impl Machine {
         }
     }
 
+    /// Its link is about to be ended, to be made again at once.
+    pub(crate) fn renew(&mut self, now: Duration) {
+        self.phase = Phase::Up { since: now };
+        self.failures = 0;
+        self.settled = false;
+        self.awaited = true;
+        self.again = true;
+    }
+
     /// Time has passed. True when its agent should have greeted by now.
     pub(crate) fn tick(&mut self, now: Duration) -> bool {
         match self.phase {
@@ -392,6 +401,20 @@ mod tests {
         assert!(!host.is_awaited());
         host.retry();
         assert!(!host.is_awaited() && host.is_up());
+    }
+
+    #[test]
+    fn a_link_is_made_again_at_once_where_somebody_wants_it() {
+        let mut host = Machine::new(true);
+        host.greeted(seconds(0.0));
+        host.settle();
+        host.renew(seconds(1000.0));
+        host.tick(seconds(1000.0));
+        assert!(host.is_up() && !host.is_settled() && host.is_awaited());
+        host.ended(seconds(1000.0), 0.5, false);
+        assert!(host.is_queued() && host.is_awaited());
+        host.greeted(seconds(1001.0));
+        assert!(host.is_up() && !host.is_settled());
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use execnet_proto::control::Step;
 use execnet_proto::control::{
     AskpassReply, ErrorKind, HostReply, HostState, HostStatus, Interruption, ReplyError, Request, Status,
     Verb,
 };
+use execnet_proto::control::{NodeState, Step};
 use execnet_proto::frame::VERSION;
 use execnet_proto::spec::{HostSpec, nearest};
 use execnet_proto::switch::{ClientKey, HostKey};
@@ -110,7 +110,9 @@ impl Daemon {
         };
         if let Some(key) = self.host_named(&spec.id).filter(|key| self.may_try_again(*key, &spec)) {
             if self.may_watch(client, request) {
-                if let Some(host) = self.hosts.get_mut(&key) {
+                if self.hosts[&key].machine.is_up() && self.switch.is_reachable(key) {
+                    self.renew(key, now);
+                } else if let Some(host) = self.hosts.get_mut(&key) {
                     host.machine.retry();
                 }
                 self.changed.insert(key);
@@ -135,11 +137,12 @@ impl Daemon {
         }
     }
 
-    /// Whether adding it means to try it once more: it is here already, but not up.
+    /// Whether adding it means to try it once more: it is here already, but it is not up, or an interpreter failed.
     fn may_try_again(&self, key: HostKey, spec: &HostSpec) -> bool {
         let host = &self.hosts[&key];
         let state = host.state(self.switch.is_reachable(key));
-        host.spec == *spec && host.leave.is_none() && state != HostState::Up
+        let failed = host.nodes.iter().any(|node| node.state == NodeState::Failed);
+        host.spec == *spec && host.leave.is_none() && (state != HostState::Up || failed)
     }
 
     pub(crate) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {

@@ -405,7 +405,7 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
         return refuse("a host does not begin with `-`".into());
     }
     let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"'\"`$\\;&<>|(){}/".contains(c);
-    if host.is_empty() || !host.chars().all(plain) {
+    if host.is_empty() || destination.starts_with('@') || !host.chars().all(plain) {
         return refuse(format!("`{destination}` is not `[user@]host`"));
     }
     Ok(Transport::Ssh { options, destination })

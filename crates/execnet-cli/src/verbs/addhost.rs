@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use execnet_proto::control::{HostState, HostStatus, Status, Verb};
+use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
 use execnet_proto::spec::HostSpec;
 
 use super::parse_spec;
@@ -16,7 +16,8 @@ use crate::{place, render, session, text};
 
 /// Join a host to a running network, now and at every later start
 ///
-/// A host that has joined already but cannot be reached is tried once more at once, and ssh may ask for a password.
+/// A host that has joined already but cannot be reached is tried once more at once, and ssh may ask for a password; interpreters that
+/// failed are asked again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -38,7 +39,10 @@ impl AddhostArgs {
         let status: Status = session::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
         let verb = Verb::AddHost { spec: host.to_string() };
-        if status.hosts.iter().any(|known| known.spec == host.to_string() && known.state != HostState::Up) {
+        let may_help = |known: &HostStatus| {
+            known.state != HostState::Up || known.nodes.iter().any(|node| node.state == NodeState::Failed)
+        };
+        if status.hosts.iter().any(|known| known.spec == host.to_string() && may_help(known)) {
             let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
             return tell(hosts.get(&host.id));
         }

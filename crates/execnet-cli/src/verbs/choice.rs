@@ -23,7 +23,7 @@ pub(super) struct Choice {
     #[arg(long, value_name = "VERSION")]
     python_version: Option<String>,
     /// Folder to run in, on the host
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) chdir: Option<String>,
     /// A variable of the process; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]

@@ -102,7 +102,9 @@ fn a_removed_host_is_left_as_it_was() {
     let host = net.lab().hosts()[0].clone();
     let child = family(&net, &mark);
     let agent = net.agent("build1");
-    net.ok("rmhost", &["build1"]);
+    let removed = net.run("rmhost", &["build1"]);
+    let said = String::from_utf8_lossy(&removed.stderr).into_owned();
+    assert_eq!(said.lines().collect::<Vec<_>>(), [format!("build1: removed from {}", net.name)]);
     wait_until(SOON, "the agent to end", || !alive(agent));
     wait_until(SOON, "the family to end", || members(&mark).is_empty() && host.processes().is_empty());
     let output = child.wait_with_output().unwrap();

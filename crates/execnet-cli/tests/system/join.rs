@@ -285,6 +285,18 @@ fn niceness_and_ssh_options_of_a_spec_arrive() {
         "the network's file keeps it"
     );
 
+    // what is started is what was named, and what failed is asked again
+    let late = std::env::temp_dir().join(format!("{}-late", net.name));
+    let spec = net.spec("build1", &format!("//python={}//id=late", late.display()));
+    assert_eq!(net.run("addhost", &[&spec]).status.code(), Some(6));
+    std::fs::write(&late, "#!/bin/sh\nWRAPPED=yes exec python3 \"$@\"\n").unwrap();
+    std::fs::set_permissions(&late, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    net.ok("addhost", &[&spec]);
+    let wrapped = net.ok("python", &["--node", "late", "-c", "import os; print(os.environ['WRAPPED'])"]);
+    std::fs::remove_file(&late).unwrap();
+    assert_eq!(wrapped.trim(), "yes");
+    net.ok("rmhost", &["late"]);
+
     // ssh says much with -v, which hides no failure
     for (id, step) in [("down", "connect"), ("refused", "authenticate"), ("changed", "host-key")] {
         for option in ["-v", "-vvv"] {

@@ -108,6 +108,7 @@ fn what_is_wrong_is_named() {
         ("ssh=-- -h", "ssh=-- -h: a host does not begin with `-`"),
         ("ssh=ann@-oX", "ssh=ann@-oX: a host does not begin with `-`"),
         ("ssh=$(id)", "ssh=$(id): `$(id)` is not `[user@]host`"),
+        ("ssh=@h", "ssh=@h: `@h` is not `[user@]host`"),
         ("ssh=-N h", "ssh=-N h: ssh's option `-N` cannot be used for a link"),
         ("ssh=h -p", "ssh=h -p: `-p` needs an argument"),
         ("ssh=h uptime", "ssh=h uptime: `uptime` after the host `h`: no command is taken here"),

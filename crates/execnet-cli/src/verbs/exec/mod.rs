@@ -181,7 +181,12 @@ fn choose(network: &Network, selection: NodeSelection) -> Result<(Vec<Target>, V
     let (origins, left_out) = sort(&status.hosts, &selection);
     if origins.is_empty() {
         // the daemon says what there is
-        return Ok((vec![Target { selection, origin: None }], Verdict::Fine));
+        if left_out.is_empty() {
+            return Ok((vec![Target { selection, origin: None }], Verdict::Fine));
+        }
+        let message =
+            format!("no node of `{}` that matches can be used: {}", status.network, left_out.join("; "));
+        return Err(Failure::new(Exit::HostsFailed, message));
     }
     for line in &left_out {
         say(&format!("execnet: left out: {line}"));

@@ -25,6 +25,14 @@ use pump::{Broken, Own, pump};
 /// How long a break lasts before it is worth a word.
 const BREAK: Duration = Duration::from_secs(1);
 
+/// What is printed and the prompt, which goes to stderr, come in this order only if they come in one pipe. Jython has no `dup2`.
+const TOGETHER: &str = r#"
+import os, sys
+if hasattr(os, "dup2"): os.dup2(1, 2)
+sys.stderr.write("Python %s on %s\nType \"help\", \"copyright\", \"credits\" or \"license\" for more information.\n" % (sys.version, sys.platform))
+del os, sys
+"#;
+
 /// Run Python on a node of a network, as `python ARGS` there would
 ///
 /// The first argument that is none of the options below begins ARGS.
@@ -56,6 +64,9 @@ impl PythonArgs {
         if self.args.is_empty() && io::stdin().is_terminal() {
             // Python would find a terminal and prompt; it finds a pipe.
             process = process.args(["-i", "-u"]);
+            if io::stdout().is_terminal() && io::stderr().is_terminal() {
+                process = process.args(["-c", TOGETHER]);
+            }
         }
         if let Some(folder) = &self.choice.chdir {
             process = process.chdir(folder);
