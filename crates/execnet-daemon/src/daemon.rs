@@ -16,6 +16,7 @@ use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
 
 use crate::bootstrap::Common;
+use crate::diagnosis::Verdict;
 use crate::host::{Carrier, Host};
 use crate::leaving::Closing;
 use crate::prompts::Prompts;
@@ -287,6 +288,12 @@ impl Daemon {
                 }
             }
             SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
+            SwitchEvent::Outcast { host } => {
+                if let Some(host) = self.hosts.get_mut(&host) {
+                    host.verdict = Some((Verdict::Outcast, String::new()));
+                    host.machine.once_more();
+                }
+            }
             SwitchEvent::ViaChanged { host } => {
                 self.changed.insert(host);
             }

@@ -29,6 +29,8 @@ pub(crate) enum Verdict {
     Link(LinkEnd),
     /// The agent did not greet within this many seconds.
     TimedOut(u64),
+    /// The agent was that of a host which was removed, and had to end.
+    Outcast,
     /// A person wants its interpreters to be asked again.
     Renewed,
 }
@@ -185,6 +187,9 @@ impl Evidence<'_> {
         if let Some(Verdict::Link(why @ LinkEnd::OtherVersion(_))) = self.verdict {
             let hint = "an agent of another release holds the host; stop the network that started it";
             return (Step::Agent, why.to_string(), Some(hint.into()));
+        }
+        if let Some(Verdict::Outcast) = self.verdict {
+            return (Step::Agent, "what was left there when it was removed had to end first".into(), None);
         }
         if let Some(Verdict::Renewed) = self.verdict {
             return (Step::Agent, "its interpreters are asked again".into(), None);

@@ -230,6 +230,12 @@ impl Machine {
         }
     }
 
+    /// The present try fails for a reason that is gone afterwards: there is another one at once.
+    pub(crate) fn once_more(&mut self) {
+        self.again = true;
+        self.awaited = true;
+    }
+
     /// Its link is about to be ended, to be made again at once.
     pub(crate) fn renew(&mut self, now: Duration) {
         self.phase = Phase::Up { since: now };

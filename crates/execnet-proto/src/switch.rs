@@ -61,6 +61,8 @@ pub enum SwitchEvent {
     Node { host: HostKey, name: String, state: NodeState, facts: Table },
     /// A host's agent has told of all its nodes, this many.
     Nodes { host: HostKey, count: u16 },
+    /// The agent of a host that was removed answered, and was told to end: its link ends with it.
+    Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
     LinkEnded { host: HostKey, why: LinkEnd, said: String },
     /// A way to this host's via is there again or gone: its state changed with it.

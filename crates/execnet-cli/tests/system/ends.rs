@@ -117,6 +117,23 @@ fn a_removed_host_is_left_as_it_was() {
 }
 
 #[test]
+fn a_host_that_was_removed_while_it_could_not_be_reached_joins_again() {
+    let Some(net) = one_host() else { return };
+    let host = net.lab().hosts()[0].clone();
+    let (agent, spec) = (net.agent("build1"), net.spec("build1", ""));
+    host.stop_sshd();
+    host.kill_ssh();
+    net.wait_for("build1", "unreachable");
+    let removed = net.run("rmhost", &["build1"]);
+    assert!(String::from_utf8_lossy(&removed.stderr).contains("build1: not reached"), "{removed:?}");
+    assert!(alive(agent));
+    host.start_sshd().unwrap();
+    net.ok("addhost", &[&spec]);
+    assert_ne!(net.agent("build1"), agent);
+    wait_until(SOON, "the old agent to end", || !alive(agent));
+}
+
+#[test]
 fn agents_end_when_the_daemon_is_gone_for_longer_than_linger() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     lab.host("build1").start().unwrap();

@@ -336,6 +336,7 @@ impl Switch {
                 if self.outcasts.contains(&incarnation) {
                     link.stage = Stage::Ending;
                     link.conn.send(Frame::End);
+                    self.events.push_back(SwitchEvent::Outcast { host });
                     return Ok(());
                 }
                 link.stage = Stage::Up;

@@ -244,7 +244,10 @@ impl Daemon {
                     let host = self.hosts.values_mut().find(|other| other.key == host).expect("a host");
                     host.up = true;
                 }
-                SwitchEvent::Node { .. } | SwitchEvent::Nodes { .. } | SwitchEvent::ViaChanged { .. } => {}
+                SwitchEvent::Node { .. }
+                | SwitchEvent::Nodes { .. }
+                | SwitchEvent::Outcast { .. }
+                | SwitchEvent::ViaChanged { .. } => {}
             }
         }
         busy
