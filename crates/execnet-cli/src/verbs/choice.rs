@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use execnet_proto::spec::NodeSelection;
 
 use crate::failure::{Exit, Failure};
@@ -11,7 +12,7 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, Args)]
 pub(super) struct Choice {
     /// A node by its name, or any node of the host with this id
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(super::hosts))]
     pub(super) node: Option<String>,
     /// Beginning of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
     #[arg(long, value_name = "PREFIX")]

@@ -8,7 +8,7 @@ use clap_complete::env::Shells;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
 
-/// Print the code that makes a shell complete verbs, options and network names
+/// Print the code that makes a shell complete verbs, options, network names and hosts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

@@ -30,6 +30,7 @@ use clap::Args;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use execnet_proto::spec::{HostSpec, NetworkName};
 
+use crate::config::NetworkFile;
 use crate::failure::{Exit, Failure};
 use crate::place;
 
@@ -44,6 +45,15 @@ pub(crate) struct Network {
 /// Names for shell completion.
 fn candidates() -> Vec<CompletionCandidate> {
     place::known().iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
+}
+
+/// Hosts of the network that the line names, for shell completion: those of its file, as nobody may be asked for long.
+fn hosts() -> Vec<CompletionCandidate> {
+    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    let named = place::configured().into_iter().find(|name| words.iter().any(|word| word == name.as_str()));
+    let file = named.and_then(|name| NetworkFile::load(&place::network_file(&name).ok()?).ok());
+    let ids = file.iter().flat_map(NetworkFile::hosts).map(|host| CompletionCandidate::new(&host.id));
+    ids.collect()
 }
 
 /// Reads a host spec that somebody typed.

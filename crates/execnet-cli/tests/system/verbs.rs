@@ -228,12 +228,16 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
 ];
 
 #[test]
-fn shells_load_the_completions_and_complete_verbs_options_and_networks() {
+fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
     let net = Net::new(None);
     // a name that no network of another test begins with
     let name = format!("shown-{}", net.name);
     std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
-    std::fs::write(net.config().with_file_name(format!("{name}.toml")), "").unwrap();
+    std::fs::write(
+        net.config().with_file_name(format!("{name}.toml")),
+        "hosts = [\"ssh=inner1\", \"popen\"]\n",
+    )
+    .unwrap();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_execnet")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     for (program, args, script) in SHELLS {
@@ -256,6 +260,8 @@ fn shells_load_the_completions_and_complete_verbs_options_and_networks() {
         assert_eq!(asked("execnet help add"), ["addhost"], "{program}");
         assert_eq!(asked("execnet logs --l"), ["--lines"], "{program}");
         assert_eq!(asked("execnet stop shown-"), [&name[..]], "{program}");
+        assert_eq!(asked(&format!("execnet rmhost {name} inn")), ["inner1"], "{program}");
+        assert_eq!(asked(&format!("execnet python {name} --node loc")), ["local"], "{program}");
         assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
     }
 }
