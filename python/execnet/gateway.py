@@ -156,6 +156,7 @@ class Gateway:
         """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
         `join` do."""
         if self._group._unregister(self):
+            self._channelfactory.ending()
             self._exited = True
             self._native.exit()
 
@@ -173,11 +174,8 @@ class Gateway:
     def remote_init_threads(self, num: Optional[int] = None) -> None:
         """Does nothing, as it has for long."""
 
-    def _deliver(self, delivery: _native.Delivery, name: str) -> None:
-        """Has a thread of Python's call a callback, so that it is one that debuggers and locals know."""
-        self._start_thread(delivery.run, name)
-
     def _start_thread(self, target: Callable[[], object], name: str) -> None:
+        """A thread of Python's for callbacks, so that it is one that debuggers and locals know."""
         thread = threading.Thread(target=target, name=name, daemon=True)
         self._threads = [other for other in self._threads if other.is_alive()]
         self._threads.append(thread)

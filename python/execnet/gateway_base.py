@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, Literal, Union, overload
 
@@ -17,7 +18,7 @@ from ._errors import (
     RemoteError,
     TimeoutError,
 )
-from ._native import dumps, loads
+from ._native import dumps
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -152,6 +153,25 @@ def get_execmodel(backend: Union[str, ExecModel]) -> ExecModel:
     raise ValueError(f"unknown execmodel {backend!r}: there are 'thread' and 'main_thread_only'")
 
 
+def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
+    """Calls a channel's callback, `at_once` with what has arrived, else until its end."""
+    while True:
+        call = delivery.next(at_once)
+        if call is None:
+            return
+        callback, item = call
+        error = None
+        try:
+            callback(item)
+        except BaseException as raised:
+            error = raised
+        # nothing of it is to live on while the next one is waited for
+        call = item = None
+        if not delivery.done(error) and error is not None:
+            raise error
+        error = None
+
+
 class Channel(_native.Channel):
     """A two-way queue of values between here and code on the other side of a gateway.
 
@@ -166,6 +186,8 @@ class Channel(_native.Channel):
     TimeoutError = TimeoutError
 
     gateway: Gateway
+    # its code had failed when the gateway was told to end
+    _failed_before = False
 
     def __new__(cls, raw: _native.RawChannel, gateway: Gateway) -> Self:
         return super().__new__(cls, raw)
@@ -193,7 +215,7 @@ class Channel(_native.Channel):
     def __del__(self) -> None:
         error = self._unread_error()
         # what fails because its gateway was told to end is no surprise
-        if error is not None and not self.gateway._exited:
+        if error is not None and (self._failed_before or not self.gateway._exited):
             RemoteError(error).warn()
 
     def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:
@@ -207,8 +229,9 @@ class Channel(_native.Channel):
             raise TypeError(f"a callback is called with each item, and a {type(callback).__name__} cannot be called")
         wants_end = endmarker is not NO_ENDMARKER_WANTED
         delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
-        if delivery is not None:
-            self.gateway._deliver(delivery, f"execnet {self.gateway.id} channel {self.id}")
+        deliver(delivery, at_once=True)
+        if not delivery.is_over():
+            self.gateway._start_thread(partial(deliver, delivery), f"execnet {self.gateway.id} channel {self.id}")
 
     @overload
     def makefile(self, mode: Literal["r"], proxyclose: bool = False) -> ChannelFileRead: ...
@@ -338,6 +361,11 @@ class ChannelFactory:
                 channel = self._channels[raw.id] = Channel(raw, self._owner())
             return channel
 
+    def ending(self) -> None:
+        """The gateway is about to be told to end."""
+        for channel in list(self._channels.values()):
+            channel._failed_before = channel._has_error()
+
     def _owner(self) -> Gateway:
         gateway = self._gateway()
         assert gateway is not None, "a gateway outlives its channels"
@@ -346,6 +374,16 @@ class ChannelFactory:
     def channels(self) -> list[Channel]:
         """Those that somebody refers to and that are open."""
         return [channel for channel in list(self._channels.values()) if not channel.isclosed()]
+
+
+def loads(
+    bytestring: Union[bytes, bytearray, memoryview], py2str_as_py3str: bool = False, py3str_as_py2str: bool = False
+) -> Any:
+    """The object that `dumps` made these bytes of. `py2str_as_py3str`: what was a `str` of Python 2 becomes text,
+    otherwise bytes; `py3str_as_py2str`: what was a `str` of Python 3 becomes bytes, otherwise text."""
+    if isinstance(bytestring, (bytearray, memoryview)):
+        bytestring = bytes(bytestring)
+    return _native.loads(bytestring, py2str_as_py3str, py3str_as_py2str)
 
 
 def dump(byteio: SupportsWrite, obj: object) -> None:

@@ -126,6 +126,8 @@ class Group:
         for spec in specs:
             self.allocate_id(spec)
             self._check_id(spec)
+        if len({spec.id for spec in specs}) < len(specs):
+            raise ValueError(f"{len(specs)} gateways cannot all have the id {specs[0].id!r}: leave id= out")
         starts = [_make.prepare(spec, self) for spec in specs]
         return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
 
@@ -279,8 +281,11 @@ _pid = os.getpid()
 @atexit.register
 def _end_all() -> None:
     """The gateways of a program end with it, but not with a child that it forked."""
-    for group in list(_groups) if os.getpid() == _pid else ():
+    if os.getpid() != _pid:
+        return
+    for group in list(_groups):
         group._cleanup_atexit()
+    _native.ending()
 
 
 default_group = Group()

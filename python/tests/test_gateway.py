@@ -1,6 +1,7 @@
 """Gateways: what they execute, what they know, how they end."""
 
 import os
+import shlex
 import sys
 import types
 
@@ -314,3 +315,17 @@ print(again.args, pickle.loads(pickle.dumps(execnet.RemoteError("y"))).formatted
 """
     )
     assert (done.stdout, done.stderr) == ("('x',) y\n", "")
+
+
+def test_a_command_that_leads_a_session_already_may_be_the_interpreter():
+    setsid = f"import os,sys; os.setsid(); os.execv({sys.executable!r}, [{sys.executable!r}] + sys.argv[1:])"
+    command = shlex.join([sys.executable, "-c", setsid])
+    with execnet.makegateway(f"popen//python={command}") as gateway:
+        assert gateway.remote_exec("channel.send(1)").receive(20) == 1
+
+
+def test_an_interpreter_that_is_not_there_is_an_error_of_the_usual_kind():
+    with pytest.raises(FileNotFoundError, match="cannot start `/no/such/python`"):
+        execnet.makegateway("popen//python=/no/such/python")
+    with pytest.raises(PermissionError):
+        execnet.makegateway("popen//python=/etc")

@@ -1,10 +1,12 @@
 """Signals, forks and the end of programs."""
 
 import os
+import select
 import subprocess
 import sys
 import time
 
+import execnet
 import pytest
 
 WAIT = 20
@@ -149,3 +151,46 @@ print(channel.receive(), flush=True)
     )
     process.stdout.readline()
     assert process.communicate(timeout=WAIT)[0] == "handled\n1\n"
+
+
+SLOW = """
+gateway.remote_exec("for n in range(1000): channel.send(n)").setcallback(lambda item: time.sleep(0.01))
+time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "execnet.default_group.terminate(timeout=0.5)"], ids=["by itself", "terminated"])
+def test_a_callback_at_work_does_not_harm_the_end_of_the_program(tmp_path, end):
+    process = start(tmp_path, SLOW + end)
+    _out, errors = process.communicate(timeout=WAIT)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_an_error_that_nobody_received_is_told_at_the_end(tmp_path):
+    process = start(tmp_path, "channel = gateway.remote_exec('1/0')\nwhile not channel.isclosed(): time.sleep(0.01)\n")
+    _out, errors = process.communicate(timeout=WAIT)
+    assert "Warning: unhandled RemoteError" in errors
+    assert "ZeroDivisionError" in errors
+
+
+def test_what_the_program_has_open_is_not_held_open_by_gateways():
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    with execnet.makegateway() as gateway:
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+        os.close(write)
+        assert select.select([read], [], [], WAIT)[0], "a child holds the other end"
+        assert os.read(read, 1) == b""
+    os.close(read)
+
+
+def test_what_is_sent_while_a_gateway_ends_arrives():
+    items = []
+    group = execnet.Group(["popen"])
+    channel = group[0].remote_exec("channel.send(0)\nchannel.send(sum(channel))")
+    assert channel.receive(WAIT) == 0
+    channel.setcallback(items.append, endmarker="end")
+    for n in range(5):
+        channel.send(n)
+    group.terminate(WAIT)
+    assert items == [10, "end"]

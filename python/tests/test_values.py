@@ -215,3 +215,8 @@ def test_no_changed_dump_does_harm():
                 loads(dumped[:at] + struct.pack("B", byte) + dumped[at + 1 :])
             except DataFormatError:
                 pass
+
+
+def test_whatever_holds_bytes_is_loaded():
+    data = execnet.dumps([1, "a"])
+    assert execnet.loads(bytearray(data)) == execnet.loads(memoryview(data)) == [1, "a"]

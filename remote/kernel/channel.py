@@ -48,7 +48,6 @@ class State(object):
         self.heard_close = self.said_close = False
         self.through = True  # no callback has something left to do
         self.callback = False
-        self.tells = False  # the callback gets an end marker
         self.sent, self.credit = 0, link.window
         self.taken, self.granted = 0, link.window
         self.strconfig = None
@@ -171,14 +170,10 @@ class Channel(object):
         """Send a value of simple types. Waits while the receiver has more than it wants unreceived."""
         state = self._state
         link = state.link
-        # code that is told of the end winds up, as a test runner does: what it says meanwhile goes nowhere, and is no error
-        told = state.tells and not link.lost
-        link.check(told)
+        link.check()
         if state.closed:
             raise OSError("cannot send to %r" % self)
         escaped, data = dumps(item, Channel)
-        if told and link.ended:
-            return
         kind = wire.ESCAPED if escaped else wire.DATA
         while not link.send(kind, self.id, data, state):
             state.wait_for_credit()

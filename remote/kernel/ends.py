@@ -35,7 +35,9 @@ def interrupt(runner):
 
 def end(runner, lost):
     """A thread's last work, at EXIT or when the client is gone. Does not return."""
-    runner.link.end(lost)
+    runner.link.end_reading()
+    if lost:
+        runner.link.end(lost)
     runner.ending = True
     wake_all(runner.sleepers)
     if not lost:

@@ -18,6 +18,7 @@ class Link(object):
     def __init__(self, config, write, fd, broken):
         self.pid = os.getpid()
         self.window = config.get("window") or 8388608
+        self.deaf = False  # nothing more is read
         self.ended = self.lost = False
         self.states = {}
         self.strconfig = True, False
@@ -67,7 +68,7 @@ class Link(object):
         state = self.states.get(number)
         if state is None:
             state = self.states.setdefault(number, State(self, number))
-            if self.ended:
+            if self.deaf:
                 state.end(False)
         return state
 
@@ -76,12 +77,17 @@ class Link(object):
         if state.said_close and state.heard_close:
             self.states.pop(state.number, None)
 
+    def end_reading(self):
+        """Nothing more is read."""
+        self.deaf = True
+        for state in list(self.states.values()):
+            state.end(False)
+
     def end(self, lost):
         """Nothing more is read or written."""
         self.lost = self.lost or lost
         self.ended = True
-        for state in list(self.states.values()):
-            state.end(False)
+        self.end_reading()
 
     # --- the reader's
 

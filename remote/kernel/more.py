@@ -51,7 +51,6 @@ def set_callback(channel, callback, endmarker):
     if state.callback:
         raise OSError("%r has a callback already" % channel)
     state.callback = True
-    state.tells = endmarker is not NO_ENDMARKER
     state.through = False
     start_new_thread(_call_back, (state, callback, endmarker))
 

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::decode::decode;
 use crate::encode::encode;
 use crate::error::{Failure, RemoteError, Result, TimeoutError, receiving, sending};
-use crate::wait::{deadline, wait};
+use crate::wait::{deadline, released, wait};
 
 /// A channel that no Python channel stands for yet.
 #[pyclass(frozen, module = "execnet._native")]
@@ -57,7 +57,7 @@ struct Deliveries {
     begun: bool,
     /// It is being called.
     running: bool,
-    /// The channel was closed here: nothing more is delivered.
+    /// The channel was closed here, or the callback failed: no item is delivered any more.
     stopped: bool,
     /// Everything was delivered.
     over: bool,
@@ -156,7 +156,7 @@ impl Channel {
         let error =
             error.map(|error| error.str().map(|text| text.to_string_lossy().into_owned())).transpose()?;
         let shared = &self.shared;
-        let closed = py.detach(|| match &error {
+        let closed = released(py, || match &error {
             Some(error) => shared.channel.close_with_error(error),
             None => shared.channel.close(),
         });
@@ -195,6 +195,11 @@ impl Channel {
         }
     }
 
+    /// Whether there is a remote error that nobody has asked for yet.
+    fn _has_error(&self) -> bool {
+        self.shared.channel.has_error()
+    }
+
     /// The text of a remote error that nobody has asked for, when the channel is given up.
     fn _unread_error(&self) -> Option<String> {
         if !self.shared.channel.is_closed() {
@@ -206,15 +211,14 @@ impl Channel {
         }
     }
 
-    /// Gives what has arrived to a callback. What is returned gives it the rest, unless there is none.
+    /// From now on items go to a callback, through what is returned.
     fn _deliver_to(
         &self,
-        py: Python<'_>,
         gateway: Py<PyAny>,
         callback: Py<PyAny>,
         endmarker: Py<PyAny>,
         wants_end: bool,
-    ) -> PyResult<Option<Delivery>> {
+    ) -> PyResult<Delivery> {
         let endmarker = wants_end.then_some(endmarker);
         let callback = Arc::new(Callback { function: callback, endmarker, gateway });
         {
@@ -223,8 +227,7 @@ impl Channel {
             deliveries.begun = true;
             deliveries.callback = Some(callback.clone());
         }
-        let delivery = Delivery { shared: self.shared.clone(), callback };
-        Ok(if delivery.deliver(py, Some(Instant::now()))? { None } else { Some(delivery) })
+        Ok(Delivery { shared: self.shared.clone(), callback, held: Mutex::default() })
     }
 }
 
@@ -296,45 +299,59 @@ impl Shared {
             Some((function, Some(endmarker))) => function.call1(py, (endmarker,)).map(drop),
             _ => Ok(()),
         };
+        self.all_delivered();
+        result
+    }
+
+    fn all_delivered(&self) {
         self.deliveries().over = true;
         self.delivered.notify_all();
-        result
     }
 }
 
-/// Gives the items of a channel to its callback, in a thread that Python made.
+/// Says what a channel's callback is to be called with. The call itself is Python's: a thread that is in one when the interpreter ends is torn
+/// out of it, which no frame of Rust survives.
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     callback: Arc<Callback>,
+    /// The item that it is being called with.
+    held: Mutex<Option<Held>>,
 }
+
+/// The callback, and an item or the endmarker.
+type Call = (Py<PyAny>, Py<PyAny>);
 
 #[pymethods]
 impl Delivery {
-    /// Until the channel ends.
-    fn run(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.deliveries().thread = Some(std::thread::current().id());
-        self.deliver(py, None).map(drop)
-    }
-}
-
-impl Delivery {
-    /// Gives what comes until `deadline`, and the endmarker behind the last item: true then.
-    fn deliver(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+    /// The next call; [`Delivery::done`] has to follow it. None when everything was delivered, or when `at_once` nothing more is there.
+    fn next(&self, py: Python<'_>, at_once: bool) -> PyResult<Option<Call>> {
         let shared = &self.shared;
+        let deadline = at_once.then(Instant::now);
+        if !at_once {
+            shared.deliveries().thread = Some(std::thread::current().id());
+        }
         while !shared.deliveries().stopped {
             let channel = &shared.channel;
             let held = wait(py, deadline, |slice| {
                 in_time(channel.receive_held(until(slice))).map_err(receiving(channel))
             });
             match held {
-                Ok(Some(held)) => {
-                    if let Err(error) = self.hand_over(py, held) {
-                        self.fail(py, &error)?;
-                        break;
+                Ok(Some(held)) => match shared.read(py, &held, || Ok(self.callback.gateway.bind(py).clone()))
+                {
+                    Ok(item) => {
+                        let mut deliveries = shared.deliveries();
+                        if deliveries.stopped {
+                            break;
+                        }
+                        deliveries.running = true;
+                        drop(deliveries);
+                        *self.held() = Some(held);
+                        return Ok(Some((self.callback.function.clone_ref(py), item.unbind())));
                     }
-                }
-                Ok(None) => return Ok(false),
+                    Err(error) => self.fail(py, &PyErr::from(error))?,
+                },
+                Ok(None) => return Ok(None),
                 Err(error) => {
                     // at its end; but a signal's handler may have raised
                     let error = PyErr::from(error);
@@ -345,23 +362,40 @@ impl Delivery {
                 }
             }
         }
-        shared.finish(py).map(|()| true)
+        let callback = shared.deliveries().callback.take();
+        let endmarker = callback.as_ref().and_then(|callback| callback.endmarker.as_ref());
+        if let Some(endmarker) = endmarker {
+            return Ok(Some((self.callback.function.clone_ref(py), endmarker.clone_ref(py))));
+        }
+        shared.all_delivered();
+        Ok(None)
     }
 
-    fn hand_over(&self, py: Python<'_>, held: Held) -> PyResult<()> {
-        let item = self.shared.read(py, &held, || Ok(self.callback.gateway.bind(py).clone()))?;
-        {
-            let mut deliveries = self.shared.deliveries();
-            if deliveries.stopped {
-                return Ok(());
-            }
-            deliveries.running = true;
-        }
-        let result = self.callback.function.call1(py, (item,));
+    /// A call has ended, perhaps with an exception. Whether that was told to both ends of the channel.
+    fn done(&self, py: Python<'_>, error: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
+        let held = self.held().take();
+        let Some(held) = held else {
+            self.shared.all_delivered();
+            return Ok(false);
+        };
         self.shared.deliveries().running = false;
         // now it counts as received
-        py.detach(|| drop(held));
-        result.map(drop)
+        released(py, || drop(held));
+        if let Some(error) = error {
+            self.fail(py, &PyErr::from_value(error))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether everything was delivered.
+    fn is_over(&self) -> bool {
+        self.shared.deliveries().over
+    }
+}
+
+impl Delivery {
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The callback failed: both ends of the channel learn of it.
@@ -373,9 +407,13 @@ impl Delivery {
             Ok(lines) => lines.extract::<Vec<String>>()?.concat(),
             Err(_) => error.to_string(),
         };
-        self.shared.deliveries().error = Some(text.clone());
+        {
+            let mut deliveries = self.shared.deliveries();
+            deliveries.error = Some(text.clone());
+            deliveries.stopped = true;
+        }
         // an error means that the other end is gone
-        let _ = py.detach(|| self.shared.channel.close_with_error(&text));
+        let _ = released(py, || self.shared.channel.close_with_error(&text));
         Ok(())
     }
 }

@@ -101,6 +101,10 @@ impl From<OpenError> for Failure {
             OpenError::Place(error) => error.into(),
             OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(error.to_string())),
             OpenError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            // Python makes it a FileNotFoundError and the like
+            OpenError::Spawn { ref source, .. } if let Some(errno) = source.raw_os_error() => {
+                Self(PyOSError::new_err((errno, with_source(&error))))
+            }
             other => Self(PyOSError::new_err(with_source(&other))),
         }
     }

@@ -26,4 +26,6 @@ mod _native {
     use crate::network::{Network, Node, connect};
     #[pymodule_export]
     use crate::serial::{dumps, load, loads};
+    #[pymodule_export]
+    use crate::wait::ending;
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::error::Failure;
 use crate::gateway::closed;
-use crate::wait::aside;
+use crate::wait::{aside, released};
 
 /// A connection to a network.
 #[pyclass(frozen, module = "execnet._native")]
@@ -52,7 +52,7 @@ impl Network {
     /// Closes the connection, once nothing uses it any more.
     fn close(&self, py: Python<'_>) {
         let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| drop(network));
+        released(py, || drop(network));
     }
 }
 

@@ -2,6 +2,7 @@
 //! slices, and it asks in between. Other threads wait in one piece.
 
 use std::cell::OnceCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,28 @@ const SLICE: Duration = Duration::from_millis(40);
 
 thread_local! {
     static IS_MAIN: OnceCell<bool> = const { OnceCell::new() };
+}
+
+/// The program ends: see [`released`].
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// The interpreter is about to end, and everything that it would have waited for has ended.
+#[pyfunction]
+pub(crate) fn ending() {
+    ENDING.store(true, Ordering::Release);
+}
+
+/// Does something outside the interpreter. A thread that comes back into one that ends is torn out of all its frames, which those of Rust do not
+/// survive: so it does not come back any more.
+pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    let is_main = is_main(py);
+    py.detach(|| {
+        let done = work();
+        while !is_main && ENDING.load(Ordering::Acquire) {
+            std::thread::park();
+        }
+        done
+    })
 }
 
 /// Whether this is Python's main thread.
@@ -43,7 +66,7 @@ pub(crate) fn wait<T: Send, E: Into<Failure> + Send>(
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = if is_main { Some(left.map_or(SLICE, |left| left.min(SLICE))) } else { left };
-        let done = py.detach(|| step(slice)).map_err(Into::into)?;
+        let done = released(py, || step(slice)).map_err(Into::into)?;
         if done.is_some() {
             return Ok(done);
         }
@@ -61,7 +84,7 @@ pub(crate) fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     if !is_main(py) {
-        return Ok(py.detach(work));
+        return Ok(released(py, work));
     }
     let (done_tx, done_rx) = channel();
     let (thread_tx, thread_rx) = channel();

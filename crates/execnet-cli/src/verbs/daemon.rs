@@ -3,8 +3,9 @@
 //! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
 //! with one line, `ready PID` or `error SENTENCE`, maybe with a tab and what to do; from then on it writes to the network's log only.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -115,8 +116,21 @@ pub(crate) struct DaemonArgs {
     private: bool,
 }
 
+/// What who started us has open is not to be held for as long as the network runs: locks, pipes, sockets.
+fn close_inherited() {
+    let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let number = |name: OsString| name.to_str()?.parse::<RawFd>().ok();
+    let open: Vec<RawFd> = entries.flatten().filter_map(|entry| number(entry.file_name())).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // one of them was the folder's
+        let _ = nix::unistd::close(fd);
+    }
+}
+
 impl DaemonArgs {
     pub(crate) fn run(self) -> Outcome {
+        close_inherited();
         let told = || {
             Failure::new(
                 Exit::Usage,

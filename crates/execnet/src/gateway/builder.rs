@@ -31,8 +31,8 @@ const AHEAD: &str = "ahead";
 /// What follows on its stdin.
 const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 
-/// What makes a child of this program the leader of a session, where there are sessions.
-const SESSION: &str = "import os;getattr(os,'setsid',int)();";
+/// What makes a child of this program the leader of a session, where there are sessions. Who leads its group already may lead none.
+const SESSION: &str = "import os;getattr(os,'getpgrp',int)()==os.getpid()or getattr(os,'setsid',int)();";
 
 /// What makes the interpreter of a node another one. Jython cannot.
 const OTHER: &str = "\
@@ -329,7 +329,7 @@ impl GatewayBuilder {
             &self.python
         };
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("-c").arg(format!("{SESSION}{STAGE}"));
+        command.args(&words[1..]).arg("-c").arg(format!("{SESSION}{}{STAGE}", closing(&inheritable())));
         command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.start_in {
             command.current_dir(folder);
@@ -338,6 +338,30 @@ impl GatewayBuilder {
             .map_err(|error| OpenError::Spawn { program: words.join(" "), source: Arc::new(error) })?;
         Ok(local)
     }
+}
+
+/// What closes these files there. Jython has not inherited them.
+fn closing(files: &[u32]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let files: String = files.iter().map(|file| format!("{file},")).collect();
+    format!("c=getattr(os,'closerange',max);[c(f,f+1)for f in({files})];")
+}
+
+/// Files of this program that its children inherit, besides the three: a pipe that somebody waits for the end of, a lock.
+/// Where the system does not say it is none.
+fn inheritable() -> Vec<u32> {
+    const CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
+    let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
+    let inherited = |entry: std::fs::DirEntry| {
+        let file = entry.file_name().to_str()?.parse::<u32>().ok().filter(|file| *file > 2)?;
+        let info = std::fs::read_to_string(entry.path()).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+        (flags & CLOEXEC == 0).then_some(file)
+    };
+    entries.flatten().filter_map(inherited).collect()
 }
 
 fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
