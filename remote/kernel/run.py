@@ -4,10 +4,11 @@ import sys
 
 from .channel import UNTOLD
 from .values import dumps
-from .wait import ANY, MAIN, TWO, get_ident, start_new_thread, wait, wake_all
+from .wait import ANY, MAIN, TWO, allocate_lock, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
 NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another one")[1]
+SOON = 0.005
 SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
 
 
@@ -23,13 +24,14 @@ class Runner(object):
         self.torn = None  # the kind of what tore the main thread out of it
         self.spare = None  # memory to tell with that there is none
         self.busy = False  # it has one, or will
+        self._claim = allocate_lock()  # while that is decided; not taken by the main thread
         self.ending = self.done = False
         self.sleepers = deque()
 
     def add(self, channel, order):
         """In the reader."""
         task = Task(self, channel, order)
-        if self.busy:
+        if not self._take_main(task):
             try:
                 if self.model != "main_thread_only":
                     self.threads.append(task)
@@ -42,9 +44,18 @@ class Runner(object):
                 channel._executing = False
                 channel._state.drop(NO_THREAD)
                 return
-        self.busy = True
-        self.waiting.append(task)
+            self.busy = True
+            self.waiting.append(task)
         wake_all(self.sleepers)
+
+    def _take_main(self, task):
+        """Have the main thread execute it, if that has nothing else to do."""
+        with self._claim:
+            if self.busy:
+                return False
+            self.busy = True
+            self.waiting.append(task)
+            return True
 
     def _refuse(self, task):
         from . import ends
@@ -52,6 +63,12 @@ class Runner(object):
 
     def _in_thread(self, task):
         torn = None
+        # who has what the code before it sent at last may ask for the next before that has ended
+        wait(self.sleepers, lambda: not self.busy, SOON)
+        if self._take_main(task):
+            self.threads.remove(task)
+            wake_all(self.sleepers)
+            return
         try:
             task.run()
         except ANY:

@@ -54,6 +54,15 @@ class Values(Shared):
         self.addCleanup(self.k.close, number)
         return number
 
+    def test_code_that_follows_an_answer_finds_the_main_thread(self):
+        source = ("try: from thread import get_ident\nexcept ImportError: from _thread import get_ident\n"
+                  "channel.send(get_ident())")
+        first = self.k.run(source)[0]
+        for _ in range(200):
+            number = self.k.execute(source)
+            self.assertEqual(first, self.k.receive(number))
+            # its end is not waited for
+
     def test_values_of_every_kind_come_back_equal_and_of_the_same_type(self):
         number = self.echo()
         for value in VALUES:
