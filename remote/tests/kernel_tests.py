@@ -56,9 +56,9 @@ class Values(Shared):
 
     def test_code_that_follows_an_answer_finds_the_main_thread(self):
         source = ("try: from thread import get_ident\nexcept ImportError: from _thread import get_ident\n"
-                  "channel.send(get_ident())")
+                  "channel.send(get_ident())\nimport time\ntime.sleep(0.001)")
         first = self.k.run(source)[0]
-        for _ in range(200):
+        for _ in range(50):
             number = self.k.execute(source)
             self.assertEqual(first, self.k.receive(number))
             # its end is not waited for
