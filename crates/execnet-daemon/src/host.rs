@@ -67,7 +67,7 @@ pub(crate) struct Greeting {
     machine: String,
     cpus: u32,
     agent_pid: u32,
-    resume: bool,
+    pub(crate) resume: bool,
     note: Option<String>,
 }
 

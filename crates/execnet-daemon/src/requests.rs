@@ -141,7 +141,9 @@ impl Daemon {
     fn may_try_again(&self, key: HostKey, spec: &HostSpec) -> bool {
         let host = &self.hosts[&key];
         let state = host.state(self.switch.is_reachable(key));
-        let failed = host.nodes.iter().any(|node| node.state == NodeState::Failed);
+        // asking needs another link, which not every agent survives
+        let may_ask = host.greeting.as_ref().is_some_and(|greeting| greeting.resume);
+        let failed = may_ask && host.nodes.iter().any(|node| node.state == NodeState::Failed);
         host.spec == *spec && host.leave.is_none() && (state != HostState::Up || failed)
     }
 

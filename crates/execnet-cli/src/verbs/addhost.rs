@@ -40,7 +40,8 @@ impl AddhostArgs {
         let running = running_hosts(&status)?;
         let verb = Verb::AddHost { spec: host.to_string() };
         let may_help = |known: &HostStatus| {
-            known.state != HostState::Up || known.nodes.iter().any(|node| node.state == NodeState::Failed)
+            let failed = known.nodes.iter().any(|node| node.state == NodeState::Failed);
+            known.state != HostState::Up || failed && known.resume
         };
         if status.hosts.iter().any(|known| known.spec == host.to_string() && may_help(known)) {
             let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
