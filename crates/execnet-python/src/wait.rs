@@ -18,6 +18,9 @@ thread_local! {
     static IS_MAIN: OnceCell<bool> = const { OnceCell::new() };
 }
 
+/// An interpreter that is about to end has ended by then.
+const END: Duration = Duration::from_secs(5);
+
 /// The program ends: see [`released`].
 static ENDING: AtomicBool = AtomicBool::new(false);
 
@@ -28,13 +31,13 @@ pub(crate) fn ending() {
 }
 
 /// Does something outside the interpreter. A thread that comes back into one that ends is torn out of all its frames, which those of Rust do not
-/// survive: so it does not come back any more.
+/// survive: so it waits for the end. Not for ever, as something that ends after us may wait for it.
 pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     let is_main = is_main(py);
     py.detach(|| {
         let done = work();
-        while !is_main && ENDING.load(Ordering::Acquire) {
-            std::thread::park();
+        if !is_main && ENDING.load(Ordering::Acquire) {
+            std::thread::sleep(END);
         }
         done
     })
