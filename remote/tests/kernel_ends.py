@@ -216,6 +216,17 @@ class Ends(Kernel):
         self.k.frame(INTERRUPT)  # nobody executes
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
+    def test_code_that_follows_an_answer_finds_the_main_thread(self):
+        soon = "import sys\nrun = sys.modules['execnet_kernel.run']\nchannel.send(run.SOON)\nrun.SOON = %r"
+        source = ("import time\ntry: from thread import get_ident\nexcept ImportError: from _thread import get_ident\n"
+                  "channel.send(get_ident())\ntime.sleep(0.05)")
+        before, = self.k.run(soon % 30)  # however busy this machine is
+        first, = self.k.run(source)
+        for _ in range(5):
+            # the end of the one before is not waited for
+            self.assertEqual(first, self.k.receive(self.k.execute(source)))
+        self.k.run(soon % before)
+
     def test_code_without_a_thread_is_refused_and_nothing_else(self):
         source = ("import sys\nrun = sys.modules['execnet_kernel.run']\nold = run.start_new_thread\n"
                   "def fail(*args): raise RuntimeError('no thread')\nrun.start_new_thread = fail\nchannel.send(1)\nchannel.receive()\n"

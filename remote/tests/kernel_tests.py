@@ -54,17 +54,6 @@ class Values(Shared):
         self.addCleanup(self.k.close, number)
         return number
 
-    def test_code_that_follows_an_answer_finds_the_main_thread(self):
-        soon = "import sys\nrun = sys.modules['execnet_kernel.run']\nchannel.send(run.SOON)\nrun.SOON = %r"
-        source = ("import time\ntry: from thread import get_ident\nexcept ImportError: from _thread import get_ident\n"
-                  "channel.send(get_ident())\ntime.sleep(0.05)")
-        before, = self.k.run(soon % 30)  # however busy this machine is
-        first, = self.k.run(source)
-        for _ in range(5):
-            # the end of the one before is not waited for
-            self.assertEqual(first, self.k.receive(self.k.execute(source)))
-        self.k.run(soon % before)
-
     def test_values_of_every_kind_come_back_equal_and_of_the_same_type(self):
         number = self.echo()
         for value in VALUES:
