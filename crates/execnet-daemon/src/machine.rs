@@ -230,10 +230,13 @@ impl Machine {
         }
     }
 
-    /// The present try fails for a reason that is gone afterwards: there is another one at once.
+    /// The present try fails for a reason that is gone afterwards: if it is the first one, there is another at once. A host that lies about it
+    /// waits as others do.
     pub(crate) fn once_more(&mut self) {
-        self.again = true;
-        self.awaited = true;
+        if self.failures == 0 {
+            self.again = true;
+            self.awaited = true;
+        }
     }
 
     /// Its link is about to be ended, to be made again at once.
@@ -407,6 +410,19 @@ mod tests {
         assert!(!host.is_awaited());
         host.retry();
         assert!(!host.is_awaited() && host.is_up());
+    }
+
+    #[test]
+    fn what_was_left_of_a_host_is_waited_for_once() {
+        let mut host = Machine::new(true);
+        host.connect(seconds(0.0), PATIENCE);
+        host.once_more();
+        host.ended(seconds(1.0), 0.5, false);
+        assert!(host.is_queued() && host.is_awaited());
+        host.connect(seconds(1.0), PATIENCE);
+        host.once_more();
+        host.ended(seconds(2.0), 0.5, false);
+        assert!(!host.is_queued() && !host.is_awaited());
     }
 
     #[test]
