@@ -15,8 +15,8 @@ def judge(task, info):
     ours = task.runner.link.pid == os.getpid()
     if issubclass(kind, SystemExit):
         code = value.code
-        if code is None or code == 0:
-            return 0, None
+        if (code is None or code == 0) and (task.argv is not None or not ours):
+            return 0, None  # as a program ends
         if not ours:
             if not isinstance(code, int):
                 sys.stderr.write("%s\n" % (code,))

@@ -263,9 +263,11 @@ class Executing(Shared):
         self.assertNotIn('File "<execnet_kernel', error)
 
     def test_system_exit_ends_only_the_execution(self):
-        self.assertEqual([1], self.k.run("channel.send(1)\nraise SystemExit"))
-        self.assertEqual([], self.k.run("import sys\nsys.exit(0)"))
-        self.assertIn("SystemExit: 3", self.fail_with(self.k, "import sys\nsys.exit(3)"))
+        for code in ("raise SystemExit", "import sys\nsys.exit(0)", "import sys\nsys.exit(3)"):
+            self.assertIn("SystemExit", self.fail_with(self.k, code))
+        for code in ("raise SystemExit", "import sys\nsys.exit(0)"):  # a program
+            self.assertEqual([1], self.k.run("channel.send(1)\n" + code, argv=["prog"]))
+        self.assertIn("SystemExit: 3", self.fail_with(self.k, "import sys\nsys.exit(3)", argv=["prog"]))
         self.assertEqual([2], self.k.run("channel.send(2)"))
 
     def test_the_first_runs_in_the_main_thread_and_others_beside_it(self):

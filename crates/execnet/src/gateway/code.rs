@@ -74,7 +74,7 @@ impl Code {
         self
     }
 
-    /// `sys.argv` of the code.
+    /// `sys.argv` of the code. Code that has one ends as a program does: SystemExit with a status of 0 or None is no error then.
     pub fn argv<T: Into<String>>(mut self, argv: impl IntoIterator<Item = T>) -> Self {
         self.argv = Some(argv.into_iter().map(Into::into).collect());
         self
