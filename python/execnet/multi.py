@@ -42,6 +42,8 @@ class Group:
         execmodel: str = "thread",
         output: Optional[Callable[[Gateway, str], object]] = None,
     ) -> None:
+        if not (output is None or callable(output)):
+            raise TypeError(f"output is called with a gateway and a line, which a {type(output).__name__} cannot be")
         self._gateways: list[Gateway] = []
         self._leaving: list[Gateway] = []
         self._lock = threading.RLock()

@@ -106,6 +106,8 @@ class Network:
         execmodel: Optional[str] = None,
     ) -> list[Gateway]:
         """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
+        if n < 0:
+            raise ValueError(f"{n} gateways cannot be made")
         keywords = {
             "platform": platform,
             "implementation": implementation,

@@ -66,6 +66,8 @@ def test_execution_models_are_set_before_gateways(group):
         Group(execmodel="gevent")
     with pytest.raises(ValueError, match="unknown"):
         Group(execmodel="unknown")
+    with pytest.raises(TypeError, match="output"):
+        Group(output=3)
 
 
 def test_terminate_ends_all(group):

@@ -207,3 +207,9 @@ def test_folders_and_interpreters_may_be_paths(net, tmp_path):
     gateway = net.makegateway(node="mine", python=python, chdir=tmp_path / "a//b", nice=0)
     assert gateway._rinfo().executable == str(python) and gateway._rinfo().cwd == str(tmp_path / "a/b")
     assert net.makegateway(node="mine", chdir=f"{tmp_path}//c")._rinfo().cwd == str(tmp_path / "c")
+
+
+def test_a_number_of_gateways_below_zero_is_an_error(net):
+    assert net.makegateways(0) == []
+    with pytest.raises(ValueError, match="-1"):
+        net.makegateways(-1)

@@ -144,3 +144,20 @@ def test_every_answer_comes_in_order_although_the_daemon_is_killed(lab, talk):
         with Kills(*[partial(kill_daemon, lab)] * 2) as kills:
             talk(channel, kills)
         channel.close()
+
+
+def test_a_node_says_that_its_host_is_out_of_reach(ssh_config, tmp_path):
+    config = tmp_path / "config"
+    config.write_text(Path(ssh_config).read_text())
+    network = Network(f"python-away-{os.getpid()}", tmp_path, f"ssh=build1//ssh_config={config}")
+    try:
+        with execnet.connect(network.name) as net:
+            assert {node.state for node in net.nodes} == {"ready"}
+            config.write_text("NoSuchOption yes\n")
+            assert kill_ssh(network, str(config), "build1")
+            deadline = time.monotonic() + WAIT
+            while {node.state for node in net.nodes} != {"unreachable"}:
+                assert time.monotonic() < deadline, net.nodes
+                time.sleep(0.05)
+    finally:
+        network("stop")

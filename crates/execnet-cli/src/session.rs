@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
-use std::thread::sleep;
+use std::sync::mpsc;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use execnet::{Connect, ConnectError, Network, RequestError};
@@ -17,6 +18,9 @@ use crate::{place, text};
 
 /// A daemon looks every 5 s whether its socket is still there.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
+
+/// A daemon answers in milliseconds, unless it is stopped or its machine is very busy.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// What a daemon may be gone for beyond the agents' own patience.
 const GRACE: Duration = Duration::from_secs(30);
@@ -68,7 +72,7 @@ pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, Failure> {
 /// The daemon went away in the middle.
 pub(crate) fn gone() -> Failure {
     Failure::new(Exit::Failed, "the network's daemon ended before it had answered")
-        .hint("`execnet logs NETWORK` shows what it wrote")
+        .hint("`execnet logs` with the network's name shows what it wrote")
 }
 
 /// The daemon refused a request.
@@ -112,7 +116,25 @@ pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, Failure
 fn open_any_release(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
     wait_for_socket(name);
     let connect = Connect::to(name.as_str()).map(|connect| say(connect.release(env!("CARGO_PKG_VERSION"))));
-    connect.and_then(Connect::open).map_err(|error| unconnected(name, &error))
+    let answered = say_when_slow(name);
+    let network = connect.and_then(Connect::open);
+    drop(answered);
+    network.map_err(|error| unconnected(name, &error))
+}
+
+/// Tells a person who waits for a daemon that does not answer, unless what is returned is dropped before.
+fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
+    let (answered, slow) = mpsc::channel();
+    if io::stderr().is_terminal() {
+        let name = name.clone();
+        thread::spawn(move || {
+            if slow.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let daemon = place::daemon(&name).map_or(String::new(), |pid| format!(" ({pid})"));
+                text::say(&format!("the daemon of {name}{daemon} does not answer; waiting for up to 30 s"));
+            }
+        });
+    }
+    answered
 }
 
 /// What is said when there is no connection.

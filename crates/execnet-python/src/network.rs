@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use execnet::control::{HostStatus, NodeState, NodeStatus};
+use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
 use pyo3::prelude::*;
 
 use crate::error::Failure;
@@ -63,7 +63,7 @@ pub(crate) struct Node {
     name: String,
     /// Id of its host.
     host: String,
-    /// `probing`, `ready`, `failed`, as the status of the network says.
+    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is.
     state: String,
     /// `sys.platform`.
     platform: String,
@@ -85,10 +85,12 @@ pub(crate) struct Node {
 
 impl Node {
     fn of_status(host: &HostStatus, node: &NodeStatus) -> Self {
-        let state = match node.state {
-            NodeState::Ready => "ready",
-            NodeState::Failed => "failed",
-            NodeState::Probing => "probing",
+        let state = match (host.state, node.state) {
+            (_, NodeState::Failed) => "failed",
+            (HostState::Unreachable, _) => "unreachable",
+            (HostState::Leaving, _) => "leaving",
+            (_, NodeState::Ready) => "ready",
+            (_, NodeState::Probing) => "probing",
         };
         Self {
             name: node.name.clone(),
