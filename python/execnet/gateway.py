@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import linecache
 import numbers
+import os
 import symtable
 import textwrap
 import threading
@@ -62,7 +63,8 @@ class Gateway:
         self._group = group
         self._channelfactory = ChannelFactory(self)
         self._exited = False
-        self._threads: list[threading.Thread] = []
+        self._threads: set[threading.Thread] = set()
+        self._pid = os.getpid()
         self._cache_rinfo: Optional[RInfo] = None
 
     def __repr__(self) -> str:
@@ -76,6 +78,8 @@ class Gateway:
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
+        if self._is_forked():
+            return
         patience = PATIENCE
         if kind is KeyboardInterrupt:
             self._interrupt()
@@ -146,7 +150,7 @@ class Gateway:
         With `py2str_as_py3str` a `str` from Python 2 arrives here as text, otherwise as bytes. With
         `py3str_as_py2str` text from here arrives there as `str`, otherwise as `unicode`.
         """
-        self._native.reconfigure(py2str_as_py3str, py3str_as_py2str)
+        self._native.reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 
     def hasreceiver(self) -> bool:
         """Whether the other side is there."""
@@ -154,8 +158,8 @@ class Gateway:
 
     def exit(self) -> None:
         """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
-        `join` do."""
-        if self._group._unregister(self):
+        `join` do. In a forked child it does nothing: the gateway is its parent's."""
+        if not self._is_forked() and self._group._unregister(self):
             self._channelfactory.ending()
             self._exited = True
             self._native.exit()
@@ -174,12 +178,27 @@ class Gateway:
     def remote_init_threads(self, num: Optional[int] = None) -> None:
         """Does nothing, as it has for long."""
 
+    def _is_forked(self) -> bool:
+        """Whether this is a child that the program forked, which has no gateways."""
+        return os.getpid() != self._pid
+
     def _start_thread(self, target: Callable[[], object], name: str) -> None:
         """A thread of Python's for callbacks, so that it is one that debuggers and locals know."""
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads = [other for other in self._threads if other.is_alive()]
-        self._threads.append(thread)
-        thread.start()
+        threads = self._threads
+
+        def run() -> None:
+            try:
+                target()
+            finally:
+                threads.discard(thread)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            threads.discard(thread)
+            raise
 
     def _hand_out(self, output: Callable[[Gateway, str], object]) -> None:
         """Has a thread of Python's hand out what the other side prints. Without it who prints would wait in the end: so
@@ -198,7 +217,7 @@ class Gateway:
         self._start_thread(hand_out, f"execnet {self.id} output")
 
     def _join_threads(self, deadline: Optional[float]) -> None:
-        for thread in self._threads:
+        for thread in list(self._threads):
             if thread is not threading.current_thread():
                 thread.join(until(deadline))
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Literal, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, Protocol, Union, overload
 
 from . import _native
 from ._errors import (
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from .gateway import Gateway
 
-    class SupportsWrite:
+    class SupportsWrite(Protocol):
         def write(self, data: bytes, /) -> object: ...
 
-    class SupportsRead:
+    class SupportsRead(Protocol):
         def read(self, length: int, /) -> bytes: ...
 
 
@@ -231,7 +231,15 @@ class Channel(_native.Channel):
         delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
         deliver(delivery, at_once=True)
         if not delivery.is_over():
-            self.gateway._start_thread(partial(deliver, delivery), f"execnet {self.gateway.id} channel {self.id}")
+            try:
+                self.gateway._start_thread(partial(deliver, delivery), f"execnet {self.gateway.id} channel {self.id}")
+            except BaseException:
+                delivery.give_back()
+                raise
+
+    def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
+        """How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`."""
+        super().reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 
     @overload
     def makefile(self, mode: Literal["r"], proxyclose: bool = False) -> ChannelFileRead: ...
@@ -251,7 +259,8 @@ class Channel(_native.Channel):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        if not self.gateway._is_forked():
+            self.close()
 
 
 class ChannelFile:
@@ -346,7 +355,8 @@ class ChannelFactory:
         import weakref
 
         self._gateway = weakref.ref(gateway)
-        self._lock = threading.Lock()
+        # a finalizer or the handler of a signal may come in between, and open channels
+        self._lock = threading.RLock()
         self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
 
     def new(self) -> Channel:
@@ -383,7 +393,7 @@ def loads(
     otherwise bytes; `py3str_as_py2str`: what was a `str` of Python 3 becomes bytes, otherwise text."""
     if isinstance(bytestring, (bytearray, memoryview)):
         bytestring = bytes(bytestring)
-    return _native.loads(bytestring, py2str_as_py3str, py3str_as_py2str)
+    return _native.loads(bytestring, bool(py2str_as_py3str), bool(py3str_as_py2str))
 
 
 def dump(byteio: SupportsWrite, obj: object) -> None:
@@ -393,4 +403,4 @@ def dump(byteio: SupportsWrite, obj: object) -> None:
 
 def load(io: SupportsRead, py2str_as_py3str: bool = False, py3str_as_py2str: bool = False) -> Any:
     """Reads one object, as `loads`, from a binary file, which may hold more behind it."""
-    return _native.load(io.read, py2str_as_py3str, py3str_as_py2str)
+    return _native.load(io.read, bool(py2str_as_py3str), bool(py3str_as_py2str))

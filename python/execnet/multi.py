@@ -49,6 +49,7 @@ class Group:
         self._lock = threading.RLock()
         self._count = 0
         self._output = output
+        self._pid = os.getpid()
         self.set_execmodel(execmodel)
         _groups.add(self)
         for spec in xspecs:
@@ -88,6 +89,8 @@ class Group:
         raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
+        if isinstance(key, int):
+            return -len(self) <= key < len(self)
         return any(gateway is key or gateway.id == key for gateway in self)
 
     def __len__(self) -> int:
@@ -173,9 +176,12 @@ class Group:
         before as well.
 
         After `timeout` seconds, for all of them together, what still runs is killed; without one it is waited for.
-        What was killed has 10 s to be gone, also all together.
+        What was killed has 10 s to be gone, also all together. In a forked child it does nothing: gateways are its
+        parent's.
         """
         after(timeout)
+        if os.getpid() != self._pid:
+            return
         vias = {gateway.spec.via for gateway in self}
         for gateway in sorted(self, key=lambda gateway: gateway.id in vias):
             gateway.exit()
@@ -228,7 +234,7 @@ class MultiChannel:
 
     def __exit__(self, *exception: object) -> None:
         for channel in self._channels:
-            channel.close()
+            channel.__exit__()
 
     def send_each(self, item: object) -> None:
         """Sends the item over every channel."""

@@ -41,6 +41,8 @@ class Network:
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
+        if os.getpid() != self.group._pid:
+            return
         try:
             self.group._end(10.0, kind)
         finally:

@@ -33,6 +33,7 @@ def receive_tree(channel):
             before = code
         return b"".join(parts) + text[at:].encode("utf-8")
 
+    grain = 1e-6 if bytes is str else 0  # what Python 2 sets times to, in seconds
     top, options = channel.receive()
     top = native(top)
     wanted = []
@@ -77,7 +78,7 @@ def receive_tree(channel):
         if found and not stat.S_ISREG(found.st_mode):
             remove(path)
         elif found and found.st_size == size:
-            if found.st_mtime == mtime:
+            if abs(found.st_mtime - mtime) <= grain:
                 if mode and mode != found.st_mode:
                     os.chmod(path, stat.S_IMODE(mode))
                 return

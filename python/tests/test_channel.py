@@ -402,3 +402,53 @@ def test_with_closes(gateway):
         channel.send(1)
         assert channel.receive(WAIT) == 1
     assert channel.isclosed()
+
+
+def test_a_negative_timeout_is_a_value_error_as_it_is_there(gateway):
+    channel = gateway.remote_exec("try: channel.receive(-1)\nexcept ValueError: channel.send('refused')")
+    assert channel.receive(WAIT) == "refused"
+    with pytest.raises(ValueError, match="negative"):
+        channel.receive(timeout=-1)
+    with pytest.raises(TimeoutError):
+        gateway.remote_exec("channel.receive()").waitclose(timeout=-1)
+
+
+def test_settings_are_truth_values(gateway):
+    gateway.reconfigure(1, 0)
+    channel = gateway.remote_exec("channel.send('x')")
+    channel.reconfigure(0, None)
+    assert channel.receive(WAIT) == "x"
+    assert execnet.loads(execnet.dumps("x"), 1, 0) == "x"
+
+
+def test_a_callback_without_a_thread_is_none(gateway, monkeypatch):
+    channel = gateway.remote_exec("channel.send(1); channel.receive(); channel.send(2)")
+    got = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            channel.setcallback(got.append)
+    channel.send(None)
+    assert [*got, *channel] == [1, 2]
+    gateway.exit()
+    gateway.join(WAIT)
+
+
+def test_a_finalizer_may_open_channels(run_program):
+    done = run_program(
+        """
+import execnet, gc
+gateway = execnet.makegateway()
+class Cycle:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        gateway.newchannel().close()
+gc.set_threshold(5)
+for _ in range(2000):
+    Cycle()
+    gateway.newchannel().close()
+print("done")
+"""
+    )
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr

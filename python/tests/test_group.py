@@ -70,6 +70,12 @@ def test_execution_models_are_set_before_gateways(group):
         Group(output=3)
 
 
+def test_gateways_are_in_it_by_index_too(group):
+    gateway = group.makegateway()
+    assert gateway in group and gateway.id in group
+    assert 0 in group and -1 in group and 1 not in group and -2 not in group
+
+
 def test_terminate_ends_all(group):
     pids = [group.makegateway()._rinfo().pid for _ in range(3)]
     group.terminate()

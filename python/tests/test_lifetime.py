@@ -139,6 +139,24 @@ print(other.receive(10), flush=True)
     assert (out, err) == ("True\n5\n", "")
 
 
+@pytest.mark.parametrize("block", ["gateway", "execnet.Group(['popen'])", "gateway.newchannel()"])
+def test_a_forked_child_may_leave_a_block(tmp_path, block):
+    process = start(
+        tmp_path,
+        f"""
+with {block}:
+    pid = os.fork()
+    if not pid:
+        gateway.exit()
+        execnet.default_group.terminate()
+        sys.exit(7)
+    print(os.waitpid(pid, 0)[1] >> 8, gateway.remote_exec("channel.send(1)").receive(10), flush=True)
+""",
+    )
+    process.stdout.readline()
+    assert process.communicate(timeout=WAIT) == ("7 1\n", "")
+
+
 def test_a_handler_that_does_not_raise_does_not_end_a_wait(tmp_path):
     process = start(
         tmp_path,

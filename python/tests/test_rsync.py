@@ -57,6 +57,12 @@ def test_only_what_differs_is_sent(gateway, source, tmp_path):
     assert (target / "program").stat().st_mtime == 1
 
 
+def test_what_is_there_with_its_time_is_left_alone(every, source, tmp_path):
+    os.utime(source / "program", ns=(0, 1763873000146635599))
+    send(every, source, tmp_path / "target")
+    assert send(every, source, tmp_path / "target") == [("list", 0)]
+
+
 def test_delete_removes_what_is_not_in_the_source(gateway, source, tmp_path):
     target = tmp_path / "target"
     (target / "other/deep").mkdir(parents=True)

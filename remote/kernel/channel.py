@@ -219,7 +219,7 @@ class Channel(object):
     def close(self, error=None):
         """Close it for both sides, with an error that the other side's `receive` raises if one is given."""
         if self._executing:
-            raise OSError("no explicit close() of this channel is possible here: the end of the code that it executes closes it")
+            raise OSError("no explicit close() of this channel here: the end of the code that it executes closes it")
         self._state.link.check(True)
         if error is not None and not isinstance(error, (str, type(u""))):
             error = str(error)

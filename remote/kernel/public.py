@@ -65,19 +65,19 @@ class ExecModel(object):
 
     @property
     def queue(self):
-        return _module("Queue" if TWO else "queue")
+        return __import__("Queue" if TWO else "queue")
 
     @property
     def subprocess(self):
-        return _module("subprocess")
+        return __import__("subprocess")
 
     @property
     def socket(self):
-        return _module("socket")
+        return __import__("socket")
 
     @property
     def threading(self):
-        return _module("threading")
+        return __import__("threading")
 
     def get_ident(self):
         return get_ident()
@@ -104,8 +104,3 @@ class ExecModel(object):
 
     def Event(self):
         return self.threading.Event()
-
-
-def _module(name):
-    __import__(name)
-    return sys.modules[name]

@@ -2,12 +2,18 @@
 import os
 import sys
 
+try:
+    import builtins
+except ImportError:
+    import __builtin__ as builtins
+
 from .channel import UNTOLD
 from .values import dumps
 from .wait import ANY, MAIN, TWO, allocate_lock, get_ident, start_new_thread, wait, wake_all
 from .wire import deque
 
 NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another one")[1]
+BUILTINS = vars(builtins)  # everybody's; the kernel's modules may have some of their own
 SOON = 0.005
 SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
 
@@ -183,7 +189,7 @@ class Task(object):
 
     def _execute(self):
         source, filename = self.source, native(self.filename) or "<remote exec>"
-        space = {"channel": self.channel, "__name__": "__channelexec__"}
+        space = {"channel": self.channel, "__name__": "__channelexec__", "__builtins__": BUILTINS}
         if self.kind == "module":
             space["__file__"] = filename
         if TWO or "linecache" in sys.modules:

@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True
 from kernel_case import Kernel, Shared
 from kernel_ends import Ends, Posix, Start
+from kernel_imports import Imports
 
 from case import main, suite
 from kernel_client import (
@@ -590,7 +591,7 @@ class Credit(Kernel):
 
 def load_tests(loader, tests, pattern):
     def bases(jython):
-        return (Values, Executing, Channels, Credit, Start, Ends) + (() if jython else (Posix,))
+        return (Values, Executing, Channels, Credit, Start, Ends, Imports) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 

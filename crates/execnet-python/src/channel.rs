@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use execnet::value::{StrConfig, Writer};
 use execnet::{ChannelError, Held, Raw};
-use pyo3::exceptions::{PyEOFError, PyOSError};
+use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::decode::decode;
@@ -114,6 +114,9 @@ impl Channel {
     #[pyo3(signature = (timeout = None))]
     fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
+        if timeout.is_some_and(|timeout| timeout < 0.0) {
+            return Err(PyValueError::new_err("a timeout to receive is not negative"));
+        }
         this.shared.check_no_callback()?;
         let channel = &this.shared.channel;
         let raw = wait(py, deadline(timeout), |slice| {
@@ -174,7 +177,6 @@ impl Channel {
     }
 
     /// How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.
-    #[pyo3(signature = (py2str_as_py3str = true, py3str_as_py2str = false))]
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
         let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
         let channel = &self.shared.channel;
@@ -385,6 +387,11 @@ impl Delivery {
             self.fail(py, &PyErr::from_value(error))?;
         }
         Ok(true)
+    }
+
+    /// There is nobody to go on with it: items can be received again.
+    fn give_back(&self) {
+        *self.shared.deliveries() = Deliveries::default();
     }
 
     /// Whether everything was delivered.

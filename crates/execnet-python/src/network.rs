@@ -129,6 +129,9 @@ impl Node {
 impl Node {
     fn __repr__(&self) -> String {
         let Self { name, host, state, platform, implementation, version, .. } = self;
-        format!("<Node {name} on {host}: {state}, {implementation} {version}, {platform}>")
+        match implementation.is_empty() {
+            true => format!("<Node {name} on {host}: {state}>"),
+            false => format!("<Node {name} on {host}: {state}, {implementation} {version}, {platform}>"),
+        }
     }
 }
