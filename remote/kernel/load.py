@@ -5,8 +5,8 @@
 class Bundle(object):
     """Imports modules from the bundle; each is compiled when it is first imported.
 
-    On CPython 3 they have builtins of their own, with our `__import__`: what user code does to everybody's, and to sys.modules,
-    is nothing to the kernel. Others cannot have them: Python 2 restricts such code, PyPy does not look.
+    On CPython 3 they have builtins of their own, with our `__import__`: what user code does to everybody's, and to
+    sys.modules, is nothing to the kernel. Others cannot have them: Python 2 restricts such code, PyPy does not look.
     """
 
     def __init__(self, data, at):

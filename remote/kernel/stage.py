@@ -12,9 +12,20 @@ def read(size):
         data += part
     return data
 
-def look():
+def watched():
+    site = sys.modules.get("site")
+    paths = [os.environ.get("PWD", ".")] + sys.path + [sys.executable, getattr(site, "USER_SITE", None)]
+    paths += [getattr(sys.modules.get(name), "__file__", None) for name in ("sitecustomize", "usercustomize")]
+    for path in site and sys.path or []:
+        try:
+            paths += [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".pth")]
+        except Exception:
+            pass
+    return paths
+
+def look(paths):
     found = []
-    for path in [os.environ.get("PWD", ".")] + sys.path:
+    for path in paths:
         try:
             stat = os.stat(path)
             found.append((stat.st_dev, stat.st_ino, stat.st_mtime if found else 0))
@@ -37,9 +48,10 @@ def restart():
 first = "".join(sys.argv[1:])
 del sys.argv[1:]
 if first == "ahead":
-    known = look()
+    paths = watched()
+    known = look(paths)
     first = read(1).decode("ascii")
-    if look() != known:
+    if look(paths) != known:
         restart()
 data = zlib.decompress(read(int(first + read(8 - len(first)).decode("ascii"))))
 at = data.index(b"\n") + 1

@@ -91,6 +91,37 @@ class Start(Kernel):
             if changes == "site/new.py":
                 self.assertEqual([1], k.run("import new; channel.send(new.here)"))
 
+    def test_one_that_waited_sees_a_first_user_site_and_its_pth_files(self):
+        if self.jython:
+            return
+        folder = os.path.realpath(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        env = dict(os.environ, PYTHONUSERBASE=folder + "/base", PWD=folder)
+        env.pop("PYTHONNOUSERSITE", None)
+        k = self.start(env=env)
+        k.hello()
+        site, = k.run("import site; channel.send(site.USER_SITE)")
+
+        def write(name, text):
+            with open(site + "/" + name, "w") as file:
+                file.write(text)
+
+        def install():
+            os.makedirs(site)
+            write("new.py", "")
+            write("more.pth", folder + "\n")
+
+        def edit():
+            write("more.pth", folder + "/base\n")
+
+        for change, code in ((install, "import new; channel.send(%r in sys.path)" % folder), (edit, "channel.send(%r in sys.path)" % (folder + "/base"))):
+            k = self.start(start=False, env=env, cwd=folder, words=("ahead",))
+            k.until_it_reads()
+            change()
+            k.begin()
+            k.hello()
+            self.assertEqual([True], k.run("import sys; " + code), change)
+
     def test_one_that_waited_in_a_folder_that_was_replaced_is_in_the_new_one(self):
         if self.jython:
             return

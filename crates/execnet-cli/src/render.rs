@@ -4,7 +4,7 @@ use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Statu
 
 use crate::text::{duration, one_line, table};
 
-const HEAD: [&str; 7] = ["HOST / NODE", "STATE", "PLATFORM", "PYTHON", "VIA", "PROCESSES", "ROUND TRIP"];
+const HEAD: [&str; 7] = ["HOST / NODE", "STATE", "PLATFORM", "PYTHON", "VIA", "PROCS", "RTT"];
 
 /// The status of a network: a line about it, then hosts with their nodes below them.
 pub(crate) fn status(status: &Status) -> String {

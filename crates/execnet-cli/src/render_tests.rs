@@ -76,14 +76,14 @@ fn the_status_shows_hosts_and_nodes() {
         vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
     insta::assert_snapshot!(status(&network(hosts)), @"
     mynet: running for 3 min, daemon 4242, 1 client
-    HOST / NODE       STATE                  PLATFORM     PYTHON          VIA     PROCESSES  ROUND TRIP
-    build1            up                     linux        CPython 3.11.2  -       2          0.21 ms
-    old               up                     -            -               build1  2          12 ms
-      old:cpython2.7  ready                  linux2       CPython 2.7.18  -       0          -
-      old:jython2.7   ready                  java17.0.13  Jython 2.7.3    -       0          -
-      old:python9     failed                 -            python9         -       0          -
-    build2            failed: resolve        -            -               -       -          -
-    slow              joining: authenticate  -            -               -       -          -
+    HOST / NODE       STATE                  PLATFORM     PYTHON          VIA     PROCS  RTT
+    build1            up                     linux        CPython 3.11.2  -       2      0.21 ms
+    old               up                     -            -               build1  2      12 ms
+      old:cpython2.7  ready                  linux2       CPython 2.7.18  -       0      -
+      old:jython2.7   ready                  java17.0.13  Jython 2.7.3    -       0      -
+      old:python9     failed                 -            python9         -       0      -
+    build2            failed: resolve        -            -               -       -      -
+    slow              joining: authenticate  -            -               -       -      -
     old: it cannot outlive its link: �[2Jno room
     old:python9: there is no `python9` in any folder of the PATH of this host
     ");

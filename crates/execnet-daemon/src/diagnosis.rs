@@ -291,7 +291,10 @@ impl Evidence<'_> {
                 Step::Agent
             };
             let hint = match step {
-                Step::Connect => "is it switched on, and does a firewall stand between?".into(),
+                Step::Connect => format!(
+                    "is it switched on, and does a firewall stand between? If ssh comes through, its login or its Python hangs: {}",
+                    self.check()
+                ),
                 _ => self.check(),
             };
             return (step, format!("its agent did not greet within {seconds} s"), Some(hint));

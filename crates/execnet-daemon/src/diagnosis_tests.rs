@@ -129,6 +129,7 @@ fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
     let silent =
         Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
     assert_eq!(silent.diagnose().step, Step::Connect);
+    assert!(silent.diagnose().hint.unwrap().contains("hangs: check that `ssh h python3"));
     let slow = Evidence { stderr: "Traceback\n", ..silent };
     assert_eq!(slow.diagnose().step, Step::Agent);
     assert!(slow.diagnose().hint.unwrap().contains("`ssh h python3"));

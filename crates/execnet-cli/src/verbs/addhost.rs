@@ -60,8 +60,15 @@ impl AddhostArgs {
         let mut pending = Some(file.prepare()?);
         let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || {
             pending.take().map_or(Ok(()), config::Pending::commit)
-        })?;
-        tell(hosts.get(&host.id))
+        });
+        match hosts {
+            // the daemon took it, and went away while it joined
+            Err(failure) if pending.is_none() => Err(failure.hint(format!(
+                "`{}` is in the network's file, so the next `execnet start {name}` joins it",
+                host.id
+            ))),
+            hosts => tell(hosts?.get(&host.id)),
+        }
     }
 }
 

@@ -38,7 +38,13 @@ impl LogsArgs {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let known = place::known();
-                return Err(if known.contains(&name) {
+                return Err(if session::is_running(&name) {
+                    let message =
+                        format!("the network `{name}` is running, but its log is not {}", path.display());
+                    Failure::new(Exit::Failed, message).hint(
+                        "it was started with another HOME or XDG_STATE_HOME, or the file was removed: the next start begins one",
+                    )
+                } else if known.contains(&name) {
                     Failure::new(Exit::Failed, format!("the network `{name}` has no log yet"))
                 } else {
                     session::not_running(&name, &known)

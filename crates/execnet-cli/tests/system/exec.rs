@@ -262,6 +262,14 @@ fn errors_say_where_and_others_carry_on() {
 }
 
 #[test]
+fn who_receives_finds_the_end() {
+    let code = "for item in channel: pass\nchannel.send('after')\nchannel.receive()\nchannel.send('never')";
+    let output = local().exec(&[code]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.stdout, b"local: 'after'\n", "{}", text(&output));
+}
+
+#[test]
 fn what_is_said_at_the_end_of_the_interpreter_is_not_lost() {
     let net = local();
     let code = "import atexit, sys; atexit.register(lambda: print('by atexit'))\n\

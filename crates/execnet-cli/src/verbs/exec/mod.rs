@@ -270,6 +270,8 @@ impl Execution {
             let _ = feed.send(stdin);
         }
         let mut ended = channel.and_then(|channel| {
+            // nobody has anything for it: who receives there finds the end
+            channel.close_sending()?;
             loop {
                 let raw = channel.receive_raw(None)?;
                 printer.value(&origin, &raw).map_err(|error| channel.malformed(error))?;
