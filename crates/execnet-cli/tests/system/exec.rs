@@ -266,7 +266,7 @@ fn who_receives_finds_the_end() {
     let code = "for item in channel: pass\nchannel.send('after')\nchannel.receive()\nchannel.send('never')";
     let output = local().exec(&[code]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert_eq!(output.stdout, b"local: 'after'\n", "{}", text(&output));
+    assert_eq!(output.stdout, b"'after'\n", "{}", text(&output));
 }
 
 #[test]
