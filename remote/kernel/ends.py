@@ -3,7 +3,7 @@ import os
 import sys
 from time import sleep
 
-from .wait import JYTHON, clock, wait, wake_all
+from .wait import JYTHON, MAIN, TWO, clock, start_new_thread, wait, wake_all
 from .wire import deque
 
 REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
@@ -24,13 +24,39 @@ def refuse(runner, task):
 
 def interrupt(runner):
     """KeyboardInterrupt in what the main thread executes."""
-    if runner.task is None:
+    task = runner.task
+    if task is None:
         return
     if JYTHON:
         from . import jvm
         jvm.interrupt()
-    else:
+        return
+    place = None if TWO else _place()
+    os.kill(os.getpid(), 2)
+    if place:
+        try:
+            start_new_thread(_insist, (runner, task, place))
+        except Exception:
+            pass  # no thread can be started
+
+
+def _insist(runner, task, place):
+    """Interrupt again where the signal came just before the main thread began to sleep, which it then does to the end.
+
+    As long as it stands where it stood it has not noticed, so this is one KeyboardInterrupt.
+    """
+    import signal
+    for pause in (0.02, 0.2):
+        sleep(pause)
+        if runner.task is not task or _place() != place or signal.getsignal(2) is not signal.default_int_handler:
+            return
         os.kill(os.getpid(), 2)
+
+
+def _place():
+    """Where the main thread stands."""
+    frame = sys._current_frames().get(MAIN)
+    return frame and (id(frame), frame.f_lasti)
 
 
 def end(runner, lost):
