@@ -179,7 +179,7 @@ class Gateway:
         """Does nothing, as it has for long."""
 
     def _is_forked(self) -> bool:
-        """Whether this is a child that the program forked, which has no gateways."""
+        """Whether this is a child that was forked later, which the gateway does not belong to."""
         return os.getpid() != self._pid
 
     def _start_thread(self, target: Callable[[], object], name: str) -> None:

@@ -49,7 +49,6 @@ class Group:
         self._lock = threading.RLock()
         self._count = 0
         self._output = output
-        self._pid = os.getpid()
         self.set_execmodel(execmodel)
         _groups.add(self)
         for spec in xspecs:
@@ -176,17 +175,16 @@ class Group:
         before as well.
 
         After `timeout` seconds, for all of them together, what still runs is killed; without one it is waited for.
-        What was killed has 10 s to be gone, also all together. In a forked child it does nothing: gateways are its
-        parent's.
+        What was killed has 10 s to be gone, also all together. A forked child ends its own: what was made before is
+        its parent's.
         """
         after(timeout)
-        if os.getpid() != self._pid:
-            return
         vias = {gateway.spec.via for gateway in self}
         for gateway in sorted(self, key=lambda gateway: gateway.id in vias):
             gateway.exit()
         with self._lock:
-            leaving, self._leaving = self._leaving, []
+            leaving = [gateway for gateway in self._leaving if not gateway._is_forked()]
+            self._leaving = []
         try:
             end(leaving, timeout)
         finally:

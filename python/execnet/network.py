@@ -30,6 +30,7 @@ class Network:
 
     def __init__(self, name: str) -> None:
         self._native = _native.connect(name)
+        self._pid = os.getpid()
         self.group = Group()
         self.group.defaultspec = f"net={name}"
         self.group._network = self._native
@@ -41,7 +42,7 @@ class Network:
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
-        if os.getpid() != self.group._pid:
+        if os.getpid() != self._pid:
             return
         try:
             self.group._end(10.0, kind)

@@ -157,6 +157,23 @@ with {block}:
     assert process.communicate(timeout=WAIT) == ("7 1\n", "")
 
 
+def test_a_forked_child_ends_gateways_of_its_own(tmp_path):
+    process = start(
+        tmp_path,
+        """
+pid = os.fork()
+if not pid:
+    own = execnet.makegateway()
+    number = own._rinfo().pid
+    execnet.default_group.terminate(10)
+    os._exit(os.path.exists("/proc/%d" % number))
+print(os.waitpid(pid, 0)[1], gateway.remote_exec("channel.send(1)").receive(10), flush=True)
+""",
+    )
+    process.stdout.readline()
+    assert process.communicate(timeout=WAIT) == ("0 1\n", "")
+
+
 def test_a_handler_that_does_not_raise_does_not_end_a_wait(tmp_path):
     process = start(
         tmp_path,
