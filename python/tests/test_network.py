@@ -41,7 +41,9 @@ def test_a_gateway_is_made_by_what_is_needed(net):
     )
     assert gateway.node.host == "mine" and gateway.id == "one" and gateway in net.group
     assert gateway._rinfo().executable == sys.executable
-    assert [node.processes for node in net.nodes if node.host == "mine"] == [1]
+    (mine,) = [node for node in net.nodes if node.host == "mine"]
+    assert mine.processes == 1
+    assert gateway.node == mine and hash(gateway.node) == hash(mine) and net.nodes.count(mine) == 1
 
 
 @pytest.mark.skipif("jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine")

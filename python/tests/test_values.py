@@ -1,5 +1,6 @@
 """What can be sent, to every interpreter and back."""
 
+import io
 import math
 import struct
 
@@ -178,6 +179,8 @@ def test_dump_and_load_take_files(tmp_path):
         assert execnet.load(file) == {3}
         with pytest.raises(LoadError):
             execnet.load(file)
+    with pytest.raises(TypeError, match="bytes"):
+        execnet.load(io.StringIO("text"))
 
 
 @pytest.mark.parametrize(

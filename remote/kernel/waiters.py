@@ -39,7 +39,6 @@ class PipeWaiter(object):
     def __init__(self):
         self.woken = False
         if self.pipe is None:
-            import fcntl
             pipe = os.pipe()
             for fd in pipe:
                 fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -54,8 +53,6 @@ class PipeWaiter(object):
             pass  # full: then it is readable
 
     def acquire(self, blocking, seconds):
-        from select import error as select_error
-        from select import select
         until = clock() + seconds
         while not self.woken:
             left = 1.0 if seconds < 0 else min(until - clock(), 1.0)
@@ -72,5 +69,10 @@ class PipeWaiter(object):
 if sys.platform.startswith("java"):
     from .jvm import waiter  # noqa: F401
 else:
+    # not later: user code may change how to import
+    import fcntl
+    from select import error as select_error
+    from select import select
+
     def waiter():
         return PipeWaiter() if get_ident() == MAIN else PollingWaiter()

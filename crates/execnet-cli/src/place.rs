@@ -50,6 +50,11 @@ pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
     locks.lines().any(|line| is_lock(line, pid, inode)).then_some(pid)
 }
 
+/// Whether a network's daemon ended without removing its lock. To be asked when [`daemon`] finds none.
+pub(crate) fn was_killed(name: &NetworkName) -> bool {
+    fs::symlink_metadata(runtime_dir().join(lock_name(name))).is_ok()
+}
+
 /// Whether a line of `/proc/locks` is the lock of this process on this file: `1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF`.
 fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();

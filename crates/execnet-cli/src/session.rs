@@ -142,7 +142,7 @@ pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
     match error {
         ConnectError::NotRunning { .. } => match place::daemon(name) {
             Some(daemon) => no_socket(name, daemon),
-            None => not_running(name, &place::known()),
+            None => not_running(name, &place::known(), place::was_killed(name)),
         },
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
@@ -193,8 +193,15 @@ fn no_socket(name: &NetworkName, daemon: u32) -> Failure {
     Failure::new(Exit::Failed, message).hint(hint)
 }
 
-/// Nobody listens: the network is stopped, or there never was one of that name.
-pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName]) -> Failure {
+/// Nobody listens: the network is stopped, or there never was one of that name. `killed`: its daemon has left its lock.
+pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: bool) -> Failure {
+    if killed {
+        let message = format!("the network `{name}` is not running: its daemon was killed");
+        return Failure::new(Exit::NoNetwork, message).hint(format!(
+            "`execnet start {name}` starts it again and finds what still runs on its hosts; without that it ends when \
+             the time to linger is over"
+        ));
+    }
     if known.contains(name) {
         return Failure::new(Exit::NoNetwork, format!("the network `{name}` is not running"))
             .hint(format!("`execnet start {name}` starts it"));
@@ -225,17 +232,21 @@ mod tests {
     #[test]
     fn a_network_that_is_not_there_is_told_from_one_that_is_stopped() {
         let known = names(&["mynet", "tests"]);
-        insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known), @"
+        insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known, false), @"
         Error: the network `mynet` is not running
         Hint: `execnet start mynet` starts it
         ");
-        insta::assert_snapshot!(not_running(&names(&["mynte"])[0], &known), @"
+        insta::assert_snapshot!(not_running(&names(&["mynte"])[0], &known, false), @"
         Error: there is no network `mynte`
         Hint: did you mean `mynet`?
         ");
-        insta::assert_snapshot!(not_running(&names(&["production"])[0], &known), @"
+        insta::assert_snapshot!(not_running(&names(&["production"])[0], &known, false), @"
         Error: there is no network `production`
         Hint: `execnet list` shows all; `execnet start production` makes this one
+        ");
+        insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known, true), @"
+        Error: the network `mynet` is not running: its daemon was killed
+        Hint: `execnet start mynet` starts it again and finds what still runs on its hosts; without that it ends when the time to linger is over
         ");
     }
 

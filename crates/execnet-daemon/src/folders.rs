@@ -196,6 +196,11 @@ fn seconds() -> u32 {
 fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
     match fs::read(path) {
         Ok(bytes) => {
+            let about = fs::metadata(path).map_err(|error| DaemonError::file("look at", path, error))?;
+            if about.mode() & 0o077 != 0 {
+                let words = "other users may use it; `chmod 600` it, or remove it to have a new one made";
+                return Err(DaemonError::file("use", path, io::Error::other(words)));
+            }
             let text = String::from_utf8_lossy(&bytes);
             let secret = text.trim();
             if secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -262,6 +267,9 @@ mod tests {
         // a lost or broken count does not go back
         fs::write(folder.join("n/life"), "x").unwrap();
         assert!(State::begin_life(&folder.join("n")).unwrap().life > 1_000_000);
+        fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("chmod 600"));
+        fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o600)).unwrap();
         fs::write(folder.join("n/secret"), "x").unwrap();
         assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("64 hex digits"));
         fs::remove_dir_all(folder).unwrap();

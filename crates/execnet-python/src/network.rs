@@ -1,5 +1,6 @@
 //! Networks, as Python sees them.
 
+use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
@@ -56,8 +57,8 @@ impl Network {
     }
 }
 
-/// A node of a network: an interpreter on a host.
-#[pyclass(frozen, get_all, module = "execnet")]
+/// A node of a network: an interpreter on a host, as it was when it was asked for. Two are equal when they are the same interpreter.
+#[pyclass(frozen, get_all, eq, hash, module = "execnet")]
 pub(crate) struct Node {
     /// Its name.
     name: String,
@@ -84,6 +85,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// What stays the same while it works, and is known of a gateway's node too.
+    fn identity(&self) -> [&str; 5] {
+        [&self.name, &self.host, &self.implementation, &self.version, &self.executable]
+    }
+
     fn of_status(host: &HostStatus, node: &NodeStatus) -> Self {
         let state = match (host.state, node.state) {
             (_, NodeState::Failed) => "failed",
@@ -122,6 +128,18 @@ impl Node {
             via: None,
             processes: 0,
         }
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

@@ -208,7 +208,13 @@ struct Machine<'py, T> {
 
 impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
     fn run(mut self) -> Result<Bound<'py, PyAny>> {
-        let version = (self.take)(1).map_err(|_| wrong("wrong dumpformat version b''"))?;
+        let version = (self.take)(1).map_err(|failure| {
+            let error = PyErr::from(failure);
+            if error.is_instance_of::<EndOfData>(self.py) {
+                return wrong("wrong dumpformat version b''");
+            }
+            error.into()
+        })?;
         if version != [VERSION] {
             return Err(wrong(format!("wrong dumpformat version {}", version[0])));
         }

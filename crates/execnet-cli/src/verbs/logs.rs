@@ -47,7 +47,7 @@ impl LogsArgs {
                 } else if known.contains(&name) {
                     Failure::new(Exit::Failed, format!("the network `{name}` has no log yet"))
                 } else {
-                    session::not_running(&name, &known)
+                    session::not_running(&name, &known, false)
                 });
             }
             Err(error) => return Err(fail(error)),

@@ -154,6 +154,9 @@ fn a_stale_socket_is_replaced_and_one_that_vanished_is_bound_again() {
     let net = Net::new(None);
     net.start(&["popen"]);
     net.kill_daemon();
+    let output = net.run("stop", &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output).contains("its daemon was killed"), "{}", text(&output));
     net.start(&[]);
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
     let agent = net.agent("local");
