@@ -24,6 +24,7 @@ mod multi;
 mod opening;
 mod output;
 mod post;
+mod spare;
 mod state;
 
 pub use builder::{ExecModel, GatewayBuilder};

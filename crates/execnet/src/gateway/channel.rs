@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::callback;
 use super::error::ChannelError;
 use super::post::{Guard, Post, What};
+use super::spare::SPARE;
 use super::state::Next;
 use super::{Gateway, Handle, deadline};
 use crate::value::{
@@ -414,6 +415,12 @@ impl Raw {
     /// The length of its bytes.
     pub(super) fn length(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        SPARE.give(std::mem::take(&mut self.bytes));
     }
 }
 

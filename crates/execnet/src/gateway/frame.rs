@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::spare::SPARE;
 use crate::value::{HEAD, MAX_LENGTH};
 
 /// What the kernel says when it has taken over.
@@ -103,6 +104,9 @@ impl Decoder {
         } else {
             let missing = length - self.payload.len();
             let (part, rest) = input.split_at(input.len().min(missing));
+            if self.payload.capacity() == 0 {
+                self.payload = SPARE.take(length);
+            }
             if self.payload.capacity() - self.payload.len() < part.len() {
                 let more = part.len().max(self.payload.len()).max(AHEAD).min(missing);
                 self.payload.reserve_exact(more);
