@@ -293,7 +293,10 @@ impl Hub {
         let mut buffer = std::mem::take(buffer);
         drop(inner);
 
-        buffer.resize(READ, 0);
+        if buffer.is_empty() {
+            // zeroed by the system, page by page as they are used
+            buffer = vec![0; READ];
+        }
         let writable = !more && self.poll(&socket, blocked, patience);
         let read = loop {
             match (&*socket).read(&mut buffer) {

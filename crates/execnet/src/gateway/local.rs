@@ -183,7 +183,10 @@ impl Carrier for Local {
         let asleep = me.enter_other(self.me.clone());
         let pipes = self.pipes().ok_or(Stop::End)?;
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        buffer.resize(READ, 0);
+        if buffer.is_empty() {
+            // zeroed by the system, page by page as they are used
+            *buffer = vec![0; READ];
+        }
         loop {
             if me.clear() {
                 return Err(Stop::Interrupted);
