@@ -164,6 +164,11 @@ def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
         try:
             callback(item)
         except BaseException as raised:
+            if at_once and not isinstance(raised, Exception):
+                # Ctrl-C, or the end of the program: the caller's, not the channel's
+                delivery.done(None)
+                delivery.give_back()
+                raise
             error = raised
         # nothing of it is to live on while the next one is waited for
         call = item = None

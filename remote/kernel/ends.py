@@ -3,6 +3,7 @@ import os
 import sys
 from time import sleep
 
+from .run import show
 from .wait import JYTHON, MAIN, TWO, clock, start_new_thread, wait, wake_all
 from .wire import deque
 
@@ -78,7 +79,7 @@ def end(runner, lost):
 
 def finish(status, link=None):
     """End this process as an interpreter ends: threads, atexit, files. With a link: the kernel's own."""
-    for ending in (_join_threads, _run_atexit, sys.stdout.flush, sys.stderr.flush):
+    for ending in (_join_threads, _run_atexit, show):
         try:
             ending()
         except BaseException:

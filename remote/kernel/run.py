@@ -152,6 +152,7 @@ class Task(object):
                     sys.stdin = opened(self.stdin)
                 self._execute()
             finally:
+                show()
                 if self.argv is not None:
                     sys.argv = argv
                 if self.stdin is not None:
@@ -199,6 +200,15 @@ class Task(object):
         if self.kind == "function":
             kwargs = dict([(native(key), value) for key, value in (self.kwargs or {}).items()])
             space[native(self.name)](self.channel, **kwargs)
+
+
+def show():
+    """A line that code has begun is not to wait for the rest of it, which may never come."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            file.flush()
+        except Exception:
+            pass  # it is user code's
 
 
 def ended_by(kind):

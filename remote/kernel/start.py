@@ -158,6 +158,8 @@ def _take_stdio():
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
     else:
         sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(line_buffering=True)  # PyPy's is not where the locale is C
     try:
         import _signal as signal
     except ImportError:

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 from kernel_case import Kernel, Shared
 from kernel_ends import Ends, Posix, Start
 from kernel_imports import Imports
+from kernel_output import Output
 
 from case import main, suite
 from kernel_client import (
@@ -304,14 +305,6 @@ class Executing(Shared):
             pass
         self.assertEqual(before, self.status()["numchannels"])
 
-    def test_the_end_of_a_channel_is_an_eof_and_no_error(self):
-        number = self.k.execute("channel.receive()")
-        self.k.close(number)
-        self.assertIsNone(self.k.end(number))
-
-    def test_an_eof_of_another_origin_is_an_error(self):
-        self.assertIn("EOFError", self.fail_with(self.k, "raise EOFError"))
-
     def test_what_user_code_says_and_reads(self):
         # PyPy and CPython write by line, whatever their buffers
         number = self.k.execute("import sys\nsys.stdout.write('by '); sys.stdout.write('line\\n')\nchannel.send(sys.stdin.read())\nchannel.receive()")
@@ -591,7 +584,7 @@ class Credit(Kernel):
 
 def load_tests(loader, tests, pattern):
     def bases(jython):
-        return (Values, Executing, Channels, Credit, Start, Ends, Imports) + (() if jython else (Posix,))
+        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 
