@@ -117,6 +117,32 @@ fn locked() -> Option<Net> {
     Some(net)
 }
 
+/// `execnet python` as a job of a shell that controls jobs: started with `&`, and then what the shell does.
+fn job(net: &Net, code: &str, then: &str) -> Person {
+    let python = net.python(&["-c", code]);
+    let mut shell = Command::new("bash");
+    shell.args(["--norc", "-c", &format!("set -m; \"$@\" & {then}"), "bash"]);
+    shell.arg(python.get_program()).args(python.get_args());
+    for (name, value) in python.get_envs() {
+        value.map(|value| shell.env(name, value));
+    }
+    Person::runs(&shell)
+}
+
+#[test]
+fn a_job_in_the_background_runs_on_and_reads_in_the_foreground() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let mut person = job(&net, "print(6 * 7)", "wait $!; echo ended with $?");
+    person.sees("42");
+    person.sees("ended with 0");
+    let mut person = job(&net, "print('what?', flush=True); print(input() * 2)", "fg; echo ended with $?");
+    person.sees("what?");
+    person.types("ab\n");
+    person.sees("abab");
+    person.sees("ended with 0");
+}
+
 #[test]
 fn the_right_passphrase_lets_a_host_join_and_is_not_shown() {
     let Some(net) = locked() else { return };

@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::getpgrp;
+use rustix::termios::{isatty, tcgetpgrp};
 
 /// As many bytes as one frame carries.
 const CHUNK: usize = 65_536;
@@ -34,13 +38,37 @@ pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), Broken
     }
 }
 
+/// How often a job in the background looks whether the terminal is its own again, when somebody types there.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// One of our own standard streams, without a buffer. Another process may have made it non-blocking: then it waits.
-pub(crate) struct Own(File);
+///
+/// A shell stops a job in the background that reads the terminal. We read ahead, whether the process on the host wants it or not, so we
+/// leave the terminal alone until the job is in the foreground.
+pub(crate) struct Own {
+    file: File,
+    is_terminal: bool,
+}
 
 impl Own {
     /// A stream of its own on what `fd` is.
     pub(crate) fn new(fd: &impl AsFd) -> io::Result<Own> {
-        Ok(Own(File::from(fd.as_fd().try_clone_to_owned()?)))
+        let file = File::from(fd.as_fd().try_clone_to_owned()?);
+        Ok(Own { is_terminal: isatty(&file), file })
+    }
+
+    /// Waits until there is something to be read at a terminal and it is ours to read.
+    fn wait_for_turn(&self) {
+        loop {
+            if poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None).is_ok() {
+                // one that is not the terminal of our session has no foreground
+                if tcgetpgrp(&self.file).is_ok_and(|group| group != getpgrp()) {
+                    sleep(LOOK);
+                } else {
+                    return;
+                }
+            }
+        }
     }
 
     fn blocking<T>(
@@ -49,9 +77,9 @@ impl Own {
         mut act: impl FnMut(&mut File) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            match act(&mut self.0) {
+            match act(&mut self.file) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let _ = poll(&mut [PollFd::new(&self.0, flags)], None);
+                    let _ = poll(&mut [PollFd::new(&self.file, flags)], None);
                 }
                 done => return done,
             }
@@ -61,6 +89,9 @@ impl Own {
 
 impl Read for Own {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.is_terminal {
+            self.wait_for_turn();
+        }
         self.blocking(PollFlags::IN, |file| file.read(bytes))
     }
 }
