@@ -4,9 +4,10 @@ The state lives as long as the channel's number does; a Channel only as long as 
 holds any more is closed, or, when a callback goes on receiving, says that nothing more will be sent.
 """
 import os
+import sys
 
 from . import wire
-from .values import LoadError, dumps, loads
+from .values import DataFormatError, DumpError, Error, LoadError, dumps, loads
 from .wait import TWO, wait, wake, wake_all
 from .wire import deque
 
@@ -15,7 +16,7 @@ UNTOLD = dumps(u"an error that could not be told")[1]
 _getpid = os.getpid
 
 
-class RemoteError(Exception):
+class RemoteError(Error):
     """What ended the other side's code, as text."""
 
     def __init__(self, formatted):
@@ -28,8 +29,24 @@ class RemoteError(Exception):
         return "%s: %s" % (type(self).__name__, self.formatted)
 
 
-class TimeoutError(IOError):
+class TimedOut(IOError):
+    """Can be replaced as the base of another class, other than IOError."""
+
+
+class TimeoutError(TimedOut):
     """Nothing came in time."""
+
+
+def known():
+    """Makes our errors kinds of those of an `execnet` that user code has imported here, which may want to catch them. To be called before one is raised."""
+    module = sys.modules.get("execnet")
+    for ours in (RemoteError, TimeoutError, DataFormatError, DumpError, LoadError) if module is not None else ():
+        theirs = getattr(module, ours.__name__, None)
+        if isinstance(theirs, type) and not issubclass(ours, theirs):
+            try:
+                ours.__bases__ = (theirs,) + ours.__bases__
+            except TypeError:
+                pass  # it is none
 
 
 class State(object):
@@ -83,10 +100,12 @@ class State(object):
                 if outbox.left_over():
                     outbox.settle()
                 if not wait(self.receivers, lambda: items or self.ended, seconds):
+                    known()
                     raise TimeoutError("no item after %r seconds" % seconds)
                 continue
             if type(item) is tuple:
                 if isinstance(item[0], LoadError):
+                    known()
                     raise item[0]
                 return item
             return loads(item), len(item)
@@ -173,7 +192,11 @@ class Channel(object):
         link.check()
         if state.closed:
             raise OSError("cannot send to %r" % self)
-        escaped, data = dumps(item, Channel)
+        try:
+            escaped, data = dumps(item, Channel)
+        except DumpError:
+            known()
+            raise
         kind = wire.ESCAPED if escaped else wire.DATA
         while not link.send(kind, self.id, data, state):
             state.wait_for_credit()
@@ -189,6 +212,7 @@ class Channel(object):
         item = state.next(timeout)
         if item is None:
             if state.errors:
+                known()
                 raise state.errors.pop(0)
             error = EOFError("%r" % self)
             error.of_channel = True

@@ -4,7 +4,7 @@ import struct
 import sys
 
 from . import wire
-from .channel import NO_ENDMARKER, RemoteError, TimeoutError
+from .channel import NO_ENDMARKER, RemoteError, TimeoutError, known
 from .values import dumps
 from .wait import ANY, JYTHON, start_new_thread, wait, wake_all
 
@@ -91,8 +91,10 @@ def wait_close(channel, timeout):
     state = channel._state
     state.link.check(True)
     if not wait(state.watchers, lambda: state.ended and state.through, timeout):
+        known()
         raise TimeoutError("not closed after %r seconds" % timeout)
     if state.errors:
+        known()
         raise state.errors.pop(0)
     if state.link.lost and not state.heard_close:
         raise EOFError("the client is gone")

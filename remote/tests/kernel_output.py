@@ -14,6 +14,30 @@ import sys
 sys.stderr.write("whole\\n")
 channel.receive()
 """
+IMPORTED = """
+import sys
+from types import ModuleType
+execnet = sys.modules["execnet"] = ModuleType("execnet")
+class RemoteError(Exception): pass
+class TimeoutError(IOError): pass
+class DataFormatError(Exception): pass
+class DumpError(DataFormatError): pass
+execnet.RemoteError, execnet.TimeoutError = RemoteError, TimeoutError
+execnet.DataFormatError, execnet.DumpError = DataFormatError, DumpError
+try:
+    channel.receive(timeout=0.01)
+except TimeoutError:
+    channel.send("TimeoutError")
+for kind in DumpError, DataFormatError:
+    try:
+        channel.send(object())
+    except kind:
+        channel.send(kind.__name__)
+try:
+    channel.receive()
+except RemoteError:
+    sys.stderr.write("RemoteError\\n")
+"""
 
 
 class Output(Kernel):
@@ -53,4 +77,15 @@ class Output(Kernel):
         k.frame(LAST, number)
         self.assertIn("EOFError", k.end(number))
         self.assertIn("EOFError", self.fail_with(k, "raise EOFError"))
+        self.assertEqual(0, k.exit())
+
+    def test_errors_can_be_caught_as_those_of_an_execnet_that_is_there(self):
+        k = self.start()
+        k.hello()
+        number = k.execute(IMPORTED)
+        caught = [k.receive(number) for _ in range(3)]
+        k.close(number, "wrong")
+        self.assertEqual(["TimeoutError", "DumpError", "DataFormatError"], caught)
+        k.wait_stderr(b"RemoteError")
+        self.assertIsNone(k.end(number))
         self.assertEqual(0, k.exit())
