@@ -36,9 +36,9 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     python = text(spec, "python")
     execmodel = get_execmodel(spec.execmodel).backend
     settings = _native.Settings(
-        id=str(spec.id),
+        id=sound("id=", str(spec.id)),
         execmodel=execmodel,
-        python=shlex.split(python) if python else None,
+        python=words(spec, python) if python else None,
         chdir=text(spec, "chdir"),
         nice=niceness(spec),
         env=environment(spec),
@@ -121,7 +121,26 @@ def text(spec: XSpec, name: str) -> Any:
         value = os.fspath(value)
     if value is not None and not isinstance(value, (str, int)):
         raise TypeError(f"{name}= is a str, not {type(value).__name__}")
-    return None if value is None else str(value)
+    return None if value is None else sound(f"{name}=", str(value))
+
+
+def sound(what: str, value: str) -> str:
+    """The text, if the operating system and the wire can carry it."""
+    if "\0" in value:
+        raise ValueError(f"{what} cannot hold a null character: {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half a character, which UTF-8 has no bytes for: {value!r}") from None
+    return value
+
+
+def words(spec: XSpec, python: str) -> list[str]:
+    """The words of python=, as a shell would see them."""
+    try:
+        return shlex.split(python)
+    except ValueError as error:
+        raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {error}") from None
 
 
 def needed(spec: XSpec, name: str) -> str:
@@ -149,6 +168,8 @@ def environment(spec: XSpec) -> dict[str, str]:
             raise ValueError(f"an environment variable cannot have the name {name!r}")
         if not isinstance(value, str):
             raise TypeError(f"the environment variable {name} has a str, not {type(value).__name__}")
+        sound("the name of an environment variable", name)
+        sound(f"the environment variable {name}", value)
     return dict(spec.env)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Optional, Union
 
 from . import _native
+from ._make import sound
 from ._native import Node
 from .gateway import Gateway
 from .multi import Group, Spec
@@ -109,6 +110,8 @@ class Network:
         execmodel: Optional[str] = None,
     ) -> list[Gateway]:
         """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
+        if not isinstance(n, int):
+            raise TypeError(f"the number of gateways is an int, not {type(n).__name__}")
         if n < 0:
             raise ValueError(f"{n} gateways cannot be made")
         keywords = {
@@ -164,4 +167,4 @@ def connect(name: str) -> Network:
     """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one)."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a network is a str, not {type(name).__name__}")
-    return Network(name)
+    return Network(sound("the name of a network", name))

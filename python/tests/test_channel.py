@@ -452,3 +452,34 @@ print("done")
 """
     )
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_leaves_setcallback(gateway, end):
+    channel = gateway.remote_exec("channel.send(1); channel.send(2)")
+    channel.waitclose(WAIT)
+
+    def callback(item):
+        raise end
+
+    with pytest.raises(end):
+        channel.setcallback(callback)
+    assert list(channel) == [2]
+    channel.waitclose(WAIT)
+
+
+def test_remote_code_catches_the_errors_of_its_execnet(gateway):
+    channel = gateway.remote_exec(
+        """
+        import execnet
+        try:
+            channel.receive(0.01)
+        except execnet.TimeoutError:
+            channel.send("late")
+        try:
+            channel.send(object())
+        except execnet.DumpError:
+            channel.send("not sent")
+        """
+    )
+    assert list(channel) == ["late", "not sent"]

@@ -215,3 +215,5 @@ def test_a_number_of_gateways_below_zero_is_an_error(net):
     assert net.makegateways(0) == []
     with pytest.raises(ValueError, match="-1"):
         net.makegateways(-1)
+    with pytest.raises(TypeError, match="number of gateways is an int, not str"):
+        net.makegateways("3")

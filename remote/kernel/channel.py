@@ -38,7 +38,10 @@ class TimeoutError(TimedOut):
 
 
 def known():
-    """Makes our errors kinds of those of an `execnet` that user code has imported here, which may want to catch them. To be called before one is raised."""
+    """Makes our errors kinds of those of an `execnet` that user code has imported here, and may want to catch.
+
+    To be called before one is raised.
+    """
     module = sys.modules.get("execnet")
     for ours in (RemoteError, TimeoutError, DataFormatError, DumpError, LoadError) if module is not None else ():
         theirs = getattr(module, ours.__name__, None)

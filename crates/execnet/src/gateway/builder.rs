@@ -254,6 +254,7 @@ impl GatewayBuilder {
     fn open(self, id: String) -> Result<Gateway, OpenError> {
         let until = deadline(Some(self.timeout));
         let window = self.config.window.unwrap_or(WINDOW);
+        let program = self.python.join(" ");
         let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
         let carrier = self.carrier()?;
         let mut state = State::new(window);
@@ -276,7 +277,8 @@ impl GatewayBuilder {
                 return Ok(Gateway { handle: Arc::new(Handle { post, id, info }) });
             }
             (None, None) => {
-                return Err(OpenError::Failed { death: inner.death.clone().unwrap_or_default(), noise });
+                let death = inner.death.clone().unwrap_or_default();
+                return Err(OpenError::Failed { death, noise, program });
             }
             (_, Some(Halt::TimedOut)) => OpenError::TimedOut { gateway: id, noise },
             (_, Some(Halt::Interrupted)) => OpenError::Interrupted,

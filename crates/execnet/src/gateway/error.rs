@@ -98,12 +98,14 @@ pub enum OpenError {
         source: Arc<std::io::Error>,
     },
     /// What was started is no interpreter that can be used, or it ended before it was ready.
-    #[error("{}", failed(death, noise))]
+    #[error("{}", failed(death, noise, program))]
     Failed {
         /// How it ended.
         death: Arc<Death>,
         /// What it wrote to stdout, at most 4 KiB, without control characters.
         noise: String,
+        /// What was started, if another one than that of the node was asked for.
+        program: String,
     },
     /// It was not ready in time.
     #[error("gateway {gateway} was not ready in time{}", wrote(noise))]
@@ -124,7 +126,11 @@ pub enum OpenError {
     Forked,
 }
 
-fn failed(death: &Death, noise: &str) -> String {
+fn failed(death: &Death, noise: &str, program: &str) -> String {
+    let said_nothing = death.reason.is_none() && death.stderr.trim().is_empty() && noise.trim().is_empty();
+    if said_nothing && !program.is_empty() {
+        return format!("{death} without a word: is `{program}` a Python?");
+    }
     format!("{death}{}", wrote(noise))
 }
 

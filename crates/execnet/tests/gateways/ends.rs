@@ -143,7 +143,7 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
         .python_args(["sh", "-c", script, "sh"])
         .start()
         .unwrap_err();
-    let OpenError::Failed { death, noise } = &error else { panic!("{error:?}") };
+    let OpenError::Failed { death, noise, .. } = &error else { panic!("{error:?}") };
     assert_eq!(death.status, Some(ExitStatus::Exited(3)));
     assert_eq!(
         (noise.as_str(), death.stderr.as_str()),
@@ -154,6 +154,8 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
 
     let error = Gateway::popen().python("/nowhere/python").start().unwrap_err();
     assert_eq!(error.to_string(), "cannot start `/nowhere/python`");
+    let error = Gateway::popen().id("x").python("true").start().unwrap_err();
+    assert_eq!(error.to_string(), "gateway x exited with status 0 without a word: is `true` a Python?");
     let error = Gateway::popen().node("x").start().unwrap_err();
     assert!(matches!(error, OpenError::Invalid(_)), "{error}");
     let error = quiet().chdir("/dev/null/x").start().unwrap_err();

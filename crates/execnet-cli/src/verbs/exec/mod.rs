@@ -332,7 +332,7 @@ const LAST_LINES: usize = 10;
 
 fn unopened(origin: &Origin, error: &OpenError) -> String {
     match error {
-        OpenError::Failed { death, noise } => {
+        OpenError::Failed { death, noise, .. } => {
             let mut words = died(origin, death);
             if !noise.trim().is_empty() {
                 words += &format!("\nexecnet: it wrote to its standard output:\n{}", noise.trim());
