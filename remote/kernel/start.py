@@ -106,8 +106,11 @@ class Kernel(object):
 
     def _let_go(self):
         """In a forked child."""
-        os.close(self._source)
-        os.close(self._sink)
+        for fd in (self._source, self._sink):
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # user code has closed it
 
 
 def _config(data):

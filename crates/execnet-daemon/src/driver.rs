@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     /// The time of the next tick may have changed.
     rescheduled: Notify,
     exiting: Cell<bool>,
+    /// Links that are over, but for what their processes left behind.
+    sweeps: Cell<usize>,
     /// A client or a link is gone.
     gone: Notify,
     last_client: Cell<u64>,
@@ -98,6 +100,7 @@ pub(crate) async fn run(
         started: Instant::now(),
         rescheduled: Notify::new(),
         exiting: Cell::new(false),
+        sweeps: Cell::new(0),
         gone: Notify::new(),
         last_client: Cell::new(0),
         is_private: matches!(door, Door::Private(_)),
@@ -171,11 +174,17 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
             },
         }
     }
+    let mut left = None;
     if let Entry::Open(meeting, listener) = entry {
         drop(listener);
-        meeting.leave();
+        meeting.close();
+        left = Some(meeting);
     }
     let _ = tokio::time::timeout(LAST_WORDS, driver.finish()).await;
+    // who waits for our end, as `stop` does, finds nothing of ours
+    if let Some(meeting) = left {
+        meeting.leave();
+    }
 }
 
 /// Reads what is there into the driver's buffer; how much is returned.
@@ -304,7 +313,7 @@ impl Driver {
         loop {
             let gone = self.gone.notified();
             let told = self.clients.borrow().values().all(|outlet| !outlet.is_blocked());
-            if told && self.links.borrow().is_empty() {
+            if told && self.links.borrow().is_empty() && self.sweeps.get() == 0 {
                 break;
             }
             gone.await;

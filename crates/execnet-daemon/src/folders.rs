@@ -113,9 +113,14 @@ impl Meeting {
         Ok(Kept::Again(again))
     }
 
+    /// Lets nobody in any more. The network is still ours.
+    pub(crate) fn close(&self) {
+        let _ = fs::remove_file(&self.socket);
+    }
+
     /// Removes what was made.
     pub(crate) fn leave(&self) {
-        let _ = fs::remove_file(&self.socket);
+        self.close();
         if is_same(&self.lock, &self.lock_path) == Some(true) {
             let _ = fs::remove_file(&self.lock_path);
         }

@@ -205,3 +205,22 @@ fn a_reader_that_stops_costs_each_part_at_most_its_window_and_slows_nobody() {
     }
     wait_until(SOON, "the processes to be hung up", || net.host("build1")["processes"] == 0);
 }
+
+#[test]
+fn what_a_host_s_command_has_started_is_gone_when_stop_returns() {
+    // one whose leader goes when its stdin is closed, and one that has to be killed
+    for (name, last) in [("goes", "cat > /dev/null"), ("stays", "sleep 1000")] {
+        let net = Net::new(None);
+        let mark = format!("{}-command", net.name);
+        let file = std::env::temp_dir().join(format!("{mark}-{name}"));
+        std::fs::write(&file, format!("trap '' TERM HUP\nsleep 1000 &\nsleep 1000 <&- &\n{last}\n")).unwrap();
+        net.start(&["popen"]);
+        let spec = format!("cmd=env FAMILY={mark} sh {}//id={name}", file.display());
+        let mut joining = piped(net.execnet(["addhost", &net.name, &spec]));
+        wait_until(SOON, "the command to start", || members(&mark).len() >= 3);
+        net.ok("stop", &[]);
+        assert_eq!(members(&mark), Vec::<u32>::new());
+        joining.wait().unwrap();
+        std::fs::remove_file(file).unwrap();
+    }
+}

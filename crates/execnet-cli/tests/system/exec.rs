@@ -263,10 +263,12 @@ fn errors_say_where_and_others_carry_on() {
 
 #[test]
 fn who_receives_finds_the_end() {
-    let code = "for item in channel: pass\nchannel.send('after')\nchannel.receive()\nchannel.send('never')";
-    let output = local().exec(&[code]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert_eq!(output.stdout, b"'after'\n", "{}", text(&output));
+    let net = local();
+    let output = net.exec(&["for item in channel: pass\nchannel.send('after')"]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"'after'\n"[..]), "{}", text(&output));
+    let output = net.exec(&["channel.receive()\nchannel.send('never')"]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("EOFError"), "{}", text(&output));
 }
 
 #[test]

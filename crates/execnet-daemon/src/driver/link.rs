@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Driver;
 use super::outlet::Outlet;
@@ -26,6 +26,9 @@ const STDERR: usize = 4_096;
 
 /// A process whose link is over may still take this long before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How often what was killed is looked for until it is gone.
+const SWEEP: Duration = Duration::from_millis(5);
 
 /// When a process has exited, its pipes may hold this long what it said last.
 const DRAIN: Duration = Duration::from_millis(300);
@@ -68,15 +71,24 @@ impl LinkHandle {
 
 /// Starts a link's process and serves it until it is over.
 pub(super) async fn run(driver: Rc<Driver>, host: HostKey, command: Command, handle: Rc<LinkHandle>) {
+    let mut group = None;
     let over = match start(&command) {
-        Ok(carrier) => carry(&driver, host, carrier, &handle).await,
+        Ok(carrier) => {
+            group = carrier.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            carry(&driver, host, carrier, group, &handle).await
+        }
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
             LinkOver { ending: Some(Ending::NotStarted(errno, error.to_string())), stderr: String::new() }
         }
     };
     driver.links.borrow_mut().remove(&host);
+    driver.sweeps.update(|count| count + 1);
     driver.handle(Event::LinkEnded(host, over));
+    if let Some(group) = group {
+        let _ = timeout(GRACE, sweep(group)).await;
+    }
+    driver.sweeps.update(|count| count - 1);
     driver.gone.notify_one();
 }
 
@@ -100,9 +112,14 @@ fn start(command: &Command) -> std::io::Result<Carrier> {
     Ok(Carrier { child: process.spawn()?, stdin: stdin.into_nonblocking_fd()?, stdout, stderr })
 }
 
-async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &LinkHandle) -> LinkOver {
+async fn carry(
+    driver: &Rc<Driver>,
+    host: HostKey,
+    carrier: Carrier,
+    group: Option<Pid>,
+    handle: &LinkHandle,
+) -> LinkOver {
     let Carrier { mut child, stdin, mut stdout, stderr } = carrier;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let said = Rc::new(RefCell::new(Vec::new()));
     let listener = tokio::task::spawn_local(listen(stderr, Rc::clone(&said)));
     let outlet = Rc::new(Outlet::new(stdin));
@@ -155,6 +172,13 @@ async fn carry(driver: &Rc<Driver>, host: HostKey, carrier: Carrier, handle: &Li
     let _ = timeout(DRAIN, listener).await;
     let stderr = String::from_utf8_lossy(&said.borrow()).into_owned();
     LinkOver { ending, stderr }
+}
+
+/// Ends what the process has started and left behind in its group, and waits until it is gone. An agent leads a session of its own.
+async fn sweep(group: Pid) {
+    while kill_process_group(group, Signal::KILL).is_ok() {
+        sleep(SWEEP).await;
+    }
 }
 
 /// Refused to users who hold many pipes: then it stays as it is.
