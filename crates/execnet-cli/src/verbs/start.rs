@@ -40,25 +40,22 @@ impl StartArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
         let path = place::network_file(&name)?;
-        let changes = self.file.is_some() || !self.specs.is_empty();
+        let specs = self.specs.iter().map(|spec| parse_spec(spec)).collect::<Result<Vec<HostSpec>, _>>()?;
+        let more = self.file.as_deref().map(NetworkFile::load_existing).transpose()?;
+        let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
-        let known = file.hosts().len();
-        if let Some(path) = &self.file {
-            let more = NetworkFile::load_existing(path)?;
-            for host in more.hosts() {
-                file.add(host)?;
-            }
-            if let Some(linger) = more.linger() {
-                file.set_linger(linger);
-            }
-        }
-        for spec in &self.specs {
-            file.add(&parse_spec(spec)?)?;
-        }
-        file.check()?;
+        // nobody adds hosts to a network that runs: how they would fit is not asked
         if session::is_running(&name) {
             return Err(already_running(&name));
         }
+        let known = file.hosts().len();
+        for host in more.iter().flat_map(NetworkFile::hosts).chain(&specs) {
+            file.add(host)?;
+        }
+        if let Some(linger) = more.as_ref().and_then(NetworkFile::linger) {
+            file.set_linger(linger);
+        }
+        file.check()?;
         let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
         let remembered = if changed { Some(file.prepare()?) } else { None };
         daemon::launch(&name, &hosts_of(&file), file.linger().unwrap_or(DEFAULT_LINGER))?;

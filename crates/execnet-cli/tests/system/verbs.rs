@@ -196,6 +196,17 @@ fn following_a_log_ends_with_its_reader() {
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
 
+#[test]
+fn a_start_of_what_runs_says_so_however_its_hosts_would_fit() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    for specs in [&["popen//nice=1"][..], &["popen", "popen//nice=1"], &["ssh=c//via=nobody"]] {
+        let output = net.run("start", specs);
+        assert_eq!(output.status.code(), Some(5), "{specs:?}: {}", text(&output));
+    }
+    assert_eq!(net.run("start", &["pepon"]).status.code(), Some(2));
+}
+
 /// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
 const SHELLS: [(&str, &[&str], &str); 3] = [
     (
