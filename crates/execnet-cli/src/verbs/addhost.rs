@@ -6,7 +6,7 @@ use clap::Args;
 use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
 use execnet_proto::spec::HostSpec;
 
-use super::parse_spec;
+use super::{parse_spec, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{self, NetworkFile};
 use crate::failure::{Exit, Failure, Outcome};
@@ -34,7 +34,7 @@ pub(crate) struct AddhostArgs {
 impl AddhostArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
-        let host = parse_spec(&self.spec)?;
+        let host = typed_spec(&self.spec)?;
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;

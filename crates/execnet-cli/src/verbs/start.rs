@@ -1,6 +1,6 @@
 //! `execnet start`: brings a network up and shows how its hosts join.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +8,7 @@ use clap_complete::engine::{ArgValueCompleter, PathCompleter};
 use execnet_proto::control::{HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::{HostSpec, NetworkName};
 
-use super::{daemon, parse_spec};
+use super::{daemon, seen_from, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::failure::{Exit, Failure, Outcome};
@@ -40,7 +40,7 @@ impl StartArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
         let path = place::network_file(&name)?;
-        let specs = self.specs.iter().map(|spec| parse_spec(spec)).collect::<Result<Vec<HostSpec>, _>>()?;
+        let specs = self.specs.iter().map(|spec| typed_spec(spec)).collect::<Result<Vec<HostSpec>, _>>()?;
         let more = self.file.as_deref().map(NetworkFile::load_existing).transpose()?;
         let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
@@ -49,8 +49,10 @@ impl StartArgs {
             return Err(already_running(&name));
         }
         let known = file.hosts().len();
-        for host in more.iter().flat_map(NetworkFile::hosts).chain(&specs) {
-            file.add(host)?;
+        let folder = self.file.as_deref().and_then(folder_of);
+        let theirs = more.iter().flat_map(NetworkFile::hosts);
+        for host in theirs.map(|host| seen_from(host.clone(), folder.as_deref())).chain(specs) {
+            file.add(&host)?;
         }
         if let Some(linger) = more.as_ref().and_then(NetworkFile::linger) {
             file.set_linger(linger);
@@ -71,6 +73,16 @@ impl StartArgs {
 pub(super) fn already_running(name: &NetworkName) -> Failure {
     Failure::new(Exit::Running, format!("the network `{name}` is running already"))
         .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows it"))
+}
+
+/// The folder from which the paths in a file are seen: its own, or the current one for a pipe.
+fn folder_of(file: &Path) -> Option<PathBuf> {
+    let here = std::env::current_dir().ok();
+    if !file.is_file() {
+        return here;
+    }
+    let file = std::path::absolute(file).ok()?;
+    file.parent().map(Path::to_owned)
 }
 
 /// The hosts of a network: those of its file, or every Python of this machine.

@@ -207,6 +207,41 @@ fn a_start_of_what_runs_says_so_however_its_hosts_would_fit() {
     assert_eq!(net.run("start", &["pepon"]).status.code(), Some(2));
 }
 
+#[test]
+fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let folder = net.state();
+    std::fs::create_dir_all(folder.join("sub")).unwrap();
+    std::fs::copy(net.lab().ssh_config(), folder.join("sub/relcfg")).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/env", folder.join("sub/tool")).unwrap();
+    std::fs::write(folder.join("sub/hosts.toml"), "hosts = ['ssh=build1//ssh_config=relcfg']\n").unwrap();
+    let run = |here: &str, args: &[&str]| net.execnet(args).current_dir(folder.join(here)).output().unwrap();
+
+    let output = run("", &["start", &net.name, "--file", "sub/hosts.toml"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let absolute = |path: &str| folder.join(path).display().to_string();
+    assert_eq!(net.host("build1")["spec"], format!("ssh=build1//ssh_config={}", absolute("sub/relcfg")));
+    for spec in
+        ["ssh=build1//ssh_config=./relcfg//id=b", "cmd=./tool python3", "popen//python=./tool python3"]
+    {
+        let output = run("sub", &["addhost", &net.name, spec]);
+        assert!(output.status.success(), "{spec}: {}", text(&output));
+        let output = run("sub", &["addhost", &net.name, spec]);
+        assert_eq!(output.status.code(), Some(2), "{spec}: {}", text(&output));
+        assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
+    }
+    assert_eq!(net.host("local")["spec"], format!("popen//python={} python3", absolute("sub/tool")));
+    net.ok("rmhost", &["tool"]);
+    net.ok("stop", &[]);
+    // the file says the same from anywhere
+    let output = run("", &["start", &net.name]);
+    assert!(output.status.success(), "{}", text(&output));
+    let file = std::fs::read_to_string(net.config()).unwrap();
+    assert!(file.contains(&absolute("sub/relcfg")) && !file.contains("cmd="), "{file}");
+}
+
 /// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
 const SHELLS: [(&str, &[&str], &str); 3] = [
     (
