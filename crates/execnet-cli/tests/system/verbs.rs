@@ -208,6 +208,35 @@ fn a_start_of_what_runs_says_so_however_its_hosts_would_fit() {
 }
 
 #[test]
+fn who_has_another_file_than_the_network_is_told() {
+    let net = Net::new(None);
+    net.start(&["popen", "popen//id=b"]);
+    let other = net.state();
+    let elsewhere = |args: &[&str]| {
+        let output = net.execnet(args).env("XDG_CONFIG_HOME", &other).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let theirs = other.join("execnet").join(format!("{}.toml", net.name)).display().to_string();
+    let said = elsewhere(&["rmhost", &net.name, "b"]);
+    let removed = format!("b: removed from {}", net.name);
+    assert_eq!(said, format!("{removed}; {theirs} does not name it, so the next start is as before\n"));
+    let said = elsewhere(&["addhost", &net.name, "popen//id=c"]);
+    let config = net.config().display().to_string();
+    assert!(
+        said.contains(&format!("c is in {theirs} now, but the network was started from {config}")),
+        "{said}"
+    );
+
+    // whose file it is hears nothing
+    let output = net.run("addhost", &["popen//id=d"]);
+    assert!(output.status.success() && !text(&output).contains(&config), "{}", text(&output));
+    let output = net.run("rmhost", &["d"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, format!("d: removed from {}\n", net.name));
+}
+
+#[test]
 fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     lab.host("build1").start().unwrap();
