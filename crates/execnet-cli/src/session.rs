@@ -54,7 +54,8 @@ impl Daemon for Network {
     }
 }
 
-fn failed(error: &RequestError) -> Failure {
+/// What is said when a request failed.
+pub(crate) fn failed(error: &RequestError) -> Failure {
     match error {
         RequestError::Refused(error) => refused(error),
         RequestError::Disconnected { .. } => gone(),

@@ -43,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) nodes: Vec<NodeStatus>,
     /// What its ssh shows when it asks the person something.
     pub(crate) token: Option<String>,
+    /// What its ssh asked last was not answered.
+    pub(crate) unanswered: bool,
     pub(crate) leave: Option<Leave>,
 }
 
@@ -99,6 +101,7 @@ impl Host {
             greeting: None,
             nodes: Vec::new(),
             token: None,
+            unanswered: false,
             leave: None,
         }
     }
