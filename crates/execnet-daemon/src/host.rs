@@ -229,9 +229,9 @@ impl Host {
 }
 
 impl Host {
-    /// Whether its processes run on this machine, in no folder that its spec names.
+    /// Whether its processes run on this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
-        self.spec.transport == Transport::Popen && self.spec.via.is_none() && self.spec.chdir.is_none()
+        self.spec.transport == Transport::Popen && self.spec.via.is_none()
     }
 }
 
