@@ -370,7 +370,7 @@ fn a_start_without_room_for_its_state_says_so_and_changes_nothing() {
         return;
     }
     let net = Net::new(None);
-    let secret = format!("echo {} > secret", "0".repeat(64));
+    let secret = format!("umask 077; echo {} > secret", "0".repeat(64));
     for (pages, fill, file) in [
         (1, "head -c 4096 /dev/zero > full".to_owned(), "secret"),
         (2, format!("{secret}; cat /dev/zero > full 2>&-"), "life"),
