@@ -51,7 +51,10 @@ fn answer(daemon: &dyn Daemon, prompt: &Prompt, asker: &dyn Asker) -> Result<(),
     // A question that is answered too late is refused by the daemon; the host's state will tell.
     let _ = daemon.ask(&session::request(verb)).next().transpose()?.unwrap_or(Value::Null);
     if interrupted {
-        return Err(Failure::new(Exit::Failed, "interrupted").hint("the network runs on and keeps trying"));
+        return Err(Failure::new(Exit::Failed, "interrupted").hint(format!(
+            "the network runs on; `execnet addhost` with the spec of `{}` asks again",
+            prompt.host
+        )));
     }
     Ok(())
 }

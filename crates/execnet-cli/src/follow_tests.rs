@@ -81,7 +81,10 @@ fn a_question_is_passed_to_the_person_and_answered() {
 #[test]
 fn an_interrupted_question_is_refused_and_ends_the_verb() {
     let (hosts, _, asked, _) = followed(vec![prompt(), host(HostState::Up)], Typist(Err(Interrupted)));
-    assert!(hosts.unwrap_err().to_string().contains("interrupted"));
+    insta::assert_snapshot!(hosts.unwrap_err(), @"
+    Error: interrupted
+    Hint: the network runs on; `execnet addhost` with the spec of `build1` asks again
+    ");
     assert_eq!(asked[1], Verb::Answer { prompt: 7, answer: None });
 }
 

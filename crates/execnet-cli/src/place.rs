@@ -1,8 +1,9 @@
 //! Where the command's files are: configuration, state and the sockets of running networks.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -90,20 +91,54 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
     names
 }
 
+/// The file that a network's daemon was started from, as its environment tells. Only Linux does.
+pub(crate) fn file_at_start(name: &NetworkName, daemon: u32) -> Option<PathBuf> {
+    let environment = fs::read(format!("/proc/{daemon}/environ")).ok()?;
+    file_by(&environment, name)
+}
+
+/// Where a network's file is for who has this environment: `NAME=value`, each with a zero byte behind it.
+fn file_by(environment: &[u8], name: &NetworkName) -> Option<PathBuf> {
+    let value = |wanted: &str| {
+        let mut pairs = environment.split(|byte| *byte == 0);
+        let value = pairs.find_map(|pair| pair.strip_prefix(wanted.as_bytes())?.strip_prefix(b"="));
+        value.map(|value| OsStr::from_bytes(value).to_owned())
+    };
+    let base = base("XDG_CONFIG_HOME", ".config", value)?;
+    Some(base.join(format!("{name}.toml")))
+}
+
 fn xdg(variable: &str, default: &str) -> Result<PathBuf, Failure> {
-    // The XDG base directory specification has relative paths ignored.
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(default)));
-    let base = base.ok_or_else(|| {
+    base(variable, default, |name| env::var_os(name)).ok_or_else(|| {
         Failure::new(Exit::Failed, format!("neither {variable} nor HOME says where execnet's files are"))
             .hint(format!("set HOME, or {variable} to an absolute path"))
-    })?;
-    Ok(base.join("execnet"))
+    })
+}
+
+/// Our folder below the one that a variable names, or below `default` in the home folder.
+fn base(variable: &str, default: &str, value: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // The XDG base directory specification has relative paths ignored.
+    let absolute = |name: &str| value(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(default)))?;
+    Some(base.join("execnet"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_environment_says_where_a_networks_file_is() {
+        let name = "n".parse().unwrap();
+        for (environment, file) in [
+            ("HOME=/h\0", Some("/h/.config/execnet/n.toml")),
+            ("HOME=/h\0XDG_CONFIG_HOME=/c\0", Some("/c/execnet/n.toml")),
+            ("XDG_CONFIG_HOMES=/x\0HOME=/h\0XDG_CONFIG_HOME=c\0", Some("/h/.config/execnet/n.toml")),
+            ("PATH=/bin\0", None),
+        ] {
+            assert_eq!(file_by(environment.as_bytes(), &name), file.map(PathBuf::from), "{environment:?}");
+        }
+    }
 
     #[test]
     fn a_lock_is_known_by_holder_and_file() {

@@ -54,10 +54,12 @@ impl Daemon for Network {
     }
 }
 
-fn failed(error: &RequestError) -> Failure {
+/// What is said when a request failed.
+pub(crate) fn failed(error: &RequestError) -> Failure {
     match error {
         RequestError::Refused(error) => refused(error),
         RequestError::Disconnected { .. } => gone(),
+        RequestError::Connect(ConnectError::Silent { network }) => silent(network, daemon_of(network)),
         error => Failure::new(Exit::Failed, "the network's daemon could not be asked").because(error),
     }
 }
@@ -153,8 +155,24 @@ pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
                 "`execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
             ))
         }
+        ConnectError::Silent { network } => silent(network, place::daemon(name)),
         error => Failure::new(Exit::Failed, format!("no connection to the network `{name}`")).because(error),
     }
+}
+
+fn daemon_of(network: &str) -> Option<u32> {
+    place::daemon(&network.parse().ok()?)
+}
+
+/// A daemon lives, but has not answered for as long as one waits for it.
+fn silent(network: &str, daemon: Option<u32>) -> Failure {
+    let Some(pid) = daemon else {
+        let message = format!("the daemon of `{network}` does not answer");
+        return Failure::new(Exit::Failed, message).hint(format!("`execnet logs {network}` may show why"));
+    };
+    Failure::new(Exit::Failed, format!("the daemon of `{network}`, process {pid}, does not answer")).hint(format!(
+        "`kill -CONT {pid}` if it was stopped; else `kill -9 {pid}`, then `execnet start {network}`, which takes up what runs"
+    ))
 }
 
 /// Whether the network has a daemon, be it one that nobody can reach just now.
@@ -255,6 +273,20 @@ mod tests {
         let said = no_socket(&names(&["mynet"])[0], 4242).to_string();
         assert!(said.contains("`mynet` is running (daemon 4242), but nobody listens at /tmp/"), "{said}");
         assert!(said.contains("Hint: ") && !said.contains("execnet start"), "{said}");
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_answer_is_named_with_what_to_do() {
+        insta::assert_snapshot!(silent("mynet", Some(4242)), @"
+        Error: the daemon of `mynet`, process 4242, does not answer
+        Hint: `kill -CONT 4242` if it was stopped; else `kill -9 4242`, then `execnet start mynet`, which takes up what runs
+        ");
+        insta::assert_snapshot!(silent("mynet", None), @"
+        Error: the daemon of `mynet` does not answer
+        Hint: `execnet logs mynet` may show why
+        ");
+        let told = failed(&ConnectError::Silent { network: "no such network".into() }.into()).to_string();
+        assert!(told.starts_with("Error: the daemon of `no such network` does not answer\n"), "{told}");
     }
 
     #[test]

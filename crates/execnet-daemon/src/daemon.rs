@@ -369,7 +369,7 @@ impl Daemon {
         self.watchers.retain(|watcher| watcher.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
         for host in self.prompts.client_gone(client, now) {
-            self.go_on(host, now);
+            self.go_on(host, false, now);
         }
         if let Some(closing) = &mut self.closing {
             closing.asked.retain(|(asker, _)| *asker != client);

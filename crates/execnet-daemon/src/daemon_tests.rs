@@ -465,6 +465,9 @@ fn a_question_without_a_person_is_refused() {
     assert!(!world.replies(asked, askpass).1);
     world.pass(6 * SECOND);
     assert_eq!(kind(&world.replies(asked, askpass).0), "cancelled");
+    world.end("a", 255, "ann@a: Permission denied (password).");
+    assert!(world.status("a").error.unwrap().contains("got no answer"));
+    assert!(world.status("a").hint.unwrap().contains("`execnet addhost net ssh=a`"));
 }
 
 #[test]

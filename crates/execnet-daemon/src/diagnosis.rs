@@ -88,7 +88,7 @@ const SSH: &[(&[&str], Step, &str, &str)] = &[
         &["Host key verification failed", "host key is known for", "Host key not verified"],
         Step::HostKey,
         "its host key is not known here",
-        "connect once with `ssh HOST` and compare the key, or add it to known_hosts",
+        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; `execnet addhost` with this spec lets ssh ask",
     ),
     (
         &["Too many authentication failures"],
@@ -344,6 +344,18 @@ impl Evidence<'_> {
 }
 
 impl Diagnosis {
+    /// The same where ssh asked something and got no answer: then that is the reason, whatever ssh makes of it.
+    pub(crate) fn unanswered(self, network: &str, spec: &HostSpec) -> Diagnosis {
+        let error = match self.step {
+            Step::HostKey => "its host key is not known here, and ssh's question about it was not answered",
+            Step::Authenticate => "ssh asked for a password or a passphrase and got no answer",
+            _ => return self,
+        };
+        let spec = text::quoted(&spec.to_string());
+        let hint = format!("`execnet addhost {network} {spec}` on a terminal asks again");
+        Diagnosis { error: error.to_owned(), hint: Some(text::clean(&hint, 2_000)), ..self }
+    }
+
     /// Trying again soon would not help, and might lock the account.
     pub(crate) fn needs_a_person(&self) -> bool {
         matches!(

@@ -76,6 +76,28 @@ fn words_of_ssh_name_the_step() {
 }
 
 #[test]
+fn a_question_without_an_answer_is_the_reason_and_can_be_asked_again() {
+    let told = |stderr: &str, spec: &str| {
+        let Diagnosis { step, error, hint, .. } =
+            ended(spec, 255, stderr, "").unanswered("net", &spec.parse().unwrap());
+        (step, error, hint.unwrap())
+    };
+    let (step, error, hint) = told("Host key verification failed.", "ssh=h//id=it");
+    assert_eq!(
+        (step, hint.as_str()),
+        (Step::HostKey, "`execnet addhost net ssh=h//id=it` on a terminal asks again")
+    );
+    assert_eq!(error, "its host key is not known here, and ssh's question about it was not answered");
+    let (step, error, hint) = told("ann@h: Permission denied (password).", "ssh=-p 7 ann@h");
+    assert_eq!(
+        (step, hint.as_str()),
+        (Step::Authenticate, "`execnet addhost net 'ssh=-p 7 ann@h'` on a terminal asks again")
+    );
+    assert_eq!(error, "ssh asked for a password or a passphrase and got no answer");
+    assert_eq!(told("Connection refused", "ssh=h").1, "nothing listens on its ssh port");
+}
+
+#[test]
 fn words_of_the_script_name_the_step() {
     let none = ended("ssh=h", 127, "execnet: no Python found (tried python3 python)\n", "");
     assert_eq!((none.step, none.error.as_str()), (Step::Python, "no Python found (tried python3 python)"));

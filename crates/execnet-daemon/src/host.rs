@@ -43,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) nodes: Vec<NodeStatus>,
     /// What its ssh shows when it asks the person something.
     pub(crate) token: Option<String>,
+    /// What its ssh asked last was not answered.
+    pub(crate) unanswered: bool,
     pub(crate) leave: Option<Leave>,
 }
 
@@ -99,6 +101,7 @@ impl Host {
             greeting: None,
             nodes: Vec::new(),
             token: None,
+            unanswered: false,
             leave: None,
         }
     }
@@ -226,9 +229,9 @@ impl Host {
 }
 
 impl Host {
-    /// Whether its processes run on this machine, in no folder that its spec names.
+    /// Whether its processes run on this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
-        self.spec.transport == Transport::Popen && self.spec.via.is_none() && self.spec.chdir.is_none()
+        self.spec.transport == Transport::Popen && self.spec.via.is_none()
     }
 }
 

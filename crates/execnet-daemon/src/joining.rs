@@ -157,7 +157,10 @@ impl Daemon {
         let (stderr, noise) = (&*stderr, &*noise);
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let was_up = host.machine.is_up();
-        let diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
+        let mut diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
+        if std::mem::take(&mut host.unanswered) && !was_up {
+            diagnosis = diagnosis.unanswered(&self.settings.common.network, &host.spec);
+        }
         if host.leave.is_none() {
             tracing::warn!("{}: {}: {}", host.spec.id, diagnosis.step, diagnosis.error);
             for line in &diagnosis.said {

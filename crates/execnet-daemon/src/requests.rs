@@ -246,7 +246,8 @@ impl Daemon {
         };
         let id = host.spec.id.clone();
         if !self.prompts.ask(key, &id, prompt, asker, now) {
-            return self.refuse_question(asker, "too many questions are open");
+            let message = "too many questions are open".into();
+            return self.fail(asker.0, asker.1, ErrorKind::Usage, message, None);
         }
         if let Some(host) = self.hosts.get_mut(&key) {
             host.step = if prompt.contains("fingerprint") { Step::HostKey } else { Step::Authenticate };
@@ -260,7 +261,7 @@ impl Daemon {
             let message = "the question is not open any more".into();
             return self.fail(from.0, from.1, ErrorKind::Cancelled, message, None);
         };
-        self.go_on(host, now);
+        self.go_on(host, answer.is_some(), now);
         match answer {
             Some(answer) => self.reply(asker.0, asker.1, true, &AskpassReply { answer }),
             None => self.refuse_question(asker, "the person did not answer"),
@@ -269,9 +270,10 @@ impl Daemon {
     }
 
     /// A host's ssh got what it asked for, or nothing: it has to come on again.
-    pub(crate) fn go_on(&mut self, key: HostKey, now: Duration) {
+    pub(crate) fn go_on(&mut self, key: HostKey, answered: bool, now: Duration) {
         if let Some(host) = self.hosts.get_mut(&key) {
             let patience = host.patience();
+            host.unanswered = !answered;
             host.machine.release(now, patience);
         }
     }
@@ -279,7 +281,7 @@ impl Daemon {
     /// Questions that nobody was there to answer.
     pub(crate) fn give_up_questions(&mut self, now: Duration) {
         for (host, asker) in self.prompts.expired(now) {
-            self.go_on(host, now);
+            self.go_on(host, false, now);
             self.refuse_question(asker, "nobody is there to be asked");
         }
     }

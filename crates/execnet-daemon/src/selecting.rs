@@ -45,7 +45,8 @@ impl Daemon {
                 Choice::Node(host, node) => {
                     let (name, mut facts) = (node.name.clone(), host::facts(node));
                     if self.hosts[&host].is_this_machine() {
-                        facts.push(("local".into(), "1".into()));
+                        let free = self.hosts[&host].spec.chdir.is_none();
+                        facts.push(("local".into(), if free { "1" } else { "0" }.into()));
                     }
                     if self.switch.place(selecting.client, selecting.id, host, &name, facts) {
                         self.note_place(selecting.id, name);

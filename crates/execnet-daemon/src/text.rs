@@ -49,6 +49,12 @@ pub(crate) fn last_lines(text: &str) -> Vec<String> {
     lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
 
+/// A word as a person would write it in a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -116,5 +122,12 @@ mod tests {
         let text: String = (0..50).map(|n| format!("line {n}\r\n\n")).collect();
         let lines = last_lines(&text);
         assert_eq!((lines.len(), lines.last().map(String::as_str)), (LINES, Some("line 49")));
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_touch_it() {
+        assert_eq!(quoted("ssh=a@b//id=x"), "ssh=a@b//id=x");
+        assert_eq!(quoted("python=*"), "'python=*'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod paths;
 mod selection;
 #[cfg(test)]
 mod tests;

@@ -93,7 +93,7 @@ pub enum ConnectError {
         network: String,
     },
     /// The daemon did not greet in time.
-    #[error("the daemon of `{network}` does not answer; `execnet logs {network}` may show why")]
+    #[error("the daemon of `{network}` does not answer; `execnet status {network}` says what to do")]
     Silent {
         /// The network.
         network: String,

@@ -80,7 +80,7 @@ pub(crate) struct Bell {
 
 /// A process on its way to a place.
 pub(crate) enum Start {
-    /// What to launch, and in which folder where the node is on this machine.
+    /// What to launch, and in which folder instead where the node is on this machine, if that makes a difference.
     Selecting(Launch, String),
     Launched,
     Refused(Refusal, String),
@@ -510,10 +510,11 @@ impl Inner {
                 // launched at once, so that the thread that waits is not on the way
                 ClientEvent::Placed(id) => match self.starts.remove(&id) {
                     Some(Start::Selecting(mut launch, local)) => {
-                        let place = self.client.placement(id);
-                        let is_local =
-                            place.is_some_and(|place| place.facts.iter().any(|(key, _)| key == "local"));
-                        if is_local && launch.chdir.is_empty() {
+                        let facts = self.client.placement(id).map_or(&[][..], |place| &place.facts[..]);
+                        let here = facts.iter().find(|(key, _)| key == "local");
+                        // a folder of the host's spec goes before where the client happens to be, not before what it asks for
+                        let counts = here.is_some_and(|(_, free)| free == "1" || !launch.chdir.is_empty());
+                        if counts && !local.is_empty() {
                             launch.chdir = local;
                         }
                         self.client.launch(id, launch);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::connect::ConnectError;
 use crate::hub::{Halt, Start, What};
 use crate::network::Handle;
 use crate::process::{Node, Process};
+
+/// No system takes longer paths; see PATH_MAX.
+const LONGEST_PATH: usize = 4096;
 
 /// What SPAWN holds besides arguments and environment: ids, and the names of host and node.
 const BESIDES: usize = 1024;
@@ -160,7 +164,8 @@ impl ProcessBuilder {
         self
     }
 
-    /// The folder on the host to run in, instead of the node's own.
+    /// The folder on the host to run in, instead of the node's own. A relative one is below the user's home folder there; on a node
+    /// of this machine it is below this program's current folder, as for a program started by hand.
     pub fn chdir(mut self, folder: impl Into<String>) -> Self {
         self.launch.chdir = folder.into();
         self
@@ -212,8 +217,20 @@ impl ProcessBuilder {
         getrandom::fill(&mut id)
             .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
         let id = ProcessId(id);
-        let node = place(handle, id, selection, (launch.clone(), local.clone()), deadline)?;
+        let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
+        let node = place(handle, id, selection, (launch.clone(), local), deadline)?;
         Ok(Process::new(handle.clone(), id, node))
+    }
+}
+
+/// The folder to run in on a node of this machine, where it is another than elsewhere; empty otherwise.
+fn folder_here(asked: &str, local: &str, here: Option<&Path>) -> String {
+    match here.and_then(Path::to_str) {
+        _ if asked.is_empty() => local.to_owned(),
+        Some(here) if !asked.starts_with(['/', '~']) && here.len() + asked.len() < LONGEST_PATH => {
+            format!("{}/{asked}", here.trim_end_matches('/'))
+        }
+        _ => String::new(),
     }
 }
 
@@ -317,4 +334,27 @@ fn spawn(launch: &Launch) -> Frame {
         args,
         env,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_folder_is_below_the_current_one_here() {
+        let here = Some(Path::new("/w"));
+        for (asked, local, folder) in [
+            ("", "", ""),
+            ("", "/l", "/l"),
+            ("sub", "", "/w/sub"),
+            ("sub", "/l", "/w/sub"),
+            ("/abs", "/l", ""),
+            ("~/sub", "/l", ""),
+        ] {
+            assert_eq!(folder_here(asked, local, here), folder, "{asked} {local}");
+        }
+        assert_eq!(folder_here("sub", "", Some(Path::new("/"))), "/sub");
+        assert_eq!(folder_here("sub", "/l", None), "");
+        assert_eq!(folder_here(&"x".repeat(LONGEST_PATH), "", here), "");
+    }
 }

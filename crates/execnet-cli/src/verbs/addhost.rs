@@ -1,12 +1,13 @@
 //! `execnet addhost`: joins a host to a running network and remembers it.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
 use execnet_proto::spec::HostSpec;
 
-use super::parse_spec;
+use super::{parse_spec, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{self, NetworkFile};
 use crate::failure::{Exit, Failure, Outcome};
@@ -34,7 +35,7 @@ pub(crate) struct AddhostArgs {
 impl AddhostArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
-        let host = parse_spec(&self.spec)?;
+        let host = typed_spec(&self.spec)?;
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
@@ -48,7 +49,8 @@ impl AddhostArgs {
             return tell(hosts.get(&host.id));
         }
         fits(&host, &running)?;
-        let mut file = NetworkFile::edit(&place::network_file(&name)?)?;
+        let path = place::network_file(&name)?;
+        let mut file = NetworkFile::edit(&path)?;
         if file.hosts().is_empty() {
             // The network runs hosts that no file names; with a file they would be gone at the next start.
             for host in &running {
@@ -67,9 +69,34 @@ impl AddhostArgs {
                 "`{}` is in the network's file, so the next `execnet start {name}` joins it",
                 host.id
             ))),
-            hosts => tell(hosts?.get(&host.id)),
+            hosts => {
+                let told = tell(hosts?.get(&host.id));
+                if let Some(other) =
+                    place::file_at_start(&name, status.pid).filter(|other| differ(other, &path))
+                {
+                    text::say(&other_file(&host.id, &path, &other));
+                }
+                told
+            }
         }
     }
+}
+
+/// Whether two paths lead to different files, there or not.
+fn differ(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        path.canonicalize().ok().or_else(|| Some(folder?.join(path.file_name()?)))
+    };
+    one != other && (real(one).is_none() || real(one) != real(other))
+}
+
+/// The network was started under another HOME or XDG_CONFIG_HOME than that of who adds the host.
+fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
+    let [ours, theirs] = [ours, theirs].map(|path| text::one_line(&path.display().to_string()));
+    format!(
+        "{id} is in {ours} now, but the network was started from {theirs}: the next start from there is without it"
+    )
 }
 
 /// What became of the host.
@@ -110,6 +137,19 @@ mod tests {
 
     fn specs(specs: &[&str]) -> Vec<HostSpec> {
         specs.iter().map(|spec| spec.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_whatever_path() {
+        let folder = std::env::temp_dir().join(format!("execnet-differ-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
+        let [real, link, gone] = ["real/n.toml", "link/n.toml", "gone/n.toml"].map(|path| folder.join(path));
+        let found = [differ(&real, &link), differ(&gone, &gone), differ(&real, &gone)];
+        std::fs::write(&real, "").unwrap();
+        let then = differ(&real, &link);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((found, then), ([false, false, true], false));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) use start::StartArgs;
 pub(crate) use status::StatusArgs;
 pub(crate) use stop::StopArgs;
 
+use std::path::Path;
+
 use clap::Args;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use execnet_proto::spec::{HostSpec, NetworkName};
@@ -56,7 +58,20 @@ fn hosts() -> Vec<CompletionCandidate> {
     ids.collect()
 }
 
-/// Reads a host spec that somebody typed.
+/// Reads a host spec of the command line: its paths are seen from the folder in which that was typed, as the daemon has another.
+fn typed_spec(text: &str) -> Result<HostSpec, Failure> {
+    Ok(seen_from(parse_spec(text)?, std::env::current_dir().ok().as_deref()))
+}
+
+/// The host with its paths on this machine seen from a folder. A folder that is gone, or has a name that no spec can hold, changes nothing.
+fn seen_from(host: HostSpec, folder: Option<&Path>) -> HostSpec {
+    match folder.and_then(Path::to_str) {
+        Some(folder) => host.seen_from(folder),
+        None => host,
+    }
+}
+
+/// Reads a host spec.
 fn parse_spec(text: &str) -> Result<HostSpec, Failure> {
     text.parse().map_err(|error: execnet_proto::spec::SpecError| {
         Failure::new(Exit::Usage, format!("`{text}` is not a host spec"))

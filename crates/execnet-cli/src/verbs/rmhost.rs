@@ -1,5 +1,6 @@
 //! `execnet rmhost`: ends a host's agent with all that runs there, and forgets the host.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -29,7 +30,8 @@ impl RmhostArgs {
         let name = self.network.network;
         let network = session::connect(&name)?;
         let status: Status = session::ask_once(&network, Verb::Status)?;
-        let mut file = NetworkFile::edit(&place::network_file(&name)?)?;
+        let path = place::network_file(&name)?;
+        let mut file = NetworkFile::edit(&path)?;
         let runs = status.hosts.iter().any(|host| host.id == self.host);
         if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
             return Err(in_use(&self.host, dependant));
@@ -49,9 +51,18 @@ impl RmhostArgs {
         if let Some(pending) = pending {
             pending.commit()?;
         }
-        text::say(&format!("{}: removed from {name}", self.host));
+        let more = if remembered { String::new() } else { not_named(&path) };
+        text::say(&format!("{}: removed from {name}{more}", self.host));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The host ran, but this person's file has nothing to forget: it was started from another one, or from none.
+fn not_named(file: &Path) -> String {
+    format!(
+        "; {} does not name it, so the next start is as before",
+        text::one_line(&file.display().to_string())
+    )
 }
 
 fn in_use(host: &str, dependant: &HostStatus) -> Failure {

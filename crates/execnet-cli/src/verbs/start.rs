@@ -1,6 +1,6 @@
 //! `execnet start`: brings a network up and shows how its hosts join.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +8,7 @@ use clap_complete::engine::{ArgValueCompleter, PathCompleter};
 use execnet_proto::control::{HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::{HostSpec, NetworkName};
 
-use super::{daemon, parse_spec};
+use super::{daemon, seen_from, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::failure::{Exit, Failure, Outcome};
@@ -40,25 +40,24 @@ impl StartArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
         let path = place::network_file(&name)?;
-        let changes = self.file.is_some() || !self.specs.is_empty();
+        let specs = self.specs.iter().map(|spec| typed_spec(spec)).collect::<Result<Vec<HostSpec>, _>>()?;
+        let more = self.file.as_deref().map(NetworkFile::load_existing).transpose()?;
+        let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
-        let known = file.hosts().len();
-        if let Some(path) = &self.file {
-            let more = NetworkFile::load_existing(path)?;
-            for host in more.hosts() {
-                file.add(host)?;
-            }
-            if let Some(linger) = more.linger() {
-                file.set_linger(linger);
-            }
-        }
-        for spec in &self.specs {
-            file.add(&parse_spec(spec)?)?;
-        }
-        file.check()?;
+        // nobody adds hosts to a network that runs: how they would fit is not asked
         if session::is_running(&name) {
             return Err(already_running(&name));
         }
+        let known = file.hosts().len();
+        let folder = self.file.as_deref().and_then(folder_of);
+        let theirs = more.iter().flat_map(NetworkFile::hosts);
+        for host in theirs.map(|host| seen_from(host.clone(), folder.as_deref())).chain(specs) {
+            file.add(&host)?;
+        }
+        if let Some(linger) = more.as_ref().and_then(NetworkFile::linger) {
+            file.set_linger(linger);
+        }
+        file.check()?;
         let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
         let remembered = if changed { Some(file.prepare()?) } else { None };
         daemon::launch(&name, &hosts_of(&file), file.linger().unwrap_or(DEFAULT_LINGER))?;
@@ -74,6 +73,16 @@ impl StartArgs {
 pub(super) fn already_running(name: &NetworkName) -> Failure {
     Failure::new(Exit::Running, format!("the network `{name}` is running already"))
         .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows it"))
+}
+
+/// The folder from which the paths in a file are seen: its own, or the current one for a pipe.
+fn folder_of(file: &Path) -> Option<PathBuf> {
+    let here = std::env::current_dir().ok();
+    if !file.is_file() {
+        return here;
+    }
+    let file = std::path::absolute(file).ok()?;
+    file.parent().map(Path::to_owned)
 }
 
 /// The hosts of a network: those of its file, or every Python of this machine.

@@ -218,7 +218,19 @@ fn ctrl_c_at_a_question_ends_the_command_and_the_login() {
     net.wait_for("build1", "failed");
     let host = net.host("build1");
     assert_eq!(host["step"], "authenticate", "{host}");
+    assert!(host["error"].as_str().unwrap().contains("got no answer"), "{host}");
+    assert!(!host["said"].to_string().contains("Error"), "{host}");
     assert!(net.lab().hosts()[0].ssh_pids().is_empty());
+    // as the hint says
+    let spec = net.spec("build1", "");
+    assert!(
+        host["hint"].as_str().unwrap().contains(&format!("`execnet addhost {} {spec}`", net.name)),
+        "{host}"
+    );
+    let mut person = Person::runs(&net.execnet(["addhost", &net.name, &spec]));
+    person.sees("build1: Enter passphrase for key");
+    person.types(&format!("{PASSPHRASE}\r"));
+    assert_eq!(person.ends().0, 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `execnet python` behaves as `python` on that host would.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use execnet_testkit::{Lab, or_skip, require, wait_until};
@@ -168,6 +169,36 @@ fn directory_and_environment_are_as_asked() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("/not/there"), "{}", text(&output));
     let home = net.lab().hosts()[0].home();
     assert_eq!(net.python_ok(&["-c", "import os; print(os.getcwd())"]), home.to_str().unwrap());
+}
+
+#[test]
+fn a_relative_folder_is_the_clients_on_this_machine_and_below_home_elsewhere() {
+    let Some(net) = net() else { return };
+    let [home, here] = [net.lab().hosts()[0].home(), net.state()];
+    for folder in [home.join("sub"), here.join("sub"), here.join("~")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    net.ok("addhost", &["popen"]);
+    net.ok("addhost", &["popen//chdir=/usr//id=there"]);
+    let runs_in = |node: &str, options: &[&str]| {
+        let args = [&["--node", node], options, &["-c", "import os; print(os.getcwd())"]].concat();
+        let output = net.python(&args).current_dir(&here).output().unwrap();
+        assert!(output.status.success(), "{node} {options:?}: {}", text(&output));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
+    };
+    let here = here.canonicalize().unwrap();
+    for (node, options, folder) in [
+        ("build1", &["--chdir", "sub"][..], home.join("sub")),
+        ("local", &["--chdir", "sub"], here.join("sub")),
+        ("local", &["--chdir", "/usr"], PathBuf::from("/usr")),
+        ("local", &["--chdir", "."], here.clone()),
+        ("local", &[], here.clone()),
+        ("there", &["--chdir", "sub"], here.join("sub")),
+        ("there", &[], PathBuf::from("/usr")),
+    ] {
+        assert_eq!(runs_in(node, options), folder, "{node} {options:?}");
+    }
+    assert_ne!(runs_in("local", &["--chdir", "~"]), here.join("~"));
 }
 
 #[test]

@@ -196,6 +196,81 @@ fn following_a_log_ends_with_its_reader() {
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }
 
+#[test]
+fn a_start_of_what_runs_says_so_however_its_hosts_would_fit() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    for specs in [&["popen//nice=1"][..], &["popen", "popen//nice=1"], &["ssh=c//via=nobody"]] {
+        let output = net.run("start", specs);
+        assert_eq!(output.status.code(), Some(5), "{specs:?}: {}", text(&output));
+    }
+    assert_eq!(net.run("start", &["pepon"]).status.code(), Some(2));
+}
+
+#[test]
+fn who_has_another_file_than_the_network_is_told() {
+    let net = Net::new(None);
+    net.start(&["popen", "popen//id=b"]);
+    let other = net.state();
+    let elsewhere = |args: &[&str]| {
+        let output = net.execnet(args).env("XDG_CONFIG_HOME", &other).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let theirs = other.join("execnet").join(format!("{}.toml", net.name)).display().to_string();
+    let said = elsewhere(&["rmhost", &net.name, "b"]);
+    let removed = format!("b: removed from {}", net.name);
+    assert_eq!(said, format!("{removed}; {theirs} does not name it, so the next start is as before\n"));
+    let said = elsewhere(&["addhost", &net.name, "popen//id=c"]);
+    let config = net.config().display().to_string();
+    assert!(
+        said.contains(&format!("c is in {theirs} now, but the network was started from {config}")),
+        "{said}"
+    );
+
+    // whose file it is hears nothing
+    let output = net.run("addhost", &["popen//id=d"]);
+    assert!(output.status.success() && !text(&output).contains(&config), "{}", text(&output));
+    let output = net.run("rmhost", &["d"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, format!("d: removed from {}\n", net.name));
+}
+
+#[test]
+fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let folder = net.state();
+    std::fs::create_dir_all(folder.join("sub")).unwrap();
+    std::fs::copy(net.lab().ssh_config(), folder.join("sub/relcfg")).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/env", folder.join("sub/tool")).unwrap();
+    std::fs::write(folder.join("sub/hosts.toml"), "hosts = ['ssh=build1//ssh_config=relcfg']\n").unwrap();
+    let run = |here: &str, args: &[&str]| net.execnet(args).current_dir(folder.join(here)).output().unwrap();
+
+    let output = run("", &["start", &net.name, "--file", "sub/hosts.toml"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let absolute = |path: &str| folder.join(path).display().to_string();
+    assert_eq!(net.host("build1")["spec"], format!("ssh=build1//ssh_config={}", absolute("sub/relcfg")));
+    for spec in
+        ["ssh=build1//ssh_config=./relcfg//id=b", "cmd=./tool python3", "popen//python=./tool python3"]
+    {
+        let output = run("sub", &["addhost", &net.name, spec]);
+        assert!(output.status.success(), "{spec}: {}", text(&output));
+        let output = run("sub", &["addhost", &net.name, spec]);
+        assert_eq!(output.status.code(), Some(2), "{spec}: {}", text(&output));
+        assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
+    }
+    assert_eq!(net.host("local")["spec"], format!("popen//python={} python3", absolute("sub/tool")));
+    net.ok("rmhost", &["tool"]);
+    net.ok("stop", &[]);
+    // the file says the same from anywhere
+    let output = run("", &["start", &net.name]);
+    assert!(output.status.success(), "{}", text(&output));
+    let file = std::fs::read_to_string(net.config()).unwrap();
+    assert!(file.contains(&absolute("sub/relcfg")) && !file.contains("cmd="), "{file}");
+}
+
 /// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
 const SHELLS: [(&str, &[&str], &str); 3] = [
     (
@@ -295,7 +370,7 @@ fn a_start_without_room_for_its_state_says_so_and_changes_nothing() {
         return;
     }
     let net = Net::new(None);
-    let secret = format!("echo {} > secret", "0".repeat(64));
+    let secret = format!("umask 077; echo {} > secret", "0".repeat(64));
     for (pages, fill, file) in [
         (1, "head -c 4096 /dev/zero > full".to_owned(), "secret"),
         (2, format!("{secret}; cat /dev/zero > full 2>&-"), "life"),

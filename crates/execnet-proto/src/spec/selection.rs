@@ -34,8 +34,8 @@ pub struct NodeInfo<'a> {
 
 /// Version bounds, all of which must hold: `>=3.8`, `>=3.8,<3.12`, `3.11`, `==3.11.2`, `!=3.9`.
 ///
-/// Versions are compared number by number, missing ones as 0. A version without an operator, `==` and `!=` look only at the numbers given: `3.11`
-/// is every 3.11.
+/// Versions are compared number by number, and only those numbers that the bound gives: `3.11` is every 3.11, `<=3.11` takes them all in, `>3.11`
+/// begins with 3.12. No operator means `==`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionRequirement(Vec<(Operator, Vec<u32>)>);
 
@@ -159,12 +159,12 @@ impl VersionRequirement {
 }
 
 fn holds(operator: Operator, bound: &[u32], version: &[u32]) -> bool {
-    let at = |numbers: &[u32], i: usize| numbers.get(i).copied().unwrap_or(0);
-    let compare = |len: usize| (0..len).map(|i| at(version, i).cmp(&at(bound, i))).find(|o| o.is_ne());
-    let order = compare(bound.len().max(version.len())).unwrap_or(Ordering::Equal);
+    let at = |i: usize| version.get(i).copied().unwrap_or(0);
+    let order = bound.iter().enumerate().map(|(i, number)| at(i).cmp(number)).find(|order| order.is_ne());
+    let order = order.unwrap_or(Ordering::Equal);
     match operator {
-        Operator::Equal => compare(bound.len()).is_none(),
-        Operator::Unequal => compare(bound.len()).is_some(),
+        Operator::Equal => order.is_eq(),
+        Operator::Unequal => order.is_ne(),
         Operator::AtLeast => order.is_ge(),
         Operator::AtMost => order.is_le(),
         Operator::Above => order.is_gt(),
@@ -251,7 +251,12 @@ mod tests {
             ("<3", "2.7.18+"),
             (">= 3.15 , < 4", "3.15.0a1"),
             ("<=3.11.2", "3.11.2"),
-            (">3.11", "3.11.2"),
+            ("<=3.11", "3.11.2"),
+            (">=3.11", "3.11.0"),
+            (">3.11", "3.12.0"),
+            (">3.11.1", "3.11.2"),
+            ("<3.11.3", "3.11.2"),
+            ("<=3", "3.13.1"),
         ] {
             assert!(keeps(requirement, version), "{requirement} {version}");
         }
@@ -261,6 +266,10 @@ mod tests {
             ("3.11.0", "3.11.2"),
             ("==3.11.2", "3.11.20"),
             ("!=3.9", "3.9.18"),
+            (">3.11", "3.11.2"),
+            ("<3.11", "3.11.2"),
+            ("<=3.11.1", "3.11.2"),
+            (">3", "3.13.1"),
             (">=3.8,<3.12", "3.12.0"),
             ("3", "unknown"),
             ("3", ""),
