@@ -64,8 +64,8 @@ impl AddhostArgs {
             pending.take().map_or(Ok(()), config::Pending::commit)
         });
         match hosts {
-            // the daemon took it, and went away while it joined
-            Err(failure) if pending.is_none() => Err(failure.hint(format!(
+            // the daemon took it, and went away while it joined, if nobody has removed it meanwhile
+            Err(failure) if pending.is_none() && is_named(&path, &host) => Err(failure.hint(format!(
                 "`{}` is in the network's file, so the next `execnet start {name}` joins it",
                 host.id
             ))),
@@ -80,6 +80,11 @@ impl AddhostArgs {
             }
         }
     }
+}
+
+/// Whether a network's file names the host.
+fn is_named(path: &Path, host: &HostSpec) -> bool {
+    NetworkFile::load(path).is_ok_and(|file| file.hosts().contains(host))
 }
 
 /// Whether two paths lead to different files, there or not.

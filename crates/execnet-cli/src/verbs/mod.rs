@@ -60,15 +60,21 @@ fn hosts() -> Vec<CompletionCandidate> {
 
 /// Reads a host spec of the command line: its paths are seen from the folder in which that was typed, as the daemon has another.
 fn typed_spec(text: &str) -> Result<HostSpec, Failure> {
-    Ok(seen_from(parse_spec(text)?, std::env::current_dir().ok().as_deref()))
+    seen_from(parse_spec(text)?, std::env::current_dir().ok().as_deref())
 }
 
-/// The host with its paths on this machine seen from a folder. A folder that is gone, or has a name that no spec can hold, changes nothing.
-fn seen_from(host: HostSpec, folder: Option<&Path>) -> HostSpec {
-    match folder.and_then(Path::to_str) {
-        Some(folder) => host.seen_from(folder),
-        None => host,
+/// The host with its paths on this machine seen from a folder, which may be gone, or have a name that no spec can hold.
+fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, Failure> {
+    if let Some(folder) = folder.and_then(Path::to_str) {
+        return Ok(host.seen_from(folder));
     }
+    if host.clone().seen_from("/") == host {
+        return Ok(host);
+    }
+    let message =
+        format!("`{host}` has a relative path, and the folder from which it is seen cannot be named");
+    Err(Failure::new(Exit::Usage, message)
+        .hint("the folder is gone, or its name is not UTF-8: give the whole path"))
 }
 
 /// Reads a host spec.

@@ -51,8 +51,10 @@ impl StartArgs {
         let known = file.hosts().len();
         let folder = self.file.as_deref().and_then(folder_of);
         let theirs = more.iter().flat_map(NetworkFile::hosts);
-        for host in theirs.map(|host| seen_from(host.clone(), folder.as_deref())).chain(specs) {
-            file.add(&host)?;
+        for host in
+            theirs.map(|host| seen_from(host.clone(), folder.as_deref())).chain(specs.into_iter().map(Ok))
+        {
+            file.add(&host?)?;
         }
         if let Some(linger) = more.as_ref().and_then(NetworkFile::linger) {
             file.set_linger(linger);
@@ -81,8 +83,7 @@ fn folder_of(file: &Path) -> Option<PathBuf> {
     if !file.is_file() {
         return here;
     }
-    let file = std::path::absolute(file).ok()?;
-    file.parent().map(Path::to_owned)
+    std::path::absolute(file).ok()?.parent()?.canonicalize().ok()
 }
 
 /// The hosts of a network: those of its file, or every Python of this machine.

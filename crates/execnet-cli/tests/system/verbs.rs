@@ -262,6 +262,19 @@ fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
         assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
     }
     assert_eq!(net.host("local")["spec"], format!("popen//python={} python3", absolute("sub/tool")));
+    std::fs::create_dir_all(folder.join("sub/deep")).unwrap();
+    let output = run("sub/deep", &["addhost", &net.name, "ssh=build1//ssh_config=../relcfg//id=b"]);
+    assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
+    let gone = format!("cd {0}; mkdir gone; cd gone; rmdir ../gone; \"$@\"", folder.display());
+    let addhost = net.execnet(["addhost", &net.name, "cmd=./tool//id=gone"]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &gone, "sh"]).arg(addhost.get_program()).args(addhost.get_args());
+    for (name, value) in addhost.get_envs() {
+        value.map(|value| shell.env(name, value));
+    }
+    let output = shell.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("give the whole path"), "{}", text(&output));
     net.ok("rmhost", &["tool"]);
     net.ok("stop", &[]);
     // the file says the same from anywhere

@@ -3,7 +3,7 @@
 use super::{HostSpec, Transport, words};
 
 impl HostSpec {
-    /// The same host with its relative paths on this machine seen from `folder`, which is absolute: `ssh_config=`, a `cmd=` that is a path, and the
+    /// The same host with its relative paths on this machine seen from `folder`, which is absolute and has no links in it: `ssh_config=`, a `cmd=` that is a path, and the
     /// `python=` of `popen` that is one. A command without a slash is looked for in `PATH` and stays, as do `~` and, with `via=`, paths on another host.
     #[must_use]
     pub fn seen_from(mut self, folder: &str) -> HostSpec {
@@ -41,11 +41,18 @@ fn make_absolute(path: &mut String, folder: &str) -> bool {
     if path.starts_with(['/', '~']) {
         return false;
     }
-    let mut rest = path.as_str();
-    while let Some(inner) = rest.strip_prefix("./") {
-        rest = inner.trim_start_matches('/');
+    let (mut folder, mut rest) = (folder.trim_end_matches('/'), path.as_str());
+    loop {
+        if let Some(inner) = rest.strip_prefix("./") {
+            rest = inner.trim_start_matches('/');
+        } else if let Some(inner) = rest.strip_prefix("../") {
+            rest = inner.trim_start_matches('/');
+            folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        } else {
+            break;
+        }
     }
-    *path = format!("{}/{rest}", folder.trim_end_matches('/'));
+    *path = format!("{folder}/{rest}");
     true
 }
 
@@ -70,7 +77,8 @@ mod tests {
             ("ssh=h//ssh_config=relcfg", "ssh=h//ssh_config=/w/relcfg"),
             ("ssh=h//ssh_config=././a/../cfg", "ssh=h//ssh_config=/w/a/../cfg"),
             ("cmd=./tool -x ./y", "cmd=/w/tool -x ./y"),
-            ("cmd='../my tool'", "cmd='/w/../my tool'//id=t"),
+            ("cmd='../my tool'", "cmd='/my tool'//id=t"),
+            ("popen//python=.././../x", "popen//python=/x"),
             ("popen//python=./x", "popen//python=/w/x"),
             ("popen//python=venv/bin/python -X dev", "popen//python=/w/venv/bin/python -X dev"),
         ] {
