@@ -46,6 +46,19 @@ def interpreters():
 INTERPRETERS = interpreters()
 
 
+def children(parent):
+    """The processes that have this parent, however its threads come and go meanwhile."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            of = file.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(of) == parent:
+            found.add(int(file.parent.name))
+    return found
+
+
 TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
 
 

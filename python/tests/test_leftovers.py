@@ -6,6 +6,7 @@ import threading
 import time
 
 import execnet
+from conftest import children
 
 WAIT = 20
 
@@ -16,14 +17,6 @@ def fds():
 
 def tasks():
     return len(os.listdir("/proc/self/task"))
-
-
-def children():
-    return {
-        int(pid)
-        for task in os.listdir("/proc/self/task")
-        for pid in open(f"/proc/self/task/{task}/children").read().split()
-    }
 
 
 def comes(true, within=WAIT):
@@ -55,10 +48,10 @@ def test_two_hundred_gateways_leave_nothing_behind():
             channels[0].setcallback(lambda item: None)
 
     some(1)
-    before = fds(), tasks(), threading.active_count(), children()
+    before = fds(), tasks(), threading.active_count(), children(os.getpid())
 
     def now():
-        return fds(), tasks(), threading.active_count(), children()
+        return fds(), tasks(), threading.active_count(), children(os.getpid())
 
     for _ in range(10):
         some(20)

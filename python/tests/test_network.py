@@ -3,11 +3,10 @@
 import os
 import sys
 import time
-from pathlib import Path
 
 import execnet
 import pytest
-from conftest import INTERPRETERS
+from conftest import INTERPRETERS, children
 
 WAIT = 60
 
@@ -117,8 +116,7 @@ def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch
             return False
 
     def started_here(parent):
-        pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return {int(pid) for pid in pids if is_here(pid)}
+        return {pid for pid in children(parent) if is_here(pid)}
 
     monkeypatch.chdir(tmp_path)
     first = net.makegateway(node="mine")

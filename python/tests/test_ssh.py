@@ -7,6 +7,7 @@ from pathlib import Path
 
 import execnet
 import pytest
+from conftest import children
 
 WAIT = 30
 
@@ -66,9 +67,8 @@ def test_a_dead_interpreter_is_told_with_its_host(group, spec):
 
 def test_another_daemon_is_started_when_the_own_one_was_killed(group, spec):
     gateway = group.makegateway(spec)
-    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    pids = [int(pid) for file in children for pid in file.read_text().split()]
-    (daemon,) = [pid for pid in pids if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    daemons = [pid for pid in children(os.getpid()) if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (daemon,) = daemons
     channel = gateway.remote_exec("channel.receive()")
     os.kill(daemon, signal.SIGKILL)
     with pytest.raises(EOFError, match="build1.*own daemon.*has ended"):

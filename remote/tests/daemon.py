@@ -169,7 +169,10 @@ class Link:
         agent = self.info["pid"]
         spared = [agent] + children(agent)
         for pid in [pid for pid in children(self.process.pid) if pid not in spared][::-1] + [self.process.pid]:
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass  # it has ended meanwhile
         self.process.wait()
         self.close()
 
@@ -241,11 +244,18 @@ class Link:
 
 
 def children(pid):
-    found = []
-    for task in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/children" % (pid, task)) as file:
-            for word in file.read().split():
-                found += [int(word)] + children(int(word))
+    """The processes that this one started, and what they started, however threads and processes end meanwhile."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name) as file:
+                    parents.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(int(name))
+            except (IOError, OSError):
+                continue
+    found = list(parents.get(pid, ()))
+    for child in found:
+        found += parents.get(child, ())
     return found
 
 
