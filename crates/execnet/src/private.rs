@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use execnet_proto::control::{HostReply, HostState, HostStatus, NodeState, Request, Verb};
@@ -31,8 +30,6 @@ use crate::network::{Network, RequestError};
 pub struct Private {
     network: Network,
     pid: u32,
-    /// Its daemon is gone.
-    ended: Arc<AtomicBool>,
     /// By what is asked for, whatever it is called: its id once it has joined.
     hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
 }
@@ -101,7 +98,8 @@ impl Private {
     /// Whether its daemon is gone, as when somebody killed it: everything that was started through it is lost, and another one is needed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        // opened once, over a socket that nobody opens again
+        !self.network.is_connected()
     }
 
     /// The network.
@@ -170,15 +168,10 @@ impl Private {
         let mut child = daemon.stdout(Stdio::null()).spawn().map_err(failed)?;
         // the command would keep the daemon's end of the socket open
         drop(daemon);
-        let ended = Arc::new(AtomicBool::new(false));
-        let (reaper, ending) = (std::thread::Builder::new().name("execnet-daemon".into()), ended.clone());
-        let wait = move || {
-            let _ = child.wait();
-            ending.store(true, Ordering::Relaxed);
-        };
-        reaper.spawn(wait).map_err(failed)?;
+        let reaper = std::thread::Builder::new().name("execnet-daemon".into());
+        reaper.spawn(move || child.wait()).map_err(failed)?;
         let network = Connect::over(ours).open()?;
-        Ok(Self { network, pid: std::process::id(), ended, hosts: Mutex::default() })
+        Ok(Self { network, pid: std::process::id(), hosts: Mutex::default() })
     }
 }
 
