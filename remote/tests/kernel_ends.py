@@ -10,6 +10,8 @@ from kernel_case import Kernel
 
 from kernel_client import BUNDLE, DATA, EXIT, INTERRUPT
 
+ASLEEP = 0.3  # until the main thread, which has just said so, sleeps: a signal just before is noticed later
+
 
 class Start(Kernel):
 
@@ -241,6 +243,7 @@ class Ends(Kernel):
                        "channel.send(1)\nchannel.receive(timeout=60)"):
             number = self.k.execute(source)
             self.k.receive(number)
+            time.sleep(ASLEEP)
             self.k.frame(INTERRUPT)
             self.assertEqual("keyboard-interrupted", self.k.end(number))
             self.k.close(number)
@@ -587,6 +590,7 @@ class Posix(Kernel):
         k.hello()
         number = k.execute("import time\nchannel.send(1)\ntime.sleep(60)")
         k.receive(number)
+        time.sleep(ASLEEP)
         k.frame(INTERRUPT)
         self.assertEqual("keyboard-interrupted", k.end(number))
 
