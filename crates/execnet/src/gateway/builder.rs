@@ -251,6 +251,13 @@ impl GatewayBuilder {
         Self { id, ..self.clone() }
     }
 
+    /// Takes a gateway that was opened out of the group.
+    pub(super) fn forget(&self, gateway: &Gateway) {
+        if let Some(group) = &self.group {
+            group.remove(gateway);
+        }
+    }
+
     fn open(self, id: String) -> Result<Gateway, OpenError> {
         let until = deadline(Some(self.timeout));
         let window = self.config.window.unwrap_or(WINDOW);

@@ -14,7 +14,7 @@ use super::callback;
 use super::error::ChannelError;
 use super::post::{Guard, Post, What};
 use super::spare::SPARE;
-use super::state::Next;
+use super::state::{Awaited, Next};
 use super::{Gateway, Handle, deadline};
 use crate::value::{
     Channels, Dialect, DumpError, Encoded, LoadError, Reader, Reading, StrConfig, Value, Writer, Writing,
@@ -269,12 +269,24 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits until nothing more comes: it was closed here or by the other end.
+    /// Waits until nothing more comes: it was closed here or by the other end; and until its callback, unless that is who waits, has returned
+    /// from its last call.
     ///
     /// # Errors
-    /// When the code at the other end failed, the gateway has ended, or the channel was not closed in time.
+    /// When the code at the other end or the callback failed, the gateway has ended, or the channel was not closed in time.
     pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
-        let mut inner = self.wait(What::ReceivedAll(self.number()), deadline(timeout))?;
+        let post = self.post();
+        let inner = post.enter()?;
+        let awaited = inner.state.channels.get(&self.number()).and_then(|chan| chan.awaited);
+        let what = if awaited == Some(Awaited::In(std::thread::current().id())) {
+            What::ReceivedAll(self.number())
+        } else {
+            What::CalledBack(self.number())
+        };
+        let mut inner = post.wait(inner, what, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        if let Some(error) = inner.state.take_failure(self.number()) {
+            return Err(error);
+        }
         if let Some(error) = inner.state.take_error(self.number()) {
             return Err(ChannelError::Remote(error));
         }
@@ -285,7 +297,7 @@ impl Channel {
         self.check(&inner)
     }
 
-    /// Whether nothing can be sent any more: it was closed here or by the other end, or the gateway has ended.
+    /// Whether nothing can be sent any more: it was closed, here perhaps for sending only, or by the other end, or the gateway has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let Ok(inner) = self.post().enter() else { return true };
@@ -313,7 +325,7 @@ impl Channel {
 
     /// From now on every value that comes is given to `callback`, one after the other in a thread of the channel, and `None` once when no more will
     /// come. A slow callback delays only its own channel, and in the end who sends there. A value that is not a `T`, or a panic, closes the channel
-    /// with an error. Why the channel was closed is learned from [`Channel::wait_close`].
+    /// with an error. Why the channel was closed is learned from [`Channel::wait_close`], which waits for the last call too.
     ///
     /// ```no_run
     /// # let gateway = execnet::Gateway::popen().start()?;
@@ -333,7 +345,16 @@ impl Channel {
         T: DeserializeOwned,
         F: FnMut(Option<T>) + Send + 'static,
     {
-        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), callback)
+        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), true, callback)
+    }
+
+    /// As [`Channel::set_callback`], for a callback that waits for somebody who may wait for the channel's end.
+    pub(super) fn pass_on<T, F>(&self, callback: F) -> Result<(), ChannelError>
+    where
+        T: DeserializeOwned,
+        F: FnMut(Option<T>) + Send + 'static,
+    {
+        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), false, callback)
     }
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, ChannelError> {

@@ -73,6 +73,9 @@ pub enum ChannelError {
     /// The channel's values go to a callback.
     #[error("the channel's values go to its callback")]
     HasCallback,
+    /// The channel's callback panicked, or what makes its values did. Told once; then the channel is just closed.
+    #[error("the channel's callback panicked")]
+    CallbackPanicked,
     /// The gateway belongs to the process that this one was forked from.
     #[error("a gateway cannot be used in a forked child; open another one there")]
     Forked,

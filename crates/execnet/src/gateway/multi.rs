@@ -75,7 +75,7 @@ impl MultiChannel {
         let shared = Arc::new(Shared::default());
         for (index, channel) in self.channels.iter().enumerate() {
             let shared = shared.clone();
-            channel.set_callback(move |value: Option<T>| shared.push(index, value))?;
+            channel.pass_on(move |value: Option<T>| shared.push(index, value))?;
         }
         Ok(ReceiveQueue { channels: self.channels.clone(), left: self.channels.len(), shared })
     }

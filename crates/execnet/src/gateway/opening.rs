@@ -100,6 +100,10 @@ pub(super) fn start_many(builder: &GatewayBuilder, count: usize) -> Result<Vec<G
     drop(asleep);
     let mut progress = std::mem::take(&mut *work.progress());
     if let Some(error) = progress.failed {
+        // those that are open end with their last handle, of which their group has one
+        for (_, gateway) in &progress.opened {
+            builder.forget(gateway);
+        }
         return Err(error);
     }
     progress.opened.sort_by_key(|(number, _)| *number);

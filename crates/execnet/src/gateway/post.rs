@@ -96,6 +96,8 @@ pub(super) enum What {
     Send(u32),
     /// That nothing more comes on this channel.
     ReceivedAll(u32),
+    /// And that its callback has had everything.
+    CalledBack(u32),
     /// The answer of this number.
     Status(u64),
     /// HELLO.
@@ -146,6 +148,11 @@ fn ring(bells: &[Arc<Bell>]) {
 impl Inner {
     fn is_ready(&self, what: What) -> bool {
         let channels = &self.state.channels;
+        if let What::CalledBack(number) = what
+            && channels.get(&number).is_some_and(|chan| chan.awaited.is_some())
+        {
+            return false;
+        }
         if self.death.is_some() {
             return true;
         }
@@ -155,7 +162,7 @@ impl Inner {
                 let room = self.state.out.bytes <= MAX_OUT;
                 channels.get(&number).is_none_or(|chan| chan.is_closed() || (room && chan.can_send()))
             }
-            What::ReceivedAll(number) => {
+            What::ReceivedAll(number) | What::CalledBack(number) => {
                 channels.get(&number).is_none_or(super::state::Chan::receives_no_more)
             }
             What::Status(number) => self.state.answers.get(&number).is_none_or(Option::is_some),

@@ -1,9 +1,11 @@
 //! A gateway's end of the protocol (docs/kernel.md) as a plain state machine: bytes in, frames out. No IO, no locks, no waiting.
 
 use std::collections::{HashMap, VecDeque};
+use std::thread::ThreadId;
 
 use bytes::Bytes;
 
+use super::error::ChannelError;
 use super::frame::{Decoder, Frame, Kind, MARKER, frame, head};
 use super::inbox::Inbox;
 use super::info::Info;
@@ -60,8 +62,20 @@ pub(super) struct Chan {
     /// How many handles there are.
     handles: usize,
     pub(super) has_callback: bool,
+    /// The thread of its callback, where waiting for the channel's end is waiting for that too.
+    pub(super) awaited: Option<Awaited>,
+    /// Why its callback has ended before its time.
+    failed: Option<ChannelError>,
     /// The kernel opened it, and nobody has a handle yet.
     untaken: bool,
+}
+
+/// A callback that those who wait for the end of its channel wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Its thread does not run yet.
+    Starting,
+    In(ThreadId),
 }
 
 /// Frames that wait to be written.
@@ -108,7 +122,7 @@ impl Chan {
 
     /// Whether nothing can be sent on it.
     pub(super) fn is_closed(&self) -> bool {
-        self.said_close || self.heard_close
+        self.said_close || self.said_last || self.heard_close
     }
 
     pub(super) fn can_send(&self) -> bool {
@@ -352,12 +366,26 @@ impl State {
         }
     }
 
+    /// The channel's callback takes nothing more: it panicked, or something came that it cannot take.
+    pub(super) fn callback_failed(&mut self, number: u32, error: ChannelError) {
+        if let Some(chan) = self.channels.get_mut(&number) {
+            chan.failed = Some(error);
+        }
+    }
+
     /// The channel's callback has had everything.
     pub(super) fn callback_over(&mut self, number: u32) {
         if let Some(chan) = self.channels.get_mut(&number) {
             chan.has_callback = false;
+            chan.awaited = None;
+            self.touched = true;
             self.forget(number);
         }
+    }
+
+    /// Why the channel's callback has ended before its time, once.
+    pub(super) fn take_failure(&mut self, number: u32) -> Option<ChannelError> {
+        self.channels.get_mut(&number)?.failed.take()
     }
 
     /// Closes a channel, with an error's encoding if there is one.

@@ -154,35 +154,3 @@ fn a_slow_callback_delays_only_its_own_channel() {
     assert_eq!([see.recv(), see.recv(), see.recv()], [Ok(Some(1)), Ok(Some(2)), Ok(None)]);
     assert!(see.recv().is_err());
 }
-
-#[test]
-fn values_come_to_callbacks_while_nobody_waits() {
-    let gateway = open();
-    let channel =
-        gateway.remote_exec("for number in range(1000): channel.send(number)\nchannel.receive()").unwrap();
-    let (seen, see) = mpsc::channel();
-    channel.set_callback(move |number: Option<i64>| seen.send(number).unwrap()).unwrap();
-    for number in 0..1_000 {
-        assert_eq!(see.recv(), Ok(Some(number)));
-    }
-    channel.send(()).unwrap();
-    assert_eq!(see.recv(), Ok(None));
-}
-
-#[test]
-fn a_callback_that_fails_closes_its_channel_with_an_error() {
-    let gateway = open();
-    let channel = gateway
-        .remote_exec(
-            "report = channel.receive()\n\
-             channel.send('no number')\n\
-             try: channel.waitclose()\n\
-             except channel.RemoteError as error: report.send(str(error))",
-        )
-        .unwrap();
-    let report = gateway.new_channel().unwrap();
-    channel.send(&report).unwrap();
-    channel.set_callback(|_: Option<i64>| {}).unwrap();
-    let error = report.receive::<String>().unwrap();
-    assert!(error.contains("i64"), "{error}");
-}

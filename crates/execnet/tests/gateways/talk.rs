@@ -305,6 +305,9 @@ fn several_channels_are_used_as_one() {
     assert_eq!(ids, ["gw0", "gw1", "gw2"]);
     assert!(group.get("gw1").is_some() && group.get("gw3").is_none() && group.at(2).is_some());
     assert!(group.popen().id("gw1").start().is_err());
+    // of many either all are there or none
+    assert!(group.popen().python(python()).id("gw").start_many(4).is_err());
+    assert_eq!(group.len(), 3);
 
     let channels = group.remote_exec("channel.send(channel.receive() + 1); channel.send('end')").unwrap();
     channels.send_each(&1).unwrap();
@@ -433,4 +436,15 @@ fn opening_many_can_be_interrupted() {
     me.raise();
     assert!(matches!(builder.start_many(4), Err(execnet::OpenError::Interrupted)));
     assert!(told.elapsed() < PATIENCE);
+}
+
+#[test]
+fn nothing_is_sent_on_a_channel_that_was_closed_for_sending() {
+    let gateway = open();
+    let channel = gateway.remote_exec("channel.send(list(channel))").unwrap();
+    channel.send(1).unwrap();
+    channel.close_sending().unwrap();
+    assert!(channel.is_closed());
+    assert_eq!(channel.send(2), Err(ChannelError::Closed));
+    assert_eq!(channel.receive::<Vec<i64>>(), Ok(vec![1]));
 }
