@@ -16,6 +16,8 @@
 //! | enums | str, or a dict of one entry |
 //!
 //! In the other direction sequences may come from any of list, tuple, set and frozenset, `Vec<u8>` also from bytes, `(f64, f64)` also from complex.
+//! Text may come from bytes that are UTF-8, and bytes from str. A `str` of Python 2 comes as text or as bytes, whichever is asked for. What serde holds back
+//! before it knows the type (enums with `tag` or `untagged`, `flatten`) can be neither a channel nor an int of more than 128 bits.
 //!
 //! The bytes are Python's `marshal` format, version 2 (docs/kernel.md, 3). Nothing here evaluates anything, recurses, or takes memory that the bytes
 //! at hand do not account for.

@@ -260,6 +260,7 @@ impl GatewayBuilder {
 
     fn open(self, id: String) -> Result<Gateway, OpenError> {
         let until = deadline(Some(self.timeout));
+        self.check().map_err(OpenError::Invalid)?;
         let window = self.config.window.unwrap_or(WINDOW);
         let program = self.python.join(" ");
         let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
@@ -297,6 +298,25 @@ impl GatewayBuilder {
         post.leave(inner);
         post.attendant.notify_all();
         Err(error)
+    }
+
+    /// That no system refuses what it asks for, which would say less.
+    fn check(&self) -> Result<(), String> {
+        if self.python.first().is_some_and(String::is_empty) {
+            return Err("the name of the interpreter is empty".into());
+        }
+        if let Some(word) = self.python.iter().find(|word| word.contains('\0')) {
+            return Err(format!("{word:?} cannot be a word of a command: it has a NUL in it"));
+        }
+        for (name, value) in &self.config.env {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(format!("{name:?} cannot be the name of a variable"));
+            }
+            if value.contains('\0') {
+                return Err(format!("the variable `{name}` cannot have a NUL in its value"));
+            }
+        }
+        Ok(())
     }
 
     /// Starts the interpreter.

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long killed ones may take.
 const KILLED: Duration = Duration::from_secs(10);
 
-/// Gateways that belong together. Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate`] with 5 s.
+/// Gateways that belong together. One that has ended stays, and keeps its id, until it is [removed](Group::remove). Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate`] with 5 s.
 ///
 /// ```no_run
 /// let group = execnet::Group::new();

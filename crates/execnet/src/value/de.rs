@@ -37,6 +37,11 @@ impl<'a> De<'_, 'a> {
         self.reader.next_token()?.ok_or_else(|| LoadError::malformed("no value"))
     }
 
+    /// The same, where bytes may be wanted.
+    fn token_for_bytes(&mut self) -> Result<Token<'a>, LoadError> {
+        self.reader.next_for_bytes()?.ok_or_else(|| LoadError::malformed("no value"))
+    }
+
     /// Gives a visitor what a token begins.
     fn visit<'de, V: Visitor<'de>>(mut self, token: Token<'a>, visitor: V) -> Result<V::Value, LoadError> {
         match token {
@@ -69,7 +74,9 @@ impl<'a> De<'_, 'a> {
                 self.check_depth()?;
                 self.items(|items| visitor.visit_map(items))
             }
-            Token::Channel(_) => Err(LoadError::unwanted("a channel where none is wanted")),
+            Token::Channel(_) => Err(LoadError::unwanted(
+                "a channel where none is wanted; an enum with `tag` or `untagged`, and what is `flatten`ed, cannot hold one",
+            )),
             Token::End => Err(LoadError::unwanted("fewer items than are wanted")),
         }
     }
@@ -121,8 +128,17 @@ impl<'de> Deserializer<'de> for De<'_, '_> {
         visitor.visit_none()
     }
 
+    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, LoadError> {
+        let token = self.token_for_bytes()?;
+        self.visit(token, visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LoadError> {
+        self.deserialize_bytes(visitor)
+    }
+
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, LoadError> {
-        match self.token()? {
+        match self.token_for_bytes()? {
             Token::Bytes(bytes) => visitor.visit_seq(de::value::SeqDeserializer::new(bytes.iter().copied())),
             token => self.visit(token, visitor),
         }
@@ -169,7 +185,7 @@ impl<'de> Deserializer<'de> for De<'_, '_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string unit
         unit_struct tuple tuple_struct map struct identifier
     }
 }

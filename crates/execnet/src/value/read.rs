@@ -110,6 +110,15 @@ impl<'a> Reader<'a> {
         token.map_err(|error| error.at(|| self.place()))
     }
 
+    /// The next token as who wants bytes takes it: a `str` of Python 2 is bytes.
+    pub(crate) fn next_for_bytes(&mut self) -> Result<Option<Token<'a>>, LoadError> {
+        let strconfig = self.reading.strconfig;
+        self.reading.strconfig.py2str_as_py3str = false;
+        let token = self.next_token();
+        self.reading.strconfig = strconfig;
+        token
+    }
+
     /// How deep the next token is nested: 0 for the value itself.
     #[must_use]
     pub fn depth(&self) -> usize {

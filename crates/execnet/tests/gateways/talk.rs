@@ -241,6 +241,25 @@ fn text_of_python_2_is_what_the_program_says() {
     channel.reconfigure(StrConfig::default()).unwrap();
     channel.send("é").unwrap();
     assert_eq!(channel.receive::<String>().unwrap(), "u'\\xe9'");
+
+    // who asks for bytes gets them
+    let source = "for n in range(2): channel.send({'deep': ['\\x00\\xff']})\nchannel.send(channel.receive())";
+    let channel = gateway.remote_exec(source).unwrap();
+    let deep = channel.receive::<BTreeMap<String, Vec<bytes::Bytes>>>().unwrap();
+    assert_eq!(deep["deep"][0], &b"\0\xff"[..]);
+    assert_eq!(channel.receive::<BTreeMap<String, Vec<Vec<u8>>>>().unwrap()["deep"][0], b"\0\xff");
+    let data = bytes::Bytes::from_static(b"\0\xff\xe9");
+    channel.send(&data).unwrap();
+    assert_eq!(channel.receive::<bytes::Bytes>().unwrap(), data);
+}
+
+#[test]
+fn what_no_interpreter_can_be_started_with_is_named() {
+    let fails = |builder: execnet::GatewayBuilder| builder.start().unwrap_err().to_string();
+    assert_eq!(fails(quiet().python("")), "the name of the interpreter is empty");
+    assert_eq!(fails(quiet().env("", "x")), "\"\" cannot be the name of a variable");
+    assert_eq!(fails(quiet().env("A=", "x")), "\"A=\" cannot be the name of a variable");
+    assert_eq!(fails(quiet().env("A", "\0")), "the variable `A` cannot have a NUL in its value");
 }
 
 #[test]
