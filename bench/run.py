@@ -22,6 +22,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 EXECNET = ROOT / "target/release/execnet"
 LAB = ROOT / "target/release/execnet-testkit"
+PROGRAM = ROOT / "target/release/examples/process"
 TICK = os.sysconf("SC_CLK_TCK")
 MB = 1e6
 
@@ -424,6 +425,37 @@ def rtt(bench):
     forget(bench)
 
 
+def program(bench):
+    """Round trips and bulk of a Rust program, which needs no `execnet python` between itself and the daemon."""
+    bench.execnet("start", bench.spec(1))
+    done = run([PROGRAM, bench.name, *bench.ssh, "build1"], env=bench.env)
+    assert done.returncode == 0, done.stderr
+    found = {name: (float(floor), float(mine)) for name, floor, mine in map(str.split, done.stdout.splitlines())}
+    for name in ("down", "up"):
+        floor, mine = found[name]
+        row(
+            "bulk %s, from a Rust program" % name,
+            "`ssh host cat` as its child",
+            "%.0f MB/s" % (400 / floor),
+            "%.0f MB/s" % (400 / mine),
+            "%.2f ×" % (floor / mine),
+            "0.8 ×",
+            floor / mine >= 0.8,
+        )
+    floor, mine = found["rtt"]
+    row(
+        "small round trip, from a Rust program",
+        "through `ssh host cat` as its child",
+        us(floor),
+        us(mine),
+        "%.2f ×" % (mine / floor),
+        "2 ×",
+        mine <= 2 * floor,
+    )
+    bench.execnet("stop")
+    forget(bench)
+
+
 def idle(bench):
     specs = ["popen//id=p%d" % n for n in range(30)] + [bench.spec(n + 1) for n in range(20)]
     bench.execnet("start", *specs)
@@ -452,16 +484,15 @@ def idle(bench):
     forget(bench)
 
 
-ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk, rtt, idle)}
+ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk, rtt, program, idle)}
 
 
 def main(names):
     unknown = [name for name in names if name not in ROWS]
     if unknown:
         sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
-    subprocess.run(
-        ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"], cwd=ROOT, check=True
-    )
+    for what in (["-p", "execnet-cli", "-p", "execnet-testkit"], ["-p", "execnet", "--example", "process"]):
+        subprocess.run(["cargo", "build", "-q", "--release", *what], cwd=ROOT, check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     bench = Bench(20)
     try:
