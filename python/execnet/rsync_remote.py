@@ -52,7 +52,8 @@ def receive_tree(channel):
 
     def folder(path, relative, entry):
         found = lstat(path)
-        if found and not stat.S_ISDIR(found.st_mode) and not (relative == [] and os.path.isdir(path)):
+        if found and not stat.S_ISDIR(found.st_mode):
+            # a link, too, also at the top: what it leads to is nobody's copy
             os.unlink(path)
             found = None
         if not found:
@@ -71,9 +72,9 @@ def receive_tree(channel):
 
     def regular(path, relative, entry):
         mode, mtime, size = entry
-        if relative == [] and os.path.isdir(path):
-            raise ValueError("a folder is there, which a file does not replace: %r" % (path,))
         found = lstat(path)
+        if found and relative == [] and stat.S_ISDIR(found.st_mode):
+            raise ValueError("a folder is there, which a file does not replace: %r" % (path,))
         checksum = None
         if found and not stat.S_ISREG(found.st_mode):
             remove(path)

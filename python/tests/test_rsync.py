@@ -73,6 +73,20 @@ def test_delete_removes_what_is_not_in_the_source(gateway, source, tmp_path):
     assert not (target / "old").exists() and not (target / "other").exists()
 
 
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_link_at_the_target_is_replaced_and_what_it_leads_to_is_left_alone(every, source, tmp_path, delete):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/kept").write_text("kept")
+    for name in ("folder", "file"):
+        (tmp_path / name).symlink_to("elsewhere")
+    send(every, source, tmp_path / "folder", delete=delete)
+    send(every, source / "program", tmp_path / "file", delete=delete)
+    assert content(tmp_path / "elsewhere") == {"kept": b"kept"}
+    assert content(tmp_path / "folder") == content(source) and not (tmp_path / "folder").is_symlink()
+    assert (tmp_path / "file").read_bytes() == (source / "program").read_bytes()
+    assert not (tmp_path / "file").is_symlink()
+
+
 def test_links_lead_into_the_copy(gateway, source, tmp_path):
     (source / "absolute").symlink_to(source / "sub")
     (source / "relative").symlink_to("sub/file.txt")
