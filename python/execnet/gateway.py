@@ -136,6 +136,7 @@ class Gateway:
         `update`."""
         if update:
             channel = self.remote_exec(_tell_rinfo)
+            channel.reconfigure()
             try:
                 self._cache_rinfo = RInfo(channel.receive())
             finally:
@@ -145,10 +146,11 @@ class Gateway:
         return self._cache_rinfo
 
     def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
-        """How `str` of Python 2 maps to text and bytes here, for all channels that have no setting of their own.
+        """How `str` maps to text and bytes, on all channels that are made from now on.
 
         With `py2str_as_py3str` a `str` from Python 2 arrives here as text, otherwise as bytes. With
-        `py3str_as_py2str` text from here arrives there as `str`, otherwise as `unicode`.
+        `py3str_as_py2str` text from here arrives on Python 2 as `str`, otherwise as `unicode`; between two
+        Python 3 all text arrives as bytes, in UTF-8, at both ends.
         """
         self._native.reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 

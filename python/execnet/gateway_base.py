@@ -243,7 +243,7 @@ class Channel(_native.Channel):
                 raise
 
     def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
-        """How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`."""
+        """How `str` maps to text and bytes on this channel: see `Gateway.reconfigure`."""
         super().reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 
     @overload

@@ -72,6 +72,7 @@ class RSync:
         if not folder:
             raise ValueError("the folder at a target needs a name: '.' is the one that its interpreter works in")
         channel = gateway.remote_exec(rsync_remote)
+        channel.reconfigure()
         requests = self._requests
         channel.setcallback(lambda request: requests.put((channel, request)), endmarker=None)
         self._destinations[channel] = folder

@@ -6,7 +6,7 @@ import struct
 
 import execnet
 import pytest
-from conftest import TWO
+from conftest import INTERPRETERS, TWO
 from execnet import DataFormatError, DumpError, LoadError, dumps, loads
 
 VALUES = [
@@ -105,6 +105,59 @@ def test_strings_of_python_2(every):
     assert channel.receive(30) == b"abc\xff"
     channel.send("text")
     assert channel.receive(30) == b"str"
+
+
+TEXTS = {"key": ("\xe9", b"b", frozenset(["s"])), b"kept": [None, 1]}
+NARROW = {b"key": (b"\xc3\xa9", b"b", frozenset([b"s"])), b"kept": [None, 1]}
+
+
+@pytest.mark.parametrize("every", [name for name in INTERPRETERS if name not in TWO], indirect=True)
+def test_text_of_python_3_is_bytes_where_a_program_wants_it(every):
+    channel = every.remote_exec("for item in channel: channel.send(item); channel.send('own')")
+    channel.reconfigure(py3str_as_py2str=True)
+    channel.send(TEXTS)
+    assert (channel.receive(30), channel.receive(30)) == (NARROW, b"own")
+    other = every.remote_exec(
+        "channel.reconfigure(py3str_as_py2str=True); channel.send('told'); channel.send(repr(channel.receive()))"
+    )
+    assert other.receive(30) == b"told"
+    other.send("x")
+    assert other.receive(30) == b"b'x'"
+
+
+def test_the_setting_of_a_gateway_is_of_the_channels_made_since(group, tmp_path):
+    gateway = group.makegateway()
+    echo = "for item in channel: channel.send(item)"
+    before = gateway.remote_exec(echo)
+    gateway.reconfigure(py3str_as_py2str=True)
+    after = gateway.remote_exec(echo)
+    for channel, back in (before, TEXTS), (after, NARROW):
+        channel.send(TEXTS)
+        assert channel.receive(30) == back
+
+    def tell(channel, of):
+        channel.send(repr(of))
+        told = channel.receive()
+        try:
+            channel.receive()
+        except channel.RemoteError as error:
+            told.send(repr(error.formatted))
+
+    channel, told = gateway.remote_exec(tell, of="text"), gateway.newchannel()
+    assert channel.receive(30) == b"'text'"
+    channel.send(told)
+    channel.close("errors are text")
+    assert told.receive(30) == b"'errors are text'"
+    with pytest.raises(execnet.RemoteError, match="division"):
+        gateway.remote_exec("1/0").receive(30)
+    # what goes on beneath does not change with it
+    assert gateway._rinfo(update=True).cwd == gateway._rinfo().cwd
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("text")
+    rsync = execnet.RSync(tmp_path / "source", verbose=False)
+    rsync.add_target(gateway, tmp_path / "target")
+    rsync.send()
+    assert (tmp_path / "target/file").read_text() == "text"
 
 
 class Own(dict):

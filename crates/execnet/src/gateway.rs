@@ -163,7 +163,7 @@ impl Gateway {
         }
     }
 
-    /// Sets how text and bytes meet where the interpreter is Python 2, for all channels that have nothing of their own.
+    /// Sets how text and bytes meet, at both ends, on all channels that are made from now on.
     ///
     /// # Errors
     /// When the gateway has ended or was told to.

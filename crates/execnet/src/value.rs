@@ -93,12 +93,12 @@ pub enum Value {
     Channel(Channel),
 }
 
-/// How text and bytes are told apart where Python 2 is at the other end, whose `str` is both.
+/// How text and bytes are told apart: `str` of Python 2 is both, and programs of its time may want bytes of Python 3, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StrConfig {
     /// A `str` of Python 2 arrives as text, each byte as the character of that number; otherwise as bytes.
     pub py2str_as_py3str: bool,
-    /// Text arrives on Python 2 as `str`, in UTF-8; otherwise as `unicode`.
+    /// Text arrives as bytes, in UTF-8: on Python 2 as `str`, otherwise as `unicode`; between this program and Python 3 as `bytes`, both ways.
     pub py3str_as_py2str: bool,
 }
 

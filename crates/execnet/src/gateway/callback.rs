@@ -56,7 +56,7 @@ fn run<T: DeserializeOwned>(
     drop(inner);
     if let Err(error) = call(handle, post, number, &mut callback) {
         let mut inner = post.lock();
-        let writing = Writing { strconfig: inner.state.strconfig(number), target: inner.state.target() };
+        let writing = Writing { target: inner.state.target(), ..Writing::default() };
         let mut writer = Writer::new(writing);
         let encoded = writer.str(&error.to_string()).and_then(|()| writer.finish());
         inner.state.close(number, encoded.ok().as_ref().map(crate::value::Encoded::as_bytes));

@@ -246,7 +246,8 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
-        let mut writer = Writer::new(self.writing()?);
+        // it is text for everybody
+        let mut writer = Writer::new(Writing { strconfig: StrConfig::default(), ..self.writing()? });
         writer.str(error)?;
         self.close_by(Some(&writer.finish()?))
     }
@@ -312,7 +313,7 @@ impl Channel {
         inner.state.channels.get(&self.number()).is_some_and(super::state::Chan::has_error)
     }
 
-    /// Sets how text and bytes meet on this channel where the interpreter is Python 2.
+    /// Sets how text and bytes meet on this channel, at both ends.
     ///
     /// # Errors
     /// Only in a forked child.

@@ -58,7 +58,7 @@ pub(super) struct Chan {
     said_last: bool,
     heard_last: bool,
     error: Option<String>,
-    strconfig: Option<StrConfig>,
+    strconfig: StrConfig,
     /// How many handles there are.
     handles: usize,
     pub(super) has_callback: bool,
@@ -323,7 +323,7 @@ impl State {
     }
 
     fn chan(&self) -> Chan {
-        Chan { credit: self.window, told: self.window, ..Chan::default() }
+        Chan { credit: self.window, told: self.window, strconfig: self.strconfig, ..Chan::default() }
     }
 
     /// A new channel, with one handle.
@@ -493,7 +493,7 @@ impl State {
         self.out.push(frame(kind, 0, b""));
     }
 
-    /// Sets how text and bytes meet, at both ends; of all channels that have nothing of their own for channel 0.
+    /// Sets how text and bytes meet, at both ends; for channel 0 on all channels that are made from now on.
     pub(super) fn reconfigure(&mut self, channel: u32, strconfig: StrConfig) {
         let StrConfig { py2str_as_py3str, py3str_as_py2str } = strconfig;
         let payload = [py2str_as_py3str.into(), py3str_as_py2str.into()];
@@ -505,13 +505,13 @@ impl State {
         if channel == 0 {
             self.strconfig = strconfig;
         } else if let Some(chan) = self.channels.get_mut(&channel) {
-            chan.strconfig = Some(strconfig);
+            chan.strconfig = strconfig;
         }
     }
 
     /// How text and bytes meet on a channel.
     pub(super) fn strconfig(&self, channel: u32) -> StrConfig {
-        self.channels.get(&channel).and_then(|chan| chan.strconfig).unwrap_or(self.strconfig)
+        self.channels.get(&channel).map_or(self.strconfig, |chan| chan.strconfig)
     }
 
     /// What the kernel can read.

@@ -15,7 +15,7 @@ use super::{Dialect, LoadError, MAX_DEPTH, StrConfig, Text};
 pub struct Reading {
     /// Which family of Python wrote them.
     pub dialect: Dialect,
-    /// What a `str` of Python 2 is.
+    /// What a `str` is.
     pub strconfig: StrConfig,
     /// Whether tuples that begin with Ellipsis mean channels and such.
     pub escaped: bool,
@@ -216,11 +216,13 @@ impl<'a> Reader<'a> {
             b'l' => self.long()?,
             b'g' => Token::Float(f64::from_le_bytes(*self.array()?)),
             b'y' => Token::Complex(f64::from_le_bytes(*self.array()?), f64::from_le_bytes(*self.array()?)),
+            b'u' if self.is_narrow() => Token::Bytes(self.sized()?),
             b'u' => Token::Str(self.text()?),
             b's' | b't' | b'R' => {
                 let bytes = self.string(code)?;
                 match self.reading {
                     Reading { dialect: Dialect::Three, .. } if code == b's' => Token::Bytes(bytes),
+                    Reading { dialect: Dialect::Three, .. } if self.is_narrow() => Token::Bytes(bytes),
                     Reading { dialect: Dialect::Three, .. } => Token::Str(text(bytes)?),
                     Reading { strconfig: StrConfig { py2str_as_py3str: true, .. }, .. } => {
                         Token::Str(Text::from_latin1(bytes))
@@ -262,8 +264,17 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<Text<'a>, Option<&'static str>> {
+        text(self.sized()?)
+    }
+
+    fn sized(&mut self) -> Result<&'a [u8], Option<&'static str>> {
         let size = self.size()?;
-        text(self.take(size)?)
+        self.take(size)
+    }
+
+    /// Whether text of Python 3 is to become bytes.
+    fn is_narrow(&self) -> bool {
+        self.reading.dialect == Dialect::Three && self.reading.strconfig.py3str_as_py2str
     }
 
     /// A string of Python 2, or bytes.

@@ -199,6 +199,32 @@ fn what_is_no_value_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn text_of_python_3_is_bytes_where_a_program_wants_it() {
+    let strconfig = StrConfig { py3str_as_py2str: true, ..StrConfig::default() };
+    let value = Value::Dict(vec![(
+        Value::from("k"),
+        Value::List(vec![Value::from("\u{e9}"), Value::Bytes(vec![0xff])]),
+    )]);
+    let narrow = Value::Dict(vec![(
+        Value::Bytes(b"k".to_vec()),
+        Value::List(vec![Value::Bytes("\u{e9}".into()), Value::Bytes(vec![0xff])]),
+    )]);
+    let plain = Reading::default();
+    for references in [false, true] {
+        let target = Target { references, ..Target::default() };
+        let writing = Writing { strconfig, target };
+        let mut writer = Writer::new(writing);
+        value.write(&mut writer).unwrap();
+        assert_eq!(decode(writer.finish().unwrap().as_bytes(), plain).unwrap(), narrow);
+    }
+    let bytes = dump(&value).unwrap();
+    assert_eq!(decode(&bytes, Reading { strconfig, ..plain }).unwrap(), narrow);
+    // Python 2 tells them apart itself
+    let two = Reading { dialect: Dialect::Two, strconfig, escaped: false };
+    assert_eq!(decode(b"u\x01\0\0\0x", two).unwrap(), Value::from("x"));
+}
+
+#[test]
 fn the_golden_vectors_are_read_and_written() {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../../../protocol/vectors/values.json")).unwrap();

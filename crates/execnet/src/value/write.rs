@@ -215,12 +215,13 @@ impl Writer {
     /// # Errors
     /// See [`Writer`].
     pub fn str(&mut self, value: &str) -> Result<(), DumpError> {
-        let target = self.writing.target;
-        if target.references && value.len() <= Keys::LONGEST && self.is_key() {
+        if self.writing.strconfig.py3str_as_py2str {
+            return self.bytes(value.as_bytes());
+        }
+        if self.writing.target.references && value.len() <= Keys::LONGEST && self.is_key() {
             return self.key(value);
         }
-        let narrow = target.dialect == Dialect::Two && self.writing.strconfig.py3str_as_py2str;
-        self.string(if narrow { b's' } else { b'u' }, value.as_bytes())
+        self.string(b'u', value.as_bytes())
     }
 
     /// `str` of any code points.
@@ -234,6 +235,7 @@ impl Writer {
                 let message = "cannot send a str with a lone surrogate to Jython, which has no such text";
                 Err(DumpError::new(message).at(|| self.place()))
             }
+            None if self.writing.strconfig.py3str_as_py2str => self.bytes(value.as_bytes()),
             None => self.string(b'u', value.as_bytes()),
         }
     }
