@@ -329,3 +329,18 @@ def test_an_interpreter_that_is_not_there_is_an_error_of_the_usual_kind():
         execnet.makegateway("popen//python=/no/such/python")
     with pytest.raises(PermissionError):
         execnet.makegateway("popen//python=/etc")
+
+
+def test_a_path_with_spaces_that_is_not_quoted_is_told_as_what_it_was_taken_for(tmp_path):
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    first, rest = str(folder).split(" ")
+    with pytest.raises(FileNotFoundError) as told:
+        execnet.makegateway(f"popen//python={folder}/python -S")
+    hint = f"(if the file `{folder}/python` is meant, put it in quotes)"
+    assert f"cannot start `{first}` with `{rest}/python -S` {hint}: No such file" in str(told.value)
+    with pytest.raises(FileNotFoundError, match=r"cannot start `/no/python` with `-S`: No such file"):
+        execnet.makegateway("popen//python=/no/python -S")
+    with execnet.makegateway(f"popen//python='{folder}/python' -S") as gateway:
+        assert gateway.remote_exec("channel.send(1)").receive(20) == 1

@@ -1,6 +1,6 @@
 //! Describing a gateway and opening it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -363,9 +363,19 @@ impl GatewayBuilder {
         if let Some(folder) = &self.start_in {
             command.current_dir(folder);
         }
-        let local = Local::start(command)
-            .map_err(|error| OpenError::Spawn { program: words.join(" "), source: Arc::new(error) })?;
+        let local = Local::start(command).map_err(|error| OpenError::Spawn {
+            program: words[0].clone(),
+            arguments: words[1..].join(" "),
+            file: self.file_of(words),
+            source: Arc::new(error),
+        })?;
         Ok(local)
+    }
+
+    /// The file whose path was taken for several words.
+    fn file_of(&self, words: &[String]) -> Option<String> {
+        let folder = Path::new(self.start_in.as_deref().unwrap_or_default());
+        (2..=words.len()).map(|count| words[..count].join(" ")).find(|path| folder.join(path).is_file())
     }
 }
 
@@ -397,7 +407,12 @@ fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(
     let failed = |error: std::io::Error| {
         post.carrier.kill();
         post.carrier.release();
-        OpenError::Spawn { program: "a thread".into(), source: Arc::new(error) }
+        OpenError::Spawn {
+            program: "a thread".into(),
+            arguments: String::new(),
+            file: None,
+            source: Arc::new(error),
+        }
     };
     let (for_errors, lines) = (post.clone(), printed.clone());
     let thread = std::thread::Builder::new().name("execnet-stderr".into());

@@ -92,10 +92,14 @@ pub enum OpenError {
     #[error("{0}")]
     Invalid(String),
     /// The interpreter could not be started on this machine.
-    #[error("cannot start `{program}`")]
+    #[error("cannot start `{program}`{}", with(arguments, file.as_deref()))]
     Spawn {
         /// What should have been started.
         program: String,
+        /// What it should have been given, separated by spaces.
+        arguments: String,
+        /// The file that was meant, perhaps: its path has spaces, and came as several words.
+        file: Option<String>,
         /// What the operating system said.
         #[source]
         source: Arc<std::io::Error>,
@@ -127,6 +131,14 @@ pub enum OpenError {
     /// The connection or group belongs to the process that this one was forked from.
     #[error("a gateway cannot be used in a forked child; open another one there")]
     Forked,
+}
+
+fn with(arguments: &str, file: Option<&str>) -> String {
+    let given = if arguments.is_empty() { String::new() } else { format!(" with `{arguments}`") };
+    match file {
+        Some(file) => format!("{given} (if the file `{file}` is meant, put it in quotes)"),
+        None => given,
+    }
 }
 
 fn failed(death: &Death, noise: &str, program: &str) -> String {
