@@ -15,6 +15,9 @@ BROKEN, CANNOT = 93, 94
 
 def main():
     """Does not return."""
+    lines = sys.modules.get("linecache")  # from 3.13 on it has what followed `-c`: no source of another "<string>"
+    getattr(lines, "cache", {}).pop("<string>", None)
+    getattr(lines, "_interactive_cache", {}).clear()
     if JYTHON:
         from . import jvm
         Kernel(*jvm.take_stdio()).main()

@@ -253,6 +253,13 @@ class Executing(Shared):
         self.assertIn("first()", self.fail_with(self.k, "first()"))
         self.assertIn("second()", self.fail_with(self.k, "second()"))
 
+    def test_a_string_that_code_evaluates_is_shown_without_lines_of_another(self):
+        for code in ("eval('1 // 0')", "exec('def f():\\n  1 // 0\\nf()')"):
+            lines = self.fail_with(self.k, code).splitlines()
+            at = max(at for at, line in enumerate(lines) if 'File "<string>"' in line)
+            self.assertTrue(lines[at + 1].startswith("ZeroDivisionError"), lines)
+        self.assertEqual([[]], self.k.run("import linecache\nchannel.send(linecache.getlines('<string>'))"))
+
     def test_a_syntax_error_is_reported_with_its_line(self):
         error = self.fail_with(self.k, "x = 1\ny = = 2\n", filename="/x/wrong.py")
         self.assertEqual(["Traceback (most recent call last):", '  File "/x/wrong.py", line 2'], error.splitlines()[:2])
