@@ -94,9 +94,12 @@ class State(object):
         """The next (value, size), or None at the end. TimeoutError when it takes too long."""
         items = self.items
         while True:
+            item = None
             try:
                 item = items.popleft()
             except IndexError:
+                pass  # what is raised behind the handler does not show this
+            if item is None:
                 if self.ended and not items:
                     return None
                 outbox = self.link.outbox

@@ -268,6 +268,7 @@ class Executing(Shared):
 
     def test_errors_of_channels_show_only_user_code(self):
         error = self.fail_with(self.k, "channel.receive(timeout=0.01)")
+        self.assertEqual("Traceback (most recent call last):", error.splitlines()[0])
         self.assertIn("TimeoutError", error)
         self.assertNotIn('File "<execnet_kernel', error)
 
