@@ -281,16 +281,18 @@ def test_a_failing_callback_closes_the_channel_with_its_error(gateway):
 
 def test_callbacks_run_in_threads_that_python_knows(gateway):
     names = queue.Queue()
-    channel = gateway.remote_exec("channel.send(1)")
+    channel = gateway.remote_exec("channel.send(channel.receive())")
     channel.setcallback(lambda item: names.put(threading.current_thread()))
+    channel.send(1)
     thread = names.get(timeout=WAIT)
     assert thread is not threading.current_thread() and type(thread) is threading.Thread
 
 
 def test_a_slow_callback_delays_only_its_own_channel(gateway):
     go = threading.Event()
-    slow = gateway.remote_exec("channel.send(1)")
+    slow = gateway.remote_exec("channel.send(channel.receive())")
     slow.setcallback(lambda item: go.wait(WAIT))
+    slow.send(1)
     channel = gateway.remote_exec(echo)
     for i in range(100):
         channel.send(i)
