@@ -93,6 +93,8 @@ pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     /// Variables to set on top of the daemon's own environment.
     pub(crate) env: Vec<(String, String)>,
+    /// It is ssh, and its last argument what it runs on the host.
+    pub(crate) is_ssh: bool,
 }
 
 /// A process that waits for a place.

@@ -4,6 +4,7 @@
 //! done, and writes what the switch has for whom. There is no queue between: what a peer cannot take waits in the switch,
 //! but for the rest of one write of about 256 KiB.
 
+mod cipher;
 mod client;
 mod link;
 mod outlet;
@@ -27,6 +28,7 @@ use tokio::sync::Notify;
 
 use crate::daemon::{Action, Daemon, Event};
 use crate::folders::{Kept, Meeting};
+use cipher::Ciphers;
 use link::LinkHandle;
 use outlet::{Outlet, Written};
 
@@ -47,6 +49,7 @@ pub(crate) struct Driver {
     daemon: RefCell<Daemon>,
     clients: RefCell<HashMap<ClientKey, Rc<Outlet>>>,
     links: RefCell<HashMap<HostKey, Rc<LinkHandle>>>,
+    ciphers: Ciphers,
     /// What was just read; only used between two waits.
     input: RefCell<Box<[u8]>>,
     output: RefCell<BytesMut>,
@@ -95,6 +98,7 @@ pub(crate) async fn run(
         daemon: RefCell::new(make(Duration::ZERO)),
         clients: RefCell::default(),
         links: RefCell::default(),
+        ciphers: Ciphers::default(),
         input: RefCell::new(vec![0; READ].into()),
         output: RefCell::default(),
         started: Instant::now(),

@@ -43,7 +43,7 @@ impl Daemon {
             }
             env.extend(self.auth_sock.clone().map(|socket| ("SSH_AUTH_SOCK".to_owned(), socket)));
             self.switch.open_link(key, epoch, payload, now);
-            self.act(Action::StartLink(key, Command { argv, env }));
+            self.act(Action::StartLink(key, Command { argv, env, is_ssh }));
         }
         self.changed.insert(key);
     }

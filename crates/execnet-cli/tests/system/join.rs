@@ -318,3 +318,31 @@ fn niceness_and_ssh_options_of_a_spec_arrive() {
         text(&wrong)
     );
 }
+
+#[test]
+fn ssh_prefers_aes_where_processors_have_it_and_nobody_chose_otherwise() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let folder = net.lab().folder().to_owned();
+    let config = folder.join("chosen_config");
+    let lines = format!("Include {}\nHost *\nCiphers aes192-ctr\n", net.lab().ssh_config().display());
+    std::fs::write(&config, lines).unwrap();
+
+    let cipher = |options: &str, config: &std::path::Path, id: &str| {
+        let log = folder.join(id);
+        let spec =
+            format!("ssh=-v -E {} {options} build1//ssh_config={}//id={id}", log.display(), config.display());
+        net.ok("addhost", &[&spec]);
+        let said = std::fs::read_to_string(&log).unwrap();
+        let line = said.lines().find(|line| line.contains("client->server cipher: ")).unwrap().to_owned();
+        line.split("cipher: ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    };
+    net.start(&["popen"]);
+    let plain = net.lab().ssh_config();
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let has_aes = processor.split_whitespace().any(|word| word == "aes");
+    assert_eq!(cipher("", &plain, "plain").contains("-gcm@"), has_aes, "ssh's own default is another one");
+    assert_eq!(cipher("-c aes256-ctr", &plain, "spec"), "aes256-ctr");
+    assert_eq!(cipher("", &config, "config"), "aes192-ctr");
+}

@@ -72,7 +72,12 @@ impl LinkHandle {
 /// Starts a link's process and serves it until it is over.
 pub(super) async fn run(driver: Rc<Driver>, host: HostKey, command: Command, handle: Rc<LinkHandle>) {
     let mut group = None;
-    let over = match start(&command) {
+    let cipher = tokio::select! {
+        biased;
+        () = handle.end.notified() => None,
+        option = driver.ciphers.option(&command) => option,
+    };
+    let over = match start(&command, cipher) {
         Ok(carrier) => {
             group = carrier.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
             carry(&driver, host, carrier, group, &handle).await
@@ -92,23 +97,28 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, command: Command, han
     driver.gone.notify_one();
 }
 
-fn start(command: &Command) -> std::io::Result<Carrier> {
+/// What starts a program as a login on another host would begin.
+pub(super) fn process(program: &str, env: &[(String, String)]) -> tokio::process::Command {
+    let mut process = tokio::process::Command::new(program);
+    process.envs(env.iter().map(|(name, value)| (name, value))).process_group(0);
+    if let Some(home) = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()) {
+        process.current_dir(home);
+    }
+    process
+}
+
+fn start(command: &Command, cipher: Option<[String; 2]>) -> std::io::Result<Carrier> {
     let (stdin, their_stdin) = pipe::pipe()?;
     let (their_stdout, stdout) = pipe::pipe()?;
     let (their_stderr, stderr) = pipe::pipe()?;
     let theirs = |fd: OwnedFd| Stdio::from(fd);
-    let mut process = tokio::process::Command::new(&command.argv[0]);
+    let mut process = process(&command.argv[0], &command.env);
     process
+        .args(cipher.into_iter().flatten())
         .args(&command.argv[1..])
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
         .stdin(theirs(their_stdin.into_blocking_fd()?))
         .stdout(theirs(their_stdout.into_blocking_fd()?))
-        .stderr(theirs(their_stderr.into_blocking_fd()?))
-        .process_group(0);
-    // as a login on another host begins
-    if let Some(home) = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir()) {
-        process.current_dir(home);
-    }
+        .stderr(theirs(their_stderr.into_blocking_fd()?));
     Ok(Carrier { child: process.spawn()?, stdin: stdin.into_nonblocking_fd()?, stdout, stderr })
 }
 
