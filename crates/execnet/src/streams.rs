@@ -63,12 +63,20 @@ impl Stdin {
     }
 
     fn write_by(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<usize, ProcessError> {
-        if bytes.is_empty() {
+        // copied before the lock is taken
+        self.put(Bytes::copy_from_slice(&bytes[..bytes.len().min(WRITE)]), deadline)
+    }
+
+    /// Writes some of `bytes` without copying them; what they are a part of is kept until the process's host has them.
+    pub(crate) fn share(&self, bytes: &Bytes, timeout: Duration) -> Result<usize, ProcessError> {
+        self.put(bytes.slice(..bytes.len().min(WRITE)), Instant::now().checked_add(timeout))
+    }
+
+    fn put(&self, mut chunk: Bytes, deadline: Option<Instant>) -> Result<usize, ProcessError> {
+        if chunk.is_empty() {
             return Ok(0);
         }
         let id = self.shared.id;
-        // copied before the lock is taken
-        let mut chunk = Bytes::copy_from_slice(&bytes[..bytes.len().min(WRITE)]);
         let mut inner = self.shared.wait(&What::Write(id), deadline)?;
         if let Some(lost) = self.shared.lost(&inner) {
             return Err(lost.into());

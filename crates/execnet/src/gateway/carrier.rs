@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::process::{Node, Process, ProcessError};
 use crate::status::{ExitStatus, Signal};
 use crate::streams::{Output, Stdin};
@@ -17,6 +19,11 @@ pub(super) trait Carrier: Send + Sync {
 
     /// Writes some of `bytes` to stdin, and says how many. Waits for room only if told to. One thread at a time.
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop>;
+
+    /// As `send`; may keep what the bytes are a part of, instead of a copy, until they have arrived.
+    fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
+        self.send(bytes, wait)
+    }
 
     /// Hands over what comes on stderr, up to its end.
     fn errors(&self, take: &mut dyn FnMut(&[u8]));
@@ -87,8 +94,11 @@ impl Carrier for Remote {
     }
 
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
-        let timeout = if wait { Duration::MAX } else { Duration::ZERO };
-        Ok(self.stdin.write_timeout(bytes, timeout)?)
+        Ok(self.stdin.write_timeout(bytes, patience(wait))?)
+    }
+
+    fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
+        Ok(self.stdin.share(bytes, patience(wait))?)
     }
 
     fn errors(&self, take: &mut dyn FnMut(&[u8])) {
@@ -135,6 +145,10 @@ impl Carrier for Remote {
     fn node(&self) -> Option<&Node> {
         Some(&self.node)
     }
+}
+
+fn patience(wait: bool) -> Duration {
+    if wait { Duration::MAX } else { Duration::ZERO }
 }
 
 impl From<ProcessError> for Stop {

@@ -83,6 +83,8 @@ pub(super) enum Awaited {
 pub(super) struct Outbox {
     pub(super) queue: VecDeque<Bytes>,
     pub(super) bytes: usize,
+    /// How many bytes of the frame in front were written before.
+    pub(super) begun: usize,
 }
 
 /// What comes next on a channel.
