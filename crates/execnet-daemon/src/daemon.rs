@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use execnet_proto::batch::Sink;
 use execnet_proto::conn::PING_AFTER;
 use execnet_proto::frame::Ending;
 use execnet_proto::id::{ClientId, ProcessId};
@@ -230,7 +230,7 @@ impl Daemon {
     }
 
     /// Appends what may be written to a peer now, a little more than `most` bytes at the most.
-    pub(crate) fn transmit(&mut self, peer: Peer, out: &mut BytesMut, most: usize, now: Duration) {
+    pub(crate) fn transmit(&mut self, peer: Peer, out: &mut impl Sink, most: usize, now: Duration) {
         match peer {
             Peer::Client(client) => self.switch.client_transmit(client, out, most, now),
             Peer::Host(host) => self.switch.link_transmit(host, out, most, now),

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use execnet_proto::batch::{Batch, Sink};
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     ciphers: Ciphers,
     /// What was just read; only used between two waits.
     input: RefCell<Box<[u8]>>,
-    output: RefCell<BytesMut>,
+    output: RefCell<Batch>,
     started: Instant,
     /// The time of the next tick may have changed.
     rescheduled: Notify,
@@ -295,9 +295,8 @@ impl Driver {
         let mut output = self.output.borrow_mut();
         let now = self.now();
         while outlet.flush() == Written::All {
-            output.clear();
-            daemon.transmit(peer, &mut output, WRITE, now);
-            if output.is_empty() || outlet.write(&output) != Written::All {
+            daemon.transmit(peer, &mut *output, WRITE, now);
+            if output.is_empty() || outlet.write(&mut output) != Written::All {
                 break;
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, MARKER, Refusal, Role, Spawn, Stream, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
@@ -187,7 +188,7 @@ impl Client {
     }
 
     /// Appends what is to be written now to `out`, about `most` bytes.
-    pub fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
+    pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
         let Some(line) = &mut self.line else { return };
         line.conn.transmit(out, most, now);
         if out.len() >= most || self.waiting.is_empty() {

@@ -5,6 +5,7 @@
 //! command asks the daemon ([`control`]). Nothing here does IO, starts a thread or reads a clock: time comes in as a
 //! [`Duration`](std::time::Duration) since a moment that the caller fixed. docs/protocol.md says what goes over the wire.
 
+pub mod batch;
 pub mod client;
 pub mod conn;
 pub mod control;
@@ -16,3 +17,4 @@ pub mod process;
 pub mod spec;
 pub mod stream;
 pub mod switch;
+mod window;

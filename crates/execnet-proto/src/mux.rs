@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
-use crate::frame::{Frame, HEADER, Kind, MAX_DATA, Stream};
+use crate::batch::Sink;
+use crate::frame::{Frame, Kind, MAX_DATA, Stream};
 use crate::id::ProcessId;
 use crate::stream::Chunks;
 
@@ -138,10 +139,10 @@ impl Mux {
     }
 
     /// Appends the next frame to `out`, DATA only if `with_data`. False when there is none.
-    pub(crate) fn pop(&mut self, out: &mut BytesMut, with_data: bool) -> bool {
+    pub(crate) fn pop(&mut self, out: &mut impl Sink, with_data: bool) -> bool {
         if let Some(bytes) = self.first.pop_front() {
             self.first_len -= bytes.len();
-            out.extend_from_slice(&bytes);
+            out.share(bytes);
             return true;
         }
         while let Some(id) = self.control.pop_front() {
@@ -151,7 +152,7 @@ impl Mux {
                 self.tidy(id);
                 continue;
             };
-            frame.encode(out);
+            frame.encode(out.tail());
             self.control.push_back(id);
             return true;
         }
@@ -189,7 +190,7 @@ impl Slot {
         }
     }
 
-    fn pop_data(&mut self, id: ProcessId, out: &mut BytesMut) -> bool {
+    fn pop_data(&mut self, id: ProcessId, out: &mut impl Sink) -> bool {
         for turn in 1..=3 {
             let index = (self.last_stream + turn) % 3;
             let pending = &mut self.data[index];
@@ -198,16 +199,16 @@ impl Slot {
             }
             self.last_stream = index;
             let length = pending.chunks.len().min(MAX_DATA);
-            out.reserve(HEADER + 25 + length);
-            out.put_u32(u32::from(Kind::Data as u8) << 24 | (25 + length) as u32);
-            out.put_slice(&id.0);
-            out.put_u8(Stream::ALL[index] as u8);
-            out.put_u64(pending.position);
+            let head = out.tail();
+            head.put_u32(u32::from(Kind::Data as u8) << 24 | (25 + length) as u32);
+            head.put_slice(&id.0);
+            head.put_u8(Stream::ALL[index] as u8);
+            head.put_u64(pending.position);
             let mut missing = length;
             while missing > 0 {
                 let bytes = pending.chunks.pop(missing);
                 missing -= bytes.len();
-                out.extend_from_slice(&bytes);
+                out.share(bytes);
             }
             pending.position += length as u64;
             return true;
@@ -218,6 +219,8 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::frame::{Decoder, Span};
 

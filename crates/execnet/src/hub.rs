@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use execnet_proto::batch::Sink;
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::frame::{Refusal, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
@@ -384,7 +385,6 @@ impl Hub {
                 return;
             }
             if line.out.is_empty() {
-                line.out.clear();
                 client.transmit(&mut line.out, WRITE, self.now());
                 if line.out.is_empty() {
                     return;

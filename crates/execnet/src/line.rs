@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use execnet_proto::batch::{Batch, Sink};
 use execnet_proto::client::ClientError;
 
 /// One connection.
@@ -12,7 +12,7 @@ pub(crate) struct Line {
     pub(crate) socket: Arc<UnixStream>,
     /// The daemon has greeted.
     pub(crate) greeted: bool,
-    pub(crate) out: BytesMut,
+    pub(crate) out: Batch,
     /// Somebody is writing it.
     pub(crate) flushing: bool,
     /// The socket took no more: the leader goes on when it does.
@@ -46,7 +46,7 @@ impl Line {
         Self {
             socket,
             greeted: false,
-            out: BytesMut::new(),
+            out: Batch::default(),
             flushing: false,
             blocked: false,
             led: false,
@@ -70,14 +70,15 @@ pub(crate) fn drain(mut wakes: &UnixStream) {
 }
 
 /// Writes until `out` is empty (true) or the socket takes no more.
-pub(crate) fn send(socket: &UnixStream, out: &mut BytesMut) -> io::Result<bool> {
-    use rustix::net::SendFlags;
+pub(crate) fn send(socket: &UnixStream, out: &mut Batch) -> io::Result<bool> {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
     #[cfg(not(target_vendor = "apple"))]
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     #[cfg(target_vendor = "apple")]
     let flags = SendFlags::DONTWAIT;
     while !out.is_empty() {
-        match rustix::net::send(socket, out, flags) {
+        let (slices, count) = out.slices();
+        match sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => out.advance(count),
             Err(rustix::io::Errno::INTR) => {}

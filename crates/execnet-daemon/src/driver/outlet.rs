@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
+use execnet_proto::batch::{Batch, Sink};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
@@ -25,7 +25,7 @@ pub(super) struct Outlet {
     /// Does not block. The kernel is asked when it takes more only while it does not: otherwise every byte that the peer takes
     /// would wake us.
     sink: RefCell<Option<Rc<OwnedFd>>>,
-    rest: RefCell<BytesMut>,
+    rest: RefCell<Batch>,
     blocked: Cell<bool>,
     /// It became blocked or closed.
     changed: Notify,
@@ -53,19 +53,17 @@ impl Outlet {
                 Err(written) => return written,
             }
         }
-        if rest.capacity() > 0 {
-            *rest = BytesMut::new();
-        }
+        *rest = Batch::default();
         if self.sink.borrow().is_some() { Written::All } else { Written::Nothing }
     }
 
-    /// Writes when nothing is left over; keeps what is not taken.
-    pub(super) fn write(&self, mut bytes: &[u8]) -> Written {
-        while !bytes.is_empty() {
-            match self.try_write(bytes) {
-                Ok(length) => bytes = &bytes[length..],
+    /// Writes when nothing is left over, until the batch is empty; keeps what is not taken.
+    pub(super) fn write(&self, batch: &mut Batch) -> Written {
+        while !batch.is_empty() {
+            match self.try_write(batch) {
+                Ok(length) => batch.advance(length),
                 Err(written) => {
-                    self.rest.borrow_mut().extend_from_slice(bytes);
+                    *self.rest.borrow_mut() = std::mem::take(batch);
                     return written;
                 }
             }
@@ -109,10 +107,11 @@ impl Outlet {
         self.blocked.set(false);
     }
 
-    fn try_write(&self, bytes: &[u8]) -> Result<usize, Written> {
+    fn try_write(&self, batch: &Batch) -> Result<usize, Written> {
         let sink = self.sink.borrow();
+        let (slices, count) = batch.slices();
         let written = match sink.as_deref() {
-            Some(fd) => rustix::io::write(fd, bytes).map_err(io::Error::from),
+            Some(fd) => rustix::io::writev(fd, &slices[..count]).map_err(io::Error::from),
             None => return Err(Written::Nothing),
         };
         match written {

@@ -9,6 +9,7 @@ use super::relay::{Outstanding, Relay};
 use super::{
     ClientEnd, ClientKey, Entry, HostKey, MAX_ENTRIES, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
 };
+use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, MARKER, Refusal, Role, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
@@ -70,7 +71,7 @@ impl Switch {
     }
 
     /// Appends what may be written to a client now.
-    pub fn client_transmit(&mut self, client: ClientKey, out: &mut BytesMut, most: usize, now: Duration) {
+    pub fn client_transmit(&mut self, client: ClientKey, out: &mut impl Sink, most: usize, now: Duration) {
         if let Some(side) = self.clients.get_mut(&client) {
             side.conn.transmit(out, most, now);
         }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::relay::Outstanding;
 use super::{HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Owner, Peer, Switch, SwitchEvent};
+use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, MARKER, VERSION};
 use crate::id::{Epoch, Incarnation, ProcessId};
@@ -209,7 +210,7 @@ impl Switch {
     }
 
     /// Appends what may be written on a host's own link now.
-    pub fn link_transmit(&mut self, host: HostKey, out: &mut BytesMut, most: usize, now: Duration) {
+    pub fn link_transmit(&mut self, host: HostKey, out: &mut impl Sink, most: usize, now: Duration) {
         let inner: Vec<_> = match self.hosts.get(&host) {
             Some(host) => host.carries.iter().map(|(&id, &key)| (key, id)).collect(),
             None => return,
@@ -219,7 +220,7 @@ impl Switch {
         }
         let Some(link) = self.hosts.get_mut(&host).and_then(|host| host.link.as_mut()) else { return };
         let part = link.bootstrap.len().min(most.saturating_sub(out.len()));
-        out.extend_from_slice(&link.bootstrap.split_to(part));
+        out.share(link.bootstrap.split_to(part));
         if link.bootstrap.is_empty() {
             link.conn.transmit(out, most, now);
         }

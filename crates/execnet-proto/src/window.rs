@@ -1,0 +1,211 @@
+//! How much may be under way on a link.
+
+use std::time::Duration;
+
+use crate::id::ProcessId;
+use crate::stream::Violation;
+
+/// An ACK is sent for at least every this many bytes.
+pub(crate) const ACK_EVERY: u64 = 65_536;
+
+const MIN_WINDOW: u64 = 262_144;
+const MAX_WINDOW: u64 = 4_194_304;
+
+/// The smallest window of a process that shares the link with nobody.
+const ALONE: u64 = 1_048_576;
+
+/// How long a measured rate or round trip counts.
+const LATELY: Duration = Duration::from_secs(10);
+
+/// A rate is that of so much time at least: in shorter times ACKs come in bursts.
+const LONG: Duration = Duration::from_millis(10);
+
+/// How many bytes may be under way: about twice what the path holds.
+///
+/// A round trip counts only if it began with almost nothing under way, because behind a full window it measures the window. When
+/// there was none for a while, the link is left to run empty once.
+///
+/// What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately nobody
+/// waits, and a larger window bridges the pauses of busy machines.
+#[derive(Debug)]
+pub(crate) struct Window {
+    size: u64,
+    sent: u64,
+    acknowledged: u64,
+    /// The rate that is being measured.
+    busy: Option<Busy>,
+    rate: Lately,
+    /// Up to where a round trip that is being measured must be acknowledged, and since when it is.
+    light: Option<(u64, Duration)>,
+    round_trip: Lately,
+    measured: Duration,
+    emptying: bool,
+    /// Whose DATA was sent last, and when two took turns last.
+    who: Option<ProcessId>,
+    shared: Option<Duration>,
+}
+
+/// A moment when much was under way: how much had been sent and acknowledged.
+#[derive(Debug)]
+struct Busy {
+    sent: u64,
+    acknowledged: u64,
+    at: Duration,
+}
+
+/// The best of what was measured in this period and the one before.
+#[derive(Debug, Default)]
+struct Lately {
+    now: Option<f64>,
+    before: Option<f64>,
+    since: Duration,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            size: MIN_WINDOW,
+            sent: 0,
+            acknowledged: 0,
+            busy: None,
+            rate: Lately::default(),
+            light: None,
+            round_trip: Lately::default(),
+            measured: Duration::ZERO,
+            emptying: false,
+            who: None,
+            shared: None,
+        }
+    }
+}
+
+impl Window {
+    pub(crate) fn is_open(&self, now: Duration) -> bool {
+        let is_shared = self.shared.is_some_and(|since| now.saturating_sub(since) < LATELY);
+        let size = if is_shared { self.size } else { self.size.max(ALONE) };
+        self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { size }
+    }
+
+    /// DATA of this process was sent last.
+    pub(crate) fn turn(&mut self, who: Option<ProcessId>, now: Duration) {
+        if self.who != who {
+            self.shared = self.who.and(Some(now));
+            self.who = who;
+        }
+    }
+
+    pub(crate) fn sent(&mut self, bytes: u64, now: Duration) {
+        let before = self.sent - self.acknowledged;
+        self.sent += bytes;
+        // only then an ACK is sure to come at once
+        if before < ACK_EVERY && before + bytes >= ACK_EVERY && self.light.is_none() {
+            self.light = Some((self.acknowledged + ACK_EVERY, now));
+        }
+        if before + bytes >= 2 * ACK_EVERY && self.busy.is_none() {
+            self.busy = Some(Busy { sent: self.sent, acknowledged: self.acknowledged, at: now });
+        }
+    }
+
+    pub(crate) fn ack(&mut self, bytes: u64, now: Duration) -> Result<(), Violation> {
+        if bytes > self.sent {
+            return Err(Violation::AcknowledgedUnsent { received: bytes, sent: self.sent });
+        }
+        self.acknowledged = self.acknowledged.max(bytes);
+        if let Some((_, since)) = self.light.take_if(|(until, _)| *until <= bytes) {
+            self.round_trip.add(now.saturating_sub(since).as_secs_f64(), now, f64::min);
+            self.measured = now;
+        }
+        let is_long = |busy: &mut Busy| busy.sent <= bytes && now.saturating_sub(busy.at) >= LONG;
+        if let Some(busy) = self.busy.take_if(is_long) {
+            let took = now.saturating_sub(busy.at).as_secs_f64();
+            self.rate.add((self.acknowledged - busy.acknowledged) as f64 / took, now, f64::max);
+        }
+        if let (Some(rate), Some(round_trip)) = (self.rate.best(f64::max), self.round_trip.best(f64::min)) {
+            self.size = ((2.0 * rate * round_trip) as u64).clamp(MIN_WINDOW, MAX_WINDOW);
+        }
+        self.emptying = self.size > MIN_WINDOW && now.saturating_sub(self.measured) > LATELY;
+        Ok(())
+    }
+}
+
+impl Lately {
+    fn add(&mut self, value: f64, now: Duration, better: fn(f64, f64) -> f64) {
+        if now.saturating_sub(self.since) > LATELY {
+            self.before = self.now.take();
+            self.since = now;
+        }
+        self.now = Some(self.now.map_or(value, |best| better(best, value)));
+    }
+
+    fn best(&self, better: fn(f64, f64) -> f64) -> Option<f64> {
+        match (self.now, self.before) {
+            (Some(now), Some(before)) => Some(better(now, before)),
+            (now, before) => now.or(before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+    use crate::conn::Conn;
+    use crate::frame::{Frame, MAX_DATA, Stream};
+
+    const IDS: [ProcessId; 2] = [ProcessId([7; 16]), ProcessId([8; 16])];
+
+    /// Sends for a minute over a path with this round trip and rate; returns the highest amount under way.
+    fn peak(processes: usize, round_trip: Duration, bytes_per_second: f64) -> u64 {
+        let mut conn = Conn::link(Duration::ZERO);
+        let (mut now, mut position, mut peak) = (Duration::ZERO, 0_u64, 0);
+        let mut path: VecDeque<(Duration, u64)> = VecDeque::new();
+        let (mut parsed, mut busy_until) = (0, Duration::ZERO);
+        while now < Duration::from_secs(60) {
+            while conn.queued(IDS[0]) < 1 << 20 {
+                for id in &IDS[..processes] {
+                    let bytes = Bytes::from(vec![0; MAX_DATA]);
+                    conn.send(Frame::Data { id: *id, stream: Stream::Stdin, position, bytes });
+                }
+                position += MAX_DATA as u64;
+            }
+            loop {
+                let mut out = BytesMut::new();
+                conn.transmit(&mut out, 1, now);
+                if out.is_empty() {
+                    break;
+                }
+                let took = Duration::from_secs_f64(out.len() as f64 / bytes_per_second);
+                busy_until = busy_until.max(now) + took;
+                path.push_back((busy_until + round_trip, out.len() as u64));
+            }
+            peak = peak.max(path.iter().map(|(_, length)| length).sum());
+            let (at, length) = path.pop_front().expect("something is under way");
+            now = at;
+            parsed += length;
+            conn.push(&Frame::Ack(parsed).to_bytes(), now);
+            assert_eq!(conn.next(now), Ok(None));
+        }
+        peak
+    }
+
+    #[test]
+    fn the_window_follows_the_bandwidth_delay_product() {
+        for processes in [1, 2] {
+            let far = peak(processes, Duration::from_millis(100), 20e6);
+            assert!(far >= 2_000_000, "{far}");
+            assert!(far <= MAX_WINDOW + 2 * MAX_DATA as u64, "{far}");
+        }
+    }
+
+    #[test]
+    fn who_shares_a_near_link_waits_behind_little() {
+        let near = |processes| peak(processes, Duration::from_micros(300), 100e6);
+        let (alone, shared) = (near(1), near(2));
+        assert!(alone <= ALONE + 2 * MAX_DATA as u64, "{alone}");
+        // before the second one's first turn the first was alone
+        assert!(shared <= MIN_WINDOW + 3 * MAX_DATA as u64, "{shared}");
+    }
+}
