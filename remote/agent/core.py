@@ -179,7 +179,7 @@ class Core(object):
         pace, turns = self._pace, self._turns
         while turns and size < BATCH and size < pace.room(now):
             process = turns.popleft()
-            pace.turn(process, now)
+            pace.turn(process.id, now)
             size += self._turn(out, process)
             if process.in_turn:
                 turns.append(process)

@@ -6,6 +6,8 @@ ALONE = 1048576  # the smallest window of a process that shares the link with no
 LARGEST = 4194304
 STEP = 65536  # an ACK comes at least this often
 LATELY = 10.0
+BACK = 5.0
+REMEMBERED = 8
 LONG = 0.01  # a rate is that of so many seconds at least: in shorter ones ACKs come in bursts
 
 
@@ -33,8 +35,9 @@ class Pace(object):
     A round trip counts only when it began with (almost) nothing under way: one that began behind a full window measures
     the window. When there was none for a while the link is left to run empty once.
 
-    What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately
-    nobody waits, and a larger window bridges the pauses of busy machines.
+    What is under way is what a small message of another process waits behind. Where no two processes took turns lately
+    nobody waits, and a larger window bridges the pauses of busy machines. Two took turns when both came back within BACK: a
+    tunnel whose link is idle sends its PONG every 10 s, and is not one that waits.
     """
 
     def __init__(self):
@@ -46,7 +49,9 @@ class Pace(object):
         self._trip = Lately(min)  # seconds
         self._rate = Lately(max)  # bytes per second
         self._emptying = False
-        self._who = None
+        self._who = None  # whose DATA was sent last
+        self._began = []  # (who, when) of the last turns, the newest last
+        self._back = None  # (who, when): who came back last
         self._shared = None  # when two processes took turns last
 
     def room(self, now):
@@ -61,10 +66,16 @@ class Pace(object):
 
     def turn(self, who, now):
         """DATA of this process is sent."""
-        if who is not self._who:
-            if self._who is not None:
+        if who == self._who:
+            return
+        self._who = who
+        began = [turn for turn in self._began if turn[0] != who]
+        came_back = [turn for turn in self._began if turn[0] == who and now - turn[1] < BACK]
+        self._began = began[1 - REMEMBERED:] + [(who, now)]
+        if came_back:
+            if self._back is not None and self._back[0] != who and now - self._back[1] < BACK:
                 self._shared = now
-            self._who = who
+            self._back = who, now
 
     def sent_more(self, size, now):
         before = self.sent - self.acked

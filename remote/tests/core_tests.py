@@ -424,3 +424,15 @@ class Window(unittest.TestCase):
         far = self.run_link(100e6, 0.01, 5)
         self.assertTrue(1500000 < far < 3000000, far)
         self.assertEqual(4194304, self.run_link(1e9, 0.1, 10))
+
+    def test_only_those_who_come_back_share_a_link(self):
+        link = pace.Pace()
+        for second in range(100):  # bulk, and beside it the PONGs of ten links that are idle
+            link.turn(b"bulk", second)
+            link.turn(second % 10, second + 0.5)
+            self.assertEqual(pace.ALONE, link.room(second))
+        for second in (200, 202):
+            link.turn(b"bulk", second)
+            link.turn(b"other", second)
+        self.assertEqual(pace.SMALLEST, link.room(203))
+        self.assertEqual(pace.ALONE, link.room(213))

@@ -17,6 +17,12 @@ const ALONE: u64 = 1_048_576;
 /// How long a measured rate or round trip counts.
 const LATELY: Duration = Duration::from_secs(10);
 
+/// Who takes a turn again within this time comes back.
+const BACK: Duration = Duration::from_secs(5);
+
+/// The turns of so many processes are remembered.
+const REMEMBERED: usize = 8;
+
 /// A rate is that of so much time at least: in shorter times ACKs come in bursts.
 const LONG: Duration = Duration::from_millis(10);
 
@@ -25,7 +31,7 @@ const LONG: Duration = Duration::from_millis(10);
 /// A round trip counts only if it began with almost nothing under way, because behind a full window it measures the window. When
 /// there was none for a while, the link is left to run empty once.
 ///
-/// What is under way is what a small message of another process waits behind. Where no other process sent any DATA lately nobody
+/// What is under way is what a small message of another process waits behind. Where no two processes took turns lately nobody
 /// waits, and a larger window bridges the pauses of busy machines.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -40,8 +46,22 @@ pub(crate) struct Window {
     round_trip: Lately,
     measured: Duration,
     emptying: bool,
-    /// Whose DATA was sent last, and when two took turns last.
+    turns: Turns,
+}
+
+/// Who took turns lately.
+///
+/// That two processes did says that both came back within [`BACK`]. A tunnel whose link is idle sends its PING every 10 s and is
+/// not one that waits.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Whose DATA was sent last.
     who: Option<ProcessId>,
+    /// When the turns of the last ones began, the newest last.
+    began: Vec<(ProcessId, Duration)>,
+    /// Who came back last, and when.
+    back: Option<(ProcessId, Duration)>,
+    /// When two took turns last.
     shared: Option<Duration>,
 }
 
@@ -73,24 +93,23 @@ impl Default for Window {
             round_trip: Lately::default(),
             measured: Duration::ZERO,
             emptying: false,
-            who: None,
-            shared: None,
+            turns: Turns::default(),
         }
     }
 }
 
 impl Window {
     pub(crate) fn is_open(&self, now: Duration) -> bool {
-        let is_shared = self.shared.is_some_and(|since| now.saturating_sub(since) < LATELY);
-        let size = if is_shared { self.size } else { self.size.max(ALONE) };
+        let size = if self.turns.are_shared(now) { self.size } else { self.size.max(ALONE) };
         self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { size }
     }
 
     /// DATA of this process was sent last.
     pub(crate) fn turn(&mut self, who: Option<ProcessId>, now: Duration) {
-        if self.who != who {
-            self.shared = self.who.and(Some(now));
-            self.who = who;
+        if let Some(who) = who
+            && self.turns.who != Some(who)
+        {
+            self.turns.begin(who, now);
         }
     }
 
@@ -125,6 +144,29 @@ impl Window {
         }
         self.emptying = self.size > MIN_WINDOW && now.saturating_sub(self.measured) > LATELY;
         Ok(())
+    }
+}
+
+impl Turns {
+    fn are_shared(&self, now: Duration) -> bool {
+        self.shared.is_some_and(|since| now.saturating_sub(since) < LATELY)
+    }
+
+    fn begin(&mut self, who: ProcessId, now: Duration) {
+        self.who = Some(who);
+        let known = self.began.iter().position(|(id, _)| *id == who);
+        let before = known.map(|index| self.began.remove(index).1);
+        self.began.push((who, now));
+        if self.began.len() > REMEMBERED {
+            self.began.remove(0);
+        }
+        if before.is_none_or(|before| now.saturating_sub(before) >= BACK) {
+            return;
+        }
+        if self.back.is_some_and(|(other, at)| other != who && now.saturating_sub(at) < BACK) {
+            self.shared = Some(now);
+        }
+        self.back = Some((who, now));
     }
 }
 
@@ -207,5 +249,27 @@ mod tests {
         assert!(alone <= ALONE + 2 * MAX_DATA as u64, "{alone}");
         // before the second one's first turn the first was alone
         assert!(shared <= MIN_WINDOW + 3 * MAX_DATA as u64, "{shared}");
+    }
+
+    #[test]
+    fn only_those_who_come_back_share_a_link() {
+        let id = |number: u8| ProcessId([number; 16]);
+        let seconds = Duration::from_secs_f64;
+        let mut turns = Turns::default();
+        for second in 0..100 {
+            let now = seconds(f64::from(second));
+            // bulk, and beside it the PINGs of ten links that are idle
+            turns.begin(id(100), now);
+            turns.begin(id((second % 10) as u8), now + seconds(0.5));
+            assert!(!turns.are_shared(now), "{second}");
+        }
+        let mut now = seconds(200.0);
+        for _ in 0..2 {
+            turns.begin(id(100), now);
+            turns.begin(id(101), now);
+            now += seconds(2.0);
+        }
+        assert!(turns.are_shared(now), "who sends something every two seconds waits behind the other");
+        assert!(!turns.are_shared(now + LATELY));
     }
 }
