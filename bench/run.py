@@ -10,6 +10,7 @@ what counts is the ratio of the two medians of a row.
 
 import os
 import platform
+import random
 import re
 import signal
 import subprocess
@@ -86,9 +87,14 @@ def timed(act):
 
 
 def pairs(rounds, *acts):
-    """Medians of each, taken in turn."""
-    found = [[act() for act in acts] for _ in range(rounds)]
-    return [median(column) for column in zip(*found)]
+    """Medians of each, taken in turn: in another order each round, as what ran before makes a machine faster or slower."""
+    found = [[] for _ in acts]
+    order = list(range(len(acts)))
+    for _ in range(rounds):
+        random.shuffle(order)
+        for index in order:
+            found[index].append(acts[index]())
+    return [median(column) for column in found]
 
 
 def bare(bench, before, there, behind):
