@@ -239,14 +239,14 @@ def values(bench):
                 assert len(pickle.load(floor.stdout)) == len(value)
                 return time.perf_counter() - begin
 
-            found = bench.compare(3, bare, "values", kind)
+            found = bench.compare(5, bare, "values", kind)
         row("%s there and back, popen" % kind, found, ms, (1 / 10, (STOCK,), "at most"))
 
 
 def many(bench):
     count = 50
     command = ["sh", "-c", "seq %d | xargs -P2 -I{} %s -c pass" % (count, bench.python_there)]
-    found = bench.compare(3, lambda: timed(lambda: run(command)), "many", count)
+    found = bench.compare(5, lambda: timed(lambda: run(command)), "many", count)
     row("%d gateways on one node" % count, found, ms, (0.5, (STOCK,), "at most"))
 
 
