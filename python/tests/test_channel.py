@@ -1,7 +1,9 @@
 """Channels, as programs that were written for execnet 2 know them."""
 
 import gc
+import os
 import queue
+import signal
 import threading
 import time
 
@@ -36,6 +38,36 @@ def test_a_timeout_loses_nothing(gateway):
     assert issubclass(TimeoutError, OSError)
     channel.send(1)
     assert channel.receive(WAIT) == 1
+
+
+@pytest.mark.parametrize("size", [1, 5000, 3_000_000])
+def test_a_signal_that_comes_before_a_value_loses_nothing(gateway, size):
+    class Alarm(Exception):
+        pass
+
+    def alarm(number, frame):
+        raise Alarm
+
+    channel = gateway.remote_exec("""
+        import os, signal, time
+        pid, size = channel.receive()
+        for number in channel:
+            os.kill(pid, signal.SIGALRM)
+            time.sleep(0.01)  # less than the client waits in one piece
+            channel.send((number, b"x" * size))
+            channel.send(number)
+    """)
+    channel.send((os.getpid(), size))
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        for number in range(10):
+            with pytest.raises(Alarm):
+                channel.send(number)
+                channel.receive(WAIT)
+            assert channel.receive(WAIT) == (number, b"x" * size)
+            assert channel.receive(WAIT) == number
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_end_is_eof_and_stays_so(gateway):

@@ -1,10 +1,12 @@
 """The kernel's frames and outbox, without an interpreter of their own."""
+import errno
 import os
 import struct
 import unittest
 from collections import deque
 
 from kernel import wire
+from kernel.link import Link
 from kernel.wire import CLOSE, DATA, Outbox, Parser, ProtocolError
 
 
@@ -161,3 +163,22 @@ class Outboxes(unittest.TestCase):
         finally:
             os.close(source)
             os.close(sink)
+
+
+class Taking(unittest.TestCase):
+
+    def take(self, error):
+        """Who receives a value whose credit cannot be sent."""
+        def write(fd, data):
+            raise error
+        link = Link({"window": 4}, write, 1, lambda: None)
+        channel = link.channel(1)
+        link.feed(frame(DATA, 1, b"i\x07\0\0\0"))
+        return channel.receive()
+
+    def test_nobody_wants_it_who_is_gone(self):
+        for number in wire.GONE:
+            self.assertEqual(7, self.take(EnvironmentError(number, "gone")))
+
+    def test_what_a_signal_handler_raises_is_raised(self):
+        self.assertRaises(EnvironmentError, self.take, EnvironmentError(errno.ENOENT, "a handler's"))

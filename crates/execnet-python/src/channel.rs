@@ -125,7 +125,20 @@ impl Channel {
         let raw = raw.ok_or_else(|| {
             TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
         })?;
-        Ok(this.shared.read(py, &raw, || slf.getattr("gateway"))?)
+        // a signal's handler that raises now, or behind this call, throws the item away
+        if let Err(raised) = py.check_signals() {
+            channel.give_back(raw);
+            return Err(raised);
+        }
+        let item = this.shared.read(py, &raw, || slf.getattr("gateway"))?;
+        // large ones take their time; but channels that were read are open, and close with the item
+        if !raw.is_escaped()
+            && let Err(raised) = py.check_signals()
+        {
+            channel.give_back(raw);
+            return Err(raised);
+        }
+        Ok(item)
     }
 
     /// Waits until no more items can come, at most `timeout` seconds: the code on the other side has ended, or the channel was closed. Items that

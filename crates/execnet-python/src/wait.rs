@@ -104,7 +104,11 @@ pub(crate) fn aside<T: Send + 'static>(
             done_rx.recv_timeout(SLICE)
         });
         match done {
-            Ok(done) => return Ok(done),
+            Ok(done) => {
+                // behind this call it would be lost without having ended
+                py.check_signals()?;
+                return Ok(done);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 let why = "the work was given up";

@@ -197,6 +197,14 @@ impl Channel {
         Ok(raw)
     }
 
+    /// Takes back what [`Channel::receive_raw`] gave last, as if it had not been received: for programs that are interrupted before they have
+    /// made something of it.
+    pub fn give_back(&self, mut raw: Raw) {
+        let Ok(mut inner) = self.post().enter() else { return };
+        inner.state.give_back(self.number(), std::mem::take(&mut raw.bytes), raw.reading.escaped);
+        self.post().leave(inner);
+    }
+
     /// As [`Channel::receive_raw`], but the value counts as received only when what is returned is dropped: for programs that run callbacks.
     /// The error of code that failed is left to [`Channel::wait_close`].
     ///
@@ -426,6 +434,12 @@ impl Raw {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.reading.dialect
+    }
+
+    /// Whether there are channels in it, or text that needs an escape.
+    #[must_use]
+    pub fn is_escaped(&self) -> bool {
+        self.reading.escaped
     }
 
     /// Reads it.

@@ -19,6 +19,8 @@ pub(crate) struct Inbox {
     /// Of each value its length, with the marks above, then its bytes if it is small.
     values: BytesMut,
     large: VecDeque<Bytes>,
+    /// Given back: the last one comes out first, before all others.
+    returned: Vec<(Bytes, bool)>,
     /// Bytes of all values, with what each costs.
     held: usize,
 }
@@ -38,6 +40,10 @@ impl Inbox {
 
     /// The first value, and whether it has escapes.
     pub(crate) fn pop(&mut self) -> Option<(Bytes, bool)> {
+        if let Some((value, escaped)) = self.returned.pop() {
+            self.held -= Self::cost(value.len());
+            return Some((value, escaped));
+        }
         if self.values.is_empty() {
             return None;
         }
@@ -61,8 +67,14 @@ impl Inbox {
         Some((value, prefix & ESCAPED != 0))
     }
 
+    /// Takes back what came out last.
+    pub(crate) fn give_back(&mut self, value: Bytes, escaped: bool) {
+        self.held += Self::cost(value.len());
+        self.returned.push((value, escaped));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.is_empty() && self.returned.is_empty()
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -99,6 +111,23 @@ mod tests {
             }
         }
         assert_eq!(inbox.pop(), None);
+    }
+
+    #[test]
+    fn what_is_given_back_comes_out_again_before_the_others() {
+        let mut inbox = Inbox::default();
+        for length in [1, SMALL, 2] {
+            inbox.push(vec![7; length].into(), length == 1);
+        }
+        let first = inbox.pop().unwrap();
+        let second = inbox.pop().unwrap();
+        inbox.give_back(second.0, second.1);
+        inbox.give_back(first.0, first.1);
+        assert_eq!(inbox.held(), 3 * PREFIX + 3 + SMALL);
+        let lengths: Vec<_> =
+            std::iter::from_fn(|| inbox.pop()).map(|(value, escaped)| (value.len(), escaped)).collect();
+        assert_eq!(lengths, [(1, true), (SMALL, false), (2, false)]);
+        assert!(inbox.is_empty() && inbox.held() == 0);
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl State {
         }
         while !bytes.is_empty() {
             // a value that fits into what is left, or the longest one into nothing
-            let room = (MAX_HELD - self.held).min(MAX_LENGTH);
+            let room = MAX_HELD.saturating_sub(self.held).min(MAX_LENGTH);
             if let Some(frame) = self.decoder.next(&mut bytes, room)? {
                 self.frame(frame)?;
             }
@@ -476,10 +476,20 @@ impl State {
         let window = self.window;
         let Some(chan) = self.channels.get_mut(&number) else { return };
         chan.taken += length as u64;
-        if !chan.receives_no_more() && chan.taken + window - chan.told >= (window / 4).max(1) {
+        let since_told = (chan.taken + window).saturating_sub(chan.told);
+        if !chan.receives_no_more() && since_told >= (window / 4).max(1) {
             chan.told = chan.taken + window;
             self.out.push(frame(Kind::Credit, number, &chan.told.to_be_bytes()));
         }
+    }
+
+    /// The program gives back the value that it received last: it comes next, and credit that it has brought stays.
+    pub(super) fn give_back(&mut self, number: u32, bytes: Bytes, escaped: bool) {
+        let Some(chan) = self.channels.get_mut(&number) else { return };
+        chan.taken -= bytes.len() as u64;
+        self.held += Inbox::cost(bytes.len());
+        chan.inbox.give_back(bytes, escaped);
+        self.touched = true;
     }
 
     /// Asks for the kernel's status; the answer comes under this number.
