@@ -19,6 +19,9 @@ use crate::{place, text};
 /// A daemon looks every 5 s whether its socket is still there.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
 
+/// What is left of a daemon that was killed is gone by then.
+const DYING: Duration = Duration::from_millis(500);
+
 /// A daemon answers in milliseconds, unless it is stopped or its machine is very busy.
 const SLOW: Duration = Duration::from_secs(3);
 
@@ -178,6 +181,18 @@ fn silent(network: &str, daemon: Option<u32>) -> Failure {
 /// Whether the network has a daemon, be it one that nobody can reach just now.
 pub(crate) fn is_running(name: &NetworkName) -> bool {
     is_listening(name) || place::daemon(name).is_some()
+}
+
+/// Whether the network has a daemon, and keeps it: one that was killed takes its time to go.
+pub(crate) fn stays_running(name: &NetworkName) -> bool {
+    let deadline = Instant::now() + DYING;
+    while is_running(name) {
+        if Instant::now() >= deadline {
+            return true;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 fn is_listening(name: &NetworkName) -> bool {

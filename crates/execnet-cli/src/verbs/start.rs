@@ -45,7 +45,7 @@ impl StartArgs {
         let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
         // nobody adds hosts to a network that runs: how they would fit is not asked
-        if session::is_running(&name) {
+        if session::stays_running(&name) {
             return Err(already_running(&name));
         }
         let known = file.hosts().len();

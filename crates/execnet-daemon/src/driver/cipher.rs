@@ -2,7 +2,8 @@
 //!
 //! ssh's own list begins with ChaCha20-Poly1305. Where the processor has instructions for AES, AES-GCM takes two thirds of the
 //! processor time for the same bytes (docs/benchmarks.md), and on a link that is what bytes wait for. So AES-GCM is moved to the front
-//! of the list, and nothing is added to it or taken from it. Who has chosen ciphers, in the spec or in ssh's configuration, keeps that choice.
+//! of the list, and nothing is added to it or taken from it. Who names ciphers in the spec keeps them, and so does whose configuration
+//! makes another list than ssh's usual one.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -28,33 +29,35 @@ pub(super) struct Ciphers {
 }
 
 impl Ciphers {
-    /// The option with which the command should be started, if any.
-    pub(super) async fn option(&self, command: &Command) -> Option<[String; 2]> {
+    /// Adds the option to a command, if there is to be one.
+    pub(super) async fn prefer(&self, command: &mut Command) {
+        if let Some(list) = self.list(command).await {
+            // behind our other options; the last two are the host and what runs there
+            let at = command.argv.len().saturating_sub(2);
+            command.argv.splice(at..at, ["-o".into(), format!("Ciphers={list}")]);
+        }
+    }
+
+    async fn list(&self, command: &Command) -> Option<String> {
         if !command.is_ssh || !has_aes() {
             return None;
         }
-        let (program, arguments) = command.argv.split_first()?;
-        let (_script, arguments) = arguments.split_last()?;
-        let usual = self
-            .usual
-            .get_or_init(|| ask(program, ["-F", "/dev/null", "localhost"].map(String::from), command));
-        let usual = usual.await.as_deref()?;
-        if !usual.contains("-gcm@") {
+        let (_script, arguments) = command.argv[1..].split_last()?;
+        if arguments.iter().any(|argument| names_ciphers(argument)) {
             return None;
         }
-        let chosen = ask(program, arguments.to_vec(), command).await?;
-        let list = (chosen == usual).then(|| aes_first(usual))??;
-        Some(["-o".into(), format!("Ciphers={list}")])
+        // a program that does not know what it is asked must not connect to it
+        let nowhere = ["-F", "/dev/null", "-o", "ProxyCommand=false", "nowhere.invalid"];
+        let usual = self.usual.get_or_init(|| ask(command, nowhere)).await.as_deref()?;
+        let new = aes_first(usual)?;
+        let chosen = ask(command, arguments.iter().map(String::as_str)).await?;
+        (chosen == usual).then_some(new)
     }
 }
 
 /// The ciphers that ssh would offer, in the words of `ssh -G`.
-async fn ask(
-    program: &str,
-    arguments: impl IntoIterator<Item = String>,
-    command: &Command,
-) -> Option<String> {
-    let mut ssh = link::process(program, &command.env);
+async fn ask(command: &Command, arguments: impl IntoIterator<Item = &str>) -> Option<String> {
+    let mut ssh = link::process(&command.argv[0], &command.env);
     ssh.arg("-G")
         .args(arguments)
         .stdin(Stdio::null())
@@ -62,19 +65,29 @@ async fn ask(
         .stderr(Stdio::null())
         .kill_on_drop(true);
     let mut child = ssh.spawn().ok()?;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let _group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Group);
     let answer = async {
         let mut said = String::new();
         child.stdout.take()?.take(SETTINGS).read_to_string(&mut said).await.ok()?;
         child.wait().await.ok()?.success().then_some(said)
     };
-    let answer = timeout(PATIENCE, answer).await;
-    if answer.is_err()
-        && let Some(group) = group
-    {
-        let _ = kill_process_group(group, Signal::KILL);
+    let said = timeout(PATIENCE, answer).await.ok()??;
+    said.lines().find_map(|line| line.strip_prefix("ciphers ")).map(|list| list.trim().to_owned())
+}
+
+/// A process group that ends with who asked: what ssh's configuration starts (`Match exec`) may outlive ssh.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.0, Signal::KILL);
     }
-    answer.ok()??.lines().find_map(|line| line.strip_prefix("ciphers ")).map(|list| list.trim().to_owned())
+}
+
+/// Whether this is one of ssh's options for ciphers, as `-cCIPHER` and `-oCiphers=LIST`, or the word behind `-o`.
+fn names_ciphers(argument: &str) -> bool {
+    let option = argument.strip_prefix("-o").unwrap_or(argument).trim_start();
+    argument.starts_with("-c") || option.get(..7).is_some_and(|name| name.eq_ignore_ascii_case("ciphers"))
 }
 
 /// The same ciphers with AES-GCM in front, if that changes anything.
@@ -100,6 +113,22 @@ fn has_aes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_names_ciphers_in_a_spec_has_chosen() {
+        for option in [
+            "-c",
+            "-caes128-ctr",
+            "-oCiphers=^aes256-ctr",
+            "-o ciphers x",
+            "Ciphers=^chacha20-poly1305@openssh.com",
+        ] {
+            assert!(names_ciphers(option), "{option}");
+        }
+        for option in ["-C", "-o", "Compression=no", "-p", "-oCanonicalizeHostname=yes", "cipher", "build1"] {
+            assert!(!names_ciphers(option), "{option}");
+        }
+    }
 
     #[test]
     fn aes_comes_first_and_nothing_is_lost() {

@@ -70,19 +70,21 @@ impl LinkHandle {
 }
 
 /// Starts a link's process and serves it until it is over.
-pub(super) async fn run(driver: Rc<Driver>, host: HostKey, command: Command, handle: Rc<LinkHandle>) {
+pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command, handle: Rc<LinkHandle>) {
     let mut group = None;
-    let cipher = tokio::select! {
+    tokio::select! {
         biased;
-        () = handle.end.notified() => None,
-        option = driver.ciphers.option(&command) => option,
-    };
-    let over = match start(&command, cipher) {
-        Ok(carrier) => {
+        () = handle.end.notified() => {}
+        () = driver.ciphers.prefer(&mut command) => {}
+    }
+    let started = if handle.ended.get() { None } else { Some(start(&command)) };
+    let over = match started {
+        None => LinkOver { ending: None, stderr: String::new() },
+        Some(Ok(carrier)) => {
             group = carrier.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
             carry(&driver, host, carrier, group, &handle).await
         }
-        Err(error) => {
+        Some(Err(error)) => {
             let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
             LinkOver { ending: Some(Ending::NotStarted(errno, error.to_string())), stderr: String::new() }
         }
@@ -107,14 +109,13 @@ pub(super) fn process(program: &str, env: &[(String, String)]) -> tokio::process
     process
 }
 
-fn start(command: &Command, cipher: Option<[String; 2]>) -> std::io::Result<Carrier> {
+fn start(command: &Command) -> std::io::Result<Carrier> {
     let (stdin, their_stdin) = pipe::pipe()?;
     let (their_stdout, stdout) = pipe::pipe()?;
     let (their_stderr, stderr) = pipe::pipe()?;
     let theirs = |fd: OwnedFd| Stdio::from(fd);
     let mut process = process(&command.argv[0], &command.env);
     process
-        .args(cipher.into_iter().flatten())
         .args(&command.argv[1..])
         .stdin(theirs(their_stdin.into_blocking_fd()?))
         .stdout(theirs(their_stdout.into_blocking_fd()?))
