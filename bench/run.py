@@ -87,7 +87,7 @@ def timed(act):
 
 
 def pairs(rounds, *acts):
-    """Medians of each, taken in turn: in another order each round, as what ran before makes a machine faster or slower."""
+    """Medians of each, taken in turn: in another order each round, as what ran before makes a machine slower."""
     found = [[] for _ in acts]
     order = list(range(len(acts)))
     for _ in range(rounds):
