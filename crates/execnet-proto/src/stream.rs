@@ -25,6 +25,9 @@ pub const POOL: u64 = 64 * 1024 * 1024;
 /// Chunks below this size are copied together, so that small DATA frames cannot cost many times their bytes.
 const SMALL: usize = 8_192;
 
+/// Chunks below this size are copied: as parts of the 256 KiB that were read with them they would keep all of these.
+const SHARED: usize = 32_768;
+
 /// The peer broke a rule of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -90,7 +93,7 @@ impl Chunks {
             }
         } else {
             self.flush();
-            self.queue.push_back(bytes);
+            self.queue.push_back(if bytes.len() < SHARED { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
     }
 
@@ -451,6 +454,17 @@ pub fn check_window(span: Span) -> Result<(), Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_part_does_not_keep_what_was_read_with_it() {
+        let mut chunks = Chunks::default();
+        for (length, kept) in [(100, false), (SMALL, false), (SHARED - 1, false), (SHARED, true)] {
+            let read = Bytes::from(vec![7; 262_144]);
+            chunks.push(read.slice(1_000..1_000 + length));
+            assert_eq!(read.is_unique(), !kept, "{length}");
+        }
+        assert_eq!(chunks.len(), 100 + SMALL + 2 * SHARED - 1);
+    }
 
     #[test]
     fn what_was_not_acknowledged_is_sent_again() {
