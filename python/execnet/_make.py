@@ -51,7 +51,8 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
         config = config and os.path.abspath(os.path.expanduser(config))
-        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
+        patience = text(spec, "patience")
+        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, patience, via, settings)
     if via:
         return _native.Start.beside(via, settings)
     if spec.net is not None:

@@ -37,7 +37,14 @@ class Start:
     @staticmethod
     def beside(gateway: Gateway, settings: Settings) -> Start: ...
     @staticmethod
-    def ssh(command: str, host: str, config: Optional[str], via: Optional[Gateway], settings: Settings) -> Start: ...
+    def ssh(
+        command: str,
+        host: str,
+        config: Optional[str],
+        patience: Optional[str],
+        via: Optional[Gateway],
+        settings: Settings,
+    ) -> Start: ...
     def open(self) -> Gateway: ...
 
 @final

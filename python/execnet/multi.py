@@ -111,7 +111,8 @@ class Group:
 
         - `popen`: on this machine,
         - `net=NAME`: on a node of a running network, chosen with `platform=`, `implementation=`, `version=`, `node=`,
-        - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says,
+        - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says;
+          `patience=2m` is for logins that take long (30 s otherwise),
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
         `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`. With `via=ID` the interpreter is started

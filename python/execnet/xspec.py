@@ -26,6 +26,7 @@ class XSpec:
     net: Optional[str] = None
     nice: Optional[str] = None
     node: Optional[str] = None
+    patience: Optional[str] = None
     platform: Optional[str] = None
     popen: Optional[bool] = None
     python: Optional[str] = None

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use execnet_proto::spec::{HostSpec, nearest};
+use execnet_proto::spec::{HostSpec, nearest, time};
 use rustix::fs::FlockOperation;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
@@ -294,23 +294,10 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), Failure> {
 
 /// `"90s"`, `"10m"`, `"2h"`, `"1d"` or seconds.
 fn linger(item: &Item) -> Option<Duration> {
-    let seconds: u64 = match item.as_integer() {
-        Some(seconds) => seconds.try_into().ok()?,
-        None => {
-            let text = item.as_str()?.trim();
-            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            let unit = match text[digits..].trim() {
-                "" | "s" => 1,
-                "m" | "min" => 60,
-                "h" => 3_600,
-                "d" => 86_400,
-                _ => return None,
-            };
-            text[..digits].parse::<u64>().ok()?.checked_mul(unit)?
-        }
-    };
-    // Agents wait in poll(2), which counts milliseconds in 31 bits.
-    (seconds <= 24 * 86_400).then(|| Duration::from_secs(seconds))
+    match item.as_integer() {
+        Some(seconds) => time(&seconds.to_string()),
+        None => time(item.as_str()?),
+    }
 }
 
 /// A list whose elements will each have a line.

@@ -14,6 +14,9 @@ use serde_json::Value;
 use super::{Action, Command, Daemon, Event, LinkOver, Settings};
 use crate::bootstrap::Common;
 
+#[path = "patience_tests.rs"]
+mod patience;
+
 /// A daemon with clients and scripted hosts around it.
 struct World {
     daemon: Daemon,

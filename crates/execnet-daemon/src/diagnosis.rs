@@ -27,8 +27,8 @@ pub(crate) struct Diagnosis {
 pub(crate) enum Verdict {
     /// The switch ended the link.
     Link(LinkEnd),
-    /// The agent did not greet within this many seconds.
-    TimedOut(u64),
+    /// The agent did not greet within `waited` seconds; the next try has `next`.
+    TimedOut { waited: u64, next: u64 },
     /// The agent was that of a host which was removed, and had to end.
     Outcast,
     /// A person wants its interpreters to be asked again.
@@ -279,11 +279,15 @@ impl Evidence<'_> {
             Transport::Cmd(_) => self.check(),
             _ => "the login must run the command that ssh gives it, and may print little before".into(),
         };
+        let hint = match self.verdict {
+            Some(Verdict::TimedOut { waited, next }) => format!("{}; {hint}", more_time(*waited, *next)),
+            _ => hint,
+        };
         Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
     }
 
     fn by_ending(&self) -> (Step, String, Option<String>) {
-        if let Some(Verdict::TimedOut(seconds)) = self.verdict {
+        if let Some(Verdict::TimedOut { waited, next }) = self.verdict {
             let silent = self.stderr.trim().is_empty() && self.noise.trim().is_empty();
             let step = if silent && matches!(self.spec.transport, Transport::Ssh { .. }) {
                 Step::Connect
@@ -297,7 +301,8 @@ impl Evidence<'_> {
                 ),
                 _ => self.check(),
             };
-            return (step, format!("its agent did not greet within {seconds} s"), Some(hint));
+            let hint = format!("{}; {hint}", more_time(*waited, *next));
+            return (step, format!("its agent did not greet within {waited} s"), Some(hint));
         }
         let program = command::program(self.spec);
         let step = if self.was_up || self.status() != Some(255) { Step::Agent } else { Step::Connect };
@@ -339,6 +344,20 @@ impl Evidence<'_> {
         match self.ending {
             Some(Ending::Exited(status)) => Some(*status),
             _ => None,
+        }
+    }
+}
+
+/// What gives a slow login or a queue the time that it needs.
+fn more_time(waited: u64, next: u64) -> String {
+    match next > waited {
+        true => format!(
+            "if its login or a queue takes longer, say so with `patience=` in the spec (`//patience=5m`); without it the next try has {next} s"
+        ),
+        false => {
+            format!(
+                "if its login or a queue takes longer than {waited} s, give it more with `patience=` in the spec"
+            )
         }
     }
 }

@@ -9,7 +9,7 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey};
 
 use crate::diagnosis::{Diagnosis, Verdict};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::text;
 
 /// Nodes that one host may have.
@@ -19,10 +19,13 @@ const MAX_NODES: usize = 64;
 const FACT: usize = 256;
 
 /// From the start of its command to the greeting of its agent.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = machine::SHORTEST;
 
 /// The same where the agent may have to run on a Java virtual machine.
 const PATIENCE_WITH_JAVA: Duration = Duration::from_secs(60);
+
+/// What it grows to where nobody has said how long.
+const MOST_PATIENCE: Duration = Duration::from_secs(480);
 
 /// A host of the network.
 #[derive(Debug)]
@@ -106,10 +109,13 @@ impl Host {
         }
     }
 
-    /// How long its agent has to greet.
+    /// How long its agent has to greet. Unless the spec says it, that doubles with each try for which it was not enough, and stays so: what a
+    /// login or a queue has needed once it will need again.
     pub(crate) fn patience(&self) -> Duration {
         let java = self.spec.python.as_deref().is_some_and(|python| python.contains("jython"));
-        if java { PATIENCE_WITH_JAVA } else { PATIENCE }
+        let first = if java { PATIENCE_WITH_JAVA } else { PATIENCE };
+        let grown = first * (1 << self.machine.doubled());
+        self.spec.patience.unwrap_or_else(|| grown.min(MOST_PATIENCE))
     }
 
     /// What it is at first when it is connected.

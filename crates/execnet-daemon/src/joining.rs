@@ -72,8 +72,11 @@ impl Daemon {
 
     /// Its agent did not greet in time.
     pub(crate) fn timed_out(&mut self, key: HostKey, now: Duration) {
-        let Some(host) = self.hosts.get(&key) else { return };
-        let verdict = Verdict::TimedOut(host.patience().as_secs());
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let waited = host.patience();
+        host.machine.too_short();
+        let next = host.patience().as_secs();
+        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next };
         let said = self.switch.link_closed(key, "its agent did not greet in time", now);
         self.dropped(key, verdict, said, now);
     }

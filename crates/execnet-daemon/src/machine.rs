@@ -19,6 +19,12 @@ const LAST_REFUSED: Duration = Duration::from_secs(600);
 /// A link that lasted this long was a good one: the next retry comes soon again.
 const LASTED: Duration = Duration::from_secs(10);
 
+/// What a first try has until its agent greets, at least.
+pub(crate) const SHORTEST: Duration = Duration::from_secs(30);
+
+/// How often that is doubled at most.
+const DOUBLED: u32 = 4;
+
 /// An agent that greeted has this long to tell of all its nodes.
 const SETTLE: Duration = Duration::from_secs(90);
 
@@ -34,6 +40,8 @@ pub(crate) struct Machine {
     refusals: u32,
     /// Since somebody who can be asked waited for it.
     tries: u32,
+    /// Tries that were too short; forgotten as far as the last good one did not need them.
+    timeouts: u32,
     /// Somebody waits for the next try, or the present one.
     awaited: bool,
     /// The present try asks nobody; the next one may.
@@ -47,6 +55,7 @@ enum Phase {
     /// Waits for its turn at the server.
     Queued,
     Connecting {
+        since: Duration,
         /// None while a person is asked something.
         deadline: Option<Duration>,
     },
@@ -71,6 +80,7 @@ impl Machine {
             failures: 0,
             refusals: 0,
             tries: 0,
+            timeouts: 0,
             awaited: false,
             again: false,
         }
@@ -121,28 +131,44 @@ impl Machine {
         self.tries <= 1
     }
 
+    /// How many times what the first try had is doubled for the next one.
+    pub(crate) fn doubled(&self) -> u32 {
+        self.timeouts
+    }
+
     /// It is its turn; its agent has to greet within `patience`.
     pub(crate) fn connect(&mut self, now: Duration, patience: Duration) {
-        self.phase = Phase::Connecting { deadline: Some(now + patience) };
+        self.phase = Phase::Connecting { since: now, deadline: Some(now + patience) };
         self.tries += 1;
+    }
+
+    /// The present try was too short.
+    pub(crate) fn too_short(&mut self) {
+        self.timeouts = (self.timeouts + 1).min(DOUBLED);
     }
 
     /// A person is asked: no hurry.
     pub(crate) fn hold(&mut self) {
-        if let Phase::Connecting { deadline } = &mut self.phase {
+        if let Phase::Connecting { deadline, .. } = &mut self.phase {
             *deadline = None;
         }
     }
 
     /// The person has answered.
     pub(crate) fn release(&mut self, now: Duration, patience: Duration) {
-        if let Phase::Connecting { deadline } = &mut self.phase {
+        if let Phase::Connecting { deadline, .. } = &mut self.phase {
             *deadline = Some(now + patience);
         }
     }
 
     /// Its agent has greeted.
     pub(crate) fn greeted(&mut self, now: Duration) {
+        if let Phase::Connecting { since, .. } = self.phase {
+            let needed = 2 * now.saturating_sub(since);
+            while self.timeouts > 0 && SHORTEST * (1 << (self.timeouts - 1)) >= needed {
+                self.timeouts -= 1;
+            }
+        }
         self.phase = Phase::Up { since: now };
         self.ever_up = true;
         self.settled = false;
@@ -183,7 +209,7 @@ impl Machine {
         self.phase = Phase::Waiting { until };
         self.awaited = false;
         if std::mem::take(&mut self.again) {
-            self.retry();
+            self.retry(now);
         }
     }
 
@@ -216,11 +242,15 @@ impl Machine {
     }
 
     /// Somebody who can be asked waits for it: tries once more as if it were the first time.
-    pub(crate) fn retry(&mut self) {
-        match self.phase {
+    pub(crate) fn retry(&mut self, now: Duration) {
+        match &mut self.phase {
             Phase::Waiting { .. } | Phase::Queued => self.phase = Phase::Queued,
-            Phase::Connecting { .. } if self.is_first_try() => {}
-            Phase::Connecting { .. } => self.again = true,
+            Phase::Connecting { .. } if self.tries <= 1 => {}
+            Phase::Connecting { deadline, .. } => {
+                // it may have had long already, as one that gets no answer
+                *deadline = deadline.map(|deadline| deadline.min(now + SHORTEST));
+                self.again = true;
+            }
             Phase::ViaDown | Phase::Up { .. } => return,
         }
         self.awaited = true;
@@ -253,8 +283,8 @@ impl Machine {
         match self.phase {
             Phase::Waiting { until } if now >= until => self.phase = Phase::Queued,
             Phase::Up { since } if !self.settled && now >= since + SETTLE => self.settled = true,
-            Phase::Connecting { deadline: Some(deadline) } if now >= deadline => {
-                self.phase = Phase::Connecting { deadline: None };
+            Phase::Connecting { since, deadline: Some(deadline) } if now >= deadline => {
+                self.phase = Phase::Connecting { since, deadline: None };
                 return true;
             }
             _ => {}
@@ -266,7 +296,7 @@ impl Machine {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
-            Phase::Connecting { deadline } => deadline,
+            Phase::Connecting { deadline, .. } => deadline,
             Phase::Up { since } if !self.settled => Some(since + SETTLE),
             _ => None,
         }
@@ -332,7 +362,7 @@ mod tests {
         };
         let delays: Vec<_> = (0..7).map(|_| refused(&mut host)).collect();
         assert_eq!(delays, [30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]);
-        host.retry();
+        host.retry(seconds(0.0));
         assert_eq!(refused(&mut host), 30.0, "a person came");
     }
 
@@ -386,11 +416,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_slow_login_needed_is_kept_and_no_more() {
+        let mut host = Machine::new(true);
+        for doubled in [1, 2, 3, 4, 4] {
+            host.connect(seconds(0.0), PATIENCE);
+            assert!(host.tick(PATIENCE));
+            host.too_short();
+            assert_eq!(host.doubled(), doubled);
+            host.ended(PATIENCE, 0.5, false);
+        }
+        host.connect(seconds(100.0), PATIENCE);
+        host.greeted(seconds(134.0));
+        assert_eq!(host.doubled(), 2, "twice 34 s are within 120 s");
+        host.connect(seconds(200.0), PATIENCE);
+        host.greeted(seconds(201.0));
+        assert_eq!(host.doubled(), 0);
+    }
+
+    #[test]
+    fn somebody_who_comes_does_not_wait_for_a_long_try() {
+        let mut host = Machine::new(true);
+        host.connect(seconds(0.0), PATIENCE);
+        host.ended(seconds(1.0), 0.5, false);
+        host.tick(seconds(10.0));
+        host.connect(seconds(10.0), seconds(480.0));
+        host.retry(seconds(20.0));
+        assert_eq!(host.deadline(), Some(seconds(50.0)));
+    }
+
+    #[test]
     fn somebody_who_came_is_asked_at_the_next_try() {
         let mut host = Machine::new(true);
         host.connect(seconds(0.0), PATIENCE);
         host.ended(seconds(1.0), 0.5, true);
-        host.retry();
+        host.retry(seconds(0.0));
         assert!(host.is_queued() && host.is_awaited());
         host.connect(seconds(1.0), PATIENCE);
         assert!(host.is_first_try());
@@ -400,7 +459,7 @@ mod tests {
         host.tick(seconds(100.0));
         host.connect(seconds(100.0), PATIENCE);
         assert!(!host.is_first_try());
-        host.retry();
+        host.retry(seconds(0.0));
         assert!(host.is_awaited());
         host.ended(seconds(101.0), 0.5, true);
         assert!(host.is_awaited() && host.is_queued());
@@ -408,7 +467,7 @@ mod tests {
         assert!(host.is_first_try());
         host.greeted(seconds(102.0));
         assert!(!host.is_awaited());
-        host.retry();
+        host.retry(seconds(0.0));
         assert!(!host.is_awaited() && host.is_up());
     }
 

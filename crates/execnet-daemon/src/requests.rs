@@ -113,7 +113,7 @@ impl Daemon {
                 if self.hosts[&key].machine.is_up() && self.switch.is_reachable(key) {
                     self.renew(key, now);
                 } else if let Some(host) = self.hosts.get_mut(&key) {
-                    host.machine.retry();
+                    host.machine.retry(now);
                 }
                 self.changed.insert(key);
                 self.watchers.push(Watcher { client, request, host: Some(key) });

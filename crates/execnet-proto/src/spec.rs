@@ -9,21 +9,24 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 mod paths;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod time;
 mod words;
 
 pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement};
+pub use time::time;
 
 /// Longest network name and host id, in bytes.
 pub const MAX_NAME: usize = 64;
 
 /// Every key of a host spec; `env:` is followed by a variable's name.
-pub const KEYS: [&str; 10] =
-    ["popen", "ssh", "cmd", "python", "via", "id", "chdir", "nice", "env:", "ssh_config"];
+pub const KEYS: [&str; 11] =
+    ["popen", "ssh", "cmd", "python", "via", "id", "chdir", "nice", "env:", "ssh_config", "patience"];
 
 /// One host: how it is reached and how its nodes are started.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,6 +47,8 @@ pub struct HostSpec {
     pub env: Vec<(String, String)>,
     /// Path of an ssh configuration file for `ssh=`, on the machine where ssh runs.
     pub ssh_config: Option<String>,
+    /// How long its agent has to greet, whole seconds and at least one; `None` for a time that grows with each try that took longer.
+    pub patience: Option<Duration>,
 }
 
 /// The command whose stdin and stdout reach a Python.
@@ -181,6 +186,9 @@ impl fmt::Display for HostSpec {
         if let Some(path) = &self.ssh_config {
             write!(f, "//ssh_config={}", escape(path))?;
         }
+        if let Some(patience) = self.patience {
+            write!(f, "//patience={}", patience.as_secs())?;
+        }
         if self.transport.default_id() != self.id {
             write!(f, "//id={}", self.id)?;
         }
@@ -219,6 +227,7 @@ struct Draft {
     nice: Option<i32>,
     env: Vec<(String, String)>,
     ssh_config: Option<String>,
+    patience: Option<Duration>,
 }
 
 impl Draft {
@@ -250,6 +259,11 @@ impl Draft {
                     key,
                     nice.ok_or_else(|| bad(key, value, "not a whole number from -20 to 19"))?,
                 )
+            }
+            "patience" => {
+                let patience = time(value).filter(|patience| !patience.is_zero());
+                let why = "not a time like `90`, `90s`, `2m` or `1h`, at most 24 days";
+                put(&mut self.patience, key, patience.ok_or_else(|| bad(key, value, why))?)
             }
             "id" | "via" if !is_name(value) => {
                 Err(bad(key, value, &format!("not a host's id ({NAME_RULE})")))
@@ -299,8 +313,8 @@ impl Draft {
         if self.via.as_ref() == Some(&id) {
             return Err(bad("via", &id, "a host is not reached through itself"));
         }
-        let Draft { python, via, chdir, nice, env, ssh_config, .. } = self;
-        Ok(HostSpec { id, transport, python, via, chdir, nice, env, ssh_config })
+        let Draft { python, via, chdir, nice, env, ssh_config, patience, .. } = self;
+        Ok(HostSpec { id, transport, python, via, chdir, nice, env, ssh_config, patience })
     }
 }
 

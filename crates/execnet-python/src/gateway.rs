@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use execnet::spec::{HostSpec, NodeSelection};
+use execnet::spec::{HostSpec, NodeSelection, time};
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -121,17 +121,18 @@ impl Start {
 
     /// On a host that ssh reaches, maybe from where another gateway has its interpreter. `command` is the `execnet` command.
     #[staticmethod]
-    #[pyo3(signature = (command, host, config, via, settings))]
+    #[pyo3(signature = (command, host, config, patience, via, settings))]
     fn ssh(
         py: Python<'_>,
         command: PathBuf,
         host: &str,
         config: Option<String>,
+        patience: Option<String>,
         via: Option<&Gateway>,
         settings: &Settings,
     ) -> PyResult<Self> {
         let via = via.map(Gateway::private_host).transpose()?.flatten();
-        let spec = host_spec(host, config, via, settings.python.as_deref())?;
+        let spec = host_spec(host, config, patience, via, settings.python.as_deref())?;
         let (private, host) = aside(py, move || {
             let private = Private::shared(&command)?;
             let host = private.join(&spec)?;
@@ -337,6 +338,7 @@ impl Gateway {
 fn host_spec(
     host: &str,
     config: Option<String>,
+    patience: Option<String>,
     via: Option<String>,
     python: Option<&[String]>,
 ) -> PyResult<HostSpec> {
@@ -347,7 +349,13 @@ fn host_spec(
     let spec = spec.map_err(|error| PyValueError::new_err(format!("ssh={host}: {error}")))?;
     // more than one word is started by the host's own Python
     let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
-    Ok(HostSpec { ssh_config: config, via, python, ..spec })
+    let patience = patience.map(|text| {
+        let patience = time(&text).filter(|patience| !patience.is_zero());
+        patience.ok_or_else(|| {
+            PyValueError::new_err(format!("patience={text}: not a time like `90`, `90s`, `2m` or `1h`"))
+        })
+    });
+    Ok(HostSpec { ssh_config: config, patience: patience.transpose()?, via, python, ..spec })
 }
 
 /// Starts several at a time: all, or none.

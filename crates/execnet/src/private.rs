@@ -114,7 +114,7 @@ impl Private {
     /// # Errors
     /// When it does not come up, or the wait was interrupted.
     pub fn join(&self, spec: &HostSpec) -> Result<String, JoinError> {
-        let wanted = HostSpec { id: String::new(), ..spec.clone() };
+        let wanted = HostSpec { id: String::new(), patience: None, ..spec.clone() };
         let host =
             self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
         // others that want the same host wait for the one who joins it

@@ -1,5 +1,7 @@
 //! What people write, what they get, and what they are told.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -74,6 +76,18 @@ fn a_host_without_an_id_is_called_by_its_transport() {
 }
 
 #[test]
+fn patience_is_a_time_as_people_write_it() {
+    for (text, seconds) in
+        [("60", 60), ("90s", 90), ("2m", 120), ("2min", 120), ("1 h", 3_600), ("1d", 86_400)]
+    {
+        let host = spec(&format!("ssh=h//patience={text}"));
+        assert_eq!(host.patience, Some(Duration::from_secs(seconds)), "{text}");
+        assert_eq!(host.to_string(), format!("ssh=h//patience={seconds}"));
+    }
+    assert_eq!(spec("ssh=h").patience, None);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (text, message) in [
         ("ssh=h//pyton=python3", "`pyton` is not a key of a host spec; did you mean `python`?"),
@@ -81,7 +95,7 @@ fn what_is_wrong_is_named() {
         ("ssh-config=x//ssh=h", "`ssh-config` is not a key of a host spec; did you mean `ssh_config`?"),
         (
             "ssh=h//socket=h:8888",
-            "`socket` is not a key of a host spec; there are popen, ssh, cmd, python, via, id, chdir, nice, env:, ssh_config",
+            "`socket` is not a key of a host spec; there are popen, ssh, cmd, python, via, id, chdir, nice, env:, ssh_config, patience",
         ),
         (
             "build1",
@@ -116,6 +130,9 @@ fn what_is_wrong_is_named() {
         ("cmd=''", "cmd='': the command is empty"),
         ("popen//nice=x", "nice=x: not a whole number from -20 to 19"),
         ("popen//nice=20", "nice=20: not a whole number from -20 to 19"),
+        ("popen//patience=soon", "patience=soon: not a time like `90`, `90s`, `2m` or `1h`, at most 24 days"),
+        ("popen//patience=0", "patience=0: not a time like `90`, `90s`, `2m` or `1h`, at most 24 days"),
+        ("popen//patience=25d", "patience=25d: not a time like `90`, `90s`, `2m` or `1h`, at most 24 days"),
         ("popen//python=-c", "python=-c: a command or path does not begin with `-`"),
         ("popen//via=local", "via=local: a host is not reached through itself"),
         ("popen//ssh_config=x", "`ssh_config` goes with `ssh=` only"),
@@ -174,10 +191,12 @@ prop_compose! {
         nice in prop::option::of(-20..=19),
         env in prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,5}", value(), 0..3),
         config in prop::option::of(value()),
+        patience in prop::option::of((1_u64..2_000_000).prop_map(Duration::from_secs)),
     ) -> HostSpec {
         let via = via.filter(|via| *via != id);
         let ssh_config = config.filter(|_| transport.key() == "ssh");
-        HostSpec { id, transport, python, via, chdir, nice, env: env.into_iter().collect(), ssh_config }
+        let env = env.into_iter().collect();
+        HostSpec { id, transport, python, via, chdir, nice, env, ssh_config, patience }
     }
 }
 
