@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
-use execnet_proto::spec::NodeSelection;
+use execnet_proto::spec::{NodeSelection, nearest};
 
 use crate::failure::{Exit, Failure};
 
@@ -56,7 +56,15 @@ const WITH_VALUE: [&str; 6] =
 /// Options of `execnet exec` only.
 const FLAGS: [&str; 2] = ["--one", "--json"];
 
+/// Whether an option is nearly one of ours. Python has few long ones, and none that is near to these.
+fn is_misspelt(option: &str) -> bool {
+    let names = || WITH_VALUE.iter().chain(&FLAGS).filter_map(|name| name.strip_prefix("--"));
+    option.strip_prefix("--").is_some_and(|name| nearest(name, names()).is_some())
+}
+
 /// Puts `--` before what Python or the code gets, so that its options are not taken for ours.
+///
+/// A misspelt option of ours stays where it is, and so is refused with the right one.
 pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
     let is_exec = match args.get(1) {
         Some(verb) if verb == "python" => false,
@@ -75,7 +83,7 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
             at += if text == option { 2 } else { 1 };
         } else if is_exec && FLAGS.contains(&text) {
             at += 1;
-        } else if arg == OsStr::new("--") || foreign {
+        } else if arg == OsStr::new("--") || foreign || is_misspelt(option) {
             return args;
         } else if named {
             args.insert(at, OsString::from("--"));
@@ -106,7 +114,17 @@ mod tests {
             ("execnet python net --node n -u -c x", "execnet python net --node n -- -u -c x"),
             ("execnet python net --node=n --env A=1 a.py", "execnet python net --node=n --env A=1 -- a.py"),
             ("execnet python --platform java net -- -c x", "execnet python --platform java net -- -c x"),
-            ("execnet python net --nodes n", "execnet python net -- --nodes n"),
+            ("execnet python net --nodes n", "execnet python net --nodes n"),
+            ("execnet python net --platfrom=java -c x", "execnet python net --platfrom=java -c x"),
+            ("execnet python net --node n --chidr x", "execnet python net --node n --chidr x"),
+            ("execnet python net -- --platfrom x", "execnet python net -- --platfrom x"),
+            ("execnet python net a.py --platfrom x", "execnet python net -- a.py --platfrom x"),
+            ("execnet python net --version", "execnet python net -- --version"),
+            ("execnet python net --help-xoptions", "execnet python net -- --help-xoptions"),
+            (
+                "execnet python net --check-hash-based-pycs never x.py",
+                "execnet python net -- --check-hash-based-pycs never x.py",
+            ),
             ("execnet python net -", "execnet python net -- -"),
             ("execnet python net", "execnet python net"),
             ("execnet python --help", "execnet python --help"),
@@ -121,7 +139,9 @@ mod tests {
             ("execnet exec net --jsno code", "execnet exec net --jsno code"),
             ("execnet exec net -- -x", "execnet exec net -- -x"),
             ("execnet exec net --help", "execnet exec net --help"),
-            ("execnet python net --one", "execnet python net -- --one"),
+            ("execnet python net --one", "execnet python net --one"),
+            ("execnet python net --print", "execnet python net -- --print"),
+            ("execnet python net --jit off", "execnet python net -- --jit off"),
             ("execnet status net -x", "execnet status net -x"),
         ] {
             assert_eq!(marked(line), with_mark);
