@@ -28,7 +28,7 @@ pub(crate) struct AddhostArgs {
     #[command(flatten)]
     network: super::Network,
     /// How to reach it, such as `ssh=user@build1//python=pypy3`
-    #[arg(value_name = "SPEC")]
+    #[arg(value_name = "SPEC", add = super::complete::spec())]
     spec: String,
 }
 

@@ -3,22 +3,27 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::Args;
-use clap_complete::engine::ArgValueCandidates;
 use execnet_proto::spec::{NodeSelection, nearest};
 
+use super::complete;
 use crate::failure::{Exit, Failure};
+
+const IMPLEMENTATIONS: [&str; 3] = ["cpython", "jython", "pypy"];
+
+/// Usual ones: systems, and the implementations, which a platform may be, too.
+const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", "linux", "pypy"];
 
 /// What is wanted of a node, and of the process on it.
 #[derive(Debug, Args)]
 pub(super) struct Choice {
     /// A node by its name, or any node of the host with this id
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(super::hosts))]
+    #[arg(long, value_name = "NAME", add = complete::nodes())]
     pub(super) node: Option<String>,
     /// Beginning of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", add = complete::words(&PLATFORMS))]
     platform: Option<String>,
     /// `cpython`, `pypy` or `jython`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::words(&IMPLEMENTATIONS))]
     implementation: Option<String>,
     /// `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
     #[arg(long, value_name = "VERSION")]

@@ -8,6 +8,35 @@ use clap_complete::env::Shells;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
 
+/// Bash breaks words at `:` and `=`, which stand in names of nodes and in specs: they are put together again for the completer, and of what that
+/// answers bash is given what is behind the last break, as it replaces no more.
+const BASH: &str = r#"
+_execnet() {
+    local -a whole=("${COMP_WORDS[0]}")
+    local line=${COMP_LINE#*"${COMP_WORDS[0]}"} word="" before="" last=0 i
+    for ((i = 1; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $line == [[:space:]]* || $word != [:=]* && ${whole[last]} != *[:=] ]] || ((last == 0)); then
+            whole[++last]=""
+        fi
+        before=${whole[last]} line=${line#*"$word"}
+        whole[last]+=$word
+    done
+    # of a word in which the cursor stands bash gives what is before it; none of a break
+    [[ -z $2 && $word == [:=]* ]] && before+=$word
+    local -a COMP_WORDS=("${whole[@]}")
+    local COMP_CWORD=$last
+    _clap_complete_execnet "$1" "$before$2" ""
+    [[ -n ${COMPREPLY+x} ]] && COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    return 0
+}
+if [[ ${BASH_VERSINFO[0]} -gt 4 || ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 4 ]]; then
+    complete -o nospace -o bashdefault -o nosort -F _execnet execnet
+else
+    complete -o nospace -o bashdefault -F _execnet execnet
+fi
+"#;
+
 /// Print the code that makes a shell complete verbs, options, network names and hosts
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,6 +61,9 @@ impl CompletionsArgs {
         shell
             .write_registration("COMPLETE", "execnet", "execnet", "execnet", &mut script)
             .map_err(|error| fail(&error.to_string()))?;
+        if self.shell == "bash" {
+            script.extend_from_slice(BASH.as_bytes());
+        }
         text::print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -2,6 +2,7 @@
 
 mod addhost;
 mod choice;
+mod complete;
 mod completions;
 mod daemon;
 mod exec;
@@ -29,33 +30,16 @@ pub(crate) use stop::StopArgs;
 use std::path::Path;
 
 use clap::Args;
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use execnet_proto::spec::{HostSpec, NetworkName};
 
-use crate::config::NetworkFile;
 use crate::failure::{Exit, Failure};
-use crate::place;
 
 /// The network that a verb is about.
 #[derive(Debug, Args)]
 pub(crate) struct Network {
     /// Name of the network
-    #[arg(value_name = "NETWORK", add = ArgValueCandidates::new(candidates))]
+    #[arg(value_name = "NETWORK", add = complete::networks())]
     pub(crate) network: NetworkName,
-}
-
-/// Names for shell completion.
-fn candidates() -> Vec<CompletionCandidate> {
-    place::known().iter().map(|name| CompletionCandidate::new(name.as_str())).collect()
-}
-
-/// Hosts of the network that the line names, for shell completion: those of its file, as nobody may be asked for long.
-fn hosts() -> Vec<CompletionCandidate> {
-    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
-    let named = place::configured().into_iter().find(|name| words.iter().any(|word| word == name.as_str()));
-    let file = named.and_then(|name| NetworkFile::load(&place::network_file(&name).ok()?).ok());
-    let ids = file.iter().flat_map(NetworkFile::hosts).map(|host| CompletionCandidate::new(&host.id));
-    ids.collect()
 }
 
 /// Reads a host spec of the command line: its paths are seen from the folder in which that was typed, as the daemon has another.

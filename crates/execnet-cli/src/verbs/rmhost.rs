@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCandidates;
 use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
 use execnet_proto::spec::nearest;
 
@@ -21,7 +20,7 @@ pub(crate) struct RmhostArgs {
     #[command(flatten)]
     network: super::Network,
     /// Id of the host, as `execnet status` shows it
-    #[arg(value_name = "HOST", add = ArgValueCandidates::new(super::hosts))]
+    #[arg(value_name = "HOST", add = super::complete::hosts())]
     host: String,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct StartArgs {
     #[command(flatten)]
     network: super::Network,
     /// Hosts to add, such as `ssh=user@build1//python=pypy3`
-    #[arg(value_name = "SPEC")]
+    #[arg(value_name = "SPEC", add = super::complete::spec())]
     specs: Vec<String>,
     /// Add the hosts of a file as well: TOML with `hosts = ["ssh=build1"]`
     #[arg(long, value_name = "FILE", add = ArgValueCompleter::new(PathCompleter::file()))]

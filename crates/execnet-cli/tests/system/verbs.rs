@@ -290,12 +290,14 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
         "bash",
         &["--norc", "--noprofile", "-uc"],
         "source <(execnet completions bash) || exit 9
-        complete -p execnet | grep -q -- '-F _clap_complete_execnet' || exit 8
+        complete -p execnet | grep -q -- '-F _execnet' || exit 8
+        # as bash breaks a line, and puts in the place of the last part what it is given
         ask() {
-            COMP_WORDS=($1) COMP_TYPE=9; [[ $1 == *' ' ]] && COMP_WORDS+=('')
-            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
-            _clap_complete_execnet execnet \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
-            printf '%s\\n' \"${COMPREPLY[@]}\"
+            local part; COMP_LINE=$1 COMP_TYPE=9 COMP_WORDS=($(sed 's/[:=][:=]*/ & /g' <<< \"$1\"))
+            [[ $1 == *' ' ]] && COMP_WORDS+=('')
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); part=${COMP_WORDS[COMP_CWORD]##*[:=]}
+            _execnet execnet \"$part\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
+            part=${1%\"$part\"}; part=${part##* }; [[ ${#COMPREPLY[@]} == 0 ]] || printf '%s\\n' \"${COMPREPLY[@]/#/$part}\"
         }",
     ),
     (
@@ -310,7 +312,8 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
         "autoload -U compinit && compinit -D -u || exit 7
         source <(execnet completions zsh) || exit 9
         [[ $_comps[execnet] = _clap_dynamic_completer_execnet ]] || exit 8
-        _describe() { local all=(${(P)argv[3]}) one; for one in $all; do print -r -- ${one%%:*}; done }
+        _describe() { local all=(${(P)argv[3]}) one; for one in $all; do
+            one=${one//\\\\:/$'\\1'}; one=${one%%:*}; print -r -- ${one//$'\\1'/:}; done }
         ask() { words=(${(s: :)1}); [[ $1 = *' ' ]] && words+=(''); CURRENT=$#words; _clap_dynamic_completer_execnet }",
     ),
 ];
@@ -326,6 +329,9 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
         "hosts = [\"ssh=inner1\", \"popen\"]\n",
     )
     .unwrap();
+    net.start(&["popen//python=*"]);
+    let scripts = net.state();
+    std::fs::write(scripts.join("verbose.py"), "").unwrap();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_execnet")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     for (program, args, script) in SHELLS {
@@ -351,6 +357,14 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
         assert_eq!(asked(&format!("execnet rmhost {name} inn")), ["inner1"], "{program}");
         assert_eq!(asked(&format!("execnet python {name} --node loc")), ["local"], "{program}");
         assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
+        assert_eq!(asked(&format!("execnet python {name} --platform ja")), ["java"], "{program}");
+        assert_eq!(asked(&format!("execnet exec {name} --implementation py")), ["pypy"], "{program}");
+        let key = format!("execnet addhost {name} ssh=a//env:B=c//pyth");
+        assert_eq!(asked(&key), ["ssh=a//env:B=c//python="], "{program}");
+        let file = format!("execnet exec {name} --node inner1 {}/verb", scripts.display());
+        assert_eq!(asked(&file), [format!("{}/verbose.py", scripts.display())], "{program}");
+        let nodes = asked(&format!("execnet python {} --node local:", net.name));
+        assert!(nodes.iter().any(|node| node.starts_with("local:cpython3.")), "{program}: {nodes:?}");
     }
 }
 

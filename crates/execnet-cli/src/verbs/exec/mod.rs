@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::engine::{ArgValueCompleter, PathCompleter};
 use execnet::{Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, StartError};
 use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::{NodeInfo, NodeSelection};
@@ -60,7 +61,7 @@ pub(crate) struct ExecArgs {
     #[arg(long)]
     json: bool,
     /// Python code, a file with it, or `-` for standard input; then its arguments
-    #[arg(value_name = "CODE", last = true)]
+    #[arg(value_name = "CODE", last = true, add = ArgValueCompleter::new(PathCompleter::any()))]
     words: Vec<OsString>,
 }
 

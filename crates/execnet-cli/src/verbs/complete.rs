@@ -1,0 +1,120 @@
+//! What shells are offered to complete: names of networks, hosts and nodes, keys of specs, values of options.
+//!
+//! Nobody who presses Tab waits: what only a daemon knows is left out if it does not answer at once.
+
+use std::ffi::OsStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+use execnet::Connect;
+use execnet_proto::control::Status;
+use execnet_proto::spec::{KEYS, NetworkName};
+
+use crate::config::NetworkFile;
+use crate::place;
+
+/// How long a daemon is waited for.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Networks that run or have a file.
+pub(super) fn networks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| place::known().iter().map(|name| candidate(name.as_str())).collect())
+}
+
+/// Hosts of the network that the line names.
+pub(super) fn hosts() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref())))
+}
+
+/// Nodes of the network that the line names, and its hosts.
+pub(super) fn nodes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(name) = named() else { return Vec::new() };
+        let status = status(&name);
+        let nodes = status.iter().flat_map(|status| &status.hosts).flat_map(|host| &host.nodes);
+        let mut all = host_ids(&name, status.as_ref());
+        all.extend(nodes.map(|node| candidate(&node.name)));
+        all.sort_by(|one, other| one.get_value().cmp(other.get_value()));
+        all.dedup_by(|one, other| one.get_value() == other.get_value());
+        all
+    })
+}
+
+/// One of some words; others may be given.
+pub(super) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
+    ArgValueCandidates::new(|| words.iter().copied().map(candidate).collect())
+}
+
+/// The keys of a host spec, behind what of it stands there.
+pub(super) fn spec() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| typed.to_str().map_or_else(Vec::new, keys))
+}
+
+/// A spec as typed, with each key that may come next.
+fn keys(typed: &str) -> Vec<CompletionCandidate> {
+    let (before, begun) = typed.rfind("//").map_or(("", typed), |at| typed.split_at(at + 2));
+    let begin = before.is_empty();
+    let transports = ["popen", "ssh", "cmd"];
+    let fits = |key: &&str| key.starts_with(begun) && begin == transports.contains(key);
+    let written = |key: &str| match key {
+        "popen" => key.to_owned(),
+        "env" => "env:".to_owned(),
+        _ => format!("{key}="),
+    };
+    let known = KEYS.iter().map(|key| key.trim_end_matches(':'));
+    known.filter(fits).map(|key| CompletionCandidate::new(format!("{before}{}", written(key)))).collect()
+}
+
+fn candidate(text: &str) -> CompletionCandidate {
+    CompletionCandidate::new(text)
+}
+
+/// The network that the line names.
+fn named() -> Option<NetworkName> {
+    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    place::known().into_iter().find(|name| words.iter().any(|word| word == name.as_str()))
+}
+
+/// The ids of the hosts that run and of those of the network's file.
+fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandidate> {
+    let file = place::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok());
+    let running = status.iter().flat_map(|status| &status.hosts).map(|host| &host.id);
+    let mut ids: Vec<&String> =
+        file.iter().flat_map(NetworkFile::hosts).map(|host| &host.id).chain(running).collect();
+    ids.sort();
+    ids.dedup();
+    ids.into_iter().map(|id| candidate(id)).collect()
+}
+
+/// What a running network says of itself.
+fn status(name: &NetworkName) -> Option<Status> {
+    place::daemon(name)?;
+    let connect = Connect::to(name.as_str()).ok()?;
+    let (answer, answered) = mpsc::channel();
+    thread::spawn(move || {
+        let status = connect.open().ok().and_then(|network| network.status().ok());
+        let _ = answer.send(status);
+    });
+    answered.recv_timeout(AT_ONCE).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_spec_complete_behind_what_is_typed() {
+        let keys = |typed: &str| {
+            let all = keys(typed).into_iter();
+            all.map(|key| key.get_value().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("s"), ["ssh="]);
+        assert_eq!(keys("ssh=build1//py"), ["ssh=build1//python="]);
+        assert_eq!(keys("ssh=build1//e"), ["ssh=build1//env:"]);
+        assert_eq!(keys("ssh=build1//python=x//v"), ["ssh=build1//python=x//via="]);
+        assert_eq!(keys("ssh=bui"), [""; 0]);
+        assert!(keys("popen//").len() == KEYS.len() - 3, "{:?}", keys("popen//"));
+    }
+}
