@@ -9,6 +9,9 @@ with execnet.makegateway("popen//python=python3.8") as gateway:
 
 with execnet.connect("mynet") as mynet:
     gateway = mynet.makegateway(platform="java")
+
+PYTEST_DONT_REWRITE: the workers of pytest-xdist have imported it before pytest finds the plugin that comes with it, and
+would warn.
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import _native
 from .gateway_base import get_execmodel
@@ -63,7 +61,8 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
         return _native.Start.popen(sys.executable, settings)
     if spec.popen is not None:
         raise ValueError(f"popen has no value, and no `=`, in {spec._spec!r}")
-    hint = nearest(spec._keys, (*KINDS, "via"))
+    found = ((_native.nearest(key, [*KINDS, "via"]), key) for key in spec._keys if key not in XSpec.__annotations__)
+    hint = next((meant(name, key) for name, key in found if name), "")
     raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net=, ssh= and via={hint}")
 
 
@@ -80,30 +79,34 @@ def refuse(spec: XSpec) -> None:
         kinds.append("via=")
     if len(kinds) > 1:
         raise ValueError(f"{' and '.join(kinds)} do not go together, in {spec._spec!r}: give one of them")
+    known = XSpec.__annotations__
     if spec.net is None:
         for key in SELECTS:
             if getattr(spec, key) is not None:
                 raise ValueError(f"{key}= chooses a node of a network, and needs net=, in {spec._spec!r}")
-    else:
-        # elsewhere programs may have keys of their own
+        # programs may have keys of their own here, but none that is one of ours with a letter wrong
         for key in spec._keys:
-            if key not in XSpec.__annotations__:
-                hint = nearest([key], (*SELECTS, *HOW))
-                raise ValueError(f"unknown key {key!r} in {spec._spec!r}{hint}")
+            name = (
+                None if key in known else _native.misspelt(key.partition(":")[0], [*KINDS, *HOW, "ssh_config", "env"])
+            )
+            if name:
+                raise ValueError(f"unknown key {key!r} in {spec._spec!r}{meant(name, key)}")
+    else:
+        for key in spec._keys:
+            if key not in known:
+                name = _native.nearest(key, [*SELECTS, *HOW])
+                raise ValueError(f"unknown key {key!r} in {spec._spec!r}{meant(name, key)}")
     get_execmodel(spec.execmodel or "thread")
 
 
-def nearest(keys: Iterable[str], known: Iterable[str]) -> str:
-    """Which of the known keys may be meant, if one is not known at all."""
-    for key in keys:
-        for name in difflib.get_close_matches(key, known, 1) if key not in XSpec.__annotations__ else ():
-            return f"; is {shown(name)} meant instead of {key!r}?"
-    return ""
+def meant(name: Optional[str], key: str) -> str:
+    """What may be meant by a key that is not known."""
+    return f"; is {shown(name)} meant instead of {key!r}?" if name else ""
 
 
 def shown(key: str) -> str:
     """A key as it is written."""
-    return key if key in FLAGS else f"{key}="
+    return "env:" if key == "env" else key if key in FLAGS else f"{key}="
 
 
 def find(id: str, group: Group) -> Gateway:

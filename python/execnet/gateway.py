@@ -110,10 +110,8 @@ class Gateway:
         """
         kind, name, filename = "source", None, None
         if isinstance(source, types.ModuleType):
-            kind, filename = "module", inspect.getsourcefile(source)
-            if filename:
-                linecache.updatecache(filename)
-            text = inspect.getsource(source)
+            kind = "module"
+            filename, text = _source_of_module(source)
         elif isinstance(source, types.FunctionType):
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
@@ -297,6 +295,17 @@ def _text_of(source: object) -> str:
     return str(source)
 
 
+def _source_of_module(module: types.ModuleType) -> tuple[Optional[str], str]:
+    """The file of a module, and its text as it is now."""
+    try:
+        filename = inspect.getsourcefile(module)
+        if filename:
+            linecache.updatecache(filename)
+        return filename, inspect.getsource(module)
+    except (OSError, TypeError):
+        raise ValueError(f"there is no source of the module {module.__name__}: send code that imports it") from None
+
+
 def _source_of_function(function: types.FunctionType) -> str:
     """The text of a function that can be executed elsewhere, on the lines that it has here."""
     if function.__name__ == "<lambda>":
@@ -308,8 +317,12 @@ def _source_of_function(function: types.FunctionType) -> str:
         raise ValueError(f"{function.__name__}() has a closure, which cannot be sent")
     try:
         source = textwrap.dedent(inspect.getsource(function))
-    except OSError as error:
-        raise ValueError(f"there is no source of {function}") from error
+    except OSError:
+        # before 3.13 an interactive interpreter keeps no text; code of exec() has none anywhere
+        raise ValueError(
+            f"there is no source of {function.__name__}(), which was not read from a file:"
+            " write the function into one, or send the text of code that uses `channel`"
+        ) from None
     unknown = _globals_used(source)
     if unknown:
         raise ValueError(f"{function.__name__}() uses globals, which it would not find on the other side", unknown)

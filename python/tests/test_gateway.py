@@ -91,6 +91,17 @@ def annotated(channel: "execnet.Channel", number: int = 3) -> None:
     channel.send(inner([number])[0])
 
 
+def test_code_without_source_is_refused_in_one_sentence(gateway):
+    made = {}
+    exec("def made(channel): pass", made)
+    with pytest.raises(ValueError, match=r"no source of made\(\), which was not read from a file: write") as caught:
+        gateway.remote_exec(made["made"])
+    assert caught.value.__suppress_context__, "one traceback, not two"
+    with pytest.raises(ValueError, match="no source of the module sys: send code that imports it") as caught:
+        gateway.remote_exec(sys)
+    assert caught.value.__suppress_context__
+
+
 @pytest.mark.parametrize(
     "function", [closure(), uses_global, uses_module, not_channel, lambda channel: None, lambda: None]
 )

@@ -192,3 +192,27 @@ def test_ctrl_c_ends_quietly(tmp_path):
     assert pytest_.returncode == 2, said + words
     assert "KeyboardInterrupt" in said
     assert "Warning" not in said + words and "Traceback" not in said + words
+
+
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("net=nwec", "the network `nwec` is not running; `execnet start nwec` starts it"),
+        ("popen//pyhton=x", "is python= meant instead of 'pyhton'?"),
+        ("via=nobody", "via=nobody: there is no such gateway"),
+    ],
+)
+def test_a_worker_that_cannot_start_is_told_in_a_sentence(tmp_path, spec, words):
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    command = [sys.executable, "-m", "pytest", "-q", "--tx", spec, "--dist", "load"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 4, run.stdout + run.stderr
+    assert "ERROR: a worker cannot start: " in run.stderr and words in run.stderr
+    assert "INTERNALERROR" not in run.stdout + run.stderr and "Traceback" not in run.stdout + run.stderr
+
+
+def test_workers_are_not_warned_of_our_plugin(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    command = [sys.executable, "-m", "pytest", "-q", "--tx", "2*popen", "--dist", "load"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert "1 passed" in run.stdout and "warning" not in run.stdout, run.stdout + run.stderr

@@ -1,7 +1,7 @@
 //! On which node a process runs. Pure.
 
 use execnet_proto::control::{NodeState, NodeStatus};
-use execnet_proto::spec::NodeSelection;
+use execnet_proto::spec::{NodeSelection, nearest};
 
 use crate::text;
 
@@ -67,11 +67,14 @@ pub(crate) fn refusal<'a>(
     wants: &NodeSelection,
     network: &str,
     nodes: impl Iterator<Item = (&'a NodeStatus, String)>,
-    hosts_without: impl Iterator<Item = String>,
+    hosts_without: impl Iterator<Item = (&'a str, String)>,
 ) -> String {
     const MOST: usize = 40;
-    let mut lines: Vec<String> =
-        nodes.map(|(node, state)| describe(node, &state)).chain(hosts_without).collect();
+    let nodes: Vec<(&NodeStatus, String)> = nodes.collect();
+    let mut lines: Vec<String> = nodes.iter().map(|(node, state)| describe(node, state)).collect();
+    let (ids, without): (Vec<&str>, Vec<String>) =
+        hosts_without.map(|(id, state)| (id, format!("{id} ({state})"))).unzip();
+    lines.extend(without);
     let more = lines.len().saturating_sub(MOST);
     lines.truncate(MOST);
     if more > 0 {
@@ -84,7 +87,33 @@ pub(crate) fn refusal<'a>(
         true => "is ready".to_owned(),
         false => format!("matches {}", text::clean(&wants.to_string(), 300)),
     };
-    format!("no node of {network} {wanted}; there are:\n  {}", lines.join("\n  "))
+    let nodes: Vec<&NodeStatus> = nodes.into_iter().map(|(node, _)| node).collect();
+    let meant =
+        meant(wants, &nodes, &ids).map(|word| format!("\ndid you mean `{word}`?")).unwrap_or_default();
+    format!("no node of {network} {wanted}; there are:\n  {}{meant}", lines.join("\n  "))
+}
+
+/// The word that may be meant by one that fits nothing there is. `ids`: hosts of which no node is known.
+fn meant<'a>(wants: &NodeSelection, nodes: &[&'a NodeStatus], ids: &[&'a str]) -> Option<&'a str> {
+    let alone = |wish: NodeSelection| !nodes.iter().any(|node| wish.matches(&node.info()));
+    let node = wants.node.as_ref().filter(|name| {
+        !ids.contains(&name.as_str())
+            && alone(NodeSelection { node: Some(name.to_string()), ..Default::default() })
+    });
+    let platform = wants.platform.as_ref().filter(|platform| {
+        alone(NodeSelection { platform: Some(platform.to_string()), ..Default::default() })
+    });
+    let implementation = wants
+        .implementation
+        .as_ref()
+        .filter(|name| alone(NodeSelection { implementation: Some(name.to_string()), ..Default::default() }));
+    let names =
+        || nodes.iter().flat_map(|node| [node.host.as_str(), node.name.as_str()]).chain(ids.iter().copied());
+    let kinds = || nodes.iter().map(|node| node.implementation.as_str());
+    let platforms = || nodes.iter().map(|node| node.platform.as_str()).chain(kinds());
+    None.or_else(|| nearest(node?, names()))
+        .or_else(|| nearest(platform?, platforms()))
+        .or_else(|| nearest(implementation?, kinds()))
 }
 
 fn describe(node: &NodeStatus, state: &str) -> String {
@@ -173,6 +202,29 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_suggests_what_may_be_meant() {
+        let nodes = [node("build1:cpython3.11", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
+        let told = |pairs: &[(&str, &str)]| {
+            let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
+            let text = refusal(&wants(pairs), "n", nodes, std::iter::once(("inner", "failed".to_owned())));
+            text.rsplit_once('\n').and_then(|(_, last)| Some(last.strip_prefix("did you mean `")?.to_owned()))
+        };
+        for (key, typed, meant) in [
+            ("node", "biuld1", Some("build1`?")),
+            ("node", "build1:cpython311", Some("build1:cpython3.11`?")),
+            ("node", "iner", Some("inner`?")),
+            ("node", "something", None),
+            ("node", "inner", None),
+            ("platform", "linxu", Some("linux`?")),
+            ("platform", "pypy", None),
+            ("implementation", "cpyhton", Some("cpython`?")),
+            ("python-version", ">=3.12", None),
+        ] {
+            assert_eq!(told(&[(key, typed)]).as_deref(), meant, "{key} {typed}");
+        }
+    }
+
+    #[test]
     fn a_refusal_lists_what_there_is() {
         let nodes = [node("a", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
         let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
@@ -180,7 +232,7 @@ mod tests {
             &wants(&[("platform", "win")]),
             "mynet",
             nodes,
-            std::iter::once("b (joining)".to_owned()),
+            std::iter::once(("b", "joining".to_owned())),
         );
         assert!(message.contains("mynet") && message.contains("win"), "{message}");
         assert!(

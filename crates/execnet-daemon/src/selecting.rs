@@ -103,7 +103,7 @@ impl Daemon {
             })
         });
         let without = self.hosts.iter().filter(|(_, host)| host.nodes.is_empty());
-        let without = without.map(|(key, host)| format!("{} ({})", host.spec.id, state(key, host)));
+        let without = without.map(|(key, host)| (host.spec.id.as_str(), state(key, host).to_string()));
         placement::refusal(wants, &self.settings.common.network, nodes, without)
     }
 

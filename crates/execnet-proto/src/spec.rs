@@ -133,6 +133,11 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
+/// The candidate from which `word` differs by a single slip: a letter wrong, left out or too many, or two that changed places.
+pub fn misspelt<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates.into_iter().find(|candidate| strsim::damerau_levenshtein(word, candidate) == 1)
+}
+
 /// The candidate most similar to `word`, if any is similar enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates

@@ -10,6 +10,7 @@ mod error;
 mod gateway;
 mod network;
 mod serial;
+mod spell;
 mod wait;
 
 /// See `python/execnet/_native.pyi`.
@@ -26,6 +27,8 @@ mod _native {
     use crate::network::{Network, Node, connect};
     #[pymodule_export]
     use crate::serial::{dumps, load, loads};
+    #[pymodule_export]
+    use crate::spell::{misspelt, nearest};
     #[pymodule_export]
     use crate::wait::ending;
 }
