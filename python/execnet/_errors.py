@@ -5,15 +5,27 @@ from __future__ import annotations
 import os
 import sys
 
+from . import _native
+
 INTERRUPT_TEXT = "keyboard-interrupted"
 
 
 class RemoteError(Exception):
-    """What went wrong in the code on the other side: its text is the remote traceback, also at `formatted`."""
+    """What went wrong in the code on the other side: its text is the remote traceback, also at `formatted`.
+
+    What a host says may be meant for the terminal that shows it. So in the text, as in `repr`, controls and characters
+    that are not seen are escaped: `\\x1b`, `\\u202e`. The text as it came from there is at `raw`.
+    """
+
+    formatted: str
+    """The remote traceback, fit for a terminal."""
+    raw: str
+    """The remote traceback as it came. Do not print it."""
 
     def __init__(self, formatted: str) -> None:
         super().__init__()
-        self.formatted = formatted
+        self.raw = formatted
+        self.formatted = _native.shown(formatted)
 
     def __str__(self) -> str:
         return self.formatted
@@ -22,11 +34,11 @@ class RemoteError(Exception):
         return f"{type(self).__name__}: {self.formatted}"
 
     def __reduce__(self) -> tuple[type[RemoteError], tuple[str]]:
-        return type(self), (self.formatted,)
+        return type(self), (self.raw,)
 
     def warn(self) -> None:
         """Says on stderr that nobody asked for this error."""
-        if self.formatted != INTERRUPT_TEXT:
+        if self.raw != INTERRUPT_TEXT:
             sys.stderr.write(f"[{os.getpid()}] Warning: unhandled {self!r}\n")
 
 

@@ -10,7 +10,7 @@ import stat
 from queue import Queue
 from typing import Any, Callable, Optional, Union
 
-from . import rsync_remote
+from . import _native, rsync_remote
 from .gateway import Gateway
 from .gateway_base import Channel, DumpError, RemoteError
 
@@ -162,7 +162,7 @@ class RSync:
 
     def _report_send_file(self, gateway: Gateway, modified_rel_path: str) -> None:
         if self._verbose:
-            print(f"{gateway} <= {modified_rel_path}")
+            print(_native.shown(f"{gateway} <= {modified_rel_path}", one_line=True))
 
     def _send_entry(self, path: str) -> None:
         """Sends what is at `path`, parents first."""
@@ -210,8 +210,10 @@ class RSync:
 
     def _of_target(self, channel: Channel, error: Exception) -> Exception:
         """The error, with the target that it is of."""
-        where = f"the folder {self._destinations[channel]!r} of gateway {channel.gateway.id}"
-        return type(error)(f"cannot bring {where} up to date: {error}")
+        id = _native.shown(channel.gateway.id, one_line=True)
+        where = f"the folder {self._destinations[channel]!r} of gateway {id}"
+        text = error.raw if isinstance(error, RemoteError) else str(error)
+        return type(error)(f"cannot bring {where} up to date: {text}")
 
 
 def _folder(given: Union[str, os.PathLike[str]], what: str) -> str:

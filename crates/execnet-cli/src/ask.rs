@@ -6,7 +6,9 @@ use std::io::{self, Read, Write};
 use execnet_proto::control::Prompt;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
-use crate::text::{one_line, sanitize};
+use execnet_proto::text::lines;
+
+use crate::text::one_line;
 
 /// The person ended the verb instead of answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +28,12 @@ impl Asker for Terminal {
         let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
             crate::text::say(&format!(
                 "{}: ssh asks `{}`, but there is no terminal to ask on",
-                prompt.host,
+                one_line(&prompt.host),
                 one_line(&prompt.text)
             ));
             return Ok(None);
         };
-        let text = sanitize(&prompt.text);
+        let text = lines(&prompt.text);
         let Ok(raw) = Raw::enter(&terminal) else { return Ok(None) };
         let mut keys = &terminal;
         if write!(keys, "{}: {} ", one_line(&prompt.host), text.trim_end()).is_err() {

@@ -6,7 +6,9 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::text::{one_line, sanitize};
+use execnet_proto::text::lines;
+
+use crate::text::one_line;
 
 /// Exit codes, as docs/cli.md lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +98,7 @@ pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Lines after the first are set in: no name with a line end in it can pass for a cause or a hint.
-        let mut lines = sanitize(self.message.trim_end());
+        let mut lines = lines(self.message.trim_end()).into_owned();
         if lines.contains('\n') {
             lines = lines.replace("\n  ", "\n").replace('\n', "\n  ");
         }
@@ -119,11 +121,11 @@ mod tests {
     fn a_name_with_a_line_end_cannot_pass_for_a_hint() {
         let odd = "no folder /a\nHint: b\x1b[2J";
         let failure = Failure::new(Exit::Failed, odd).because(&std::io::Error::other(odd)).hint(odd);
-        insta::assert_snapshot!(failure, @"
+        insta::assert_snapshot!(failure, @r"
         Error: no folder /a
-          Hint: b�[2J
-        Caused by: no folder /a Hint: b�[2J
-        Hint: no folder /a Hint: b�[2J
+          Hint: b\x1b[2J
+        Caused by: no folder /a Hint: b\x1b[2J
+        Hint: no folder /a Hint: b\x1b[2J
         ");
         insta::assert_snapshot!(Failure::new(Exit::Failed, "there are:\n  a\n  b"), @"
         Error: there are:

@@ -114,7 +114,7 @@ fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
         _ => error.to_string(),
     };
     let said = said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}"));
-    text::say(text::sanitize(&said).trim_end());
+    text::say(said.trim_end());
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
 }
 

@@ -74,7 +74,7 @@ fn the_status_shows_hosts_and_nodes() {
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let hosts =
         vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
-    insta::assert_snapshot!(status(&network(hosts)), @"
+    insta::assert_snapshot!(status(&network(hosts)), @r"
     mynet: running for 3 min, daemon 4242, 1 client
     HOST / NODE       STATE                  PLATFORM     PYTHON          VIA     PROCS  RTT
     build1            up                     linux        CPython 3.11.2  -       2      0.21 ms
@@ -84,7 +84,7 @@ fn the_status_shows_hosts_and_nodes() {
       old:python9     failed                 -            python9         -       0      -
     build2            failed: resolve        -            -               -       -      -
     slow              joining: authenticate  -            -               -       -      -
-    old: it cannot outlive its link: �[2Jno room
+    old: it cannot outlive its link: \x1b[2Jno room
     old:python9: there is no `python9` in any folder of the PATH of this host
     ");
     insta::assert_snapshot!(status(&network(vec![])), @"
@@ -95,10 +95,10 @@ fn the_status_shows_hosts_and_nodes() {
 
 #[test]
 fn a_failed_host_is_told_with_its_own_words() {
-    insta::assert_snapshot!(trouble(&failed()).unwrap(), @"
+    insta::assert_snapshot!(trouble(&failed()).unwrap(), @r"
     build2: failed: resolve: the name `build2` is not known
         ssh: Could not resolve hostname build2: Name or service not known
-        �[2Jbye
+        \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
       it is tried again in 5 s
     ");
@@ -129,7 +129,7 @@ fn the_status_says_why_a_host_cannot_be_used() {
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let fine = up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]);
     let hosts = [fine, up("b", vec![none]), cut, failed(), joining];
-    insta::assert_snapshot!(troubles(&hosts).trim_start(), @"
+    insta::assert_snapshot!(troubles(&hosts).trim_start(), @r"
     b: up: b failed
         cannot execute nopython
       Hint: when it is mended, `execnet addhost` with this host's spec asks again
@@ -139,7 +139,7 @@ fn the_status_says_why_a_host_cannot_be_used() {
 
     build2: failed: resolve: the name `build2` is not known
         ssh: Could not resolve hostname build2: Name or service not known
-        �[2Jbye
+        \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
       it is tried again in 5 s
     ");

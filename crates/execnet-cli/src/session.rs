@@ -320,8 +320,8 @@ mod tests {
         };
         let failure = refused(&error);
         assert_eq!(failure.exit, Exit::NoHost);
-        insta::assert_snapshot!(failure, @"
-        Error: no host `�[2J`
+        insta::assert_snapshot!(failure, @r"
+        Error: no host `\x1b[2J`
         Hint: look
         ");
     }

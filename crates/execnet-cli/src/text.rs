@@ -2,42 +2,13 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use execnet_proto::text::lines;
+
 use crate::failure::{Exit, Failure};
 
-/// `text` with everything that could steer a terminal replaced: control characters and those that turn the reading direction.
-/// Line ends stay.
-pub(crate) fn sanitize(text: &str) -> String {
-    let safe = |c: char| match c {
-        '\n' => c,
-        '\t' => ' ',
-        c if c.is_control() || is_format(c) => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(safe).collect()
-}
-
-/// As [`sanitize`], and line ends become blanks.
+/// `text` on one line, fit for a terminal: ends of lines and tabs become blanks.
 pub(crate) fn one_line(text: &str) -> String {
-    sanitize(text.trim_end()).replace('\n', " ")
-}
-
-/// JSON with everything that could steer a terminal escaped. JSON allows that wherever such a character can stand.
-pub(crate) fn harmless_json(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    let mut units = [0; 2];
-    for c in json.chars() {
-        if c != '\n' && (c.is_control() || is_format(c)) {
-            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
-
-/// Characters that are not shown but change how others are.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    lines(text.trim_end()).replace(['\n', '\t'], " ")
 }
 
 /// The first `width` characters of a line, the last one `…` when more follow.
@@ -60,9 +31,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to stderr; nothing can be done if that fails.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Writes a line, or several, to stderr; nothing can be done if that fails.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", lines(text));
 }
 
 /// `12 s`, `3 min`, `5 h`, `2 d`: a time as people say it.
@@ -108,24 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_the_terminal() {
-        assert_eq!(
-            sanitize("a\x1b[2Jb\x07\r\n\u{9b}31m\u{202e}x\u{200b}\tä"),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}\n\u{fffd}31m\u{fffd}x\u{fffd} ä"
-        );
-        assert_eq!(one_line("a\nb\n"), "a b");
-        for c in (0..0x20).chain(0x7f..0xa0).filter_map(char::from_u32) {
-            let kept = sanitize(&c.to_string());
-            assert!(["\n", " ", "\u{fffd}"].contains(&kept.as_str()), "{c:?}");
-        }
-    }
-
-    #[test]
-    fn json_says_the_same_without_steering_the_terminal() {
-        let odd = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}\u{e0041}\nä";
-        let json = harmless_json(&serde_json::to_string_pretty(&[odd]).unwrap());
-        assert!(json.chars().all(|c| c == '\n' || !(c.is_control() || is_format(c))), "{json}");
-        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [odd]);
+    fn what_has_to_be_one_line_is() {
+        assert_eq!(one_line("a\r\nb\tc\x1b[2J\r\n"), r"a b c\x1b[2J");
+        assert_eq!(one_line("a\u{202e}\rb"), r"a\u202e\rb");
     }
 
     #[test]
@@ -134,9 +90,9 @@ mod tests {
             vec!["build1".into(), "up".into(), "\x1b[1mx".into()],
             vec!["  b:cpython3.11".into(), String::new(), "9".into()],
         ];
-        insta::assert_snapshot!(table(&["HOST", "STATE", "N"], &rows), @"
+        insta::assert_snapshot!(table(&["HOST", "STATE", "N"], &rows), @r"
         HOST             STATE  N
-        build1           up     �[1mx
+        build1           up     \x1b[1mx
           b:cpython3.11  -      9
         ");
     }

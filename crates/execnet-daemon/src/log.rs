@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(fs::metadata(folder.join("log.1")).unwrap().len(), LONG);
         assert_eq!(fs::read(&path).unwrap(), b"next\n");
         log.make_writer().write_all(b"cannot enter /a\nb\x1b[2J\xc2\x9b31m\n").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\n");
+        assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\\x9b31m\n");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -154,6 +154,6 @@ mod tests {
     fn terminal_controls_do_not_pass() {
         let mut prompts = Prompts::default();
         prompts.ask(HOST, "h", "a\x1b[2Jb\nc\x07", ASKER, NOW);
-        assert_eq!(prompts.show(|_| Some(WATCHER))[0].1.text, "ab\nc");
+        assert_eq!(prompts.show(|_| Some(WATCHER))[0].1.text, "ab\nc\\x07");
     }
 }

@@ -1,4 +1,7 @@
-//! Text from hosts, made fit for a terminal and for a report: no control characters, no more than is of use.
+//! Text from hosts, made fit for a terminal and for a report: colours left out, everything else that a terminal would obey escaped, no more than is of
+//! use.
+
+use execnet_proto::text::line;
 
 /// Lines that are kept of what a host or ssh wrote.
 const LINES: usize = 12;
@@ -6,25 +9,27 @@ const LINES: usize = 12;
 /// Characters that are kept of a line.
 const LINE: usize = 500;
 
-/// Text without escape sequences, control characters and marks that turn the direction of writing, at most `most` characters.
+/// Text on one line, at most `most` characters, without the escape sequences of colours and titles. Which other characters are escaped
+/// `execnet_proto::text` decides.
 pub(crate) fn clean(text: &str, most: usize) -> String {
-    let mut clean = String::new();
-    let mut chars = text.chars();
-    let mut length = 0;
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' => skip_escape(&mut chars),
-            '\u{9b}' => skip_until_final(&mut chars),
-            '\t' | '\n' => clean.push(' '),
-            c if c.is_control() || is_invisible(c) => continue,
-            c => clean.push(c),
-        }
-        length += 1;
-        if length >= most {
-            break;
-        }
+    let mut plain = String::with_capacity(text.len().min(most));
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = sequence(rest.as_bytes()).unwrap_or_else(|| {
+            plain.push('\u{1b}');
+            1
+        });
+        rest = &rest[length..];
     }
-    clean
+    plain.push_str(rest);
+    let plain = plain.replace("\r\n", " ").replace(['\t', '\n'], " ");
+    let clean = line(&plain);
+    match clean.char_indices().nth(most) {
+        Some((end, _)) => clean[..end].to_owned(),
+        None => clean.into_owned(),
+    }
 }
 
 /// Text in which a secret stood, maybe cut at the ends of the text.
@@ -55,35 +60,27 @@ pub(crate) fn quoted(word: &str) -> String {
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-fn skip_escape(chars: &mut std::str::Chars<'_>) {
-    match chars.next() {
-        Some('[') => skip_until_final(chars),
-        // a string that ends with BEL or ST
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            while let Some(c) = chars.next() {
-                match c {
-                    '\u{7}' | '\u{9c}' => break,
-                    '\u{1b}' => {
-                        chars.next();
-                        break;
-                    }
-                    _ => {}
-                }
+/// The length of the whole escape sequence at the beginning, of those that only say how what follows is to look.
+fn sequence(text: &[u8]) -> Option<usize> {
+    let rest = &text[2.min(text.len())..];
+    match text.get(1)? {
+        b'[' => {
+            let end = rest.iter().position(|byte| !(b' '..=b'?').contains(byte))?;
+            (b'@'..=b'~').contains(&rest[end]).then_some(2 + end + 1)
+        }
+        // a title ends with BEL or ST
+        b']' => {
+            let end = rest.iter().position(|byte| *byte < b' ')?;
+            match rest[end..] {
+                [7, ..] => Some(2 + end + 1),
+                [0x1b, b'\\', ..] => Some(2 + end + 2),
+                _ => None,
             }
         }
-        Some('(' | ')' | '#' | '%') => {
-            chars.next();
-        }
-        _ => {}
+        // which characters there are: `tput sgr0` says it
+        b'(' | b')' => rest.first().filter(|byte| byte.is_ascii_graphic()).map(|_| 3),
+        _ => None,
     }
-}
-
-fn skip_until_final(chars: &mut std::str::Chars<'_>) {
-    chars.find(|c| ('@'..='~').contains(c));
 }
 
 #[cfg(test)]
@@ -106,11 +103,13 @@ mod tests {
             ("\x1b[31mred\x1b[0m", "red"),
             ("\x1b]0;title\x07after", "after"),
             ("\x1b]0;title\x1b\\after", "after"),
-            ("a\x08\x07\rb\0", "ab"),
-            ("\u{9b}2Jx\u{85}", "x"),
-            ("a\tb", "a b"),
-            ("\u{202e}evil\u{2066}", "evil"),
-            ("\x1b(Bx\x1b", "x"),
+            ("\x1b]0;never ends", r"\x1b]0;never ends"),
+            ("\x1b[3\x1b[31mx", r"\x1b[3x"),
+            ("a\x08\x07\rb\0", r"a\x08\x07\rb\x00"),
+            ("\u{9b}2Jx\u{85}", r"\x9b2Jx\x85"),
+            ("a\tb\r\nc", "a b c"),
+            ("\u{61c}\u{202e}evil\u{2066}", r"\u061c\u202eevil\u2066"),
+            ("\x1b(Bx\x1b", r"x\x1b"),
         ] {
             assert_eq!(clean(said, 100), shown, "{said:?}");
         }

@@ -75,7 +75,7 @@ pub enum Interruption {
 
 /// `{"error": …}`: why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", crate::text::lines(message))]
 pub struct ReplyError {
     /// What sort of failure.
     pub kind: ErrorKind,

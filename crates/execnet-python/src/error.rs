@@ -1,8 +1,10 @@
 //! Which Python exception an error is.
 
+use execnet::text::{line, lines};
 use execnet::{ChannelError, ConnectError, JoinError, OpenError, RequestError, StartError, value};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
 
 mod python {
     #![allow(missing_docs)]
@@ -39,13 +41,13 @@ impl From<Failure> for PyErr {
 
 impl From<value::DumpError> for Failure {
     fn from(error: value::DumpError) -> Self {
-        Self(DumpError::new_err(error.to_string()))
+        Self(DumpError::new_err(said(&error)))
     }
 }
 
 impl From<value::LoadError> for Failure {
     fn from(error: value::LoadError) -> Self {
-        Self(LoadError::new_err(error.to_string()))
+        Self(LoadError::new_err(said(&error)))
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn receiving(channel: &execnet::Channel) -> impl Fn(ChannelError) -> 
     move |error| {
         Failure(match error {
             ChannelError::Closed => PyEOFError::new_err(format!("{} is closed", name(channel))),
-            ChannelError::GatewayDied(death) => GatewayDied::new_err(death.to_string()),
+            ChannelError::GatewayDied(death) => GatewayDied::new_err(said(&death)),
             other => return any(other),
         })
     }
@@ -75,7 +77,8 @@ pub(crate) fn sending(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Fa
 pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Failure + '_ {
     move |error| match error {
         ChannelError::Closed => {
-            Failure(PyOSError::new_err(format!("gateway {} was told to end, or has ended", gateway.id())))
+            let id = line(gateway.id());
+            Failure(PyOSError::new_err(format!("gateway {id} was told to end, or has ended")))
         }
         other => any(other),
     }
@@ -84,23 +87,23 @@ pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Fail
 fn any(error: ChannelError) -> Failure {
     Failure(match error {
         ChannelError::Remote(text) => RemoteError::new_err(text),
-        ChannelError::TimedOut => TimeoutError::new_err(error.to_string()),
+        ChannelError::TimedOut => TimeoutError::new_err(said(&error)),
         ChannelError::Dump(error) => return error.into(),
         ChannelError::Load(error) => return error.into(),
-        other => PyOSError::new_err(other.to_string()),
+        other => PyOSError::new_err(said(&other)),
     })
 }
 
 fn name(channel: &execnet::Channel) -> String {
-    format!("channel {} of gateway {}", channel.number(), channel.gateway().id())
+    format!("channel {} of gateway {}", channel.number(), line(channel.gateway().id()))
 }
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Place(error) => error.into(),
-            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(error.to_string())),
-            OpenError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(said(&error))),
+            OpenError::TimedOut { .. } => Self(TimeoutError::new_err(said(&error))),
             // Python makes it a FileNotFoundError and the like
             OpenError::Spawn { ref source, .. } if let Some(errno) = source.raw_os_error() => {
                 Self(PyOSError::new_err((errno, with_source(&error))))
@@ -114,13 +117,13 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::NoMatch { .. } | StartError::TooMany { .. } => {
-                Self(HostNotFound::new_err(error.to_string()))
+                Self(HostNotFound::new_err(said(&error)))
             }
             StartError::Connect(error) => error.into(),
             StartError::TooLong { .. } | StartError::Invalid { .. } => {
-                Self(PyValueError::new_err(error.to_string()))
+                Self(PyValueError::new_err(said(&error)))
             }
-            StartError::TimedOut { .. } => Self(TimeoutError::new_err(error.to_string())),
+            StartError::TimedOut { .. } => Self(TimeoutError::new_err(said(&error))),
             other => Self(PyOSError::new_err(with_source(&other))),
         }
     }
@@ -129,7 +132,7 @@ impl From<StartError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         Self(match error {
-            ConnectError::BadName(_) => PyValueError::new_err(error.to_string()),
+            ConnectError::BadName(_) => PyValueError::new_err(said(&error)),
             other => PyOSError::new_err(with_source(&other)),
         })
     }
@@ -138,10 +141,10 @@ impl From<ConnectError> for Failure {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Down(_) | JoinError::NoPython { .. } => Self(HostNotFound::new_err(error.to_string())),
+            JoinError::Down(_) | JoinError::NoPython { .. } => Self(HostNotFound::new_err(said(&error))),
             JoinError::Connect(error) => error.into(),
             JoinError::Request(error) => error.into(),
-            other => Self(PyOSError::new_err(other.to_string())),
+            other => Self(PyOSError::new_err(said(&other))),
         }
     }
 }
@@ -163,5 +166,20 @@ fn with_source(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         source = error.source();
     }
-    text
+    lines(&text).into_owned()
+}
+
+/// What Python shall print of an error.
+fn said(error: &impl std::fmt::Display) -> String {
+    lines(&error.to_string()).into_owned()
+}
+
+/// A text as it may reach a terminal: see `execnet_proto::text`. On one line, or with its lines.
+#[pyfunction]
+#[pyo3(signature = (text, one_line = false))]
+pub(crate) fn shown(text: &Bound<'_, PyString>, one_line: bool) -> PyResult<String> {
+    // what UTF-8 has no bytes for is escaped by Python
+    let bytes = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
+    let text = String::from_utf8_lossy(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
+    Ok(if one_line { line(&text) } else { lines(&text) }.into_owned())
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use execnet::spec::{HostSpec, NodeSelection, time};
+use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -106,7 +107,8 @@ impl Start {
     fn on(network: &Network, selection: &Bound<'_, PyDict>, settings: &Settings) -> PyResult<Self> {
         let wanted = |key: &str| selection.get_item(key)?.map(|value| value.extract::<String>()).transpose();
         let version = wanted("version")?.map(|version| {
-            let wrong = |error| PyValueError::new_err(format!("version={version}: {error}"));
+            let wrong =
+                |error| PyValueError::new_err(line(&format!("version={version}: {error}")).into_owned());
             version.parse().map_err(wrong)
         });
         let chosen = NodeSelection {
@@ -346,13 +348,17 @@ fn host_spec(
     let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
     let parse = |id: &str| format!("ssh={}{id}", escape(host)).parse::<HostSpec>();
     let spec = parse("").or_else(|_| parse("//id=host"));
-    let spec = spec.map_err(|error| PyValueError::new_err(format!("ssh={host}: {error}")))?;
+    let spec =
+        spec.map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
     // more than one word is started by the host's own Python
     let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
     let patience = patience.map(|text| {
         let patience = time(&text).filter(|patience| !patience.is_zero());
         patience.ok_or_else(|| {
-            PyValueError::new_err(format!("patience={text}: not a time like `90`, `90s`, `2m` or `1h`"))
+            PyValueError::new_err(format!(
+                "patience={}: not a time like `90`, `90s`, `2m` or `1h`",
+                line(&text)
+            ))
         })
     });
     Ok(HostSpec { ssh_config: config, patience: patience.transpose()?, via, python, ..spec })

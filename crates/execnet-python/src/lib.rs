@@ -22,6 +22,8 @@ mod _native {
     #[pymodule_export]
     use crate::channel::{Channel, Delivery, RawChannel};
     #[pymodule_export]
+    use crate::error::shown;
+    #[pymodule_export]
     use crate::gateway::{Gateway, Settings, Start, start_all};
     #[pymodule_export]
     use crate::network::{Network, Node, connect};

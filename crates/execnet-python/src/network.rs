@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
+use execnet::text::line;
 use pyo3::prelude::*;
 
 use crate::error::Failure;
@@ -147,9 +148,10 @@ impl Hash for Node {
 impl Node {
     fn __repr__(&self) -> String {
         let Self { name, host, state, platform, implementation, version, .. } = self;
-        match implementation.is_empty() {
+        let text = match implementation.is_empty() {
             true => format!("<Node {name} on {host}: {state}>"),
             false => format!("<Node {name} on {host}: {state}, {implementation} {version}, {platform}>"),
-        }
+        };
+        line(&text).into_owned()
     }
 }

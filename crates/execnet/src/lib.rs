@@ -88,3 +88,5 @@ pub use execnet_proto::control::{Request, Status, Verb};
 pub use execnet_proto::id::ProcessId;
 /// Host specs, names of networks, node selections.
 pub use execnet_proto::spec;
+/// Which characters may reach a terminal: for text that comes from hosts. Errors of this crate say everything through it.
+pub use execnet_proto::text;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use execnet_proto::control::{HostReply, HostState, HostStatus, NodeState, Request, Verb};
 use execnet_proto::spec::{HostSpec, MAX_NAME, is_name};
+use execnet_proto::text::line;
 
 use crate::connect::{Connect, ConnectError};
 use crate::network::{Network, RequestError};
@@ -57,7 +58,7 @@ pub enum JoinError {
     #[error("{}", Down(.0))]
     Down(Box<HostStatus>),
     /// The host is up, but what should be its Python is none.
-    #[error("`{spec}` has no Python that can be used: {message}; correct python=")]
+    #[error("`{}` has no Python that can be used: {}; correct python=", line(spec), line(message))]
     NoPython {
         /// The host's spec.
         spec: String,
@@ -71,9 +72,10 @@ struct Down<'a>(&'a HostStatus);
 impl fmt::Display for Down<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostStatus { spec, error, said, hint, .. } = self.0;
-        write!(f, "`{spec}` did not come up: {}", error.as_deref().unwrap_or("it is gone"))?;
-        said.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
-        hint.iter().try_for_each(|hint| write!(f, "\n{hint}"))
+        let error = error.as_deref().unwrap_or("it is gone");
+        write!(f, "`{}` did not come up: {}", line(spec), line(error))?;
+        said.iter().try_for_each(|said| write!(f, "\n  {}", line(said)))?;
+        hint.iter().try_for_each(|hint| write!(f, "\n{}", line(hint)))
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Node {
 
 /// A process that is gone without an exit status that anybody will ever know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the process on host `{host}` was lost: {message}")]
+#[error("the process on host `{host}` was lost: {}", execnet_proto::text::lines(message))]
 pub struct Lost {
     /// Id of its host.
     pub host: String,

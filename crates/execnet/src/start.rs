@@ -11,6 +11,7 @@ use execnet_proto::client::Launch;
 use execnet_proto::frame::{Frame, Kind, Refusal, Role, Spawn};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::spec::{NodeSelection, SelectionError};
+use execnet_proto::text::lines;
 
 use crate::connect::ConnectError;
 use crate::hub::{Halt, Start, What};
@@ -42,19 +43,19 @@ pub struct ProcessBuilder {
 #[non_exhaustive]
 pub enum StartError {
     /// No node that is up is as it was asked for. The sentence lists what there is.
-    #[error("{message}")]
+    #[error("{}", lines(message))]
     NoMatch {
         /// The daemon's sentence.
         message: String,
     },
     /// The program, or every host that would do, runs too many processes.
-    #[error("{message}")]
+    #[error("{}", lines(message))]
     TooMany {
         /// The daemon's sentence.
         message: String,
     },
     /// The network is being stopped.
-    #[error("{message}")]
+    #[error("{}", lines(message))]
     Closing {
         /// The daemon's sentence.
         message: String,

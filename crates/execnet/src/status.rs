@@ -3,6 +3,7 @@
 use std::fmt;
 
 use execnet_proto::frame::Ending;
+use execnet_proto::text::line;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +63,7 @@ impl fmt::Display for ExitStatus {
                 Some(signal) => write!(f, "was ended by {signal}"),
                 None => write!(f, "was ended by signal {number}"),
             },
-            Self::NotStarted { message, .. } => write!(f, "could not be started: {message}"),
+            Self::NotStarted { message, .. } => write!(f, "could not be started: {}", line(message)),
         }
     }
 }

@@ -97,7 +97,7 @@ fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Resul
     if whole_lines {
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     }
-    let text = text::sanitize(&String::from_utf8_lossy(&bytes));
+    let text = execnet_proto::text::lines(&String::from_utf8_lossy(&bytes)).into_owned();
     Ok(text::print(&text).map(|()| from + bytes.len() as u64))
 }
 

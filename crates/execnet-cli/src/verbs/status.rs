@@ -31,7 +31,7 @@ impl StatusArgs {
             let json = json.map_err(|error| {
                 Failure::new(Exit::Failed, "cannot write the status as JSON").because(&error)
             })?;
-            text::print(&format!("{}\n", text::harmless_json(&json)))?;
+            text::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
         } else {
             text::print(&(render::status(&status) + &render::troubles(&status.hosts)))?;
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use execnet_proto::text::{line, lines};
+
 use crate::hub::Halt;
 use crate::start::StartError;
 use crate::status::ExitStatus;
@@ -22,7 +24,7 @@ pub struct Death {
     pub status: Option<ExitStatus>,
     /// What else is known: it was lost, or broke the rules.
     pub reason: Option<String>,
-    /// What it printed last, at most 4 KiB, without control characters.
+    /// The last 4 KiB that it printed, escaped for a terminal.
     pub stderr: String,
 }
 
@@ -30,10 +32,10 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "gateway {}", self.gateway)?;
         if let (Some(node), Some(host)) = (&self.node, &self.host) {
-            write!(f, " on node `{node}` of host `{host}`")?;
+            write!(f, " on node `{}` of host `{}`", line(node), line(host))?;
         }
         match (&self.reason, &self.status) {
-            (Some(reason), _) => write!(f, " has ended: {reason}")?,
+            (Some(reason), _) => write!(f, " has ended: {}", lines(reason))?,
             (None, Some(status)) => write!(f, " {status}")?,
             (None, None) => f.write_str(" has ended")?,
         }
@@ -52,8 +54,9 @@ pub enum ChannelError {
     /// The channel is closed, and everything that had arrived was received.
     #[error("the channel is closed")]
     Closed,
-    /// The code at the other end failed: its traceback, as it was printed there. Told once; then the channel is just closed.
-    #[error("{0}")]
+    /// The code at the other end failed: its traceback, as it came from there; `Display` escapes what could steer a terminal. Told once; then the
+    /// channel is just closed.
+    #[error("{}", lines(.0))]
     Remote(String),
     /// Not in time; the call may be made again.
     #[error("it took too long")]
@@ -109,7 +112,7 @@ pub enum OpenError {
     Failed {
         /// How it ended.
         death: Arc<Death>,
-        /// What it wrote to stdout, at most 4 KiB, without control characters.
+        /// What it wrote to stdout, at most 4 KiB, escaped for a terminal.
         noise: String,
         /// What was started, if another one than that of the node was asked for.
         program: String,
@@ -119,7 +122,7 @@ pub enum OpenError {
     TimedOut {
         /// The gateway's id.
         gateway: String,
-        /// What it wrote to stdout so far, at most 4 KiB, without control characters.
+        /// What it wrote to stdout so far, at most 4 KiB, escaped for a terminal.
         noise: String,
     },
     /// Another thread interrupted the wait; nothing is left.

@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use execnet_proto::text::lines;
+
 /// The longest line that is passed on in one piece, in bytes.
 const LINE: usize = 64 * 1024;
 
@@ -87,11 +89,9 @@ impl Printed {
     }
 }
 
-/// Text without control characters, but for tabs and ends of lines, and without marks that turn the direction of writing.
+/// As text for a terminal.
 pub(super) fn plain(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || turns(c))).collect()
+    lines(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
         printed.take(b"o\n\n\x1b[31mthree");
         printed.end();
         assert_eq!(*lines.lock().unwrap(), ["gw3:one", "gw3:two", "gw3:", "gw3:\x1b[31mthree"]);
-        assert_eq!(printed.tail(), "one\ntwo\n\n[31mthree");
+        assert_eq!(printed.tail(), "one\ntwo\n\n\\x1b[31mthree");
         printed.take(&[b'x'; 2 * TAIL]);
         assert_eq!(printed.tail(), "x".repeat(TAIL));
     }

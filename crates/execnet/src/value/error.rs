@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use execnet_proto::text::{line, lines};
+
 /// Around the place in [`DumpError::as_text`].
 const MARK: char = '\0';
 
@@ -95,8 +97,8 @@ fn short(place: String) -> String {
 
 fn show(f: &mut fmt::Formatter<'_>, message: &str, place: Option<&str>) -> fmt::Result {
     match place {
-        None | Some("") => f.write_str(message),
-        Some(place) => write!(f, "{message}, at {place}"),
+        None | Some("") => f.write_str(&lines(message)),
+        Some(place) => write!(f, "{}, at {}", lines(message), line(place)),
     }
 }
 

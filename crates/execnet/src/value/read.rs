@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use execnet_proto::text::line;
+
 use super::bigint::BigInt;
 use super::write::Container;
 use super::{Dialect, LoadError, MAX_DEPTH, StrConfig, Text};
@@ -380,5 +382,5 @@ pub(crate) fn key(bytes: &[u8], reading: Reading) -> String {
 /// The same for text.
 pub(crate) fn text_key(text: &str) -> String {
     let text: String = text.chars().take(40).collect();
-    format!("['{}']", text.escape_debug())
+    format!("['{}']", line(&text.replace('\\', "\\\\").replace('\'', "\\'")))
 }

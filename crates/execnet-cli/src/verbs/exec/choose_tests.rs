@@ -72,8 +72,8 @@ fn all_nodes_that_match_are_taken_and_those_that_cannot_be_are_told() {
 #[test]
 fn why_a_node_is_left_out_is_said_without_control_characters() {
     let (_, left_out) = sort(&hosts(), &NodeSelection::default());
-    insta::assert_snapshot!(left_out.join("\n"), @"
-    b:3: no� such
+    insta::assert_snapshot!(left_out.join("\n"), @r"
+    b:3: no\x1b such
     c: unreachable: no route
     d: failed: no route
     ");

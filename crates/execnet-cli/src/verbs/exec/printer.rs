@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use execnet::Raw;
 use execnet::value::LoadError;
+use execnet_proto::text;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::show::{Shown, Style};
-use crate::text::{harmless_json, one_line, sanitize, say};
+use crate::text::{one_line, say};
 use crate::verbs::python::pump::Own;
 
 /// See the module's documentation.
@@ -56,16 +57,16 @@ impl Printer {
     /// A line that was printed there.
     pub(super) fn line(&self, from: &Origin, line: &[u8]) {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-        say(&(self.mark(from) + &plain(&line)));
+        say(&(self.mark(from) + &line));
     }
 
     /// Why a node's code did not come to its end: a traceback, or our own words.
     pub(super) fn error(&self, from: &Origin, error: &str) {
         let mark = self.mark(from);
-        let lines = error.trim_end().lines().map(|line| mark.clone() + &plain(line));
+        let lines = error.trim_end().lines().map(|line| mark.clone() + line);
         say(&lines.collect::<Vec<_>>().join("\n"));
         if self.style == Style::Json {
-            let error = harmless_json(&serde_json::Value::from(error.trim_end()).to_string());
+            let error = text::json(&serde_json::Value::from(error.trim_end()).to_string());
             let line = format!("{}\"error\": {error}}}\n", json_head(from));
             let mut out = self.out();
             out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap_or_else(|error| end(&error));
@@ -105,11 +106,6 @@ fn end(error: &io::Error) -> ! {
 }
 
 fn json_head(from: &Origin) -> String {
-    let text = |text: &str| harmless_json(&serde_json::Value::from(text).to_string());
-    format!("{{\"node\": {}, \"host\": {}, ", text(&from.node), text(&from.host))
-}
-
-/// A line without what steers a terminal; tabs stay.
-fn plain(line: &str) -> String {
-    line.split('\t').map(sanitize).collect::<Vec<_>>().join("\t")
+    let name = |name: &str| text::json(&serde_json::Value::from(name).to_string());
+    format!("{{\"node\": {}, \"host\": {}, ", name(&from.node), name(&from.host))
 }

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
+use execnet_proto::text::{Part, parts};
 
 /// The largest integer that is written with decimal digits, in bytes: a little less than the 4,300 digits that Python reads by default.
 const DECIMAL: usize = 1_785;
@@ -291,33 +292,31 @@ fn quoted<W: Write>(
             }
             Piece::Text(text) => text,
         };
-        let mut written = 0;
-        let is_special = |c| c == '\\' || c == quote || !is_printable(c);
-        for (at, c) in text.char_indices().filter(|(_, c)| is_special(*c)) {
-            out.write_all(&text.as_bytes()[written..at])?;
-            match c {
-                '\n' => out.write_all(b"\\n"),
-                '\r' => out.write_all(b"\\r"),
-                '\t' => out.write_all(b"\\t"),
-                c if c == '\\' || c == quote => write!(out, "\\{c}"),
-                c => escape(c, out),
-            }?;
-            written = at + c.len_utf8();
+        for part in parts(text) {
+            let text = match part {
+                Part::Shown(text) => text,
+                Part::Hidden(c) => {
+                    match c {
+                        '\n' => out.write_all(b"\\n"),
+                        '\r' => out.write_all(b"\\r"),
+                        '\t' => out.write_all(b"\\t"),
+                        c => escape(c, out),
+                    }?;
+                    continue;
+                }
+            };
+            let mut written = 0;
+            // of all blanks `repr` writes only the usual one
+            let is_special = |c: char| c == '\\' || c == quote || !c.is_ascii() && c.is_whitespace();
+            for (at, c) in text.char_indices().filter(|(_, c)| is_special(*c)) {
+                out.write_all(&text.as_bytes()[written..at])?;
+                if c.is_ascii() { write!(out, "\\{c}") } else { escape(c, out) }?;
+                written = at + c.len_utf8();
+            }
+            out.write_all(&text.as_bytes()[written..])?;
         }
-        out.write_all(&text.as_bytes()[written..])?;
     }
     write!(out, "{quote}")
-}
-
-/// As `str.isprintable` has it: no control or format character, no blank but the usual one, and nothing that is not assigned.
-fn is_printable(c: char) -> bool {
-    if c.is_ascii() {
-        return matches!(c, ' '..='~');
-    }
-    // escapes what is not printable, and combining characters unless they follow something
-    let mut pair = String::from('x');
-    pair.push(c);
-    pair.escape_debug().nth(1) == Some(c)
 }
 
 fn python_bytes(bytes: &[u8], out: &mut impl Write) -> io::Result<()> {

@@ -71,7 +71,7 @@ mod tests {
         };
         assert_eq!(look([HostState::Up, HostState::Unreachable]), "");
         let broken = [HostState::Unreachable, HostState::Up];
-        assert_eq!(look(broken), "execnet: a is unreachable: no \u{fffd} byte; waiting");
+        assert_eq!(look(broken), "execnet: a is unreachable: no \\x1b byte; waiting");
         assert_eq!(look(broken), "");
         assert_eq!(look([HostState::Up, HostState::Up]), "execnet: a is back");
         assert_eq!(look([HostState::Up, HostState::Up]), "");

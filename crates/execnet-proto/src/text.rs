@@ -1,0 +1,263 @@
+//! Which characters may reach a terminal, or a report that a person reads: what daemon, library, command and Python package say passes here.
+//!
+//! Text from hosts is hostile. What could steer a terminal, change how other characters are shown, or not be seen at all is written as Python would write
+//! it: `\x1b`, `\u202e`, `\U000e0041`. Backslashes stay single, so this is for reading, not for getting the text back; but what was escaped once is not
+//! escaped again.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// A piece of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Can be shown as it is.
+    Shown(&'a str),
+    /// A character that cannot; ends of lines and tabs too.
+    Hidden(char),
+}
+
+/// The pieces of a text, one after the other. See [`parts`].
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    rest: &'a str,
+    /// The character before, if it is shown.
+    before: Option<char>,
+}
+
+/// Takes a text apart into what can be shown as it is and what cannot:
+///
+/// - controls, format characters (those that turn the direction of writing among them), separators of lines and paragraphs,
+/// - what is private or not assigned,
+/// - what is seen as nothing: fillers; joiners, but between two characters of scripts that have them, or of emoji; variation selectors, but one behind
+///   the character that it belongs to.
+#[must_use]
+pub fn parts(text: &str) -> Parts<'_> {
+    Parts { rest: text, before: None }
+}
+
+/// A text for a place that has one line: everything that cannot be shown is escaped, ends of lines and tabs too.
+///
+/// ```
+/// assert_eq!(execnet_proto::text::line("a\x1b[2J\nb"), r"a\x1b[2J\nb");
+/// ```
+#[must_use]
+pub fn line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false)
+}
+
+/// A text that may have several lines, like a traceback: ends of lines and tabs stay. `\r\n` is one end of a line.
+///
+/// ```
+/// assert_eq!(execnet_proto::text::lines("a\x1b[2J\r\n\tb\rc"), "a\\x1b[2J\n\tb\\rc");
+/// ```
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    if !text.contains("\r\n") {
+        return escaped(text, |c| matches!(c, '\n' | '\t'));
+    }
+    escaped(&text.replace("\r\n", "\n"), |c| matches!(c, '\n' | '\t')).into_owned().into()
+}
+
+/// JSON in which everything is escaped that cannot be shown, but for ends of lines between values. JSON allows that wherever such a character can stand.
+#[must_use]
+pub fn json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for part in parts(json) {
+        match part {
+            Part::Shown(part) => text.push_str(part),
+            Part::Hidden('\n') => text.push('\n'),
+            Part::Hidden(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // a String takes everything
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Writes a character as Python would write it in a string: `\n`, `\x1b`, `\u202e`, `\U000e0041`.
+pub fn escape(c: char, out: &mut impl Write) -> std::fmt::Result {
+    match (c, u32::from(c)) {
+        ('\n', _) => out.write_str("\\n"),
+        ('\r', _) => out.write_str("\\r"),
+        ('\t', _) => out.write_str("\\t"),
+        (_, code @ 0..=0xff) => write!(out, "\\x{code:02x}"),
+        (_, code @ 0x100..=0xffff) => write!(out, "\\u{code:04x}"),
+        (_, code) => write!(out, "\\U{code:08x}"),
+    }
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let mut parts = parts(text);
+    let first = match parts.next() {
+        None => return text.into(),
+        Some(Part::Shown(part)) if part.len() == text.len() => return text.into(),
+        Some(part) => part,
+    };
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for part in std::iter::once(first).chain(parts) {
+        match part {
+            Part::Shown(part) => escaped.push_str(part),
+            Part::Hidden(c) if stays(c) => escaped.push(c),
+            Part::Hidden(c) => {
+                // a String takes everything
+                let _ = escape(c, &mut escaped);
+            }
+        }
+    }
+    escaped.into()
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let text = self.rest;
+        let mut chars = text.char_indices().peekable();
+        let mut hidden = None;
+        while let Some((at, c)) = chars.next() {
+            if is_hidden(self.before, c, chars.peek().map(|(_, after)| *after)) {
+                hidden = Some((at, c));
+                break;
+            }
+            self.before = Some(c);
+        }
+        let end = match hidden {
+            None => text.len(),
+            Some((0, c)) => {
+                self.before = None;
+                self.rest = &text[c.len_utf8()..];
+                return Some(Part::Hidden(c));
+            }
+            Some((at, _)) => at,
+        };
+        let (shown, rest) = text.split_at(end);
+        self.rest = rest;
+        (!shown.is_empty()).then_some(Part::Shown(shown))
+    }
+}
+
+fn is_hidden(before: Option<char>, c: char, after: Option<char>) -> bool {
+    match c {
+        ' '..='~' => false,
+        c if c.is_ascii() => true,
+        c if is_joiner(c) => !(before.is_some_and(joins) && after.is_some_and(joins)),
+        c if is_selector(c) => before.is_none_or(is_selector),
+        c => !is_visible(c),
+    }
+}
+
+/// Zero width non-joiner and joiner: Persian, the scripts of India and emoji cannot be written without.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Whether joiners have a meaning beside it. Latin, Greek and Cyrillic have no use for them, nor has what stands between words.
+fn joins(c: char) -> bool {
+    c >= '\u{590}' && !matches!(c, '\u{1e00}'..='\u{20cf}') && (is_selector(c) || is_visible(c))
+}
+
+/// They choose a form of the character before them.
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Whether a character that is not ASCII is seen when it stands for itself. Blanks are.
+fn is_visible(c: char) -> bool {
+    match c {
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => true,
+        // letters and marks that are shown as nothing
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => false,
+        c if is_joiner(c) => false,
+        c => {
+            // The standard library escapes what is neither a letter, mark, number, punctuation nor symbol; but marks
+            // also where they follow nothing.
+            let mut pair = String::from('x');
+            pair.push(c);
+            pair.escape_debug().nth(1) == Some(c)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_or_is_not_seen_is_escaped() {
+        let controls = (0..0x20).chain(0x7f..0xa0);
+        let turns = [0x61c, 0x200e, 0x200f].into_iter().chain(0x202a..=0x202e).chain(0x2066..=0x2069);
+        let nothing = [0xad, 0x34f, 0x180e, 0x200b, 0x3164, 0xfeff].into_iter().chain(0x2060..=0x2065);
+        let separators = [0x2028, 0x2029];
+        let others = [0xe000, 0xf8ff, 0xfff0, 0xffff, 0xe0001, 0xe0020, 0xe007f, 0xf0000, 0x10_ffff, 0x378];
+        for c in controls.chain(turns).chain(nothing).chain(separators).chain(others) {
+            let c = char::from_u32(c).unwrap();
+            for around in ["", "a", "ж", "漢", "🐍"] {
+                let text = format!("{around}{c}{around}");
+                assert_eq!(line(&text).matches('\\').count(), 1, "{text:?}");
+                assert!(!line(&text).contains(c), "{text:?}");
+                assert_eq!(lines(&text).contains(c), matches!(c, '\n' | '\t'), "{text:?}");
+            }
+        }
+        assert_eq!(
+            line("\0\x07\x1b\x7f\u{9b}\u{61c}\u{200b}\u{2028}\u{feff}"),
+            r"\x00\x07\x1b\x7f\x9b\u061c\u200b\u2028\ufeff"
+        );
+        assert_eq!(line("\u{e0041}\t\r\n"), r"\U000e0041\t\r\n");
+    }
+
+    #[test]
+    fn a_carriage_return_hides_nothing() {
+        assert_eq!(
+            lines("ValueError: wrong\rall is well\r\n\tnext\n"),
+            "ValueError: wrong\\rall is well\n\tnext\n"
+        );
+        assert_eq!(lines("a\r\r\nb"), "a\\r\nb");
+    }
+
+    #[test]
+    fn what_people_write_stays() {
+        for text in [
+            "",
+            r#"plain ' " \ $"#,
+            "é Ж 漢字　かな e\u{301} ä\u{a0}b 1\u{202f}000 €",
+            "नमस्ते क्\u{200d}ष می\u{200c}خواهم",
+            "👩\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{200d}🔥 1\u{fe0f}\u{20e3} 葛\u{e0100} 🏳\u{fe0f}\u{200d}🌈",
+        ] {
+            assert!(matches!(line(text), Cow::Borrowed(same) if same == text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn joiners_and_selectors_stay_only_where_they_mean_something() {
+        for (text, shown) in [
+            ("a\u{200d}b", r"a\u200db"),
+            ("پ\u{200c}", "پ\\u200c"),
+            ("👩\u{200d}\u{200d}👧", r"👩\u200d\u200d👧"),
+            ("👩\u{200d}a", r"👩\u200da"),
+            ("\u{fe0f}", r"\ufe0f"),
+            ("a\u{fe0f}\u{fe0e}\u{e0101}", "a\u{fe0f}\\ufe0e\\U000e0101"),
+            ("\x1b\u{fe0f}", r"\x1b\ufe0f"),
+        ] {
+            assert_eq!(line(text), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_escaped_is_not_escaped_again() {
+        let odd: String = (0..0x3000).chain(0xe_0000..0xe_0200).filter_map(char::from_u32).collect();
+        for once in [line(&odd), lines(&odd)] {
+            assert_eq!(lines(&once), once);
+        }
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let odd = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}\u{e0041}\n👩\u{200d}👧ä";
+        let json = json(&serde_json::to_string_pretty(&[odd]).unwrap());
+        assert!(parts(&json).all(|part| matches!(part, Part::Shown(_) | Part::Hidden('\n'))), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [odd]);
+    }
+}
