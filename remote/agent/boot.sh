@@ -1,16 +1,41 @@
-t=; o=;
+# For csh a blank has to follow each exclamation mark.
+#
+# Watches while Python is not up: when nobody takes what is written on stderr any more, the link is gone, and what a hanging
+# interpreter would leave here ends: the group where it is ours, else, where there is a /proc, all that comes from us. An agent that is
+# up ends the watch.
+(while sleep 1 </dev/null >/dev/null 2>&1; do
+  (echo >&2) || {
+    exec 2>/dev/null;
+    kill -9 -$$ || {
+      d=" $$ ";
+      for i in 1 2 3 4; do
+        for f in /proc/[0-9]*/stat; do
+          read -r l <$f;
+          set -- ${l%% *} ${l##*) };
+          case "$d" in *" $3 "*) d="$d$1 ";; esac;
+        done;
+      done;
+      (kill -9 $d);
+    };
+    exit;
+  };
+  kill -0 $$ 2>/dev/null || exit;
+done) </dev/null >/dev/null & w=$! ;
+t=; o=; s=;
 for p in @CANDIDATES@; do
   q=$(command -v "$p" 2>/dev/null) || { t="$t $p"; continue; };
-  "$p" -ES -c "@BOOT@";
+  "$p" -ES -c "@BOOT@" $w;
   s=$?;
   case $s in
-    0) exit 0;;
-    91) test "$o" || o=$q; t="$t $p";;
-    9[2-9]) exit $s;;
-    [1-9]|[1-9]?|1[01]?|12[0-7]) t="$t $p (exit status $s)";;
-    *) exit $s;;
+    0) break;;
+    91) test "$o" || o=$q; t="$t $p"; s=;;
+    9[2-9]) break;;
+    [1-9]|[1-9]?|1[01]?|12[0-7]) t="$t $p (exit status $s)"; s=;;
+    *) break;;
   esac;
 done;
-if test "$o"; then echo "execnet: $o is $("$o" -V 2>&1), needs 2.7 or 3.6+" >&2; exit 91; fi;
-echo "execnet: no Python found (tried$t)" >&2;
-exit 127
+if test "$s"; then kill -13 $w 2>/dev/null; exit $s; fi;
+if test "$o"; then echo "execnet: $o is $("$o" -V 2>&1), needs 2.7 or 3.6+" >&2; s=91;
+else echo "execnet: no Python found (tried$t)" >&2; s=127; fi;
+kill -13 $w 2>/dev/null;
+exit $s

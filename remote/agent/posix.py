@@ -16,6 +16,7 @@ CHECK_SOCKET = 60.0
 CHECK_SOCKET_UNREACHED = 5.0
 GIVE_UP = HANGUP_GRACE + SWEEP_LIMIT + 2
 VISIT = 10.0
+UNMET = 30.0  # whom nobody has sent a word holds nothing that is worth a longer wait
 VISITORS = 16
 READ = 262144
 
@@ -54,6 +55,7 @@ class Agent(object):
         self.done = False
         self.ended_by = None  # when what still runs is given up
         self.link = None  # (fd to read, fd to write)
+        self.met = False  # somebody has sent us a word
         self.stub = None
         self.outgoing = []
         self.visitors = {}
@@ -162,6 +164,8 @@ class Agent(object):
         stub, self.stub = self.stub, None
         self.loop.forget(stub.fileno())
         stub.close()
+        if not self.met:
+            self.core.linger = min(self.core.linger, UNMET)
         self.core.detach(now)
         if self.listener is None:
             self.core.end()  # nobody can come back
@@ -178,6 +182,7 @@ class Agent(object):
         if not data:
             self._drop_link(now)
             return
+        self.met = True
         if len(data) >= CHUNK:
             self._widen(self.link[0])
         try:

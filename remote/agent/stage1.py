@@ -15,6 +15,7 @@ try:
  end=at+int(data[:at].split()[1])
  exec(data[at:end])
 except Exception:
- sys.stderr.write("execnet: %s\n"%sys.exc_info()[1])
- sys.stderr.flush()
- os._exit(93)
+ try:
+  sys.stderr.write("execnet: %s\n"%sys.exc_info()[1])
+  sys.stderr.flush()
+ finally:os._exit(93)

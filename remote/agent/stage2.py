@@ -43,13 +43,14 @@ class Bundle(object):
 sys.meta_path.insert(0, Bundle(data, end))
 try:
     from agent import stub
-    status = stub.main(read)
+    status, words = stub.main(read), ""
 except EOFError:
-    sys.stderr.write("execnet: %s\n" % sys.exc_info()[1])
-    status = 93
+    status, words = 93, "execnet: %s\n" % sys.exc_info()[1]
 except BaseException:
     import traceback
-    traceback.print_exc()
-    status = 93
-sys.stderr.flush()
-os._exit(status)
+    status, words = 93, traceback.format_exc()
+try:
+    sys.stderr.write(words)
+    sys.stderr.flush()
+finally:
+    os._exit(status)  # also where nobody reads what we write

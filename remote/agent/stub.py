@@ -43,6 +43,7 @@ class Config(object):
 def main(read):
     """Run as stub; the agent is forked off in here. Returns the exit status."""
     config = Config(read(int(read(8))))
+    _end_watch()
     if sys.platform.startswith("java"):
         from agent import jvm
         return jvm.main(config)
@@ -62,6 +63,23 @@ def main(read):
     return _fork(config, here, listener, hello)
 
 
+def _end_watch():
+    """Python is up: from here on we see to it ourselves that nothing stays when the link goes."""
+    for number in (13, 9):  # SIGPIPE first, of which no shell tells
+        try:
+            os.kill(int(sys.argv[1]), number)
+        except (EnvironmentError, IndexError, ValueError):
+            return  # nobody watches, as with cmd=
+
+
+def _link_is_gone():
+    import select
+    poll = select.poll()
+    poll.register(0, 0)
+    poll.register(1, 0)
+    return bool(poll.poll(0))  # no more bytes will come, or nobody reads ours
+
+
 def _find(config, here):
     """Hand the link to the agent of this place, or get the right to be it.
 
@@ -72,6 +90,8 @@ def _find(config, here):
     replaced = None
     deadline = time.time() + PATIENCE
     while True:
+        if _link_is_gone():
+            raise EOFError("the link ended before an agent had it")
         sock = here.connect()
         if sock is not None:
             verb = b"A" if replaced is None else b"E"
@@ -88,7 +108,11 @@ def _find(config, here):
                 return _complain(OLD_EPOCH, "epoch %d is not newer than the agent's: another daemon has this host"
                                  % config.epoch)
         elif here.lock():
-            return None, None, here.listen(), replaced
+            try:
+                return None, None, here.listen(), replaced
+            except EnvironmentError:
+                here.leave()
+                raise
         if time.time() > deadline:
             return _complain(BUSY, "an agent that does not answer holds %s" % here.lock_path)
         time.sleep(0.02)
@@ -99,7 +123,13 @@ def _fork(config, here, listener, hello):
     ours, theirs = place.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() == 0:
+    try:
+        child = os.fork()
+    except OSError:
+        if here is not None:
+            here.leave()
+        raise
+    if child == 0:
         status = BROKEN
         try:
             ours.close()
@@ -109,15 +139,20 @@ def _fork(config, here, listener, hello):
             os.write(1, wire.MARKER + greeting.frames)
             greet.rest([0, theirs.fileno()] + ([listener.fileno()] if listener else []))
             from agent import posix
-            posix.Agent(config, here, listener, theirs, settled, greeting).run()
+            agent = posix.Agent(config, here, listener, theirs, settled, greeting)
+            theirs = None  # what it fails at it tells by itself
+            agent.run()
             status = 0
         finally:
-            if status:
-                # still before the link is up, or there is nobody to tell
-                import traceback
-                traceback.print_exc()
-                sys.stderr.flush()
-            os._exit(status)
+            try:
+                if status:
+                    if here is not None:
+                        here.leave()
+                    if theirs is not None:
+                        import traceback
+                        theirs.send(wire.utf8(traceback.format_exc()))
+            finally:
+                os._exit(status)
     theirs.close()
     if here is not None:
         listener.close()

@@ -265,12 +265,71 @@ class Script(Host):
                               capture_output=True)
         self.assertEqual((93, b"execnet: the link ended while the agent was being sent\n"), (done.returncode, done.stderr))
 
+    def test_what_hangs_ends_with_its_link(self):
+        hangs = "echo $$ >>%s/pids; sleep 4000 & echo %s >>%s/pids; wait" % (self.folder, "$!", self.folder)
+        for name, text in (("hang", hangs), ("read", "head -c 100 >/dev/null; " + hangs)):
+            with open(self.path(name), "w") as file:
+                file.write("#!/bin/sh\n" + text + "\n")
+            os.chmod(self.path(name), 0o755)
+            for shell in ("sh", "bash", "dash", "busybox"):
+                for leads in (True, False) if shutil.which(shell) else ():
+                    open(self.path("pids"), "w").close()
+                    link = subprocess.Popen([shell] + ["sh"] * (shell == "busybox") + ["-c", bundle.script([self.path(name)])], start_new_session=leads,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                    link.stdin.write(b"x" * 200)
+                    link.stdin.flush()
+                    pids = []
+                    while len(pids) < 2:
+                        with open(self.path("pids")) as file:
+                            pids = [int(pid) for pid in file.read().split()]
+                        time.sleep(0.01)
+                    for pipe in (link.stdin, link.stdout, link.stderr):
+                        pipe.close()
+                    self.assertTrue(gone(*pids, seconds=TIMEOUT), (name, shell, leads))
+                    link.wait(TIMEOUT)
+
+    def test_nobody_watches_an_agent_that_is_up(self):
+        link = self.joined()
+        deadline = time.monotonic() + TIMEOUT
+        while len(children(link.process.pid)) > 1:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        self.assertEqual(0, link.end())
+        self.assertEqual(b"", link.stderr)
+
+    def test_a_link_that_is_gone_before_the_agent_is_there_leaves_nothing(self):
+        link = self.link(wrap="sleep 1; {}")
+        self.assertEqual(93, link.cut())
+        self.assertEqual(b"execnet: the link ended before an agent had it\n", link.stderr)
+        self.assertEqual([], self.files())
+
+    def test_an_agent_that_fails_at_its_start_leaves_nothing(self):
+        for broken in ("        os.write(1, wire.MARKER + greeting.frames)", "        child = os.fork()"):
+            payload = bundle.stage1() + bundle.bundle([(broken, broken + "; raise OSError(5, 'no such luck')")])
+            link = self.link(payload=payload)
+            self.assertEqual(93, link.process.wait(TIMEOUT))
+            self.assertEqual([], self.files())
+
     def test_modules_in_the_working_folder_are_not_taken(self):
         for name in ("os.py", "zlib.py", "io.py", "struct.py", "agent.py", "traceback.py"):
             with open(self.path(name), "w") as file:
                 file.write("raise SystemExit('taken')")
         link = self.joined(cwd=self.folder)
         self.assertEqual(0, link.end())
+
+
+def children(pid):
+    """What a process has started and has not ended."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/stat" % name) as file:
+                about = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if about[1:2] == [str(pid)] and about[0] not in "ZX":
+            found.append(int(name))
+    return found
 
 
 def load_tests(loader, tests, pattern):

@@ -36,7 +36,8 @@ pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
             }
             argv.extend(options.iter().cloned());
             argv.push(destination.clone());
-            argv.push(format!("sh -c '{script}'"));
+            // it takes the place of the login shell: so it leads the login's process group, and can end it
+            argv.push(format!("exec sh -c '{script}'"));
             argv
         }
     }
@@ -83,7 +84,7 @@ mod tests {
              -F /lab/config -p 2222 ann@build1"
         );
         let script = argv.last().unwrap();
-        assert!(script.starts_with("sh -c '") && script.ends_with('\''));
+        assert!(script.starts_with("exec sh -c '") && script.ends_with('\''));
         assert_eq!(script.matches('\'').count(), 2);
         assert!(!link(&spec("ssh=build1"), false).contains(&"BatchMode=yes".to_owned()));
     }

@@ -9,5 +9,6 @@ mod hops;
 mod join;
 mod process;
 mod resume;
+mod tries;
 mod trust;
 mod verbs;

@@ -1,0 +1,91 @@
+//! Tries that fail: what they have started on a host ends with them, however far they came.
+
+use std::path::PathBuf;
+
+use execnet_testkit::{Host, Lab, alive, or_skip, wait_until};
+
+use crate::harness::{Net, SOON, sha256, text};
+
+/// An interpreter that never comes up, and has a child of its own.
+const HANGS: &str = "#!/bin/sh\nsleep 4711 & wait\n";
+
+/// A login shell that takes its time.
+const SLOW: &str = "#!/bin/sh\nsleep 3\nexec /bin/sh \"$@\"\n";
+
+fn host_of(net: &Net, name: &str) -> Host {
+    net.lab().hosts().into_iter().find(|host| host.name() == name).unwrap()
+}
+
+/// The files at the place of a host's agent.
+fn files_of(net: &Net, host: &str) -> Vec<PathBuf> {
+    let secret = std::fs::read_to_string(net.state().join("secret")).unwrap();
+    let about = format!("{}{}\0{host}", secret.trim(), net.name);
+    let (digest, _) = sha256(about.as_bytes());
+    let folder = format!("/tmp/execnet-{}", rustix::process::geteuid().as_raw());
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&digest[..16])).collect()
+}
+
+#[test]
+fn an_interpreter_that_hangs_ends_with_the_try_that_started_it() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let mut names = Vec::new();
+    for shell in ["sh", "bash", "csh", "fish", "zsh"] {
+        let host = lab.host(shell).login_shell(shell).no_python().script("python3", HANGS);
+        if or_skip(host.start()).is_none() {
+            return;
+        }
+        names.push(shell);
+    }
+    lab.host("gate").start().unwrap();
+    lab.host("inner").no_python().script("python3", HANGS).start().unwrap();
+    let net = Net::new(Some(lab));
+    let mut specs: Vec<_> = names.iter().map(|name| net.spec(name, "//patience=2")).collect();
+    specs.extend([net.spec("gate", ""), net.spec("inner", "//via=gate//patience=2")]);
+    let output = net.run("start", &specs.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    names.push("inner");
+    for name in &names {
+        let host = host_of(&net, name);
+        assert!(net.host(name)["error"].as_str().unwrap().contains("within 2 s"), "{}", net.host(name));
+        // another try
+        let mut tried = Vec::new();
+        wait_until(SOON, "the next try", || {
+            tried = host.processes();
+            tried.len() >= 3
+        });
+        wait_until(SOON, "that try to be over", || !tried.iter().any(|pid| alive(*pid)));
+    }
+    net.ok("stop", &[]);
+    for name in names {
+        wait_until(SOON, &format!("{name} to be as it was"), || host_of(&net, name).processes().is_empty());
+    }
+}
+
+#[test]
+fn a_link_that_is_lost_during_a_slow_login_leaves_nothing_on_the_host() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("slow").script("sh", SLOW).start().unwrap();
+    let net = Net::new(Some(lab));
+    let mut start = net.execnet(["start", &net.name, &net.spec("slow", "")]).spawn().unwrap();
+    wait_until(SOON, "the login", || !host.processes().is_empty());
+    host.kill_ssh();
+    net.ok("stop", &[]);
+    start.wait().unwrap();
+    wait_until(SOON, "the login to be over", || host.processes().is_empty());
+    assert_eq!(files_of(&net, "slow"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_slow_login_joins_with_the_patience_that_it_needs() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("slow").script("sh", SLOW).start().unwrap();
+    let net = Net::new(Some(lab));
+    let output = net.run("start", &[&net.spec("slow", "//patience=1")]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("did not greet within 1 s") && said.contains("`patience=`"), "{said}");
+    net.ok("rmhost", &["slow"]);
+    net.ok("addhost", &[&net.spec("slow", "//patience=2m")]);
+    assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
