@@ -8,7 +8,7 @@ from typing import Optional, Union
 class XSpec:
     """An execution specification: `key=value//key=value//flag`.
 
-    A key without a value is `True`. Keys and values cannot hold `//`, keys neither `=` nor a leading underscore, and
+    A key without a value is `True`. Keys and values cannot hold `//` (but `ssh=ssh://host:port` may), keys neither `=` nor a leading underscore, and
     each key stands once. `env:NAME=value` adds to `env`. Every key is an attribute; attributes can be assigned, and
     those that nobody gave are `None`.
 
@@ -41,27 +41,27 @@ class XSpec:
 
     def __init__(self, string: str) -> None:
         if not isinstance(string, str):
-            raise TypeError(f"a spec is a str or an XSpec, not {type(string).__name__}")
+            raise TypeError(f"a spec must be a str or an XSpec, not {type(string).__name__}")
         self._spec = string
         # those of the text: a program may add attributes of its own
         self._keys: list[str] = []
         self.env = {}
-        for part in string.split("//"):
+        for part in _parts(string):
             key, equals, text = part.partition("=")
             value: Union[str, bool] = text if equals else True
             if not key:
                 raise ValueError(f"no key before {part!r} in {string!r}")
             if key.startswith("_"):
-                raise AttributeError(f"{key!r} is no key of an XSpec: it begins with an underscore")
+                raise AttributeError(f"{key!r} cannot be a key: it begins with an underscore")
             if key.startswith("env:"):
                 name = key[len("env:") :]
                 if name in self.env:
-                    raise ValueError(f"{key!r} stands twice in {string!r}")
+                    raise ValueError(f"{key!r} is given twice in {string!r}")
                 self.env[name] = text
             elif key == "env":
                 raise ValueError(f"variables are written `env:NAME=VALUE`, not `env=`, in {string!r}")
             elif key in self.__dict__:
-                raise ValueError(f"{key!r} stands twice in {string!r}")
+                raise ValueError(f"{key!r} is given twice in {string!r}")
             else:
                 self._keys.append(key)
                 setattr(self, key, value)
@@ -86,3 +86,13 @@ class XSpec:
     def _samefilesystem(self) -> bool:
         """Whether the other side certainly sees this process's files by the same relative names."""
         return self.popen is not None and self.chdir is None
+
+
+def _parts(string: str) -> list[str]:
+    """What stands between two `//`; those of `ssh=ssh://host` belong to the value."""
+    parts = string.split("//")
+    for at, part in enumerate(parts[:-1]):
+        if part.startswith("ssh=") and part.endswith(("=ssh:", " ssh:")):
+            parts[at : at + 2] = [f"{part}//{parts[at + 1]}"]
+            break
+    return parts

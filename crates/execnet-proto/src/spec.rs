@@ -60,7 +60,7 @@ pub enum Transport {
     Ssh {
         /// Options for ssh, each word as given.
         options: Vec<String>,
-        /// `[user@]host`; never begins with `-`.
+        /// `[user@]host`; never begins with `-`. A port is an option.
         destination: String,
     },
     /// Any command, never empty.
@@ -194,7 +194,7 @@ impl fmt::Display for HostSpec {
         if let Some(patience) = self.patience {
             write!(f, "//patience={}", patience.as_secs())?;
         }
-        if self.transport.default_id() != self.id {
+        if self.transport.default_id() != self.id.as_str() {
             write!(f, "//id={}", self.id)?;
         }
         Ok(())
@@ -203,11 +203,22 @@ impl fmt::Display for HostSpec {
 
 impl Transport {
     /// The id of a host whose spec gives none; not always a valid one.
-    fn default_id(&self) -> &str {
+    fn default_id(&self) -> String {
         match self {
-            Transport::Popen => "local",
-            Transport::Ssh { destination, .. } => host_part(destination),
-            Transport::Cmd(argv) => argv.first().map_or("", |word| word.rsplit('/').next().unwrap_or("")),
+            Transport::Popen => "local".to_owned(),
+            Transport::Ssh { destination, .. } => {
+                let host = host_part(destination);
+                // an address of IPv6 is no name: its groups are, in a row
+                let groups = host.split([':', '%']).filter(|group| !group.is_empty());
+                if host.contains(':') {
+                    groups.fold("ip6".into(), |id, group| id + "-" + group)
+                } else {
+                    host.into()
+                }
+            }
+            Transport::Cmd(argv) => {
+                argv.first().map_or("", |word| word.rsplit('/').next().unwrap_or("")).to_owned()
+            }
         }
     }
 
@@ -311,7 +322,7 @@ impl Draft {
         if self.ssh_config.is_some() && transport.key() != "ssh" {
             return Err(SpecError::SshConfigWithoutSsh);
         }
-        let id = self.id.unwrap_or_else(|| transport.default_id().to_owned());
+        let id = self.id.unwrap_or_else(|| transport.default_id());
         if !is_name(&id) {
             return Err(SpecError::NoId(id));
         }
@@ -323,13 +334,20 @@ impl Draft {
     }
 }
 
-/// Cuts `text` at each `//`; of three slashes the first belongs to the value before.
+/// Cuts `text` at each `//`; of three slashes the first belongs to the value before. The two of `ssh=ssh://host` belong to the value.
 fn parts(text: &str) -> Result<Vec<&str>, SpecError> {
+    let cut = |text: &str, from: usize| {
+        let at = from + text[from..].find("//")?;
+        Some(if text[at..].starts_with("///") { at + 1 } else { at })
+    };
+    let is_uri =
+        |part: &str| part.starts_with("ssh=") && (part.ends_with("=ssh:") || part.ends_with(" ssh:"));
     let mut parts = Vec::new();
     let mut rest = text;
-    while let Some(mut at) = rest.find("//") {
-        if rest[at..].starts_with("///") {
-            at += 1;
+    while let Some(mut at) = cut(rest, 0) {
+        if is_uri(&rest[..at]) {
+            let Some(next) = cut(rest, at + 2) else { break };
+            at = next;
         }
         parts.push(&rest[..at]);
         rest = &rest[at + 2..];
@@ -420,6 +438,11 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
     let Some(destination) = destination else {
         return refuse("the host is missing: `ssh=[options] [user@]host`".into());
     };
+    let (destination, port) = match address(&destination) {
+        Ok(address) => address,
+        Err(why) => return refuse(why),
+    };
+    options.extend(port.into_iter().flat_map(|port| ["-p".to_owned(), port]));
     let host = host_part(&destination);
     if destination.starts_with('-') || host.starts_with('-') {
         return refuse("a host does not begin with `-`".into());
@@ -439,17 +462,37 @@ fn cmd(value: &str) -> Result<Transport, SpecError> {
     }
 }
 
-/// The host of `[user@]host` or `ssh://[user@]host[:port]`.
-fn host_part(destination: &str) -> &str {
-    let (address, is_uri) = match destination.strip_prefix("ssh://") {
-        Some(address) => (address, true),
-        None => (destination, false),
+/// `[user@]host[:port]`, `[user@][address][:port]` or one of these behind `ssh://` as what ssh itself takes everywhere: `[user@]host`,
+/// and the port.
+fn address(text: &str) -> Result<(String, Option<String>), String> {
+    let text = text
+        .strip_prefix("ssh:")
+        .and_then(|rest| rest.strip_prefix("//").or(rest.strip_prefix(r"/\/")))
+        .map_or(text, |rest| rest.strip_suffix('/').unwrap_or(rest));
+    let (user, host) = text.rsplit_once('@').map_or(("", text), |(user, _)| text.split_at(user.len() + 1));
+    let (host, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => match port.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None => return Err(format!("`{text}` is not `[user@]host`")),
+        },
+        None => match host.split_once(':') {
+            // more than one colon is an address of IPv6
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (host, None),
+        },
     };
-    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
-    match host.rsplit_once(':') {
-        Some((host, port)) if is_uri && port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => host,
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0);
+    match port {
+        Some(port) if !is_port(port) => Err(format!("`{port}` is not a port, a number from 1 to 65535")),
+        _ => Ok((format!("{user}{host}"), port.map(str::to_owned))),
     }
+}
+
+/// The host of `[user@]host`.
+fn host_part(destination: &str) -> &str {
+    destination.rsplit_once('@').map_or(destination, |(_, host)| host)
 }
 
 /// Writes a value so that it holds no `//` and [`unescape`] gives it back.

@@ -56,6 +56,27 @@ fn values_may_begin_and_end_with_a_slash() {
 }
 
 #[test]
+fn a_port_is_taken_as_people_write_it() {
+    for (text, written) in [
+        ("ssh=ann@build1:2222", "ssh=-p 2222 ann@build1"),
+        ("ssh=build1:22//id=x", "ssh=-p 22 build1//id=x"),
+        ("ssh=-C build1:22", "ssh=-C -p 22 build1"),
+        ("ssh=ssh://ann@build1:2222", "ssh=-p 2222 ann@build1"),
+        ("ssh=ssh://build1", "ssh=build1"),
+        ("ssh=ssh://build1///python=pypy3", "ssh=build1//python=pypy3"),
+        ("ssh=-4 ssh://ann@build1:2222//via=x", "ssh=-4 -p 2222 ann@build1//via=x"),
+        ("ssh=[::1]", "ssh=::1"),
+        ("ssh=ann@[fe80::1%eth0]:2222", "ssh=-p 2222 ann@fe80::1%eth0"),
+        ("ssh=ssh://[::1]:2222//id=six", "ssh=-p 2222 ::1//id=six"),
+        ("ssh=::1", "ssh=::1"),
+    ] {
+        assert_eq!(spec(text).to_string(), written, "{text}");
+    }
+    let ids = ["ssh=build1:2222", "ssh=ssh://ann@build1:2222", "ssh=[::1]:22", "ssh=fe80::1%eth0"];
+    assert_eq!(ids.map(|text| spec(text).id), ["build1", "build1", "ip6-1", "ip6-fe80-1-eth0"]);
+}
+
+#[test]
 fn a_host_without_an_id_is_called_by_its_transport() {
     for (text, id) in [
         ("popen", "local"),
@@ -69,10 +90,10 @@ fn a_host_without_an_id_is_called_by_its_transport() {
         assert_eq!(spec(text).id, id, "{text}");
     }
     assert_eq!(
-        refused("ssh=::1"),
-        "`::1` cannot be the host's id; add `//id=NAME` (letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64)"
+        refused("ssh=bücher"),
+        "`bücher` cannot be the host's id; add `//id=NAME` (letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64)"
     );
-    assert_eq!(spec("ssh=::1//id=six").id, "six");
+    assert_eq!(spec("ssh=bücher//id=books").id, "books");
 }
 
 #[test]
@@ -123,6 +144,10 @@ fn what_is_wrong_is_named() {
         ("ssh=ann@-oX", "ssh=ann@-oX: a host does not begin with `-`"),
         ("ssh=$(id)", "ssh=$(id): `$(id)` is not `[user@]host`"),
         ("ssh=@h", "ssh=@h: `@h` is not `[user@]host`"),
+        ("ssh=h:http", "ssh=h:http: `http` is not a port, a number from 1 to 65535"),
+        ("ssh=h:0", "ssh=h:0: `0` is not a port, a number from 1 to 65535"),
+        ("ssh=h:", "ssh=h:: `` is not a port, a number from 1 to 65535"),
+        ("ssh=[::1]x", "ssh=[::1]x: `[::1]x` is not `[user@]host`"),
         ("ssh=-N h", "ssh=-N h: ssh's option `-N` cannot be used for a link"),
         ("ssh=h -p", "ssh=h -p: `-p` needs an argument"),
         ("ssh=h uptime", "ssh=h uptime: `uptime` after the host `h`: no command is taken here"),
@@ -174,7 +199,7 @@ fn transport() -> impl Strategy<Value = Transport> {
     );
     prop_oneof![
         Just(Transport::Popen),
-        (options, "([a-z]{1,5}@)?[a-z][a-z0-9.:-]{0,8}")
+        (options, "([a-z]{1,5}@)?([a-z][a-z0-9.-]{0,8}|[a-f0-9]{0,4}::[a-f0-9]{1,4}(%[a-z]{1,4})?)")
             .prop_map(|(options, destination)| { Transport::Ssh { options, destination } }),
         ("[^\r\n\x00]{1,8}", prop::collection::vec("[^\r\n\x00]{0,12}", 0..4))
             .prop_map(|(command, args)| Transport::Cmd([vec![command], args].concat())),
