@@ -60,7 +60,7 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     if spec.popen:
         return _native.Start.popen(sys.executable, settings)
     if spec.popen is not None:
-        raise ValueError(f"popen has no value, and no `=`, in {spec._spec!r}")
+        raise ValueError(f"popen takes no value: no `=` behind it, in {spec._spec!r}")
     found = ((_native.nearest(key, [*KINDS, "via"]), key) for key in spec._keys if key not in XSpec.__annotations__)
     hint = next((meant(name, key) for name, key in found if name), "")
     raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net=, ssh= and via={hint}")
@@ -124,7 +124,7 @@ def text(spec: XSpec, name: str) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if value is not None and not isinstance(value, (str, int)):
-        raise TypeError(f"{name}= is a str, not {type(value).__name__}")
+        raise TypeError(f"{name}= must be a str, not {type(value).__name__}")
     return None if value is None else sound(f"{name}=", str(value))
 
 
@@ -135,7 +135,7 @@ def sound(what: str, value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{what} holds half a character, which UTF-8 has no bytes for: {value!r}") from None
+        raise ValueError(f"{what} holds a lone surrogate, which UTF-8 cannot encode: {value!r}") from None
     return value
 
 
@@ -160,18 +160,18 @@ def niceness(spec: XSpec) -> int:
     try:
         return int(nice)
     except ValueError:
-        raise ValueError(f"nice= is a whole number, not {nice!r}") from None
+        raise ValueError(f"nice= must be a whole number, not {nice!r}") from None
 
 
 def environment(spec: XSpec) -> dict[str, str]:
     """The variables that are set there."""
     for name, value in spec.env.items():
         if not isinstance(name, str):
-            raise TypeError(f"the name of an environment variable is a str, not {type(name).__name__}: {name!r}")
+            raise TypeError(f"the name of an environment variable must be a str, not {type(name).__name__}: {name!r}")
         if not name or "=" in name:
             raise ValueError(f"an environment variable cannot have the name {name!r}")
         if not isinstance(value, str):
-            raise TypeError(f"the environment variable {name} has a str, not {type(value).__name__}")
+            raise TypeError(f"the environment variable {name} must be a str, not {type(value).__name__}")
         sound("the name of an environment variable", name)
         sound(f"the environment variable {name}", value)
     return dict(spec.env)

@@ -246,7 +246,7 @@ def after(timeout: Optional[float]) -> Optional[float]:
     if timeout is None:
         return None
     if not hasattr(timeout, "__float__"):
-        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}")
+        raise TypeError(f"a timeout must be a number of seconds or None, not {type(timeout).__name__}")
     return time.monotonic() + float(timeout)
 
 
@@ -312,7 +312,7 @@ def _source_of_function(function: types.FunctionType) -> str:
         raise ValueError("a lambda has no source of its own, so it cannot be sent")
     parameters = inspect.getfullargspec(function).args
     if not parameters or parameters[0] != "channel":
-        raise ValueError(f"the first parameter of {function.__name__}() has to be `channel`")
+        raise ValueError(f"the first parameter of {function.__name__}() must be `channel`")
     if function.__closure__ is not None:
         raise ValueError(f"{function.__name__}() has a closure, which cannot be sent")
     try:

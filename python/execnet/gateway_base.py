@@ -231,7 +231,7 @@ class Channel(_native.Channel):
         closes the channel with its error.
         """
         if not callable(callback):
-            raise TypeError(f"a callback is called with each item, and a {type(callback).__name__} cannot be called")
+            raise TypeError(f"a callback must be callable, not a {type(callback).__name__}")
         wants_end = endmarker is not NO_ENDMARKER_WANTED
         delivery = self._deliver_to(self.gateway, callback, endmarker if wants_end else None, wants_end)
         deliver(delivery, at_once=True)

@@ -43,7 +43,7 @@ class Group:
         output: Optional[Callable[[Gateway, str], object]] = None,
     ) -> None:
         if not (output is None or callable(output)):
-            raise TypeError(f"output is called with a gateway and a line, which a {type(output).__name__} cannot be")
+            raise TypeError(f"output must be callable with a gateway and a line, not a {type(output).__name__}")
         self._gateways: list[Gateway] = []
         self._leaving: list[Gateway] = []
         self._lock = threading.RLock()
@@ -72,7 +72,7 @@ class Group:
         An error as soon as there are gateways.
         """
         if self._gateways:
-            raise ValueError("the execution model can be set only as long as there are no gateways")
+            raise ValueError("the execution model can only be set while there are no gateways")
         self._execmodel = get_execmodel(execmodel)
         self._remote_execmodel = get_execmodel(execmodel if remote_execmodel is None else remote_execmodel)
 

@@ -111,9 +111,9 @@ class Network:
     ) -> list[Gateway]:
         """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
         if not isinstance(n, int):
-            raise TypeError(f"the number of gateways is an int, not {type(n).__name__}")
+            raise TypeError(f"the number of gateways must be an int, not {type(n).__name__}")
         if n < 0:
-            raise ValueError(f"{n} gateways cannot be made")
+            raise ValueError(f"the number of gateways must not be negative, as {n} is")
         keywords = {
             "platform": platform,
             "implementation": implementation,
@@ -144,7 +144,7 @@ class Network:
             if value is not None:
                 setattr(spec, key, _text(key, value))
         if not isinstance(env, (Mapping, type(None))):
-            raise TypeError(f"env has values by names, and a {type(env).__name__} has not")
+            raise TypeError(f"env must be a mapping of names to values, not a {type(env).__name__}")
         spec.env.update(env or {})
         known = {*XSpec.__annotations__, *spec._keys} - {"net", "env"}
         parts = [(key, value) for key, value in vars(spec).items() if key in known]
@@ -166,5 +166,5 @@ def _text(key: str, value: object) -> str:
 def connect(name: str) -> Network:
     """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one)."""
     if not isinstance(name, str):
-        raise TypeError(f"the name of a network is a str, not {type(name).__name__}")
+        raise TypeError(f"the name of a network must be a str, not {type(name).__name__}")
     return Network(sound("the name of a network", name))

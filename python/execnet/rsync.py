@@ -67,7 +67,7 @@ class RSync:
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
         if not callable(getattr(gateway, "remote_exec", None)):
-            raise TypeError(f"a target is at a Gateway, not at a {type(gateway).__name__}")
+            raise TypeError(f"a target needs a Gateway, not a {type(gateway).__name__}")
         folder = _folder(destdir, "the folder at a target")
         if not folder:
             raise ValueError("the folder at a target needs a name: '.' is the one that its interpreter works in")
@@ -103,9 +103,9 @@ class RSync:
 
     def _check_source(self) -> None:
         if not os.path.exists(self._sourcedir):
-            raise FileNotFoundError(errno.ENOENT, "there is no such folder to send", self._sourcedir)
+            raise FileNotFoundError(errno.ENOENT, "there is no folder to send", self._sourcedir)
         if not os.path.isdir(self._sourcedir) and not os.path.isfile(self._sourcedir):
-            raise NotADirectoryError(errno.ENOTDIR, "what is to be sent is no folder", self._sourcedir)
+            raise NotADirectoryError(errno.ENOTDIR, "only a folder can be sent", self._sourcedir)
 
     def _give_up(self) -> None:
         """Closes what is left of the targets after an error: they have had a part, and get nothing more."""
@@ -182,7 +182,7 @@ class RSync:
             self._links.append(self._link(path))
             self._broadcast(None, path)
         else:
-            raise ValueError(f"neither a file nor a folder nor a link, cannot be sent: {path!r}")
+            raise ValueError(f"cannot send {path!r}: it is neither a file, a folder nor a link")
 
     def _link(self, path: str) -> tuple[str, str, str]:
         target = os.readlink(path)
@@ -219,7 +219,7 @@ class RSync:
 def _folder(given: Union[str, os.PathLike[str]], what: str) -> str:
     folder = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(folder, str):
-        raise TypeError(f"{what} is a str or a path, not {type(given).__name__}")
+        raise TypeError(f"{what} must be a str or a path, not {type(given).__name__}")
     return folder
 
 

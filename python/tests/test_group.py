@@ -163,7 +163,7 @@ def test_callbacks_that_take_long_share_the_timeout(group, wait):
 
 def test_a_timeout_is_a_number_before_anything_ends(group):
     gateway = group.makegateway()
-    with pytest.raises(TypeError, match="a timeout is a number of seconds or None, not str"):
+    with pytest.raises(TypeError, match="a timeout must be a number of seconds or None, not str"):
         group.terminate("x")
     assert gateway in group and gateway.hasreceiver()
 

@@ -196,7 +196,7 @@ def test_keywords_of_wrong_types_are_named(net):
     ]:
         with pytest.raises(ValueError, match=words):
             net.makegateway(**keywords)
-    with pytest.raises(TypeError, match="the name of a network is a str, not NoneType"):
+    with pytest.raises(TypeError, match="the name of a network must be a str, not NoneType"):
         execnet.connect(None)
     assert len(net.group) == 0
 
@@ -213,5 +213,5 @@ def test_a_number_of_gateways_below_zero_is_an_error(net):
     assert net.makegateways(0) == []
     with pytest.raises(ValueError, match="-1"):
         net.makegateways(-1)
-    with pytest.raises(TypeError, match="number of gateways is an int, not str"):
+    with pytest.raises(TypeError, match="number of gateways must be an int, not str"):
         net.makegateways("3")

@@ -80,9 +80,9 @@ def test_what_is_not_supported_is_said(group, spec, words):
         ("popen//evn:A=1", "is env: meant"),
         ("ssh=", "ssh= needs a value"),
         ("net=", "net= needs a value"),
-        ("popen=", "popen has no value"),
+        ("popen=", "popen takes no value"),
         ("net=mynet//platform=", "platform= needs a value"),
-        ("popen//nice=abc", "nice= is a whole number, not 'abc'"),
+        ("popen//nice=abc", "nice= must be a whole number, not 'abc'"),
         ("popen//env:=1", "cannot have the name ''"),
         ("popen//env=A", "env:NAME=VALUE"),
         ("popen//id=", "id= needs a name"),
@@ -90,8 +90,8 @@ def test_what_is_not_supported_is_said(group, spec, words):
         ("net=mynet//python='", "cannot be split into words"),
         ("popen//env:A=a\0b", "variable A cannot hold a null character"),
         ("popen//chdir=\0", "chdir= cannot hold a null character"),
-        ("popen//chdir=\ud800", "chdir= holds half a character"),
-        ("popen//id=\ud800", "id= holds half a character"),
+        ("popen//chdir=\ud800", "chdir= holds a lone surrogate"),
+        ("popen//id=\ud800", "id= holds a lone surrogate"),
     ],
 )
 def test_what_is_misspelt_or_does_not_go_together_is_said(group, monkeypatch, spec, words):
@@ -109,7 +109,7 @@ def test_programs_may_have_keys_and_attributes_of_their_own(group):
 
 @pytest.mark.parametrize("spec", [1, b"popen", b"", 0, ["popen"]])
 def test_a_spec_is_text(group, spec):
-    with pytest.raises(TypeError, match=f"a spec is a str or an XSpec, not {type(spec).__name__}"):
+    with pytest.raises(TypeError, match=f"a spec must be a str or an XSpec, not {type(spec).__name__}"):
         group.makegateway(spec)
 
 
@@ -120,7 +120,7 @@ def test_attributes_of_wrong_types_are_named(group):
         with pytest.raises(error, match=words):
             group.makegateway(spec)
 
-    refused(TypeError, "chdir= is a str, not bytes", chdir=b"/tmp")
+    refused(TypeError, "chdir= must be a str, not bytes", chdir=b"/tmp")
     refused(TypeError, "variable A has a str, not int", env={"A": 1})
     refused(TypeError, "name of an environment variable .*not int: 1", env={1: "A"})
     refused(ValueError, "id= needs a name", id="a//b")

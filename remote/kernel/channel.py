@@ -215,7 +215,7 @@ class Channel(object):
         if state.callback:
             raise OSError("cannot receive on %r: it has a callback" % self)
         if timeout is not None and timeout < 0:
-            raise ValueError("a negative timeout")
+            raise ValueError("timeout must not be negative")
         item = state.next(timeout)
         if item is None:
             if state.errors:

@@ -115,7 +115,7 @@ impl Channel {
     fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         if timeout.is_some_and(|timeout| timeout < 0.0) {
-            return Err(PyValueError::new_err("a timeout to receive is not negative"));
+            return Err(PyValueError::new_err("timeout must not be negative"));
         }
         this.shared.check_no_callback()?;
         let channel = &this.shared.channel;
@@ -147,8 +147,12 @@ impl Channel {
     /// Raises `RemoteError`, once, when the code on the other side has failed, `GatewayDied` when that side is gone, and `TimeoutError`.
     #[pyo3(signature = (timeout = None))]
     fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let late =
-            || TimeoutError::new_err(format!("the channel is open after {} seconds", timeout.unwrap_or(0.0)));
+        let late = || {
+            TimeoutError::new_err(format!(
+                "the channel is still open after {} seconds",
+                timeout.unwrap_or(0.0)
+            ))
+        };
         let deadline = deadline(timeout);
         if self.shared.has_callback_elsewhere() {
             let delivered = wait(py, deadline, |slice| Ok::<_, Failure>(self.shared.wait_delivered(slice)))?;
