@@ -1,6 +1,7 @@
 //! A network in words and tables, readable without colour.
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status};
+use execnet_proto::text::quoted;
 
 use crate::text::{duration, one_line, table};
 
@@ -44,13 +45,13 @@ pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
 }
 
 /// What there is to say about hosts that cannot be used now, in the words of [`trouble`].
-pub(crate) fn troubles(hosts: &[HostStatus]) -> String {
+pub(crate) fn troubles(network: &str, hosts: &[HostStatus]) -> String {
     let broken = |host: &&HostStatus| match host.state {
         HostState::Failed | HostState::Unreachable => true,
         HostState::Up => host.nodes.iter().all(|node| node.state == NodeState::Failed),
         HostState::Joining | HostState::Leaving => false,
     };
-    let troubles = hosts.iter().filter(broken).filter_map(trouble);
+    let troubles = hosts.iter().filter(broken).filter_map(|host| trouble(network, host));
     troubles.map(|trouble| format!("\n{trouble}")).collect()
 }
 
@@ -144,7 +145,16 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
                 .filter(|node| node.state == NodeState::Failed)
                 .map(|node| format!("{} failed", node.name));
             let all: Vec<String> = nodes.into_iter().chain(failed).collect();
-            if all.is_empty() { "up".to_owned() } else { format!("up: {}", all.join(", ")) }
+            match host.nodes.len() {
+                0 => "up".to_owned(),
+                1 if !has_ready(host) && all.len() == 1 => {
+                    "connected, but its Python does not work".to_owned()
+                }
+                count if !has_ready(host) && all.len() == count => {
+                    "connected, but none of its Pythons works".to_owned()
+                }
+                _ => format!("up: {}", all.join(", ")),
+            }
         }
         (HostState::Failed | HostState::Unreachable, Some(error)) => {
             format!("{}: {}", state_word(host), reason(&host.id, error))
@@ -161,7 +171,7 @@ pub(crate) fn reason<'a>(host: &str, why: &'a str) -> &'a str {
 }
 
 /// What is to be said about a host on which nothing can run: where it stopped, what was said there, what to do.
-pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
+pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
     let mut text = format!("{}: {}\n", one_line(&host.id), state_line(host));
     if host.state == HostState::Up {
         if host.nodes.is_empty() || has_ready(host) {
@@ -173,7 +183,14 @@ pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
                 one_line(node.message.as_deref().unwrap_or("no working Python"))
             ));
         }
-        text.push_str("  Hint: when it is mended, `execnet addhost` with this host's spec asks again\n");
+        let spec = quoted(&one_line(&host.spec));
+        let network = one_line(network);
+        // an agent that cannot outlive its link asks its interpreters only once
+        let first = match host.resume {
+            true => String::new(),
+            false => format!("execnet rmhost {network} {} && ", one_line(&host.id)),
+        };
+        text.push_str(&format!("  Hint: after fixing it, run: {first}execnet addhost {network} {spec}\n"));
     }
     for line in &host.said {
         text.push_str(&format!("    {}\n", one_line(line)));
@@ -182,7 +199,7 @@ pub(crate) fn trouble(host: &HostStatus) -> Option<String> {
         text.push_str(&format!("  Hint: {}\n", one_line(hint)));
     }
     if let Some(seconds) = host.retry_in.filter(|_| host.state != HostState::Up) {
-        text.push_str(&format!("  it is tried again in {}\n", duration(seconds.max(1.0))));
+        text.push_str(&format!("  retrying in {}\n", duration(seconds.max(1.0))));
     }
     Some(text)
 }

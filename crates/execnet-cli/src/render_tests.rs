@@ -18,6 +18,8 @@ fn node(name: &str, platform: &str, implementation: &str, version: &str) -> Node
 fn up(id: &str, nodes: Vec<NodeStatus>) -> HostStatus {
     HostStatus {
         id: id.into(),
+        spec: format!("ssh={id}"),
+        resume: true,
         state: HostState::Up,
         rtt: Some(0.00021),
         processes: 2,
@@ -95,12 +97,12 @@ fn the_status_shows_hosts_and_nodes() {
 
 #[test]
 fn a_failed_host_is_told_with_its_own_words() {
-    insta::assert_snapshot!(trouble(&failed()).unwrap(), @r"
+    insta::assert_snapshot!(trouble("mynet", &failed()).unwrap(), @r"
     build2: failed: resolve: the name `build2` is not known
         ssh: Could not resolve hostname build2: Name or service not known
         \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
-      it is tried again in 5 s
+      retrying in 5 s
     ");
 }
 
@@ -108,12 +110,19 @@ fn a_failed_host_is_told_with_its_own_words() {
 fn a_host_that_is_up_is_in_trouble_only_without_a_working_python() {
     let none = NodeStatus { message: Some("cannot execute nopython".into()), ..node("b", "", "", "") };
     let none = NodeStatus { state: NodeState::Failed, ..none };
-    insta::assert_snapshot!(trouble(&up("b", vec![none.clone()])).unwrap(), @"
-    b: up: b failed
+    insta::assert_snapshot!(trouble("mynet", &up("b", vec![none.clone()])).unwrap(), @"
+    b: connected, but its Python does not work
         cannot execute nopython
-      Hint: when it is mended, `execnet addhost` with this host's spec asks again
+      Hint: after fixing it, run: execnet addhost mynet ssh=b
     ");
-    assert_eq!(trouble(&up("b", vec![none, node("c", "linux", "cpython", "3.11.2")])), None);
+    let jython =
+        HostStatus { spec: "ssh=b//python=my jython".into(), resume: false, ..up("b", vec![none.clone()]) };
+    let told = trouble("mynet", &jython).unwrap();
+    assert!(
+        told.contains("run: execnet rmhost mynet b && execnet addhost mynet 'ssh=b//python=my jython'"),
+        "{told}"
+    );
+    assert_eq!(trouble("mynet", &up("b", vec![none, node("c", "linux", "cpython", "3.11.2")])), None);
 }
 
 #[test]
@@ -129,19 +138,19 @@ fn the_status_says_why_a_host_cannot_be_used() {
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let fine = up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]);
     let hosts = [fine, up("b", vec![none]), cut, failed(), joining];
-    insta::assert_snapshot!(troubles(&hosts).trim_start(), @r"
-    b: up: b failed
+    insta::assert_snapshot!(troubles("mynet", &hosts).trim_start(), @r"
+    b: connected, but its Python does not work
         cannot execute nopython
-      Hint: when it is mended, `execnet addhost` with this host's spec asks again
+      Hint: after fixing it, run: execnet addhost mynet ssh=b
 
     l: unreachable: no byte for 15 s
-      it is tried again in 2 s
+      retrying in 2 s
 
     build2: failed: resolve: the name `build2` is not known
         ssh: Could not resolve hostname build2: Name or service not known
         \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
-      it is tried again in 5 s
+      retrying in 5 s
     ");
     assert!(!super::hosts(&hosts[1..2]).contains("cannot execute"), "it is told once");
 }

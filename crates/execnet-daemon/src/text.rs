@@ -2,6 +2,7 @@
 //! use.
 
 use execnet_proto::text::line;
+pub(crate) use execnet_proto::text::quoted;
 
 /// Lines that are kept of what a host or ssh wrote.
 const LINES: usize = 12;
@@ -52,12 +53,6 @@ pub(crate) fn last_lines(text: &str) -> Vec<String> {
     let lines = text.split(['\n', '\r']).map(|line| clean(line, LINE).trim().to_owned());
     let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()
-}
-
-/// A word as a person would write it in a shell.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// The length of the whole escape sequence at the beginning, of those that only say how what follows is to look.
@@ -121,12 +116,5 @@ mod tests {
         let text: String = (0..50).map(|n| format!("line {n}\r\n\n")).collect();
         let lines = last_lines(&text);
         assert_eq!((lines.len(), lines.last().map(String::as_str)), (LINES, Some("line 49")));
-    }
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_touch_it() {
-        assert_eq!(quoted("ssh=a@b//id=x"), "ssh=a@b//id=x");
-        assert_eq!(quoted("python=*"), "'python=*'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -58,6 +58,22 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(&text.replace("\r\n", "\n"), |c| matches!(c, '\n' | '\t')).into_owned().into()
 }
 
+/// A word as a person would write it in a shell.
+///
+/// ```
+/// assert_eq!(execnet_proto::text::quoted("ssh=a@b//id=x"), "ssh=a@b//id=x");
+/// assert_eq!(execnet_proto::text::quoted("python=*"), "'python=*'");
+/// assert_eq!(execnet_proto::text::quoted("it's"), r"'it'\''s'");
+/// ```
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// JSON in which everything is escaped that cannot be shown, but for ends of lines between values. JSON allows that wherever such a character can stand.
 #[must_use]
 pub fn json(json: &str) -> String {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
-use execnet_proto::spec::HostSpec;
+use execnet_proto::spec::{HostSpec, NetworkName};
 
 use super::{parse_spec, typed_spec};
 use crate::ask::Terminal;
@@ -46,7 +46,7 @@ impl AddhostArgs {
         };
         if status.hosts.iter().any(|known| known.spec == host.to_string() && may_help(known)) {
             let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
-            return tell(hosts.get(&host.id));
+            return tell(&name, hosts.get(&host.id));
         }
         fits(&host, &running)?;
         let path = place::network_file(&name)?;
@@ -70,7 +70,7 @@ impl AddhostArgs {
                 host.id
             ))),
             hosts => {
-                let told = tell(hosts?.get(&host.id));
+                let told = tell(&name, hosts?.get(&host.id));
                 if let Some(other) =
                     place::file_at_start(&name, status.pid).filter(|other| differ(other, &path))
                 {
@@ -105,12 +105,12 @@ fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
 }
 
 /// What became of the host.
-fn tell(host: Option<&HostStatus>) -> Outcome {
+fn tell(network: &NetworkName, host: Option<&HostStatus>) -> Outcome {
     let Some(host) = host else { return Err(session::gone()) };
     if host.state == HostState::Up {
         text::print(&render::hosts(std::slice::from_ref(host)))?;
     }
-    let Some(trouble) = render::trouble(host) else { return Ok(ExitCode::SUCCESS) };
+    let Some(trouble) = render::trouble(network.as_str(), host) else { return Ok(ExitCode::SUCCESS) };
     text::say(trouble.trim_end());
     Ok(Exit::HostsFailed.into())
 }

@@ -104,7 +104,8 @@ fn watch(name: &NetworkName) -> Outcome {
     let last =
         |host: &HostStatus| if host.state == HostState::Up { host.clone() } else { hosts[&host.id].clone() };
     let known = status.hosts.iter().filter(|host| hosts.contains_key(&host.id));
-    let troubles: Vec<String> = known.filter_map(|host| render::trouble(&last(host))).collect();
+    let troubles: Vec<String> =
+        known.filter_map(|host| render::trouble(name.as_str(), &last(host))).collect();
     for trouble in &troubles {
         text::say(&format!("\n{}", trouble.trim_end()));
     }

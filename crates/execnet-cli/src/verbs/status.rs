@@ -33,7 +33,7 @@ impl StatusArgs {
             })?;
             text::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
         } else {
-            text::print(&(render::status(&status) + &render::troubles(&status.hosts)))?;
+            text::print(&(render::status(&status) + &render::troubles(&status.network, &status.hosts)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
