@@ -7,11 +7,12 @@ use bundle::{text, write};
 
 fn main() {
     let agent = bundle::folder("agent");
-    let boot = text(&agent, "boot.py").trim().to_owned();
+    let stage1 = stage1(&text(&agent, "stage1.py"));
+    let boot = text(&agent, "boot.py").trim().replace("LENGTH", &stage1.len().to_string());
     let script = script(&text(&agent, "boot.sh"), &boot);
     write("boot.txt", boot.as_bytes());
     write("script.txt", script.as_bytes());
-    write("stage1.txt", stage1(&text(&agent, "stage1.py")).as_bytes());
+    write("stage1.txt", stage1.as_bytes());
     write("bundle.bin", &bundle::bundle(&agent));
 }
 

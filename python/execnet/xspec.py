@@ -8,9 +8,9 @@ from typing import Optional, Union
 class XSpec:
     """An execution specification: `key=value//key=value//flag`.
 
-    A key without a value is `True`. Keys and values cannot hold `//` (but `ssh=ssh://host:port` may), keys neither `=` nor a leading underscore, and
-    each key stands once. `env:NAME=value` adds to `env`. Every key is an attribute; attributes can be assigned, and
-    those that nobody gave are `None`.
+    A key without a value is `True`. Keys and values cannot hold `//` (but `ssh=ssh://host:port` may), keys neither
+    `=` nor a leading underscore, and each key stands once. `env:NAME=value` adds to `env`. Every key is an attribute;
+    attributes can be assigned, and those that nobody gave are `None`.
 
     >>> spec = XSpec("net=mynet//platform=java//env:LANG=C//nice=5")
     >>> spec.platform, spec.env, spec.popen

@@ -13,6 +13,12 @@ def test_keys_become_attributes_and_others_are_none():
         spec._anything  # noqa: B018
 
 
+def test_a_uri_of_ssh_is_one_value():
+    spec = XSpec("ssh=-C ssh://ann@build1:2222//python=pypy3")
+    assert (spec.ssh, spec.python) == ("-C ssh://ann@build1:2222", "pypy3")
+    assert XSpec("ssh=ssh://build1").ssh == "ssh://build1"
+
+
 def test_net_specs_have_their_keys():
     spec = XSpec("net=mynet//platform=java//implementation=jython//version=>=2.7//node=build1")
     assert (spec.net, spec.platform, spec.implementation) == ("mynet", "java", "jython")

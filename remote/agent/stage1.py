@@ -15,7 +15,8 @@ try:
  end=at+int(data[:at].split()[1])
  exec(data[at:end])
 except Exception:
+ e=sys.exc_info()[1]
  try:
-  sys.stderr.write("execnet: %s\n"%sys.exc_info()[1])
+  sys.stderr.write("execnet: %s\n"%e)
   sys.stderr.flush()
- finally:os._exit(93)
+ finally:os._exit(93 if isinstance(e,(EOFError,ImportError,OSError,IOError))else 98)

@@ -208,6 +208,11 @@ class Jython(Host):
         self.assertTrue(gone(link.info["pid"], *pids))
 
 
+def stage(code):
+    """Code as a first line of the link: boot takes none of another length than that of stage 1."""
+    return code.ljust(len(bundle.stage1()) - 1) + b"\n"
+
+
 class Script(Host):
     """The script alone: which Python it takes, and what it says when there is none."""
 
@@ -225,7 +230,7 @@ class Script(Host):
 
     def test_shims_that_fail_are_passed_over(self):
         done = self.run_script(["python3", "python2", "python"], {
-            "python3": "exit 127", "python2": "exit 1", "python": "exec %s \"$@\"" % self.python}, b"import os;os._exit(0)\n")
+            "python3": "exit 127", "python2": "exit 1", "python": "exec %s \"$@\"" % self.python}, stage(b"import os;os._exit(0)"))
         self.assertEqual((0, b""), (done.returncode, done.stderr))
         done = self.run_script(["python3", "python2"], {"python3": "exit 127", "python2": "exit 1"})
         self.assertEqual((127, b"execnet: no Python found (tried python3 (exit status 127) python2 (exit status 1))\n"),
@@ -237,7 +242,7 @@ class Script(Host):
         self.assertEqual((91, "execnet: %s is Python 3.5.1, needs 2.7 or 3.6+\n" % self.path("python3")),
                          (done.returncode, done.stderr.decode()))
         files["python"] = "exec %s \"$@\"" % self.python
-        self.assertEqual(0, self.run_script(["python3", "python"], files, b"import os;os._exit(0)\n").returncode)
+        self.assertEqual(0, self.run_script(["python3", "python"], files, stage(b"import os;os._exit(0)")).returncode)
 
     def test_a_python_that_took_the_link_is_the_last(self):
         for status in (93, 96, 137):
@@ -256,7 +261,7 @@ class Script(Host):
         quoted = "sh -c '%s'" % bundle.script([self.python])
         for shell in ("sh", "bash", "dash", "zsh", "csh", "tcsh", "fish", "ksh"):
             if shutil.which(shell):
-                done = subprocess.run([shell, "-c", quoted], input=b"import os;os.write(1,b'ok');os._exit(0)\n",
+                done = subprocess.run([shell, "-c", quoted], input=stage(b"import os;os.write(1,b'ok');os._exit(0)"),
                                       capture_output=True)
                 self.assertEqual((0, b"ok"), (done.returncode, done.stdout), (shell, done.stderr))
 
@@ -309,6 +314,21 @@ class Script(Host):
             link = self.link(payload=payload)
             self.assertEqual(93, link.process.wait(TIMEOUT))
             self.assertEqual([], self.files())
+
+    def test_what_was_sent_and_did_not_arrive_is_said_by_status(self):
+        sent = bundle.stage1() + bundle.bundle()
+        at = len(bundle.stage1())
+        for status, arrives in [(97, b""), (98, sent[20:]), (98, sent[at:]), (98, sent[:at - 20]), (98, sent[:at] + sent[at + 9:]),
+                                (98, sent[:at + 8] + sent[at + 9:] + sent[:9])]:
+            done = subprocess.run(["sh", "-c", bundle.script([self.python, self.python])], input=arrives, capture_output=True)
+            self.assertEqual(status, done.returncode, (arrives[:30], done.stderr))
+        import pty
+        ours, theirs = pty.openpty()
+        try:
+            self.assertEqual(99, subprocess.call(["sh", "-c", bundle.script([self.python])], stdin=theirs))
+        finally:
+            os.close(ours)
+            os.close(theirs)
 
     def test_modules_in_the_working_folder_are_not_taken(self):
         for name in ("os.py", "zlib.py", "io.py", "struct.py", "agent.py", "traceback.py"):

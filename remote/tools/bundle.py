@@ -19,7 +19,7 @@ def source(name, folder=AGENT):
 
 def boot():
     """The Python that the script starts, one line."""
-    return source("boot.py").decode("ascii").strip()
+    return source("boot.py").decode("ascii").strip().replace("LENGTH", str(len(stage1())))
 
 
 def script(candidates=CANDIDATES):

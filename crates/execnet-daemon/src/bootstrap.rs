@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// Python source of one line, without characters that a shell would touch between single quotes.
 pub(crate) const BOOT: &str = include_str!(concat!(env!("OUT_DIR"), "/boot.txt"));
 const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/script.txt"));
-const STAGE1: &str = include_str!(concat!(env!("OUT_DIR"), "/stage1.txt"));
+pub(crate) const STAGE1: &str = include_str!(concat!(env!("OUT_DIR"), "/stage1.txt"));
 const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bundle.bin"));
 
 /// Interpreters that an agent can run on, best first; Jython, which cannot outlive a link, comes last of all.

@@ -7,7 +7,7 @@ use execnet_proto::spec::{HostSpec, Transport};
 use crate::bootstrap::{self, BOOT};
 
 /// ssh carries one link and nothing else, in a connection of its own.
-const SSH: [&str; 10] = [
+const SSH: [&str; 12] = [
     "ssh",
     "-T",
     "-S",
@@ -18,6 +18,8 @@ const SSH: [&str; 10] = [
     "ClearAllForwardings=yes",
     "-o",
     "RemoteCommand=none",
+    "-o",
+    "PermitLocalCommand=no",
 ];
 
 /// The command whose stdin and stdout become the host's link. `batch`: nobody is there whom ssh could ask.
@@ -35,6 +37,8 @@ pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
                 argv.extend(["-F".into(), config.clone()]);
             }
             argv.extend(options.iter().cloned());
+            // behind the spec's `-v`, `-q` or `-o LogLevel=`, of which the first counts
+            argv.extend(["-o", "LogLevel=INFO"].map(String::from));
             argv.push(destination.clone());
             // it takes the place of the login shell: so it leads the login's process group, and can end it
             argv.push(format!("exec sh -c '{script}'"));
@@ -80,8 +84,8 @@ mod tests {
         let line = argv[..argv.len() - 1].join(" ");
         assert_eq!(
             line,
-            "ssh -T -S none -o ControlMaster=no -o ClearAllForwardings=yes -o RemoteCommand=none -o BatchMode=yes \
-             -F /lab/config -p 2222 ann@build1"
+            "ssh -T -S none -o ControlMaster=no -o ClearAllForwardings=yes -o RemoteCommand=none -o PermitLocalCommand=no -o BatchMode=yes \
+             -F /lab/config -p 2222 -o LogLevel=INFO ann@build1"
         );
         let script = argv.last().unwrap();
         assert!(script.starts_with("exec sh -c '") && script.ends_with('\''));

@@ -13,7 +13,7 @@ use execnet_proto::conn::PING_AFTER;
 use execnet_proto::frame::Ending;
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
-use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 
 use crate::bootstrap::Common;
 use crate::diagnosis::Verdict;
@@ -292,7 +292,7 @@ impl Daemon {
             SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
             SwitchEvent::Outcast { host } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
-                    host.verdict = Some((Verdict::Outcast, String::new()));
+                    host.verdict = Some((Verdict::Outcast, Said::default()));
                     host.machine.once_more();
                 }
             }

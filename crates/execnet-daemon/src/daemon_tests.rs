@@ -245,6 +245,25 @@ fn a_server_gets_at_most_four_logins_at_a_time() {
 }
 
 #[test]
+fn what_may_be_a_refusal_is_not_tried_often_whatever_ssh_says() {
+    let closed = "kex_exchange_identification: Connection closed by remote host";
+    let during = "Connection closed by 10.0.0.1 port 22";
+    for (stderr, least, most) in [("", 5, 6), ("Zugriff verweigert", 5, 6), (during, 5, 7), (closed, 20, 60)]
+    {
+        let mut world = World::new(&["ssh=a"]);
+        let mut logins = 0;
+        for _ in 0..600 {
+            if world.links.contains_key(&world.host("a")) {
+                logins += 1;
+                world.end("a", 255, stderr);
+            }
+            world.pass(SECOND);
+        }
+        assert!((least..=most).contains(&logins), "{stderr:?}: {logins} logins in 10 minutes");
+    }
+}
+
+#[test]
 fn a_failed_host_is_tried_again_without_asking_anybody() {
     let mut world = World::new(&["ssh=a"]);
     let key = world.host("a");

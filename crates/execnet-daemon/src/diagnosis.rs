@@ -8,8 +8,11 @@ use execnet_proto::frame::Ending;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{LinkEnd, describe};
 
+use crate::bootstrap::STAGE1;
 use crate::command;
 use crate::text;
+
+mod ssh;
 
 /// What to tell of a failed connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,18 @@ pub(crate) struct Diagnosis {
     pub(crate) hint: Option<String>,
     /// The last lines of the host or of ssh.
     pub(crate) said: Vec<String>,
+    pub(crate) retry: Retry,
+}
+
+/// How soon another try makes sense. Servers lock out an account that is refused often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It may work at any time, and costs nobody anything.
+    Soon,
+    /// The server may have counted it as a refusal: once more soon, then late.
+    Doubtful,
+    /// Not before a person has mended something.
+    Late,
 }
 
 /// Why a connection was ended from this side.
@@ -50,146 +65,60 @@ pub(crate) struct Evidence<'a> {
     pub(crate) noise: &'a str,
 }
 
-/// Words of ssh, in the order in which they count. `HOST` in a hint stands for the destination.
-const SSH: &[(&[&str], Step, &str, &str)] = &[
-    (
-        &[
-            "Bad configuration option",
-            "bad configuration option",
-            "command-line line ",
-            "Bad port '",
-            "Unknown cipher type",
-            "Unknown mac type",
-            "Couldn't open logfile",
-            "Bad SSH2",
-            "Can't open user config file",
-            "no argument after keyword",
-            "Bad owner or permissions on",
-            "unknown option --",
-            "usage: ssh",
-        ],
-        Step::Start,
-        "ssh does not accept its options or its configuration",
-        "correct the spec or the ssh configuration; `ssh HOST true` shows the same error",
-    ),
-    (
-        &["Could not resolve hostname"],
-        Step::Resolve,
-        "its name cannot be resolved",
-        "check the spelling, or give it a `Host` entry in the ssh configuration",
-    ),
-    (
-        &["REMOTE HOST IDENTIFICATION HAS CHANGED", "has changed and you have requested strict checking"],
-        Step::HostKey,
-        "its host key is another one than before",
-        "somebody may be in between; if the change is expected, `ssh-keygen -R` forgets the old key",
-    ),
-    (
-        &["Host key verification failed", "host key is known for", "Host key not verified"],
-        Step::HostKey,
-        "its host key is not known here",
-        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; `execnet addhost` with this spec lets ssh ask",
-    ),
-    (
-        &["Too many authentication failures"],
-        Step::Authenticate,
-        "the server refused after too many keys",
-        "name the right key: `IdentitiesOnly yes` and `IdentityFile` in the ssh configuration",
-    ),
-    (
-        &["UNPROTECTED PRIVATE KEY FILE"],
-        Step::Authenticate,
-        "the private key can be read by others, so ssh does not use it",
-        "`chmod 600` the key file",
-    ),
-    (
-        &[
-            "Permission denied (",
-            "Permission denied, please try again",
-            "signing failed",
-            "Authentication failed",
-            "no authentication methods",
-        ],
-        Step::Authenticate,
-        "the server does not accept this login",
-        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; `execnet addhost` with this spec tries at once and asks for a password",
-    ),
-    (
-        &[
-            "Unable to negotiate with",
-            "no matching key exchange method",
-            "no matching host key type",
-            "no matching cipher",
-        ],
-        Step::Connect,
-        "it and this ssh have no algorithm in common",
-        "one of the two ssh programs is too old",
-    ),
-    (
-        &["Connection refused"],
-        Step::Connect,
-        "nothing listens on its ssh port",
-        "is sshd running, and is the port right?",
-    ),
-    (
-        &["Connection timed out", "Operation timed out", "timed out waiting"],
-        Step::Connect,
-        "it does not answer",
-        "is it switched on, and does a firewall stand between?",
-    ),
-    (
-        &["No route to host", "Network is unreachable", "Host is down"],
-        Step::Connect,
-        "there is no way to it in the network",
-        "check the network, a VPN, or reach it through another host with `via=`",
-    ),
-    (
-        &[
-            "administratively prohibited",
-            "open failed",
-            "stdio forwarding failed",
-            "Stdio forwarding request failed",
-        ],
-        Step::Connect,
-        "the host in front of it does not lead there",
-        "check the jump host of the ssh configuration, or use `via=`",
-    ),
-    (
-        &[
-            "kex_exchange_identification",
-            "ssh_exchange_identification",
-            "Connection reset",
-            "Connection closed by",
-            "closed by remote host",
-            "Broken pipe",
-            "banner exchange",
-            "not responding",
-        ],
-        Step::Connect,
-        "the connection was closed",
-        "the server may be overloaded (MaxStartups), or a firewall closes the connection",
-    ),
-];
+/// What a login that prints has to be told, before the agent's greeting and behind it.
+const QUIET: &str = "a login file prints, or starts a job that does: let it print in interactive shells only, and send what its jobs \
+                     write elsewhere (`… >/dev/null 2>&1 &`)";
+
+/// The end of a Python that did not get what was sent: on stdin came nothing, something else, or it is a terminal. Of boot.py.
+const NOTHING_CAME: u32 = 97;
+const OTHERS_READ: u32 = 98;
+const IS_TERMINAL: u32 = 99;
+
+/// Files that a shell may read before it runs a command.
+const FILES: &str = "`~/.bashrc`, `~/.zshenv`, `~/.cshrc`, `config.fish`, `~/.ssh/rc`";
+
+/// So much of what is sent is not in any text but its own.
+const ECHO: usize = 24;
 
 impl Evidence<'_> {
     /// The first of all explanations that fits.
     pub(crate) fn diagnose(&self) -> Diagnosis {
-        let (step, error, hint) = self.explain();
-        let mut said = text::last_lines(self.noise);
+        let row = self.words_of_ssh();
+        let (step, error, hint) = self.explain(row);
+        let retry = match step {
+            Step::HostKey
+            | Step::Authenticate
+            | Step::Login
+            | Step::Python
+            | Step::PythonTooOld
+            | Step::Start => Retry::Late,
+            _ if self.by_login().is_some() => Retry::Late,
+            // ssh ended by itself, or what takes its place: without a word that says otherwise it may have been refused
+            _ if self.status() == Some(255) && !self.was_up => row.map_or(Retry::Late, |row| row.retry),
+            _ => Retry::Soon,
+        };
+        let mut said = if self.is_echo() { Vec::new() } else { text::last_lines(self.noise) };
         said.extend(text::last_lines(self.stderr));
-        Diagnosis { step, error, hint, said }
+        Diagnosis { step, error, hint, said, retry }
     }
 
-    fn explain(&self) -> (Step, String, Option<String>) {
+    fn explain(&self, row: Option<&ssh::Row>) -> (Step, String, Option<String>) {
+        if let Some(Verdict::Link(why @ LinkEnd::NoFrame(_))) = self.verdict {
+            let hint = match self.spec.transport {
+                Transport::Cmd(_) => "whatever it starts must write nothing to its stdout beside Python",
+                _ => QUIET,
+            };
+            return (Step::Noise, why.to_string(), Some(hint.into()));
+        }
         if let Some(Verdict::Link(why @ (LinkEnd::Violation(_) | LinkEnd::Silent))) = self.verdict {
             return (Step::Agent, why.to_string(), None);
         }
         if let Some(Verdict::Link(why @ LinkEnd::OtherVersion(_))) = self.verdict {
-            let hint = "an agent of another release holds the host; stop the network that started it";
+            let hint = "stop the network that started it: an agent of another release holds the host";
             return (Step::Agent, why.to_string(), Some(hint.into()));
         }
         if let Some(Verdict::Outcast) = self.verdict {
-            return (Step::Agent, "what was left there when it was removed had to end first".into(), None);
+            return (Step::Agent, "an agent that was left there had to end first".into(), None);
         }
         if let Some(Verdict::Renewed) = self.verdict {
             return (Step::Agent, "its interpreters are asked again".into(), None);
@@ -199,7 +128,11 @@ impl Evidence<'_> {
         }
         let told = match self.ending {
             Some(Ending::NotStarted(errno, message)) => self.not_started(*errno, message),
-            _ => self.own_words().or_else(|| self.words_of_ssh()).or_else(|| self.by_noise()),
+            _ => (self.by_input())
+                .or_else(|| self.own_words())
+                .or_else(|| row.map(|row| self.fill_in(row)))
+                .or_else(|| self.by_noise())
+                .or_else(|| self.by_login()),
         };
         told.unwrap_or_else(|| self.by_ending())
     }
@@ -236,7 +169,11 @@ impl Evidence<'_> {
             Some(127) if words.starts_with("no Python") => {
                 (Step::Python, words, hint("install Python there, or name one: `python=PATH`"))
             }
-            Some(94) => (Step::Agent, words, hint("end that process on the host")),
+            Some(94) => (
+                Step::Agent,
+                words,
+                hint("end the process that holds this file on the host (`fuser` names it)"),
+            ),
             Some(95) => (
                 Step::Agent,
                 words,
@@ -251,14 +188,71 @@ impl Evidence<'_> {
         })
     }
 
-    fn words_of_ssh(&self) -> Option<(Step, String, Option<String>)> {
-        let Transport::Ssh { destination, .. } = &self.spec.transport else { return None };
-        let found = SSH.iter().find(|(words, ..)| words.iter().any(|word| self.stderr.contains(word)));
-        // ssh's own failures have this status; the words alone could be the host's
-        let own = matches!(self.status(), Some(255) | None);
-        let (_, step, error, hint) = found.filter(|_| own)?;
-        let hint = hint.replace("ssh HOST", &self.login()).replace("HOST", destination);
-        Some((*step, (*error).to_owned(), Some(hint)))
+    /// What ssh said, if the words can be its own: its failures have this status, and the host can write what it likes.
+    fn words_of_ssh(&self) -> Option<&'static ssh::Row> {
+        let own =
+            matches!(self.transport(), Transport::Ssh { .. }) && matches!(self.status(), Some(255) | None);
+        let is_told = |line: &&str| !line.starts_with("debug");
+        let told: Vec<&str> = self.stderr.lines().filter(is_told).collect();
+        ssh::explain(&told.join("\n")).filter(|_| own)
+    }
+
+    fn fill_in(&self, row: &ssh::Row) -> (Step, String, Option<String>) {
+        let destination = match self.transport() {
+            Transport::Ssh { destination, .. } => destination,
+            _ => "",
+        };
+        let hint = row.hint.replace("ssh HOST", &self.login("")).replace("HOST", destination);
+        (row.step, row.error.to_owned(), Some(hint))
+    }
+
+    /// Python was found, and did not get what was sent to it.
+    fn by_input(&self) -> Option<(Step, String, Option<String>)> {
+        let is_cmd = matches!(self.transport(), Transport::Cmd(_));
+        let program = command::program(self.spec);
+        let (error, hint) = match self.status()? {
+            NOTHING_CAME if is_cmd => (
+                format!("`{program}` passes no input to its Python"),
+                "let it pass its stdin on, as `docker exec`, `podman exec` and `kubectl exec` do with `-i`"
+                    .into(),
+            ),
+            NOTHING_CAME => (
+                "nothing of what was sent arrived at its Python".into(),
+                format!("something on the host reads it all, or takes the input away: {}", self.readers()),
+            ),
+            OTHERS_READ if is_cmd => (
+                "something read part of what was sent to its Python".into(),
+                format!(
+                    "whatever `{program}` runs before Python must not read its stdin: give it `</dev/null`"
+                ),
+            ),
+            OTHERS_READ => ("something on the host read what was sent to its Python".into(), self.readers()),
+            IS_TERMINAL => (
+                "its Python has a terminal for its stdin, which changes what is sent".into(),
+                if is_cmd {
+                    "leave out the option that makes a terminal: `docker exec -i`, not `-it`; `ssh -T`, not `-t`".into()
+                } else {
+                    "look for `script`, `tmux`, `screen` or `unbuffer` in its login files and in a ForceCommand".into()
+                },
+            ),
+            _ => return None,
+        };
+        // as noise: the login is at fault, and not the Python
+        let step = if is_cmd { Step::Start } else { Step::Login };
+        Some((step, error, Some(text::clean(&hint, 1_000))))
+    }
+
+    /// Where to look for what reads the stdin of a login.
+    fn readers(&self) -> String {
+        let settings = self
+            .spec
+            .via
+            .as_ref()
+            .map_or_else(String::new, |via| format!("; on {via} `ssh -G` may show `stdinnull yes`"));
+        format!(
+            "look for `read`, `cat`, `ssh`, `mail` and the like in its login files ({FILES}) and in a ForceCommand, and give them \
+             `</dev/null`, or run them in interactive shells only{settings}"
+        )
     }
 
     /// Something else than the agent spoke.
@@ -266,24 +260,70 @@ impl Evidence<'_> {
         if let Some(Verdict::Link(why @ LinkEnd::Noise)) = self.verdict {
             let hint = match self.spec.transport {
                 Transport::Cmd(_) => self.check(),
-                _ => "its login shell must not print for ever when a command is run".into(),
+                _ => format!("a login file prints without end: {QUIET}"),
             };
             return Some((Step::Noise, why.to_string(), Some(hint)));
         }
         if self.was_up || self.noise.trim().is_empty() {
             return None;
         }
+        let is_cmd = matches!(self.spec.transport, Transport::Cmd(_));
+        if self.is_echo() {
+            let hint = match is_cmd {
+                true => format!("no `-t`, and no `cat` or `tee`: {}", self.check()),
+                false => format!(
+                    "look for `cat`, `tee`, `script`, `tmux` and `screen` in its login files ({FILES})"
+                ),
+            };
+            let error =
+                "what was sent to it came back: a terminal or another program is in the place of Python";
+            return Some((Step::Noise, error.into(), Some(hint)));
+        }
         let first =
             text::last_lines(self.noise).first().map_or_else(String::new, |line| text::clean(line, 120));
-        let hint = match self.spec.transport {
-            Transport::Cmd(_) => self.check(),
-            _ => "the login must run the command that ssh gives it, and may print little before".into(),
+        if let Some((_, error, hint)) = self.by_login() {
+            return Some((Step::Noise, format!("{error}; it wrote: {first}"), hint));
+        }
+        let hint = match is_cmd {
+            true => self.check(),
+            false => "the login must run the command that ssh gives it, and may print little before".into(),
         };
         let hint = match self.verdict {
             Some(Verdict::TimedOut { waited, next }) => format!("{}; {hint}", more_time(*waited, *next)),
             _ => hint,
         };
         Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
+    }
+
+    /// What was sent comes back: as a whole, or as a terminal shows it, which drops what came before a Ctrl-C.
+    fn is_echo(&self) -> bool {
+        let is_caret = |pair: &[u8]| pair[0] == b'^' && (b'@'..=b'_').contains(&pair[1]);
+        let carets = || self.noise.as_bytes().windows(2).filter(|pair| is_caret(pair)).count();
+        self.noise.contains(&STAGE1[..ECHO]) || (self.noise.contains('\u{fffd}') && carets() > 1)
+    }
+
+    /// The login ended by itself, and none of our words or statuses came with it: the script did not run.
+    fn by_login(&self) -> Option<(Step, String, Option<String>)> {
+        if self.was_up || !matches!(self.transport(), Transport::Ssh { .. }) {
+            return None;
+        }
+        let files = format!(
+            "look for `exit` and `exec` in its login files ({FILES}) and for a ForceCommand; {}",
+            self.check()
+        );
+        let (error, hint) = match self.status()? {
+            0 => ("its login ends without running the command it is given".to_owned(), files),
+            status @ (126 | 127) => (
+                format!("its login cannot start the command it is given (status {status})"),
+                format!("`sh` must be in the PATH of its logins; {files}"),
+            ),
+            status @ 1..=90 => (
+                format!("its login ends with status {status} without running the command it is given"),
+                files,
+            ),
+            _ => return None,
+        };
+        Some((Step::Login, error, Some(hint)))
     }
 
     fn by_ending(&self) -> (Step, String, Option<String>) {
@@ -296,7 +336,7 @@ impl Evidence<'_> {
             };
             let hint = match step {
                 Step::Connect => format!(
-                    "is it switched on, and does a firewall stand between? If ssh comes through, its login or its Python hangs: {}",
+                    "is it switched on, and does a firewall stand between? If ssh comes through, its login or its Python hangs, or a login file waits for input as `cat` and `read` do: {}",
                     self.check()
                 ),
                 _ => self.check(),
@@ -307,11 +347,33 @@ impl Evidence<'_> {
         let program = command::program(self.spec);
         let step = if self.was_up || self.status() != Some(255) { Step::Agent } else { Step::Connect };
         let error = match (self.verdict, self.ending) {
+            (_, Some(Ending::Exited(255))) if !self.was_up && self.stderr.trim().is_empty() => {
+                format!("`{program}` failed and does not say why (status 255)")
+            }
+            (_, Some(Ending::Exited(status @ 129..=192))) if !self.was_up => {
+                format!("what `{program}` ran there was ended by signal {}", status - 128)
+            }
+            (_, Some(Ending::Exited(93))) if !self.was_up => {
+                "its Python got part of what was sent, or failed with it (status 93)".into()
+            }
             (Some(Verdict::Link(why)), _) => why.to_string(),
             (_, Some(ending)) => format!("the process `{program}` that leads to it {}", describe(ending)),
             _ => format!("the process `{program}` that leads to it closed the link"),
         };
-        let hint = (!self.was_up).then(|| self.check());
+        let left_behind =
+            matches!((self.transport(), self.ending), (Transport::Cmd(_), Some(Ending::Exited(0))));
+        let hint = match self.status() {
+            _ if left_behind => Some(format!(
+                "`{program}` must run as long as its Python does: one that leaves it in the background, as `setsid` does without `-w`, ends the link; {}",
+                self.check()
+            )),
+            _ if self.was_up => None,
+            Some(255) => match self.transport() {
+                Transport::Ssh { .. } => Some(format!("`{} true` says more", self.login("-v"))),
+                _ => Some(self.check()),
+            },
+            _ => Some(self.check()),
+        };
         (step, text::clean(&error, 300), hint)
     }
 
@@ -320,9 +382,9 @@ impl Evidence<'_> {
         let check =
             self.spec.via.as_ref().map_or_else(|| "check".to_owned(), |via| format!("check on {via}"));
         match &self.spec.transport {
-            Transport::Popen => format!("{check} that `python3 -ES -c pass` ends at once"),
+            Transport::Popen => format!("{check} that `python3 -V` prints its version"),
             Transport::Ssh { .. } => {
-                format!("{check} that `{} python3 -ES -c pass` ends at once and prints nothing", self.login())
+                format!("{check} that `{} python3 -V` prints one line, the version", self.login(""))
             }
             Transport::Cmd(_) => {
                 "`cmd=` must end with a Python, as in `cmd=docker exec -i web python3`: `-ES -c …` is appended".into()
@@ -330,14 +392,22 @@ impl Evidence<'_> {
         }
     }
 
-    /// What a person would type to log in as the spec does.
-    fn login(&self) -> String {
+    /// What a person would type to log in as the spec does, with an option more.
+    fn login(&self, option: &str) -> String {
         let mut words = vec!["ssh"];
         words.extend(self.spec.ssh_config.iter().flat_map(|path| ["-F", path]));
-        if let Transport::Ssh { options, destination } = &self.spec.transport {
-            words.extend(options.iter().chain([destination]).map(String::as_str));
+        if let Transport::Ssh { options, destination } = self.transport() {
+            // with `-q` nothing would be seen
+            words.extend(options.iter().map(String::as_str).filter(|word| *word != "-q"));
+            words.extend(Some(option).filter(|option| !option.is_empty()));
+            words.push(destination);
         }
+        let words: Vec<String> = words.into_iter().map(text::quoted).collect();
         words.join(" ")
+    }
+
+    fn transport(&self) -> &Transport {
+        &self.spec.transport
     }
 
     fn status(&self) -> Option<u32> {
@@ -373,14 +443,6 @@ impl Diagnosis {
         let spec = text::quoted(&spec.to_string());
         let hint = format!("`execnet addhost {network} {spec}` on a terminal asks again");
         Diagnosis { error: error.to_owned(), hint: Some(text::clean(&hint, 2_000)), ..self }
-    }
-
-    /// Trying again soon would not help, and might lock the account.
-    pub(crate) fn needs_a_person(&self) -> bool {
-        matches!(
-            self.step,
-            Step::HostKey | Step::Authenticate | Step::Python | Step::PythonTooOld | Step::Start
-        )
     }
 }
 

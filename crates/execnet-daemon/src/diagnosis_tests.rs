@@ -4,7 +4,7 @@ use execnet_proto::control::Step;
 use execnet_proto::frame::Ending;
 use execnet_proto::switch::LinkEnd;
 
-use super::{Diagnosis, Evidence, Verdict};
+use super::{Diagnosis, Evidence, Retry, Verdict};
 
 fn ended(spec: &str, status: u32, stderr: &str, noise: &str) -> Diagnosis {
     let (spec, ending) = (spec.parse().unwrap(), Ending::Exited(status));
@@ -151,7 +151,7 @@ fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
     let silent =
         Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
     assert_eq!(silent.diagnose().step, Step::Connect);
-    assert!(silent.diagnose().hint.unwrap().contains("hangs: check that `ssh h python3"));
+    assert!(silent.diagnose().hint.unwrap().contains("`cat` and `read` do: check that `ssh h python3 -V`"));
     let hint = silent.diagnose().hint.unwrap();
     assert!(hint.contains("`patience=` in the spec") && hint.contains("the next try has 60 s"), "{hint}");
     let given = Verdict::TimedOut { waited: 90, next: 90 };
@@ -179,15 +179,172 @@ fn a_cmd_that_is_no_python_is_told_what_it_gets() {
 #[test]
 fn a_host_cannot_pass_its_words_off_as_those_of_ssh() {
     let said = ended("ssh=h", 1, "Permission denied (publickey).", "");
-    assert_eq!(said.step, Step::Agent);
+    assert_eq!(said.step, Step::Login);
     let said = ended("cmd=python3", 255, "Permission denied (publickey).", "");
     assert_eq!(said.step, Step::Connect);
     assert!(!said.hint.unwrap().contains("key"));
 }
 
 #[test]
-fn only_what_a_person_must_mend_is_tried_rarely() {
-    let step = |stderr: &str| ended("ssh=h", 255, stderr, "").needs_a_person();
-    assert!(step("ann@h: Permission denied (publickey)."));
-    assert!(!step("ssh: connect to host h port 22: Connection refused"));
+fn only_what_cannot_have_been_a_refusal_is_tried_again_soon() {
+    use Retry::{Doubtful, Late, Soon};
+    let silent_proxy = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n";
+    let busy_proxy = format!(
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22\r\n{silent_proxy}"
+    );
+    for (stderr, retry) in [
+        ("ann@h: Permission denied (publickey).", Late),
+        ("ann@h: Permission denied (publickey).\r\nConnection closed by UNKNOWN port 65535", Late),
+        ("Host key verification failed.", Late),
+        ("ssh: connect to host h port 22: Connection refused", Soon),
+        ("ssh: connect to host h port 22: Bad file descriptor", Soon),
+        ("ssh: Could not resolve hostname h: Temporary failure in name resolution", Soon),
+        (
+            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22",
+            Soon,
+        ),
+        (&busy_proxy, Soon),
+        (
+            "channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\nConnection closed by UNKNOWN port 65535",
+            Soon,
+        ),
+        ("Connection to h closed by remote host.", Soon),
+        ("client_loop: send disconnect: Broken pipe", Soon),
+        ("Connection closed by 10.0.0.1 port 22", Doubtful),
+        ("Connection reset by 10.0.0.1 port 22", Doubtful),
+        (silent_proxy, Late),
+        ("", Late),
+        ("Zugriff verweigert", Late),
+        ("debug1: Connection refused by nobody", Late),
+    ] {
+        let diagnosis = ended("ssh=h", 255, stderr, "");
+        assert_eq!(diagnosis.retry, retry, "{stderr}: {diagnosis:?}");
+    }
+    assert_eq!(ended("cmd=ssh h python3", 255, "", "").retry, Late);
+    assert_eq!(ended("cmd=docker exec -i web python3", 1, "Error: No such container: web", "").retry, Soon);
+
+    // the same in a tunnel, whose link ends with a verdict
+    let spec = "ssh=h//via=b".parse().unwrap();
+    let ending = Ending::Exited(255);
+    let verdict = Verdict::Link(LinkEnd::TunnelEnded { via: "b".into(), ending: ending.clone() });
+    let evidence = Evidence {
+        spec: &spec,
+        was_up: false,
+        verdict: Some(&verdict),
+        ending: Some(&ending),
+        stderr: "",
+        noise: "",
+    };
+    assert_eq!(evidence.diagnose().retry, Late);
+    assert_eq!(Evidence { was_up: true, ..evidence }.diagnose().retry, Soon, "a break is no refusal");
+}
+
+#[test]
+fn an_ssh_that_says_nothing_is_asked_for_more() {
+    let said = ended("ssh=-q -p 7 h", 255, "", "");
+    assert_eq!(said.error, "`ssh` failed and does not say why (status 255)");
+    assert_eq!(said.hint.as_deref(), Some("`ssh -p 7 -v h true` says more"));
+    let proxy = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535";
+    let said = ended("ssh=h", 255, proxy, "");
+    assert!(said.error.contains("proxy command") && said.hint.unwrap().contains("`LogLevel`"));
+}
+
+#[test]
+fn what_closed_the_connection_is_told_apart() {
+    let errors = [
+        "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 10.0.0.1 port 22",
+        "Connection closed by 10.0.0.1 port 22",
+        "Connection to h closed by remote host.",
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535",
+    ]
+    .map(|stderr| ended("ssh=h", 255, stderr, "").error);
+    assert_eq!(
+        errors,
+        [
+            "the server closed the connection before a login began",
+            "the server closed the connection during the login",
+            "the connection broke",
+            "the jump host or proxy command of the ssh configuration ended without a word",
+        ]
+    );
+}
+
+#[test]
+fn a_login_that_does_not_run_its_command_is_told_from_a_host_without_python() {
+    for (status, stderr, error) in [
+        (0, "", "its login ends without running the command it is given"),
+        (3, "", "its login ends with status 3 without running the command it is given"),
+        (
+            1,
+            "open terminal failed: not a terminal\n",
+            "its login ends with status 1 without running the command it is given",
+        ),
+        (
+            127,
+            "bash: line 1: sh: command not found\n",
+            "its login cannot start the command it is given (status 127)",
+        ),
+        (
+            127,
+            "/root/.bashrc: line 1: exec: fish: not found\n",
+            "its login cannot start the command it is given (status 127)",
+        ),
+    ] {
+        let told = ended("ssh=h", status, stderr, "");
+        assert_eq!(
+            (told.step, told.error.as_str(), told.retry),
+            (Step::Login, error, Retry::Late),
+            "{stderr}"
+        );
+        let hint = told.hint.unwrap();
+        assert!(hint.contains("`ssh h python3 -V` prints one line") && hint.contains("~/.bashrc"), "{hint}");
+    }
+    let noisy = ended("ssh=h", 0, "", "Welcome!\n");
+    assert_eq!((noisy.step, noisy.retry), (Step::Noise, Retry::Late));
+    assert_eq!(noisy.error, "its login ends without running the command it is given; it wrote: Welcome!");
+    let killed = ended("ssh=h", 137, "", "");
+    assert_eq!(killed.error, "what `ssh` ran there was ended by signal 9");
+}
+
+#[test]
+fn a_python_that_did_not_get_what_was_sent_is_not_said_to_be_missing() {
+    let told = |spec: &str, status: u32| {
+        let Diagnosis { error, hint, .. } = ended(spec, status, "", "Welcome!\n");
+        (error, hint.unwrap())
+    };
+    let (error, hint) = told("ssh=h", 98);
+    assert_eq!(error, "something on the host read what was sent to its Python");
+    assert!(hint.contains("`read`") && hint.contains("</dev/null"), "{hint}");
+    let (error, hint) = told("ssh=h//via=b", 97);
+    assert_eq!(error, "nothing of what was sent arrived at its Python");
+    assert!(hint.contains("on b `ssh -G` may show `stdinnull yes`"), "{hint}");
+    let (error, hint) = told("cmd=docker exec web python3", 97);
+    assert_eq!(error, "`docker` passes no input to its Python");
+    assert!(hint.contains("`-i`"), "{hint}");
+    let (error, hint) = told("cmd=docker exec -it web python3", 99);
+    assert!(error.contains("terminal") && hint.contains("not `-it`"), "{error}: {hint}");
+    let echo = ended("cmd=sh -c cat", 0, "", &format!("{}more", super::STAGE1));
+    assert!(echo.error.starts_with("what was sent to it came back") && echo.said.is_empty(), "{echo:?}");
+    let shown = ended("cmd=script -qc python3", 0, "", "^\\5\u{fffd}0\u{fffd}nr\n\u{fffd}k^@agent^@");
+    assert!(shown.error.starts_with("what was sent to it came back") && shown.said.is_empty(), "{shown:?}");
+    let left = ended("cmd=setsid python3", 0, "", "");
+    assert!(left.hint.as_ref().is_some_and(|hint| hint.contains("`setsid` does without `-w`")), "{left:?}");
+    let silent = ended("cmd=wrap python3", 93, "", "");
+    assert!(silent.error.contains("part of what was sent"), "{silent:?}");
+}
+
+#[test]
+fn what_others_print_between_frames_is_shown_as_noise() {
+    let verdict = Verdict::Link(LinkEnd::NoFrame("`new mail`".into()));
+    let told = |spec: &str| {
+        let (spec, noise) = (spec.parse().unwrap(), "new mail\n");
+        Evidence { spec: &spec, was_up: true, verdict: Some(&verdict), ending: None, stderr: "", noise }
+            .diagnose()
+    };
+    let ssh = told("ssh=h");
+    assert_eq!(ssh.step, Step::Noise);
+    assert_eq!(ssh.error, "something else than its agent wrote to the link: `new mail`");
+    assert_eq!(ssh.said, ["new mail"]);
+    assert!(ssh.hint.unwrap().contains(">/dev/null 2>&1 &"));
+    assert!(told("cmd=x python3").hint.unwrap().contains("stdout"));
 }

@@ -8,6 +8,7 @@ mod cipher;
 mod client;
 mod link;
 mod outlet;
+mod settings;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,9 +29,9 @@ use tokio::sync::Notify;
 
 use crate::daemon::{Action, Daemon, Event};
 use crate::folders::{Kept, Meeting};
-use cipher::Ciphers;
 use link::LinkHandle;
 use outlet::{Outlet, Written};
+use settings::Settings;
 
 /// Bytes that are read at a time.
 const READ: usize = 262_144;
@@ -49,7 +50,7 @@ pub(crate) struct Driver {
     daemon: RefCell<Daemon>,
     clients: RefCell<HashMap<ClientKey, Rc<Outlet>>>,
     links: RefCell<HashMap<HostKey, Rc<LinkHandle>>>,
-    ciphers: Ciphers,
+    settings: Settings,
     /// What was just read; only used between two waits.
     input: RefCell<Box<[u8]>>,
     output: RefCell<Batch>,
@@ -98,7 +99,7 @@ pub(crate) async fn run(
         daemon: RefCell::new(make(Duration::ZERO)),
         clients: RefCell::default(),
         links: RefCell::default(),
-        ciphers: Ciphers::default(),
+        settings: Settings::default(),
         input: RefCell::new(vec![0; READ].into()),
         output: RefCell::default(),
         started: Instant::now(),

@@ -6,7 +6,7 @@ use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step}
 use execnet_proto::frame::{self, Table};
 use execnet_proto::id::Incarnation;
 use execnet_proto::spec::{HostSpec, Transport};
-use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::switch::{ClientKey, HostKey, Said};
 
 use crate::diagnosis::{Diagnosis, Verdict};
 use crate::machine::{self, Machine};
@@ -38,8 +38,10 @@ pub(crate) struct Host {
     /// What carries its link.
     pub(crate) carrier: Carrier,
     /// Why this side ended its link, and what was said on it until then.
-    pub(crate) verdict: Option<(Verdict, String)>,
+    pub(crate) verdict: Option<(Verdict, Said)>,
     pub(crate) failure: Option<Diagnosis>,
+    /// How many of the last failures in a row may have been refusals.
+    pub(crate) doubts: u32,
     /// What it is at while it joins.
     pub(crate) step: Step,
     pub(crate) greeting: Option<Greeting>,
@@ -101,6 +103,7 @@ impl Host {
             carrier: Carrier::None,
             verdict: None,
             failure: None,
+            doubts: 0,
             greeting: None,
             nodes: Vec::new(),
             token: None,

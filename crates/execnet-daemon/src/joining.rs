@@ -6,12 +6,12 @@ use execnet_proto::control::{HostState, Step};
 use execnet_proto::frame::Ending;
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::spec::Transport;
-use execnet_proto::switch::{HostKey, LinkEnd};
+use execnet_proto::switch::{HostKey, LinkEnd, Said};
 
 use crate::bootstrap;
 use crate::command;
 use crate::daemon::{Action, Command, Daemon, LinkOver};
-use crate::diagnosis::{Diagnosis, Evidence, Verdict};
+use crate::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
 use crate::host::{Carrier, Host};
 
 impl Daemon {
@@ -90,11 +90,11 @@ impl Daemon {
     }
 
     /// The switch has ended a link.
-    pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: String, now: Duration) {
+    pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
         self.dropped(key, Verdict::Link(why), said, now);
     }
 
-    fn dropped(&mut self, key: HostKey, verdict: Verdict, said: String, now: Duration) {
+    fn dropped(&mut self, key: HostKey, verdict: Verdict, said: Said, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         self.changed.insert(key);
         match host.carrier {
@@ -109,8 +109,7 @@ impl Daemon {
                     Verdict::Link(LinkEnd::TunnelEnded { ending, .. }) => Some(ending.clone()),
                     _ => None,
                 };
-                // stderr and what came before the greeting are one text here
-                self.link_over(key, Some(&verdict), ending.as_ref(), &said, "", now);
+                self.link_over(key, Some(&verdict), ending.as_ref(), &said.stderr, &said.noise, now);
             }
             Carrier::Ending | Carrier::None => {}
         }
@@ -122,12 +121,12 @@ impl Daemon {
         let verdict = host.verdict.take();
         let ended_here = host.carrier == Carrier::Ending;
         let noise = match &verdict {
-            Some((_, said)) => said.clone(),
+            Some((_, said)) => said.noise.clone(),
             None => {
                 let why = over.ending.as_ref().map_or("its link ended".to_owned(), |ending| {
                     format!("the process that leads to it {}", execnet_proto::switch::describe(ending))
                 });
-                self.switch.link_closed(key, &why, now)
+                self.switch.link_closed(key, &why, now).noise
             }
         };
         let ending = over.ending.filter(|_| !ended_here);
@@ -173,7 +172,8 @@ impl Daemon {
         if verdict.is_none() {
             host.machine.forgive();
         }
-        host.machine.ended(now, jitter, diagnosis.needs_a_person());
+        host.doubts = if diagnosis.retry == Retry::Doubtful { host.doubts + 1 } else { 0 };
+        host.machine.ended(now, jitter, diagnosis.retry == Retry::Late || host.doubts > 1);
         host.failure = Some(diagnosis);
         host.carrier = Carrier::None;
         host.token = None;
@@ -224,9 +224,10 @@ impl Host {
                 let via = self.spec.via.as_deref().unwrap_or_default();
                 self.failure = Some(Diagnosis {
                     step: Step::Via,
-                    error: format!("{via}, through which it is reached, is not there"),
-                    hint: Some(format!("it is tried again as soon as {via} is up")),
+                    error: format!("{via}, through which it is reached, is not up"),
+                    hint: Some(format!("it is tried as soon as {via} is up")),
                     said: Vec::new(),
+                    retry: Retry::Soon,
                 });
             }
         }

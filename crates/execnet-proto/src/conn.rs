@@ -102,6 +102,11 @@ impl Conn {
         Ok(None)
     }
 
+    /// What has arrived of the next frame; behind an error about its header all from there on.
+    pub fn rest(&self) -> &[u8] {
+        self.decoder.rest()
+    }
+
     /// Queues a frame.
     pub fn send(&mut self, frame: Frame) {
         self.mux.push(frame);

@@ -283,6 +283,8 @@ pub enum Step {
     HostKey,
     /// Logging in.
     Authenticate,
+    /// Running a command once the login is done.
+    Login,
     /// Finding a Python.
     Python,
     /// Its Python cannot run the agent.
@@ -320,8 +322,8 @@ macro_rules! words {
 
 words!(HostState: Joining "joining", Up "up", Unreachable "unreachable", Failed "failed", Leaving "leaving");
 words!(NodeState: Ready "ready", Failed "failed", Probing "probing");
-words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate", Python "python",
-    PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via", Start "start");
+words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate", Login "login",
+    Python "python", PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via", Start "start");
 words!(ErrorKind: Usage "usage", DuplicateHost "duplicate-host", NoSuchHost "no-such-host", InUse "in-use",
     Closing "closing", Cancelled "cancelled", Other "other");
 

@@ -96,6 +96,19 @@ impl Kind {
         (Self::Reply, "REPLY", 16_777_215),
     ];
 
+    /// Whether agents send frames whose first byte is this.
+    pub fn is_of_agents(byte: u8) -> bool {
+        use Kind::{
+            Ack, Credit, Data, Exit, Fin, Forget, Hello, Node, Nodes, Ping, Pong, Resumed, Signaled, Started,
+            Stop,
+        };
+        let theirs = [
+            Ping, Pong, Ack, Hello, Node, Nodes, Resumed, Started, Data, Credit, Fin, Stop, Signaled, Exit,
+            Forget,
+        ];
+        theirs.iter().any(|kind| *kind as u8 == byte)
+    }
+
     fn of(byte: u8) -> Option<(Self, usize)> {
         Self::ALL.iter().find(|(kind, ..)| *kind as u8 == byte).map(|(kind, _, limit)| (*kind, *limit))
     }
@@ -394,5 +407,10 @@ impl Decoder {
     /// Bytes that wait for the rest of their frame.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// These bytes; behind an error about a header they begin with it.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
     }
 }

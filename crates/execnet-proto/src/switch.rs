@@ -64,7 +64,7 @@ pub enum SwitchEvent {
     /// The agent of a host that was removed answered, and was told to end: its link ends with it.
     Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
-    LinkEnded { host: HostKey, why: LinkEnd, said: String },
+    LinkEnded { host: HostKey, why: LinkEnd, said: Said },
     /// A way to this host's via is there again or gone: its state changed with it.
     ViaChanged { host: HostKey },
 }
@@ -81,10 +81,22 @@ pub enum LinkEnd {
     Silent,
     #[error("its agent broke the protocol: {0}")]
     Violation(#[from] Violation),
+    /// Between frames: how its beginning is shown, without control characters.
+    #[error("something else than its agent wrote to the link: {0}")]
+    NoFrame(String),
     #[error("the process on {via} that leads to it {}", describe(ending))]
     TunnelEnded { via: String, ending: Ending },
     #[error("the process on {via} that leads to it was lost: {message}")]
     TunnelLost { via: String, message: String },
+}
+
+/// What came on a link that was no frame, and beside it. As it came: hostile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// On the link itself: what a login prints.
+    pub noise: String,
+    /// What the process of a tunnel wrote on stderr.
+    pub stderr: String,
 }
 
 /// Why the switch dropped a client.

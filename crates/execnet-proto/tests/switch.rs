@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
 
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);
@@ -238,6 +238,53 @@ fn what_an_agent_lies_about_a_process_ends_its_link() {
         let (client, _) = bench.told();
         assert!(matches!(client[..], [Frame::Unreachable { .. }]), "{name}: {client:?}");
     }
+}
+
+#[test]
+fn what_is_printed_between_frames_is_shown_instead_of_a_broken_protocol() {
+    for (printed, shown, kept) in [
+        (&b"new\n"[..], "`new`", "new\n"),
+        (
+            b"\r\nBroadcast message from root@h (pts/0)\r\n",
+            "`Broadcast message from root@h (pts/0)`",
+            "\r\nBroadcast message from root@h (pts/0)\r\n",
+        ),
+        // beginnings that are kinds of frames, of agents and of others
+        (b"2026-11-29 12:00\n", "`2026-11-29 12:00`", "2026-11-29 12:00\n"),
+        (b"$HOME\n", "`$HOME`", "$HOME\n"),
+        (b";", "`;`", ";"),
+        (b" \n", "` \\n`", " \n"),
+        ("é\n".as_bytes(), "`é`", "é\n"),
+        (b"\x1b]0;title\x07$ ", "`\\x1b]0;title\\x07$`", "\x1b]0;title\x07$ "),
+        (
+            "\u{fc}ber\n".chars().map(|c| c as u8).collect::<Vec<u8>>().leak(),
+            "`\u{fffd}ber`",
+            "\u{fffd}ber\n",
+        ),
+        (b"\0\0\0\0\0", "5 zero bytes", ""),
+    ] {
+        let mut bench = Bench::new();
+        while bench.switch.poll_event().is_some() {}
+        let mut bytes = Frame::Ping(7).to_bytes().to_vec();
+        bytes.extend_from_slice(printed);
+        bench.switch.link_bytes(HOST, &bytes, bench.now);
+        let Some(SwitchEvent::LinkEnded { why, said, .. }) = bench.switch.poll_event() else {
+            panic!("{printed:?} is taken for a frame")
+        };
+        assert_eq!((&why, said.noise.as_str()), (&LinkEnd::NoFrame(shown.into()), kept), "{printed:?}");
+    }
+}
+
+#[test]
+fn of_a_long_noise_the_beginning_and_the_end_are_kept() {
+    let mut bench = Bench::new();
+    bench.switch.open_link(HOST, Epoch::new(1, 2), Bytes::new(), bench.now);
+    for part in [&b"begin"[..], &[b'.'; 9_000], &[b'.'; 9_000], b"end"] {
+        bench.switch.link_bytes(HOST, part, bench.now);
+    }
+    let noise = bench.switch.link_closed(HOST, "ssh exited", bench.now).noise;
+    assert!(noise.starts_with("begin...") && noise.ends_with("...end") && noise.contains("\n…\n"), "{noise}");
+    assert!(noise.len() < 5_000, "{}", noise.len());
 }
 
 #[test]

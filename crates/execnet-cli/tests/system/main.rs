@@ -7,6 +7,7 @@ mod exec;
 mod harness;
 mod hops;
 mod join;
+mod login;
 mod process;
 mod resume;
 mod tries;

@@ -75,7 +75,7 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command,
     tokio::select! {
         biased;
         () = handle.end.notified() => {}
-        () = driver.ciphers.prefer(&mut command) => {}
+        () = driver.settings.apply(&mut command) => {}
     }
     let started = if handle.ended.get() { None } else { Some(start(&command)) };
     let over = match started {

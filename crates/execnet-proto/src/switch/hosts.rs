@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::relay::Outstanding;
-use super::{HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Owner, Peer, Switch, SwitchEvent};
+use super::{HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent};
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, VERSION};
+use crate::frame::{Frame, FrameError, HEADER, Kind, MARKER, VERSION};
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::stream::Violation;
 
@@ -18,6 +18,9 @@ const MAX_NOISE: usize = 1024 * 1024;
 
 /// Bytes of noise, or of what a tunnel's process says on stderr, that are kept.
 pub(super) const SAID: usize = 4096;
+
+/// Bytes of the beginning of noise that are kept where there is more of it.
+const HEAD: usize = 256;
 
 /// One host as the switch sees it.
 #[derive(Debug)]
@@ -34,7 +37,9 @@ pub(super) struct Host {
     pub(super) away: Option<Duration>,
     /// Why.
     pub(super) why: String,
-    pub(super) said: Vec<u8>,
+    /// Of the present link: what came on it that was no frame, and on the stderr of the process that carries it.
+    noise: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
     pub(super) outstanding: Outstanding,
 }
 
@@ -51,10 +56,11 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Looking for the marker in what arrives; counts the noise.
+    /// Looking for the marker in what arrives; counts the noise that was dropped, and keeps its beginning.
     Marker {
         pending: Vec<u8>,
         noise: usize,
+        head: Vec<u8>,
     },
     Hello,
     Up,
@@ -90,6 +96,23 @@ impl Host {
         self.link.as_ref()?.tunnel.map(|(via, _)| via)
     }
 
+    /// What to tell of bytes that begin no frame of an agent: who reads of a broken protocol would look for a broken agent, and where
+    /// text or zeros came the agent is fine.
+    fn not_a_frame(&mut self, violation: Violation) -> LinkEnd {
+        let rest = self.conn().map_or(&[][..], Conn::rest);
+        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+        let text = text_of(rest).to_vec();
+        if zeros > 0 {
+            return LinkEnd::NoFrame(format!("{zeros} zero bytes"));
+        }
+        if text.is_empty() {
+            return violation.into();
+        }
+        let shown = shown(&text);
+        self.noise = text;
+        LinkEnd::NoFrame(shown)
+    }
+
     pub(super) fn reachable(&self, hosts: &BTreeMap<HostKey, Self>) -> Result<(), String> {
         if let Some(via) = self.via().and_then(|via| hosts.get(&via)) {
             via.reachable(hosts)?;
@@ -110,7 +133,8 @@ impl Switch {
             resume: true,
             away: Some(now),
             why: format!("{name} is not connected yet"),
-            said: Vec::new(),
+            noise: Vec::new(),
+            stderr: Vec::new(),
             outstanding: Outstanding::default(),
         };
         self.hosts.insert(host, state);
@@ -162,8 +186,9 @@ impl Switch {
     ) {
         self.link_closed(host, "it is being connected again", now);
         let Some(state) = self.hosts.get_mut(&host) else { return };
-        state.said.clear();
-        let stage = Stage::Marker { pending: Vec::new(), noise: 0 };
+        state.noise.clear();
+        state.stderr.clear();
+        let stage = Stage::Marker { pending: Vec::new(), noise: 0, head: Vec::new() };
         state.link = Some(Link { conn: Conn::link(now), epoch, bootstrap, stage, tunnel });
         self.touch(host);
     }
@@ -178,14 +203,15 @@ impl Switch {
 
     /// A host's link has ended, which the driver noticed. `why` is told to those who wait for the host.
     /// Returns what was said on it that was no frame.
-    pub fn link_closed(&mut self, host: HostKey, why: &str, now: Duration) -> String {
-        let Some(state) = self.hosts.get_mut(&host) else { return String::new() };
-        let Some(link) = state.link.take() else { return String::new() };
-        if let Stage::Marker { pending, .. } = &link.stage {
-            let from = pending.len().saturating_sub(SAID);
-            state.said.splice(..0, pending[from..].iter().copied());
+    pub fn link_closed(&mut self, host: HostKey, why: &str, now: Duration) -> Said {
+        let Some(state) = self.hosts.get_mut(&host) else { return Said::default() };
+        let Some(link) = state.link.take() else { return Said::default() };
+        if let Stage::Marker { pending, head, .. } = &link.stage {
+            state.noise = shortened(head, pending);
         }
-        let said = String::from_utf8_lossy(&state.said).into_owned();
+        let [noise, stderr] =
+            [&state.noise, &state.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+        let said = Said { noise, stderr };
         let was_up = matches!(link.stage, Stage::Up);
         let name = state.name.clone();
         let gone_for_good = was_up && !state.resume;
@@ -295,10 +321,13 @@ impl Switch {
     pub(super) fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
         let Some(link) = &mut state.link else { return Ok(()) };
-        if let Stage::Marker { pending, noise } = &mut link.stage {
+        if let Stage::Marker { pending, noise, head } = &mut link.stage {
             pending.extend_from_slice(bytes);
             let Some(at) = pending.windows(MARKER.len()).position(|part| part == MARKER) else {
                 let keep = pending.len().min(SAID + MARKER.len());
+                if *noise == 0 && pending.len() > keep {
+                    *head = pending[..HEAD].to_vec();
+                }
                 *noise += pending.len() - keep;
                 pending.drain(..pending.len() - keep);
                 return if *noise > MAX_NOISE { Err(LinkEnd::Noise) } else { Ok(()) };
@@ -307,7 +336,7 @@ impl Switch {
                 return Ok(());
             };
             let version = version.get_u16();
-            state.said = pending[at.saturating_sub(SAID)..at].to_vec();
+            state.noise = shortened(head, &pending[..at]);
             if version != VERSION {
                 link.stage = Stage::Hello;
                 return Err(LinkEnd::OtherVersion(version));
@@ -317,10 +346,19 @@ impl Switch {
         } else {
             link.conn.push(bytes, now);
         }
-        while let Some(link) = self.hosts.get_mut(&host).and_then(|host| host.link.as_mut())
-            && let Some(frame) = link.conn.next(now)?
+        while let Some(state) = self.hosts.get_mut(&host)
+            && let Some(link) = &mut state.link
         {
-            self.link_frame(host, frame, now)?;
+            match link.conn.next(now) {
+                Ok(Some(frame)) => self.link_frame(host, frame, now)?,
+                Ok(None) if link.conn.rest().first().is_none_or(|byte| Kind::is_of_agents(*byte)) => break,
+                // an agent makes no such header: this is what a job of the login prints, or `wall`
+                Ok(None) => return Err(state.not_a_frame(Violation::Unexpected("agent's"))),
+                Err(
+                    violation @ Violation::Frame(FrameError::UnknownKind(_) | FrameError::TooLong { .. }),
+                ) => return Err(state.not_a_frame(violation)),
+                Err(violation) => return Err(violation.into()),
+            }
         }
         Ok(())
     }
@@ -433,6 +471,30 @@ impl Switch {
     pub(super) fn entries_of(&self, host: HostKey) -> Vec<ProcessId> {
         self.hosts.get(&host).map(|host| host.ids.iter().copied().collect()).unwrap_or_default()
     }
+}
+
+/// The beginning and the end of noise.
+fn shortened(head: &[u8], tail: &[u8]) -> Vec<u8> {
+    let tail = &tail[tail.len().saturating_sub(SAID)..];
+    if head.is_empty() { tail.to_vec() } else { [head, "\n…\n".as_bytes(), tail].concat() }
+}
+
+/// What is text at the beginning of bytes, if others than an agent may have written it.
+fn text_of(bytes: &[u8]) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(SAID)];
+    let is_text = |byte: u8| byte >= b' ' || b"\t\n\r\x07\x08\x1b".contains(&byte);
+    let text = &bytes[..bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len())];
+    // a byte of another encoding alone could be anything
+    if text.len() < HEADER && std::str::from_utf8(text).is_err() { &[] } else { text }
+}
+
+/// The beginning of a text as it can be shown.
+fn shown(text: &[u8]) -> String {
+    const MOST: usize = 60;
+    let text = String::from_utf8_lossy(text);
+    let text = if text.trim().is_empty() { &text } else { text.trim() };
+    let begins: String = text.chars().take(MOST).collect();
+    format!("`{}{}`", crate::text::line(&begins), if text.chars().count() > MOST { "…" } else { "" })
 }
 
 impl Peer {

@@ -81,9 +81,9 @@ impl Switch {
             if let Some(host) = self.hosts.get_mut(&inner)
                 && !said.is_empty()
             {
-                host.said.extend_from_slice(&said);
-                let from = host.said.len().saturating_sub(SAID);
-                host.said.drain(..from);
+                host.stderr.extend_from_slice(&said);
+                let from = host.stderr.len().saturating_sub(SAID);
+                host.stderr.drain(..from);
             }
             if !bytes.is_empty() {
                 if let Err(why) = self.link_frames(inner, &bytes, now) {
