@@ -208,6 +208,32 @@ def test_an_error_that_nobody_received_is_told_at_the_end(tmp_path):
     assert "ZeroDivisionError" in errors
 
 
+@pytest.mark.parametrize("later", ["", "gateway.remote_exec('pass').waitclose()", "gateway.exit(); gateway.join()"])
+def test_an_error_of_code_whose_channel_nobody_kept_is_told(tmp_path, later):
+    process = start(tmp_path, f"gateway.remote_exec('1/0')\n{later}\n")
+    _out, errors = process.communicate(timeout=WAIT)
+    assert errors.count("Warning: unhandled RemoteError: Traceback") == 1, errors
+    assert errors.count("ZeroDivisionError") == 1 and process.returncode == 0
+
+
+FINE = [
+    # what goes wrong because the channel is gone is nobody's fault
+    "gateway.remote_exec('channel.receive()')",
+    "gateway.remote_exec('while True: channel.send(1)')",
+    "gateway.remote_exec('channel.send(b\"x\" * (16 << 20)); channel.send(1)')",
+    # this one is not wanted
+    "channel = gateway.remote_exec('list(channel); 1/0'); channel.close()",
+    "channel = gateway.remote_exec('list(channel); 1/0'); channel.close(); del channel; time.sleep(0)",
+]
+
+
+@pytest.mark.parametrize("code", FINE)
+def test_code_that_ends_with_its_channel_is_no_error(tmp_path, code):
+    process = start(tmp_path, code + "\n")
+    _out, errors = process.communicate(timeout=WAIT)
+    assert (errors, process.returncode) == ("", 0)
+
+
 def test_what_the_program_has_open_is_not_held_open_by_gateways():
     read, write = os.pipe()
     os.set_inheritable(write, True)

@@ -12,6 +12,7 @@ from .wait import TWO, wait, wake, wake_all
 from .wire import deque
 
 NO_ENDMARKER = object()
+LONGEST = 250000  # characters of an error's text: the client keeps 1 MiB
 UNTOLD = dumps(u"an error that could not be told")[1]
 _getpid = os.getpid
 
@@ -66,6 +67,7 @@ class State(object):
         self.ended = False  # nothing more arrives
         self.closed = False  # nothing more is sent
         self.heard_close = self.said_close = False
+        self.executes = False  # code runs, or will, whose end closes it
         self.through = True  # no callback has something left to do
         self.callback = False
         self.sent, self.credit = 0, link.window
@@ -132,16 +134,24 @@ class State(object):
     def wait_for_credit(self):
         wait(self.watchers, lambda: self.sent < self.credit or self.closed or self.link.ended)
         if self.closed or self.link.ended:
-            raise OSError("cannot send on channel %d: it is closed" % self.number)
+            raise self.shut("cannot send on channel %d: it is closed" % self.number)
+
+    def shut(self, why):
+        """The error of who sends on it when it is closed."""
+        error = OSError(why)
+        error.of_channel = self.heard_close
+        return error
 
     def close(self, error=None):
         if self.said_close:
             return
+        if error is not None and len(error) > LONGEST:
+            error = error[:LONGEST] + "... (cut off: it is %d characters long)\n" % len(error)
         payload = b"" if error is None else dumps(error)[1]
         self.said_close = True
-        was_heard = self.heard_close
+        owed = self.executes or not self.heard_close
         self.end(True)
-        if not was_heard:
+        if owed:
             try:
                 self.link.send(wire.CLOSE, self.number, payload)
             except MemoryError:
@@ -164,7 +174,7 @@ class State(object):
             return
         self.said_close = True
         self.end(True)
-        if not self.heard_close:
+        if self.executes or not self.heard_close:
             link.outbox.post(wire.CLOSE, self.number, failed)
         link.forget(self)
 
@@ -198,7 +208,7 @@ class Channel(object):
         link = state.link
         link.check()
         if state.closed:
-            raise OSError("cannot send to %r" % self)
+            raise state.shut("cannot send to %r" % self)
         try:
             escaped, data = dumps(item, Channel)
         except DumpError:

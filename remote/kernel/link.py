@@ -137,7 +137,9 @@ class Link(object):
         if state is None:
             return
         state.heard_close = True
-        answer, state.said_close = not state.said_close, True
+        # code that runs answers at its end, with its error
+        answer = not (state.said_close or state.executes)
+        state.said_close = state.said_close or answer
         error = RemoteError(loads(payload)) if payload else None
         state.end(True, error)
         if answer:
@@ -153,4 +155,6 @@ class Link(object):
             state.end(False)
 
     def _exec(self, number, payload):
-        self.runner.add(self.channel(number), loads(payload))
+        channel = self.channel(number)
+        channel._state.executes = True
+        self.runner.add(channel, loads(payload))

@@ -24,8 +24,9 @@ def judge(task, info):
             return code & 0xff, None
     elif ours and issubclass(kind, KeyboardInterrupt):
         return 1, u"keyboard-interrupted"
-    elif ours and task.argv is None and issubclass(kind, EOFError) and getattr(value, "of_channel", False):
-        return 1, None  # the client has gone on; a program is told that nothing comes
+    elif ours and task.argv is None and getattr(value, "of_channel", False):
+        if issubclass(kind, EOFError) or task.channel._state.heard_close:
+            return 1, None  # the client has gone on; a program is told that nothing comes
     try:
         import linecache  # noqa: F401
         prepare(task)

@@ -1,7 +1,6 @@
 """End to end: the real kernel under every interpreter found, over pipes, driven by a stand-in client.
 
-`python3 remote/tests/kernel_tests.py [-v] [INTERPRETER…] [-k TEST]`; runs on CPython 3.9 or later. Interpreters are those of
-pyenv and of PATH; what is missing is skipped. With EXECNET_CI=1 nothing may be missing.
+`kernel_tests.py [-v] [INTERPRETER…] [-k TEST]` under CPython 3.9 or later, of pyenv and PATH; with EXECNET_CI=1 all.
 """
 import marshal
 import os
@@ -14,6 +13,7 @@ import time
 sys.dont_write_bytecode = True
 from kernel_case import Kernel, Shared
 from kernel_ends import Ends, Posix, Start
+from kernel_errors import Errors
 from kernel_imports import Imports
 from kernel_output import Output
 
@@ -592,7 +592,7 @@ class Credit(Kernel):
 
 def load_tests(loader, tests, pattern):
     def bases(jython):
-        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output) + (() if jython else (Posix,))
+        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 

@@ -15,6 +15,7 @@ mod carrier;
 mod channel;
 mod code;
 mod error;
+mod failed;
 mod frame;
 mod group;
 mod inbox;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::carrier::Ending;
 use super::error::Death;
+use super::failed;
 use super::output::Printed;
 use super::post::{Post, What};
 use crate::interrupt::Interrupt;
@@ -29,6 +30,13 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
     let mut inner = post.lock();
     let mut killed = None;
     loop {
+        if !inner.state.untold.is_empty() {
+            let untold = std::mem::take(&mut inner.state.untold);
+            drop(inner);
+            untold.iter().for_each(|error| failed::tell(error));
+            inner = post.lock();
+            continue;
+        }
         if let Some(reason) = &inner.read_up {
             let (reason, exiting) = (reason.clone(), inner.exiting);
             drop(inner);

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::callback;
 use super::error::ChannelError;
+use super::failed;
 use super::post::{Guard, Post, What};
 use super::spare::SPARE;
 use super::state::{Awaited, Next};
@@ -36,6 +37,7 @@ use crate::value::{
 /// At most 8 MiB (or the gateway's [`window`](super::GatewayBuilder::window)) and one value wait unreceived at each end; then who sends waits.
 ///
 /// When the last clone is dropped the channel is closed, unless it has a callback: that goes on until the other end closes it.
+/// An error that nobody has received by then, or that comes later, is told on stderr; one behind [`Channel::close`] is dropped.
 #[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
@@ -256,7 +258,7 @@ impl Channel {
     pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
         // it is text for everybody
         let mut writer = Writer::new(Writing { strconfig: StrConfig::default(), ..self.writing()? });
-        writer.str(error)?;
+        writer.str(&failed::cut(error, error.len()))?;
         self.close_by(Some(&writer.finish()?))
     }
 
@@ -465,6 +467,19 @@ impl std::ops::Deref for Held {
 
     fn deref(&self) -> &Raw {
         &self.raw
+    }
+}
+
+impl Held {
+    /// Gives it back: it is received again as the next one.
+    pub fn give_back(self) {
+        let (post, number) = (self.post.clone(), self.number);
+        let (bytes, escaped) = (self.raw.bytes.clone(), self.raw.reading.escaped);
+        drop(self);
+        if let Ok(mut inner) = post.enter() {
+            inner.state.give_back(number, bytes, escaped);
+            post.leave(inner);
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::value::{HEAD, MAX_LENGTH};
 /// What the kernel says when it has taken over.
 pub(crate) const MARKER: &[u8] = b"\r\nexecnet kernel 1\r\n";
 
+/// How much of an error's text is kept, in bytes.
+pub(super) const MAX_ERROR: usize = 1 << 20;
+
 /// What a value's buffer grows by at most before its bytes are there.
 const AHEAD: usize = 1 << 20;
 
@@ -45,6 +48,11 @@ impl Kind {
             Self::Exec | Self::Exit | Self::Interrupt => return None,
         })
     }
+
+    /// How much of its payload is kept. An error's text may be as long as a host likes; its beginning has to do.
+    fn kept(self, length: usize) -> usize {
+        if self == Self::Close { length.min(MAX_ERROR) } else { length }
+    }
 }
 
 /// A frame that has come.
@@ -52,7 +60,10 @@ impl Kind {
 pub(crate) struct Frame<'a> {
     pub(crate) kind: Kind,
     pub(crate) channel: u32,
+    /// Of CLOSE at most the first [`MAX_ERROR`] bytes.
     pub(crate) payload: Cow<'a, [u8]>,
+    /// How long the payload was.
+    pub(crate) length: usize,
 }
 
 /// The head of a frame.
@@ -76,6 +87,8 @@ pub(crate) struct Decoder {
     head: [u8; HEAD],
     have: usize,
     payload: Vec<u8>,
+    /// How many bytes behind what is kept of the payload have passed.
+    passed: usize,
 }
 
 impl Decoder {
@@ -97,12 +110,13 @@ impl Decoder {
             }
         }
         let (kind, channel, length) = self.parse(room)?;
+        let kept = kind.kept(length);
         let payload = if self.payload.is_empty() && input.len() >= length {
             let (payload, rest) = input.split_at(length);
             *input = rest;
-            payload.into()
+            payload[..kept].into()
         } else {
-            let missing = length - self.payload.len();
+            let missing = kept - self.payload.len();
             let (part, rest) = input.split_at(input.len().min(missing));
             if self.payload.capacity() == 0 {
                 self.payload = SPARE.take(length);
@@ -112,14 +126,17 @@ impl Decoder {
                 self.payload.reserve_exact(more);
             }
             self.payload.extend_from_slice(part);
-            *input = rest;
-            if self.payload.len() < length {
+            let pass = rest.len().min(length - kept - self.passed);
+            self.passed += pass;
+            *input = &rest[pass..];
+            if self.payload.len() + self.passed < length {
                 return Ok(None);
             }
+            self.passed = 0;
             std::mem::take(&mut self.payload).into()
         };
         self.have = 0;
-        Ok(Some(Frame { kind, channel, payload }))
+        Ok(Some(Frame { kind, channel, payload, length }))
     }
 
     fn parse(&self, room: usize) -> Result<(Kind, u32, usize), String> {
@@ -133,7 +150,7 @@ impl Decoder {
         if !lengths.contains(&length) {
             return Err(format!("a frame {kind:?} of {length} bytes"));
         }
-        if length > room {
+        if kind.kept(length) > room {
             return Err("more than 1 GiB that was not received".into());
         }
         Ok((kind, u32::from_be_bytes([a, b, c, d]), length))
@@ -191,6 +208,22 @@ mod tests {
             vec![99, 0, 0, 0, 1, 0, 0, 0, 0],
         ] {
             assert!(decode(&bad, 3).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_text_of_an_error_the_beginning_is_kept() {
+        let long = frame(Kind::Close, 1, &vec![b'x'; 3 * MAX_ERROR]);
+        let bytes = [&long[..], &frame(Kind::Data, 1, b"N")].concat();
+        for size in [bytes.len(), 65_536, 65_537] {
+            let (mut decoder, mut seen) = (Decoder::default(), Vec::new());
+            for mut part in bytes.chunks(size) {
+                while let Some(frame) = decoder.next(&mut part, MAX_LENGTH).unwrap() {
+                    seen.push((frame.kind, frame.payload.len(), frame.length));
+                }
+                assert!(decoder.payload.capacity() <= 2 * MAX_ERROR);
+            }
+            assert_eq!(seen, [(Kind::Close, MAX_ERROR, 3 * MAX_ERROR), (Kind::Data, 1, 1)]);
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stop};
 use super::error::Death;
+use super::failed;
 use super::state::State;
 use crate::hub::Halt;
 use crate::interrupt::{Interrupt, Sleeps};
@@ -160,7 +161,9 @@ impl Inner {
             What::Status(number) => self.state.answers.get(&number).is_none_or(Option::is_some),
             What::Greeting => self.state.info().is_some(),
             What::Death => false,
-            What::Attend(known) => self.kill_at.is_some() != known || self.read_up.is_some(),
+            What::Attend(known) => {
+                self.kill_at.is_some() != known || self.read_up.is_some() || !self.state.untold.is_empty()
+            }
         }
     }
 
@@ -342,7 +345,7 @@ impl Post {
                     None
                 }
             };
-            if inner.read_up.is_some() {
+            if inner.read_up.is_some() || !inner.state.untold.is_empty() {
                 self.attendant.notify_all();
             }
             let once = matches!(what, What::Attend(_));
@@ -431,6 +434,14 @@ impl Post {
 
     /// Lets go of the lock: rings those who wait for what is there now, and writes what is to be written.
     pub(super) fn leave(&self, mut inner: Guard<'_>) {
+        let mut untold = Vec::new();
+        if !inner.state.untold.is_empty() {
+            if inner.death.is_some() {
+                untold = std::mem::take(&mut inner.state.untold);
+            } else {
+                self.attendant.notify_all();
+            }
+        }
         let bells = inner.bells();
         if bells.is_empty() {
             self.flush(inner);
@@ -439,6 +450,7 @@ impl Post {
             ring(&bells);
             self.flush(self.lock());
         }
+        untold.iter().for_each(|error| failed::tell(error));
     }
 
     /// Nothing more is to be read, for this reason; the gateway is ended.

@@ -6,6 +6,7 @@ use std::thread::ThreadId;
 use bytes::Bytes;
 
 use super::error::ChannelError;
+use super::failed;
 use super::frame::{Decoder, Frame, Kind, MARKER, frame, head};
 use super::inbox::Inbox;
 use super::info::Info;
@@ -40,6 +41,10 @@ pub(super) struct State {
     asked: u64,
     answered: u64,
     pub(super) answers: HashMap<u64, Option<Value>>,
+    /// Errors that nobody will receive, for who tells of them.
+    pub(super) untold: Vec<String>,
+    /// EXIT was said.
+    exiting: bool,
     /// Something changed since the last look.
     touched: bool,
 }
@@ -58,6 +63,10 @@ pub(super) struct Chan {
     said_last: bool,
     heard_last: bool,
     error: Option<String>,
+    /// The last handle was dropped while it was open: what goes wrong then nobody will ask for.
+    dropped: bool,
+    /// Its error is no surprise: its gateway was told to end.
+    expected: bool,
     strconfig: StrConfig,
     /// How many handles there are.
     handles: usize,
@@ -152,6 +161,8 @@ impl State {
             asked: 0,
             answered: 0,
             answers: HashMap::new(),
+            untold: Vec::new(),
+            exiting: false,
             touched: false,
         }
     }
@@ -200,7 +211,7 @@ impl State {
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
-        let Frame { kind, channel, payload } = frame;
+        let Frame { kind, channel, payload, length } = frame;
         if self.info.is_none() && kind != Kind::Hello {
             return Err(format!("a frame {kind:?} before HELLO"));
         }
@@ -210,7 +221,7 @@ impl State {
                 self.touched = true;
             }
             Kind::Data | Kind::Escaped => self.data(channel, payload, kind == Kind::Escaped)?,
-            Kind::Close => self.heard_close(channel, &payload)?,
+            Kind::Close => self.heard_close(channel, &payload, length)?,
             Kind::Last => {
                 if let Some(chan) = self.channels.get_mut(&channel) {
                     chan.heard_last = true;
@@ -281,22 +292,24 @@ impl State {
         Ok(())
     }
 
-    fn heard_close(&mut self, channel: u32, payload: &[u8]) -> Result<(), String> {
-        let error = if payload.is_empty() {
-            None
-        } else {
-            match self.value(payload).map_err(|error| format!("CLOSE: {error}"))? {
-                Value::Str(text) => Some(text.to_string_lossy().into_owned()),
-                other => return Err(format!("CLOSE with a {}", other.kind())),
-            }
-        };
+    fn heard_close(&mut self, channel: u32, payload: &[u8], length: usize) -> Result<(), String> {
+        let error = failed::heard(payload, length, |payload| self.value(payload))?;
+        let (room, exiting) = (MAX_HELD.saturating_sub(self.held), self.exiting);
         let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
         if std::mem::replace(&mut chan.heard_close, true) {
             return Ok(());
         }
-        if !std::mem::replace(&mut chan.said_close, true) {
-            chan.error = error;
+        let said_close = std::mem::replace(&mut chan.said_close, true);
+        if !said_close {
             self.out.push(frame(Kind::Close, channel, b""));
+        }
+        if let Some(error) = error.filter(|_| !said_close || chan.dropped) {
+            if error.len() > room {
+                return Err("more than 1 GiB that was not received".into());
+            }
+            self.held += error.len();
+            chan.expected = exiting && !chan.dropped;
+            chan.error = Some(error);
         }
         self.touched = true;
         self.forget(channel);
@@ -356,6 +369,7 @@ impl State {
         if chan.has_callback {
             self.close_sending(number);
         } else {
+            chan.dropped |= !chan.said_close;
             self.close(number, None);
         }
     }
@@ -409,6 +423,12 @@ impl State {
                 continue;
             }
             self.held -= chan.inbox.held();
+            if let Some(error) = chan.error.take() {
+                self.held -= error.len();
+                if !chan.expected && error != failed::INTERRUPTED {
+                    self.untold.push(error);
+                }
+            }
             let mut inbox = std::mem::take(&mut chan.inbox);
             if chan.said_close && chan.heard_close {
                 self.channels.remove(&number);
@@ -462,13 +482,15 @@ impl State {
         if !chan.receives_no_more() {
             return Next::Nothing;
         }
-        let error = if take_error { chan.error.take() } else { None };
+        let error = if take_error { self.take_error(number) } else { None };
         error.map_or(Next::Closed, Next::Error)
     }
 
     /// The error with which the other end closed a channel, once.
     pub(super) fn take_error(&mut self, number: u32) -> Option<String> {
-        self.channels.get_mut(&number)?.error.take()
+        let error = self.channels.get_mut(&number)?.error.take()?;
+        self.held -= error.len();
+        Some(error)
     }
 
     /// A value of so many bytes has been received by the program.
@@ -502,6 +524,7 @@ impl State {
 
     /// Says something that is of the whole gateway: EXIT, INTERRUPT.
     pub(super) fn say(&mut self, kind: Kind) {
+        self.exiting |= kind == Kind::Exit;
         self.out.push(frame(kind, 0, b""));
     }
 

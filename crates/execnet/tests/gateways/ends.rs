@@ -147,9 +147,9 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
     assert_eq!(death.status, Some(ExitStatus::Exited(3)));
     assert_eq!(
         (noise.as_str(), death.stderr.as_str()),
-        ("Welcome to [1mthis[0m machine\n", "no Python here\n")
+        ("Welcome to \\x1b[1mthis\\x1b[0m machine\n", "no Python here\n")
     );
-    let text = "gateway x exited with status 3; it printed last:\nno Python here; it wrote to its standard output:\nWelcome to [1mthis[0m machine";
+    let text = "gateway x exited with status 3; it printed last:\nno Python here; it wrote to its standard output:\nWelcome to \\x1b[1mthis\\x1b[0m machine";
     assert_eq!(error.to_string(), text);
 
     let error = Gateway::popen().python("/nowhere/python").start().unwrap_err();

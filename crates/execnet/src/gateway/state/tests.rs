@@ -260,3 +260,58 @@ fn what_all_channels_hold_together_is_bounded() {
     // it is refused before it has come
     assert!(state.handle(&frame(Kind::Data, number, &[0; 600])[..HEAD]).is_err());
 }
+
+fn close(channel: u32, error: &str) -> Vec<u8> {
+    frame(Kind::Close, channel, encode(&Value::from(error)).as_bytes())
+}
+
+#[test]
+fn an_error_that_nobody_receives_is_told_once() {
+    let mut state = greeted(WINDOW);
+    // it came before the channel was let go
+    let number = state.open();
+    state.handle(&close(number, "unread")).unwrap();
+    assert!(state.untold.is_empty());
+    state.drop_handle(number);
+    // it comes behind that
+    let number = state.open();
+    state.drop_handle(number);
+    assert_eq!(said(&mut state).last(), Some(&(Kind::Close as u8, number, Vec::new())));
+    state.handle(&close(number, "late")).unwrap();
+    state.handle(&close(number, "twice")).unwrap();
+    assert_eq!(std::mem::take(&mut state.untold), ["unread", "late"]);
+    assert!(state.channels.is_empty() && state.held == 0);
+}
+
+#[test]
+fn an_error_that_was_received_or_is_not_wanted_is_not_told() {
+    let mut state = greeted(WINDOW);
+    let received = state.open();
+    state.handle(&close(received, "received")).unwrap();
+    assert_eq!(state.take_error(received).as_deref(), Some("received"));
+    let closed = state.open();
+    state.close(closed, None);
+    state.drop_handle(closed);
+    state.handle(&close(closed, "not wanted")).unwrap();
+    let interrupted = state.open();
+    state.drop_handle(interrupted);
+    state.handle(&close(interrupted, failed::INTERRUPTED)).unwrap();
+    let late = state.open();
+    state.say(Kind::Exit);
+    state.handle(&close(late, "because of the exit")).unwrap();
+    for number in [received, late] {
+        state.drop_handle(number);
+    }
+    assert!(state.untold.is_empty() && state.channels.is_empty() && state.held == 0);
+}
+
+#[test]
+fn errors_count_as_what_a_gateway_holds() {
+    let mut state = greeted(WINDOW);
+    let number = state.open();
+    state.held = MAX_HELD - 10;
+    state.handle(&close(number, "short")).unwrap();
+    assert_eq!(state.held, MAX_HELD - 5);
+    let number = state.open();
+    state.handle(&close(number, "short as well")).unwrap_err();
+}
