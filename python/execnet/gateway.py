@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import functools
 import inspect
 import linecache
 import numbers
@@ -109,12 +110,16 @@ class Gateway:
         `RemoteError`.
         """
         kind, name, filename = "source", None, None
+        if isinstance(source, staticmethod):
+            source = source.__func__
         if isinstance(source, types.ModuleType):
             kind = "module"
             filename, text = _source_of_module(source)
         elif isinstance(source, types.FunctionType):
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
+        elif isinstance(source, types.MethodType):
+            text = _that_it_is_bound(source)
         else:
             text = textwrap.dedent(_text_of(source))
         if name is None and kwargs:
@@ -287,11 +292,19 @@ def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
     )
 
 
+def _that_it_is_bound(method: types.MethodType) -> str:
+    """Code that fails with why a bound method cannot be executed: as ever the error arrives on the channel."""
+    can = "a static method, or a function whose first parameter is `channel`, can be sent"
+    why = f"cannot execute {method!r}: it is bound to an object, which stays here; {can}"
+    return f"raise TypeError({why!a})"
+
+
 def _text_of(source: object) -> str:
     """Text, and what has a text of its own: objects that programs make of source."""
     is_data = isinstance(source, (bytes, bytearray, memoryview, numbers.Number))
     if is_data or type(source).__str__ is object.__str__:
-        raise TypeError(f"remote_exec() takes text, a function or a module, not {type(source).__name__}")
+        hint = ": send the function, and its arguments as keywords" if isinstance(source, functools.partial) else ""
+        raise TypeError(f"remote_exec() takes text, a function or a module, not {type(source).__name__}{hint}")
     return str(source)
 
 
@@ -323,6 +336,10 @@ def _source_of_function(function: types.FunctionType) -> str:
             f"there is no source of {function.__name__}(), which was not read from a file:"
             " write the function into one, or send the text of code that uses `channel`"
         ) from None
+    decorator, _, rest = source.partition("\n")
+    if decorator.strip() == "@staticmethod":
+        # before Python 3.10 what it makes could not be called; the lines stay where they are
+        source = "\n" + rest
     unknown = _globals_used(source)
     if unknown:
         raise ValueError(f"{function.__name__}() uses globals, which it would not find on the other side", unknown)

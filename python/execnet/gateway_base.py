@@ -156,7 +156,12 @@ def get_execmodel(backend: Union[str, ExecModel]) -> ExecModel:
 def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
     """Calls a channel's callback, `at_once` with what has arrived, else until its end."""
     while True:
-        call = delivery.next(at_once)
+        try:
+            call = delivery.next(at_once)
+        except BaseException:
+            if at_once:
+                delivery.give_back()
+            raise
         if call is None:
             return
         callback, item = call

@@ -1,5 +1,6 @@
 """Gateways: what they execute, what they know, how they end."""
 
+import functools
 import os
 import shlex
 import sys
@@ -132,6 +133,42 @@ def test_objects_with_a_text_of_their_own_are_executed(gateway):
 def test_what_is_no_source_is_refused(gateway, source):
     with pytest.raises(TypeError, match=f"takes text, a function or a module, not {type(source).__name__}"):
         gateway.remote_exec(source)
+
+
+class Holder:
+    def method(self, channel):
+        channel.send(1)
+
+    @classmethod
+    def of_class(cls, channel):
+        channel.send(1)
+
+    @staticmethod
+    def static(channel, number=2):
+        channel.send(number)
+
+
+@pytest.mark.parametrize("method", [Holder().method, Holder.of_class], ids=["method", "class method"])
+def test_a_bound_method_fails_on_its_channel(gateway, method):
+    with pytest.raises(RemoteError, match="TypeError: cannot execute <bound method .* bound to an object"):
+        gateway.remote_exec(method).receive(WAIT)
+
+
+def test_a_static_method_is_a_function(gateway):
+    for static in Holder.static, Holder().static, vars(Holder)["static"]:
+        assert gateway.remote_exec(static, number=3).receive(WAIT) == 3
+    with pytest.raises(TypeError, match="not partial: send the function"):
+        gateway.remote_exec(functools.partial(Holder.static, number=3))
+
+
+def test_what_programs_import_from_gateway_io_is_there():
+    from execnet import gateway_io
+
+    spec = execnet.XSpec("ssh=-p 22 user@host//ssh_config=file//python=python3.11")
+    command = f'python3.11 -c "{gateway_io.popen_bootstrapline}"'
+    assert gateway_io.ssh_args(spec) == ["ssh", "-C", "-F", "file", "-p", "22", "user@host", command]
+    assert gateway_io.popen_args(execnet.XSpec("popen//python=a b"))[:3] == ["a", "b", "-u"]
+    assert gateway_io.vagrant_ssh_args(execnet.XSpec("vagrant_ssh=box"))[:5] == ["vagrant", "ssh", "box", "--", "-C"]
 
 
 def test_what_it_knows_of_the_other_side(gateway):

@@ -68,7 +68,7 @@ def test_errors_and_names_of_our_own_are_escaped(gateway):
 
 
 def test_every_character_is_shown_or_escaped():
-    for code in range(sys.maxunicode + 1):
+    for code in [*range(0x20000), *range(0xE0000, 0xE0200), *range(0x20000, sys.maxunicode + 1, 0x101)]:
         text = shown(chr(code))
         assert text in (chr(code), ascii(chr(code))[1:-1]), hex(code)
         # there it may be assigned, and here not yet

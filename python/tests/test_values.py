@@ -200,7 +200,11 @@ def test_lone_surrogates_cannot_be_dumped(value, place):
         dumps(value)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
+# ints are dumped as digits, of which Python makes 4,300 by itself
+DUMPED = [value for value in VALUES if not isinstance(value, int) or abs(value) < 10**4000]
+
+
+@pytest.mark.parametrize("value", DUMPED, ids=map(str, range(len(DUMPED))))
 def test_dumps_and_loads(value):
     assert same(loads(dumps(value)), value)
 

@@ -130,7 +130,13 @@ impl Channel {
             channel.give_back(raw);
             return Err(raised);
         }
-        let item = this.shared.read(py, &raw, || slf.getattr("gateway"))?;
+        let item = match this.shared.read(py, &raw, || slf.getattr("gateway")) {
+            Err(failure) if failure.is_raised() && !raw.is_escaped() => {
+                channel.give_back(raw);
+                return Err(failure.into());
+            }
+            item => item?,
+        };
         // large ones take their time; but channels that were read are open, and close with the item
         if !raw.is_escaped()
             && let Err(raised) = py.check_signals()
@@ -367,6 +373,12 @@ impl Delivery {
                         drop(deliveries);
                         *self.held() = Some(held);
                         return Ok(Some((self.callback.function.clone_ref(py), item.unbind())));
+                    }
+                    Err(failure) if failure.is_raised() => {
+                        if !held.is_escaped() {
+                            held.give_back();
+                        }
+                        return Err(failure.into());
                     }
                     Err(error) => self.fail(py, &PyErr::from(error))?,
                 },

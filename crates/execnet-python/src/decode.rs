@@ -3,11 +3,11 @@
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
-};
+use pyo3::types::frozenset::PyFrozenSetBuilder;
+use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::error::{Failure, Result};
+use crate::pace::Pace;
 
 /// A container that is being read: its parts are on the stack, from this position on.
 struct Level {
@@ -66,6 +66,7 @@ pub(crate) fn decode<'py>(
     let mut levels: Vec<Level> = Vec::new();
     let mut stack: Vec<Bound<'py, PyAny>> = Vec::new();
     let mut keys = Keys::default();
+    let mut pace = Pace::new();
     while let Some(token) = reader.next_token().map_err(&wrong)? {
         let object = match token {
             Token::Begin(container, _) => {
@@ -78,7 +79,7 @@ pub(crate) fn decode<'py>(
             }
             Token::End => {
                 let Some(level) = levels.pop() else { break };
-                build(py, &level, &mut stack, &reader)?
+                build(py, &level, &mut stack, &reader, &mut pace)?
             }
             Token::None => py.None().into_bound(py),
             Token::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
@@ -94,6 +95,7 @@ pub(crate) fn decode<'py>(
             Token::Channel(number) => channel(number)?,
         };
         stack.push(object);
+        pace.step(py)?;
     }
     stack.pop().ok_or_else(|| Failure::from(LoadError::unwanted("there is no value")))
 }
@@ -104,6 +106,7 @@ fn build<'py>(
     level: &Level,
     stack: &mut Vec<Bound<'py, PyAny>>,
     reader: &Reader<'_>,
+    pace: &mut Pace,
 ) -> Result<Bound<'py, PyAny>> {
     let mut parts = stack.drain(level.from..);
     let unhashable = |error: PyErr| {
@@ -117,16 +120,47 @@ fn build<'py>(
     Ok(match level.container {
         Some(Container::List) => PyList::new(py, parts)?.into_any(),
         Some(Container::Tuple) => PyTuple::new(py, parts)?.into_any(),
-        Some(Container::Set) => PySet::new(py, parts).map_err(unhashable)?.into_any(),
-        Some(Container::FrozenSet) => PyFrozenSet::new(py, parts).map_err(unhashable)?.into_any(),
+        Some(Container::Set) => set(py, parts, pace, unhashable)?,
+        Some(Container::FrozenSet) => frozenset(py, parts, pace, unhashable)?,
         None => {
             let dict = PyDict::new(py);
             while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
                 dict.set_item(key, value).map_err(unhashable)?;
+                pace.step(py)?;
             }
             dict.into_any()
         }
     })
+}
+
+/// A set of these, made in slices.
+pub(crate) fn set<'py>(
+    py: Python<'py>,
+    parts: impl Iterator<Item = Bound<'py, PyAny>>,
+    pace: &mut Pace,
+    unhashable: impl Fn(PyErr) -> Failure,
+) -> Result<Bound<'py, PyAny>> {
+    let set = PySet::empty(py)?;
+    for part in parts {
+        set.add(part).map_err(&unhashable)?;
+        pace.step(py)?;
+    }
+    Ok(set.into_any())
+}
+
+/// A frozenset of these, made in slices.
+pub(crate) fn frozenset<'py>(
+    py: Python<'py>,
+    parts: impl Iterator<Item = Bound<'py, PyAny>>,
+    pace: &mut Pace,
+    unhashable: impl Fn(PyErr) -> Failure,
+) -> Result<Bound<'py, PyAny>> {
+    let mut set = PyFrozenSetBuilder::new(py)?;
+    for part in parts {
+        set.add(part).map_err(&unhashable)?;
+        pace.step(py)?;
+    }
+    Ok(set.finalize().into_any())
 }
 
 pub(crate) fn text<'py>(py: Python<'py>, text: &Text<'_>) -> Result<Bound<'py, PyAny>> {

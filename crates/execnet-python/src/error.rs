@@ -25,36 +25,51 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 /// An error on its way to Python.
 #[derive(Debug)]
-pub(crate) struct Failure(PyErr);
+pub(crate) struct Failure {
+    error: PyErr,
+    raised: bool,
+}
+
+impl Failure {
+    /// What a signal's handler has raised.
+    pub(crate) fn raised(error: PyErr) -> Self {
+        Self { error, raised: true }
+    }
+
+    /// Whether a signal's handler has raised it: then nothing is wrong with what was being done.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised
+    }
+}
 
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
-        Self(error)
+        Self { error, raised: false }
     }
 }
 
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
-        failure.0
+        failure.error
     }
 }
 
 impl From<value::DumpError> for Failure {
     fn from(error: value::DumpError) -> Self {
-        Self(DumpError::new_err(said(&error)))
+        Self::from(DumpError::new_err(said(&error)))
     }
 }
 
 impl From<value::LoadError> for Failure {
     fn from(error: value::LoadError) -> Self {
-        Self(LoadError::new_err(said(&error)))
+        Self::from(LoadError::new_err(said(&error)))
     }
 }
 
 /// What goes wrong in waits for something from the other side of a channel.
 pub(crate) fn receiving(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Failure + '_ {
     move |error| {
-        Failure(match error {
+        Failure::from(match error {
             ChannelError::Closed => PyEOFError::new_err(format!("{} is closed", name(channel))),
             ChannelError::GatewayDied(death) => GatewayDied::new_err(said(&death)),
             other => return any(other),
@@ -67,7 +82,7 @@ pub(crate) fn sending(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Fa
     move |error| match error {
         ChannelError::Closed => {
             let why = "is closed, or its gateway was told to end";
-            Failure(PyOSError::new_err(format!("cannot send: {} {why}", name(channel))))
+            Failure::from(PyOSError::new_err(format!("cannot send: {} {why}", name(channel))))
         }
         other => any(other),
     }
@@ -78,14 +93,14 @@ pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Fail
     move |error| match error {
         ChannelError::Closed => {
             let id = line(gateway.id());
-            Failure(PyOSError::new_err(format!("gateway {id} was told to end, or has ended")))
+            Failure::from(PyOSError::new_err(format!("gateway {id} was told to end, or has ended")))
         }
         other => any(other),
     }
 }
 
 fn any(error: ChannelError) -> Failure {
-    Failure(match error {
+    Failure::from(match error {
         ChannelError::Remote(text) => RemoteError::new_err(text),
         ChannelError::TimedOut => TimeoutError::new_err(said(&error)),
         ChannelError::Dump(error) => return error.into(),
@@ -102,13 +117,13 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Place(error) => error.into(),
-            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self(PyValueError::new_err(said(&error))),
-            OpenError::TimedOut { .. } => Self(TimeoutError::new_err(said(&error))),
+            OpenError::Invalid(_) | OpenError::IdTaken(_) => Self::from(PyValueError::new_err(said(&error))),
+            OpenError::TimedOut { .. } => Self::from(TimeoutError::new_err(said(&error))),
             // Python makes it a FileNotFoundError and the like
             OpenError::Spawn { ref source, .. } if let Some(errno) = source.raw_os_error() => {
-                Self(PyOSError::new_err((errno, with_source(&error))))
+                Self::from(PyOSError::new_err((errno, with_source(&error))))
             }
-            other => Self(PyOSError::new_err(with_source(&other))),
+            other => Self::from(PyOSError::new_err(with_source(&other))),
         }
     }
 }
@@ -117,21 +132,21 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::NoMatch { .. } | StartError::TooMany { .. } => {
-                Self(HostNotFound::new_err(said(&error)))
+                Self::from(HostNotFound::new_err(said(&error)))
             }
             StartError::Connect(error) => error.into(),
             StartError::TooLong { .. } | StartError::Invalid { .. } => {
-                Self(PyValueError::new_err(said(&error)))
+                Self::from(PyValueError::new_err(said(&error)))
             }
-            StartError::TimedOut { .. } => Self(TimeoutError::new_err(said(&error))),
-            other => Self(PyOSError::new_err(with_source(&other))),
+            StartError::TimedOut { .. } => Self::from(TimeoutError::new_err(said(&error))),
+            other => Self::from(PyOSError::new_err(with_source(&other))),
         }
     }
 }
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self(match error {
+        Self::from(match error {
             ConnectError::BadName(_) => PyValueError::new_err(said(&error)),
             other => PyOSError::new_err(with_source(&other)),
         })
@@ -141,10 +156,12 @@ impl From<ConnectError> for Failure {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Down(_) | JoinError::NoPython { .. } => Self(HostNotFound::new_err(said(&error))),
+            JoinError::Down(_) | JoinError::NoPython { .. } => {
+                Self::from(HostNotFound::new_err(said(&error)))
+            }
             JoinError::Connect(error) => error.into(),
             JoinError::Request(error) => error.into(),
-            other => Self(PyOSError::new_err(said(&other))),
+            other => Self::from(PyOSError::new_err(said(&other))),
         }
     }
 }
@@ -153,7 +170,7 @@ impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Connect(error) => error.into(),
-            other => Self(PyOSError::new_err(with_source(&other))),
+            other => Self::from(PyOSError::new_err(with_source(&other))),
         }
     }
 }

@@ -9,6 +9,7 @@ mod encode;
 mod error;
 mod gateway;
 mod network;
+mod pace;
 mod serial;
 mod spell;
 mod wait;

@@ -3,16 +3,17 @@
 //! A stack machine's program: a version byte, then opcodes of one letter. Scalars are pushed. A tuple or set takes what was pushed for it; a list or
 //! dict is pushed empty, and filled by pushing key and value for each part. Numbers are big-endian, lengths take four bytes.
 
-use execnet::value::{self, BigInt, Container, Encoded, LoadError, Reader, Reading, Text, Token, Writing};
-use pyo3::exceptions::PyTypeError;
-use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
+use execnet::value::{
+    self, BigInt, Container, Encoded, LoadError, MAX_DEPTH, Reader, Reading, Text, Token, Writing,
 };
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use crate::decode::big_int;
+use crate::decode::{big_int, frozenset, set};
 use crate::encode::encode;
 use crate::error::{DumpError, EndOfData, Failure, Result};
+use crate::pace::Pace;
 
 const VERSION: u8 = 2;
 
@@ -20,7 +21,7 @@ const VERSION: u8 = 2;
 #[pyfunction]
 pub(crate) fn dumps<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let encoded = encode(obj, Writing::default())?;
-    Ok(PyBytes::new(py, &translate(&encoded)?))
+    Ok(PyBytes::new(py, &translate(py, &encoded)?))
 }
 
 /// The object that these bytes are. `py2str_as_py3str`: what was a `str` of Python 2 becomes text, otherwise bytes. `py3str_as_py2str`: what was a `str`
@@ -39,7 +40,7 @@ pub(crate) fn loads<'py>(
         rest = behind;
         Ok(taken.to_vec())
     };
-    Ok(Machine { py, take, py2str_as_py3str, py3str_as_py2str, stack: Vec::new() }.run()?)
+    Ok(Machine::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
 /// As [`loads`], with `read(length)` giving the bytes.
@@ -62,11 +63,11 @@ pub(crate) fn load<'py>(
         }
         Ok(taken)
     };
-    Ok(Machine { py, take, py2str_as_py3str, py3str_as_py2str, stack: Vec::new() }.run()?)
+    Ok(Machine::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
 /// From one format to the other.
-fn translate(encoded: &Encoded) -> Result<Vec<u8>> {
+fn translate(py: Python<'_>, encoded: &Encoded) -> Result<Vec<u8>> {
     if encoded.is_escaped() {
         return Err(DumpError::new_err("cannot dump a Channel: it can be sent only").into());
     }
@@ -91,7 +92,7 @@ fn translate(encoded: &Encoded) -> Result<Vec<u8>> {
                 Ok(value) => put(&mut out, b'F', &value.to_be_bytes()),
                 Err(_) => sized(&mut out, b'H', value.to_string().as_bytes())?,
             },
-            Token::BigInt(value) => sized(&mut out, b'H', &decimal(&value))?,
+            Token::BigInt(value) => sized(&mut out, b'H', &decimal(py, &value)?)?,
             Token::Float(value) => put(&mut out, b'D', &value.to_be_bytes()),
             Token::Complex(real, imag) => {
                 put(&mut out, b'T', &real.to_be_bytes());
@@ -160,33 +161,17 @@ fn length(out: &mut Vec<u8>, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// The digits of a number, without the limit that Python has.
-fn decimal(value: &BigInt) -> Vec<u8> {
-    const BASE: u64 = 1_000_000_000;
-    let bytes = value.magnitude();
-    let mut limbs: Vec<u32> = Vec::with_capacity(bytes.len() / 4 + 1);
-    for chunk in bytes.chunks(4) {
-        let mut limb = [0; 4];
-        limb[..chunk.len()].copy_from_slice(chunk);
-        limbs.push(u32::from_le_bytes(limb));
-    }
-    let mut groups = Vec::new();
-    while !limbs.is_empty() {
-        let mut rest = 0;
-        for limb in limbs.iter_mut().rev() {
-            let value = rest << 32 | u64::from(*limb);
-            *limb = (value / BASE) as u32;
-            rest = value % BASE;
+/// The digits of a number: as many as Python is willing to make, which takes time that grows with the square of their number.
+fn decimal(py: Python<'_>, value: &BigInt) -> Result<Vec<u8>> {
+    let text = big_int(py, value)?.str().map_err(|error| {
+        let why = error.value(py);
+        if error.is_instance_of::<PyValueError>(py) {
+            value::DumpError::new(format!("cannot dump an int as large as this: {why}")).into()
+        } else {
+            Failure::from(error)
         }
-        groups.push(rest);
-        while limbs.last() == Some(&0) {
-            limbs.pop();
-        }
-    }
-    let mut text = String::from(if value.is_negative() { "-" } else { "" });
-    text += &groups.pop().unwrap_or(0).to_string();
-    groups.iter().rev().for_each(|group| text += &format!("{group:09}"));
-    text.into_bytes()
+    })?;
+    Ok(text.to_string_lossy().into_owned().into_bytes())
 }
 
 fn cut_short() -> Failure {
@@ -204,9 +189,17 @@ struct Machine<'py, T> {
     py2str_as_py3str: bool,
     py3str_as_py2str: bool,
     stack: Vec<Bound<'py, PyAny>>,
+    /// Of each object on the stack: how deep it is nested.
+    depths: Vec<usize>,
+    pace: Pace,
 }
 
 impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
+    fn new(py: Python<'py>, take: T, py2str_as_py3str: bool, py3str_as_py2str: bool) -> Self {
+        let (stack, depths) = (Vec::new(), Vec::new());
+        Self { py, take, py2str_as_py3str, py3str_as_py2str, stack, depths, pace: Pace::new() }
+    }
+
     fn run(mut self) -> Result<Bound<'py, PyAny>> {
         let version = (self.take)(1).map_err(|failure| {
             let error = PyErr::from(failure);
@@ -224,6 +217,7 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
                 break;
             }
             self.step(code)?;
+            self.pace.step(self.py)?;
         }
         match (self.stack.pop(), self.stack.is_empty()) {
             (Some(object), true) => Ok(object),
@@ -233,6 +227,7 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
 
     fn step(&mut self, code: u8) -> Result<()> {
         let py = self.py;
+        let mut depth = 0;
         let object = match code {
             b'L' => py.None().into_bound(py),
             b'R' => PyBool::new(py, true).to_owned().into_any(),
@@ -258,26 +253,42 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
             b'M' => PyBytes::new(py, &self.sized()?).into_any(),
             b'K' => {
                 self.length()?;
+                depth = 1;
                 PyList::empty(py).into_any()
             }
-            b'J' => PyDict::new(py).into_any(),
+            b'J' => {
+                depth = 1;
+                PyDict::new(py).into_any()
+            }
             b'P' => return self.place(),
-            b'@' => PyTuple::new(py, self.parts()?)?.into_any(),
-            b'O' => PySet::new(py, self.parts()?).map_err(|error| unhashable(py, error))?.into_any(),
-            b'E' => PyFrozenSet::new(py, self.parts()?).map_err(|error| unhashable(py, error))?.into_any(),
+            b'@' | b'O' | b'E' => {
+                let parts = self.parts(&mut depth)?;
+                let unhashable = |error| unhashable(py, error);
+                match code {
+                    b'@' => PyTuple::new(py, parts)?.into_any(),
+                    b'O' => set(py, parts.into_iter(), &mut self.pace, unhashable)?,
+                    _ => frozenset(py, parts.into_iter(), &mut self.pace, unhashable)?,
+                }
+            }
             b'B' => return Err(wrong("a channel, which belongs to a gateway")),
             _ => return Err(wrong(format!("unknown opcode {code:#04x}"))),
         };
         self.stack.push(object);
+        self.depths.push(depth);
         Ok(())
     }
 
     /// Puts key and value into the list or dict below them.
     fn place(&mut self) -> Result<()> {
-        let (Some(value), Some(key), Some(into)) = (self.stack.pop(), self.stack.pop(), self.stack.last())
+        let (Some(value), Some(key), Some(into)) =
+            (self.stack.pop(), self.stack.pop(), self.stack.last().cloned())
         else {
             return Err(wrong("an item for nothing"));
         };
+        let depth = self.deepest(self.depths.len() - 2)?;
+        if let Some(into) = self.depths.last_mut() {
+            *into = depth.max(*into);
+        }
         if let Ok(list) = into.cast_exact::<PyList>() {
             if key.extract::<usize>().ok() != Some(list.len()) {
                 return Err(wrong("a list whose items are not in order"));
@@ -291,11 +302,22 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
         Ok(())
     }
 
-    fn parts(&mut self) -> Result<Vec<Bound<'py, PyAny>>> {
+    fn parts(&mut self, depth: &mut usize) -> Result<Vec<Bound<'py, PyAny>>> {
         let count = self.length()?;
         let from =
             self.stack.len().checked_sub(count).ok_or_else(|| wrong("fewer items than were promised"))?;
+        *depth = self.deepest(from)?;
         Ok(self.stack.split_off(from))
+    }
+
+    /// How deep a container of the objects from here on is nested; they are taken off. Python itself goes down into it when it
+    /// makes a hash of it.
+    fn deepest(&mut self, from: usize) -> Result<usize> {
+        let depth = 1 + self.depths.drain(from..).max().unwrap_or(0);
+        if depth > MAX_DEPTH {
+            return Err(wrong(format!("nested more than {MAX_DEPTH} deep")));
+        }
+        Ok(depth)
     }
 
     fn long(&mut self) -> Result<Bound<'py, PyAny>> {
@@ -304,11 +326,16 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
         if let Ok(value) = text.parse::<i64>() {
             return Ok(PyInt::new(self.py, value).into_any());
         }
-        let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
+        let digits = text;
+        let text = digits.strip_prefix('-').unwrap_or(digits);
         if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(wrong("an integer that is no number"));
         }
-        big_int(self.py, &BigInt::new(negative, binary(text)))
+        // as many digits as Python is willing to take
+        self.py.get_type::<PyInt>().call1((digits,)).map_err(|error| {
+            let why = error.value(self.py).to_string();
+            if error.is_instance_of::<PyValueError>(self.py) { wrong(why) } else { error.into() }
+        })
     }
 
     fn sized(&mut self) -> Result<Vec<u8>> {
@@ -331,24 +358,6 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         (self.take)(N)?.try_into().map_err(|_| cut_short())
     }
-}
-
-/// The number that these digits are, the least significant byte first.
-fn binary(digits: &str) -> Vec<u8> {
-    let mut limbs: Vec<u32> = Vec::new();
-    for group in digits.as_bytes().chunks(9) {
-        let value = group.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-        let mut carry = value;
-        for limb in &mut limbs {
-            let sum = u64::from(*limb) * 10_u64.pow(group.len() as u32) + carry;
-            *limb = sum as u32;
-            carry = sum >> 32;
-        }
-        if carry > 0 {
-            limbs.push(carry as u32);
-        }
-    }
-    limbs.into_iter().flat_map(u32::to_le_bytes).collect()
 }
 
 fn unhashable(py: Python<'_>, error: PyErr) -> Failure {
