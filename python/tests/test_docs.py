@@ -1,0 +1,238 @@
+"""README and guide do what they show: every block of them, in order, on a lab of the hosts that they speak of.
+
+A block that begins with `$` or `execnet` is for the shell, one that is Python is executed in one interpreter, and one
+behind such a block is what that prints; in it numbers may be others, and `…` stands for any text.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# what these blocks do is done by whoever runs the tests, or is no command
+NOT_RUN = (
+    "pip install .",  # how the package that is tested was installed
+    "./scripts/demo",  # builds the command and starts a network of this machine
+    "./scripts/test",  # runs this test
+    "your program ─┐",  # a picture
+)
+
+LIMIT = 600
+"""Seconds after which something hangs."""
+
+RUNNER = """
+import linecache, sys, traceback
+space = {"__name__": "__main__"}
+for path in iter(sys.stdin.readline, ""):
+    path = path.strip()
+    try:
+        exec(compile(open(path).read(), path, "exec"), space)
+    except Exception as error:
+        print("".join(traceback.format_exception_only(type(error), error)), end="")
+    print("\\x1e", flush=True)
+"""
+
+
+def blocks(page):
+    """The kinds and texts of the indented blocks of a page. Code and what it prints are blocks of their own."""
+    text = (ROOT / page).read_text()
+    for run in re.findall(r"(?:^|\n\n)((?:    .*\n|\n(?=    ))+)", text):
+        parts = textwrap.dedent(run).strip("\n").split("\n\n")
+        while parts:
+            ends = [end for end in range(1, len(parts) + 1) if is_code(parts[:end])]
+            end = ends[-1] if ends else 1
+            yield kind("\n\n".join(parts[:end])), "\n\n".join(parts[:end])
+            parts = parts[end:]
+
+
+def is_code(parts):
+    """Whether parts are Python, and the last is none that only shows values."""
+    if parsed("\n\n".join(parts)) is None:
+        return False
+    last = parsed(parts[-1])
+    values = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Subscript, ast.Name)
+    return last is None or not all(isinstance(line, ast.Expr) and isinstance(line.value, values) for line in last)
+
+
+def parsed(text):
+    try:
+        return ast.parse(text).body
+    except SyntaxError:
+        return None
+
+
+def kind(block):
+    if block.startswith(("$ ", "execnet ")):
+        return "shell"
+    if re.match(r"let |fn main", block):
+        return "rust"
+    return "python" if is_code([block]) else "output"
+
+
+def normal(line):
+    """A line without what differs from run to run."""
+    line = re.sub(r"\d+(\.\d+)*( ms| s| min)?", "#", line)
+    return re.sub(r"\s+", " ", line).strip()
+
+
+def missing(expected, said):
+    """The lines that were to be printed and were not; how hosts join differs from run to run."""
+    lines = [normal(line) for line in said.splitlines()]
+    left = []
+    for line in expected.splitlines():
+        if re.match(r"\S+: (joining|up)\b", line) or not line.strip(" …"):
+            continue
+        wanted = ".*".join(map(re.escape, normal(line).split("…")))
+        if not any(re.search(wanted, one) for one in lines):
+            left.append(line)
+    return left
+
+
+class Reader:
+    """A person who types what a page shows, in a folder of their own, and looks at what comes."""
+
+    def __init__(self, folder, ssh_config):
+        self.folder = folder
+        self.name = f"docs{os.getpid()}"
+        tools = folder / "tools"
+        tools.mkdir()
+        # the hosts are not those of who runs the tests
+        ssh = tools / "ssh"
+        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {ssh_config} "$@"\n')
+        ssh.chmod(0o755)
+        path = os.pathsep.join([str(tools), os.path.dirname(sys.executable), os.environ["PATH"]])
+        self.env = dict(os.environ, PATH=path, XDG_CONFIG_HOME=str(folder), XDG_STATE_HOME=str(folder), COLUMNS="100")
+        self.python = subprocess.Popen(
+            [sys.executable, "-u", "-c", RUNNER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=folder, env=self.env,
+        )  # fmt: skip
+        self.said = ""
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.count = 0
+
+    def _listen(self):
+        while True:
+            more = os.read(self.python.stdout.fileno(), 65536).decode()
+            if not more:
+                break
+            self.said += more
+
+    def ours(self, text):
+        """The page's network has a name of its own here."""
+        return text.replace("mynet", self.name)
+
+    def shell(self, block):
+        for command, expected in commands(self.ours(block)):
+            if command.startswith("cat "):
+                (self.folder / command.split()[1]).write_text(expected + "\n")
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=LIMIT
+            )
+            said = done.stdout + done.stderr
+            assert done.returncode == ("FAILED" in expected), f"{command}\n{said}"
+            assert not missing(expected, said), f"{command}\n{said}"
+
+    def execute(self, block, expected):
+        self.count += 1
+        program = self.folder / f"block{self.count}.py"
+        program.write_text(self.ours(block) + "\n")
+        expected = self.ours(expected) + "\n" + "\n".join(re.findall(r"^ *print\(.*\) +# (.*)$", block, re.M))
+        self.said = ""
+        self.python.stdin.write(f"{program}\n")
+        self.python.stdin.flush()
+        end = time.monotonic() + LIMIT
+        while "\x1e" not in self.said or missing(expected, self.said):
+            assert time.monotonic() < end and self.python.poll() is None, f"{block}\nprinted:\n{self.said}"
+            if "\x1e" in self.said and "Error" in self.said and "Error" not in expected:
+                pytest.fail(f"{block}\nprinted:\n{self.said}")
+            time.sleep(0.02)
+
+    def rust(self, block, expected):
+        """Runs the example of the crate that has these lines."""
+        example = ROOT / "crates/execnet/examples/connect.rs"
+        lines = [line.strip() for line in example.read_text().splitlines()]
+        for line in block.splitlines():
+            line = re.sub(r" +//.*", "", line.strip()).replace('"mynet"', "&name")
+            assert line in lines, f"{line!r} is not in {example}"
+        program = ROOT / "target/debug/examples/connect"
+        done = subprocess.run(
+            [program, self.name], env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=LIMIT
+        )
+        assert done.returncode == 0 and not missing(expected, done.stdout), done.stdout + done.stderr
+
+    def read(self, page):
+        """Does what each block says."""
+        every = list(blocks(page))
+        assert {what for what, _ in every} == {"shell", "python", "rust", "output"}, every
+        for at, (what, block) in enumerate(every):
+            if block.strip().startswith(NOT_RUN):
+                continue
+            after, text = every[at + 1] if at + 1 < len(every) else ("", "")
+            expected = text if after == "output" and not text.strip().startswith(NOT_RUN) else ""
+            if what == "output":
+                assert every[at - 1][0] in ("python", "rust"), f"nobody printed this:\n{block}"
+            elif what == "shell":
+                self.shell(block)
+            elif what == "python":
+                self.execute(block, expected)
+            else:
+                self.rust(block, expected)
+
+    def close(self):
+        self.python.stdin.close()
+        self.python.wait(LIMIT)
+        subprocess.run(["execnet", "stop", self.name], env=self.env, capture_output=True, timeout=LIMIT)
+
+
+def commands(block):
+    """Commands and what each prints."""
+    if not block.startswith("$ "):
+        return [(re.sub(r" +# .*", "", line), "") for line in block.splitlines()]
+    parts = [part.partition("\n") for part in ("\n" + block).split("\n$ ")[1:]]
+    return [(command, said) for command, _, said in parts]
+
+
+@pytest.fixture
+def reader(tmp_path):
+    program = os.environ.get("EXECNET_TESTKIT")
+    if program is None:
+        pytest.skip("skipped, because EXECNET_TESTKIT does not say where the lab's program is")
+    command = [program, "lab", "--inner", "--python", "3.11", "pypy3", "jython"]
+    lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    config = next(line.split()[1] for line in lab.stdout if line.startswith("ssh_config: "))
+    # as the guide calls it
+    (tmp_path / "proj").mkdir()
+    reader = Reader(tmp_path / "proj", config)
+    yield reader
+    reader.close()
+    lab.stdin.close()
+    lab.wait(LIMIT)
+
+
+def write_sources(folder, more):
+    """The folders that the guide speaks of."""
+    (folder / "src/data").mkdir(parents=True)
+    (folder / "src/tool.py").write_text("")
+    (folder / "src/tool.pyc").write_text("")
+    tests = folder / "tests"
+    tests.mkdir()
+    (tests / "test_sums.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('n', range(200))\ndef test_right(n): assert n + n == 2 * n\n" + more
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+def test_every_block_of_a_page_does_what_it_shows(reader, page):
+    write_sources(reader.folder, "def test_wrong(): total = 3; assert total == 4\n" if "guide" in page else "")
+    reader.read(page)
