@@ -37,7 +37,7 @@ impl<'a> Progress<'a> {
 
     /// Says where a host stands now, unless that was said last.
     pub(crate) fn update(&mut self, host: &HostStatus) {
-        let state = render::state_line(host);
+        let state = render::progress_line(host);
         match self.hosts.iter_mut().find(|(id, _)| *id == host.id) {
             Some((_, said)) if *said == state => return,
             Some((_, said)) => said.clone_from(&state),

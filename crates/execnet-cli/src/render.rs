@@ -1,6 +1,6 @@
 //! A network in words and tables, readable without colour.
 
-use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status};
+use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
 use execnet_proto::text::quoted;
 
 use crate::text::{duration, one_line, table};
@@ -164,6 +164,14 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
     one_line(&line)
 }
 
+/// Where a host stands while others join: why it failed is told when all have settled, by [`trouble`].
+pub(crate) fn progress_line(host: &HostStatus) -> String {
+    match host.state {
+        HostState::Failed | HostState::Unreachable => one_line(&state_word(host)),
+        _ => state_line(host),
+    }
+}
+
 /// Why a host is unreachable, without the beginning `HOST is unreachable: ` that the daemon may have put there.
 pub(crate) fn reason<'a>(host: &str, why: &'a str) -> &'a str {
     let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
@@ -197,6 +205,11 @@ pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
     }
     if let Some(hint) = &host.hint {
         text.push_str(&format!("  Hint: {}\n", one_line(hint)));
+    }
+    if (host.state, host.step) == (HostState::Failed, Some(Step::Resolve)) {
+        // it is in the network's file by now
+        let [network, id] = [network, &host.id].map(one_line);
+        text.push_str(&format!("  Hint: if it is mistyped, run: execnet rmhost {network} {id}\n"));
     }
     if let Some(seconds) = host.retry_in.filter(|_| host.state != HostState::Up) {
         text.push_str(&format!("  retrying in {}\n", duration(seconds.max(1.0))));

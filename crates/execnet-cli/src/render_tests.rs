@@ -102,6 +102,7 @@ fn a_failed_host_is_told_with_its_own_words() {
         ssh: Could not resolve hostname build2: Name or service not known
         \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
+      Hint: if it is mistyped, run: execnet rmhost mynet build2
       retrying in 5 s
     ");
 }
@@ -150,6 +151,7 @@ fn the_status_says_why_a_host_cannot_be_used() {
         ssh: Could not resolve hostname build2: Name or service not known
         \x1b[2Jbye
       Hint: check the spelling, or give the host a name in ssh's configuration
+      Hint: if it is mistyped, run: execnet rmhost mynet build2
       retrying in 5 s
     ");
     assert!(!super::hosts(&hosts[1..2]).contains("cannot execute"), "it is told once");
