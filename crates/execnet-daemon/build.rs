@@ -30,6 +30,5 @@ fn script(source: &str, boot: &str) -> String {
 /// One line of Python that executes the source.
 fn stage1(source: &str) -> String {
     let lines: Vec<&str> = source.lines().filter(|line| !line.starts_with('#')).collect();
-    let text = lines.join("\n") + "\n";
-    format!("exec(\"{}\")\n", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!("exec({})\n", bundle::quoted(&(lines.join("\n") + "\n")))
 }

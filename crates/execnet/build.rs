@@ -7,6 +7,6 @@ fn main() {
     let kernel = bundle::folder("kernel");
     let stage = bundle::text(&kernel, "stage.py");
     let stage: Vec<&str> = stage.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    bundle::write("stage.txt", stage.join("\n").as_bytes());
+    bundle::write("stage.txt", bundle::quoted(&(stage.join("\n") + "\n")).as_bytes());
     bundle::write("kernel.bin", &bundle::bundle(&kernel));
 }

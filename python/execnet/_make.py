@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Optional
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode")
+SHELL = "$`&;|<>()\n"
 HOW = ("via", "id", "python", "chdir", "nice", "execmodel", "dont_write_bytecode")
 
 
@@ -140,9 +142,13 @@ def sound(what: str, value: str) -> str:
 
 
 def words(spec: XSpec, python: str) -> list[str]:
-    """The words of python=, as a shell would see them."""
+    """The words of python=, as a shell would see them; what is more than words is left to a shell where it runs."""
     try:
-        return shlex.split(python)
+        found = shlex.split(python)
+        assigns = found and re.match("[A-Za-z_][A-Za-z0-9_]*=", found[0])
+        if assigns or found[:1] in (["exec"], ["."]) or set(SHELL).intersection(python):
+            return ["sh", "-c", f'{python} "$@"', "sh"]
+        return found
     except ValueError as error:
         raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {error}") from None
 

@@ -19,7 +19,7 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from . import _native
+from . import _native, rsync_remote
 from .gateway_base import Channel, ChannelFactory, ExecModel
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ class Gateway:
             text = _that_it_is_bound(source)
         else:
             text = textwrap.dedent(_text_of(source))
+        if filename and getattr(source, "__module__", None) == __name__ or source is rsync_remote:
+            # there it imports from the standard library, whatever lies in the folder
+            filename = f"<execnet.{source.__name__}>"
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
@@ -281,12 +284,16 @@ def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
     import os
     import sys
 
+    try:
+        cwd = os.getcwd()
+    except OSError:  # it has been removed
+        cwd = ""
     channel.send(
         dict(
             executable=sys.executable,
             version_info=tuple(sys.version_info[:5]),
             platform=str(sys.platform),
-            cwd=os.getcwd(),
+            cwd=cwd,
             pid=os.getpid(),
         )
     )

@@ -21,10 +21,11 @@
   };
   kill -0 $$ 2>/dev/null || exit;
 done) </dev/null >/dev/null & w=$! ;
-t=; o=; s=;
+t=; o=; s=; h=$PWD;
 for p in @CANDIDATES@; do
   q=$(command -v "$p" 2>/dev/null) || { t="$t $p"; continue; };
-  "$p" -ES -c "@BOOT@" $w;
+  case $q in /*) ;; *) q=$h/$q;; esac;
+  (cd / && exec "$q" -ES -c "@BOOT@" $w "$h");
   s=$?;
   case $s in
     0) break;;

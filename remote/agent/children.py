@@ -8,6 +8,8 @@ import fcntl
 import os
 import sys
 
+from agent import homes
+
 try:
     import _signal as signal  # the `signal` module imports enum, 5 ms
 except ImportError:
@@ -49,7 +51,8 @@ def environ():
 
 
 def start(argv, env, chdir, nice, mark):
-    """Fork and exec; OSError when not even the fork worked. All strings are bytes."""
+    """Fork and exec; OSError when not even the fork worked. All strings are bytes; `chdir`: where a login starts, and
+    what was asked for."""
     pipes = []
     try:
         while len(pipes) < 4:
@@ -99,9 +102,9 @@ def _become(pipes, argv, env, chdir, nice):
             os.dup2(pipes[2][1], 2)
             if _files is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, _files)
-            if chdir:
-                doing = "change to directory " + _shown(chdir)
-                os.chdir(chdir)
+            chdir = env[b"PWD"] = homes.where(env, *chdir)
+            doing = "change to directory " + _shown(chdir)
+            os.chdir(chdir)
             if nice:
                 doing = "set nice to %d" % nice
                 os.nice(nice)

@@ -7,7 +7,7 @@ import errno
 import os
 import select
 
-from agent import children, wire
+from agent import children, homes, wire
 from agent.children import signal
 from agent.core import AHEAD, EXITED, KILLED
 from agent.loop import AGAIN, BROKEN, IN, OUT
@@ -25,7 +25,7 @@ class Family(object):
     def __init__(self, loop, core, home):
         self.loop = loop
         self.core = core
-        self.home = home  # where processes start when nobody says otherwise
+        self.home = home and wire.utf8(home)  # where processes start when nobody says otherwise
         self.config = self.env = self.nodes = self.spares = None
         self.by_pid = {}
         self.sweeping = []
@@ -90,8 +90,13 @@ class Family(object):
             return
         env = dict(self.env)
         env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
-        chdir = self._folder(wire.utf8(spawn["chdir"]) or self.config.chdir)
+        homes.apart(env, self.env)
+        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir or b""
         argv = [wire.utf8(word) for word in command] + spawn["argv"]
+        if process.tunnel:
+            # the command, and what ssh does not expand by itself
+            for at in [0] + [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]:
+                argv[at] = homes.expand(argv[at], env)
         if spawn["role"] == AHEAD:
             if self.spares is None:
                 from agent.spare import Spares
@@ -114,9 +119,7 @@ class Family(object):
         if marked:
             from binascii import hexlify
             mark = env[children.MARK] = hexlify(os.urandom(16))
-        if chdir:
-            env[b"PWD"] = chdir
-        child = children.start(argv, env, chdir, nice, mark)
+        child = children.start(argv, env, (self.home, chdir), nice, mark)
         self.by_pid[child.pid] = child
         self.loop.arm(child.error, IN, self._on_error_pipe, child)
         return child
@@ -141,17 +144,6 @@ class Family(object):
         if child.started:
             self.core.started(process, child.pid)
         self._listen(child)
-
-    def _folder(self, chdir):
-        """Where a process starts, or None where nobody says."""
-        home = self.home and wire.utf8(self.home)
-        if not chdir:
-            return home
-        if chdir.startswith(b"~"):
-            return wire.utf8(os.path.expanduser(chdir))
-        if home and not chdir.startswith(b"/"):
-            return home + b"/" + chdir
-        return chdir
 
     # --- a child's pipes
 
@@ -395,7 +387,7 @@ class Family(object):
             if probe is None:
                 return
             try:
-                child = self._launch(probe.argv, self.env, self._folder(None), 0)
+                child = self._launch(probe.argv, probe.env, b"", 0)
             except EnvironmentError:
                 self.nodes.answered(probe, "", b"0 cannot start a process")
                 continue

@@ -57,10 +57,7 @@ class Settled(object):
     def __init__(self):
         self.terminated = False
         os.setsid()
-        try:
-            self.home = os.getcwd()
-        except OSError:
-            self.home = None
+        self.home = home()
         os.chdir("/")
         for name in IGNORED:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -68,6 +65,14 @@ class Settled(object):
 
     def _on_sigterm(self, number, frame):
         self.terminated = True
+
+
+def home():
+    """The folder that the login began in, if it can be known: the script says it, and starts us in another."""
+    try:
+        return (sys.argv[2:3] or [os.getcwd()])[0]
+    except OSError:
+        return None
 
 
 def rest(fds):

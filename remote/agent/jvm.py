@@ -13,9 +13,9 @@ from jarray import zeros
 from java.io import File, FileDescriptor, FileOutputStream
 from java.lang import ProcessBuilder, Runtime, System, Thread, Throwable
 
-from agent import wire
+from agent import homes, wire
 from agent.core import EXITED, KILLED, Core
-from agent.greet import Greeting
+from agent.greet import Greeting, home
 from agent.nodes import Nodes
 from agent.wire import CHUNK, STDERR, STDOUT
 
@@ -46,6 +46,7 @@ class Agent(object):
         self.env = dict(os.environ)
         self.env.update(config.env)
         self.setsid = _found("setsid", self.env.get("PATH", ""))
+        self.home = home()
         self.nice = _found("nice", self.env.get("PATH", ""))
         greeting = Greeting(config, 0, {"cpus": str(Runtime.getRuntime().availableProcessors())})
         self.core = Core(greeting.incarnation, greeting.hello, clock(), config.linger, 0, os.getpid())
@@ -157,7 +158,8 @@ class Agent(object):
         process.child = child
         self.children.append(child)
         argv = [wire.utf8(word) for word in command] + spawn["argv"]
-        chdir = os.path.expanduser(wire.utf8(spawn["chdir"]) or self.config.chdir or "")
+        homes.apart(env, self.env)
+        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir or ""
         _thread(child.run, argv, env, chdir, self.config.nice)
 
     def _probe(self):
@@ -168,7 +170,7 @@ class Agent(object):
                 return
             child = Child(self, None, probe)
             self.children.append(child)
-            _thread(child.run, probe.argv, self.env, "", 0)
+            _thread(child.run, probe.argv, probe.env, "", 0)
 
 
 class Child(object):
@@ -228,7 +230,8 @@ class Child(object):
         self._finish(status)
 
     def _launch(self, argv, env, chdir, nice):
-        if chdir and not os.path.isdir(chdir):
+        chdir = env["PWD"] = homes.where(env, self.agent.home, chdir)
+        if not os.path.isdir(chdir):
             return errno.ENOENT, "cannot change to directory %s: %s" % (chdir, os.strerror(errno.ENOENT))
         if not _found(argv[0], env.get("PATH", "")):
             return errno.ENOENT, "cannot execute %s: %s" % (argv[0], os.strerror(errno.ENOENT))
@@ -241,8 +244,7 @@ class Child(object):
         table.clear()
         for key in env:
             table.put(_java(key), _java(env[key]))
-        if chdir:
-            builder.directory(File(_java(chdir)))
+        builder.directory(File(_java(chdir)))
         try:
             self.java = builder.start()
         except Throwable:

@@ -4,15 +4,17 @@ Starts nothing: a driver runs the probes it is given, and brings back what they 
 """
 import os
 
-from agent import wire
+from agent import homes, wire
 from agent.greet import about_self, is_own, own_command, pairs
 
 READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
+SHELL = "$`&;|<>()\n"  # what is more than words
 MOST = 64
 SAID = 16384
 MARK = "execnet:node"
-ASK = ("import sys,os;i=getattr(sys,'implementation',None);p=str(sys.platform);j=p[:4]=='java';"
+ASK = ("import sys;sys.path[:not sys.path[0]]=[];import os;i=getattr(sys,'implementation',None);"
+       "p=str(sys.platform);j=p[:4]=='java';"
        "print('\\n'.join(['','" + MARK + "',sys.executable or '',p,"
        "i.name if i else 'jython' if j else 'pypy' if 'PyPy' in sys.version else 'cpython',"
        "'%d.%d.%d'%tuple(sys.version_info[:3]),'' if j else os.uname()[4]]))")
@@ -25,11 +27,16 @@ class Probe(object):
 
     patience = 20.0
 
-    def __init__(self, name, words, every):
+    def __init__(self, name, words, every, env):
         self.name = name
+        # as with -E, which would take the second as well: it is not asked in a way that runs what lies in some folder
+        self.env = dict(env)
+        for key in (b"PYTHONPATH", b"JYTHONPATH"):
+            self.env.pop(key, None)
+        self.env[b"PYTHONSAFEPATH"] = b"1"
         self.words = words
         self.every = every  # found by a search: a bad one is no failure
-        self.argv = [wire.utf8(word) for word in words] + [b"-ES", b"-c", wire.utf8(ASK)]
+        self.argv = [wire.utf8(word) for word in words] + [b"-S", b"-c", wire.utf8(ASK)]
         self.said = {1: b"", 2: b""}
         self.late = False
         self.running = False
@@ -67,7 +74,7 @@ class Nodes(object):
                 self._every(name, ours)
             else:
                 core.node(name, PROBING, [])
-                self._probes.append(Probe(name, split(python), False))
+                self._probes.append(Probe(name, words(python, env), False, env))
         self._settle()
 
     def command(self, name):
@@ -103,7 +110,7 @@ class Nodes(object):
         for name in [name for name, state, _ in self.core.nodes if state == FAILED]:
             self.core.node(name, PROBING, [])
             self.core.nodes_known(False)
-            self._probes.append(Probe(name, split(wanted[name]), False))
+            self._probes.append(Probe(name, words(wanted[name], self.env), False, self.env))
 
     def _every(self, name, ours):
         self._ready(self._free(name, ours), own_command(), ours)
@@ -112,7 +119,7 @@ class Nodes(object):
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
-                self._probes.append(Probe(name, [path], True))
+                self._probes.append(Probe(name, [path], True, self.env))
         self._seen = seen
 
     def _settle(self):
@@ -169,6 +176,17 @@ def search(env):
             path = "%s/%s" % (folder.rstrip("/"), name)
             if path not in found and os.path.isfile(path) and os.access(path, os.X_OK):
                 found.append(path)
+    return found
+
+
+def words(line, env):
+    """The command that a `python=` is: words, or what only a shell can make of it, which gets the rest as arguments."""
+    found = split(line)
+    name, equals, _ = found[0].partition("=")
+    assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
+    if assigns or found[0] in ("exec", ".") or set(SHELL) & set(line):
+        return ["sh", "-c", line + ' "$@"', "sh"]
+    found[0] = _text(homes.expand(wire.utf8(found[0]), env))
     return found
 
 

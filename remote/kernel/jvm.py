@@ -7,6 +7,11 @@ from java.io import ByteArrayInputStream, FileDescriptor, FileOutputStream, IOEx
 from java.lang import InterruptedException, Runtime, System, Thread
 from java.util.concurrent import Semaphore, TimeUnit
 
+try:
+    from jnr.posix import POSIXFactory  # not later: a folder of the user's may have such a name
+except ImportError:
+    POSIXFactory = None
+
 from .wait import ANY
 
 posix = None  # jnr's, where fds 0 and 1 are not the protocol's
@@ -52,7 +57,6 @@ def _moved():
         pipes = ["/proc/self/fd/%d" % fd for fd in (0, 1)]
         if [pipe for pipe in pipes if not os.readlink(pipe).startswith("pipe:")]:
             return None
-        from jnr.posix import POSIXFactory
         native = POSIXFactory.getPOSIX()
         null = native.open(os.devnull, os.O_RDWR, 0) if native.isNative() else -1
         if null < 3:

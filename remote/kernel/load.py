@@ -1,11 +1,19 @@
 # The first record of the bundle, executed by stage.py with its names: `data`, the whole bundle; `end`, where the next record
 # begins; `here`, what it took off sys.path. Makes the modules importable, loads those that every kernel needs, and starts.
 
+JAVA = ("com", "java", "javax", "jnr", "org", "sun")  # where its packages are
+
 
 class Bundle(object):
-    """Imports modules from the bundle; each is compiled when it is first imported.
+    """Imports modules from the bundle; each is compiled when it is first imported. And sees to it that whatever else the
+    kernel imports, early or late, by itself or by what it calls, comes from the standard library.
 
-    On CPython 3 they have builtins of their own, with our `__import__`: what user code does to everybody's, and to
+    The folder that user code works in may hold anything, and be open to others, but it is first on sys.path. So this
+    stands in front of sys.meta_path, and looks at who imports: the first on the stack that is not of the standard
+    library. For the kernel there is nothing but the standard library; where there is nobody (the interpreter itself,
+    which has something to tell) that goes first; to user code nothing changes.
+
+    On CPython 3 our modules have builtins of their own, with our `__import__`: what user code does to everybody's, and to
     sys.modules, is nothing to the kernel. Others cannot have them: Python 2 restricts such code, PyPy does not look.
     """
 
@@ -14,6 +22,15 @@ class Bundle(object):
         self.eager = []
         self.modules = {}  # all that our modules have imported
         self.builtins = None
+        self.finders = list(sys.meta_path)
+        self.found = {}  # Python 2
+        if sys.version_info[0] == 2:
+            import imp
+            self.imp = imp
+        if sys.platform.startswith("java"):
+            from org.python.core import PySystemState
+            self.java = PySystemState
+        self.home, self.library = self.standard()
         if hasattr(sys, "implementation") and sys.implementation.name == "cpython":
             import builtins
             self.builtins = dict(vars(builtins), __import__=self.find)
@@ -26,9 +43,45 @@ class Bundle(object):
             if "execnet_kernel.start" not in self.eager:
                 self.eager.append(str(name))
 
+    def standard(self):
+        """The folder of the standard library, and its entries of sys.path. A frozen program has none: all are."""
+        home = os.path.dirname(getattr(os, "__file__", None) or "") + "/"
+        entries = [path for path in sys.path if (path + "/").startswith(home) and "-packages" not in path[len(home):]]
+        if entries and len(home) > 1 and not hasattr(sys, "frozen"):
+            return home, entries
+        return None, list(sys.path)
+
+    def is_library(self, filename):
+        if filename[:8] in ("<frozen ", "<builtin"):
+            return True
+        if self.home is None:
+            return filename[:1] not in "/<"
+        return filename.startswith(self.home) and "-packages/" not in filename[len(self.home):]
+
+    def importer(self):
+        """The file of who imports, an empty one for nobody."""
+        frame = sys._getframe().f_back.f_back
+        while frame is not None:
+            filename = frame.f_code.co_filename
+            if not self.is_library(filename):
+                return filename
+            frame = frame.f_back
+        return ""
+
     def find_spec(self, name, path=None, target=None):
         if name in self.sources:
             return type(sys.__spec__)(name, self)
+        if path is not None:
+            return None
+        importer = self.importer()
+        if importer and importer[:8] != "<execnet":
+            return None
+        for finder in self.finders:
+            spec = finder.find_spec(name, self.library if getattr(finder, "__name__", "") == "PathFinder" else None)
+            if spec is not None:
+                return spec
+        if importer:
+            raise ModuleNotFoundError("No module named %r" % name, name=name)  # noqa: F821
 
     def create_module(self, spec):
         return None
@@ -40,8 +93,39 @@ class Bundle(object):
     def find_module(self, name, path=None):  # Python 2
         if name in self.sources:
             return self
+        if path is not None or name in sys.builtin_module_names:
+            return None
+        importer = self.importer()
+        if importer and importer[:8] != "<execnet":
+            return None
+        for path in self.library:
+            archive = sys.path_importer_cache.get(path)
+            if archive is not None:
+                loader = archive.find_module(name)
+                if loader is not None:
+                    return loader
+                continue
+            try:
+                self.found[name] = self.imp.find_module(name, [path])
+                return self
+            except ImportError:
+                pass
+        if importer and name in JAVA and sys.platform.startswith("java"):
+            self.found[name] = None
+            return self
+        if importer:
+            raise ImportError("No module named %s" % name)
 
     def load_module(self, name, package=False):  # Python 2, what is loaded at once, and CPython 3
+        if name in self.found:
+            found = self.found.pop(name)
+            if found is None:
+                return self.java.add_package(name)
+            try:
+                return self.imp.load_module(name, *found)
+            finally:
+                if found[0]:
+                    found[0].close()
         module = type(os)(name)
         module.__package__ = "execnet_kernel"
         if hasattr(sys, "__spec__"):
@@ -64,6 +148,8 @@ class Bundle(object):
         """`__import__` for our modules."""
         if not level:
             if name not in self.modules:
+                if self not in sys.meta_path:
+                    sys.meta_path.insert(0, self)  # user code has made another one
                 self.modules[name] = self.find_others(name, space, local, wanted)
             return self.modules[name]
         for each in [name] if name else wanted:
@@ -72,10 +158,10 @@ class Bundle(object):
 
 
 bundle = Bundle(data, end)
-if not bundle.builtins:
-    sys.meta_path.insert(0, bundle)
+sys.meta_path.insert(0, bundle)
 bundle.load_module("execnet_kernel", True)
 for name in bundle.eager:
     last = bundle.load_module(name)
-sys.path[:0] = here
+for at, path in here:
+    sys.path.insert(at, path)
 last.main()

@@ -120,7 +120,9 @@ def follow(config):
         sys.dont_write_bytecode = True
     folder = config.get("chdir")
     if folder:
-        folder = _native(folder)
+        folder = os.path.expanduser(_native(folder))
+        if folder.startswith("~"):
+            raise OSError("no account has the home that %s begins with" % folder)
         if not os.path.isdir(folder):
             os.makedirs(folder)
         os.chdir(folder)

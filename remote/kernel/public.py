@@ -37,8 +37,10 @@ class Gateway(object):
         return Facts(more.status(self._link))
 
     def _rinfo(self, update=False):
+        from .run import native
+        from .start import folder
         return Facts({"executable": sys.executable, "version_info": tuple(sys.version_info[:5]), "platform": sys.platform,
-                      "cwd": os.getcwd(), "pid": os.getpid()})
+                      "cwd": native(folder()), "pid": os.getpid()})
 
     def join(self, timeout=None):
         """Wait until the client is gone."""

@@ -1,7 +1,14 @@
 # What the interpreter is started with, as `-c` (docs/kernel.md, section 1): reads the bundle from stdin and executes its first record.
+# Executed with names of its own. `inherited`: None on a node; for a child of the client the fds that it has and should not.
 import sys
-here = [sys.path.pop(0)] if sys.path[:1] == [""] else []
+# from here on until the kernel is loaded nothing is looked for in the folder that we are in; `here`: what user code gets back
+here = [(0, sys.path.pop(0))] if sys.path[:1] == [""] else []
 import os, zlib
+if inherited is not None:
+    if getattr(os, "getpgrp", int)() != os.getpid():
+        getattr(os, "setsid", int)()
+    for fd in inherited:
+        getattr(os, "closerange", max)(fd, fd + 1)
 
 def read(size):
     data = bytes()
@@ -44,16 +51,46 @@ def restart():
     except AttributeError:
         pass
 
+# what it was started with so that it does not look in its folder by itself is not for user code, whose path is as ever
+def put_right():
+    if os.environ.get("PYTHONSAFEPATH") == "execnet":
+        del os.environ["PYTHONSAFEPATH"]
+        if getattr(sys.flags, "safe_path", False) and not sys.flags.ignore_environment and not told():
+            here.append((0, ""))
+    path = os.environ.pop("EXECNET_PYTHONPATH", None)
+    if path is not None:
+        os.environ["PYTHONPATH"] = path
+        for at, entry in enumerate(path.split(":")):
+            if not entry:
+                here.insert(0, (at, folder()))
+                break
+
+# whether it has `-P` among its own options
+def told():
+    for word in sys.orig_argv[1:]:
+        if word == "-c":
+            return False
+        if word[:1] == "-" and word[1:2] not in "-XW" and "P" in word:
+            return True
+
+def folder():
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
 # `ahead`: it may have been waiting for long; when what it would be now has changed it starts again, given the digit that it has read
-first = "".join(sys.argv[1:])
-del sys.argv[1:]
+first = ""
+if sys.argv[-1:] == ["ahead"] or sys.argv[-1:] and len(sys.argv[-1]) == 1 and sys.argv[-1].isdigit():
+    first = sys.argv.pop()
 if first == "ahead":
     paths = watched()
     known = look(paths)
     first = read(1).decode("ascii")
     if look(paths) != known:
         restart()
+put_right()
 data = zlib.decompress(read(int(first + read(8 - len(first)).decode("ascii"))))
 at = data.index(b"\n") + 1
 end = at + int(data[:at].split()[1])
-exec(data[at:end])
+exec(compile(data[at:end], "<execnet_kernel.load>", "exec"))

@@ -133,8 +133,16 @@ def _hello():
     implementation = u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names else u"cpython"
     version_info = tuple([part if isinstance(part, int) else _text(part) for part in sys.version_info])
     return {u"version": 1, u"pid": os.getpid(), u"executable": _text(sys.executable or ""), u"version_info": version_info,
-            u"platform": _text(str(sys.platform)), u"implementation": implementation, u"cwd": _text(os.getcwd()),
+            u"platform": _text(str(sys.platform)), u"implementation": implementation, u"cwd": folder(),
             u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
+
+
+def folder():
+    """Where we are; empty where that has been removed."""
+    try:
+        return _text(os.getcwd())
+    except EnvironmentError:
+        return u""
 
 
 def _text(path):
@@ -158,13 +166,17 @@ def _take_stdio():
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
-    if hasattr(sys.stdout, "reconfigure"):
+    # not with -u, which makes a system call for each part of a line
+    buffered = hasattr(getattr(sys.stdout, "buffer", None), "raw")
+    if buffered and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     elif TWO:
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
     else:
         sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    if hasattr(sys.stderr, "reconfigure"):
+    if not buffered and not TWO:
+        sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)
+    elif hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(line_buffering=True)  # PyPy's is not where the locale is C
     try:
         import _signal as signal

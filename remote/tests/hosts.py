@@ -11,6 +11,7 @@ import time
 
 sys.dont_write_bytecode = True
 from ahead import Ahead  # noqa: E402
+from kernel_folder import WRITES, names  # noqa: E402
 
 from case import Host, gone, main, suite  # noqa: E402
 from daemon import TIMEOUT, Timeout, bundle, sha, wire  # noqa: E402
@@ -336,6 +337,18 @@ class Script(Host):
                 file.write("raise SystemExit('taken')")
         link = self.joined(cwd=self.folder)
         self.assertEqual(0, link.end())
+
+    def test_nothing_of_a_folder_with_every_modules_name_runs(self):
+        marker = self.path("marker")
+        for name in names(self.python):
+            with open(self.path(name + ".py"), "w") as file:
+                file.write(WRITES % marker)
+        config = [("node.n1", "env %s -X dev" % self.python if not self.jython else "env " + self.python), ("env.PYTHONPATH", "/usr/share:")]
+        link = self.joined(cwd=self.folder, config=config)
+        how, value, out, err, message = link.run("sh", "-c", "pwd", role=1)
+        self.assertEqual(os.path.realpath(self.folder).encode() + b"\n", out, (err, message))
+        self.assertEqual(0, link.end())
+        self.assertFalse(os.path.exists(marker), "something ran")
 
 
 def children(pid):

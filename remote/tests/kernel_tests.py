@@ -14,21 +14,13 @@ sys.dont_write_bytecode = True
 from kernel_case import Kernel, Shared
 from kernel_ends import Ends, Posix, Start
 from kernel_errors import Errors
+from kernel_folder import Folder
 from kernel_imports import Imports
 from kernel_output import Output
+from kernel_starts import Starts
 
 from case import main, suite
-from kernel_client import (
-    CLOSE,
-    CREDIT,
-    DATA,
-    LAST,
-    STATUS,
-    STRCONFIG,
-    Number,
-    Timeout,
-    wire,
-)
+from kernel_client import CLOSE, CREDIT, DATA, LAST, STATUS, STRCONFIG, Number, Timeout, wire
 
 sys.setrecursionlimit(20000)
 threading.stack_size(64 << 20)
@@ -592,7 +584,7 @@ class Credit(Kernel):
 
 def load_tests(loader, tests, pattern):
     def bases(jython):
-        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors) + (() if jython else (Posix,))
+        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder, Starts) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 

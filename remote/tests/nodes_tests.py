@@ -5,7 +5,7 @@ import sys
 import tempfile
 import unittest
 
-from agent import core, nodes
+from agent import core, homes, nodes
 
 ANSWER = "\nexecnet:node\n%s\nlinux\n%s\n%s\nx86_64\n"
 
@@ -17,6 +17,42 @@ class Words(unittest.TestCase):
                             ("'/a b/python' \"-W x\"", ["/a b/python", "-W x"]), ("a\\ b  c", ["a b", "c"]),
                             ("'' x", ["", "x"])):
             self.assertEqual(words, nodes.split(line))
+
+    def test_what_only_a_shell_can_make_of_it_is_left_to_one(self):
+        env = {b"HOME": b"/home/ann"}
+        for line in ("FOO=1 python", "$HOME/py", ". ./act && python", "cd /tmp && python", "exec python", "python `x`"):
+            self.assertEqual(["sh", "-c", line + ' "$@"', "sh"], nodes.words(line, env))
+        for line, words in (("~/bin/python -E", ["/home/ann/bin/python", "-E"]), ("env A=b python", ["env", "A=b", "python"]),
+                            ("~no-such-user/python", ["~no-such-user/python"]), ("./x=y", ["./x=y"])):
+            self.assertEqual(words, nodes.words(line, env))
+
+
+class Folders(unittest.TestCase):
+
+    def test_where_a_process_goes(self):
+        env = {b"HOME": b"/usr"}
+        for asked, there in ((b"", b"/etc"), (b"sub", b"/etc/sub"), (b"/x", b"/x"), (b"~", b"/usr"), (b"~/a", b"/usr/a")):
+            self.assertEqual(there, homes.where(env, b"/etc", asked))
+        self.assertEqual(b"/usr", homes.where(env, b"/no/such", b""))
+        self.assertEqual({b"HOME": b"/usr"}, env)
+
+    def test_a_home_that_cannot_be_entered_is_somebody_elses(self):
+        env = {b"HOME": b"/no/such"}
+        there = homes.where(env, b"/no/such", b"")
+        self.assertEqual(there, env[b"HOME"])
+        self.assertTrue(os.path.isdir(there))
+        self.assertEqual(there + b"/a", homes.where(env, b"/no/such", b"a"))
+
+    def test_an_interpreter_for_a_gateway_does_not_look_in_its_folder(self):
+        env = {b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b":/a::b"}
+        homes.apart(env, {})
+        self.assertEqual({b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b"/a:b", b"EXECNET_PYTHONPATH": b":/a::b"}, env)
+        env = {b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b"/a"}
+        homes.apart(env, {b"PYTHONSAFEPATH": b"1"})
+        self.assertEqual({b"PYTHONSAFEPATH": b"1", b"PYTHONPATH": b"/a"}, env)
+        env = {b"PYTHONPATH": b":/a"}
+        homes.apart(env, {})
+        self.assertEqual({b"PYTHONPATH": b":/a"}, env)
 
 
 class Asking(unittest.TestCase):
@@ -41,7 +77,7 @@ class Asking(unittest.TestCase):
         self.assertEqual([("h", nodes.PROBING, {})], self.told())
         self.assertTrue(isinstance(found.command("h"), str))
         probe = found.next()
-        self.assertEqual([b"python9", b"-X", b"dev", b"-ES", b"-c"], probe.argv[:5])
+        self.assertEqual([b"python9", b"-X", b"dev", b"-S", b"-c"], probe.argv[:5])
         self.assertEqual(None, found.next())
         probe.put(1, (ANSWER % ("/opt/python9", "cpython", "3.9.1")).encode("ascii"))
         found.answered(probe, "exit status 0", b"")

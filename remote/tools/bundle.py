@@ -38,16 +38,21 @@ SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-"
 def stage1():
     """The first line of the link, with its end of line: comment lines go, the rest becomes one string."""
     lines = [line for line in source("stage1.py").decode("ascii").splitlines() if not line.startswith("#")]
-    text = "\n".join(lines) + "\n"
-    for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
-        text = text.replace(char, escaped)
-    return ('exec("%s")\n' % text).encode("ascii")
+    return ('exec("%s")\n' % escaped("\n".join(lines) + "\n")).encode("ascii")
 
 
-def kernel_stage():
-    """What a gateway's interpreter is started with (docs/kernel.md): no comment lines, no empty ones."""
+def escaped(text):
+    """As it stands between quotes, in one line."""
+    for char, instead in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+        text = text.replace(char, instead)
+    return text
+
+
+def kernel_stage(inherited="None"):
+    """What a gateway's interpreter is started with (docs/kernel.md): one line that executes those without comments."""
     lines = source("stage.py", KERNEL).decode("ascii").splitlines()
-    return "\n".join([line for line in lines if line and not line.startswith("#")])
+    text = "\n".join([line for line in lines if line and not line.startswith("#")]) + "\n"
+    return 'exec("%s",{"__name__":"__main__","inherited":%s})' % (escaped(text), inherited)
 
 
 def squeeze(text):

@@ -29,6 +29,11 @@ pub(crate) fn text(folder: &Path, name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
+/// Python source as one string in one line.
+pub(crate) fn quoted(source: &str) -> String {
+    format!("\"{}\"", source.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
 /// The modules in ORDER as records of `NAME SIZE\n` and source, compressed, behind their length.
 pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());

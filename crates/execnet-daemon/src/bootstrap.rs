@@ -88,6 +88,13 @@ fn key(common: &Common, host: &str) -> String {
 /// A word of the script; what is not plain is written as octal numbers.
 fn word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./+-@:".contains(&byte);
+    if let Some(path) = text.strip_prefix('~') {
+        // a home, which a shell knows where it is not quoted
+        let (user, rest) = path.split_once('/').unwrap_or((path, ""));
+        if user.bytes().all(plain) {
+            return if rest.is_empty() { format!("~{user}") } else { format!("~{user}/{}", word(rest)) };
+        }
+    }
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();
     }

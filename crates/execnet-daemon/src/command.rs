@@ -27,14 +27,18 @@ pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
     let script = bootstrap::script(&bootstrap::candidates(spec));
     match &spec.transport {
         Transport::Popen => vec!["sh".into(), "-c".into(), script],
-        Transport::Cmd(argv) => argv.iter().cloned().chain(["-ES", "-c", BOOT].map(String::from)).collect(),
+        Transport::Cmd(argv) => {
+            let program = argv.first().map(|program| at_home(spec, program));
+            let rest = argv.iter().skip(1).cloned();
+            program.into_iter().chain(rest).chain(["-ES", "-c", BOOT].map(String::from)).collect()
+        }
         Transport::Ssh { options, destination } => {
             let mut argv: Vec<String> = SSH.map(String::from).into();
             if batch {
                 argv.extend(["-o", "BatchMode=yes"].map(String::from));
             }
             if let Some(config) = &spec.ssh_config {
-                argv.extend(["-F".into(), config.clone()]);
+                argv.extend(["-F".into(), at_home(spec, config)]);
             }
             argv.extend(options.iter().cloned());
             // behind the spec's `-v`, `-q` or `-o LogLevel=`, of which the first counts
@@ -44,6 +48,17 @@ pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
             argv.push(format!("exec sh -c '{script}'"));
             argv
         }
+    }
+}
+
+/// A path here with its `~` replaced; that of a host behind another one is its agent's to replace.
+fn at_home(spec: &HostSpec, path: &str) -> String {
+    let home = std::env::var("HOME").unwrap_or_default();
+    match path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        Some(rest) if spec.via.is_none() && !home.is_empty() => {
+            format!("{}{rest}", home.trim_end_matches('/'))
+        }
+        _ => path.to_owned(),
     }
 }
 
@@ -91,6 +106,15 @@ mod tests {
         assert!(script.starts_with("exec sh -c '") && script.ends_with('\''));
         assert_eq!(script.matches('\'').count(), 2);
         assert!(!link(&spec("ssh=build1"), false).contains(&"BatchMode=yes".to_owned()));
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_here_or_that_of_the_host_in_front() {
+        let home = std::env::var("HOME").unwrap();
+        assert_eq!(link(&spec("cmd=~/tool ~/x"), false)[..2], [format!("{home}/tool"), "~/x".into()]);
+        assert!(link(&spec("ssh=h//ssh_config=~/cfg"), false).contains(&format!("{home}/cfg")));
+        assert_eq!(link(&spec("cmd=~/tool//via=g"), false)[0], "~/tool");
+        assert_eq!(link(&spec("cmd=~ann/tool"), false)[0], "~ann/tool");
     }
 
     #[test]

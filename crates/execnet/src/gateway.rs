@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod apart;
 mod attend;
 mod builder;
 mod callback;
@@ -27,6 +28,7 @@ mod output;
 mod post;
 mod spare;
 mod state;
+mod tilde;
 
 pub use builder::{ExecModel, GatewayBuilder};
 pub use channel::{Channel, Held, Raw, Receiving};

@@ -33,7 +33,11 @@ impl HostSpec {
 
 /// Whether it was relative.
 fn make_command_absolute(argv: &mut [String], folder: &str) -> bool {
-    argv.first_mut().is_some_and(|command| command.contains('/') && make_absolute(command, folder))
+    argv.first_mut().is_some_and(|command| {
+        let (before, is_path) = command.split_once('/').map_or(("", false), |(before, _)| (before, true));
+        // a variable, or what a shell makes a path of
+        is_path && !before.contains(['=', '$', '`']) && make_absolute(command, folder)
+    })
 }
 
 /// Whether it was relative.
@@ -104,6 +108,8 @@ mod tests {
             "popen//python=*",
             "popen//python=~/x",
             "popen//python=env A=b ./x",
+            "popen//python=A=./b ./x",
+            "popen//python='$HOME/x'",
             "popen//python=./x//via=g//id=p",
             "popen//chdir=sub",
         ] {

@@ -16,13 +16,13 @@ use super::local::Local;
 use super::output::{OnOutput, Printed, plain};
 use super::post::{Post, What};
 use super::state::{State, WINDOW};
-use super::{Gateway, Handle, attend, deadline, opening};
+use super::{Gateway, Handle, apart, attend, deadline, opening, tilde};
 use crate::hub::Halt;
 use crate::network::Network;
 use crate::start::{ProcessBuilder, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
 
-/// What the interpreter is started with.
+/// The text of what the interpreter is started with, between quotes.
 const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
 
 /// Tells it that it may have to wait, while the host changes.
@@ -31,14 +31,13 @@ const AHEAD: &str = "ahead";
 /// What follows on its stdin.
 const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 
-/// What makes a child of this program the leader of a session, where there are sessions. Who leads its group already may lead none.
-const SESSION: &str = "import os;getattr(os,'getpgrp',int)()==os.getpid()or getattr(os,'setsid',int)();";
-
 /// What makes the interpreter of a node another one. Jython cannot.
 const OTHER: &str = "\
-import os,sys
+import sys
+sys.path[:not sys.path[0]]=[]
+import os
 try:
-    os.execvp(sys.argv[1],sys.argv[1:])
+    os.execvp(os.path.expanduser(sys.argv[1]),sys.argv[1:])
 except Exception:
     sys.exit('cannot start the interpreter `%s`: %s'%(sys.argv[1],sys.exc_info()[1]))
 ";
@@ -328,7 +327,11 @@ impl GatewayBuilder {
         if !self.python.is_empty() {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
-        process = process.args(["-c", STAGE]).timeout(self.timeout);
+        process = process.args(["-c", &stage(None)]).timeout(self.timeout);
+        if !self.config.env.iter().any(|(name, _)| name == apart::SAFE) {
+            // the agent, which knows the host's variables, does the rest
+            process = process.env(apart::SAFE, apart::OURS);
+        }
         if self.config.env.is_empty() {
             // what waits for nobody yet must not hold somebody's variables
             process = process.arg(AHEAD).ahead();
@@ -357,11 +360,16 @@ impl GatewayBuilder {
         } else {
             &self.python
         };
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("-c").arg(format!("{SESSION}{}{STAGE}", closing(&inheritable())));
+        let mut command = Command::new(tilde::expanded(&words[0]));
+        // in these words, and in no others: there are programs that look for them
+        command.args(&words[1..]).args(["-u", "-c", &stage(Some(&inheritable()))]);
         command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
+        command.envs(apart::variables(|name| {
+            let own = self.config.env.iter().rev().find(|(own, _)| own == name);
+            own.map(|(_, value)| value.into()).or_else(|| std::env::var_os(name))
+        }));
         if let Some(folder) = &self.start_in {
-            command.current_dir(folder);
+            command.current_dir(tilde::expanded(folder));
         }
         let local = Local::start(command).map_err(|error| OpenError::Spawn {
             program: words[0].clone(),
@@ -379,13 +387,12 @@ impl GatewayBuilder {
     }
 }
 
-/// What closes these files there. Jython has not inherited them.
-fn closing(files: &[u32]) -> String {
-    if files.is_empty() {
-        return String::new();
-    }
-    let files: String = files.iter().map(|file| format!("{file},")).collect();
-    format!("c=getattr(os,'closerange',max);[c(f,f+1)for f in({files})];")
+/// What the interpreter executes, with names of its own wherever that happens. A child of this program leads a session, and closes what it has inherited;
+/// a node's interpreter is one that the agent has started.
+fn stage(inherited: Option<&[u32]>) -> String {
+    let files = inherited.map(|files| files.iter().map(|file| format!("{file},")).collect::<String>());
+    let inherited = files.map_or("None".to_owned(), |files| format!("({files})"));
+    format!("exec({STAGE},{{\"__name__\":\"__main__\",\"inherited\":{inherited}}})")
 }
 
 /// Files of this program that its children inherit, besides the three: a pipe that somebody waits for the end of, a lock.
