@@ -70,7 +70,7 @@ pub(crate) fn failed(error: &RequestError) -> Failure {
 /// Reads a reply of a known shape.
 pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, Failure> {
     serde_json::from_value(reply).map_err(|error| {
-        Failure::new(Exit::Failed, "the daemon answered something else than was asked").because(&error)
+        Failure::new(Exit::Failed, "the daemon gave an answer that does not fit the question").because(&error)
     })
 }
 

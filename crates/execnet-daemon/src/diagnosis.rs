@@ -184,6 +184,9 @@ impl Evidence<'_> {
                 words,
                 hint("stop the network where else it runs, or give this one another name"),
             ),
+            Some(93) if matches!(self.transport(), Transport::Cmd(_)) => {
+                (Step::Agent, words, Some(self.whole()))
+            }
             _ => (Step::Agent, words, None),
         })
     }
@@ -240,6 +243,11 @@ impl Evidence<'_> {
         // as noise: the login is at fault, and not the Python
         let step = if is_cmd { Step::Start } else { Step::Login };
         Some((step, error, Some(text::clean(&hint, 1_000))))
+    }
+
+    /// What a command must do for the Python in it.
+    fn whole(&self) -> String {
+        format!("`{}` must pass its stdin on whole, and hand stderr back", command::program(self.spec))
     }
 
     /// Where to look for what reads the stdin of a login.
@@ -312,7 +320,10 @@ impl Evidence<'_> {
             self.check()
         );
         let (error, hint) = match self.status()? {
-            0 => ("its login ends without running the command it is given".to_owned(), files),
+            0 => (
+                "its login ends without running the command it is given".to_owned(),
+                format!("{files}: a `python3` that does nothing looks the same"),
+            ),
             status @ (126 | 127) => (
                 format!("its login cannot start the command it is given (status {status})"),
                 format!("`sh` must be in the PATH of its logins; {files}"),
@@ -368,6 +379,7 @@ impl Evidence<'_> {
                 self.check()
             )),
             _ if self.was_up => None,
+            Some(93) if matches!(self.transport(), Transport::Cmd(_)) => Some(self.whole()),
             Some(255) => match self.transport() {
                 Transport::Ssh { .. } => Some(format!("`{} true` says more", self.login("-v"))),
                 _ => Some(self.check()),

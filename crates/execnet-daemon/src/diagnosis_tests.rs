@@ -331,6 +331,10 @@ fn a_python_that_did_not_get_what_was_sent_is_not_said_to_be_missing() {
     assert!(left.hint.as_ref().is_some_and(|hint| hint.contains("`setsid` does without `-w`")), "{left:?}");
     let silent = ended("cmd=wrap python3", 93, "", "");
     assert!(silent.error.contains("part of what was sent"), "{silent:?}");
+    let cut = ended("cmd=wrap python3", 93, "execnet: the link ended while the agent was being sent\n", "");
+    for told in [silent, cut] {
+        assert_eq!(told.hint.as_deref(), Some("`wrap` must pass its stdin on whole, and hand stderr back"));
+    }
 }
 
 #[test]

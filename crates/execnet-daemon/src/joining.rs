@@ -225,7 +225,7 @@ impl Host {
                 self.failure = Some(Diagnosis {
                     step: Step::Via,
                     error: format!("{via}, through which it is reached, is not up"),
-                    hint: Some(format!("it is tried as soon as {via} is up")),
+                    hint: Some(format!("retrying as soon as {via} is up")),
                     said: Vec::new(),
                     retry: Retry::Soon,
                 });

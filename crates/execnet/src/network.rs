@@ -51,7 +51,7 @@ pub enum RequestError {
         network: String,
     },
     /// The daemon's answer is not of the expected shape.
-    #[error("the daemon of `{network}` answered something else than was asked")]
+    #[error("the daemon of `{network}` gave an answer that does not fit the question")]
     Unexpected {
         /// The network.
         network: String,
@@ -66,7 +66,7 @@ pub enum RequestError {
         length: usize,
     },
     /// More than 64 MiB of replies waited to be taken.
-    #[error("more replies arrived than were taken")]
+    #[error("replies arrive faster than they are read")]
     NotTaken,
     /// No reply in time. More may come.
     #[error("no reply came in time")]

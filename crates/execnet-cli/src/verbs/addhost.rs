@@ -100,7 +100,7 @@ fn differ(one: &Path, other: &Path) -> bool {
 fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
     let [ours, theirs] = [ours, theirs].map(|path| text::one_line(&path.display().to_string()));
     format!(
-        "{id} is in {ours} now, but the network was started from {theirs}: the next start from there is without it"
+        "{id} is in {ours} now, but the network was started from {theirs}: the next start from there does not have it"
     )
 }
 

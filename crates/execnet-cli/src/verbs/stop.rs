@@ -40,7 +40,7 @@ impl StopArgs {
             if Instant::now() > deadline {
                 return Err(Failure::new(
                     Exit::Failed,
-                    format!("the daemon of `{name}` said that it ends, but it still listens"),
+                    format!("the daemon of `{name}` said that it was stopping, but it still listens"),
                 ));
             }
             sleep(Duration::from_millis(10));

@@ -68,7 +68,7 @@ pub enum SelectionError {
     #[error("`{0}` needs a value")]
     Empty(&'static str),
     /// A key that selections do not have.
-    #[error("`{0}` is not something that a node is selected by")]
+    #[error("a node cannot be selected by `{0}`")]
     UnknownKey(String),
     /// The same key twice.
     #[error("`{0}` is given twice")]
