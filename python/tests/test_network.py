@@ -182,7 +182,7 @@ def test_keywords_of_wrong_types_are_named(net):
         (dict(chdir=1), "chdir= takes a str, not int"),
         (dict(python=1), "python= takes a str, not int"),
         (dict(nice=1.5), "nice= takes an int, not float"),
-        (dict(env={"A": 1}), "variable A has a str, not int"),
+        (dict(env={"A": 1}), "variable A must be a str, not int"),
         (dict(env="A=1"), "env .*str"),
     ]:
         with pytest.raises(TypeError, match=words):

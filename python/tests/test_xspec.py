@@ -127,7 +127,7 @@ def test_attributes_of_wrong_types_are_named(group):
             group.makegateway(spec)
 
     refused(TypeError, "chdir= must be a str, not bytes", chdir=b"/tmp")
-    refused(TypeError, "variable A has a str, not int", env={"A": 1})
+    refused(TypeError, "variable A must be a str, not int", env={"A": 1})
     refused(TypeError, "name of an environment variable .*not int: 1", env={1: "A"})
     refused(ValueError, "id= needs a name", id="a//b")
     refused(KeyError, "via=nobody: there is no such gateway in the group", via="nobody")
