@@ -20,6 +20,7 @@ use crate::diagnosis::Verdict;
 use crate::host::{Carrier, Host};
 use crate::leaving::Closing;
 use crate::prompts::Prompts;
+use crate::quota::Quota;
 use crate::requests::Watcher;
 
 /// Unfinished connects that one sshd takes (a part of its MaxStartups).
@@ -123,6 +124,8 @@ pub(crate) struct Daemon {
     pub(crate) auth_sock: Option<String>,
     /// Hosts of which watchers are to be told.
     pub(crate) changed: BTreeSet<HostKey>,
+    /// What the log may still say because of clients.
+    pub(crate) quota: Quota,
     pub(crate) rng: fastrand::Rng,
     pub(crate) attaches: u32,
     actions: Vec<Action>,
@@ -155,6 +158,7 @@ impl Daemon {
             closing: None,
             auth_sock: None,
             changed: BTreeSet::new(),
+            quota: Quota::of(10),
             rng,
             attaches: 0,
             actions: Vec::new(),
@@ -260,25 +264,27 @@ impl Daemon {
             SwitchEvent::Select { client, id, wants } => self.select(client, id, &wants, now),
             SwitchEvent::Request { client, request, json } => self.request(client, request, &json, now),
             SwitchEvent::ClientEnded { client, why } => {
-                tracing::warn!("a client was dropped: {why}");
+                if self.quota.take("clients", now) {
+                    tracing::warn!("a client was dropped: {why}");
+                }
                 self.client_gone(client, now);
                 self.act(Action::CloseClient(client));
             }
             SwitchEvent::Up { host, incarnation, resume, pid, facts } => {
                 let Some(there) = self.hosts.get_mut(&host) else { return };
                 there.greeted(incarnation, resume, pid, &facts, now);
-                tracing::info!("{} is up (agent {pid})", there.spec.id);
-                if let Some(note) = there.note() {
-                    tracing::warn!("{}: {note}", there.spec.id);
+                if there.may_log(now) {
+                    tracing::info!("{} is up (agent {pid})", there.spec.id);
+                    if let Some(note) = there.note() {
+                        tracing::warn!("{}: {note}", there.spec.id);
+                    }
                 }
                 self.drop_questions(host);
                 self.changed.insert(host);
             }
             SwitchEvent::Node { host, name, state, facts } => {
                 let Some(there) = self.hosts.get_mut(&host) else { return };
-                if !there.node(name, state, &facts) {
-                    tracing::warn!("{}: its agent told of a node that it may not have", there.spec.id);
-                }
+                there.node(name, state, &facts);
                 self.changed.insert(host);
             }
             SwitchEvent::Nodes { host, .. } => {

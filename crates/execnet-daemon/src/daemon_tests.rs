@@ -91,7 +91,11 @@ impl World {
                 self.daemon.transmit(peer, &mut out, usize::MAX, self.now);
                 moved |= !out.is_empty();
                 match peer {
-                    Peer::Host(host) => self.links.entry(host).or_default().extend_from_slice(&out),
+                    Peer::Host(host) => {
+                        if let Some(link) = self.links.get_mut(&host) {
+                            link.extend_from_slice(&out);
+                        }
+                    }
                     Peer::Client(key) => {
                         if let Some(client) = self.clients.get_mut(&key) {
                             client.handle(&out, self.now).unwrap();
@@ -542,4 +546,51 @@ fn what_an_idle_network_sends_is_a_ping() {
     let kinds: Vec<_> =
         std::iter::from_fn(|| decoder.next().unwrap()).map(|(frame, _)| frame.kind()).collect();
     assert!(kinds.len() <= 1, "{kinds:?}");
+}
+
+#[test]
+fn a_host_that_tells_of_foreign_nodes_ends_its_link_at_the_first_one() {
+    for name in ["other", "a2", "", "a:x y", "a:\x1b[2J"] {
+        let mut world = World::new(&["ssh=a"]);
+        world.greet("a");
+        let key = world.host("a");
+        let node = Frame::Node { name: name.into(), state: NodeState::Ready, facts: Table::new() };
+        world.event(Event::LinkBytes(key, &node.to_bytes()));
+        assert!(world.links.is_empty(), "{name:?}");
+        let status = world.status("a");
+        let error = status.error.unwrap_or_default();
+        assert!(error.contains("a node whose name does not begin with that of its host"), "{error}");
+        assert_eq!(status.nodes.len(), 1);
+    }
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let key = world.host("a");
+    for n in 0..64 {
+        let node = Frame::Node { name: format!("a:{n}"), state: NodeState::Ready, facts: Table::new() };
+        assert!(world.links.contains_key(&key), "{n}");
+        world.event(Event::LinkBytes(key, &node.to_bytes()));
+    }
+    assert!(world.links.is_empty(), "it told of 65");
+}
+
+#[test]
+fn only_a_link_that_lasted_brings_the_next_login_forward() {
+    let logins = |lasts: Duration| {
+        let mut world = World::new(&["ssh=a"]);
+        let mut logins = 0;
+        while world.now < Duration::from_secs(600) {
+            world.greet("a");
+            world.pass(lasts);
+            world.end("a", 0, "");
+            while world.links.is_empty() {
+                world.pass(Duration::from_millis(100));
+            }
+            logins += 1;
+        }
+        logins
+    };
+    let at_once = logins(Duration::ZERO);
+    assert!((20..32).contains(&at_once), "{at_once}");
+    let lasting = logins(Duration::from_secs(11));
+    assert!(lasting > 45, "{lasting}");
 }

@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 
 use crate::daemon::{Action, Daemon, Event};
 use crate::folders::{Kept, Meeting};
+use crate::quota::Quota;
 use link::LinkHandle;
 use outlet::{Outlet, Written};
 use settings::Settings;
@@ -63,6 +64,8 @@ pub(crate) struct Driver {
     /// A client or a link is gone.
     gone: Notify,
     last_client: Cell<u64>,
+    /// What the log may still say of those who are not let in.
+    quota: RefCell<Quota>,
     is_private: bool,
 }
 
@@ -108,6 +111,7 @@ pub(crate) async fn run(
         sweeps: Cell::new(0),
         gone: Notify::new(),
         last_client: Cell::new(0),
+        quota: RefCell::default(),
         is_private: matches!(door, Door::Private(_)),
     });
     let mut client = None;
@@ -152,7 +156,7 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
             accepted = entry.accept() => match accepted {
                 Ok(stream) => driver.accept(stream),
                 Err(error) => {
-                    tracing::error!("a client cannot be let in: {error}");
+                    driver.not_let_in(&format!("a client cannot be let in: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -266,20 +270,27 @@ impl Driver {
         let ours = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == ours => {}
-            Ok(peer) => return tracing::warn!("user {} was not let in", peer.uid()),
+            Ok(peer) => return self.not_let_in(&format!("user {} was not let in", peer.uid())),
             Err(error) => {
-                return tracing::warn!("a client that does not say who it is was not let in: {error}");
+                return self
+                    .not_let_in(&format!("a client that does not say who it is was not let in: {error}"));
             }
         }
         let (read, outlet) = match split(stream) {
             Ok(halves) => halves,
-            Err(error) => return tracing::error!("a client cannot be let in: {error}"),
+            Err(error) => return self.not_let_in(&format!("a client cannot be let in: {error}")),
         };
         self.last_client.set(self.last_client.get() + 1);
         let key = ClientKey(self.last_client.get());
         self.clients.borrow_mut().insert(key, Rc::clone(&outlet));
         self.handle(Event::ClientOpened(key));
         tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));
+    }
+
+    fn not_let_in(&self, why: &str) {
+        if self.quota.borrow_mut().take("who was not let in", self.now()) {
+            tracing::warn!("{why}");
+        }
     }
 
     fn outlet(&self, peer: Peer) -> Option<Rc<Outlet>> {

@@ -138,7 +138,6 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.carrier = Carrier::None;
         let jitter = self.rng.f64();
-        host.machine.forgive();
         host.machine.ended(now, jitter, false);
         host.machine.via(false);
     }
@@ -163,14 +162,13 @@ impl Daemon {
         if std::mem::take(&mut host.unanswered) && !was_up {
             diagnosis = diagnosis.unanswered(&self.settings.common.network, &host.spec);
         }
-        if host.leave.is_none() {
+        if host.leave.is_none() && host.may_log(now) {
             tracing::warn!("{}: {}: {}", host.spec.id, diagnosis.step, diagnosis.error);
             for line in &diagnosis.said {
-                tracing::info!("{} said: {line}", host.spec.id);
+                if host.may_log(now) {
+                    tracing::info!("{} said: {line}", host.spec.id);
+                }
             }
-        }
-        if verdict.is_none() {
-            host.machine.forgive();
         }
         host.doubts = if diagnosis.retry == Retry::Doubtful { host.doubts + 1 } else { 0 };
         host.machine.ended(now, jitter, diagnosis.retry == Retry::Late || host.doubts > 1);

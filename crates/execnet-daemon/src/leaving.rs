@@ -139,7 +139,9 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let id = host.spec.id.clone();
         let linger = self.settings.linger.as_secs();
-        tracing::info!("{id} has left{}", if left { "; its agent could not be told" } else { "" });
+        if self.quota.take("clients", now) {
+            tracing::info!("{id} has left{}", if left { "; its agent could not be told" } else { "" });
+        }
         let Some(leave) = &mut host.leave else { return };
         leave.done = true;
         leave.left = left;

@@ -25,6 +25,7 @@ mod log;
 mod machine;
 mod placement;
 mod prompts;
+mod quota;
 mod requests;
 mod selecting;
 mod text;

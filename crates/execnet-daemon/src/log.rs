@@ -14,6 +14,9 @@ use crate::text;
 /// A log longer than this, in bytes, becomes `log.1`.
 const LONG: u64 = 10 * 1024 * 1024;
 
+/// Characters of one line that are kept: a part of it may be what a host said.
+const LINE: usize = 2_000;
+
 /// Writes to a file that is put aside when it grows long. Where nothing can be written, nothing is.
 pub(crate) struct Log {
     path: PathBuf,
@@ -95,7 +98,7 @@ fn write_some(file: &mut impl Write, bytes: &[u8]) -> usize {
 /// An event as one line that can be shown on a terminal, whatever it tells of.
 fn line(event: &[u8]) -> String {
     let text = String::from_utf8_lossy(event);
-    text::clean(text.trim_end_matches('\n'), usize::MAX) + "\n"
+    text::clean(text.trim_end_matches('\n'), LINE) + "\n"
 }
 
 /// One event's way into the log.
@@ -138,6 +141,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"next\n");
         log.make_writer().write_all(b"cannot enter /a\nb\x1b[2J\xc2\x9b31m\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\\x9b31m\n");
+        log.make_writer().write_all("x".repeat(100_000).as_bytes()).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 2 * LINE as u64);
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -16,7 +16,8 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Where only a person can help, retries come later and later up to this: servers lock out who is refused often.
 const LAST_REFUSED: Duration = Duration::from_secs(600);
 
-/// A link that lasted this long was a good one: the next retry comes soon again.
+/// A link that lasted this long was a good one, however it ended: the next retry comes soon again. Nothing else that a host does
+/// brings it forward: one that greets and ends at once is not logged in to every second for ever.
 const LASTED: Duration = Duration::from_secs(10);
 
 /// What a first try has until its agent greets, at least.
@@ -180,13 +181,6 @@ impl Machine {
     /// Its agent has told of all its nodes.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
-    }
-
-    /// The link that ends was a good one while it was up: the break came from outside, so the next try comes soon.
-    pub(crate) fn forgive(&mut self) {
-        if let Phase::Up { .. } = self.phase {
-            self.failures = 0;
-        }
     }
 
     /// Its link has ended or could not be made. `jitter` is between 0 and 1; `refused`: only a person can help.
@@ -383,14 +377,25 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_cut_again_and_again_is_made_again_soon() {
+    fn a_host_that_greets_and_ends_at_once_is_tried_ever_more_rarely() {
         let mut host = Machine::new(true);
-        for n in 0..5 {
-            host.greeted(seconds(f64::from(n)));
-            host.forgive();
-            host.ended(seconds(f64::from(n)), 0.5, false);
-            assert_eq!(host.retry_at(), Some(seconds(f64::from(n) + 0.5)));
+        let mut now = seconds(0.0);
+        let mut logins = 0;
+        while now < seconds(600.0) {
+            host.connect(now, PATIENCE);
+            host.greeted(now);
+            host.settle();
+            now += seconds(1.0);
+            host.ended(now, 0.5, false);
+            now = host.retry_at().unwrap();
+            host.tick(now);
+            logins += 1;
         }
+        assert!((20..30).contains(&logins), "{logins}");
+        host.greeted(now);
+        now += LASTED;
+        host.ended(now, 0.5, false);
+        assert_eq!(host.retry_at(), Some(now + FIRST_RETRY), "it lasted");
     }
 
     #[test]

@@ -131,7 +131,9 @@ impl Daemon {
             return self.no_such_host(client, request, via);
         }
         if self.may_watch(client, request) {
-            tracing::info!("adding {}", spec.id);
+            if self.quota.take("clients", now) {
+                tracing::info!("adding {}", spec.id);
+            }
             let host = Some(self.add_host(spec, now));
             self.watchers.push(Watcher { client, request, host });
         }

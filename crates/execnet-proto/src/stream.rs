@@ -52,6 +52,10 @@ pub enum Violation {
     ForeignProcess(crate::id::ProcessId),
     #[error("a second SPAWN of process {0} differs from the first")]
     OtherSpawn(crate::id::ProcessId),
+    #[error("it told of a node whose name does not begin with that of its host")]
+    ForeignNode,
+    #[error("it told of more than 64 nodes")]
+    TooManyNodes,
     #[error("the greeting is wrong: {0}")]
     Greeting(String),
     #[error(transparent)]

@@ -167,6 +167,9 @@ enum Owner {
 /// The most processes that one client or one host may have.
 pub const MAX_PROCESSES: usize = 1_000;
 
+/// The most nodes that one host may have.
+pub const MAX_NODES: usize = 64;
+
 /// The most processes of a host that are known here, with those that its agent has still to forget.
 const MAX_ENTRIES: usize = 4 * MAX_PROCESSES;
 

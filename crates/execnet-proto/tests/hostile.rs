@@ -102,6 +102,7 @@ impl Scene {
         scene.switch.add_host(GOOD, "good", now);
         scene.switch.add_host(BAD, "bad", now);
         scene.switch.open_link(GOOD, Epoch::new(1, 1), Bytes::new(), now);
+        scene.agent.name = "good".into();
         scene.agent.attach(Epoch::new(1, 1), now);
         scene.switch.client_opened(HONEST, now);
         scene.honest.connected(now);

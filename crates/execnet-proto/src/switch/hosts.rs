@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::relay::Outstanding;
-use super::{HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent};
+use super::{
+    HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_NODES, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent,
+};
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, FrameError, HEADER, Kind, MARKER, VERSION};
@@ -21,6 +23,9 @@ pub(super) const SAID: usize = 4096;
 
 /// Bytes of the beginning of noise that are kept where there is more of it.
 const HEAD: usize = 256;
+
+/// Bytes of a node's name.
+const MAX_NODE_NAME: usize = 128;
 
 /// One host as the switch sees it.
 #[derive(Debug)]
@@ -52,6 +57,26 @@ pub(super) struct Link {
     bootstrap: Bytes,
     stage: Stage,
     tunnel: Option<(HostKey, ProcessId)>,
+    nodes: Nodes,
+}
+
+/// The names of nodes that were told on a link.
+#[derive(Debug, Default)]
+struct Nodes(BTreeSet<String>);
+
+impl Nodes {
+    /// That a host of this id may have a node of this name.
+    fn check(&mut self, host: &str, name: &str) -> Result<(), Violation> {
+        let own = name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":._+-".contains(&byte);
+        if !own || name.len() > MAX_NODE_NAME || !name.bytes().all(plain) {
+            return Err(Violation::ForeignNode);
+        }
+        if !self.0.contains(name) {
+            self.0.insert(name.to_owned());
+        }
+        if self.0.len() > MAX_NODES { Err(Violation::TooManyNodes) } else { Ok(()) }
+    }
 }
 
 #[derive(Debug)]
@@ -189,7 +214,8 @@ impl Switch {
         state.noise.clear();
         state.stderr.clear();
         let stage = Stage::Marker { pending: Vec::new(), noise: 0, head: Vec::new() };
-        state.link = Some(Link { conn: Conn::link(now), epoch, bootstrap, stage, tunnel });
+        state.link =
+            Some(Link { conn: Conn::link(now), epoch, bootstrap, stage, tunnel, nodes: Nodes::default() });
         self.touch(host);
     }
 
@@ -396,7 +422,9 @@ impl Switch {
                 self.back(host, now);
                 Ok(())
             }
-            (Stage::Up, Frame::Node { name, state, facts }) => {
+            (Stage::Up, Frame::Node { name, state: node, facts }) => {
+                link.nodes.check(&state.name, &name)?;
+                let state = node;
                 self.events.push_back(SwitchEvent::Node { host, name, state, facts });
                 Ok(())
             }

@@ -30,6 +30,8 @@ pub(crate) enum Action {
 }
 
 pub(crate) struct Agent {
+    /// That of its one node.
+    pub(crate) name: String,
     pub(crate) incarnation: Incarnation,
     pub(crate) epoch: Epoch,
     pub(crate) actions: VecDeque<Action>,
@@ -64,6 +66,7 @@ struct Process {
 impl Agent {
     pub(crate) fn new(incarnation: Incarnation, resume: bool, linger: Duration, now: Duration) -> Self {
         Self {
+            name: "model".into(),
             incarnation,
             epoch: Epoch(0),
             actions: VecDeque::new(),
@@ -115,7 +118,7 @@ impl Agent {
         let facts = vec![("hostname".to_owned(), Bytes::from_static(b"model"))];
         let (incarnation, resume) = (self.incarnation, self.resume);
         conn.send(Frame::Hello { incarnation, epoch, resume, pid: 1, facts });
-        conn.send(Frame::Node { name: "model".into(), state: NodeState::Ready, facts: Vec::new() });
+        conn.send(Frame::Node { name: self.name.clone(), state: NodeState::Ready, facts: Vec::new() });
         conn.send(Frame::Nodes(1));
         self.conn = Some(conn);
         for process in self.processes.values_mut() {

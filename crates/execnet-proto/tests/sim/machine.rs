@@ -196,6 +196,7 @@ impl Machine {
         let agent = self.agent.get_or_insert_with(|| {
             Agent::new(Incarnation(std::array::from_fn(|_| rng.u8(..))), resume, linger, now)
         });
+        agent.name.clone_from(&self.name);
         agent.attach(epoch, now);
         if let Some((old, _)) = self.attached.replace((link, noise)) {
             net.close(old, Side::Far, now);
