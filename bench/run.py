@@ -462,6 +462,48 @@ def program(bench):
     forget(bench)
 
 
+FLOODS = ("ping", "pong", "ack", "node", "foreign", "forget", "data", "noise", "stderr", "end")
+
+
+def flood(bench):
+    """Round trips to one host while another floods (bench/hostile.py), from before it joins on for 5 s."""
+    bench.execnet("start", "popen")
+    echo = bench.python("--node", "local", "-c", CAT, **PIPES)
+    pingpong(echo, 500)
+    for kind in FLOODS:
+        spec = "cmd=%s %s %s bad//id=bad" % (sys.executable, ROOT / "bench/hostile.py", kind)
+        idle = pingpong(echo, 2000)
+        host = subprocess.Popen(
+            [EXECNET, "addhost", bench.name, spec],
+            env=bench.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        busy, end = [], time.perf_counter() + 5
+        while time.perf_counter() < end:
+            busy.append(pingpong(echo, 1))
+        host.kill()
+        host.wait()
+        bench.execnet("rmhost", "bad")
+        busy.sort()
+        middle, late = busy[len(busy) // 2], busy[len(busy) * 99 // 100]
+        row(
+            "small round trip beside a host that floods: %s" % kind,
+            "idle",
+            us(idle),
+            us(middle),
+            "%.1f ×" % (middle / idle),
+            "3 ×",
+            middle <= 3 * idle,
+            "of a hundred the slowest %s, the slowest of all %s" % (us(late), ms(busy[-1])),
+        )
+    echo.stdin.close()
+    echo.wait()
+    bench.execnet("stop")
+    forget(bench)
+
+
 def idle(bench):
     specs = ["popen//id=p%d" % n for n in range(30)] + [bench.spec(n + 1) for n in range(20)]
     bench.execnet("start", *specs)
@@ -490,7 +532,7 @@ def idle(bench):
     forget(bench)
 
 
-ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk, rtt, program, idle)}
+ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk, rtt, program, flood, idle)}
 
 
 def main(names):

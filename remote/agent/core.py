@@ -17,6 +17,7 @@ POOL_FOR_GROWTH = 32 * 1048576
 MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.CHUNK
 ACK_EVERY = 32768
+TURN = 256  # frames of the link that are handled before processes have their turn: some milliseconds
 TUNNEL, AHEAD = 1, 2  # what SPAWN says of a process
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
@@ -135,9 +136,13 @@ class Core(object):
         self._turns = deque()  # processes with bytes to send
 
     def handle_bytes(self, data, now):
-        """Bytes from the link. RemoteProtocolError: the link must end."""
+        """Bytes from the link. RemoteProtocolError: the link must end.
+
+        True if there is more than a turn's work in them: then call again with b"" when others had their turn.
+        """
         self.last_byte = now
-        for kind, body in self._parser.feed(data):
+        frames = self._parser.feed(data, TURN)
+        for kind, body in frames:
             if kind == wire.DATA:
                 self._on_data(*wire.decode_data(body))
                 continue
@@ -145,6 +150,7 @@ class Core(object):
             if handler is None:
                 raise RemoteProtocolError("%s is not for an agent" % wire.KINDS[kind][0])
             handler(self, wire.decode(kind, body), body, now)
+        return len(frames) == TURN
 
     def wants_output(self, now):
         """True when poll_output() would give something."""

@@ -77,7 +77,8 @@ class Agent(object):
                 return
             with self.changed:
                 try:
-                    self.core.handle_bytes(data, clock())
+                    while self.core.handle_bytes(data, clock()):
+                        data = b""
                 except wire.RemoteProtocolError:
                     sys.stderr.write("execnet: the agent ended the link: protocol error: %s\n" % sys.exc_info()[1])
                     return

@@ -58,6 +58,7 @@ class Agent(object):
         self.met = False  # somebody has sent us a word
         self.stub = None
         self.outgoing = []
+        self.more = False  # what was read of the link is not all handled
         self.visitors = {}
         self.child_ended = False
         self.settled = settled
@@ -111,7 +112,9 @@ class Agent(object):
         loop, settled = self.loop, self.settled
         while not self.done:
             until = core.deadline()
-            now = loop.turn(until)
+            now = loop.turn(now if self.more else until)
+            if self.more:
+                self._handle(b"", now)
             if self.child_ended:
                 self.child_ended = False
                 self.family.reap(now)
@@ -146,6 +149,7 @@ class Agent(object):
         self.narrow = set(self.link)  # pipes that did not carry much yet
         self.stub = stub
         self.outgoing = []
+        self.more = False
         stub.setblocking(False)
         self.loop.arm(read, IN, self._on_link, None)
         self.loop.arm(write, 0, self._on_link_writable, None)
@@ -159,6 +163,7 @@ class Agent(object):
             self.loop.close(fd)
         self.link = None
         self.outgoing = []
+        self.more = False
         if why:
             self._tell_stub("execnet: the agent ended the link: %s\n" % why)
         stub, self.stub = self.stub, None
@@ -173,6 +178,8 @@ class Agent(object):
             self._ensure_socket(now)
 
     def _on_link(self, _, now, event):
+        if self.more:
+            return
         try:
             data = os.read(self.link[0], READ)
         except OSError as error:
@@ -185,8 +192,11 @@ class Agent(object):
         self.met = True
         if len(data) >= CHUNK:
             self._widen(self.link[0])
+        self._handle(data, now)
+
+    def _handle(self, data, now):
         try:
-            self.core.handle_bytes(data, now)
+            self.more = self.core.handle_bytes(data, now)
         except wire.RemoteProtocolError as error:
             self._act(now)
             self._drop_link(now, "protocol error: %s" % error)

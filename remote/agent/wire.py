@@ -130,8 +130,8 @@ class Parser(object):
         self._have = 0
         self._need = 4
 
-    def feed(self, data):
-        """The frames that are complete now, as a list."""
+    def feed(self, data, most=MOST):
+        """The frames that are complete now, as a list; at most so many, the others with the next call."""
         self._parts.append(data)
         self._have += len(data)
         if self._have < self._need:
@@ -139,7 +139,7 @@ class Parser(object):
         data = data if len(self._parts) == 1 else b"".join(self._parts)
         frames, at, end, kinds = [], 0, len(data), self.kinds
         need = 4
-        while end - at >= 4:
+        while end - at >= 4 and len(frames) < most:
             head, = _header.unpack(data[at:at + 4])
             kind, size = head >> 24, head & 0xffffff
             known = kinds.get(kind)

@@ -110,6 +110,15 @@ class Greeting(Test):
         self.assertEqual((wire.ACK, {"bytes": 3002 * 12}), frames[0])
         self.assertTrue(len(frames) < 20)
 
+    def test_much_at_once_is_handled_in_turns_and_nothing_is_left_behind(self):
+        many = wire.frame(wire.PING, token=1) * 1000 + wire.frame(wire.PING, token=2)[:5]
+        turns = [self.core.handle_bytes(many, 0)]
+        while turns[-1]:
+            turns.append(self.core.handle_bytes(b"", 0))
+        self.assertEqual(1000 // 256 + 1, len(turns))
+        self.core.handle_bytes(wire.frame(wire.PING, token=2)[5:], 0)
+        self.assertEqual((wire.PONG, {"token": 2}), self.host.poll()[-1])
+
     def test_frames_that_are_not_for_an_agent_end_the_link(self):
         for kind in (wire.HELLO, wire.NODE, wire.RESUMED, wire.EXIT, wire.FORGET, wire.STARTED):
             layout = wire.KINDS[kind][2].split()

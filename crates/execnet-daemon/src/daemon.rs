@@ -176,17 +176,19 @@ impl Daemon {
         daemon
     }
 
-    /// Takes one event in.
-    pub(crate) fn handle(&mut self, event: Event<'_>, now: Duration) {
+    /// Takes one event in. True if bytes said more than is done in one turn: then they go on with an event of the same peer without
+    /// bytes, after others had their turn, and no new bytes come before that.
+    pub(crate) fn handle(&mut self, event: Event<'_>, now: Duration) -> bool {
         // frames that only pass through change nothing that is decided here
         let mut decide = true;
+        let mut more = false;
         match event {
             Event::ClientBytes(client, bytes) => {
-                self.switch.client_bytes(client, bytes, now);
+                more = self.switch.client_turn(client, bytes, now);
                 decide = false;
             }
             Event::LinkBytes(host, bytes) => {
-                self.switch.link_bytes(host, bytes, now);
+                more = self.switch.link_turn(host, bytes, now);
                 decide = false;
             }
             Event::ClientOpened(client) => self.switch.client_opened(client, now),
@@ -205,6 +207,7 @@ impl Daemon {
         if decide {
             self.advance(now);
         }
+        more
     }
 
     /// What is to be done now.

@@ -57,8 +57,23 @@ impl World {
     }
 
     fn event(&mut self, event: Event<'_>) {
-        self.daemon.handle(event, self.now);
+        self.hand(event);
         self.settle();
+    }
+
+    /// Hands an event in, in as many turns as it takes.
+    fn hand(&mut self, event: Event<'_>) {
+        let again = match event {
+            Event::LinkBytes(host, _) => Ok(host),
+            Event::ClientBytes(client, _) => Err(client),
+            _ => return assert!(!self.daemon.handle(event, self.now)),
+        };
+        let mut more = self.daemon.handle(event, self.now);
+        while more {
+            let event =
+                again.map_or_else(|key| Event::ClientBytes(key, &[]), |key| Event::LinkBytes(key, &[]));
+            more = self.daemon.handle(event, self.now);
+        }
     }
 
     /// Passes on everything that waits.
@@ -112,7 +127,7 @@ impl World {
                 client.transmit(&mut out, usize::MAX, self.now);
                 if !out.is_empty() {
                     moved = true;
-                    self.daemon.handle(Event::ClientBytes(key, &out), self.now);
+                    self.hand(Event::ClientBytes(key, &out));
                 }
             }
             if !moved {

@@ -37,6 +37,12 @@ use settings::Settings;
 /// Bytes that are read at a time.
 const READ: usize = 262_144;
 
+/// Who said so many bytes at once may have more: others are looked at first. Less emptied the pipe, and is waited for anyway.
+const MUCH: usize = 16_384;
+
+/// How many of those a peer is given before others have their turn, if it takes them as fast.
+const WRITES: usize = 4;
+
 /// About as many bytes are taken from the switch at a time, so that turns keep their meaning.
 const WRITE: usize = 262_144;
 
@@ -165,8 +171,12 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
                 deadline = driver.next_tick();
             }
             () = driver.rescheduled.notified() => deadline = driver.next_tick(),
-            _ = terminate.recv() => driver.handle(Event::Terminate),
-            _ = interrupt.recv() => driver.handle(Event::Terminate),
+            _ = terminate.recv() => {
+                driver.handle(Event::Terminate);
+            }
+            _ = interrupt.recv() => {
+                driver.handle(Event::Terminate);
+            }
             _ = check.tick() => if let Entry::Open(meeting, listener) = &mut entry {
                 match meeting.keep() {
                     Ok(Kept::AsItWas) => {}
@@ -207,6 +217,28 @@ async fn read(source: &mut (impl AsyncRead + Unpin), driver: &Driver) -> std::io
     .await
 }
 
+/// Whose turn it is: a peer that has said much, or more than a turn's work, goes on when the others have been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// New bytes may be read.
+    Own,
+    /// The same, when others had theirs.
+    Others,
+    /// What was read goes on then.
+    OthersThenRest,
+}
+
+impl Turn {
+    /// After so many bytes, of which some wait if there is `more`.
+    fn after(length: usize, more: bool) -> Self {
+        match (more, length >= MUCH) {
+            (true, _) => Self::OthersThenRest,
+            (false, true) => Self::Others,
+            (false, false) => Self::Own,
+        }
+    }
+}
+
 /// A client's socket as two ends. Registered as a pipe is, for reading only: as a socket it would wake us whenever the client reads.
 fn split(stream: UnixStream) -> std::io::Result<(pipe::Receiver, Rc<Outlet>)> {
     let socket = OwnedFd::from(stream.into_std()?);
@@ -220,11 +252,12 @@ impl Driver {
         self.started.elapsed()
     }
 
-    /// Passes an event on, and does what comes of it.
-    fn handle(self: &Rc<Self>, event: Event<'_>) {
+    /// Passes an event on, and does what comes of it. True as [`Daemon::handle`].
+    fn handle(self: &Rc<Self>, event: Event<'_>) -> bool {
         let now = self.now();
-        self.daemon.borrow_mut().handle(event, now);
+        let more = self.daemon.borrow_mut().handle(event, now);
         self.follow_up();
+        more
     }
 
     fn follow_up(self: &Rc<Self>) {
@@ -300,18 +333,22 @@ impl Driver {
         }
     }
 
-    /// Writes to a peer all that it takes.
+    /// Writes to a peer what it takes; if that is much, its task goes on with it when it is its turn again.
     fn write(&self, peer: Peer) {
         let Some(outlet) = self.outlet(peer) else { return };
         let mut daemon = self.daemon.borrow_mut();
         let mut output = self.output.borrow_mut();
         let now = self.now();
-        while outlet.flush() == Written::All {
+        for _ in 0..WRITES {
+            if outlet.flush() != Written::All {
+                return;
+            }
             daemon.transmit(peer, &mut *output, WRITE, now);
             if output.is_empty() || outlet.write(&mut output) != Written::All {
-                break;
+                return;
             }
         }
+        outlet.hold();
     }
 
     fn next_tick(&self) -> Option<tokio::time::Instant> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::allowance::{Allowance, Turn};
 use crate::batch::Sink;
-use crate::frame::{Decoder, Frame};
+use crate::frame::{Decoder, Frame, Kind};
 use crate::id::ProcessId;
 use crate::mux::Mux;
 use crate::stream::Violation;
@@ -42,6 +43,7 @@ pub struct Conn {
     doubted: Option<Duration>,
     pings: u64,
     rtt: Option<Duration>,
+    allowance: Allowance,
 }
 
 impl Conn {
@@ -63,6 +65,7 @@ impl Conn {
             doubted: None,
             pings: 0,
             rtt: None,
+            allowance: Allowance::new(now),
         }
     }
 
@@ -76,10 +79,21 @@ impl Conn {
     /// The next frame that is not of the connection itself.
     ///
     /// # Errors
-    /// For bytes that are no frame, and for an ACK of bytes that were never sent.
+    /// For bytes that are no frame, for an ACK of bytes that were never sent, and for a flood of frames of the connection itself.
     pub fn next(&mut self, now: Duration) -> Result<Option<Frame>, Violation> {
-        while let Some((frame, length)) = self.decoder.next()? {
+        self.next_within(&mut Turn::endless(), now)
+    }
+
+    /// The same, but none when the turn is over; more may wait then.
+    pub(crate) fn next_within(&mut self, turn: &mut Turn, now: Duration) -> Result<Option<Frame>, Violation> {
+        while !turn.is_over()
+            && let Some((frame, length)) = self.decoder.next()?
+        {
             self.parsed += length as u64;
+            turn.frame(length);
+            if self.window.is_some() && matches!(frame, Frame::Ping(_) | Frame::Pong(_) | Frame::Ack(_)) {
+                self.charge(frame.kind(), 1, now)?;
+            }
             match frame {
                 Frame::Ping(token) => {
                     // one answer is enough for a peer that does not read
@@ -107,9 +121,23 @@ impl Conn {
         self.decoder.rest()
     }
 
-    /// Queues a frame.
+    /// Queues a frame. What is said of a process may be answered.
     pub fn send(&mut self, frame: Frame) {
+        if frame.kind().is_of_process() {
+            let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() } else { 0 };
+            self.allowance.earn(bytes);
+        }
         self.mux.push(frame);
+    }
+
+    /// The other end has reason to say something more.
+    pub(crate) fn invite(&mut self) {
+        self.allowance.earn(0);
+    }
+
+    /// The other end said something of this kind that costs it no credit: as much as this many frames.
+    pub(crate) fn charge(&mut self, kind: Kind, cost: u64, now: Duration) -> Result<(), Violation> {
+        if self.allowance.spend(cost, now) { Ok(()) } else { Err(Violation::Flood(kind.name())) }
     }
 
     /// Queues bytes that are no frame, or a frame that must not wait: they go before everything else.

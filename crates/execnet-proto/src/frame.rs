@@ -113,6 +113,16 @@ impl Kind {
         Self::ALL.iter().find(|(kind, ..)| *kind as u8 == byte).map(|(kind, _, limit)| (*kind, *limit))
     }
 
+    /// Its name in the documents.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// Whether client and agent say it to each other, of a process.
+    pub fn is_of_process(self) -> bool {
+        (Self::Spawn as u8..=Self::Forget as u8).contains(&(self as u8))
+    }
+
     /// The largest body of this kind, in bytes.
     pub fn limit(self) -> usize {
         Self::of(self as u8).map_or(0, |(_, limit)| limit)

@@ -6,6 +6,7 @@
 //! reads a clock: time comes in as a [`Duration`](std::time::Duration) since a moment that the caller fixed. docs/protocol.md says what goes
 //! over the wire.
 
+mod allowance;
 pub mod batch;
 pub mod client;
 pub mod conn;

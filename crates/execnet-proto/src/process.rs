@@ -146,6 +146,16 @@ impl Process {
         self.output[output(stream)].available()
     }
 
+    /// Bytes of stdout and stderr that have arrived so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.output.iter().map(RecvStream::received).sum()
+    }
+
+    /// Bytes of stdout and stderr that it has credit for, and that have not arrived.
+    pub(crate) fn open(&self) -> u64 {
+        self.output.iter().map(|recv| recv.limit() - recv.received()).sum()
+    }
+
     /// Whether everything of stdout or stderr was read, or never will come.
     pub fn finished(&self, stream: Stream) -> bool {
         let recv = &self.output[output(stream)];

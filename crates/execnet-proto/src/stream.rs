@@ -46,6 +46,8 @@ pub enum Violation {
     WrongEnd { length: u64, end: u64 },
     #[error("more credit than all streams together may have")]
     PoolExceeded,
+    #[error("too many {0} frames in too short a time")]
+    Flood(&'static str),
     #[error("a {0} frame does not belong here")]
     Unexpected(&'static str),
     #[error("process {0} belongs to another link")]

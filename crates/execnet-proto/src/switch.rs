@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::allowance::Turn;
 use crate::conn::Conn;
 use crate::frame::{Ending, Frame, NodeState, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
@@ -142,6 +143,8 @@ pub struct Switch {
     ready: BTreeSet<Peer>,
     /// Agents of hosts that were removed, which may still live: they are told to end when they answer again.
     outcasts: VecDeque<Incarnation>,
+    /// The rest of the turn of the peer whose bytes are taken.
+    turn: Turn,
 }
 
 /// A process that the daemon forwards for, or must still see forgotten.
@@ -188,6 +191,7 @@ impl Switch {
             events: VecDeque::new(),
             ready: BTreeSet::new(),
             outcasts: VecDeque::new(),
+            turn: Turn::new(),
         }
     }
 

@@ -347,6 +347,30 @@ fn a_break_beneath_a_tunnel_is_waited_for() {
 }
 
 #[test]
+fn what_its_via_says_of_a_tunnel_does_not_make_up_for_the_silence_of_an_inner_host() {
+    let mut bench = Bench::new();
+    bench.switch.add_host(INNER, "inner", bench.now);
+    let epoch = Epoch::new(1, 2);
+    assert!(bench.switch.open_tunnel(INNER, HOST, ID, Vec::new(), epoch, Bytes::new(), bench.now));
+    bench.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
+    let bytes = hello(epoch, Incarnation([8; 16])).freeze();
+    bench.agent(&Frame::Data { id: ID, stream: Stream::Stdout, position: 0, bytes });
+    let mut ended = None;
+    for second in 0..30 {
+        bench.now += Duration::from_secs(1);
+        bench.agent(&Frame::Started { id: ID, pid: second });
+        bench.switch.tick(bench.now);
+        bench.told();
+        while let Some(event) = bench.switch.poll_event() {
+            if let SwitchEvent::LinkEnded { host, why, .. } = event {
+                ended.get_or_insert((host, why.to_string()));
+            }
+        }
+    }
+    assert_eq!(ended, Some((INNER, "the link was silent for 15 seconds".into())));
+}
+
+#[test]
 fn no_tunnel_leads_through_itself() {
     let mut bench = Bench::new();
     bench.switch.add_host(INNER, "inner", bench.now);

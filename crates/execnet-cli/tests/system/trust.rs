@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use execnet_testkit::{Lab, Listening, or_skip, sockets_listening};
+use execnet_testkit::{Lab, Listening, or_skip, sockets_listening, wait_until};
 
 use crate::harness::{Net, SOON, text};
 
@@ -226,4 +226,53 @@ fn endless_noise_has_an_end_and_costs_little() {
     assert_eq!(net.host("noisy")["step"], "noise");
     assert!(execnet_testkit::proc_rss_kib(net.daemon()).unwrap() < 40 * 1024);
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
+}
+
+/// The spec of a host that says too much, as `bench/hostile.py` does.
+fn hostile(kind: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/hostile.py");
+    format!("cmd=python3 {script} {kind} {kind}//id={kind}")
+}
+
+#[test]
+fn a_host_that_floods_loses_its_link_and_the_others_do_not_notice() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    for kind in ["ping", "pong", "ack", "node", "forget", "data"] {
+        net.run("addhost", &[&hostile(kind)]);
+        let sentence = format!("too many {} frames in too short a time", kind.to_uppercase());
+        wait_until(SOON, &format!("the link of {kind} to end"), || {
+            net.host(kind)["error"].as_str().is_some_and(|error| error.contains(&sentence))
+        });
+        assert_eq!(net.python_ok(&["--node", "local", "-c", "print(1)"]), "1");
+        net.ok("rmhost", &[kind]);
+    }
+}
+
+#[test]
+fn a_host_that_tells_of_foreign_nodes_does_not_wash_out_the_log() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    net.run("addhost", &[&hostile("foreign")]);
+    wait_until(SOON, "the third login", || {
+        let log = std::fs::read_to_string(net.log()).unwrap();
+        log.lines().filter(|line| line.contains("foreign is up")).count() >= 3
+    });
+    let log = std::fs::read_to_string(net.log()).unwrap();
+    assert!(log.lines().next().is_some_and(|line| line.contains("life 1")), "{log}");
+    let ends = log.lines().filter(|line| line.contains("does not begin with that of its host")).count();
+    assert!((2..=3).contains(&ends) && log.lines().count() < 30, "{log}");
+}
+
+#[test]
+fn a_host_that_greets_and_ends_at_once_is_tried_ever_more_rarely() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    net.run("addhost", &[&hostile("end")]);
+    // 0.5 s, 1 s, 2 s, 4 s, with a fifth of jitter
+    wait_until(SOON, "a retry that takes 3 s at least", || {
+        net.host("end")["retry_in"].as_f64().is_some_and(|wait| wait > 2.5)
+    });
+    let log = std::fs::read_to_string(net.log()).unwrap();
+    assert!(log.lines().filter(|line| line.contains("end is up")).count() >= 4, "{log}");
 }

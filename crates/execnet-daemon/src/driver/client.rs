@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use execnet_proto::switch::{ClientKey, Peer};
 use tokio::net::unix::pipe;
+use tokio::task::yield_now;
 
-use super::Driver;
 use super::outlet::Outlet;
+use super::{Driver, Turn};
 use crate::daemon::Event;
 
 /// Serves a client until its socket ends or is closed from this side.
 pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Receiver, outlet: Rc<Outlet>) {
+    let mut turn = Turn::Own;
     loop {
         tokio::select! {
             biased;
@@ -23,10 +25,13 @@ pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Rece
                     driver.gone.notify_one();
                 }
             }
-            length = super::read(&mut read, &driver) => match length {
-                Ok(1..) => {
+            () = yield_now(), if turn != Turn::Own => {
+                turn = Turn::after(0, turn == Turn::OthersThenRest && driver.handle(Event::ClientBytes(key, &[])));
+            }
+            length = super::read(&mut read, &driver), if turn == Turn::Own => match length {
+                Ok(length @ 1..) => {
                     let input = driver.input.borrow();
-                    driver.handle(Event::ClientBytes(key, &input[..length.unwrap_or(0)]));
+                    turn = Turn::after(length, driver.handle(Event::ClientBytes(key, &input[..length])));
                 }
                 Ok(0) | Err(_) => break,
             },

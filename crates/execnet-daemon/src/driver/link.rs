@@ -15,14 +15,18 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::Driver;
 use super::outlet::Outlet;
+use super::{Driver, Turn};
 use crate::daemon::{Command, Event, LinkOver};
 
 /// Bytes of stderr that are kept.
 const STDERR: usize = 4_096;
+
+/// The wait before more of a stderr that says much is read: so 64 KiB, what a pipe holds, are read within [`DRAIN`].
+const SLOWLY: Duration = Duration::from_millis(5);
 
 /// A process whose link is over may still take this long before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -139,6 +143,7 @@ async fn carry(
 
     let mut exited: Option<(ExitStatus, Instant)> = None;
     let (mut wide_in, mut wide_out) = (false, false);
+    let mut turn = Turn::Own;
     while !handle.ended.get() {
         let drained = exited.map_or_else(Instant::now, |(_, at)| at + DRAIN);
         tokio::select! {
@@ -149,14 +154,17 @@ async fn carry(
                 widen(&*stdin);
             },
             () = outlet.writable(), if outlet.is_blocked() => driver.write(Peer::Host(host)),
-            length = super::read(&mut stdout, driver) => match length {
-                Ok(1..) => {
-                    if !wide_out && length.as_ref().is_ok_and(|length| *length >= FULL) {
+            () = yield_now(), if turn != Turn::Own => {
+                turn = Turn::after(0, turn == Turn::OthersThenRest && driver.handle(Event::LinkBytes(host, &[])));
+            }
+            length = super::read(&mut stdout, driver), if turn == Turn::Own => match length {
+                Ok(length @ 1..) => {
+                    if !wide_out && length >= FULL {
                         wide_out = true;
                         widen(&stdout);
                     }
                     let input = driver.input.borrow();
-                    driver.handle(Event::LinkBytes(host, &input[..length.unwrap_or(0)]));
+                    turn = Turn::after(length, driver.handle(Event::LinkBytes(host, &input[..length])));
                 }
                 Ok(0) | Err(_) => break,
             },
@@ -200,15 +208,22 @@ fn widen(pipe: impl AsFd) {
     let _ = pipe;
 }
 
-/// Keeps the last that is said on stderr.
+/// Keeps the last that is said on stderr. Who says much is read slowly.
 async fn listen(mut stderr: pipe::Receiver, said: Rc<RefCell<Vec<u8>>>) {
-    let mut bytes = [0; 1_024];
+    let mut bytes = [0; STDERR];
     while let Ok(length @ 1..) = stderr.read(&mut bytes).await {
-        let mut said = said.borrow_mut();
-        said.extend_from_slice(&bytes[..length]);
-        let old = said.len().saturating_sub(STDERR);
-        said.drain(..old);
+        keep(&mut said.borrow_mut(), &bytes[..length]);
+        if length == STDERR {
+            sleep(SLOWLY).await;
+        }
     }
+}
+
+/// Appends bytes, and drops the oldest of more than are kept.
+fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
+    said.extend_from_slice(bytes);
+    let old = said.len().saturating_sub(STDERR);
+    said.drain(..old);
 }
 
 fn describe(status: ExitStatus) -> Ending {

@@ -71,6 +71,12 @@ impl Outlet {
         Written::All
     }
 
+    /// Takes the peer for blocked, until its task has had another turn.
+    pub(super) fn hold(&self) {
+        self.blocked.set(true);
+        self.changed.notify_one();
+    }
+
     /// Whether the peer has to read before it can be written to.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.get()

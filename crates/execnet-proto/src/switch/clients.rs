@@ -9,11 +9,18 @@ use super::relay::{Outstanding, Relay};
 use super::{
     ClientEnd, ClientKey, Entry, HostKey, MAX_ENTRIES, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
 };
+use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, MARKER, Refusal, Role, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::stream::Violation;
+
+/// A request may take as long as a turn: it has one of its own.
+const REQUEST_WORK: u64 = u64::MAX;
+
+/// Finding a place takes as long as so many frames.
+const PLACE_WORK: u64 = 32;
 
 /// A client's connection, as the switch sees it.
 #[derive(Debug)]
@@ -49,12 +56,23 @@ impl Switch {
         self.ready.insert(Peer::Client(client));
     }
 
-    /// Bytes arrived from a client.
+    /// Bytes arrived from a client; all that they say is done.
     pub fn client_bytes(&mut self, client: ClientKey, bytes: &[u8], now: Duration) {
+        let mut more = self.client_turn(client, bytes, now);
+        while more {
+            more = self.client_turn(client, &[], now);
+        }
+    }
+
+    /// The same for a turn's work: see [`Switch::link_turn`].
+    pub fn client_turn(&mut self, client: ClientKey, bytes: &[u8], now: Duration) -> bool {
+        self.turn = Turn::new();
         if let Err(why) = self.client_frames(client, bytes, now) {
             self.client_closed(client);
             self.events.push_back(SwitchEvent::ClientEnded { client, why });
+            return false;
         }
+        self.turn.is_over()
     }
 
     /// A client's socket is closed: what it ran is hung up.
@@ -151,9 +169,9 @@ impl Switch {
         }
         side.conn.push(bytes, now);
         while let Some(side) = self.clients.get_mut(&client)
-            && let Some(frame) = side.conn.next(now)?
+            && let Some(frame) = side.conn.next_within(&mut self.turn, now)?
         {
-            self.client_frame(client, frame)?;
+            self.client_frame(client, frame, now)?;
             if self.clients.get(&client).is_some_and(|side| side.conn.is_clogged()) {
                 return Err(ClientEnd::Clogged);
             }
@@ -162,15 +180,17 @@ impl Switch {
         Ok(())
     }
 
-    fn client_frame(&mut self, client: ClientKey, frame: Frame) -> Result<(), Violation> {
+    fn client_frame(&mut self, client: ClientKey, frame: Frame, now: Duration) -> Result<(), Violation> {
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
         match frame {
             Frame::Client { id, .. } if side.id.is_none() => side.id = Some(id),
             _ if side.id.is_none() => return Err(Violation::Unexpected("client's first")),
             Frame::Request { request, json } => {
+                self.turn.spend(REQUEST_WORK);
                 self.events.push_back(SwitchEvent::Request { client, request, json });
             }
             Frame::Select { id, wants } => {
+                self.turn.spend(PLACE_WORK);
                 if self.entries.contains_key(&id) {
                     return Err(Violation::ForeignProcess(id));
                 }
@@ -181,10 +201,13 @@ impl Switch {
                     self.events.push_back(SwitchEvent::Select { client, id, wants });
                 }
             }
-            Frame::Claim { id, incarnation, host } => self.claim(client, id, incarnation, &host)?,
+            Frame::Claim { id, incarnation, host } => {
+                self.turn.spend(PLACE_WORK);
+                self.claim(client, id, incarnation, &host)?;
+            }
             frame => {
                 let id = frame.process().ok_or(Violation::Unexpected("client's"))?;
-                self.client_says(client, id, frame)?;
+                self.client_says(client, id, frame, now)?;
             }
         }
         Ok(())
@@ -238,7 +261,13 @@ impl Switch {
     }
 
     /// A frame of a process, from its client.
-    fn client_says(&mut self, client: ClientKey, id: ProcessId, frame: Frame) -> Result<(), Violation> {
+    fn client_says(
+        &mut self,
+        client: ClientKey,
+        id: ProcessId,
+        frame: Frame,
+        now: Duration,
+    ) -> Result<(), Violation> {
         let Some(entry) = self.entries.get_mut(&id) else {
             if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
                 let message = "the daemon does not know it any more".into();
@@ -279,6 +308,9 @@ impl Switch {
         if entry.relay.client_says(&frame, &mut side.outstanding, &mut host.outstanding)? {
             entry.spawned |= matches!(frame, Frame::Spawn(_) | Frame::Resume { .. });
             let key = entry.host;
+            if !matches!(frame, Frame::Data { .. }) {
+                side.conn.charge(frame.kind(), 1, now)?;
+            }
             self.tell_host(key, frame);
         }
         Ok(())

@@ -9,6 +9,7 @@ use super::relay::Outstanding;
 use super::{
     HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_NODES, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent,
 };
+use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::frame::{Frame, FrameError, HEADER, Kind, MARKER, VERSION};
@@ -26,6 +27,12 @@ const HEAD: usize = 256;
 
 /// Bytes of a node's name.
 const MAX_NODE_NAME: usize = 128;
+
+/// So many bytes of a NODE cost its agent as much as a frame: it is told to people.
+const NODE_BYTES: u64 = 256;
+
+/// And it takes as long as so many frames.
+const NODE_WORK: u64 = 32;
 
 /// One host as the switch sees it.
 #[derive(Debug)]
@@ -46,6 +53,8 @@ pub(super) struct Host {
     noise: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     pub(super) outstanding: Outstanding,
+    /// Tunnels whose bytes were more than the turn of this host's link.
+    pub(super) left: BTreeSet<ProcessId>,
 }
 
 /// A link, from the moment it is opened.
@@ -161,6 +170,7 @@ impl Switch {
             noise: Vec::new(),
             stderr: Vec::new(),
             outstanding: Outstanding::default(),
+            left: BTreeSet::new(),
         };
         self.hosts.insert(host, state);
     }
@@ -219,12 +229,23 @@ impl Switch {
         self.touch(host);
     }
 
-    /// Bytes arrived on a host's own link.
+    /// Bytes arrived on a host's own link; all that they say is done.
     pub fn link_bytes(&mut self, host: HostKey, bytes: &[u8], now: Duration) {
+        let mut more = self.link_turn(host, bytes, now);
+        while more {
+            more = self.link_turn(host, &[], now);
+        }
+    }
+
+    /// Bytes arrived on a host's own link; they are taken, and a turn's work of what they say is done. True if there may be more:
+    /// then call it again without bytes, and pass it new ones only when it has said false, after others had their turn.
+    pub fn link_turn(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> bool {
+        self.turn = Turn::new();
         if let Err(why) = self.link_frames(host, bytes, now) {
             self.drop_link(host, why, now);
         }
         self.touch(host);
+        self.turn.is_over()
     }
 
     /// A host's link has ended, which the driver noticed. `why` is told to those who wait for the host.
@@ -348,8 +369,12 @@ impl Switch {
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
         let Some(link) = &mut state.link else { return Ok(()) };
         if let Stage::Marker { pending, noise, head } = &mut link.stage {
+            // what was looked at before is not looked at again, but for the beginning of a marker
+            let from = pending.len().saturating_sub(MARKER.len() + 1);
             pending.extend_from_slice(bytes);
-            let Some(at) = pending.windows(MARKER.len()).position(|part| part == MARKER) else {
+            self.turn.frame(bytes.len());
+            let mut parts = pending[from..].windows(MARKER.len());
+            let Some(at) = parts.position(|part| part == MARKER).map(|at| from + at) else {
                 let keep = pending.len().min(SAID + MARKER.len());
                 if *noise == 0 && pending.len() > keep {
                     *head = pending[..HEAD].to_vec();
@@ -369,13 +394,14 @@ impl Switch {
             }
             link.conn.push(&pending[at + MARKER.len() + 2..], now);
             link.stage = Stage::Hello;
-        } else {
+        } else if !bytes.is_empty() {
             link.conn.push(bytes, now);
         }
+        self.go_on(host, now);
         while let Some(state) = self.hosts.get_mut(&host)
             && let Some(link) = &mut state.link
         {
-            match link.conn.next(now) {
+            match link.conn.next_within(&mut self.turn, now) {
                 Ok(Some(frame)) => self.link_frame(host, frame, now)?,
                 Ok(None) if link.conn.rest().first().is_none_or(|byte| Kind::is_of_agents(*byte)) => break,
                 // an agent makes no such header: this is what a job of the login prints, or `wall`
@@ -423,16 +449,20 @@ impl Switch {
                 Ok(())
             }
             (Stage::Up, Frame::Node { name, state: node, facts }) => {
+                let bytes: usize = facts.iter().map(|(key, value)| key.len() + value.len()).sum();
+                link.conn.charge(Kind::Node, 1 + bytes as u64 / NODE_BYTES, now)?;
+                self.turn.spend(NODE_WORK);
                 link.nodes.check(&state.name, &name)?;
                 let state = node;
                 self.events.push_back(SwitchEvent::Node { host, name, state, facts });
                 Ok(())
             }
             (Stage::Up, Frame::Nodes(count)) => {
+                link.conn.charge(Kind::Nodes, 1, now)?;
                 self.events.push_back(SwitchEvent::Nodes { host, count });
                 Ok(())
             }
-            (Stage::Ending, _) => Ok(()),
+            (Stage::Ending, frame) => Ok(link.conn.charge(frame.kind(), 1, now)?),
             (Stage::Up, frame) => {
                 let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
                 self.agent_says(host, id, frame, now)
@@ -449,36 +479,67 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<(), LinkEnd> {
-        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
+        let kind = frame.kind();
+        let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() as u64 } else { 0 };
+        let passed = self.pass_on(host, id, frame, now)?;
+        let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
+        let paid = bytes > 0 && (passed || state.outstanding.are_late(bytes));
+        if let Some(conn) = state.conn_mut().filter(|_| !paid) {
+            conn.charge(kind, 1, now)?;
+        }
+        Ok(())
+    }
+
+    /// Passes it on, if it counts. True if it did.
+    fn pass_on(
+        &mut self,
+        host: HostKey,
+        id: ProcessId,
+        frame: Frame,
+        now: Duration,
+    ) -> Result<bool, LinkEnd> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Ok(false) };
         if entry.host != host {
             return Err(Violation::ForeignProcess(id).into());
         }
-        let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
+        let Some(state) = self.hosts.get_mut(&host) else { return Ok(false) };
         if let Frame::Forget(_) = frame {
             let message = format!("the agent on {} does not have it any more", state.name);
             self.lose(id, &message);
             self.forget(id, now);
-            return Ok(());
+            return Ok(true);
         }
         match &mut entry.owner {
-            Owner::Nobody => Ok(()),
+            Owner::Nobody => Ok(false),
             Owner::Client(client) => {
                 let client = *client;
-                if entry.relay.agent_says(&frame, &mut state.outstanding)? {
+                let counts = entry.relay.agent_says(&frame, &mut state.outstanding)?;
+                if counts {
                     self.tell_client(client, frame);
                 }
-                Ok(())
+                Ok(counts)
             }
             Owner::Tunnel(inner, process) => {
                 if matches!(frame, Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. }) {
                     return Err(Violation::Unexpected("agent's").into());
                 }
-                let inner = *inner;
+                let (inner, before) = (*inner, process.received());
                 if let Some(conn) = state.conn_mut() {
                     process.handle(frame, conn, &mut self.tunnels)?;
                 }
+                let counts = process.received() > before;
                 self.drain_tunnel(inner, host, id, now);
-                Ok(())
+                Ok(counts)
+            }
+        }
+    }
+
+    /// Goes on with the tunnels of a host whose bytes were more than a turn.
+    fn go_on(&mut self, host: HostKey, now: Duration) {
+        let Some(state) = self.hosts.get_mut(&host) else { return };
+        for id in std::mem::take(&mut state.left) {
+            if let Some(Owner::Tunnel(inner, _)) = self.entries.get(&id).map(|entry| &entry.owner) {
+                self.drain_tunnel(*inner, host, id, now);
             }
         }
     }

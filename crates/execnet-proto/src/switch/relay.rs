@@ -48,9 +48,28 @@ struct Account {
     span: Span,
 }
 
-/// Credit that one client or one host has given to all its streams together.
+/// What one client or one host has given and got.
 #[derive(Debug, Default)]
-pub(super) struct Outstanding(u64);
+pub(super) struct Outstanding {
+    /// Credit that it has given to all its streams together.
+    granted: u64,
+    /// Bytes of processes that do not count any more, which it had credit for and may have sent before it knew that.
+    late: u64,
+}
+
+impl Outstanding {
+    /// More bytes that may still come, and do not count.
+    pub(super) fn expect_late(&mut self, bytes: u64) {
+        self.late = (self.late + bytes).min(POOL);
+    }
+
+    /// Whether bytes that do not count may be such.
+    pub(super) fn are_late(&mut self, bytes: u64) -> bool {
+        let may = bytes <= self.late;
+        self.late -= if may { bytes } else { 0 };
+        may
+    }
+}
 
 impl Relay {
     /// The relay of a process that an earlier daemon began to forward for.
@@ -61,9 +80,10 @@ impl Relay {
     /// Nothing passes any more; what was granted does not count any more.
     pub(super) fn shut(&mut self, client: Option<&mut Outstanding>, host: &mut Outstanding) {
         if let Some(client) = client {
-            client.0 -= self.accounts[1].open() + self.accounts[2].open();
+            client.granted -= self.accounts[1].open() + self.accounts[2].open();
         }
-        host.0 -= self.accounts[0].open();
+        host.granted -= self.accounts[0].open();
+        host.expect_late(self.accounts[1].open() + self.accounts[2].open());
         *self = Self { past: std::mem::take(&mut self.past), ..Self::default() };
     }
 
@@ -231,7 +251,7 @@ impl Account {
 
     /// A new attempt goes on where the receiver is.
     fn restart(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
-        owner.0 -= self.open();
+        owner.granted -= self.open();
         *self =
             Self { position: span.received, span: Span { received: span.received, limit: span.received } };
         self.grant(span, owner)
@@ -250,11 +270,11 @@ impl Account {
 
     fn grant(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
         check_window(span)?;
-        let sum = owner.0 - self.open() + (span.limit - span.received);
+        let sum = owner.granted - self.open() + (span.limit - span.received);
         if sum > POOL {
             return Err(Violation::PoolExceeded);
         }
-        owner.0 = sum;
+        owner.granted = sum;
         self.span = span;
         Ok(())
     }

@@ -65,9 +65,20 @@ impl Switch {
         true
     }
 
-    /// Hands on what came out of a tunnel's process.
+    /// Hands on what came out of a tunnel's process, as far as the turn goes.
     pub(super) fn drain_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
+        // of what was handed on before, something may be left
+        let mut bytes = Bytes::new();
         loop {
+            if let Err(why) = self.link_frames(inner, &bytes, now) {
+                self.drop_link(inner, why, now);
+            }
+            if self.turn.is_over() {
+                if let Some(carrier) = self.hosts.get_mut(&via) {
+                    carrier.left.insert(id);
+                }
+                return;
+            }
             let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
                 return;
             };
@@ -76,7 +87,8 @@ impl Switch {
                 let conn = carrier.link.as_mut().map(|link| &mut link.conn);
                 process.read(stream, usize::MAX, conn, &mut self.tunnels)
             };
-            let (bytes, said) = (take(Stream::Stdout), take(Stream::Stderr));
+            let said;
+            (bytes, said) = (take(Stream::Stdout), take(Stream::Stderr));
             let ending = process.ending().cloned();
             if let Some(host) = self.hosts.get_mut(&inner)
                 && !said.is_empty()
@@ -85,11 +97,8 @@ impl Switch {
                 let from = host.stderr.len().saturating_sub(SAID);
                 host.stderr.drain(..from);
             }
-            if !bytes.is_empty() {
-                if let Err(why) = self.link_frames(inner, &bytes, now) {
-                    self.drop_link(inner, why, now);
-                }
-            } else if said.is_empty() {
+            self.turn.frame(said.len());
+            if bytes.is_empty() && said.is_empty() {
                 if let Some(ending) = ending {
                     let via = self.hosts.get(&via).map(|host| host.name.clone()).unwrap_or_default();
                     self.drop_link(inner, LinkEnd::TunnelEnded { via, ending }, now);
@@ -160,6 +169,9 @@ impl Switch {
                 Owner::Client(client) => {
                     let client = *client;
                     self.tell_client(client, Frame::Reachable(id));
+                    if let Some(side) = self.clients.get_mut(&client) {
+                        side.conn.invite();
+                    }
                 }
                 Owner::Nobody => self.tell_host(host, Frame::Release(id)),
                 Owner::Tunnel(inner, process) => {
@@ -193,8 +205,12 @@ impl Switch {
 
     /// The process that carried a tunnel is not needed any more.
     pub(super) fn end_tunnel(&mut self, id: ProcessId) {
-        if let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) {
+        if let Some(Entry { owner: Owner::Tunnel(_, process), host, .. }) = self.entries.get_mut(&id) {
             process.close(&mut self.tunnels);
+            let (open, host) = (process.open(), *host);
+            if let Some(carrier) = self.hosts.get_mut(&host) {
+                carrier.outstanding.expect_late(open);
+            }
             self.release(id);
         }
     }
