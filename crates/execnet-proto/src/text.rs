@@ -160,7 +160,7 @@ fn is_hidden(before: Option<char>, c: char, after: Option<char>) -> bool {
         ' '..='~' => false,
         c if c.is_ascii() => true,
         c if is_joiner(c) => !(before.is_some_and(joins) && after.is_some_and(joins)),
-        c if is_selector(c) => before.is_none_or(is_selector),
+        c if is_selector(c) => !before.is_some_and(has_forms),
         c => !is_visible(c),
     }
 }
@@ -178,6 +178,12 @@ fn joins(c: char) -> bool {
 /// They choose a form of the character before them.
 fn is_selector(c: char) -> bool {
     matches!(c, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Whether a selector may follow: of ASCII only what keys are made of (`1`, `#`) has forms.
+fn has_forms(c: char) -> bool {
+    let key = c.is_ascii_digit() || matches!(c, '#' | '*');
+    key || !(c.is_ascii() || is_selector(c) || is_joiner(c))
 }
 
 /// Whether a character that is not ASCII is seen when it stands for itself. Blanks are.
@@ -254,7 +260,8 @@ mod tests {
             ("👩\u{200d}\u{200d}👧", r"👩\u200d\u200d👧"),
             ("👩\u{200d}a", r"👩\u200da"),
             ("\u{fe0f}", r"\ufe0f"),
-            ("a\u{fe0f}\u{fe0e}\u{e0101}", "a\u{fe0f}\\ufe0e\\U000e0101"),
+            ("é\u{fe0f}\u{fe0e}\u{e0101}", "é\u{fe0f}\\ufe0e\\U000e0101"),
+            ("'\u{fe00}a\u{fe0f}", r"'\ufe00a\ufe0f"),
             ("\x1b\u{fe0f}", r"\x1b\ufe0f"),
         ] {
             assert_eq!(line(text), shown, "{text:?}");
