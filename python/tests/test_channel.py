@@ -9,9 +9,8 @@ import time
 
 import execnet
 import pytest
+from conftest import WAIT
 from execnet import Channel, RemoteError, TimeoutError
-
-WAIT = 20
 
 
 def echo(channel):
@@ -32,7 +31,7 @@ def test_a_timeout_loses_nothing(gateway):
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         channel.receive(timeout=0.1)
-    assert 0.09 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.09
     with pytest.raises(channel.TimeoutError):
         channel.receive(0)
     assert issubclass(TimeoutError, OSError)

@@ -8,9 +8,9 @@ import types
 
 import execnet
 import pytest
+from conftest import WAIT
 from execnet import RemoteError
 
-WAIT = 20
 GLOBAL = 1
 
 

@@ -1,14 +1,13 @@
 """Groups and channels of several gateways."""
 
 import os
-import threading
 import time
 
 import execnet
 import pytest
+from conftest import WAIT
 from execnet import Group, MultiChannel, RemoteError, XSpec
-
-WAIT = 20
+from execnet.gateway import KILLED
 
 
 def test_ids_are_given_in_order(group):
@@ -85,47 +84,63 @@ def test_terminate_ends_all(group):
             os.kill(pid, 0)
 
 
+STOPS = "import os, signal; channel.send(1); os.kill(os.getpid(), signal.SIGSTOP)"
+
+
 def test_terminate_kills_what_does_not_end_in_time(group):
     gateway = group.makegateway()
-    channel = gateway.remote_exec(
-        "import time, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nchannel.send(1)\nwhile 1: time.sleep(1)"
-    )
-    assert channel.receive(WAIT) == 1
-    began = time.monotonic()
+    assert gateway.remote_exec(STOPS).receive(WAIT) == 1
     group.terminate(timeout=1.0)
-    assert time.monotonic() - began < 4
     with pytest.raises(OSError):
         os.kill(gateway._rinfo().pid, 0)
 
 
-STOPS = "import os, signal; channel.send(1); os.kill(os.getpid(), signal.SIGSTOP)"
+class Clock:
+    """Time that passes only where somebody waits."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
 
 
-def test_the_timeout_of_terminate_is_for_all_gateways_together(group):
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("execnet.gateway.time", clock)
+    return clock
+
+
+def test_the_timeout_of_terminate_is_for_all_gateways_together(group, clock):
     for _ in range(4):
         group.makegateway()
     gateways = list(group)
     assert group.remote_exec(STOPS).receive_each() == [1] * 4
-    began = time.monotonic()
-    group.terminate(timeout=0.5)
-    assert 0.45 < time.monotonic() - began < 4
+    for gateway in gateways:
+        gateway._native = Unreachable(gateway._native, clock)
+    group.terminate(timeout=8)
+    assert clock.now == pytest.approx(8)
     for gateway in gateways:
         with pytest.raises(OSError):
             os.kill(gateway._rinfo().pid, 0)
 
 
 class Unreachable:
-    """A gateway that cannot be told anything, as where the daemon is dead: nothing is heard of its end."""
+    """A gateway that does not end before it is killed; with `deaf` nothing is heard of its end then, as where the
+    daemon is dead."""
 
-    def __init__(self, native):
-        self.native, self.killed_at = native, None
+    def __init__(self, native, clock, deaf=False):
+        self.native, self.clock, self.deaf, self.killed_at = native, clock, deaf, None
 
     def join(self, timeout):
-        time.sleep(timeout)
+        if self.killed_at is not None and not self.deaf:
+            return self.native.join(WAIT)
+        self.clock.now += timeout
         return False
 
     def kill(self):
-        self.killed_at = time.monotonic()
+        self.killed_at = self.clock.now
         self.native.kill()
 
     def is_alive(self):
@@ -135,30 +150,35 @@ class Unreachable:
         return getattr(self.native, name)
 
 
-def test_what_cannot_be_reached_is_killed_and_given_up_all_at_once(group, monkeypatch):
-    monkeypatch.setattr("execnet.gateway.KILLED", 0.5)
+def test_what_cannot_be_reached_is_killed_and_given_up_all_at_once(group, clock):
     for _ in range(4):
         gateway = group.makegateway()
-        gateway._native = Unreachable(gateway._native)
-    gateways, began = list(group), time.monotonic()
-    group.terminate(timeout=0.5)
-    assert time.monotonic() - began < 2.4
-    assert max(gateway._native.killed_at for gateway in gateways) - began < 1.9
+        gateway._native = Unreachable(gateway._native, clock, deaf=True)
+    gateways = list(group)
+    group.terminate(timeout=8)
+    assert [gateway._native.killed_at for gateway in gateways] == pytest.approx([8] * 4)
+    assert clock.now == pytest.approx(8 + KILLED)
 
 
-@pytest.mark.parametrize("wait", ["group.terminate(0.5)", "gateway.exit(); gateway.join(0.5)"])
-def test_callbacks_that_take_long_share_the_timeout(group, wait):
+class Late:
+    """A callback's thread that takes long."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def join(self, timeout):
+        self.clock.now += timeout
+
+
+@pytest.mark.parametrize("wait", ["group.terminate(8)", "gateway.exit(); gateway.join(8)"])
+def test_callbacks_that_take_long_share_the_timeout(group, clock, wait):
     gateway = group.makegateway()
-    later = [gateway.remote_exec("channel.receive(); channel.send(1)") for _ in range(4)]
-    begun = threading.Semaphore(0)
-    for channel in later:
-        channel.setcallback(lambda item: (begun.release(), time.sleep(3)))
-        channel.send(None)
-    for _ in later:
-        assert begun.acquire(timeout=WAIT)
-    began = time.monotonic()
+    # a timeout of real time would have to be long, and this test with it
+    gateway._native.exit()
+    assert gateway._native.join(WAIT)
+    gateway._threads.update(Late(clock) for _ in range(4))
     exec(wait)
-    assert time.monotonic() - began < 2.4
+    assert clock.now == pytest.approx(8)
 
 
 def test_a_timeout_is_a_number_before_anything_ends(group):

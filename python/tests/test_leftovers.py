@@ -6,9 +6,7 @@ import threading
 import time
 
 import execnet
-from conftest import children
-
-WAIT = 20
+from conftest import WAIT, children
 
 
 def fds():

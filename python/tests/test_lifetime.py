@@ -8,8 +8,8 @@ import time
 
 import execnet
 import pytest
+from conftest import WAIT
 
-WAIT = 20
 BEGIN = """
 import execnet, os, signal, sys, threading, time
 gateway = execnet.makegateway()
@@ -39,7 +39,7 @@ def ends(pid, within=WAIT):
 
 WAITS = {
     "receive": "channel.receive()",
-    "receive with a timeout": "channel.receive(100)",
+    "receive with a timeout": "channel.receive(1000)",
     "waitclose": "channel.waitclose()",
     "iteration": "list(channel)",
     "status": "stopped(); gateway.remote_status()",
@@ -82,7 +82,7 @@ os.kill(gateway._rinfo().pid, signal.SIGKILL)
     assert process.stdout.readline() == "now\n"
     began = time.monotonic()
     assert process.stdout.readline() == "interrupted\n", process.communicate()[1]
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 30
     assert process.stdout.readline() == "42\n"
     if call != "terminate":
         assert process.stdout.readline() == "43\n", process.communicate()[1]

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import execnet
 import pytest
-from conftest import Network
-
-WAIT = 60
+from conftest import WAIT, Network
 
 #: Round trips of a test; the more, the more often a kill hits the middle of one.
 COUNT = int(os.environ.get("EXECNET_TEST_ROUND_TRIPS", "3000"))
@@ -82,7 +80,7 @@ class Kills:
             return
         self.at += 1
         if self.at > 1:
-            assert self.done.acquire(timeout=2 * WAIT) and self.failed is None, self.failed
+            assert self.done.acquire(timeout=WAIT) and self.failed is None, self.failed
         if self.at <= len(self.kills):
             self.due.release()
 

@@ -8,6 +8,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
+from conftest import WAIT
 
 VENV = os.environ.get("EXECNET_TEST_VENV")
 
@@ -108,7 +109,7 @@ def run(project, *args, python=sys.executable):
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *args]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=240, env=env)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=WAIT, env=env)
     results = {}
     for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
         name = (case.get("classname") or "").replace("pyexecnetcache.", "") + "::" + (case.get("name") or "")
@@ -187,7 +188,7 @@ def test_ctrl_c_ends_quietly(tmp_path):
         if "PASSED" in line:
             break
     pytest_.send_signal(signal.SIGINT)
-    more, words = pytest_.communicate(timeout=60)
+    more, words = pytest_.communicate(timeout=WAIT)
     said += more
     assert pytest_.returncode == 2, said + words
     assert "KeyboardInterrupt" in said

@@ -84,7 +84,7 @@ class Ahead(Host):
         time.sleep(0.3)
         self.assertLessEqual(len(children(link.info["pid"])), 4)
         waiting = self.first(link)
-        self.assertTrue(gone(waiting, seconds=10))
+        self.assertTrue(gone(waiting))
         self.assertNotEqual(waiting, self.talk(link))
 
     def test_it_is_not_kept_for_another_life_of_the_daemon(self):

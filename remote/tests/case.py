@@ -35,7 +35,7 @@ def interpreters():
     return found
 
 
-def gone(*pids, seconds=20):
+def gone(*pids, seconds=TIMEOUT):
     """Whether all these processes end in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

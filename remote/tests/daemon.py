@@ -17,8 +17,16 @@ sys.path[:0] = [os.path.join(os.path.dirname(HERE), "tools"), os.path.dirname(HE
 import bundle  # noqa: E402
 from agent import wire  # noqa: E402
 
-PAYLOAD = bundle.stage1() + bundle.bundle()
-TIMEOUT = 60
+
+def payload(*replaced):
+    """What is sent to a host, with other limits in its source: pairs of old and new."""
+    return bundle.stage1() + bundle.bundle(list(replaced))
+
+
+PAYLOAD = payload()
+# what ends in time with this one was not waited for, but did so itself
+PATIENT = payload(("HANGUP_GRACE = 5.0", "HANGUP_GRACE = 9e5"))
+TIMEOUT = 300  # for hangs, in seconds: on a machine that has much else to do all takes ten times as long
 LIFE = 1 << 32
 
 
@@ -29,7 +37,7 @@ class Timeout(Exception):
 class Link:
     """One link to an agent."""
 
-    def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1, linger=20, config=(),
+    def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1, linger=2 * TIMEOUT, config=(),
                  candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}", version=1):
         self.secret, self.key, self.epoch = secret, key, epoch
         script = bundle.script(candidates or [python])

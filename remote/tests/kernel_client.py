@@ -20,7 +20,7 @@ from kernel.wire import CLOSE, CREDIT, DATA, ESCAPED, EXEC, EXIT, HELLO, INTERRU
 
 STAGE = bundle.kernel_stage()
 BUNDLE = bundle.bundle(folder=bundle.KERNEL)
-TIMEOUT = 60
+TIMEOUT = 300  # for hangs, in seconds: on a machine that has much else to do all takes ten times as long
 WINDOW = 8388608
 NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT", STATUS: "STATUS",
          STRCONFIG: "STRCONFIG"}
@@ -100,7 +100,7 @@ class Two(Reader):
 class Client:
     """One kernel and its frames."""
 
-    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(), words=(), **options):
+    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(), words=(), limits=(), **options):
         self.process = subprocess.Popen([python, *argv, "-c", STAGE, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, **options)
         self.frames = queue.Queue()
@@ -119,10 +119,11 @@ class Client:
         for thread in self.threads:
             thread.start()
         if start:
-            self.begin(config)
+            self.begin(config, limits)
 
-    def begin(self, config=()):
-        self.raw(BUNDLE)
+    def begin(self, config=(), limits=()):
+        """`limits`: other limits in its source, as pairs of old and new."""
+        self.raw(bundle.bundle(list(limits), folder=bundle.KERNEL) if limits else BUNDLE)
         self.frame(HELLO, 0, marshal.dumps(dict(config), 2))
 
     def until_it_reads(self):

@@ -19,7 +19,8 @@ use execnet_proto::process::Process;
 use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::de::DeserializeOwned;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For hangs, not for speed: on a machine that has much else to do all takes ten times as long.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A daemon in a thread of this process, in a folder of its own.
 struct Network {
@@ -33,7 +34,7 @@ impl Network {
         let folder = std::env::temp_dir().join(format!("execnet-daemon-{}-{name}", std::process::id()));
         fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
         let hosts = hosts.iter().map(|spec| spec.parse().unwrap()).collect();
-        let mut config = Config::new(name.parse().unwrap(), hosts, Duration::from_secs(20));
+        let mut config = Config::new(name.parse().unwrap(), hosts, 2 * PATIENCE);
         config.runtime_folder = folder.join("run");
         config.state_folder = Some(folder.join("state"));
         config.askpass = None;

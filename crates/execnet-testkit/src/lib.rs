@@ -42,8 +42,8 @@ pub use lab::Lab;
 pub use missing::{Missing, or_skip};
 pub use namespace::netns_available;
 pub use processes::{
-    Listening, alive, children_of, descendants_of, kill, proc_rss_kib, processes_with_env, sockets_listening,
-    wait_until,
+    Listening, PATIENCE, alive, children_of, descendants_of, kill, proc_rss_kib, processes_with_env,
+    sockets_listening, wait_until,
 };
 pub use proxy::Proxy;
 pub use tools::shell;

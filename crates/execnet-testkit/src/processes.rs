@@ -49,6 +49,9 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// How long tests wait for what has to come: a limit for hangs, not for speed. On a machine that has much else to do all takes ten times as long.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Waits until `done` says true, asking every few milliseconds.
 ///
 /// # Panics

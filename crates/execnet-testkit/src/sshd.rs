@@ -13,7 +13,7 @@ use crate::builder::Settings;
 use crate::folder::Folder;
 use crate::guardian::{HOST_MARK, MARK};
 use crate::namespace::Namespace;
-use crate::processes::{alive, children_of, kill, start_time};
+use crate::processes::{PATIENCE, alive, children_of, kill, start_time};
 use crate::tools::{Tools, quote};
 
 /// The sshd of a host, running or not.
@@ -81,7 +81,7 @@ impl Sshd {
                 return Ok(true);
             }
             let ended = child.try_wait()?;
-            if ended.is_some() || start.elapsed() > Duration::from_secs(10) {
+            if ended.is_some() || start.elapsed() > PATIENCE {
                 self.stop();
                 if said.contains("in use") {
                     return Ok(false);

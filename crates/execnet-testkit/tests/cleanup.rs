@@ -9,7 +9,7 @@ use execnet_testkit::{
     sockets_listening, wait_until,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = execnet_testkit::PATIENCE;
 
 #[test]
 fn a_dropped_lab_leaves_no_process_and_no_folder() {

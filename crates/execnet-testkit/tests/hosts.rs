@@ -1,9 +1,8 @@
 //! What hosts of the lab are like, seen through the real ssh.
 
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
-use execnet_testkit::{Host, Lab, alive, interpreters, or_skip, require, wait_until};
+use execnet_testkit::{Host, Lab, PATIENCE, alive, interpreters, or_skip, require, wait_until};
 
 #[test]
 fn each_host_has_its_own_interpreters_home_and_user_side_alias() {
@@ -95,7 +94,7 @@ fn endless_noise_never_runs_the_command_and_ends_with_the_connection() {
     std::io::Read::read_exact(&mut ssh.stdout.take().unwrap(), &mut noise).unwrap();
     ssh.kill().unwrap();
     ssh.wait().unwrap();
-    wait_until(Duration::from_secs(10), "the noise to end", || host.processes().is_empty());
+    wait_until(PATIENCE, "the noise to end", || host.processes().is_empty());
     assert!(!host.home().join("ran").exists());
 }
 
@@ -120,7 +119,7 @@ fn a_login_leaves_no_shell_of_the_lab_behind() {
     };
     let host = lab.host("a").start().unwrap();
     let mut ssh = host.ssh("exec sleep 1000").stdin(Stdio::null()).spawn().unwrap();
-    wait_until(Duration::from_secs(10), "sleep to run", || {
+    wait_until(PATIENCE, "sleep to run", || {
         let running = host.processes();
         running.len() == 1
             && std::fs::read(format!("/proc/{}/cmdline", running[0]))
@@ -156,7 +155,7 @@ fn max_startups_turns_connects_away() {
     };
     let host = lab.host("narrow").max_startups(1).start().unwrap();
     let _unfinished = std::net::TcpStream::connect(host.address()).unwrap();
-    wait_until(Duration::from_secs(5), "the connect to be taken", || host.sessions().len() == 1);
+    wait_until(PATIENCE, "the connect to be taken", || host.sessions().len() == 1);
     let output = host.ssh("true").output().unwrap();
     assert_eq!(output.status.code(), Some(255), "{output:?}");
 }

@@ -94,7 +94,7 @@ fn waits_of_a_process_are_interrupted_together_and_those_of_others_are_not() {
             scope.spawn(|| one.wait()),
             scope.spawn(|| one.stdout().receive(1, None).map(|_| ExitStatus::Exited(9))),
         ];
-        let apart = scope.spawn(|| other.wait_timeout(Duration::from_secs(20)));
+        let apart = scope.spawn(|| other.wait_timeout(execnet_testkit::PATIENCE));
         while waits.iter().any(|wait| !wait.is_finished()) {
             one.interrupt();
             thread::yield_now();

@@ -38,10 +38,10 @@ fn two_hundred_gateways_leave_no_process_no_thread_and_no_descriptor() {
         (children_of(me).len(), entries("/proc/self/task"), entries("/proc/self/fd"))
     };
     once(1);
-    wait_until(Duration::from_secs(60), "the first one to end", || {
+    wait_until(execnet_testkit::PATIENCE, "the first one to end", || {
         children_of(std::process::id()).is_empty()
     });
-    wait_until(Duration::from_secs(60), "its threads to end", || entries("/proc/self/task") <= 2);
+    wait_until(execnet_testkit::PATIENCE, "its threads to end", || entries("/proc/self/task") <= 2);
     let before = count();
     for _ in 0..5 {
         once(40);

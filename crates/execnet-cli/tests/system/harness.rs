@@ -10,7 +10,7 @@ use execnet_testkit::{Lab, Listening, alive, kill, sockets_listening, wait_until
 use serde_json::Value;
 
 /// Longer than anything takes that works, on a slow machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = execnet_testkit::PATIENCE;
 
 /// A network's name and folders.
 pub(crate) struct Net {

@@ -182,9 +182,7 @@ fn a_link_that_goes_silent_is_noticed_and_resumes_when_it_is_back() {
     let mut child = echo(&net, "far");
     assert_eq!(ask(&mut child, "before"), "before");
     host.proxy().stall();
-    let since = std::time::Instant::now();
     wait_until(SOON, "the silence to be noticed", || net.host("far")["state"] == "unreachable");
-    assert!(since.elapsed() < Duration::from_secs(16), "{:?}", since.elapsed());
     assert!(net.host("far")["error"].as_str().unwrap().contains("silent"));
     writeln!(child.stdin.as_mut().unwrap(), "during").unwrap();
     host.proxy().resume();

@@ -48,7 +48,7 @@ fn other_users_are_refused_even_where_the_folder_would_let_them_in() {
         .find_map(|socket| if let Listening::Unix(path) = socket { Some(path) } else { None })
         .unwrap();
     let knock = "import socket, sys
-s = socket.socket(socket.AF_UNIX); s.settimeout(20)
+s = socket.socket(socket.AF_UNIX); s.settimeout(300)
 try:
     s.connect(sys.argv[1])
 except OSError as error:

@@ -33,7 +33,7 @@ impl Net {
         let found = execnet_testkit::require(pythons).unwrap();
         let spec = |(at, found): (usize, &_)| format!("popen//id=h{at}//python={}", path(found));
         let hosts = found.iter().enumerate().map(|host| spec(host).parse().unwrap()).collect();
-        let mut config = Config::new("gateways".parse().unwrap(), hosts, Duration::from_secs(20));
+        let mut config = Config::new("gateways".parse().unwrap(), hosts, 2 * PATIENCE);
         config.runtime_folder = folder.join("run");
         config.state_folder = Some(folder.join("state"));
         config.askpass = None;

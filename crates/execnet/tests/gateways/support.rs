@@ -1,13 +1,12 @@
 //! What the tests open gateways with.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use execnet::{Gateway, GatewayBuilder};
 use execnet_testkit::{Interpreter, require};
 
 /// Long enough for whatever has to happen; nothing waits for it unless something is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use execnet_testkit::PATIENCE;
 
 /// The interpreters that gateways are tried on; Jython, which takes a second to start, by its own tests.
 pub(crate) fn pythons() -> Vec<Interpreter> {
