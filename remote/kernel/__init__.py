@@ -21,5 +21,6 @@ the rest is compiled when somebody uses it.
     public   `channel.gateway` and its `execmodel`
     files    `channel.makefile()`
     waiters  waiting on Python 2
+    green    waiting where gevent or eventlet has replaced threads
     jvm      what is different on Jython
 """

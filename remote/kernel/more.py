@@ -52,7 +52,11 @@ def set_callback(channel, callback, endmarker):
         raise OSError("%r has a callback already" % channel)
     state.callback = True
     state.through = False
-    start_new_thread(_call_back, (state, callback, endmarker))
+    if "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules:
+        from .green import start
+    else:
+        start = start_new_thread
+    start(_call_back, (state, callback, endmarker))
 
 
 def _call_back(state, callback, endmarker):

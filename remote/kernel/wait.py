@@ -28,6 +28,15 @@ else:
         return lock
 
 
+def green():
+    """A waiter for a green thread; None for one of the system."""
+    if "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules:
+        from .green import Waiter, door
+        wait = door()
+        return wait and Waiter(wait)
+    return None
+
+
 def wake(waiters):
     """Wakes one of them, if there is one."""
     try:
@@ -46,7 +55,7 @@ def wait(waiters, ready, seconds=None):
     """Waits in this line until `ready()`; whoever makes it so wakes the line afterwards. False after so many seconds."""
     until = seconds is not None and clock() + seconds
     while not ready():
-        mine = waiter()
+        mine = green() or waiter()
         woken = False
         waiters.append(mine)
         try:

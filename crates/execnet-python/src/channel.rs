@@ -1,18 +1,17 @@
 //! Channels, as Python sees them: the base of `execnet.Channel`, and the delivery of values to callbacks.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use execnet::value::{StrConfig, Writer};
-use execnet::{ChannelError, Held, Raw};
+use execnet::{ChannelError, Held, Raw, Ready};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::decode::decode;
 use crate::encode::encode;
 use crate::error::{Failure, RemoteError, Result, TimeoutError, receiving, sending};
-use crate::wait::{deadline, released, wait};
+use crate::wait::{deadline, released, this_thread, wait};
 
 /// A channel that no Python channel stands for yet.
 #[pyclass(frozen, module = "execnet._native")]
@@ -61,7 +60,8 @@ struct Deliveries {
     stopped: bool,
     /// Everything was delivered.
     over: bool,
-    thread: Option<ThreadId>,
+    /// As Python numbers them.
+    thread: Option<u64>,
     /// Why the callback failed.
     error: Option<String>,
 }
@@ -103,7 +103,8 @@ impl Channel {
     fn send(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<()> {
         let channel = &self.shared.channel;
         let mut encoded = Some(encode(item, channel.writing().map_err(sending(channel))?)?);
-        wait(py, None, |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending(channel)))?;
+        let offer = |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending(channel));
+        wait(py, None, || ready(channel, Ready::ToSend), offer)?;
         Ok(())
     }
 
@@ -119,9 +120,8 @@ impl Channel {
         }
         this.shared.check_no_callback()?;
         let channel = &this.shared.channel;
-        let raw = wait(py, deadline(timeout), |slice| {
-            in_time(channel.receive_raw(until(slice))).map_err(receiving(channel))
-        })?;
+        let receive = |slice| in_time(channel.receive_raw(until(slice))).map_err(receiving(channel));
+        let raw = wait(py, deadline(timeout), || ready(channel, Ready::ToReceive), receive)?;
         let raw = raw.ok_or_else(|| {
             TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
         })?;
@@ -160,19 +160,25 @@ impl Channel {
             ))
         };
         let deadline = deadline(timeout);
-        if self.shared.has_callback_elsewhere() {
-            let delivered = wait(py, deadline, |slice| Ok::<_, Failure>(self.shared.wait_delivered(slice)))?;
+        if self.shared.has_callback_elsewhere(py)? {
+            let ready = || {
+                let shared = self.shared.clone();
+                move |slice| shared.wait_delivered(slice).is_some()
+            };
+            let delivered =
+                wait(py, deadline, ready, |slice| Ok::<_, Failure>(self.shared.wait_delivered(slice)))?;
             delivered.ok_or_else(late)?;
         }
         if let Some(error) = self.shared.deliveries().error.take() {
             return Err(RemoteError::new_err(error));
         }
         let channel = &self.shared.channel;
-        let closed = wait(py, deadline, |slice| match channel.wait_close(slice) {
+        let wait_close = |slice| match channel.wait_close(slice) {
             // the gateway was told to end, and has
             Err(ChannelError::Closed) => Ok(Some(())),
             closed => in_time(closed).map_err(receiving(channel)),
-        })?;
+        };
+        let closed = wait(py, deadline, || ready(channel, Ready::Closed), wait_close)?;
         closed.ok_or_else(late)
     }
 
@@ -283,9 +289,11 @@ impl Shared {
     }
 
     /// Whether there is a callback, and this is not the thread that calls it.
-    fn has_callback_elsewhere(&self) -> bool {
+    fn has_callback_elsewhere(&self, py: Python<'_>) -> PyResult<bool> {
         let deliveries = self.deliveries();
-        deliveries.begun && !deliveries.over && deliveries.thread != Some(std::thread::current().id())
+        let (open, thread) = (deliveries.begun && !deliveries.over, deliveries.thread);
+        drop(deliveries);
+        Ok(open && thread != Some(this_thread(py)?))
     }
 
     fn wait_delivered(&self, timeout: Option<Duration>) -> Option<()> {
@@ -354,13 +362,13 @@ impl Delivery {
         let shared = &self.shared;
         let deadline = at_once.then(Instant::now);
         if !at_once {
-            shared.deliveries().thread = Some(std::thread::current().id());
+            let thread = this_thread(py)?;
+            shared.deliveries().thread = Some(thread);
         }
         while !shared.deliveries().stopped {
             let channel = &shared.channel;
-            let held = wait(py, deadline, |slice| {
-                in_time(channel.receive_held(until(slice))).map_err(receiving(channel))
-            });
+            let receive = |slice| in_time(channel.receive_held(until(slice))).map_err(receiving(channel));
+            let held = wait(py, deadline, || ready(channel, Ready::ToReceive), receive);
             match held {
                 Ok(Some(held)) => match shared.read(py, &held, || Ok(self.callback.gateway.bind(py).clone()))
                 {
@@ -452,6 +460,12 @@ impl Delivery {
         let _ = released(py, || self.shared.channel.close_with_error(&text));
         Ok(())
     }
+}
+
+/// What waits until `channel` is so far: see [`wait`].
+fn ready(channel: &execnet::Channel, what: Ready) -> impl FnMut(Option<Duration>) -> bool + Send + use<> {
+    let channel = channel.clone();
+    move |slice| channel.until(what, until(slice)) != Err(ChannelError::TimedOut)
 }
 
 /// `None` where it was not done in time.

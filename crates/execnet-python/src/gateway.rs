@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use execnet::spec::{HostSpec, NodeSelection, time};
@@ -184,7 +184,8 @@ impl Start {
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
         let gateway = builder.start()?;
-        Ok(Gateway { gateway, network: self.network, private: self.private, lines: Mutex::new(lines) })
+        let lines = Arc::new(Lines { lines: Mutex::new(lines), next: Mutex::default() });
+        Ok(Gateway { gateway, network: self.network, private: self.private, lines })
     }
 }
 
@@ -200,7 +201,39 @@ pub(crate) struct Gateway {
     network: Option<execnet::Network>,
     /// Keeps the program's own network, if it is of that one.
     private: Option<Arc<Private>>,
+    lines: Arc<Lines>,
+}
+
+/// What was printed there. One thread at a time waits for it.
+struct Lines {
     lines: Mutex<Receiver<String>>,
+    /// What has come; none behind the last line.
+    next: Mutex<Option<Option<String>>>,
+}
+
+impl Lines {
+    /// Waits until there is a line, or the end; false if that did not come in time.
+    fn look(&self, timeout: Option<Duration>) -> bool {
+        if self.next().is_some() {
+            return true;
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = match lines.recv_timeout(timeout.unwrap_or(Duration::MAX)) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
+        *self.next() = Some(line);
+        true
+    }
+
+    fn take(&self) -> Option<Option<String>> {
+        self.next().take()
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<Option<String>>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[pymethods]
@@ -302,7 +335,11 @@ impl Gateway {
     /// Waits for its end; false if that did not come in time.
     #[pyo3(signature = (timeout = None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let ended = wait(py, deadline(timeout), |slice| match self.gateway.join(slice) {
+        let ready = || {
+            let gateway = self.gateway.clone();
+            move |slice| gateway.join(slice) != Err(ChannelError::TimedOut)
+        };
+        let ended = wait(py, deadline(timeout), ready, |slice| match self.gateway.join(slice) {
             Err(ChannelError::TimedOut) => Ok(None),
             ended => ended.map(Some).map_err(using(&self.gateway)),
         })?;
@@ -311,13 +348,12 @@ impl Gateway {
 
     /// The next line that was printed there; none behind the last one.
     fn next_line(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let line = wait(py, None, |slice| {
-            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            match lines.recv_timeout(slice.unwrap_or(Duration::MAX)) {
-                Ok(line) => Ok(Some(Some(line))),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Ok::<_, Failure>(Some(None)),
-            }
+        let ready = || {
+            let lines = self.lines.clone();
+            move |slice| lines.look(slice)
+        };
+        let line = wait(py, None, ready, |slice| {
+            Ok::<_, Failure>(if self.lines.look(slice) { self.lines.take() } else { None })
         })?;
         Ok(line.flatten())
     }

@@ -1,18 +1,25 @@
 //! Waiting outside the interpreter. Python's signal handlers run in its main thread only, and only when that asks for them: so its waits are cut into
-//! slices, and it asks in between. Other threads wait in one piece.
+//! slices, and it asks in between. Other threads wait in one piece. Where threads are green (gevent, eventlet) nobody waits here at all: see [`Door`].
 
 use std::cell::OnceCell;
+use std::io::PipeReader;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use execnet::Interrupt;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::error::{Failure, Result};
 
 /// How long Ctrl-C may have to wait.
 const SLICE: Duration = Duration::from_millis(40);
+
+/// How long a thread waits for somebody who may have given up.
+const LOOK: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IS_MAIN: OnceCell<bool> = const { OnceCell::new() };
@@ -47,9 +54,19 @@ pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
 fn is_main(py: Python<'_>) -> bool {
     let ask = || {
         let threading = py.import("threading")?;
-        threading.call_method0("main_thread")?.getattr("ident")?.eq(threading.call_method0("get_ident")?)
+        let main = threading.call_method0("main_thread")?;
+        // of green threads any may be the first that asks
+        Ok::<_, PyErr>(
+            main.getattr("ident")?.eq(threading.call_method0("get_ident")?)?
+                || main.getattr("native_id")?.eq(threading.call_method0("get_native_id")?)?,
+        )
     };
     IS_MAIN.with(|is_main| *is_main.get_or_init(|| ask().unwrap_or(true)))
+}
+
+/// What tells Python's threads apart, green ones too.
+pub(crate) fn this_thread(py: Python<'_>) -> PyResult<u64> {
+    py.import("threading")?.call_method0("get_ident")?.extract()
 }
 
 /// Seconds as Python has them; none for no limit, and for more than there is.
@@ -60,66 +77,133 @@ pub(crate) fn deadline(timeout: Option<f64>) -> Option<Instant> {
 
 /// Calls `step` with the time that it may wait, until it comes back with something else than `None` (not in time). At the deadline the
 /// result is `None`.
-pub(crate) fn wait<T: Send, E: Into<Failure> + Send>(
+///
+/// Where threads are green the call itself must not wait: `ready` makes what waits elsewhere until `step` would not have to, and says whether that
+/// was in time. It takes nothing, so nothing is lost with a thread that is interrupted.
+pub(crate) fn wait<T: Send, E: Into<Failure> + Send, R>(
     py: Python<'_>,
     deadline: Option<Instant>,
+    ready: impl Fn() -> R,
     mut step: impl FnMut(Option<Duration>) -> std::result::Result<Option<T>, E> + Send,
-) -> Result<Option<T>> {
+) -> Result<Option<T>>
+where
+    R: FnMut(Option<Duration>) -> bool + Send + 'static,
+{
     let is_main = is_main(py);
+    let door = Door::of_this_thread(py)?;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let slice = if is_main { Some(left.map_or(SLICE, |left| left.min(SLICE))) } else { left };
+        let slice = match (&door, is_main) {
+            (Some(_), _) => Some(Duration::ZERO),
+            (None, true) => Some(left.map_or(SLICE, |left| left.min(SLICE))),
+            (None, false) => left,
+        };
         let done = released(py, || step(slice)).map_err(Into::into)?;
         if done.is_some() {
             return Ok(done);
         }
         py.check_signals()?;
-        if left.is_some_and(|left| left <= slice.unwrap_or(left)) {
-            return Ok(None);
+        match &door {
+            _ if left.is_some_and(|left| left.is_zero() || Some(left) <= slice) => return Ok(None),
+            Some(door) => door.await_ready(py, deadline, ready())?,
+            None => {}
         }
     }
 }
 
-/// Does something that cannot be cut into slices: in a thread of its own, if this is the main thread. When a signal's handler raises, the work is
-/// interrupted, and what it results in after all is dropped.
+/// Does something that cannot be cut into slices: in a thread of its own, if this is the main thread, or a green one. When a signal's handler raises,
+/// the work is interrupted, and what it results in after all is dropped.
 pub(crate) fn aside<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    if !is_main(py) {
-        return Ok(released(py, work));
+    match Door::of_this_thread(py)? {
+        None if !is_main(py) => Ok(released(py, work)),
+        door => apart(py, door.as_ref(), work),
     }
+}
+
+/// The way in which a green thread waits. A green thread that waits in native code keeps all others of its program from running, and so perhaps the
+/// one that it waits for: it has to wait in its library, for something that this knows, here the end of a pipe.
+struct Door(Py<PyAny>);
+
+impl Door {
+    /// The one for the calling thread; none if that may wait where it is. What `execnet._green` says.
+    fn of_this_thread(py: Python<'_>) -> PyResult<Option<Self>> {
+        static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let ask = ASK
+            .get_or_try_init(py, || Ok::<_, PyErr>(py.import("execnet._green")?.getattr("door")?.unbind()))?;
+        let door = ask.call0(py)?;
+        Ok((!door.is_none(py)).then_some(Self(door)))
+    }
+
+    /// Lets others run until the other end of the pipe is closed.
+    fn wait(&self, py: Python<'_>, pipe: &PipeReader) -> PyResult<()> {
+        self.0.call1(py, (pipe.as_raw_fd(),)).map(drop)
+    }
+
+    /// Lets others run until it is `ready`, or `deadline`.
+    fn await_ready(
+        &self,
+        py: Python<'_>,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(Option<Duration>) -> bool + Send + 'static,
+    ) -> Result<()> {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let seen = given_up.clone();
+        let work = move || {
+            while !seen.load(Ordering::Acquire) {
+                let left =
+                    deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()));
+                if ready(Some(left.min(LOOK))) || left.is_zero() {
+                    break;
+                }
+            }
+        };
+        apart(py, Some(self), work).inspect_err(|_| given_up.store(true, Ordering::Release))
+    }
+}
+
+/// Does something in a thread of its own, and waits for that in slices, or at the door.
+fn apart<T: Send + 'static>(
+    py: Python<'_>,
+    door: Option<&Door>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let (done_tx, done_rx) = channel();
     let (thread_tx, thread_rx) = channel();
+    let (pipe, end) = match door {
+        Some(_) => std::io::pipe().map(|(pipe, end)| (Some(pipe), Some(end))).map_err(PyErr::from)?,
+        None => (None, None),
+    };
     let thread = std::thread::Builder::new().name("execnet-work".into()).spawn(move || {
         let _ = thread_tx.send(Interrupt::this_thread());
         // nobody wants it any more if this fails
         let _ = done_tx.send(work());
+        drop(end);
     });
     thread.map_err(PyErr::from)?;
     let done_rx = std::sync::Mutex::new(done_rx);
+    let next =
+        |patience| done_rx.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv_timeout(patience);
     loop {
-        let done = py.detach(|| {
-            let done_rx = done_rx.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            done_rx.recv_timeout(SLICE)
-        });
-        match done {
-            Ok(done) => {
-                // behind this call it would be lost without having ended
-                py.check_signals()?;
-                return Ok(done);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
+        let waited = match (door, &pipe) {
+            (Some(door), Some(pipe)) => door.wait(py, pipe).map(|()| next(Duration::ZERO)),
+            _ => Ok(py.detach(|| next(SLICE))),
+        };
+        // what is done is lost, without having ended, if a handler raises behind this call
+        let raised = match (waited, py.check_signals()) {
+            (Ok(Ok(done)), Ok(())) => return Ok(done),
+            (Ok(Err(RecvTimeoutError::Disconnected)), Ok(())) => {
                 let why = "the work was given up";
                 return Err(pyo3::exceptions::PyRuntimeError::new_err(why).into());
             }
+            (Ok(Err(RecvTimeoutError::Timeout)), Ok(())) => continue,
+            (Err(raised), _) | (Ok(_), Err(raised)) => raised,
+        };
+        if let Ok(thread) = thread_rx.recv() {
+            thread.raise();
         }
-        if let Err(raised) = py.check_signals() {
-            if let Ok(thread) = thread_rx.recv() {
-                thread.raise();
-            }
-            return Err(raised.into());
-        }
+        return Err(raised.into());
     }
 }

@@ -31,7 +31,7 @@ mod state;
 mod tilde;
 
 pub use builder::{ExecModel, GatewayBuilder};
-pub use channel::{Channel, Held, Raw, Receiving};
+pub use channel::{Channel, Held, Raw, Ready, Receiving};
 pub use code::Code;
 pub use error::{ChannelError, Death, OpenError};
 pub use group::Group;

@@ -72,7 +72,7 @@ pub mod value;
 pub use connect::{Connect, ConnectError, connect};
 pub use gateway::{
     Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Held, Info, MultiChannel,
-    OpenError, Raw, ReceiveQueue, Receiving, RemoteStatus,
+    OpenError, Raw, Ready, ReceiveQueue, Receiving, RemoteStatus,
 };
 pub use interrupt::Interrupt;
 pub use network::{Daemon, Network, Replies, RequestError};

@@ -49,6 +49,17 @@ struct Shared {
     number: u32,
 }
 
+/// What [`Channel::until`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// A value, or the end.
+    ToReceive,
+    /// Room for a value, or the end.
+    ToSend,
+    /// That nothing more comes, and the callback has had everything.
+    Closed,
+}
+
 /// A value as it arrived.
 #[derive(Clone, Debug)]
 pub struct Raw {
@@ -306,6 +317,21 @@ impl Channel {
             return Ok(());
         }
         self.check(&inner)
+    }
+
+    /// Waits, until `deadline`, for the moment when a call would not have to wait. Takes nothing: for programs whose calls must not wait, as those of
+    /// green threads.
+    ///
+    /// # Errors
+    /// When that was not in time, or the wait was interrupted.
+    pub fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
+        let number = self.number();
+        let what = match ready {
+            Ready::ToReceive => What::Receive(number),
+            Ready::ToSend => What::Send(number),
+            Ready::Closed => What::CalledBack(number),
+        };
+        self.wait(what, deadline).map(drop)
     }
 
     /// Whether nothing can be sent any more: it was closed, here perhaps for sending only, or by the other end, or the gateway has ended.

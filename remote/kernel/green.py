@@ -1,0 +1,68 @@
+"""Where user code has replaced threads by green ones (gevent, eventlet): how one of them waits so that the others run.
+
+A green thread that waited for a lock would keep all others from running, and so perhaps the one that would wake it.
+"""
+import os
+import sys
+
+from .wait import MAIN, TWO, allocate_lock, get_ident, start_new_thread
+
+
+class Late(Exception):
+    """It took too long."""
+
+
+def door():
+    """How this thread waits to read a file: `wait(fd, timeout=, timeout_exc=)`. None if it is one of the system."""
+    if _says("gevent.monkey", "is_module_patched", "threading"):
+        from gevent import _hub_local, socket
+        if get_ident() == MAIN or _hub_local.get_hub_if_exists() is not None:
+            return socket.wait_read
+    if _says("eventlet.patcher", "is_monkey_patched", "thread"):
+        from eventlet import hubs
+        if get_ident() == MAIN or hasattr(hubs._threadlocal, "hub"):
+            return lambda fd, **how: hubs.trampoline(fd, read=True, **how)
+    return None
+
+
+def _says(module, function, name):
+    """Whether threads are replaced, as the library says, if it is there, all of it."""
+    says = getattr(sys.modules.get(module), function, None)
+    return says is not None and says(name)
+
+
+def start(function, args):
+    """Starts a thread as user code would: a green one where they are green."""
+    if door() is None:
+        return start_new_thread(function, args)
+    return sys.modules["thread" if TWO else "_thread"].start_new_thread(function, args)
+
+
+class Waiter(object):
+    """As in `wait`: woken by any thread."""
+
+    def __init__(self, wait):
+        self._wait = wait
+        self._lock = allocate_lock()
+        self._pipe = os.pipe()
+        if TWO:
+            import fcntl
+            for fd in self._pipe:
+                fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+
+    def release(self):
+        with self._lock:
+            if self._pipe:
+                os.write(self._pipe[1], b"x")
+
+    def acquire(self, blocking, seconds):
+        try:
+            self._wait(self._pipe[0], timeout=None if seconds < 0 else seconds, timeout_exc=Late())
+            return True
+        except Late:
+            return False
+        finally:
+            with self._lock:
+                pipe, self._pipe = self._pipe, None
+            for fd in pipe:
+                os.close(fd)
