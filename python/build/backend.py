@@ -1,7 +1,8 @@
 """Builds the wheel: maturin makes the package, this adds the native `execnet` command to it.
 
 A PEP 517 backend. The command goes to the wheel's scripts by way of maturin's data folder, as it is: no console
-script stands around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker.
+script stands around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker;
+`EXECNET_BUILT_COMMAND=FILE` takes a command that was built already.
 """
 
 import json
@@ -59,6 +60,10 @@ def with_profile(config_settings):
 
 def add_command():
     """Builds the command and puts it where maturin takes scripts from."""
+    built = os.environ.get("EXECNET_BUILT_COMMAND")
+    if built:
+        shutil.copy2(built, SCRIPTS / "execnet")
+        return
     cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", f"--profile={PROFILE}", "--package=execnet-cli"]
     told = subprocess.run(
         [*cargo, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, check=True
