@@ -32,7 +32,7 @@ class Child(object):
     """A started process as the loop sees it: its fds (None when closed), and how far its end has got."""
 
     __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started", "alive", "status",
-                 "early", "sweep_until", "draining", "large", "nudged")
+                 "early", "sweep_until", "draining", "large", "nudged", "gentle")
 
     def __init__(self):
         self.process = self.probe = None
@@ -43,6 +43,7 @@ class Child(object):
         self.early = []  # signals that came before the exec
         self.sweep_until = None
         self.draining = self.large = self.nudged = False
+        self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to take it back
 
 
 def environ():

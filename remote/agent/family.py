@@ -14,6 +14,8 @@ from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.wire import CHUNK, STDERR, STDOUT
 
 HANGUP_GRACE = 5.0  # from SIGHUP to SIGKILL
+CANCEL_GRACE = 10.0  # from SIGTERM to SIGKILL, for what has CANCEL in its environment
+CANCEL = b"EXECNET_CANCEL"
 SWEEP_GRACE = 0.2  # the same for what a leader leaves behind
 SWEEP_LIMIT = 5.0  # then what cannot be killed is left alone
 LARGE_PIPES = 16
@@ -38,6 +40,7 @@ class Family(object):
         self.end_spares()
         self.config = config
         self.env = children.environ()
+        self.env.pop(CANCEL, None)  # of the command that started us
         self.env.update(config.env)
         self.nodes = nodes.Nodes(config.nodes, self.nodes, self.core, self.env)
         self._probe()
@@ -111,6 +114,7 @@ class Family(object):
             self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
             return
         child.process = process
+        child.gentle = CANCEL in [wire.utf8(key) for key, _ in spawn["env"]]
         process.child = child
         self._listen(child)
 
@@ -297,7 +301,7 @@ class Family(object):
                 self._on_error_pipe(child, now)
                 if child.error is not None and child.error_said == before:
                     break
-            child.sweep_until = now + SWEEP_LIMIT
+            child.sweep_until = now + (CANCEL_GRACE if child.gentle else SWEEP_GRACE)
             self.sweeping.append(child)
         self._sweep(now)
 
@@ -306,12 +310,13 @@ class Family(object):
             return
         still = []
         for child in self.sweeping:
-            hard = child.nudged and now > child.sweep_until - SWEEP_LIMIT + SWEEP_GRACE
-            left = children.sweep(child, self.by_pid, signal.SIGKILL if hard else signal.SIGHUP if not child.nudged else 0)
+            first = signal.SIGTERM if child.gentle else signal.SIGHUP
+            hard = child.nudged and now > child.sweep_until
+            left = children.sweep(child, self.by_pid, signal.SIGKILL if hard else first if not child.nudged else 0)
             if left and not child.nudged:
                 children.sweep(child, self.by_pid, signal.SIGCONT)
             child.nudged = True
-            if left and now < child.sweep_until:
+            if left and now < child.sweep_until + SWEEP_LIMIT - SWEEP_GRACE:
                 still.append(child)
             else:
                 self._drain(child, now)
@@ -351,16 +356,17 @@ class Family(object):
             self._probe()
 
     def _hang_up(self, child):
-        """The core forgot it: no stdio, SIGHUP, and later SIGKILL."""
+        """The core forgot it: no stdio, SIGHUP (with CANCEL: SIGTERM), and later SIGKILL."""
         if child.process is not None:
             child.process.child = None
         self._let_go(child)
         if child.alive:
-            children.kill(-child.pid, signal.SIGHUP if child.started else signal.SIGKILL)
+            first = signal.SIGTERM if child.gentle else signal.SIGHUP
+            children.kill(-child.pid, first if child.started else signal.SIGKILL)
             children.kill(-child.pid, signal.SIGCONT)
             if not child.started:
                 children.kill(child.pid, signal.SIGKILL)
-            self.loop.after(HANGUP_GRACE, self._kill, child)
+            self.loop.after(CANCEL_GRACE if child.gentle else HANGUP_GRACE, self._kill, child)
 
     def _kill(self, now, child):
         if child.alive:

@@ -20,9 +20,10 @@ from agent.nodes import Nodes
 from agent.wire import CHUNK, STDERR, STDOUT
 
 HANGUP_GRACE = 5.0
+CANCEL_GRACE = 10.0
 SWEEP_GRACE = 0.2
 DRAIN_GRACE = 1.0  # for a pipe that somebody else still holds
-SIGHUP, SIGKILL, SIGCONT, SIGTSTP = 1, 9, 18, 20
+SIGHUP, SIGKILL, SIGTERM, SIGCONT, SIGTSTP = 1, 9, 15, 18, 20
 TO_GROUP = (SIGHUP, 2, 3, SIGTSTP)
 
 
@@ -108,7 +109,7 @@ class Agent(object):
                 self.changed.wait(max(0.05, min(self.core.deadline() - clock(), 60)))
 
     def _wait_for_children(self):
-        until = clock() + HANGUP_GRACE + DRAIN_GRACE
+        until = clock() + CANCEL_GRACE + DRAIN_GRACE
         with self.changed:
             while [child for child in self.children if not child.gone] and clock() < until:
                 self.changed.wait(0.1)
@@ -156,6 +157,7 @@ class Agent(object):
             from binascii import hexlify
             env["EXECNET_PROCESS"] = hexlify(process.id)
         child = Child(self, process, None)
+        child.gentle = b"EXECNET_CANCEL" in [wire.utf8(key) for key, _ in spawn["env"]]
         process.child = child
         self.children.append(child)
         argv = [wire.utf8(word) for word in command] + spawn["argv"]
@@ -185,6 +187,7 @@ class Child(object):
         self.pid = None
         self.gone = False
         self.released = False
+        self.gentle = False  # see `family`: it may hold a job
         self.early = []
         self.sent = []
         self.open = set([STDOUT, STDERR])
@@ -378,9 +381,9 @@ class Child(object):
                 self.java.getOutputStream().close()
             except Throwable:
                 pass
-            self.kill(SIGHUP)
+            self.kill(SIGTERM if self.gentle else SIGHUP)
             self.kill(SIGCONT)
-            timer = threading.Timer(HANGUP_GRACE, self.kill, [SIGKILL])
+            timer = threading.Timer(CANCEL_GRACE if self.gentle else HANGUP_GRACE, self.kill, [SIGKILL])
             timer.setDaemon(True)
             timer.start()
 

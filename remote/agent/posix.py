@@ -8,13 +8,13 @@ import os
 from agent import children, place, wire
 from agent.children import set_cloexec, set_nonblocking, signal
 from agent.core import Core
-from agent.family import HANGUP_GRACE, SWEEP_LIMIT, Family
+from agent.family import CANCEL_GRACE, SWEEP_LIMIT, Family
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
 from agent.wire import CHUNK
 
 CHECK_SOCKET = 60.0
 CHECK_SOCKET_UNREACHED = 5.0
-GIVE_UP = HANGUP_GRACE + SWEEP_LIMIT + 2
+GIVE_UP = CANCEL_GRACE + SWEEP_LIMIT + 2
 VISIT = 10.0
 UNMET = 30.0  # whom nobody has sent a word holds nothing that is worth a longer wait
 VISITORS = 16

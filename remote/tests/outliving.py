@@ -186,6 +186,23 @@ class Posix(Host):
         link.wait(None)
         self.assertTrue(gone(pid, link.info["pid"]))
 
+    def test_a_command_that_may_hold_a_job_is_asked_to_end_and_given_time(self):
+        link = self.joined()
+        log = self.path("log")
+        code = "trap 'echo TERM >>%s; sleep 1; echo end >>%s; exit' TERM; trap 'echo HUP >>%s' HUP; echo up; " % ((log,) * 3)
+        env = [("EXECNET_CANCEL", "1")]
+        ids = [link.spawn("sh", "-c", code + more, role=1, env=env) for more in ("sleep 100 & wait", "(%s sleep 100 & wait)" % code)]
+        for id in ids:
+            link.wait(wire.DATA, id=id)
+        link.send(wire.RELEASE, id=ids[0])
+        link.wait(wire.FORGET, id=ids[0])
+        self.assertEqual(0, link.end())
+        self.assertTrue(gone(link.info["pid"], seconds=TIMEOUT))
+        with open(log) as file:
+            said = file.read().split()
+        self.assertEqual(said.count("TERM"), said.count("end"), said)
+        self.assertNotIn("HUP", said)
+
     def test_a_removed_socket_is_bound_again(self):
         link = self.joined()
         link.cut()

@@ -26,6 +26,9 @@ use crate::requests::Watcher;
 /// Unfinished connects that one sshd takes (a part of its MaxStartups).
 const CONNECTS_PER_SERVER: usize = 4;
 
+/// A round trip that is shown was measured when no host had joined for this long.
+pub(crate) const CALM: Duration = Duration::from_secs(1);
+
 /// Links are looked after at multiples of this, many at a time. What they promise leaves room for it.
 const COARSE: Duration = Duration::from_millis(250);
 
@@ -96,6 +99,8 @@ pub(crate) struct Command {
     pub(crate) env: Vec<(String, String)>,
     /// It is ssh, and its last argument what it runs on the host.
     pub(crate) is_ssh: bool,
+    /// It has to be asked to end and given time, as it may hold more than what it runs: a job, a container.
+    pub(crate) is_cmd: bool,
 }
 
 /// A process that waits for a place.
@@ -128,6 +133,8 @@ pub(crate) struct Daemon {
     pub(crate) quota: Quota,
     pub(crate) rng: fastrand::Rng,
     pub(crate) attaches: u32,
+    /// Until then round trips are those of a busy moment: hosts are joining.
+    pub(crate) busy_until: Duration,
     actions: Vec<Action>,
     last_host: u32,
     deadline_is_stale: bool,
@@ -161,6 +168,7 @@ impl Daemon {
             quota: Quota::of(10),
             rng,
             attaches: 0,
+            busy_until: Duration::ZERO,
             actions: Vec::new(),
             last_host: 0,
             deadline_is_stale: true,
@@ -227,7 +235,8 @@ impl Daemon {
         let selecting = self.selecting.iter().map(|selecting| selecting.until).min();
         // an answered PING brings the next one forward, and nobody asks again because of that
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
-        let others = [switch, hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now)];
+        let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);
+        let others = [switch, hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now), calm];
         others.into_iter().flatten().min()
     }
 
@@ -276,6 +285,7 @@ impl Daemon {
             SwitchEvent::Up { host, incarnation, resume, pid, facts } => {
                 let Some(there) = self.hosts.get_mut(&host) else { return };
                 there.greeted(incarnation, resume, pid, &facts, now);
+                self.busy_until = now + CALM;
                 if there.may_log(now) {
                     tracing::info!("{} is up (agent {pid})", there.spec.id);
                     if let Some(note) = there.note() {
@@ -293,6 +303,7 @@ impl Daemon {
             SwitchEvent::Nodes { host, .. } => {
                 if let Some(there) = self.hosts.get_mut(&host) {
                     there.machine.settle();
+                    self.busy_until = now + CALM;
                     // the greeting's round trip was that of an agent that was still starting
                     self.switch.measure(host, now);
                     self.changed.insert(host);
@@ -319,6 +330,12 @@ impl Daemon {
             self.timed_out(key, now);
         }
         self.give_up_questions(now);
+        if now >= self.busy_until {
+            for (key, host) in self.hosts.iter_mut().filter(|(_, host)| host.is_unmeasured()) {
+                host.measured = true;
+                self.switch.measure_afresh(*key, now);
+            }
+        }
     }
 
     /// Does everything that has become possible.

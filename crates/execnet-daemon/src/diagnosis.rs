@@ -43,7 +43,14 @@ pub(crate) enum Verdict {
     /// The switch ended the link.
     Link(LinkEnd),
     /// The agent did not greet within `waited` seconds; the next try has `next`.
-    TimedOut { waited: u64, next: u64 },
+    TimedOut {
+        waited: u64,
+        next: u64,
+        /// Its greeting had begun.
+        cut: bool,
+    },
+    /// The agent greeted, and then there was not another byte.
+    Mute,
     /// The agent was that of a host which was removed, and had to end.
     Outcast,
     /// A person wants its interpreters to be asked again.
@@ -112,6 +119,10 @@ impl Evidence<'_> {
         }
         if let Some(Verdict::Link(why @ (LinkEnd::Violation(_) | LinkEnd::Silent))) = self.verdict {
             return (Step::Agent, why.to_string(), None);
+        }
+        if let Some(Verdict::Mute) = self.verdict {
+            let error = "the link was silent for 15 seconds, right behind the greeting of its agent";
+            return (Step::Agent, error.into(), self.buffered());
         }
         if let Some(Verdict::Link(why @ LinkEnd::OtherVersion(_))) = self.verdict {
             let hint = "stop the network that started it: an agent of another release holds the host";
@@ -297,7 +308,7 @@ impl Evidence<'_> {
             false => "the login must run the command that ssh gives it, and may print little before".into(),
         };
         let hint = match self.verdict {
-            Some(Verdict::TimedOut { waited, next }) => format!("{}; {hint}", more_time(*waited, *next)),
+            Some(Verdict::TimedOut { waited, next, .. }) => format!("{}; {hint}", more_time(*waited, *next)),
             _ => hint,
         };
         Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
@@ -338,7 +349,11 @@ impl Evidence<'_> {
     }
 
     fn by_ending(&self) -> (Step, String, Option<String>) {
-        if let Some(Verdict::TimedOut { waited, next }) = self.verdict {
+        if let Some(Verdict::TimedOut { waited, next, cut }) = self.verdict {
+            if let Some(hint) = self.buffered().filter(|_| *cut) {
+                let error = format!("only a part of its agent's greeting came within {waited} s");
+                return (Step::Agent, error, Some(hint));
+            }
             let silent = self.stderr.trim().is_empty() && self.noise.trim().is_empty();
             let step = if silent && matches!(self.spec.transport, Transport::Ssh { .. }) {
                 Step::Connect
@@ -387,6 +402,13 @@ impl Evidence<'_> {
             _ => Some(self.check()),
         };
         (step, text::clean(&error, 300), hint)
+    }
+
+    /// What keeps a command's output back.
+    fn buffered(&self) -> Option<String> {
+        let hint =
+            "its output is buffered: the command has to pass on each byte at once (`srun -u`, `stdbuf -o0`)";
+        matches!(self.spec.transport, Transport::Cmd(_)).then(|| hint.into())
     }
 
     /// What to look at when nobody said what is wrong.

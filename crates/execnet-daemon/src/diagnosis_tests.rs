@@ -147,14 +147,14 @@ fn a_missing_command_is_named_with_its_place() {
 #[test]
 fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
     let spec = "ssh=h".parse().unwrap();
-    let verdict = Verdict::TimedOut { waited: 30, next: 60 };
+    let verdict = Verdict::TimedOut { waited: 30, next: 60, cut: false };
     let silent =
         Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
     assert_eq!(silent.diagnose().step, Step::Connect);
     assert!(silent.diagnose().hint.unwrap().contains("`cat` and `read` do: check that `ssh h python3 -V`"));
     let hint = silent.diagnose().hint.unwrap();
     assert!(hint.contains("`patience=` in the spec") && hint.contains("the next try has 60 s"), "{hint}");
-    let given = Verdict::TimedOut { waited: 90, next: 90 };
+    let given = Verdict::TimedOut { waited: 90, next: 90, cut: false };
     let given = Evidence { verdict: Some(&given), ..silent }.diagnose().hint.unwrap();
     assert!(given.contains("takes longer than 90 s, give it more with `patience=`"), "{given}");
     let noisy = Evidence { noise: "Welcome\n", ..silent }.diagnose();
@@ -166,7 +166,7 @@ fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
 
 #[test]
 fn a_cmd_that_is_no_python_is_told_what_it_gets() {
-    let verdict = Verdict::TimedOut { waited: 30, next: 60 };
+    let verdict = Verdict::TimedOut { waited: 30, next: 60, cut: false };
     let spec = "cmd=sleep 60".parse().unwrap();
     let hangs =
         Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };

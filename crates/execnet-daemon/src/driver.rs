@@ -199,7 +199,8 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
         meeting.close();
         left = Some(meeting);
     }
-    let _ = tokio::time::timeout(LAST_WORDS, driver.finish()).await;
+    let links = driver.links.borrow().values().map(|link| link.patience()).max().unwrap_or_default();
+    let _ = tokio::time::timeout(LAST_WORDS + links, driver.finish()).await;
     // who waits for our end, as `stop` does, finds nothing of ours
     if let Some(meeting) = left {
         meeting.leave();
@@ -283,7 +284,7 @@ impl Driver {
                 }
             }
             Action::StartLink(host, command) => {
-                let handle = Rc::new(LinkHandle::default());
+                let handle = Rc::new(LinkHandle::new(&command));
                 self.links.borrow_mut().insert(host, Rc::clone(&handle));
                 tokio::task::spawn_local(link::run(Rc::clone(self), host, command, handle));
             }

@@ -47,6 +47,8 @@ pub(crate) struct Host {
     pub(crate) step: Step,
     pub(crate) greeting: Option<Greeting>,
     pub(crate) nodes: Vec<NodeStatus>,
+    /// The round trip of its present link was measured in a quiet moment.
+    pub(crate) measured: bool,
     /// What its ssh shows when it asks the person something.
     pub(crate) token: Option<String>,
     /// What its ssh asked last was not answered.
@@ -109,6 +111,7 @@ impl Host {
             doubts: 0,
             greeting: None,
             nodes: Vec::new(),
+            measured: false,
             token: None,
             unanswered: false,
             leave: None,
@@ -128,6 +131,11 @@ impl Host {
         let first = if java { PATIENCE_WITH_JAVA } else { PATIENCE };
         let grown = first * (1 << self.machine.doubled());
         self.spec.patience.unwrap_or_else(|| grown.min(MOST_PATIENCE))
+    }
+
+    /// Whether the round trip of its link is still to be measured.
+    pub(crate) fn is_unmeasured(&self) -> bool {
+        !self.measured && self.machine.is_up()
     }
 
     /// What it is at first when it is connected.
@@ -162,6 +170,7 @@ impl Host {
         self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume, note });
         self.failure = None;
         self.token = None;
+        self.measured = false;
         self.machine.greeted(now);
     }
 

@@ -10,7 +10,7 @@ use execnet_proto::switch::{HostKey, LinkEnd, Said};
 
 use crate::bootstrap;
 use crate::command;
-use crate::daemon::{Action, Command, Daemon, LinkOver};
+use crate::daemon::{Action, CALM, Command, Daemon, LinkOver};
 use crate::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
 use crate::host::{Carrier, Host};
 
@@ -18,6 +18,7 @@ impl Daemon {
     /// Starts what leads to a host.
     pub(crate) fn connect(&mut self, key: HostKey, now: Duration) {
         self.attaches += 1;
+        self.busy_until = now + CALM;
         let epoch = Epoch::new(self.settings.life, self.attaches);
         let id = ProcessId(self.random());
         let Some(host) = self.hosts.get_mut(&key) else { return };
@@ -29,11 +30,13 @@ impl Daemon {
         if let Some(via) = host.via {
             let args = command::link(&host.spec, true).into_iter().map(Into::into).collect();
             host.carrier = Carrier::Tunnel;
-            if !self.switch.open_tunnel(key, via, id, args, epoch, payload, now) {
+            let cancelled = matches!(host.spec.transport, Transport::Cmd(_));
+            if !self.switch.open_tunnel_with(key, via, id, args, cancelled, epoch, payload, now) {
                 self.lost_via(key, now);
             }
         } else {
             let is_ssh = matches!(host.spec.transport, Transport::Ssh { .. });
+            let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
             let may_ask = is_ssh && host.machine.is_first_try() && self.settings.askpass.is_some();
             let argv = command::link(&host.spec, !may_ask);
             host.carrier = Carrier::Process;
@@ -43,7 +46,7 @@ impl Daemon {
             }
             env.extend(self.auth_sock.clone().map(|socket| ("SSH_AUTH_SOCK".to_owned(), socket)));
             self.switch.open_link(key, epoch, payload, now);
-            self.act(Action::StartLink(key, Command { argv, env, is_ssh }));
+            self.act(Action::StartLink(key, Command { argv, env, is_ssh, is_cmd }));
         }
         self.changed.insert(key);
     }
@@ -76,7 +79,8 @@ impl Daemon {
         let waited = host.patience();
         host.machine.too_short();
         let next = host.patience().as_secs();
-        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next };
+        let cut = self.switch.is_greeting(key);
+        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next, cut };
         let said = self.switch.link_closed(key, "its agent did not greet in time", now);
         self.dropped(key, verdict, said, now);
     }
@@ -91,7 +95,9 @@ impl Daemon {
 
     /// The switch has ended a link.
     pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
-        self.dropped(key, Verdict::Link(why), said, now);
+        let mute = why == LinkEnd::Silent && !self.switch.has_answered(key);
+        let verdict = if mute { Verdict::Mute } else { Verdict::Link(why) };
+        self.dropped(key, verdict, said, now);
     }
 
     fn dropped(&mut self, key: HostKey, verdict: Verdict, said: Said, now: Duration) {
@@ -171,7 +177,14 @@ impl Daemon {
             }
         }
         host.doubts = if diagnosis.retry == Retry::Doubtful { host.doubts + 1 } else { 0 };
-        host.machine.ended(now, jitter, diagnosis.retry == Retry::Late || host.doubts > 1);
+        let mute = matches!(verdict, Some(Verdict::Mute));
+        if mute {
+            host.machine.was_useless(now);
+        }
+        // each link of a `cmd=` may be another job
+        let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
+        let late = diagnosis.retry == Retry::Late || host.doubts > 1 || mute && is_cmd;
+        host.machine.ended(now, jitter, late);
         host.failure = Some(diagnosis);
         host.carrier = Carrier::None;
         host.token = None;

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use execnet_proto::control::{ErrorKind, HostReply, StopReply};
 use execnet_proto::frame::Refusal;
+use execnet_proto::spec::Transport;
 use execnet_proto::switch::{ClientKey, HostKey};
 
 use crate::daemon::{Action, Daemon};
-use crate::host::{Carrier, Leave};
+use crate::host::{Carrier, Host, Leave};
 use crate::prompts::Asker;
 
 /// So long agents have to end.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// So long more they have whose hosts start a `cmd=` for others.
+const CANCEL: Duration = Duration::from_secs(10);
 
 /// So long a host that is just being connected may take to be told.
 const GREETING: Duration = Duration::from_secs(3);
@@ -109,6 +113,9 @@ impl Daemon {
             .values()
             .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.done));
         let reachable = self.switch.is_reachable(key);
+        // what it started to reach others has time to take its jobs back
+        let behind = |host: &Host| host.via == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
+        let patience = if self.hosts.values().any(behind) { PATIENCE + CANCEL } else { PATIENCE };
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let carried = host.carrier != Carrier::None;
         let (connecting, up, ever_up) =
@@ -118,7 +125,7 @@ impl Daemon {
         if leave.told && !carried {
             return self.left(key, false, now);
         }
-        if waited >= PATIENCE {
+        if waited >= patience {
             return self.left(key, ever_up, now);
         }
         if blocked || leave.told {
@@ -171,7 +178,8 @@ impl Daemon {
         let leaves = self.hosts.values().filter_map(|host| host.leave.as_ref()).filter(|leave| !leave.done);
         let due = |leave: &Leave| {
             let early = leave.since + GREETING;
-            if now < early { early } else { leave.since + PATIENCE }
+            let due = [early, leave.since + PATIENCE, leave.since + PATIENCE + CANCEL];
+            due.into_iter().find(|due| now < *due).unwrap_or(due[2])
         };
         leaves.map(due).min()
     }

@@ -175,12 +175,18 @@ impl Machine {
         self.settled = false;
         self.awaited = false;
         self.again = false;
-        self.refusals = 0;
     }
 
     /// Its agent has told of all its nodes.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
+    }
+
+    /// The link that ends was up and carried nothing: that it lasted says nothing for it.
+    pub(crate) fn was_useless(&mut self, now: Duration) {
+        if let Phase::Up { since } = &mut self.phase {
+            *since = now;
+        }
     }
 
     /// Its link has ended or could not be made. `jitter` is between 0 and 1; `refused`: only a person can help.

@@ -14,6 +14,7 @@ use execnet_proto::switch::{ClientKey, HostKey};
 use serde::Serialize;
 
 use crate::daemon::Daemon;
+use crate::host::Carrier;
 use crate::prompts::Asker;
 use crate::text;
 
@@ -86,7 +87,7 @@ impl Daemon {
     pub(crate) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
-        status.rtt = self.switch.rtt(key).map(|rtt| rtt.as_secs_f64());
+        status.rtt = self.switch.rtt(key).filter(|_| host.measured).map(|rtt| rtt.as_secs_f64());
         if status.state == HostState::Unreachable && status.error.is_none() {
             status.error = self.switch.unreachable(key);
         }
@@ -224,6 +225,8 @@ impl Daemon {
         match host.state(self.switch.is_reachable(key)) {
             HostState::Joining => true,
             HostState::Up => !host.machine.is_settled(),
+            // why its link ended is known in a moment
+            HostState::Unreachable if host.carrier == Carrier::Ending => true,
             _ => host.machine.is_awaited(),
         }
     }

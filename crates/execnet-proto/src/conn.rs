@@ -44,6 +44,7 @@ pub struct Conn {
     pings: u64,
     rtt: Option<Duration>,
     allowance: Allowance,
+    answered: bool,
 }
 
 impl Conn {
@@ -66,6 +67,7 @@ impl Conn {
             pings: 0,
             rtt: None,
             allowance: Allowance::new(now),
+            answered: false,
         }
     }
 
@@ -102,6 +104,7 @@ impl Conn {
                     }
                 }
                 Frame::Pong(token) => {
+                    self.answered = true;
                     if let Some((_, at)) = self.ping.take_if(|(sent, _)| *sent == token) {
                         self.rtt = Some(now.saturating_sub(at));
                     }
@@ -191,6 +194,18 @@ impl Conn {
             self.ping = Some((self.pings, now));
             self.mux.push(Frame::Ping(self.pings));
         }
+    }
+
+    /// Forgets what was measured, and measures again: an answer that is still to come does not count.
+    pub fn measure_afresh(&mut self, now: Duration) {
+        self.rtt = None;
+        self.ping = None;
+        self.measure(now);
+    }
+
+    /// Whether the other end has ever answered.
+    pub fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// The last round trip measured.

@@ -10,8 +10,11 @@ use execnet_proto::control::{StopReply, Verb};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{session, text};
 
-/// How long the daemon has to go away after it said that it would.
-const GOODBYE: Duration = Duration::from_secs(10);
+/// How long the daemon has to go away after it said that it would: the commands of its hosts have 10 s.
+const GOODBYE: Duration = Duration::from_secs(30);
+
+/// Who waits longer is told for what.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Stop a network: everything that runs in it is ended, on every host
 #[derive(Debug, Args)]
@@ -35,9 +38,12 @@ impl StopArgs {
                 text::one_line(host)
             ));
         }
-        let deadline = Instant::now() + GOODBYE;
+        let (began, mut told) = (Instant::now(), false);
         while session::is_running(&name) {
-            if Instant::now() > deadline {
+            if began.elapsed() > AT_ONCE && !std::mem::replace(&mut told, true) {
+                text::say("the commands of `cmd=` hosts have 10 s to end, with their jobs");
+            }
+            if began.elapsed() > GOODBYE {
                 return Err(Failure::new(
                     Exit::Failed,
                     format!("the daemon of `{name}` said that it was stopping, but it still listens"),

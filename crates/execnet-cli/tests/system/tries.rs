@@ -89,3 +89,72 @@ fn a_slow_login_joins_with_the_patience_that_it_needs() {
     net.ok("addhost", &[&net.spec("slow", "//patience=2m")]);
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
+
+/// What submits a job: it takes a moment to take it back when it is asked to, and writes down what it is told.
+const JOB: &str = "#!/bin/sh
+echo start >>$0.log
+trap 'echo HUP >>$0.log' HUP
+trap 'echo TERM >>$0.log; sleep 1; echo end >>$0.log; exit 143' TERM
+sleep 4711 & wait
+";
+
+/// A program for `cmd=`, and where it writes.
+fn program(net: &Net, name: &str, text: &str) -> (String, impl Fn() -> Vec<String> + use<>) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = net.config().with_file_name(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let log = path.with_extension("log");
+    let said = move || {
+        std::fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    (format!("cmd={}", path.display()), said)
+}
+
+#[test]
+fn a_job_is_taken_back_before_another_one_is_submitted_and_when_the_network_ends() {
+    for (via, first) in [("", None), ("//via=local", Some("popen"))] {
+        let net = Net::new(None);
+        let (cmd, said) = program(&net, "submit", JOB);
+        let spec = format!("{cmd}//id=job//patience=1{via}");
+        let specs: Vec<_> = first.into_iter().chain([spec.as_str()]).collect();
+        assert_eq!(net.run("start", &specs).status.code(), Some(6));
+        assert!(net.host("job")["hint"].as_str().unwrap().contains("`patience=`"), "{}", net.host("job"));
+        let tries = |count: usize| said().iter().filter(|line| *line == "start").count() >= count;
+        wait_until(SOON, "a second try", || tries(2));
+        // SIGTERM to the daemon does what stop does
+        if via.is_empty() {
+            let daemon = net.daemon();
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(daemon.cast_signed()).unwrap(),
+                rustix::process::Signal::TERM,
+            )
+            .unwrap();
+            wait_until(SOON, "the daemon's end", || !alive(daemon));
+        } else {
+            net.ok("stop", &[]);
+        }
+        wait_until(SOON, "the last job to be taken back", || said().last().is_some_and(|line| line == "end"));
+        let said = said();
+        if via.is_empty() {
+            assert!(said.chunks(3).all(|one| one == ["start", "TERM", "end"]), "one at a time: {said:?}");
+        }
+        let count = |what: &str| said.iter().filter(|line| *line == what).count();
+        assert_eq!((count("TERM"), count("end")), (count("start"), count("start")), "{said:?}");
+        assert_eq!(count("HUP"), 0, "{said:?}");
+    }
+}
+
+#[test]
+fn a_command_that_does_not_want_to_end_is_killed_in_the_end() {
+    let net = Net::new(None);
+    let stubborn = "#!/bin/sh\ntrap '' TERM HUP INT\necho $$ >>$0.log\nwhile :; do sleep 1; done\n";
+    let (cmd, said) = program(&net, "stubborn", stubborn);
+    let mut start = net.execnet(["start", &net.name, &format!("{cmd}//id=job")]).spawn().unwrap();
+    wait_until(SOON, "it to run", || said().len() == 1);
+    let pid = said()[0].parse().unwrap();
+    net.ok("stop", &[]);
+    start.wait().unwrap();
+    assert!(!alive(pid), "stop waits for its end");
+}

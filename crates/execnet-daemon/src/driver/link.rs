@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use execnet_proto::frame::Ending;
 use execnet_proto::switch::{HostKey, Peer};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -29,7 +29,10 @@ const STDERR: usize = 4_096;
 const SLOWLY: Duration = Duration::from_millis(5);
 
 /// A process whose link is over may still take this long before it is killed.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// What a `cmd=` has from SIGTERM to SIGKILL: whoever submitted a job, or started a container, takes it back meanwhile.
+pub(super) const CANCEL: Duration = Duration::from_secs(10);
 
 /// How often what was killed is looked for until it is gone.
 const SWEEP: Duration = Duration::from_millis(5);
@@ -51,6 +54,7 @@ pub(super) struct LinkHandle {
     outlet: RefCell<Option<Rc<Outlet>>>,
     ended: Cell<bool>,
     end: Notify,
+    is_cmd: bool,
 }
 
 /// A started process and this side's ends of its pipes.
@@ -62,6 +66,15 @@ struct Carrier {
 }
 
 impl LinkHandle {
+    pub(super) fn new(command: &Command) -> Self {
+        Self { is_cmd: command.is_cmd, ..Self::default() }
+    }
+
+    /// How long its process may take to end.
+    pub(super) fn patience(&self) -> Duration {
+        if self.is_cmd { GRACE + CANCEL } else { GRACE }
+    }
+
     /// Ends the process, soon.
     pub(super) fn end(&self) {
         self.ended.set(true);
@@ -180,6 +193,7 @@ async fn carry(
     if ending.is_none() {
         match timeout(GRACE, child.wait()).await {
             Ok(status) => ending = status.ok().map(describe),
+            Err(_) if handle.is_cmd => {}
             Err(_) => {
                 if let Some(group) = group {
                     let _ = kill_process_group(group, Signal::KILL);
@@ -188,9 +202,29 @@ async fn carry(
             }
         }
     }
+    if let Some(group) = group.filter(|_| handle.is_cmd) {
+        cancel(&mut child, group).await;
+    }
     let _ = timeout(DRAIN, listener).await;
     let stderr = String::from_utf8_lossy(&said.borrow()).into_owned();
     LinkOver { ending, stderr }
+}
+
+/// Ends all of a `cmd=` that is left: the next one, which would submit the same job again, starts afterwards.
+async fn cancel(child: &mut Child, group: Pid) {
+    let until = Instant::now() + CANCEL;
+    for signal in [Signal::TERM, Signal::CONT] {
+        let _ = kill_process_group(group, signal);
+    }
+    // the leader stays in its group until it is waited for
+    while child.try_wait().is_ok_and(|status| status.is_none()) || test_kill_process_group(group).is_ok() {
+        if Instant::now() >= until {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait().await;
+            break;
+        }
+        sleep(SWEEP).await;
+    }
 }
 
 /// Ends what the process has started and left behind in its group, and waits until it is gone. An agent leads a session of its own.

@@ -12,6 +12,9 @@ use crate::frame::{Frame, Role, Spawn, Stream};
 use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
 
+/// The variable that tells an agent, and the command itself, that it has time to take back what it has submitted.
+const CANCEL: &str = "EXECNET_CANCEL";
+
 /// Bytes of a tunnel's link that may wait on their way down, so that turns stay short.
 const AHEAD: usize = 65_536;
 
@@ -25,6 +28,22 @@ impl Switch {
         via: HostKey,
         id: ProcessId,
         args: Vec<Bytes>,
+        epoch: Epoch,
+        bootstrap: Bytes,
+        now: Duration,
+    ) -> bool {
+        self.open_tunnel_with(host, via, id, args, false, epoch, bootstrap, now)
+    }
+
+    /// The same; where the command is to be `cancelled`, it gets SIGTERM when it is not needed any more, and SIGKILL 10 s later.
+    #[allow(clippy::too_many_arguments)]
+    pub fn open_tunnel_with(
+        &mut self,
+        host: HostKey,
+        via: HostKey,
+        id: ProcessId,
+        args: Vec<Bytes>,
+        cancelled: bool,
         epoch: Epoch,
         bootstrap: Bytes,
         now: Duration,
@@ -54,7 +73,7 @@ impl Switch {
             node: String::new(),
             chdir: String::new(),
             args,
-            env: Vec::new(),
+            env: cancelled.then(|| (CANCEL.into(), Bytes::from_static(b"1"))).into_iter().collect(),
         }));
         if let Some(conn) = carrier.conn_mut() {
             process.reachable(conn);
