@@ -174,7 +174,7 @@ def _take_stdio():
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
     else:
         sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    if not buffered and not TWO:
+    if not buffered and not TWO and sys.stderr is not None:
         sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)
     elif hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(line_buffering=True)  # PyPy's is not where the locale is C
