@@ -25,7 +25,7 @@ PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
 
 resource = None
-_files = None  # the soft limit of open files before we raised it
+_limits = {}  # those that we changed, as they were: soft and hard
 
 
 class Child(object):
@@ -101,8 +101,8 @@ def _become(pipes, argv, env, chdir, nice):
             os.dup2(pipes[0][0], 0)
             os.dup2(pipes[1][1], 1)
             os.dup2(pipes[2][1], 2)
-            if _files is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, _files)
+            for kind in _limits:
+                resource.setrlimit(kind, _limits[kind])
             chdir = env[b"PWD"] = homes.where(env, *chdir)
             doing = "change to directory " + _shown(chdir)
             os.chdir(chdir)
@@ -139,29 +139,35 @@ def _shown(value):
 
 
 def prepare():
-    """What cannot be imported any more when there are no files left."""
+    """What cannot be imported any more when there are no files left; and no core dump of ours, which has a secret."""
     global resource
     try:
         import resource
-    except ImportError:
-        resource = None
+        _limit(resource.RLIMIT_CORE, 0)
+    except (ImportError, AttributeError, ValueError, EnvironmentError):
+        pass
 
 
 def _raise_limit():
     """Open files, as many as the system allows; what is started here keeps the limit that there was."""
-    global _files
-    if _files is not None or resource is None:
+    if resource is None or resource.RLIMIT_NOFILE in _limits:
         return False
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft == resource.RLIM_INFINITY or soft >= most:
         return False
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        _limit(resource.RLIMIT_NOFILE, most)
     except (ValueError, EnvironmentError):
         return False
-    _files = soft, hard
     return True
+
+
+def _limit(kind, soft):
+    """Another soft limit for the agent alone."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft, before[1]))
+    _limits[kind] = before
 
 
 def send(child, numbers):

@@ -13,6 +13,7 @@ except ImportError:
     import signal
 
 from agent import wire
+from agent.stub import boot_id
 
 REST = 2.0
 READY = 0
@@ -40,6 +41,7 @@ class Greeting(object):
     def _table(self, more):
         about = dict(self.about)
         about["hostname"] = os.uname()[1]
+        about["boot"] = boot_id()
         try:
             about["cpus"] = str(len(os.sched_getaffinity(0)))
         except (AttributeError, OSError):

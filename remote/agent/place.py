@@ -1,6 +1,7 @@
-"""The agent's place on its host: /tmp/execnet-UID, the lock, the socket, and what passes over it (docs/protocol.md, 1.3).
+"""The agent's place on its host: a folder, the lock and socket in it, and what passes over them (docs/protocol.md, 1.3).
 
-Trusts nothing in /tmp that is not ours alone. Holds no process and no frame.
+The usual folder is /tmp/execnet-UID. Anybody may be the first to make that; then it is the next one that is ours alone,
+and a note in the home folder says which. Holds no process and no frame.
 """
 import errno
 import os
@@ -15,10 +16,12 @@ except ImportError:
 import fcntl
 
 from agent import wire
+from agent.stub import boot_id
 
 OPENING = b"execnet:stub\0"
 HEAD = len(OPENING) + 2 + 1 + 32 + 8 + 4
 CONFIG_LIMIT = 1048576
+ADDRESS = 103  # bytes of a socket's path that every system takes
 
 
 class PlaceError(Exception):
@@ -26,50 +29,78 @@ class PlaceError(Exception):
 
 
 class Place(object):
-    """Paths, lock and socket of one network's agent on this host."""
+    """Folder, lock and socket of one network's agent on this host."""
 
     def __init__(self, key, root="/tmp"):
-        self.folder = "%s/execnet-%d" % (root, os.geteuid())
-        self.socket_path = "%s/%s-%s.sock" % (self.folder, key, _boot())
-        self.lock_path = self.socket_path[:-4] + "lock"
+        self.name = "%s-%s" % (key, boot_id()[:8])
+        self.homes = _homes()
+        self.folders = _folders(root) + self.homes
+        self.folder = None
+        self.passed = []  # why better folders were not taken
+        self.met = None  # the lock of the agent that was last connected to
         self.lock_fd = None
-        self._check()
 
-    def _check(self):
-        try:
-            os.mkdir(self.folder, 0o700)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise PlaceError("cannot make %s: %s" % (self.folder, error.strerror))
-        try:
-            about = os.lstat(self.folder)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise PlaceError("cannot look at %s: %s" % (self.folder, error.strerror))
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
-            raise PlaceError("%s is not a private folder of this user" % self.folder)
+    def _choose(self):
+        """The first folder that is ours alone; made if it has to be."""
+        passed = []
+        for folder in self.folders:
+            try:
+                if _make(folder, folder in self.homes):
+                    self.folder, self.passed = folder, passed
+                    self.socket_path = "%s/%s.sock" % (folder, self.name)
+                    self.lock_path = "%s/%s.lock" % (folder, self.name)
+                    return
+            except PlaceError as error:
+                passed.append(str(error))
+        raise PlaceError("; ".join(passed))
+
+    def elsewhere(self):
+        """Where the socket is and why, if it is not in the usual folder."""
+        if self.folder == self.folders[0]:
+            return ""
+        return "%s: %s" % (self.folder, "; ".join(self.passed))
+
+    def tmp(self):
+        """Which /tmp this is, in a word: logins may have one each."""
+        about = os.stat(self.folders[0].rpartition("/")[0])
+        return "%x-%x" % (about.st_dev, about.st_ino)
 
     def lock(self):
         """Try to become this network's agent here."""
-        self._check()
-        while True:
-            try:
-                fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    return False  # somebody took the empty folder away: try again
-                raise
-            cloexec(fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (IOError, OSError):
+        self._choose()
+        for folder in self._known():
+            # a folder that was not usable when an agent came may be now, and the other way round
+            path = "%s/%s.lock" % (folder, self.name)
+            fd = _lock(path, 0) if folder != self.folder and os.path.exists(path) else None
+            if fd is not None:
+                if fd < 0:
+                    return False
                 os.close(fd)
-                return False
-            if _same(fd, self.lock_path):
-                self.lock_fd = fd
-                return True
-            os.close(fd)  # removed by the one who had it before
+        fd = _lock(self.lock_path, os.O_CREAT)
+        if fd is None or fd < 0:
+            return False
+        self.lock_fd = fd
+        return True
+
+    def sign(self):
+        """Say whose the lock is, and where."""
+        os.ftruncate(self.lock_fd, 0)
+        os.write(self.lock_fd, ("%d\n" % os.getpid()).encode("ascii"))
+        if self.folder != self.folders[0]:
+            for home in self.homes:
+                try:
+                    if _make(home, True):
+                        _write("%s/%s.at" % (home, self.name), self.folder)
+                except (PlaceError, EnvironmentError):
+                    pass
+
+    def holder(self):
+        """The process that has the lock, in words."""
+        try:
+            with open(self.met) as file:
+                return "process %d" % int(file.read(32))
+        except (TypeError, ValueError, EnvironmentError):
+            return "whose process is not known"
 
     def unlock(self):
         """Let go of this copy; a forked copy keeps the lock."""
@@ -78,20 +109,17 @@ class Place(object):
             self.lock_fd = None
 
     def owned(self):
-        """Whether the lock file is still the one that we hold."""
-        return self.lock_fd is not None and _same(self.lock_fd, self.lock_path)
+        """Whether the lock file is still the one that we hold, and nobody else's."""
+        return self.lock_fd is not None and _fault(self.folder) == "" and _same(self.lock_fd, self.lock_path)
 
     def listen(self):
         """The socket, bound anew. Only for the one with the lock."""
-        try:
-            os.unlink(self.socket_path)
-        except OSError:
-            pass
+        _unlink(self.socket_path)
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         cloexec(sock.fileno())
         mask = os.umask(0o077)
         try:
-            sock.bind(self.socket_path)
+            _reach(sock.bind, self.socket_path)
         finally:
             os.umask(mask)
         sock.listen(16)
@@ -100,39 +128,183 @@ class Place(object):
 
     def connect(self):
         """A connection to the living agent, or None."""
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        cloexec(sock.fileno())
-        sock.settimeout(20)
-        try:
-            sock.connect(self.socket_path)
-        except _socket.error:
+        for folder in self._known():
+            path = "%s/%s.sock" % (folder, self.name)
+            if not _is_socket(path):
+                continue
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            cloexec(sock.fileno())
+            sock.settimeout(20)
+            try:
+                _reach(sock.connect, path)
+                if same_user(sock):
+                    self.met = path[:-4] + "lock"
+                    return sock
+            except _socket.error:
+                pass
             sock.close()
-            return None
-        if not same_user(sock):
-            sock.close()
-            raise PlaceError("%s belongs to another user's process" % self.socket_path)
-        return sock
+        return None
+
+    def _known(self):
+        """The folders that are ours alone and may have a socket of this name."""
+        noted = []
+        for home in self.homes:
+            if _fault(home) == "":
+                try:
+                    with open("%s/%s.at" % (home, self.name)) as file:
+                        noted.append(file.read(4096))
+                except EnvironmentError:
+                    pass
+        return [folder for folder in self.folders + noted if folder[:1] == "/" and _fault(folder) == ""]
 
     def present(self):
         """Whether the socket is still there."""
-        try:
-            return stat.S_ISSOCK(os.lstat(self.socket_path).st_mode)
-        except OSError:
-            return False
+        return _is_socket(self.socket_path)
 
     def remove_socket(self):
         _unlink(self.socket_path)
 
     def leave(self):
         """Nothing stays behind."""
-        if self.owned():
+        if self.lock_fd is not None and _same(self.lock_fd, self.lock_path):
             _unlink(self.socket_path)
             _unlink(self.lock_path)
+            if self.folder != self.folders[0]:
+                for home in self.homes:
+                    _unlink("%s/%s.at" % (home, self.name))
         self.unlock()
+        made = [self.folder]
+        if self.folder != self.folders[0]:
+            made += [path for home in self.homes for path in (home, home.rpartition("/")[0])]
+        for folder in made:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass
+
+
+def _folders(root):
+    """Folders that need no home, best first. Who comes by ssh may lack the variable: its usual value counts as well."""
+    uid = os.geteuid()
+    found = ["%s/execnet-%d" % (root, uid)]
+    for above in (os.environ.get("XDG_RUNTIME_DIR", ""), "/run/user/%d" % uid):
+        if above[:1] == "/" and above + "/execnet" not in found:
+            found.append(above + "/execnet")
+    return found
+
+
+def _homes():
+    """Folders in the home folder, which hosts may share: the names in them have the boot id."""
+    home = os.environ.get("HOME", "")
+    if home[:1] != "/":
         try:
-            os.rmdir(self.folder)
+            import pwd
+            home = pwd.getpwuid(os.geteuid())[5]
+        except (ImportError, KeyError):
+            home = ""
+    found = []
+    for above in (home + "/.local/state" if home[:1] == "/" else "", os.environ.get("XDG_STATE_HOME", "")):
+        if above[:1] == "/" and above + "/execnet/.agents" not in found:
+            found.append(above + "/execnet/.agents")
+    return found
+
+
+def _make(folder, above):
+    """Make a folder, with what is above it if `above`. False if there is no such place, PlaceError if others have it."""
+    parent = folder.rpartition("/")[0] or "/"
+    mask = os.umask(0o077)
+    try:
+        if above and not os.path.isdir(parent):
+            os.makedirs(parent)
+        fault = _fault(parent, True)
+        if fault is None:
+            return False
+        if fault:
+            raise PlaceError("%s %s" % (parent, fault))
+        os.mkdir(folder, 0o700)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise PlaceError("cannot make %s: %s" % (folder, error.strerror))
+    finally:
+        os.umask(mask)
+    fault = _fault(folder)
+    if fault:
+        raise PlaceError("%s %s" % (folder, fault))
+    return True
+
+
+def _fault(folder, shared=False):
+    """Why a folder is not ours alone; empty if it is, None if there is none. `shared`: others may read it, and in one with
+    the sticky bit, as /tmp, nobody takes away what is ours."""
+    try:
+        about = os.lstat(folder)
+    except OSError:
+        return None
+    if stat.S_ISLNK(about.st_mode) and not shared:
+        return "is a link"
+    if shared:
+        try:
+            about = os.stat(folder)
         except OSError:
-            pass
+            return None
+    if not stat.S_ISDIR(about.st_mode):
+        return "is not a folder"
+    if shared and about.st_mode & stat.S_ISVTX:
+        return ""
+    if about.st_uid != os.geteuid():
+        return "belongs to another user"
+    if about.st_mode & (0o022 if shared else 0o077):
+        return "is open to other users"
+    return ""
+
+
+def _lock(path, flags):
+    """A locked file; -1 if somebody else has it, None if there is none."""
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None  # somebody took the empty folder away: try again
+            raise
+        cloexec(fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (IOError, OSError):
+            os.close(fd)
+            return -1
+        if _same(fd, path):
+            return fd
+        os.close(fd)  # removed by the one who had it before
+
+
+def _reach(call, path):
+    """Call with a socket's address. A path that is too long for one is reached through its opened folder."""
+    if len(path) <= ADDRESS:
+        return call(path)
+    if not sys.platform.startswith("linux"):
+        raise PlaceError("%s is too long for a socket" % path)
+    folder, _, name = path.rpartition("/")
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return call("/proc/self/fd/%d/%s" % (fd, name))
+    finally:
+        os.close(fd)
+
+
+def _write(path, text):
+    """A whole file or none."""
+    draft = "%s.%d" % (path, os.getpid())
+    with open(draft, "w") as file:
+        file.write(text)
+    os.rename(draft, path)
+
+
+def _is_socket(path):
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 class Visitor(object):
@@ -256,14 +428,6 @@ def _receive_fd(sock):
         fd = _multiprocessing.recvfd(sock.fileno())
     cloexec(fd)
     return fd
-
-
-def _boot():
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read(8)
-    except (IOError, OSError):
-        return "0"
 
 
 def _same(fd, path):

@@ -4,12 +4,14 @@ Owns the link and the socket for stubs, and the order of things in a turn of the
 or credit (stream), and leaves processes to `family`. Never blocks: not on a write, not on a child, not on a stub.
 """
 import os
+import time
 
 from agent import children, place, wire
 from agent.children import set_cloexec, set_nonblocking, signal
 from agent.core import Core
 from agent.family import CANCEL_GRACE, SWEEP_LIMIT, Family
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
+from agent.stub import Config, hide
 from agent.wire import CHUNK
 
 CHECK_SOCKET = 60.0
@@ -19,6 +21,7 @@ VISIT = 10.0
 UNMET = 30.0  # whom nobody has sent a word holds nothing that is worth a longer wait
 VISITORS = 16
 READ = 262144
+AHEAD = 86400  # seconds by which clocks may differ
 
 if hasattr(os, "writev"):
     def write_some(fd, buffers):
@@ -64,7 +67,8 @@ class Agent(object):
         self.settled = settled
         self.loop = Loop()
         self._wake_on_signals()
-        now = clock()
+        self.born = now = clock()
+        self.first_life = config.epoch >> 32
         self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume, os.getpid())
         self.family = Family(self.loop, self.core, settled.home)
         self._configure(config)
@@ -107,6 +111,7 @@ class Agent(object):
         now = clock()
         self._flush(now)
         self._quiet()
+        hide()
         children.adopt()
         children.prepare()
         loop, settled = self.loop, self.settled
@@ -303,8 +308,6 @@ class Agent(object):
 
     def _admit(self, visitor, now):
         from binascii import unhexlify
-
-        from agent.stub import Config
         try:
             config = Config(visitor.config)
         except (KeyError, ValueError, wire.RemoteProtocolError):
@@ -317,7 +320,7 @@ class Agent(object):
             self.core.end()
         elif visitor.version != wire.VERSION:
             visitor.answer(b"V")
-        elif visitor.epoch <= self.core.epoch:
+        elif visitor.epoch <= self.core.epoch or visitor.epoch >> 32 > self._last_life(now):
             visitor.answer(b"O")
         elif config is not None and not self.core.ending:
             visitor.answer(b"K")
@@ -328,22 +331,28 @@ class Agent(object):
             return
         visitor.close()
 
+    def _last_life(self, now):
+        """The highest life that a daemon can have by now: lives grow more slowly than seconds, and are seconds at most. Who
+        stole the secret cannot attach with one that no daemon ever reaches."""
+        return max(time.time(), self.first_life + now - self.born) + AHEAD
+
     def _check_socket(self, now):
         self._ensure_socket(now)
         if not self.core.ending:
             self.loop.after(CHECK_SOCKET if self.link else CHECK_SOCKET_UNREACHED, self._check_socket)
 
     def _ensure_socket(self, now):
-        """A cleaner of /tmp must not make the agent unreachable."""
+        """Neither a cleaner of /tmp nor who takes our folder's name must make the agent unreachable."""
         if self.core.ending or self.here.present() and self.here.owned():
             return
         try:
             if not self.here.owned():
-                self.here.unlock()
+                self.here.leave()
                 if not self.here.lock():
                     if self.link is None:
                         self.core.end()  # another agent has our place, nobody will come
                     return
+                self.here.sign()
             listener = self.here.listen()
         except (place.PlaceError, EnvironmentError):
             return

@@ -40,6 +40,26 @@ class Config(object):
             raise ValueError("the key is not hexadecimal")
 
 
+def boot_id():
+    """The kernel's name for this run of it; 0 where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except (IOError, OSError):
+        return "0"
+
+
+def hide():
+    """No core dump of this process, whose memory has a secret, and nobody of this account may read it (Linux). What it
+    starts is as ever."""
+    if sys.platform.startswith("linux"):
+        try:
+            import ctypes
+            ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+        except Exception:
+            pass
+
+
 def main(read):
     """Run as stub; the agent is forked off in here. Returns the exit status."""
     config = Config(read(int(read(8))))
@@ -53,6 +73,9 @@ def main(read):
         here = place.Place(config.key)
         status, sock, listener, replaced = _find(config, here)
         hello = {"replaced": str(replaced)} if replaced else {}
+        hello["tmp"] = here.tmp()
+        if here.elsewhere():
+            hello["place"] = here.elsewhere()
     except (place.PlaceError, EnvironmentError) as error:
         here = status = None
         hello = {"message": "it cannot outlive its link: %s" % error}
@@ -103,10 +126,10 @@ def _find(config, here):
                 replaced = version
                 continue
             if code == b"S":
-                return _complain(WRONG_SECRET, "an agent of this network runs here with another secret")
+                return _complain(WRONG_SECRET, "what has the agent's place here (%s) has another secret" % here.holder())
             if code == b"O":
-                return _complain(OLD_EPOCH, "epoch %d is not newer than the agent's: another daemon has this host"
-                                 % config.epoch)
+                return _complain(OLD_EPOCH, "somebody with the secret of its agent (%s) has attached it later than epoch %d"
+                                 % (here.holder(), config.epoch))
         elif here.lock():
             try:
                 return None, None, here.listen(), replaced
@@ -133,6 +156,8 @@ def _fork(config, here, listener, hello):
         status = BROKEN
         try:
             ours.close()
+            if here is not None:
+                here.sign()
             from agent import greet
             settled = greet.Settled()
             greeting = greet.Greeting(config, 1 if here else 0, hello)
@@ -162,6 +187,7 @@ def _fork(config, here, listener, hello):
 
 def _wait(sock):
     """Until the agent closes the socket. Its words go to stderr."""
+    hide()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

@@ -98,6 +98,12 @@ class Host(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.folder, name)
 
+    def wait_until(self, holds):
+        deadline = time.monotonic() + TIMEOUT
+        while not holds():
+            self.assertLess(time.monotonic(), deadline, "it never holds")
+            time.sleep(0.01)
+
     def wait_for(self, path):
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:

@@ -24,6 +24,9 @@ class Everywhere(Host):
     def test_a_host_joins_runs_a_process_and_ends_without_a_trace(self):
         link = self.joined()
         self.assertEqual(0 if self.jython else 1, link.info["resume"])
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            self.assertEqual(file.read().strip().encode(), link.table[u"boot"])
+        self.assertNotIn(u"place", link.table)
         state, node = link.table_of_nodes["n1"]
         self.assertEqual(0, state)
         self.assertEqual(link.table[u"version"], node[u"version"])

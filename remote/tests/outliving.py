@@ -1,6 +1,8 @@
 """End to end, on interpreters that can fork: what outlives a link, and what has to end all the same. Run by hosts.py."""
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -66,12 +68,12 @@ class Posix(Host):
         wrong = self.link(LIFE | 6, secret="cd" * 32)
         self.assertEqual(95, wrong.process.wait(TIMEOUT))
         wrong.close()
-        self.assertIn(b"another secret", wrong.stderr)
+        self.assertIn(b"(process %d) has another secret" % first.info["pid"], wrong.stderr)
         for epoch in (LIFE | 5, LIFE | 4, 1):
             old = self.link(epoch)
             self.assertEqual(96, old.process.wait(TIMEOUT))
             old.close()
-            self.assertIn(b"not newer", old.stderr)
+            self.assertIn(b"somebody with the secret of its agent (process %d)" % first.info["pid"], old.stderr)
         self.assertEqual(b"x", first.run("-c", "import sys;sys.stdout.write('x')")[2])
 
     def test_an_agent_of_another_version_is_replaced_and_that_is_reported(self):
@@ -94,16 +96,126 @@ class Posix(Host):
             self.assertEqual(b"x", second.run("-c", "import sys;sys.stdout.write('x')")[2])
             second.end()
 
+    def test_an_epoch_that_no_daemon_can_have_is_refused(self):
+        first = self.joined(LIFE | 5)
+        for epoch in (2 ** 64 - 1, 2 ** 63, int(time.time() + 2 * 86400) << 32, 9 * 86400 + int(time.time()) << 32):
+            thief = self.link(epoch)
+            self.assertEqual(96, thief.process.wait(TIMEOUT), epoch)
+            thief.close()
+        # a count that was lost goes on with seconds
+        for epoch in (LIFE | 6, 7 << 32 | 1, int(time.time()) << 32):
+            self.assertEqual(first.incarnation, self.attached(epoch).incarnation)
+
+    def elsewhere(self, **more):
+        """A bundle with a /tmp of this test's own, and an environment with the other folders."""
+        for name in ("tmp", "run", "home"):
+            if not os.path.exists(self.path(name)):
+                os.mkdir(self.path(name), 0o700)
+        env = dict(os.environ, HOME=self.path("home"), XDG_RUNTIME_DIR=self.path("run"), **more)
+        env.pop("XDG_STATE_HOME", None)
+        payload = bundle.stage1() + bundle.bundle([('root="/tmp"', 'root="%s"' % self.path("tmp"))])
+        return self.path("tmp/execnet-%d" % os.getuid()), env, payload
+
+    def left(self):
+        return [name for _, _, names in os.walk(self.folder) for name in names]
+
+    def test_a_folder_that_is_not_ours_alone_is_passed_over_and_the_agent_found_again(self):
+        def open_to_others(path):
+            os.mkdir(path)
+            os.chmod(path, 0o755)
+        usual, env, payload = self.elsewhere()
+        bare = dict(env)
+        del bare["XDG_RUNTIME_DIR"]
+        for squat, why in [(lambda path: open(path, "w").close(), "is not a folder"),
+                           (lambda path: os.symlink(self.path("run"), path), "is a link"),
+                           (open_to_others, "is open to other users")]:
+            squat(usual)
+            key = os.urandom(8).hex()
+            link = self.joined(key=key, env=env, payload=payload)
+            self.assertEqual(("%s: %s %s" % (self.path("run/execnet"), usual, why)).encode(), link.table[u"place"])
+            id = link.spawn("-c", ECHO)
+            link.wait(wire.STARTED, id=id)
+            link.cut()
+            # a login without the variable finds it by the note
+            second = self.joined(LIFE | 2, key=key, env=bare, payload=payload)
+            self.assertEqual(link.incarnation, second.incarnation)
+            if os.path.isdir(usual) and not os.path.islink(usual):
+                os.rmdir(usual)
+            else:
+                os.unlink(usual)
+            # and so does one that could use the usual folder
+            third = self.joined(LIFE | 3, key=key, env=bare, payload=payload)
+            self.assertEqual(link.incarnation, third.incarnation)
+            self.assertEqual(0, third.end())
+            self.assertTrue(gone(link.info["pid"]))
+            self.assertEqual([], self.left())
+
+    def test_the_last_resort_is_the_home_folder_however_long_its_path_is(self):
+        usual, env, payload = self.elsewhere()
+        open(usual, "w").close()
+        env["HOME"] = self.path("home/" + "h" * 90)
+        env["XDG_RUNTIME_DIR"] = self.path("none")
+        if os.getuid() == 0 and os.path.isdir("/run/user/0"):
+            self.skipTest("this user has a runtime folder")
+        os.mkdir(env["HOME"])
+        link = self.joined(env=env, payload=payload)
+        self.assertIn(b"/.local/state/execnet/.agents: ", link.table[u"place"])
+        link.cut()
+        second = self.joined(LIFE | 2, env=env, payload=payload)
+        self.assertEqual(link.incarnation, second.incarnation)
+        self.assertEqual(0, second.end())
+
+    def test_a_folder_whose_name_somebody_else_takes_is_left_for_the_next_one(self):
+        usual, env, payload = self.elsewhere()
+        link = self.joined(env=env, payload=payload)
+        self.assertNotIn(u"place", link.table)
+        shutil.rmtree(usual)
+        open(usual, "w").close()
+        link.cut()
+        self.wait_until(lambda: [name for name in self.left() if name.endswith(".sock")])
+        second = self.joined(LIFE | 2, env=env, payload=payload)
+        self.assertEqual(link.incarnation, second.incarnation)
+        self.assertEqual(0, second.end())
+
     def test_a_place_that_cannot_be_used_costs_only_the_resuming(self):
-        link = self.link(payload=bundle.stage1() + bundle.bundle([("root=\"/tmp\"", "root=\"%s/none\"" % self.folder)]))
+        usual, env, payload = self.elsewhere()
+        for path in (usual, self.path("file")):
+            open(path, "w").close()
+        link = self.link(env=dict(env, HOME=self.path("file"), XDG_RUNTIME_DIR=self.path("none")), payload=payload)
         link.hello()
+        if os.path.isdir("/run/user/%d" % os.getuid()):
+            self.skipTest("this user has a runtime folder")
         self.assertEqual(0, link.info["resume"])
-        self.assertIn(b"it cannot outlive its link: cannot make %s/none/execnet-" % self.folder.encode(),
-                      link.table["message"])
+        self.assertIn(("it cannot outlive its link: %s is not a folder; " % usual).encode(), link.table["message"])
         id = link.spawn("sleep", "1000", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.cut()
         self.assertTrue(gone(pid, link.info["pid"]))
+
+    def test_an_agent_leaves_no_core_and_what_it_starts_keeps_its_limit(self):
+        link = self.joined(wrap="ulimit -Sc 64; {}")
+        out = link.run("sh", "-c", "ulimit -Sc", role=1)[2]
+        self.assertEqual(b"64", out.strip())
+        with open("/proc/%d/limits" % link.info["pid"]) as file:
+            self.assertEqual("0", [line for line in file if line.startswith("Max core file size")][0].split()[4])
+
+    def test_the_memory_of_agent_and_stub_is_closed_to_their_own_user(self):
+        if os.getuid():
+            self.skipTest("only root can become another user")
+        uid = 61000 + os.getpid() % 1000
+        python = os.path.realpath(self.python)
+        wrap = "exec setpriv --reuid=%d --regid=%d --clear-groups %s" % (uid, uid, "sh -c '{}'")
+        test = subprocess.run(wrap.replace("{}", "test -x %s" % python), shell=True)
+        if test.returncode:
+            self.skipTest("another user cannot run this Python")
+        link = self.joined(wrap=wrap, env=dict(os.environ, HOME="/"), cwd="/", python=python)
+        id = link.spawn("sleep", "100", role=1)
+        child = link.wait(wire.STARTED, id=id)["pid"]
+        # the kernel gives these files to root where a process may not be looked into
+        owner = lambda pid: os.stat("/proc/%d/environ" % pid).st_uid  # noqa: E731
+        self.wait_until(lambda: owner(link.process.pid) == 0)
+        self.assertEqual((0, uid), (owner(link.info["pid"]), owner(child)))
+        self.assertEqual(0, link.end())
 
     def test_an_agent_that_has_no_files_left_refuses_only_what_it_cannot_start(self):
         for soft, hard in ((41, 41), (40, 40), (40, 4096)):
