@@ -8,6 +8,7 @@
 mod clients;
 mod hosts;
 mod relay;
+mod replaced;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::relay::Outstanding;
+use super::replaced::{self, Origin};
 use super::{
     HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_NODES, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent,
 };
@@ -44,6 +45,8 @@ pub(super) struct Host {
     pub(super) carries: BTreeMap<ProcessId, HostKey>,
     pub(super) link: Option<Link>,
     incarnation: Option<Incarnation>,
+    /// Where that runs.
+    origin: Origin,
     resume: bool,
     /// Since when it cannot be reached.
     pub(super) away: Option<Duration>,
@@ -166,6 +169,7 @@ impl Switch {
             carries: BTreeMap::new(),
             link: None,
             incarnation: None,
+            origin: Origin::default(),
             resume: true,
             away: Some(now),
             why: format!("{name} is not connected yet"),
@@ -459,10 +463,13 @@ impl Switch {
                 link.conn.measure(now);
                 let known = state.incarnation.replace(incarnation);
                 state.resume = resume;
+                let origin = Origin::of(&facts);
+                let before = std::mem::replace(&mut state.origin, origin.clone());
+                let away = state.away.map_or(Duration::ZERO, |since| now.saturating_sub(since));
                 let name = state.name.clone();
                 self.events.push_back(SwitchEvent::Up { host, incarnation, resume, pid, facts });
                 if known != Some(incarnation) {
-                    let message = format!("the agent on {name} was replaced by a new one");
+                    let message = replaced::message(&name, &before, &origin, away, self.me.linger);
                     for id in self.entries_of(host) {
                         if self.entries.get(&id).is_some_and(|entry| entry.incarnation != incarnation) {
                             self.lose(id, &message);
