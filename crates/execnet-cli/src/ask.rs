@@ -33,6 +33,8 @@ impl Asker for Terminal {
             ));
             return Ok(None);
         };
+        // the answer may be a secret
+        execnet_daemon::close_memory();
         let text = lines(&prompt.text);
         let Ok(raw) = Raw::enter(&terminal) else { return Ok(None) };
         let mut keys = &terminal;

@@ -9,6 +9,7 @@ use crate::ask::Asker;
 use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use crate::session::{self, Daemon};
+use crate::text;
 
 /// Makes a `watch` or `addhost` request and shows what comes, until no host is joining. `accepted` runs once, when the daemon
 /// has taken the request. Gives the last state of each host, by id.
@@ -29,7 +30,11 @@ pub(crate) fn follow(
         }
         if let Ok(Interruption::Prompt(prompt)) = serde_json::from_value(reply.clone()) {
             progress.pause();
-            answer(daemon, &prompt, asker)?;
+            if prompt.notice {
+                text::say(&format!("{}: {}", text::one_line(&prompt.host), text::one_line(&prompt.text)));
+            } else {
+                answer(daemon, &prompt, asker)?;
+            }
         } else if let Some(host) = session::read::<HostReply>(reply)?.host {
             progress.update(&host);
             hosts.insert(host.id.clone(), host);

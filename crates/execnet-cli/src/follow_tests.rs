@@ -41,7 +41,7 @@ fn host(state: HostState) -> Value {
 }
 
 fn prompt() -> Value {
-    json!({"prompt": Prompt { id: 7, host: "build1".into(), text: "password:".into(), echo: false }})
+    json!({"prompt": Prompt { id: 7, host: "build1".into(), text: "password:".into(), echo: false, notice: false }})
 }
 
 type Followed = (Result<BTreeMap<String, HostStatus>, Failure>, String, Vec<Verb>, u32);

@@ -1,13 +1,11 @@
 //! Where the command's files are: configuration, state and the sockets of running networks.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use execnet_proto::place::{LOCK_SUFFIX, SOCKET_SUFFIX, lock_name, runtime_folder, socket_name};
 use execnet_proto::spec::NetworkName;
 
 use crate::failure::{Exit, Failure};
@@ -32,28 +30,33 @@ pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, Failure> {
     Ok(state_dir(name)?.join("log"))
 }
 
-/// Where sockets are.
-fn runtime_dir() -> PathBuf {
-    runtime_folder(rustix::process::geteuid().as_raw()).into()
-}
-
-/// The daemon's socket of a network.
-pub(crate) fn socket(name: &NetworkName) -> PathBuf {
-    runtime_dir().join(socket_name(name))
-}
-
 /// Process id of a network's daemon, told by its lock, whether it can be reached or not. Looks only: nobody else is kept from the lock.
 pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
-    let path = runtime_dir().join(lock_name(name));
-    let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-    let inode = fs::symlink_metadata(&path).ok()?.ino();
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().any(|line| is_lock(line, pid, inode)).then_some(pid)
+    let held = fs::read_to_string("/proc/locks").ok()?;
+    execnet::place::locks(name).iter().find_map(|path| {
+        let about = fs::symlink_metadata(path).ok().filter(|about| about.is_file() && is_ours(path))?;
+        let pid = fs::read_to_string(path).ok()?.lines().next()?.parse().ok()?;
+        held.lines().any(|line| is_lock(line, pid, about.ino())).then_some(pid)
+    })
 }
 
 /// Whether a network's daemon ended without removing its lock. To be asked when [`daemon`] finds none.
 pub(crate) fn was_killed(name: &NetworkName) -> bool {
-    fs::symlink_metadata(runtime_dir().join(lock_name(name))).is_ok()
+    execnet::place::locks(name).iter().any(|lock| is_ours(lock))
+}
+
+/// Where a network's daemon listens, or would be if it did.
+pub(crate) fn socket(name: &NetworkName) -> PathBuf {
+    let sockets = execnet::place::sockets(name);
+    let there = sockets.iter().find(|socket| is_ours(socket));
+    there.or(sockets.first()).cloned().unwrap_or_default()
+}
+
+/// Whether something is there that this user has made, in a folder of this user's: what others have made counts for nothing.
+pub(crate) fn is_ours(path: &Path) -> bool {
+    let uid = rustix::process::geteuid().as_raw();
+    let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.uid() == uid);
+    path.parent().is_some_and(ours) && ours(path)
 }
 
 /// Whether a line of `/proc/locks` is the lock of this process on this file: `1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF`.
@@ -69,14 +72,9 @@ pub(crate) fn configured() -> Vec<NetworkName> {
     config_dir().map_or_else(|_| Vec::new(), |dir| names(&dir, ".toml"))
 }
 
-/// Networks of which a daemon has left something, living or dead, by name.
-fn with_daemon() -> Vec<NetworkName> {
-    [SOCKET_SUFFIX, LOCK_SUFFIX].map(|suffix| names(&runtime_dir(), suffix)).concat()
-}
-
 /// Every network of which there is a trace, by name.
 pub(crate) fn known() -> Vec<NetworkName> {
-    let mut names = [configured(), with_daemon()].concat();
+    let mut names = [configured(), execnet::place::with_daemon()].concat();
     names.sort();
     names.dedup();
     names
@@ -91,34 +89,17 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
     names
 }
 
-/// The file that a network's daemon was started from, as its environment tells. Only Linux does.
-pub(crate) fn file_at_start(name: &NetworkName, daemon: u32) -> Option<PathBuf> {
-    let environment = fs::read(format!("/proc/{daemon}/environ")).ok()?;
-    file_by(&environment, name)
-}
-
-/// Where a network's file is for who has this environment: `NAME=value`, each with a zero byte behind it.
-fn file_by(environment: &[u8], name: &NetworkName) -> Option<PathBuf> {
-    let value = |wanted: &str| {
-        let mut pairs = environment.split(|byte| *byte == 0);
-        let value = pairs.find_map(|pair| pair.strip_prefix(wanted.as_bytes())?.strip_prefix(b"="));
-        value.map(|value| OsStr::from_bytes(value).to_owned())
-    };
-    let base = base("XDG_CONFIG_HOME", ".config", value)?;
-    Some(base.join(format!("{name}.toml")))
-}
-
 fn xdg(variable: &str, default: &str) -> Result<PathBuf, Failure> {
-    base(variable, default, |name| env::var_os(name)).ok_or_else(|| {
+    base(variable, default).ok_or_else(|| {
         Failure::new(Exit::Failed, format!("neither {variable} nor HOME says where execnet's files are"))
             .hint(format!("set HOME, or {variable} to an absolute path"))
     })
 }
 
 /// Our folder below the one that a variable names, or below `default` in the home folder.
-fn base(variable: &str, default: &str, value: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+fn base(variable: &str, default: &str) -> Option<PathBuf> {
     // The XDG base directory specification has relative paths ignored.
-    let absolute = |name: &str| value(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(default)))?;
     Some(base.join("execnet"))
 }
@@ -126,19 +107,6 @@ fn base(variable: &str, default: &str, value: impl Fn(&str) -> Option<OsString>)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_environment_says_where_a_networks_file_is() {
-        let name = "n".parse().unwrap();
-        for (environment, file) in [
-            ("HOME=/h\0", Some("/h/.config/execnet/n.toml")),
-            ("HOME=/h\0XDG_CONFIG_HOME=/c\0", Some("/c/execnet/n.toml")),
-            ("XDG_CONFIG_HOMES=/x\0HOME=/h\0XDG_CONFIG_HOME=c\0", Some("/h/.config/execnet/n.toml")),
-            ("PATH=/bin\0", None),
-        ] {
-            assert_eq!(file_by(environment.as_bytes(), &name), file.map(PathBuf::from), "{environment:?}");
-        }
-    }
 
     #[test]
     fn a_lock_is_known_by_holder_and_file() {

@@ -19,10 +19,17 @@ pub(crate) fn status(status: &Status) -> String {
         duration(status.uptime),
         status.pid
     );
+    let place = place(status);
     if status.hosts.is_empty() {
-        return format!("{title}no hosts; `execnet addhost {} SPEC` adds one\n", status.network);
+        return format!("{title}no hosts; `execnet addhost {} SPEC` adds one\n{place}", status.network);
     }
-    format!("{}\n{}", one_line(&title), hosts(&status.hosts))
+    format!("{}\n{}{place}", one_line(&title), hosts(&status.hosts))
+}
+
+/// Where the daemon's socket is, if it is not in the usual place.
+fn place(status: &Status) -> String {
+    let (Some(socket), Some(why)) = (&status.socket, &status.socket_note) else { return String::new() };
+    format!("{}: its socket is {}: {}\n", status.network, one_line(socket), one_line(why))
 }
 
 /// Hosts with their nodes below them, then what is to be known of hosts that are up, and what failed nodes say on hosts that have

@@ -54,7 +54,19 @@ fn network(hosts: Vec<HostStatus>) -> Status {
         uptime: 200.0,
         clients: 1,
         hosts,
+        ..Status::default()
     }
+}
+
+#[test]
+fn a_socket_that_is_not_in_the_usual_place_is_told() {
+    let mut status = network(Vec::new());
+    status.socket = Some("/run/user/7/execnet/mynet.daemon.sock".into());
+    assert!(!super::status(&status).contains("socket"));
+    status.socket_note = Some("/tmp/execnet-7 belongs to another user".into());
+    let told = super::status(&status);
+    let line = "mynet: its socket is /run/user/7/execnet/mynet.daemon.sock: /tmp/execnet-7 belongs to another user\n";
+    assert!(told.ends_with(line), "{told}");
 }
 
 #[test]

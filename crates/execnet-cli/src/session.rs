@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -196,14 +197,15 @@ pub(crate) fn stays_running(name: &NetworkName) -> bool {
 }
 
 fn is_listening(name: &NetworkName) -> bool {
-    UnixStream::connect(place::socket(name)).is_ok()
+    let connect = |socket: &Path| execnet::place::reach(socket, |path| UnixStream::connect(path));
+    execnet::place::sockets(name).iter().any(|socket| place::is_ours(socket) && connect(socket).is_ok())
 }
 
 /// A daemon whose socket somebody removed makes it again: that is waited for.
 fn wait_for_socket(name: &NetworkName) {
     let deadline = Instant::now() + SOCKET_AGAIN;
     let mut said = false;
-    while !place::socket(name).exists() && Instant::now() < deadline {
+    while !place::is_ours(&place::socket(name)) && Instant::now() < deadline {
         let Some(daemon) = place::daemon(name) else { return };
         if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
             text::say(&format!(

@@ -5,7 +5,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use execnet_proto::id::Epoch;
 use execnet_proto::spec::HostSpec;
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 /// Python source of one line, without characters that a shell would touch between single quotes.
 pub(crate) const BOOT: &str = include_str!(concat!(env!("OUT_DIR"), "/boot.txt"));
@@ -21,7 +22,7 @@ const LAST_RESORT: &str = "jython";
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) network: String,
-    /// 64 hex digits.
+    /// 64 hex digits, of the network: no host ever learns it.
     pub(crate) secret: String,
     /// Seconds.
     pub(crate) linger: u64,
@@ -57,7 +58,7 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
         ("network".into(), common.network.clone()),
         ("host".into(), spec.id.clone()),
         ("key".into(), key(common, &spec.id)),
-        ("secret".into(), common.secret.clone()),
+        ("secret".into(), host_secret(common, &spec.id)),
         ("epoch".into(), epoch.0.to_string()),
         ("linger".into(), common.linger.to_string()),
         ("agent".into(), candidates(spec).join(" ")),
@@ -78,11 +79,25 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
     table
 }
 
-/// Names the agent's socket on its host: 16 hex digits that only those who know the secret can tell.
+/// The secret of a host's agent, 64 hex digits. From one of them neither that of another host nor the network's can be told.
+pub(crate) fn host_secret(common: &Common, host: &str) -> String {
+    derived(common, "execnet agent secret", host)
+}
+
+/// Names the agent's socket on its host: 16 hex digits that nobody else can tell.
 fn key(common: &Common, host: &str) -> String {
-    let digest = Sha256::new().chain_update(&common.secret).chain_update(&common.network).chain_update("\0");
-    let digest = digest.chain_update(host).finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    derived(common, "execnet agent place", host)[..16].to_owned()
+}
+
+/// HMAC-SHA-256 with the network's secret as key, of what it is for. Neither a purpose nor a network's name has a zero byte.
+fn derived(common: &Common, purpose: &str, host: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(common.secret.as_bytes());
+    // a key of any length is taken
+    let mut mac = mac.unwrap_or_else(|_| unreachable!());
+    for part in [purpose, "\0", &common.network, "\0", host] {
+        mac.update(part.as_bytes());
+    }
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A word of the script; what is not plain is written as octal numbers.
@@ -142,6 +157,21 @@ mod tests {
         let keys = [key(&common("a"), "bc"), key(&common("ab"), "c"), key(&common("a"), "b")];
         assert!(keys.iter().all(|key| key.len() == 16));
         assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
+    }
+
+    #[test]
+    fn a_host_learns_its_own_secret_only() {
+        let common = Common { network: "n".into(), secret: "5e".repeat(32), linger: 1 };
+        let [a, b] = ["a", "b"].map(|host| host_secret(&common, host));
+        assert!(a != b && a != common.secret && a.len() == 64);
+        assert_ne!(key(&common, "a"), a[..16], "the name of the socket tells nothing of the secret");
+        // by another implementation of HMAC
+        assert_eq!(a, "538db70124b7ace5bbb8cd5bb2dd9bc38eb2d131c0998c6a369615189f4eb67f");
+        let other = Common { network: "m".into(), ..common.clone() };
+        assert_ne!(a, host_secret(&other, "a"));
+        let payload = payload(&common, &spec("popen//id=a"), Epoch::new(1, 1));
+        let holds = |secret: &str| payload.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(holds(&a) && !holds(&common.secret));
     }
 
     #[test]

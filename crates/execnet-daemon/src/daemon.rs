@@ -17,6 +17,7 @@ use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, Sw
 
 use crate::bootstrap::Common;
 use crate::diagnosis::Verdict;
+use crate::forwards::Forward;
 use crate::host::{Carrier, Host};
 use crate::leaving::Closing;
 use crate::prompts::Prompts;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) pid: u32,
     pub(crate) release: String,
     pub(crate) linger: Duration,
+    /// The network's file, for the status.
+    pub(crate) file: Option<String>,
     /// The program that ssh calls to ask a person.
     pub(crate) askpass: Option<PathBuf>,
     /// The environment has a DISPLAY.
@@ -61,6 +64,8 @@ pub(crate) enum Event<'a> {
     ClientClosed(ClientKey),
     /// Bytes came on a host's own link.
     LinkBytes(HostKey, &'a [u8]),
+    /// What ssh says that it will forward on a host's own link.
+    LinkForwards(HostKey, Vec<Forward>),
     /// The process of a host's own link has ended, or never started.
     LinkEnded(HostKey, LinkOver),
     /// The [`Daemon::deadline`] was reached.
@@ -125,6 +130,8 @@ pub(crate) struct Daemon {
     /// The node on which a process was placed; of processes that are over, too, until they are swept out.
     pub(crate) placed: HashMap<ProcessId, String>,
     pub(crate) closing: Option<Closing>,
+    /// The path of its socket, and why it is not the usual one.
+    pub(crate) place: Option<(String, Option<String>)>,
     /// The user's ssh agent, as the last command named it.
     pub(crate) auth_sock: Option<String>,
     /// Hosts of which watchers are to be told.
@@ -163,6 +170,7 @@ impl Daemon {
             selecting: Vec::new(),
             placed: HashMap::new(),
             closing: None,
+            place: None,
             auth_sock: None,
             changed: BTreeSet::new(),
             quota: Quota::of(10),
@@ -203,6 +211,11 @@ impl Daemon {
             Event::ClientClosed(client) => {
                 self.switch.client_closed(client);
                 self.client_gone(client, now);
+            }
+            Event::LinkForwards(host, forwards) => {
+                if let Some(host) = self.hosts.get_mut(&host) {
+                    host.forwards = forwards;
+                }
             }
             Event::LinkEnded(host, over) => self.process_ended(host, over, now),
             Event::Tick => self.tick(now),
@@ -396,8 +409,8 @@ impl Daemon {
     fn client_gone(&mut self, client: ClientKey, now: Duration) {
         self.watchers.retain(|watcher| watcher.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
-        for host in self.prompts.client_gone(client, now) {
-            self.go_on(host, false, now);
+        for (host, notice) in self.prompts.client_gone(client, now) {
+            self.go_on(host, notice, now);
         }
         if let Some(closing) = &mut self.closing {
             closing.asked.retain(|(asker, _)| *asker != client);

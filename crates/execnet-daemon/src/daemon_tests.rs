@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use execnet_proto::client::{Client, ClientEvent};
-use execnet_proto::control::{HostState, HostStatus, Request, Verb};
+use execnet_proto::control::{HostState, HostStatus, PromptKind, Request, Verb};
 use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, NodeState, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
@@ -37,6 +37,7 @@ impl World {
             pid: 7,
             release: "3.0.0".into(),
             linger: Duration::from_secs(600),
+            file: None,
             askpass: Some("/bin/execnet".into()),
             has_display: false,
             local_connects: 2,
@@ -479,7 +480,10 @@ fn ssh_asks_the_person_who_watches() {
     let token = env.iter().find(|(name, _)| name == "EXECNET_ASKPASS").unwrap().1.clone();
     let (network, token) = token.split_once('/').unwrap();
     assert_eq!(network, "net");
-    let asked = world.ask(askpass, Verb::AskPass { token: token.into(), prompt: "a's password: ".into() });
+    let asked = world.ask(
+        askpass,
+        Verb::AskPass { token: token.into(), prompt: "a's password: ".into(), kind: PromptKind::Text },
+    );
     let prompt =
         world.replies(watch, watcher).0.into_iter().find(|reply| reply.get("prompt").is_some()).unwrap();
     assert_eq!(prompt["prompt"]["text"], "a's password: ");
@@ -491,7 +495,8 @@ fn ssh_asks_the_person_who_watches() {
     assert_eq!(world.replies(asked, askpass), (vec![serde_json::json!({"answer": "pw"})], true));
     assert!(world.replies(answered, watcher).1);
 
-    let forged = world.ask(askpass, Verb::AskPass { token: "0".repeat(32), prompt: "?".into() });
+    let forged = world
+        .ask(askpass, Verb::AskPass { token: "0".repeat(32), prompt: "?".into(), kind: PromptKind::Text });
     assert_eq!(kind(&world.replies(forged, askpass).0), "cancelled");
 }
 
@@ -502,7 +507,8 @@ fn a_question_without_a_person_is_refused() {
     let env = &world.commands[&world.host("a")].env;
     let token = env.iter().find(|(name, _)| name == "EXECNET_ASKPASS").unwrap().1.clone();
     let token = token.split_once('/').unwrap().1.to_owned();
-    let asked = world.ask(askpass, Verb::AskPass { token, prompt: "a's password: ".into() });
+    let asked =
+        world.ask(askpass, Verb::AskPass { token, prompt: "a's password: ".into(), kind: PromptKind::Text });
     assert!(!world.replies(asked, askpass).1);
     world.pass(6 * SECOND);
     assert_eq!(kind(&world.replies(asked, askpass).0), "cancelled");
@@ -530,7 +536,7 @@ fn the_bootstrap_is_written_without_waiting_for_the_host() {
     let world = World::new(&["ssh=a"]);
     let written = &world.links[&world.host("a")];
     assert!(written.starts_with(b"exec(\""));
-    let secret = "5e".repeat(32);
+    let secret = crate::bootstrap::host_secret(&world.daemon.settings.common, "a");
     assert!(written.windows(secret.len()).any(|part| part == secret.as_bytes()));
     let argv = &world.commands[&world.host("a")].argv;
     assert!(argv.iter().all(|word| !word.contains(&secret)), "the secret is seen by nobody");

@@ -185,16 +185,15 @@ impl Evidence<'_> {
                 words,
                 hint("end the process that holds this file on the host (`fuser` names it)"),
             ),
-            Some(95) => (
-                Step::Agent,
-                words,
-                hint("another network of this name uses the host; stop it, or give this one another name"),
-            ),
-            Some(96) => (
-                Step::Agent,
-                words,
-                hint("stop the network where else it runs, or give this one another name"),
-            ),
+            Some(95) => {
+                let hint = "another program of this account has taken the agent's place; end that process on the host";
+                (Step::Agent, words, Some(hint.into()))
+            }
+            Some(96) => {
+                let hint = "does this network run on another machine as well (a home folder that both share, a copy of its state)? Stop it \
+                            there; otherwise a program of this account has taken the agent: end that process on the host";
+                (Step::Agent, words, Some(hint.into()))
+            }
             Some(93) if matches!(self.transport(), Transport::Cmd(_)) => {
                 (Step::Agent, words, Some(self.whole()))
             }

@@ -27,8 +27,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::DaemonError;
 use crate::daemon::{Action, Daemon, Event};
-use crate::folders::{Kept, Meeting};
+use crate::meeting::{Kept, Meeting};
 use crate::quota::Quota;
 use link::LinkHandle;
 use outlet::{Outlet, Written};
@@ -103,7 +104,7 @@ pub(crate) async fn run(
     door: Door,
     make: impl FnOnce(Duration) -> Daemon,
     ready: impl FnOnce(),
-) -> std::io::Result<()> {
+) -> Result<(), DaemonError> {
     let driver = Rc::new(Driver {
         daemon: RefCell::new(make(Duration::ZERO)),
         clients: RefCell::default(),
@@ -124,6 +125,7 @@ pub(crate) async fn run(
     let entry = match door {
         Door::Open(mut meeting) => {
             let listener = meeting.listen()?;
+            driver.tell_place(&meeting);
             Entry::Open(meeting, listener)
         }
         Door::Private(stream) => {
@@ -141,7 +143,7 @@ pub(crate) async fn run(
         driver.accept(client);
     }
     // as a task of its own it is woken for what it waits for only, and not for every task's sake
-    tokio::task::spawn_local(serve(driver, entry, signals)).await?;
+    tokio::task::spawn_local(serve(driver, entry, signals)).await.map_err(std::io::Error::from)?;
     Ok(())
 }
 
@@ -182,6 +184,7 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
                     Ok(Kept::AsItWas) => {}
                     Ok(Kept::Again(again)) => {
                         tracing::warn!("the socket was gone and was made again");
+                        driver.tell_place(meeting);
                         *listener = again;
                     }
                     Ok(Kept::Superseded) => {
@@ -251,6 +254,16 @@ impl Driver {
     /// Time since the start.
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Where clients find the daemon, for its status.
+    fn tell_place(&self, meeting: &Meeting) {
+        let socket = meeting.socket().to_string_lossy().into_owned();
+        let why = meeting.why_elsewhere();
+        if let Some(why) = &why {
+            tracing::warn!("the socket is {socket}: {why}");
+        }
+        self.daemon.borrow_mut().place = Some((socket, why));
     }
 
     /// Passes an event on, and does what comes of it. True as [`Daemon::handle`].

@@ -1,159 +1,80 @@
-//! The daemon's files: the private folder where clients meet it, and the folder of its state.
+//! The daemon's folders: those where clients may meet it, and the one of its state.
 //!
-//! Nothing in /tmp is trusted that is not ours alone.
+//! Nothing in a shared folder is trusted that is not ours alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::env;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use execnet_proto::place;
 use execnet_proto::spec::NetworkName;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use tokio::net::UnixListener;
 
 use crate::DaemonError;
 
-/// `/tmp/execnet-UID`.
-pub(crate) fn runtime_folder() -> PathBuf {
-    place::runtime_folder(rustix::process::geteuid().as_raw()).into()
+/// Folders for the socket that need no state, best first.
+pub(crate) fn runtime_folders() -> Vec<PathBuf> {
+    let named = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    place::runtime_folders(rustix::process::geteuid().as_raw(), named.as_deref())
 }
 
 /// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`.
 pub(crate) fn state_folder(network: &NetworkName) -> Option<PathBuf> {
     // the XDG base directory specification has relative paths ignored
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(base.join("execnet").join(network.as_str()))
+    let named = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = named.map(|base| base.join("execnet").join(network.as_str()));
+    base.or_else(|| home_state_folder(network))
 }
 
-/// The socket where clients meet the daemon, and the lock that makes it the only daemon of its network.
-#[derive(Debug)]
-pub(crate) struct Meeting {
-    folder: PathBuf,
-    socket: PathBuf,
-    lock_path: PathBuf,
-    lock: File,
-    network: NetworkName,
+/// The same for who has a home and no variable.
+pub(crate) fn home_state_folder(network: &NetworkName) -> Option<PathBuf> {
+    let home = env::home_dir().filter(|path| path.is_absolute())?;
+    Some(home.join(".local/state/execnet").join(network.as_str()))
 }
 
-/// What became of the meeting place.
-#[derive(Debug)]
-pub(crate) enum Kept {
-    /// It is as it was.
-    AsItWas,
-    /// The socket was gone and was bound again.
-    Again(UnixListener),
-    /// The lock was gone, and another daemon of the network has it now.
-    Superseded,
-}
-
-impl Meeting {
-    /// Takes the network's lock.
-    pub(crate) fn take(folder: &Path, network: &NetworkName) -> Result<Self, DaemonError> {
-        private_folder(folder)?;
-        let lock_path = folder.join(place::lock_name(network));
-        let lock = Self::lock(&lock_path, network)?;
-        let socket = folder.join(place::socket_name(network));
-        Ok(Self { folder: folder.to_owned(), socket, lock_path, lock, network: network.clone() })
-    }
-
-    fn lock(lock_path: &Path, network: &NetworkName) -> Result<File, DaemonError> {
-        let failed = |error: io::Error| DaemonError::file("lock", lock_path, error);
-        loop {
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let lock = rustix::fs::open(lock_path, flags, Mode::RUSR | Mode::WUSR);
-            let mut lock = File::from(lock.map_err(|error| failed(error.into()))?);
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let mut pid = String::new();
-                    let _ = lock.read_to_string(&mut pid);
-                    return Err(DaemonError::Running {
-                        network: network.clone(),
-                        pid: pid.trim().parse().ok(),
-                    });
-                }
-                Err(error) => return Err(failed(error.into())),
-            }
-            // the one who had it may have removed it just now
-            let Some(true) = is_same(&lock, lock_path) else { continue };
-            lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
-            return Ok(lock);
-        }
-    }
-
-    /// Binds the socket; one that is left over from another daemon is replaced.
-    pub(crate) fn listen(&mut self) -> io::Result<UnixListener> {
-        match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // the folder is private from the start; the mode of the socket says it again
-        let listener = UnixListener::bind(&self.socket)?;
-        fs::set_permissions(&self.socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        Ok(listener)
-    }
-
-    /// Makes again what somebody removed.
-    pub(crate) fn keep(&mut self) -> Result<Kept, DaemonError> {
-        if is_same(&self.lock, &self.lock_path) == Some(false) {
-            private_folder(&self.folder)?;
-            match Self::lock(&self.lock_path, &self.network) {
-                Ok(lock) => self.lock = lock,
-                Err(DaemonError::Running { .. }) => return Ok(Kept::Superseded),
-                Err(error) => return Err(error),
-            }
-        }
-        if fs::symlink_metadata(&self.socket).is_ok() {
-            return Ok(Kept::AsItWas);
-        }
-        private_folder(&self.folder)?;
-        let again = self.listen().map_err(|error| DaemonError::file("listen at", &self.socket, error))?;
-        Ok(Kept::Again(again))
-    }
-
-    /// Lets nobody in any more. The network is still ours.
-    pub(crate) fn close(&self) {
-        let _ = fs::remove_file(&self.socket);
-    }
-
-    /// Removes what was made.
-    pub(crate) fn leave(&self) {
-        self.close();
-        if is_same(&self.lock, &self.lock_path) == Some(true) {
-            let _ = fs::remove_file(&self.lock_path);
-        }
-        // only if no other network and no agent uses it
-        let _ = fs::remove_dir(&self.folder);
-    }
-}
-
-/// Whether a file is still the one with this name.
-fn is_same(file: &File, path: &Path) -> Option<bool> {
-    let (here, there) = (file.metadata().ok()?, fs::symlink_metadata(path).ok());
-    Some(there.is_some_and(|there| (here.dev(), here.ino()) == (there.dev(), there.ino())))
-}
-
-/// Makes the folder, or checks that it is ours alone.
-fn private_folder(folder: &Path) -> Result<(), DaemonError> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(DaemonError::file("make the folder", folder, error)),
-    }
-    let about = fs::symlink_metadata(folder).map_err(|error| DaemonError::file("look at", folder, error))?;
-    let what = if !about.is_dir() {
-        "it is not a folder"
+/// Why a folder is not ours alone, if it is not.
+pub(crate) fn fault(folder: &Path) -> io::Result<Option<&'static str>> {
+    let about = fs::symlink_metadata(folder)?;
+    Ok(if about.is_symlink() {
+        Some("is a link")
+    } else if !about.is_dir() {
+        Some("is not a folder")
     } else if about.uid() != rustix::process::geteuid().as_raw() {
-        "it belongs to another user"
+        Some("belongs to another user")
     } else if about.mode() & 0o077 != 0 {
-        "other users may enter it"
+        Some("is open to other users")
     } else {
-        return Ok(());
-    };
-    Err(DaemonError::NotPrivate { folder: folder.to_owned(), what })
+        None
+    })
 }
+
+/// Makes the folder, or checks that it is ours alone. Fails with the reason, if it is one to tell.
+pub(crate) fn private_folder(folder: &Path) -> Result<(), Option<String>> {
+    let said = |error: io::Error| Some(format!("{} cannot be used: {error}", folder.display()));
+    if let Some(above) = folder.parent() {
+        // no such folder for this user
+        let about = fs::symlink_metadata(above).map_err(|_| None)?;
+        // in one with the sticky bit, as /tmp, nobody takes away what is ours
+        let is_sticky = about.mode() & 0o1000 != 0;
+        let is_ours = about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o022 == 0;
+        if !about.is_dir() || !is_sticky && !is_ours {
+            return Err(Some(format!("{} is not this user's alone", above.display())));
+        }
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(said(error)),
+        _ => {}
+    }
+    match fault(folder) {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(Some(format!("{} {what}", folder.display()))),
+        Err(error) => Err(said(error)),
+    }
+}
+
+/// No count of starts gets here, nor do seconds before 2097: what is above was not written by a daemon. Agents refuse it as well.
+const LAST_LIFE: u32 = 4_000_000_000;
 
 /// What a network's daemon keeps from one life to the next.
 #[derive(Debug)]
@@ -172,15 +93,11 @@ impl State {
 
     /// Reads the network's state, with its count of lives raised. Makes it where there is none.
     pub(crate) fn begin_life(folder: &Path) -> Result<Self, DaemonError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| DaemonError::file("make the folder", folder, error))?;
+        make_state_folder(folder)?;
         let (secret, is_new) = secret(&folder.join("secret"))?;
         let path = folder.join("life");
         let life = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse::<u32>().ok().and_then(|life| life.checked_add(1)),
+            Ok(text) => text.trim().parse::<u32>().ok().filter(|life| *life < LAST_LIFE).map(|life| life + 1),
             Err(error) if error.kind() == io::ErrorKind::NotFound => is_new.then_some(1),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(DaemonError::file("read", &path, error)),
@@ -190,6 +107,21 @@ impl State {
         write_atomically(&path, format!("{life}\n").as_bytes())?;
         Ok(Self { secret, life })
     }
+}
+
+/// Makes the folder of the state, or checks that nobody else can put something there.
+pub(crate) fn make_state_folder(folder: &Path) -> Result<(), DaemonError> {
+    let failed = |what| move |error| DaemonError::file(what, folder, error);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make the folder"))?;
+    let about = fs::metadata(folder).map_err(failed("look at"))?;
+    let what = if about.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user"
+    } else if about.mode() & 0o022 != 0 {
+        "other users may write there; `chmod 700` it"
+    } else {
+        return Ok(());
+    };
+    Err(DaemonError::file("keep the network's secret in", folder, io::Error::other(what)))
 }
 
 fn seconds() -> u32 {
@@ -248,7 +180,7 @@ fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), DaemonError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -269,75 +201,20 @@ mod tests {
         assert_eq!(first.secret, second.secret);
         let mode = |name: &str| fs::metadata(folder.join("n").join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode(""), mode("secret"), mode("life")), (0o700, 0o600, 0o600));
-        // a lost or broken count does not go back
-        fs::write(folder.join("n/life"), "x").unwrap();
-        assert!(State::begin_life(&folder.join("n")).unwrap().life > 1_000_000);
+        // a lost or broken count does not go back, and one that no daemon reaches is not believed
+        for broken in ["x", "4294967295", "4294967294", "18446744073709551615"] {
+            fs::write(folder.join("n/life"), broken).unwrap();
+            let life = State::begin_life(&folder.join("n")).unwrap().life;
+            assert!(life > 1_000_000 && life < LAST_LIFE, "{broken}: {life}");
+        }
+        fs::set_permissions(folder.join("n"), PermissionsExt::from_mode(0o770)).unwrap();
+        assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("chmod 700"));
+        fs::set_permissions(folder.join("n"), PermissionsExt::from_mode(0o755)).unwrap();
         fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o640)).unwrap();
         assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("chmod 600"));
         fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o600)).unwrap();
         fs::write(folder.join("n/secret"), "x").unwrap();
         assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("64 hex digits"));
         fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_place_that_is_not_ours_alone_is_refused() {
-        let folder = folder();
-        let network: NetworkName = "n".parse().unwrap();
-        fs::create_dir(folder.join("open")).unwrap();
-        fs::set_permissions(folder.join("open"), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::create_dir(folder.join("private")).unwrap();
-        fs::set_permissions(folder.join("private"), PermissionsExt::from_mode(0o700)).unwrap();
-        symlink(folder.join("private"), folder.join("link")).unwrap();
-        fs::write(folder.join("file"), "").unwrap();
-        for (name, why) in [("open", "other users"), ("link", "not a folder"), ("file", "not a folder")] {
-            let error = Meeting::take(&folder.join(name), &network).unwrap_err().to_string();
-            assert!(error.contains(why), "{name}: {error}");
-        }
-        symlink("/nowhere", folder.join("private/n.daemon.lock")).unwrap();
-        assert!(Meeting::take(&folder.join("private"), &network).is_err());
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_somebody_removed_is_made_again_unless_another_daemon_came() {
-        let parent = folder();
-        let folder = parent.join("run");
-        let network: NetworkName = "n".parse().unwrap();
-        let mut first = Meeting::take(&folder, &network).unwrap();
-        let _listener = first.listen().unwrap();
-        assert!(matches!(first.keep(), Ok(Kept::AsItWas)));
-        fs::remove_file(&first.lock_path).unwrap();
-        assert!(matches!(first.keep(), Ok(Kept::AsItWas)));
-        assert!(matches!(Meeting::take(&folder, &network), Err(DaemonError::Running { .. })));
-        fs::remove_dir_all(&folder).unwrap();
-        let Ok(Kept::Again(_listener)) = first.keep() else { panic!("no socket") };
-        assert!(matches!(Meeting::take(&folder, &network), Err(DaemonError::Running { .. })));
-        fs::remove_dir_all(&folder).unwrap();
-        let second = Meeting::take(&folder, &network).unwrap();
-        assert!(matches!(first.keep(), Ok(Kept::Superseded)));
-        second.leave();
-        fs::remove_dir_all(parent).unwrap();
-    }
-
-    #[test]
-    fn there_is_one_daemon_of_a_network_and_it_leaves_nothing() {
-        let parent = folder();
-        let folder = parent.join("run");
-        let network: NetworkName = "n".parse().unwrap();
-        let first = Meeting::take(&folder, &network).unwrap();
-        let error = Meeting::take(&folder, &network).unwrap_err();
-        assert!(
-            matches!(error, DaemonError::Running { pid: Some(pid), .. } if pid == std::process::id()),
-            "{error}"
-        );
-        let other = Meeting::take(&folder, &"m".parse().unwrap()).unwrap();
-        first.leave();
-        drop(first);
-        let again = Meeting::take(&folder, &network).unwrap();
-        again.leave();
-        other.leave();
-        assert!(!folder.exists());
-        fs::remove_dir_all(parent).unwrap();
     }
 }

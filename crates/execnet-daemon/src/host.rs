@@ -9,6 +9,7 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Said};
 
 use crate::diagnosis::{Diagnosis, Verdict};
+use crate::forwards::{self, Forward};
 use crate::machine::{self, Machine};
 use crate::quota::Quota;
 use crate::text;
@@ -56,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) leave: Option<Leave>,
     /// What the log may still say of it.
     pub(crate) quota: Quota,
+    /// What ssh lends to it on the present link.
+    pub(crate) forwards: Vec<Forward>,
 }
 
 /// What carries a host's link.
@@ -116,6 +119,7 @@ impl Host {
             unanswered: false,
             leave: None,
             quota: Quota::default(),
+            forwards: Vec::new(),
         }
     }
 
@@ -202,8 +206,10 @@ impl Host {
     }
 
     /// What a person should know of it while it is up.
-    pub(crate) fn note(&self) -> Option<&str> {
-        self.greeting.as_ref()?.note.as_deref()
+    pub(crate) fn note(&self) -> Option<String> {
+        let told = self.greeting.as_ref()?.note.clone();
+        let notes: Vec<String> = told.into_iter().chain(forwards::note(&self.forwards, &self.spec)).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     /// Number of its processors, as far as known.
@@ -240,7 +246,7 @@ impl Host {
             cpus: greeting.map(|greeting| greeting.cpus),
             agent_pid: greeting.map(|greeting| greeting.agent_pid),
             resume: greeting.is_none_or(|greeting| greeting.resume),
-            note: self.note().filter(|_| state == HostState::Up).map(str::to_owned),
+            note: self.note().filter(|_| state == HostState::Up),
             rtt: None,
             processes: 0,
             nodes: self.nodes.clone(),
@@ -275,7 +281,9 @@ fn note(facts: &Table, is_new: bool) -> Option<String> {
         format!("the agent found there spoke version {version} of the protocol and had to end, with all that it ran")
     });
     let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
-    let notes: Vec<String> = replaced.into_iter().chain(message).collect();
+    let place = Some(fact(facts, "place")).filter(|place| !place.is_empty());
+    let place = place.map(|place| format!("its agent's socket is in {place}"));
+    let notes: Vec<String> = replaced.into_iter().chain(message).chain(place).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
@@ -323,6 +331,8 @@ mod tests {
         assert_eq!(greet(3, &[("message", "no \x1b[1mroom")]), "no room");
         assert_eq!(greet(3, &[("message", "no room")]), "no room");
         assert_eq!(greet(4, &[]), "");
+        let place = greet(4, &[("place", "/run/user/7/execnet: /tmp/execnet-7 belongs to another user")]);
+        assert!(place.starts_with("its agent's socket is in /run/user/7/execnet: "), "{place}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::bootstrap;
 use crate::command;
 use crate::daemon::{Action, CALM, Command, Daemon, LinkOver};
 use crate::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
+use crate::forwards;
 use crate::host::{Carrier, Host};
 
 impl Daemon {
@@ -25,6 +26,7 @@ impl Daemon {
         host.machine.connect(now, host.patience());
         host.step = host.first_step();
         host.verdict = None;
+        host.forwards = forwards::by_options(&host.spec);
         let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch);
         tracing::debug!("connecting {}", host.spec.id);
         if let Some(via) = host.via {
@@ -159,10 +161,10 @@ impl Daemon {
     ) {
         let jitter = self.rng.f64();
         // a far side that sends back what it gets must not have it shown
-        let [stderr, noise] =
-            [stderr, noise].map(|text| crate::text::without(text, &self.settings.common.secret));
-        let (stderr, noise) = (&*stderr, &*noise);
         let Some(host) = self.hosts.get_mut(&key) else { return };
+        let secret = bootstrap::host_secret(&self.settings.common, &host.spec.id);
+        let [stderr, noise] = [stderr, noise].map(|text| crate::text::without(text, &secret));
+        let (stderr, noise) = (&*stderr, &*noise);
         let was_up = host.machine.is_up();
         let mut diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
         if std::mem::take(&mut host.unanswered) && !was_up {

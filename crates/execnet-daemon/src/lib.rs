@@ -18,11 +18,14 @@ mod daemon;
 mod diagnosis;
 mod driver;
 mod folders;
+mod forwards;
 mod host;
 mod joining;
 mod leaving;
 mod log;
 mod machine;
+mod meeting;
+mod memory;
 mod placement;
 mod prompts;
 mod quota;
@@ -33,7 +36,10 @@ mod text;
 use bootstrap::Common;
 use daemon::{Daemon, Settings};
 use driver::Door;
-use folders::{Meeting, State};
+pub use memory::close_memory;
+
+use folders::State;
+use meeting::Meeting;
 
 /// Open files that a network of some hundred hosts needs.
 const FILES: u64 = 8_192;
@@ -50,10 +56,15 @@ pub struct Config {
     pub hosts: Vec<HostSpec>,
     /// How long agents outlive their links.
     pub linger: Duration,
-    /// Where the socket is: `/tmp/execnet-UID`. Made if it is missing.
-    pub runtime_folder: PathBuf,
+    /// Where the socket may be, best first: `/tmp/execnet-UID` and those that are taken where somebody else has that. Made if they are missing.
+    /// Behind them comes a folder in that of the state.
+    pub runtime_folders: Vec<PathBuf>,
     /// Where `secret`, `life` and `log` are: `$XDG_STATE_HOME/execnet/NAME`. Made if it is missing.
     pub state_folder: Option<PathBuf>,
+    /// The same for who has a home and no variables: where they look for the socket, if it is not in the first of the folders.
+    pub home_state_folder: Option<PathBuf>,
+    /// The network's file: only told to who asks for the status.
+    pub file: Option<PathBuf>,
     /// The program that ssh calls to ask a person something: one that turns `EXECNET_ASKPASS` (`NETWORK/TOKEN`) and its first
     /// argument into an `askpass` request. Without it nobody is asked.
     pub askpass: Option<PathBuf>,
@@ -66,8 +77,10 @@ impl Config {
     #[must_use]
     pub fn new(network: NetworkName, hosts: Vec<HostSpec>, linger: Duration) -> Self {
         Self {
-            runtime_folder: folders::runtime_folder(),
+            runtime_folders: folders::runtime_folders(),
             state_folder: folders::state_folder(&network),
+            home_state_folder: folders::home_state_folder(&network),
+            file: None,
             askpass: std::env::current_exe().ok(),
             network,
             hosts,
@@ -88,13 +101,11 @@ pub enum DaemonError {
         /// Process id of its daemon, if known.
         pid: Option<u32>,
     },
-    /// The folder for sockets cannot be trusted.
-    #[error("{} cannot be used for sockets: {what}", folder.display())]
-    NotPrivate {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
+    /// No folder for sockets can be trusted.
+    #[error("there is no folder for the network's socket: {}", tried.join("; "))]
+    NoPlace {
+        /// What is wrong with each.
+        tried: Vec<String>,
     },
     /// Neither HOME nor XDG_STATE_HOME is set.
     #[error("neither XDG_STATE_HOME nor HOME says where the network's state is")]
@@ -139,8 +150,16 @@ impl DaemonError {
 /// When it cannot start; nothing is changed then, but for the folders and the count of lives.
 pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
     check(&config.hosts)?;
+    if cfg!(target_os = "linux") {
+        close_memory();
+    }
     let state_folder = config.state_folder.as_deref().ok_or(DaemonError::NoStateFolder)?;
-    let meeting = Meeting::take(&config.runtime_folder, &config.network)?;
+    let meeting = Meeting::take(
+        &config.runtime_folders,
+        state_folder,
+        config.home_state_folder.as_deref(),
+        &config.network,
+    )?;
     let state = State::begin_life(state_folder).inspect_err(|_| meeting.leave())?;
     let log = state_folder.join("log");
     log::start(&log, config.detach)
@@ -152,15 +171,18 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         let _ = std::env::set_current_dir("/");
         raise_file_limit();
     }
-    let Config { network, hosts, linger, askpass, detach, runtime_folder: socket, .. } = config;
+    let Config { network, hosts, linger, file, askpass, detach, .. } = config;
+    let settings = Settings {
+        file: file.map(|file| file.to_string_lossy().into_owned()),
+        ..settings(&network, state, linger, askpass)
+    };
     let ready = |pid| {
         ready(pid);
         if detach {
             leave_streams();
         }
     };
-    serve(Door::Open(meeting), settings(&network, state, linger, askpass), hosts, ready)
-        .map_err(|error| DaemonError::file("listen in", &socket, error))
+    serve(Door::Open(meeting), settings, hosts, ready)
 }
 
 /// Runs a daemon for one client, at the other end of `socket`, without a name, files or a log; it ends when its client goes, and so does everything that
@@ -171,12 +193,15 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
 pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonError> {
     // Ctrl-C in the client's terminal is meant for the client; fails only for one that leads a session already
     let _ = rustix::process::setsid();
+    if cfg!(target_os = "linux") {
+        close_memory();
+    }
     raise_file_limit();
     let state = State::fresh()?;
     // agents tell networks apart by their names
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
-    Ok(serve(Door::Private(socket), settings(&network, state, PRIVATE_LINGER, None), Vec::new(), |_| {})?)
+    serve(Door::Private(socket), settings(&network, state, PRIVATE_LINGER, None), Vec::new(), |_| {})
 }
 
 fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Option<PathBuf>) -> Settings {
@@ -187,6 +212,7 @@ fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Opti
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         linger,
+        file: None,
         askpass,
         has_display: std::env::var_os("DISPLAY").is_some(),
         local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),
@@ -194,7 +220,12 @@ fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Opti
     }
 }
 
-fn serve(door: Door, settings: Settings, hosts: Vec<HostSpec>, ready: impl FnOnce(u32)) -> io::Result<()> {
+fn serve(
+    door: Door,
+    settings: Settings,
+    hosts: Vec<HostSpec>,
+    ready: impl FnOnce(u32),
+) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pid = settings.pid;
     let make = |now| Daemon::new(settings, hosts, now);

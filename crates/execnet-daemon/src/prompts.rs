@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::Prompt;
+use execnet_proto::control::{Prompt, PromptKind};
 use execnet_proto::switch::{ClientKey, HostKey};
 
 use crate::text;
@@ -37,15 +37,28 @@ struct Question {
 
 impl Prompts {
     /// A question came. False if there are too many.
-    pub(crate) fn ask(&mut self, host: HostKey, id: &str, text: &str, asker: Asker, now: Duration) -> bool {
+    pub(crate) fn ask(
+        &mut self,
+        host: HostKey,
+        id: &str,
+        text: &str,
+        kind: PromptKind,
+        asker: Asker,
+        now: Duration,
+    ) -> bool {
         if self.open.len() >= MOST {
             return false;
         }
         self.last += 1;
         let text: Vec<String> = text.lines().map(|line| text::clean(line, 400)).take(20).collect();
-        let text = text.join("\n");
-        let echo = text.contains("yes/no");
-        let prompt = Prompt { id: self.last, host: id.into(), text, echo };
+        let mut text = text.join("\n");
+        if kind == PromptKind::Confirm {
+            text = format!("{} (yes/no)", text.trim_end());
+        }
+        // whatever else is asked, the answer may be a secret: a server words its questions as it likes
+        let echo = kind == PromptKind::HostKey;
+        let notice = kind == PromptKind::Notice;
+        let prompt = Prompt { id: self.last, host: id.into(), text, echo, notice };
         self.open.push(Question { prompt, host, asker, shown: None, until: now + NOBODY });
         true
     }
@@ -69,8 +82,9 @@ impl Prompts {
         Some((question.host, question.asker))
     }
 
-    /// A client went away: what it asked is void, what it was shown is shown to another. Hosts whose question is void.
-    pub(crate) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<HostKey> {
+    /// A client went away: what it asked is void, what it was shown is shown to another. Hosts whose question is void, and whether it was only
+    /// a notice.
+    pub(crate) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<(HostKey, bool)> {
         for question in &mut self.open {
             if question.shown.is_some_and(|(shown, _)| shown == client) {
                 question.shown = None;
@@ -78,7 +92,7 @@ impl Prompts {
             }
         }
         let void = |question: &mut Question| question.asker.0 == client;
-        self.open.extract_if(.., void).map(|question| question.host).collect()
+        self.open.extract_if(.., void).map(|question| (question.host, question.prompt.notice)).collect()
     }
 
     /// A watcher's request is over.
@@ -95,9 +109,10 @@ impl Prompts {
     }
 
     /// Questions that nobody was there to see.
-    pub(crate) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker)> {
+    pub(crate) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker, bool)> {
         let expired = |question: &mut Question| question.shown.is_none() && now >= question.until;
-        self.open.extract_if(.., expired).map(|question| (question.host, question.asker)).collect()
+        let told = |question: Question| (question.host, question.asker, question.prompt.notice);
+        self.open.extract_if(.., expired).map(told).collect()
     }
 
     /// When [`Prompts::expired`] is to be called.
@@ -118,7 +133,7 @@ mod tests {
     #[test]
     fn a_question_goes_to_a_watcher_and_the_answer_back() {
         let mut prompts = Prompts::default();
-        assert!(prompts.ask(HOST, "h", "ann@h's password: ", ASKER, NOW));
+        assert!(prompts.ask(HOST, "h", "ann@h's password: ", PromptKind::Text, ASKER, NOW));
         let shown = prompts.show(|host| (host == HOST).then_some(WATCHER));
         assert_eq!(shown.len(), 1);
         let (to, prompt) = &shown[0];
@@ -132,28 +147,45 @@ mod tests {
     #[test]
     fn a_question_that_nobody_sees_is_given_up() {
         let mut prompts = Prompts::default();
-        prompts.ask(HOST, "h", "continue (yes/no)?", ASKER, NOW);
+        prompts.ask(HOST, "h", "continue (yes/no)?", PromptKind::HostKey, ASKER, NOW);
         assert!(prompts.show(|_| None).is_empty());
         assert!(prompts.expired(NOW).is_empty());
-        assert_eq!(prompts.expired(prompts.deadline().unwrap()), [(HOST, ASKER)]);
+        assert_eq!(prompts.expired(prompts.deadline().unwrap()), [(HOST, ASKER, false)]);
     }
 
     #[test]
     fn a_question_moves_on_when_its_watcher_goes() {
         let mut prompts = Prompts::default();
-        prompts.ask(HOST, "h", "continue (yes/no)?", ASKER, NOW);
+        prompts.ask(HOST, "h", "continue (yes/no)?", PromptKind::HostKey, ASKER, NOW);
         prompts.show(|_| Some(WATCHER));
         assert!(prompts.client_gone(WATCHER.0, NOW).is_empty());
         let shown = prompts.show(|_| Some((ClientKey(3), 1)));
         assert!(shown[0].1.echo);
-        assert_eq!(prompts.client_gone(ASKER.0, NOW), [HOST]);
+        assert_eq!(prompts.client_gone(ASKER.0, NOW), [(HOST, false)]);
         assert_eq!(prompts.answer(shown[0].1.id), None);
+    }
+
+    #[test]
+    fn an_answer_is_seen_only_where_ssh_itself_asks_about_a_host_key() {
+        let forged = "The authenticity of host 'h' can't be established. (yes/no/[fingerprint])? ";
+        let shown = |text: &str, kind| {
+            let mut prompts = Prompts::default();
+            prompts.ask(HOST, "h", text, kind, ASKER, NOW);
+            prompts.show(|_| Some(WATCHER)).remove(0).1
+        };
+        assert!(shown(forged, PromptKind::HostKey).echo);
+        for text in [forged, "(ann@h) yes/no? ", "Password (yes/no): "] {
+            assert!(!shown(text, PromptKind::Text).echo, "{text}");
+        }
+        let confirm = shown("Add key to agent?", PromptKind::Confirm);
+        assert_eq!((confirm.text.as_str(), confirm.echo), ("Add key to agent? (yes/no)", false));
+        assert!(shown("Touch your key", PromptKind::Notice).notice);
     }
 
     #[test]
     fn terminal_controls_do_not_pass() {
         let mut prompts = Prompts::default();
-        prompts.ask(HOST, "h", "a\x1b[2Jb\nc\x07", ASKER, NOW);
+        prompts.ask(HOST, "h", "a\x1b[2Jb\nc\x07", PromptKind::Text, ASKER, NOW);
         assert_eq!(prompts.show(|_| Some(WATCHER))[0].1.text, "ab\nc\\x07");
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use execnet_proto::control::{
-    AskpassReply, ErrorKind, HostReply, HostState, HostStatus, Interruption, ReplyError, Request, Status,
-    Verb,
+    AskpassReply, ErrorKind, HostReply, HostState, HostStatus, Interruption, PromptKind, ReplyError, Request,
+    Status, Verb,
 };
 use execnet_proto::control::{NodeState, Step};
 use execnet_proto::frame::VERSION;
@@ -64,7 +64,9 @@ impl Daemon {
             Verb::AddHost { spec } => self.add(client, request, &spec, now),
             Verb::RmHost { host } => self.remove(client, request, &host, now),
             Verb::Stop => self.close(Some((client, request)), now),
-            Verb::AskPass { token, prompt } => self.askpass((client, request), &token, &prompt, now),
+            Verb::AskPass { token, prompt, kind } => {
+                self.askpass((client, request), &token, &prompt, kind, now);
+            }
             Verb::Answer { prompt, answer } => self.answer((client, request), prompt, answer, now),
         }
     }
@@ -79,6 +81,9 @@ impl Daemon {
             protocol: VERSION,
             uptime: now.as_secs_f64(),
             clients: self.switch.clients() as u32,
+            socket: self.place.as_ref().map(|(socket, _)| socket.clone()),
+            socket_note: self.place.as_ref().and_then(|(_, why)| why.clone()),
+            file: self.settings.file.clone(),
             hosts: keys.into_iter().filter_map(|key| self.host_status(key, now)).collect(),
         }
     }
@@ -244,18 +249,19 @@ impl Daemon {
         }
     }
 
-    fn askpass(&mut self, asker: Asker, token: &str, prompt: &str, now: Duration) {
+    fn askpass(&mut self, asker: Asker, token: &str, prompt: &str, kind: PromptKind, now: Duration) {
         let found = self.hosts.iter().find(|(_, host)| host.token.as_deref() == Some(token));
         let Some((&key, host)) = found else {
             return self.refuse_question(asker, "no connection of this network asks that");
         };
         let id = host.spec.id.clone();
-        if !self.prompts.ask(key, &id, prompt, asker, now) {
+        if !self.prompts.ask(key, &id, prompt, kind, asker, now) {
             let message = "too many questions are open".into();
             return self.fail(asker.0, asker.1, ErrorKind::Usage, message, None);
         }
         if let Some(host) = self.hosts.get_mut(&key) {
-            host.step = if prompt.contains("fingerprint") { Step::HostKey } else { Step::Authenticate };
+            let host_key = kind == PromptKind::HostKey || prompt.starts_with("The authenticity of host ");
+            host.step = if host_key { Step::HostKey } else { Step::Authenticate };
             host.machine.hold();
         }
         self.changed.insert(key);
@@ -285,8 +291,8 @@ impl Daemon {
 
     /// Questions that nobody was there to answer.
     pub(crate) fn give_up_questions(&mut self, now: Duration) {
-        for (host, asker) in self.prompts.expired(now) {
-            self.go_on(host, false, now);
+        for (host, asker, notice) in self.prompts.expired(now) {
+            self.go_on(host, notice, now);
             self.refuse_question(asker, "nobody is there to be asked");
         }
     }

@@ -31,14 +31,20 @@ struct Network {
 
 impl Network {
     fn start(name: &str, hosts: &[&str]) -> Self {
+        Self::start_in(name, hosts, |_| {})
+    }
+
+    fn start_in(name: &str, hosts: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let folder = std::env::temp_dir().join(format!("execnet-daemon-{}-{name}", std::process::id()));
         fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
         let hosts = hosts.iter().map(|spec| spec.parse().unwrap()).collect();
         let mut config = Config::new(name.parse().unwrap(), hosts, 2 * PATIENCE);
-        config.runtime_folder = folder.join("run");
+        config.runtime_folders = vec![folder.join("run")];
         config.state_folder = Some(folder.join("state"));
+        config.home_state_folder = None;
         config.askpass = None;
         config.detach = false;
+        change(&mut config);
         let mut network = Self { folder, config, daemon: None };
         network.run();
         network
@@ -53,7 +59,7 @@ impl Network {
     }
 
     fn socket(&self) -> PathBuf {
-        self.config.runtime_folder.join(format!("{}.daemon.sock", self.config.network))
+        self.config.runtime_folders[0].join(format!("{}.daemon.sock", self.config.network))
     }
 
     fn connect(&self) -> Connection {
@@ -73,7 +79,7 @@ impl Network {
         let reply: StopReply = connection.ask_for(Verb::Stop);
         assert!(reply.left.is_empty(), "{:?}", reply.left);
         self.daemon.take().unwrap().join().unwrap().unwrap();
-        assert!(!self.config.runtime_folder.exists(), "socket, lock and folder are gone");
+        assert!(!self.config.runtime_folders[0].exists(), "socket, lock and folder are gone");
         for agent in agents {
             wait("an agent to end", || !is_alive(agent));
         }
@@ -312,19 +318,27 @@ fn there_is_one_daemon_and_its_socket_comes_back() {
 }
 
 #[test]
-fn a_folder_that_is_not_private_is_refused() {
+fn a_folder_that_is_not_private_is_passed_over_and_none_is_refused() {
     let network = Network::start("folders", &[]);
+    let open = network.folder.join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut second = Network::start_in("folders-2", &[], |config| {
+        config.runtime_folders = vec![open.clone(), config.runtime_folders[0].clone()];
+    });
+    let mut connection = Connection::new(&second.config.runtime_folders[1].join("folders-2.daemon.sock"));
+    let status = connection.status();
+    assert_eq!(status.socket_note, Some(format!("{} is open to other users", open.display())));
+    assert!(status.socket.unwrap().ends_with("run/folders-2.daemon.sock"));
+    second.config.runtime_folders.remove(0);
+    second.stop(connection);
+
     let mut config = network.config.clone();
-    config.runtime_folder = network.folder.join("open");
-    fs::create_dir(&config.runtime_folder).unwrap();
-    fs::set_permissions(&config.runtime_folder, PermissionsExt::from_mode(0o755)).unwrap();
-    let error = run(config.clone(), |_| ()).unwrap_err();
-    assert!(matches!(error, DaemonError::NotPrivate { .. }), "{error}");
-    config.runtime_folder = network.folder.join("other");
+    config.runtime_folders = vec![network.folder.join("other")];
     config.state_folder = Some(Path::new("/dev/full").join("state"));
     let error = run(config.clone(), |_| ()).unwrap_err();
     assert!(matches!(error, DaemonError::File { .. }), "{error}");
-    assert!(!config.runtime_folder.exists(), "a daemon that cannot start leaves nothing");
+    assert!(!config.runtime_folders[0].exists(), "a daemon that cannot start leaves nothing");
     let connection = network.connect();
     network.stop(connection);
 }

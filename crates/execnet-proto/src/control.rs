@@ -47,6 +47,9 @@ pub enum Verb {
         token: String,
         /// What ssh asks.
         prompt: String,
+        /// What sort of question that is.
+        #[serde(default)]
+        kind: PromptKind,
     },
     /// A person's answer to a [`Prompt`]; one empty reply.
     Answer {
@@ -107,6 +110,21 @@ pub enum ErrorKind {
     Other,
 }
 
+/// What the askpass program knows of a question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptKind {
+    /// Nothing: it may ask for a secret, and be the server's.
+    #[default]
+    Text,
+    /// ssh's own question whether a host key is to be trusted.
+    HostKey,
+    /// ssh's own question, to be answered by yes or no.
+    Confirm,
+    /// Only to be shown, for as long as the askpass program is there.
+    Notice,
+}
+
 /// A question of ssh's that a person should answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -118,6 +136,9 @@ pub struct Prompt {
     pub text: String,
     /// Whether the answer may be seen while it is typed.
     pub echo: bool,
+    /// Nothing is to be answered.
+    #[serde(default)]
+    pub notice: bool,
 }
 
 /// A reply to `watch`, `addhost` and `rmhost`.
@@ -143,7 +164,7 @@ pub struct AskpassReply {
 }
 
 /// The reply to `status`: a network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name.
     pub network: String,
@@ -157,6 +178,15 @@ pub struct Status {
     pub uptime: f64,
     /// Connected clients, the asking one included.
     pub clients: u32,
+    /// Path of the socket where clients meet the daemon; none of a private one.
+    #[serde(default)]
+    pub socket: Option<String>,
+    /// Why the socket is not in the usual folder.
+    #[serde(default)]
+    pub socket_note: Option<String>,
+    /// The network's file when it was started.
+    #[serde(default)]
+    pub file: Option<String>,
     /// In the order in which they were added.
     pub hosts: Vec<HostStatus>,
 }
@@ -374,7 +404,7 @@ mod tests {
             protocol: 1,
             uptime: 0.0,
             clients: 1,
-            hosts: Vec::new(),
+            ..Status::default()
         };
         let status = serde_json::to_value(status).unwrap();
         assert_eq!(keys_of(&status), keys_of_table(section("## status", "*hoststatus*:")));
@@ -430,8 +460,8 @@ mod tests {
             (json!({"verb": "rmhost", "host": "h"}), Verb::RmHost { host: "h".into() }),
             (json!({"verb": "stop"}), Verb::Stop),
             (
-                json!({"verb": "askpass", "token": "t", "prompt": "p"}),
-                Verb::AskPass { token: "t".into(), prompt: "p".into() },
+                json!({"verb": "askpass", "token": "t", "prompt": "p", "kind": "host-key"}),
+                Verb::AskPass { token: "t".into(), prompt: "p".into(), kind: PromptKind::HostKey },
             ),
             (
                 json!({"verb": "answer", "prompt": 1, "answer": null}),
@@ -473,7 +503,8 @@ mod tests {
         assert_eq!((read.kind, read.message.as_str(), read.hint.as_ref()), (ErrorKind::InUse, "m", None));
         assert_eq!(serde_json::to_value(Interruption::Error(read)).unwrap(), error);
 
-        let prompt = json!({"prompt": {"id": 1, "host": "build1", "text": "…", "echo": false}});
+        let prompt =
+            json!({"prompt": {"id": 1, "host": "build1", "text": "…", "echo": false, "notice": false}});
         let read: Interruption = serde_json::from_value(prompt.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), prompt);
 

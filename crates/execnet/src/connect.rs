@@ -242,11 +242,7 @@ impl Route {
     /// Opens a socket that does not block.
     pub(crate) fn open(&self) -> Result<UnixStream, ConnectError> {
         let socket = match self {
-            Self::Named(name) => {
-                let folder = place::folder();
-                self.check(&folder, FileType::Directory)?;
-                self.open_at(&place::socket(name))?
-            }
+            Self::Named(name) => self.open_named(name)?,
             Self::At(path) => self.open_at(path)?,
             Self::Over(socket) => socket
                 .lock()
@@ -258,9 +254,24 @@ impl Route {
         Ok(socket)
     }
 
+    /// Wherever the daemon is: what others have put into its usual place is passed over.
+    fn open_named(&self, name: &NetworkName) -> Result<UnixStream, ConnectError> {
+        let mut wrong = None;
+        for path in place::sockets(name) {
+            let Some(folder) = path.parent().filter(|folder| is_own(folder)) else { continue };
+            match self.check(folder, FileType::Directory).and_then(|()| self.open_at(&path)) {
+                Ok(socket) => return Ok(socket),
+                Err(ConnectError::NotRunning { .. }) => {}
+                Err(silent @ ConnectError::Silent { .. }) => return Err(silent),
+                Err(error) => wrong = wrong.or(Some(error)),
+            }
+        }
+        Err(wrong.unwrap_or_else(|| self.not_running()))
+    }
+
     fn open_at(&self, path: &Path) -> Result<UnixStream, ConnectError> {
         self.check(path, FileType::Socket)?;
-        let socket = connect_to(path).map_err(|error| match error.kind() {
+        let socket = place::reach(path, connect_to).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.not_running(),
             // it does not take its clients in: it is very busy, or stopped
             io::ErrorKind::WouldBlock => ConnectError::Silent { network: self.network() },
@@ -313,6 +324,11 @@ impl Route {
     fn io(&self, error: io::Error) -> ConnectError {
         ConnectError::Io { network: self.network(), source: Arc::new(error) }
     }
+}
+
+/// Whether there is something of this user's.
+fn is_own(folder: &Path) -> bool {
+    rustix::fs::lstat(folder).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
 /// Connects without waiting for a listener that does not accept.

@@ -60,7 +60,8 @@ mod hub;
 mod interrupt;
 mod line;
 mod network;
-mod place;
+#[doc(hidden)]
+pub mod place;
 mod private;
 mod process;
 mod reader;

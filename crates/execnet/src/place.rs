@@ -1,25 +1,128 @@
-//! Where the sockets of running networks are, as paths.
+//! Where the daemons of networks can be met: the usual folder, those that they may have fallen back to, and the notes that say which it is.
+//!
+//! Looks only. The daemon decides (`folders` in `execnet-daemon`); whoever connects checks what it finds.
 
-use std::path::PathBuf;
+use std::env;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use execnet_proto::place::{network_of, runtime_folder, socket_name};
+use execnet_proto::place::{
+    LOCK_SUFFIX, MOST_OF_A_PATH, NOTE_PREFIX, Note, SOCKET_SUFFIX, lock_name, machine, network_of,
+    runtime_folders, socket_name,
+};
 use execnet_proto::spec::NetworkName;
+use rustix::fs::{Mode, OFlags};
 
-/// The folder of this user's sockets.
-pub(crate) fn folder() -> PathBuf {
-    PathBuf::from(runtime_folder(rustix::process::geteuid().as_raw()))
+/// Sockets that a network's daemon may have, the likely ones first.
+#[must_use]
+pub fn sockets(network: &NetworkName) -> Vec<PathBuf> {
+    let name = socket_name(network);
+    let mut sockets: Vec<PathBuf> = folders().iter().map(|folder| folder.join(&name)).collect();
+    // a note is exact, but the usual place needs none
+    let noted = notes(network).into_iter().map(|note| note.socket).filter(|socket| socket.ends_with(&name));
+    sockets.splice(1..1, noted);
+    let mut seen = Vec::new();
+    sockets.retain(|socket| {
+        !seen.contains(socket) && {
+            seen.push(socket.clone());
+            true
+        }
+    });
+    sockets
 }
 
-/// The socket of a network's daemon.
-pub(crate) fn socket(network: &NetworkName) -> PathBuf {
-    folder().join(socket_name(network))
+/// Locks that a network's daemon may hold; each begins with its process id.
+#[must_use]
+pub fn locks(network: &NetworkName) -> Vec<PathBuf> {
+    let name = lock_name(network);
+    let beside = |socket: &PathBuf| Some(socket.parent()?.join(&name));
+    sockets(network).iter().filter_map(beside).chain(note_paths(network)).collect()
 }
 
 /// The networks that have a socket, sorted.
-pub(crate) fn running() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder()) else { return Vec::new() };
-    let name = |file: &std::ffi::OsStr| Some(network_of(file.to_str()?)?.to_string());
-    let mut names: Vec<_> = entries.flatten().filter_map(|entry| name(&entry.file_name())).collect();
+#[must_use]
+pub fn running() -> Vec<String> {
+    left(&[SOCKET_SUFFIX]).iter().map(NetworkName::to_string).collect()
+}
+
+/// The networks of which a daemon has left something, living or dead, sorted.
+#[must_use]
+pub fn with_daemon() -> Vec<NetworkName> {
+    left(&[SOCKET_SUFFIX, LOCK_SUFFIX])
+}
+
+fn left(suffixes: &[&str]) -> Vec<NetworkName> {
+    let mut names: Vec<NetworkName> = folders()
+        .iter()
+        .flat_map(|folder| entries(folder))
+        .filter_map(|file| {
+            let stem = suffixes.iter().find_map(|suffix| file.strip_suffix(suffix))?;
+            stem.parse().ok()
+        })
+        .collect();
+    let noted = state_folders().into_iter().flat_map(|folder| entries(&folder));
+    names.extend(noted.filter_map(|name| name.parse().ok()).filter(|name| {
+        notes(name).iter().any(|note| {
+            let file = note.socket.file_name().and_then(|file| network_of(file.to_str()?));
+            file.as_ref() == Some(name) && note.socket.exists()
+        })
+    }));
     names.sort();
+    names.dedup();
     names
+}
+
+/// Connects to, or binds, a socket whose path may be longer than a socket's address: then by way of its opened folder, where the system has such a way.
+///
+/// # Errors
+/// Those of `with`, and one that says that the path is too long.
+pub fn reach<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let length = socket.as_os_str().len();
+    let (Some(folder), Some(name)) =
+        (socket.parent().filter(|_| length > MOST_OF_A_PATH), socket.file_name())
+    else {
+        return with(socket);
+    };
+    if !cfg!(target_os = "linux") {
+        let words = format!("its path is longer than the {MOST_OF_A_PATH} bytes that a socket's may have");
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, words));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty())?;
+    with(&Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name))
+}
+
+/// Folders for sockets that need no note.
+fn folders() -> Vec<PathBuf> {
+    let named = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    runtime_folders(rustix::process::geteuid().as_raw(), named.as_deref())
+}
+
+/// Folders that hold one for each network's state, as seen from here and by who has only a home.
+fn state_folders() -> Vec<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let named = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
+    let home = env::home_dir().filter(absolute).map(|home| home.join(".local/state"));
+    named.into_iter().chain(home).map(|folder| folder.join("execnet")).collect()
+}
+
+/// What daemons of the network on this machine have noted.
+fn notes(network: &NetworkName) -> Vec<Note> {
+    let read = |path: PathBuf| fs::read_to_string(path).ok();
+    note_paths(network).into_iter().filter_map(read).filter_map(|text| Note::parse(&text)).collect()
+}
+
+fn note_paths(network: &NetworkName) -> Vec<PathBuf> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let Ok(root) = fs::metadata("/") else { return Vec::new() };
+    let name = format!("{NOTE_PREFIX}{}", machine(&boot, (root.dev(), root.ino())));
+    state_folders().into_iter().map(|folder| folder.join(network.as_str()).join(&name)).collect()
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -1,6 +1,6 @@
 //! `execnet addhost`: joins a host to a running network and remembers it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -71,9 +71,7 @@ impl AddhostArgs {
             ))),
             hosts => {
                 let told = tell(&name, hosts?.get(&host.id));
-                if let Some(other) =
-                    place::file_at_start(&name, status.pid).filter(|other| differ(other, &path))
-                {
+                if let Some(other) = status.file.map(PathBuf::from).filter(|other| differ(other, &path)) {
                     text::say(&other_file(&host.id, &path, &other));
                 }
                 told

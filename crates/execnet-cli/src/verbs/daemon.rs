@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ struct Launch {
     hosts: Vec<String>,
     /// Seconds.
     linger: u64,
+    /// The network's file.
+    #[serde(default)]
+    file: Option<PathBuf>,
 }
 
 /// Starts a network's daemon and returns when it is ready.
@@ -36,7 +40,12 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
     };
     let executable =
         std::env::current_exe().map_err(|error| fail("this program does not know its own path", &error))?;
-    let launch = Launch { hosts: hosts.iter().map(ToString::to_string).collect(), linger: linger.as_secs() };
+    let launch = Launch {
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        linger: linger.as_secs(),
+        // JSON is text
+        file: crate::place::network_file(name).ok().filter(|file| file.to_str().is_some()),
+    };
     let launch = serde_json::to_vec(&launch)
         .map_err(|error| fail("its hosts cannot be written as JSON", &error.into()))?;
     let mut child = Command::new(executable)
@@ -146,7 +155,8 @@ impl DaemonArgs {
         let hosts = launch.hosts.iter().map(|host| host.parse()).collect::<Result<Vec<HostSpec>, _>>();
         let hosts = hosts.map_err(|error| told().because(&error))?;
         let network: NetworkName = network.parse().map_err(|_| told())?;
-        let config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
+        let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
+        config.file = launch.file;
         let ran = execnet_daemon::run(config, |pid| {
             // Whoever started us and went away has no use for it.
             let _ = print(&format!("ready {pid}\n"));

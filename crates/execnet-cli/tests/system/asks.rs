@@ -260,12 +260,55 @@ fn a_new_host_key_is_asked_about_and_remembered() {
     assert!(code == 6 && shown.contains("failed: host-key"), "{code}: {shown}");
     net.ok("stop", &[]);
     let mut person = Person::runs(&net.execnet(["start", &net.name]));
-    person.sees("yes/no");
+    person.sees("yes/no/[fingerprint])? ");
     person.types("yes\r");
+    // ssh's own question: what is typed may be seen
+    person.sees("yes");
     let (code, shown) = person.ends();
     assert!(code == 0 && shown.contains("up: CPython 3"), "{code}: {shown}");
     net.ok("stop", &[]);
     net.ok("start", &[]);
+}
+
+#[test]
+fn a_question_of_a_servers_shows_no_answer_however_it_is_worded() {
+    let net = Net::new(None);
+    // an ssh whose server asks what ssh would
+    let bin = net.state().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let ssh = r#"#!/bin/sh
+case "$1" in -V) echo OpenSSH_9.2p1 >&2; exit ;; -G) exit 1 ;; esac
+[ -n "$SSH_ASKPASS" ] || exit 255
+ask() { "$SSH_ASKPASS" "$1" || echo refused; }
+{ ask "(ann@h) The authenticity of host 'h' can't be established.
+ED25519 key fingerprint is SHA256:x.
+Are you sure you want to continue connecting (yes/no/[fingerprint])? "
+  SSH_ASKPASS_PROMPT=confirm ask "Add key to agent?"
+  SSH_ASKPASS_PROMPT=confirm ask "Add another?"; } > "$ANSWERS"
+SSH_ASKPASS_PROMPT=none ask "Confirm user presence for key" &
+while ! test -e "$ANSWERS.seen"; do sleep 0.1; done
+echo "Permission denied (publickey)." >&2
+kill 0
+exit 255
+"#;
+    write(bin.join("ssh"), ssh).unwrap();
+    std::fs::set_permissions(bin.join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let answers = bin.join("answers");
+    let mut start = net.execnet(["start", &net.name, "ssh=h"]);
+    start.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    start.env("ANSWERS", &answers);
+    let mut person = Person::runs(&start);
+    person.sees("yes/no/[fingerprint])? ");
+    person.types("s3cret\r");
+    person.sees("Add key to agent? (yes/no) ");
+    person.types("\r");
+    person.sees("Add another? (yes/no) ");
+    person.types("yes\r");
+    person.sees("Confirm user presence for key");
+    write(bin.join("answers.seen"), "").unwrap();
+    let (_, shown) = person.ends();
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert_eq!(read_to_string(answers).unwrap(), "s3cret\nrefused\nyes\n");
 }
 
 #[test]

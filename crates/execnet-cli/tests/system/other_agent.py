@@ -3,6 +3,7 @@
 Arguments: the folder remote/, an ssh configuration, the network's name, the file of its secret. Prints the agent's process id.
 """
 import hashlib
+import hmac
 import os
 import struct
 import subprocess
@@ -16,7 +17,15 @@ from agent import wire  # noqa: E402
 
 with open(secret) as file:
     secret = file.read().strip()
-key = hashlib.sha256((secret + network).encode() + b"\0build1").hexdigest()[:16]
+
+
+def derived(purpose):
+    """What the daemon makes of the network's secret for this host."""
+    message = b"\0".join([purpose, network.encode(), b"build1"])
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+key, secret = derived(b"execnet agent place")[:16], derived(b"execnet agent secret")
 table = wire.encode_table([(name, value.encode()) for name, value in [
     ("network", network), ("host", "build1"), ("key", key), ("secret", secret), ("epoch", str(1 << 32 | 1)),
     ("linger", "600"), ("agent", ""), ("node.build1", "")]])

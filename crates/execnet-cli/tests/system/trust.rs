@@ -36,6 +36,145 @@ fn nobody_listens_on_a_port_and_the_sockets_are_private() {
 }
 
 #[test]
+fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    let config = net.lab().ssh_config();
+    let lends = std::fs::read_to_string(&config).unwrap() + "\nHost *\n  ForwardAgent yes\n";
+    std::fs::write(&config, lends).unwrap();
+    let socket = net.lab().folder().join("ssh-agent");
+    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).spawn().unwrap();
+    execnet_testkit::wait_until(SOON, "the ssh agent", || socket.exists());
+    let added = Command::new("ssh-add")
+        .arg(net.lab().folder().join("user_key"))
+        .env("SSH_AUTH_SOCK", &socket)
+        .output();
+    assert!(added.unwrap().status.success());
+    let closed = format!("ssh=-a build1//id=closed//ssh_config={}", config.display());
+    let started = net
+        .execnet(["start", &net.name, &net.spec("build1", ""), &closed])
+        .env("SSH_AUTH_SOCK", &socket)
+        .output()
+        .unwrap();
+    assert!(started.status.success(), "{}", text(&started));
+    let list = |node: &str| {
+        net.python(&[
+            "--node",
+            node,
+            "-c",
+            "import subprocess; raise SystemExit(subprocess.call(['ssh-add', '-l']))",
+        ])
+        .output()
+        .unwrap()
+    };
+    let lent = list("build1");
+    assert!(lent.status.success() && text(&lent).contains("SHA256:"), "{}", text(&lent));
+    let note = net.host("build1")["note"].as_str().unwrap_or_default().to_owned();
+    assert!(note.contains("your ssh agent (ForwardAgent)") && note.contains("`ssh=-a build1`"), "{note}");
+    assert!(
+        text(&started).contains("build1: ssh forwards, for as long as the network is up"),
+        "{}",
+        text(&started)
+    );
+    let kept = list("closed");
+    assert_eq!(kept.status.code(), Some(2), "{}", text(&kept));
+    assert!(net.host("closed")["note"].is_null());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+/// A user without anything, and the command where that user can run it.
+struct Stranger {
+    uid: u32,
+    folder: PathBuf,
+}
+
+impl Stranger {
+    fn new() -> Self {
+        let uid = 62_000 + std::process::id() % 1_000;
+        let folder = std::env::temp_dir().join(format!("execnet-stranger-{uid}"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_execnet"), folder.join("execnet")).unwrap();
+        for name in ["home", "run"] {
+            std::fs::create_dir(folder.join(name)).unwrap();
+            std::os::unix::fs::chown(folder.join(name), Some(uid), Some(uid)).unwrap();
+            std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        Self { uid, folder }
+    }
+
+    /// The folder that is this user's in /tmp, but for who comes first.
+    fn usual(&self) -> PathBuf {
+        format!("/tmp/execnet-{}", self.uid).into()
+    }
+
+    fn execnet(&self, variables: &[(&str, &str)], args: &[&str]) -> std::process::Output {
+        let user = format!("{}", self.uid);
+        Command::new("setpriv")
+            .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+            .arg(self.folder.join("execnet"))
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.folder.join("home"))
+            .envs(variables.iter().map(|(name, folder)| (name, self.folder.join(folder))))
+            .current_dir("/")
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.execnet(&[], &["stop", "squat"]);
+        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(self.usual());
+    }
+}
+
+#[test]
+fn who_makes_a_users_folder_first_keeps_nobody_from_a_network() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, because only root can become another user");
+        return;
+    }
+    let user = Stranger::new();
+    std::fs::create_dir(user.usual()).unwrap();
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let started = user.execnet(&[("XDG_RUNTIME_DIR", "run")], &["start", "squat", "popen"]);
+    assert!(started.status.success(), "{}", text(&started));
+    let socket = user.folder.join("run/execnet/squat.daemon.sock");
+    let place = format!(
+        "squat: its socket is {}: {} belongs to another user",
+        socket.display(),
+        user.usual().display()
+    );
+    assert!(said(&started).contains(&place), "{}", text(&started));
+    // the kernel gives this file to root where a process may not be looked into
+    let lock = std::fs::read_to_string(socket.with_file_name("squat.daemon.lock")).unwrap();
+    assert_eq!(std::fs::metadata(format!("/proc/{}/environ", lock.trim())).unwrap().uid(), 0);
+    // with whatever variables one comes
+    for variables in [&[][..], &[("XDG_STATE_HOME", "run/state")], &[("XDG_RUNTIME_DIR", "home")]] {
+        let ran = user.execnet(variables, &["python", "squat", "-c", "print(1)"]);
+        assert_eq!(said(&ran), "1\n", "{}", text(&ran));
+    }
+    assert!(said(&user.execnet(&[], &["status", "squat"])).contains(&place));
+    assert!(said(&user.execnet(&[], &["list"])).contains("squat    running"));
+    // there is one daemon, though the usual folder is free now
+    std::fs::remove_dir(user.usual()).unwrap();
+    for variables in [&[][..], &[("XDG_STATE_HOME", "run/state"), ("XDG_RUNTIME_DIR", "run")]] {
+        let again = user.execnet(variables, &["start", "squat"]);
+        assert_eq!(again.status.code(), Some(5), "{}", text(&again));
+    }
+    let stopped = user.execnet(&[], &["stop", "squat"]);
+    assert!(stopped.status.success(), "{}", text(&stopped));
+    assert!(!user.folder.join("run/execnet").exists(), "nothing stays behind");
+    let gone = user.execnet(&[], &["status", "squat"]);
+    assert_eq!(gone.status.code(), Some(3), "{}", text(&gone));
+}
+
+#[test]
 fn other_users_are_refused_even_where_the_folder_would_let_them_in() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped, because only root can become another user");

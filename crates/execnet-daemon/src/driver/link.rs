@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::outlet::Outlet;
 use super::{Driver, Turn};
 use crate::daemon::{Command, Event, LinkOver};
+use crate::forwards::by_settings;
 
 /// Bytes of stderr that are kept.
 const STDERR: usize = 4_096;
@@ -92,7 +93,9 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command,
     tokio::select! {
         biased;
         () = handle.end.notified() => {}
-        () = driver.settings.apply(&mut command) => {}
+        said = driver.settings.apply(&mut command) => if let Some(said) = said {
+            driver.handle(Event::LinkForwards(host, by_settings(&said, env::var_os("DISPLAY").is_some())));
+        },
     }
     let started = if handle.ended.get() { None } else { Some(start(&command)) };
     let over = match started {

@@ -35,13 +35,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Adds to a command of ssh the options that it needs.
-    pub(super) async fn apply(&self, command: &mut Command) {
+    /// Adds to a command of ssh the options that it needs. Returns what `ssh -G` said of it before.
+    pub(super) async fn apply(&self, command: &mut Command) -> Option<String> {
         if !command.is_ssh {
-            return;
+            return None;
         }
-        let Some((_script, arguments)) = command.argv[1..].split_last() else { return };
-        let Some(chosen) = ask(command, arguments.iter().map(String::as_str)).await else { return };
+        let (_script, arguments) = command.argv[1..].split_last()?;
+        let chosen = ask(command, arguments.iter().map(String::as_str)).await?;
         let cipher = match cipher::is_chosen(arguments) {
             false => self.cipher(command, &chosen).await,
             true => None,
@@ -55,6 +55,7 @@ impl Settings {
         for option in against_us(&chosen) {
             command.argv.splice(1..1, ["-o".into(), option.to_owned()]);
         }
+        Some(chosen)
     }
 
     async fn cipher(&self, command: &Command, chosen: &str) -> Option<String> {

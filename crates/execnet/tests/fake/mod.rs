@@ -343,6 +343,7 @@ impl Daemon {
                     uptime: 1.0,
                     clients: 1,
                     hosts: vec![HostStatus { processes, ..HostStatus::default() }],
+                    ..Status::default()
                 };
                 reply(true, serde_json::to_value(status).unwrap());
             }

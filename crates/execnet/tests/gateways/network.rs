@@ -34,11 +34,12 @@ impl Net {
         let spec = |(at, found): (usize, &_)| format!("popen//id=h{at}//python={}", path(found));
         let hosts = found.iter().enumerate().map(|host| spec(host).parse().unwrap()).collect();
         let mut config = Config::new("gateways".parse().unwrap(), hosts, 2 * PATIENCE);
-        config.runtime_folder = folder.join("run");
+        config.runtime_folders = vec![folder.join("run")];
         config.state_folder = Some(folder.join("state"));
+        config.home_state_folder = None;
         config.askpass = None;
         config.detach = false;
-        let socket = config.runtime_folder.join("gateways.daemon.sock");
+        let socket = config.runtime_folders[0].join("gateways.daemon.sock");
         let (ready, is_ready) = mpsc::channel();
         let daemon = std::thread::spawn(move || run(config, move |_| ready.send(()).unwrap()));
         is_ready.recv_timeout(PATIENCE).unwrap();
