@@ -79,14 +79,14 @@ pub(crate) struct Driver {
 /// Where clients come from.
 pub(crate) enum Door {
     /// A socket with a name.
-    Open(Meeting),
+    Open(Box<Meeting>),
     /// There is one client only, here; when it goes, the daemon ends.
     Private(std::os::unix::net::UnixStream),
 }
 
 /// A door, once the driver has it.
 enum Entry {
-    Open(Meeting, UnixListener),
+    Open(Box<Meeting>, UnixListener),
     Private,
 }
 

@@ -182,7 +182,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
             leave_streams();
         }
     };
-    serve(Door::Open(meeting), settings, hosts, ready)
+    serve(Door::Open(Box::new(meeting)), settings, hosts, ready)
 }
 
 /// Runs a daemon for one client, at the other end of `socket`, without a name, files or a log; it ends when its client goes, and so does everything that

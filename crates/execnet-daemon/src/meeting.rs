@@ -219,7 +219,7 @@ impl Spot {
                     spot = Some(Self { folder: folder.clone(), socket, lock });
                 }
                 Err(DaemonError::File { source, .. }) => {
-                    passed.push(format!("{}: {source}", folder.display()))
+                    passed.push(format!("{}: {source}", folder.display()));
                 }
                 Err(error) => return Err(error),
             }
