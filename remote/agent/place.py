@@ -35,7 +35,7 @@ class Place(object):
         self.name = "%s-%s" % (key, boot_id()[:8])
         self.homes = _homes()
         self.folders = _folders(root) + self.homes
-        self.folder = None
+        self.folder = self.socket_path = self.lock_path = None
         self.passed = []  # why better folders were not taken
         self.met = None  # the lock of the agent that was last connected to
         self.lock_fd = None

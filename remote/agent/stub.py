@@ -73,9 +73,10 @@ def main(read):
         here = place.Place(config.key)
         status, sock, listener, replaced = _find(config, here)
         hello = {"replaced": str(replaced)} if replaced else {}
-        hello["tmp"] = here.tmp()
-        if here.elsewhere():
-            hello["place"] = here.elsewhere()
+        if listener is not None:
+            hello["tmp"] = here.tmp()
+            if here.elsewhere():
+                hello["place"] = here.elsewhere()
     except (place.PlaceError, EnvironmentError) as error:
         here = status = None
         hello = {"message": "it cannot outlive its link: %s" % error}
@@ -137,7 +138,7 @@ def _find(config, here):
                 here.leave()
                 raise
         if time.time() > deadline:
-            return _complain(BUSY, "an agent that does not answer holds %s" % here.lock_path)
+            return _complain(BUSY, "an agent that does not answer holds %s" % (here.met or here.lock_path))
         time.sleep(0.02)
 
 
