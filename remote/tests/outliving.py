@@ -213,7 +213,9 @@ class Posix(Host):
         child = link.wait(wire.STARTED, id=id)["pid"]
         # the kernel gives these files to root where a process may not be looked into
         owner = lambda pid: os.stat("/proc/%d/environ" % pid).st_uid  # noqa: E731
-        self.wait_until(lambda: owner(link.process.pid) == 0)
+        with open("/proc/%d/stat" % link.info["pid"]) as file:
+            stub = int(file.read().rpartition(")")[2].split()[1])
+        self.wait_until(lambda: owner(stub) == 0)
         self.assertEqual((0, uid), (owner(link.info["pid"]), owner(child)))
         self.assertEqual(0, link.end())
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use execnet_testkit::{Lab, Listening, or_skip, sockets_listening, wait_until};
 
@@ -44,7 +44,10 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
     let lends = std::fs::read_to_string(&config).unwrap() + "\nHost *\n  ForwardAgent yes\n";
     std::fs::write(&config, lends).unwrap();
     let socket = net.lab().folder().join("ssh-agent");
-    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).spawn().unwrap();
+    let mut agent = Command::new("ssh-agent");
+    let _agent = Ended(
+        agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+    );
     execnet_testkit::wait_until(SOON, "the ssh agent", || socket.exists());
     let added = Command::new("ssh-add")
         .arg(net.lab().folder().join("user_key"))
@@ -58,15 +61,12 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
         .output()
         .unwrap();
     assert!(started.status.success(), "{}", text(&started));
+    // the lab's hosts have a PATH of their own
+    let which = Command::new("sh").args(["-c", "command -v ssh-add"]).output().unwrap();
+    let ssh_add = String::from_utf8(which.stdout).unwrap().trim().to_owned();
     let list = |node: &str| {
-        net.python(&[
-            "--node",
-            node,
-            "-c",
-            "import subprocess; raise SystemExit(subprocess.call(['ssh-add', '-l']))",
-        ])
-        .output()
-        .unwrap()
+        let code = "import subprocess, sys; raise SystemExit(subprocess.call(sys.argv[1:]))";
+        net.python(&["--node", node, "-c", code, &ssh_add, "-l"]).output().unwrap()
     };
     let lent = list("build1");
     assert!(lent.status.success() && text(&lent).contains("SHA256:"), "{}", text(&lent));
@@ -80,8 +80,16 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
     let kept = list("closed");
     assert_eq!(kept.status.code(), Some(2), "{}", text(&kept));
     assert!(net.host("closed")["note"].is_null());
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+}
+
+/// A process that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A user without anything, and the command where that user can run it.
