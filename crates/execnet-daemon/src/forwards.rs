@@ -20,7 +20,8 @@ pub(crate) fn by_settings(said: &str, has_display: bool) -> Vec<Forward> {
         line.map_or("no", |(_, value)| value.trim())
     };
     // a path or a variable names another agent
-    let agent = (value("forwardagent") != "no").then_some(Agent);
+    let lends = |agent: &str| agent != "no" && (agent != "yes" || value("identityagent") != "none");
+    let agent = lends(value("forwardagent")).then_some(Agent);
     let display = (value("forwardx11") == "yes" && has_display).then_some(Display);
     let credentials = value("gssapidelegatecredentials") == "yes" && value("gssapiauthentication") == "yes";
     agent.into_iter().chain(display).chain(credentials.then_some(Credentials)).collect()
@@ -89,6 +90,11 @@ mod tests {
         assert_eq!(by_settings(all, true), [Agent, Display, Credentials]);
         assert_eq!(by_settings(all, false), [Agent, Credentials], "without a display there is none to lend");
         assert_eq!(by_settings("forwardagent /run/agent\nforwardx11trusted yes\n", true), [Agent]);
+        assert_eq!(
+            by_settings("forwardagent yes\nidentityagent none\n", true),
+            [],
+            "there is no agent to lend"
+        );
         assert_eq!(by_settings("an ssh that does not know -G\n", true), []);
     }
 

@@ -41,7 +41,8 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
     lab.host("build1").start().unwrap();
     let net = Net::new(Some(lab));
     let config = net.lab().ssh_config();
-    let lends = std::fs::read_to_string(&config).unwrap() + "\nHost *\n  ForwardAgent yes\n";
+    let lends = std::fs::read_to_string(&config).unwrap().replace("IdentityAgent none", "ForwardAgent yes");
+    assert!(lends.contains("ForwardAgent"));
     std::fs::write(&config, lends).unwrap();
     let socket = net.lab().folder().join("ssh-agent");
     let mut agent = Command::new("ssh-agent");
