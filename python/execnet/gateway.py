@@ -36,6 +36,9 @@ HURRY = 1.0
 KILLED = 10.0
 """How long the end of interpreters that were killed may take."""
 
+OURS = "<execnet.{}>"
+"""The file that our own code has there: it imports from the standard library, whatever lies in the folder."""
+
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
 
@@ -115,16 +118,17 @@ class Gateway:
         if isinstance(source, types.ModuleType):
             kind = "module"
             filename, text = _source_of_module(source)
+            if source is rsync_remote:
+                filename = OURS.format("rsync_remote")
         elif isinstance(source, types.FunctionType):
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
+            if source.__module__ == __name__:
+                filename = OURS.format(name)
         elif isinstance(source, types.MethodType):
             text = _that_it_is_bound(source)
         else:
             text = textwrap.dedent(_text_of(source))
-        if filename and getattr(source, "__module__", None) == __name__ or source is rsync_remote:
-            # there it imports from the standard library, whatever lies in the folder
-            filename = f"<execnet.{source.__name__}>"
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))

@@ -31,6 +31,7 @@ INSIDES = {
         "test_xspec.py::TestXSpec::test_vagrant_options",
         "test_xspec.py::TestXSpec::test_popen_with_sudo_python",
     ],
+    "execmodel=gevent and eventlet, which are refused": [r"\[(gevent|eventlet)[-\]]", "::test_regression_gevent_hangs"],
     "its trace files": ["test_gateway.py::TestTracing"],
     "the name of its handler at the program's end": ["test_multi.py::TestGroup::test_basic_group"],
     "that tracebacks show its own file": ["test_gateway.py::.*::test_remoteerror_readable_traceback"],

@@ -372,7 +372,7 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
 /// command and the daemon that it starts see it.
 fn on_small_disk(net: &Net, pages: u32, fill: &str, args: &[&str]) -> Output {
     let script = format!(
-        "mkdir -p \"$1\" && mount -t tmpfs -o size={}k,nr_inodes=99 none \"$1\" && cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
+        "mkdir -p \"$1\" && mount -t tmpfs -o mode=700,size={}k,nr_inodes=99 none \"$1\" && cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
         4 * pages
     );
     let execnet = net.execnet([""; 0]);
