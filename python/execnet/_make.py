@@ -20,7 +20,7 @@ SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode")
 SHELL = "$`&;|<>()\n"
-HOW = ("via", "id", "python", "chdir", "nice", "execmodel", "dont_write_bytecode")
+HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode")
 
 
 def start(spec: XSpec, group: Group) -> _native.Gateway:
@@ -41,6 +41,7 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
         python=words(spec, python) if python else None,
         chdir=text(spec, "chdir"),
         nice=niceness(spec),
+        patience=text(spec, "patience"),
         env=environment(spec),
         dont_write_bytecode=bool(spec.dont_write_bytecode),
         # the model of pytest-xdist, whose workers print a report that nobody wants twice
@@ -51,8 +52,7 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
         config = config and os.path.abspath(os.path.expanduser(config))
-        patience = text(spec, "patience")
-        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, patience, via, settings)
+        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
     if via:
         return _native.Start.beside(via, settings)
     if spec.net is not None:

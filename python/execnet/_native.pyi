@@ -25,6 +25,7 @@ class Settings:
         python: Optional[list[str]],
         chdir: Optional[str],
         nice: int,
+        patience: Optional[str],
         env: dict[str, str],
         dont_write_bytecode: bool,
         silent: bool,
@@ -44,7 +45,6 @@ class Start:
         command: str,
         host: str,
         config: Optional[str],
-        patience: Optional[str],
         via: Optional[Gateway],
         settings: Settings,
     ) -> Start: ...

@@ -111,11 +111,11 @@ class Group:
 
         - `popen`: on this machine,
         - `net=NAME`: on a node of a running network, chosen with `platform=`, `implementation=`, `version=`, `node=`,
-        - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says;
-          `patience=2m` is for logins that take long (30 s otherwise),
+        - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says,
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
-        `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`. With `via=ID` the interpreter is started
+        `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`, `patience=2m` (how long its login may take,
+        30 s otherwise, and then its interpreter, 60 s otherwise). With `via=ID` the interpreter is started
         where that gateway of the group has its own. Other keys are left to the program, but not beside `net=`.
         """
         if spec is None or spec == "":

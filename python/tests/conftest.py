@@ -67,7 +67,7 @@ TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
 def every(request):
     """A gateway to each interpreter of this machine, one after the other."""
     with execnet.Group() as group:
-        yield group.makegateway(f"popen//python={INTERPRETERS[request.param]}//id={request.param}")
+        yield group.makegateway(f"popen//python={INTERPRETERS[request.param]}//id={request.param}//patience={WAIT}")
 
 
 def pytest_sessionfinish(session):

@@ -75,6 +75,17 @@ def test_gateways_are_in_it_by_index_too(group):
     assert 0 in group and -1 in group and 1 not in group and -2 not in group
 
 
+def test_an_interpreter_that_does_not_start_in_its_time_is_told(group, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 100000\n")
+    program.chmod(0o755)
+    with pytest.raises(execnet.TimeoutError, match="was not ready in time; .* `patience=` in the spec"):
+        group.makegateway(f"popen//python={program}//patience=1")
+    for wrong in ("soon", "0", "25d"):
+        with pytest.raises(ValueError, match=f"patience={wrong}: not a time like"):
+            group.makegateway(f"popen//patience={wrong}")
+
+
 def test_terminate_ends_all(group):
     pids = [group.makegateway()._rinfo().pid for _ in range(3)]
     group.terminate()

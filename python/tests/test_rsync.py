@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from conftest import INTERPRETERS, TWO
+from conftest import INTERPRETERS, TWO, WAIT
 from execnet import DumpError, RemoteError, RSync
 
 
@@ -186,7 +186,7 @@ def test_names_that_are_no_utf_8_arrive_as_they_are(every, source, tmp_path):
 @pytest.mark.skipif("jython" not in TWO, reason="skipped, because there is no Jython on this machine")
 def test_a_name_that_cannot_be_sent_is_told_with_its_target(group, source, tmp_path):
     (source / "sub" / os.fsdecode(b"bad\xff")).write_text("")
-    gateway = group.makegateway(f"popen//python={INTERPRETERS['jython']}//id=java")
+    gateway = group.makegateway(f"popen//python={INTERPRETERS['jython']}//id=java//patience={WAIT}")
     with pytest.raises(DumpError) as caught:
         send(gateway, source, tmp_path / "target")
     assert "sub/bad" in str(caught.value) and "target' of gateway java" in str(caught.value)

@@ -118,7 +118,10 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Place(error) => error.into(),
             OpenError::Invalid(_) | OpenError::IdTaken(_) => Self::from(PyValueError::new_err(said(&error))),
-            OpenError::TimedOut { .. } => Self::from(TimeoutError::new_err(said(&error))),
+            OpenError::TimedOut { .. } => Self::from(TimeoutError::new_err(format!(
+                "{}; if it takes long to start, give it more with `patience=` in the spec",
+                said(&error)
+            ))),
             // Python makes it a FileNotFoundError and the like
             OpenError::Spawn { ref source, .. } if let Some(errno) = source.raw_os_error() => {
                 Self::from(PyOSError::new_err((errno, with_source(&error))))

@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     python: Option<Vec<String>>,
     chdir: Option<String>,
     nice: i32,
+    patience: Option<Duration>,
     env: Vec<(String, String)>,
     dont_write_bytecode: bool,
     silent: bool,
@@ -39,7 +40,7 @@ pub(crate) struct Settings {
 #[pymethods]
 impl Settings {
     #[new]
-    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, env, dont_write_bytecode, silent, keeps_output))]
+    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
         id: String,
@@ -47,6 +48,7 @@ impl Settings {
         python: Option<Vec<String>>,
         chdir: Option<String>,
         nice: i32,
+        patience: Option<&str>,
         env: &Bound<'_, PyDict>,
         dont_write_bytecode: bool,
         silent: bool,
@@ -59,7 +61,19 @@ impl Settings {
         };
         let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
         let env = env.collect::<PyResult<_>>()?;
-        Ok(Self { id, execmodel, python, chdir, nice, env, dont_write_bytecode, silent, keeps_output })
+        let patience = patience.map(a_time).transpose()?;
+        Ok(Self {
+            id,
+            execmodel,
+            python,
+            chdir,
+            nice,
+            patience,
+            env,
+            dont_write_bytecode,
+            silent,
+            keeps_output,
+        })
     }
 }
 
@@ -79,6 +93,9 @@ impl Settings {
         }
         if self.nice != 0 {
             builder = builder.nice(self.nice);
+        }
+        if let Some(patience) = self.patience {
+            builder = builder.timeout(patience);
         }
         self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
     }
@@ -123,18 +140,17 @@ impl Start {
 
     /// On a host that ssh reaches, maybe from where another gateway has its interpreter. `command` is the `execnet` command.
     #[staticmethod]
-    #[pyo3(signature = (command, host, config, patience, via, settings))]
+    #[pyo3(signature = (command, host, config, via, settings))]
     fn ssh(
         py: Python<'_>,
         command: PathBuf,
         host: &str,
         config: Option<String>,
-        patience: Option<String>,
         via: Option<&Gateway>,
         settings: &Settings,
     ) -> PyResult<Self> {
         let via = via.map(Gateway::private_host).transpose()?.flatten();
-        let spec = host_spec(host, config, patience, via, settings.python.as_deref())?;
+        let spec = host_spec(host, config, via, settings)?;
         let (private, host) = aside(py, move || {
             let private = Private::shared(&command)?;
             let host = private.join(&spec)?;
@@ -376,9 +392,8 @@ impl Gateway {
 fn host_spec(
     host: &str,
     config: Option<String>,
-    patience: Option<String>,
     via: Option<String>,
-    python: Option<&[String]>,
+    settings: &Settings,
 ) -> PyResult<HostSpec> {
     // what is written between the slashes of a host spec
     let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
@@ -387,17 +402,16 @@ fn host_spec(
     let spec =
         spec.map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
     // more than one word is started by the host's own Python
+    let python = settings.python.as_deref();
     let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
-    let patience = patience.map(|text| {
-        let patience = time(&text).filter(|patience| !patience.is_zero());
-        patience.ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "patience={}: not a time like `90`, `90s`, `2m` or `1h`",
-                line(&text)
-            ))
-        })
-    });
-    Ok(HostSpec { ssh_config: config, patience: patience.transpose()?, via, python, ..spec })
+    Ok(HostSpec { ssh_config: config, patience: settings.patience, via, python, ..spec })
+}
+
+/// The value of `patience=`.
+fn a_time(text: &str) -> PyResult<Duration> {
+    let time = time(text).filter(|time| !time.is_zero());
+    let wrong = || format!("patience={}: not a time like `90`, `90s`, `2m` or `1h`", line(text));
+    time.ok_or_else(|| PyValueError::new_err(wrong()))
 }
 
 /// Starts several at a time: all, or none.

@@ -16,7 +16,7 @@ fn every_interpreter_can_carry_an_agent() {
         let Some(_) = or_skip(lab.host(&format!("h{name}")).pythons([name]).start()) else { return };
     }
     let net = Net::new(Some(lab));
-    let specs: Vec<_> = names.iter().map(|name| net.spec(&format!("h{name}"), "")).collect();
+    let specs: Vec<_> = names.iter().map(|name| net.spec(&format!("h{name}"), "//patience=5m")).collect();
     net.start(&specs.iter().map(String::as_str).collect::<Vec<_>>());
     for name in names {
         let host = net.host(&format!("h{name}"));

@@ -232,7 +232,7 @@ fn a_jython_host_works_and_its_broken_link_is_a_loss() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let Some(_) = or_skip(lab.host("java").pythons(["jython"]).start()) else { return };
     let net = Net::new(Some(lab));
-    net.start(&[&net.spec("java", "")]);
+    net.start(&[&net.spec("java", "//patience=5m")]);
     assert_eq!(net.host("java")["resume"], false);
     assert!(
         net.python_ok(&["--platform", "java", "-c", "import sys; print(sys.platform)"]).starts_with("java")

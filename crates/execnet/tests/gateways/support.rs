@@ -24,7 +24,7 @@ pub(crate) fn path(interpreter: &Interpreter) -> String {
 
 /// A gateway whose output nobody sees.
 pub(crate) fn quiet() -> GatewayBuilder {
-    Gateway::popen().python(python()).on_output(|_, _| {})
+    Gateway::popen().python(python()).on_output(|_, _| {}).timeout(execnet_testkit::PATIENCE)
 }
 
 pub(crate) fn open() -> Gateway {
