@@ -46,6 +46,7 @@ class RSync:
         self._requests: Queue[tuple[Channel, Any]] = Queue()
         self._links: list[tuple[str, str, str]] = []
         self._sizes: dict[str, int] = {}
+        self._offered: set[tuple[str, ...]] = set()
         self._wanted: dict[Channel, list[str]] = {}
 
     def filter(self, path: str) -> bool:
@@ -91,9 +92,9 @@ class RSync:
             return
         self._sourcedir = self._sourcedir.rstrip(os.sep) or os.sep
         self._check_source()
-        self._links, self._sizes, self._wanted = [], {}, {}
+        self._links, self._sizes, self._offered, self._wanted = [], {}, set(), {}
         try:
-            self._send_entry(self._sourcedir)
+            self._send_entry(self._sourcedir, ())
             while self._channels:
                 channel, request = self._requests.get()
                 if channel in self._channels:
@@ -114,17 +115,17 @@ class RSync:
                 channel.close()
         self._channels, self._destinations, self._requests = {}, {}, Queue()
 
-    def _answer(self, channel: Channel, request: Optional[tuple[str, Any]]) -> None:
+    def _answer(self, channel: Channel, request: Any) -> None:
         if request is None:
             del self._channels[channel]
             why = channel._getremoteerror() or OSError("the other side ended before everything was in place")
             raise self._of_target(channel, why) from None
-        what, about = request
-        if what == "send":
+        what, about = request if isinstance(request, tuple) and len(request) == 2 else (None, None)
+        if what == "send" and self._is_offered(about):
             self._send_file(channel, *about)
         elif what == "list_done":
             self._report(what="list", size=sum(self._sizes[path] for path in self._wanted.get(channel, ())), to=channel)
-        elif what == "ack":
+        elif what == "ack" and isinstance(about, str):
             self._report(what="ack", size=self._sizes.get(about, 0), to=channel)
         elif what == "links":
             for link in self._links:
@@ -136,7 +137,14 @@ class RSync:
                 finished()
             channel.waitclose()
         else:
-            raise OSError(f"the other side asks for {what!r}")
+            asked = _native.shown(repr(request)[:200], one_line=True)
+            raise self._of_target(channel, OSError(f"the other side asks for what it was not offered: {asked}"))
+
+    def _is_offered(self, about: Any) -> bool:
+        """Whether this is a file that was told of: whoever answers could name any other file of this machine."""
+        if not isinstance(about, tuple) or len(about) != 2 or not isinstance(about[0], list):
+            return False
+        return all(isinstance(name, str) for name in about[0]) and tuple(about[0]) in self._offered
 
     def _report(self, what: str, size: int, to: Channel) -> None:
         if self._callback:
@@ -164,20 +172,22 @@ class RSync:
         if self._verbose:
             print(_native.shown(f"{gateway} <= {modified_rel_path}", one_line=True))
 
-    def _send_entry(self, path: str) -> None:
-        """Sends what is at `path`, parents first."""
+    def _send_entry(self, path: str, relative: tuple[str, ...]) -> None:
+        """Tells of what is at `path`, parents first; `relative` are the names that lead there from the source."""
         try:
             # a link to the folder to send stands for that folder
             about = os.stat(path) if path == self._sourcedir else os.lstat(path)
         except OSError:
+            self._offered.add(relative)
             return self._broadcast((None, 0, 0), path)
         if stat.S_ISREG(about.st_mode):
+            self._offered.add(relative)
             self._broadcast((about.st_mode, about.st_mtime, about.st_size), path)
         elif stat.S_ISDIR(about.st_mode):
             names = [name for name in os.listdir(path) if self.filter(os.path.join(path, name))]
             self._broadcast([about.st_mode, *names], path)
             for name in names:
-                self._send_entry(os.path.join(path, name))
+                self._send_entry(os.path.join(path, name), (*relative, name))
         elif stat.S_ISLNK(about.st_mode):
             self._links.append(self._link(path))
             self._broadcast(None, path)

@@ -192,6 +192,51 @@ def test_a_name_that_cannot_be_sent_is_told_with_its_target(group, source, tmp_p
     assert "sub/bad" in str(caught.value) and "target' of gateway java" in str(caught.value)
 
 
+ASKS = """
+channel.receive()
+channel.send({asked!r})
+for item in channel:
+    if isinstance(item, bytes):
+        with open({got!r}, "wb") as file:
+            file.write(item)
+"""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("send", (["..", "secret"], None)),
+        ("send", (["sub", "..", "..", "secret"], None)),
+        ("send", (["{tmp}/secret"], None)),
+        ("send", (["leads out"], None)),
+        ("send", (["unwanted.pyc"], None)),
+        ("send", (["sub"], None)),
+        ("send", ("program", None)),
+        ("send", (["program"],)),
+        ("send", ([["program"]], None)),
+        ("ack", ["program"]),
+        ("\x1b]0;x\x07", None),
+        "send",
+        7,
+    ],
+    ids=str,
+)
+def test_a_target_gets_only_files_that_it_was_offered(group, source, tmp_path, monkeypatch, asked):
+    (tmp_path / "secret").write_text("nobody's")
+    (source / "leads out").symlink_to("../secret")
+    if isinstance(asked, tuple) and "{tmp}" in str(asked):
+        asked = ("send", ([f"{tmp_path}/secret"], None))
+    got = tmp_path / "got"
+    monkeypatch.setattr("execnet.rsync.rsync_remote", ASKS.format(asked=asked, got=str(got)))
+    rsync = Chosen(source, verbose=False)
+    rsync.add_target(group.makegateway("popen//id=gw"), tmp_path / "target")
+    with pytest.raises(OSError, match="target' of gateway gw .*: the other side asks for what it was not offered") as e:
+        rsync.send()
+    assert str(e.value).isprintable()
+    group.terminate(WAIT)
+    assert not got.exists()
+
+
 def test_a_target_whose_gateway_is_gone_is_named(group, source, tmp_path):
     rsync = RSync(source, verbose=False)
     rsync.add_target(group.makegateway(), tmp_path / "target0")
