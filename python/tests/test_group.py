@@ -1,6 +1,7 @@
 """Groups and channels of several gateways."""
 
 import os
+import sys
 import time
 
 import execnet
@@ -243,6 +244,24 @@ def test_waitclose_raises_the_first_error_when_all_are_closed(group):
     with pytest.raises(RemoteError, match="ValueError: 1"):
         channels.waitclose()
     assert all(channel.isclosed() for channel in channels)
+
+
+def test_via_a_child_starts_what_that_was_started_with_whatever_it_says(group, tmp_path):
+    program, other, ran = tmp_path / "program", tmp_path / "other", tmp_path / "ran"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.executable = {str(other)!r}\nexec(sys.argv[sys.argv.index('-c') + 1])\n"
+    )
+    other.write_text(f"#!/bin/sh\n: > {ran}\n")
+    for path in program, other:
+        path.chmod(0o755)
+    first = group.makegateway(f"popen//python={program}//id=first")
+    assert first._rinfo().executable == str(other)
+    for via in "first", "second":
+        second = group.makegateway(f"popen//via={via}//id={'second' if via == 'first' else 'third'}")
+        assert second._rinfo().executable == str(other)
+    third = group.makegateway(f"popen//via=first//python={sys.executable}")
+    assert third.remote_exec("import sys; channel.send(sys.executable)").receive(WAIT) == sys.executable
+    assert not ran.exists()
 
 
 def test_the_default_group_makes_gateways():

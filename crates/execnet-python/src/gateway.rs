@@ -106,6 +106,8 @@ impl Settings {
 #[derive(Clone)]
 pub(crate) struct Start {
     builder: GatewayBuilder,
+    /// What is started as a child of this program, if it is one.
+    python: Vec<String>,
     network: Option<execnet::Network>,
     private: Option<Arc<Private>>,
     keeps_output: bool,
@@ -116,7 +118,7 @@ impl Start {
     /// As a child of this program.
     #[staticmethod]
     fn popen(python: &str, settings: &Settings) -> Self {
-        Self::new(execnet::Gateway::popen().python(python), None, settings)
+        Self::child(&[python.to_owned()], settings)
     }
 
     /// On a node of a network.
@@ -159,7 +161,8 @@ impl Start {
         .map_err(|error: JoinError| Failure::from(error))?;
         let builder = settings.follow(private.network().makegateway().node(host), true);
         let network = Some(private.network().clone());
-        Ok(Self { builder, network, private: Some(private), keeps_output: settings.keeps_output })
+        let keeps_output = settings.keeps_output;
+        Ok(Self { builder, python: Vec::new(), network, private: Some(private), keeps_output })
     }
 
     /// Where another gateway has its interpreter.
@@ -169,11 +172,8 @@ impl Start {
             (Some(network), Some(node)) => {
                 Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
             }
-            _ => Self::new(
-                execnet::Gateway::popen().python(&gateway.gateway.info().executable),
-                None,
-                settings,
-            ),
+            // not what it says its executable is: behind `python=ssh …` that is another machine's word
+            _ => Self::child(&gateway.python, settings),
         };
         start.private = gateway.private.clone();
         start
@@ -190,10 +190,18 @@ impl Start {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
         Self {
             builder: settings.follow(builder, false),
+            python: Vec::new(),
             network,
             private: None,
             keeps_output: settings.keeps_output,
         }
+    }
+
+    /// As a child of this program, started with these words unless the settings have others.
+    fn child(python: &[String], settings: &Settings) -> Self {
+        let python = settings.python.clone().unwrap_or_else(|| python.to_vec());
+        let builder = execnet::Gateway::popen().python_args(python.clone());
+        Self { python, ..Self::new(builder, None, settings) }
     }
 
     fn start(self) -> Result<Gateway, OpenError> {
@@ -201,7 +209,7 @@ impl Start {
         let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
         let gateway = builder.start()?;
         let lines = Arc::new(Lines { lines: Mutex::new(lines), next: Mutex::default() });
-        Ok(Gateway { gateway, network: self.network, private: self.private, lines })
+        Ok(Gateway { gateway, python: self.python, network: self.network, private: self.private, lines })
     }
 }
 
@@ -214,6 +222,8 @@ fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBui
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Gateway {
     gateway: execnet::Gateway,
+    /// With what it was started, if it is a child of this program.
+    python: Vec<String>,
     network: Option<execnet::Network>,
     /// Keeps the program's own network, if it is of that one.
     private: Option<Arc<Private>>,
