@@ -120,7 +120,8 @@ class RSync:
             del self._channels[channel]
             why = channel._getremoteerror() or OSError("the other side ended before everything was in place")
             raise self._of_target(channel, why) from None
-        what, about = request if isinstance(request, tuple) and len(request) == 2 else (None, None)
+        pair: tuple[Any, Any] = request if isinstance(request, tuple) and len(request) == 2 else (None, None)
+        what, about = pair
         if what == "send" and self._is_offered(about):
             self._send_file(channel, *about)
         elif what == "list_done":

@@ -139,6 +139,7 @@ mod tests {
         log.make_writer().write_all(b"next").unwrap();
         assert_eq!(fs::metadata(folder.join("log.1")).unwrap().len(), LONG);
         assert_eq!(fs::read(&path).unwrap(), b"next\n");
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap()) & 0o777, 0o600);
         log.make_writer().write_all(b"cannot enter /a\nb\x1b[2J\xc2\x9b31m\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"next\ncannot enter /a b\\x9b31m\n");
         log.make_writer().write_all("x".repeat(100_000).as_bytes()).unwrap();

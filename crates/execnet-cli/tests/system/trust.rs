@@ -184,6 +184,32 @@ fn who_makes_a_users_folder_first_keeps_nobody_from_a_network() {
 }
 
 #[test]
+fn the_program_that_hands_a_password_on_closes_its_memory() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, because only root can become another user");
+        return;
+    }
+    let user = Stranger::new();
+    let (asked, ssh) = (user.folder.join("home/asked"), user.folder.join("run/ssh"));
+    // asked for its version when the question may be one about a host key
+    let waits = format!("#!/bin/sh\n: >{0}\nwhile test -e {0}; do sleep 0.1; done\n", asked.display());
+    std::fs::write(&ssh, waits).unwrap();
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let id = user.uid.to_string();
+    let mut askpass = Command::new("setpriv");
+    askpass.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(user.folder.join("execnet"));
+    askpass.arg("The authenticity of host 'h' (yes/no)? ").env("EXECNET_ASKPASS", "squat/0");
+    askpass.env("PATH", format!("{}:/usr/bin:/bin", user.folder.join("run").display()));
+    let mut askpass = Ended(askpass.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_until(SOON, "its question about ssh", || asked.exists());
+    // the kernel gives this file to root where a process may not be looked into
+    let environ = format!("/proc/{}/environ", askpass.0.id());
+    assert_eq!(std::fs::metadata(environ).unwrap().uid(), 0);
+    std::fs::remove_file(asked).unwrap();
+    assert!(!askpass.0.wait().unwrap().success(), "there is no such network");
+}
+
+#[test]
 fn other_users_are_refused_even_where_the_folder_would_let_them_in() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped, because only root can become another user");
@@ -246,6 +272,21 @@ except OSError as error:
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
 
+/// The network's secret and the one that its host has learnt, by another HMAC than the daemon's.
+fn secrets(net: &Net, host: &str) -> [String; 2] {
+    let secret = std::fs::read_to_string(net.state().join("secret")).unwrap().trim().to_owned();
+    let code = "import hashlib, hmac, sys; print(hmac.new(*map(str.encode, sys.stdin.read().split('|')), hashlib.sha256).hexdigest())";
+    let mut python = crate::harness::piped({
+        let mut python = Command::new("python3");
+        python.args(["-c", code]);
+        python
+    });
+    let message = format!("{secret}|execnet agent secret\0{}\0{host}", net.name);
+    python.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
+    let said = python.wait_with_output().unwrap();
+    [secret, String::from_utf8(said.stdout).unwrap().trim().to_owned()]
+}
+
 #[test]
 fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
     let Some(lab) = or_skip(Lab::new()) else { return };
@@ -254,8 +295,8 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
     net.start(&[&net.spec("build1", "")]);
     let file = net.state().join("secret");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let secret = std::fs::read_to_string(file).unwrap().trim().to_owned();
-    assert!(secret.len() >= 32);
+    let secrets = secrets(&net, "build1");
+    assert!(secrets.iter().all(|secret| secret.len() == 64));
     let mut child = crate::harness::piped(
         net.python(&["-c", "import sys; print(1); sys.stdout.flush(); sys.stdin.read()"]),
     );
@@ -264,7 +305,8 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
         let path = entry.unwrap().path();
         for file in ["cmdline", "environ"] {
             let bytes = std::fs::read(path.join(file)).unwrap_or_default();
-            assert!(!String::from_utf8_lossy(&bytes).contains(&secret), "{}/{file}", path.display());
+            let shown = String::from_utf8_lossy(&bytes);
+            assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{}/{file}", path.display());
         }
     }
     drop(child.stdin.take());
@@ -309,15 +351,25 @@ fn liar(net: &Net, name: &str, script: &str) -> String {
 fn a_host_that_sends_back_what_it_gets_does_not_have_the_secret_shown() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let net = Net::new(Some(lab));
-    let spec = liar(&net, "echo", "exec cat");
-    let output = net.execnet(["start", &net.name, &spec]).output().unwrap();
+    let echo = liar(&net, "echo", "exec cat") + "//patience=2";
+    // only the end of it, so that it is not known again
+    let code = "import os, sys; got = b''
+while b'linger' not in got: got += os.read(0, 65536)
+os.write(int(sys.argv[1]), got[-300:])";
+    let [out, err] =
+        [1, 2].map(|fd| liar(&net, &format!("end{fd}"), &format!("exec python3 -c \"{code}\" {fd}")));
+    let output = net.execnet(["start", &net.name, &echo, &out, &err]).output().unwrap();
     let said = text(&output);
     assert!(said.contains("echo: failed"), "{said}");
-    let secret = std::fs::read_to_string(net.state().join("secret")).unwrap();
     let log = std::fs::read_to_string(net.state().join("log")).unwrap();
     let status = net.ok("status", &["--json"]);
-    for shown in [said, log, status] {
-        assert!(!shown.contains(secret.trim()), "{shown}");
+    for host in ["end1", "end2"] {
+        assert!(net.host(host)["said"].to_string().contains("secret"), "{status}");
+    }
+    for secret in ["echo", "end1", "end2"].iter().flat_map(|host| secrets(&net, host)) {
+        for shown in [&said, &log, &status] {
+            assert!(!shown.contains(&secret[..16]) && !shown.contains(&secret[48..]), "{shown}");
+        }
     }
 }
 
