@@ -11,6 +11,7 @@ import linecache
 import numbers
 import os
 import symtable
+import sys
 import textwrap
 import threading
 import time
@@ -67,6 +68,7 @@ class Gateway:
         self._group = group
         self._channelfactory = ChannelFactory(self)
         self._exited = False
+        self._was_interrupted = False
         self._threads: set[threading.Thread] = set()
         self._pid = os.getpid()
         self._cache_rinfo: Optional[RInfo] = None
@@ -170,8 +172,14 @@ class Gateway:
 
     def exit(self) -> None:
         """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
-        `join` do. In a forked child it does nothing: the gateway is its parent's."""
+        `join` do. In a forked child it does nothing: the gateway is its parent's.
+
+        What the main thread executes there has 5 s before it gets a KeyboardInterrupt. It gets it at once where one is
+        being handled here: in an `except` or `finally` block that Ctrl-C led to.
+        """
         if not self._is_forked() and self._group._unregister(self):
+            if _is_interrupted():
+                self._interrupt()
             self._channelfactory.ending()
             self._exited = True
             self._native.exit()
@@ -183,9 +191,12 @@ class Gateway:
             self._join_threads(deadline)
 
     def _interrupt(self) -> None:
-        """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there."""
-        with contextlib.suppress(OSError):
-            self._native.interrupt()
+        """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there. Only once:
+        another one would break off its cleaning up."""
+        if not self._was_interrupted:
+            self._was_interrupted = True
+            with contextlib.suppress(OSError):
+                self._native.interrupt()
 
     def remote_init_threads(self, num: Optional[int] = None) -> None:
         """Does nothing, as it has for long."""
@@ -251,6 +262,17 @@ def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
     while gateways:
         gateways[-1]._join_threads(deadline)
         gateways.pop()
+
+
+def _is_interrupted() -> bool:
+    """Whether what this thread handles came of a KeyboardInterrupt: `SystemExit` may be what a program makes of it."""
+    error, seen = sys.exc_info()[1], set()
+    while error is not None and id(error) not in seen:
+        if type(error) is KeyboardInterrupt:
+            return True
+        seen.add(id(error))
+        error = error.__context__
+    return False
 
 
 def after(timeout: Optional[float]) -> Optional[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -176,8 +177,9 @@ class Group:
         before as well.
 
         After `timeout` seconds, for all of them together, what still runs is killed; without one it is waited for.
-        What was killed has 10 s to be gone, also all together. A forked child ends its own: what was made before is
-        its parent's.
+        What was killed has 10 s to be gone, also all together. While a KeyboardInterrupt is being handled, what the
+        gateways execute gets one at once: see `Gateway.exit`. A forked child ends its own: what was made before is its
+        parent's.
         """
         after(timeout)
         vias = {gateway.spec.via for gateway in self}
@@ -202,7 +204,7 @@ class Group:
         self.terminate(timeout)
 
     def _cleanup_atexit(self) -> None:
-        self.terminate(timeout=1.0)
+        self._end(1.0, getattr(sys, "last_type", None))
 
     def remote_exec(self, source: Source, **kwargs: object) -> MultiChannel:
         """Executes code in all gateways of the group; see `Gateway.remote_exec`."""

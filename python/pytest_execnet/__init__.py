@@ -1,4 +1,7 @@
-"""A plugin for pytest: what pytest-xdist says when its gateways cannot be made is a sentence, no internal error.
+"""A plugin for pytest, for what pytest-xdist does not know of this execnet.
+
+When its gateways cannot be made, it says so in a sentence, no internal error. And its workers, which the terminal does
+not reach, hear of Ctrl-C at once.
 
 pytest loads it wherever execnet is installed. So it is no part of that package, which only pytest-xdist needs.
 """
@@ -6,11 +9,17 @@ pytest loads it wherever execnet is installed. So it is no part of that package,
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
+
+if TYPE_CHECKING:
+    from execnet import Gateway
+
+_workers: weakref.WeakSet[Gateway] = weakref.WeakSet()
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -22,6 +31,23 @@ def pytest_sessionstart() -> Generator[None, Any, None]:
         # a KeyError is told as a repr
         said = error.args[0] if isinstance(error, KeyError) and error.args else error
         outcome.force_exception(pytest.UsageError(f"a worker cannot start: {said}"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_newgateway(gateway: Gateway) -> None:
+    """Sees each worker of pytest-xdist."""
+    _workers.add(gateway)
+
+
+@pytest.hookimpl
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Ctrl-C. pytest-xdist ends its workers when that has been handled, as at any end: what runs would have 5 s.
+
+    `pytest.exit()` and pytest's own reasons to stop early are other types.
+    """
+    if excinfo.type is KeyboardInterrupt:
+        for gateway in list(_workers):
+            gateway._interrupt()
 
 
 def _comes_from_makegateway(traceback: Optional[TracebackType]) -> bool:

@@ -12,6 +12,13 @@ import pytest
 WAIT = 300
 """For hangs, in seconds: on a machine that has much else to do all takes ten times as long."""
 
+PATIENT = """
+import sys
+ends = sys.modules["execnet_kernel.run"].__spec__.loader.load_module("execnet_kernel.ends")
+ends.INTERRUPT_AFTER = ends.KILL_AFTER = 9e5
+"""
+"""Executed in a gateway: what ends in time there was not ended by its kernel's limits."""
+
 
 @pytest.fixture
 def group():

@@ -1,12 +1,13 @@
 """Groups and channels of several gateways."""
 
+import contextlib
 import os
 import sys
 import time
 
 import execnet
 import pytest
-from conftest import WAIT
+from conftest import PATIENT, WAIT
 from execnet import Group, MultiChannel, RemoteError, XSpec
 from execnet.gateway import KILLED
 
@@ -191,6 +192,71 @@ def test_callbacks_that_take_long_share_the_timeout(group, clock, wait):
     gateway._threads.update(Late(clock) for _ in range(4))
     exec(wait)
     assert clock.now == pytest.approx(8)
+
+
+INTERRUPTED = """
+import time
+try:
+    channel.send(1)
+    while True:
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    channel.send("interrupted")
+"""
+
+ENDS = {
+    "terminate": "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: group.terminate(WAIT)",
+    "finally": "try: raise KeyboardInterrupt\nfinally: group.terminate(WAIT)",
+    "exit": "try: raise KeyboardInterrupt\nexcept KeyboardInterrupt: gateway.exit()",
+    "SystemExit": """
+try:
+    try: raise KeyboardInterrupt
+    except KeyboardInterrupt: raise SystemExit(130)
+finally:
+    group.terminate(WAIT)
+""",
+    "the group's block": "with group: raise KeyboardInterrupt",
+    "the gateway's block": "with gateway: raise KeyboardInterrupt",
+}
+
+
+class Counted:
+    """Counts what is sent to interrupt."""
+
+    def __init__(self, native):
+        self._native = native
+        self.interrupts = 0
+
+    def __getattr__(self, name):
+        return getattr(self._native, name)
+
+    def interrupt(self):
+        self.interrupts += 1
+        self._native.interrupt()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ctrl_c_ends_is_interrupted_once_and_at_once(group, end, monkeypatch):
+    monkeypatch.setattr("execnet.multi.HURRY", WAIT)
+    monkeypatch.setattr("execnet.gateway.HURRY", WAIT)
+    gateway = group.makegateway()
+    channel = gateway.remote_exec(PATIENT + INTERRUPTED)
+    assert channel.receive(WAIT) == 1
+    native = gateway._native = Counted(gateway._native)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        exec(ENDS[end], dict(group=group, gateway=gateway, WAIT=WAIT))
+    assert channel.receive(WAIT) == "interrupted"
+    # a second one would break off its cleaning up
+    assert native.interrupts == 1
+
+
+def test_a_ctrl_c_that_was_handled_interrupts_nothing(group):
+    with contextlib.suppress(KeyboardInterrupt):
+        raise KeyboardInterrupt
+    code = "try: channel.receive()\nexcept BaseException as error: channel.send(type(error).__name__)"
+    channel = group.makegateway().remote_exec(code)
+    group.terminate(WAIT)
+    assert channel.receive(WAIT) == "EOFError"
 
 
 def test_a_timeout_is_a_number_before_anything_ends(group):

@@ -8,7 +8,7 @@ import time
 
 import execnet
 import pytest
-from conftest import WAIT
+from conftest import PATIENT, WAIT
 
 BEGIN = """
 import execnet, os, signal, sys, threading, time
@@ -110,6 +110,25 @@ def test_gateways_end_with_the_program(tmp_path, end):
     assert ends(pid), err
     if "SIG" not in end and "_exit" not in end and "raise" not in end and "sys.exit" not in end:
         assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT); time.sleep(1000)"])
+def test_a_program_that_ctrl_c_ends_has_its_gateways_clean_up(tmp_path, end):
+    code = f"""{PATIENT}
+import time
+try:
+    channel.send(1)
+    while True:
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    open({str(tmp_path / "clean")!r}, "w").close()
+"""
+    process = start(
+        tmp_path,
+        f"execnet.multi.HURRY = {WAIT}\nchannel = gateway.remote_exec({code!r})\nchannel.receive()\n{end}",
+    )
+    _out, err = process.communicate(timeout=WAIT)
+    assert (tmp_path / "clean").exists(), err
 
 
 def test_in_a_forked_child_calls_are_errors(tmp_path):

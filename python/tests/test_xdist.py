@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import WAIT
+from conftest import PATIENT, WAIT
 
 VENV = os.environ.get("EXECNET_TEST_VENV")
 
@@ -92,6 +93,27 @@ import pytest
 def test_slow(n):
     time.sleep(0.3)
 """
+
+PATIENT_CONFTEST = "from xdist.workermanage import NodeManager; NodeManager.EXIT_TIMEOUT = 9e5"
+
+LONG = (
+    PATIENT
+    + """
+import os, time
+import pytest
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    yield
+    open(os.environ["PYTEST_XDIST_WORKER"] + "-clean", "w").close()
+
+@pytest.mark.parametrize("n", range(8))
+def test_long(n, folder):
+    open(os.environ["PYTEST_XDIST_WORKER"], "w").close()
+    while True:
+        time.sleep(0.05)
+"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +215,22 @@ def test_ctrl_c_ends_quietly(tmp_path):
     assert pytest_.returncode == 2, said + words
     assert "KeyboardInterrupt" in said
     assert "Warning" not in said + words and "Traceback" not in said + words
+
+
+def test_ctrl_c_interrupts_long_tests_at_once(tmp_path):
+    """Here their time to end by themselves is that of days. Their fixtures are torn down."""
+    (tmp_path / "conftest.py").write_text(PATIENT_CONFTEST)
+    (tmp_path / "test_long.py").write_text(LONG)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2"]
+    pytest_ = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    began = time.monotonic()
+    while not ((tmp_path / "gw0").exists() and (tmp_path / "gw1").exists()):
+        assert pytest_.poll() is None and time.monotonic() < began + WAIT
+        time.sleep(0.02)
+    pytest_.send_signal(signal.SIGINT)
+    said, _ = pytest_.communicate(timeout=WAIT)
+    assert pytest_.returncode == 2, said
+    assert (tmp_path / "gw0-clean").exists() and (tmp_path / "gw1-clean").exists(), said
 
 
 @pytest.mark.parametrize(
