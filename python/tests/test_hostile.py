@@ -132,6 +132,48 @@ def test_loads_hears_signals_and_lets_threads_run(heard):
     assert len(execnet.loads(colliding(2_000))) == 1_999
 
 
+def test_long_keys_that_collide_do_not_stop_signals(gateway):
+    code = (
+        "from struct import pack\n"
+        f"last = [k * {PRIME} for k in range(5, 165)]\n"
+        "digits = [[(n >> 15 * i) & 32767 for i in range((n.bit_length() + 14) // 15)] for n in last]\n"
+        "ints = [b'l' + pack('<i', len(d)) + pack('<%dH' % len(d), *d) for d in digits]\n"
+        "tuples = [b'(' + pack('<i', 60001) + b'N' * 60000 + n for n in ints]\n"
+        "channel._state.link.send(3, channel.id, b'<' + pack('<i', len(tuples)) + b''.join(tuples))\n"
+    )
+    channel = gateway.remote_exec(code)
+    channel.waitclose(WAIT)
+    # in processor time, so that nobody else's work counts
+    heard = []
+    before = signal.signal(signal.SIGPROF, lambda number, frame: heard.append(time.process_time()))
+    try:
+        heard.append(time.process_time())
+        signal.setitimer(signal.ITIMER_PROF, 0.01, 0.01)
+        assert len(channel.receive(WAIT)) == 160
+        heard.append(time.process_time())
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    longest = max(later - earlier for earlier, later in zip(heard, heard[1:]))
+    # the last 16 insertions together take a fifth of it
+    assert longest < max((heard[-1] - heard[0]) / 8, 0.1)
+
+
+FROZEN = f"frozenset([k * {PRIME} for k in range(1, 100)])"
+
+
+@pytest.mark.parametrize("nested", ["{F: 1}", "{(2, (F,)): 1}", "{F}", "frozenset([(F,)])"])
+def test_a_key_whose_own_items_collide_is_refused(gateway, nested):
+    # to compare two of them takes time that grows with the square, in one call that nothing interrupts
+    code = nested.replace("F", FROZEN)
+    with pytest.raises(execnet.LoadError, match="items of the same hash"):
+        gateway.remote_exec(f"channel.send({code})").receive(WAIT)
+    with pytest.raises(execnet.LoadError, match="items of the same hash"):
+        execnet.loads(execnet.dumps(eval(code)))
+    few = nested.replace("F", FROZEN.replace("100", "60"))
+    assert gateway.remote_exec(f"channel.send({few})").receive(WAIT) == eval(few)
+
+
 DEEP = [
     b"\x02L" + b"@\0\0\0\1" * 10**6 + b"E\0\0\0\1Q",
     b"\x02" + b"K\0\0\0\1F\0\0\0\0" * 10**5 + b"L" + b"P" * 10**5 + b"Q",

@@ -7,6 +7,7 @@ use pyo3::types::frozenset::PyFrozenSetBuilder;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
 use crate::error::{Failure, Result};
+use crate::hashed::is_long;
 use crate::pace::Pace;
 
 /// A container that is being read: its parts are on the stack, from this position on.
@@ -125,8 +126,9 @@ fn build<'py>(
         None => {
             let dict = PyDict::new(py);
             while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+                let long = is_long(&key).map_err(unhashable)?;
                 dict.set_item(key, value).map_err(unhashable)?;
-                pace.step(py)?;
+                if long { pace.look(py) } else { pace.step(py) }?;
             }
             dict.into_any()
         }
@@ -142,8 +144,9 @@ pub(crate) fn set<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let set = PySet::empty(py)?;
     for part in parts {
+        let long = is_long(&part).map_err(&unhashable)?;
         set.add(part).map_err(&unhashable)?;
-        pace.step(py)?;
+        if long { pace.look(py) } else { pace.step(py) }?;
     }
     Ok(set.into_any())
 }
@@ -157,8 +160,9 @@ pub(crate) fn frozenset<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let mut set = PyFrozenSetBuilder::new(py)?;
     for part in parts {
+        let long = is_long(&part).map_err(&unhashable)?;
         set.add(part).map_err(&unhashable)?;
-        pace.step(py)?;
+        if long { pace.look(py) } else { pace.step(py) }?;
     }
     Ok(set.finalize().into_any())
 }

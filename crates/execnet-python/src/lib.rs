@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod error;
 mod gateway;
+mod hashed;
 mod network;
 mod pace;
 mod serial;

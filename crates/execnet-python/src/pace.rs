@@ -33,9 +33,14 @@ impl Pace {
     /// What a signal's handler has raised.
     pub(crate) fn step(&mut self, py: Python<'_>) -> Result<()> {
         self.steps += 1;
-        if self.steps < STEPS {
-            return Ok(());
-        }
+        if self.steps < STEPS { Ok(()) } else { self.look(py) }
+    }
+
+    /// To be called behind a step that may have taken long by itself.
+    ///
+    /// # Errors
+    /// What a signal's handler has raised.
+    pub(crate) fn look(&mut self, py: Python<'_>) -> Result<()> {
         self.steps = 0;
         if self.since.elapsed() < SLICE {
             return Ok(());

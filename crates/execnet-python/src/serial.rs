@@ -13,6 +13,7 @@ use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, Py
 use crate::decode::{big_int, frozenset, set};
 use crate::encode::encode;
 use crate::error::{DumpError, EndOfData, Failure, Result};
+use crate::hashed::is_long;
 use crate::pace::Pace;
 
 const VERSION: u8 = 2;
@@ -295,7 +296,12 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
             }
             list.append(value)?;
         } else if let Ok(dict) = into.cast_exact::<PyDict>() {
-            dict.set_item(key, value).map_err(|error| unhashable(self.py, error))?;
+            let unhashable = |error| unhashable(self.py, error);
+            let long = is_long(&key).map_err(unhashable)?;
+            dict.set_item(key, value).map_err(unhashable)?;
+            if long {
+                self.pace.look(self.py)?;
+            }
         } else {
             return Err(wrong("an item for what has none"));
         }
