@@ -37,6 +37,7 @@ class Place(object):
         self.folders = _folders(root) + self.homes
         self.folder = self.socket_path = self.lock_path = None
         self.passed = []  # why better folders were not taken
+        self.refused = {}  # folders that are ours and take no lock or socket, and why
         self.met = None  # the lock of the agent that was last connected to
         self.lock_fd = None
 
@@ -45,6 +46,8 @@ class Place(object):
         passed = []
         for folder in self.folders:
             try:
+                if folder in self.refused:
+                    raise PlaceError(self.refused[folder])
                 if _make(folder, folder in self.homes):
                     self.folder, self.passed = folder, passed
                     self.socket_path = "%s/%s.sock" % (folder, self.name)
@@ -52,7 +55,13 @@ class Place(object):
                     return
             except PlaceError as error:
                 passed.append(str(error))
+        self.refused = {}
         raise PlaceError("; ".join(passed))
+
+    def pass_over(self, error):
+        """The folder takes no lock or socket: no room, no right to write, something in the way. The next one may."""
+        self.leave()
+        self.refused[self.folder] = "%s cannot be used: %s" % (self.folder, error.strerror or error)
 
     def elsewhere(self):
         """Where the socket is and why, if it is not in the usual folder."""
@@ -71,21 +80,33 @@ class Place(object):
         for folder in self._known():
             # a folder that was not usable when an agent came may be now, and the other way round
             path = "%s/%s.lock" % (folder, self.name)
-            fd = _lock(path, 0) if folder != self.folder and os.path.exists(path) else None
+            if folder == self.folder or not os.path.exists(path):
+                continue
+            try:
+                fd = _lock(path, 0)
+            except EnvironmentError:
+                continue  # nobody could have locked it
             if fd is not None:
                 if fd < 0:
                     return False
                 os.close(fd)
-        fd = _lock(self.lock_path, os.O_CREAT)
+        try:
+            fd = _lock(self.lock_path, os.O_CREAT)
+        except EnvironmentError as error:
+            self.pass_over(error)
+            return self.lock()
         if fd is None or fd < 0:
             return False
         self.lock_fd = fd
         return True
 
     def sign(self):
-        """Say whose the lock is, and where."""
-        os.ftruncate(self.lock_fd, 0)
-        os.write(self.lock_fd, ("%d\n" % os.getpid()).encode("ascii"))
+        """Say whose the lock is, and where, as far as there is room for it."""
+        try:
+            os.ftruncate(self.lock_fd, 0)
+            os.write(self.lock_fd, ("%d\n" % os.getpid()).encode("ascii"))
+        except EnvironmentError:
+            pass
         if self.folder != self.folders[0]:
             for home in self.homes:
                 try:

@@ -134,9 +134,9 @@ def _find(config, here):
         elif here.lock():
             try:
                 return None, None, here.listen(), replaced
-            except EnvironmentError:
-                here.leave()
-                raise
+            except EnvironmentError as error:
+                here.pass_over(error)
+                continue
         if time.time() > deadline:
             return _complain(BUSY, "an agent that does not answer holds %s" % (here.met or here.lock_path))
         time.sleep(0.02)

@@ -119,6 +119,33 @@ class Posix(Host):
     def left(self):
         return [name for _, _, names in os.walk(self.folder) for name in names]
 
+    def test_a_folder_that_takes_no_lock_or_socket_is_passed_over(self):
+        from agent.stub import boot_id
+        usual, env, payload = self.elsewhere()
+        for ending in ("lock", "sock"):
+            key = os.urandom(8).hex()
+            in_the_way = "%s/%s-%s.%s" % (usual, key, boot_id()[:8], ending)
+            os.makedirs(in_the_way, 0o700)
+            os.chmod(usual, 0o700)
+            link = self.joined(key=key, env=env, payload=payload)
+            self.assertEqual(1, link.info["resume"])
+            said = link.table[u"place"].decode("utf-8")
+            self.assertTrue(said.startswith("%s: %s cannot be used: " % (self.path("run/execnet"), usual)), said)
+            link.cut()
+            second = self.joined(LIFE | 2, key=key, env=env, payload=payload)
+            self.assertEqual(link.incarnation, second.incarnation)
+            second.end()
+            os.rmdir(in_the_way)
+        self.assertEqual([], self.left())
+
+    def test_an_agent_lives_where_there_is_no_room_for_a_byte(self):
+        key = os.urandom(8).hex()
+        full = bundle.bundle([('os.write(self.lock_fd, ("%d', 'os.write(os.open("/dev/full", os.O_WRONLY), ("%d')])
+        link = self.joined(key=key, payload=bundle.stage1() + full)
+        self.assertEqual(1, link.info["resume"])
+        link.cut()
+        self.assertEqual(link.incarnation, self.joined(LIFE | 2, key=key).incarnation)
+
     def test_a_folder_that_is_not_ours_alone_is_passed_over_and_the_agent_found_again(self):
         def open_to_others(path):
             os.mkdir(path)
