@@ -1,6 +1,9 @@
 """What a host says cannot steer the terminal that it is printed on."""
 
+import contextlib
+import os
 import pickle
+import subprocess
 import sys
 import traceback
 import unicodedata
@@ -46,6 +49,23 @@ def test_the_last_words_of_an_interpreter_are_escaped(group):
     with pytest.raises(execnet.GatewayDied) as caught:
         gateway.remote_exec(code).receive(WAIT)
     assert ESCAPED in str(caught.value)
+
+
+def test_what_a_gateway_prints_is_escaped_on_a_terminal_and_whole_elsewhere(tmp_path):
+    code = f"import os; os.write(2, {HOSTILE!r}.encode() + b'\\n')"
+    program = f"import execnet; execnet.makegateway('popen//id=gw').remote_exec({code!r}).waitclose({WAIT})"
+    command = [sys.executable, "-c", program]
+    assert f"[gw] {HOSTILE}\n".encode() in subprocess.run(command, capture_output=True, timeout=WAIT).stderr
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(command, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # nobody has it open any more
+        while more := os.read(ours, 4096):
+            said += more
+    os.close(ours)
+    assert child.wait(WAIT) == 0
+    assert said.decode() == f"[gw] {ESCAPED}\r\n"
 
 
 def test_what_an_interpreter_says_that_is_none_is_escaped(tmp_path):

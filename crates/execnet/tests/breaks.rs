@@ -334,6 +334,15 @@ fn connecting_fails_with_what_is_wrong() {
     std::fs::remove_file(&path).unwrap();
 
     let listener = UnixListener::bind(&path).unwrap();
+    // only root can give it away
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        let error = Connect::at(&path).open().unwrap_err();
+        assert!(
+            error.to_string().contains("belongs to user 65534; what listens there is not trusted"),
+            "{error}"
+        );
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+    }
     type Expected = fn(&ConnectError) -> bool;
     let answers: [(&[u8], Expected); 3] = [
         (b"HTTP/1.1 400 Bad Request\r\n", |error| matches!(error, ConnectError::NotADaemon { .. })),

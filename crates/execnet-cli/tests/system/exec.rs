@@ -242,13 +242,14 @@ fn errors_say_where_and_others_carry_on() {
                 name = channel.gateway.id\n\
                 if name == 'build1': raise ValueError('b\\x1bad')\n\
                 if name == 'build2': print('last words'); os.kill(os.getpid(), signal.SIGKILL)\n\
-                channel.send(name)";
+                channel.send(name); print('o\\x1bdd')";
     let output = net.exec(&[code]).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     assert_eq!(output.stdout, b"inner: 'inner'\n");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("build1: Traceback (most recent call last):\nbuild1:   File "), "{said}");
     assert!(said.contains("build1: ValueError: b\\x1bad\n"), "{said}");
+    assert!(said.contains("inner: o\\x1bdd\n"), "{said}");
     let end = "build2: execnet: Python on node build2 of host build2 was ended by SIGKILL; it printed last:\nbuild2:   last words\n";
     assert!(said.contains(end), "{said}");
 
