@@ -25,7 +25,7 @@ fn the_help_lists_every_verb() {
       exec         Execute code on every node that matches, and print what it sends
       list         List networks: those that run and those that have a file
       logs         Print what a network's daemon wrote about its work
-      stop         Stop a network: everything that runs in it is ended, on every host
+      stop         Stop a network: what runs in it is ended, on every host
       completions  Print the code that makes a shell complete verbs, options, network names and hosts
       help         Print this message or the help of the given subcommand(s)
 

@@ -1,4 +1,4 @@
-//! `execnet stop`: ends a network with everything that runs in it.
+//! `execnet stop`: ends a network with what runs in it.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -16,7 +16,7 @@ const GOODBYE: Duration = Duration::from_secs(30);
 /// Who waits longer is told for what.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Stop a network: everything that runs in it is ended, on every host
+/// Stop a network: what runs in it is ended, on every host
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
