@@ -170,7 +170,7 @@ class Link:
     def cut(self):
         """End our side, as when the daemon dies; returns the exit status of the script."""
         self.process.stdin.close()
-        return self.process.wait(TIMEOUT)
+        return self._ended()
 
     def kill(self):
         """SIGKILL to the script and the stub, as when ssh dies; what is on its way is lost."""
@@ -186,9 +186,7 @@ class Link:
 
     def close(self):
         """Wait for the script, read what is left of stderr."""
-        self.process.wait(TIMEOUT)
-        for thread in self.threads:
-            thread.join(TIMEOUT)
+        self._ended()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
                 pipe.close()
@@ -199,7 +197,14 @@ class Link:
         self.send(wire.END)
         while self._next(TIMEOUT)[0] is not None:
             pass
-        return self.process.wait(TIMEOUT)
+        return self._ended()
+
+    def _ended(self):
+        """The exit status of the script, when all that it wrote was read."""
+        status = self.process.wait(TIMEOUT)
+        for thread in self.threads:
+            thread.join(TIMEOUT)
+        return status
 
     # --- a process
 

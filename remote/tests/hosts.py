@@ -34,8 +34,7 @@ class Everywhere(Host):
                                            "sys.stderr.write('e');sys.exit(7)", stdin=b"hello")
         self.assertEqual((0, 7, b"olleh", b"e"), (how, value, out, err))
         self.assertEqual(0, link.end())
-        # empty lines are those of the watch, until Python was up
-        self.assertEqual(b"", link.stderr.strip(b"\n"))
+        self.assertEqual(b"", said(link.stderr))
 
     def test_noise_before_the_marker_does_no_harm(self):
         link = self.link(wrap="echo 'Welcome to build1'; {}")
@@ -234,21 +233,21 @@ class Script(Host):
 
     def test_nothing_found(self):
         done = self.run_script(["python3", "python"], {})
-        self.assertEqual((127, b"execnet: no Python found (tried python3 python)\n"), (done.returncode, done.stderr))
+        self.assertEqual((127, b"execnet: no Python found (tried python3 python)"), (done.returncode, said(done.stderr)))
 
     def test_shims_that_fail_are_passed_over(self):
         done = self.run_script(["python3", "python2", "python"], {
             "python3": "exit 127", "python2": "exit 1", "python": "exec %s \"$@\"" % self.python}, stage(b"import os;os._exit(0)"))
-        self.assertEqual((0, b""), (done.returncode, done.stderr))
+        self.assertEqual((0, b""), (done.returncode, said(done.stderr)))
         done = self.run_script(["python3", "python2"], {"python3": "exit 127", "python2": "exit 1"})
-        self.assertEqual((127, b"execnet: no Python found (tried python3 (exit status 127) python2 (exit status 1))\n"),
-                         (done.returncode, done.stderr))
+        self.assertEqual((127, b"execnet: no Python found (tried python3 (exit status 127) python2 (exit status 1))"),
+                         (done.returncode, said(done.stderr)))
 
     def test_too_old_is_said_when_nothing_else_is_there(self):
         files = {"python3": "test $1 = -V && { echo Python 3.5.1; exit; }; exit 91"}
         done = self.run_script(["python3", "python"], files)
-        self.assertEqual((91, "execnet: %s is Python 3.5.1, needs 2.7 or 3.6+\n" % self.path("python3")),
-                         (done.returncode, done.stderr.decode()))
+        self.assertEqual((91, "execnet: %s is Python 3.5.1, needs 2.7 or 3.6+" % self.path("python3")),
+                         (done.returncode, said(done.stderr).decode()))
         files["python"] = "exec %s \"$@\"" % self.python
         self.assertEqual(0, self.run_script(["python3", "python"], files, stage(b"import os;os._exit(0)")).returncode)
 
@@ -276,7 +275,7 @@ class Script(Host):
     def test_a_link_that_ends_during_the_bootstrap(self):
         done = subprocess.run(["sh", "-c", bundle.script([self.python])], input=bundle.stage1() + bundle.bundle()[:500],
                               capture_output=True)
-        self.assertEqual((93, b"execnet: the link ended while the agent was being sent\n"), (done.returncode, done.stderr))
+        self.assertEqual((93, b"execnet: the link ended while the agent was being sent"), (done.returncode, said(done.stderr)))
 
     def test_what_hangs_ends_with_its_link(self):
         hangs = "echo $$ >>%s/pids; sleep 4000 & echo %s >>%s/pids; wait" % (self.folder, "$!", self.folder)
@@ -308,12 +307,12 @@ class Script(Host):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
         self.assertEqual(0, link.end())
-        self.assertEqual(b"", link.stderr)
+        self.assertEqual(b"", said(link.stderr))
 
     def test_a_link_that_is_gone_before_the_agent_is_there_leaves_nothing(self):
         link = self.link(wrap="sleep 1; {}")
         self.assertEqual(93, link.cut())
-        self.assertEqual(b"execnet: the link ended before an agent had it\n", link.stderr)
+        self.assertEqual(b"execnet: the link ended before an agent had it", said(link.stderr))
         self.assertEqual([], self.files())
 
     def test_an_agent_that_fails_at_its_start_leaves_nothing(self):
@@ -356,6 +355,11 @@ class Script(Host):
         self.assertEqual(os.path.realpath(self.folder).encode() + b"\n", out, (err, message))
         self.assertEqual(0, link.end())
         self.assertFalse(os.path.exists(marker), "something ran")
+
+
+def said(stderr):
+    """What was written there, without the empty lines of the watch: one a second, until Python is up."""
+    return stderr.strip(b"\n")
 
 
 def children(pid):
