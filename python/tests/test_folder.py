@@ -6,7 +6,7 @@ import sys
 
 import execnet
 import pytest
-from conftest import INTERPRETERS
+from conftest import INTERPRETERS, WAIT
 
 WRITES = """import os
 fd = os.open({!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -58,7 +58,7 @@ def test_a_program_that_stands_there(open_folder):
     )
     for env in ({}, {"PYTHONPATH": "/usr/share:"}):
         start = f"import os; os.environ.update({env!r})\n{code}"
-        subprocess.run([sys.executable, "-c", start, str(folder)], check=True, cwd="/", timeout=120)
+        subprocess.run([sys.executable, "-c", start, str(folder)], check=True, cwd="/", timeout=WAIT)
         assert not marker.exists(), marker.read_text()
 
 
@@ -69,7 +69,7 @@ def test_a_folder_that_has_been_removed(tmp_path):
         "g = execnet.makegateway(); g._rinfo(update=True)\n"
         "print(g.remote_exec('channel.send(1 + 1)').receive(60)); g.exit()"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(there)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, str(there)], capture_output=True, text=True, timeout=WAIT)
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 

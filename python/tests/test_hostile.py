@@ -7,8 +7,8 @@ import time
 
 import execnet
 import pytest
+from conftest import WAIT
 
-WAIT = 60.0
 # all of them have the same hash
 PRIME = 2**61 - 1
 SLOW = {

@@ -10,9 +10,9 @@ import unicodedata
 
 import execnet
 import pytest
+from conftest import WAIT
 from execnet._native import shown
 
-WAIT = 60.0
 HOSTILE = "A\x1b]0;title\x07\x9b31m\rB\u061c\u200b\u2028\u202e\ufeff\U000e0041\x7f"
 ESCAPED = r"A\x1b]0;title\x07\x9b31m\rB\u061c\u200b\u2028\u202e\ufeff\U000e0041\x7f"
 
