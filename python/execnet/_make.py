@@ -146,7 +146,8 @@ def words(spec: XSpec, python: str) -> list[str]:
     try:
         found = shlex.split(python)
         assigns = found and re.match("[A-Za-z_][A-Za-z0-9_]*=", found[0])
-        if assigns or found[:1] in (["exec"], ["."]) or set(SHELL).intersection(python):
+        homely = any(word.startswith("~") for word in found[1:])
+        if assigns or homely or found[:1] in (["exec"], ["."]) or set(SHELL).intersection(python):
             return ["sh", "-c", f'{python} "$@"', "sh"]
         return found
     except ValueError as error:

@@ -81,6 +81,8 @@ def test_a_tilde_is_the_home_in_each_key(group, tmp_path, monkeypatch):
     assert gateway._rinfo().cwd == os.path.realpath(tmp_path / "work")
     with pytest.raises(OSError, match="no-such-account"):
         group.makegateway("popen//chdir=~no-such-account/x")
+    gateway = group.makegateway("popen//python=env A=b ~/bin/py")
+    assert gateway.remote_exec("import os; channel.send(os.environ['A'])").receive(60) == "b"
 
 
 def test_what_only_a_shell_can_make_of_python(group, tmp_path):

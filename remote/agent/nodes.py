@@ -184,7 +184,8 @@ def words(line, env):
     found = split(line)
     name, equals, _ = found[0].partition("=")
     assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
-    if assigns or found[0] in ("exec", ".") or set(SHELL) & set(line):
+    homely = [word for word in found[1:] if word[:1] == "~"]
+    if assigns or homely or found[0] in ("exec", ".") or set(SHELL) & set(line):
         return ["sh", "-c", line + ' "$@"', "sh"]
     found[0] = _text(homes.expand(wire.utf8(found[0]), env))
     return found
