@@ -1,22 +1,20 @@
 # For csh a blank has to follow each exclamation mark.
 #
 # Watches while Python is not up: when nobody takes what is written on stderr any more, the link is gone, and what a hanging
-# interpreter would leave here ends: the group where it is ours, else, where there is a /proc, all that comes from us. An agent that is
-# up ends the watch.
+# interpreter would leave here ends: where there is a /proc all that comes from us, in whatever session, and the group where it is ours. An
+# agent that is up ends the watch.
 (while sleep 1 </dev/null >/dev/null 2>&1; do
   (echo >&2) || {
     exec 2>/dev/null;
-    kill -9 -$$ || {
-      d=" $$ ";
-      for i in 1 2 3 4; do
-        for f in /proc/[0-9]*/stat; do
-          read -r l <$f;
-          set -- ${l%% *} ${l##*) };
-          case "$d" in *" $3 "*) d="$d$1 ";; esac;
-        done;
+    d=" $$ ";
+    for i in 1 2 3 4; do
+      for f in /proc/[0-9]*/stat; do
+        read -r l <$f;
+        set -- ${l%% *} ${l##*) };
+        case "$d" in *" $3 "*) d="$d$1 ";; esac;
       done;
-      (kill -9 $d);
-    };
+    done;
+    (kill -9 $d; kill -9 -$$);
     exit;
   };
   kill -0 $$ 2>/dev/null || exit;

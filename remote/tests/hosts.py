@@ -278,7 +278,7 @@ class Script(Host):
         self.assertEqual((93, b"execnet: the link ended while the agent was being sent"), (done.returncode, said(done.stderr)))
 
     def test_what_hangs_ends_with_its_link(self):
-        hangs = "echo $$ >>%s/pids; sleep 4000 & echo %s >>%s/pids; wait" % (self.folder, "$!", self.folder)
+        hangs = "echo $$ >>{0}/pids; sleep 4000 & echo $! >>{0}/pids; setsid sleep 4000 & echo $! >>{0}/pids; wait".format(self.folder)
         for name, text in (("hang", hangs), ("read", "head -c 100 >/dev/null; " + hangs)):
             with open(self.path(name), "w") as file:
                 file.write("#!/bin/sh\n" + text + "\n")
@@ -291,7 +291,7 @@ class Script(Host):
                     link.stdin.write(b"x" * 200)
                     link.stdin.flush()
                     pids = []
-                    while len(pids) < 2:
+                    while len(pids) < 3:
                         with open(self.path("pids")) as file:
                             pids = [int(pid) for pid in file.read().split()]
                         time.sleep(0.01)
