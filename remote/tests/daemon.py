@@ -2,6 +2,7 @@
 
 CPython 3.9 or later. Blocking, one reader thread per link.
 """
+import glob
 import hashlib
 import os
 import queue
@@ -204,7 +205,21 @@ class Link:
         status = self.process.wait(TIMEOUT)
         for thread in self.threads:
             thread.join(TIMEOUT)
+            if thread.is_alive():
+                raise Timeout("still open: %s" % "; ".join(self._holders()))
         return status
+
+    def _holders(self):
+        """Processes that have the other end of a pipe of ours."""
+        pipes = [os.readlink("/proc/self/fd/%d" % pipe.fileno()) for pipe in (self.process.stdout, self.process.stderr)]
+        for folder in glob.glob("/proc/[0-9]*"):
+            try:
+                held = [os.readlink(fd) for fd in glob.glob(folder + "/fd/*")]
+                if folder != "/proc/%d" % os.getpid() and set(pipes) & set(held):
+                    with open(folder + "/cmdline") as file:
+                        yield folder + " " + file.read().replace("\0", " ")[:300]
+            except OSError:
+                pass  # it has ended meanwhile
 
     # --- a process
 
