@@ -1,6 +1,8 @@
 """Gateways on hosts that ssh reaches, over real ssh servers, without a network of a name."""
 
 import os
+import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -46,6 +48,16 @@ def test_via_leads_further(group, spec):
 def test_a_command_line_is_started_there(group, spec):
     gateway = group.makegateway(f"{spec}//python=python3 -W error")
     assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
+
+
+def test_the_path_of_an_interpreter_may_be_quoted(group, spec, tmp_path):
+    path = tmp_path / 'it\'s my "python"' / "py; thon"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\nexec python3 "$@"\n')
+    path.chmod(0o755)
+    for python in (shlex.quote(str(path)), re.sub("[^/a-z0-9_-]", r"\\\g<0>", str(path))):
+        gateway = group.makegateway(f"{spec}//python={python}")
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
 
 
 def test_hosts_that_are_not_found_are_named(group, ssh_config):

@@ -2,9 +2,11 @@
 //!
 //! The sources are in remote/agent, the order of the bytes in docs/protocol.md (1.2). Knows nothing of links.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use execnet_proto::id::Epoch;
-use execnet_proto::spec::HostSpec;
+use execnet_proto::spec::{HostSpec, one_word};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -29,16 +31,18 @@ pub(crate) struct Common {
 }
 
 /// Commands that are tried to start a host's agent, in this order.
-pub(crate) fn candidates(spec: &HostSpec) -> Vec<&str> {
+pub(crate) fn candidates(spec: &HostSpec) -> Vec<Cow<'_, str>> {
     let own = spec.python.as_deref().filter(|python| *python != "*" && *python != LAST_RESORT);
     let own = own.filter(|python| !CANDIDATES.contains(python));
-    CANDIDATES.into_iter().chain(own).chain([LAST_RESORT]).collect()
+    // a path may be quoted
+    let own = own.map(|python| one_word(python).map_or(python.into(), Cow::from));
+    CANDIDATES.into_iter().map(Cow::from).chain(own).chain([LAST_RESORT.into()]).collect()
 }
 
 /// One line for `sh -c`, which starts the first candidate that can run an agent. It holds no `'`, no `!` without a blank behind it,
 /// and no line end, so that every login shell takes it between single quotes.
-pub(crate) fn script(candidates: &[&str]) -> String {
-    let words: Vec<String> = candidates.iter().map(|candidate| word(candidate)).collect();
+pub(crate) fn script(candidates: &[impl AsRef<str>]) -> String {
+    let words: Vec<String> = candidates.iter().map(|candidate| word(candidate.as_ref())).collect();
     SCRIPT.replace("@CANDIDATES@", &words.join(" "))
 }
 
@@ -132,6 +136,7 @@ mod tests {
         assert_eq!(candidates(&spec("popen")), ["python3", "python", "pypy3", "python2", "jython"]);
         let own = spec("popen//python=/opt/python/bin/python3.12");
         assert_eq!(candidates(&own)[4], "/opt/python/bin/python3.12");
+        assert_eq!(candidates(&spec("popen//python='/my python/py'"))[4], "/my python/py");
         for python in ["*", "python2", "jython"] {
             assert_eq!(candidates(&spec(&format!("popen//python={python}"))).len(), 5);
         }

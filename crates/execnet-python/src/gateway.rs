@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use execnet::spec::{HostSpec, NodeSelection, time};
+use execnet::spec::{HostSpec, NodeSelection, quoted, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
@@ -413,7 +413,7 @@ fn host_spec(
         spec.map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
     // more than one word is started by the host's own Python
     let python = settings.python.as_deref();
-    let python = python.and_then(|words| if let [word] = words { Some(word.clone()) } else { None });
+    let python = python.and_then(|words| if let [word] = words { Some(quoted(word)) } else { None });
     Ok(HostSpec { ssh_config: config, patience: settings.patience, via, python, ..spec })
 }
 

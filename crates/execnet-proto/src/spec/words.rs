@@ -41,6 +41,16 @@ pub(super) fn split(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// The word that a line is, if it is but one.
+pub fn one_word(line: &str) -> Option<String> {
+    split(line).and_then(|words| <[String; 1]>::try_from(words).ok()).map(|[word]| word)
+}
+
+/// The line that is this one word, as [`one_word`] has it.
+pub fn quoted(word: &str) -> String {
+    quote(word)
+}
+
 /// One line that [`split`] takes apart into `words` again.
 pub(super) fn join<S: AsRef<str>>(words: &[S]) -> String {
     let words: Vec<String> = words.iter().map(|word| quote(word.as_ref())).collect();
@@ -72,7 +82,7 @@ fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{join, split};
+    use super::{join, one_word, quoted, split};
 
     #[test]
     fn splits_as_a_shell_does() {
@@ -103,5 +113,14 @@ mod tests {
         let line = join(&words);
         assert!(!line.contains("//"), "{line}");
         assert_eq!(split(&line).unwrap(), words);
+    }
+
+    #[test]
+    fn one_word_is_quoted_and_found_again() {
+        for word in ["python3", "~/a b/py", "./it's \"x\"\\n", "a//b c", "$(id)"] {
+            assert_eq!(one_word(&quoted(word)).as_deref(), Some(word), "{}", quoted(word));
+        }
+        assert_eq!(quoted("~/bin/python3.12"), "~/bin/python3.12");
+        assert_eq!((one_word("env python3"), one_word("'x"), one_word("")), (None, None, None));
     }
 }
