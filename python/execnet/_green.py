@@ -14,41 +14,54 @@ Wait = Callable[[int], object]
 def door() -> Optional[Wait]:
     """How the calling thread has to wait; None if it may wait in native code, as threads of the system do.
 
-    Asked at every wait: a program may replace its threads when it has gateways already.
+    Asked at every wait: a program may begin with green threads when it has gateways already.
     """
     modules = sys.modules
-    if "gevent.monkey" in modules:
-        wait = _of_gevent(modules["gevent.monkey"])
+    if "gevent._hub_local" in modules:
+        wait = _of_gevent(modules["gevent._hub_local"], modules.get("gevent.monkey"))
         if wait is not None:
             return wait
-    if "eventlet.patcher" in modules:
-        return _of_eventlet(modules["eventlet.patcher"])
+    if "eventlet.hubs" in modules:
+        return _of_eventlet(modules["eventlet.hubs"], modules.get("eventlet.patcher"))
     return None
 
 
-def _of_gevent(monkey: Any) -> Optional[Wait]:
+def _of_gevent(local: Any, monkey: Any) -> Optional[Wait]:
+    get_hub = getattr(local, "get_hub_if_exists", None)
+    if get_hub is None:
+        return None
+    hub = get_hub()
     is_patched = getattr(monkey, "is_module_patched", None)
-    if is_patched is None or not is_patched("threading"):
+    if not _has_green_ones(hub, hub, is_patched is not None and is_patched("threading")):
         return None
-    from gevent import _hub_local, socket
+    from gevent import socket
 
-    if _is_of_the_system(_hub_local.get_hub_if_exists()):
-        return None
     wait: Wait = socket.wait_read
     return wait
 
 
-def _of_eventlet(patcher: Any) -> Optional[Wait]:
-    is_patched = getattr(patcher, "is_monkey_patched", None)
-    if is_patched is None or not is_patched("thread"):
+def _of_eventlet(hubs: Any, patcher: Any) -> Optional[Wait]:
+    local = getattr(hubs, "_threadlocal", None)
+    if local is None:
         return None
-    from eventlet import hubs
-
-    if _is_of_the_system(getattr(hubs._threadlocal, "hub", None)):
+    hub = getattr(local, "hub", None)
+    is_patched = getattr(patcher, "is_monkey_patched", None)
+    loop = getattr(hub, "greenlet", None)
+    if not _has_green_ones(hub, loop, is_patched is not None and is_patched("thread")):
         return None
     return lambda fd: hubs.trampoline(fd, read=True)
 
 
-def _is_of_the_system(hub: object) -> bool:
-    """Whether the calling thread, which has this hub or none, has no green ones in it: one of a thread pool."""
-    return hub is None and get_native_id() != os.getpid()
+def _has_green_ones(hub: object, loop: object, replaced: bool) -> bool:
+    """Whether the calling thread of the system, which has this hub or none, has green ones in it.
+
+    Where threads are replaced all do, but for those of a thread pool. Where they are not, those that have a hub do; the
+    event loop itself may wait there as it always could.
+    """
+    if replaced:
+        return hub is not None or get_native_id() == os.getpid()
+    if hub is None:
+        return False
+    from greenlet import getcurrent
+
+    return getcurrent() is not loop

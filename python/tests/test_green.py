@@ -1,4 +1,4 @@
-"""Programs whose threads are green: gevent and eventlet have replaced them. Each test runs such a program."""
+"""Programs that have green threads, of gevent or eventlet. Each test runs such a program."""
 
 import contextlib
 import os
@@ -195,6 +195,66 @@ channel = execnet.makegateway().remote_exec("import time; time.sleep(0.2); chann
 print(gevent.get_hub().threadpool.apply(channel.receive))
 """
     )
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+UNREPLACED = {
+    "gevent": "import gevent; spawn, sleep = gevent.spawn, gevent.sleep",
+    "gevent, its modules replaced but for threads": "import gevent.monkey; gevent.monkey.patch_all(thread=False); "
+    "spawn, sleep = gevent.spawn, gevent.sleep",
+    "eventlet": "import eventlet; spawn, sleep = eventlet.spawn, eventlet.sleep",
+    "eventlet, its modules replaced but for threads": "import eventlet; eventlet.monkey_patch(thread=False); "
+    "spawn, sleep = eventlet.spawn, eventlet.sleep",
+}
+
+ONE_WAITS = """
+got = []
+def wait():
+    got.append(channel.receive())
+spawn(wait)
+sleep(0)
+assert not got
+channel.send(1)
+while not got:
+    sleep(0.01)
+"""
+
+
+@pytest.fixture(params=UNREPLACED)
+def unreplaced(request):
+    pytest.importorskip(request.param.partition(",")[0])
+    return UNREPLACED[request.param]
+
+
+def test_others_run_while_a_green_thread_waits_where_threads_are_not_replaced(run_program, unreplaced):
+    done = run_program(f"""
+{unreplaced}
+import execnet
+channel = execnet.makegateway().remote_exec("channel.send(channel.receive())")
+{ONE_WAITS}
+print(got)
+""")
+    assert (done.stdout, done.returncode) == ("[1]\n", 0), done.stderr
+
+
+def test_so_it_is_for_code_in_a_gateway(gateway, unreplaced):
+    channel = gateway.remote_exec(unreplaced + ONE_WAITS)
+    assert channel.receive(WAIT) == 1
+    channel.send(2)
+    channel.waitclose(WAIT)
+
+
+def test_an_event_loop_waits_as_ever_where_threads_are_not_replaced(run_program):
+    pytest.importorskip("gevent")
+    done = run_program("""
+import execnet, gevent
+gateway = execnet.makegateway()
+loop = gevent.get_hub().loop
+def called():
+    print(gateway.remote_exec("channel.send(1)").receive())
+loop.run_callback(called)
+gevent.sleep(0.01)
+""")
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 

@@ -21,6 +21,6 @@ the rest is compiled when somebody uses it.
     public   `channel.gateway` and its `execmodel`
     files    `channel.makefile()`
     waiters  waiting on Python 2
-    green    waiting where gevent or eventlet has replaced threads
+    green    waiting where gevent or eventlet makes green threads
     jvm      what is different on Jython
 """

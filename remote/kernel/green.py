@@ -1,4 +1,4 @@
-"""Where user code has replaced threads by green ones (gevent, eventlet): how one of them waits so that the others run.
+"""Where user code has green threads (gevent, eventlet): how one of them waits so that the others run.
 
 A green thread that waited for a lock would keep all others from running, and so perhaps the one that would wake it.
 """
@@ -14,15 +14,29 @@ class Late(Exception):
 
 def door():
     """How this thread waits to read a file: `wait(fd, timeout=, timeout_exc=)`. None if it is one of the system."""
-    if _says("gevent.monkey", "is_module_patched", "threading"):
-        from gevent import _hub_local, socket
-        if get_ident() == MAIN or _hub_local.get_hub_if_exists() is not None:
+    get_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
+    if get_hub is not None:
+        hub = get_hub()
+        if _has_green_ones(hub, hub, _says("gevent.monkey", "is_module_patched", "threading")):
+            from gevent import socket
             return socket.wait_read
-    if _says("eventlet.patcher", "is_monkey_patched", "thread"):
-        from eventlet import hubs
-        if get_ident() == MAIN or hasattr(hubs._threadlocal, "hub"):
+    hubs = sys.modules.get("eventlet.hubs")
+    local = getattr(hubs, "_threadlocal", None)
+    if local is not None:
+        hub = getattr(local, "hub", None)
+        if _has_green_ones(hub, getattr(hub, "greenlet", None), _says("eventlet.patcher", "is_monkey_patched", "thread")):
             return lambda fd, **how: hubs.trampoline(fd, read=True, **how)
     return None
+
+
+def _has_green_ones(hub, loop, replaced):
+    """Whether this thread, which has this hub or none, has green ones in it; the event loop itself is none."""
+    if replaced:
+        return hub is not None or get_ident() == MAIN
+    if hub is None:
+        return False
+    from greenlet import getcurrent
+    return getcurrent() is not loop
 
 
 def _says(module, function, name):

@@ -30,7 +30,7 @@ else:
 
 def green():
     """A waiter for a green thread; None for one of the system."""
-    if "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules:
+    if "gevent._hub_local" in sys.modules or "eventlet.hubs" in sys.modules:
         from .green import Waiter, door
         wait = door()
         return wait and Waiter(wait)
