@@ -51,7 +51,7 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
     via = find(text(spec, "via"), group)._native if spec.via else None
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
-        config = config and os.path.abspath(os.path.expanduser(config))
+        config = config and absolute("ssh_config=", config)
         return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
     if via:
         return _native.Start.beside(via, settings)
@@ -152,6 +152,15 @@ def words(spec: XSpec, python: str) -> list[str]:
         return found
     except ValueError as error:
         raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {error}") from None
+
+
+def absolute(what: str, path: str) -> str:
+    """The whole path of a file on this machine."""
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise ValueError(f"{what}{path} is relative, and the current folder is gone: give the whole path") from None
 
 
 def needed(spec: XSpec, name: str) -> str:

@@ -73,6 +73,20 @@ def test_a_folder_that_has_been_removed(tmp_path):
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
+def test_a_program_that_begins_in_a_folder_that_has_been_removed(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    code = (
+        "import execnet; g = execnet.makegateway(); g._rinfo(update=True)\n"
+        "print(g.remote_exec('channel.send(1 + 1)').receive(60)); g.exit()\n"
+        "try:\n    execnet.makegateway('ssh=x//ssh_config=cfg')\nexcept ValueError as error:\n    print(error)"
+    )
+    shell = ["sh", "-c", 'cd "$1" && rmdir "$1" && exec "$2" -c "$3"', "sh", str(there), sys.executable, code]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=WAIT)
+    said = "2\nssh_config=cfg is relative, and the current folder is gone: give the whole path\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
 def test_a_tilde_is_the_home_in_each_key(group, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "bin").mkdir()

@@ -15,24 +15,32 @@ mod serial;
 mod spell;
 mod wait;
 
-/// See `python/execnet/_native.pyi`.
-#[pyo3::pymodule]
-mod _native {
-    #[pymodule_export]
-    const VERSION: &str = env!("CARGO_PKG_VERSION");
+use pyo3::prelude::*;
+use pyo3::types::PyList;
 
-    #[pymodule_export]
-    use crate::channel::{Channel, Delivery, RawChannel};
-    #[pymodule_export]
-    use crate::error::shown;
-    #[pymodule_export]
-    use crate::gateway::{Gateway, Settings, Start, start_all};
-    #[pymodule_export]
-    use crate::network::{Network, Node, connect};
-    #[pymodule_export]
-    use crate::serial::{dumps, load, loads};
-    #[pymodule_export]
-    use crate::spell::{misspelt, nearest};
-    #[pymodule_export]
-    use crate::wait::ending;
+/// See `python/execnet/_native.pyi`.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // PyO3 asks for it otherwise, and to ask a module for what it has not is an error without an exception on CPython 3.13
+    // when the current folder is gone and "" in sys.path
+    module.setattr("__all__", PyList::empty(module.py()))?;
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<channel::Channel>()?;
+    module.add_class::<channel::Delivery>()?;
+    module.add_class::<channel::RawChannel>()?;
+    module.add_class::<gateway::Gateway>()?;
+    module.add_class::<gateway::Settings>()?;
+    module.add_class::<gateway::Start>()?;
+    module.add_class::<network::Network>()?;
+    module.add_class::<network::Node>()?;
+    module.add_function(wrap_pyfunction!(error::shown, module)?)?;
+    module.add_function(wrap_pyfunction!(gateway::start_all, module)?)?;
+    module.add_function(wrap_pyfunction!(network::connect, module)?)?;
+    module.add_function(wrap_pyfunction!(serial::dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(serial::load, module)?)?;
+    module.add_function(wrap_pyfunction!(serial::loads, module)?)?;
+    module.add_function(wrap_pyfunction!(spell::misspelt, module)?)?;
+    module.add_function(wrap_pyfunction!(spell::nearest, module)?)?;
+    module.add_function(wrap_pyfunction!(wait::ending, module)?)?;
+    Ok(())
 }

@@ -172,10 +172,11 @@ impl ProcessBuilder {
         self
     }
 
-    /// The folder to run in if the node is one of this machine and nothing else says where, as a program started by hand
-    /// would run in its user's. Without effect on other hosts.
-    pub fn local_dir(mut self, folder: impl Into<String>) -> Self {
-        self.local = folder.into();
+    /// Runs in this program's current folder if the node is one of this machine and nothing else says where, as a program started by hand
+    /// would. A folder that is gone, or that this user cannot enter, counts as none. Without effect on other hosts.
+    pub fn here(mut self) -> Self {
+        let here = std::env::current_dir().ok().filter(|folder| folder.join(".").metadata().is_ok());
+        self.local = here.and_then(|folder| folder.into_os_string().into_string().ok()).unwrap_or_default();
         self
     }
 

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use execnet_testkit::{Lab, Listening, or_skip, sockets_listening, wait_until};
 
@@ -101,7 +101,8 @@ struct Stranger {
 
 impl Stranger {
     fn new() -> Self {
-        let uid = 62_000 + std::process::id() % 1_000;
+        static OTHERS: AtomicU32 = AtomicU32::new(0);
+        let uid = 62_000 + std::process::id() % 1_000 * 2 + OTHERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("execnet-stranger-{uid}"));
         std::fs::create_dir(&folder).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_execnet"), folder.join("execnet")).unwrap();
@@ -119,6 +120,10 @@ impl Stranger {
     }
 
     fn execnet(&self, variables: &[(&str, &str)], args: &[&str]) -> std::process::Output {
+        self.execnet_in(Path::new("/"), variables, args)
+    }
+
+    fn execnet_in(&self, folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> std::process::Output {
         let user = format!("{}", self.uid);
         Command::new("setpriv")
             .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
@@ -128,7 +133,7 @@ impl Stranger {
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.folder.join("home"))
             .envs(variables.iter().map(|(name, folder)| (name, self.folder.join(folder))))
-            .current_dir("/")
+            .current_dir(folder)
             .output()
             .unwrap()
     }
@@ -207,6 +212,28 @@ fn the_program_that_hands_a_password_on_closes_its_memory() {
     assert_eq!(std::fs::metadata(environ).unwrap().uid(), 0);
     std::fs::remove_file(asked).unwrap();
     assert!(!askpass.0.wait().unwrap().success(), "there is no such network");
+}
+
+#[test]
+fn what_starts_beside_a_user_who_cannot_enter_the_current_folder_runs_at_home() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, because only root can become another user");
+        return;
+    }
+    let user = Stranger::new();
+    let closed = user.folder.join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let started = user.execnet_in(&closed, &[], &["start", "squat", "popen"]);
+    assert!(started.status.success(), "{}", text(&started));
+    let code = "import os; print(os.getcwd())";
+    let ran = user.execnet_in(&closed, &[], &["python", "squat", "-c", code]);
+    let home = user.folder.join("home");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{}\n", home.display()), "{}", text(&ran));
+    let ran = user.execnet_in(&closed, &[], &["exec", "squat", "import os; channel.send(os.getcwd())"]);
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("'{}'\n", home.display()), "{}", text(&ran));
+    let asked = user.execnet_in(&closed, &[], &["python", "squat", "--chdir", ".", "-c", code]);
+    assert!(text(&asked).contains("cannot change to directory"), "{}", text(&asked));
 }
 
 #[test]

@@ -341,10 +341,8 @@ impl GatewayBuilder {
         }
         if let Some(folder) = &self.start_in {
             process = process.chdir(folder);
-        } else if let Some(folder) =
-            std::env::current_dir().ok().and_then(|folder| folder.into_os_string().into_string().ok())
-        {
-            process = process.local_dir(folder);
+        } else {
+            process = process.here();
         }
         Ok(Arc::new(Remote::new(process.start()?)))
     }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -70,8 +69,8 @@ impl PythonArgs {
         }
         if let Some(folder) = &self.choice.chdir {
             process = process.chdir(folder);
-        } else if let Some(here) = std::env::current_dir().ok().as_deref().and_then(Path::to_str) {
-            process = process.local_dir(here);
+        } else {
+            process = process.here();
         }
         for (name, value) in env {
             process = process.env(name, value);
