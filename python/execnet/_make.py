@@ -193,12 +193,18 @@ def environment(spec: XSpec) -> dict[str, str]:
     return dict(spec.env)
 
 
+# PREFIX/lib/pythonX.Y/site-packages/execnet/_make.py; what is relative counts now, not where the program goes later
+PREFIX = os.path.abspath(__file__).rsplit(os.sep, 5)[0]
+
+
 def own_command() -> str:
     """The native command that was installed together with this package."""
-    import sysconfig
-
-    beside = os.path.join(sysconfig.get_path("scripts"), "execnet")
-    return beside if os.path.exists(beside) else "execnet"
+    # `sysconfig` would import more when it is asked, and the program may stand in a folder open to others by then
+    for prefix in (PREFIX, sys.prefix):
+        beside = os.path.join(prefix, "bin", "execnet")
+        if os.path.exists(beside):
+            return beside
+    return "execnet"
 
 
 connections: dict[tuple[int, str], _native.Network] = {}

@@ -52,9 +52,23 @@ def test_nothing_that_lies_there_runs(interpreter, group, open_folder, tmp_path)
 
 def test_a_program_that_stands_there(open_folder):
     folder, marker = open_folder
+    # what it has imported before is all that it needs: its own path leads to the folder
     code = (
-        "import os, sys, execnet; sys.path.pop(0); os.chdir(sys.argv[1]); g = execnet.makegateway()\n"
-        "try:\n    g.remote_exec('1/0').waitclose(60)\nexcept execnet.RemoteError:\n    g.exit()\n"
+        "import os, sys, execnet; assert sys.path[0] == ''; os.chdir(sys.argv[1]); g = execnet.makegateway()\n"
+        "def fails(what, *arguments):\n"
+        "    try:\n        what(*arguments)\n        assert False, arguments\n"
+        "    except (OSError, ValueError, execnet.RemoteError, execnet.HostNotFound):\n        pass\n"
+        "fails(g.remote_exec('1/0').waitclose, 60)\n"
+        "c = g.remote_exec('channel.send(1)')\n"
+        "c.setcallback(lambda item: 1/0)\n"
+        "fails(c.waitclose, 60)\n"
+        "m = execnet.MultiChannel([g.remote_exec('channel.send(1)')])\n"
+        "assert m.make_receive_queue().get(timeout=60)[1] == 1\n"
+        "for spec in ('foo', 'popen//python=/no/python', 'popen//pyhton=3', 'net=no-such',"
+        " 'ssh=-F /dev/null nowhere.invalid'):\n"
+        "    fails(execnet.makegateway, spec)\n"
+        "repr(g), g.remote_status(), g._rinfo(), execnet.loads(execnet.dumps({1: [2.0, 'x', b'y']}))\n"
+        "g.exit()\n"
     )
     for env in ({}, {"PYTHONPATH": "/usr/share:"}):
         start = f"import os; os.environ.update({env!r})\n{code}"
