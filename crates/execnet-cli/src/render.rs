@@ -3,7 +3,12 @@
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
 use execnet_proto::text::quoted;
 
-use crate::text::{duration, one_line, table};
+use crate::text::{duration, fit, one_line, table};
+
+/// What a host says of itself is not to make the rows of all others unreadable.
+const PLATFORM: usize = 24;
+const VERSION: usize = 32;
+const EXECUTABLE: usize = 100;
 
 const HEAD: [&str; 7] = ["HOST / NODE", "STATE", "PLATFORM", "PYTHON", "VIA", "PROCS", "RTT"];
 
@@ -92,19 +97,19 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
         && only.name == host.id
         && only.state == NodeState::Ready
     {
-        return vec![row(only.platform.clone(), python(only))];
+        return vec![row(cell(&only.platform, PLATFORM), python(only))];
     }
     let mut rows = vec![row(String::new(), String::new())];
     rows.extend(host.nodes.iter().map(|node| {
         let python = match node.state {
-            NodeState::Failed => node.executable.clone(),
+            NodeState::Failed => cell(&node.executable, EXECUTABLE),
             _ => python(node),
         };
         let name = format!("  {}", node.name);
         vec![
             name,
             node.state.to_string(),
-            node.platform.clone(),
+            cell(&node.platform, PLATFORM),
             python,
             String::new(),
             node.processes.to_string(),
@@ -129,7 +134,11 @@ fn python(node: &NodeStatus) -> String {
         "jython" => "Jython",
         _ => &node.implementation,
     };
-    format!("{name} {}", node.version)
+    cell(&format!("{name} {}", node.version), VERSION)
+}
+
+fn cell(text: &str, width: usize) -> String {
+    fit(&one_line(text), width)
 }
 
 fn round_trip(seconds: f64) -> String {

@@ -188,3 +188,20 @@ fn a_line_says_where_a_host_stands() {
     assert_eq!(state_line(&behind), "unreachable: b is unreachable: no byte for 15 s");
     assert_eq!([0.00021, 0.0123, 1.25].map(round_trip), ["0.21 ms", "12 ms", "1.2 s"]);
 }
+
+#[test]
+fn a_host_with_much_to_say_of_itself_leaves_the_table_readable() {
+    let long = "\u{202e}x".repeat(100);
+    let failed = NodeStatus {
+        state: NodeState::Failed,
+        executable: long.clone(),
+        ..node("odd:b", &long, &long, &long)
+    };
+    let hosts = [
+        up("fine", vec![node("fine", "linux", "cpython", "3.11.2")]),
+        up("odd", vec![node("odd:a", &long, &long, &long), failed]),
+    ];
+    let table = super::hosts(&hosts);
+    assert!(table.lines().take(5).all(|line| line.chars().count() < 220), "{table}");
+    assert!(table.contains("\\u202ex") && table.contains('…'), "{table}");
+}
