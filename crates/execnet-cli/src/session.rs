@@ -26,6 +26,9 @@ const DYING: Duration = Duration::from_millis(500);
 /// A daemon answers in milliseconds, unless it is stopped or its machine is very busy.
 const SLOW: Duration = Duration::from_secs(3);
 
+/// How long a break lasts before it is worth a word to somebody who looks on.
+const BREAK: Duration = Duration::from_secs(1);
+
 /// What a daemon may be gone for beyond the agents' own patience.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -100,11 +103,16 @@ pub(crate) fn connect(name: &NetworkName) -> Result<Network, Failure> {
     open(name, |connect| connect)
 }
 
-/// As [`connect`], for what is to outlive a daemon that is away for as long as agents wait for one.
+/// As [`connect`], for what is to outlive a daemon that is away for as long as agents wait for one. Says which hosts are out of reach.
 pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, Failure> {
     let file = place::network_file(name).and_then(|path| NetworkFile::load(&path));
     let linger = file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER);
-    open(name, |connect| connect.patience(linger + GRACE))
+    let network = open(name, |connect| {
+        let connect = connect.patience(linger + GRACE);
+        if io::stderr().is_terminal() { connect.tell_after(BREAK) } else { connect }
+    })?;
+    network.on_outage(|outage| text::say(&format!("execnet: {outage}")));
+    Ok(network)
 }
 
 /// As [`connect`], with something said about the connection.

@@ -116,6 +116,8 @@ pub(crate) struct Selecting {
     pub(crate) wants: NodeSelection,
     /// Until when a host that is away is waited for.
     pub(crate) until: Duration,
+    /// Its client knows that it waits for one.
+    pub(crate) told: bool,
 }
 
 /// See the module's documentation.

@@ -395,10 +395,48 @@ fn a_process_waits_a_while_for_a_link_that_is_made_again() {
     world.pass(SECOND);
     world.greet("a");
     assert!(world.events.contains(&(client, ClientEvent::Placed(id))));
-    world.end("a", 255, "");
-    select(&mut world, client, 2, &[]);
-    world.pass(20 * SECOND);
-    assert!(world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..))));
+    let told = |world: &World, id| {
+        let waits =
+            |(_, event): &&(ClientKey, ClientEvent)| matches!(event, ClientEvent::Waits(of, _) if *of == id);
+        world.events.iter().filter(waits).count()
+    };
+    assert_eq!(told(&world, id), 1, "it is told that it waits");
+    world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+    let id = select(&mut world, client, 2, &[("node", "a")]);
+    for _ in 0..20 {
+        world.pass(SECOND / 2);
+        if world.links.contains_key(&world.host("a")) {
+            world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+        }
+    }
+    assert_eq!(told(&world, id), 1);
+    let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
+    assert!(message.starts_with("the host a is unreachable: connect: "), "{message}");
+    assert!(message.contains("; retrying in "), "{message}");
+}
+
+#[test]
+fn a_process_that_waits_for_a_host_brings_its_next_try_forward() {
+    let mut world = World::new(&["ssh=a"]);
+    let client = world.client();
+    world.greet("a");
+    let fail = |world: &mut World| {
+        world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+    };
+    fail(&mut world);
+    while world.status("a").retry_in.unwrap() < 20.0 {
+        world.pass(SECOND / 10);
+        if world.links.contains_key(&world.host("a")) {
+            fail(&mut world);
+        }
+    }
+    let refused =
+        |world: &World| world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..)));
+    select(&mut world, client, 1, &[("node", "a")]);
+    assert!(world.links.contains_key(&world.host("a")), "it is tried at once");
+    assert!(!refused(&world));
+    fail(&mut world);
+    assert!(refused(&world), "nothing is under way that could help");
 }
 
 fn kind(replies: &[Value]) -> &str {

@@ -302,6 +302,18 @@ impl Machine {
         }
     }
 
+    /// Whether a way to it may be made before `until`, as far as it depends on its own link. Seen while it cannot be reached.
+    pub(crate) fn may_come(&self, until: Duration) -> bool {
+        self.retry_at().is_none_or(|at| at < until)
+    }
+
+    /// Somebody needs it now: does not wait longer for a try that costs nobody anything.
+    pub(crate) fn is_needed(&mut self) {
+        if self.refusals == 0 {
+            self.hurry();
+        }
+    }
+
     /// When it is tried again.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         match self.phase {
@@ -402,6 +414,21 @@ mod tests {
         now += LASTED;
         host.ended(now, 0.5, false);
         assert_eq!(host.retry_at(), Some(now + FIRST_RETRY), "it lasted");
+    }
+
+    #[test]
+    fn who_needs_a_host_brings_its_next_try_forward_unless_it_is_refused() {
+        let mut host = Machine::new(true);
+        host.greeted(seconds(0.0));
+        for _ in 0..6 {
+            host.ended(seconds(0.0), 0.5, false);
+        }
+        assert!(host.may_come(seconds(16.1)) && !host.may_come(seconds(10.0)));
+        host.is_needed();
+        assert!(host.is_queued() && host.may_come(seconds(0.0)));
+        host.ended(seconds(0.0), 0.5, true);
+        host.is_needed();
+        assert!(!host.is_queued() && !host.may_come(seconds(10.0)));
     }
 
     #[test]

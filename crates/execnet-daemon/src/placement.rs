@@ -9,8 +9,11 @@ use crate::text;
 #[derive(Debug)]
 pub(crate) struct Candidate<'a, K> {
     pub(crate) key: K,
+    pub(crate) id: &'a str,
     /// Its link is up.
     pub(crate) reachable: bool,
+    /// It was up, its link is not, and one may be made soon enough.
+    pub(crate) away: bool,
     /// It may still tell of more nodes.
     pub(crate) joining: bool,
     pub(crate) cpus: u32,
@@ -26,15 +29,15 @@ pub(crate) enum Choice<'a, K> {
     Node(K, &'a NodeStatus),
     /// None yet, but a host is joining.
     Joining,
-    /// None, but one that matches is on a host that cannot be reached just now.
-    Away,
+    /// None, but one that matches, or may once it is known, is on this host, which cannot be reached just now.
+    Away(K),
     /// None.
     Nothing,
 }
 
 /// Among ready nodes that match the one on the host with the fewest processes for its processors; ties go to fewer processes,
 /// then to the order of the hosts.
-pub(crate) fn choose<'a, K: Copy>(
+pub(crate) fn choose<'a, K: Copy + PartialEq>(
     wants: &NodeSelection,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
 ) -> Choice<'a, K> {
@@ -45,8 +48,8 @@ pub(crate) fn choose<'a, K: Copy>(
             host.nodes.iter().find(|node| node.state == NodeState::Ready && wants.matches(&node.info()));
         if host.joining {
             otherwise = Choice::Joining;
-        } else if node.is_some() && !host.reachable && !matches!(otherwise, Choice::Joining) {
-            otherwise = Choice::Away;
+        } else if host.away && (node.is_some() || may_match(wants, &host)) && otherwise == Choice::Nothing {
+            otherwise = Choice::Away(host.key);
         }
         let Some(node) = node.filter(|_| host.reachable) else { continue };
         let (processes, cpus) = (host.processes as u64, u64::from(host.cpus.max(1)));
@@ -60,6 +63,17 @@ pub(crate) fn choose<'a, K: Copy>(
         }
     }
     best.map_or(otherwise, |(_, key, node)| Choice::Node(key, node))
+}
+
+/// Whether a host has a node that may match, of which nothing but its name is known yet: its link broke while its agent was telling.
+fn may_match<K>(wants: &NodeSelection, host: &Candidate<'_, K>) -> bool {
+    let Some(name) = &wants.node else {
+        return host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Probing);
+    };
+    let of_host = name.strip_prefix(host.id).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    let probed =
+        |node: &NodeStatus| node.state == NodeState::Probing && [&node.name, &node.host].contains(&name);
+    host.nodes.is_empty() && of_host || host.nodes.iter().any(probed)
 }
 
 /// Why nothing was chosen: what was asked for, and what there is. `nodes` come with their hosts' state.
@@ -142,7 +156,7 @@ mod tests {
     }
 
     fn host<K>(key: K, cpus: u32, processes: usize, nodes: &[NodeStatus]) -> Candidate<'_, K> {
-        Candidate { key, reachable: true, joining: false, cpus, processes, nodes }
+        Candidate { key, id: "n", reachable: true, away: false, joining: false, cpus, processes, nodes }
     }
 
     fn wants(pairs: &[(&str, &str)]) -> NodeSelection {
@@ -192,13 +206,32 @@ mod tests {
     #[test]
     fn joining_and_broken_hosts_are_waited_for() {
         let nodes = [node("n", "cpython", "3.11.2")];
-        let away = || Candidate { reachable: false, ..host(1, 1, 0, &nodes) };
+        let away = || Candidate { reachable: false, away: true, ..host(1, 1, 0, &nodes) };
         let joining = || Candidate { reachable: false, joining: true, ..host(2, 1, 0, &[]) };
-        assert_eq!(choose(&wants(&[]), [away()].into_iter()), Choice::Away);
+        assert_eq!(choose(&wants(&[]), [away()].into_iter()), Choice::Away(1));
+        let not_soon = Candidate { away: false, ..away() };
+        assert_eq!(choose(&wants(&[]), [not_soon].into_iter()), Choice::Nothing);
         assert_eq!(choose(&wants(&[]), [away(), joining()].into_iter()), Choice::Joining);
         assert_eq!(choose(&wants(&[("platform", "java")]), [away()].into_iter()), Choice::Nothing);
         let up = host(3, 1, 9, &nodes);
         assert_eq!(chosen(choose(&wants(&[]), [joining(), away(), up].into_iter())), Some((3, "n")));
+    }
+
+    #[test]
+    fn a_host_that_broke_off_before_it_had_told_of_its_nodes_is_waited_for() {
+        let choice = |nodes: &[NodeStatus], pairs: &[(&str, &str)]| {
+            let away = Candidate { id: "a", reachable: false, away: true, ..host(1, 1, 0, nodes) };
+            choose(&wants(pairs), [away].into_iter()) == Choice::Away(1)
+        };
+        let probing = [NodeStatus { state: NodeState::Probing, ..node("a:pypy3", "", "") }];
+        for nodes in [&[][..], &probing] {
+            assert!(choice(nodes, &[]) && choice(nodes, &[("platform", "java")]));
+            assert!(choice(nodes, &[("node", "a")]) && choice(nodes, &[("node", "a:pypy3")]));
+            assert!(!choice(nodes, &[("node", "b")]) && !choice(nodes, &[("node", "ab")]));
+        }
+        assert!(choice(&[], &[("node", "a:jython")]) && !choice(&probing, &[("node", "a:jython")]));
+        let failed = [NodeStatus { state: NodeState::Failed, ..node("a", "", "") }];
+        assert!(!choice(&failed, &[("node", "a")]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::host;
 use crate::placement::{self, Candidate, Choice};
 
 /// So long a host that is away is waited for, if only it has a node that matches.
-const AWAY: Duration = Duration::from_secs(15);
+const AWAY: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// A client asks for a place.
@@ -29,7 +29,15 @@ impl Daemon {
             .map(|(key, value)| (key.as_str(), std::str::from_utf8(value).unwrap_or("\u{fffd}")))
             .collect();
         match NodeSelection::from_pairs(texts) {
-            Ok(wants) => self.selecting.push(Selecting { client, id, wants, until: now + AWAY }),
+            Ok(wants) => {
+                let selecting = Selecting { client, id, wants, until: now + AWAY, told: false };
+                if let Choice::Away(host) =
+                    placement::choose(&selecting.wants, self.candidates(Duration::MAX))
+                {
+                    self.is_needed(host);
+                }
+                self.selecting.push(selecting);
+            }
             Err(error) => {
                 let message = crate::text::clean(&error.to_string(), 500);
                 self.switch.refuse(client, id, Refusal::NoMatch, message);
@@ -39,8 +47,8 @@ impl Daemon {
 
     /// Places what can be placed, refuses what cannot be any more.
     pub(crate) fn place_waiting(&mut self, now: Duration) {
-        for selecting in std::mem::take(&mut self.selecting) {
-            let choice = placement::choose(&selecting.wants, self.candidates());
+        for mut selecting in std::mem::take(&mut self.selecting) {
+            let choice = placement::choose(&selecting.wants, self.candidates(selecting.until));
             match choice {
                 Choice::Node(host, node) => {
                     let (name, mut facts) = (node.name.clone(), host::facts(node));
@@ -57,21 +65,30 @@ impl Daemon {
                     }
                 }
                 Choice::Joining => self.selecting.push(selecting),
-                Choice::Away if now < selecting.until => self.selecting.push(selecting),
-                Choice::Away | Choice::Nothing => {
-                    let message = self.refusal(&selecting.wants);
+                Choice::Away(host) if now < selecting.until => {
+                    if !std::mem::replace(&mut selecting.told, true) {
+                        let why = self.why_away(host);
+                        self.switch.keep_waiting(selecting.client, selecting.id, why);
+                    }
+                    self.selecting.push(selecting);
+                }
+                Choice::Away(_) | Choice::Nothing => {
+                    let message = self.refusal(&selecting.wants, now);
                     self.switch.refuse(selecting.client, selecting.id, Refusal::NoMatch, message);
                 }
             }
         }
     }
 
-    fn candidates(&self) -> impl Iterator<Item = Candidate<'_, HostKey>> {
-        self.hosts.iter().filter(|(_, host)| host.leave.is_none()).map(|(&key, host)| {
+    /// Hosts that may be there by `until`.
+    fn candidates(&self, until: Duration) -> impl Iterator<Item = Candidate<'_, HostKey>> {
+        self.hosts.iter().filter(|(_, host)| host.leave.is_none()).map(move |(&key, host)| {
             let reachable = self.switch.is_reachable(key);
             Candidate {
                 key,
+                id: &host.spec.id,
                 reachable,
+                away: host.state(reachable) == HostState::Unreachable && self.may_come(key, until),
                 joining: !host.machine.is_settled(),
                 cpus: host.cpus(),
                 processes: self.switch.processes(key),
@@ -80,14 +97,44 @@ impl Daemon {
         })
     }
 
-    fn refusal(&self, wants: &NodeSelection) -> String {
+    /// Whether a way to a host that was up may be made before `until`.
+    fn may_come(&self, key: HostKey, until: Duration) -> bool {
+        let Some(host) = self.hosts.get(&key).filter(|host| host.leave.is_none()) else { return false };
+        match host.via.filter(|via| !self.switch.is_reachable(*via)) {
+            Some(via) => self.may_come(via, until),
+            None => host.machine.may_come(until),
+        }
+    }
+
+    /// Somebody waits for a host, and so for those on the way to it.
+    fn is_needed(&mut self, key: HostKey) {
+        let mut next = Some(key);
+        while let Some(host) = next.and_then(|key| self.hosts.get_mut(&key)) {
+            host.machine.is_needed();
+            next = host.via;
+        }
+    }
+
+    /// What a client that waits for a host is told.
+    fn why_away(&self, key: HostKey) -> String {
+        let host = &self.hosts[&key];
+        let (id, failure) = (&host.spec.id, host.failure.as_ref());
+        let failed = failure.map(|failure| format!("{id} is unreachable: {}", failure.error));
+        let why = failed.or_else(|| self.switch.unreachable(key));
+        crate::text::clean(&why.unwrap_or_else(|| format!("{id} is unreachable")), 500)
+    }
+
+    fn refusal(&self, wants: &NodeSelection, now: Duration) -> String {
         let state = |key: &HostKey, host: &host::Host| host.state(self.switch.is_reachable(*key));
         let named =
             wants.node.as_ref().and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
         if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
             let why = host.failure.as_ref().map(|why| format!(": {}: {}", why.step, why.error));
+            let retry = host.machine.retry_at().map(|at| at.saturating_sub(now).as_secs_f64().ceil());
+            let retry = retry.map(|seconds| format!("; retrying in {seconds} s")).unwrap_or_default();
             let (id, state) = (&host.spec.id, state(key, host));
-            return crate::text::clean(&format!("the host {id} is {state}{}", why.unwrap_or_default()), 500);
+            let why = crate::text::clean(&why.unwrap_or_default(), 500);
+            return format!("the host {id} is {state}{why}{retry}");
         }
         let nodes = self.hosts.iter().flat_map(|(key, host)| {
             let up = state(key, host);

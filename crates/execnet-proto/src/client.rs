@@ -12,6 +12,9 @@ use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
 
+/// Why a process cannot be reached while there is no connection to the daemon.
+pub const DAEMON_GONE: &str = "the network's daemon is gone";
+
 /// Where a process was placed, and what is known of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -54,6 +57,10 @@ pub enum ClientEvent {
     Placed(ProcessId),
     /// The process was not placed.
     Refused(ProcessId, Refusal, String),
+    /// The process waits for a host that cannot be reached just now, for this reason; it may be placed or refused later.
+    Waits(ProcessId, String),
+    /// A process that was launched can be reached no more, or again, or was lost.
+    Changed(ProcessId),
     /// A reply to a request.
     Reply {
         /// The number that [`Client::request`] gave it.
@@ -150,7 +157,8 @@ impl Client {
             if let State::Running(_, process) = state
                 && !process.is_over()
             {
-                process.broken("the network's daemon is gone".into());
+                process.broken(DAEMON_GONE.into());
+                self.events.push_back(ClientEvent::Changed(process.id()));
             }
         }
     }
@@ -316,9 +324,25 @@ impl Client {
     /// Gives up on everything that runs: no daemon came back.
     pub fn lose_all(&mut self, message: &str) {
         for state in self.processes.values_mut() {
-            if let State::Running(_, process) = state {
+            if let State::Running(_, process) = state
+                && !process.is_over()
+            {
                 process.lose(message.into(), &mut self.pool);
+                self.events.push_back(ClientEvent::Changed(process.id()));
             }
+        }
+    }
+
+    /// Gives up on a process that runs: for this client it is lost, and it is ended as soon as its host can be reached.
+    pub fn give_up(&mut self, id: ProcessId, message: String) {
+        let Some(State::Running(_, process)) = self.processes.get_mut(&id) else { return };
+        if process.is_over() {
+            return;
+        }
+        process.lose(message, &mut self.pool);
+        self.events.push_back(ClientEvent::Changed(id));
+        if let Some(line) = &mut self.line {
+            line.conn.send(Frame::Release(id));
         }
     }
 
@@ -367,10 +391,17 @@ impl Client {
                 };
                 match (self.processes.get_mut(&id), frame) {
                     (Some(State::Running(_, process)), frame) => {
+                        if matches!(
+                            frame,
+                            Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. }
+                        ) {
+                            self.events.push_back(ClientEvent::Changed(id));
+                        }
                         if let Err(violation) = process.handle(frame, &mut line.conn, &mut self.pool) {
                             // the daemon forwards what a host says: that host's process is lost, nothing else
                             process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
                             line.conn.send(Frame::Release(id));
+                            self.events.push_back(ClientEvent::Changed(id));
                         }
                         if process.stdin_waits() {
                             self.waiting.insert(id);
@@ -378,6 +409,9 @@ impl Client {
                     }
                     // found to be lost when it is launched
                     (Some(State::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
+                    (Some(State::Selecting(_)), Frame::Unreachable { message, .. }) => {
+                        self.events.push_back(ClientEvent::Waits(id, message));
+                    }
                     // its place went before it was told: there may be another
                     (Some(State::Selecting(wants)), Frame::Lost { .. }) => {
                         line.conn.send(Frame::Select { id, wants: wants.clone() });

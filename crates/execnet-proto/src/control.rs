@@ -178,6 +178,9 @@ pub struct Status {
     pub uptime: f64,
     /// Connected clients, the asking one included.
     pub clients: u32,
+    /// How long agents outlive their link, in seconds.
+    #[serde(default)]
+    pub linger: Option<f64>,
     /// Path of the socket where clients meet the daemon; none of a private one.
     #[serde(default)]
     pub socket: Option<String>,

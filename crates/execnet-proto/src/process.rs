@@ -125,6 +125,11 @@ impl Process {
         self.stdin.is_stopped() || self.stdin.acknowledged() == self.stdin.end()
     }
 
+    /// Whether the agent has confirmed every signal, or it is over.
+    pub fn has_heard(&self) -> bool {
+        self.is_over() || self.signals.sent == 0 && self.signals.next == 0
+    }
+
     /// Writes to stdin; at most [`Process::stdin_capacity`] bytes at a time.
     pub fn write(&mut self, bytes: Bytes, conn: Option<&mut Conn>) {
         self.stdin.write(bytes);

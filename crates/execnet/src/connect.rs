@@ -40,6 +40,8 @@ pub struct Connect {
     release: String,
     timeout: Duration,
     patience: Duration,
+    give_up: Option<Duration>,
+    tell_after: Option<Duration>,
 }
 
 /// Why there is no connection.
@@ -146,7 +148,7 @@ impl Connect {
 
     fn by(route: Route) -> Self {
         let release = env!("CARGO_PKG_VERSION").to_owned();
-        Self { route, release, timeout: TIMEOUT, patience: PATIENCE }
+        Self { route, release, timeout: TIMEOUT, patience: PATIENCE, give_up: None, tell_after: None }
     }
 
     /// Says the version of the program to the daemon; the version of this crate if not given.
@@ -170,6 +172,21 @@ impl Connect {
         self
     }
 
+    /// How long a host may be out of reach, or the daemon be gone, before what the program runs there counts as lost, unless it was started with a limit
+    /// of its own; as long as the network has patience if not given: 630 s, unless it has another `linger`.
+    #[must_use]
+    pub fn give_up(mut self, limit: Duration) -> Self {
+        self.give_up = Some(limit);
+        self
+    }
+
+    /// How long a host has to be out of reach before it is told: see [`Network::outages`]; 5 s if not given.
+    #[must_use]
+    pub fn tell_after(mut self, time: Duration) -> Self {
+        self.tell_after = Some(time);
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -184,6 +201,11 @@ impl Connect {
         waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(io)?;
         let hub = Hub::new(Client::new(ClientId(id), self.release), waker).map_err(io)?;
         let (route, patience) = (self.route, self.patience);
+        let mut inner = hub.lock();
+        let lookout = &mut inner.lookout;
+        (lookout.network, lookout.patience, lookout.give_up) = (name.clone(), patience, self.give_up);
+        lookout.after = self.tell_after.unwrap_or(lookout.after);
+        drop(inner);
         let reader = Reader { hub: hub.clone(), route, wake, patience, since: Instant::now() };
         let thread = std::thread::Builder::new().name("execnet".into());
         let thread = thread.spawn(move || reader.run()).map_err(io)?;

@@ -109,6 +109,12 @@ impl Gateway {
         self.handle.post.carrier.node()
     }
 
+    /// Why its host cannot be reached just now. What waits for the gateway goes on when it is back, without a value lost.
+    #[must_use]
+    pub fn is_unreachable(&self) -> Option<String> {
+        self.handle.post.carrier.unreachable()
+    }
+
     /// What its interpreter said of itself.
     #[must_use]
     pub fn info(&self) -> &Info {
@@ -187,17 +193,15 @@ impl Gateway {
         self.handle.exit(None)
     }
 
-    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`].
+    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`]. Where its host cannot be reached, or has not heard of it within 2 s,
+    /// the gateway has ended then, and the interpreter is killed as soon as the host can be reached.
     ///
     /// # Errors
     /// Only in a forked child.
     pub fn kill(&self) -> Result<(), ChannelError> {
         let mut inner = self.handle.post.enter()?;
         if inner.death.is_none() {
-            // it comes to an end even where its host does not answer
-            inner.kill_at = Some(Instant::now() + PATIENCE);
-            inner.touch();
-            self.handle.post.carrier.kill();
+            attend::kill(&mut inner, &*self.handle.post.carrier);
         }
         self.handle.post.leave(inner);
         self.handle.post.attendant.notify_all();

@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::connect::ConnectError;
 use crate::interrupt::Interrupt;
 use crate::line::{End, Line, drain, send};
+use crate::lookout::Lookout;
 use crate::network::Daemon;
 
 /// Bytes that are read at a time.
@@ -37,7 +38,7 @@ const MAX_INBOX: usize = 64 * 1024 * 1024;
 
 /// See the module's documentation.
 pub(crate) struct Hub {
-    me: Weak<Hub>,
+    pub(crate) me: Weak<Hub>,
     inner: Mutex<Inner>,
     /// A byte on it makes the reader thread look around.
     waker: UnixStream,
@@ -47,6 +48,8 @@ pub(crate) struct Hub {
     started: Instant,
     /// The process that all of it belongs to; not a child of it.
     pid: AtomicU32,
+    /// The thread that looks after hosts that are away sleeps here.
+    pub(crate) lookout: Condvar,
 }
 
 /// The lock, held.
@@ -65,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) attempts: u64,
     pub(crate) failure: Option<ConnectError>,
     pub(crate) closing: bool,
+    pub(crate) lookout: Lookout,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
     /// What was just read; the leader has it while it reads.
@@ -165,6 +169,7 @@ impl Hub {
                 attempts: 0,
                 failure: None,
                 closing: false,
+                lookout: Lookout::new(),
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 buffer: Vec::new(),
@@ -174,6 +179,7 @@ impl Hub {
             poked,
             started: Instant::now(),
             pid: AtomicU32::new(std::process::id()),
+            lookout: Condvar::new(),
         }))
     }
 
@@ -332,6 +338,7 @@ impl Hub {
         }
         inner.buffer = buffer;
         inner.take_events();
+        self.look_out(&mut inner);
         if inner.line.as_mut().is_none_or(|line| std::mem::take(&mut line.watched) || line.end.is_some()) {
             self.wake(&self.waker);
         }
@@ -430,10 +437,11 @@ impl Inner {
         for inbox in self.inboxes.values_mut() {
             inbox.over.get_or_insert(Over::Disconnected);
         }
-        let Self { starts, client, .. } = self;
+        let Self { starts, client, lookout, .. } = self;
         starts.retain(|&id, start| {
             if matches!(start, Start::Selecting(..) | Start::Abandoned) {
                 client.release(id);
+                lookout.waits_no_more(id, false);
             }
             !matches!(start, Start::Abandoned)
         });
@@ -445,6 +453,7 @@ impl Inner {
     /// The reader thread has failed: nothing goes on, and nobody is to wait for it.
     pub(crate) fn ruin(&mut self) {
         self.closing = true;
+        self.lookout.close();
         self.line = None;
         self.attempts += 1;
         self.fail_waiting();
@@ -510,6 +519,7 @@ impl Inner {
                 // launched at once, so that the thread that waits is not on the way
                 ClientEvent::Placed(id) => match self.starts.remove(&id) {
                     Some(Start::Selecting(mut launch, local)) => {
+                        self.lookout.waits_no_more(id, true);
                         let facts = self.client.placement(id).map_or(&[][..], |place| &place.facts[..]);
                         let here = facts.iter().find(|(key, _)| key == "local");
                         // a folder of the host's spec goes before where the client happens to be, not before what it asks for
@@ -520,9 +530,15 @@ impl Inner {
                         self.client.launch(id, launch);
                         self.starts.insert(id, Start::Launched);
                     }
-                    _ => self.client.release(id),
+                    _ => {
+                        self.lookout.waits_no_more(id, false);
+                        self.client.release(id);
+                    }
                 },
+                ClientEvent::Waits(id, message) => self.lookout.waits(id, &message),
+                ClientEvent::Changed(id) => self.lookout.heard_of(id, &self.client),
                 ClientEvent::Refused(id, refusal, message) => {
+                    self.lookout.waits_no_more(id, false);
                     if let Some(Start::Selecting(..)) = self.starts.remove(&id) {
                         self.starts.insert(id, Start::Refused(refusal, message));
                     }

@@ -59,6 +59,7 @@ mod gateway;
 mod hub;
 mod interrupt;
 mod line;
+mod lookout;
 mod network;
 #[doc(hidden)]
 pub mod place;
@@ -76,6 +77,7 @@ pub use gateway::{
     OpenError, Raw, Ready, ReceiveQueue, Receiving, RemoteStatus,
 };
 pub use interrupt::Interrupt;
+pub use lookout::{Outage, Outages, Reach};
 pub use network::{Daemon, Network, Replies, RequestError};
 pub use private::{JoinError, Private};
 pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};

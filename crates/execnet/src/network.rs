@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::connect::ConnectError;
 use crate::hub::{Halt, Hub, Inbox, Over, What};
+use crate::lookout::{Outage, Outages};
 use crate::start::ProcessBuilder;
 
 /// A connection to a network. Clones share it, and any number of threads may use it.
@@ -157,6 +158,31 @@ impl Network {
         serde_json::from_value(value).map_err(|error| self.handle.unexpected(error))
     }
 
+    /// Outages of hosts on which the program has processes or gateways, as they begin and end from now on: those that last longer than 5 s, and
+    /// at once those that keep a process from being started.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn outages(&self) -> Result<Outages, RequestError> {
+        Ok(self.handle.hub.enter()?.lookout.subscribe())
+    }
+
+    /// The same, unless somebody has asked for it before.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn first_outages(&self) -> Option<Outages> {
+        let mut inner = self.handle.hub.enter().ok()?;
+        (!inner.lookout.has_subscribers()).then(|| inner.lookout.subscribe())
+    }
+
+    /// Has `on_outage` called for each of the [`Network::outages`], instead of a line that is written to stderr. Called in a thread of the connection, one
+    /// outage after the other; it should not take long.
+    pub fn on_outage(&self, on_outage: impl Fn(&Outage) + Send + Sync + 'static) {
+        if let Ok(mut inner) = self.handle.hub.enter() {
+            inner.lookout.on_outage = Arc::new(on_outage);
+        }
+    }
+
     /// Ends every wait that some thread is in just now, on this connection or on one of its processes, with an
     /// `Interrupted` error. [`Interrupt`](crate::Interrupt) does that for one thread.
     pub fn interrupt(&self) {
@@ -284,7 +310,9 @@ impl Drop for Handle {
         // in a forked child there is no such thread, and the lock may be held by nobody
         let Ok(mut inner) = self.hub.enter() else { return };
         inner.closing = true;
+        inner.lookout.close();
         drop(inner);
+        self.hub.lookout.notify_all();
         self.hub.wake_reader();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -195,6 +195,13 @@ impl Process {
         self.shared.seen().and_then(|seen| seen.unreachable)
     }
 
+    /// Whether its host has heard of all signals.
+    pub(crate) fn has_heard(&self) -> bool {
+        let Ok(inner) = self.shared.enter() else { return true };
+        let process = inner.client.process(self.shared.id);
+        process.is_none_or(execnet_proto::process::Process::has_heard)
+    }
+
     /// Its changes from now on; what holds already comes first.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -207,6 +214,18 @@ impl Process {
         self.shared.handle.hub.interrupt(|id| id == Some(me));
     }
 
+    /// Hangs it up, as dropping it does: every wait for it has ended.
+    pub(crate) fn hang_up(&self) {
+        // in a forked child the process belongs to the parent
+        let hub = &self.shared.handle.hub;
+        let Ok(mut inner) = hub.enter() else { return };
+        inner.client.release(self.shared.id);
+        inner.starts.remove(&self.shared.id);
+        inner.lookout.forget(self.shared.id);
+        hub.look_out(&mut inner);
+        hub.leave(inner);
+    }
+
     fn wait_by(&self, deadline: Option<Instant>) -> Result<ExitStatus, ProcessError> {
         let inner = self.shared.wait(&What::End(self.shared.id), deadline)?;
         self.shared.ended(&inner)?.ok_or_else(|| self.shared.hung_up())
@@ -215,12 +234,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // in a forked child the process belongs to the parent
-        let hub = &self.shared.handle.hub;
-        let Ok(mut inner) = hub.enter() else { return };
-        inner.client.release(self.shared.id);
-        inner.starts.remove(&self.shared.id);
-        hub.leave(inner);
+        self.hang_up();
     }
 }
 

@@ -161,6 +161,8 @@ impl Reader {
             // another daemon of this kind would say the same
             inner.client.lose_all(&error.to_string());
         }
+        inner.take_events();
+        self.hub.look_out(&mut inner);
         if greeted {
             self.hub.leave(inner);
         } else {
@@ -190,6 +192,8 @@ impl Reader {
     fn give_up(&self, message: &str) {
         let mut inner = self.hub.lock();
         inner.client.lose_all(message);
+        inner.take_events();
+        self.hub.look_out(&mut inner);
         self.hub.leave(inner);
     }
 

@@ -14,7 +14,7 @@ use execnet_proto::spec::{NodeSelection, SelectionError};
 use execnet_proto::text::lines;
 
 use crate::connect::ConnectError;
-use crate::hub::{Halt, Start, What};
+use crate::hub::{Halt, Inner, Start, What};
 use crate::network::Handle;
 use crate::process::{Node, Process};
 
@@ -36,6 +36,7 @@ pub struct ProcessBuilder {
     launch: Launch,
     local: String,
     timeout: Option<Duration>,
+    give_up: Option<Duration>,
 }
 
 /// Why a process was not started.
@@ -142,6 +143,7 @@ impl ProcessBuilder {
             launch: Launch::default(),
             local: String::new(),
             timeout: None,
+            give_up: None,
         }
     }
 
@@ -193,6 +195,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// How long its host may be out of reach, or the network's daemon be gone, before it counts as lost; what [`Connect::give_up`](crate::Connect::give_up) says
+    /// if not given.
+    pub fn give_up(mut self, limit: Duration) -> Self {
+        self.give_up = Some(limit);
+        self
+    }
+
     /// Starts it: returns as soon as a node was found, while the process is on its way there. Stdin may be written at once. That it
     /// could not be started on its host is learned as its end, [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
     ///
@@ -220,7 +229,7 @@ impl ProcessBuilder {
             .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
-        let node = place(handle, id, selection, (launch.clone(), local), deadline)?;
+        let node = place(handle, id, selection, (launch.clone(), local), self.give_up, deadline)?;
         Ok(Process::new(handle.clone(), id, node))
     }
 }
@@ -242,6 +251,7 @@ fn place(
     id: ProcessId,
     selection: &NodeSelection,
     (launch, local): (Launch, String),
+    give_up: Option<Duration>,
     deadline: Option<Instant>,
 ) -> Result<Node, StartError> {
     let Handle { hub, network, .. } = handle;
@@ -259,13 +269,18 @@ fn place(
         Ok(mut inner) => match inner.starts.remove(&id) {
             Some(Start::Launched) => {
                 inner.starts.insert(id, Start::Launched);
-                Ok(inner.client.placement(id).map(Node::new).unwrap_or_default())
+                let node = inner.client.placement(id).map(Node::new).unwrap_or_default();
+                let Inner { lookout, client, .. } = &mut *inner;
+                lookout.watch(id, node.clone(), give_up, client);
+                hub.look_out(&mut inner);
+                Ok(node)
             }
             Some(Start::Refused(refusal, message)) => Err(refused(refusal, message)),
             _ => disconnected(),
         },
         Err((halt, mut inner)) => {
             inner.starts.insert(id, Start::Abandoned);
+            inner.lookout.waits_no_more(id, false);
             Err(match halt {
                 Halt::TimedOut => StartError::TimedOut { network: network.clone() },
                 Halt::Interrupted => StartError::Interrupted,

@@ -129,6 +129,11 @@ impl Switch {
         true
     }
 
+    /// Tells a client that a process waits for a host that cannot be reached just now.
+    pub fn keep_waiting(&mut self, client: ClientKey, id: ProcessId, message: String) {
+        self.tell_client(client, Frame::Unreachable { id, message });
+    }
+
     /// Refuses a process a place.
     pub fn refuse(&mut self, client: ClientKey, id: ProcessId, refusal: Refusal, message: String) {
         self.tell_client(client, Frame::Refused { id, refusal, message });

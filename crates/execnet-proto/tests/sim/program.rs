@@ -186,7 +186,7 @@ impl Program {
                     self.wake = now + Duration::from_millis(rng.u64(100..2_000));
                     self.to_start += 1;
                 }
-                ClientEvent::Greeted { .. } => {}
+                ClientEvent::Greeted { .. } | ClientEvent::Waits(..) | ClientEvent::Changed(_) => {}
                 ClientEvent::Reply { .. } => panic!("nothing was asked"),
             }
         }

@@ -5,11 +5,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::carrier::Ending;
+use super::carrier::{Carrier, Ending};
 use super::error::Death;
 use super::failed;
 use super::output::Printed;
-use super::post::{Post, What};
+use super::post::{Inner, Killed, Post, What};
 use crate::interrupt::Interrupt;
 use crate::status::ExitStatus;
 
@@ -21,6 +21,9 @@ const END: Duration = Duration::from_secs(3);
 const EXIT: Duration = Duration::from_secs(20);
 const KILLED: Duration = Duration::from_secs(10);
 
+/// How long a host may take to hear that one was killed.
+const HEARS: Duration = Duration::from_secs(2);
+
 /// How long the last words may take behind the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -28,7 +31,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
     let me = Interrupt::this_thread();
     let mut inner = post.lock();
-    let mut killed = None;
     loop {
         if !inner.state.untold.is_empty() {
             let untold = std::mem::take(&mut inner.state.untold);
@@ -44,21 +46,13 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
         }
         let deadline = inner.kill_at;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            drop(inner);
-            match killed {
-                None => post.carrier.kill(),
-                // its host does not answer
-                Some(()) => post.carrier.release(),
-            }
-            killed = Some(());
-            inner = post.lock();
-            inner.kill_at = Some(Instant::now() + KILLED);
+            kill(&mut inner, &*post.carrier);
             continue;
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let idle = inner.left.elapsed();
         if inner.wants_reader() && !inner.has_waiters() && idle >= GRACE {
-            inner = post.read(inner, What::Attend(deadline.is_some()), deadline, &me).0;
+            inner = post.read(inner, What::Attend(deadline), deadline, &me).0;
             inner = post.hand_over(inner);
             continue;
         }
@@ -71,6 +65,27 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
         };
         inner.attendant_rests = false;
     }
+}
+
+/// Goes one step further with killing it, and says when the next one is due.
+pub(super) fn kill(inner: &mut Inner, carrier: &dyn Carrier) {
+    let (next, patience) = match (&inner.killed, carrier.unreachable()) {
+        (Killed::Left(_), _) => (inner.killed.clone(), KILLED),
+        (_, Some(why)) => (Killed::Left(why), KILLED),
+        (Killed::No, None) => (Killed::Told, HEARS),
+        (Killed::Told, None) if carrier.has_heard() => (Killed::Heard, KILLED),
+        (Killed::Told, None) => (Killed::Left("its host does not answer".into()), KILLED),
+        (Killed::Heard, None) => (Killed::Left("it could not be ended".into()), KILLED),
+    };
+    match next {
+        Killed::Told => carrier.kill(),
+        // whoever waits for it learns that it has ended
+        Killed::Left(_) => carrier.release(),
+        Killed::Heard | Killed::No => {}
+    }
+    inner.killed = next;
+    inner.kill_at = Some(Instant::now() + patience);
+    inner.touch();
 }
 
 /// Finds out how the interpreter ended, and tells everybody.
@@ -99,12 +114,17 @@ fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exitin
         }
         inner = post.attendant.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
     }
+    let left = match &inner.killed {
+        Killed::Left(why) => Some(format!("{why}; it is ended as soon as its host can be reached")),
+        _ => None,
+    };
     drop(inner);
     carrier.release();
-    let (status, lost) = match ending {
-        Some(Ending::Status(status)) => (Some(status), None),
-        Some(Ending::Lost(message)) => (None, Some(message)),
-        None => (None, Some("it could not be ended".into())),
+    let (status, lost) = match (ending, left) {
+        (Some(Ending::Status(status)), _) => (Some(status), None),
+        (_, Some(left)) => (None, Some(left)),
+        (Some(Ending::Lost(message)), None) => (None, Some(message)),
+        (None, None) => (None, Some("it could not be ended".into())),
     };
     let not_started = matches!(status, Some(ExitStatus::NotStarted { .. }));
     let broke = reason.map(|reason| format!("its kernel broke the rules: {reason}"));

@@ -58,6 +58,7 @@ pub struct GatewayBuilder {
     id: Option<String>,
     on_output: Option<OnOutput>,
     timeout: Duration,
+    give_up: Option<Duration>,
 }
 
 /// What the kernel is told.
@@ -120,6 +121,7 @@ impl GatewayBuilder {
             id: None,
             on_output: None,
             timeout: TIMEOUT,
+            give_up: None,
         }
     }
 
@@ -208,6 +210,13 @@ impl GatewayBuilder {
     /// How long [`GatewayBuilder::start`] may take; 60 s if not given.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long its host may be out of reach, or the network's daemon be gone, before the gateway has died; what
+    /// [`Connect::give_up`](crate::Connect::give_up) says if not given. Without effect on a child of this program.
+    pub fn give_up(mut self, limit: Duration) -> Self {
+        self.give_up = Some(limit);
         self
     }
 
@@ -338,6 +347,9 @@ impl GatewayBuilder {
         }
         for (name, value) in &self.config.env {
             process = process.env(name, value);
+        }
+        if let Some(limit) = self.give_up {
+            process = process.give_up(limit);
         }
         if let Some(folder) = &self.start_in {
             process = process.chdir(folder);

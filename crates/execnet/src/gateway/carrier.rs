@@ -31,8 +31,18 @@ pub(super) trait Carrier: Send + Sync {
     /// Waits for the interpreter's end.
     fn ending(&self, timeout: Duration) -> Option<Ending>;
 
-    /// Ends it at once.
+    /// Ends it at once, as soon as it can be reached.
     fn kill(&self);
+
+    /// Why it cannot be reached just now.
+    fn unreachable(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether where it runs has heard that it is to be killed.
+    fn has_heard(&self) -> bool {
+        true
+    }
 
     /// Nobody reads stdout any more.
     fn close_output(&self);
@@ -133,13 +143,24 @@ impl Carrier for Remote {
         }
     }
 
+    fn unreachable(&self) -> Option<String> {
+        self.process()?.is_unreachable()
+    }
+
+    fn has_heard(&self) -> bool {
+        self.process().is_none_or(|process| process.has_heard())
+    }
+
     fn close_output(&self) {
         let _ = self.stdout.close();
     }
 
     fn release(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(process);
+        // somebody may wait for its end with a handle of his own
+        if let Some(process) = process {
+            process.hang_up();
+        }
     }
 
     fn node(&self) -> Option<&Node> {

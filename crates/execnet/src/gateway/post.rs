@@ -58,8 +58,9 @@ pub(super) struct Inner {
     pub(super) attendant_rests: bool,
     /// EXIT was said: nothing more is sent.
     pub(super) exiting: bool,
-    /// When it is to be killed if it has not ended: the last handle is gone.
+    /// When it is to be killed if it has not ended, or given up if it was: the last handle is gone, or somebody wants it to be killed.
     pub(super) kill_at: Option<Instant>,
+    pub(super) killed: Killed,
     /// stderr has come to its end.
     pub(super) errors_over: bool,
     pub(super) death: Option<Arc<Death>>,
@@ -80,6 +81,18 @@ pub(super) struct Inner {
     deaf: bool,
 }
 
+/// How far the end of an interpreter has come that is to be killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Killed {
+    No,
+    /// It was told so.
+    Told,
+    /// Where it runs has heard it.
+    Heard,
+    /// It is not waited for any more, for this reason.
+    Left(String),
+}
+
 /// Something to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
@@ -97,8 +110,8 @@ pub(super) enum What {
     Greeting,
     /// The gateway's end.
     Death,
-    /// That there is a time to kill, or none, as the gateway's own thread knows.
-    Attend(bool),
+    /// That the time to kill is as the gateway's own thread knows it.
+    Attend(Option<Instant>),
 }
 
 struct Reader {
@@ -162,7 +175,7 @@ impl Inner {
             What::Greeting => self.state.info().is_some(),
             What::Death => false,
             What::Attend(known) => {
-                self.kill_at.is_some() != known || self.read_up.is_some() || !self.state.untold.is_empty()
+                self.kill_at != known || self.read_up.is_some() || !self.state.untold.is_empty()
             }
         }
     }
@@ -228,6 +241,7 @@ impl Post {
                 attendant_rests: false,
                 exiting: false,
                 kill_at: None,
+                killed: Killed::No,
                 errors_over: false,
                 death: None,
                 touched: false,

@@ -40,6 +40,8 @@ enum Command {
     Join,
     /// Removes the host.
     Remove,
+    /// Says this of the host when it is asked.
+    Fail(String),
     /// Does nothing until the lock can be taken; tells the sender when it stopped.
     Pause(Arc<Mutex<()>>, Sender<()>),
 }
@@ -84,6 +86,10 @@ impl Fake {
 
     pub fn join(&self) {
         self.tell(Command::Join);
+    }
+
+    pub fn fail(&self, error: &str) {
+        self.tell(Command::Fail(error.to_owned()));
     }
 
     pub fn remove_host(&self) {
@@ -136,8 +142,9 @@ struct Daemon {
     wake: UnixStream,
     started: Instant,
     epoch: Epoch,
-    /// Places to be given at the next request.
-    late: Vec<(ClientKey, ProcessId)>,
+    /// Places to be given at the next request; none to those that are refused.
+    late: Vec<(ClientKey, ProcessId, bool)>,
+    error: Option<String>,
 }
 
 impl Daemon {
@@ -172,6 +179,7 @@ impl Daemon {
             started: Instant::now(),
             epoch: Epoch::new(life, 0),
             late: Vec::new(),
+            error: None,
         };
         daemon.join();
         daemon
@@ -199,6 +207,7 @@ impl Daemon {
                         self.agent.lock().unwrap().detach();
                     }
                     Command::Join => self.join(),
+                    Command::Fail(error) => self.error = Some(error),
                     Command::Remove => self.switch.remove_host(HOST, self.now()),
                     Command::Pause(lock, stopped) => {
                         stopped.send(()).unwrap();
@@ -316,7 +325,11 @@ impl Daemon {
         match node {
             // never answers
             "silence" => {}
-            "late" => self.late.push((client, id)),
+            "late" => self.late.push((client, id, true)),
+            "away" | "gone" => {
+                self.switch.keep_waiting(client, id, "alpha is unreachable: its ssh ended".into());
+                self.late.push((client, id, node == "away"));
+            }
             "nowhere" => {
                 let message = "no node is called nowhere; there is alpha".into();
                 self.switch.refuse(client, id, Refusal::NoMatch, message);
@@ -326,8 +339,12 @@ impl Daemon {
     }
 
     fn answer(&mut self, client: ClientKey, request: u32, verb: &Verb) {
-        for (client, id) in std::mem::take(&mut self.late) {
-            assert!(self.switch.place(client, id, HOST, "alpha", facts()));
+        for (client, id, placed) in std::mem::take(&mut self.late) {
+            if placed {
+                assert!(self.switch.place(client, id, HOST, "alpha", facts()));
+            } else {
+                self.switch.refuse(client, id, Refusal::NoMatch, "alpha is unreachable".into());
+            }
         }
         let processes = self.switch.processes(HOST) as u32;
         let mut reply = |last, json: serde_json::Value| {
@@ -342,7 +359,13 @@ impl Daemon {
                     protocol: 1,
                     uptime: 1.0,
                     clients: 1,
-                    hosts: vec![HostStatus { processes, ..HostStatus::default() }],
+                    linger: Some(600.0),
+                    hosts: vec![HostStatus {
+                        id: "alpha".into(),
+                        error: self.error.clone(),
+                        processes,
+                        ..HostStatus::default()
+                    }],
                     ..Status::default()
                 };
                 reply(true, serde_json::to_value(status).unwrap());

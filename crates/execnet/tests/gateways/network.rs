@@ -1,7 +1,7 @@
 //! The same over a network: a daemon in this program, with hosts of this machine.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use execnet::control::Verb;
-use execnet::{ChannelError, Connect, ExitStatus, Gateway, OpenError};
+use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reach};
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_testkit::{alive, kill, wait_until};
 
@@ -47,6 +47,31 @@ impl Net {
         // until nothing joins any more
         network.request(&Verb::Watch.into()).for_each(drop);
         Self { folder, network: Some(network), daemon: Some(daemon) }
+    }
+
+    /// Makes a host `away` a part of it, whose link is made only while it may be.
+    fn add_away(&self, python: &str) {
+        let link = self.folder.join("link");
+        let (folder, python) =
+            (self.folder.display(), path(&execnet_testkit::require(&[python]).unwrap()[0]));
+        let script = format!(
+            "#!/bin/sh\ntest ! -e {folder}/cut || exit 1\necho $$ > {folder}/pid\nexec {python} \"$@\"\n"
+        );
+        fs::write(&link, script).unwrap();
+        fs::set_permissions(&link, fs::Permissions::from_mode(0o700)).unwrap();
+        let spec = format!("cmd={}//id=away", link.display());
+        self.network().request(&Verb::AddHost { spec }.into()).for_each(drop);
+    }
+
+    fn cut(&self) {
+        fs::write(self.folder.join("cut"), "").unwrap();
+        kill(fs::read_to_string(self.folder.join("pid")).unwrap().trim().parse().unwrap());
+    }
+
+    fn mend(&self) {
+        fs::remove_file(self.folder.join("cut")).unwrap();
+        let spec = format!("cmd={}//id=away", self.folder.join("link").display());
+        self.network().request(&Verb::AddHost { spec }.into()).for_each(drop);
     }
 
     fn network(&self) -> &execnet::Network {
@@ -151,4 +176,68 @@ fn gateways_open_in_parallel_and_leave_nothing() {
     assert!(channels.iter().all(|channel| channel.receive::<i64>() == Ok(42)));
     drop((gateways, channels));
     wait_until(PATIENCE, "all interpreters to end", || !pids.iter().any(|&pid| alive(pid)));
+}
+
+#[test]
+fn a_gateway_whose_host_is_away_is_not_waited_for_when_it_is_killed() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let group = Group::new();
+    let gateway = group.makegateway(net.network()).node("away").on_output(|_, _| {}).start().unwrap();
+    let channel = gateway.remote_exec("channel.receive()").unwrap();
+    assert_eq!(gateway.is_unreachable(), None);
+    net.cut();
+    wait_until(PATIENCE, "the break to be noticed", || gateway.is_unreachable().is_some());
+    group.terminate(Some(Duration::ZERO)).unwrap();
+    let death = gateway.join(Some(Duration::ZERO)).unwrap();
+    let reason = death.reason.as_deref().unwrap();
+    assert!(reason.starts_with("away is unreachable: "), "{reason}");
+    assert!(reason.ends_with("; it is ended as soon as its host can be reached"), "{reason}");
+    assert!(matches!(channel.receive::<i64>(), Err(ChannelError::Closed | ChannelError::GatewayDied(_))));
+    assert!(alive(pid(&gateway)));
+    net.mend();
+    wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&gateway)));
+}
+
+#[test]
+fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
+    let net = Net::start(&["3.11"]);
+    let gateway = net.network().makegateway().on_output(|_, _| {}).start().unwrap();
+    let agent = net.network().status().unwrap().hosts[0].agent_pid.unwrap();
+    let agent = rustix::process::Pid::from_raw(agent.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(agent, rustix::process::Signal::STOP).unwrap();
+    gateway.kill().unwrap();
+    let death = gateway.join(Some(PATIENCE)).unwrap();
+    rustix::process::kill_process(agent, rustix::process::Signal::CONT).unwrap();
+    assert!(
+        death.reason.as_deref().unwrap().starts_with("its host does not answer; it is ended as soon"),
+        "{death:?}"
+    );
+    wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&gateway)));
+}
+
+#[test]
+fn who_gives_up_a_host_gets_an_error_with_the_reason() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let outages = net.network().outages().unwrap();
+    let builder = || net.network().makegateway().node("away").on_output(|_, _| {});
+    let hasty = builder().give_up(Duration::from_millis(50)).start().unwrap();
+    let patient = builder().start().unwrap();
+    let wait = |gateway: &Gateway| gateway.remote_exec("channel.send(channel.receive())").unwrap();
+    let (of_hasty, of_patient) = (wait(&hasty), wait(&patient));
+    net.cut();
+    let error = of_hasty.receive::<i64>().unwrap_err();
+    let ChannelError::GatewayDied(death) = &error else { panic!("{error:?}") };
+    let said = death.to_string();
+    assert!(said.contains(" of host `away` has ended: away is unreachable: "), "{said}");
+    assert!(said.ends_with("; given up after 0.05 s"), "{said}");
+    assert_eq!(outages.next_timeout(PATIENCE).unwrap().state, Reach::Unreachable);
+    net.mend();
+    assert_eq!(outages.next_timeout(PATIENCE).unwrap().state, Reach::Reachable);
+    of_patient.send(1).unwrap();
+    assert_eq!(of_patient.receive::<i64>(), Ok(1));
+    wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&hasty)));
 }

@@ -63,6 +63,8 @@ fn all_nodes_that_match_are_taken_and_those_that_cannot_be_are_told() {
         (vec!["b:cpython3.11".into(), "b:pypy3.11".into()], vec!["b:3".into()])
     );
     assert_eq!(sorted(&[("node", "d")]), (vec![], vec!["d".into()]));
+    let named = sorted(&[("node", "c")]);
+    assert_eq!((named.0.len(), named.1.len()), (2, 0), "the daemon knows whether it may come soon");
     assert_eq!(sorted(&[("implementation", "pypy")]), (vec!["b:pypy3.11".into()], vec!["c".into()]));
     assert_eq!(sorted(&[("python-version", "<4"), ("node", "a")]), (vec!["a".into()], vec![]));
     assert_eq!(sorted(&[("python-version", "<4")]).1, ["c"], "of an unknown version nothing is known");

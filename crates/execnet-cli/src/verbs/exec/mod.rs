@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
@@ -24,14 +23,9 @@ mod feed;
 mod printer;
 mod show;
 mod source;
-mod watch;
 
 use printer::{Origin, Printer};
 use source::Program;
-use watch::Watch;
-
-/// How often it is looked after hosts that are waited for.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What may wait unreceived on a channel at each end, in bytes.
 const WINDOW: u64 = 1 << 20;
@@ -123,9 +117,7 @@ impl ExecArgs {
         thread::Builder::new().name("unread".to_owned()).spawn(printer::end_when_unread).map_err(fail)?;
 
         let (done, ended) = mpsc::channel();
-        let mut hosts = Vec::new();
         for target in targets {
-            hosts.push(target.origin.as_ref().map(|origin| origin.host.clone()));
             let execution = Execution {
                 builder: builder.clone().selection(target.selection),
                 code: program.code.clone(),
@@ -133,14 +125,14 @@ impl ExecArgs {
                 printer: printer.clone(),
                 origin: target.origin,
             };
-            let (done, number) = (done.clone(), hosts.len() - 1);
+            let done = done.clone();
             thread::Builder::new()
                 .name("node".to_owned())
-                .spawn(move || drop(done.send((number, execution.run()))))
+                .spawn(move || drop(done.send(execution.run())))
                 .map_err(fail)?;
         }
         drop((feed, done));
-        for outcome in wait_for(&network, &ended, hosts) {
+        for outcome in ended {
             verdict = verdict.max(outcome.map_err(|error| unplaced(name, &error))?);
         }
         Ok(match verdict {
@@ -149,29 +141,6 @@ impl ExecArgs {
             Verdict::Broken => Exit::HostsFailed.into(),
         })
     }
-}
-
-/// What comes of the executions, by number, as it comes. `hosts`: where they are, if that is known.
-fn wait_for<T>(
-    network: &Network,
-    ended: &Receiver<(usize, T)>,
-    mut hosts: Vec<Option<String>>,
-) -> impl Iterator<Item = T> {
-    let mut watch = Watch::default();
-    std::iter::from_fn(move || {
-        loop {
-            match ended.recv_timeout(LOOK) {
-                Ok((number, outcome)) => {
-                    hosts[number] = None;
-                    return Some(outcome);
-                }
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    watch.look(network, hosts.iter().flatten().map(String::as_str));
-                }
-            }
-        }
-    })
 }
 
 /// The nodes that match and are ready; says which ones are left out.
@@ -212,7 +181,10 @@ fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<St
             if !selection.matches(&node.info()) || asks_for_version && node.version.is_empty() {
                 continue;
             }
-            if host.state == HostState::Up && node.state == NodeState::Ready {
+            // one that somebody names is waited for, if it may come soon
+            let usable = host.state == HostState::Up
+                || host.state == HostState::Unreachable && selection.node.is_some();
+            if usable && node.state == NodeState::Ready {
                 ready.push(Origin { node: node.name.clone(), host: host.id.clone() });
             } else if host.state == HostState::Up {
                 let why = node.message.as_deref().unwrap_or("it is being looked at");

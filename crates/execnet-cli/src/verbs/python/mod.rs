@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use clap::Args;
-use execnet::{ExitStatus, Output, Process, ProcessError, ProcessEvent, Signal, StartError};
+use execnet::{ExitStatus, Output, Process, Signal, StartError};
 
 use super::choice::Choice;
 use crate::failure::{Exit, Failure, Outcome};
@@ -20,9 +19,6 @@ pub(super) mod pump;
 mod signals;
 
 use pump::{Broken, Own, pump};
-
-/// How long a break lasts before it is worth a word.
-const BREAK: Duration = Duration::from_secs(1);
 
 /// What is printed and the prompt, which goes to stderr, come in this order only if they come in one pipe. Jython has no `dup2`.
 const TOGETHER: &str = r#"
@@ -97,13 +93,6 @@ fn stand_for(process: Process) -> Outcome {
     let stdin = process.take_stdin();
     // It may wait for input that never comes: nobody waits for it.
     thread::Builder::new().name("stdin".to_owned()).spawn(move || pump(from, stdin)).map_err(fail)?;
-    if io::stderr().is_terminal() {
-        let watched = process.clone();
-        thread::Builder::new()
-            .name("events".to_owned())
-            .spawn(move || tell_breaks(&watched))
-            .map_err(fail)?;
-    }
     let ended = process.wait();
     let all_written = outputs.into_iter().all(|output| output.join().unwrap_or(false));
     match ended {
@@ -130,35 +119,6 @@ fn pass_on(from: Output, to: Own, name: &'static str) -> io::Result<JoinHandle<b
         let _ = from.close();
         unwanted
     })
-}
-
-/// Says when the host cannot be reached for longer than a moment.
-fn tell_breaks(process: &Process) {
-    let host = one_line(&process.node().host);
-    let mut events = process.events();
-    let mut broken: Option<String> = None;
-    let mut said = false;
-    loop {
-        let wait = if broken.is_some() && !said { BREAK } else { Duration::MAX };
-        match events.next_timeout(wait) {
-            Ok(Some(ProcessEvent::Unreachable(why))) => broken = Some(why),
-            Ok(Some(ProcessEvent::Reachable)) => {
-                if std::mem::take(&mut said) {
-                    say(&format!("execnet: {host} is back"));
-                }
-                broken = None;
-            }
-            Ok(Some(_)) => {}
-            Err(ProcessError::TimedOut { .. }) => {
-                if let Some(why) = broken.as_ref().filter(|_| !said) {
-                    let why = one_line(reason(&host, why));
-                    say(&format!("execnet: {host} is unreachable: {why}; waiting"));
-                    said = true;
-                }
-            }
-            Ok(None) | Err(_) => return,
-        }
-    }
 }
 
 impl signals::Target for Arc<Process> {

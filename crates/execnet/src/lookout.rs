@@ -1,0 +1,476 @@
+//! Watches over the hosts on which the program has processes: tells of those that cannot be reached, and gives up on them where a limit was set.
+//!
+//! What there is to know the hub learns from the daemon anyway. Only while something is wrong there is a thread, which tells and keeps time; it is the
+//! only one that calls what the program has given, and never with the hub's lock held.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use execnet_proto::client::{Client, DAEMON_GONE};
+use execnet_proto::control::{Request, Status, Verb};
+use execnet_proto::id::ProcessId;
+use execnet_proto::text::line;
+
+use crate::hub::{Guard, Hub, Inbox, Inner, What};
+use crate::process::Node;
+
+/// A break that is over by then is not worth a word.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// How long a daemon lets a process wait for a host that is away: see SELECT in docs/protocol.md.
+const FOR_A_PLACE: Duration = Duration::from_secs(10);
+
+/// Added to `linger` before an unreachable host's processes count as lost.
+const BEYOND_LINGER: Duration = Duration::from_secs(30);
+
+/// How long the daemon may take to say what is wrong with a host. Without an answer less is told.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a program is told of a host on which it has processes or gateways. `Display` makes a sentence of it, fit for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outage {
+    /// A node there that the program uses. Where only the start of a process waits for the host, nothing is known but names, both the host's id.
+    pub node: Node,
+    /// Whether it is the beginning or the end of an outage.
+    pub state: Reach,
+    /// Why the host cannot be reached, or why it was given up. As it comes from there: escape it before you show it. Empty when it is reachable again.
+    pub reason: String,
+    /// For how much longer it is waited for, if that is known.
+    pub limit: Option<Duration>,
+}
+
+/// Whether a host can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reach {
+    /// Not just now. What runs there goes on, and what waits for it waits.
+    Unreachable,
+    /// Again, and all goes on.
+    Reachable,
+    /// Not any more, or not for as long as the program would wait: what ran there is lost.
+    Lost,
+}
+
+/// Outages of hosts on which the program has processes, as they begin and end: see [`Network::outages`](crate::Network::outages). Ends with the connection.
+#[derive(Debug)]
+pub struct Outages {
+    news: Receiver<Outage>,
+}
+
+/// What is called for each outage.
+pub(crate) type OnOutage = Arc<dyn Fn(&Outage) + Send + Sync>;
+
+/// See the module's documentation. The hub's lock protects it.
+pub(crate) struct Lookout {
+    /// How long a break has to last before it is told.
+    pub(crate) after: Duration,
+    /// How long a host may be out of reach, unless a process says it itself.
+    pub(crate) give_up: Option<Duration>,
+    /// How long a daemon may be gone.
+    pub(crate) patience: Duration,
+    pub(crate) on_outage: OnOutage,
+    pub(crate) network: String,
+    streams: HashMap<ProcessId, Watched>,
+    /// The hosts that processes without a place wait for.
+    starts: HashMap<ProcessId, String>,
+    away: BTreeMap<String, Away>,
+    /// Something has changed of which hosts are away.
+    changed: bool,
+    news: VecDeque<Outage>,
+    subscribers: Vec<Sender<Outage>>,
+    runs: bool,
+}
+
+struct Watched {
+    node: Node,
+    give_up: Option<Duration>,
+}
+
+/// A host that cannot be reached.
+struct Away {
+    /// One there that the program uses.
+    node: Node,
+    since: Instant,
+    reason: String,
+    /// It was told, or is about to be.
+    told: bool,
+    /// A start waits for it, which is told at once.
+    at_once: bool,
+    /// Some process was not waited for any longer.
+    given_up: bool,
+    last: Last,
+}
+
+/// The last that was heard of what waits for a host.
+enum Last {
+    Nothing,
+    Back,
+    Lost(String),
+}
+
+impl Lookout {
+    pub(crate) fn new() -> Self {
+        Self {
+            after: AFTER,
+            give_up: None,
+            patience: Duration::ZERO,
+            on_outage: Arc::new(say),
+            network: String::new(),
+            streams: HashMap::new(),
+            starts: HashMap::new(),
+            away: BTreeMap::new(),
+            changed: false,
+            news: VecDeque::new(),
+            subscribers: Vec::new(),
+            runs: false,
+        }
+    }
+
+    /// A process has its place.
+    pub(crate) fn watch(&mut self, id: ProcessId, node: Node, give_up: Option<Duration>, client: &Client) {
+        self.streams.insert(id, Watched { node, give_up });
+        self.heard_of(id, client);
+    }
+
+    /// Nobody has the process any more.
+    pub(crate) fn forget(&mut self, id: ProcessId) {
+        self.changed |= self.streams.remove(&id).is_some();
+    }
+
+    /// A process may have become reachable, unreachable or lost.
+    pub(crate) fn heard_of(&mut self, id: ProcessId, client: &Client) {
+        let (Some(watched), Some(process)) = (self.streams.get(&id), client.process(id)) else { return };
+        let host = &watched.node.host;
+        self.changed = true;
+        if let Some(why) = process.unreachable() {
+            let away = away(&mut self.away, &watched.node);
+            away.reason = if why == DAEMON_GONE {
+                let network = &self.network;
+                format!("the daemon of {network} is gone: `execnet start {network}` starts it again")
+            } else {
+                reason(host, why)
+            };
+            return;
+        }
+        let last = process.lost().map_or(Last::Back, |why| Last::Lost(reason(host, why)));
+        let is_lost = matches!(last, Last::Lost(_));
+        if let Some(away) = self.away.get_mut(host) {
+            away.last = last;
+        }
+        if is_lost {
+            self.streams.remove(&id);
+        }
+    }
+
+    /// A process without a place waits for a host. The daemon says which, as the first word.
+    pub(crate) fn waits(&mut self, id: ProcessId, message: &str) {
+        let Some((host, _)) = message.split_once(" is unreachable") else { return };
+        self.starts.insert(id, host.to_owned());
+        let away = away(&mut self.away, &Node { name: host.into(), host: host.into(), ..Node::default() });
+        away.reason = reason(host, message);
+        away.at_once = true;
+        self.changed = true;
+    }
+
+    /// It waits no more: it was placed, or not.
+    pub(crate) fn waits_no_more(&mut self, id: ProcessId, placed: bool) {
+        let Some(host) = self.starts.remove(&id) else { return };
+        if let Some(away) = self.away.get_mut(&host).filter(|_| placed) {
+            away.last = Last::Back;
+        }
+        self.changed = true;
+    }
+
+    /// Whoever hears of outages hears no more.
+    pub(crate) fn close(&mut self) {
+        self.subscribers.clear();
+    }
+
+    pub(crate) fn subscribe(&mut self) -> Outages {
+        let (news_tx, news) = channel();
+        self.subscribers.push(news_tx);
+        Outages { news }
+    }
+
+    pub(crate) fn has_subscribers(&self) -> bool {
+        !self.subscribers.is_empty()
+    }
+
+    /// Finds out which outages are over.
+    fn settle(&mut self, client: &Client) {
+        if !std::mem::take(&mut self.changed) || self.away.is_empty() {
+            return;
+        }
+        let Self { streams, starts, away, news, .. } = self;
+        let mut still: BTreeSet<&str> = starts.values().map(String::as_str).collect();
+        let unreachable = streams.iter().filter(|(id, _)| is_unreachable(client, **id));
+        still.extend(unreachable.map(|(_, watched)| watched.node.host.as_str()));
+        away.retain(|host, away| {
+            if still.contains(host.as_str()) {
+                return true;
+            }
+            let end = match std::mem::replace(&mut away.last, Last::Nothing) {
+                Last::Back if away.told => Some((Reach::Reachable, String::new())),
+                Last::Lost(reason) if away.told || away.given_up => Some((Reach::Lost, reason)),
+                // nobody here waits for it any more
+                _ => None,
+            };
+            let node = away.node.clone();
+            news.extend(end.map(|(state, reason)| Outage { node, state, reason, limit: None }));
+            false
+        });
+    }
+
+    /// Processes that were waited for long enough, and what is said of each.
+    fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String)> {
+        let mut given_up = Vec::new();
+        for (id, watched) in &self.streams {
+            let host = &watched.node.host;
+            let Some((limit, away)) = watched.give_up.or(self.give_up).zip(self.away.get_mut(host)) else {
+                continue;
+            };
+            if now.saturating_duration_since(away.since) >= limit && is_unreachable(client, *id) {
+                let limit = lasting(limit);
+                given_up
+                    .push((*id, format!("{host} is unreachable: {}; given up after {limit}", away.reason)));
+                away.given_up = true;
+            }
+        }
+        given_up
+    }
+
+    /// A host of which it is time to tell.
+    fn due(&self, now: Instant) -> Option<String> {
+        let is_due = |away: &Away| {
+            !away.told && (away.at_once || now.saturating_duration_since(away.since) >= self.after)
+        };
+        self.away.iter().find(|(_, away)| is_due(away)).map(|(host, _)| host.clone())
+    }
+
+    /// Tells of a host, with what the daemon says of it. Nobody waits longer for it than `most`.
+    fn tell(
+        &mut self,
+        host: &str,
+        error: Option<&str>,
+        most: Option<Duration>,
+        client: &Client,
+        now: Instant,
+    ) {
+        let Some(away) = self.away.get_mut(host).filter(|away| !away.told) else { return };
+        away.told = true;
+        if let Some(error) = error {
+            away.reason = reason(host, error);
+        }
+        let (elapsed, reason) = (now.saturating_duration_since(away.since), away.reason.clone());
+        let waiting = self
+            .streams
+            .iter()
+            .filter(|(id, watched)| watched.node.host == host && is_unreachable(client, **id));
+        // the most patient one counts
+        let limits = waiting.map(|(_, watched)| watched.give_up.or(self.give_up).unwrap_or(Duration::MAX));
+        let limit = limits.max().map_or(Some(FOR_A_PLACE), |own| match most {
+            Some(most) => Some(most.min(own)),
+            None => Some(own).filter(|own| *own < Duration::MAX),
+        });
+        let limit = limit.map(|limit| limit.saturating_sub(elapsed));
+        let node = away.node.clone();
+        self.news.push_back(Outage { node, state: Reach::Unreachable, reason, limit });
+    }
+
+    /// When there is something to do.
+    fn deadline(&self, client: &Client) -> Option<Instant> {
+        let tell = self.away.values().filter(|away| !away.told);
+        let tell = tell.filter_map(|away| away.since.checked_add(self.after));
+        let give_up = self.streams.iter().filter_map(|(id, watched)| {
+            let away = self.away.get(&watched.node.host).filter(|_| is_unreachable(client, *id))?;
+            away.since.checked_add(watched.give_up.or(self.give_up)?)
+        });
+        tell.chain(give_up).min()
+    }
+
+    fn has_work(&self) -> bool {
+        !self.away.is_empty() || !self.news.is_empty()
+    }
+}
+
+impl Hub {
+    /// Acts on what was heard of hosts: called whenever that may have changed.
+    pub(crate) fn look_out(&self, inner: &mut Inner) {
+        let Inner { lookout, client, .. } = inner;
+        if !lookout.changed {
+            return;
+        }
+        lookout.settle(client);
+        if lookout.runs {
+            self.lookout.notify_all();
+            return;
+        }
+        if !lookout.has_work() {
+            return;
+        }
+        let Some(hub) = self.me.upgrade() else { return };
+        let thread = std::thread::Builder::new().name("execnet-lookout".into());
+        lookout.runs = thread.spawn(move || work(&hub)).is_ok();
+    }
+}
+
+/// The thread: works for as long as a host is away.
+fn work(hub: &Hub) {
+    let mut inner = hub.lock();
+    loop {
+        let Inner { lookout, client, closing, .. } = &mut *inner;
+        lookout.settle(client);
+        if *closing || !lookout.has_work() {
+            lookout.runs = false;
+            return;
+        }
+        let now = Instant::now();
+        let given_up = lookout.give_up(client, now);
+        if !given_up.is_empty() {
+            for (id, message) in given_up {
+                client.give_up(id, message);
+            }
+            inner.take_events();
+            hub.leave(inner);
+            inner = hub.lock();
+        } else if let Some(host) = lookout.due(now) {
+            inner = tell(hub, inner, &host);
+        } else if let Some(outage) = lookout.news.pop_front() {
+            lookout.subscribers.retain(|subscriber| subscriber.send(outage.clone()).is_ok());
+            let on_outage = lookout.on_outage.clone();
+            drop(inner);
+            // a panic there is told by its hook
+            let _ = catch_unwind(AssertUnwindSafe(|| on_outage(&outage)));
+            inner = hub.lock();
+        } else {
+            let left = lookout.deadline(client).map(|at| at.saturating_duration_since(now));
+            let most = left.unwrap_or(Duration::from_secs(3600));
+            inner = hub.lookout.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Asks the daemon what is wrong with a host, and tells of it.
+fn tell<'a>(hub: &'a Hub, mut inner: Guard<'a>, host: &str) -> Guard<'a> {
+    let mut status = None;
+    let mut most = Some(inner.lookout.patience);
+    // of a start the daemon has just said it
+    let is_fresh = inner.lookout.away.get(host).is_none_or(|away| away.at_once);
+    if !is_fresh && inner.line.as_ref().is_some_and(|line| line.greeted) {
+        (inner, status) = ask(hub, inner);
+        most = status.as_ref().and_then(|status| status.linger).map(patience);
+    }
+    let host_status = status.as_ref().and_then(|status| status.hosts.iter().find(|there| there.id == host));
+    let error = host_status.and_then(|there| there.error.as_deref());
+    let Inner { lookout, client, .. } = &mut *inner;
+    lookout.settle(client);
+    lookout.tell(host, error, most, client, Instant::now());
+    inner
+}
+
+fn ask<'a>(hub: &'a Hub, mut inner: Guard<'a>) -> (Guard<'a>, Option<Status>) {
+    let Ok(json) = serde_json::to_vec(&Request::from(Verb::Status)) else { return (inner, None) };
+    let request = inner.client.request(json.into());
+    inner.inboxes.insert(request, Inbox::default());
+    hub.leave(inner);
+    let until = Instant::now().checked_add(ANSWER);
+    let mut inner = match hub.wait(hub.lock(), &What::Reply(request), until) {
+        Ok(inner) | Err((_, inner)) => inner,
+    };
+    let reply = inner.inboxes.remove(&request).and_then(|mut inbox| inbox.take());
+    (inner, reply.and_then(|json| serde_json::from_slice(&json).ok()))
+}
+
+impl Outages {
+    /// The next one, for which this waits at most so long.
+    ///
+    /// # Errors
+    /// When none came in time, or none can come any more.
+    pub fn next_timeout(&self, timeout: Duration) -> Result<Outage, RecvTimeoutError> {
+        self.news.recv_timeout(timeout)
+    }
+}
+
+/// Ends with the connection.
+impl Iterator for Outages {
+    type Item = Outage;
+
+    fn next(&mut self) -> Option<Outage> {
+        self.news.recv().ok()
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, reason) = (line(&self.node.host), line(&self.reason));
+        match self.state {
+            Reach::Reachable => write!(f, "{host} is reachable again"),
+            Reach::Lost => write!(f, "{host} is lost ({reason})"),
+            Reach::Unreachable => {
+                write!(f, "{host} is unreachable ({reason}); waiting")?;
+                self.limit.map_or(Ok(()), |limit| write!(f, ", at most {}", lasting(limit)))
+            }
+        }
+    }
+}
+
+impl Reach {
+    /// A word for it: `unreachable`, `reachable`, `lost`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Reachable => "reachable",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What is done with outages unless the program says something else.
+fn say(outage: &Outage) {
+    // nobody can be told that stderr is closed
+    let _ = writeln!(std::io::stderr(), "execnet: {outage}");
+}
+
+fn away<'a>(hosts: &'a mut BTreeMap<String, Away>, node: &Node) -> &'a mut Away {
+    hosts.entry(node.host.clone()).or_insert_with(|| Away {
+        node: node.clone(),
+        since: Instant::now(),
+        reason: String::new(),
+        told: false,
+        at_once: false,
+        given_up: false,
+        last: Last::Nothing,
+    })
+}
+
+fn is_unreachable(client: &Client, id: ProcessId) -> bool {
+    client.process(id).is_some_and(|process| process.unreachable().is_some())
+}
+
+/// Why a host is away, without the beginning that the daemon has put there.
+fn reason(host: &str, why: &str) -> String {
+    let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
+    rest.unwrap_or(why).to_owned()
+}
+
+/// How long a daemon waits for a host.
+fn patience(linger: f64) -> Duration {
+    Duration::try_from_secs_f64(linger).unwrap_or(Duration::MAX).saturating_add(BEYOND_LINGER)
+}
+
+/// A time in words, not longer than it is.
+fn lasting(time: Duration) -> String {
+    match time.as_secs() {
+        0 if !time.is_zero() => format!("{} s", time.as_secs_f64()),
+        seconds @ 0..120 => format!("{} s", seconds + u64::from(time.subsec_nanos() > 0)),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
