@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Optional
 
-from . import _native
+from . import _away, _native
 from .gateway_base import get_execmodel
 from .xspec import XSpec
 
@@ -20,7 +20,7 @@ SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode")
 SHELL = "$`&;|<>()\n"
-HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode")
+HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode", "give_up")
 
 
 def start(spec: XSpec, group: Group) -> _native.Gateway:
@@ -29,7 +29,13 @@ def start(spec: XSpec, group: Group) -> _native.Gateway:
 
 
 def prepare(spec: XSpec, group: Group) -> _native.Start:
-    """What is to be started for a spec."""
+    """What is to be started for a spec. What becomes of the way to its host is told from now on."""
+    prepared = _prepare(spec, group)
+    _away.listen(prepared, group._on_unreachable)
+    return prepared
+
+
+def _prepare(spec: XSpec, group: Group) -> _native.Start:
     refuse(spec)
     if spec.execmodel is None:
         spec.execmodel = group.remote_execmodel.backend
@@ -47,6 +53,7 @@ def prepare(spec: XSpec, group: Group) -> _native.Start:
         # the model of pytest-xdist, whose workers print a report that nobody wants twice
         silent=execmodel == "main_thread_only" and group._output is None,
         keeps_output=group._output is not None,
+        give_up=text(spec, "give_up"),
     )
     via = find(text(spec, "via"), group)._native if spec.via else None
     if spec.ssh is not None:

@@ -55,15 +55,11 @@ class Gateway:
     """Its name in its group."""
     spec: XSpec
     """What it was made from."""
-    node: Any
-    """Where its interpreter runs (a `Node`), if that is a node of a network; None otherwise."""
-
     def __init__(self, native: _native.Gateway, spec: XSpec, group: Group) -> None:
         assert spec.id is not None
         self._native = native
         self.spec = spec
         self.id = spec.id
-        self.node: Optional[Node] = native.node
         self.execmodel: ExecModel = group.execmodel
         self._group = group
         self._channelfactory = ChannelFactory(self)
@@ -92,6 +88,12 @@ class Gateway:
             patience = HURRY
         self.exit()
         end([self], patience)
+
+    @property
+    def node(self) -> Optional[Node]:
+        """Where its interpreter runs, if that is a node of a network, with the `state` that it has now: `ready`, or
+        `unreachable` as long as its host is; None otherwise."""
+        return self._native.node
 
     @property
     def remoteaddress(self) -> str:

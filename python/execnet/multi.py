@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Callable, Literal, Optional, Union, overload
 
 from . import _make, _native
+from ._away import OnUnreachable
 from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
@@ -36,6 +37,9 @@ class Group:
 
     _network: Optional[_native.Network] = None
     """The connection that the group belongs to, if it belongs to one."""
+
+    _on_unreachable: OnUnreachable = True
+    """What is told of hosts that cannot be reached; True: stderr."""
 
     def __init__(
         self,
@@ -116,7 +120,8 @@ class Group:
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
         `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`, `patience=2m` (how long its login may take,
-        30 s otherwise, and then its interpreter, 60 s otherwise). With `via=ID` the interpreter is started
+        30 s otherwise, and then its interpreter, 60 s otherwise), `give_up=30` (how many seconds its host may be out of
+        reach before the gateway has died; or `2m`). With `via=ID` the interpreter is started
         where that gateway of the group has its own. Other keys are left to the program, but not beside `net=`.
         """
         if spec is None or spec == "":

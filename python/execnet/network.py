@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Optional, Union
 
 from . import _native
+from ._away import OnUnreachable, checked
 from ._make import sound
 from ._native import Node
 from .gateway import Gateway
@@ -29,12 +30,16 @@ class Network:
     with the program.
     """
 
-    def __init__(self, name: str) -> None:
-        self._native = _native.connect(name)
+    def __init__(
+        self, name: str, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
+    ) -> None:
+        on_unreachable = checked(on_unreachable)
+        self._native = _native.connect(name, None if give_up is None else _text("give_up", give_up))
         self._pid = os.getpid()
         self.group = Group()
         self.group.defaultspec = f"net={name}"
         self.group._network = self._native
+        self.group._on_unreachable = on_unreachable
 
     def __repr__(self) -> str:
         return f"<Network {self.name!r}>"
@@ -74,6 +79,7 @@ class Network:
         nice: Optional[int] = None,
         id: Optional[str] = None,
         execmodel: Optional[str] = None,
+        give_up: Union[float, str, None] = None,
     ) -> Gateway:
         """Starts an interpreter on a node of the network, and makes a gateway to it.
 
@@ -91,6 +97,7 @@ class Network:
             "nice": nice,
             "id": id,
             "execmodel": execmodel,
+            "give_up": give_up,
         }
         return self.group.makegateway(self._spec(spec, keywords, env))
 
@@ -108,6 +115,7 @@ class Network:
         env: Optional[Mapping[str, str]] = None,
         nice: Optional[int] = None,
         execmodel: Optional[str] = None,
+        give_up: Union[float, str, None] = None,
     ) -> list[Gateway]:
         """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
         if not isinstance(n, int):
@@ -123,6 +131,7 @@ class Network:
             "chdir": chdir,
             "nice": nice,
             "execmodel": execmodel,
+            "give_up": give_up,
         }
         return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
 
@@ -154,17 +163,30 @@ class Network:
 
 def _text(key: str, value: object) -> str:
     """What a keyword is in a spec."""
-    if key == "nice" and isinstance(value, int) and not isinstance(value, bool):
+    number: tuple[type, ...] = {"nice": (int,), "give_up": (int, float)}.get(key, ())
+    if isinstance(value, number) and not isinstance(value, bool):
         return str(value)
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
-        raise TypeError(f"{key}= takes {'an int' if key == 'nice' else 'a str'}, not {type(value).__name__}")
+        kind = {"nice": "an int", "give_up": "seconds or a str"}.get(key, "a str")
+        raise TypeError(f"{key}= takes {kind}, not {type(value).__name__}")
     # of python= the words count
     return shlex.quote(path) if key == "python" and path is not value else path
 
 
-def connect(name: str) -> Network:
-    """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one)."""
+def connect(
+    name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
+) -> Network:
+    """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one).
+
+    When a host on which there are gateways has been out of reach for 5 s, and when it is back, a line on stderr says so.
+    Instead of that `on_unreachable(node, text)` is called, in a thread of the connection, with the `Node` of a gateway
+    there, whose `state` is `unreachable`, then `ready` or `lost`, and the sentence; with `False` or `None` nothing is
+    said. It is told at once where a gateway cannot be made because of it, which waits at most 10 s.
+
+    What waits for such a host goes on when it is back. `give_up` limits that: after so many seconds (or `"2m"`) its
+    gateways have died, as `GatewayDied` says to whoever waits. `makegateway` can set another limit.
+    """
     if not isinstance(name, str):
         raise TypeError(f"the name of a network must be a str, not {type(name).__name__}")
-    return Network(sound("the name of a network", name))
+    return Network(sound("the name of a network", name), on_unreachable, give_up)

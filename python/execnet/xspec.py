@@ -20,6 +20,7 @@ class XSpec:
     chdir: Optional[str] = None
     dont_write_bytecode: Optional[bool] = None
     execmodel: Optional[str] = None
+    give_up: Optional[str] = None
     id: Optional[str] = None
     implementation: Optional[str] = None
     installvia: Optional[str] = None

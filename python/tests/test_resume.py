@@ -1,7 +1,11 @@
 """What breaks between a program and its gateways is not seen by either: killed ssh, killed daemon."""
 
+import contextlib
+import io
 import json
 import os
+import queue
+import re
 import signal
 import threading
 import time
@@ -144,18 +148,136 @@ def test_every_answer_comes_in_order_although_the_daemon_is_killed(lab, talk):
         channel.close()
 
 
-def test_a_node_says_that_its_host_is_out_of_reach(ssh_config, tmp_path):
-    config = tmp_path / "config"
-    config.write_text(Path(ssh_config).read_text())
-    network = Network(f"python-away-{os.getpid()}", tmp_path, f"ssh=build1//ssh_config={config}")
-    try:
-        with execnet.connect(network.name) as net:
-            assert {node.state for node in net.nodes} == {"ready"}
-            config.write_text("NoSuchOption yes\n")
-            assert kill_ssh(network, str(config), "build1")
-            deadline = time.monotonic() + WAIT
-            while {node.state for node in net.nodes} != {"unreachable"}:
-                assert time.monotonic() < deadline, net.nodes
-                time.sleep(0.05)
-    finally:
-        network("stop")
+class Cuttable:
+    """A network whose host build1 can be put out of reach."""
+
+    def __init__(self, ssh_config, folder, name):
+        self.config = folder / "config"
+        self.config.write_text(Path(ssh_config).read_text())
+        self.spec = f"ssh=build1//ssh_config={self.config}"
+        self.network = Network(name, folder, self.spec)
+        self.name = name
+
+    def cut(self):
+        self.mended = self.config.read_text()
+        # nobody listens there
+        self.config.write_text(f"Host build1\n  Port 1\n{self.mended}")
+        while not kill_ssh(self.network, str(self.config), "build1"):
+            time.sleep(0.02)
+
+    def mend(self):
+        self.config.write_text(self.mended)
+
+
+@pytest.fixture
+def cuttable(ssh_config, tmp_path):
+    cuttable = Cuttable(ssh_config, tmp_path, f"python-away-{os.getpid()}")
+    yield cuttable
+    cuttable.network("stop")
+
+
+def test_nodes_and_gateways_tell_that_their_host_is_out_of_reach(cuttable):
+    with execnet.connect(cuttable.name, on_unreachable=False) as net:
+        gateway = net.makegateway()
+        assert {node.state for node in net.nodes} == {gateway.node.state} == {"ready"}
+        cuttable.cut()
+        deadline = time.monotonic() + WAIT
+        while {node.state for node in net.nodes} != {"unreachable"}:
+            assert time.monotonic() < deadline, net.nodes
+            time.sleep(0.05)
+        assert gateway.node.state == "unreachable" and gateway.node == net.nodes[0]
+        # no wait: nobody there could hear of the end
+        net.close(timeout=0)
+        assert gateway.node.state == "unreachable" and not gateway.hasreceiver()
+
+
+def test_a_program_hears_when_a_host_is_out_of_reach_and_when_it_is_back(cuttable, monkeypatch):
+    told = queue.Queue()
+
+    def on_unreachable(node, text):
+        told.put((node, text, threading.current_thread()))
+        raise ValueError("others are told all the same")
+
+    errors = io.StringIO()
+    monkeypatch.setattr("sys.stderr", errors)
+    with execnet.connect(cuttable.name, on_unreachable=on_unreachable) as net, execnet.Group() as group:
+        channel = net.makegateway(id="a").remote_exec(ECHO)
+        net.makegateway(id="b")
+        # by a connection of its own
+        other = group.makegateway(f"net={cuttable.name}").remote_exec(ECHO)
+        cuttable.cut()
+        node, text, thread = told.get(timeout=WAIT)
+        assert node == net.group["a"].node and node.state == "unreachable"
+        assert re.match(r"build1 is unreachable \(.+\); waiting, at most (10|9) min$", text)
+        assert thread in threading.enumerate()
+        cuttable.mend()
+        node, text, _ = told.get(timeout=WAIT)
+        assert (node.state, text) == ("ready", "build1 is reachable again")
+        for each in channel, other:
+            each.send(1)
+            assert each.receive(WAIT) == 1
+        assert told.empty()
+        deadline = time.monotonic() + WAIT
+        while "execnet: build1 is reachable again\n" not in errors.getvalue():
+            assert time.monotonic() < deadline, errors.getvalue()
+            time.sleep(0.02)
+    lines = [line for line in errors.getvalue().splitlines() if line.startswith("execnet: build1")]
+    assert len(lines) == 2 and " is unreachable (" in lines[0]
+    assert errors.getvalue().count("ValueError: others are told all the same") == 2
+    del channel, each, net
+    thread.join(20)
+    assert not thread.is_alive(), "it ends with its connection"
+
+
+def test_who_gives_up_gets_an_error_and_others_wait(cuttable):
+    with execnet.connect(cuttable.name, on_unreachable=None, give_up=0.1) as net, execnet.Group() as group:
+        hasty = net.makegateway().remote_exec(ECHO)
+        patient = net.makegateway(give_up="1h").remote_exec(ECHO)
+        by_spec = group.makegateway(f"net={cuttable.name}//give_up=1").remote_exec(ECHO)
+        private = group.makegateway(f"{cuttable.spec}//give_up=1").remote_exec(ECHO)
+        cuttable.cut()
+        words = "of host `build1` has ended: build1 is unreachable: .*; given up after {} s"
+        with pytest.raises(execnet.GatewayDied, match=words.format(0.1)):
+            hasty.receive(WAIT)
+        for each in by_spec, private:
+            with pytest.raises(execnet.GatewayDied, match=words.format(1)):
+                each.receive(WAIT)
+        cuttable.mend()
+        patient.send(1)
+        assert patient.receive(WAIT) == 1
+
+
+def test_a_gateway_waits_for_a_host_that_is_on_its_way_back(cuttable):
+    told = queue.Queue()
+
+    def on_unreachable(node, text):
+        told.put((node.state, text))
+        if told.qsize() == 1:
+            cuttable.mend()
+
+    with execnet.connect(cuttable.name, on_unreachable=on_unreachable) as net:
+        cuttable.cut()
+        while {node.state for node in net.nodes} != {"unreachable"}:
+            time.sleep(0.02)
+        gateway = None
+        while gateway is None:
+            # it waits for 10 s, for which a machine may be too busy
+            with contextlib.suppress(execnet.HostNotFound):
+                gateway = net.makegateway()
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+    state, text = told.get()
+    assert state == "unreachable" and re.match(r"build1 is unreachable \(.*\); waiting, at most 10 s$", text)
+
+
+@pytest.mark.parametrize("keywords", [dict(on_unreachable=1), dict(on_unreachable="print"), dict(give_up=[1])])
+def test_what_cannot_be_told_or_waited_for_is_an_error(network, keywords):
+    with pytest.raises(TypeError, match=next(iter(keywords))):
+        execnet.connect(network.name, **keywords)
+
+
+@pytest.mark.parametrize("limit", ["soon", "", -1, float("nan"), float("inf"), True])
+def test_a_limit_that_is_no_time_is_an_error(network, limit):
+    with pytest.raises((ValueError, TypeError), match="give_up="):
+        execnet.connect(network.name, give_up=limit)
+    with execnet.connect(network.name) as net, pytest.raises((ValueError, TypeError), match="give_up="):
+        net.makegateway(give_up=limit)

@@ -1,8 +1,8 @@
 //! Gateways, as Python sees them: what is to be started, and what became of it.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use execnet::spec::{HostSpec, NodeSelection, quoted, time};
@@ -16,8 +16,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::channel::RawChannel;
 use crate::encode::encode;
 use crate::error::{DumpError, Failure, using};
-use crate::network::{Network, Node};
-use crate::wait::{aside, deadline, wait};
+use crate::network::{Network, Node, Outages};
+use crate::wait::{Coming, aside, deadline, wait};
 
 /// Lines that wait for a program that wants them; then who prints waits.
 const LINES: usize = 1024;
@@ -35,12 +35,13 @@ pub(crate) struct Settings {
     dont_write_bytecode: bool,
     silent: bool,
     keeps_output: bool,
+    give_up: Option<Duration>,
 }
 
 #[pymethods]
 impl Settings {
     #[new]
-    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output))]
+    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output, give_up))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
         id: String,
@@ -53,6 +54,7 @@ impl Settings {
         dont_write_bytecode: bool,
         silent: bool,
         keeps_output: bool,
+        give_up: Option<&str>,
     ) -> PyResult<Self> {
         let execmodel = match execmodel {
             "thread" => ExecModel::Thread,
@@ -62,6 +64,7 @@ impl Settings {
         let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
         let env = env.collect::<PyResult<_>>()?;
         let patience = patience.map(a_time).transpose()?;
+        let give_up = give_up.map(limit).transpose()?;
         Ok(Self {
             id,
             execmodel,
@@ -73,6 +76,7 @@ impl Settings {
             dont_write_bytecode,
             silent,
             keeps_output,
+            give_up,
         })
     }
 }
@@ -90,6 +94,9 @@ impl Settings {
         }
         if let Some(folder) = &self.chdir {
             builder = builder.chdir(folder);
+        }
+        if let Some(limit) = self.give_up {
+            builder = builder.give_up(limit);
         }
         if self.nice != 0 {
             builder = builder.nice(self.nice);
@@ -155,6 +162,7 @@ impl Start {
         let spec = host_spec(host, config, via, settings)?;
         let (private, host) = aside(py, move || {
             let private = Private::shared(&command)?;
+            quiet(private.network());
             let host = private.join(&spec)?;
             Ok((private, host))
         })?
@@ -177,6 +185,11 @@ impl Start {
         };
         start.private = gateway.private.clone();
         start
+    }
+
+    /// The outages of what it is started through, if nobody listens to them yet.
+    fn outages(&self) -> Option<Outages> {
+        self.network.as_ref()?.first_outages().map(Outages::new)
     }
 
     /// Starts it and waits until it is ready.
@@ -208,7 +221,7 @@ impl Start {
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
         let gateway = builder.start()?;
-        let lines = Arc::new(Lines { lines: Mutex::new(lines), next: Mutex::default() });
+        let lines = Coming::new(move |timeout| lines.recv_timeout(timeout));
         Ok(Gateway { gateway, python: self.python, network: self.network, private: self.private, lines })
     }
 }
@@ -227,47 +240,22 @@ pub(crate) struct Gateway {
     network: Option<execnet::Network>,
     /// Keeps the program's own network, if it is of that one.
     private: Option<Arc<Private>>,
-    lines: Arc<Lines>,
-}
-
-/// What was printed there. One thread at a time waits for it.
-struct Lines {
-    lines: Mutex<Receiver<String>>,
-    /// What has come; none behind the last line.
-    next: Mutex<Option<Option<String>>>,
-}
-
-impl Lines {
-    /// Waits until there is a line, or the end; false if that did not come in time.
-    fn look(&self, timeout: Option<Duration>) -> bool {
-        if self.next().is_some() {
-            return true;
-        }
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = match lines.recv_timeout(timeout.unwrap_or(Duration::MAX)) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout) => return false,
-            Err(RecvTimeoutError::Disconnected) => None,
-        };
-        *self.next() = Some(line);
-        true
-    }
-
-    fn take(&self) -> Option<Option<String>> {
-        self.next().take()
-    }
-
-    fn next(&self) -> MutexGuard<'_, Option<Option<String>>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// What was printed there.
+    lines: Arc<Coming<String>>,
 }
 
 #[pymethods]
 impl Gateway {
-    /// Where it runs; none if it is a child of this program.
+    /// Where it runs, and whether that can be reached now; none if it is a child of this program.
     #[getter]
     fn node(&self) -> Option<Node> {
-        self.gateway.node().map(Node::of_gateway)
+        let state = match self.gateway.join(Some(Duration::ZERO)) {
+            // lost, or left behind
+            Ok(death) if death.status.is_none() => "unreachable",
+            _ if self.gateway.is_unreachable().is_some() => "unreachable",
+            _ => "ready",
+        };
+        self.gateway.node().map(|node| Node::seen(node, state))
     }
 
     /// Has code executed.
@@ -374,14 +362,7 @@ impl Gateway {
 
     /// The next line that was printed there; none behind the last one.
     fn next_line(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let ready = || {
-            let lines = self.lines.clone();
-            move |slice| lines.look(slice)
-        };
-        let line = wait(py, None, ready, |slice| {
-            Ok::<_, Failure>(if self.lines.look(slice) { self.lines.take() } else { None })
-        })?;
-        Ok(line.flatten())
+        Ok(self.lines.next(py)?)
     }
 }
 
@@ -422,6 +403,19 @@ fn a_time(text: &str) -> PyResult<Duration> {
     let time = time(text).filter(|time| !time.is_zero());
     let wrong = || format!("patience={}: not a time like `90`, `90s`, `2m` or `1h`", line(text));
     time.ok_or_else(|| PyValueError::new_err(wrong()))
+}
+
+/// How long something may take, in seconds or as people write it.
+pub(crate) fn limit(text: &str) -> PyResult<Duration> {
+    let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();
+    seconds(text).or_else(|| time(text)).ok_or_else(|| {
+        PyValueError::new_err(format!("give_up={}: not a time like `30`, `30s`, `2m` or `1h`", line(text)))
+    })
+}
+
+/// What is told of a network's hosts is told by Python.
+pub(crate) fn quiet(network: &execnet::Network) {
+    network.on_outage(|_| {});
 }
 
 /// Starts several at a time: all, or none.

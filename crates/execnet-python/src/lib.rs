@@ -33,6 +33,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<gateway::Start>()?;
     module.add_class::<network::Network>()?;
     module.add_class::<network::Node>()?;
+    module.add_class::<network::Outages>()?;
     module.add_function(wrap_pyfunction!(error::shown, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::start_all, module)?)?;
     module.add_function(wrap_pyfunction!(network::connect, module)?)?;

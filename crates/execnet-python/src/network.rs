@@ -1,15 +1,16 @@
 //! Networks, as Python sees them.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
 use execnet::text::line;
+use execnet::{Outage, Reach};
 use pyo3::prelude::*;
 
 use crate::error::Failure;
-use crate::gateway::closed;
-use crate::wait::{aside, released};
+use crate::gateway::{closed, limit, quiet};
+use crate::wait::{Coming, aside, released};
 
 /// A connection to a network.
 #[pyclass(frozen, module = "execnet._native")]
@@ -20,9 +21,13 @@ pub(crate) struct Network {
 
 /// Connects to the network of this name.
 #[pyfunction]
-pub(crate) fn connect(py: Python<'_>, name: String) -> PyResult<Network> {
-    let of_this_name = name.clone();
-    let network = aside(py, move || execnet::connect(&of_this_name))?.map_err(Failure::from)?;
+#[pyo3(signature = (name, give_up = None))]
+pub(crate) fn connect(py: Python<'_>, name: String, give_up: Option<&str>) -> PyResult<Network> {
+    let give_up = give_up.map(limit).transpose()?;
+    let connect = execnet::Connect::to(&name).map_err(Failure::from)?;
+    let connect = give_up.into_iter().fold(connect, execnet::Connect::give_up);
+    let network = aside(py, move || connect.open())?.map_err(Failure::from)?;
+    quiet(&network);
     Ok(Network { name, network: Mutex::new(Some(network)) })
 }
 
@@ -65,7 +70,7 @@ pub(crate) struct Node {
     name: String,
     /// Id of its host.
     host: String,
-    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is.
+    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is. `lost` only where `on_unreachable` is told so.
     state: String,
     /// `sys.platform`.
     platform: String,
@@ -114,12 +119,12 @@ impl Node {
         }
     }
 
-    /// As it was when a gateway was made on it.
-    pub(crate) fn of_gateway(node: &execnet::Node) -> Self {
+    /// As a program that runs something there sees it.
+    pub(crate) fn seen(node: &execnet::Node, state: &str) -> Self {
         Self {
             name: node.name.clone(),
             host: node.host.clone(),
-            state: "ready".into(),
+            state: state.into(),
             platform: node.platform.clone(),
             implementation: node.implementation.clone(),
             version: node.version.clone(),
@@ -129,6 +134,33 @@ impl Node {
             via: None,
             processes: 0,
         }
+    }
+}
+
+/// What is to be told of the hosts that gateways use. One thread at a time waits for it.
+#[pyclass(frozen, module = "execnet._native")]
+pub(crate) struct Outages {
+    outages: Arc<Coming<Outage>>,
+}
+
+impl Outages {
+    pub(crate) fn new(outages: execnet::Outages) -> Self {
+        Self { outages: Coming::new(move |timeout| outages.next_timeout(timeout)) }
+    }
+}
+
+#[pymethods]
+impl Outages {
+    /// The next one, as a node and a sentence; none when no more can come.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<(Node, String)>> {
+        let outage = self.outages.next(py)?;
+        Ok(outage.map(|outage| {
+            let state = match outage.state {
+                Reach::Reachable => "ready",
+                state => state.as_str(),
+            };
+            (Node::seen(&outage.node, state), outage.to_string())
+        }))
     }
 }
 

@@ -4,9 +4,9 @@
 use std::cell::OnceCell;
 use std::io::PipeReader;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use execnet::Interrupt;
@@ -111,6 +111,56 @@ where
     }
 }
 
+/// Waits at most so long for the next one.
+type Waits<T> = dyn FnMut(Duration) -> std::result::Result<T, RecvTimeoutError> + Send;
+
+/// What comes one after the other, for which one thread at a time waits.
+pub(crate) struct Coming<T> {
+    wait: Mutex<Box<Waits<T>>>,
+    /// What has come; none behind the last one.
+    next: Mutex<Option<Option<T>>>,
+}
+
+impl<T: Send + 'static> Coming<T> {
+    /// What `wait` gives.
+    pub(crate) fn new(
+        wait: impl FnMut(Duration) -> std::result::Result<T, RecvTimeoutError> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { wait: Mutex::new(Box::new(wait)), next: Mutex::default() })
+    }
+
+    /// Waits for the next one; none behind the last one.
+    pub(crate) fn next(self: &Arc<Self>, py: Python<'_>) -> Result<Option<T>> {
+        let ready = || {
+            let coming = self.clone();
+            move |slice| coming.look(slice)
+        };
+        let next = wait(py, None, ready, |slice| {
+            Ok::<_, Failure>(if self.look(slice) { self.seen().take() } else { None })
+        })?;
+        Ok(next.flatten())
+    }
+
+    /// Waits until there is one, or the end; false if that did not come in time.
+    fn look(&self, timeout: Option<Duration>) -> bool {
+        if self.seen().is_some() {
+            return true;
+        }
+        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = match wait(timeout.unwrap_or(Duration::MAX)) {
+            Ok(next) => Some(next),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
+        *self.seen() = Some(next);
+        true
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Option<T>>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Does something that cannot be cut into slices: in a thread of its own, if this is the main thread, or a green one. When a signal's handler raises,
 /// the work is interrupted, and what it results in after all is dropped.
 pub(crate) fn aside<T: Send + 'static>(
@@ -183,9 +233,8 @@ fn apart<T: Send + 'static>(
         drop(end);
     });
     thread.map_err(PyErr::from)?;
-    let done_rx = std::sync::Mutex::new(done_rx);
-    let next =
-        |patience| done_rx.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv_timeout(patience);
+    let done_rx = Mutex::new(done_rx);
+    let next = |patience| done_rx.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
     loop {
         let waited = match (door, &pipe) {
             (Some(door), Some(pipe)) => door.wait(py, pipe).map(|()| next(Duration::ZERO)),

@@ -140,7 +140,12 @@ impl Lookout {
 
     /// Nobody has the process any more.
     pub(crate) fn forget(&mut self, id: ProcessId) {
-        self.changed |= self.streams.remove(&id).is_some();
+        let Some(watched) = self.streams.remove(&id) else { return };
+        self.changed = true;
+        // what became of others before is no news then
+        if let Some(away) = self.away.get_mut(&watched.node.host) {
+            away.last = Last::Nothing;
+        }
     }
 
     /// A process may have become reachable, unreachable or lost.
@@ -414,7 +419,9 @@ impl fmt::Display for Outage {
             Reach::Lost => write!(f, "{host} is lost ({reason})"),
             Reach::Unreachable => {
                 write!(f, "{host} is unreachable ({reason}); waiting")?;
-                self.limit.map_or(Ok(()), |limit| write!(f, ", at most {}", lasting(limit)))
+                let whole = |limit: Duration| limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+                let limit = self.limit.map(|limit| lasting(Duration::from_secs(whole(limit))));
+                limit.map_or(Ok(()), |limit| write!(f, ", at most {limit}"))
             }
         }
     }
@@ -465,11 +472,10 @@ fn patience(linger: f64) -> Duration {
     Duration::try_from_secs_f64(linger).unwrap_or(Duration::MAX).saturating_add(BEYOND_LINGER)
 }
 
-/// A time in words, not longer than it is.
+/// A time in words.
 fn lasting(time: Duration) -> String {
     match time.as_secs() {
-        0 if !time.is_zero() => format!("{} s", time.as_secs_f64()),
-        seconds @ 0..120 => format!("{} s", seconds + u64::from(time.subsec_nanos() > 0)),
+        0..120 => format!("{} s", time.as_secs_f64()),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
     }

@@ -141,8 +141,16 @@ fn who_waits_long_enough_gives_up_and_others_go_on() {
     }
     assert!(lost(&hasty) == said);
 
-    // nobody is left who waits
+    // who was given up, and who is not needed any more
+    let again = deaf(&network);
+    fake.cut();
+    lost(&again);
+    unreachable(&outages);
     drop(patient);
+
+    // nobody is left who waits
+    fake.join();
+    network.status().unwrap();
     let hasty = deaf(&network);
     fake.cut();
     lost(&hasty);

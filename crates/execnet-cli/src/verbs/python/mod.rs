@@ -1,13 +1,15 @@
 //! `execnet python`: a stand-in for `python` that runs on a node of a network.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use clap::Args;
-use execnet::{ExitStatus, Output, Process, Signal, StartError};
+use execnet::{ExitStatus, Outage, Output, Process, Reach, Signal, StartError};
 
 use super::choice::Choice;
 use crate::failure::{Exit, Failure, Outcome};
@@ -55,6 +57,9 @@ impl PythonArgs {
         let selection = self.choice.selection()?;
         let env = self.choice.variables()?;
         let network = session::open_patiently(name)?;
+        let breaks = Arc::new(Breaks::default());
+        let told = breaks.clone();
+        network.on_outage(move |outage| told.tell(outage));
         let mut process = network.process().selection(selection).args(&self.args);
         if self.args.is_empty() && io::stdin().is_terminal() {
             // Python would find a terminal and prompt; it finds a pipe.
@@ -75,7 +80,30 @@ impl PythonArgs {
             StartError::Connect(error) => session::unconnected(name, error),
             error => Failure::new(Exit::Python, error),
         })?;
+        breaks.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
         stand_for(process)
+    }
+}
+
+/// What is told of a host that is out of reach. While the process runs its standard error is its own, unless that is a terminal.
+#[derive(Default)]
+struct Breaks {
+    quiet: AtomicBool,
+    said: Mutex<BTreeSet<String>>,
+}
+
+impl Breaks {
+    fn tell(&self, outage: &Outage) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = &outage.node.host;
+        // of what was said the end is said, too
+        let worth = match outage.state {
+            Reach::Unreachable => !self.quiet.load(Ordering::SeqCst) && said.insert(host.clone()),
+            _ => said.remove(host),
+        };
+        if worth {
+            say(&format!("execnet: {outage}"));
+        }
     }
 }
 
