@@ -55,6 +55,7 @@ class Gateway:
     """Its name in its group."""
     spec: XSpec
     """What it was made from."""
+
     def __init__(self, native: _native.Gateway, spec: XSpec, group: Group) -> None:
         assert spec.id is not None
         self._native = native

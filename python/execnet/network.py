@@ -174,12 +174,10 @@ def _text(key: str, value: object) -> str:
     return shlex.quote(path) if key == "python" and path is not value else path
 
 
-def connect(
-    name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
-) -> Network:
+def connect(name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None) -> Network:
     """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one).
 
-    When a host on which there are gateways has been out of reach for 5 s, and when it is back, a line on stderr says so.
+    A line on stderr says when a host on which there are gateways has been out of reach for 5 s, and when it is back.
     Instead of that `on_unreachable(node, text)` is called, in a thread of the connection, with the `Node` of a gateway
     there, whose `state` is `unreachable`, then `ready` or `lost`, and the sentence; with `False` or `None` nothing is
     said. It is told at once where a gateway cannot be made because of it, which waits at most 10 s.
