@@ -25,7 +25,6 @@ from .gateway_base import Channel, ChannelFactory, ExecModel
 
 if TYPE_CHECKING:
     from .multi import Group
-    from .network import Node
     from .xspec import XSpec
 
 PATIENCE = 15.0
@@ -65,6 +64,7 @@ class Gateway:
         self._group = group
         self._channelfactory = ChannelFactory(self)
         self._exited = False
+        self._node: Optional[object] = None
         self._was_interrupted = False
         self._threads: set[threading.Thread] = set()
         self._pid = os.getpid()
@@ -91,10 +91,15 @@ class Gateway:
         end([self], patience)
 
     @property
-    def node(self) -> Optional[Node]:
-        """Where its interpreter runs, if that is a node of a network, with the `state` that it has now: `ready`, or
-        `unreachable` as long as its host is; None otherwise."""
-        return self._native.node
+    def node(self) -> Any:
+        """Where its interpreter runs (a `Node`), if that is a node of a network, with the `state` that it has now:
+        `ready`, or `unreachable` as long as its host is; None otherwise. Programs may put something else there, as
+        pytest-xdist does."""
+        return self._native.node if self._node is None else self._node
+
+    @node.setter
+    def node(self, node: object) -> None:
+        self._node = node
 
     @property
     def remoteaddress(self) -> str:
