@@ -67,7 +67,9 @@ def _prepare(spec: XSpec, group: Group) -> _native.Start:
         selection = {key: needed(spec, key) for key in SELECTS if getattr(spec, key) is not None}
         return _native.Start.on(group._network or connection(name), selection, settings)
     if spec.popen:
-        return _native.Start.popen(sys.executable, settings)
+        if not python and not sys.executable:
+            raise ValueError(f"sys.executable names no interpreter: give popen//python=COMMAND, in {spec._spec!r}")
+        return _native.Start.popen(sys.executable or "", settings)
     if spec.popen is not None:
         raise ValueError(f"popen takes no value: no `=` behind it, in {spec._spec!r}")
     found = ((_native.nearest(key, [*KINDS, "via"]), key) for key in spec._keys if key not in XSpec.__annotations__)

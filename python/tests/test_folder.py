@@ -134,3 +134,13 @@ def test_programs_that_take_what_follows_c_and_keep_their_arguments(group, tmp_p
     program.chmod(0o755)
     gateway = group.makegateway(f"popen//python={program}")
     assert gateway.remote_exec("channel.send(1 + 1)").receive(60) == 2
+
+
+@pytest.mark.parametrize("none", ["", None])
+def test_a_program_without_an_interpreter_of_its_own(group, monkeypatch, none):
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", none)
+    with pytest.raises(ValueError, match="names no interpreter: give popen//python="):
+        group.makegateway("popen")
+    gateway = group.makegateway(f"popen//python={python}")
+    assert gateway.remote_exec("channel.send(1)").receive(60) == 1
