@@ -188,7 +188,6 @@ class Gateway:
         if not self._is_forked() and self._group._unregister(self):
             if _is_interrupted():
                 self._interrupt()
-            self._channelfactory.ending()
             self._exited = True
             self._native.exit()
 

@@ -196,8 +196,6 @@ class Channel(_native.Channel):
     TimeoutError = TimeoutError
 
     gateway: Gateway
-    # its code had failed when the gateway was told to end
-    _failed_before = False
 
     def __new__(cls, raw: _native.RawChannel, gateway: Gateway) -> Self:
         return super().__new__(cls, raw)
@@ -224,8 +222,7 @@ class Channel(_native.Channel):
 
     def __del__(self) -> None:
         error = self._unread_error()
-        # what fails because its gateway was told to end is no surprise
-        if error is not None and (self._failed_before or not self.gateway._exited):
+        if error is not None:
             RemoteError(error).warn()
 
     def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:
@@ -380,11 +377,6 @@ class ChannelFactory:
             if channel is None:
                 channel = self._channels[raw.id] = Channel(raw, self._owner())
             return channel
-
-    def ending(self) -> None:
-        """The gateway is about to be told to end."""
-        for channel in list(self._channels.values()):
-            channel._failed_before = channel._has_error()
 
     def _owner(self) -> Gateway:
         gateway = self._gateway()

@@ -227,6 +227,13 @@ def test_an_error_that_nobody_received_is_told_at_the_end(tmp_path):
     assert "ZeroDivisionError" in errors
 
 
+@pytest.mark.parametrize("code", ["1/0", "import time; time.sleep(0.1); 1/0", "list(channel); 1/0"])
+def test_so_is_one_that_comes_when_the_program_ends(tmp_path, code):
+    process = start(tmp_path, f"channel = gateway.remote_exec({code!r})\n")
+    _out, errors = process.communicate(timeout=WAIT)
+    assert errors.count("Warning: unhandled RemoteError: ") == 1 and "ZeroDivisionError" in errors, errors
+
+
 @pytest.mark.parametrize("later", ["", "gateway.remote_exec('pass').waitclose()", "gateway.exit(); gateway.join()"])
 def test_an_error_of_code_whose_channel_nobody_kept_is_told(tmp_path, later):
     process = start(tmp_path, f"gateway.remote_exec('1/0')\n{later}\n")
@@ -242,6 +249,10 @@ FINE = [
     "gateway.remote_exec('channel.send(b\"x\" * (16 << 20)); channel.send(1)')",
     # this one is not wanted
     "channel = gateway.remote_exec('list(channel); 1/0'); channel.close()",
+    # so does the end of the program
+    "channel = gateway.remote_exec('channel.receive()')",
+    "channel = gateway.remote_exec('while True: channel.send(1)')",
+    "channel = gateway.remote_exec('import time; time.sleep(3600)'); gateway._interrupt()",
     "channel = gateway.remote_exec('list(channel); 1/0'); channel.close(); del channel; time.sleep(0)",
 ]
 

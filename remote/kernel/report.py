@@ -7,6 +7,7 @@ from .wait import ANY
 
 OURS = "<execnet_kernel."
 HEADER = "Traceback (most recent call last):\n"
+TRIES = 9
 
 
 def judge(task, info):
@@ -27,24 +28,51 @@ def judge(task, info):
     elif ours and task.argv is None and getattr(value, "of_channel", False):
         if issubclass(kind, EOFError) or task.channel._state.heard_close:
             return 1, None  # the client has gone on; a program is told that nothing comes
-    try:
-        import linecache  # noqa: F401
-        prepare(task)
-    except ANY:
-        pass  # no file can be opened, or there is no memory
-    said = text(info)
+    said = _with_its_lines(task, info)
     if not ours:
         sys.stderr.write(native(said))
     return 1, said
 
 
+def _with_its_lines(task, info):
+    """`text` with the lines of this source, while other executions may give theirs to a file of the same name."""
+    try:
+        import linecache  # noqa: F401
+        import traceback  # noqa: F401
+        cache, filename = _cache(), _filename(task)
+        before = cache.get(filename)
+        for _ in range(TRIES):
+            mine = cache[filename] = _lines(task)
+            said = text(info)
+            if cache.get(filename) is mine:
+                break
+        if before is not None and cache.get(filename) is mine:
+            cache[filename] = before
+        return said
+    except ANY:
+        return text(info)  # no file can be opened, or there is no memory
+
+
+def _filename(task):
+    return native(task.filename) or "<remote exec>"
+
+
+def _cache():
+    return getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing it
+
+
+def _lines(task):
+    """As linecache has them."""
+    source = task.source
+    return len(source), None, [native(line) + "\n" for line in source.split(u"\n")], _filename(task)
+
+
 def prepare(task):
     """Let tracebacks show the lines of the source. Returns it as this interpreter compiles it."""
     source = task.source
-    cache = getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing it
+    cache = _cache()
     if cache is not None:
-        filename = native(task.filename) or "<remote exec>"
-        cache[filename] = len(source), None, [native(line) + "\n" for line in source.split(u"\n")], filename
+        cache[_filename(task)] = _lines(task)
     if sys.version_info[0] == 2:
         # text that declares an encoding is refused there
         import re

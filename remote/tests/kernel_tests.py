@@ -245,6 +245,24 @@ class Executing(Shared):
         self.assertIn("first()", self.fail_with(self.k, "first()"))
         self.assertIn("second()", self.fail_with(self.k, "second()"))
 
+    def test_an_error_shows_its_own_lines_whatever_else_begins_meanwhile(self):
+        code = """
+import linecache
+class Begins(Exception):
+    others = [(1, None, ["another's line\\n"] * 20, "<remote exec>")]
+    def __str__(self):
+        if self.others:
+            linecache.cache["<remote exec>"] = self.others.pop()
+        return "begun"
+try:
+    raise ValueError("first")
+except ValueError:
+    raise Begins()
+"""
+        error = self.fail_with(self.k, code)
+        self.assertIn("raise Begins()", error)
+        self.assertNotIn("another's", error)
+
     def test_a_string_that_code_evaluates_is_shown_without_lines_of_another(self):
         for code in ("eval('1 // 0')", "exec('def f():\\n  1 // 0\\nf()')"):
             lines = self.fail_with(self.k, code).splitlines()

@@ -226,11 +226,6 @@ impl Channel {
         }
     }
 
-    /// Whether there is a remote error that nobody has asked for yet.
-    fn _has_error(&self) -> bool {
-        self.shared.channel.has_error()
-    }
-
     /// The text of a remote error that nobody has asked for, when the channel is given up.
     fn _unread_error(&self) -> Option<String> {
         if !self.shared.channel.is_closed() {

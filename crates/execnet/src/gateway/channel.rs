@@ -342,13 +342,6 @@ impl Channel {
         inner.death.is_some() || chan.is_none_or(super::state::Chan::is_closed)
     }
 
-    /// Whether the other end closed it with an error that nobody was told yet.
-    #[must_use]
-    pub fn has_error(&self) -> bool {
-        let Ok(inner) = self.post().enter() else { return false };
-        inner.state.channels.get(&self.number()).is_some_and(super::state::Chan::has_error)
-    }
-
     /// Sets how text and bytes meet on this channel, at both ends.
     ///
     /// # Errors

@@ -127,10 +127,6 @@ impl Chan {
         self.said_close || self.heard_close || self.heard_last
     }
 
-    pub(super) fn has_error(&self) -> bool {
-        self.error.is_some()
-    }
-
     /// Whether nothing can be sent on it.
     pub(super) fn is_closed(&self) -> bool {
         self.said_close || self.said_last || self.heard_close
