@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     if let Some(code) = askpass::run(&args) {
         return code;
     }
-    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    verbs::complete::answer(Cli::command, &args);
     let is_python = args.get(1).is_some_and(|verb| verb == "python");
     let args = verbs::mark_arguments(args);
     let cli = match Cli::try_parse_from(&args) {

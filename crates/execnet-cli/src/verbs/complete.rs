@@ -2,7 +2,8 @@
 //!
 //! Nobody who presses Tab waits: what only a daemon knows is left out if it does not answer at once.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::process::exit;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,33 @@ use execnet_proto::spec::{KEYS, NetworkName};
 
 use crate::config::NetworkFile;
 use crate::place;
+
+/// Answers a shell that asks what may come next, and ends.
+pub(crate) fn answer(command: fn() -> clap::Command, args: &[OsString]) {
+    let completer = clap_complete::CompleteEnv::with_factory(command);
+    let here = std::env::current_dir().ok();
+    match completer.try_complete(args.iter().map(|word| plain(word)), here.as_deref()) {
+        Ok(false) => {}
+        Ok(true) => exit(0),
+        Err(error) => error.exit(),
+    }
+}
+
+/// A word as the shell will understand it: shells pass it on as it is typed, with backslashes and quotes.
+fn plain(word: &OsStr) -> OsString {
+    let Some(typed) = word.to_str() else { return word.to_owned() };
+    let (mut plain, mut quote) = (String::new(), None);
+    let mut letters = typed.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' if quote != Some('\'') => plain.extend(letters.next()),
+            '\'' | '"' if quote == Some(letter) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(letter),
+            _ => plain.push(letter),
+        }
+    }
+    plain.into()
+}
 
 /// How long a daemon is waited for.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -47,9 +75,18 @@ pub(super) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(|| words.iter().copied().map(candidate).collect())
 }
 
-/// The keys of a host spec, behind what of it stands there.
+/// The keys of a host spec, behind what of it stands there, and the hosts of the network behind `via=`.
 pub(super) fn spec() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| typed.to_str().map_or_else(Vec::new, keys))
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let Some(typed) = typed.to_str() else { return Vec::new() };
+        let Some((before, begun)) = typed.rsplit_once("via=").filter(|(before, _)| before.ends_with("//"))
+        else {
+            return keys(typed);
+        };
+        let ids = named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref()));
+        let ids = ids.iter().filter_map(|id| id.get_value().to_str()).filter(|id| id.starts_with(begun));
+        ids.map(|id| candidate(&format!("{before}via={id}"))).collect()
+    })
 }
 
 /// A spec as typed, with each key that may come next.
@@ -103,6 +140,20 @@ fn status(name: &NetworkName) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_completed_as_the_shell_will_understand_it() {
+        for (typed, word) in [
+            ("scr", "scr"),
+            ("two\\ w", "two w"),
+            ("'two w", "two w"),
+            ("\"two w\"o", "two wo"),
+            ("a'b\\'c\\", "ab\\c"),
+            ("\"it's", "it's"),
+        ] {
+            assert_eq!(plain(OsStr::new(typed)), word, "{typed}");
+        }
+    }
 
     #[test]
     fn the_keys_of_a_spec_complete_behind_what_is_typed() {

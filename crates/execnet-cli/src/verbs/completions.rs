@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::text;
 
 /// Bash breaks words at `:` and `=`, which stand in names of nodes and in specs: they are put together again for the completer, and of what that
-/// answers bash is given what is behind the last break, as it replaces no more.
+/// answers bash is given what is behind the last break, as it replaces no more, and with backslashes where nobody has begun a quote.
 const BASH: &str = r#"
 _execnet() {
     local -a whole=("${COMP_WORDS[0]}")
@@ -27,7 +27,15 @@ _execnet() {
     local -a COMP_WORDS=("${whole[@]}")
     local COMP_CWORD=$last
     _clap_complete_execnet "$1" "$before$2" ""
-    [[ -n ${COMPREPLY+x} ]] && COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    [[ -n ${COMPREPLY+x} ]] || return 0
+    COMPREPLY=("${COMPREPLY[@]#"${before//\\/}"}")
+    [[ $word == [\"\']* ]] && return 0
+    for ((i = 0; i < ${#COMPREPLY[@]}; i++)); do
+        [[ ${COMPREPLY[i]} == *[[:space:]\\\"\'\$\&\;\|\<\>\(\)\*\?\[\`\!]* ]] || continue
+        printf -v word %q "${COMPREPLY[i]}"
+        [[ ${COMPREPLY[i]} == "~"* ]] && word=${word#\\}
+        COMPREPLY[i]=$word
+    done
     return 0
 }
 if [[ ${BASH_VERSINFO[0]} -gt 4 || ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 4 ]]; then
@@ -35,6 +43,19 @@ if [[ ${BASH_VERSINFO[0]} -gt 4 || ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[
 else
     complete -o nospace -o bashdefault -F _execnet execnet
 fi
+"#;
+
+/// Zsh would put a backslash before the `~` of what we answer.
+const ZSH: &str = r#"
+function _execnet() {
+    if [[ $words[CURRENT] == \~* ]]; then
+        _files
+    else
+        _clap_dynamic_completer_execnet
+    fi
+}
+
+compdef _execnet execnet
 "#;
 
 /// Print the code that makes a shell complete verbs, options, network names and hosts
@@ -61,9 +82,11 @@ impl CompletionsArgs {
         shell
             .write_registration("COMPLETE", "execnet", "execnet", "execnet", &mut script)
             .map_err(|error| fail(&error.to_string()))?;
-        if self.shell == "bash" {
-            script.extend_from_slice(BASH.as_bytes());
-        }
+        script.extend_from_slice(match &*self.shell {
+            "bash" => BASH.as_bytes(),
+            "zsh" => ZSH.as_bytes(),
+            _ => &[],
+        });
         text::print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }

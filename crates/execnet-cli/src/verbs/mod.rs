@@ -2,7 +2,7 @@
 
 mod addhost;
 mod choice;
-mod complete;
+pub(crate) mod complete;
 mod completions;
 mod daemon;
 mod exec;

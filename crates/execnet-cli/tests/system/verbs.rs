@@ -311,10 +311,10 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
         &["-fc"],
         "autoload -U compinit && compinit -D -u || exit 7
         source <(execnet completions zsh) || exit 9
-        [[ $_comps[execnet] = _clap_dynamic_completer_execnet ]] || exit 8
+        [[ $_comps[execnet] = _execnet ]] || exit 8
         _describe() { local all=(${(P)argv[3]}) one; for one in $all; do
             one=${one//\\\\:/$'\\1'}; one=${one%%:*}; print -r -- ${one//$'\\1'/:}; done }
-        ask() { words=(${(s: :)1}); [[ $1 = *' ' ]] && words+=(''); CURRENT=$#words; _clap_dynamic_completer_execnet }",
+        ask() { words=(${(s: :)1}); [[ $1 = *' ' ]] && words+=(''); CURRENT=$#words; _execnet }",
     ),
 ];
 
@@ -332,6 +332,7 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
     net.start(&["popen//python=*"]);
     let scripts = net.state();
     std::fs::write(scripts.join("verbose.py"), "").unwrap();
+    std::fs::write(scripts.join("two words.py"), "").unwrap();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_execnet")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     for (program, args, script) in SHELLS {
@@ -363,6 +364,12 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
         assert_eq!(asked(&key), ["ssh=a//env:B=c//python="], "{program}");
         let file = format!("execnet exec {name} --node inner1 {}/verb", scripts.display());
         assert_eq!(asked(&file), [format!("{}/verbose.py", scripts.display())], "{program}");
+        // the others quote what they are given
+        let words = if program == "bash" { "two\\ words" } else { "two words" };
+        let file = format!("execnet exec {name} --node inner1 {}/two", scripts.display());
+        assert_eq!(asked(&file), [format!("{}/{words}.py", scripts.display())], "{program}");
+        let via = format!("execnet addhost {name} ssh=a//via=inn");
+        assert_eq!(asked(&via), ["ssh=a//via=inner1"], "{program}");
         let nodes = asked(&format!("execnet python {} --node local:", net.name));
         assert!(nodes.iter().any(|node| node.starts_with("local:cpython3.")), "{program}: {nodes:?}");
     }
