@@ -82,6 +82,8 @@ def kind(block):
 def normal(line):
     """A line without what differs from run to run."""
     line = re.sub(r"\d+(\.\d+)*( ms| s| min)?", "#", line)
+    # a round trip is shown when it was measured in quiet
+    line = re.sub(r" -\s*$", " #", line)
     return re.sub(r"\s+", " ", line).strip()
 
 

@@ -106,11 +106,11 @@ class Core(object):
         if self._unclaimed_left is not None:
             self._unclaimed_until = now + self._unclaimed_left
 
-    def greeted(self, size, told):
-        """HELLO and the nodes of these names were said already, in frames of `size` bytes."""
+    def greeted(self, size, told, complete):
+        """HELLO and nodes of these names were said already, in frames of `size` bytes; `complete`: and that they are all."""
         self._greet = False
         self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
-        self._nodes_done_untold = self.probing
+        self._nodes_done_untold = not complete
         self._pace.sent = size
 
     def detach(self, now):

@@ -33,7 +33,8 @@ class Greeting(object):
         frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume, pid=os.getpid(),
                              table=self.hello)]
         frames += [wire.frame(wire.NODE, name=name, state=READY, table=table) for name in known]
-        if len(known) == len(config.nodes):
+        self.complete = len(known) == len(config.nodes)
+        if self.complete:
             frames.append(wire.frame(wire.NODES, count=len(known)))
         self.frames = b"".join(frames)
         self.size = len(self.frames)

@@ -94,12 +94,19 @@ class Greeting(Test):
         self.core.attach(LIFE | 2, 0)
         self.core.node(u"told", 0, [])
         self.core.node(u"found", 0, [])
-        self.core.greeted(100, [u"told"])
-        self.core.nodes_known(False)
+        self.core.greeted(100, [u"told"], True)
         said = b"".join(self.core.poll_output(0))
         self.assertTrue(b"found" in said and b"told" not in said)
         self.assertEqual([], self.core.poll_output(0))
         self.core.handle_bytes(wire.frame(wire.ACK, bytes=100), 0)
+
+    def test_that_all_are_told_is_said_also_when_nothing_was_left_to_ask(self):
+        self.core.detach(0)
+        self.core.attach(LIFE | 2, 0)
+        self.core.node(u"h:cpython3.9", 0, [])
+        self.core.greeted(100, [], False)
+        self.assertEqual([wire.NODE, wire.NODE, wire.NODES], self.host.kinds())
+        self.assertEqual([], self.core.poll_output(0))
 
     def test_ping_pong_and_ack(self):
         self.assertEqual([(wire.PONG, {"token": 9})], self.host.say(wire.PING, token=9))

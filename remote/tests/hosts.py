@@ -182,6 +182,11 @@ class Everywhere(Host):
         link.close()
         self.assertIn(b"unknown frame kind 0x99", link.stderr)
 
+    def test_where_there_is_but_one_python_all_of_them_are_told_at_once(self):
+        nowhere = [("env." + name, self.folder) for name in ("PATH", "HOME", "PYENV_ROOT")]
+        link = self.joined(config=[("node.n1", "*")] + nowhere)
+        self.assertEqual(1, len(link.table_of_nodes), link.table_of_nodes)
+
     def test_nodes_are_asked_what_they_are(self):
         self.make("notpython", "#!/bin/sh\necho 'I am no snake'; exit 3\n")
         link = self.joined(config=[("node.own", ""), ("node.other", self.python + " -E"), ("node.true", "/bin/true"),
