@@ -193,7 +193,7 @@ impl Gateway {
         self.handle.exit(None)
     }
 
-    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`]. Where its host cannot be reached, or has not heard of it within 2 s,
+    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`]. Where its host cannot be reached, or does not answer within 2 s,
     /// the gateway has ended then, and the interpreter is killed as soon as the host can be reached.
     ///
     /// # Errors
@@ -251,6 +251,8 @@ impl Handle {
         if inner.death.is_none() {
             if !std::mem::replace(&mut inner.exiting, true) {
                 inner.state.say(Kind::Exit);
+                inner.exited = Some(Instant::now());
+                self.post.carrier.ask();
             }
             if kill_at.is_some() && inner.kill_at.is_none() {
                 inner.kill_at = kill_at;

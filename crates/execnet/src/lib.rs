@@ -39,6 +39,8 @@
 //! # Breaks
 //! When a host's link breaks, or the network's daemon is replaced, processes and their streams go on where they were: no byte is lost or doubled.
 //! Meanwhile reads and waits just take longer, and [`Process::is_unreachable`] says why. What cannot go on is reported as [`Lost`].
+//! After 5 s a line on stderr names the host, and another one says that it is back: [`Network::on_outage`] says something else, [`Network::outages`] are these
+//! events. [`Connect::give_up`] limits how long such a host is waited for.
 //!
 //! # Waiting
 //! Everything blocks the calling thread only. Each wait can have a limit and be ended from another thread: all waits of a thread through
@@ -49,7 +51,7 @@
 //! - Arguments and environment of a process may have about 1 MiB.
 //! - After a fork the child can use nothing of this: every call is an error, and drops do nothing. But it holds the connection open, so the daemon
 //!   learns of the parent's end only when the child has ended, too, or has executed another program.
-//! - Each connection has one thread; each gateway has two, one more for each channel with a callback, and one while its interpreter takes
+//! - Each connection has one thread, and a second one while a host is out of reach; each gateway has two, one more for each channel with a callback, and one while its interpreter takes
 //!   its input more slowly than it comes.
 //! - The channels of a gateway hold at most 1 GiB that was not received; what goes beyond that ends the gateway. So do 4,096 channels that its code opened
 //!   and nobody took.

@@ -21,7 +21,7 @@ const END: Duration = Duration::from_secs(3);
 const EXIT: Duration = Duration::from_secs(20);
 const KILLED: Duration = Duration::from_secs(10);
 
-/// How long a host may take to hear that one was killed.
+/// How long a host may take to hear that one was told to end, or was killed.
 const HEARS: Duration = Duration::from_secs(2);
 
 /// How long the last words may take behind the end.
@@ -69,12 +69,15 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
 
 /// Goes one step further with killing it, and says when the next one is due.
 pub(super) fn kill(inner: &mut Inner, carrier: &dyn Carrier) {
+    let asked = inner.exited.is_some_and(|exited| exited.elapsed() >= HEARS);
+    let deaf = || Killed::Left("its host does not answer".into());
     let (next, patience) = match (&inner.killed, carrier.unreachable()) {
         (Killed::Left(_), _) => (inner.killed.clone(), KILLED),
         (_, Some(why)) => (Killed::Left(why), KILLED),
+        (Killed::No, None) if asked && !carrier.has_heard() => (deaf(), KILLED),
         (Killed::No, None) => (Killed::Told, HEARS),
         (Killed::Told, None) if carrier.has_heard() => (Killed::Heard, KILLED),
-        (Killed::Told, None) => (Killed::Left("its host does not answer".into()), KILLED),
+        (Killed::Told, None) => (deaf(), KILLED),
         (Killed::Heard, None) => (Killed::Left("it could not be ended".into()), KILLED),
     };
     match next {

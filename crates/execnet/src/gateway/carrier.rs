@@ -39,7 +39,10 @@ pub(super) trait Carrier: Send + Sync {
         None
     }
 
-    /// Whether where it runs has heard that it is to be killed.
+    /// Sends it what it does not notice, so that [`Carrier::has_heard`] says whether its host answers.
+    fn ask(&self) {}
+
+    /// Whether where it runs has heard all that it was sent: to be killed, or nothing.
     fn has_heard(&self) -> bool {
         true
     }
@@ -145,6 +148,13 @@ impl Carrier for Remote {
 
     fn unreachable(&self) -> Option<String> {
         self.process()?.is_unreachable()
+    }
+
+    fn ask(&self) {
+        if let Some(process) = self.process() {
+            // ignored wherever nobody has asked for it
+            let _ = process.signal(Signal::Urg);
+        }
     }
 
     fn has_heard(&self) -> bool {

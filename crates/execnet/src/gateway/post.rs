@@ -58,6 +58,8 @@ pub(super) struct Inner {
     pub(super) attendant_rests: bool,
     /// EXIT was said: nothing more is sent.
     pub(super) exiting: bool,
+    /// When that was.
+    pub(super) exited: Option<Instant>,
     /// When it is to be killed if it has not ended, or given up if it was: the last handle is gone, or somebody wants it to be killed.
     pub(super) kill_at: Option<Instant>,
     pub(super) killed: Killed,
@@ -240,6 +242,7 @@ impl Post {
                 left: Instant::now(),
                 attendant_rests: false,
                 exiting: false,
+                exited: None,
                 kill_at: None,
                 killed: Killed::No,
                 errors_over: false,

@@ -206,9 +206,17 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
     let gateway = net.network().makegateway().on_output(|_, _| {}).start().unwrap();
     let agent = net.network().status().unwrap().hosts[0].agent_pid.unwrap();
     let agent = rustix::process::Pid::from_raw(agent.try_into().unwrap()).unwrap();
+    let group = Group::new();
+    let of_group = group.makegateway(net.network()).on_output(|_, _| {}).start().unwrap();
     rustix::process::kill_process(agent, rustix::process::Signal::STOP).unwrap();
+    of_group.exit().unwrap();
     gateway.kill().unwrap();
     let death = gateway.join(Some(PATIENCE)).unwrap();
+    assert!(of_group.join(Some(Duration::from_secs(2))).is_err());
+    // what it was told 2 s ago it has not heard either
+    group.terminate(Some(Duration::ZERO)).unwrap();
+    let of_group = of_group.join(Some(Duration::ZERO)).unwrap();
+    assert_eq!(of_group.reason, death.reason);
     rustix::process::kill_process(agent, rustix::process::Signal::CONT).unwrap();
     assert!(
         death.reason.as_deref().unwrap().starts_with("its host does not answer; it is ended as soon"),
