@@ -79,6 +79,7 @@ class Network:
         nice: Optional[int] = None,
         id: Optional[str] = None,
         execmodel: Optional[str] = None,
+        patience: Union[int, str, None] = None,
         give_up: Union[float, str, None] = None,
     ) -> Gateway:
         """Starts an interpreter on a node of the network, and makes a gateway to it.
@@ -97,6 +98,7 @@ class Network:
             "nice": nice,
             "id": id,
             "execmodel": execmodel,
+            "patience": patience,
             "give_up": give_up,
         }
         return self.group.makegateway(self._spec(spec, keywords, env))
@@ -115,6 +117,7 @@ class Network:
         env: Optional[Mapping[str, str]] = None,
         nice: Optional[int] = None,
         execmodel: Optional[str] = None,
+        patience: Union[int, str, None] = None,
         give_up: Union[float, str, None] = None,
     ) -> list[Gateway]:
         """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
@@ -131,6 +134,7 @@ class Network:
             "chdir": chdir,
             "nice": nice,
             "execmodel": execmodel,
+            "patience": patience,
             "give_up": give_up,
         }
         return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
@@ -163,7 +167,7 @@ class Network:
 
 def _text(key: str, value: object) -> str:
     """What a keyword is in a spec."""
-    number: tuple[type, ...] = {"nice": (int,), "give_up": (int, float)}.get(key, ())
+    number: tuple[type, ...] = {"nice": (int,), "patience": (int,), "give_up": (int, float)}.get(key, ())
     if isinstance(value, number) and not isinstance(value, bool):
         return str(value)
     path = os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -46,7 +46,7 @@ def test_a_gateway_is_made_by_what_is_needed(net):
 
 @pytest.mark.skipif("jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine")
 def test_jython_is_reached_by_its_platform(net):
-    gateway = net.makegateway(f"patience={WAIT}", platform="java")
+    gateway = net.makegateway(platform="java", patience=WAIT)
     channel = gateway.remote_exec(
         """
         import sys

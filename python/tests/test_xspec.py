@@ -84,6 +84,7 @@ def test_what_is_not_supported_is_said(group, spec, words):
         ("ssh=x//execmodl=thread", "is execmodel= meant"),
         ("ssh=x//ssh_confg=f", "is ssh_config= meant"),
         ("popen//evn:A=1", "is env: meant"),
+        ("popen//ENV:A=1", "is env: meant"),
         ("ssh=", "ssh= needs a value"),
         ("net=", "net= needs a value"),
         ("popen=", "popen takes no value"),
@@ -108,9 +109,10 @@ def test_what_is_misspelt_or_does_not_go_together_is_said(group, monkeypatch, sp
 
 
 def test_programs_may_have_keys_and_attributes_of_their_own(group):
-    spec = XSpec("popen//mine=1")
+    spec = XSpec("popen//mine=1//ip=127.0.0.1//pid=5")
     spec.more = object()
-    assert group.makegateway(spec).spec.mine == "1"
+    gateway = group.makegateway(spec)
+    assert (gateway.spec.mine, gateway.spec.ip, gateway.spec.pid) == ("1", "127.0.0.1", "5")
 
 
 @pytest.mark.parametrize("spec", [1, b"popen", b"", 0, ["popen"]])

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod ask;
@@ -111,11 +111,20 @@ fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
     }
     let said = match (error.kind(), not_text(args)) {
         (ErrorKind::InvalidUtf8, Some((at, arg))) => format!("error: argument {at} is not UTF-8: {arg:?}"),
+        (ErrorKind::UnknownArgument, _) if is_code_as_of_python(error, args) => {
+            "error: `execnet exec` takes code without -c\nHint: `execnet exec NETWORK CODE`".into()
+        }
         _ => error.to_string(),
     };
     let said = said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}"));
     text::say(said.trim_end());
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
+}
+
+/// Whether code is given to `exec` as to a Python.
+fn is_code_as_of_python(error: &clap::Error, args: &[OsString]) -> bool {
+    let wrong = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    args.get(1).is_some_and(|verb| verb == "exec") && wrong.as_deref() == Some("-c")
 }
 
 /// The first argument that has to be text and is not, and its number. What Python gets may be any bytes.

@@ -134,9 +134,20 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// The candidate from which `word` differs by a single slip: a letter wrong, left out or too many, or two that changed places.
+/// The candidate from which `word` differs by a single slip: a letter wrong, left out or too many, two that changed places, or capitals. From one of
+/// three letters or fewer many other words differ by one letter, so there only the last two count.
 pub fn misspelt<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.into_iter().find(|candidate| strsim::damerau_levenshtein(word, candidate) == 1)
+    let letters = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let typed = word.to_lowercase();
+    candidates.into_iter().find(|candidate| {
+        *candidate != word
+            && strsim::damerau_levenshtein(&typed, candidate) <= 1
+            && (candidate.len() > 3 || letters(&typed) == letters(candidate))
+    })
 }
 
 /// The candidate most similar to `word`, if any is similar enough to be meant.

@@ -61,10 +61,12 @@ const WITH_VALUE: [&str; 6] =
 /// Options of `execnet exec` only.
 const FLAGS: [&str; 2] = ["--one", "--json"];
 
-/// Whether an option is nearly one of ours. Python has few long ones, and none that is near to these.
+/// Whether an option is nearly one of ours, or the beginning of one. Python has few long ones, and none that is near to these.
 fn is_misspelt(option: &str) -> bool {
     let names = || WITH_VALUE.iter().chain(&FLAGS).filter_map(|name| name.strip_prefix("--"));
-    option.strip_prefix("--").is_some_and(|name| nearest(name, names()).is_some())
+    option.strip_prefix("--").is_some_and(|name| {
+        nearest(name, names()).is_some() || name.len() > 2 && names().any(|ours| ours.starts_with(name))
+    })
 }
 
 /// Puts `--` before what Python or the code gets, so that its options are not taken for ours.
@@ -120,6 +122,8 @@ mod tests {
             ("execnet python net --node=n --env A=1 a.py", "execnet python net --node=n --env A=1 -- a.py"),
             ("execnet python --platform java net -- -c x", "execnet python --platform java net -- -c x"),
             ("execnet python net --nodes n", "execnet python net --nodes n"),
+            ("execnet python net --impl jython -c x", "execnet python net --impl jython -c x"),
+            ("execnet python net --plat=java -c x", "execnet python net --plat=java -c x"),
             ("execnet python net --platfrom=java -c x", "execnet python net --platfrom=java -c x"),
             ("execnet python net --node n --chidr x", "execnet python net --node n --chidr x"),
             ("execnet python net -- --platfrom x", "execnet python net -- --platfrom x"),

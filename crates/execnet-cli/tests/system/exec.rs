@@ -226,6 +226,7 @@ fn code_comes_from_text_a_file_or_the_standard_input() {
         (vec!["not-there.py"], "Error: there is no file `not-there.py`"),
         (vec![latin.to_str().unwrap()], "latin.py is not UTF-8"),
         (vec![], "Error: there is no code to execute"),
+        (vec!["-c", "print(1)"], "Error: `execnet exec` takes code without -c"),
         (vec!["--jsno", "pass"], "'--jsno'"),
         (vec!["--python-version", "x", "pass"], "`x` is not a Python version"),
     ] {

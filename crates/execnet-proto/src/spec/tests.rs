@@ -239,3 +239,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_slip_is_told_from_another_word() {
+    let keys = ["id", "via", "env", "nice", "python", "chdir"];
+    for (word, meant) in [
+        ("pyhton", Some("python")),
+        ("pythn", Some("python")),
+        ("PYTHON", Some("python")),
+        ("evn", Some("env")),
+        ("ENV", Some("env")),
+        ("di", Some("id")),
+        // programs have such keys of their own
+        ("ip", None),
+        ("pid", None),
+        ("end", None),
+        ("hosts", None),
+        ("python", None),
+    ] {
+        assert_eq!(misspelt(word, keys), meant, "{word}");
+    }
+}
