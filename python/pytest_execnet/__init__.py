@@ -27,7 +27,7 @@ def pytest_sessionstart() -> Generator[None, Any, None]:
     """Sees how the workers of pytest-xdist start, which it does in this hook."""
     outcome = yield
     error = outcome.excinfo and outcome.excinfo[1]
-    if isinstance(error, Exception) and _comes_from_makegateway(error.__traceback__):
+    if isinstance(error, Exception) and _comes_from_a_spec(error.__traceback__):
         # a KeyError is told as a repr
         said = error.args[0] if isinstance(error, KeyError) and error.args else error
         outcome.force_exception(pytest.UsageError(f"a worker cannot start: {said}"))
@@ -50,11 +50,14 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> N
             gateway._interrupt()
 
 
-def _comes_from_makegateway(traceback: Optional[TracebackType]) -> bool:
-    multi = sys.modules.get("execnet.multi")
-    makegateway = multi and multi.Group.makegateway.__code__
+def _comes_from_a_spec(traceback: Optional[TracebackType]) -> bool:
+    """Whether a spec was read there, or a gateway made of one."""
+    multi, xspec = (sys.modules.get(f"execnet.{name}") for name in ("multi", "xspec"))
+    if multi is None or xspec is None:
+        return False
+    codes = (multi.Group.makegateway.__code__, xspec.XSpec.__init__.__code__)
     while traceback is not None:
-        if traceback.tb_frame.f_code is makegateway:
+        if traceback.tb_frame.f_code in codes:
             return True
         traceback = traceback.tb_next
     return False

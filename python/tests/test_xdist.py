@@ -239,6 +239,8 @@ def test_ctrl_c_interrupts_long_tests_at_once(tmp_path):
         ("net=nwec", "the network `nwec` is not running; `execnet start nwec` starts it"),
         ("popen//pyhton=x", "is python= meant instead of 'pyhton'?"),
         ("via=nobody", "via=nobody: there is no such gateway"),
+        # pytest-xdist gives the model itself
+        ("popen//execmodel=thread", "'execmodel' is given twice"),
     ],
 )
 def test_a_worker_that_cannot_start_is_told_in_a_sentence(tmp_path, spec, words):
