@@ -162,7 +162,8 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
                 .map(|node| format!("{} failed", node.name));
             let all: Vec<String> = nodes.into_iter().chain(failed).collect();
             match host.nodes.len() {
-                0 => "up".to_owned(),
+                // none, or none that has answered yet
+                _ if all.is_empty() => "up".to_owned(),
                 1 if !has_ready(host) && all.len() == 1 => {
                     "connected, but its Python does not work".to_owned()
                 }

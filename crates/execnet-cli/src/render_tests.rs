@@ -176,6 +176,8 @@ fn a_line_says_where_a_host_stands() {
         node("l:pypy3.9", "linux", "pypy", "3.9.16"),
     ];
     assert_eq!(state_line(&up("l", nodes)), "up: CPython 3.11.2, PyPy 3.9.16");
+    let asked = NodeStatus { state: NodeState::Probing, ..node("l", "", "", "") };
+    assert_eq!(state_line(&up("l", vec![asked])), "up");
     assert_eq!(state_line(&failed()), "failed: resolve: the name `build2` is not known");
     let cut = HostStatus {
         state: HostState::Unreachable,
