@@ -492,13 +492,13 @@ class Posix(Kernel):
                 def goes_on():
                     return time.time() - began < (1.5 if raised > 10 else %d)
                 def burst():
-                    global sent
+                    global armed, sent
                     while goes_on():
+                        armed = True  # again: PyPy loses what is raised while it clears up after an import
                         channel.send((sent, payload))
                         sent += 1
                 while goes_on():
                     try:
-                        armed = True
                         burst()
                         armed = False
                     except Alarm:

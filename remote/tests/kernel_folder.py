@@ -8,7 +8,7 @@ import tempfile
 
 from kernel_case import Kernel
 
-from kernel_client import INTERRUPT, STATUS, STRCONFIG, Client
+from kernel_client import CLOSE, INTERRUPT, STATUS, STRCONFIG, TIMEOUT, Client, Timeout
 
 WRITES = """import os
 fd = os.open(%r, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -80,6 +80,17 @@ class Folder(Kernel):
         except OSError:
             return []
 
+    def interrupted(self, k, number, hello):
+        """How it ended. PyPy loses what a handler raises while it clears up after an import: there once more if need be."""
+        tries = 10 if hello["implementation"] == "pypy" else 1
+        for left in reversed(range(tries)):
+            k.frame(INTERRUPT)
+            try:
+                return k.get(CLOSE, number, TIMEOUT / tries)
+            except Timeout:
+                if not left:
+                    raise
+
     def everything(self, k):
         """All that a kernel does, in this folder."""
         hello = k.hello()
@@ -114,8 +125,7 @@ class Folder(Kernel):
         other = k.execute("1/0")
         self.assertIn("ZeroDivisionError", k.end(other))
         if not self.jython:
-            k.frame(INTERRUPT)
-            self.assertEqual("keyboard-interrupted", k.end(number))
+            self.assertEqual("keyboard-interrupted", self.interrupted(k, number, hello))
         else:
             k.close(number)
         self.assertEqual([], self.ran())
