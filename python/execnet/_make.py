@@ -20,6 +20,7 @@ SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode")
 SHELL = "$`&;|<>()\n"
+OF_SHELLS = ("exec", "command", ".")
 HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode", "give_up")
 
 
@@ -156,7 +157,7 @@ def words(spec: XSpec, python: str) -> list[str]:
         found = shlex.split(python)
         assigns = found and re.match("[A-Za-z_][A-Za-z0-9_]*=", found[0])
         homely = any(word.startswith("~") for word in found[1:])
-        if assigns or homely or found[:1] in (["exec"], ["."]) or set(SHELL).intersection(python):
+        if assigns or homely or found and found[0] in OF_SHELLS or set(SHELL).intersection(python):
             return ["sh", "-c", f'{python} "$@"', "sh"]
         return found
     except ValueError as error:

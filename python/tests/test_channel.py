@@ -21,8 +21,8 @@ def echo(channel):
 def test_values_go_there_and_back(every):
     channel = every.remote_exec("channel.send(channel.receive() + 1)")
     channel.send(41)
-    assert channel.receive(30) == 42
-    channel.waitclose(30)
+    assert channel.receive(WAIT) == 42
+    channel.waitclose(WAIT)
     assert channel.isclosed()
 
 
@@ -148,14 +148,14 @@ def test_native_types_say_where_they_can_be_imported_from(gateway):
 
 def test_a_remote_error_comes_once_then_eof(every):
     channel = every.remote_exec("x = 1\nchannel.send(1)\nraise ValueError('söme' if x else 2)")
-    assert channel.receive(30) == 1
+    assert channel.receive(WAIT) == 1
     with pytest.raises(RemoteError) as caught:
-        channel.receive(30)
+        channel.receive(WAIT)
     text = str(caught.value)
     assert "ValueError" in text and "line 3" in text and text == caught.value.formatted
     with pytest.raises(EOFError):
-        channel.receive(30)
-    channel.waitclose(30)
+        channel.receive(WAIT)
+    channel.waitclose(WAIT)
 
 
 def test_waitclose_raises_the_remote_error_once(gateway):
@@ -177,7 +177,7 @@ def test_waitclose_can_time_out(gateway):
 def test_syntax_errors_have_the_right_line(every):
     channel = every.remote_exec("x = 1\ny = 2\nz = = 3\n")
     with pytest.raises(RemoteError) as caught:
-        channel.waitclose(30)
+        channel.waitclose(WAIT)
     assert "SyntaxError" in str(caught.value) and "line 3" in str(caught.value)
 
 
@@ -217,18 +217,18 @@ def test_channels_are_sent_over_channels(every):
     inner = every.newchannel()
     channel = every.remote_exec("inner = channel.receive()[0]; inner.send(2); channel.send({'key': inner})")
     channel.send([inner])
-    assert inner.receive(30) == 2
-    assert channel.receive(30)["key"] is inner
+    assert inner.receive(WAIT) == 2
+    assert channel.receive(WAIT)["key"] is inner
 
 
 def test_channels_made_there_arrive_here(every):
     channel = every.remote_exec(
         "made = channel.gateway.newchannel(); channel.send(made); made.send(made.receive() + 1); channel.receive()"
     )
-    made = channel.receive(30)
+    made = channel.receive(WAIT)
     assert isinstance(made, Channel) and made.gateway is every
     made.send(1)
-    assert made.receive(30) == 2
+    assert made.receive(WAIT) == 2
     channel.send(None)
 
 
@@ -243,7 +243,7 @@ def test_a_callback_gets_every_item_and_the_endmarker(every):
     got = []
     channel = every.remote_exec("for i in range(100): channel.send(i)")
     channel.setcallback(got.append, endmarker="end")
-    channel.waitclose(30)
+    channel.waitclose(WAIT)
     assert got == [*range(100), "end"]
 
 

@@ -26,14 +26,14 @@ def fails(channel):
 def test_functions_get_their_arguments(every):
     channel = every.remote_exec(adds, number=40, more=1)
     channel.send(1)
-    assert channel.receive(30) == 42
+    assert channel.receive(WAIT) == 42
 
 
 def test_tracebacks_of_functions_show_their_file_line_and_text(every):
     channel = every.remote_exec(fails)
-    assert channel.receive(30) == 1
+    assert channel.receive(WAIT) == 1
     with pytest.raises(RemoteError) as caught:
-        channel.receive(30)
+        channel.receive(WAIT)
     line = fails.__code__.co_firstlineno + 2
     assert f'"{fails.__code__.co_filename}", line {line}' in str(caught.value)
     assert 'raise KeyError("here")' in str(caught.value)
@@ -229,7 +229,7 @@ def test_the_worker_has_locks_and_events(every):
         channel.send((model.backend, event.is_set()))
         """
     )
-    assert channel.receive(30) == ("thread", True)
+    assert channel.receive(WAIT) == ("thread", True)
 
 
 def test_a_dead_interpreter_ends_every_wait_with_what_is_known(gateway):
@@ -369,7 +369,7 @@ def test_a_command_that_leads_a_session_already_may_be_the_interpreter():
     setsid = f"import os,sys; os.setsid(); os.execv({sys.executable!r}, [{sys.executable!r}] + sys.argv[1:])"
     command = shlex.join([sys.executable, "-c", setsid])
     with execnet.makegateway(f"popen//python={command}") as gateway:
-        assert gateway.remote_exec("channel.send(1)").receive(20) == 1
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
 
 
 def test_an_interpreter_that_is_not_there_is_an_error_of_the_usual_kind():
@@ -391,4 +391,4 @@ def test_a_path_with_spaces_that_is_not_quoted_is_told_as_what_it_was_taken_for(
     with pytest.raises(FileNotFoundError, match=r"cannot start `/no/python` with `-S`: No such file"):
         execnet.makegateway("popen//python=/no/python -S")
     with execnet.makegateway(f"popen//python='{folder}/python' -S") as gateway:
-        assert gateway.remote_exec("channel.send(1)").receive(20) == 1
+        assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1

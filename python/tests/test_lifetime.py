@@ -72,9 +72,9 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
     os.kill(gateway._rinfo().pid, signal.SIGCONT)
     usable = execnet.makegateway() if {call == "terminate"} else other
-    print(usable.remote_exec("channel.send(42)").receive(10), flush=True)
+    print(usable.remote_exec("channel.send(42)").receive(300), flush=True)
     if {call != "terminate"}:
-        print(gateway.remote_exec("channel.send(43)").receive(10), flush=True)
+        print(gateway.remote_exec("channel.send(43)").receive(300), flush=True)
 os.kill(gateway._rinfo().pid, signal.SIGKILL)
 """,
     )
@@ -150,7 +150,7 @@ if os.fork() == 0:
     sys.exit(0)
 os.wait()
 other.send(5)
-print(other.receive(10), flush=True)
+print(other.receive(300), flush=True)
 """,
     )
     process.stdout.readline()
@@ -169,7 +169,7 @@ with {block}:
         gateway.exit()
         execnet.default_group.terminate()
         sys.exit(7)
-    print(os.waitpid(pid, 0)[1] >> 8, gateway.remote_exec("channel.send(1)").receive(10), flush=True)
+    print(os.waitpid(pid, 0)[1] >> 8, gateway.remote_exec("channel.send(1)").receive(300), flush=True)
 """,
     )
     process.stdout.readline()
@@ -186,7 +186,7 @@ if not pid:
     number = own._rinfo().pid
     execnet.default_group.terminate(10)
     os._exit(os.path.exists("/proc/%d" % number))
-print(os.waitpid(pid, 0)[1], gateway.remote_exec("channel.send(1)").receive(10), flush=True)
+print(os.waitpid(pid, 0)[1], gateway.remote_exec("channel.send(1)").receive(300), flush=True)
 """,
     )
     process.stdout.readline()

@@ -225,7 +225,7 @@ def test_a_program_hears_when_a_host_is_out_of_reach_and_when_it_is_back(cuttabl
     assert len(lines) == 2 and " is unreachable (" in lines[0]
     assert errors.getvalue().count("ValueError: others are told all the same") == 2
     del channel, each, net
-    thread.join(20)
+    thread.join(WAIT)
     assert not thread.is_alive(), "it ends with its connection"
 
 

@@ -6,7 +6,7 @@ import struct
 
 import execnet
 import pytest
-from conftest import INTERPRETERS, TWO
+from conftest import INTERPRETERS, TWO, WAIT
 from execnet import DataFormatError, DumpError, LoadError, dumps, loads
 
 VALUES = [
@@ -60,12 +60,12 @@ def same(left, right):
 @pytest.mark.parametrize("value", VALUES, ids=map(str, range(len(VALUES))))
 def test_comes_back_as_it_was(echo, value):
     echo.send(value)
-    assert same(echo.receive(30), value)
+    assert same(echo.receive(WAIT), value)
 
 
 def test_nan_comes_back(echo):
     echo.send([math.nan, complex(0, math.nan)])
-    real, both = echo.receive(30)
+    real, both = echo.receive(WAIT)
     assert math.isnan(real) and math.isnan(both.imag)
 
 
@@ -76,7 +76,7 @@ def test_lone_surrogates_come_back(echo, every):
             echo.send("\ud800")
         return
     echo.send(["\ud800", "a\udfffb"])
-    assert echo.receive(30) == ["\ud800", "a\udfffb"]
+    assert echo.receive(WAIT) == ["\ud800", "a\udfffb"]
 
 
 @pytest.mark.parametrize("depth", [1000])
@@ -85,7 +85,7 @@ def test_deeply_nested_comes_back(echo, every, depth):
     for _ in range(depth):
         value = [value]
     echo.send(value)
-    back = echo.receive(30)
+    back = echo.receive(WAIT)
     for _ in range(depth):
         (back,) = back
     assert back == []
@@ -94,17 +94,17 @@ def test_deeply_nested_comes_back(echo, every, depth):
 @pytest.mark.parametrize("every", TWO, indirect=True)
 def test_strings_of_python_2(every):
     channel = every.remote_exec("channel.send('abc\\xff')\nchannel.send(type(channel.receive()).__name__)")
-    assert channel.receive(30) == "abc\xff"
+    assert channel.receive(WAIT) == "abc\xff"
     channel.send("text")
-    assert channel.receive(30) == "unicode"
+    assert channel.receive(WAIT) == "unicode"
     channel = every.remote_exec(
         "channel.receive(); channel.send('abc\\xff'); channel.send(type(channel.receive()).__name__)"
     )
     channel.reconfigure(py2str_as_py3str=False, py3str_as_py2str=True)
     channel.send(None)
-    assert channel.receive(30) == b"abc\xff"
+    assert channel.receive(WAIT) == b"abc\xff"
     channel.send("text")
-    assert channel.receive(30) == b"str"
+    assert channel.receive(WAIT) == b"str"
 
 
 TEXTS = {"key": ("\xe9", b"b", frozenset(["s"])), b"kept": [None, 1]}
@@ -116,13 +116,13 @@ def test_text_of_python_3_is_bytes_where_a_program_wants_it(every):
     channel = every.remote_exec("for item in channel: channel.send(item); channel.send('own')")
     channel.reconfigure(py3str_as_py2str=True)
     channel.send(TEXTS)
-    assert (channel.receive(30), channel.receive(30)) == (NARROW, b"own")
+    assert (channel.receive(WAIT), channel.receive(WAIT)) == (NARROW, b"own")
     other = every.remote_exec(
         "channel.reconfigure(py3str_as_py2str=True); channel.send('told'); channel.send(repr(channel.receive()))"
     )
-    assert other.receive(30) == b"told"
+    assert other.receive(WAIT) == b"told"
     other.send("x")
-    assert other.receive(30) == b"b'x'"
+    assert other.receive(WAIT) == b"b'x'"
 
 
 def test_the_setting_of_a_gateway_is_of_the_channels_made_since(group, tmp_path):
@@ -133,7 +133,7 @@ def test_the_setting_of_a_gateway_is_of_the_channels_made_since(group, tmp_path)
     after = gateway.remote_exec(echo)
     for channel, back in (before, TEXTS), (after, NARROW):
         channel.send(TEXTS)
-        assert channel.receive(30) == back
+        assert channel.receive(WAIT) == back
 
     def tell(channel, of):
         channel.send(repr(of))
@@ -144,12 +144,12 @@ def test_the_setting_of_a_gateway_is_of_the_channels_made_since(group, tmp_path)
             told.send(repr(error.formatted))
 
     channel, told = gateway.remote_exec(tell, of="text"), gateway.newchannel()
-    assert channel.receive(30) == b"'text'"
+    assert channel.receive(WAIT) == b"'text'"
     channel.send(told)
     channel.close("errors are text")
-    assert told.receive(30) == b"'errors are text'"
+    assert told.receive(WAIT) == b"'errors are text'"
     with pytest.raises(execnet.RemoteError, match="division"):
-        gateway.remote_exec("1/0").receive(30)
+        gateway.remote_exec("1/0").receive(WAIT)
     # what goes on beneath does not change with it
     assert gateway._rinfo(update=True).cwd == gateway._rinfo().cwd
     (tmp_path / "source").mkdir()
@@ -180,7 +180,7 @@ def test_what_cannot_be_sent_is_named_with_its_place(gateway, value, message):
     with pytest.raises(DumpError, match=message):
         channel.send(value)
     channel.send(1)
-    assert channel.receive(10) == 1
+    assert channel.receive(WAIT) == 1
     with pytest.raises(DumpError, match=message.replace("ellipsis", "ellipsis")):
         dumps(value)
 

@@ -10,6 +10,7 @@ from agent.greet import about_self, is_own, own_command, pairs
 READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
 SHELL = "$`&;|<>()\n"  # what is more than words
+OF_SHELLS = ("exec", "command", ".")
 MOST = 64
 SAID = 16384
 MARK = "execnet:node"
@@ -185,7 +186,7 @@ def words(line, env):
     name, equals, _ = found[0].partition("=")
     assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
     homely = [word for word in found[1:] if word[:1] == "~"]
-    if assigns or homely or found[0] in ("exec", ".") or set(SHELL) & set(line):
+    if assigns or homely or found[0] in OF_SHELLS or set(SHELL) & set(line):
         return ["sh", "-c", line + ' "$@"', "sh"]
     found[0] = _text(homes.expand(wire.utf8(found[0]), env))
     return found

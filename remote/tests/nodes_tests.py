@@ -20,7 +20,7 @@ class Words(unittest.TestCase):
 
     def test_what_only_a_shell_can_make_of_it_is_left_to_one(self):
         env = {b"HOME": b"/home/ann"}
-        for line in ("FOO=1 python", "$HOME/py", ". ./act && python", "cd /tmp && python", "exec python", "python `x`",
+        for line in ("FOO=1 python", "$HOME/py", ". ./act && python", "cd /tmp && python", "exec python", "command python", "python `x`",
                      "nice -n 5 ~/py", "env A=b ~ann/bin/python -u"):
             self.assertEqual(["sh", "-c", line + ' "$@"', "sh"], nodes.words(line, env))
         for line, words in (("~/bin/python -E", ["/home/ann/bin/python", "-E"]), ("env A=b python", ["env", "A=b", "python"]),
