@@ -93,7 +93,8 @@ class Gateway:
     @property
     def node(self) -> Any:
         """Where its interpreter runs (a `Node`), if that is a node of a network, with the `state` that it has now:
-        `ready`, or `unreachable` as long as its host is; None otherwise. Programs may put something else there, as
+        `ready`, `unreachable` as long as its host is, or `lost` once the gateway has ended because of that; None
+        otherwise. Programs may put something else there, as
         pytest-xdist does."""
         return self._native.node if self._node is None else self._node
 

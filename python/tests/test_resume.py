@@ -186,9 +186,9 @@ def test_nodes_and_gateways_tell_that_their_host_is_out_of_reach(cuttable):
             assert time.monotonic() < deadline, net.nodes
             time.sleep(0.05)
         assert gateway.node.state == "unreachable" and gateway.node == net.nodes[0]
-        # no wait: nobody there could hear of the end
-        net.close(timeout=0)
-        assert gateway.node.state == "unreachable" and not gateway.hasreceiver()
+        # nobody there could hear of the end, so nobody waits for it
+        net.close(timeout=None)
+        assert gateway.node.state == "lost" and not gateway.hasreceiver()
 
 
 def test_a_program_hears_when_a_host_is_out_of_reach_and_when_it_is_back(cuttable, monkeypatch):
@@ -242,9 +242,11 @@ def test_who_gives_up_gets_an_error_and_others_wait(cuttable):
         for each in by_spec, private:
             with pytest.raises(execnet.GatewayDied, match=words.format(1)):
                 each.receive(WAIT)
+        assert hasty.gateway.node.state == "lost" and patient.gateway.node.state == "unreachable"
         cuttable.mend()
         patient.send(1)
         assert patient.receive(WAIT) == 1
+        assert [each.gateway.node.state for each in (hasty, patient)] == ["lost", "ready"]
 
 
 def test_a_gateway_waits_for_a_host_that_is_on_its_way_back(cuttable):

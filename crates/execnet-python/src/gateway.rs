@@ -246,12 +246,12 @@ pub(crate) struct Gateway {
 
 #[pymethods]
 impl Gateway {
-    /// Where it runs, and whether that can be reached now; none if it is a child of this program.
+    /// Where it runs, and whether that can be reached now, or what ran there is lost; none if it is a child of this program.
     #[getter]
     fn node(&self) -> Option<Node> {
         let state = match self.gateway.join(Some(Duration::ZERO)) {
-            // lost, or left behind
-            Ok(death) if death.status.is_none() => "unreachable",
+            // or left behind
+            Ok(death) if death.status.is_none() => "lost",
             _ if self.gateway.is_unreachable().is_some() => "unreachable",
             _ => "ready",
         };

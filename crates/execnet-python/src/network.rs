@@ -70,7 +70,7 @@ pub(crate) struct Node {
     name: String,
     /// Id of its host.
     host: String,
-    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is. `lost` only where `on_unreachable` is told so.
+    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is. `lost` only of a gateway's node, and where `on_unreachable` is told so.
     state: String,
     /// `sys.platform`.
     platform: String,

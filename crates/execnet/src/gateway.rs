@@ -185,7 +185,8 @@ impl Gateway {
     }
 
     /// Tells the interpreter to end: its channels close, its main thread gets a KeyboardInterrupt 5 s later if it still executes something, and 10 s after
-    /// that it is gone. Does not wait: see [`Gateway::join`].
+    /// that it is gone. Does not wait: see [`Gateway::join`]. Once its host has been out of reach for 4 s the gateway has ended, and the interpreter is ended as
+    /// soon as the host can be reached.
     ///
     /// # Errors
     /// Only in a forked child.

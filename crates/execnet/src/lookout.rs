@@ -173,6 +173,11 @@ impl Lookout {
         }
     }
 
+    /// Since when a host is out of reach.
+    pub(crate) fn away_since(&self, host: &str) -> Option<Instant> {
+        self.away.get(host).map(|away| away.since)
+    }
+
     /// A process without a place waits for a host. The daemon says which, as the first word.
     pub(crate) fn waits(&mut self, id: ProcessId, message: &str) {
         let Some((host, _)) = message.split_once(" is unreachable") else { return };

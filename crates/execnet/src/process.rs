@@ -195,6 +195,13 @@ impl Process {
         self.shared.seen().and_then(|seen| seen.unreachable)
     }
 
+    /// For how long its host, or the daemon, has not been reachable.
+    pub(crate) fn away_for(&self) -> Option<Duration> {
+        let inner = self.shared.enter().ok()?;
+        inner.client.process(self.shared.id)?.unreachable()?;
+        inner.lookout.away_since(&self.node.host).map(|since| since.elapsed())
+    }
+
     /// Whether its host has heard of all signals.
     pub(crate) fn has_heard(&self) -> bool {
         let Ok(inner) = self.shared.enter() else { return true };

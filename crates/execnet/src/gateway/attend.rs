@@ -24,6 +24,11 @@ const KILLED: Duration = Duration::from_secs(10);
 /// How long a host may take to hear that one was told to end, or was killed.
 const HEARS: Duration = Duration::from_secs(2);
 
+/// So long a host is out of reach before nobody waits for the end of what was told to end there: longer than most breaks last, and over before anybody is
+/// told of one. How often that is looked at meanwhile.
+const AWAY: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(250);
+
 /// How long the last words may take behind the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -44,15 +49,19 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
             drop(inner);
             return bury(post, id, printed, reason, exiting);
         }
-        let deadline = inner.kill_at;
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let (deadline, leaving) = (inner.kill_at, inner.is_leaving());
+        let now = Instant::now();
+        let is_away = || post.carrier.away_for().is_some_and(|time| time >= AWAY);
+        if deadline.is_some_and(|deadline| now >= deadline) || leaving && is_away() {
             kill(&mut inner, &*post.carrier);
             continue;
         }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let look = (leaving && post.carrier.node().is_some()).then(|| now + LOOK);
+        let next = deadline.into_iter().chain(look).min();
+        let left = next.map(|next| next.saturating_duration_since(now));
         let idle = inner.left.elapsed();
         if inner.wants_reader() && !inner.has_waiters() && idle >= GRACE {
-            inner = post.read(inner, What::Attend(deadline), deadline, &me).0;
+            inner = post.read(inner, What::Attend(deadline, leaving), next, &me).0;
             inner = post.hand_over(inner);
             continue;
         }

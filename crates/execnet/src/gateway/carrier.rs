@@ -39,6 +39,11 @@ pub(super) trait Carrier: Send + Sync {
         None
     }
 
+    /// For how long it has not been reachable.
+    fn away_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// Sends it what it does not notice, so that [`Carrier::has_heard`] says whether its host answers.
     fn ask(&self) {}
 
@@ -148,6 +153,10 @@ impl Carrier for Remote {
 
     fn unreachable(&self) -> Option<String> {
         self.process()?.is_unreachable()
+    }
+
+    fn away_for(&self) -> Option<Duration> {
+        self.process()?.away_for()
     }
 
     fn ask(&self) {

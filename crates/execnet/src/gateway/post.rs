@@ -112,8 +112,8 @@ pub(super) enum What {
     Greeting,
     /// The gateway's end.
     Death,
-    /// That the time to kill is as the gateway's own thread knows it.
-    Attend(Option<Instant>),
+    /// That the time to kill, or whether it was told to end, is not as the gateway's own thread knows it.
+    Attend(Option<Instant>, bool),
 }
 
 struct Reader {
@@ -176,8 +176,10 @@ impl Inner {
             What::Status(number) => self.state.answers.get(&number).is_none_or(Option::is_some),
             What::Greeting => self.state.info().is_some(),
             What::Death => false,
-            What::Attend(known) => {
-                self.kill_at != known || self.read_up.is_some() || !self.state.untold.is_empty()
+            What::Attend(kill_at, leaving) => {
+                (self.kill_at, self.is_leaving()) != (kill_at, leaving)
+                    || self.read_up.is_some()
+                    || !self.state.untold.is_empty()
             }
         }
     }
@@ -185,6 +187,11 @@ impl Inner {
     /// Whether somebody is to read, and nobody does.
     pub(super) fn wants_reader(&self) -> bool {
         self.reader.is_none() && self.read_up.is_none() && self.death.is_none()
+    }
+
+    /// Whether it was told to end, and nobody has begun to kill it.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.exiting && self.killed == Killed::No
     }
 
     /// Whether a thread waits that could read.
@@ -365,7 +372,7 @@ impl Post {
             if inner.read_up.is_some() || !inner.state.untold.is_empty() {
                 self.attendant.notify_all();
             }
-            let once = matches!(what, What::Attend(_));
+            let once = matches!(what, What::Attend(..));
             let done = once || halt.is_some() || inner.read_up.is_some() || inner.is_ready(what);
             if done {
                 inner.reader = None;

@@ -201,6 +201,34 @@ fn a_gateway_whose_host_is_away_is_not_waited_for_when_it_is_killed() {
 }
 
 #[test]
+fn a_gateway_whose_host_is_away_ends_although_nobody_kills_it() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let group = Group::new();
+    let builder = || group.makegateway(net.network()).node("away").on_output(|_, _| {});
+    let (told_before, told_then) = (builder().start().unwrap(), builder().start().unwrap());
+    // while its end is waited for by a thread that reads
+    let waits = std::thread::spawn({
+        let told_before = told_before.clone();
+        move || told_before.join(None).unwrap()
+    });
+    let busy = told_before.remote_exec("channel.send(1)\nwhile 1: pass").unwrap();
+    assert_eq!(busy.receive::<i64>(), Ok(1));
+    net.cut();
+    wait_until(PATIENCE, "the break to be noticed", || told_before.is_unreachable().is_some());
+    told_before.exit().unwrap();
+    group.remove(&told_before);
+    let death = waits.join().unwrap();
+    assert!(death.reason.as_deref().unwrap().ends_with("; it is ended as soon as its host can be reached"));
+    group.terminate(None).unwrap();
+    assert_eq!(told_then.join(Some(Duration::ZERO)).unwrap().status, None);
+    net.mend();
+    let pids = [pid(&told_before), pid(&told_then)];
+    wait_until(PATIENCE, "the interpreters to end", || !pids.iter().any(|&pid| alive(pid)));
+}
+
+#[test]
 fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
     let net = Net::start(&["3.11"]);
     let gateway = net.network().makegateway().on_output(|_, _| {}).start().unwrap();
