@@ -158,10 +158,8 @@ class Gateway:
         if update:
             channel = self.remote_exec(_tell_rinfo)
             channel.reconfigure()
-            try:
-                self._cache_rinfo = RInfo(channel.receive())
-            finally:
-                channel.waitclose()
+            self._cache_rinfo = RInfo(channel.receive())
+            channel.waitclose()
         elif self._cache_rinfo is None:
             self._cache_rinfo = RInfo(self._native.rinfo())
         return self._cache_rinfo

@@ -180,6 +180,22 @@ def test_what_it_knows_of_the_other_side(gateway):
     assert gateway._rinfo(update=True).cwd == "/" and "cwd=/" in repr(gateway._rinfo())
 
 
+def test_an_interrupted_update_of_what_it_knows_does_not_wait_again(gateway, monkeypatch):
+    class Interrupted:
+        def reconfigure(self):
+            pass
+
+        def receive(self):
+            raise KeyboardInterrupt
+
+        def waitclose(self):
+            pytest.fail("it waits after Ctrl-C")
+
+    monkeypatch.setattr(gateway, "remote_exec", lambda source: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        gateway._rinfo(update=True)
+
+
 def test_remote_status_counts(gateway):
     status = gateway.remote_status()
     assert (status.numchannels, status.numexecuting, status.execmodel) == (0, 0, "thread")
