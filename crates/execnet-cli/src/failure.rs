@@ -67,6 +67,11 @@ impl Failure {
         self
     }
 
+    /// The same, for somebody to whom its hint says nothing.
+    pub(crate) fn without_hint(self) -> Failure {
+        Failure { hint: None, ..self }
+    }
+
     /// Adds another failure as the cause, its hint included.
     pub(crate) fn behind(mut self, cause: Failure) -> Failure {
         self.causes.push(cause.message);

@@ -52,12 +52,14 @@ pub enum ConnectError {
     #[error(transparent)]
     BadName(#[from] NetworkNameError),
     /// Nobody listens for that name.
-    #[error("the network `{network}` is not running; {}", hint(network, running))]
+    #[error("the network `{network}` is not running; {}", hint(network, running, *has_file))]
     NotRunning {
         /// What was asked for.
         network: String,
         /// The networks of this user that have a socket.
         running: Vec<String>,
+        /// There is a file of that name, so it is stopped and no slip.
+        has_file: bool,
     },
     /// Something on the way to the daemon does not belong to this user alone.
     #[error("{} {what}; what listens there is not trusted", path.display())]
@@ -117,9 +119,9 @@ pub enum ConnectError {
     },
 }
 
-fn hint(network: &str, running: &[String]) -> String {
+fn hint(network: &str, running: &[String], has_file: bool) -> String {
     match nearest(network, running.iter().map(String::as_str)) {
-        Some(near) if near != network => format!("did you mean `{near}`?"),
+        Some(near) if near != network && !has_file => format!("did you mean `{near}`?"),
         _ if network.parse::<NetworkName>().is_ok() => format!("`execnet start {network}` starts it"),
         _ => "nobody listens there".into(),
     }
@@ -329,7 +331,9 @@ impl Route {
     }
 
     fn not_running(&self) -> ConnectError {
-        ConnectError::NotRunning { network: self.network(), running: place::running() }
+        let network = self.network();
+        let has_file = network.parse().is_ok_and(|name| place::has_file(&name));
+        ConnectError::NotRunning { network, running: place::running(), has_file }
     }
 
     /// What answered is not what we can talk to.
@@ -384,4 +388,19 @@ fn check_peer(socket: impl AsFd, path: &Path) -> Result<(), Result<ConnectError,
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn check_peer(_: impl AsFd, _: &Path) -> Result<(), Result<ConnectError, io::Error>> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_stopped_is_not_taken_for_a_slip() {
+        let told = |has_file| {
+            let running = vec!["nc1".to_owned()];
+            ConnectError::NotRunning { network: "nc3".into(), running, has_file }.to_string()
+        };
+        assert_eq!(told(true), "the network `nc3` is not running; `execnet start nc3` starts it");
+        assert_eq!(told(false), "the network `nc3` is not running; did you mean `nc1`?");
+    }
 }

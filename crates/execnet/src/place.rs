@@ -48,6 +48,15 @@ pub fn running() -> Vec<String> {
     left(&[SOCKET_SUFFIX]).iter().map(NetworkName::to_string).collect()
 }
 
+/// Whether the command remembers a network of this name, running or not.
+pub(crate) fn has_file(network: &NetworkName) -> bool {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let named = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(absolute);
+    let home = || env::home_dir().filter(absolute).map(|home| home.join(".config"));
+    let file = |folder: PathBuf| folder.join("execnet").join(format!("{network}.toml"));
+    named.or_else(home).is_some_and(|folder| file(folder).exists())
+}
+
 /// The networks of which a daemon has left something, living or dead, sorted.
 #[must_use]
 pub fn with_daemon() -> Vec<NetworkName> {

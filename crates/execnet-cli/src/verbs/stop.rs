@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use execnet_proto::control::{StopReply, Verb};
+use execnet_proto::spec::NetworkName;
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::{session, text};
+use crate::{place, session, text};
 
 /// How long the daemon has to go away after it said that it would: the commands of its hosts have 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -29,7 +30,7 @@ pub(crate) struct StopArgs {
 impl StopArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = self.network.network;
-        let network = session::connect_any_release(&name)?;
+        let network = session::connect_any_release(&name).map_err(|failure| stopped(failure, &name))?;
         let reply: StopReply = session::ask_once(&network, Verb::Stop)?;
         drop(network);
         for host in &reply.left {
@@ -54,4 +55,11 @@ impl StopArgs {
         text::say(&format!("{name}: stopped"));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Nobody who stops a network wants to know how to start it. What a killed daemon has left on hosts is another matter.
+fn stopped(failure: Failure, name: &NetworkName) -> Failure {
+    let stopped =
+        failure.exit == Exit::NoNetwork && place::known().contains(name) && !place::was_killed(name);
+    if stopped { failure.without_hint() } else { failure }
 }

@@ -84,6 +84,13 @@ fn a_folder_with_control_characters_is_entered_and_never_shown_as_it_is() {
     assert!(shown.contains("x1b]0;owned"), "{shown}");
     // the network's file keeps it
     net.ok("stop", &[]);
+    let again = keep(net.run("stop", &[]));
+    assert_eq!(again.status.code(), Some(3));
+    assert!(
+        text(&again).contains(" is not running\n") && !text(&again).contains("Hint: "),
+        "{}",
+        text(&again)
+    );
     net.start(&[]);
     assert_eq!(format!("{:?}", net.python_ok(&["-c", cwd])), shown);
     assert!(net.host("build1")["spec"].as_str().unwrap().contains(&there));
