@@ -124,7 +124,10 @@ def shown(key: str) -> str:
 def find(id: str, group: Group) -> Gateway:
     """The gateway that `via=` names."""
     if id not in group:
-        raise KeyError(f"via={id}: there is no such gateway in the group, but {[other.id for other in group]}")
+        others = ", ".join(other.id for other in group)
+        raise KeyError(
+            f"via={id}: there is no such gateway in the group{f'; there are {others}' if others else ', and no other'}"
+        )
     return group[id]
 
 

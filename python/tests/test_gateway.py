@@ -389,10 +389,17 @@ def test_a_command_that_leads_a_session_already_may_be_the_interpreter():
 
 
 def test_an_interpreter_that_is_not_there_is_an_error_of_the_usual_kind():
-    with pytest.raises(FileNotFoundError, match="cannot start `/no/such/python`"):
+    with pytest.raises(FileNotFoundError, match="cannot start `/no/such/python`: No such file or directory$"):
         execnet.makegateway("popen//python=/no/such/python")
     with pytest.raises(PermissionError):
         execnet.makegateway("popen//python=/etc")
+
+
+def test_a_start_that_fails_is_told_once(run_program):
+    done = run_program("import execnet; execnet.makegateway('popen//chdir=/proc/nope')")
+    assert done.stderr.count("/proc/nope") == 2, "the line of code, and the error"
+    assert "OSError: gateway gw0 did not start: cannot make the folder /proc/nope: No such file" in done.stderr
+    assert "Errno" not in done.stderr and "[gw0]" not in done.stderr
 
 
 def test_a_path_with_spaces_that_is_not_quoted_is_told_as_what_it_was_taken_for(tmp_path):

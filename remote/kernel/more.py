@@ -128,13 +128,21 @@ def follow(config):
         if folder.startswith("~"):
             raise OSError("no account has the home that %s begins with" % folder)
         if not os.path.isdir(folder):
-            os.makedirs(folder)
-        os.chdir(folder)
+            _do("cannot make the folder %s" % folder, os.makedirs, folder)
+        _do("cannot enter the folder %s" % folder, os.chdir, folder)
     if config.get("nice"):
         if hasattr(os, "nice"):
-            os.nice(config["nice"])
+            _do("cannot change the niceness by %d" % config["nice"], os.nice, config["nice"])
         elif os.system("renice -n %d -p %d >/dev/null" % (config["nice"], os.getpid())):
             raise OSError("cannot change the niceness")
+
+
+def _do(words, action, argument):
+    try:
+        action(argument)
+    except EnvironmentError:
+        error = sys.exc_info()[1]
+        raise OSError("%s: %s" % (words, error.strerror or error))
 
 
 def _silence():

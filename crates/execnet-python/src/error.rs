@@ -183,10 +183,16 @@ fn with_source(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        text = format!("{text}: {}", without_number(&error.to_string()));
         source = error.source();
     }
     lines(&text).into_owned()
+}
+
+/// Without Rust's ` (os error 2)`: Python has its own way to say that number.
+fn without_number(text: &str) -> &str {
+    let number = |rest: &str| rest.strip_suffix(')').is_some_and(|number| number.parse::<i32>().is_ok());
+    text.rsplit_once(" (os error ").filter(|(_, rest)| number(rest)).map_or(text, |(words, _)| words)
 }
 
 /// What Python shall print of an error.

@@ -39,11 +39,16 @@ import os
 try:
     os.execvp(os.path.expanduser(sys.argv[1]),sys.argv[1:])
 except Exception:
-    sys.exit('cannot start the interpreter `%s`: %s'%(sys.argv[1],sys.exc_info()[1]))
+    why=sys.exc_info()[1]
+    sys.stderr.write('execnet: cannot start the interpreter `%s`: %s\\n'%(sys.argv[1],getattr(why,'strerror',None) or why))
+    sys.exit(94)
 ";
 
 /// How long opening may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For so long what is printed is kept, unless the program takes it: when opening fails, the error has it.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Describes a gateway. Made by [`Network::makegateway`], [`Gateway::popen`] and [`Group`].
 #[derive(Clone)]
@@ -195,7 +200,7 @@ impl GatewayBuilder {
     }
 
     /// Gets each line that is printed there, as bytes without its end, with the gateway's id. Called in a thread of the gateway, one line after the other.
-    /// Without it lines go to this program's stderr, with the id in front.
+    /// Without it lines go to this program's stderr, with the id in front; what one prints that soon cannot be opened is in the error instead.
     pub fn on_output(mut self, on_output: impl Fn(&str, &[u8]) + Send + Sync + 'static) -> Self {
         self.on_output = Some(Arc::new(on_output));
         self
@@ -280,7 +285,14 @@ impl GatewayBuilder {
         let printed = Arc::new(Printed::new(id.clone(), self.on_output));
         start_threads(&post, &id, &printed)?;
         post.leave(post.lock());
-        let greeted = post.wait(post.lock(), What::Greeting, until);
+        let soon = deadline(Some(SOON)).filter(|soon| until.is_none_or(|until| *soon < until));
+        let mut greeted = post.wait(post.lock(), What::Greeting, soon.or(until));
+        if soon.is_some() && matches!(greeted, Err((Halt::TimedOut, _))) {
+            drop(greeted);
+            // whatever it is that takes so long may be told there
+            printed.release();
+            greeted = post.wait(post.lock(), What::Greeting, until);
+        }
         let (mut inner, halt) = match greeted {
             Ok(inner) => (inner, None),
             Err((halt, inner)) => (inner, Some(halt)),
@@ -289,11 +301,13 @@ impl GatewayBuilder {
         let error = match (inner.state.info().cloned(), halt) {
             (Some(info), None) => {
                 drop(inner);
+                printed.release();
                 let post = post.clone();
                 return Ok(Gateway { handle: Arc::new(Handle { post, id, info }) });
             }
             (None, None) => {
                 let death = inner.death.clone().unwrap_or_default();
+                printed.forget();
                 return Err(OpenError::Failed { death, noise, program });
             }
             (_, Some(Halt::TimedOut)) => OpenError::TimedOut { gateway: id, noise },
@@ -304,6 +318,7 @@ impl GatewayBuilder {
         inner.kill_at = Some(Instant::now());
         inner.touch();
         post.leave(inner);
+        printed.release();
         post.attendant.notify_all();
         Err(error)
     }
@@ -403,6 +418,12 @@ fn stage(inherited: Option<&[u32]>) -> String {
     let files = inherited.map(|files| files.iter().map(|file| format!("{file},")).collect::<String>());
     let inherited = files.map_or("None".to_owned(), |files| format!("({files})"));
     format!("exec({STAGE},{{\"__name__\":\"__main__\",\"inherited\":{inherited}}})")
+}
+
+/// Where something wrote what an interpreter is started with.
+pub(super) fn echo(noise: &str) -> Option<usize> {
+    const ENOUGH: std::ops::Range<usize> = 1..24;
+    noise.find(&STAGE[ENOUGH])
 }
 
 /// Files of this program that its children inherit, besides the three: a pipe that somebody waits for the end of, a lock.

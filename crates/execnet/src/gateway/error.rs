@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use execnet_proto::text::{line, lines};
 
+use super::builder::echo;
+use super::output::LINES;
 use crate::hub::Halt;
 use crate::start::StartError;
 use crate::status::ExitStatus;
@@ -28,12 +30,30 @@ pub struct Death {
     pub stderr: String,
 }
 
+impl Death {
+    /// Which one it was.
+    fn name(&self) -> String {
+        match (&self.node, &self.host) {
+            (Some(node), Some(host)) => {
+                format!("gateway {} on node `{}` of host `{}`", self.gateway, line(node), line(host))
+            }
+            _ => format!("gateway {}", self.gateway),
+        }
+    }
+
+    /// Why it could not be what it was asked to be, in its own words, behind all else that it printed.
+    fn refusal(&self) -> Option<(&str, &str)> {
+        let is_told = self.reason.is_none() && self.status == Some(CANNOT);
+        let begins = |at: &usize| *at == 0 || self.stderr[..*at].ends_with('\n');
+        let mut starts = self.stderr.rmatch_indices(OWN).map(|(at, _)| at);
+        let at = starts.find(begins).filter(|_| is_told)?;
+        Some((self.stderr[..at].trim_end(), self.stderr[at + OWN.len()..].trim_end()))
+    }
+}
+
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gateway {}", self.gateway)?;
-        if let (Some(node), Some(host)) = (&self.node, &self.host) {
-            write!(f, " on node `{}` of host `{}`", line(node), line(host))?;
-        }
+        f.write_str(&self.name())?;
         match (&self.reason, &self.status) {
             (Some(reason), _) => write!(f, " has ended: {}", lines(reason))?,
             (None, Some(status)) => write!(f, " {status}")?,
@@ -41,7 +61,7 @@ impl fmt::Display for Death {
         }
         let lines: Vec<&str> = self.stderr.trim_end().lines().collect();
         if !lines.is_empty() {
-            write!(f, "; it printed last:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))?;
+            write!(f, "; it printed last:\n{}", lines[lines.len().saturating_sub(LINES)..].join("\n"))?;
         }
         Ok(())
     }
@@ -144,17 +164,42 @@ fn with(arguments: &str, file: Option<&str>) -> String {
     }
 }
 
+/// The status of a kernel that could not do what it was asked for, or of a node's interpreter that could not become another one.
+const CANNOT: ExitStatus = ExitStatus::Exited(94);
+
+/// What the reason begins with, on stderr.
+const OWN: &str = "execnet: ";
+
+/// Characters of foreign output that are told.
+const TOLD: usize = 200;
+
 fn failed(death: &Death, noise: &str, program: &str) -> String {
+    if let Some((before, why)) = death.refusal() {
+        let before =
+            if before.is_empty() { String::new() } else { format!("; it printed before:\n{before}") };
+        return format!("{} did not start: {why}{before}", death.name());
+    }
     let said_nothing = death.reason.is_none() && death.stderr.trim().is_empty() && noise.trim().is_empty();
     if said_nothing && !program.is_empty() {
         return format!("{death} without a word: is `{program}` a Python?");
+    }
+    if let Some(at) = echo(noise).filter(|_| !program.is_empty()) {
+        let told = cut(noise[..at].trim_start());
+        return format!("{death}; `{program}` is no Python: it wrote what it was given: {told}…");
     }
     format!("{death}{}", wrote(noise))
 }
 
 fn wrote(noise: &str) -> String {
-    let noise = noise.trim();
+    let noise = cut(noise.trim());
     if noise.is_empty() { String::new() } else { format!("; it wrote to its standard output:\n{noise}") }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TOLD) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 impl From<Halt> for ChannelError {

@@ -13,6 +13,9 @@ const LINE: usize = 64 * 1024;
 /// Bytes that are kept.
 const TAIL: usize = 4_096;
 
+/// Lines of them that an error tells.
+pub(super) const LINES: usize = 20;
+
 /// Gets each line, without its end, as the bytes that were printed: `(id of the gateway, line)`.
 pub(super) type OnOutput = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
@@ -21,6 +24,8 @@ pub(super) struct Printed {
     id: String,
     on_output: Option<OnOutput>,
     parts: Mutex<Parts>,
+    /// Lines that wait until it is known whether an error tells them.
+    held: Mutex<Option<VecDeque<Vec<u8>>>>,
 }
 
 #[derive(Default)]
@@ -31,9 +36,20 @@ struct Parts {
 }
 
 impl Printed {
-    /// By a gateway; its lines go to `on_output`, or to this program's stderr.
+    /// By a gateway; its lines go to `on_output`, or to this program's stderr, but then the last ones wait for [`Printed::release`].
     pub(super) fn new(id: String, on_output: Option<OnOutput>) -> Self {
-        Self { id, on_output, parts: Mutex::default() }
+        Self { id, on_output, parts: Mutex::default(), held: Mutex::new(Some(VecDeque::new())) }
+    }
+
+    /// Lines wait no more.
+    pub(super) fn release(&self) {
+        let mut held = self.held();
+        held.take().into_iter().flatten().for_each(|line| self.write(&line));
+    }
+
+    /// The same, but for those that have waited, which an error tells.
+    pub(super) fn forget(&self) {
+        self.held().take();
     }
 
     /// Bytes that were printed.
@@ -79,13 +95,27 @@ impl Printed {
             // whatever it does, the interpreter must not wait for it in vain
             Some(on_output) => drop(catch_unwind(AssertUnwindSafe(|| on_output(&self.id, line)))),
             None => {
-                let mut stderr = std::io::stderr().lock();
-                let line = if stderr.is_terminal() { plain(line).into_bytes() } else { line.to_vec() };
-                let line = [b"[", self.id.as_bytes(), b"] ", &line, b"\n"].concat();
-                // nobody can be told that stderr is closed
-                let _ = stderr.write_all(&line);
+                let mut held = self.held();
+                let Some(lines) = held.as_mut() else { return self.write(line) };
+                lines.push_back(line.to_vec());
+                while lines.len() > LINES || lines.iter().map(|line| line.len() + 1).sum::<usize>() > TAIL {
+                    lines.pop_front().iter().for_each(|line| self.write(line));
+                }
             }
         }
+    }
+
+    /// On this program's stderr.
+    fn write(&self, line: &[u8]) {
+        let mut stderr = std::io::stderr().lock();
+        let line = if stderr.is_terminal() { plain(line).into_bytes() } else { line.to_vec() };
+        let line = [b"[", self.id.as_bytes(), b"] ", &line, b"\n"].concat();
+        // nobody can be told that stderr is closed
+        let _ = stderr.write_all(&line);
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<VecDeque<Vec<u8>>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -163,6 +163,22 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
         matches!(&error, OpenError::Failed { death, .. } if death.status == Some(ExitStatus::Exited(94))),
         "{error}"
     );
+    let told = error.to_string();
+    assert!(told.contains(" did not start: cannot make the folder /dev/null/x: "), "{told}");
+    assert!(!told.contains("94") && !told.contains('\n'), "{told}");
+    let script = "echo before >&2; echo 'execnet: cannot do it' >&2; exit 94";
+    let error = quiet().id("y").python_args(["sh", "-c", script, "sh"]).start().unwrap_err();
+    assert_eq!(error.to_string(), "gateway y did not start: cannot do it; it printed before:\nbefore");
+}
+
+#[test]
+fn what_writes_what_it_was_given_is_said_to_be_no_python_and_cut_short() {
+    let error = quiet().id("x").python_args(["echo", "hi"]).start().unwrap_err();
+    let (told, was) = (error.to_string(), "gateway x exited with status 0; `echo hi` is no Python: ");
+    assert_eq!(told, format!("{was}it wrote what it was given: hi -u -c exec(\"…"));
+    let long = format!("printf '%s' {}; exit 1", "x".repeat(4_000));
+    let told = quiet().python_args(["sh", "-c", &long, "sh"]).start().unwrap_err().to_string();
+    assert!(told.ends_with("x…") && told.len() < 400, "{told}");
 }
 
 #[test]

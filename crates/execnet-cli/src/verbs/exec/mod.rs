@@ -303,12 +303,16 @@ fn died(origin: &Origin, death: &Death) -> String {
 /// How many of its last lines are told of an interpreter that died.
 const LAST_LINES: usize = 10;
 
+/// Characters of what it wrote to its standard output that are told when it is no Python.
+const MOST_NOISE: usize = 200;
+
 fn unopened(origin: &Origin, error: &OpenError) -> String {
     match error {
         OpenError::Failed { death, noise, .. } => {
             let mut words = died(origin, death);
             if !noise.trim().is_empty() {
-                words += &format!("\nexecnet: it wrote to its standard output:\n{}", noise.trim());
+                let told: String = noise.trim().chars().take(MOST_NOISE).collect();
+                words += &format!("\nexecnet: it wrote to its standard output:\n{told}");
             }
             words
         }
