@@ -184,7 +184,7 @@ def connect(name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[f
     A line on stderr says when a host on which there are gateways has been out of reach for 5 s, and when it is back.
     Instead of that `on_unreachable(node, text)` is called, in a thread of the connection, with the `Node` of a gateway
     there, whose `state` is `unreachable`, then `ready` or `lost`, and the sentence; with `False` or `None` nothing is
-    said. It is told at once where a gateway cannot be made because of it, which waits at most 10 s.
+    said. It is told at once where a gateway cannot be made because of it, which waits at most 10 s, or `give_up`.
 
     What waits for such a host goes on when it is back. `give_up` limits that: after so many seconds (or `"2m"`) its
     gateways have died, as `GatewayDied` says to whoever waits. `makegateway` can set another limit.

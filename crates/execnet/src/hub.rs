@@ -89,6 +89,8 @@ pub(crate) enum Start {
     Selecting(Launch, String),
     Launched,
     Refused(Refusal, String),
+    /// It waited for a host for long enough, as this says; the daemon has not answered.
+    GivenUp(String),
     /// The connection ended before it was placed.
     Gone,
     /// Nobody waits for it any more: released as soon as it is placed.
@@ -439,14 +441,25 @@ impl Inner {
         }
         let Self { starts, client, lookout, .. } = self;
         starts.retain(|&id, start| {
-            if matches!(start, Start::Selecting(..) | Start::Abandoned) {
+            if matches!(start, Start::Selecting(..) | Start::GivenUp(_) | Start::Abandoned) {
                 client.release(id);
                 lookout.waits_no_more(id, false);
             }
             !matches!(start, Start::Abandoned)
         });
-        for start in starts.values_mut().filter(|start| matches!(start, Start::Selecting(..))) {
-            *start = Start::Gone;
+        for start in starts.values_mut() {
+            match start {
+                Start::Selecting(..) => *start = Start::Gone,
+                Start::GivenUp(message) => *start = no_match(message),
+                _ => {}
+            }
+        }
+    }
+
+    /// A process without a place does not wait for its host any longer.
+    pub(crate) fn give_up_start(&mut self, id: ProcessId, message: String) {
+        if let Some(start @ Start::Selecting(..)) = self.starts.get_mut(&id) {
+            *start = Start::GivenUp(message);
         }
     }
 
@@ -530,16 +543,19 @@ impl Inner {
                         self.client.launch(id, launch);
                         self.starts.insert(id, Start::Launched);
                     }
-                    _ => {
+                    start => {
                         self.lookout.waits_no_more(id, false);
                         self.client.release(id);
+                        if let Some(Start::GivenUp(message)) = start {
+                            self.starts.insert(id, no_match(&message));
+                        }
                     }
                 },
                 ClientEvent::Waits(id, message) => self.lookout.waits(id, &message),
                 ClientEvent::Changed(id) => self.lookout.heard_of(id, &self.client),
                 ClientEvent::Refused(id, refusal, message) => {
                     self.lookout.waits_no_more(id, false);
-                    if let Some(Start::Selecting(..)) = self.starts.remove(&id) {
+                    if let Some(Start::Selecting(..) | Start::GivenUp(_)) = self.starts.remove(&id) {
                         self.starts.insert(id, Start::Refused(refusal, message));
                     }
                 }
@@ -564,6 +580,10 @@ impl Inner {
         self.waiters = waiters;
         bells
     }
+}
+
+fn no_match(message: &str) -> Start {
+    Start::Refused(Refusal::NoMatch, message.to_owned())
 }
 
 impl Inbox {

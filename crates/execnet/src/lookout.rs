@@ -77,8 +77,8 @@ pub(crate) struct Lookout {
     pub(crate) on_outage: OnOutage,
     pub(crate) network: String,
     streams: HashMap<ProcessId, Watched>,
-    /// The hosts that processes without a place wait for.
-    starts: HashMap<ProcessId, String>,
+    /// Processes without a place.
+    starts: HashMap<ProcessId, Starting>,
     away: BTreeMap<String, Away>,
     /// Something has changed of which hosts are away.
     changed: bool,
@@ -90,6 +90,15 @@ pub(crate) struct Lookout {
 struct Watched {
     node: Node,
     give_up: Option<Duration>,
+    /// Somebody waits until it is ready, and for its host no longer than for a place there.
+    opening: bool,
+}
+
+/// A process that waits for a place.
+struct Starting {
+    give_up: Option<Duration>,
+    /// The host that it waits for, if there is one, and since when.
+    host: Option<(String, Instant)>,
 }
 
 /// A host that cannot be reached.
@@ -133,9 +142,23 @@ impl Lookout {
     }
 
     /// A process has its place.
-    pub(crate) fn watch(&mut self, id: ProcessId, node: Node, give_up: Option<Duration>, client: &Client) {
-        self.streams.insert(id, Watched { node, give_up });
+    pub(crate) fn watch(
+        &mut self,
+        id: ProcessId,
+        node: Node,
+        give_up: Option<Duration>,
+        opening: bool,
+        client: &Client,
+    ) {
+        self.streams.insert(id, Watched { node, give_up, opening });
         self.heard_of(id, client);
+    }
+
+    /// A process is ready: its host is waited for as for any other's.
+    pub(crate) fn opened(&mut self, id: ProcessId) {
+        if let Some(watched) = self.streams.get_mut(&id) {
+            watched.opening = false;
+        }
     }
 
     /// Nobody has the process any more.
@@ -155,6 +178,7 @@ impl Lookout {
         self.changed = true;
         if let Some(why) = process.unreachable() {
             let away = away(&mut self.away, &watched.node);
+            away.at_once |= watched.opening;
             away.reason = if why == DAEMON_GONE {
                 let network = &self.network;
                 format!("the daemon of {network} is gone: `execnet start {network}` starts it again")
@@ -173,15 +197,26 @@ impl Lookout {
         }
     }
 
+    /// Whether a process without a place waits for a host.
+    fn is_waited_for(&self, host: &str) -> bool {
+        self.starts.values().any(|starting| starting.host.as_ref().is_some_and(|(there, _)| there == host))
+    }
+
     /// Since when a host is out of reach.
     pub(crate) fn away_since(&self, host: &str) -> Option<Instant> {
         self.away.get(host).map(|away| away.since)
     }
 
+    /// A process is to have a place.
+    pub(crate) fn starts(&mut self, id: ProcessId, give_up: Option<Duration>) {
+        self.starts.insert(id, Starting { give_up, host: None });
+    }
+
     /// A process without a place waits for a host. The daemon says which, as the first word.
     pub(crate) fn waits(&mut self, id: ProcessId, message: &str) {
         let Some((host, _)) = message.split_once(" is unreachable") else { return };
-        self.starts.insert(id, host.to_owned());
+        let Some(starting) = self.starts.get_mut(&id) else { return };
+        starting.host = Some((host.to_owned(), Instant::now()));
         let away = away(&mut self.away, &Node { name: host.into(), host: host.into(), ..Node::default() });
         away.reason = reason(host, message);
         away.at_once = true;
@@ -190,7 +225,7 @@ impl Lookout {
 
     /// It waits no more: it was placed, or not.
     pub(crate) fn waits_no_more(&mut self, id: ProcessId, placed: bool) {
-        let Some(host) = self.starts.remove(&id) else { return };
+        let Some((host, _)) = self.starts.remove(&id).and_then(|starting| starting.host) else { return };
         if let Some(away) = self.away.get_mut(&host).filter(|_| placed) {
             away.last = Last::Back;
         }
@@ -218,7 +253,8 @@ impl Lookout {
             return;
         }
         let Self { streams, starts, away, news, .. } = self;
-        let mut still: BTreeSet<&str> = starts.values().map(String::as_str).collect();
+        let waited_for = starts.values().filter_map(|starting| starting.host.as_ref());
+        let mut still: BTreeSet<&str> = waited_for.map(|(host, _)| host.as_str()).collect();
         let unreachable = streams.iter().filter(|(id, _)| is_unreachable(client, **id));
         still.extend(unreachable.map(|(_, watched)| watched.node.host.as_str()));
         away.retain(|host, away| {
@@ -242,16 +278,29 @@ impl Lookout {
         let mut given_up = Vec::new();
         for (id, watched) in &self.streams {
             let host = &watched.node.host;
-            let Some((limit, away)) = watched.give_up.or(self.give_up).zip(self.away.get_mut(host)) else {
+            let Some((limit, away)) = watched.limit(self.give_up).zip(self.away.get_mut(host)) else {
                 continue;
             };
             if now.saturating_duration_since(away.since) >= limit && is_unreachable(client, *id) {
-                let limit = lasting(limit);
-                given_up
-                    .push((*id, format!("{host} is unreachable: {}; given up after {limit}", away.reason)));
+                given_up.push((*id, given_up_after(host, &away.reason, limit)));
                 away.given_up = true;
             }
         }
+        given_up
+    }
+
+    /// The same of processes without a place.
+    fn give_up_starts(&mut self, now: Instant) -> Vec<(ProcessId, String)> {
+        let mut given_up = Vec::new();
+        for (id, starting) in &self.starts {
+            let Some((host, since)) = &starting.host else { continue };
+            let Some(limit) = starting.give_up.or(self.give_up) else { continue };
+            if now.saturating_duration_since(*since) >= limit {
+                let reason = self.away.get(host).map_or("", |away| &away.reason);
+                given_up.push((*id, given_up_after(host, reason, limit)));
+            }
+        }
+        given_up.iter().for_each(|(id, _)| self.waits_no_more(*id, false));
         given_up
     }
 
@@ -278,19 +327,30 @@ impl Lookout {
             away.reason = reason(host, error);
         }
         let (elapsed, reason) = (now.saturating_duration_since(away.since), away.reason.clone());
+        let node = away.node.clone();
         let waiting = self
             .streams
             .iter()
             .filter(|(id, watched)| watched.node.host == host && is_unreachable(client, **id));
         // the most patient one counts
-        let limits = waiting.map(|(_, watched)| watched.give_up.or(self.give_up).unwrap_or(Duration::MAX));
-        let limit = limits.max().map_or(Some(FOR_A_PLACE), |own| match most {
-            Some(most) => Some(most.min(own)),
-            None => Some(own).filter(|own| *own < Duration::MAX),
-        });
-        let limit = limit.map(|limit| limit.saturating_sub(elapsed));
-        let node = away.node.clone();
+        let limits = waiting.map(|(_, watched)| watched.limit(self.give_up).unwrap_or(Duration::MAX));
+        let limit = match (limits.max(), most) {
+            (None, _) => Some(self.for_a_place(host, now)),
+            (Some(own), Some(most)) => Some(most.min(own).saturating_sub(elapsed)),
+            (Some(Duration::MAX), None) => None,
+            (Some(own), None) => Some(own.saturating_sub(elapsed)),
+        };
         self.news.push_back(Outage { node, state: Reach::Unreachable, reason, limit });
+    }
+
+    /// For how much longer some process waits for a place there.
+    fn for_a_place(&self, host: &str, now: Instant) -> Duration {
+        let left = self.starts.values().filter_map(|starting| {
+            let (_, since) = starting.host.as_ref().filter(|(there, _)| there == host)?;
+            let limit = for_a_place(starting.give_up.or(self.give_up));
+            Some(limit.saturating_sub(now.saturating_duration_since(*since)))
+        });
+        left.max().unwrap_or(FOR_A_PLACE)
     }
 
     /// When there is something to do.
@@ -299,13 +359,25 @@ impl Lookout {
         let tell = tell.filter_map(|away| away.since.checked_add(self.after));
         let give_up = self.streams.iter().filter_map(|(id, watched)| {
             let away = self.away.get(&watched.node.host).filter(|_| is_unreachable(client, *id))?;
-            away.since.checked_add(watched.give_up.or(self.give_up)?)
+            away.since.checked_add(watched.limit(self.give_up)?)
         });
-        tell.chain(give_up).min()
+        let give_up_starts = self.starts.values().filter_map(|starting| {
+            let (_, since) = starting.host.as_ref()?;
+            since.checked_add(starting.give_up.or(self.give_up)?)
+        });
+        tell.chain(give_up).chain(give_up_starts).min()
     }
 
     fn has_work(&self) -> bool {
         !self.away.is_empty() || !self.news.is_empty()
+    }
+}
+
+impl Watched {
+    /// For how long its host is waited for, where `all` limits it unless a process says it itself.
+    fn limit(&self, all: Option<Duration>) -> Option<Duration> {
+        let own = self.give_up.or(all);
+        if self.opening { Some(for_a_place(own)) } else { own }
     }
 }
 
@@ -341,10 +413,13 @@ fn work(hub: &Hub) {
             return;
         }
         let now = Instant::now();
-        let given_up = lookout.give_up(client, now);
-        if !given_up.is_empty() {
+        let (given_up, not_placed) = (lookout.give_up(client, now), lookout.give_up_starts(now));
+        if !given_up.is_empty() || !not_placed.is_empty() {
             for (id, message) in given_up {
                 client.give_up(id, message);
+            }
+            for (id, message) in not_placed {
+                inner.give_up_start(id, message);
             }
             inner.take_events();
             hub.leave(inner);
@@ -371,7 +446,7 @@ fn tell<'a>(hub: &'a Hub, mut inner: Guard<'a>, host: &str) -> Guard<'a> {
     let mut status = None;
     let mut most = Some(inner.lookout.patience);
     // of a start the daemon has just said it
-    let is_fresh = inner.lookout.away.get(host).is_none_or(|away| away.at_once);
+    let is_fresh = inner.lookout.is_waited_for(host);
     if !is_fresh && inner.line.as_ref().is_some_and(|line| line.greeted) {
         (inner, status) = ask(hub, inner);
         most = status.as_ref().and_then(|status| status.linger).map(patience);
@@ -470,6 +545,15 @@ fn is_unreachable(client: &Client, id: ProcessId) -> bool {
 fn reason(host: &str, why: &str) -> String {
     let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
     rest.unwrap_or(why).to_owned()
+}
+
+fn given_up_after(host: &str, reason: &str, limit: Duration) -> String {
+    format!("{host} is unreachable: {reason}; given up after {}", lasting(limit))
+}
+
+/// How long a place is waited for, or what should run there, where no more than `limit` is waited for a host.
+fn for_a_place(limit: Option<Duration>) -> Duration {
+    limit.map_or(FOR_A_PLACE, |limit| limit.min(FOR_A_PLACE))
 }
 
 /// How long a daemon waits for a host.

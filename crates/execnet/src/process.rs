@@ -202,6 +202,13 @@ impl Process {
         inner.lookout.away_since(&self.node.host).map(|since| since.elapsed())
     }
 
+    /// It is ready: see [`ProcessBuilder::opening`](crate::ProcessBuilder).
+    pub(crate) fn opened(&self) {
+        if let Ok(mut inner) = self.shared.enter() {
+            inner.lookout.opened(self.shared.id);
+        }
+    }
+
     /// Whether its host has heard of all signals.
     pub(crate) fn has_heard(&self) -> bool {
         let Ok(inner) = self.shared.enter() else { return true };

@@ -37,6 +37,7 @@ pub struct ProcessBuilder {
     local: String,
     timeout: Option<Duration>,
     give_up: Option<Duration>,
+    opening: bool,
 }
 
 /// Why a process was not started.
@@ -144,6 +145,7 @@ impl ProcessBuilder {
             local: String::new(),
             timeout: None,
             give_up: None,
+            opening: false,
         }
     }
 
@@ -202,6 +204,12 @@ impl ProcessBuilder {
         self
     }
 
+    /// Somebody waits until it is ready: until [`Process::opened`] its host is waited for no longer than for a place there.
+    pub(crate) fn opening(mut self) -> Self {
+        self.opening = true;
+        self
+    }
+
     /// Starts it: returns as soon as a node was found, while the process is on its way there. Stdin may be written at once. That it
     /// could not be started on its host is learned as its end, [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
     ///
@@ -229,7 +237,8 @@ impl ProcessBuilder {
             .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
-        let node = place(handle, id, selection, (launch.clone(), local), self.give_up, deadline)?;
+        let waiting = (self.give_up, self.opening, deadline);
+        let node = place(handle, id, selection, (launch.clone(), local), waiting)?;
         Ok(Process::new(handle.clone(), id, node))
     }
 }
@@ -251,8 +260,7 @@ fn place(
     id: ProcessId,
     selection: &NodeSelection,
     (launch, local): (Launch, String),
-    give_up: Option<Duration>,
-    deadline: Option<Instant>,
+    (give_up, opening, deadline): (Option<Duration>, bool, Option<Instant>),
 ) -> Result<Node, StartError> {
     let Handle { hub, network, .. } = handle;
     let disconnected = || Err(StartError::Disconnected { network: network.clone() });
@@ -263,6 +271,7 @@ fn place(
     let wants = selection.to_pairs().into_iter();
     inner.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
     inner.starts.insert(id, Start::Selecting(launch, local));
+    inner.lookout.starts(id, give_up);
     hub.leave(inner);
 
     match hub.wait(hub.lock(), &What::Placed(id), deadline) {
@@ -271,11 +280,15 @@ fn place(
                 inner.starts.insert(id, Start::Launched);
                 let node = inner.client.placement(id).map(Node::new).unwrap_or_default();
                 let Inner { lookout, client, .. } = &mut *inner;
-                lookout.watch(id, node.clone(), give_up, client);
+                lookout.watch(id, node.clone(), give_up, opening, client);
                 hub.look_out(&mut inner);
                 Ok(node)
             }
             Some(Start::Refused(refusal, message)) => Err(refused(refusal, message)),
+            Some(Start::GivenUp(message)) => {
+                inner.starts.insert(id, Start::Abandoned);
+                Err(refused(Refusal::NoMatch, message))
+            }
             _ => disconnected(),
         },
         Err((halt, mut inner)) => {

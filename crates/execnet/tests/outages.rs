@@ -219,6 +219,31 @@ fn a_start_that_waits_for_a_host_is_told_at_once() {
 }
 
 #[test]
+fn a_start_waits_for_a_host_no_longer_than_it_said() {
+    let fake = Fake::new();
+    let limit = Duration::from_millis(20);
+    let (network, outages) = connect(&fake, |connect| connect.give_up(limit));
+    for node in ["away", "gone"] {
+        let error = network.process().arg("deaf").node(node).start().unwrap_err();
+        assert!(matches!(error, StartError::NoMatch { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "alpha is unreachable: its ssh ended; given up after 0.02 s");
+        if let Ok(outage) = outages.next_timeout(Duration::ZERO) {
+            assert!(outage.state == Reach::Unreachable && outage.limit.unwrap() <= limit, "{outage:?}");
+        }
+    }
+    // what gets a place nevertheless is released there
+    network.request(&Verb::Status.into()).for_each(drop);
+    assert_eq!(network.status().unwrap().hosts[0].processes, 0);
+    assert!(fake.running().is_empty());
+    let patient = network.process().arg("deaf").node("away").give_up(NEVER);
+    let start = std::thread::spawn(move || patient.start());
+    while !start.is_finished() {
+        network.request(&Verb::Status.into()).for_each(drop);
+    }
+    start.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_callback_that_panics_does_not_keep_others_from_hearing() {
     let fake = Fake::new();
     let (network, outages) = connect(&fake, |connect| connect);

@@ -19,7 +19,7 @@ use super::state::{State, WINDOW};
 use super::{Gateway, Handle, apart, attend, deadline, opening, tilde};
 use crate::hub::Halt;
 use crate::network::Network;
-use crate::start::{ProcessBuilder, selection_methods};
+use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
 
 /// The text of what the interpreter is started with, between quotes.
@@ -302,12 +302,16 @@ impl GatewayBuilder {
             (Some(info), None) => {
                 drop(inner);
                 printed.release();
+                post.carrier.opened();
                 let post = post.clone();
                 return Ok(Gateway { handle: Arc::new(Handle { post, id, info }) });
             }
             (None, None) => {
                 let death = inner.death.clone().unwrap_or_default();
                 printed.forget();
+                if let Some(message) = death.is_unreachable() {
+                    return Err(StartError::NoMatch { message }.into());
+                }
                 return Err(OpenError::Failed { death, noise, program });
             }
             (_, Some(Halt::TimedOut)) => OpenError::TimedOut { gateway: id, noise },
@@ -351,7 +355,7 @@ impl GatewayBuilder {
         if !self.python.is_empty() {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
-        process = process.args(["-c", &stage(None)]).timeout(self.timeout);
+        process = process.args(["-c", &stage(None)]).timeout(self.timeout).opening();
         if !self.config.env.iter().any(|(name, _)| name == apart::SAFE) {
             // the agent, which knows the host's variables, does the rest
             process = process.env(apart::SAFE, apart::OURS);

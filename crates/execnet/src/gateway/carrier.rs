@@ -39,6 +39,9 @@ pub(super) trait Carrier: Send + Sync {
         None
     }
 
+    /// It is ready for what it was started for.
+    fn opened(&self) {}
+
     /// For how long it has not been reachable.
     fn away_for(&self) -> Option<Duration> {
         None
@@ -153,6 +156,12 @@ impl Carrier for Remote {
 
     fn unreachable(&self) -> Option<String> {
         self.process()?.is_unreachable()
+    }
+
+    fn opened(&self) {
+        if let Some(process) = self.process() {
+            process.opened();
+        }
     }
 
     fn away_for(&self) -> Option<Duration> {

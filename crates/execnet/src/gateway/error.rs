@@ -49,6 +49,13 @@ impl Death {
         let at = starts.find(begins).filter(|_| is_told)?;
         Some((self.stderr[..at].trim_end(), self.stderr[at + OWN.len()..].trim_end()))
     }
+
+    /// Why it is lost, if that is because its host was not waited for any longer.
+    pub(super) fn is_unreachable(&self) -> Option<String> {
+        let (reason, host) = (self.reason.as_ref()?, self.host.as_ref()?);
+        let begins = reason.strip_prefix(host.as_str())?.starts_with(" is unreachable: ");
+        begins.then(|| reason.clone())
+    }
 }
 
 impl fmt::Display for Death {
