@@ -209,8 +209,9 @@ impl Process {
         }
     }
 
-    /// Whether its host has heard of all signals.
-    pub(crate) fn has_heard(&self) -> bool {
+    /// Whether its host has heard of all signals that were sent to it. It has not while it is silent or cannot be reached.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
         let Ok(inner) = self.shared.enter() else { return true };
         let process = inner.client.process(self.shared.id);
         process.is_none_or(execnet_proto::process::Process::has_heard)

@@ -161,4 +161,12 @@ impl signals::Target for Arc<Process> {
         let (why, host) = (self.is_unreachable()?, &self.node().host);
         Some(format!("{host} is unreachable: {}", reason(host, &why)))
     }
+
+    fn has_heard(&self) -> bool {
+        Process::has_heard(self)
+    }
+
+    fn host(&self) -> String {
+        self.node().host.clone()
+    }
 }

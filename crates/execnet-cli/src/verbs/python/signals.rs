@@ -1,8 +1,9 @@
 //! Signals that this command gets, passed on to the process that it stands for.
 
 use std::io;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -20,6 +21,9 @@ const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 /// How long a signal has to leave before we stop ourselves.
 const LEAVING: Duration = Duration::from_millis(100);
 
+/// How long a host may take to hear of a signal before a person is told that it waits.
+const HEARS: Duration = Duration::from_secs(2);
+
 /// The process that signals are for.
 pub(super) trait Target {
     /// Sends a signal by its name (numbers differ between systems), or keeps it until the host can be reached.
@@ -27,6 +31,21 @@ pub(super) trait Target {
 
     /// Why the host cannot be reached at present.
     fn unreachable(&self) -> Option<String>;
+
+    /// Whether the host has heard of all signals.
+    fn has_heard(&self) -> bool;
+
+    /// The host, in a word.
+    fn host(&self) -> String;
+}
+
+/// Ending signals that the host has not heard of, as far as is known here.
+#[derive(Debug, Default)]
+struct Waits {
+    /// The last one, and when the first one was.
+    sent: Option<(&'static str, Instant)>,
+    /// A person was told: the next one ends this command.
+    told: bool,
 }
 
 /// What to do beside sending a signal.
@@ -45,10 +64,28 @@ enum Reaction {
 pub(super) fn forward(target: impl Target + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let mut signals = Signals::new(FORWARDED.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
+    let (numbers_tx, numbers) = channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut waits = false;
         for number in signals.forever() {
-            match react(&target, number, &mut waits) {
+            if numbers_tx.send(number).is_err() {
+                return;
+            }
+        }
+    })?;
+    thread::Builder::new().name("signals on".to_owned()).spawn(move || {
+        let mut waits = Waits::default();
+        loop {
+            let now = Instant::now();
+            let next = match waits.due() {
+                Some(due) => numbers.recv_timeout(due.saturating_duration_since(now)),
+                None => numbers.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let reaction = match next {
+                Ok(number) => react(&target, number, &mut waits, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => remind(&target, &mut waits, Instant::now()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            match reaction {
                 Reaction::Nothing => {}
                 Reaction::Say(line) => say(&line),
                 Reaction::End(status) => std::process::exit(status.into()),
@@ -63,24 +100,55 @@ pub(super) fn forward(target: impl Target + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends a signal and says what else is to be done. `waits`: an ending signal waits for the host.
-fn react(target: &impl Target, number: i32, waits: &mut bool) -> Reaction {
-    let broken = target.unreachable();
+/// Sends a signal and says what else is to be done.
+fn react(target: &impl Target, number: i32, waits: &mut Waits, now: Instant) -> Reaction {
+    if target.has_heard() {
+        *waits = Waits::default();
+    }
     let ending = ENDING.contains(&number);
-    if broken.is_some() && ending && *waits {
+    if ending && waits.told {
         return Reaction::End(u8::try_from(128 + number).unwrap_or(1));
     }
-    *waits = broken.is_some() && ending;
     let name = signal_name(number).unwrap_or("");
     // the process leads a session without a terminal, where the kernel drops SIGTSTP
     target.signal(if number == SIGTSTP { "SIGSTOP" } else { name });
-    match broken {
-        Some(why) if ending => Reaction::Say(format!(
-            "execnet: {}; {name} is sent when it is back, once more ends this command",
-            one_line(&why),
-        )),
-        _ if number == SIGTSTP => Reaction::Stop,
-        _ => Reaction::Nothing,
+    if ending {
+        let first = waits.sent.map_or(now, |(_, first)| first);
+        waits.sent = Some((name, first));
+        return tell(target, waits, now);
+    }
+    if number == SIGTSTP { Reaction::Stop } else { Reaction::Nothing }
+}
+
+/// An ending signal may have waited for long enough to be told of.
+fn remind(target: &impl Target, waits: &mut Waits, now: Instant) -> Reaction {
+    if target.has_heard() {
+        *waits = Waits::default();
+    }
+    tell(target, waits, now)
+}
+
+/// Tells that an ending signal waits, if that is known.
+fn tell(target: &impl Target, waits: &mut Waits, now: Instant) -> Reaction {
+    let Some((name, first)) = waits.sent.filter(|_| !waits.told) else { return Reaction::Nothing };
+    let waited = now.saturating_duration_since(first);
+    let said = match target.unreachable() {
+        Some(why) => format!("{why}; {name} is sent when it is back"),
+        None if waited >= HEARS => {
+            let (host, seconds) = (target.host(), waited.as_secs());
+            format!("no answer from {host} for {seconds} s; {name} is on its way")
+        }
+        None => return Reaction::Nothing,
+    };
+    waits.told = true;
+    Reaction::Say(format!("execnet: {}, once more ends this command", one_line(&said)))
+}
+
+impl Waits {
+    /// When it is told that a signal waits, unless the host hears of it.
+    fn due(&self) -> Option<Instant> {
+        let (_, first) = self.sent.filter(|_| !self.told)?;
+        first.checked_add(HEARS)
     }
 }
 
@@ -100,27 +168,38 @@ mod tests {
     #[derive(Default)]
     struct Process {
         broken: Cell<bool>,
+        silent: Cell<bool>,
+        unheard: Cell<bool>,
         got: RefCell<Vec<String>>,
     }
 
     impl Target for Process {
         fn signal(&self, name: &str) {
             self.got.borrow_mut().push(name.to_owned());
+            self.unheard.set(self.broken.get() || self.silent.get());
         }
 
         fn unreachable(&self) -> Option<String> {
             self.broken.get().then(|| "build1 is unreachable: no byte for 15 s".to_owned())
+        }
+
+        fn has_heard(&self) -> bool {
+            !self.unheard.get()
+        }
+
+        fn host(&self) -> String {
+            "build1".to_owned()
         }
     }
 
     #[test]
     fn signals_go_to_the_process() {
         let process = Process::default();
-        let mut waits = false;
+        let (mut waits, now) = (Waits::default(), Instant::now());
         for number in [SIGINT, SIGINT, SIGUSR1, SIGWINCH, SIGCONT] {
-            assert_eq!(react(&process, number, &mut waits), Reaction::Nothing);
+            assert_eq!(react(&process, number, &mut waits, now), Reaction::Nothing);
         }
-        assert_eq!(react(&process, SIGTSTP, &mut waits), Reaction::Stop);
+        assert_eq!(react(&process, SIGTSTP, &mut waits, now), Reaction::Stop);
         assert_eq!(*process.got.borrow(), ["SIGINT", "SIGINT", "SIGUSR1", "SIGWINCH", "SIGCONT", "SIGSTOP"]);
     }
 
@@ -128,21 +207,52 @@ mod tests {
     fn during_a_break_the_first_waits_and_says_so_and_the_second_ends_the_command() {
         let process = Process::default();
         process.broken.set(true);
-        let mut waits = false;
-        assert_eq!(react(&process, SIGWINCH, &mut waits), Reaction::Nothing);
+        let (mut waits, now) = (Waits::default(), Instant::now());
+        assert_eq!(react(&process, SIGWINCH, &mut waits, now), Reaction::Nothing);
         assert_eq!(
-            react(&process, SIGINT, &mut waits),
+            react(&process, SIGINT, &mut waits, now),
             Reaction::Say(
                 "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back, once more ends this command"
                     .to_owned()
             )
         );
-        assert_eq!(react(&process, SIGINT, &mut waits), Reaction::End(130));
+        assert_eq!(react(&process, SIGINT, &mut waits, now), Reaction::End(130));
         assert_eq!(*process.got.borrow(), ["SIGWINCH", "SIGINT"]);
 
         process.broken.set(false);
-        assert_eq!(react(&process, SIGINT, &mut waits), Reaction::Nothing);
+        process.unheard.set(false);
+        assert_eq!(react(&process, SIGINT, &mut waits, now), Reaction::Nothing);
         process.broken.set(true);
-        assert!(matches!(react(&process, SIGTERM, &mut waits), Reaction::Say(_)), "a new break begins anew");
+        assert!(
+            matches!(react(&process, SIGTERM, &mut waits, now), Reaction::Say(_)),
+            "a new break begins anew"
+        );
+    }
+
+    #[test]
+    fn a_signal_that_a_silent_host_does_not_hear_of_is_told_and_the_next_one_ends_the_command() {
+        let process = Process::default();
+        process.silent.set(true);
+        let (mut waits, begin) = (Waits::default(), Instant::now());
+        // somebody is impatient
+        for _ in 0..3 {
+            assert_eq!(react(&process, SIGINT, &mut waits, begin), Reaction::Nothing);
+        }
+        assert_eq!(waits.due(), Some(begin + HEARS));
+        let told =
+            "execnet: no answer from build1 for 2 s; SIGINT is on its way, once more ends this command";
+        assert_eq!(remind(&process, &mut waits, begin + HEARS), Reaction::Say(told.to_owned()));
+        assert_eq!(waits.due(), None);
+        // that it is known now why is no reason to ask again
+        process.broken.set(true);
+        assert_eq!(react(&process, SIGWINCH, &mut waits, begin + HEARS), Reaction::Nothing);
+        assert_eq!(react(&process, SIGINT, &mut waits, begin + HEARS), Reaction::End(130));
+
+        process.broken.set(false);
+        process.silent.set(false);
+        process.unheard.set(false);
+        assert_eq!(react(&process, SIGINT, &mut waits, begin + HEARS), Reaction::Nothing, "it has answered");
+        assert_eq!(remind(&process, &mut waits, begin + HEARS * 2), Reaction::Nothing);
+        assert_eq!(waits.due(), None);
     }
 }
