@@ -7,6 +7,7 @@
 
 mod clients;
 mod hosts;
+mod noise;
 mod relay;
 mod replaced;
 mod tunnels;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use super::noise::{HEAD, MAX_NOISE, SAID, shortened, shown, text_of};
 use super::relay::Outstanding;
 use super::replaced::{self, Origin};
 use super::{
@@ -13,18 +14,9 @@ use super::{
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::frame::{Frame, FrameError, HEADER, Kind, MARKER, VERSION};
+use crate::frame::{Frame, FrameError, Kind, MARKER, VERSION};
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::stream::Violation;
-
-/// Bytes of noise that are read before the marker.
-const MAX_NOISE: usize = 1024 * 1024;
-
-/// Bytes of noise, or of what a tunnel's process says on stderr, that are kept.
-pub(super) const SAID: usize = 4096;
-
-/// Bytes of the beginning of noise that are kept where there is more of it.
-const HEAD: usize = 256;
 
 /// Bytes of a node's name.
 const MAX_NODE_NAME: usize = 128;
@@ -592,30 +584,6 @@ impl Switch {
     pub(super) fn entries_of(&self, host: HostKey) -> Vec<ProcessId> {
         self.hosts.get(&host).map(|host| host.ids.iter().copied().collect()).unwrap_or_default()
     }
-}
-
-/// The beginning and the end of noise.
-fn shortened(head: &[u8], tail: &[u8]) -> Vec<u8> {
-    let tail = &tail[tail.len().saturating_sub(SAID)..];
-    if head.is_empty() { tail.to_vec() } else { [head, "\n…\n".as_bytes(), tail].concat() }
-}
-
-/// What is text at the beginning of bytes, if others than an agent may have written it.
-fn text_of(bytes: &[u8]) -> &[u8] {
-    let bytes = &bytes[..bytes.len().min(SAID)];
-    let is_text = |byte: u8| byte >= b' ' || b"\t\n\r\x07\x08\x1b".contains(&byte);
-    let text = &bytes[..bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len())];
-    // a byte of another encoding alone could be anything
-    if text.len() < HEADER && std::str::from_utf8(text).is_err() { &[] } else { text }
-}
-
-/// The beginning of a text as it can be shown.
-fn shown(text: &[u8]) -> String {
-    const MOST: usize = 60;
-    let text = String::from_utf8_lossy(text);
-    let text = if text.trim().is_empty() { &text } else { text.trim() };
-    let begins: String = text.chars().take(MOST).collect();
-    format!("`{}{}`", crate::text::line(&begins), if text.chars().count() > MOST { "…" } else { "" })
 }
 
 impl Peer {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::hosts::{Host, SAID};
+use super::hosts::Host;
+use super::noise::SAID;
 use super::{Entry, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
 use crate::frame::{Frame, Role, Spawn, Stream};
 use crate::id::{Epoch, ProcessId};
