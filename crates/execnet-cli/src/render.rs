@@ -108,7 +108,7 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
         let name = format!("  {}", node.name);
         vec![
             name,
-            node.state.to_string(),
+            node_word(host, node),
             cell(&node.platform, PLATFORM),
             python,
             String::new(),
@@ -117,6 +117,14 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
         ]
     }));
     rows
+}
+
+/// A node can be used only while its host can.
+fn node_word(host: &HostStatus, node: &NodeStatus) -> String {
+    match (host.state, node.state) {
+        (HostState::Up | HostState::Joining, state) | (_, state @ NodeState::Failed) => state.to_string(),
+        (state, _) => state.to_string(),
+    }
 }
 
 fn state_word(host: &HostStatus) -> String {

@@ -70,6 +70,26 @@ fn a_socket_that_is_not_in_the_usual_place_is_told() {
 }
 
 #[test]
+fn nodes_of_a_host_that_is_out_of_reach_are_not_shown_as_ready() {
+    let broken = NodeStatus { name: "a:python9".into(), state: NodeState::Failed, ..NodeStatus::default() };
+    let nodes = vec![node("a:cpython3.11", "linux", "cpython", "3.11.2"), broken];
+    let shown = |state| status(&network(vec![HostStatus { state, ..up("a", nodes.clone()) }]));
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    for (state, word) in
+        [(HostState::Up, "ready"), (HostState::Unreachable, "unreachable"), (HostState::Leaving, "leaving")]
+    {
+        let text = shown(state);
+        assert_eq!(
+            (line(&text, "a:cpython3.11").as_str(), line(&text, "a:python9").as_str()),
+            (word, "failed")
+        );
+    }
+}
+
+#[test]
 fn the_status_shows_hosts_and_nodes() {
     let broken = NodeStatus {
         name: "old:python9".into(),

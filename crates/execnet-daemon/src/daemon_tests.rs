@@ -382,7 +382,11 @@ fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
     assert_eq!(world.status("a").nodes[0].processes, 1);
     select(&mut world, client, 3, &[("node", "b")]);
     let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
-    assert!(message.starts_with("the host b is failed: resolve: "), "{message}");
+    assert!(message.starts_with("the host b has not come up: resolve: "), "{message}");
+    assert!(
+        message.contains("; it is tried again in ") && message.contains("\ncheck the spelling"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -412,7 +416,7 @@ fn a_process_waits_a_while_for_a_link_that_is_made_again() {
     assert_eq!(told(&world, id), 1);
     let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
     assert!(message.starts_with("the host a is unreachable: connect: "), "{message}");
-    assert!(message.contains("; retrying in "), "{message}");
+    assert!(message.contains("; it is tried again in "), "{message}");
 }
 
 #[test]
@@ -536,6 +540,23 @@ fn ssh_asks_the_person_who_watches() {
     let forged = world
         .ask(askpass, Verb::AskPass { token: "0".repeat(32), prompt: "?".into(), kind: PromptKind::Text });
     assert_eq!(kind(&world.replies(forged, askpass).0), "cancelled");
+}
+
+#[test]
+fn a_host_that_is_tried_again_for_somebody_is_joining_and_not_failed() {
+    let mut world = World::new(&["ssh=a"]);
+    let client = world.client();
+    world.end("a", 255, "Host key verification failed.");
+    assert_eq!(world.status("a").state, HostState::Failed);
+    world.ask(client, Verb::AddHost { spec: "ssh=a".into() });
+    let status = world.status("a");
+    assert_eq!((status.state, status.step.unwrap().as_str()), (HostState::Joining, "connect"));
+    let id = select(&mut world, client, 7, &[("node", "a")]);
+    world.end("a", 255, "Host key verification failed.");
+    assert_eq!(world.status("a").state, HostState::Failed);
+    let refused =
+        |(_, event): &(ClientKey, ClientEvent)| matches!(event, ClientEvent::Refused(of, ..) if *of == id);
+    assert!(world.events.iter().any(refused), "it was waited for, and no longer");
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Machine {
         match self {
             _ if reachable => HostState::Up,
             Self { ever_up: true, .. } => HostState::Unreachable,
-            Self { failed: true, .. } => HostState::Failed,
+            // somebody waits for the present try, and may be asked something: what came of the last one is old
+            Self { failed: true, awaited: false, .. } => HostState::Failed,
             _ => HostState::Joining,
         }
     }
@@ -119,7 +120,7 @@ impl Machine {
 
     /// Whether nothing new is to be expected of it just now: it failed, or has told of all its nodes.
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled || (!self.ever_up && self.failed) || (self.ever_up && !self.is_up())
+        self.settled || (!self.ever_up && self.failed && !self.awaited) || (self.ever_up && !self.is_up())
     }
 
     /// Whether somebody waits for a try that is not over.

@@ -113,4 +113,6 @@ fn a_round_trip_is_shown_once_it_was_measured_in_a_quiet_moment() {
     answer(&mut world, "a", Duration::from_millis(2));
     let rtt = world.status("a").rtt.unwrap();
     assert!(rtt < 0.003, "{rtt}");
+    world.end("a", 255, "");
+    assert_eq!(world.status("a").rtt, None, "of a link that is no more");
 }

@@ -93,7 +93,8 @@ impl Daemon {
     pub(crate) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
-        status.rtt = self.switch.rtt(key).filter(|_| host.measured).map(|rtt| rtt.as_secs_f64());
+        let measured = host.measured && status.state == HostState::Up;
+        status.rtt = self.switch.rtt(key).filter(|_| measured).map(|rtt| rtt.as_secs_f64());
         if status.state == HostState::Unreachable && status.error.is_none() {
             status.error = self.switch.unreachable(key);
         }

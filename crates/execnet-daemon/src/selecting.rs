@@ -129,12 +129,7 @@ impl Daemon {
         let named =
             wants.node.as_ref().and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
         if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
-            let why = host.failure.as_ref().map(|why| format!(": {}: {}", why.step, why.error));
-            let retry = host.machine.retry_at().map(|at| at.saturating_sub(now).as_secs_f64().ceil());
-            let retry = retry.map(|seconds| format!("; retrying in {seconds} s")).unwrap_or_default();
-            let (id, state) = (&host.spec.id, state(key, host));
-            let why = crate::text::clean(&why.unwrap_or_default(), 500);
-            return format!("the host {id} is {state}{why}{retry}");
+            return not_up(host, state(key, host), now);
         }
         let nodes = self.hosts.iter().flat_map(|(key, host)| {
             let up = state(key, host);
@@ -163,4 +158,26 @@ impl Daemon {
         }
         self.placed.insert(id, node);
     }
+}
+
+/// Why nothing can run on a host just now, and when it is tried again; what to do is on a line of its own.
+fn not_up(host: &host::Host, state: HostState, now: Duration) -> String {
+    let id = &host.spec.id;
+    let failure = match state {
+        HostState::Failed | HostState::Unreachable => host.failure.as_ref(),
+        _ => None,
+    };
+    let is = match state {
+        HostState::Failed => "has not come up".to_owned(),
+        state => format!("is {state}"),
+    };
+    let why = failure.map_or_else(String::new, |why| format!(": {}: {}", why.step, why.error));
+    let retry = match host.machine.retry_at() {
+        Some(at) => format!("; it is tried again in {} s", at.saturating_sub(now).as_secs_f64().ceil()),
+        None if host.machine.is_connecting() => "; it is being tried just now".to_owned(),
+        None => String::new(),
+    };
+    let hint = failure.and_then(|failure| failure.hint.as_ref());
+    let hint = hint.map_or_else(String::new, |hint| format!("\n{}", crate::text::clean(hint, 1_000)));
+    format!("the host {id} {is}{}{retry}{hint}", crate::text::clean(&why, 500))
 }

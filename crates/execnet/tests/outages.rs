@@ -160,7 +160,7 @@ fn who_waits_long_enough_gives_up_and_others_go_on() {
     }
     let end = ends.pop().unwrap();
     assert_eq!(end.state, Reach::Lost);
-    assert_eq!(end.to_string(), "alpha is lost (the test cut its link; given up after 0.02 s)");
+    assert_eq!(end.to_string(), "what ran on alpha is lost (the test cut its link; given up after 0.02 s)");
 }
 
 #[test]

@@ -374,7 +374,7 @@ impl Switch {
                 }
                 (_, Some(since)) if now >= since + patience => {
                     let seconds = patience.as_secs();
-                    let message = format!("{}, for {seconds} s", host.why);
+                    let message = format!("{}; it has been out of reach for {seconds} s", host.why);
                     for id in self.entries_of(key) {
                         // not forgotten: should the agent answer after all, it is told to end it
                         self.lose(id, &message);
