@@ -118,6 +118,10 @@ pub(crate) struct Selecting {
     pub(crate) until: Duration,
     /// Its client knows that it waits for one.
     pub(crate) told: bool,
+    /// When its client is told that it waits for hosts that are joining.
+    pub(crate) tell_at: Duration,
+    /// The next of both times.
+    pub(crate) wake: Option<Duration>,
 }
 
 /// See the module's documentation.
@@ -247,7 +251,7 @@ impl Daemon {
     pub(crate) fn deadline(&mut self, now: Duration) -> Option<Duration> {
         self.deadline_is_stale = false;
         let hosts = self.hosts.values().filter_map(|host| host.machine.deadline()).min();
-        let selecting = self.selecting.iter().map(|selecting| selecting.until).min();
+        let selecting = self.selecting.iter().filter_map(|selecting| selecting.wake).min();
         // an answered PING brings the next one forward, and nobody asks again because of that
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);

@@ -390,6 +390,26 @@ fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
 }
 
 #[test]
+fn a_process_that_waits_long_for_hosts_that_join_is_told_once_for_which() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    let client = world.client();
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    let id = select(&mut world, client, 1, &[("platform", "java")]);
+    let told = |world: &World| -> Vec<String> {
+        let waits = |(_, event): &(ClientKey, ClientEvent)| match event {
+            ClientEvent::Waits(of, message) if *of == id => Some(message.clone()),
+            _ => None,
+        };
+        world.events.iter().filter_map(waits).collect()
+    };
+    world.pass(4 * SECOND);
+    assert!(told(&world).is_empty());
+    world.pass(SECOND);
+    world.pass(10 * SECOND);
+    assert_eq!(told(&world), ["waiting for a node that matches platform java: b (joining: connect)"]);
+}
+
+#[test]
 fn a_process_waits_a_while_for_a_link_that_is_made_again() {
     let mut world = World::new(&["ssh=a"]);
     let client = world.client();

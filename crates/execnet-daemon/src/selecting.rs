@@ -13,6 +13,9 @@ use crate::daemon::{Daemon, Selecting};
 use crate::host;
 use crate::placement::{self, Candidate, Choice};
 
+/// Who waits longer for hosts that are joining is told so.
+const JOINING: Duration = Duration::from_secs(5);
+
 /// So long a host that is away is waited for, if only it has a node that matches.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,8 @@ impl Daemon {
             .collect();
         match NodeSelection::from_pairs(texts) {
             Ok(wants) => {
-                let selecting = Selecting { client, id, wants, until: now + AWAY, told: false };
+                let (until, tell_at) = (now + AWAY, now + JOINING);
+                let selecting = Selecting { client, id, wants, until, told: false, tell_at, wake: None };
                 if let Choice::Away(host) =
                     placement::choose(&selecting.wants, self.candidates(Duration::MAX))
                 {
@@ -48,6 +52,10 @@ impl Daemon {
     /// Places what can be placed, refuses what cannot be any more.
     pub(crate) fn place_waiting(&mut self, now: Duration) {
         for mut selecting in std::mem::take(&mut self.selecting) {
+            let times = [selecting.tell_at, selecting.until];
+            // each of them once: what waits on waits for hosts
+            let due = selecting.wake == Some(selecting.tell_at) && selecting.tell_at <= now;
+            selecting.wake = times.into_iter().filter(|at| *at > now).min();
             let choice = placement::choose(&selecting.wants, self.candidates(selecting.until));
             match choice {
                 Choice::Node(host, node) => {
@@ -64,7 +72,13 @@ impl Daemon {
                         self.switch.refuse(selecting.client, selecting.id, Refusal::TooMany, message);
                     }
                 }
-                Choice::Joining => self.selecting.push(selecting),
+                Choice::Joining => {
+                    if due {
+                        let why = self.why_joining(&selecting.wants);
+                        self.switch.keep_waiting(selecting.client, selecting.id, why);
+                    }
+                    self.selecting.push(selecting);
+                }
                 Choice::Away(host) if now < selecting.until => {
                     if !std::mem::replace(&mut selecting.told, true) {
                         let why = self.why_away(host);
@@ -122,6 +136,29 @@ impl Daemon {
         let failed = failure.map(|failure| format!("{id} is unreachable: {}", failure.error));
         let why = failed.or_else(|| self.switch.unreachable(key));
         crate::text::clean(&why.unwrap_or_else(|| format!("{id} is unreachable")), 500)
+    }
+
+    /// What a client that waits for hosts that may tell of more nodes is told.
+    fn why_joining(&self, wants: &NodeSelection) -> String {
+        const MOST: usize = 5;
+        let joining =
+            self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.machine.is_settled());
+        let mut told: Vec<String> = joining
+            .map(|(key, host)| match host.state(self.switch.is_reachable(*key)) {
+                HostState::Up => format!("{} (its Pythons are asked)", host.spec.id),
+                state => format!("{} ({state}: {})", host.spec.id, host.step),
+            })
+            .collect();
+        let more = told.len().saturating_sub(MOST);
+        told.truncate(MOST);
+        if more > 0 {
+            told.push(format!("{more} more"));
+        }
+        let wanted = match *wants == NodeSelection::default() {
+            true => "a node".to_owned(),
+            false => format!("a node that matches {wants}"),
+        };
+        crate::text::clean(&format!("waiting for {wanted}: {}", told.join(", ")), 500)
     }
 
     fn refusal(&self, wants: &NodeSelection, now: Duration) -> String {

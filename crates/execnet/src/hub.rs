@@ -19,6 +19,7 @@ use execnet_proto::batch::Sink;
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::frame::{Refusal, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
+use execnet_proto::text::line;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::ConnectError;
@@ -35,6 +36,9 @@ const WRITE: usize = 128 * 1024;
 
 /// Replies to one request that may wait to be taken, in bytes.
 const MAX_INBOX: usize = 64 * 1024 * 1024;
+
+/// How the daemon begins when a process waits for hosts that are joining: see SELECT in docs/protocol.md.
+const FOR_JOINING: &str = "waiting for ";
 
 /// See the module's documentation.
 pub(crate) struct Hub {
@@ -69,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) failure: Option<ConnectError>,
     pub(crate) closing: bool,
     pub(crate) lookout: Lookout,
+    /// What was said last of hosts that are joining.
+    said: String,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
     /// What was just read; the leader has it while it reads.
@@ -172,6 +178,7 @@ impl Hub {
                 failure: None,
                 closing: false,
                 lookout: Lookout::new(),
+                said: String::new(),
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 buffer: Vec::new(),
@@ -551,6 +558,7 @@ impl Inner {
                         }
                     }
                 },
+                ClientEvent::Waits(_, message) if message.starts_with(FOR_JOINING) => self.say_once(message),
                 ClientEvent::Waits(id, message) => self.lookout.waits(id, &message),
                 ClientEvent::Changed(id) => self.lookout.heard_of(id, &self.client),
                 ClientEvent::Refused(id, refusal, message) => {
@@ -561,6 +569,16 @@ impl Inner {
                 }
                 ClientEvent::Reply { request, last, json } => self.file(request, last, json),
             }
+        }
+    }
+
+    /// Says on stderr what starts wait for; once where many do.
+    fn say_once(&mut self, message: String) {
+        if self.said != message {
+            self.said.clone_from(&message);
+            // writing may take time, and the hub's lock is held here
+            let say = move || drop(writeln!(std::io::stderr(), "execnet: {}", line(&message)));
+            drop(std::thread::Builder::new().name("execnet-says".into()).spawn(say));
         }
     }
 
