@@ -163,6 +163,16 @@ impl Client {
         }
     }
 
+    /// When [`Client::tick`] has something to do; never before the daemon has greeted.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.line.as_ref().filter(|line| line.opening.is_none()).map(|line| line.conn.deadline())
+    }
+
+    /// Notices silence: asks the daemon, or says false when it does not answer.
+    pub fn tick(&mut self, now: Duration) -> bool {
+        self.line.as_mut().filter(|line| line.opening.is_none()).is_none_or(|line| line.conn.tick(now))
+    }
+
     /// Takes bytes that arrived.
     ///
     /// # Errors

@@ -40,6 +40,9 @@ const MAX_INBOX: usize = 64 * 1024 * 1024;
 /// How the daemon begins when a process waits for hosts that are joining: see SELECT in docs/protocol.md.
 const FOR_JOINING: &str = "waiting for ";
 
+/// Why a process cannot be reached while the daemon does not answer.
+const SILENT: &str = "the network's daemon does not answer";
+
 /// See the module's documentation.
 pub(crate) struct Hub {
     pub(crate) me: Weak<Hub>,
@@ -322,7 +325,7 @@ impl Hub {
         };
         inner = self.lock();
 
-        let Inner { line: Some(line), client, .. } = &mut *inner else { return (inner, false) };
+        let Inner { line: Some(line), client, lookout, .. } = &mut *inner else { return (inner, false) };
         if !Arc::ptr_eq(&line.socket, &socket) {
             return (inner, false);
         }
@@ -335,6 +338,7 @@ impl Hub {
             Ok(0) => line.end = Some(End::Closed),
             Ok(count) => {
                 line.more = count > READ / 2;
+                lookout.hears(client);
                 let handle = || client.handle(&buffer[..count], self.now());
                 match std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)) {
                     Ok(handled) => line.end = handled.err().map(End::Wrong),
@@ -483,7 +487,8 @@ impl Inner {
     /// What is to be seen of a process now; none if it was released.
     pub(crate) fn seen(&self, id: ProcessId) -> Option<Seen> {
         let process = self.client.process(id)?;
-        let unreachable = process.unreachable().map(str::to_owned);
+        let silent = self.lookout.is_silent() && !process.is_over();
+        let unreachable = process.unreachable().or(silent.then_some(SILENT)).map(str::to_owned);
         Some(Seen { pid: process.pid(), unreachable, over: process.is_over() })
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Lookout {
     /// Processes without a place.
     starts: HashMap<ProcessId, Starting>,
     away: BTreeMap<String, Away>,
+    /// The daemon does not answer.
+    silent: bool,
     /// Something has changed of which hosts are away.
     changed: bool,
     news: VecDeque<Outage>,
@@ -134,6 +136,7 @@ impl Lookout {
             streams: HashMap::new(),
             starts: HashMap::new(),
             away: BTreeMap::new(),
+            silent: false,
             changed: false,
             news: VecDeque::new(),
             subscribers: Vec::new(),
@@ -207,6 +210,32 @@ impl Lookout {
         self.away.get(host).map(|away| away.since)
     }
 
+    /// Whether the daemon does not answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// The daemon does not answer: as good as gone, for all that runs.
+    pub(crate) fn hears_nothing(&mut self, client: &Client) {
+        self.silent = true;
+        self.changed = true;
+        let network = &self.network;
+        for (_, watched) in self.streams.iter().filter(|(id, _)| is_unreachable(client, **id, true)) {
+            let away = away(&mut self.away, &watched.node);
+            away.reason = format!(
+                "the daemon of {network} does not answer: `execnet status {network}` says what to do"
+            );
+        }
+    }
+
+    /// Something came from the daemon, or it is gone.
+    pub(crate) fn hears(&mut self, client: &Client) {
+        if std::mem::take(&mut self.silent) {
+            let ids: Vec<ProcessId> = self.streams.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.heard_of(id, client));
+        }
+    }
+
     /// A process is to have a place.
     pub(crate) fn starts(&mut self, id: ProcessId, give_up: Option<Duration>) {
         self.starts.insert(id, Starting { give_up, host: None });
@@ -252,10 +281,10 @@ impl Lookout {
         if !std::mem::take(&mut self.changed) || self.away.is_empty() {
             return;
         }
-        let Self { streams, starts, away, news, .. } = self;
+        let Self { streams, starts, away, news, silent, .. } = self;
         let waited_for = starts.values().filter_map(|starting| starting.host.as_ref());
         let mut still: BTreeSet<&str> = waited_for.map(|(host, _)| host.as_str()).collect();
-        let unreachable = streams.iter().filter(|(id, _)| is_unreachable(client, **id));
+        let unreachable = streams.iter().filter(|(id, _)| is_unreachable(client, **id, *silent));
         still.extend(unreachable.map(|(_, watched)| watched.node.host.as_str()));
         away.retain(|host, away| {
             if still.contains(host.as_str()) {
@@ -281,7 +310,8 @@ impl Lookout {
             let Some((limit, away)) = watched.limit(self.give_up).zip(self.away.get_mut(host)) else {
                 continue;
             };
-            if now.saturating_duration_since(away.since) >= limit && is_unreachable(client, *id) {
+            if now.saturating_duration_since(away.since) >= limit && is_unreachable(client, *id, self.silent)
+            {
                 given_up.push((*id, given_up_after(host, &away.reason, limit)));
                 away.given_up = true;
             }
@@ -331,7 +361,7 @@ impl Lookout {
         let waiting = self
             .streams
             .iter()
-            .filter(|(id, watched)| watched.node.host == host && is_unreachable(client, **id));
+            .filter(|(id, watched)| watched.node.host == host && is_unreachable(client, **id, self.silent));
         // the most patient one counts
         let limits = waiting.map(|(_, watched)| watched.limit(self.give_up).unwrap_or(Duration::MAX));
         let limit = match (limits.max(), most) {
@@ -358,7 +388,8 @@ impl Lookout {
         let tell = self.away.values().filter(|away| !away.told);
         let tell = tell.filter_map(|away| away.since.checked_add(self.after));
         let give_up = self.streams.iter().filter_map(|(id, watched)| {
-            let away = self.away.get(&watched.node.host).filter(|_| is_unreachable(client, *id))?;
+            let away =
+                self.away.get(&watched.node.host).filter(|_| is_unreachable(client, *id, self.silent))?;
             away.since.checked_add(watched.limit(self.give_up)?)
         });
         let give_up_starts = self.starts.values().filter_map(|starting| {
@@ -447,7 +478,7 @@ fn tell<'a>(hub: &'a Hub, mut inner: Guard<'a>, host: &str) -> Guard<'a> {
     let mut most = Some(inner.lookout.patience);
     // of a start the daemon has just said it
     let is_fresh = inner.lookout.is_waited_for(host);
-    if !is_fresh && inner.line.as_ref().is_some_and(|line| line.greeted) {
+    if !is_fresh && !inner.lookout.silent && inner.line.as_ref().is_some_and(|line| line.greeted) {
         (inner, status) = ask(hub, inner);
         most = status.as_ref().and_then(|status| status.linger).map(patience);
     }
@@ -537,8 +568,9 @@ fn away<'a>(hosts: &'a mut BTreeMap<String, Away>, node: &Node) -> &'a mut Away 
     })
 }
 
-fn is_unreachable(client: &Client, id: ProcessId) -> bool {
-    client.process(id).is_some_and(|process| process.unreachable().is_some())
+/// Whether a process cannot be reached; none can where the daemon is `silent`.
+fn is_unreachable(client: &Client, id: ProcessId, silent: bool) -> bool {
+    client.process(id).is_some_and(|process| process.unreachable().is_some() || silent && !process.is_over())
 }
 
 /// Why a host is away, without the beginning that the daemon has put there.

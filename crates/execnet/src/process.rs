@@ -198,7 +198,7 @@ impl Process {
     /// For how long its host, or the daemon, has not been reachable.
     pub(crate) fn away_for(&self) -> Option<Duration> {
         let inner = self.shared.enter().ok()?;
-        inner.client.process(self.shared.id)?.unreachable()?;
+        inner.seen(self.shared.id)?.unreachable?;
         inner.lookout.away_since(&self.node.host).map(|since| since.elapsed())
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::{ConnectError, Route};
-use crate::hub::{Guard, Hub};
+use crate::hub::{Guard, Hub, Inner};
 use crate::line::{End, Line, drain};
 
 /// A daemon that does not greet for this long is given up.
@@ -127,15 +127,30 @@ impl Reader {
                 greeted = true;
                 self.since = Instant::now();
             }
-            let patience = (!greeted).then(|| GREETING.saturating_sub(opened.elapsed()));
+            let mut patience = (!greeted).then(|| GREETING.saturating_sub(opened.elapsed()));
             if patience.is_some_and(|left| left.is_zero()) {
                 return End::Silent;
             }
+            // silence is noticed where something waits for what the daemon passes on
+            if greeted && !inner.lookout.is_silent() && inner.has_live() {
+                let now = self.hub.now();
+                patience = inner.client.deadline().map(|due| due.saturating_sub(now));
+                if patience.is_some_and(|left| left.is_zero()) {
+                    if !inner.client.tick(now) {
+                        let Inner { lookout, client, .. } = &mut *inner;
+                        lookout.hears_nothing(client);
+                        self.hub.look_out(&mut inner);
+                    }
+                    self.hub.leave(inner);
+                    continue;
+                }
+            }
+            let Some(line) = &mut inner.line else { return End::Closed };
             let busy = std::mem::replace(&mut seen, line.leads) != line.leads;
             if line.led && !busy {
                 line.watched = true;
                 drop(inner);
-                self.rest(None);
+                self.rest(patience.filter(|_| greeted));
             } else if line.led || busy && !line.blocked {
                 drop(inner);
                 self.rest(Some(STANDBY));
@@ -156,6 +171,8 @@ impl Reader {
             self.since = Instant::now();
         }
         inner.client.disconnected();
+        let Inner { lookout, client, .. } = &mut *inner;
+        lookout.hears(client);
         inner.fail_waiting();
         if let End::Wrong(error) = end {
             // another daemon of this kind would say the same

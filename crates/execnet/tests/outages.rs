@@ -182,6 +182,26 @@ fn a_daemon_that_is_gone_is_told_and_given_up_like_a_host() {
     assert_eq!(patient.is_unreachable(), None);
 }
 
+#[test]
+fn a_daemon_that_does_not_answer_is_told_and_given_up_like_one_that_is_gone() {
+    let fake = Fake::new();
+    let (network, outages) = connect(&fake, |connect| connect);
+    let patient = network.process().arg("trap").start().unwrap();
+    let hasty = network.process().arg("deaf").give_up(Duration::from_millis(20)).start().unwrap();
+    fake.paused(|| {
+        let outage = unreachable(&outages);
+        assert!(outage.reason.ends_with(" says what to do"), "{outage}");
+        assert!(outage.reason.contains(" does not answer: `execnet status "), "{outage}");
+        assert!(lost(&hasty).ends_with("; given up after 0.02 s"));
+        assert!(patient.is_unreachable().unwrap().contains("does not answer"));
+        // it waits
+        patient.signal(execnet::Signal::Int).unwrap();
+    });
+    assert_eq!(next(&outages).state, Reach::Reachable);
+    assert_eq!(patient.stdout().receive(9, None).unwrap(), "2 ");
+    assert_eq!(patient.is_unreachable(), None);
+}
+
 /// Starts a process that waits for a place on a host that is away.
 fn start_away(network: &Network, node: &'static str) -> Receiver<Result<Process, StartError>> {
     let (started_tx, started) = channel();
