@@ -49,12 +49,11 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
     let _agent = Ended(
         agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
     );
-    execnet_testkit::wait_until(SOON, "the ssh agent", || socket.exists());
-    let added = Command::new("ssh-add")
-        .arg(net.lab().folder().join("user_key"))
-        .env("SSH_AUTH_SOCK", &socket)
-        .output();
-    assert!(added.unwrap().status.success());
+    let key = net.lab().folder().join("user_key");
+    // its socket is there before it listens
+    execnet_testkit::wait_until(SOON, "the ssh agent", || {
+        Command::new("ssh-add").arg(&key).env("SSH_AUTH_SOCK", &socket).output().unwrap().status.success()
+    });
     let closed = format!("ssh=-a build1//id=closed//ssh_config={}", config.display());
     let started = net
         .execnet(["start", &net.name, &net.spec("build1", ""), &closed])
