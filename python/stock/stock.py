@@ -31,6 +31,7 @@ INSIDES = {
         "test_xspec.py::TestXSpec::test_vagrant_options",
         "test_xspec.py::TestXSpec::test_popen_with_sudo_python",
     ],
+    "that isclosed() waits for callbacks, which run in threads of their own": ["::test_channel_callback_remote_freed"],
     "execmodel=gevent and eventlet, which are refused": [r"\[(gevent|eventlet)[-\]]", "::test_regression_gevent_hangs"],
     "its trace files": ["test_gateway.py::TestTracing"],
     "the name of its handler at the program's end": ["test_multi.py::TestGroup::test_basic_group"],
