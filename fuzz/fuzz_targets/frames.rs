@@ -1,7 +1,7 @@
 //! Any bytes are frames or refused, and frames stay what they are.
 #![no_main]
 
-use execnet_proto::frame::Decoder;
+use execnet_proto::wire::Decoder;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use execnet_proto::batch::Sink;
 use execnet_proto::conn::PING_AFTER;
-use execnet_proto::frame::Ending;
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
+use execnet_proto::wire::Ending;
 
 use crate::bootstrap::Common;
 use crate::diagnosis::Verdict;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use execnet_proto::client::{Client, ClientEvent};
 use execnet_proto::control::{HostState, HostStatus, PromptKind, Request, Verb};
-use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, NodeState, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
+use execnet_proto::wire::{Decoder, Ending, Frame, MARKER, NodeState, Table, VERSION};
 use serde_json::Value;
 
 use super::{Action, Command, Daemon, Event, LinkOver, Settings};

@@ -4,9 +4,9 @@
 //! hostile and cleaned before it is kept.
 
 use execnet_proto::control::Step;
-use execnet_proto::frame::Ending;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{LinkEnd, describe};
+use execnet_proto::wire::Ending;
 
 use crate::bootstrap::STAGE1;
 use crate::command;

@@ -1,8 +1,8 @@
 //! Real words of OpenSSH and of shells, and what is made of them.
 
 use execnet_proto::control::Step;
-use execnet_proto::frame::Ending;
 use execnet_proto::switch::LinkEnd;
+use execnet_proto::wire::Ending;
 
 use super::{Diagnosis, Evidence, Retry, Verdict};
 

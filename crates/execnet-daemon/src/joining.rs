@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, Step};
-use execnet_proto::frame::Ending;
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::{HostKey, LinkEnd, Said};
+use execnet_proto::wire::Ending;
 
 use crate::bootstrap;
 use crate::command;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use execnet_proto::control::{ErrorKind, HostReply, StopReply};
-use execnet_proto::frame::Refusal;
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::wire::Refusal;
 
 use crate::daemon::{Action, Daemon};
 use crate::host::{Carrier, Host, Leave};

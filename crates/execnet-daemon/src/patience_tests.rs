@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use execnet_proto::control::HostState;
-use execnet_proto::frame::{Frame, MARKER, VERSION};
 use execnet_proto::id::Epoch;
 use execnet_proto::switch::HostKey;
+use execnet_proto::wire::{Frame, MARKER, VERSION};
 
 use super::{Event, SECOND, World};
 

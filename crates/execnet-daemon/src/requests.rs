@@ -8,9 +8,9 @@ use execnet_proto::control::{
     Status, Verb,
 };
 use execnet_proto::control::{NodeState, Step};
-use execnet_proto::frame::VERSION;
 use execnet_proto::spec::{HostSpec, nearest};
 use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::wire::VERSION;
 use serde::Serialize;
 
 use crate::daemon::Daemon;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, NodeState};
-use execnet_proto::frame::{Refusal, Table};
 use execnet_proto::id::ProcessId;
 use execnet_proto::spec::NodeSelection;
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
+use execnet_proto::wire::{Refusal, Table};
 
 use crate::daemon::{Daemon, Selecting};
 use crate::host;

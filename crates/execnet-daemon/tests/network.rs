@@ -13,9 +13,9 @@ use bytes::{Bytes, BytesMut};
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::control::{HostState, HostStatus, Request, Status, StopReply, Verb};
-use execnet_proto::frame::{Ending, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::process::Process;
+use execnet_proto::wire::{Ending, Stream};
 use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::de::DeserializeOwned;
 

@@ -7,10 +7,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, Refusal, Role, Spawn, Stream, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
+use crate::wire::{Frame, MARKER, Refusal, Role, Spawn, Stream, Table, VERSION};
 
 /// Why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";

@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::allowance::{Allowance, Turn};
 use crate::batch::Sink;
-use crate::frame::{Decoder, Frame, Kind};
 use crate::id::ProcessId;
 use crate::mux::Mux;
+use crate::pace::{ACK_EVERY, Pace};
 use crate::stream::Violation;
-use crate::window::{ACK_EVERY, Window};
+use crate::wire::{Decoder, Frame, Kind};
 
 /// After this silence a PING is sent.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const MAX_WAITING: usize = 16_384;
 pub struct Conn {
     decoder: Decoder,
     mux: Mux,
-    window: Option<Window>,
+    pace: Option<Pace>,
     parsed: u64,
     acknowledged: u64,
     heard: Duration,
@@ -50,7 +50,7 @@ pub struct Conn {
 impl Conn {
     /// A link: what is under way on it is bounded, and silence is noticed.
     pub fn link(now: Duration) -> Self {
-        Self { window: Some(Window::default()), ..Self::socket(now) }
+        Self { pace: Some(Pace::default()), ..Self::socket(now) }
     }
 
     /// A client's socket: the kernel bounds what is under way.
@@ -58,7 +58,7 @@ impl Conn {
         Self {
             decoder: Decoder::default(),
             mux: Mux::default(),
-            window: None,
+            pace: None,
             parsed: 0,
             acknowledged: 0,
             heard: now,
@@ -93,7 +93,7 @@ impl Conn {
         {
             self.parsed += length as u64;
             turn.frame(length);
-            if self.window.is_some() && matches!(frame, Frame::Ping(_) | Frame::Pong(_) | Frame::Ack(_)) {
+            if self.pace.is_some() && matches!(frame, Frame::Ping(_) | Frame::Pong(_) | Frame::Ack(_)) {
                 self.charge(frame.kind(), 1, now)?;
             }
             match frame {
@@ -109,8 +109,8 @@ impl Conn {
                         self.rtt = Some(now.saturating_sub(at));
                     }
                 }
-                Frame::Ack(bytes) => match &mut self.window {
-                    Some(window) => window.ack(bytes, now)?,
+                Frame::Ack(bytes) => match &mut self.pace {
+                    Some(pace) => pace.ack(bytes, now)?,
                     None => return Err(Violation::Unexpected("ACK")),
                 },
                 frame => return Ok(Some(frame)),
@@ -170,19 +170,19 @@ impl Conn {
 
     /// Appends frames to `out` until it holds at least `most` bytes or nothing may be sent now.
     pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
-        if self.window.is_some() && self.parsed - self.acknowledged >= ACK_EVERY {
+        if self.pace.is_some() && self.parsed - self.acknowledged >= ACK_EVERY {
             self.acknowledged = self.parsed;
             self.mux.push_first(Frame::Ack(self.parsed).to_bytes());
         }
         while out.len() < most {
             let before = out.len();
-            let with_data = self.window.as_ref().is_none_or(|window| window.is_open(now));
+            let with_data = self.pace.as_ref().is_none_or(|pace| pace.is_open(now));
             if !self.mux.pop(out, with_data) {
                 break;
             }
-            if let Some(window) = &mut self.window {
-                window.turn(self.mux.last_data(), now);
-                window.sent((out.len() - before) as u64, now);
+            if let Some(pace) = &mut self.pace {
+                pace.turn(self.mux.last_data(), now);
+                pace.sent((out.len() - before) as u64, now);
             }
         }
     }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use bytes::{BufMut, Bytes};
 
 use crate::batch::Sink;
-use crate::frame::{Frame, Kind, MAX_DATA, Stream};
 use crate::id::ProcessId;
 use crate::stream::Chunks;
+use crate::wire::{Frame, Kind, MAX_DATA, Stream};
 
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
@@ -222,7 +222,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::frame::{Decoder, Span};
+    use crate::wire::{Decoder, Span};
 
     fn frames(mux: &mut Mux) -> Vec<Frame> {
         let mut out = BytesMut::new();

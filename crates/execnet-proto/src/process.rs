@@ -5,9 +5,9 @@
 use bytes::Bytes;
 
 use crate::conn::Conn;
-use crate::frame::{Ending, Frame, Span, Spawn, Stream};
 use crate::id::ProcessId;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
+use crate::wire::{Ending, Frame, Span, Spawn, Stream};
 
 /// DATA that may wait in the connection for one process; the rest stays in its stream, so that turns stay short.
 const AHEAD: usize = 256 * 1024;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame::{MAX_DATA, Span};
+use crate::wire::{MAX_DATA, Span};
 
 /// The most credit that one stream may have, in bytes.
 pub const MAX_WINDOW: u64 = 2 * 1024 * 1024;
@@ -61,7 +61,7 @@ pub enum Violation {
     #[error("the greeting is wrong: {0}")]
     Greeting(String),
     #[error(transparent)]
-    Frame(#[from] crate::frame::FrameError),
+    Frame(#[from] crate::wire::FrameError),
 }
 
 /// Bytes in order, cheap to append to and to take from; small pieces are copied together.

@@ -19,10 +19,10 @@ use bytes::Bytes;
 
 use crate::allowance::Turn;
 use crate::conn::Conn;
-use crate::frame::{Ending, Frame, NodeState, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
+use crate::wire::{Ending, Frame, NodeState, Table, VERSION};
 
 use clients::ClientSide;
 use hosts::Host;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use execnet_proto::frame::{Ending, Frame, MARKER, NodeState, Role, Span, Spawn, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Role, Span, Spawn, Stream, Table, VERSION};
 
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Role, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Role, Stream, Table, VERSION};
 use fastrand::Rng;
 
 use agent::{Action, Agent};
@@ -320,7 +320,7 @@ impl Scene {
         let id = if self.rng.u8(..200) == 0 { self.echo } else { id };
         let mut frame = self.any(id, &AGENTS);
         if self.rng.u8(..4) == 0 {
-            let stdin = execnet_proto::frame::Span { received: 0, limit: 32_768 };
+            let stdin = execnet_proto::wire::Span { received: 0, limit: 32_768 };
             frame = Frame::Resumed { id, attempt: self.attempts.get(&id).copied().unwrap_or(1), stdin };
         }
         frame.to_bytes()

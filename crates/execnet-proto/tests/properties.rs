@@ -5,7 +5,7 @@ mod frames;
 #[path = "common/operations.rs"]
 mod operations;
 
-use execnet_proto::frame::{Decoder, Frame, Kind};
+use execnet_proto::wire::{Decoder, Frame, Kind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Decoder, Ending, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Decoder, Ending, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
 
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);

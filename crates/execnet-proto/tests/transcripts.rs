@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use execnet_proto::frame::{Decoder, Ending, Frame, Kind, MARKER, Stream};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::wire::{Decoder, Ending, Frame, Kind, MARKER, Stream};
 use serde_json::{Value, json};
 
 use agent::{Action, Agent};

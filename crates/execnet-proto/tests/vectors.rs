@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use execnet_proto::frame::{Decoder, Ending, Frame, FrameError, HEADER, Kind, Span};
+use execnet_proto::wire::{Decoder, Ending, Frame, FrameError, HEADER, Kind, Span};
 use serde_json::{Value, json};
 
 fn read(path: &str) -> String {

@@ -17,7 +17,6 @@ mod channel;
 mod code;
 mod error;
 mod failed;
-mod frame;
 mod group;
 mod inbox;
 mod info;
@@ -29,6 +28,7 @@ mod post;
 mod spare;
 mod state;
 mod tilde;
+mod wire;
 
 pub use builder::{ExecModel, GatewayBuilder};
 pub use channel::{Channel, Held, Raw, Ready, Receiving};
@@ -40,8 +40,8 @@ pub use multi::{MultiChannel, ReceiveQueue};
 
 use crate::process::Node;
 use crate::value::{StrConfig, Value, Writing};
-use frame::Kind;
 use post::{Post, What};
+use wire::Kind;
 
 /// How long an interpreter may take to end when the last handle of its gateway is dropped, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(12);

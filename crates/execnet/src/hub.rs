@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use execnet_proto::batch::Sink;
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Refusal, Stream};
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::text::line;
+use execnet_proto::wire::{Refusal, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connect::ConnectError;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use execnet_proto::control::{Interruption, ReplyError, Request, Status, Verb};
-use execnet_proto::frame::{Frame, Kind};
+use execnet_proto::wire::{Frame, Kind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -341,8 +341,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use execnet_proto::frame::{MARKER, VERSION};
     use execnet_proto::id::{Incarnation, ProcessId};
+    use execnet_proto::wire::{MARKER, VERSION};
 
     use crate::{Connect, ProcessError, StartError};
 

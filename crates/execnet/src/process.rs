@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use execnet_proto::client::Placement;
-use execnet_proto::frame::Stream;
 use execnet_proto::id::ProcessId;
+use execnet_proto::wire::Stream;
 
 use crate::hub::{Guard, Halt, Seen, What};
 use crate::network::Handle;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use execnet_proto::client::Launch;
-use execnet_proto::frame::{Frame, Kind, Refusal, Role, Spawn};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::spec::{NodeSelection, SelectionError};
 use execnet_proto::text::lines;
+use execnet_proto::wire::{Frame, Kind, Refusal, Role, Spawn};
 
 use crate::connect::ConnectError;
 use crate::hub::{Halt, Inner, Start, What};

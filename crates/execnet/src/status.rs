@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use execnet_proto::frame::Ending;
 use execnet_proto::text::line;
+use execnet_proto::wire::Ending;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use execnet_proto::frame::Stream;
+use execnet_proto::wire::Stream;
 
 use crate::hub::What;
 use crate::process::{ProcessError, Shared};

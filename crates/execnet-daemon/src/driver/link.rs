@@ -8,8 +8,8 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use execnet_proto::frame::Ending;
 use execnet_proto::switch::{HostKey, Peer};
+use execnet_proto::wire::Ending;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;

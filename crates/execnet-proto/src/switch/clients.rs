@@ -12,9 +12,9 @@ use super::{
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::frame::{Frame, MARKER, Refusal, Role, Table, VERSION};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::stream::Violation;
+use crate::wire::{Frame, MARKER, Refusal, Role, Table, VERSION};
 
 /// A request may take as long as a turn: it has one of its own.
 const REQUEST_WORK: u64 = u64::MAX;

@@ -14,9 +14,9 @@ use super::{
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::frame::{Frame, FrameError, Kind, MARKER, VERSION};
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::stream::Violation;
+use crate::wire::{Frame, FrameError, Kind, MARKER, VERSION};
 
 /// Bytes of a node's name.
 const MAX_NODE_NAME: usize = 128;

@@ -1,7 +1,7 @@
 //! What comes on a link that is no frame: how much of it is read and kept, and how its beginning is shown.
 
-use crate::frame::HEADER;
 use crate::text::line;
+use crate::wire::HEADER;
 
 /// Bytes of noise that are read before the marker.
 pub(super) const MAX_NOISE: usize = 1024 * 1024;

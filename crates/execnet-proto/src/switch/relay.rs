@@ -5,8 +5,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::frame::{Frame, Span, Spawn, Stream};
 use crate::stream::{MAX_WINDOW, POOL, STDIN_WINDOW, Violation, check_window};
+use crate::wire::{Frame, Span, Spawn, Stream};
 
 /// The gate of one process.
 #[derive(Debug, Default)]

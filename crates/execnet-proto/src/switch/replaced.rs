@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::frame::Table;
+use crate::wire::Table;
 
 /// Characters of a host's name for itself that are shown.
 const NAME: usize = 64;

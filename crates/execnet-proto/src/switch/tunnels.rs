@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use super::hosts::Host;
 use super::noise::SAID;
 use super::{Entry, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
-use crate::frame::{Frame, Role, Spawn, Stream};
 use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
+use crate::wire::{Frame, Role, Spawn, Stream};
 
 /// The variable that tells an agent, and the command itself, that it has time to take back what it has submitted.
 const CANCEL: &str = "EXECNET_CANCEL";

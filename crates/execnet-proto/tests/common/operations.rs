@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, Launch};
-use execnet_proto::frame::{Frame, MARKER, Refusal, Stream, Table, VERSION};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::process::Process;
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Frame, MARKER, Refusal, Stream, Table, VERSION};
 
 use crate::frames::{Input, frame};
 

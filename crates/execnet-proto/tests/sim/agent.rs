@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
-use execnet_proto::frame::{Ending, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
+use execnet_proto::wire::{Ending, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
 
 /// Link time after which processes of an older life that nobody asked for are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);

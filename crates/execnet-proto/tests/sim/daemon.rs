@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use execnet_proto::frame::{Refusal, Table};
 use execnet_proto::id::{ClientId, Epoch, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Refusal, Table};
 use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use execnet_proto::frame::{Ending, Role, Spawn, Stream};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::wire::{Ending, Role, Spawn, Stream};
 use fastrand::Rng;
 
 use crate::agent::{Action, Agent};

@@ -1,8 +1,8 @@
 //! What the processes of the simulation do, and the bytes that they and their clients say.
 
 use bytes::Bytes;
-use execnet_proto::frame::Stream;
 use execnet_proto::id::ProcessId;
+use execnet_proto::wire::Stream;
 use fastrand::Rng;
 
 /// What a process does; it travels as its only argument.

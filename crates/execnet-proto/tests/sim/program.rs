@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent, Launch};
-use execnet_proto::frame::{Ending, Stream, Table};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::stream::MAX_WINDOW;
+use execnet_proto::wire::{Ending, Stream, Table};
 use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};

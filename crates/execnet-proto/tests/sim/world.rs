@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use execnet_proto::frame::{Ending, Stream};
 use execnet_proto::stream::{MAX_WINDOW, POOL};
 use execnet_proto::switch::ClientKey;
+use execnet_proto::wire::{Ending, Stream};
 use fastrand::Rng;
 
 use crate::daemon::{Daemon, HostPlan};

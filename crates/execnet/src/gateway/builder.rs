@@ -10,12 +10,12 @@ use execnet_proto::spec::{NodeSelection, SelectionError};
 
 use super::carrier::{Carrier, Remote};
 use super::error::OpenError;
-use super::frame::{Kind, frame};
 use super::group::Group;
 use super::local::Local;
 use super::output::{OnOutput, Printed, plain};
 use super::post::{Post, What};
 use super::state::{State, WINDOW};
+use super::wire::{Kind, frame};
 use super::{Gateway, Handle, apart, attend, deadline, opening, tilde};
 use crate::hub::Halt;
 use crate::network::Network;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use execnet_proto::text::lines;
 
-use super::frame::MAX_ERROR;
+use super::wire::MAX_ERROR;
 use crate::value::{LoadError, Value};
 
 /// What the kernel says of what KeyboardInterrupt has ended.

@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::error::ChannelError;
 use super::failed;
-use super::frame::{Decoder, Frame, Kind, MARKER, frame, head};
 use super::inbox::Inbox;
 use super::info::Info;
+use super::wire::{Decoder, Frame, Kind, MARKER, frame, head};
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
 
 /// What a channel may hold unreceived, unless something else is said, in bytes.

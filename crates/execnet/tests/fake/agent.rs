@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
-use execnet_proto::frame::{Ending, Frame, MARKER, NodeState, Spawn, Stream, VERSION};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream};
+use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Spawn, Stream, VERSION};
 
 /// Byte `at` of what programs write and tests expect.
 fn pattern(at: u64) -> u8 {
@@ -164,7 +164,7 @@ impl Program {
 
     fn resume(&mut self, id: ProcessId, attempt: u32, spans: [(u64, u64); 2], conn: &mut Conn) {
         for (stream, (received, limit)) in self.output.iter_mut().zip(spans) {
-            stream.resume(execnet_proto::frame::Span { received, limit }).unwrap();
+            stream.resume(execnet_proto::wire::Span { received, limit }).unwrap();
         }
         self.muted = false;
         self.said_exit = false;

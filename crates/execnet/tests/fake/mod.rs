@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use execnet_proto::control::{HostStatus, Request, Status, Verb};
-use execnet_proto::frame::{Refusal, Table};
 use execnet_proto::id::{ClientId, Epoch, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
+use execnet_proto::wire::{Refusal, Table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use agent::Agent;

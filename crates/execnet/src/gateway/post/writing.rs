@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::super::carrier::Stop;
-use super::super::frame;
+use super::super::wire;
 use super::{Guard, MAX_OUT, Post, ring};
 use crate::interrupt::Interrupt;
 
@@ -66,7 +66,7 @@ impl Post {
     fn write<'a>(&'a self, mut inner: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
         while let Some(mut frame) = inner.state.out.queue.pop_front() {
             if frame.len() < BATCH / 2 && !inner.state.out.queue.is_empty() {
-                frame = frame::gather(&frame, &mut inner.state.out.queue, BATCH);
+                frame = wire::gather(&frame, &mut inner.state.out.queue, BATCH);
             }
             let begun = std::mem::take(&mut inner.state.out.begun);
             drop(inner);

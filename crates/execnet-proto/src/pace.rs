@@ -34,7 +34,7 @@ const LONG: Duration = Duration::from_millis(10);
 /// What is under way is what a small message of another process waits behind. Where no two processes took turns lately nobody
 /// waits, and a larger window bridges the pauses of busy machines.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct Pace {
     size: u64,
     sent: u64,
     acknowledged: u64,
@@ -81,7 +81,7 @@ struct Lately {
     since: Duration,
 }
 
-impl Default for Window {
+impl Default for Pace {
     fn default() -> Self {
         Self {
             size: MIN_WINDOW,
@@ -98,7 +98,7 @@ impl Default for Window {
     }
 }
 
-impl Window {
+impl Pace {
     pub(crate) fn is_open(&self, now: Duration) -> bool {
         let size = if self.turns.are_shared(now) { self.size } else { self.size.max(ALONE) };
         self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { size }
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::conn::Conn;
-    use crate::frame::{Frame, MAX_DATA, Stream};
+    use crate::wire::{Frame, MAX_DATA, Stream};
 
     const IDS: [ProcessId; 2] = [ProcessId([7; 16]), ProcessId([8; 16])];
 
