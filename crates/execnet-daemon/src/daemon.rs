@@ -4,6 +4,13 @@
 //! what is to be done about it waits in [`Daemon::take_actions`] and in the switch's queues. Starts no process, opens no file, reads
 //! no clock.
 
+mod joining;
+mod leaving;
+mod placement;
+mod prompts;
+mod requests;
+mod selecting;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,14 +22,14 @@ use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 use execnet_proto::wire::Ending;
 
-use crate::bootstrap::Common;
-use crate::diagnosis::Verdict;
-use crate::forwards::Forward;
+use crate::host::bootstrap::Common;
+use crate::host::diagnosis::Verdict;
+use crate::host::forwards::Forward;
 use crate::host::{Carrier, Host};
-use crate::leaving::Closing;
-use crate::prompts::Prompts;
 use crate::quota::Quota;
-use crate::requests::Watcher;
+use leaving::Closing;
+use prompts::Prompts;
+use requests::Watcher;
 
 /// Unfinished connects that one sshd takes (a part of its MaxStartups).
 const CONNECTS_PER_SERVER: usize = 4;
@@ -430,5 +437,4 @@ fn round_up(time: Duration, step: Duration) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "daemon_tests.rs"]
 mod tests;

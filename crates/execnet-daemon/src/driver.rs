@@ -6,7 +6,11 @@
 
 mod cipher;
 mod client;
+pub(crate) mod folders;
 mod link;
+pub(crate) mod log;
+pub(crate) mod meeting;
+pub(crate) mod memory;
 mod outlet;
 mod settings;
 
@@ -29,9 +33,9 @@ use tokio::sync::Notify;
 
 use crate::DaemonError;
 use crate::daemon::{Action, Daemon, Event};
-use crate::meeting::{Kept, Meeting};
 use crate::quota::Quota;
 use link::LinkHandle;
+use meeting::{Kept, Meeting};
 use outlet::{Outlet, Written};
 use settings::Settings;
 

@@ -1,5 +1,11 @@
 //! One host of the network: its spec, where it stands, and what its agent told, bounded and cleaned.
 
+pub(crate) mod attempts;
+pub(crate) mod bootstrap;
+pub(crate) mod command;
+pub(crate) mod diagnosis;
+pub(crate) mod forwards;
+
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step};
@@ -8,11 +14,11 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Said};
 use execnet_proto::wire::{self, Table};
 
-use crate::diagnosis::{Diagnosis, Verdict};
-use crate::forwards::{self, Forward};
-use crate::machine::{self, Machine};
 use crate::quota::Quota;
 use crate::text;
+use attempts::Machine;
+use diagnosis::{Diagnosis, Verdict};
+use forwards::Forward;
 
 /// Nodes that one host may have.
 const MAX_NODES: usize = execnet_proto::switch::MAX_NODES;
@@ -21,7 +27,7 @@ const MAX_NODES: usize = execnet_proto::switch::MAX_NODES;
 const FACT: usize = 256;
 
 /// From the start of its command to the greeting of its agent.
-const PATIENCE: Duration = machine::SHORTEST;
+const PATIENCE: Duration = attempts::SHORTEST;
 
 /// The same where the agent may have to run on a Java virtual machine.
 const PATIENCE_WITH_JAVA: Duration = Duration::from_secs(60);
@@ -103,7 +109,7 @@ pub(crate) struct Leave {
 impl Host {
     pub(crate) fn new(spec: HostSpec, via: Option<HostKey>) -> Self {
         Self {
-            server: crate::command::server(&spec),
+            server: command::server(&spec),
             machine: Machine::new(via.is_none()),
             step: if via.is_some() { Step::Via } else { Step::Start },
             spec,

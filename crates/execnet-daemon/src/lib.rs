@@ -1,7 +1,15 @@
 //! The local process of a network: keeps links to its hosts, decides where processes run, and forwards for clients.
 //!
-//! [`run`] is the daemon. It decides in pure code (`daemon`, and what it owns: `machine` for a host's way into the network, `placement`,
-//! `diagnosis`, `prompts`, around the switch of `execnet-proto`) and does all IO in `driver`, on one thread.
+//! [`run`] is the daemon. Three wings, and each knows only those before it:
+//!
+//! - `host`: one host. Its spec, its attempts to join, the command and the bytes that start its agent, and why a link ended. Pure.
+//! - `daemon`: the network. Which host connects when, where a process runs, what clients ask; around the switch of
+//!   `execnet-proto`. Pure: one event in, one synchronous decision, actions out.
+//! - `driver`: all IO, on one thread. The tasks of clients and links, the socket and its locks (`meeting`), the state that
+//!   outlives a daemon (`folders`), the `log`, and `memory` that nobody else reads.
+//!
+//! On the ground beneath them: `text` (what is shown of a host's words) and `quota` (how many lines of the log a host
+//! may cause).
 //!
 //! SIGTERM and SIGINT end the network as `execnet stop` does: agents are told to end. SIGHUP is ignored. After SIGKILL the agents
 //! wait for the next daemon of the network, for as long as `linger` says.
@@ -12,34 +20,19 @@ use std::time::Duration;
 
 use execnet_proto::spec::{HostSpec, NetworkName};
 
-mod bootstrap;
-mod command;
 mod daemon;
-mod diagnosis;
 mod driver;
-mod folders;
-mod forwards;
 mod host;
-mod joining;
-mod leaving;
-mod log;
-mod machine;
-mod meeting;
-mod memory;
-mod placement;
-mod prompts;
 mod quota;
-mod requests;
-mod selecting;
 mod text;
 
-use bootstrap::Common;
 use daemon::{Daemon, Settings};
-use driver::Door;
-pub use memory::close_memory;
-
-use folders::State;
-use meeting::Meeting;
+use driver::folders::State;
+use driver::log;
+use driver::meeting::Meeting;
+pub use driver::memory::close_memory;
+use driver::{Door, folders};
+use host::bootstrap::Common;
 
 /// Open files that a network of some hundred hosts needs.
 const FILES: u64 = 8_192;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::outlet::Outlet;
 use super::{Driver, Turn};
 use crate::daemon::{Command, Event, LinkOver};
-use crate::forwards::by_settings;
+use crate::host::forwards::by_settings;
 
 /// Bytes of stderr that are kept.
 const STDERR: usize = 4_096;

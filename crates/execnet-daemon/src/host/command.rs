@@ -4,7 +4,7 @@
 
 use execnet_proto::spec::{HostSpec, Transport};
 
-use crate::bootstrap::{self, BOOT};
+use super::bootstrap::{self, BOOT};
 
 /// ssh carries one link and nothing else, in a connection of its own.
 const SSH: [&str; 12] = [

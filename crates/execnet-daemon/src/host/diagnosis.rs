@@ -8,8 +8,8 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{LinkEnd, describe};
 use execnet_proto::wire::Ending;
 
-use crate::bootstrap::STAGE1;
-use crate::command;
+use super::bootstrap::STAGE1;
+use super::command;
 use crate::text;
 
 mod ssh;
@@ -480,5 +480,4 @@ impl Diagnosis {
 }
 
 #[cfg(test)]
-#[path = "diagnosis_tests.rs"]
 mod tests;

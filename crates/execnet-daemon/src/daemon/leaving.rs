@@ -7,9 +7,9 @@ use execnet_proto::spec::Transport;
 use execnet_proto::switch::{ClientKey, HostKey};
 use execnet_proto::wire::Refusal;
 
-use crate::daemon::{Action, Daemon};
+use super::prompts::Asker;
+use super::{Action, Daemon};
 use crate::host::{Carrier, Host, Leave};
-use crate::prompts::Asker;
 
 /// So long agents have to end.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -8,11 +8,11 @@ use execnet_proto::spec::Transport;
 use execnet_proto::switch::{HostKey, LinkEnd, Said};
 use execnet_proto::wire::Ending;
 
-use crate::bootstrap;
-use crate::command;
-use crate::daemon::{Action, CALM, Command, Daemon, LinkOver};
-use crate::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
-use crate::forwards;
+use super::{Action, CALM, Command, Daemon, LinkOver};
+use crate::host::bootstrap;
+use crate::host::command;
+use crate::host::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
+use crate::host::forwards;
 use crate::host::{Carrier, Host};
 
 impl Daemon {

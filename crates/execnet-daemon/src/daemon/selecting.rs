@@ -9,9 +9,9 @@ use execnet_proto::spec::NodeSelection;
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
 use execnet_proto::wire::{Refusal, Table};
 
-use crate::daemon::{Daemon, Selecting};
+use super::placement::{self, Candidate, Choice};
+use super::{Daemon, Selecting};
 use crate::host;
-use crate::placement::{self, Candidate, Choice};
 
 /// Who waits longer for hosts that are joining is told so.
 const JOINING: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use execnet_proto::spec::NetworkName;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tokio::net::UnixListener;
 
+use super::folders::{self, fault, private_folder};
 use crate::DaemonError;
-use crate::folders::{self, fault, private_folder};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -342,5 +342,4 @@ fn sweep(state: &Path, own: &str) {
 }
 
 #[cfg(test)]
-#[path = "meeting_tests.rs"]
 mod tests;

@@ -13,9 +13,9 @@ use execnet_proto::switch::{ClientKey, HostKey};
 use execnet_proto::wire::VERSION;
 use serde::Serialize;
 
-use crate::daemon::Daemon;
+use super::Daemon;
+use super::prompts::Asker;
 use crate::host::Carrier;
-use crate::prompts::Asker;
 use crate::text;
 
 /// Watchers that may be at a time.

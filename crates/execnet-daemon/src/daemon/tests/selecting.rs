@@ -1,0 +1,116 @@
+//! Where processes are placed, and what they wait for.
+
+use execnet_proto::client::ClientEvent;
+use execnet_proto::id::Epoch;
+use execnet_proto::switch::{ClientKey, HostKey};
+
+use super::{SECOND, World, select};
+
+#[test]
+fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    let client = world.client();
+    let any = select(&mut world, client, 1, &[]);
+    let java = select(&mut world, client, 2, &[("platform", "java")]);
+    assert!(
+        !world
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, ClientEvent::Placed(_) | ClientEvent::Refused(..)))
+    );
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    assert!(world.events.contains(&(client, ClientEvent::Placed(any))));
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..))));
+    world.end("b", 255, "ssh: Could not resolve hostname b: Name or service not known");
+    let refused = world.events.iter().find_map(|(_, event)| match event {
+        ClientEvent::Refused(id, _, message) if *id == java => Some(message.clone()),
+        _ => None,
+    });
+    let message = refused.unwrap();
+    assert!(
+        message.contains("a: linux cpython 3.11.2 (ready)") && message.contains("b (failed)"),
+        "{message}"
+    );
+    assert_eq!(world.status("a").nodes[0].processes, 1);
+    select(&mut world, client, 3, &[("node", "b")]);
+    let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
+    assert!(message.starts_with("the host b has not come up: resolve: "), "{message}");
+    assert!(
+        message.contains("; it is tried again in ") && message.contains("\ncheck the spelling"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_process_that_waits_long_for_hosts_that_join_is_told_once_for_which() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    let client = world.client();
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    let id = select(&mut world, client, 1, &[("platform", "java")]);
+    let told = |world: &World| -> Vec<String> {
+        let waits = |(_, event): &(ClientKey, ClientEvent)| match event {
+            ClientEvent::Waits(of, message) if *of == id => Some(message.clone()),
+            _ => None,
+        };
+        world.events.iter().filter_map(waits).collect()
+    };
+    world.pass(4 * SECOND);
+    assert!(told(&world).is_empty());
+    world.pass(SECOND);
+    world.pass(10 * SECOND);
+    assert_eq!(told(&world), ["waiting for a node that matches platform java: b (joining: connect)"]);
+}
+
+#[test]
+fn a_process_waits_a_while_for_a_link_that_is_made_again() {
+    let mut world = World::new(&["ssh=a"]);
+    let client = world.client();
+    world.greet("a");
+    world.end("a", 255, "");
+    let id = select(&mut world, client, 1, &[]);
+    world.pass(SECOND);
+    world.greet("a");
+    assert!(world.events.contains(&(client, ClientEvent::Placed(id))));
+    let told = |world: &World, id| {
+        let waits =
+            |(_, event): &&(ClientKey, ClientEvent)| matches!(event, ClientEvent::Waits(of, _) if *of == id);
+        world.events.iter().filter(waits).count()
+    };
+    assert_eq!(told(&world, id), 1, "it is told that it waits");
+    world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+    let id = select(&mut world, client, 2, &[("node", "a")]);
+    for _ in 0..20 {
+        world.pass(SECOND / 2);
+        if world.links.contains_key(&world.host("a")) {
+            world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+        }
+    }
+    assert_eq!(told(&world, id), 1);
+    let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
+    assert!(message.starts_with("the host a is unreachable: connect: "), "{message}");
+    assert!(message.contains("; it is tried again in "), "{message}");
+}
+
+#[test]
+fn a_process_that_waits_for_a_host_brings_its_next_try_forward() {
+    let mut world = World::new(&["ssh=a"]);
+    let client = world.client();
+    world.greet("a");
+    let fail = |world: &mut World| {
+        world.end("a", 255, "ssh: connect to host a port 22: No route to host");
+    };
+    fail(&mut world);
+    while world.status("a").retry_in.unwrap() < 20.0 {
+        world.pass(SECOND / 10);
+        if world.links.contains_key(&world.host("a")) {
+            fail(&mut world);
+        }
+    }
+    let refused =
+        |world: &World| world.events.iter().any(|(_, event)| matches!(event, ClientEvent::Refused(..)));
+    select(&mut world, client, 1, &[("node", "a")]);
+    assert!(world.links.contains_key(&world.host("a")), "it is tried at once");
+    assert!(!refused(&world));
+    fail(&mut world);
+    assert!(refused(&world), "nothing is under way that could help");
+}
