@@ -18,24 +18,25 @@ use std::time::Duration;
 use execnet_proto::batch::Sink;
 use execnet_proto::conn::PING_AFTER;
 use execnet_proto::id::{ClientId, ProcessId};
-use execnet_proto::spec::{HostSpec, NodeSelection, Transport};
+use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
-use execnet_proto::wire::Ending;
 
+use crate::event::{Action, Event};
 use crate::host::bootstrap::Common;
 use crate::host::diagnosis::Verdict;
-use crate::host::forwards::Forward;
+use crate::host::forwards;
 use crate::host::{Carrier, Host};
 use crate::quota::Quota;
 use leaving::Closing;
 use prompts::Prompts;
 use requests::Watcher;
+use selecting::Selecting;
 
 /// Unfinished connects that one sshd takes (a part of its MaxStartups).
 const CONNECTS_PER_SERVER: usize = 4;
 
 /// A round trip that is shown was measured when no host had joined for this long.
-pub(crate) const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_secs(1);
 
 /// Links are looked after at multiples of this, many at a time. What they promise leaves room for it.
 const COARSE: Duration = Duration::from_millis(250);
@@ -60,101 +61,30 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
 }
 
-/// What happened outside.
-#[derive(Debug)]
-pub(crate) enum Event<'a> {
-    /// A client connected.
-    ClientOpened(ClientKey),
-    /// Bytes came from a client.
-    ClientBytes(ClientKey, &'a [u8]),
-    /// A client's socket ended.
-    ClientClosed(ClientKey),
-    /// Bytes came on a host's own link.
-    LinkBytes(HostKey, &'a [u8]),
-    /// What ssh says that it will forward on a host's own link.
-    LinkForwards(HostKey, Vec<Forward>),
-    /// The process of a host's own link has ended, or never started.
-    LinkEnded(HostKey, LinkOver),
-    /// The [`Daemon::deadline`] was reached.
-    Tick,
-    /// The daemon is asked to end.
-    Terminate,
-}
-
-/// How the process that carried a link ended.
-#[derive(Debug)]
-pub(crate) struct LinkOver {
-    /// None if it had to be killed.
-    pub(crate) ending: Option<Ending>,
-    /// The last of what it wrote on stderr.
-    pub(crate) stderr: String,
-}
-
-/// What is to be done outside.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Close a client's socket.
-    CloseClient(ClientKey),
-    /// Start the process of a host's link; answered by [`Event::LinkEnded`] one day.
-    StartLink(HostKey, Command),
-    /// End the process of a host's link.
-    EndLink(HostKey),
-    /// End the daemon, when the clients have what is queued for them.
-    Exit,
-}
-
-/// A process to start beside the daemon.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Command {
-    pub(crate) argv: Vec<String>,
-    /// Variables to set on top of the daemon's own environment.
-    pub(crate) env: Vec<(String, String)>,
-    /// It is ssh, and its last argument what it runs on the host.
-    pub(crate) is_ssh: bool,
-    /// It has to be asked to end and given time, as it may hold more than what it runs: a job, a container.
-    pub(crate) is_cmd: bool,
-}
-
-/// A process that waits for a place.
-#[derive(Debug)]
-pub(crate) struct Selecting {
-    pub(crate) client: ClientKey,
-    pub(crate) id: ProcessId,
-    pub(crate) wants: NodeSelection,
-    /// Until when a host that is away is waited for.
-    pub(crate) until: Duration,
-    /// Its client knows that it waits for one.
-    pub(crate) told: bool,
-    /// When its client is told that it waits for hosts that are joining.
-    pub(crate) tell_at: Duration,
-    /// The next of both times.
-    pub(crate) wake: Option<Duration>,
-}
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    pub(crate) settings: Settings,
-    pub(crate) switch: Switch,
-    pub(crate) hosts: BTreeMap<HostKey, Host>,
-    pub(crate) watchers: Vec<Watcher>,
-    pub(crate) prompts: Prompts,
-    pub(crate) selecting: Vec<Selecting>,
+    settings: Settings,
+    switch: Switch,
+    hosts: BTreeMap<HostKey, Host>,
+    watchers: Vec<Watcher>,
+    prompts: Prompts,
+    selecting: Vec<Selecting>,
     /// The node on which a process was placed; of processes that are over, too, until they are swept out.
-    pub(crate) placed: HashMap<ProcessId, String>,
-    pub(crate) closing: Option<Closing>,
+    placed: HashMap<ProcessId, String>,
+    closing: Option<Closing>,
     /// The path of its socket, and why it is not the usual one.
-    pub(crate) place: Option<(String, Option<String>)>,
+    place: Option<(String, Option<String>)>,
     /// The user's ssh agent, as the last command named it.
-    pub(crate) auth_sock: Option<String>,
+    auth_sock: Option<String>,
     /// Hosts of which watchers are to be told.
-    pub(crate) changed: BTreeSet<HostKey>,
+    changed: BTreeSet<HostKey>,
     /// What the log may still say because of clients.
-    pub(crate) quota: Quota,
-    pub(crate) rng: fastrand::Rng,
-    pub(crate) attaches: u32,
+    quota: Quota,
+    rng: fastrand::Rng,
+    attaches: u32,
     /// Until then round trips are those of a busy moment: hosts are joining.
-    pub(crate) busy_until: Duration,
+    busy_until: Duration,
     actions: Vec<Action>,
     last_host: u32,
     deadline_is_stale: bool,
@@ -225,9 +155,9 @@ impl Daemon {
                 self.switch.client_closed(client);
                 self.client_gone(client, now);
             }
-            Event::LinkForwards(host, forwards) => {
+            Event::LinkSettings(host, said) => {
                 if let Some(host) = self.hosts.get_mut(&host) {
-                    host.forwards = forwards;
+                    host.forwards = forwards::by_settings(said, self.settings.has_display);
                 }
             }
             Event::LinkEnded(host, over) => self.process_ended(host, over, now),
@@ -242,6 +172,11 @@ impl Daemon {
             self.advance(now);
         }
         more
+    }
+
+    /// Says where clients find it: the path of its socket, and why it is not the usual one.
+    pub(crate) fn meets_at(&mut self, socket: String, why: Option<String>) {
+        self.place = Some((socket, why));
     }
 
     /// What is to be done now.
@@ -279,11 +214,11 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) {
         self.actions.push(action);
     }
 
-    pub(crate) fn add_host(&mut self, spec: HostSpec, now: Duration) -> HostKey {
+    fn add_host(&mut self, spec: HostSpec, now: Duration) -> HostKey {
         self.last_host += 1;
         let key = HostKey(self.last_host);
         let via = spec.via.as_deref().and_then(|via| self.host_named(via));
@@ -293,7 +228,7 @@ impl Daemon {
         key
     }
 
-    pub(crate) fn host_named(&self, id: &str) -> Option<HostKey> {
+    fn host_named(&self, id: &str) -> Option<HostKey> {
         self.hosts.iter().find(|(_, host)| host.spec.id == id).map(|(key, _)| *key)
     }
 

@@ -31,8 +31,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::DaemonError;
-use crate::daemon::{Action, Daemon, Event};
+use crate::daemon::Daemon;
+use crate::error::DaemonError;
+use crate::event::{Action, Event};
 use crate::quota::Quota;
 use link::LinkHandle;
 use meeting::{Kept, Meeting};
@@ -267,7 +268,7 @@ impl Driver {
         if let Some(why) = &why {
             tracing::warn!("the socket is {socket}: {why}");
         }
-        self.daemon.borrow_mut().place = Some((socket, why));
+        self.daemon.borrow_mut().meets_at(socket, why);
     }
 
     /// Passes an event on, and does what comes of it. True as [`Daemon::handle`].

@@ -17,7 +17,7 @@ use execnet_proto::wire::{self, Table};
 use crate::quota::Quota;
 use crate::text;
 use attempts::Machine;
-use diagnosis::{Diagnosis, Verdict};
+use diagnosis::{Diagnosis, Retry, Verdict};
 use forwards::Forward;
 
 /// Nodes that one host may have.
@@ -261,6 +261,35 @@ impl Host {
 }
 
 impl Host {
+    /// Whether hosts behind it have nothing to wait for just now.
+    pub(crate) fn failed(&self, reachable: bool) -> bool {
+        self.leave.is_some() || self.state(reachable) == HostState::Failed
+    }
+
+    /// The host in front of it is reachable or not, has failed or not. True if that changes what users see.
+    pub(crate) fn follow_via(&mut self, reachable: bool, failed: bool) -> bool {
+        if self.carrier != Carrier::None {
+            return false;
+        }
+        let before = self.machine.state(false);
+        self.machine.via(reachable);
+        if !reachable && !self.machine.was_ever_up() {
+            self.step = Step::Via;
+            if failed && before != HostState::Failed {
+                self.machine.fail_with_via();
+                let via = self.spec.via.as_deref().unwrap_or_default();
+                self.failure = Some(Diagnosis {
+                    step: Step::Via,
+                    error: format!("{via}, through which it is reached, is not up"),
+                    hint: Some(format!("retrying as soon as {via} is up")),
+                    said: Vec::new(),
+                    retry: Retry::Soon,
+                });
+            }
+        }
+        before != self.machine.state(false)
+    }
+
     /// Whether its processes run on this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
         self.spec.transport == Transport::Popen && self.spec.via.is_none()

@@ -8,20 +8,22 @@
 //! - `driver`: all IO, on one thread. The tasks of clients and links, the socket and its locks (`meeting`), the state that
 //!   outlives a daemon (`folders`), the `log`, and `memory` that nobody else reads.
 //!
-//! On the ground beneath them: `text` (what is shown of a host's words) and `quota` (how many lines of the log a host
-//! may cause).
+//! On the ground beneath them: `event` (what comes in and which actions go out), `error` (why a daemon cannot run),
+//! `text` (what is shown of a host's words) and `quota` (how many lines of the log a host may cause).
 //!
 //! SIGTERM and SIGINT end the network as `execnet stop` does: agents are told to end. SIGHUP is ignored. After SIGKILL the agents
 //! wait for the next daemon of the network, for as long as `linger` says.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use execnet_proto::spec::{HostSpec, NetworkName};
 
 mod daemon;
 mod driver;
+mod error;
+mod event;
 mod host;
 mod quota;
 mod text;
@@ -32,6 +34,7 @@ use driver::log;
 use driver::meeting::Meeting;
 pub use driver::memory::close_memory;
 use driver::{Door, folders};
+pub use error::DaemonError;
 use host::bootstrap::Common;
 
 /// Open files that a network of some hundred hosts needs.
@@ -80,60 +83,6 @@ impl Config {
             linger,
             detach: true,
         }
-    }
-}
-
-/// Why a daemon could not start, or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// There is one already.
-    #[error("the network `{network}` is running already{}", pid.map_or(String::new(), |pid| format!(" (daemon {pid})")))]
-    Running {
-        /// The network.
-        network: NetworkName,
-        /// Process id of its daemon, if known.
-        pid: Option<u32>,
-    },
-    /// No folder for sockets can be trusted.
-    #[error("there is no folder for the network's socket: {}", tried.join("; "))]
-    NoPlace {
-        /// What is wrong with each.
-        tried: Vec<String>,
-    },
-    /// Neither HOME nor XDG_STATE_HOME is set.
-    #[error("neither XDG_STATE_HOME nor HOME says where the network's state is")]
-    NoStateFolder,
-    /// A file or folder that the daemon needs.
-    #[error("cannot {what} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What came of it.
-        source: io::Error,
-    },
-    /// Two hosts with one id.
-    #[error("two hosts are named `{0}`")]
-    DuplicateHost(String),
-    /// A `via` that leads nowhere.
-    #[error("host `{host}` is reached via `{via}`, which {why}")]
-    Via {
-        /// The host.
-        host: String,
-        /// Its `via`.
-        via: String,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// The system refused something basic.
-    #[error("the daemon cannot run: {0}")]
-    System(#[from] io::Error),
-}
-
-impl DaemonError {
-    fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File { what, path: path.to_owned(), source }
     }
 }
 

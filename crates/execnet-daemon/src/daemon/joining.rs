@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::{HostState, Step};
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::{HostKey, LinkEnd, Said};
 use execnet_proto::wire::Ending;
 
-use super::{Action, CALM, Command, Daemon, LinkOver};
+use super::{CALM, Daemon};
+use crate::event::{Action, Command, LinkOver};
+use crate::host::Carrier;
 use crate::host::bootstrap;
 use crate::host::command;
-use crate::host::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
+use crate::host::diagnosis::{Evidence, Retry, Verdict};
 use crate::host::forwards;
-use crate::host::{Carrier, Host};
 
 impl Daemon {
     /// Starts what leads to a host.
-    pub(crate) fn connect(&mut self, key: HostKey, now: Duration) {
+    pub(super) fn connect(&mut self, key: HostKey, now: Duration) {
         self.attaches += 1;
         self.busy_until = now + CALM;
         let epoch = Epoch::new(self.settings.life, self.attaches);
@@ -76,7 +76,7 @@ impl Daemon {
     }
 
     /// Its agent did not greet in time.
-    pub(crate) fn timed_out(&mut self, key: HostKey, now: Duration) {
+    pub(super) fn timed_out(&mut self, key: HostKey, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let waited = host.patience();
         host.machine.too_short();
@@ -88,7 +88,7 @@ impl Daemon {
     }
 
     /// Its agent is to ask its interpreters again, which it does on every new link.
-    pub(crate) fn renew(&mut self, key: HostKey, now: Duration) {
+    pub(super) fn renew(&mut self, key: HostKey, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.machine.renew(now);
         let said = self.switch.link_closed(key, "its interpreters are asked again", now);
@@ -96,7 +96,7 @@ impl Daemon {
     }
 
     /// The switch has ended a link.
-    pub(crate) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
+    pub(super) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
         let mute = why == LinkEnd::Silent && !self.switch.has_answered(key);
         let verdict = if mute { Verdict::Mute } else { Verdict::Link(why) };
         self.dropped(key, verdict, said, now);
@@ -124,7 +124,7 @@ impl Daemon {
     }
 
     /// The process of a link has ended.
-    pub(crate) fn process_ended(&mut self, key: HostKey, over: LinkOver, now: Duration) {
+    pub(super) fn process_ended(&mut self, key: HostKey, over: LinkOver, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let verdict = host.verdict.take();
         let ended_here = host.carrier == Carrier::Ending;
@@ -195,7 +195,7 @@ impl Daemon {
     }
 
     /// The present link of a host is not wanted any more.
-    pub(crate) fn cut(&mut self, key: HostKey, why: &str, now: Duration) {
+    pub(super) fn cut(&mut self, key: HostKey, why: &str, now: Duration) {
         self.switch.link_closed(key, why, now);
         let Some(host) = self.hosts.get_mut(&key) else { return };
         match host.carrier {
@@ -208,42 +208,11 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn random(&mut self) -> [u8; 16] {
+    pub(super) fn random(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         if getrandom::fill(&mut bytes).is_err() {
             self.rng.fill(&mut bytes);
         }
         bytes
-    }
-}
-
-impl Host {
-    /// Whether hosts behind it have nothing to wait for just now.
-    pub(crate) fn failed(&self, reachable: bool) -> bool {
-        self.leave.is_some() || self.state(reachable) == HostState::Failed
-    }
-
-    /// The host in front of it is reachable or not, has failed or not. True if that changes what users see.
-    pub(crate) fn follow_via(&mut self, reachable: bool, failed: bool) -> bool {
-        if self.carrier != Carrier::None {
-            return false;
-        }
-        let before = self.machine.state(false);
-        self.machine.via(reachable);
-        if !reachable && !self.machine.was_ever_up() {
-            self.step = Step::Via;
-            if failed && before != HostState::Failed {
-                self.machine.fail_with_via();
-                let via = self.spec.via.as_deref().unwrap_or_default();
-                self.failure = Some(Diagnosis {
-                    step: Step::Via,
-                    error: format!("{via}, through which it is reached, is not up"),
-                    hint: Some(format!("retrying as soon as {via} is up")),
-                    said: Vec::new(),
-                    retry: Retry::Soon,
-                });
-            }
-        }
-        before != self.machine.state(false)
     }
 }

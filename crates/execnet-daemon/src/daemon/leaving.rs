@@ -7,8 +7,9 @@ use execnet_proto::spec::Transport;
 use execnet_proto::switch::{ClientKey, HostKey};
 use execnet_proto::wire::Refusal;
 
+use super::Daemon;
 use super::prompts::Asker;
-use super::{Action, Daemon};
+use crate::event::Action;
 use crate::host::{Carrier, Host, Leave};
 
 /// So long agents have to end.
@@ -22,15 +23,15 @@ const GREETING: Duration = Duration::from_secs(3);
 
 /// The daemon is ending.
 #[derive(Debug)]
-pub(crate) struct Closing {
+pub(super) struct Closing {
     /// Who is told when it is over.
-    pub(crate) asked: Vec<Asker>,
+    pub(super) asked: Vec<Asker>,
     over: bool,
 }
 
 impl Daemon {
     /// Ends everything, then the daemon.
-    pub(crate) fn close(&mut self, asker: Option<Asker>, now: Duration) {
+    pub(super) fn close(&mut self, asker: Option<Asker>, now: Duration) {
         if let Some(closing) = &mut self.closing {
             closing.asked.extend(asker);
             return;
@@ -57,7 +58,7 @@ impl Daemon {
     }
 
     /// `rmhost`.
-    pub(crate) fn remove(&mut self, client: ClientKey, request: u32, id: &str, now: Duration) {
+    pub(super) fn remove(&mut self, client: ClientKey, request: u32, id: &str, now: Duration) {
         let Some(key) = self.host_named(id) else { return self.no_such_host(client, request, id) };
         if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
             let message = format!("`{}` is reached through `{id}`", inner.spec.id);
@@ -80,7 +81,7 @@ impl Daemon {
     }
 
     /// Goes on with every host that leaves.
-    pub(crate) fn advance_leaving(&mut self, now: Duration) {
+    pub(super) fn advance_leaving(&mut self, now: Duration) {
         loop {
             let leaving = |key: &HostKey| self.hosts[key].leave.as_ref().is_some_and(|leave| !leave.done);
             let keys: Vec<HostKey> = self.hosts.keys().copied().filter(leaving).collect();
@@ -174,7 +175,7 @@ impl Daemon {
     }
 
     /// When [`Daemon::advance_leaving`] is due again.
-    pub(crate) fn leaving_deadline(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn leaving_deadline(&self, now: Duration) -> Option<Duration> {
         let leaves = self.hosts.values().filter_map(|host| host.leave.as_ref()).filter(|leave| !leave.done);
         let due = |leave: &Leave| {
             let early = leave.since + GREETING;

@@ -7,24 +7,24 @@ use crate::text;
 
 /// A host as placement sees it.
 #[derive(Debug)]
-pub(crate) struct Candidate<'a, K> {
-    pub(crate) key: K,
-    pub(crate) id: &'a str,
+pub(super) struct Candidate<'a, K> {
+    pub(super) key: K,
+    pub(super) id: &'a str,
     /// Its link is up.
-    pub(crate) reachable: bool,
+    pub(super) reachable: bool,
     /// It was up, its link is not, and one may be made soon enough.
-    pub(crate) away: bool,
+    pub(super) away: bool,
     /// It may still tell of more nodes.
-    pub(crate) joining: bool,
-    pub(crate) cpus: u32,
+    pub(super) joining: bool,
+    pub(super) cpus: u32,
     /// That run there for clients.
-    pub(crate) processes: usize,
-    pub(crate) nodes: &'a [NodeStatus],
+    pub(super) processes: usize,
+    pub(super) nodes: &'a [NodeStatus],
 }
 
 /// What comes of a selection.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Choice<'a, K> {
+pub(super) enum Choice<'a, K> {
     /// This node of this host.
     Node(K, &'a NodeStatus),
     /// None yet, but a host is joining.
@@ -37,7 +37,7 @@ pub(crate) enum Choice<'a, K> {
 
 /// Among ready nodes that match the one on the host with the fewest processes for its processors; ties go to fewer processes,
 /// then to the order of the hosts.
-pub(crate) fn choose<'a, K: Copy + PartialEq>(
+pub(super) fn choose<'a, K: Copy + PartialEq>(
     wants: &NodeSelection,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
 ) -> Choice<'a, K> {
@@ -77,7 +77,7 @@ fn may_match<K>(wants: &NodeSelection, host: &Candidate<'_, K>) -> bool {
 }
 
 /// Why nothing was chosen: what was asked for, and what there is. `nodes` come with their hosts' state.
-pub(crate) fn refusal<'a>(
+pub(super) fn refusal<'a>(
     wants: &NodeSelection,
     network: &str,
     nodes: impl Iterator<Item = (&'a NodeStatus, String)>,

@@ -14,11 +14,11 @@ const NOBODY: Duration = Duration::from_secs(5);
 const MOST: usize = 256;
 
 /// A request of a client.
-pub(crate) type Asker = (ClientKey, u32);
+pub(super) type Asker = (ClientKey, u32);
 
 /// The open questions.
 #[derive(Debug, Default)]
-pub(crate) struct Prompts {
+pub(super) struct Prompts {
     open: Vec<Question>,
     last: u64,
 }
@@ -37,7 +37,7 @@ struct Question {
 
 impl Prompts {
     /// A question came. False if there are too many.
-    pub(crate) fn ask(
+    pub(super) fn ask(
         &mut self,
         host: HostKey,
         id: &str,
@@ -64,7 +64,7 @@ impl Prompts {
     }
 
     /// Questions to show now, each with the watcher that is to show it. `watcher` finds one for a host.
-    pub(crate) fn show(&mut self, watcher: impl Fn(HostKey) -> Option<Asker>) -> Vec<(Asker, Prompt)> {
+    pub(super) fn show(&mut self, watcher: impl Fn(HostKey) -> Option<Asker>) -> Vec<(Asker, Prompt)> {
         let mut shown = Vec::new();
         for question in self.open.iter_mut().filter(|question| question.shown.is_none()) {
             if let Some(to) = watcher(question.host) {
@@ -76,7 +76,7 @@ impl Prompts {
     }
 
     /// A person has answered: the host, and the askpass program that waits for it.
-    pub(crate) fn answer(&mut self, id: u64) -> Option<(HostKey, Asker)> {
+    pub(super) fn answer(&mut self, id: u64) -> Option<(HostKey, Asker)> {
         let at = self.open.iter().position(|question| question.prompt.id == id)?;
         let question = self.open.swap_remove(at);
         Some((question.host, question.asker))
@@ -84,7 +84,7 @@ impl Prompts {
 
     /// A client went away: what it asked is void, what it was shown is shown to another. Hosts whose question is void, and whether it was only
     /// a notice.
-    pub(crate) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<(HostKey, bool)> {
+    pub(super) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<(HostKey, bool)> {
         for question in &mut self.open {
             if question.shown.is_some_and(|(shown, _)| shown == client) {
                 question.shown = None;
@@ -96,7 +96,7 @@ impl Prompts {
     }
 
     /// A watcher's request is over.
-    pub(crate) fn watch_over(&mut self, watcher: Asker, now: Duration) {
+    pub(super) fn watch_over(&mut self, watcher: Asker, now: Duration) {
         for question in self.open.iter_mut().filter(|question| question.shown == Some(watcher)) {
             question.shown = None;
             question.until = now + NOBODY;
@@ -104,19 +104,19 @@ impl Prompts {
     }
 
     /// The host's ssh has ended: nobody wants an answer any more.
-    pub(crate) fn host_gone(&mut self, host: HostKey) -> Vec<Asker> {
+    pub(super) fn host_gone(&mut self, host: HostKey) -> Vec<Asker> {
         self.open.extract_if(.., |question| question.host == host).map(|question| question.asker).collect()
     }
 
     /// Questions that nobody was there to see.
-    pub(crate) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker, bool)> {
+    pub(super) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker, bool)> {
         let expired = |question: &mut Question| question.shown.is_none() && now >= question.until;
         let told = |question: Question| (question.host, question.asker, question.prompt.notice);
         self.open.extract_if(.., expired).map(told).collect()
     }
 
     /// When [`Prompts::expired`] is to be called.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         self.open.iter().filter(|question| question.shown.is_none()).map(|question| question.until).min()
     }
 }

@@ -23,16 +23,16 @@ const MAX_WATCHERS: usize = 256;
 
 /// A `watch` or `addhost` request that is not over.
 #[derive(Debug)]
-pub(crate) struct Watcher {
-    pub(crate) client: ClientKey,
-    pub(crate) request: u32,
+pub(super) struct Watcher {
+    pub(super) client: ClientKey,
+    pub(super) request: u32,
     /// The host that it added; all hosts otherwise.
-    pub(crate) host: Option<HostKey>,
+    pub(super) host: Option<HostKey>,
 }
 
 impl Daemon {
     /// Answers a request, or remembers it.
-    pub(crate) fn request(&mut self, client: ClientKey, request: u32, json: &Bytes, now: Duration) {
+    pub(super) fn request(&mut self, client: ClientKey, request: u32, json: &Bytes, now: Duration) {
         let parsed = match serde_json::from_slice::<Request>(json) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -90,7 +90,7 @@ impl Daemon {
     }
 
     /// Everything about a host.
-    pub(crate) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
+    pub(super) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
         let measured = host.measured && status.state == HostState::Up;
@@ -157,7 +157,7 @@ impl Daemon {
         host.spec == *spec && host.leave.is_none() && (state != HostState::Up || failed)
     }
 
-    pub(crate) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {
+    pub(super) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {
         let id = text::clean(id, 64);
         let near = nearest(&id, self.hosts.values().map(|host| host.spec.id.as_str()));
         let hint = near.map(|near| format!("did you mean `{near}`?"));
@@ -174,7 +174,7 @@ impl Daemon {
     }
 
     /// Tells watchers what changed, asks them what ssh asks, and lets those go who have seen everything.
-    pub(crate) fn tell_watchers(&mut self, now: Duration) {
+    pub(super) fn tell_watchers(&mut self, now: Duration) {
         let changed = std::mem::take(&mut self.changed);
         if self.watchers.is_empty() {
             return;
@@ -283,7 +283,7 @@ impl Daemon {
     }
 
     /// A host's ssh got what it asked for, or nothing: it has to come on again.
-    pub(crate) fn go_on(&mut self, key: HostKey, answered: bool, now: Duration) {
+    pub(super) fn go_on(&mut self, key: HostKey, answered: bool, now: Duration) {
         if let Some(host) = self.hosts.get_mut(&key) {
             let patience = host.patience();
             host.unanswered = !answered;
@@ -292,7 +292,7 @@ impl Daemon {
     }
 
     /// Questions that nobody was there to answer.
-    pub(crate) fn give_up_questions(&mut self, now: Duration) {
+    pub(super) fn give_up_questions(&mut self, now: Duration) {
         for (host, asker, notice) in self.prompts.expired(now) {
             self.go_on(host, notice, now);
             self.refuse_question(asker, "nobody is there to be asked");
@@ -300,7 +300,7 @@ impl Daemon {
     }
 
     /// Nobody needs an answer any more.
-    pub(crate) fn drop_questions(&mut self, key: HostKey) {
+    pub(super) fn drop_questions(&mut self, key: HostKey) {
         for asker in self.prompts.host_gone(key) {
             self.refuse_question(asker, "the connection has ended");
         }
@@ -310,7 +310,7 @@ impl Daemon {
         self.fail(client, request, ErrorKind::Cancelled, why.to_owned(), None);
     }
 
-    pub(crate) fn fail(
+    pub(super) fn fail(
         &mut self,
         client: ClientKey,
         request: u32,
@@ -322,7 +322,7 @@ impl Daemon {
         self.reply(client, request, true, &error);
     }
 
-    pub(crate) fn reply(&mut self, client: ClientKey, request: u32, last: bool, reply: &impl Serialize) {
+    pub(super) fn reply(&mut self, client: ClientKey, request: u32, last: bool, reply: &impl Serialize) {
         match serde_json::to_vec(reply) {
             Ok(json) => self.switch.reply(client, request, last, json.into()),
             Err(error) => tracing::error!("a reply cannot be written as JSON: {error}"),

@@ -9,8 +9,8 @@ use execnet_proto::spec::NodeSelection;
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
 use execnet_proto::wire::{Refusal, Table};
 
+use super::Daemon;
 use super::placement::{self, Candidate, Choice};
-use super::{Daemon, Selecting};
 use crate::host;
 
 /// Who waits longer for hosts that are joining is told so.
@@ -19,9 +19,25 @@ const JOINING: Duration = Duration::from_secs(5);
 /// So long a host that is away is waited for, if only it has a node that matches.
 const AWAY: Duration = Duration::from_secs(10);
 
+/// A process that waits for a place.
+#[derive(Debug)]
+pub(super) struct Selecting {
+    pub(super) client: ClientKey,
+    pub(super) id: ProcessId,
+    pub(super) wants: NodeSelection,
+    /// Until when a host that is away is waited for.
+    pub(super) until: Duration,
+    /// Its client knows that it waits for one.
+    pub(super) told: bool,
+    /// When its client is told that it waits for hosts that are joining.
+    pub(super) tell_at: Duration,
+    /// The next of both times.
+    pub(super) wake: Option<Duration>,
+}
+
 impl Daemon {
     /// A client asks for a place.
-    pub(crate) fn select(&mut self, client: ClientKey, id: ProcessId, wants: &Table, now: Duration) {
+    pub(super) fn select(&mut self, client: ClientKey, id: ProcessId, wants: &Table, now: Duration) {
         if self.closing.is_some() {
             let message = format!("the network {} is stopping", self.settings.common.network);
             self.switch.refuse(client, id, Refusal::Closing, message);
@@ -50,7 +66,7 @@ impl Daemon {
     }
 
     /// Places what can be placed, refuses what cannot be any more.
-    pub(crate) fn place_waiting(&mut self, now: Duration) {
+    pub(super) fn place_waiting(&mut self, now: Duration) {
         for mut selecting in std::mem::take(&mut self.selecting) {
             let times = [selecting.tell_at, selecting.until];
             // each of them once: what waits on waits for hosts

@@ -11,7 +11,8 @@ use execnet_proto::switch::{ClientKey, HostKey, Peer};
 use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Table, VERSION};
 use serde_json::Value;
 
-use super::{Action, Command, Daemon, Event, LinkOver, Settings};
+use super::{Daemon, Settings};
+use crate::event::{Action, Command, Event, LinkOver};
 use crate::host::bootstrap::Common;
 
 mod joining;

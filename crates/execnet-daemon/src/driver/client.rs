@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 
 use super::outlet::Outlet;
 use super::{Driver, Turn};
-use crate::daemon::Event;
+use crate::event::Event;
 
 /// Serves a client until its socket ends or is closed from this side.
 pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Receiver, outlet: Rc<Outlet>) {

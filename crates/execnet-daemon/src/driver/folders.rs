@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use execnet_proto::place;
 use execnet_proto::spec::NetworkName;
 
-use crate::DaemonError;
+use crate::error::DaemonError;
 
 /// Folders for the socket that need no state, best first.
 pub(crate) fn runtime_folders() -> Vec<PathBuf> {

@@ -20,8 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::outlet::Outlet;
 use super::{Driver, Turn};
-use crate::daemon::{Command, Event, LinkOver};
-use crate::host::forwards::by_settings;
+use crate::event::{Command, Event, LinkOver};
 
 /// Bytes of stderr that are kept.
 const STDERR: usize = 4_096;
@@ -94,7 +93,7 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command,
         biased;
         () = handle.end.notified() => {}
         said = driver.settings.apply(&mut command) => if let Some(said) = said {
-            driver.handle(Event::LinkForwards(host, by_settings(&said, env::var_os("DISPLAY").is_some())));
+            driver.handle(Event::LinkSettings(host, &said));
         },
     }
     let started = if handle.ended.get() { None } else { Some(start(&command)) };

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tokio::net::UnixListener;
 
 use super::folders::{self, fault, private_folder};
-use crate::DaemonError;
+use crate::error::DaemonError;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::{cipher, link};
-use crate::daemon::Command;
+use crate::event::Command;
 
 /// ssh may take this long to say what it would do; its configuration can run programs (`Match exec`).
 const PATIENCE: Duration = Duration::from_secs(2);

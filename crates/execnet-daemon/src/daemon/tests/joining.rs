@@ -7,7 +7,8 @@ use execnet_proto::id::Epoch;
 use execnet_proto::switch::HostKey;
 use execnet_proto::wire::{Decoder, Frame, NodeState, Table};
 
-use super::{Event, SECOND, World};
+use super::{SECOND, World};
+use crate::event::Event;
 
 #[test]
 fn a_network_comes_up_and_whoever_watches_sees_it() {

@@ -8,7 +8,8 @@ use execnet_proto::id::Epoch;
 use execnet_proto::switch::HostKey;
 use execnet_proto::wire::{Frame, MARKER, VERSION};
 
-use super::{Event, SECOND, World};
+use super::{SECOND, World};
+use crate::event::Event;
 
 #[test]
 fn a_login_that_is_slow_gets_twice_the_time_up_to_eight_minutes() {

@@ -8,7 +8,8 @@ use execnet_proto::id::Epoch;
 use execnet_proto::switch::{ClientKey, HostKey};
 use serde_json::Value;
 
-use super::{Event, SECOND, World, kind, select};
+use super::{SECOND, World, kind, select};
+use crate::event::Event;
 
 #[test]
 fn hosts_come_and_go_by_request() {

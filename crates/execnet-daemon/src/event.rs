@@ -1,0 +1,59 @@
+//! What the daemon decides about: what happened outside, and what to do there.
+
+use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::wire::Ending;
+
+/// What happened outside.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// A client connected.
+    ClientOpened(ClientKey),
+    /// Bytes came from a client.
+    ClientBytes(ClientKey, &'a [u8]),
+    /// A client's socket ended.
+    ClientClosed(ClientKey),
+    /// Bytes came on a host's own link.
+    LinkBytes(HostKey, &'a [u8]),
+    /// What `ssh -G` says of a host's own link, before it is made.
+    LinkSettings(HostKey, &'a str),
+    /// The process of a host's own link has ended, or never started.
+    LinkEnded(HostKey, LinkOver),
+    /// The `Daemon::deadline` was reached.
+    Tick,
+    /// The daemon is asked to end.
+    Terminate,
+}
+
+/// How the process that carried a link ended.
+#[derive(Debug)]
+pub(crate) struct LinkOver {
+    /// None if it had to be killed.
+    pub(crate) ending: Option<Ending>,
+    /// The last of what it wrote on stderr.
+    pub(crate) stderr: String,
+}
+
+/// What is to be done outside.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Close a client's socket.
+    CloseClient(ClientKey),
+    /// Start the process of a host's link; answered by [`Event::LinkEnded`] one day.
+    StartLink(HostKey, Command),
+    /// End the process of a host's link.
+    EndLink(HostKey),
+    /// End the daemon, when the clients have what is queued for them.
+    Exit,
+}
+
+/// A process to start beside the daemon.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) argv: Vec<String>,
+    /// Variables to set on top of the daemon's own environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// It is ssh, and its last argument what it runs on the host.
+    pub(crate) is_ssh: bool,
+    /// It has to be asked to end and given time, as it may hold more than what it runs: a job, a container.
+    pub(crate) is_cmd: bool,
+}
