@@ -192,7 +192,7 @@ impl Daemon {
     /// When [`Event::Tick`] is due.
     pub(crate) fn deadline(&mut self, now: Duration) -> Option<Duration> {
         self.deadline_is_stale = false;
-        let hosts = self.hosts.values().filter_map(|host| host.machine.deadline()).min();
+        let hosts = self.hosts.values().filter_map(|host| host.attempts.deadline()).min();
         let selecting = self.selecting.iter().filter_map(|selecting| selecting.wake).min();
         // an answered PING brings the next one forward, and nobody asks again because of that
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
@@ -263,7 +263,7 @@ impl Daemon {
             }
             SwitchEvent::Nodes { host, .. } => {
                 if let Some(there) = self.hosts.get_mut(&host) {
-                    there.machine.settle();
+                    there.attempts.settle();
                     self.busy_until = now + CALM;
                     // the greeting's round trip was that of an agent that was still starting
                     self.switch.measure(host, now);
@@ -274,7 +274,7 @@ impl Daemon {
             SwitchEvent::Outcast { host } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
                     host.verdict = Some((Verdict::Outcast, Said::default()));
-                    host.machine.once_more();
+                    host.attempts.once_more();
                 }
             }
             SwitchEvent::ViaChanged { host } => {
@@ -286,7 +286,7 @@ impl Daemon {
     fn tick(&mut self, now: Duration) {
         self.switch.tick(now);
         let due: Vec<HostKey> =
-            self.hosts.iter_mut().filter_map(|(key, host)| host.machine.tick(now).then_some(*key)).collect();
+            self.hosts.iter_mut().filter_map(|(key, host)| host.attempts.tick(now).then_some(*key)).collect();
         for key in due {
             self.timed_out(key, now);
         }
@@ -329,15 +329,15 @@ impl Daemon {
 
     /// Starts what may start, in the order of the hosts.
     fn connect_queued(&mut self, now: Duration) {
-        if !self.hosts.values().any(|host| host.machine.is_queued()) {
+        if !self.hosts.values().any(|host| host.attempts.is_queued()) {
             return;
         }
         let mut busy: HashMap<String, usize> = HashMap::new();
-        for host in self.hosts.values().filter(|host| host.machine.is_connecting()) {
+        for host in self.hosts.values().filter(|host| host.attempts.is_connecting()) {
             *busy.entry(host.server.clone()).or_default() += 1;
         }
         let queued =
-            |host: &Host| host.machine.is_queued() && host.carrier == Carrier::None && host.leave.is_none();
+            |host: &Host| host.attempts.is_queued() && host.carrier == Carrier::None && host.leave.is_none();
         let keys: Vec<HostKey> =
             self.hosts.iter().filter(|(_, host)| queued(host)).map(|(key, _)| *key).collect();
         for key in keys {

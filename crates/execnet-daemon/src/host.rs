@@ -16,7 +16,7 @@ use execnet_proto::wire::{self, Table};
 
 use crate::quota::Quota;
 use crate::text;
-use attempts::Machine;
+use attempts::Attempts;
 use diagnosis::{Diagnosis, Retry, Verdict};
 use forwards::Forward;
 
@@ -42,7 +42,7 @@ pub(crate) struct Host {
     pub(crate) via: Option<HostKey>,
     /// Hosts with the same one share its few unfinished logins.
     pub(crate) server: String,
-    pub(crate) machine: Machine,
+    pub(crate) attempts: Attempts,
     /// What carries its link.
     pub(crate) carrier: Carrier,
     /// Why this side ended its link, and what was said on it until then.
@@ -110,7 +110,7 @@ impl Host {
     pub(crate) fn new(spec: HostSpec, via: Option<HostKey>) -> Self {
         Self {
             server: command::server(&spec),
-            machine: Machine::new(via.is_none()),
+            attempts: Attempts::new(via.is_none()),
             step: if via.is_some() { Step::Via } else { Step::Start },
             spec,
             via,
@@ -139,13 +139,13 @@ impl Host {
     pub(crate) fn patience(&self) -> Duration {
         let java = self.spec.python.as_deref().is_some_and(|python| python.contains("jython"));
         let first = if java { PATIENCE_WITH_JAVA } else { PATIENCE };
-        let grown = first * (1 << self.machine.doubled());
+        let grown = first * (1 << self.attempts.doubled());
         self.spec.patience.unwrap_or_else(|| grown.min(MOST_PATIENCE))
     }
 
     /// Whether the round trip of its link is still to be measured.
     pub(crate) fn is_unmeasured(&self) -> bool {
-        !self.measured && self.machine.is_up()
+        !self.measured && self.attempts.is_up()
     }
 
     /// What it is at first when it is connected.
@@ -158,7 +158,7 @@ impl Host {
 
     /// Its state as users see it.
     pub(crate) fn state(&self, reachable: bool) -> HostState {
-        if self.leave.is_some() { HostState::Leaving } else { self.machine.state(reachable) }
+        if self.leave.is_some() { HostState::Leaving } else { self.attempts.state(reachable) }
     }
 
     /// Its agent has greeted.
@@ -181,7 +181,7 @@ impl Host {
         self.failure = None;
         self.token = None;
         self.measured = false;
-        self.machine.greeted(now);
+        self.attempts.greeted(now);
     }
 
     /// Its agent told of a node; its name and number were checked by the switch.
@@ -243,7 +243,7 @@ impl Host {
             said: failure.map_or_else(Vec::new, |failure| failure.said.clone()),
             hint: failure.and_then(|failure| failure.hint.clone()),
             retry_in: self
-                .machine
+                .attempts
                 .retry_at()
                 .filter(|_| !joining)
                 .map(|at| at.saturating_sub(now).as_secs_f64()),
@@ -271,12 +271,12 @@ impl Host {
         if self.carrier != Carrier::None {
             return false;
         }
-        let before = self.machine.state(false);
-        self.machine.via(reachable);
-        if !reachable && !self.machine.was_ever_up() {
+        let before = self.attempts.state(false);
+        self.attempts.via(reachable);
+        if !reachable && !self.attempts.was_ever_up() {
             self.step = Step::Via;
             if failed && before != HostState::Failed {
-                self.machine.fail_with_via();
+                self.attempts.fail_with_via();
                 let via = self.spec.via.as_deref().unwrap_or_default();
                 self.failure = Some(Diagnosis {
                     step: Step::Via,
@@ -287,7 +287,7 @@ impl Host {
                 });
             }
         }
-        before != self.machine.state(false)
+        before != self.attempts.state(false)
     }
 
     /// Whether its processes run on this machine.

@@ -23,7 +23,7 @@ impl Daemon {
         let epoch = Epoch::new(self.settings.life, self.attaches);
         let id = ProcessId(self.random());
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        host.machine.connect(now, host.patience());
+        host.attempts.connect(now, host.patience());
         host.step = host.first_step();
         host.verdict = None;
         host.forwards = forwards::by_options(&host.spec);
@@ -39,7 +39,7 @@ impl Daemon {
         } else {
             let is_ssh = matches!(host.spec.transport, Transport::Ssh { .. });
             let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
-            let may_ask = is_ssh && host.machine.is_first_try() && self.settings.askpass.is_some();
+            let may_ask = is_ssh && host.attempts.is_first_try() && self.settings.askpass.is_some();
             let argv = command::link(&host.spec, !may_ask);
             host.carrier = Carrier::Process;
             let mut env = Vec::new();
@@ -79,7 +79,7 @@ impl Daemon {
     pub(super) fn timed_out(&mut self, key: HostKey, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let waited = host.patience();
-        host.machine.too_short();
+        host.attempts.too_short();
         let next = host.patience().as_secs();
         let cut = self.switch.is_greeting(key);
         let verdict = Verdict::TimedOut { waited: waited.as_secs(), next, cut };
@@ -90,7 +90,7 @@ impl Daemon {
     /// Its agent is to ask its interpreters again, which it does on every new link.
     pub(super) fn renew(&mut self, key: HostKey, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        host.machine.renew(now);
+        host.attempts.renew(now);
         let said = self.switch.link_closed(key, "its interpreters are asked again", now);
         self.dropped(key, Verdict::Renewed, said, now);
     }
@@ -146,8 +146,8 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.carrier = Carrier::None;
         let jitter = self.rng.f64();
-        host.machine.ended(now, jitter, false);
-        host.machine.via(false);
+        host.attempts.ended(now, jitter, false);
+        host.attempts.via(false);
     }
 
     fn link_over(
@@ -165,7 +165,7 @@ impl Daemon {
         let secret = bootstrap::host_secret(&self.settings.common, &host.spec.id);
         let [stderr, noise] = [stderr, noise].map(|text| crate::text::without(text, &secret));
         let (stderr, noise) = (&*stderr, &*noise);
-        let was_up = host.machine.is_up();
+        let was_up = host.attempts.is_up();
         let mut diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
         if std::mem::take(&mut host.unanswered) && !was_up {
             diagnosis = diagnosis.unanswered(&self.settings.common.network, &host.spec);
@@ -181,12 +181,12 @@ impl Daemon {
         host.doubts = if diagnosis.retry == Retry::Doubtful { host.doubts + 1 } else { 0 };
         let mute = matches!(verdict, Some(Verdict::Mute));
         if mute {
-            host.machine.was_useless(now);
+            host.attempts.was_useless(now);
         }
         // each link of a `cmd=` may be another job
         let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
         let late = diagnosis.retry == Retry::Late || host.doubts > 1 || mute && is_cmd;
-        host.machine.ended(now, jitter, late);
+        host.attempts.ended(now, jitter, late);
         host.failure = Some(diagnosis);
         host.carrier = Carrier::None;
         host.token = None;

@@ -120,7 +120,7 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let carried = host.carrier != Carrier::None;
         let (connecting, up, ever_up) =
-            (host.machine.is_connecting(), host.machine.is_up(), host.machine.was_ever_up());
+            (host.attempts.is_connecting(), host.attempts.is_up(), host.attempts.was_ever_up());
         let Some(leave) = &mut host.leave else { return };
         let waited = now.saturating_sub(leave.since);
         if leave.told && !carried {

@@ -118,10 +118,10 @@ impl Daemon {
         };
         if let Some(key) = self.host_named(&spec.id).filter(|key| self.may_try_again(*key, &spec)) {
             if self.may_watch(client, request) {
-                if self.hosts[&key].machine.is_up() && self.switch.is_reachable(key) {
+                if self.hosts[&key].attempts.is_up() && self.switch.is_reachable(key) {
                     self.renew(key, now);
                 } else if let Some(host) = self.hosts.get_mut(&key) {
-                    host.machine.retry(now);
+                    host.attempts.retry(now);
                 }
                 self.changed.insert(key);
                 self.watchers.push(Watcher { client, request, host: Some(key) });
@@ -231,10 +231,10 @@ impl Daemon {
     fn is_joining(&self, key: HostKey, host: &crate::host::Host) -> bool {
         match host.state(self.switch.is_reachable(key)) {
             HostState::Joining => true,
-            HostState::Up => !host.machine.is_settled(),
+            HostState::Up => !host.attempts.is_settled(),
             // why its link ended is known in a moment
             HostState::Unreachable if host.carrier == Carrier::Ending => true,
-            _ => host.machine.is_awaited(),
+            _ => host.attempts.is_awaited(),
         }
     }
 
@@ -246,7 +246,7 @@ impl Daemon {
         // what could not log in may be able to now
         for host in self.hosts.values_mut() {
             if host.failure.as_ref().is_some_and(|failure| failure.step == Step::Authenticate) {
-                host.machine.hurry();
+                host.attempts.hurry();
             }
         }
     }
@@ -264,7 +264,7 @@ impl Daemon {
         if let Some(host) = self.hosts.get_mut(&key) {
             let host_key = kind == PromptKind::HostKey || prompt.starts_with("The authenticity of host ");
             host.step = if host_key { Step::HostKey } else { Step::Authenticate };
-            host.machine.hold();
+            host.attempts.hold();
         }
         self.changed.insert(key);
     }
@@ -287,7 +287,7 @@ impl Daemon {
         if let Some(host) = self.hosts.get_mut(&key) {
             let patience = host.patience();
             host.unanswered = !answered;
-            host.machine.release(now, patience);
+            host.attempts.release(now, patience);
         }
     }
 

@@ -119,7 +119,7 @@ impl Daemon {
                 id: &host.spec.id,
                 reachable,
                 away: host.state(reachable) == HostState::Unreachable && self.may_come(key, until),
-                joining: !host.machine.is_settled(),
+                joining: !host.attempts.is_settled(),
                 cpus: host.cpus(),
                 processes: self.switch.processes(key),
                 nodes: &host.nodes,
@@ -132,7 +132,7 @@ impl Daemon {
         let Some(host) = self.hosts.get(&key).filter(|host| host.leave.is_none()) else { return false };
         match host.via.filter(|via| !self.switch.is_reachable(*via)) {
             Some(via) => self.may_come(via, until),
-            None => host.machine.may_come(until),
+            None => host.attempts.may_come(until),
         }
     }
 
@@ -140,7 +140,7 @@ impl Daemon {
     fn is_needed(&mut self, key: HostKey) {
         let mut next = Some(key);
         while let Some(host) = next.and_then(|key| self.hosts.get_mut(&key)) {
-            host.machine.is_needed();
+            host.attempts.is_needed();
             next = host.via;
         }
     }
@@ -158,7 +158,7 @@ impl Daemon {
     fn why_joining(&self, wants: &NodeSelection) -> String {
         const MOST: usize = 5;
         let joining =
-            self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.machine.is_settled());
+            self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.attempts.is_settled());
         let mut told: Vec<String> = joining
             .map(|(key, host)| match host.state(self.switch.is_reachable(*key)) {
                 HostState::Up => format!("{} (its Pythons are asked)", host.spec.id),
@@ -225,9 +225,9 @@ fn not_up(host: &host::Host, state: HostState, now: Duration) -> String {
         state => format!("is {state}"),
     };
     let why = failure.map_or_else(String::new, |why| format!(": {}: {}", why.step, why.error));
-    let retry = match host.machine.retry_at() {
+    let retry = match host.attempts.retry_at() {
         Some(at) => format!("; it is tried again in {} s", at.saturating_sub(now).as_secs_f64().ceil()),
-        None if host.machine.is_connecting() => "; it is being tried just now".to_owned(),
+        None if host.attempts.is_connecting() => "; it is being tried just now".to_owned(),
         None => String::new(),
     };
     let hint = failure.and_then(|failure| failure.hint.as_ref());

@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_secs(90);
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct Attempts {
     phase: Phase,
     ever_up: bool,
     failed: bool,
@@ -69,7 +69,7 @@ enum Phase {
     },
 }
 
-impl Machine {
+impl Attempts {
     /// A host that has not been tried.
     pub(crate) fn new(via_is_up: bool) -> Self {
         let phase = if via_is_up { Phase::Queued } else { Phase::ViaDown };
@@ -293,7 +293,7 @@ impl Machine {
         false
     }
 
-    /// When [`Machine::tick`] is to be called.
+    /// When [`Attempts::tick`] is to be called.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_host_joins() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         assert_eq!(host.state(false), HostState::Joining);
         assert!(host.is_queued() && !host.is_settled());
         host.connect(seconds(0.0), PATIENCE);
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn retries_come_later_and_later_up_to_half_a_minute() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         let mut now = seconds(0.0);
         let mut delays = Vec::new();
         for _ in 0..9 {
@@ -368,8 +368,8 @@ mod tests {
 
     #[test]
     fn who_is_refused_knocks_ever_more_rarely() {
-        let mut host = Machine::new(true);
-        let refused = |host: &mut Machine| {
+        let mut host = Attempts::new(true);
+        let refused = |host: &mut Attempts| {
             host.ended(seconds(0.0), 0.5, true);
             host.retry_at().unwrap().as_secs_f64()
         };
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_link_that_lasted_is_made_again_soon() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         for _ in 0..5 {
             host.ended(seconds(0.0), 0.5, false);
         }
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_host_that_greets_and_ends_at_once_is_tried_ever_more_rarely() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         let mut now = seconds(0.0);
         let mut logins = 0;
         while now < seconds(600.0) {
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn who_needs_a_host_brings_its_next_try_forward_unless_it_is_refused() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.greeted(seconds(0.0));
         for _ in 0..6 {
             host.ended(seconds(0.0), 0.5, false);
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn jitter_spreads_retries() {
         let delay = |jitter| {
-            let mut host = Machine::new(true);
+            let mut host = Attempts::new(true);
             host.ended(seconds(0.0), jitter, false);
             host.retry_at().unwrap()
         };
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_never_greets_is_given_up_unless_a_person_is_asked() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.connect(seconds(0.0), PATIENCE);
         host.hold();
         assert!(!host.tick(seconds(500.0)));
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn what_a_slow_login_needed_is_kept_and_no_more() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         for doubled in [1, 2, 3, 4, 4] {
             host.connect(seconds(0.0), PATIENCE);
             assert!(host.tick(PATIENCE));
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn somebody_who_comes_does_not_wait_for_a_long_try() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.connect(seconds(0.0), PATIENCE);
         host.ended(seconds(1.0), 0.5, false);
         host.tick(seconds(10.0));
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn somebody_who_came_is_asked_at_the_next_try() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.connect(seconds(0.0), PATIENCE);
         host.ended(seconds(1.0), 0.5, true);
         host.retry(seconds(0.0));
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn what_was_left_of_a_host_is_waited_for_once() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.connect(seconds(0.0), PATIENCE);
         host.once_more();
         host.ended(seconds(1.0), 0.5, false);
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_link_is_made_again_at_once_where_somebody_wants_it() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.greeted(seconds(0.0));
         host.settle();
         host.renew(seconds(1000.0));
@@ -539,7 +539,7 @@ mod tests {
 
     #[test]
     fn a_host_waits_for_the_one_in_front_of_it() {
-        let mut host = Machine::new(false);
+        let mut host = Attempts::new(false);
         assert!(!host.is_queued());
         host.fail_with_via();
         assert_eq!((host.state(false), host.is_settled()), (HostState::Failed, true));
@@ -552,7 +552,7 @@ mod tests {
 
     #[test]
     fn nodes_that_are_never_told_do_not_keep_anybody_waiting() {
-        let mut host = Machine::new(true);
+        let mut host = Attempts::new(true);
         host.greeted(seconds(0.0));
         assert_eq!(host.deadline(), Some(SETTLE));
         host.tick(SETTLE);
