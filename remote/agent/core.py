@@ -8,15 +8,15 @@ import zlib
 
 from agent import wire
 from agent.pace import Pace
-from agent.stream import Inflow, Outflow, deque
+from agent.stream import STDIN_WINDOW, RecvStream, SendStream, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
 SILENCE = 30.0  # a link that is there may be silent for so long, however short the time to linger is
-POOL_FOR_GROWTH = 32 * 1048576
+POOL = 64 * 1048576  # half of it is for windows that grow
 MEMORY_OF_IDS = 16384
-BATCH = 2 * wire.CHUNK
-ACK_EVERY = 32768
+BATCH = 2 * wire.MAX_DATA
+ACK_AFTER = 32768  # bytes: sooner than pace.ACK_EVERY, by which ours is due at the latest
 TURN = 256  # frames of the link that are handled before processes have their turn: some milliseconds
 TUNNEL, AHEAD = 1, 2  # what SPAWN says of a process
 
@@ -40,8 +40,8 @@ class Process(object):
         self.muted = False
         self.unclaimed = False
         self.pid = None
-        self.stdin = Inflow()
-        self.outs = {STDOUT: Outflow(stdout_limit), STDERR: Outflow(stderr_limit)}
+        self.stdin = RecvStream()
+        self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
         self.flags = 0
         self.signals = 0  # the last sequence that was applied
         self.exit = None  # (how, value, message)
@@ -81,7 +81,7 @@ class Core(object):
         self._unclaimed_until = None
         self._ids = deque()  # ids that were here, so that no SPAWN runs twice
         self._known_ids = set()
-        self._pool = 0
+        self._grown = 0
         self._open(False)
 
     # --- the link
@@ -156,7 +156,7 @@ class Core(object):
         """True when poll_output() would give something."""
         return self.attached and bool(
             self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
-            or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_EVERY
+            or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
             or self._turns and self._pace.room(now) > 0)
 
     def poll_output(self, now):
@@ -166,7 +166,7 @@ class Core(object):
             return out
         if self._greet or self._nodes_untold or self._nodes_done_untold:
             self._say_hello(out)
-        if self._parser.parsed - self._acked >= ACK_EVERY:
+        if self._parser.parsed - self._acked >= ACK_AFTER:
             self._acked = self._parser.parsed
             out.append(wire.frame(wire.ACK, bytes=self._acked))
         if self._pongs:
@@ -233,13 +233,13 @@ class Core(object):
     def _turn(self, out, process):
         """One DATA frame of this process; its two streams alternate. Returns its size."""
         outs = process.outs
-        stream = STDERR if process.err_first and outs[STDERR].waiting() or not outs[STDOUT].waiting() else STDOUT
-        if process.muted or not outs[stream].waiting():
+        stream = STDERR if process.err_first and outs[STDERR].unsent() or not outs[STDOUT].unsent() else STDOUT
+        if process.muted or not outs[stream].unsent():
             process.in_turn = False
             return 0
         process.err_first = stream == STDOUT
-        position, data = outs[stream].take()
-        process.in_turn = outs[STDOUT].waiting() or outs[STDERR].waiting()
+        position, data = outs[stream].next_data()
+        process.in_turn = bool(outs[STDOUT].unsent() or outs[STDERR].unsent())
         out.append(wire.data_header(process.id, stream, position, len(data)))
         out.append(data)
         return 29 + len(data)
@@ -303,14 +303,14 @@ class Core(object):
 
     def not_started(self, process, errno, message):
         process.exit = NOT_STARTED, errno & 0xffffffff, message[:1000]
-        process.outs[STDOUT].close()
-        process.outs[STDERR].close()
+        process.outs[STDOUT].finish()
+        process.outs[STDERR].finish()
         self.stdin_closed(process)
         self._mark(process, FIN_OUT | FIN_ERR | EXIT)
 
     def child_output(self, process, stream, data):
         """It wrote `data`: at most room() of this stream."""
-        process.outs[stream].put(data)
+        process.outs[stream].write(data)
         if not process.in_turn and not process.muted:
             process.in_turn = True
             self._turns.append(process)
@@ -318,8 +318,8 @@ class Core(object):
     def child_output_closed(self, process, stream):
         """It will write no more."""
         out = process.outs[stream]
-        if not out.closed:
-            out.close()
+        if not out.finished:
+            out.finish()
             if not out.stopped:
                 self._mark(process, FIN_OF[stream])
             self._maybe_exit(process)
@@ -333,10 +333,10 @@ class Core(object):
     def stdin_taken(self, process, size):
         """It took `size` bytes of its stdin."""
         stdin = process.stdin
-        stdin.took(size)
-        grown = stdin.regrant(POOL_FOR_GROWTH - self._pool)
+        stdin.consume(size)
+        grown = stdin.credit(POOL // 2 - self._grown)
         if grown is not None:
-            self._pool += grown
+            self._grown += grown
             self._mark(process, CREDIT)
 
     def stdin_closed(self, process):
@@ -347,7 +347,7 @@ class Core(object):
 
     def _maybe_exit(self, process):
         outs = process.outs
-        if process.exit and all([out.closed or out.stopped for out in outs.values()]):
+        if process.exit and all([out.finished or out.stopped for out in outs.values()]):
             self._mark(process, EXIT)
 
     def _said(self, process):
@@ -357,13 +357,13 @@ class Core(object):
         if process.pid is not None:
             flags |= STARTED
         for stream in (STDOUT, STDERR):
-            if outs[stream].closed and not outs[stream].stopped:
+            if outs[stream].finished and not outs[stream].stopped:
                 flags |= FIN_OF[stream]
         if process.stdin.stopped:
             flags |= STOP
         if process.signals:
             flags |= SIGNALED
-        if process.exit and all([out.closed or out.stopped for out in outs.values()]):
+        if process.exit and all([out.finished or out.stopped for out in outs.values()]):
             flags |= EXIT
         return flags
 
@@ -376,7 +376,7 @@ class Core(object):
 
     def _forget(self, process):
         del self.processes[process.id]
-        self._pool -= process.stdin.window - 32768
+        self._grown -= process.stdin.window - STDIN_WINDOW
         process.muted = True
         process.flags = 0
         self._remember(process.id)
@@ -447,20 +447,20 @@ class Core(object):
     def _resume(self, process, attempt, out_received, out_limit, err_received, err_limit):
         for stream, received, limit in ((STDOUT, out_received, out_limit), (STDERR, err_received, err_limit)):
             process.outs[stream].resume(received, limit)
-            if process.outs[stream].room():
+            if process.outs[stream].capacity():
                 self.actions.append(("read", process, stream))
         process.attempt = attempt
         process.muted = process.unclaimed = False
         self._mark(process, self._said(process))
-        if not process.in_turn and (process.outs[STDOUT].waiting() or process.outs[STDERR].waiting()):
+        if not process.in_turn and (process.outs[STDOUT].unsent() or process.outs[STDERR].unsent()):
             process.in_turn = True
             self._turns.append(process)
 
     def _on_data(self, id, stream, position, data):
         process = self._heard(id)
-        if stream != STDIN or len(data) > wire.CHUNK:
+        if stream != STDIN or len(data) > wire.MAX_DATA:
             raise RemoteProtocolError("DATA for stream %d of %d bytes" % (stream, len(data)))
-        if process is not None and process.stdin.put(position, data):
+        if process is not None and process.stdin.data(position, data):
             self.actions.append(("stdin", process))
 
     def _on_fin(self, fields, body, now):
@@ -480,7 +480,7 @@ class Core(object):
 
     def _on_credit(self, fields, body, now):
         process, out = self._out(fields)
-        if process is not None and out.grant(fields["received"], fields["limit"]):
+        if process is not None and out.credit(fields["received"], fields["limit"]):
             self.actions.append(("read", process, fields["stream"]))
 
     def _on_stop(self, fields, body, now):

@@ -11,7 +11,7 @@ from agent import children, homes, wire
 from agent.children import signal
 from agent.core import AHEAD, EXITED, KILLED
 from agent.loop import AGAIN, BROKEN, IN, OUT
-from agent.wire import CHUNK, STDERR, STDOUT
+from agent.wire import MAX_DATA, STDERR, STDOUT
 
 HANGUP_GRACE = 5.0  # from SIGHUP to SIGKILL
 CANCEL_GRACE = 10.0  # from SIGTERM to SIGKILL, for what has CANCEL in its environment
@@ -196,10 +196,10 @@ class Family(object):
                 else:
                     self._stdin_closed(child)
                 return
-            if size == CHUNK and not child.large:
+            if size == MAX_DATA and not child.large:
                 self._enlarge(child)
             self.core.stdin_taken(process, size)
-        if stdin.done():
+        if stdin.is_finished():
             self.loop.close(fd)
             child.stdin = None
         else:
@@ -214,7 +214,7 @@ class Family(object):
 
     def _on_stdout(self, child, now, event):
         # behind a full chunk there is often another one: it spares a turn of the loop
-        if self._read(child, STDOUT, now) == CHUNK:
+        if self._read(child, STDOUT, now) == MAX_DATA:
             self._read(child, STDOUT, now)
 
     def _on_stderr(self, child, now, event):
@@ -224,12 +224,12 @@ class Family(object):
         """One read. The bytes it brought when another may bring more at once, else 0."""
         fd = child.outs[stream]
         process = child.process
-        room = process.outs[stream].room() if process is not None else child.probe.room(stream)
+        room = process.outs[stream].capacity() if process is not None else child.probe.capacity(stream)
         if room <= 0:
             self.loop.disarm(fd)
             return 0
         try:
-            data = os.read(fd, CHUNK if room > CHUNK else room)
+            data = os.read(fd, MAX_DATA if room > MAX_DATA else room)
         except OSError as error:
             if error.errno in AGAIN:
                 if child.draining:
@@ -241,9 +241,9 @@ class Family(object):
             return 0
         size = len(data)
         if process is None:
-            child.probe.put(stream, data)
+            child.probe.write(stream, data)
             return size
-        if size == CHUNK and not child.large:
+        if size == MAX_DATA and not child.large:
             self._enlarge(child)
         self.core.child_output(process, stream, data)
         if room == size:

@@ -17,7 +17,7 @@ from agent import homes, wire
 from agent.core import EXITED, KILLED, Core
 from agent.greet import Greeting, home
 from agent.nodes import Nodes
-from agent.wire import CHUNK, STDERR, STDOUT
+from agent.wire import MAX_DATA, STDERR, STDOUT
 
 HANGUP_GRACE = 5.0
 CANCEL_GRACE = 10.0
@@ -71,7 +71,7 @@ class Agent(object):
     def _read_link(self):
         while not self.done:
             try:
-                data = os.read(sys.stdin.fileno(), CHUNK)
+                data = os.read(sys.stdin.fileno(), MAX_DATA)
             except (OSError, IOError, Throwable):
                 return
             if not data:
@@ -258,7 +258,7 @@ class Child(object):
     def _read(self, stream, source):
         agent = self.agent
         changed = agent.changed
-        buffer = zeros(CHUNK, "b")
+        buffer = zeros(MAX_DATA, "b")
         while True:
             with changed:
                 room = self._room(stream)
@@ -269,7 +269,7 @@ class Child(object):
                     room = self._room(stream)
                 self.reading[stream] = clock()
             try:
-                size = source.read(buffer, 0, min(room, CHUNK))
+                size = source.read(buffer, 0, min(room, MAX_DATA))
             except Throwable:
                 size = -1
             data = buffer[:size].tostring() if size > 0 else b""
@@ -279,7 +279,7 @@ class Child(object):
                     self._closed(stream)
                     return
                 if self.probe is not None:
-                    self.probe.put(stream, data)
+                    self.probe.write(stream, data)
                 elif self.process is not None:
                     agent.core.child_output(self.process, stream, data)
                 changed.notifyAll()
@@ -289,9 +289,9 @@ class Child(object):
         if stream not in self.open or self.released:
             return -1
         if self.probe is not None:
-            return self.probe.room(stream)
+            return self.probe.capacity(stream)
         out = self.process.outs[stream]
-        return -1 if out.stopped else out.room()
+        return -1 if out.stopped else out.capacity()
 
     def _closed(self, stream):
         self.open.discard(stream)
@@ -307,7 +307,7 @@ class Child(object):
                     while True:
                         process = self.process
                         stdin = process and process.stdin
-                        if stdin is None or stdin.stopped or stdin.done():
+                        if stdin is None or stdin.stopped or stdin.is_finished():
                             return
                         if stdin.chunks:
                             break

@@ -11,7 +11,7 @@ READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
 SHELL = "$`&;|<>()\n"  # what is more than words
 OF_SHELLS = ("exec", "command", ".")
-MOST = 64
+MAX_NODES = 64
 SAID = 16384
 MARK = "execnet:node"
 ASK = ("import sys;sys.path[:not sys.path[0]]=[];import os;i=getattr(sys,'implementation',None);"
@@ -43,10 +43,10 @@ class Probe(object):
         self.running = False
         self.outcome = None  # (command, table) or a sentence
 
-    def room(self, stream):
+    def capacity(self, stream):
         return 65536
 
-    def put(self, stream, data):
+    def write(self, stream, data):
         if len(self.said[stream]) < SAID:
             self.said[stream] += data[:SAID]
 
@@ -67,7 +67,7 @@ class Nodes(object):
         core.nodes = []
         core.nodes_known(False)
         ours = None
-        for name, python in wanted[:MOST]:
+        for name, python in wanted[:MAX_NODES]:
             if is_own(python):
                 self._ready(name, own_command(), about_self())
             elif python == "*":
@@ -139,7 +139,7 @@ class Nodes(object):
             name = probe.name
             if probe.every:
                 real = os.path.realpath(command[0])
-                if real in self._seen and real != os.path.realpath(probe.words[0]) or len(self.core.nodes) >= MOST:
+                if real in self._seen and real != os.path.realpath(probe.words[0]) or len(self.core.nodes) >= MAX_NODES:
                     continue
                 self._seen.add(real)
                 name = self._free(name, table)
@@ -155,7 +155,7 @@ class Nodes(object):
         minor = ".".join(table["version"].split(".")[:2])
         full = "%s:%s%s" % (name, table["implementation"], table["version"])
         choices = ["%s:%s%s" % (name, table["implementation"], minor), full]
-        choices += ["%s-%d" % (full, number) for number in range(2, MOST + 2)]
+        choices += ["%s-%d" % (full, number) for number in range(2, MAX_NODES + 2)]
         return [choice for choice in choices if choice not in self.commands][0]
 
 

@@ -1,10 +1,10 @@
 """How much may be under way on a link (docs/protocol.md, 3.1): counts, samples and the window. No frames, no clock."""
 from agent.wire import RemoteProtocolError
 
-SMALLEST = 262144
+MIN_WINDOW = 262144
 ALONE = 1048576  # the smallest window of a process that shares the link with nobody
-LARGEST = 4194304
-STEP = 65536  # an ACK comes at least this often
+MAX_WINDOW = 4194304
+ACK_EVERY = 65536  # an ACK comes at least this often
 LATELY = 10.0
 BACK = 5.0
 REMEMBERED = 8
@@ -41,7 +41,7 @@ class Pace(object):
     """
 
     def __init__(self):
-        self.window = SMALLEST
+        self.window = MIN_WINDOW
         self.sent = 0
         self.acked = 0
         self._light = None  # (bytes to be acknowledged, since when) of a round trip being measured
@@ -57,7 +57,7 @@ class Pace(object):
     def room(self, now):
         """How many bytes of DATA may be sent, more or less one frame; negative behind a full window."""
         if self._emptying:
-            window = STEP
+            window = ACK_EVERY
         elif self.window >= ALONE or self._shared is not None and now - self._shared < LATELY:
             window = self.window
         else:
@@ -80,11 +80,11 @@ class Pace(object):
     def sent_more(self, size, now):
         before = self.sent - self.acked
         self.sent += size
-        if before + size < STEP:
+        if before + size < ACK_EVERY:
             return
-        if self._light is None and before < STEP:
-            self._light = self.acked + STEP, now
-        if self._busy is None and before + size >= 2 * STEP:
+        if self._light is None and before < ACK_EVERY:
+            self._light = self.acked + ACK_EVERY, now
+        if self._busy is None and before + size >= 2 * ACK_EVERY:
             self._busy = self.sent, now, self.acked
 
     def acknowledged(self, total, now):
@@ -103,5 +103,5 @@ class Pace(object):
                 self._busy = None
                 sampled = True
         if sampled and self._trip.at is not None and self._rate.at is not None:
-            self._emptying = self.window > SMALLEST and now - self._trip.at > LATELY
-            self.window = int(min(max(2 * self._rate.best * self._trip.best, SMALLEST), LARGEST))
+            self._emptying = self.window > MIN_WINDOW and now - self._trip.at > LATELY
+            self.window = int(min(max(2 * self._rate.best * self._trip.best, MIN_WINDOW), MAX_WINDOW))

@@ -12,7 +12,7 @@ from agent.core import Core
 from agent.family import CANCEL_GRACE, SWEEP_LIMIT, Family
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
 from agent.stub import Config, hide
-from agent.wire import CHUNK
+from agent.wire import MAX_DATA
 
 CHECK_SOCKET = 60.0
 CHECK_SOCKET_UNREACHED = 5.0
@@ -195,7 +195,7 @@ class Agent(object):
             self._drop_link(now)
             return
         self.met = True
-        if len(data) >= CHUNK:
+        if len(data) >= MAX_DATA:
             self._widen(self.link[0])
         self._handle(data, now)
 

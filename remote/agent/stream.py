@@ -1,7 +1,8 @@
 """One stream of a process at the agent: absolute positions, credit, and the bytes that may still be wanted.
 
-Outflow is a process's stdout or stderr (the agent sends), Inflow its stdin (the agent receives). The flow-control window
-is the replay buffer. No fds, no clock, no frames; what the peer got wrong raises RemoteProtocolError.
+SendStream is a process's stdout or stderr (the agent sends), RecvStream its stdin (the agent receives). The names are
+those of the daemon's side, crates/execnet-proto/src/stream.rs. The flow-control window is the replay buffer. No fds, no
+clock, no frames; RemoteProtocolError when the peer breaks a rule.
 """
 try:
     from _collections import deque
@@ -10,39 +11,40 @@ except ImportError:
 
 from agent.wire import RemoteProtocolError
 
-INITIAL = 32768
-LARGEST = 2097152
-MERGE = 4096
+STDIN_WINDOW = 32768
+MAX_WINDOW = 2097152
+SMALL = 4096
 
 
-class Outflow(object):
-    """Bytes from the process towards the client. Positions: received <= sent <= end <= limit."""
+class SendStream(object):
+    """Bytes from the process towards the client. Positions: acknowledged <= sent <= end <= limit."""
 
-    __slots__ = ("limit", "received", "sent", "end", "closed", "stopped", "_chunks", "_start", "_next", "_next_start")
+    __slots__ = ("limit", "acknowledged", "sent", "end", "finished", "stopped", "_chunks", "_start", "_next",
+                 "_next_start")
 
     def __init__(self, limit):
         self.limit = 0
-        self.received = 0
+        self.acknowledged = 0
         self.sent = 0
         self.end = 0
-        self.closed = False  # the process will write no more: `end` is the length
+        self.finished = False  # the process will write no more: `end` is the length
         self.stopped = False  # the client wants no more
         self._chunks = deque()
         self._start = 0  # position of _chunks[0]
         self._next = 0  # index and position of the chunk in which `sent` lies
         self._next_start = 0
-        self.grant(0, limit)
+        self.credit(0, limit)
 
-    def room(self):
+    def capacity(self):
         """How many bytes may be read from the process now."""
-        return 0 if self.stopped or self.closed else self.limit - self.end
+        return 0 if self.stopped or self.finished else self.limit - self.end
 
-    def put(self, data):
-        """The process wrote `data`, at most room() bytes."""
+    def write(self, data):
+        """The process wrote `data`, at most capacity() bytes."""
         chunks = self._chunks
         size = len(data)
         self.end += size
-        if size < MERGE and chunks and len(chunks[-1]) + size <= MERGE:
+        if size < SMALL and chunks and len(chunks[-1]) + size <= SMALL:
             # many tiny writes must not cost an object each
             if self._next == len(chunks):
                 self._next -= 1
@@ -51,11 +53,11 @@ class Outflow(object):
         else:
             chunks.append(data)
 
-    def waiting(self):
-        return self.sent < self.end
+    def unsent(self):
+        return self.end - self.sent
 
-    def take(self):
-        """The next bytes to send, as (position, bytes): at most one chunk, and only while waiting()."""
+    def next_data(self):
+        """The next bytes to send, as (position, bytes): at most one chunk, and only while unsent()."""
         chunk = self._chunks[self._next]
         position = self.sent
         self._next += 1
@@ -65,15 +67,15 @@ class Outflow(object):
             chunk = chunk[position - self.sent:]
         return position, chunk
 
-    def grant(self, received, limit):
+    def credit(self, received, limit):
         """The client has everything before `received` and takes bytes before `limit`. True if there is new room."""
         if self.stopped:
             return False
         if received > self.sent:
             raise RemoteProtocolError("credit says %d bytes were received, only %d were sent" % (received, self.sent))
-        if limit - received > LARGEST:
-            raise RemoteProtocolError("a credit of %d bytes, at most %d" % (limit - received, LARGEST))
-        if received > self.received:
+        if limit - received > MAX_WINDOW:
+            raise RemoteProtocolError("a credit of %d bytes, at most %d" % (limit - received, MAX_WINDOW))
+        if received > self.acknowledged:
             self._acknowledge(received)
         if limit > self.limit:
             self.limit = limit
@@ -84,12 +86,12 @@ class Outflow(object):
         """A new attempt: send again from `received`."""
         if self.stopped:
             return
-        if received < self.received:
-            raise RemoteProtocolError("resume from %d, but %d was acknowledged" % (received, self.received))
+        if received < self.acknowledged:
+            raise RemoteProtocolError("resume from %d, but %d was acknowledged" % (received, self.acknowledged))
         if received > self.end:
             raise RemoteProtocolError("resume from %d, but there are only %d bytes" % (received, self.end))
         self.sent = max(self.sent, received)
-        self.grant(received, limit)
+        self.credit(received, limit)
         self.sent = received
         self._next = 0
         self._next_start = self._start
@@ -102,11 +104,11 @@ class Outflow(object):
         self._next = 0
         self._start = self._next_start = self.end
 
-    def close(self):
-        self.closed = True
+    def finish(self):
+        self.finished = True
 
     def _acknowledge(self, received):
-        self.received = received
+        self.acknowledged = received
         chunks = self._chunks
         while chunks and self._start + len(chunks[0]) <= received:
             self._start += len(chunks.popleft())
@@ -116,21 +118,21 @@ class Outflow(object):
             self._next_start = self._start
 
 
-class Inflow(object):
+class RecvStream(object):
     """Bytes from the client towards the process. Positions: consumed <= received <= limit."""
 
     __slots__ = ("window", "limit", "received", "consumed", "length", "stopped", "chunks")
 
     def __init__(self):
-        self.window = INITIAL
-        self.limit = INITIAL
+        self.window = STDIN_WINDOW
+        self.limit = STDIN_WINDOW
         self.received = 0
         self.consumed = 0
         self.length = None  # set by the client's FIN
         self.stopped = False  # the process reads no more
         self.chunks = deque()
 
-    def put(self, position, data):
+    def data(self, position, data):
         """DATA arrived. True if some of it was new."""
         end = position + len(data)
         if position > self.received:
@@ -156,7 +158,7 @@ class Inflow(object):
             raise RemoteProtocolError("stdin of %d bytes, %d were received" % (length, self.received))
         self.length = length
 
-    def took(self, size):
+    def consume(self, size):
         """The process took `size` bytes from the front of `chunks`."""
         self.consumed += size
         chunks = self.chunks
@@ -167,7 +169,7 @@ class Inflow(object):
                 return
             size -= len(first)
 
-    def done(self):
+    def is_finished(self):
         """All bytes were taken and there will be no more."""
         return self.consumed == self.length
 
@@ -176,7 +178,7 @@ class Inflow(object):
         self.chunks.clear()
         self.consumed = self.received
 
-    def regrant(self, spare):
+    def credit(self, spare):
         """Raise the limit when half of the window was used. `spare` bytes may be added to the window for growth.
 
         Returns the bytes added to the window, or None when the limit stays.
@@ -185,7 +187,7 @@ class Inflow(object):
             return None
         if self.length is not None and self.limit >= self.length:
             return None  # a FIN may overtake the bytes before it, which still need credit
-        grown = min(self.window, LARGEST - self.window)
+        grown = min(self.window, MAX_WINDOW - self.window)
         if grown > spare:
             grown = 0
         self.window += grown

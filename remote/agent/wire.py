@@ -15,7 +15,7 @@ DATA, CREDIT, FIN, STOP = 0x24, 0x25, 0x26, 0x27
 SIGNAL, SIGNALED, EXIT, RELEASE, FORGET = 0x28, 0x29, 0x2a, 0x2b, 0x2c
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-CHUNK = 65536
+MAX_DATA = 65536
 MOST = (1 << 64) - 1
 
 # kind: (name, limit of the body, fields). A field is NAME:TYPE: 16 is that many bytes, one letter is struct's.

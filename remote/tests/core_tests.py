@@ -191,12 +191,12 @@ class Streams(Test):
     def test_output_is_sent_within_credit_and_credit_makes_room(self):
         process = self.host.started()
         self.core.child_output(process, 1, b"x" * 1000)
-        self.assertEqual(0, process.outs[1].room())
+        self.assertEqual(0, process.outs[1].capacity())
         frames = self.host.poll()
         self.assertEqual([wire.DATA], self.kinds(frames))
         self.host.say(wire.CREDIT, id=process.id, stream=1, received=1000, limit=2000)
         self.assertEqual(["read"], self.actions())
-        self.assertEqual(1000, process.outs[1].room())
+        self.assertEqual(1000, process.outs[1].capacity())
 
     def test_stdin_is_handed_over_and_credited(self):
         process = self.host.started()
@@ -207,7 +207,7 @@ class Streams(Test):
         self.assertEqual([(wire.CREDIT, {"id": process.id, "stream": 0, "received": 20000, "limit": 20000 + 65536})],
                          self.host.poll())
         self.host.say(wire.FIN, id=process.id, stream=0, length=20000)
-        self.assertTrue(process.stdin.done())
+        self.assertTrue(process.stdin.is_finished())
 
     def test_only_the_last_credit_is_said(self):
         process = self.host.started()
@@ -224,7 +224,7 @@ class Streams(Test):
             while process.stdin.window < 2097152:
                 before = process.stdin.window
                 size = process.stdin.limit - position
-                process.stdin.put(position, b"x" * size)
+                process.stdin.data(position, b"x" * size)
                 position += size
                 self.core.stdin_taken(process, size)
                 if process.stdin.window == before:
@@ -233,7 +233,7 @@ class Streams(Test):
         self.assertTrue(granted <= 32 * 1048576 + 100 * 32768, granted)
         for id in list(self.core.processes):
             self.host.say(wire.RELEASE, id=id)
-        self.assertEqual(0, self.core._pool)
+        self.assertEqual(0, self.core._grown)
 
     def test_ends(self):
         process = self.host.started()
@@ -450,5 +450,5 @@ class Window(unittest.TestCase):
         for second in (200, 202):
             link.turn(b"bulk", second)
             link.turn(b"other", second)
-        self.assertEqual(pace.SMALLEST, link.room(203))
+        self.assertEqual(pace.MIN_WINDOW, link.room(203))
         self.assertEqual(pace.ALONE, link.room(213))

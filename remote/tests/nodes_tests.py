@@ -80,7 +80,7 @@ class Asking(unittest.TestCase):
         probe = found.next()
         self.assertEqual([b"python9", b"-X", b"dev", b"-S", b"-c"], probe.argv[:5])
         self.assertEqual(None, found.next())
-        probe.put(1, (ANSWER % ("/opt/python9", "cpython", "3.9.1")).encode("ascii"))
+        probe.write(1, (ANSWER % ("/opt/python9", "cpython", "3.9.1")).encode("ascii"))
         found.answered(probe, "exit status 0", b"")
         self.assertEqual(["python9", "-X", "dev"], found.command("h"))
         self.assertEqual(nodes.READY, self.told()[0][1])
@@ -119,7 +119,7 @@ class Asking(unittest.TestCase):
     def failure(self, said, end, failure=b"", late=False):
         found = self.nodes(("h", "/bin/true"))
         probe = found.next()
-        probe.put(1, said)
+        probe.write(1, said)
         probe.late = late
         found.answered(probe, end, failure)
         (_, state, table), = self.told()
@@ -172,5 +172,5 @@ class Asking(unittest.TestCase):
 
     def answer(self, found, probe, answer):
         if answer:
-            probe.put(1, (ANSWER % answer).encode("ascii"))
+            probe.write(1, (ANSWER % answer).encode("ascii"))
         found.answered(probe, "exit status 0", b"")

@@ -111,7 +111,7 @@ class Talk(object):
         return unhex(value["data"]), found
 
     def on_room(self, value):
-        return value["bytes"], self.process(value).outs[value["stream"]].room()
+        return value["bytes"], self.process(value).outs[value["stream"]].capacity()
 
 
 def said(data):
