@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use crate::batch::Sink;
 use crate::id::ProcessId;
 use crate::stream::Chunks;
-use crate::wire::{Frame, Kind, MAX_DATA, Stream};
+use crate::wire::{Frame, Kind, MAX_DATA, Stream, put_data_head};
 
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
@@ -40,26 +40,16 @@ struct Pending {
     chunks: Chunks,
 }
 
-/// Order of a control frame among those of its process; one of each is kept.
-fn rank(frame: &Frame) -> u8 {
-    match frame {
-        Frame::Select { .. } => 0,
-        Frame::Placed { .. } | Frame::Refused { .. } => 1,
-        Frame::Claim { .. } => 2,
-        Frame::Reachable(_) | Frame::Unreachable { .. } => 3,
-        Frame::Lost { .. } => 4,
-        Frame::Spawn(_) | Frame::Resume { .. } => 5,
-        Frame::Resumed { .. } => 6,
-        Frame::Started { .. } => 7,
-        Frame::Credit { stream, .. } => 8 + *stream as u8,
-        Frame::Fin { stream, .. } => 11 + *stream as u8,
-        Frame::Stop { stream, .. } => 14 + *stream as u8,
-        Frame::Signal { .. } => 17,
-        Frame::Signaled { .. } => 18,
-        Frame::Exit { .. } => 19,
-        Frame::Release(_) => 20,
-        Frame::Forget(_) => 21,
-        _ => u8::MAX,
+/// Place of a frame among the control frames of its process. One of each is kept: per kind, and per stream where it has one.
+fn place(frame: &Frame) -> u8 {
+    first_place(frame.kind()) + frame.stream().map_or(0, |stream| stream as u8)
+}
+
+/// The first place of a kind.
+const fn first_place(kind: Kind) -> u8 {
+    match kind.rank() {
+        Some(rank) => rank * Stream::ALL.len() as u8,
+        None => u8::MAX,
     }
 }
 
@@ -83,17 +73,17 @@ impl Mux {
             return;
         }
         // the first one has the reason
-        if matches!(frame, Frame::Lost { .. }) && slot.control.contains_key(&rank(&frame)) {
+        if matches!(frame, Frame::Lost { .. }) && slot.control.contains_key(&place(&frame)) {
             return;
         }
         match frame {
-            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(0),
-            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(4),
-            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => slot.void_from(6),
+            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(Kind::Select),
+            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(Kind::Lost),
+            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => slot.void_from(Kind::Resumed),
             _ => {}
         }
         let releases = matches!(frame, Frame::Release(_));
-        slot.control.insert(rank(&frame), frame);
+        slot.control.insert(place(&frame), frame);
         let has_turn = std::mem::replace(&mut slot.control_turn, true);
         if releases {
             // before everything said later: what it gives back may be granted to another process at once
@@ -122,7 +112,7 @@ impl Mux {
     /// Forgets everything of a process.
     pub(crate) fn void(&mut self, id: ProcessId) {
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.void_from(0);
+            slot.void_from(Kind::Select);
         }
     }
 
@@ -182,9 +172,9 @@ impl Mux {
 }
 
 impl Slot {
-    /// Drops the control frames of `rank` and above, and all DATA.
-    fn void_from(&mut self, rank: u8) {
-        self.control.split_off(&rank);
+    /// Drops the control frames that rank with `kind` or behind it, and all DATA.
+    fn void_from(&mut self, kind: Kind) {
+        self.control.split_off(&first_place(kind));
         for pending in &mut self.data {
             pending.chunks.clear();
         }
@@ -199,11 +189,7 @@ impl Slot {
             }
             self.last_stream = index;
             let length = pending.chunks.len().min(MAX_DATA);
-            let head = out.tail();
-            head.put_u32(u32::from(Kind::Data as u8) << 24 | (25 + length) as u32);
-            head.put_slice(&id.0);
-            head.put_u8(Stream::ALL[index] as u8);
-            head.put_u64(pending.position);
+            put_data_head(out.tail(), id, Stream::ALL[index], pending.position, length);
             let mut missing = length;
             while missing > 0 {
                 let bytes = pending.chunks.pop(missing);

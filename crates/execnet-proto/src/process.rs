@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::conn::Conn;
 use crate::id::ProcessId;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
-use crate::wire::{Ending, Frame, Span, Spawn, Stream};
+use crate::wire::{Ending, Exit, Frame, Span, Spawn, Stream};
 
 /// DATA that may wait in the connection for one process; the rest stays in its stream, so that turns stay short.
 const AHEAD: usize = 256 * 1024;
@@ -277,7 +277,7 @@ impl Process {
                     self.send_signals(conn);
                 }
             }
-            Frame::Exit { ending, stdout, stderr, .. } => {
+            Frame::Exit { exit: Exit { ending, stdout, stderr }, .. } => {
                 for (recv, length) in self.output.iter_mut().zip([stdout, stderr]) {
                     if !recv.is_stopped() {
                         recv.fin(length)?;

@@ -6,8 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Role, Span, Spawn, Stream, Table, VERSION};
+use execnet_proto::wire::{
+    Ending, Exit, Frame, MARKER, NodeState, Role, Span, Spawn, Stream, Table, VERSION,
+};
 
+const ENDED: Exit = Exit { ending: Ending::Exited(0), stdout: 0, stderr: 0 };
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);
 const CLIENT: ClientKey = ClientKey(1);
@@ -168,7 +171,7 @@ fn life(id: ProcessId) -> [Frame; 6] {
         Frame::Stop { id, stream: Stream::Stdin },
         Frame::Fin { id, stream: Stream::Stdout, length: 0 },
         Frame::Fin { id, stream: Stream::Stderr, length: 0 },
-        Frame::Exit { id, ending: Ending::Exited(0), stdout: 0, stderr: 0 },
+        Frame::Exit { id, exit: ENDED },
     ]
 }
 
@@ -188,7 +191,7 @@ fn an_agent_that_says_anything_without_end_ends_its_link_with_a_sentence() {
         ("FIN", Frame::Fin { id: p, stream: Stream::Stdout, length: 0 }),
         ("STOP", Frame::Stop { id: p, stream: Stream::Stdin }),
         ("SIGNALED", Frame::Signaled { id: p, sequence: 1 }),
-        ("EXIT", Frame::Exit { id: p, ending: Ending::Exited(0), stdout: 0, stderr: 0 }),
+        ("EXIT", Frame::Exit { id: p, exit: ENDED }),
         ("FORGET", Frame::Forget(STRANGER)),
         ("STARTED", Frame::Started { id: STRANGER, pid: 7 }),
         ("DATA", data(STRANGER, 0, 1)),

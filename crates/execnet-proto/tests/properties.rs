@@ -32,7 +32,7 @@ proptest! {
         again(&bytes);
         // the same with a header that promises what is there
         let length = bytes.len() - 4;
-        bytes[..4].copy_from_slice(&[Kind::ALL[kind].0 as u8, 0, (length >> 8) as u8, length as u8]);
+        bytes[..4].copy_from_slice(&[Kind::ALL[kind] as u8, 0, (length >> 8) as u8, length as u8]);
         again(&bytes);
     }
 

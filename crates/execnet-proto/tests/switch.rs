@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Decoder, Ending, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
+use execnet_proto::wire::{Decoder, Ending, Exit, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
 
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);
@@ -213,7 +213,7 @@ fn what_a_client_lies_about_its_process_ends_the_client() {
 
 #[test]
 fn what_an_agent_lies_about_a_process_ends_its_link() {
-    let exit = |stdout| Frame::Exit { id: ID, ending: Ending::Exited(0), stdout, stderr: 0 };
+    let exit = |stdout| Frame::Exit { id: ID, exit: Exit { ending: Ending::Exited(0), stdout, stderr: 0 } };
     let cases: Vec<(&str, Option<Frame>, Frame)> = vec![
         ("DATA with a gap", None, data(Stream::Stdout, 1, 1)),
         ("DATA past the credit", None, data(Stream::Stdout, 0, 16_385)),

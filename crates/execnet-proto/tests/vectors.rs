@@ -1,10 +1,11 @@
 //! The golden frames of protocol/vectors: every interpreter that an agent runs on reads the same ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use execnet_proto::wire::{Decoder, Ending, Frame, FrameError, HEADER, Kind, Span};
+use execnet_proto::wire::{
+    Decoder, Ending, Exit, Frame, FrameError, HEADER, Kind, NodeState, Party, Refusal, Role, Span, Stream,
+};
 use serde_json::{Value, json};
 
 fn read(path: &str) -> String {
@@ -26,98 +27,40 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn table(table: &[(String, Bytes)]) -> Value {
-    table.iter().map(|(key, value)| json!([key, hex(value)])).collect()
-}
-
-fn list(list: &[Bytes]) -> Value {
-    list.iter().map(|item| Value::from(hex(item))).collect()
-}
-
-/// The fields of a frame by the names that the vectors give them.
-fn fields(frame: &Frame) -> Value {
-    match frame {
-        Frame::Ping(token) | Frame::Pong(token) => json!({ "token": token }),
-        Frame::Ack(bytes) => json!({ "bytes": bytes }),
-        Frame::Hello { incarnation, epoch, resume, pid, facts } => json!({
-            "incarnation": incarnation.to_string(), "epoch": epoch.0, "resume": u8::from(*resume), "pid": pid,
-            "table": table(facts),
-        }),
-        Frame::Node { name, state, facts } => {
-            json!({ "name": name, "state": *state as u8, "table": table(facts) })
-        }
-        Frame::End => json!({}),
-        Frame::Nodes(count) => json!({ "count": count }),
-        Frame::Spawn(spawn) => json!({
-            "id": spawn.id.to_string(), "attempt": spawn.attempt,
-            "incarnation": spawn.incarnation.to_string(), "owner": spawn.owner.to_string(),
-            "role": spawn.role as u8,
-            "stdout_limit": spawn.stdout_limit, "stderr_limit": spawn.stderr_limit,
-            "host": spawn.host, "node": spawn.node, "chdir": spawn.chdir,
-            "argv": list(&spawn.args), "env": table(&spawn.env),
-        }),
-        Frame::Resume { id, attempt, stdout, stderr } => json!({
-            "id": id.to_string(), "attempt": attempt,
-            "stdout_received": stdout.received, "stdout_limit": stdout.limit,
-            "stderr_received": stderr.received, "stderr_limit": stderr.limit,
-        }),
-        Frame::Resumed { id, attempt, stdin: Span { received, limit } } => json!({
-            "id": id.to_string(), "attempt": attempt, "stdin_received": received, "stdin_limit": limit,
-        }),
-        Frame::Started { id, pid } => json!({ "id": id.to_string(), "pid": pid }),
-        Frame::Data { id, stream, position, bytes } => json!({
-            "id": id.to_string(), "stream": *stream as u8, "position": position, "data": hex(bytes),
-        }),
-        Frame::Credit { id, stream, span: Span { received, limit } } => json!({
-            "id": id.to_string(), "stream": *stream as u8, "received": received, "limit": limit,
-        }),
-        Frame::Fin { id, stream, length } => {
-            json!({ "id": id.to_string(), "stream": *stream as u8, "length": length })
-        }
-        Frame::Stop { id, stream } => json!({ "id": id.to_string(), "stream": *stream as u8 }),
-        Frame::Signal { id, sequence, mask } => {
-            json!({ "id": id.to_string(), "sequence": sequence, "mask": mask })
-        }
-        Frame::Signaled { id, sequence } => json!({ "id": id.to_string(), "sequence": sequence }),
-        Frame::Exit { id, ending, stdout, stderr } => {
-            let (how, value, message) = match ending {
-                Ending::Exited(status) => (0, status, ""),
-                Ending::Signaled(signal) => (1, signal, ""),
-                Ending::NotStarted(errno, message) => (2, errno, message.as_str()),
-            };
-            json!({
-                "id": id.to_string(), "how": how, "value": value,
-                "stdout_length": stdout, "stderr_length": stderr, "message": message,
-            })
-        }
-        Frame::Release(id) | Frame::Forget(id) | Frame::Reachable(id) => json!({ "id": id.to_string() }),
-        Frame::Client { id, release } => json!({ "client": id.to_string(), "release": release }),
-        Frame::Daemon { life, pid, release, network } => {
-            json!({ "life": life, "pid": pid, "release": release, "network": network })
-        }
-        Frame::Select { id, wants } => json!({ "id": id.to_string(), "table": table(wants) }),
-        Frame::Placed { id, incarnation, host, node, facts } => json!({
-            "id": id.to_string(), "incarnation": incarnation.to_string(), "host": host, "node": node,
-            "table": table(facts),
-        }),
-        Frame::Refused { id, refusal, message } => {
-            json!({ "id": id.to_string(), "reason": *refusal as u8, "message": message })
-        }
-        Frame::Claim { id, incarnation, host } => {
-            json!({ "id": id.to_string(), "incarnation": incarnation.to_string(), "host": host })
-        }
-        Frame::Unreachable { id, message } | Frame::Lost { id, message } => {
-            json!({ "id": id.to_string(), "message": message })
-        }
-        Frame::Request { request, json } => json!({ "request": request, "json": hex(json) }),
-        Frame::Reply { request, last, json } => {
-            json!({ "request": request, "last": u8::from(*last), "json": hex(json) })
-        }
+/// The fields of a body as its kind's row lists them, by the names and in the forms of the vectors.
+fn fields(kind: Kind, mut body: &[u8]) -> Value {
+    fn number(body: &mut &[u8], size: usize) -> u64 {
+        body.split_off(..size)
+            .expect("a number")
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
-}
-
-fn name_of(kind: Kind) -> &'static str {
-    Kind::ALL.iter().find(|(other, ..)| *other == kind).expect("every kind is listed").1
+    fn bytes<'a>(body: &mut &'a [u8], size: usize) -> &'a [u8] {
+        let length = number(body, size) as usize;
+        body.split_off(..length).expect("bytes")
+    }
+    fn text(body: &mut &[u8]) -> String {
+        String::from_utf8(bytes(body, 2).to_vec()).expect("text")
+    }
+    let body = &mut body;
+    let mut fields = serde_json::Map::new();
+    for (name, form) in kind.fields() {
+        let value = match form {
+            "B" | "stream" | "role" => number(body, 1).into(),
+            "H" => number(body, 2).into(),
+            "I" => number(body, 4).into(),
+            "Q" => number(body, 8).into(),
+            "16" => hex(body.split_off(..16).expect("an id")).into(),
+            "str" => text(body).into(),
+            "list" => (0..number(body, 2)).map(|_| hex(bytes(body, 4))).collect(),
+            "table" => (0..number(body, 2)).map(|_| json!([text(body), hex(bytes(body, 4))])).collect(),
+            "rest" => hex(std::mem::take(body)).into(),
+            _ => panic!("{name} has the form {form}"),
+        };
+        fields.insert(name, value);
+    }
+    assert!(body.is_empty(), "{} bytes behind the fields", body.len());
+    fields.into()
 }
 
 #[test]
@@ -137,14 +80,14 @@ fn golden_frames_are_read_and_written() {
         decoder.push(last);
         let (frame, length) = decoder.next().expect(name).expect(name);
         assert_eq!((length, decoder.buffered()), (bytes.len(), 0), "{name}");
-        assert_eq!(fields(&frame), vector["fields"], "{name}");
-        assert_eq!(name_of(frame.kind()), vector["kind"], "{name}");
+        assert_eq!(fields(frame.kind(), &bytes[HEADER..]), vector["fields"], "{name}");
+        assert_eq!(frame.kind().name(), vector["kind"], "{name}");
         assert_eq!(hex(&frame.to_bytes()), hex(&bytes), "{name}");
         assert!(frame.fits(), "{name}");
-        kinds.insert(name_of(frame.kind()));
+        kinds.insert(frame.kind().name());
     }
-    for (_, name, _) in Kind::ALL {
-        assert!(kinds.contains(name), "{name} has no golden frame");
+    for kind in Kind::ALL {
+        assert!(kinds.contains(kind.name()), "{} has no golden frame", kind.name());
     }
 }
 
@@ -162,15 +105,151 @@ fn bad_frames_are_refused() {
     }
 }
 
+/// No table says what the values of an enumeration mean, nor which half of a span comes first.
 #[test]
-fn the_document_lists_every_kind_with_its_number_and_limit() {
-    let document = read("docs/protocol.md");
-    let rows: Vec<Vec<_>> = document.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
-    let rows: Vec<_> = rows.iter().filter(|row| row.len() == 7 && row[1].len() == 2).collect();
-    for (kind, name, limit) in Kind::ALL {
-        let number = format!("{:02x}", kind as u8);
-        let row = rows.iter().find(|row| row[1] == number).unwrap_or_else(|| panic!("no row for {name}"));
-        assert_eq!((row[2], row[4].replace(',', "")), (name, limit.to_string()));
+fn golden_frames_mean_what_the_document_says() {
+    let frame_of = |name: &str| {
+        let vector = vectors("frames.json").into_iter().find(|vector| vector["name"] == name).expect(name);
+        let mut decoder = Decoder::default();
+        decoder.push(&unhex(vector["hex"].as_str().expect("hex")));
+        decoder.next().expect(name).expect(name).0
+    };
+    let exit = |name: &str| match frame_of(name) {
+        Frame::Exit { exit, .. } => exit,
+        frame => panic!("{frame:?}"),
+    };
+    let exited = Exit { ending: Ending::Exited(255), stdout: 8_589_934_592, stderr: 17 };
+    assert_eq!(exit("exit with status 255 after much output"), exited);
+    let signaled = Exit { ending: Ending::Signaled(9), stdout: 1, stderr: 2 };
+    assert_eq!(exit("exit by signal 9"), signaled);
+    let not_started = Exit { ending: Ending::NotStarted(0, "the node failed".into()), stdout: 0, stderr: 0 };
+    assert_eq!(exit("exit of what could not start, without an errno"), not_started);
+
+    for (name, expected) in [
+        ("spawn", Role::Plain),
+        ("spawn of a tunnel", Role::Tunnel),
+        ("spawn of what may be started ahead", Role::Ahead),
+    ] {
+        assert!(matches!(frame_of(name), Frame::Spawn(spawn) if spawn.role == expected), "{name}");
     }
-    assert_eq!(rows.len(), Kind::ALL.len(), "the document has a kind that the code has not");
+    for (name, expected) in [
+        ("node that is ready", NodeState::Ready),
+        ("node that failed, with a message in UTF-8", NodeState::Failed),
+        ("node that is being probed", NodeState::Probing),
+    ] {
+        assert!(matches!(frame_of(name), Frame::Node { state, .. } if state == expected), "{name}");
+    }
+    for (name, expected) in [
+        ("refused: nothing matches", Refusal::NoMatch),
+        ("refused: too many", Refusal::TooMany),
+        ("refused: closing", Refusal::Closing),
+    ] {
+        assert!(matches!(frame_of(name), Frame::Refused { refusal, .. } if refusal == expected), "{name}");
+    }
+    for (name, expected, position) in [
+        ("data, one byte for stdin", Stream::Stdin, 0),
+        ("data on stdout", Stream::Stdout, 4_294_967_296),
+        ("data on stderr, up to the last position", Stream::Stderr, u64::MAX - 3),
+    ] {
+        let frame = frame_of(name);
+        let matches =
+            matches!(frame, Frame::Data { stream, position: at, .. } if (stream, at) == (expected, position));
+        assert!(matches, "{name}");
+    }
+    let span = Span { received: 1_000, limit: 33_768 };
+    let credit = frame_of("credit for stdout");
+    assert!(matches!(credit, Frame::Credit { stream: Stream::Stdout, span: found, .. } if found == span));
+    assert!(matches!(frame_of("hello"), Frame::Hello { resume: true, pid: 4_242, .. }));
+    assert!(matches!(frame_of("reply"), Frame::Reply { request: 1, last: true, .. }));
+}
+
+/// A row of a table of frames: name, limit, and the fields as `NAME:FORM`.
+type Row = (String, usize, String);
+
+fn table_of_the_code() -> BTreeMap<u8, Row> {
+    let row = |kind: &Kind| {
+        let fields: Vec<_> = kind.fields().iter().map(|(name, form)| format!("{name}:{form}")).collect();
+        (*kind as u8, (kind.name().into(), kind.limit(), fields.join(" ")))
+    };
+    Kind::ALL.iter().map(row).collect()
+}
+
+/// The rows of a Python file: `KIND: ("NAME", LIMIT, "FIELDS" "MORE FIELDS"),`, where KIND is a number or a constant.
+fn table_of_python(path: &str) -> BTreeMap<u8, Row> {
+    let text = read(path);
+    let number = |digits: &str| u8::from_str_radix(digits.trim().strip_prefix("0x")?, 16).ok();
+    let constants = text.lines().filter_map(|line| line.split_once(" = 0x").map(|(names, _)| (names, line)));
+    let numbers: BTreeMap<_, _> = constants
+        .flat_map(|(names, line)| names.split(", ").zip(line[names.len() + 3..].split(", ")))
+        .collect();
+    let mut rows = BTreeMap::new();
+    for row in text.split("),\n") {
+        let Some((head, fields)) = row.rsplit_once(": (\"") else { continue };
+        let key = head.rsplit([' ', '\n']).next().expect("a key");
+        let number = number(numbers.get(key).unwrap_or(&key)).unwrap_or_else(|| panic!("{key} is no kind"));
+        let (name, fields) = fields.split_once("\", ").expect("a name");
+        let (limit, fields) = fields.split_once(", ").expect("a limit");
+        let fields = fields.split('"').skip(1).step_by(2).collect();
+        rows.insert(number, (name.into(), limit.parse().expect("a limit"), fields));
+    }
+    rows
+}
+
+/// The rows of docs/protocol.md: `| KIND | NAME | way | LIMIT | body |`; the body has a "`name` type" for each field.
+fn table_of_the_document() -> BTreeMap<u8, (Row, String)> {
+    let document = read("docs/protocol.md");
+    let mut rows = BTreeMap::new();
+    for row in document.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()) {
+        let [_, number, name, way, limit, body, _] = row[..] else { continue };
+        let (2, Ok(number)) = (number.len(), u8::from_str_radix(number, 16)) else { continue };
+        let parts: Vec<_> = body.split('`').collect();
+        let named = parts[1..].chunks(2).filter_map(|pair| {
+            let form = match pair[1].trim_start().split([' ', ',', ':']).next()? {
+                "u8" if pair[0] == "role" => "role",
+                "u8" => "B",
+                "u16" => "H",
+                "u32" => "I",
+                "u64" => "Q",
+                form @ ("16" | "str" | "list" | "table" | "rest" | "stream") => form,
+                _ => return None,
+            };
+            Some(format!("{}:{form}", pair[0]))
+        });
+        let fields = named.collect::<Vec<_>>().join(" ");
+        let limit = limit.replace(',', "").parse().expect("a limit");
+        rows.insert(number, ((name.into(), limit, fields), way.into()));
+    }
+    rows
+}
+
+#[test]
+fn code_agent_and_document_have_one_table_of_frames() {
+    let code = table_of_the_code();
+    let document = table_of_the_document();
+    let rows = document.iter().map(|(number, (row, _))| (*number, row.clone())).collect();
+    assert_eq!(code, rows, "docs/protocol.md");
+
+    let mut agent = table_of_python("remote/agent/wire.py");
+    let is_of_agents = |number| {
+        Kind::of(number)
+            .expect("a kind")
+            .ways()
+            .iter()
+            .any(|(from, to)| *from == Party::Agent || *to == Party::Agent)
+    };
+    assert!(agent.keys().all(|number| is_of_agents(*number)), "remote/agent/wire.py has more than it needs");
+    agent.extend(table_of_python("remote/tests/wire_tests.py"));
+    assert_eq!(code, agent, "remote/agent/wire.py and remote/tests/wire_tests.py");
+}
+
+#[test]
+fn code_and_document_agree_on_who_sends_a_frame() {
+    for (number, (_, way)) in table_of_the_document() {
+        let kind = Kind::of(number).expect("a kind");
+        let letter = |party: &Party| format!("{party:?}")[..1].to_owned();
+        let ways: BTreeSet<_> =
+            kind.ways().iter().map(|(from, to)| format!("{}→{}", letter(from), letter(to))).collect();
+        let way = way.replace("any", "C→D, D→C, D→A, A→D").replace("C↔A", "C→A, A→C");
+        assert_eq!(ways, way.split(", ").map(str::to_owned).collect(), "{}", kind.name());
+    }
 }

@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::stream::{MAX_WINDOW, POOL, STDIN_WINDOW, Violation, check_window};
-use crate::wire::{Frame, Span, Spawn, Stream};
+use crate::wire::{Exit, Frame, Span, Spawn, Stream};
 
 /// The gate of one process.
 #[derive(Debug, Default)]
@@ -175,7 +175,7 @@ impl Relay {
                 self.length(*stream, *length)?;
                 Ok(true)
             }
-            Frame::Exit { stdout, stderr, .. } => {
+            Frame::Exit { exit: Exit { stdout, stderr, .. }, .. } => {
                 self.length(Stream::Stdout, *stdout)?;
                 self.length(Stream::Stderr, *stderr)?;
                 Ok(true)

@@ -1,393 +1,279 @@
-//! The bytes of each frame's body, both ways.
+//! How the fields of a frame become bytes and are read again: integers, ids, texts, lists, tables; and the head of DATA.
+//!
+//! Trusts nothing: a length is checked before anything is taken, and bytes with no meaning are [`FrameError::Malformed`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Ending, Frame, FrameError, Kind, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
+use super::{Frame, FrameError, HEADER, Kind, Stream, Table};
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
-impl Frame {
-    pub(super) fn put_body(&self, out: &mut BytesMut) {
-        match self {
-            Self::Ping(n) | Self::Pong(n) | Self::Ack(n) => out.put_u64(*n),
-            Self::Hello { incarnation, epoch, resume, pid, facts } => {
-                out.put_slice(&incarnation.0);
-                out.put_u64(epoch.0);
-                out.put_u8(u8::from(*resume));
-                out.put_u32(*pid);
-                put_table(out, facts);
-            }
-            Self::Node { name, state, facts } => {
-                put_str(out, name);
-                out.put_u8(*state as u8);
-                put_table(out, facts);
-            }
-            Self::End => {}
-            Self::Nodes(count) => out.put_u16(*count),
-            Self::Spawn(spawn) => put_spawn(out, spawn),
-            Self::Resume { id, attempt, stdout, stderr } => {
-                out.put_slice(&id.0);
-                out.put_u32(*attempt);
-                put_span(out, *stdout);
-                put_span(out, *stderr);
-            }
-            Self::Resumed { id, attempt, stdin } => {
-                out.put_slice(&id.0);
-                out.put_u32(*attempt);
-                put_span(out, *stdin);
-            }
-            Self::Started { id, pid } => {
-                out.put_slice(&id.0);
-                out.put_u32(*pid);
-            }
-            Self::Data { id, stream, position, bytes } => {
-                out.put_slice(&id.0);
-                out.put_u8(*stream as u8);
-                out.put_u64(*position);
-                out.put_slice(bytes);
-            }
-            Self::Credit { id, stream, span } => {
-                out.put_slice(&id.0);
-                out.put_u8(*stream as u8);
-                put_span(out, *span);
-            }
-            Self::Fin { id, stream, length } => {
-                out.put_slice(&id.0);
-                out.put_u8(*stream as u8);
-                out.put_u64(*length);
-            }
-            Self::Stop { id, stream } => {
-                out.put_slice(&id.0);
-                out.put_u8(*stream as u8);
-            }
-            Self::Signal { id, sequence, mask } => {
-                out.put_slice(&id.0);
-                out.put_u32(*sequence);
-                out.put_u64(*mask);
-            }
-            Self::Signaled { id, sequence } => {
-                out.put_slice(&id.0);
-                out.put_u32(*sequence);
-            }
-            Self::Exit { id, ending, stdout, stderr } => {
-                out.put_slice(&id.0);
-                let (how, value, message) = match ending {
-                    Ending::Exited(status) => (0, *status, ""),
-                    Ending::Signaled(signal) => (1, *signal, ""),
-                    Ending::NotStarted(errno, message) => (2, *errno, message.as_str()),
-                };
-                out.put_u8(how);
-                out.put_u32(value);
-                out.put_u64(*stdout);
-                out.put_u64(*stderr);
-                put_str(out, message);
-            }
-            Self::Release(id) | Self::Forget(id) | Self::Reachable(id) => out.put_slice(&id.0),
-            Self::Client { id, release } => {
-                out.put_slice(&id.0);
-                put_str(out, release);
-            }
-            Self::Daemon { life, pid, release, network } => {
-                out.put_u32(*life);
-                out.put_u32(*pid);
-                put_str(out, release);
-                put_str(out, network);
-            }
-            Self::Select { id, wants } => {
-                out.put_slice(&id.0);
-                put_table(out, wants);
-            }
-            Self::Placed { id, incarnation, host, node, facts } => {
-                out.put_slice(&id.0);
-                out.put_slice(&incarnation.0);
-                put_str(out, host);
-                put_str(out, node);
-                put_table(out, facts);
-            }
-            Self::Refused { id, refusal, message } => {
-                out.put_slice(&id.0);
-                out.put_u8(*refusal as u8);
-                put_str(out, message);
-            }
-            Self::Claim { id, incarnation, host } => {
-                out.put_slice(&id.0);
-                out.put_slice(&incarnation.0);
-                put_str(out, host);
-            }
-            Self::Unreachable { id, message } | Self::Lost { id, message } => {
-                out.put_slice(&id.0);
-                put_str(out, message);
-            }
-            Self::Request { request, json } => {
-                out.put_u32(*request);
-                out.put_slice(json);
-            }
-            Self::Reply { request, last, json } => {
-                out.put_u32(*request);
-                out.put_u8(u8::from(*last));
-                out.put_slice(json);
-            }
-        }
+/// Bytes of a DATA body before its payload: id, stream, position.
+pub(crate) const DATA_HEAD: usize = 16 + 1 + 8;
+
+/// A type that stands in the body of a frame.
+pub(super) trait Field: Sized {
+    /// Appends its bytes.
+    fn put(&self, out: &mut BytesMut);
+
+    /// Reads it from the front of the rest of a body.
+    fn read(body: &mut Body) -> Result<Self, FrameError>;
+
+    /// Adds the fields that a field called `name` is on the wire: see [`Kind::fields`].
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>);
+
+    /// The process that a frame with this field belongs to.
+    fn process(&self) -> Option<ProcessId> {
+        None
     }
 
-    pub(super) fn parse(kind: Kind, body: Bytes) -> Result<Self, FrameError> {
-        let mut body = Body { bytes: body, kind };
-        let frame = body.frame()?;
-        if body.bytes.is_empty() { Ok(frame) } else { Err(FrameError::Malformed(kind)) }
+    /// The stream that a frame with this field is about.
+    fn stream(&self) -> Option<Stream> {
+        None
     }
-}
-
-fn put_spawn(out: &mut BytesMut, spawn: &Spawn) {
-    out.put_slice(&spawn.id.0);
-    out.put_u32(spawn.attempt);
-    out.put_slice(&spawn.incarnation.0);
-    out.put_slice(&spawn.owner.0);
-    out.put_u8(spawn.role as u8);
-    out.put_u64(spawn.stdout_limit);
-    out.put_u64(spawn.stderr_limit);
-    put_str(out, &spawn.host);
-    put_str(out, &spawn.node);
-    put_str(out, &spawn.chdir);
-    out.put_u16(spawn.args.len() as u16);
-    for arg in &spawn.args {
-        put_blob(out, arg);
-    }
-    put_table(out, &spawn.env);
-}
-
-/// Texts longer than a str can say are cut at a character's boundary: they are messages.
-fn put_str(out: &mut BytesMut, text: &str) {
-    let most = text.len().min(usize::from(u16::MAX));
-    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    out.put_u16(end as u16);
-    out.put_slice(&text.as_bytes()[..end]);
-}
-
-fn put_blob(out: &mut BytesMut, blob: &[u8]) {
-    out.put_u32(blob.len() as u32);
-    out.put_slice(blob);
-}
-
-fn put_span(out: &mut BytesMut, span: Span) {
-    out.put_u64(span.received);
-    out.put_u64(span.limit);
-}
-
-fn put_table(out: &mut BytesMut, table: &[(String, Bytes)]) {
-    out.put_u16(table.len() as u16);
-    for (key, value) in table {
-        put_str(out, key);
-        put_blob(out, value);
-    }
-}
-
-/// The bytes of a table alone: the form of the bootstrap's config.
-pub fn encode_table(table: &[(String, Bytes)]) -> Bytes {
-    let mut out = BytesMut::new();
-    put_table(&mut out, table);
-    out.freeze()
 }
 
 /// The unread rest of a frame's body.
-struct Body {
-    bytes: Bytes,
-    kind: Kind,
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) kind: Kind,
 }
 
 impl Body {
-    fn frame(&mut self) -> Result<Frame, FrameError> {
-        Ok(match self.kind {
-            Kind::Ping => Frame::Ping(self.u64()?),
-            Kind::Pong => Frame::Pong(self.u64()?),
-            Kind::Ack => Frame::Ack(self.u64()?),
-            Kind::Hello => Frame::Hello {
-                incarnation: Incarnation(self.id()?),
-                epoch: Epoch(self.u64()?),
-                resume: self.flag()?,
-                pid: self.u32()?,
-                facts: self.table()?,
-            },
-            Kind::Node => Frame::Node {
-                name: self.str()?,
-                state: match self.u8()? {
-                    0 => NodeState::Ready,
-                    1 => NodeState::Failed,
-                    2 => NodeState::Probing,
-                    _ => return Err(self.malformed()),
-                },
-                facts: self.table()?,
-            },
-            Kind::End => Frame::End,
-            Kind::Nodes => Frame::Nodes(self.u16()?),
-            Kind::Spawn => Frame::Spawn(Box::new(Spawn {
-                id: self.process()?,
-                attempt: self.u32()?,
-                incarnation: Incarnation(self.id()?),
-                owner: ClientId(self.id()?),
-                role: match self.u8()? {
-                    0 => Role::Plain,
-                    1 => Role::Tunnel,
-                    2 => Role::Ahead,
-                    _ => return Err(self.malformed()),
-                },
-                stdout_limit: self.u64()?,
-                stderr_limit: self.u64()?,
-                host: self.str()?,
-                node: self.str()?,
-                chdir: self.str()?,
-                args: {
-                    let count = self.u16()?;
-                    (0..count).map(|_| self.blob()).collect::<Result<_, _>>()?
-                },
-                env: self.table()?,
-            })),
-            Kind::Resume => Frame::Resume {
-                id: self.process()?,
-                attempt: self.u32()?,
-                stdout: self.span()?,
-                stderr: self.span()?,
-            },
-            Kind::Resumed => {
-                Frame::Resumed { id: self.process()?, attempt: self.u32()?, stdin: self.span()? }
-            }
-            Kind::Started => Frame::Started { id: self.process()?, pid: self.u32()? },
-            Kind::Data => {
-                let (id, stream, position) = (self.process()?, self.stream()?, self.u64()?);
-                let bytes = std::mem::take(&mut self.bytes);
-                if bytes.is_empty() || position.checked_add(bytes.len() as u64).is_none() {
-                    return Err(self.malformed());
-                }
-                Frame::Data { id, stream, position, bytes }
-            }
-            Kind::Credit => Frame::Credit { id: self.process()?, stream: self.stream()?, span: self.span()? },
-            Kind::Fin => Frame::Fin { id: self.process()?, stream: self.stream()?, length: self.u64()? },
-            Kind::Stop => Frame::Stop { id: self.process()?, stream: self.stream()? },
-            Kind::Signal => Frame::Signal { id: self.process()?, sequence: self.u32()?, mask: self.u64()? },
-            Kind::Signaled => Frame::Signaled { id: self.process()?, sequence: self.u32()? },
-            Kind::Exit => {
-                let id = self.process()?;
-                let (how, value) = (self.u8()?, self.u32()?);
-                let (stdout, stderr, message) = (self.u64()?, self.u64()?, self.str()?);
-                let ending = match how {
-                    0 => Ending::Exited(value),
-                    1 => Ending::Signaled(value),
-                    2 => Ending::NotStarted(value, message),
-                    _ => return Err(self.malformed()),
-                };
-                Frame::Exit { id, ending, stdout, stderr }
-            }
-            Kind::Release => Frame::Release(self.process()?),
-            Kind::Forget => Frame::Forget(self.process()?),
-            Kind::Client => Frame::Client { id: ClientId(self.id()?), release: self.str()? },
-            Kind::Daemon => Frame::Daemon {
-                life: self.u32()?,
-                pid: self.u32()?,
-                release: self.str()?,
-                network: self.str()?,
-            },
-            Kind::Select => Frame::Select { id: self.process()?, wants: self.table()? },
-            Kind::Placed => Frame::Placed {
-                id: self.process()?,
-                incarnation: Incarnation(self.id()?),
-                host: self.str()?,
-                node: self.str()?,
-                facts: self.table()?,
-            },
-            Kind::Refused => Frame::Refused {
-                id: self.process()?,
-                refusal: match self.u8()? {
-                    1 => Refusal::NoMatch,
-                    2 => Refusal::TooMany,
-                    3 => Refusal::Closing,
-                    _ => return Err(self.malformed()),
-                },
-                message: self.str()?,
-            },
-            Kind::Claim => {
-                Frame::Claim { id: self.process()?, incarnation: Incarnation(self.id()?), host: self.str()? }
-            }
-            Kind::Reachable => Frame::Reachable(self.process()?),
-            Kind::Unreachable => Frame::Unreachable { id: self.process()?, message: self.str()? },
-            Kind::Lost => Frame::Lost { id: self.process()?, message: self.str()? },
-            Kind::Request => Frame::Request { request: self.u32()?, json: std::mem::take(&mut self.bytes) },
-            Kind::Reply => Frame::Reply {
-                request: self.u32()?,
-                last: self.flag()?,
-                json: std::mem::take(&mut self.bytes),
-            },
-        })
-    }
-
-    fn malformed(&self) -> FrameError {
+    pub(super) fn malformed(&self) -> FrameError {
         FrameError::Malformed(self.kind)
     }
 
-    fn take(&mut self, count: usize) -> Result<Bytes, FrameError> {
+    pub(super) fn take(&mut self, count: usize) -> Result<Bytes, FrameError> {
         if self.bytes.len() < count {
             return Err(self.malformed());
         }
         Ok(self.bytes.split_to(count))
     }
 
-    fn u8(&mut self) -> Result<u8, FrameError> {
-        Ok(self.take(1)?.get_u8())
-    }
-
-    fn u16(&mut self) -> Result<u16, FrameError> {
-        Ok(self.take(2)?.get_u16())
-    }
-
-    fn u32(&mut self) -> Result<u32, FrameError> {
-        Ok(self.take(4)?.get_u32())
-    }
-
-    fn u64(&mut self) -> Result<u64, FrameError> {
-        Ok(self.take(8)?.get_u64())
-    }
-
-    fn flag(&mut self) -> Result<bool, FrameError> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(self.malformed()),
-        }
-    }
-
-    fn id(&mut self) -> Result<[u8; 16], FrameError> {
-        let mut id = [0; 16];
-        self.take(16)?.copy_to_slice(&mut id);
-        Ok(id)
-    }
-
-    fn process(&mut self) -> Result<ProcessId, FrameError> {
-        self.id().map(ProcessId)
-    }
-
-    fn stream(&mut self) -> Result<Stream, FrameError> {
-        let index = usize::from(self.u8()?);
-        Stream::ALL.get(index).copied().ok_or_else(|| self.malformed())
-    }
-
-    fn span(&mut self) -> Result<Span, FrameError> {
-        let span = Span { received: self.u64()?, limit: self.u64()? };
-        if span.limit < span.received {
-            return Err(self.malformed());
-        }
-        Ok(span)
-    }
-
-    fn str(&mut self) -> Result<String, FrameError> {
-        let length = usize::from(self.u16()?);
-        let bytes = self.take(length)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| self.malformed())
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        let array = *self.bytes.first_chunk().ok_or_else(|| self.malformed())?;
+        self.bytes.advance(N);
+        Ok(array)
     }
 
     fn blob(&mut self) -> Result<Bytes, FrameError> {
-        let length = self.u32()? as usize;
+        let length = u32::read(self)? as usize;
         self.take(length)
     }
+}
 
-    fn table(&mut self) -> Result<Table, FrameError> {
-        let count = self.u16()?;
-        (0..count).map(|_| Ok((self.str()?, self.blob()?))).collect()
+impl Frame {
+    pub(super) fn parse(kind: Kind, bytes: Bytes) -> Result<Self, FrameError> {
+        let mut body = Body { bytes, kind };
+        let frame = Self::read_body(kind, &mut body)?;
+        if body.bytes.is_empty() && frame.holds() { Ok(frame) } else { Err(body.malformed()) }
+    }
+
+    /// Whether its fields fit each other; only those of DATA depend on one another.
+    fn holds(&self) -> bool {
+        let Self::Data { position, bytes, .. } = self else { return true };
+        !bytes.is_empty() && position.checked_add(bytes.len() as u64).is_some()
+    }
+}
+
+/// Appends what comes before the payload of a DATA frame with `length` bytes: header, id, stream, position.
+pub(crate) fn put_data_head(out: &mut BytesMut, id: ProcessId, stream: Stream, position: u64, length: usize) {
+    out.put_slice(&header(Kind::Data, DATA_HEAD + length));
+    id.put(out);
+    stream.put(out);
+    position.put(out);
+}
+
+/// The header of a frame with a body of `length` bytes.
+pub(super) fn header(kind: Kind, length: usize) -> [u8; HEADER] {
+    (u32::from(kind as u8) << 24 | (length as u32 & 0x00ff_ffff)).to_be_bytes()
+}
+
+/// Kind byte and body length from a header.
+pub(super) fn split_header(header: [u8; HEADER]) -> (u8, usize) {
+    let header = u32::from_be_bytes(header);
+    ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)
+}
+
+/// The bytes of a table alone: the form of the bootstrap's config.
+pub fn encode_table(table: &[(String, Bytes)]) -> Bytes {
+    let mut out = BytesMut::new();
+    put_table(table, &mut out);
+    out.freeze()
+}
+
+fn put_table(table: &[(String, Bytes)], out: &mut BytesMut) {
+    out.put_u16(table.len() as u16);
+    for (key, value) in table {
+        key.put(out);
+        put_blob(value, out);
+    }
+}
+
+fn put_blob(blob: &[u8], out: &mut BytesMut) {
+    out.put_u32(blob.len() as u32);
+    out.put_slice(blob);
+}
+
+/// Appends a str. A text longer than a str can say is cut at a character's boundary: it is a message.
+pub(super) fn put_str(text: &str, out: &mut BytesMut) {
+    let most = text.len().min(usize::from(u16::MAX));
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    out.put_u16(end as u16);
+    out.put_slice(&text.as_bytes()[..end]);
+}
+
+macro_rules! integer {
+    ($($type:ty: $form:literal),+) => {$(
+        impl Field for $type {
+            fn put(&self, out: &mut BytesMut) {
+                out.put_slice(&self.to_be_bytes());
+            }
+
+            fn read(body: &mut Body) -> Result<Self, FrameError> {
+                body.array().map(Self::from_be_bytes)
+            }
+
+            fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+                fields.push((name.into(), $form));
+            }
+        }
+    )+};
+}
+
+integer!(u8: "B", u16: "H", u32: "I", u64: "Q");
+
+impl Field for bool {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_u8(u8::from(*self));
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        match u8::read(body)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(body.malformed()),
+        }
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        u8::describe(name, fields);
+    }
+}
+
+impl Field for [u8; 16] {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_slice(self);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        body.array()
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "16"));
+    }
+}
+
+macro_rules! newtype {
+    ($($type:ident($inner:ty)),+) => {$(
+        impl Field for $type {
+            fn put(&self, out: &mut BytesMut) {
+                self.0.put(out);
+            }
+
+            fn read(body: &mut Body) -> Result<Self, FrameError> {
+                <$inner>::read(body).map(Self)
+            }
+
+            fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+                <$inner>::describe(name, fields);
+            }
+        }
+    )+};
+}
+
+newtype!(ClientId([u8; 16]), Incarnation([u8; 16]), Epoch(u64));
+
+impl Field for ProcessId {
+    fn put(&self, out: &mut BytesMut) {
+        self.0.put(out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        body.array().map(Self)
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        <[u8; 16]>::describe(name, fields);
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        Some(*self)
+    }
+}
+
+impl Field for String {
+    fn put(&self, out: &mut BytesMut) {
+        put_str(self, out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let length = usize::from(u16::read(body)?);
+        let bytes = body.take(length)?;
+        Self::from_utf8(bytes.to_vec()).map_err(|_| body.malformed())
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "str"));
+    }
+}
+
+/// Everything up to the end of the body.
+impl Field for Bytes {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_slice(self);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        Ok(std::mem::take(&mut body.bytes))
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "rest"));
+    }
+}
+
+/// A list of blobs.
+impl Field for Vec<Bytes> {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_u16(self.len() as u16);
+        for blob in self {
+            put_blob(blob, out);
+        }
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let count = u16::read(body)?;
+        (0..count).map(|_| body.blob()).collect()
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "list"));
+    }
+}
+
+impl Field for Table {
+    fn put(&self, out: &mut BytesMut) {
+        put_table(self, out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let count = u16::read(body)?;
+        (0..count).map(|_| Ok((String::read(body)?, body.blob()?))).collect()
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "table"));
     }
 }

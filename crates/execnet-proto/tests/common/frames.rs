@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::wire::{Ending, Frame, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
+use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
 
 /// Bytes that decide; zeros when they are used up.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
@@ -131,13 +131,15 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
         18 => Frame::Signaled { id, sequence: u32::from(input.below(5)) },
         19 => Frame::Exit {
             id,
-            ending: match input.below(3) {
-                0 => Ending::Exited(input.number() as u32),
-                1 => Ending::Signaled(input.number() as u32),
-                _ => Ending::NotStarted(input.number() as u32, input.text()),
+            exit: Exit {
+                ending: match input.below(3) {
+                    0 => Ending::Exited(input.number() as u32),
+                    1 => Ending::Signaled(input.number() as u32),
+                    _ => Ending::NotStarted(input.number() as u32, input.text()),
+                },
+                stdout: input.number(),
+                stderr: input.number(),
             },
-            stdout: input.number(),
-            stderr: input.number(),
         },
         20 => Frame::Release(id),
         21 => Frame::Forget(id),

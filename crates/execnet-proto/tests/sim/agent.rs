@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
-use execnet_proto::wire::{Ending, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
+use execnet_proto::wire::{Ending, Exit, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
 
 /// Link time after which processes of an older life that nobody asked for are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);
@@ -399,7 +399,7 @@ impl Agent {
     fn maybe_exit(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(&id) else { return };
         if let (Some(ending), [Some(stdout), Some(stderr)]) = (process.ending.clone(), process.lengths) {
-            self.say_of(id, Frame::Exit { id, ending, stdout, stderr });
+            self.say_of(id, Frame::Exit { id, exit: Exit { ending, stdout, stderr } });
         }
     }
 

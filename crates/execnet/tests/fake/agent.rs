@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream};
-use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Spawn, Stream, VERSION};
+use execnet_proto::wire::{Ending, Exit, Frame, MARKER, NodeState, Spawn, Stream, VERSION};
 
 /// Byte `at` of what programs write and tests expect.
 fn pattern(at: u64) -> u8 {
@@ -271,7 +271,7 @@ impl Program {
         {
             self.said_exit = true;
             let [stdout, stderr] = [0, 1].map(|at| self.output[at].end());
-            conn.send(Frame::Exit { id, ending: ending.clone(), stdout, stderr });
+            conn.send(Frame::Exit { id, exit: Exit { ending: ending.clone(), stdout, stderr } });
         }
     }
 }

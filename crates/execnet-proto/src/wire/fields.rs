@@ -1,0 +1,261 @@
+//! What frames are made of: streams, spans, what SPAWN asks for, how a process ended. Each type with its bytes.
+
+use bytes::{Bytes, BytesMut};
+
+use super::FrameError;
+use super::codec::{Body, Field, put_str};
+use crate::id::{ClientId, Incarnation, ProcessId};
+
+/// Named texts of a greeting; keys may repeat.
+pub type Table = Vec<(String, Bytes)>;
+
+/// Types that are one byte on the wire; any other value is malformed.
+macro_rules! byte {
+    ($type:ident, $form:literal: $($variant:ident),+) => {
+        impl $type {
+            fn of(byte: u8) -> Option<Self> {
+                [$(Self::$variant),+].into_iter().find(|value| *value as u8 == byte)
+            }
+        }
+
+        impl Field for $type {
+            fn put(&self, out: &mut BytesMut) {
+                (*self as u8).put(out);
+            }
+
+            fn read(body: &mut Body) -> Result<Self, FrameError> {
+                Self::of(u8::read(body)?).ok_or_else(|| body.malformed())
+            }
+
+            fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+                fields.push((name.into(), $form));
+            }
+        }
+    };
+}
+
+/// One of the three byte streams of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stream {
+    /// From the client to the process.
+    Stdin = 0,
+    /// From the process to the client.
+    Stdout = 1,
+    /// From the process to the client.
+    Stderr = 2,
+}
+
+impl Stream {
+    /// The three of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
+
+    /// Its number, as an index.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Field for Stream {
+    fn put(&self, out: &mut BytesMut) {
+        (*self as u8).put(out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let index = usize::from(u8::read(body)?);
+        Self::ALL.get(index).copied().ok_or_else(|| body.malformed())
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "stream"));
+    }
+
+    fn stream(&self) -> Option<Stream> {
+        Some(*self)
+    }
+}
+
+/// What a receiver says of a stream: how far it has it, how far it may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Every byte before this position has arrived.
+    pub received: u64,
+    /// No byte at or past this position may be sent.
+    pub limit: u64,
+}
+
+impl Field for Span {
+    fn put(&self, out: &mut BytesMut) {
+        self.received.put(out);
+        self.limit.put(out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let span = Self { received: u64::read(body)?, limit: u64::read(body)? };
+        if span.limit < span.received { Err(body.malformed()) } else { Ok(span) }
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        let prefix = if name.is_empty() { String::new() } else { format!("{name}_") };
+        u64::describe(&format!("{prefix}received"), fields);
+        u64::describe(&format!("{prefix}limit"), fields);
+    }
+}
+
+/// What SPAWN asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawn {
+    /// The process.
+    pub id: ProcessId,
+    /// Raised by the client for each SPAWN or RESUME.
+    pub attempt: u32,
+    /// The agent that may run it.
+    pub incarnation: Incarnation,
+    /// The client that owns it.
+    pub owner: ClientId,
+    /// What kind of process it is.
+    pub role: Role,
+    /// First credit: nothing at or past this position may be sent on stdout.
+    pub stdout_limit: u64,
+    /// The same for stderr.
+    pub stderr_limit: u64,
+    /// Id of the host.
+    pub host: String,
+    /// Name of the node; empty for a tunnel.
+    pub node: String,
+    /// Working directory; empty for the node's own.
+    pub chdir: String,
+    /// Arguments behind the node's own command; for a tunnel the whole command.
+    pub args: Vec<Bytes>,
+    /// Environment entries that override the node's.
+    pub env: Table,
+}
+
+macro_rules! spawn {
+    ($($field:ident $(as $wire:literal)?: $type:ty),+) => {
+        impl Field for Box<Spawn> {
+            fn put(&self, out: &mut BytesMut) {
+                $(self.$field.put(out);)+
+            }
+
+            fn read(body: &mut Body) -> Result<Self, FrameError> {
+                Ok(Self::new(Spawn { $($field: <$type>::read(body)?),+ }))
+            }
+
+            fn describe(_: &str, fields: &mut Vec<(String, &'static str)>) {
+                $(<$type>::describe(wire_name!($field $($wire)?), fields);)+
+            }
+
+            fn process(&self) -> Option<ProcessId> {
+                Some(self.id)
+            }
+        }
+    };
+}
+
+// in the order of their bytes
+spawn! {
+    id: ProcessId, attempt: u32, incarnation: Incarnation, owner: ClientId, role: Role,
+    stdout_limit: u64, stderr_limit: u64, host: String, node: String, chdir: String,
+    args as "argv": Vec<Bytes>, env: Table
+}
+
+/// What an agent may do with a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Nothing but start it.
+    #[default]
+    Plain = 0,
+    /// It carries a link of the daemon, and ends with the daemon's life.
+    Tunnel = 1,
+    /// It does nothing before its stdin speaks: another one like it may be started ahead of the SPAWN that gets it.
+    Ahead = 2,
+}
+
+byte!(Role, "role": Plain, Tunnel, Ahead);
+
+/// What EXIT says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// How the process ended.
+    pub ending: Ending,
+    /// Length of its stdout, in bytes.
+    pub stdout: u64,
+    /// Length of its stderr, in bytes.
+    pub stderr: u64,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this status.
+    Exited(u32),
+    /// This signal (its number on Linux) ended it.
+    Signaled(u32),
+    /// It could not be started: an errno (0 if there is none) and a sentence.
+    NotStarted(u32, String),
+}
+
+impl Field for Exit {
+    fn put(&self, out: &mut BytesMut) {
+        let (how, value, message) = match &self.ending {
+            Ending::Exited(status) => (0_u8, status, ""),
+            Ending::Signaled(signal) => (1, signal, ""),
+            Ending::NotStarted(errno, message) => (2, errno, message.as_str()),
+        };
+        how.put(out);
+        value.put(out);
+        self.stdout.put(out);
+        self.stderr.put(out);
+        put_str(message, out);
+    }
+
+    fn read(body: &mut Body) -> Result<Self, FrameError> {
+        let (how, value) = (u8::read(body)?, u32::read(body)?);
+        let (stdout, stderr, message) = (u64::read(body)?, u64::read(body)?, String::read(body)?);
+        let ending = match how {
+            0 => Ending::Exited(value),
+            1 => Ending::Signaled(value),
+            2 => Ending::NotStarted(value, message),
+            _ => return Err(body.malformed()),
+        };
+        Ok(Self { ending, stdout, stderr })
+    }
+
+    fn describe(_: &str, fields: &mut Vec<(String, &'static str)>) {
+        u8::describe("how", fields);
+        u32::describe("value", fields);
+        u64::describe("stdout_length", fields);
+        u64::describe("stderr_length", fields);
+        String::describe("message", fields);
+    }
+}
+
+/// Why SELECT was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// No node that is up matches.
+    NoMatch = 1,
+    /// A bound on the number of processes is reached.
+    TooMany = 2,
+    /// The network is closing.
+    Closing = 3,
+}
+
+byte!(Refusal, "B": NoMatch, TooMany, Closing);
+
+/// State of a node, as its agent tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NodeState {
+    /// Its interpreter answered.
+    Ready = 0,
+    /// Its interpreter is not there, or is none.
+    Failed = 1,
+    /// Its interpreter was asked and has not answered yet.
+    Probing = 2,
+}
+
+byte!(NodeState, "B": Ready, Failed, Probing);
