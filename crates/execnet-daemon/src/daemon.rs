@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use execnet_proto::batch::Sink;
 use execnet_proto::conn::PING_AFTER;
-use execnet_proto::id::{ClientId, ProcessId};
+use execnet_proto::id::ClientId;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 
@@ -70,8 +70,6 @@ pub(crate) struct Daemon {
     watchers: Vec<Watcher>,
     prompts: Prompts,
     selecting: Vec<Selecting>,
-    /// The node on which a process was placed; of processes that are over, too, until they are swept out.
-    placed: HashMap<ProcessId, String>,
     closing: Option<Closing>,
     /// The path of its socket, and why it is not the usual one.
     place: Option<(String, Option<String>)>,
@@ -111,7 +109,6 @@ impl Daemon {
             watchers: Vec::new(),
             prompts: Prompts::default(),
             selecting: Vec::new(),
-            placed: HashMap::new(),
             closing: None,
             place: None,
             auth_sock: None,

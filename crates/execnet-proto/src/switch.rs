@@ -100,6 +100,10 @@ pub struct Said {
     pub noise: String,
     /// What the process of a tunnel wrote on stderr.
     pub stderr: String,
+    /// The greeting of its agent had begun, and was not complete.
+    pub is_greeting_cut: bool,
+    /// Its agent had answered.
+    pub answered: bool,
 }
 
 /// Why the switch dropped a client.
@@ -154,6 +158,8 @@ pub struct Switch {
 struct Entry {
     owner: Owner,
     host: HostKey,
+    /// The node on which it was placed; empty for one that was placed by an earlier daemon, or is none of a client.
+    node: String,
     incarnation: Incarnation,
     /// The agent may have it.
     spawned: bool,
@@ -209,13 +215,15 @@ impl Switch {
 
     /// The number of processes of clients on a host.
     pub fn processes(&self, host: HostKey) -> usize {
-        self.process_ids(host).count()
+        self.nodes_in_use(host).count()
     }
 
-    /// Ids of the processes of clients on a host.
-    pub fn process_ids(&self, host: HostKey) -> impl Iterator<Item = ProcessId> {
-        let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids).copied();
-        ids.filter(|id| self.entries.get(id).is_some_and(|entry| matches!(entry.owner, Owner::Client(_))))
+    /// For each process of a client on a host the node on which it runs; empty if an earlier daemon placed it.
+    pub fn nodes_in_use(&self, host: HostKey) -> impl Iterator<Item = &str> {
+        let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
+        let entries = ids.filter_map(|id| self.entries.get(id));
+        let of_clients = entries.filter(|entry| matches!(entry.owner, Owner::Client(_)));
+        of_clients.map(|entry| entry.node.as_str())
     }
 
     /// Bytes of DATA that wait in all queues.

@@ -81,9 +81,8 @@ impl Daemon {
         let waited = host.patience();
         host.attempts.too_short();
         let next = host.patience().as_secs();
-        let cut = self.switch.is_greeting(key);
-        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next, cut };
         let said = self.switch.link_closed(key, "its agent did not greet in time", now);
+        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next, cut: said.is_greeting_cut };
         self.dropped(key, verdict, said, now);
     }
 
@@ -97,7 +96,7 @@ impl Daemon {
 
     /// The switch has ended a link.
     pub(super) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
-        let mute = why == LinkEnd::Silent && !self.switch.has_answered(key);
+        let mute = why == LinkEnd::Silent && !said.answered;
         let verdict = if mute { Verdict::Mute } else { Verdict::Link(why) };
         self.dropped(key, verdict, said, now);
     }

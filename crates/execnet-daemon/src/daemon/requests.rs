@@ -98,10 +98,9 @@ impl Daemon {
         if status.state == HostState::Unreachable && status.error.is_none() {
             status.error = self.switch.unreachable(key);
         }
-        for id in self.switch.process_ids(key) {
+        for name in self.switch.nodes_in_use(key) {
             status.processes += 1;
-            let name = self.placed.get(&id);
-            if let Some(node) = status.nodes.iter_mut().find(|node| Some(&node.name) == name) {
+            if let Some(node) = status.nodes.iter_mut().find(|node| node.name == name) {
                 node.processes += 1;
             }
         }

@@ -1,6 +1,5 @@
 //! Processes that ask for a place.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, NodeState};
@@ -80,9 +79,7 @@ impl Daemon {
                         let free = self.hosts[&host].spec.chdir.is_none();
                         facts.push(("local".into(), if free { "1" } else { "0" }.into()));
                     }
-                    if self.switch.place(selecting.client, selecting.id, host, &name, facts) {
-                        self.note_place(selecting.id, name);
-                    } else {
+                    if !self.switch.place(selecting.client, selecting.id, host, &name, facts) {
                         let id = &self.hosts[&host].spec.id;
                         let message = format!("{id} runs {MAX_PROCESSES} processes, more are not allowed");
                         self.switch.refuse(selecting.client, selecting.id, Refusal::TooMany, message);
@@ -200,16 +197,6 @@ impl Daemon {
         let without = self.hosts.iter().filter(|(_, host)| host.nodes.is_empty());
         let without = without.map(|(key, host)| (host.spec.id.as_str(), state(key, host).to_string()));
         placement::refusal(wants, &self.settings.common.network, nodes, without)
-    }
-
-    fn note_place(&mut self, id: ProcessId, node: String) {
-        const SWEEP: usize = 4 * MAX_PROCESSES;
-        if self.placed.len() >= SWEEP {
-            let live: HashSet<ProcessId> =
-                self.hosts.keys().flat_map(|key| self.switch.process_ids(*key)).collect();
-            self.placed.retain(|id, _| live.contains(id));
-        }
-        self.placed.insert(id, node);
     }
 }
 

@@ -123,8 +123,9 @@ impl Switch {
         }
         side.processes += 1;
         let (owner, relay) = (Owner::Client(client), Relay::default());
-        self.insert_entry(id, Entry { owner, host, incarnation, spawned: false, relay });
-        let (host, node) = (self.hosts[&host].name.clone(), node.to_owned());
+        let node = node.to_owned();
+        self.insert_entry(id, Entry { owner, host, node: node.clone(), incarnation, spawned: false, relay });
+        let host = self.hosts[&host].name.clone();
         self.tell_client(client, Frame::Placed { id, incarnation, host, node, facts });
         true
     }
@@ -260,7 +261,10 @@ impl Switch {
             side.processes += 1;
         }
         let (owner, relay) = (Owner::Client(client), Relay::claimed());
-        self.insert_entry(id, Entry { owner, host: key, incarnation, spawned: true, relay });
+        self.insert_entry(
+            id,
+            Entry { owner, host: key, node: String::new(), incarnation, spawned: true, relay },
+        );
         self.tell_client(client, answer);
         Ok(())
     }

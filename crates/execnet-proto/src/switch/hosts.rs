@@ -47,8 +47,6 @@ pub(super) struct Host {
     /// Of the present link: what came on it that was no frame, and on the stderr of the process that carries it.
     noise: Vec<u8>,
     pub(super) stderr: Vec<u8>,
-    /// Its agent has answered on the link before.
-    answered: bool,
     pub(super) outstanding: Outstanding,
     /// Tunnels whose bytes were more than the turn of this host's link.
     pub(super) left: BTreeSet<ProcessId>,
@@ -167,7 +165,6 @@ impl Switch {
             why: format!("{name} is not connected yet"),
             noise: Vec::new(),
             stderr: Vec::new(),
-            answered: false,
             outstanding: Outstanding::default(),
             left: BTreeSet::new(),
         };
@@ -252,13 +249,13 @@ impl Switch {
     pub fn link_closed(&mut self, host: HostKey, why: &str, now: Duration) -> Said {
         let Some(state) = self.hosts.get_mut(&host) else { return Said::default() };
         let Some(link) = state.link.take() else { return Said::default() };
-        state.answered = link.conn.has_answered();
         if let Stage::Marker { pending, head, .. } = &link.stage {
             state.noise = shortened(head, pending);
         }
         let [noise, stderr] =
             [&state.noise, &state.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
-        let said = Said { noise, stderr };
+        let is_greeting_cut = matches!(link.stage, Stage::Hello);
+        let said = Said { noise, stderr, is_greeting_cut, answered: link.conn.has_answered() };
         let was_up = matches!(link.stage, Stage::Up);
         let name = state.name.clone();
         let gone_for_good = was_up && !state.resume;
@@ -322,17 +319,6 @@ impl Switch {
     /// The last round trip of a host's link.
     pub fn rtt(&self, host: HostKey) -> Option<Duration> {
         self.hosts.get(&host)?.conn()?.rtt()
-    }
-
-    /// Whether a host's agent has ever answered on its link, or on the last one if it has none.
-    pub fn has_answered(&self, host: HostKey) -> bool {
-        self.hosts.get(&host).is_some_and(|host| host.conn().map_or(host.answered, Conn::has_answered))
-    }
-
-    /// Whether a host's agent has begun to greet, and has not come to the end of it.
-    pub fn is_greeting(&self, host: HostKey) -> bool {
-        let link = self.hosts.get(&host).and_then(|host| host.link.as_ref());
-        link.is_some_and(|link| matches!(link.stage, Stage::Hello))
     }
 
     /// Whether a host's agent has greeted and it and all hosts on the way are connected.

@@ -80,7 +80,10 @@ impl Switch {
             process.reachable(conn);
         }
         let (owner, relay) = (Owner::Tunnel(host, process), super::Relay::default());
-        self.insert_entry(id, Entry { owner, host: via, incarnation, spawned: true, relay });
+        self.insert_entry(
+            id,
+            Entry { owner, host: via, node: String::new(), incarnation, spawned: true, relay },
+        );
         self.open(host, epoch, bootstrap, Some((via, id)), now);
         true
     }
