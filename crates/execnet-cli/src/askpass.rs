@@ -33,7 +33,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
     Some(match said {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            text::say(failure.to_string().trim_end());
+            failure.say();
             failure.exit.into()
         }
     })

@@ -29,12 +29,14 @@ pub(crate) fn follow(
             accepted()?;
         }
         if let Ok(Interruption::Prompt(prompt)) = serde_json::from_value(reply.clone()) {
-            progress.pause();
-            if prompt.notice {
-                text::say(&format!("{}: {}", text::one_line(&prompt.host), text::one_line(&prompt.text)));
-            } else {
-                answer(daemon, &prompt, asker)?;
-            }
+            progress.suspend(|| match prompt.notice {
+                true => {
+                    let [host, said] = [&prompt.host, &prompt.text].map(|text| text::one_line(text));
+                    text::say(&format!("{host}: {said}"));
+                    Ok(())
+                }
+                false => answer(daemon, &prompt, asker),
+            })?;
         } else if let Some(host) = session::read::<HostReply>(reply)?.host {
             progress.update(&host);
             hosts.insert(host.id.clone(), host);
@@ -46,6 +48,7 @@ pub(crate) fn follow(
     if hosts.values().any(|host| host.state == HostState::Joining) {
         return Err(session::gone());
     }
+    progress.finish();
     Ok(hosts)
 }
 

@@ -18,6 +18,7 @@ mod place;
 mod progress;
 mod render;
 mod session;
+mod style;
 mod text;
 mod verbs;
 
@@ -98,7 +99,7 @@ fn main() -> ExitCode {
         if is_python {
             failure.exit = Exit::Python;
         }
-        text::say(failure.to_string().trim_end());
+        failure.say();
         failure.exit.into()
     })
 }
@@ -117,7 +118,7 @@ fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
         _ => error.to_string(),
     };
     let said = said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}"));
-    text::say(said.trim_end());
+    text::say_styled(&style::message(&execnet_proto::text::lines(said.trim_end())));
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
 }
 

@@ -1,113 +1,235 @@
-//! Progress of joining hosts: on a terminal one line per host, updated in place; elsewhere one line per change.
+//! Progress of joining hosts.
+//!
+//! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are drawn below
+//! these lines: one line each, or one bar for all where they are many.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
-use execnet_proto::control::HostStatus;
+use anstream::{AutoStream, ColorChoice};
+use execnet_proto::control::{HostState, HostStatus, NodeState, Step};
+use execnet_proto::spec::HostSpec;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::render;
-use crate::text::fit;
+use crate::text::one_line;
+use crate::{render, style};
 
-/// Lines about hosts on their way.
+/// More hosts than this share a bar, and so do hosts that leave less than [`MARGIN`] rows of the terminal.
+const MOST_LINES: usize = 20;
+const MARGIN: usize = 4;
+
+/// How often a line or a bar shows that time passes.
+const TICK: Duration = Duration::from_millis(120);
+
+/// What is told about hosts on their way.
 pub(crate) struct Progress<'a> {
     out: Box<dyn Write + 'a>,
-    /// Columns and rows of the terminal; `None` for one line per change.
-    screen: Option<(usize, usize)>,
-    /// Host ids and what was last said about them, in the order of their first mention.
-    hosts: Vec<(String, String)>,
-    /// Lines above the cursor that are ours to overwrite.
-    drawn: usize,
+    live: Live,
+    hosts: Vec<Host>,
 }
 
-impl<'a> Progress<'a> {
-    /// On stderr, in place if it is a terminal that can.
-    pub(crate) fn stderr() -> Progress<'static> {
+/// What is drawn below the lines that stay.
+enum Live {
+    Nothing,
+    /// A line for each host that is joining.
+    Lines(MultiProgress),
+    /// One bar for all hosts.
+    Bar(MultiProgress, ProgressBar),
+}
+
+/// A host, and what was told about it.
+struct Host {
+    status: HostStatus,
+    /// The state of the last line that stays.
+    told: Option<(HostState, Option<Step>)>,
+    /// Its line while it is joining.
+    line: Option<ProgressBar>,
+}
+
+impl Progress<'_> {
+    /// On stderr, for about `count` hosts; drawn if that is a terminal that can.
+    pub(crate) fn stderr(count: usize) -> Progress<'static> {
         let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
-        let size = rustix::termios::tcgetwinsize(io::stderr())
-            .ok()
-            .filter(|size| able && size.ws_col > 0 && size.ws_row > 0);
-        let screen = size.map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-        Progress { out: Box::new(io::stderr()), screen, hosts: Vec::new(), drawn: 0 }
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let size = size.filter(|size| able && size.ws_col > 0 && size.ws_row > 0);
+        let live = match size {
+            None => Live::Nothing,
+            Some(size) => {
+                Live::new(ProgressDrawTarget::stderr(), count, size.ws_row.into(), size.ws_col.into())
+            }
+        };
+        Progress { out: Box::new(anstream::stderr()), live, hosts: Vec::new() }
     }
 
-    /// One line per change.
+    /// Only the lines that stay.
     #[cfg(test)]
-    pub(crate) fn lines(out: &'a mut dyn Write) -> Progress<'a> {
-        Progress { out: Box::new(out), screen: None, hosts: Vec::new(), drawn: 0 }
+    pub(crate) fn written_to(out: &mut dyn Write) -> Progress<'_> {
+        Progress { out: Box::new(out), live: Live::Nothing, hosts: Vec::new() }
     }
 
-    /// Says where a host stands now, unless that was said last.
-    pub(crate) fn update(&mut self, host: &HostStatus) {
-        let state = render::progress_line(host);
-        match self.hosts.iter_mut().find(|(id, _)| *id == host.id) {
-            Some((_, said)) if *said == state => return,
-            Some((_, said)) => said.clone_from(&state),
-            None => self.hosts.push((host.id.clone(), state.clone())),
+    /// Takes up where a host stands now.
+    pub(crate) fn update(&mut self, status: &HostStatus) {
+        let at = self.hosts.iter().position(|host| host.status.id == status.id).unwrap_or_else(|| {
+            self.hosts.push(Host { status: HostStatus::default(), told: None, line: None });
+            self.hosts.len() - 1
+        });
+        self.hosts[at].status = status.clone();
+        match (&self.live, is_settled(status)) {
+            (_, true) => self.tell(at),
+            (Live::Nothing, false) if status.state == HostState::Up && finds_every_python(status) => {
+                self.tell(at);
+            }
+            (Live::Lines(lines), false) => self.hosts[at].draw(lines),
+            _ => {}
         }
-        // More hosts than rows cannot be redrawn: what has scrolled off is out of reach.
-        match self.screen.filter(|(_, rows)| self.hosts.len() < *rows) {
-            Some((columns, _)) => self.draw(columns),
-            None => drop(writeln!(self.out, "{}: {state}", host.id)),
+        if let Live::Bar(_, bar) = &self.live {
+            show_counts(bar, &self.hosts);
         }
     }
 
-    /// Leaves the lines where they are, because something else will be written below.
-    pub(crate) fn pause(&mut self) {
-        self.drawn = 0;
+    /// Does something that uses the terminal, with nothing drawn meanwhile.
+    pub(crate) fn suspend<T>(&self, act: impl FnOnce() -> T) -> T {
+        match &self.live {
+            Live::Nothing => act(),
+            Live::Lines(drawn) | Live::Bar(drawn, _) => drawn.suspend(act),
+        }
     }
 
-    fn draw(&mut self, columns: usize) {
-        let width = self.hosts.iter().map(|(id, _)| id.len()).max().unwrap_or(0);
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
+    /// Tells about the hosts of which nothing was told yet, and removes what was drawn.
+    pub(crate) fn finish(&mut self) {
+        let untold = |host: &Host| host.told.is_none() && host.status.state == HostState::Up;
+        for at in 0..self.hosts.len() {
+            if untold(&self.hosts[at]) {
+                self.tell(at);
+            }
         }
-        for (id, state) in &self.hosts {
-            text.push_str(&format!("\r\x1b[2K{}\n", fit(&format!("{id:width$}  {state}"), columns - 1)));
-        }
-        self.drawn = self.hosts.len();
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.clear();
     }
+
+    /// Writes the line that stays about a host, unless it was the last one.
+    fn tell(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        if let (Live::Lines(lines), Some(line)) = (&self.live, host.line.take()) {
+            lines.remove(&line);
+        }
+        let HostStatus { state, step, .. } = host.status;
+        let now = (state, step.filter(|_| state == HostState::Failed));
+        if host.told.replace(now) == Some(now) || state == HostState::Leaving {
+            return;
+        }
+        // the bar counts them, and a table follows
+        if state == HostState::Up && matches!(self.live, Live::Bar(..)) {
+            return;
+        }
+        let line = match &self.live {
+            // which interpreters it has is not known yet; the table that follows shows them
+            Live::Nothing if state == HostState::Up && finds_every_python(&host.status) => {
+                render::progress_line(&HostStatus { nodes: Vec::new(), ..host.status.clone() })
+            }
+            _ => render::progress_line(&host.status),
+        };
+        let out = &mut self.out;
+        let mut write = || drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+        match &self.live {
+            Live::Nothing => write(),
+            Live::Lines(drawn) | Live::Bar(drawn, _) => drawn.suspend(write),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Live::Bar(drawn, bar) = &self.live {
+            drawn.remove(bar);
+        }
+        if let Live::Lines(drawn) | Live::Bar(drawn, _) = &self.live {
+            self.hosts.iter_mut().filter_map(|host| host.line.take()).for_each(|line| drawn.remove(&line));
+            let _ = drawn.clear();
+        }
+        self.live = Live::Nothing;
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Live {
+    fn new(target: ProgressDrawTarget, count: usize, rows: usize, columns: usize) -> Live {
+        let drawn = MultiProgress::with_draw_target(target);
+        if count <= MOST_LINES && count + MARGIN <= rows {
+            return Live::Lines(drawn);
+        }
+        let width = if columns < 60 { 10 } else { 20 };
+        let bar = drawn.add(ProgressBar::new(count as u64));
+        bar.set_style(template(&format!("[{{bar:{width}}}] {{wide_msg}}")).progress_chars("=> "));
+        bar.enable_steady_tick(TICK);
+        Live::Bar(drawn, bar)
+    }
+}
+
+impl Host {
+    /// Draws the line of a host that is joining.
+    fn draw(&mut self, lines: &MultiProgress) {
+        let line = self.line.get_or_insert_with(|| {
+            let line = lines.add(ProgressBar::new_spinner());
+            line.set_style(template("{spinner} {wide_msg}").tick_chars(r"-\|/ "));
+            line.enable_steady_tick(TICK);
+            line
+        });
+        line.set_message(for_stderr(render::progress_line(&self.status)));
+    }
+}
+
+/// Shows how many hosts are up and have failed, and which ones are joining.
+fn show_counts(bar: &ProgressBar, hosts: &[Host]) {
+    let count = |state| hosts.iter().filter(|host| host.status.state == state).count();
+    let (up, failed) = (count(HostState::Up), count(HostState::Failed) + count(HostState::Unreachable));
+    let all = bar.length().unwrap_or_default().max(hosts.len() as u64);
+    let mut message = format!("{up}/{all} up");
+    if failed > 0 {
+        message += &format!(", {}", style::bad(&format!("{failed} failed")));
+    }
+    let joining = hosts.iter().filter(|host| host.status.state == HostState::Joining);
+    let joining: Vec<_> = joining.map(|host| one_line(&host.status.id)).collect();
+    if !joining.is_empty() {
+        message += &format!("; joining: {}", joining.join(", "));
+    }
+    bar.set_length(all);
+    bar.set_position((up + failed) as u64);
+    bar.set_message(for_stderr(message));
+}
+
+/// Text with colours, or without them where stderr gets none.
+fn for_stderr(text: String) -> String {
+    match AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => anstream::adapter::strip_str(&text).to_string(),
+        _ => text,
+    }
+}
+
+fn template(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Whether nothing more is to come: it failed, or it is up and each of its interpreters has answered.
+fn is_settled(host: &HostStatus) -> bool {
+    match host.state {
+        HostState::Joining => false,
+        HostState::Up => {
+            let probing = host.nodes.iter().any(|node| node.state == NodeState::Probing);
+            !probing && !host.nodes.is_empty() && !finds_every_python(host)
+        }
+        HostState::Failed | HostState::Unreachable | HostState::Leaving => true,
+    }
+}
+
+/// Whether every interpreter that is found becomes a node: how many there are is known when none is joining any more.
+fn finds_every_python(host: &HostStatus) -> bool {
+    let spec = host.spec.parse::<HostSpec>();
+    spec.is_ok_and(|spec| spec.python.as_deref() == Some("*"))
 }
 
 #[cfg(test)]
-mod tests {
-    use execnet_proto::control::{HostState, Step};
-
-    use super::*;
-
-    fn host(id: &str, state: HostState) -> HostStatus {
-        HostStatus { id: id.into(), state, step: Some(Step::Connect), ..HostStatus::default() }
-    }
-
-    #[test]
-    fn on_a_terminal_lines_are_overwritten_in_place() {
-        let mut out = Vec::new();
-        let mut progress =
-            Progress { out: Box::new(&mut out), screen: Some((20, 24)), hosts: Vec::new(), drawn: 0 };
-        progress.update(&host("a", HostState::Joining));
-        progress.update(&host("build1", HostState::Joining));
-        progress.update(&host("build1", HostState::Joining));
-        progress.pause();
-        progress.update(&host("a", HostState::Up));
-        drop(progress);
-        let screen = String::from_utf8(out).unwrap();
-        assert_eq!(
-            screen,
-            "\r\x1b[2Ka  joining: connect\n\
-             \x1b[1A\r\x1b[2Ka       joining: c…\n\r\x1b[2Kbuild1  joining: c…\n\
-             \r\x1b[2Ka       up\n\r\x1b[2Kbuild1  joining: c…\n"
-        );
-    }
-
-    #[test]
-    fn more_hosts_than_rows_are_told_line_by_line() {
-        let mut out = Vec::new();
-        let mut progress =
-            Progress { out: Box::new(&mut out), screen: Some((80, 2)), hosts: Vec::new(), drawn: 0 };
-        for id in ["a", "b", "c"] {
-            progress.update(&host(id, HostState::Up));
-        }
-        drop(progress);
-        assert!(String::from_utf8(out).unwrap().ends_with("b: up\nc: up\n"));
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;

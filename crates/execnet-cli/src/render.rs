@@ -1,8 +1,9 @@
-//! A network in words and tables, readable without colour.
+//! A network in words and tables, in colours that a reader can do without.
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
 use execnet_proto::text::quoted;
 
+use crate::style;
 use crate::text::{duration, fit, one_line, table};
 
 /// What a host says of itself is not to make the rows of all others unreadable.
@@ -189,11 +190,25 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
     one_line(&line)
 }
 
-/// Where a host stands while others join: why it failed is told when all have settled, by [`trouble`].
+/// Where a host stands while others join: `build1: up: CPython 3.11.2`. [`trouble`] tells why it failed when all have
+/// settled.
 pub(crate) fn progress_line(host: &HostStatus) -> String {
-    match host.state {
+    let state = match host.state {
         HostState::Failed | HostState::Unreachable => one_line(&state_word(host)),
         _ => state_line(host),
+    };
+    format!("{}: {}", one_line(&host.id), coloured(host, &state))
+}
+
+/// A line that [`state_line`] or [`state_word`] made, with its state in colour.
+fn coloured(host: &HostStatus, line: &str) -> String {
+    match (host.state, has_ready(host) || host.nodes.is_empty()) {
+        (HostState::Up, true) => style::state("up") + line.strip_prefix("up").unwrap_or_default(),
+        (HostState::Up, false) if line != "up" => style::bad(line),
+        _ => {
+            let word = state_word(host);
+            style::state(&word) + line.strip_prefix(&word).unwrap_or_default()
+        }
     }
 }
 
@@ -205,7 +220,8 @@ pub(crate) fn reason<'a>(host: &str, why: &'a str) -> &'a str {
 
 /// What is to be said about a host on which nothing can run: where it stopped, what was said there, what to do.
 pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
-    let mut text = format!("{}: {}\n", one_line(&host.id), state_line(host));
+    let hinted = format!("  {}", style::hint());
+    let mut text = format!("{}: {}\n", one_line(&host.id), coloured(host, &state_line(host)));
     if host.state == HostState::Up {
         if host.nodes.is_empty() || has_ready(host) {
             return None;
@@ -223,18 +239,18 @@ pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
             true => String::new(),
             false => format!("execnet rmhost {network} {} && ", one_line(&host.id)),
         };
-        text.push_str(&format!("  Hint: after fixing it, run: {first}execnet addhost {network} {spec}\n"));
+        text.push_str(&format!("{hinted} after fixing it, run: {first}execnet addhost {network} {spec}\n"));
     }
     for line in &host.said {
         text.push_str(&format!("    {}\n", one_line(line)));
     }
     if let Some(hint) = &host.hint {
-        text.push_str(&format!("  Hint: {}\n", one_line(hint)));
+        text.push_str(&format!("{hinted} {}\n", one_line(hint)));
     }
     if (host.state, host.step) == (HostState::Failed, Some(Step::Resolve)) {
         // it is in the network's file by now
         let [network, id] = [network, &host.id].map(one_line);
-        text.push_str(&format!("  Hint: if it is mistyped, run: execnet rmhost {network} {id}\n"));
+        text.push_str(&format!("{hinted} if it is mistyped, run: execnet rmhost {network} {id}\n"));
     }
     if let Some(seconds) = host.retry_in.filter(|_| host.state != HostState::Up) {
         text.push_str(&format!("  retrying in {}\n", duration(seconds.max(1.0))));

@@ -3,6 +3,11 @@
 use execnet_proto::control::Step;
 
 use super::*;
+use crate::style::plain;
+
+fn trouble(network: &str, host: &HostStatus) -> Option<String> {
+    super::trouble(network, host).map(|text| plain(&text))
+}
 
 fn node(name: &str, platform: &str, implementation: &str, version: &str) -> NodeStatus {
     NodeStatus {
@@ -73,7 +78,7 @@ fn a_socket_that_is_not_in_the_usual_place_is_told() {
 fn nodes_of_a_host_that_is_out_of_reach_are_not_shown_as_ready() {
     let broken = NodeStatus { name: "a:python9".into(), state: NodeState::Failed, ..NodeStatus::default() };
     let nodes = vec![node("a:cpython3.11", "linux", "cpython", "3.11.2"), broken];
-    let shown = |state| status(&network(vec![HostStatus { state, ..up("a", nodes.clone()) }]));
+    let shown = |state| plain(&status(&network(vec![HostStatus { state, ..up("a", nodes.clone()) }])));
     let line = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().to_owned()
@@ -108,7 +113,7 @@ fn the_status_shows_hosts_and_nodes() {
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let hosts =
         vec![up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]), old, failed(), joining];
-    insta::assert_snapshot!(status(&network(hosts)), @r"
+    insta::assert_snapshot!(plain(&status(&network(hosts))), @r"
     mynet: running for 3 min, daemon 4242, 1 client
     HOST / NODE       STATE                  PLATFORM     PYTHON          VIA     PROCS  RTT
     build1            up                     linux        CPython 3.11.2  -       2      0.21 ms
@@ -171,7 +176,7 @@ fn the_status_says_why_a_host_cannot_be_used() {
     let joining = HostStatus { id: "slow".into(), step: Some(Step::Authenticate), ..HostStatus::default() };
     let fine = up("build1", vec![node("build1", "linux", "cpython", "3.11.2")]);
     let hosts = [fine, up("b", vec![none]), cut, failed(), joining];
-    insta::assert_snapshot!(troubles("mynet", &hosts).trim_start(), @r"
+    insta::assert_snapshot!(plain(&troubles("mynet", &hosts)).trim_start(), @r"
     b: connected, but its Python does not work
         cannot execute nopython
       Hint: after fixing it, run: execnet addhost mynet ssh=b
@@ -223,7 +228,21 @@ fn a_host_with_much_to_say_of_itself_leaves_the_table_readable() {
         up("fine", vec![node("fine", "linux", "cpython", "3.11.2")]),
         up("odd", vec![node("odd:a", &long, &long, &long), failed]),
     ];
-    let table = super::hosts(&hosts);
+    let table = plain(&super::hosts(&hosts));
     assert!(table.lines().take(5).all(|line| line.chars().count() < 220), "{table}");
     assert!(table.contains("\\u202ex") && table.contains('…'), "{table}");
+}
+
+#[test]
+fn the_state_of_a_host_has_a_colour() {
+    let green = "build1: \x1b[32mup\x1b[0m: CPython 3.11.2";
+    assert_eq!(progress_line(&up("build1", vec![node("build1", "linux", "cpython", "3.11.2")])), green);
+    assert_eq!(progress_line(&failed()), "build2: \x1b[31mfailed: resolve\x1b[0m");
+    let joining = HostStatus { step: Some(Step::Connect), ..up("c", vec![]) };
+    let joining = HostStatus { state: HostState::Joining, ..joining };
+    assert_eq!(progress_line(&joining), "c: \x1b[33mjoining: connect\x1b[0m");
+    let none = NodeStatus { state: NodeState::Failed, ..node("b", "", "", "") };
+    let red = "b: \x1b[31mconnected, but its Python does not work\x1b[0m";
+    assert_eq!(progress_line(&up("b", vec![none])), red);
+    assert!(super::trouble("mynet", &failed()).unwrap().contains("\n  \x1b[1mHint:\x1b[0m check"));
 }

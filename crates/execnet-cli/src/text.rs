@@ -1,28 +1,45 @@
-//! Text for the terminal: nothing that came from a host is printed without passing through here.
+//! Text for the terminal: everything that came from a host passes through here before it is printed.
 
 use std::io::{self, ErrorKind, Write};
 
+use comfy_table::{ContentArrangement, Table, presets};
 use execnet_proto::text::lines;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::failure::{Exit, Failure};
+use crate::style;
 
 /// `text` on one line, fit for a terminal: ends of lines and tabs become blanks.
 pub(crate) fn one_line(text: &str) -> String {
     lines(text.trim_end()).replace(['\n', '\t'], " ")
 }
 
-/// The first `width` characters of a line, the last one `…` when more follow.
+/// The beginning of a line that fits into `width` columns; it ends in `…` when more follows.
 pub(crate) fn fit(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
+    if line.width() <= width {
         return line.to_owned();
     }
-    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Writes to stdout. A reader that went away (`execnet status | head -1`) is no failure.
+/// Writes to stdout as it is. A reader that went away (`execnet status | head -1`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    write(io::stdout().lock(), text)
+}
+
+/// Writes text with colours to stdout, or without them where they are not wanted.
+pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
+    write(anstream::stdout().lock(), text)
+}
+
+fn write(mut out: impl Write, text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Failed, "cannot write to standard output").because(&error))
@@ -31,9 +48,14 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line, or several, to stderr; nothing can be done if that fails.
+/// Writes one or more lines to stderr, made harmless; a failure to write is ignored.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", lines(text));
+}
+
+/// Writes lines with colours to stderr, or without them where they are not wanted. The text must be harmless already.
+pub(crate) fn say_styled(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// `12 s`, `3 min`, `5 h`, `2 d`: a time as people say it.
@@ -46,27 +68,36 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{:.0} {unit}", (whole / size).floor())
 }
 
-/// Rows under a head, columns two blanks apart, no frame. Cells are made harmless.
+/// Rows under a head, columns two blanks apart, without a frame. Cells are made harmless. The second column holds
+/// states, which get their colours.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(&head)
-        .chain(rows)
-        .map(|row| row.iter().map(|cell| one_line_keeping_indent(cell)).collect())
-        .collect();
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| one_line_keeping_indent(cell)).collect()).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head).add_rows(&rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}  "));
+    for (number, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        match number.checked_sub(1).and_then(|row| colour_state(line, rows.get(row)?)) {
+            Some(coloured) => text.push_str(&coloured),
+            None => text.push_str(line),
         }
-        text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// The line of a row, with the second cell in the colour of its state.
+fn colour_state(line: &str, row: &[String]) -> Option<String> {
+    let [name, state, ..] = row else { return None };
+    let behind = line.strip_prefix(name.as_str())?;
+    let rest = behind.trim_start().strip_prefix(state.as_str())?;
+    let gap = &behind[..behind.len() - state.len() - rest.len()];
+    Some(format!("{name}{gap}{}{rest}", style::state(state)))
 }
 
 fn one_line_keeping_indent(cell: &str) -> String {
@@ -90,11 +121,25 @@ mod tests {
             vec!["build1".into(), "up".into(), "\x1b[1mx".into()],
             vec!["  b:cpython3.11".into(), String::new(), "9".into()],
         ];
-        insta::assert_snapshot!(table(&["HOST", "STATE", "N"], &rows), @r"
+        let table = table(&["HOST", "STATE", "N"], &rows);
+        insta::assert_snapshot!(style::plain(&table), @r"
         HOST             STATE  N
         build1           up     \x1b[1mx
           b:cpython3.11  -      9
         ");
+        assert!(table.contains("build1           \x1b[32mup\x1b[0m     "), "{table:?}");
+    }
+
+    #[test]
+    fn wide_characters_count_as_the_columns_they_take() {
+        let rows = [vec!["建物".into(), "up".into(), "1".into()], vec!["b".into(), "up".into(), "2".into()]];
+        insta::assert_snapshot!(style::plain(&table(&["HOST", "STATE", "N"], &rows)), @"
+        HOST  STATE  N
+        建物  up     1
+        b     up     2
+        ");
+        assert_eq!(fit("建物あ", 5), "建物…");
+        assert_eq!(fit("建物あ", 4), "建…");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl AddhostArgs {
             known.state != HostState::Up || failed && known.resume
         };
         if status.hosts.iter().any(|known| known.spec == host.to_string() && may_help(known)) {
-            let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
+            let hosts = follow(&network, verb, &mut Progress::stderr(1), &Terminal, &mut || Ok(()))?;
             return tell(&name, hosts.get(&host.id));
         }
         fits(&host, &running)?;
@@ -60,7 +60,7 @@ impl AddhostArgs {
         file.add(&host)?;
         file.check()?;
         let mut pending = Some(file.prepare()?);
-        let hosts = follow(&network, verb, &mut Progress::stderr(), &Terminal, &mut || {
+        let hosts = follow(&network, verb, &mut Progress::stderr(1), &Terminal, &mut || {
             pending.take().map_or(Ok(()), config::Pending::commit)
         });
         match hosts {
@@ -106,10 +106,10 @@ fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
 fn tell(network: &NetworkName, host: Option<&HostStatus>) -> Outcome {
     let Some(host) = host else { return Err(session::gone()) };
     if host.state == HostState::Up {
-        text::print(&render::hosts(std::slice::from_ref(host)))?;
+        text::print_styled(&render::hosts(std::slice::from_ref(host)))?;
     }
     let Some(trouble) = render::trouble(network.as_str(), host) else { return Ok(ExitCode::SUCCESS) };
-    text::say(trouble.trim_end());
+    text::say_styled(trouble.trim_end());
     Ok(Exit::HostsFailed.into())
 }
 

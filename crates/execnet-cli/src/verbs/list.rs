@@ -25,7 +25,7 @@ impl ListArgs {
         if rows.is_empty() {
             text::say("no networks; `execnet start NAME` makes one of this machine's Pythons");
         } else {
-            text::print(&text::table(&["NETWORK", "STATE", "HOSTS", "FILE"], &rows))?;
+            text::print_styled(&text::table(&["NETWORK", "STATE", "HOSTS", "FILE"], &rows))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -62,13 +62,14 @@ impl StartArgs {
         file.check()?;
         let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
         let remembered = if changed { Some(file.prepare()?) } else { None };
-        daemon::launch(&name, &hosts_of(&file), file.linger().unwrap_or(DEFAULT_LINGER))?;
+        let hosts = hosts_of(&file);
+        daemon::launch(&name, &hosts, file.linger().unwrap_or(DEFAULT_LINGER))?;
         if let Some(pending) = remembered {
             pending.commit()?;
         }
         // others may change the file while hosts join
         drop(file);
-        watch(&name)
+        watch(&name, hosts.len())
     }
 }
 
@@ -94,12 +95,13 @@ fn hosts_of(file: &NetworkFile) -> Vec<HostSpec> {
     }
 }
 
-/// Shows hosts until none is joining, then the network.
-fn watch(name: &NetworkName) -> Outcome {
+/// Shows hosts (`count`, as far as is known) until none is joining, then the network.
+fn watch(name: &NetworkName, count: usize) -> Outcome {
     let network = session::connect(name)?;
-    let hosts = follow(&network, Verb::Watch, &mut Progress::stderr(), &Terminal, &mut || Ok(()))?;
+    let mut progress = Progress::stderr(count);
+    let hosts = follow(&network, Verb::Watch, &mut progress, &Terminal, &mut || Ok(()))?;
     let status: Status = session::ask_once(&network, Verb::Status)?;
-    text::print(&render::status(&status))?;
+    text::print_styled(&render::status(&status))?;
     // What was seen last while they joined: by now they may be at it again.
     let last =
         |host: &HostStatus| if host.state == HostState::Up { host.clone() } else { hosts[&host.id].clone() };
@@ -107,7 +109,7 @@ fn watch(name: &NetworkName) -> Outcome {
     let troubles: Vec<String> =
         known.filter_map(|host| render::trouble(name.as_str(), &last(host))).collect();
     for trouble in &troubles {
-        text::say(&format!("\n{}", trouble.trim_end()));
+        text::say_styled(&format!("\n{}", trouble.trim_end()));
     }
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
 }

@@ -33,7 +33,9 @@ impl StatusArgs {
             })?;
             text::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
         } else {
-            text::print(&(render::status(&status) + &render::troubles(&status.network, &status.hosts)))?;
+            text::print_styled(
+                &(render::status(&status) + &render::troubles(&status.network, &status.hosts)),
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     }

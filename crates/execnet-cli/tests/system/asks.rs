@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 
+use anstream::adapter::StripBytes;
 use execnet_testkit::{Lab, or_skip, wait_until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -44,10 +45,11 @@ impl Person {
         let mut reader = keyboard.try_clone().unwrap();
         let (shown_tx, shown) = channel();
         std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
+            let (mut bytes, mut colours) = ([0; 4096], StripBytes::new());
             // a terminal that nobody has open any more is an error
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                if shown_tx.send(bytes[..count].to_vec()).is_err() {
+                let text = colours.strip_next(&bytes[..count]).flatten().copied().collect();
+                if shown_tx.send(text).is_err() {
                     return;
                 }
             }

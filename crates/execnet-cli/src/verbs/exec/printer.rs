@@ -9,6 +9,7 @@ use execnet_proto::text;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::show::{Shown, Style};
+use crate::failure::{Exit, Failure};
 use crate::text::{one_line, say};
 use crate::verbs::python::pump::Own;
 
@@ -101,7 +102,7 @@ fn end(error: &io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    say(&format!("Error: cannot write to standard output\nCaused by: {error}"));
+    Failure::new(Exit::Failed, "cannot write to standard output").because(error).say();
     std::process::exit(1);
 }
 

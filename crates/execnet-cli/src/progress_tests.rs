@@ -1,0 +1,119 @@
+//! What stays on the screen of hosts that join, and what is drawn meanwhile.
+
+use indicatif::InMemoryTerm;
+
+use super::*;
+
+fn host(id: &str, state: HostState) -> HostStatus {
+    let mut host = HostStatus { id: id.into(), spec: format!("ssh={id}"), state, ..HostStatus::default() };
+    host.step = matches!(state, HostState::Joining | HostState::Failed).then_some(Step::Connect);
+    host
+}
+
+fn up(id: &str, python: &str, states: &[NodeState]) -> HostStatus {
+    let node = |state: &NodeState| execnet_proto::control::NodeStatus {
+        name: format!("{id}:x"),
+        state: *state,
+        implementation: "cpython".into(),
+        version: "3.11.2".into(),
+        ..Default::default()
+    };
+    HostStatus {
+        spec: format!("ssh={id}//python={python}"),
+        nodes: states.iter().map(node).collect(),
+        ..host(id, HostState::Up)
+    }
+}
+
+/// What is written where nothing can be drawn.
+fn written(updates: &[HostStatus]) -> String {
+    let mut out = Vec::new();
+    let mut progress = Progress::written_to(&mut out);
+    updates.iter().for_each(|status| progress.update(status));
+    progress.finish();
+    drop(progress);
+    style::plain(&String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn a_host_has_one_line_when_it_is_up_or_has_failed() {
+    use NodeState::{Probing, Ready};
+    let updates = [
+        host("a", HostState::Joining),
+        host("b", HostState::Joining),
+        host("a", HostState::Up),
+        up("a", "pypy3", &[Probing]),
+        up("a", "pypy3", &[Ready]),
+        up("a", "pypy3", &[Ready]),
+        host("b", HostState::Failed),
+        host("b", HostState::Joining),
+        host("b", HostState::Failed),
+        host("b", HostState::Joining),
+        up("b", "", &[Ready]),
+    ];
+    assert_eq!(written(&updates), "a: up: CPython 3.11.2\nb: failed: connect\nb: up: CPython 3.11.2\n");
+}
+
+#[test]
+fn a_host_that_is_searched_for_interpreters_is_told_when_it_is_up() {
+    let ready = NodeState::Ready;
+    let updates = [host("a", HostState::Joining), up("a", "*", &[ready]), up("a", "*", &[ready, ready])];
+    assert_eq!(written(&updates), "a: up\n");
+    assert_eq!(written(&[host("b", HostState::Up)]), "b: up\n", "one of which nothing more came");
+}
+
+/// A screen of this size, and progress that is drawn on it.
+fn drawn<'a>(out: &'a mut Vec<u8>, count: usize, rows: u16, columns: u16) -> (InMemoryTerm, Progress<'a>) {
+    let screen = InMemoryTerm::new(rows, columns);
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
+    let live = Live::new(target, count, rows.into(), columns.into());
+    let mut progress = Progress::written_to(out);
+    progress.live = live;
+    (screen, progress)
+}
+
+/// Waits until the screen shows it: draws are limited in number.
+#[track_caller]
+fn shows(screen: &InMemoryTerm, text: &str) {
+    let shown = || screen.contents().contains(text);
+    execnet_testkit::wait_until(execnet_testkit::PATIENCE, text, shown);
+}
+
+#[test]
+fn hosts_that_join_have_a_line_each_that_goes_when_they_have_settled() {
+    let mut out = Vec::new();
+    let (screen, mut progress) = drawn(&mut out, 2, 24, 40);
+    progress.update(&host("a", HostState::Joining));
+    progress.update(&host("build2", HostState::Joining));
+    shows(&screen, "a: joining: connect\n");
+    shows(&screen, "build2: joining: connect");
+    progress.update(&up("a", "*", &[NodeState::Ready]));
+    shows(&screen, "a: up: CPython 3.11.2");
+    progress.update(&host("build2", HostState::Failed));
+    assert!(!screen.contents().contains("build2"), "{}", screen.contents());
+    progress.suspend(|| assert_eq!(screen.contents(), ""));
+    progress.finish();
+    assert_eq!(screen.contents(), "");
+    drop(progress);
+    let kept = style::plain(&String::from_utf8(out).unwrap());
+    assert_eq!(kept, "build2: failed: connect\na: up: CPython 3.11.2\n");
+}
+
+#[test]
+fn many_hosts_share_a_bar_above_which_failures_are_told() {
+    for (count, rows) in [(30, 50), (8, 10)] {
+        let mut out = Vec::new();
+        let (screen, mut progress) = drawn(&mut out, count, rows, 80);
+        for number in 0..count {
+            progress.update(&host(&format!("h{number}"), HostState::Joining));
+        }
+        progress.update(&up("h0", "", &[NodeState::Ready]));
+        progress.update(&host("h1", HostState::Failed));
+        shows(&screen, &format!(" 1/{count} up, 1 failed; joining: h2, h3"));
+        assert_eq!(screen.contents().lines().count(), 1, "{}", screen.contents());
+        progress.finish();
+        assert_eq!(screen.contents(), "");
+        drop(progress);
+        assert_eq!(style::plain(&String::from_utf8(out).unwrap()), "h1: failed: connect\n");
+    }
+}
