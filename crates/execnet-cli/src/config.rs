@@ -3,14 +3,14 @@
 //! Whatever is changed here keeps their comments and layout. A file is replaced as a whole or not at all.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use execnet_proto::spec::{HostSpec, nearest, time};
 use rustix::fs::FlockOperation;
+use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
 use crate::failure::{Exit, Failure};
@@ -200,26 +200,19 @@ impl NetworkFile {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
         fs::create_dir_all(&folder).map_err(|error| Failure::file("make the folder", &folder, &error))?;
-        let file_name = target.file_name().unwrap_or_default().to_string_lossy();
-        let pending = Pending {
-            temporary: folder.join(format!(".{file_name}.{}", std::process::id())),
-            target,
-            done: false,
-            _lock: self.lock.take(),
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(target.file_name().unwrap_or_default());
+        let draft = || -> std::io::Result<NamedTempFile> {
+            let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder)?;
+            file.write_all(self.text().as_bytes())?;
+            if let Ok(metadata) = fs::metadata(&target) {
+                file.as_file().set_permissions(metadata.permissions())?;
+            }
+            file.as_file().sync_all()?;
+            Ok(file)
         };
-        let fail = |error: std::io::Error| Failure::file("write", &pending.target, &error);
-        let _ = fs::remove_file(&pending.temporary);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&pending.temporary)
-            .map_err(fail)?;
-        file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-        if let Ok(metadata) = fs::metadata(&pending.target) {
-            file.set_permissions(metadata.permissions()).map_err(fail)?;
-        }
-        Ok(pending)
+        let draft = draft().map_err(|error| Failure::file("write", &target, &error))?;
+        Ok(Pending { draft, target, _lock: self.lock.take() })
     }
 }
 
@@ -227,30 +220,20 @@ impl NetworkFile {
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Pending {
-    temporary: PathBuf,
+    draft: NamedTempFile,
     target: PathBuf,
-    done: bool,
     /// Keeps other commands from changing the file meanwhile.
     _lock: Option<File>,
 }
 
 impl Pending {
     /// Replaces the file.
-    pub(crate) fn commit(mut self) -> Result<(), Failure> {
-        fs::rename(&self.temporary, &self.target)
-            .map_err(|error| Failure::file("write", &self.target, &error))?;
-        self.done = true;
+    pub(crate) fn commit(self) -> Result<(), Failure> {
+        let Pending { draft, target, _lock } = self;
+        draft.persist(&target).map_err(|error| Failure::file("write", &target, &error.error))?;
         // The contents are safe already; a folder that cannot be synced only delays the new name.
-        let _ = self.target.parent().map(File::open).and_then(Result::ok).map(|folder| folder.sync_all());
+        let _ = target.parent().map(File::open).and_then(Result::ok).map(|folder| folder.sync_all());
         Ok(())
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_file(&self.temporary);
-        }
     }
 }
 
