@@ -5,7 +5,7 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
 
     wire      frames as bytes                                        no state
     stream    positions, credit and the replay buffer of one stream  no fds, no clock
-    pace      how much may be be under way                         no clock
+    pace      how much may be under way on the link                 no clock
     core      what the agent does with a frame                       no fds, no clock
     nodes     which interpreters there are, what they answered       no processes
     stub      what runs first: reads the config, finds or forks the agent
@@ -13,8 +13,9 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
     place     the socket folder, its lock, and passing fds
     posix     an agent on a POSIX Python: its link and its stubs
     loop      poll, timers and the clock
+    lifecycle what SPAWN asks for; signals and delays of an end      no processes
     family    its processes: pipes, exits, probes
     spare     processes that were started ahead
     children  fork, exec, signals, and what is left of a session
-    jvm       the same two on Jython, with threads
+    jvm       family and children on Jython, with threads
 """

@@ -9,18 +9,10 @@ import os
 import sys
 
 from agent import homes
+from agent.lifecycle import MARK, local_signals, signal
 
-try:
-    import _signal as signal  # the `signal` module imports enum, 5 ms
-except ImportError:
-    import signal
-
-LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN"
-                 " TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
-TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
 RESTORED = [getattr(signal, "SIG" + name) for name in "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
             if hasattr(signal, "SIG" + name)]
-MARK = b"EXECNET_PROCESS"
 PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
 
@@ -44,11 +36,6 @@ class Child(object):
         self.sweep_until = None
         self.draining = self.large = self.nudged = False
         self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to take it back
-
-
-def environ():
-    """The agent's own environment, in bytes."""
-    return dict(getattr(os, "environb", os.environ))
 
 
 def start(argv, env, chdir, nice, mark):
@@ -172,12 +159,9 @@ def _limit(kind, soft):
 
 def send(child, numbers):
     """Signals by their Linux numbers, in this order."""
-    for number in numbers:
-        name = LINUX_SIGNALS[number - 1] if number <= len(LINUX_SIGNALS) else None
-        local = getattr(signal, "SIG" + name, None) if name else number
-        if local is None or not child.alive:
-            continue
-        kill(-child.pid if name in TO_GROUP else child.pid, local)
+    for number, to_group in local_signals(numbers):
+        if child.alive:
+            kill(-child.pid if to_group else child.pid, number)
 
 
 def kill(pid, number):
@@ -190,14 +174,6 @@ def kill(pid, number):
         return True
     except (OSError, ValueError) as error:
         return getattr(error, "errno", None) == errno.EPERM
-
-
-def linux_number(local):
-    """The Linux number of a signal of this system."""
-    for number, name in enumerate(LINUX_SIGNALS):
-        if getattr(signal, "SIG" + name, None) == local:
-            return number + 1
-    return local
 
 
 def end_in_words(status):

@@ -7,17 +7,13 @@ import errno
 import os
 import select
 
-from agent import children, homes, wire
-from agent.children import signal
+from agent import children, lifecycle, wire
 from agent.core import AHEAD, EXITED, KILLED
+from agent.lifecycle import SWEEP_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
-HANGUP_GRACE = 5.0  # from SIGHUP to SIGKILL
-CANCEL_GRACE = 10.0  # from SIGTERM to SIGKILL, for what has CANCEL in its environment
-CANCEL = b"EXECNET_CANCEL"
-SWEEP_GRACE = 0.2  # the same for what a leader leaves behind
-SWEEP_LIMIT = 5.0  # then what cannot be killed is left alone
+SWEEP_LIMIT = 5.0  # seconds: then what cannot be killed is left alone
 LARGE_PIPES = 16
 
 
@@ -39,9 +35,7 @@ class Family(object):
         from agent import nodes
         self.end_spares()
         self.config = config
-        self.env = children.environ()
-        self.env.pop(CANCEL, None)  # of the command that started us
-        self.env.update(config.env)
+        self.env = lifecycle.environment(config)
         self.nodes = nodes.Nodes(config.nodes, self.nodes, self.core, self.env)
         self._probe()
 
@@ -87,19 +81,11 @@ class Family(object):
             children.kill(-child.pid, signal.SIGKILL)
 
     def _start(self, process, spawn):
-        command = self.nodes.command(spawn["node"]) if not process.tunnel else []
+        command = [] if process.tunnel else self.nodes.command(spawn["node"])
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return
-        env = dict(self.env)
-        env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
-        homes.apart(env, self.env)
-        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir or b""
-        argv = [wire.utf8(word) for word in command] + spawn["argv"]
-        if process.tunnel:
-            # the command, and what ssh does not expand by itself
-            for at in [0] + [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]:
-                argv[at] = homes.expand(argv[at], env)
+        argv, env, chdir = lifecycle.request(spawn, command, self.config, self.env)
         if spawn["role"] == AHEAD:
             if self.spares is None:
                 from agent.spare import Spares
@@ -114,15 +100,13 @@ class Family(object):
             self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
             return
         child.process = process
-        child.gentle = CANCEL in [wire.utf8(key) for key, _ in spawn["env"]]
+        child.gentle = lifecycle.is_gentle(spawn)
         process.child = child
         self._listen(child)
 
     def _launch(self, argv, env, chdir, nice, marked=False):
-        env, mark = dict(env), None
-        if marked:
-            from binascii import hexlify
-            mark = env[children.MARK] = hexlify(os.urandom(16))
+        env = dict(env)
+        mark = lifecycle.mark(env) if marked else None
         child = children.start(argv, env, (self.home, chdir), nice, mark)
         self.by_pid[child.pid] = child
         self.loop.arm(child.error, IN, self._on_error_pipe, child)
@@ -301,7 +285,7 @@ class Family(object):
                 self._on_error_pipe(child, now)
                 if child.error is not None and child.error_said == before:
                     break
-            child.sweep_until = now + (CANCEL_GRACE if child.gentle else SWEEP_GRACE)
+            child.sweep_until = now + lifecycle.sweep_grace(child.gentle)
             self.sweeping.append(child)
         self._sweep(now)
 
@@ -310,7 +294,7 @@ class Family(object):
             return
         still = []
         for child in self.sweeping:
-            first = signal.SIGTERM if child.gentle else signal.SIGHUP
+            first = lifecycle.first_signal(child.gentle)
             hard = child.nudged and now > child.sweep_until
             left = children.sweep(child, self.by_pid, signal.SIGKILL if hard else first if not child.nudged else 0)
             if left and not child.nudged:
@@ -338,7 +322,7 @@ class Family(object):
             return
         if process is not None:
             if os.WIFSIGNALED(child.status):
-                self.core.child_exited(process, KILLED, children.linux_number(os.WTERMSIG(child.status)))
+                self.core.child_exited(process, KILLED, lifecycle.linux_number(os.WTERMSIG(child.status)))
             else:
                 self.core.child_exited(process, EXITED, os.WEXITSTATUS(child.status))
         if child.stdin is not None:
@@ -361,12 +345,12 @@ class Family(object):
             child.process.child = None
         self._let_go(child)
         if child.alive:
-            first = signal.SIGTERM if child.gentle else signal.SIGHUP
+            first = lifecycle.first_signal(child.gentle)
             children.kill(-child.pid, first if child.started else signal.SIGKILL)
             children.kill(-child.pid, signal.SIGCONT)
             if not child.started:
                 children.kill(child.pid, signal.SIGKILL)
-            self.loop.after(CANCEL_GRACE if child.gentle else HANGUP_GRACE, self._kill, child)
+            self.loop.after(lifecycle.hangup_grace(child.gentle), self._kill, child)
 
     def _kill(self, now, child):
         if child.alive:

@@ -13,18 +13,14 @@ from jarray import zeros
 from java.io import File, FileDescriptor, FileOutputStream
 from java.lang import ProcessBuilder, Runtime, System, Thread, Throwable
 
-from agent import homes, wire
+from agent import homes, lifecycle, wire
 from agent.core import EXITED, KILLED, Core
 from agent.greet import Greeting, home
+from agent.lifecycle import CANCEL_GRACE, signal
 from agent.nodes import Nodes
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
-HANGUP_GRACE = 5.0
-CANCEL_GRACE = 10.0
-SWEEP_GRACE = 0.2
-DRAIN_GRACE = 1.0  # for a pipe that somebody else still holds
-SIGHUP, SIGKILL, SIGTERM, SIGCONT, SIGTSTP = 1, 9, 15, 18, 20
-TO_GROUP = (SIGHUP, 2, 3, SIGTSTP)
+DRAIN_GRACE = 1.0  # seconds, for a pipe that somebody else still holds
 
 
 def clock():
@@ -44,8 +40,7 @@ class Agent(object):
         self.out = FileOutputStream(FileDescriptor.out)
         self.children = []
         self.done = False
-        self.env = dict(os.environ)
-        self.env.update(config.env)
+        self.env = lifecycle.environment(config)
         self.setsid = _found("setsid", self.env.get("PATH", ""))
         self.home = home()
         self.nice = _found("nice", self.env.get("PATH", ""))
@@ -116,7 +111,7 @@ class Agent(object):
 
     def _kill_all(self):
         for child in list(self.children):
-            child.kill(SIGKILL)
+            child.kill(signal.SIGKILL)
 
     def _act(self):
         """With the lock held."""
@@ -151,18 +146,13 @@ class Agent(object):
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return
-        env = dict(self.env)
-        env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
+        argv, env, chdir = lifecycle.request(spawn, command, self.config, self.env)
         if not process.tunnel:
-            from binascii import hexlify
-            env["EXECNET_PROCESS"] = hexlify(process.id)
+            lifecycle.mark(env)
         child = Child(self, process, None)
-        child.gentle = b"EXECNET_CANCEL" in [wire.utf8(key) for key, _ in spawn["env"]]
+        child.gentle = lifecycle.is_gentle(spawn)
         process.child = child
         self.children.append(child)
-        argv = [wire.utf8(word) for word in command] + spawn["argv"]
-        homes.apart(env, self.env)
-        chdir = wire.utf8(spawn["chdir"]) or self.config.chdir or ""
         _thread(child.run, argv, env, chdir, self.config.nice)
 
     def _probe(self):
@@ -187,7 +177,7 @@ class Child(object):
         self.pid = None
         self.gone = False
         self.released = False
-        self.gentle = False  # see `family`: it may hold a job
+        self.gentle = False  # as in `children`: it may hold a job
         self.early = []
         self.sent = []
         self.open = set([STDOUT, STDERR])
@@ -218,7 +208,7 @@ class Child(object):
                 agent.core.started(self.process, self.pid or 0)
             self.signal(self.early)
             if self.released:
-                self.kill(SIGKILL)
+                self.kill(signal.SIGKILL)
             agent._act()
         _thread(self._read, STDOUT, self.java.getInputStream())
         _thread(self._read, STDERR, self.java.getErrorStream())
@@ -334,19 +324,19 @@ class Child(object):
         """What is left of the session."""
         if self.pid is None or not self.agent.setsid:
             return
-        if _kill(-self.pid, SIGHUP):
-            _kill(-self.pid, SIGCONT)
-            until = clock() + SWEEP_GRACE
+        if _kill(-self.pid, lifecycle.first_signal(self.gentle)):
+            _kill(-self.pid, signal.SIGCONT)
+            until = clock() + lifecycle.sweep_grace(self.gentle)
             while _kill(-self.pid, 0) and clock() < until:
                 Thread.sleep(20)
-            _kill(-self.pid, SIGKILL)
+            _kill(-self.pid, signal.SIGKILL)
 
     def _finish(self, status):
         agent = self.agent
         with agent.changed:
             if self.process is not None:
                 number = status - 128
-                how = (KILLED, number) if number in self.sent else (EXITED, status)
+                how = (KILLED, lifecycle.linux_number(number)) if number in self.sent else (EXITED, status)
                 agent.core.child_exited(self.process, *how)
             agent.changed.notifyAll()
             ended = clock()
@@ -361,7 +351,7 @@ class Child(object):
 
     def _late(self):
         self.probe.late = True
-        self.kill(SIGKILL)
+        self.kill(signal.SIGKILL)
 
     # --- with the lock held
 
@@ -369,9 +359,9 @@ class Child(object):
         if self.pid is None:
             self.early.extend(numbers)
             return
-        for number in numbers:
+        for number, to_group in lifecycle.local_signals(numbers):
             self.sent.append(number)
-            _kill(-self.pid if number in TO_GROUP and self.agent.setsid else self.pid, number)
+            _kill(-self.pid if to_group and self.agent.setsid else self.pid, number)
 
     def hang_up(self):
         self.process = None
@@ -381,9 +371,9 @@ class Child(object):
                 self.java.getOutputStream().close()
             except Throwable:
                 pass
-            self.kill(SIGTERM if self.gentle else SIGHUP)
-            self.kill(SIGCONT)
-            timer = threading.Timer(CANCEL_GRACE if self.gentle else HANGUP_GRACE, self.kill, [SIGKILL])
+            self.kill(lifecycle.first_signal(self.gentle))
+            self.kill(signal.SIGCONT)
+            timer = threading.Timer(lifecycle.hangup_grace(self.gentle), self.kill, [signal.SIGKILL])
             timer.setDaemon(True)
             timer.start()
 

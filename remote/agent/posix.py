@@ -7,9 +7,10 @@ import os
 import time
 
 from agent import children, place, wire
-from agent.children import set_cloexec, set_nonblocking, signal
+from agent.children import set_cloexec, set_nonblocking
 from agent.core import Core
-from agent.family import CANCEL_GRACE, SWEEP_LIMIT, Family
+from agent.family import SWEEP_LIMIT, Family
+from agent.lifecycle import CANCEL_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
 from agent.stub import Config, hide
 from agent.wire import MAX_DATA

@@ -6,7 +6,7 @@ another one like it is started and waits, its pipes unread; whoever asks for the
 import sys
 
 from agent import children
-from agent.children import signal
+from agent.lifecycle import signal
 
 PAUSE = 0.1  # the process that was asked for goes first
 KEPT = 30.0
