@@ -163,7 +163,7 @@ def rtt(bench):
 
 def flow(bench):
     found = bench.compare(7, None, "flow", "ssh", 30000)
-    row("one-way small messages, ssh, and back the count", found, per_second, (2, (STOCK,), "at least"))
+    row("one-way small messages over ssh, until their count is back", found, per_second, (2, (STOCK,), "at least"))
 
 
 UP = """
@@ -268,7 +268,7 @@ def main(names):
         here = platform.python_version()
         print("%s, %d cores, %s, Python %s here, %s there" % (platform.platform(), os.cpu_count(), ssh, here, there))
         print("load %.1f before\n" % os.getloadavg()[0])
-        print("| what | floor | %s | %s | execnet | ratio | to reach | reached |" % (STOCK, MITOGEN))
+        print("| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN))
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for name in names or ROWS:
             ROWS[name](bench)

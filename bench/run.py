@@ -546,7 +546,7 @@ def main(names):
     try:
         ssh = run(["ssh", "-V"]).stderr.strip()
         print("%s, %d cores, %s, Python %s\n" % (platform.platform(), os.cpu_count(), ssh, platform.python_version()))
-        print("| what | against | floor | execnet | ratio | to reach | reached | |")
+        print("| what | floor is | floor | execnet | ratio | goal | reached | notes |")
         print("|---|---|---|---|---|---|---|---|")
         for name in names or ROWS:
             ROWS[name](bench)
