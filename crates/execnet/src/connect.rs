@@ -13,10 +13,11 @@ use execnet_proto::spec::{NetworkName, NetworkNameError, nearest};
 use execnet_proto::wire::VERSION;
 use rustix::fs::{FileType, Mode};
 
-use crate::hub::{Halt, Hub, What};
+use crate::hub::{Hub, What};
 use crate::network::{Handle, Network};
 use crate::place;
 use crate::reader::Reader;
+use crate::waiting::{Halt, Room};
 
 /// How long connecting may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -199,16 +200,14 @@ impl Connect {
         let io = |error: io::Error| ConnectError::Io { network: name.clone(), source: Arc::new(error) };
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| io(io::Error::other(error)))?;
-        let (waker, wake) = UnixStream::pair().map_err(io)?;
-        waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(io)?;
-        let hub = Hub::new(Client::new(ClientId(id), self.release), waker).map_err(io)?;
+        let hub = Hub::new(Client::new(ClientId(id), self.release)).map_err(io)?;
         let (route, patience) = (self.route, self.patience);
         let mut inner = hub.lock();
         let lookout = &mut inner.lookout;
         (lookout.network, lookout.patience, lookout.give_up) = (name.clone(), patience, self.give_up);
         lookout.after = self.tell_after.unwrap_or(lookout.after);
         drop(inner);
-        let reader = Reader { hub: hub.clone(), route, wake, patience, since: Instant::now() };
+        let reader = Reader { hub: hub.clone(), route, waker: hub.waker(), patience, since: Instant::now() };
         let thread = std::thread::Builder::new().name("execnet".into());
         let thread = thread.spawn(move || reader.run()).map_err(io)?;
         let network = Network::new(Handle::new(hub, thread, name));

@@ -40,6 +40,7 @@ pub use multi::{MultiChannel, ReceiveQueue};
 
 use crate::process::Node;
 use crate::value::{StrConfig, Value, Writing};
+use crate::waiting::{Room, deadline};
 use post::{Post, What};
 use wire::Kind;
 
@@ -160,7 +161,7 @@ impl Gateway {
         self.check(&inner)?;
         let number = inner.state.ask_status();
         post.leave(inner);
-        let (mut inner, halt) = match post.wait(post.enter()?, What::Status(number), deadline(timeout)) {
+        let (mut inner, halt) = match post.wait(post.enter()?, &What::Status(number), deadline(timeout)) {
             Ok(inner) => (inner, None),
             Err((halt, inner)) => (inner, Some(halt)),
         };
@@ -215,7 +216,7 @@ impl Gateway {
     /// When it did not end in time, or the wait was interrupted.
     pub fn join(&self, timeout: Option<Duration>) -> Result<Arc<Death>, ChannelError> {
         let post = &self.handle.post;
-        let inner = post.wait(post.enter()?, What::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        let inner = post.wait(post.enter()?, &What::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
         inner.death.clone().ok_or(ChannelError::Closed)
     }
 
@@ -291,11 +292,6 @@ impl RemoteStatus {
     }
 }
 
-fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    // more time than there is means for ever
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,7 +302,7 @@ mod tests {
         let channel = gateway.remote_exec("channel.send(channel.receive())").unwrap();
         let post = gateway.handle.post.clone();
         let spare = gateway.new_channel().unwrap();
-        post.pretend_to_be_forked(true);
+        post.base().owner.pretend_to_be_forked(true);
         let locked = post.lock();
         assert_eq!(channel.send(1), Err(ChannelError::Forked));
         assert_eq!(channel.receive::<i64>(), Err(ChannelError::Forked));
@@ -316,7 +312,7 @@ mod tests {
         drop(spare);
         drop(gateway.clone());
         drop(locked);
-        post.pretend_to_be_forked(false);
+        post.base().owner.pretend_to_be_forked(false);
         // the parent's is untouched
         channel.send(1).unwrap();
         assert_eq!(channel.receive::<i64>(), Ok(1));

@@ -1,17 +1,15 @@
-//! What all threads of a connection share: the protocol's state machine behind one lock, who waits for what, and writing.
+//! What all threads of a connection share: the protocol's state machine behind one lock, reading and writing.
 //!
 //! Whoever leaves new output writes the socket itself, outside the lock, unless somebody is writing already, who then takes it along; so
 //! a small message costs no other thread on its way out. Writing never blocks: what the socket does not take is left to whoever reads it.
 //!
-//! Reading is the business of one thread at a time, the *leader*: one of those that wait, so that a message which it waits for costs
-//! no other thread on its way in. Who is woken by the leader is the next leader. The reader thread (`reader.rs`) leads while nobody waits; it also owns
-//! connecting.
+//! A hub is a [`Room`]: a thread that waits reads the socket itself, so a message which it waits for costs no other thread on its way in. Whoever is
+//! woken by the thread that reads is the next to read. The reader thread (`reader.rs`) reads while nobody waits; it also owns connecting.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,13 +18,13 @@ use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::text::line;
 use execnet_proto::wire::{Refusal, Stream};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::connect::ConnectError;
-use crate::interrupt::Interrupt;
-use crate::line::{End, Line, drain, send};
+use crate::line::{End, Line, send};
 use crate::lookout::Lookout;
 use crate::network::Daemon;
+use crate::waiting::{self, Base, Halt, Interrupt, Room, Seat, Sleeps, Turn, Waiters, Waker, left};
 
 /// Bytes that are read at a time.
 const READ: usize = 256 * 1024;
@@ -45,22 +43,18 @@ const SILENT: &str = "the network's daemon does not answer";
 
 /// See the module's documentation.
 pub(crate) struct Hub {
-    pub(crate) me: Weak<Hub>,
-    inner: Mutex<Inner>,
-    /// A byte on it makes the reader thread look around.
-    waker: UnixStream,
-    /// A byte on the first arrives at the second, and makes the leader look around.
-    poker: UnixStream,
-    poked: UnixStream,
+    base: Base<Hub>,
+    /// Makes the reader thread look around.
+    waker: Arc<Waker>,
+    /// Makes the thread that reads look around.
+    poker: Arc<Waker>,
     started: Instant,
-    /// The process that all of it belongs to; not a child of it.
-    pid: AtomicU32,
     /// The thread that looks after hosts that are away sleeps here.
     pub(crate) lookout: Condvar,
 }
 
 /// The lock, held.
-pub(crate) type Guard<'a> = MutexGuard<'a, Inner>;
+pub(crate) type Guard<'a> = waiting::Guard<'a, Hub>;
 
 /// What the lock protects.
 pub(crate) struct Inner {
@@ -78,18 +72,9 @@ pub(crate) struct Inner {
     pub(crate) lookout: Lookout,
     /// What was said last of hosts that are joining.
     said: String,
-    waiters: BTreeMap<u64, Waiter>,
-    next_waiter: u64,
+    waiters: Waiters<Hub>,
     /// What was just read; the leader has it while it reads.
     buffer: Vec<u8>,
-}
-
-/// What a thread that waits is woken by.
-#[derive(Default)]
-pub(crate) struct Bell {
-    condvar: Condvar,
-    /// It does not sleep at the condition, but leads.
-    leads: AtomicBool,
 }
 
 /// A process on its way to a place.
@@ -148,51 +133,86 @@ pub(crate) struct Seen {
     pub(crate) over: bool,
 }
 
-/// Why a wait ended without what was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
-    TimedOut,
-    Interrupted,
-    Forked,
-}
+impl Room for Hub {
+    type State = Inner;
+    type Condition = What;
 
-struct Waiter {
-    what: What,
-    bell: Arc<Bell>,
-    rung: bool,
-    interrupted: bool,
+    fn base(&self) -> &Base<Self> {
+        &self.base
+    }
+
+    fn waiters(inner: &mut Inner) -> &mut Waiters<Self> {
+        &mut inner.waiters
+    }
+
+    fn is_met(inner: &Inner, what: &What) -> bool {
+        inner.is_ready(what)
+    }
+
+    fn wants_reader(inner: &Inner) -> bool {
+        inner.line.as_ref().is_some_and(Line::wants_leader)
+    }
+
+    fn read<'a>(
+        &'a self,
+        inner: Guard<'a>,
+        seat: &Seat<Self>,
+        deadline: Option<Instant>,
+    ) -> (Guard<'a>, Turn) {
+        let place: Arc<dyn Sleeps> = self.poker.clone();
+        let _asleep = seat.thread().enter(Arc::downgrade(&place));
+        if seat.thread().clear() {
+            return (inner, Turn::Stop(Halt::Interrupted));
+        }
+        let left = left(deadline);
+        if left.is_some_and(|left| left.is_zero()) {
+            return (inner, Turn::Stop(Halt::TimedOut));
+        }
+        let (inner, woken) = self.lead(inner, left, Some(seat.number));
+        // a thread that has just been woken by this one leads better
+        (inner, if woken { Turn::Sleep } else { Turn::Read })
+    }
+
+    fn disturb(&self, _: &Interrupt) {
+        self.poker.wake();
+    }
 }
 
 impl Hub {
-    pub(crate) fn new(client: Client, waker: UnixStream) -> io::Result<Arc<Self>> {
-        let (poker, poked) = UnixStream::pair()?;
-        poker.set_nonblocking(true)?;
-        poked.set_nonblocking(true)?;
+    pub(crate) fn new(client: Client) -> io::Result<Arc<Self>> {
+        let (waker, poker) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
+        let inner = Inner {
+            client,
+            line: None,
+            starts: HashMap::new(),
+            inboxes: HashMap::new(),
+            daemon: None,
+            wanted: false,
+            attempts: 0,
+            failure: None,
+            closing: false,
+            lookout: Lookout::new(),
+            said: String::new(),
+            waiters: Waiters::default(),
+            buffer: Vec::new(),
+        };
         Ok(Arc::new_cyclic(|me| Self {
-            me: me.clone(),
-            inner: Mutex::new(Inner {
-                client,
-                line: None,
-                starts: HashMap::new(),
-                inboxes: HashMap::new(),
-                daemon: None,
-                wanted: false,
-                attempts: 0,
-                failure: None,
-                closing: false,
-                lookout: Lookout::new(),
-                said: String::new(),
-                waiters: BTreeMap::new(),
-                next_waiter: 0,
-                buffer: Vec::new(),
-            }),
+            base: Base::new(me.clone(), inner),
             waker,
             poker,
-            poked,
             started: Instant::now(),
-            pid: AtomicU32::new(std::process::id()),
             lookout: Condvar::new(),
         }))
+    }
+
+    /// Itself, for a thread of its own.
+    pub(crate) fn me(&self) -> Option<Arc<Self>> {
+        self.base.me.upgrade()
+    }
+
+    /// What the reader thread polls.
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
     }
 
     /// Time as the protocol's state machine counts it.
@@ -200,101 +220,11 @@ impl Hub {
         self.started.elapsed()
     }
 
-    /// Whether this is a child that the program forked: then nothing here may be touched, the lock least of all.
-    pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.pid.load(Ordering::Relaxed)
-    }
-
-    /// As if this were a child that the program forked.
-    #[cfg(test)]
-    pub(crate) fn pretend_to_be_forked(&self) {
-        self.pid.store(0, Ordering::Relaxed);
-    }
-
-    /// The lock, for everybody but a forked child.
-    pub(crate) fn enter(&self) -> Result<Guard<'_>, Halt> {
-        if self.is_forked() { Err(Halt::Forked) } else { Ok(self.lock()) }
-    }
-
-    pub(crate) fn lock(&self) -> Guard<'_> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Makes the reader thread look around.
     pub(crate) fn wake_reader(&self) {
-        self.wake(&self.waker);
+        self.waker.wake();
         // it may lead
-        self.wake(&self.poker);
-    }
-
-    fn wake(&self, mut through: &UnixStream) {
-        // a full pipe wakes as well
-        let _ = through.write(&[1]);
-    }
-
-    /// Wakes a thread that waits.
-    pub(crate) fn ring(&self, bell: &Bell) {
-        bell.condvar.notify_all();
-        if bell.leads.load(Ordering::SeqCst) {
-            self.wake(&self.poker);
-        }
-    }
-
-    /// Waits until there is something to be seen of `what`.
-    pub(crate) fn wait<'a>(
-        &'a self,
-        mut inner: Guard<'a>,
-        what: &What,
-        deadline: Option<Instant>,
-    ) -> Result<Guard<'a>, (Halt, Guard<'a>)> {
-        if inner.is_ready(what) {
-            return Ok(inner);
-        }
-        let me = Interrupt::this_thread();
-        let bell = Arc::new(Bell::default());
-        let asleep = me.enter(self.me.clone(), bell.clone());
-        let key = inner.next_waiter;
-        inner.next_waiter += 1;
-        let waiter = Waiter { what: what.clone(), bell: bell.clone(), rung: false, interrupted: false };
-        inner.waiters.insert(key, waiter);
-        // whoever has just been woken by this thread leads better
-        let mut may_lead = true;
-        let halt = loop {
-            if me.clear() || inner.waiters.get(&key).is_some_and(|waiter| waiter.interrupted) {
-                break Some(Halt::Interrupted);
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                break Some(Halt::TimedOut);
-            }
-            if may_lead && inner.line.as_ref().is_some_and(Line::wants_leader) {
-                bell.leads.store(true, Ordering::SeqCst);
-                let woken;
-                (inner, woken) = self.lead(inner, left, Some(key));
-                bell.leads.store(false, Ordering::SeqCst);
-                may_lead = !woken;
-            } else {
-                inner = match left {
-                    None => bell.condvar.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                    Some(left) => {
-                        bell.condvar.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                    }
-                };
-                may_lead = true;
-            }
-            if let Some(waiter) = inner.waiters.get_mut(&key) {
-                waiter.rung = false;
-            }
-            if inner.is_ready(what) {
-                break None;
-            }
-        };
-        inner.waiters.remove(&key);
-        drop(asleep);
-        match halt {
-            None => Ok(inner),
-            Some(halt) => Err((halt, inner)),
-        }
+        self.poker.wake();
     }
 
     /// Waits for the socket, reads it once, and acts on what came; says whether that woke somebody but `me`. Returns also for no reason.
@@ -353,46 +283,34 @@ impl Hub {
         inner.take_events();
         self.look_out(&mut inner);
         if inner.line.as_mut().is_none_or(|line| std::mem::take(&mut line.watched) || line.end.is_some()) {
-            self.wake(&self.waker);
+            self.waker.wake();
         }
-        let bells = inner.bells(me);
-        for bell in &bells {
-            self.ring(bell);
-        }
+        let alarms = self.met(&mut inner, me);
+        alarms.iter().for_each(|alarm| alarm.ring());
         self.flush(inner);
-        (self.lock(), !bells.is_empty())
+        (self.lock(), !alarms.is_empty())
     }
 
     /// Waits until the socket can be read, or written if that is wanted (true), or somebody pokes the leader.
     fn poll(&self, socket: &UnixStream, write: bool, patience: Option<Duration>) -> bool {
         let wanted = if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut fds = [PollFd::new(socket, wanted), PollFd::new(&self.poked, PollFlags::IN)];
-        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        let mut fds = [PollFd::new(socket, wanted), self.poker.poll_fd()];
         // interrupted by a signal: the caller comes again
-        let _ = poll(&mut fds, patience.as_ref());
+        let _ = waiting::poll(&mut fds, patience);
         if !fds[1].revents().is_empty() {
-            drain(&self.poked);
+            self.poker.drain();
         }
         write && fds[0].revents().intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR)
     }
 
-    /// Ends the waits that `whose` chooses.
-    pub(crate) fn interrupt(&self, whose: impl Fn(Option<ProcessId>) -> bool) {
-        let Ok(mut inner) = self.enter() else { return };
-        for waiter in inner.waiters.values_mut().filter(|waiter| whose(waiter.what.process())) {
-            waiter.interrupted = true;
-            self.ring(&waiter.bell);
-        }
-    }
-
-    /// Lets go of the lock: rings those who wait for what is there now, and writes what is to be written.
+    /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
     pub(crate) fn leave(&self, mut inner: Guard<'_>) {
-        let bells = inner.bells(None);
-        if bells.is_empty() {
+        let alarms = self.met(&mut inner, None);
+        if alarms.is_empty() {
             self.flush(inner);
         } else {
             drop(inner);
-            bells.iter().for_each(|bell| self.ring(bell));
+            alarms.iter().for_each(|alarm| alarm.ring());
             self.flush(self.lock());
         }
     }
@@ -586,23 +504,6 @@ impl Inner {
             drop(std::thread::Builder::new().name("execnet-says".into()).spawn(say));
         }
     }
-
-    /// The bells of those but `me` whose wait is over, each once.
-    fn bells(&mut self, me: Option<u64>) -> Vec<Arc<Bell>> {
-        if self.waiters.is_empty() {
-            return Vec::new();
-        }
-        let mut waiters = std::mem::take(&mut self.waiters);
-        let mut bells = Vec::new();
-        for (key, waiter) in waiters.iter_mut().filter(|(_, waiter)| !waiter.rung) {
-            if Some(*key) != me && self.is_ready(&waiter.what) {
-                waiter.rung = true;
-                bells.push(waiter.bell.clone());
-            }
-        }
-        self.waiters = waiters;
-        bells
-    }
 }
 
 fn no_match(message: &str) -> Start {
@@ -619,7 +520,8 @@ impl Inbox {
 }
 
 impl What {
-    fn process(&self) -> Option<ProcessId> {
+    /// The process that it is about.
+    pub(crate) fn process(&self) -> Option<ProcessId> {
         match self {
             Self::Write(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
             Self::Change(id, _) | Self::Placed(id) => Some(*id),

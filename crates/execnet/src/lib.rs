@@ -59,7 +59,6 @@
 mod connect;
 mod gateway;
 mod hub;
-mod interrupt;
 mod line;
 mod lookout;
 mod network;
@@ -72,13 +71,13 @@ mod start;
 mod status;
 mod streams;
 pub mod value;
+mod waiting;
 
 pub use connect::{Connect, ConnectError, connect};
 pub use gateway::{
     Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Held, Info, MultiChannel,
     OpenError, Raw, Ready, ReceiveQueue, Receiving, RemoteStatus,
 };
-pub use interrupt::Interrupt;
 pub use lookout::{Outage, Outages, Reach};
 pub use network::{Daemon, Network, Replies, RequestError};
 pub use private::{JoinError, Private};
@@ -86,6 +85,7 @@ pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};
 pub use start::{ProcessBuilder, StartError};
 pub use status::{ExitStatus, Signal};
 pub use streams::{Output, Stdin};
+pub use waiting::Interrupt;
 
 /// What the daemon is asked, and what it answers.
 pub use execnet_proto::control;

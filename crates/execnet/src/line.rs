@@ -1,6 +1,6 @@
 //! One connection to the daemon, as all threads share it: what is to be written, who leads, and why it ended.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -61,12 +61,6 @@ impl Line {
     pub(crate) fn wants_leader(&self) -> bool {
         self.greeted && !self.led && self.end.is_none()
     }
-}
-
-/// Takes what wakes off a socket.
-pub(crate) fn drain(mut wakes: &UnixStream) {
-    let mut bytes = [0; 64];
-    while wakes.read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
 }
 
 /// Writes until `out` is empty (true) or the socket takes no more.

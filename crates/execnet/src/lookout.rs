@@ -18,6 +18,7 @@ use execnet_proto::text::line;
 
 use crate::hub::{Guard, Hub, Inbox, Inner, What};
 use crate::process::Node;
+use crate::waiting::Room;
 
 /// A break that is over by then is not worth a word.
 const AFTER: Duration = Duration::from_secs(5);
@@ -427,7 +428,7 @@ impl Hub {
         if !lookout.has_work() {
             return;
         }
-        let Some(hub) = self.me.upgrade() else { return };
+        let Some(hub) = self.me() else { return };
         let thread = std::thread::Builder::new().name("execnet-lookout".into());
         lookout.runs = thread.spawn(move || work(&hub)).is_ok();
     }

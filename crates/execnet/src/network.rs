@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connect::ConnectError;
-use crate::hub::{Halt, Hub, Inbox, Over, What};
+use crate::hub::{Hub, Inbox, Over, What};
 use crate::lookout::{Outage, Outages};
 use crate::start::ProcessBuilder;
+use crate::waiting::{Halt, Room};
 
 /// A connection to a network. Clones share it, and any number of threads may use it.
 ///
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
         let (network, process, mut theirs) = connection();
-        network.handle.hub.pretend_to_be_forked();
+        network.handle.hub.base().owner.pretend_to_be_forked(true);
         let hub = network.handle.hub.clone();
         let locked = hub.lock();
         assert!(matches!(network.status(), Err(RequestError::Forked)));

@@ -15,6 +15,7 @@ use execnet_proto::text::line;
 
 use crate::connect::{Connect, ConnectError};
 use crate::network::{Network, RequestError};
+use crate::waiting::Owner;
 
 /// A network of this program alone. It has the hosts that are [joined](Private::join) to it; its daemon is the `execnet` command.
 ///
@@ -30,7 +31,7 @@ use crate::network::{Network, RequestError};
 #[derive(Debug)]
 pub struct Private {
     network: Network,
-    pid: u32,
+    owner: Owner,
     /// By what is asked for, whatever it is called: its id once it has joined.
     hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
 }
@@ -88,7 +89,7 @@ impl Private {
         static SHARED: Mutex<Weak<Private>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         // a child that was forked needs its own
-        let is_ours = |private: &Arc<Self>| private.pid == std::process::id() && !private.has_ended();
+        let is_ours = |private: &Arc<Self>| !private.owner.is_forked() && !private.has_ended();
         if let Some(private) = shared.upgrade().filter(is_ours) {
             return Ok(private);
         }
@@ -173,7 +174,7 @@ impl Private {
         let reaper = std::thread::Builder::new().name("execnet-daemon".into());
         reaper.spawn(move || child.wait()).map_err(failed)?;
         let network = Connect::over(ours).open()?;
-        Ok(Self { network, pid: std::process::id(), hosts: Mutex::default() })
+        Ok(Self { network, owner: Owner::default(), hosts: Mutex::default() })
     }
 }
 

@@ -8,10 +8,11 @@ use execnet_proto::client::Placement;
 use execnet_proto::id::ProcessId;
 use execnet_proto::wire::Stream;
 
-use crate::hub::{Guard, Halt, Seen, What};
+use crate::hub::{Guard, Seen, What};
 use crate::network::Handle;
 use crate::status::{ExitStatus, Signal};
 use crate::streams::{Output, Stdin};
+use crate::waiting::{Halt, Room};
 
 /// A process on a node of a network.
 ///
@@ -226,7 +227,7 @@ impl Process {
     /// Ends every wait on this process or one of its streams that some thread is in just now, with an `Interrupted` error.
     pub fn interrupt(&self) {
         let me = self.shared.id;
-        self.shared.handle.hub.interrupt(|id| id == Some(me));
+        self.shared.handle.hub.interrupt(|what| what.process() == Some(me));
     }
 
     /// Hangs it up, as dropping it does: every wait for it has ended.

@@ -7,11 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use crate::connect::{ConnectError, Route};
 use crate::hub::{Guard, Hub, Inner};
-use crate::line::{End, Line, drain};
+use crate::line::{End, Line};
+use crate::waiting::{Room, Waker, poll};
 
 /// A daemon that does not greet for this long is given up.
 const GREETING: Duration = Duration::from_secs(30);
@@ -26,8 +25,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 pub(crate) struct Reader {
     pub(crate) hub: Arc<Hub>,
     pub(crate) route: Route,
-    /// The other end of the hub's waker.
-    pub(crate) wake: UnixStream,
+    /// The hub's.
+    pub(crate) waker: Arc<Waker>,
     /// How long a daemon may be gone before what runs counts as lost.
     pub(crate) patience: Duration,
     /// Since when there is no daemon.
@@ -216,10 +215,8 @@ impl Reader {
 
     /// Sleeps until the hub wakes this thread.
     fn rest(&self, most: Option<Duration>) {
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
-        let most = most.and_then(|most| Timespec::try_from(most).ok());
-        if poll(&mut fds, most.as_ref()).is_ok_and(|ready| ready > 0) {
-            drain(&self.wake);
+        if poll(&mut [self.waker.poll_fd()], most).is_ok_and(|ready| ready > 0) {
+            self.waker.drain();
         }
     }
 }

@@ -14,9 +14,10 @@ use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, Kind, Refusal, Role, Spawn};
 
 use crate::connect::ConnectError;
-use crate::hub::{Halt, Inner, Start, What};
+use crate::hub::{Inner, Start, What};
 use crate::network::Handle;
 use crate::process::{Node, Process};
+use crate::waiting::{Halt, Room};
 
 /// No system takes longer paths; see PATH_MAX.
 const LONGEST_PATH: usize = 4096;

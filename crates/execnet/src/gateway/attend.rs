@@ -10,8 +10,8 @@ use super::error::Death;
 use super::failed;
 use super::output::Printed;
 use super::post::{Inner, Killed, Post, What};
-use crate::interrupt::Interrupt;
 use crate::status::ExitStatus;
+use crate::waiting::Room;
 
 /// For so long after somebody has read it is expected that somebody will again: then nobody needs to be woken for it.
 const GRACE: Duration = Duration::from_millis(5);
@@ -34,7 +34,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Reads while nobody waits, until the gateway has ended.
 pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
-    let me = Interrupt::this_thread();
     let mut inner = post.lock();
     loop {
         if !inner.state.untold.is_empty() {
@@ -61,8 +60,7 @@ pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
         let left = next.map(|next| next.saturating_duration_since(now));
         let idle = inner.left.elapsed();
         if inner.wants_reader() && !inner.has_waiters() && idle >= GRACE {
-            inner = post.read(inner, What::Attend(deadline, leaving), next, &me).0;
-            inner = post.hand_over(inner);
+            inner = post.read_once(inner, &What::Attend(deadline, leaving), next);
             continue;
         }
         let doze = inner.wants_reader() && !inner.has_waiters();

@@ -17,10 +17,10 @@ use super::post::{Post, What};
 use super::state::{State, WINDOW};
 use super::wire::{Kind, frame};
 use super::{Gateway, Handle, apart, attend, deadline, opening, tilde};
-use crate::hub::Halt;
 use crate::network::Network;
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
+use crate::waiting::{Halt, Room};
 
 /// The text of what the interpreter is started with, between quotes.
 const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
@@ -286,12 +286,12 @@ impl GatewayBuilder {
         start_threads(&post, &id, &printed)?;
         post.leave(post.lock());
         let soon = deadline(Some(SOON)).filter(|soon| until.is_none_or(|until| *soon < until));
-        let mut greeted = post.wait(post.lock(), What::Greeting, soon.or(until));
+        let mut greeted = post.wait(post.lock(), &What::Greeting, soon.or(until));
         if soon.is_some() && matches!(greeted, Err((Halt::TimedOut, _))) {
             drop(greeted);
             // whatever it is that takes so long may be told there
             printed.release();
-            greeted = post.wait(post.lock(), What::Greeting, until);
+            greeted = post.wait(post.lock(), &What::Greeting, until);
         }
         let (mut inner, halt) = match greeted {
             Ok(inner) => (inner, None),

@@ -10,8 +10,8 @@ use super::channel::take;
 use super::error::ChannelError;
 use super::post::{Post, What};
 use super::state::Awaited;
-use crate::hub::Halt;
 use crate::value::{LoadError, Writer, Writing, from_reader};
+use crate::waiting::{Halt, Room};
 
 /// Gives a channel a callback. Its thread does not keep the gateway open. Who waits for the channel's end waits for it if it is `awaited`.
 pub(super) fn start<T, F>(
@@ -78,7 +78,7 @@ fn call<T: DeserializeOwned>(
     callback: &mut impl FnMut(Option<T>),
 ) -> Result<(), ChannelError> {
     loop {
-        let raw = match post.wait(post.lock(), What::Receive(number), None) {
+        let raw = match post.wait(post.lock(), &What::Receive(number), None) {
             Ok(inner) => match take(inner, number, false) {
                 Ok((raw, inner)) => {
                     drop(inner);

@@ -21,6 +21,7 @@ use crate::value::{
     Channels, Dialect, DumpError, Encoded, LoadError, Reader, Reading, StrConfig, Value, Writer, Writing,
     from_reader, to_writer,
 };
+use crate::waiting::Room;
 
 /// One end of a channel; the other one is in a gateway's interpreter. Clones share it, and any number of threads may use it.
 ///
@@ -305,7 +306,7 @@ impl Channel {
         } else {
             What::CalledBack(self.number())
         };
-        let mut inner = post.wait(inner, what, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        let mut inner = post.wait(inner, &what, deadline(timeout)).map_err(|(halt, _)| halt)?;
         if let Some(error) = inner.state.take_failure(self.number()) {
             return Err(error);
         }
@@ -399,13 +400,13 @@ impl Channel {
             return Err(ChannelError::HasCallback);
         }
         let what = What::Receive(self.number());
-        let inner = self.post().wait(inner, what, deadline).map_err(|(halt, _)| halt)?;
+        let inner = self.post().wait(inner, &what, deadline).map_err(|(halt, _)| halt)?;
         take(inner, self.number(), take_error)
     }
 
     fn wait(&self, what: What, deadline: Option<Instant>) -> Result<Guard<'_>, ChannelError> {
         let post = self.post();
-        Ok(post.wait(post.enter()?, what, deadline).map_err(|(halt, _)| halt)?)
+        Ok(post.wait(post.enter()?, &what, deadline).map_err(|(halt, _)| halt)?)
     }
 
     fn check(&self, inner: &Guard<'_>) -> Result<(), ChannelError> {

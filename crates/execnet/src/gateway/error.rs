@@ -7,10 +7,10 @@ use execnet_proto::text::{line, lines};
 
 use super::builder::echo;
 use super::output::LINES;
-use crate::hub::Halt;
 use crate::start::StartError;
 use crate::status::ExitStatus;
 use crate::value::{DumpError, LoadError};
+use crate::waiting::Halt;
 
 /// What is known of a gateway that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

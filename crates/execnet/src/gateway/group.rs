@@ -9,6 +9,7 @@ use super::error::OpenError;
 use super::{Code, Gateway, MultiChannel};
 use crate::gateway::ChannelError;
 use crate::network::Network;
+use crate::waiting::{Owner, deadline, left};
 
 /// How long gateways may take to end when their group is dropped, before they are killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ pub struct Group {
 #[derive(Debug, Default)]
 struct Shared {
     members: Mutex<Members>,
-    pid: Pid,
+    owner: Owner,
 }
 
 #[derive(Debug, Default)]
@@ -44,16 +45,6 @@ struct Members {
     gateways: Vec<Gateway>,
     ids: HashSet<String>,
     next: u64,
-}
-
-/// The process that made it.
-#[derive(Debug)]
-struct Pid(u32);
-
-impl Default for Pid {
-    fn default() -> Self {
-        Self(std::process::id())
-    }
 }
 
 impl Group {
@@ -132,7 +123,7 @@ impl Group {
 
     /// Keeps an id for a gateway that is about to be opened.
     pub(super) fn reserve(&self, wanted: Option<String>) -> Result<String, OpenError> {
-        if self.shared.is_forked() {
+        if self.shared.owner.is_forked() {
             return Err(OpenError::Forked);
         }
         let mut members = self.shared.members();
@@ -165,10 +156,6 @@ impl Shared {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_forked(&self) -> bool {
-        std::process::id() != self.pid.0
-    }
-
     fn remove(&self, gateway: &Gateway) {
         let mut members = self.members();
         let before = members.gateways.len();
@@ -183,11 +170,10 @@ impl Shared {
         for gateway in &gateways {
             gateway.exit()?;
         }
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let until = deadline(timeout);
         let mut killed = Vec::new();
         for gateway in &gateways {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match gateway.join(left) {
+            match gateway.join(left(until)) {
                 Ok(_) => self.remove(gateway),
                 Err(ChannelError::TimedOut) => {
                     gateway.kill()?;
@@ -207,7 +193,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.is_forked() {
+        if !self.owner.is_forked() {
             let _ = self.terminate(Some(PATIENCE));
         }
     }

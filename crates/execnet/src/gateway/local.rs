@@ -1,21 +1,20 @@
 //! An interpreter that is a child of this program: three pipes, and a session of its own, which ends with it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::carrier::{Carrier, Ending, READ, Stop};
-use crate::interrupt::{Interrupt, Sleeps};
 use crate::process::Node;
 use crate::status::ExitStatus;
+use crate::waiting::{Interrupt, Sleeps, Waker, left, poll};
 
 /// How often a child is looked after where the system cannot tell of its end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -30,7 +29,6 @@ const USUAL: usize = 64 * 1024;
 
 /// See the module's documentation.
 pub(super) struct Local {
-    me: Weak<Local>,
     /// None once it was waited for.
     child: Mutex<Option<Child>>,
     status: Mutex<Option<ExitStatus>>,
@@ -47,18 +45,15 @@ struct Pipes {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
-    /// A byte on it makes the thread that receives look around.
-    waker: UnixStream,
-    wake: UnixStream,
+    /// Makes the thread that receives look around.
+    waker: Arc<Waker>,
     /// stdin, stdout were made larger.
     larger: [AtomicBool; 2],
 }
 
 impl Local {
     pub(super) fn start(mut command: Command) -> io::Result<Arc<Self>> {
-        let (waker, wake) = UnixStream::pair()?;
-        waker.set_nonblocking(true)?;
-        wake.set_nonblocking(true)?;
+        let waker = Arc::new(Waker::new()?);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
@@ -76,9 +71,8 @@ impl Local {
         let [stdin, stdout, stderr] = fds;
         let child = Mutex::new(Some(child));
         let (end, larger) = (end_of(pid), Default::default());
-        let pipes = Pipes { end, stdin, stdout, stderr, waker, wake, larger };
-        Ok(Arc::new_cyclic(|me| Self {
-            me: me.clone(),
+        let pipes = Pipes { end, stdin, stdout, stderr, waker, larger };
+        Ok(Arc::new(Self {
             child,
             status: Mutex::new(None),
             pid,
@@ -124,14 +118,13 @@ impl Local {
         deadline: Option<Instant>,
     ) -> Result<bool, Stop> {
         let before = fds.len();
-        let mut most = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut most = left(deadline);
         match end {
             Some(end) => fds.push(PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)),
             None => most = Some(most.map_or(LOOK, |most| most.min(LOOK))),
         }
-        let timeout = most.and_then(|most| Timespec::try_from(most).ok());
         // a signal may interrupt it: the caller comes again
-        let ready = poll(fds, timeout.as_ref()).unwrap_or(1);
+        let ready = poll(fds, most).unwrap_or(1);
         let ended = match fds.get(before) {
             Some(end) => !end.revents().is_empty() && self.reap(),
             None => self.reap(),
@@ -180,8 +173,9 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<Result<usize, Stop>> {
 impl Carrier for Local {
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
         let me = Interrupt::this_thread();
-        let asleep = me.enter_other(self.me.clone());
         let pipes = self.pipes().ok_or(Stop::End)?;
+        let place: Arc<dyn Sleeps> = pipes.waker.clone();
+        let asleep = me.enter(Arc::downgrade(&place));
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.is_empty() {
             // zeroed by the system, page by page as they are used
@@ -191,13 +185,11 @@ impl Carrier for Local {
             if me.clear() {
                 return Err(Stop::Interrupted);
             }
-            let mut fds =
-                vec![PollFd::new(&pipes.stdout, PollFlags::IN), PollFd::new(&pipes.wake, PollFlags::IN)];
+            let mut fds = vec![PollFd::new(&pipes.stdout, PollFlags::IN), pipes.waker.poll_fd()];
             let ended = self.wait(pipes.end.as_ref(), &mut fds, deadline)?;
             let nothing_there = fds[0].revents().is_empty();
             if !fds[1].revents().is_empty() {
-                let mut bytes = [0; 64];
-                while (&pipes.wake).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+                pipes.waker.drain();
             }
             if nothing_there && !ended {
                 continue;
@@ -290,14 +282,5 @@ impl Carrier for Local {
 
     fn node(&self) -> Option<&Node> {
         None
-    }
-}
-
-impl Sleeps for Local {
-    fn wake(&self) {
-        // a full pipe wakes as well
-        if let Some(pipes) = self.pipes() {
-            let _ = (&pipes.waker).write(&[1]);
-        }
     }
 }

@@ -1,16 +1,16 @@
 //! Several channels as one.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Gateway;
 use super::channel::Channel;
 use super::error::ChannelError;
-use super::{Gateway, deadline};
-use crate::interrupt::{Interrupt, Sleeps};
+use crate::waiting::{Monitor, deadline, left};
 
 /// Several channels, of any gateways.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +55,7 @@ impl MultiChannel {
         let until = deadline(timeout);
         let mut result = Ok(());
         for channel in &self.channels {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let closed = channel.wait_close(left);
+            let closed = channel.wait_close(left(until));
             if matches!(closed, Err(ChannelError::TimedOut | ChannelError::Interrupted)) {
                 return closed;
             }
@@ -93,10 +92,8 @@ pub struct ReceiveQueue<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    queue: Mutex<Queue<T>>,
-    /// Rung when something was put in.
-    bell: Condvar,
-    /// Rung when something was taken.
+    queue: Arc<Monitor<Queue<T>>>,
+    /// Notified when something was taken.
     room: Condvar,
 }
 
@@ -113,34 +110,26 @@ const MOST: usize = 1_024;
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
-        let queue = Mutex::new(Queue { entries: VecDeque::new(), dropped: false });
-        Self { queue, bell: Condvar::new(), room: Condvar::new() }
+        Self { queue: Arc::default(), room: Condvar::new() }
+    }
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), dropped: false }
     }
 }
 
 impl<T> Shared<T> {
-    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn push(&self, from: usize, value: Option<T>) {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         while queue.entries.len() >= MOST && !queue.dropped {
             queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         if !queue.dropped {
             queue.entries.push_back((from, value));
-            self.bell.notify_one();
+            self.queue.notify();
         }
-    }
-}
-
-impl<T: Send> Sleeps for Shared<T> {
-    fn wake(&self) {
-        // with the lock held the thread either sleeps or will look at its mark
-        let queue = self.queue();
-        self.bell.notify_all();
-        drop(queue);
     }
 }
 
@@ -152,7 +141,8 @@ impl<T: Send + 'static> ReceiveQueue<T> {
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<(Channel, T)>, ChannelError> {
         let until = deadline(timeout);
         while self.left > 0 {
-            let (from, value) = self.take(until)?;
+            let (from, value) = self.shared.queue.wait(until, |queue| queue.entries.pop_front())?;
+            self.shared.room.notify_all();
             let channel = &self.channels[from];
             if let Some(value) = value {
                 return Ok(Some((channel.clone(), value)));
@@ -162,38 +152,11 @@ impl<T: Send + 'static> ReceiveQueue<T> {
         }
         Ok(None)
     }
-
-    fn take(&self, until: Option<Instant>) -> Result<(usize, Option<T>), ChannelError> {
-        let shared = &self.shared;
-        let me = Interrupt::this_thread();
-        let place: Arc<dyn Sleeps> = shared.clone();
-        let _asleep = me.enter_other(Arc::downgrade(&place));
-        let mut queue = shared.queue();
-        loop {
-            if let Some(entry) = queue.entries.pop_front() {
-                shared.room.notify_all();
-                return Ok(entry);
-            }
-            if me.clear() {
-                return Err(ChannelError::Interrupted);
-            }
-            queue = match until {
-                None => shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(ChannelError::TimedOut);
-                    }
-                    shared.bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
 }
 
 impl<T> Drop for ReceiveQueue<T> {
     fn drop(&mut self) {
-        let mut queue = self.shared.queue();
+        let mut queue = self.shared.queue.lock();
         queue.dropped = true;
         queue.entries.clear();
         self.shared.room.notify_all();

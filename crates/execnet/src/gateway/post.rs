@@ -9,16 +9,15 @@
 mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stop};
 use super::error::Death;
 use super::failed;
 use super::state::State;
-use crate::hub::Halt;
-use crate::interrupt::{Interrupt, Sleeps};
+use crate::waiting::{self, Alarm, Base, Halt, Interrupt, Room, Seat, Turn, Waiters};
 
 /// More than this in the outbox, in bytes, and senders wait.
 const MAX_OUT: usize = 4 << 20;
@@ -29,27 +28,24 @@ const ROW_PAUSE: Duration = Duration::from_millis(1);
 
 /// See the module's documentation.
 pub(super) struct Post {
-    me: Weak<Post>,
-    inner: Mutex<Inner>,
+    base: Base<Post>,
     pub(super) carrier: Arc<dyn Carrier>,
     /// The gateway's own thread sleeps here.
     pub(super) attendant: Condvar,
     /// The writer thread sleeps here.
     writer: Condvar,
-    /// The process that all of it belongs to; not a child of it.
-    pid: AtomicU32,
     /// Tells gateways of this program apart.
     pub(super) key: u64,
 }
 
 /// The lock, held.
-pub(super) type Guard<'a> = MutexGuard<'a, Inner>;
+pub(super) type Guard<'a> = waiting::Guard<'a, Post>;
 
 /// What the lock protects.
 pub(super) struct Inner {
     pub(super) state: State,
-    /// Who reads, and what for; none if nobody does.
-    reader: Option<Reader>,
+    /// Somebody reads.
+    is_read: bool,
     /// Nothing more is to be read: it has ended, or broke the rules, for this reason.
     pub(super) read_up: Option<Option<String>>,
     /// When somebody stopped reading last.
@@ -68,8 +64,7 @@ pub(super) struct Inner {
     pub(super) death: Option<Arc<Death>>,
     /// Something besides the channels changed since the last look.
     touched: bool,
-    waiters: Vec<Waiter>,
-    next_waiter: u64,
+    waiters: Waiters<Post>,
     flushing: bool,
     /// There was no room: the writer thread goes on.
     blocked: bool,
@@ -116,41 +111,11 @@ pub(super) enum What {
     Attend(Option<Instant>, bool),
 }
 
-struct Reader {
-    what: What,
-    thread: Interrupt,
-    nudged: bool,
-}
+/// Those to be woken, once the lock is released.
+type Alarms = Vec<Arc<Alarm<Post>>>;
 
-struct Waiter {
-    key: u64,
-    what: What,
-    bell: Arc<Bell>,
-    rung: bool,
-}
-
-/// What a waiting thread sleeps at.
-struct Bell {
-    post: Weak<Post>,
-    condvar: Condvar,
-}
-
-impl Sleeps for Bell {
-    fn wake(&self) {
-        if let Some(post) = self.post.upgrade() {
-            // with the lock held the thread either sleeps or will look at its mark
-            let inner = post.lock();
-            self.condvar.notify_all();
-            drop(inner);
-        }
-    }
-}
-
-/// Those to be rung, once the lock is released.
-type Bells = Vec<Arc<Bell>>;
-
-fn ring(bells: &[Arc<Bell>]) {
-    bells.iter().for_each(|bell| bell.condvar.notify_all());
+fn ring(alarms: &[Arc<Alarm<Post>>]) {
+    alarms.iter().for_each(|alarm| alarm.ring());
 }
 
 impl Inner {
@@ -186,7 +151,7 @@ impl Inner {
 
     /// Whether somebody is to read, and nobody does.
     pub(super) fn wants_reader(&self) -> bool {
-        self.reader.is_none() && self.read_up.is_none() && self.death.is_none()
+        !self.is_read && self.read_up.is_none() && self.death.is_none()
     }
 
     /// Whether it was told to end, and nobody has begun to kill it.
@@ -194,7 +159,7 @@ impl Inner {
         self.exiting && self.killed == Killed::No
     }
 
-    /// Whether a thread waits that could read.
+    /// Whether a thread waits, which reads.
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
     }
@@ -211,137 +176,37 @@ impl Inner {
     pub(super) fn touch(&mut self) {
         self.touched = true;
     }
-
-    /// Those whose wait is over. The one that reads is told at once: it must not learn of that when it reads no more.
-    fn bells(&mut self) -> Bells {
-        if std::mem::take(&mut self.touched) | self.state.take_touched() | self.death.is_some() {
-            let mut bells = Bells::new();
-            let mut waiters = std::mem::take(&mut self.waiters);
-            for waiter in waiters.iter_mut().filter(|waiter| !waiter.rung) {
-                if self.is_ready(waiter.what) {
-                    waiter.rung = true;
-                    bells.push(waiter.bell.clone());
-                }
-            }
-            self.waiters = waiters;
-            if let Some(mut reader) = self.reader.take() {
-                if !reader.nudged && self.is_ready(reader.what) {
-                    reader.nudged = true;
-                    reader.thread.nudge();
-                }
-                self.reader = Some(reader);
-            }
-            return bells;
-        }
-        Bells::new()
-    }
 }
 
-impl Post {
-    pub(super) fn new(carrier: Arc<dyn Carrier>, state: State) -> Arc<Self> {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        Arc::new_cyclic(|me| Self {
-            me: me.clone(),
-            inner: Mutex::new(Inner {
-                state,
-                reader: None,
-                read_up: None,
-                left: Instant::now(),
-                attendant_rests: false,
-                exiting: false,
-                exited: None,
-                kill_at: None,
-                killed: Killed::No,
-                errors_over: false,
-                death: None,
-                touched: false,
-                waiters: Vec::new(),
-                next_waiter: 0,
-                flushing: false,
-                blocked: false,
-                writer_runs: false,
-                row: 0,
-                row_at: Instant::now(),
-                held: false,
-                deaf: false,
-            }),
-            carrier,
-            attendant: Condvar::new(),
-            writer: Condvar::new(),
-            pid: AtomicU32::new(std::process::id()),
-            key: NEXT.fetch_add(1, Ordering::Relaxed),
-        })
+impl Room for Post {
+    type State = Inner;
+    type Condition = What;
+
+    fn base(&self) -> &Base<Self> {
+        &self.base
     }
 
-    /// Whether this is a child that the program forked: then nothing here may be touched, the lock least of all.
-    pub(super) fn is_forked(&self) -> bool {
-        std::process::id() != self.pid.load(Ordering::Relaxed)
+    fn waiters(inner: &mut Inner) -> &mut Waiters<Self> {
+        &mut inner.waiters
     }
 
-    /// As if this were a child that the program forked.
-    #[cfg(test)]
-    pub(super) fn pretend_to_be_forked(&self, forked: bool) {
-        self.pid.store(if forked { 0 } else { std::process::id() }, Ordering::Relaxed);
+    fn is_met(inner: &Inner, what: &What) -> bool {
+        inner.is_ready(*what)
     }
 
-    /// The lock, for everybody but a forked child.
-    pub(super) fn enter(&self) -> Result<Guard<'_>, Halt> {
-        if self.is_forked() { Err(Halt::Forked) } else { Ok(self.lock()) }
+    fn wants_reader(inner: &Inner) -> bool {
+        inner.wants_reader()
     }
 
-    pub(super) fn lock(&self) -> Guard<'_> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until there is something to be seen of `what`; reads meanwhile, if nobody else does.
-    pub(super) fn wait<'a>(
+    /// Reads until the condition is met.
+    fn read<'a>(
         &'a self,
         mut inner: Guard<'a>,
-        what: What,
+        seat: &Seat<Self>,
         deadline: Option<Instant>,
-    ) -> Result<Guard<'a>, (Halt, Guard<'a>)> {
-        if inner.is_ready(what) {
-            return Ok(inner);
-        }
-        inner.row = 0;
-        if inner.held {
-            self.flush(inner);
-            inner = self.lock();
-        }
-        let me = Interrupt::this_thread();
-        let halt = loop {
-            if inner.is_ready(what) {
-                break None;
-            }
-            let stop = if inner.wants_reader() {
-                let (guard, stop) = self.read(inner, what, deadline, &me);
-                inner = guard;
-                stop
-            } else {
-                let (guard, stop) = self.sleep(inner, what, deadline, &me);
-                inner = guard;
-                stop
-            };
-            if stop.is_some() {
-                break if inner.is_ready(what) && stop == Some(Halt::TimedOut) { None } else { stop };
-            }
-        };
-        inner = self.hand_over(inner);
-        match halt {
-            None => Ok(inner),
-            Some(halt) => Err((halt, inner)),
-        }
-    }
-
-    /// Reads until `what` is there.
-    pub(super) fn read<'a>(
-        &'a self,
-        mut inner: Guard<'a>,
-        what: What,
-        deadline: Option<Instant>,
-        me: &Interrupt,
-    ) -> (Guard<'a>, Option<Halt>) {
-        inner.reader = Some(Reader { what, thread: me.clone(), nudged: false });
+    ) -> (Guard<'a>, Turn) {
+        let what = seat.condition;
+        inner.is_read = true;
         loop {
             drop(inner);
             let mut handled = None;
@@ -358,105 +223,117 @@ impl Post {
             });
             inner = handled.unwrap_or_else(|| self.lock());
             inner.left = Instant::now();
-            let nudged = me.clear_nudge();
-            let halt = match received {
-                Ok(()) => None,
-                Err(Stop::TimedOut) => Some(Halt::TimedOut),
-                Err(Stop::Interrupted) if nudged => None,
-                Err(Stop::Interrupted) => Some(Halt::Interrupted),
+            let disturbed = seat.thread().clear_nudge();
+            let turn = match received {
+                Ok(()) => Turn::Read,
+                Err(Stop::TimedOut) => Turn::Stop(Halt::TimedOut),
+                Err(Stop::Interrupted) if disturbed => Turn::Read,
+                Err(Stop::Interrupted) => Turn::Stop(Halt::Interrupted),
                 Err(Stop::End) => {
                     inner.read_up.get_or_insert(None);
-                    None
+                    Turn::Read
                 }
             };
             if inner.read_up.is_some() || !inner.state.untold.is_empty() {
                 self.attendant.notify_all();
             }
             let once = matches!(what, What::Attend(..));
-            let done = once || halt.is_some() || inner.read_up.is_some() || inner.is_ready(what);
+            let done = once || turn != Turn::Read || inner.read_up.is_some() || inner.is_ready(what);
             if done {
-                inner.reader = None;
-            } else if let Some(reader) = &mut inner.reader {
-                reader.nudged = false;
+                inner.is_read = false;
+                // or it would be disturbed in its next wait
+                inner.waiters.is_awake(seat.number);
+            } else {
+                inner.waiters.begin(seat.number);
             }
-            let bells = inner.bells();
-            if !bells.is_empty() || !inner.state.out.queue.is_empty() {
-                inner = self.tell(inner, &bells);
+            let alarms = self.over(&mut inner);
+            if !alarms.is_empty() || !inner.state.out.queue.is_empty() {
+                inner = self.tell(inner, &alarms);
             }
             if done {
-                return (inner, halt);
+                return (inner, turn);
             }
         }
     }
 
-    /// Sleeps until somebody rings.
-    fn sleep<'a>(
-        &'a self,
-        mut inner: Guard<'a>,
-        what: What,
-        deadline: Option<Instant>,
-        me: &Interrupt,
-    ) -> (Guard<'a>, Option<Halt>) {
-        let bell = Arc::new(Bell { post: self.me.clone(), condvar: Condvar::new() });
-        let as_place: Arc<dyn Sleeps> = bell.clone();
-        let asleep = me.enter_other(Arc::downgrade(&as_place));
-        let key = inner.next_waiter;
-        inner.next_waiter += 1;
-        inner.waiters.push(Waiter { key, what, bell: bell.clone(), rung: false });
-        let halt = loop {
-            if me.clear() {
-                break if me.clear_nudge() { None } else { Some(Halt::Interrupted) };
-            }
-            inner = match deadline {
-                None => bell.condvar.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break Some(Halt::TimedOut);
-                    }
-                    bell.condvar.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            if inner.is_ready(what) || inner.wants_reader() {
-                break None;
-            }
-            if let Some(waiter) = inner.waiters.iter_mut().find(|waiter| waiter.key == key) {
-                waiter.rung = false;
-            }
-        };
-        inner.waiters.retain(|waiter| waiter.key != key);
-        drop(asleep);
-        (inner, halt)
+    /// By way of what the carrier waits for.
+    fn disturb(&self, reader: &Interrupt) {
+        reader.nudge();
+    }
+
+    fn prepare<'a>(&'a self, mut inner: Guard<'a>) -> Guard<'a> {
+        inner.row = 0;
+        if !inner.held {
+            return inner;
+        }
+        self.flush(inner);
+        self.lock()
     }
 
     /// Lets another thread that waits read; without one the gateway's own.
-    pub(super) fn hand_over<'a>(&'a self, mut inner: Guard<'a>) -> Guard<'a> {
-        if !inner.wants_reader() {
-            return inner;
+    fn hand_over(&self, inner: &mut Inner) {
+        if !inner.wants_reader() || inner.waiters.wake_one() {
+            return;
         }
-        if let Some(waiter) = inner.waiters.iter_mut().find(|waiter| !waiter.rung) {
-            waiter.rung = true;
-            waiter.bell.condvar.notify_all();
-        } else if inner.waiters.is_empty() && inner.attendant_rests {
-            inner.attendant_rests = false;
+        if inner.waiters.is_empty() && std::mem::take(&mut inner.attendant_rests) {
             self.attendant.notify_all();
         }
-        inner
+    }
+}
+
+impl Post {
+    pub(super) fn new(carrier: Arc<dyn Carrier>, state: State) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let inner = Inner {
+            state,
+            is_read: false,
+            read_up: None,
+            left: Instant::now(),
+            attendant_rests: false,
+            exiting: false,
+            exited: None,
+            kill_at: None,
+            killed: Killed::No,
+            errors_over: false,
+            death: None,
+            touched: false,
+            waiters: Waiters::default(),
+            flushing: false,
+            blocked: false,
+            writer_runs: false,
+            row: 0,
+            row_at: Instant::now(),
+            held: false,
+            deaf: false,
+        };
+        Arc::new_cyclic(|me| Self {
+            base: Base::new(me.clone(), inner),
+            carrier,
+            attendant: Condvar::new(),
+            writer: Condvar::new(),
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+        })
     }
 
-    /// Rings, writes, and takes the lock again.
-    fn tell<'a>(&'a self, inner: Guard<'a>, bells: &[Arc<Bell>]) -> Guard<'a> {
-        if bells.is_empty() {
+    /// Those whose wait is over.
+    fn over(&self, inner: &mut Inner) -> Alarms {
+        let touched = std::mem::take(&mut inner.touched) | inner.state.take_touched();
+        if touched || inner.death.is_some() { self.met(inner, None) } else { Alarms::new() }
+    }
+
+    /// Wakes, writes, and takes the lock again.
+    fn tell<'a>(&'a self, inner: Guard<'a>, alarms: &[Arc<Alarm<Self>>]) -> Guard<'a> {
+        if alarms.is_empty() {
             self.flush(inner);
         } else {
             drop(inner);
-            ring(bells);
+            ring(alarms);
             self.flush(self.lock());
         }
         self.lock()
     }
 
-    /// Lets go of the lock: rings those who wait for what is there now, and writes what is to be written.
+    /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
     pub(super) fn leave(&self, mut inner: Guard<'_>) {
         let mut untold = Vec::new();
         if !inner.state.untold.is_empty() {
@@ -466,12 +343,12 @@ impl Post {
                 self.attendant.notify_all();
             }
         }
-        let bells = inner.bells();
-        if bells.is_empty() {
+        let alarms = self.over(&mut inner);
+        if alarms.is_empty() {
             self.flush(inner);
         } else {
             drop(inner);
-            ring(&bells);
+            ring(&alarms);
             self.flush(self.lock());
         }
         untold.iter().for_each(|error| failed::tell(error));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::carrier::Stop;
 use super::super::wire;
 use super::{Guard, MAX_OUT, Post, ring};
-use crate::interrupt::Interrupt;
+use crate::waiting::{Interrupt, Room};
 
 /// Larger frames are copied piece by piece as they are sent: what is on its way must not keep all of a large value, in bytes.
 const SHARED: usize = 4 << 20;
@@ -53,7 +53,7 @@ impl Post {
         }
         inner.writer_runs = true;
         drop(inner);
-        let Some(me) = self.me.upgrade() else { return };
+        let Some(me) = self.base.me.upgrade() else { return };
         let spawned = std::thread::Builder::new().name("execnet-writer".into());
         if spawned.spawn(move || me.write_on()).is_err() {
             // then this thread has to wait
@@ -98,9 +98,9 @@ impl Post {
             if before > MAX_OUT && inner.state.out.bytes <= MAX_OUT {
                 // of no channel, but senders of all wait for it
                 inner.touched = true;
-                let bells = inner.bells();
+                let alarms = self.over(&mut inner);
                 drop(inner);
-                ring(&bells);
+                ring(&alarms);
                 inner = self.lock();
             }
             match stop {

@@ -1,13 +1,11 @@
 //! Interrupting a thread that waits: what Ctrl-C needs.
 //!
-//! Owns the mark that each thread has. What is waited for is the hub's business.
+//! Owns the mark that each thread has, and knows what the thread sleeps at.
 
 use std::cell::OnceCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use crate::hub::{Bell, Hub};
 
 /// A handle by which other threads interrupt the waits of one thread.
 ///
@@ -41,13 +39,7 @@ struct Mark {
     /// What was cleared last.
     last: AtomicU8,
     /// What the thread sleeps at.
-    at: Mutex<Option<Place>>,
-}
-
-#[derive(Clone)]
-enum Place {
-    Hub(Weak<Hub>, Arc<Bell>),
-    Other(Weak<dyn Sleeps>),
+    at: Mutex<Option<Weak<dyn Sleeps>>>,
 }
 
 /// Something that a thread sleeps at.
@@ -81,21 +73,8 @@ impl Interrupt {
     fn wake(&self, why: u8) {
         self.mark.raised.fetch_or(why, Ordering::SeqCst);
         let at = self.place().clone();
-        match at {
-            Some(Place::Hub(hub, bell)) => {
-                if let Some(hub) = hub.upgrade() {
-                    // with the lock held the thread either sleeps or will look at the mark
-                    let inner = hub.lock();
-                    hub.ring(&bell);
-                    drop(inner);
-                }
-            }
-            Some(Place::Other(place)) => {
-                if let Some(place) = place.upgrade() {
-                    place.wake();
-                }
-            }
-            None => {}
+        if let Some(at) = at.and_then(|at| at.upgrade()) {
+            at.wake();
         }
     }
 
@@ -117,19 +96,13 @@ impl Interrupt {
         self.mark.raised.fetch_or(self.mark.last.swap(0, Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// The thread is about to sleep at `bell`, until the guard is dropped.
-    pub(crate) fn enter(&self, hub: Weak<Hub>, bell: Arc<Bell>) -> Asleep<'_> {
-        *self.place() = Some(Place::Hub(hub, bell));
+    /// The thread is about to sleep at this place, until the guard is dropped. It looks at its mark afterwards, before it sleeps.
+    pub(crate) fn enter(&self, place: Weak<dyn Sleeps>) -> Asleep<'_> {
+        *self.place() = Some(place);
         Asleep(self)
     }
 
-    /// The thread is about to sleep at something else, until the guard is dropped.
-    pub(crate) fn enter_other(&self, place: Weak<dyn Sleeps>) -> Asleep<'_> {
-        *self.place() = Some(Place::Other(place));
-        Asleep(self)
-    }
-
-    fn place(&self) -> std::sync::MutexGuard<'_, Option<Place>> {
+    fn place(&self) -> std::sync::MutexGuard<'_, Option<Weak<dyn Sleeps>>> {
         self.mark.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
