@@ -15,7 +15,7 @@ use crate::text::one_line;
 pub(crate) struct Interrupted;
 
 /// Somebody who can be asked.
-pub(crate) trait Asker {
+pub(crate) trait Person {
     /// The answer, or `None` when it is refused or nobody is there.
     fn ask(&self, prompt: &Prompt) -> Result<Option<String>, Interrupted>;
 }
@@ -23,7 +23,7 @@ pub(crate) trait Asker {
 /// The person at the controlling terminal, whatever stdin and stdout are.
 pub(crate) struct Terminal;
 
-impl Asker for Terminal {
+impl Person for Terminal {
     fn ask(&self, prompt: &Prompt) -> Result<Option<String>, Interrupted> {
         let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
             crate::text::say(&format!(
@@ -36,7 +36,7 @@ impl Asker for Terminal {
         // the answer may be a secret
         execnet_daemon::close_memory();
         let text = lines(&prompt.text);
-        let Ok(raw) = Raw::enter(&terminal) else { return Ok(None) };
+        let Ok(raw) = RawMode::enter(&terminal) else { return Ok(None) };
         let mut keys = &terminal;
         if write!(keys, "{}: {} ", one_line(&prompt.host), text.trim_end()).is_err() {
             return Ok(None);
@@ -49,24 +49,24 @@ impl Asker for Terminal {
 }
 
 /// A terminal that gives every key at once, Ctrl-C too, and shows none; as it was before when dropped.
-struct Raw<'a> {
+struct RawMode<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl Raw<'_> {
-    fn enter(terminal: &File) -> io::Result<Raw<'_>> {
+impl RawMode<'_> {
+    fn enter(terminal: &File) -> io::Result<RawMode<'_>> {
         let before = tcgetattr(terminal)?;
         let mut raw = before.clone();
         raw.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(terminal, OptionalActions::Flush, &raw)?;
-        Ok(Raw { terminal, before })
+        Ok(RawMode { terminal, before })
     }
 }
 
-impl Drop for Raw<'_> {
+impl Drop for RawMode<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
     }

@@ -10,8 +10,8 @@ use execnet::RequestError;
 use execnet_proto::control::{AskpassReply, ErrorKind, PromptKind, Verb};
 use execnet_proto::spec::NetworkName;
 
-use crate::failure::{Exit, Failure};
-use crate::{session, text};
+use crate::error::{CommandError, Exit};
+use crate::{connection, text};
 
 /// Does it if the environment and the arguments are those of an askpass program: the name and ssh's question.
 pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
@@ -40,17 +40,17 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
 }
 
 /// The answer, or `None` when nobody gave one.
-fn answer(key: &str, prompt: &str, kind: PromptKind) -> Result<Option<String>, Failure> {
+fn answer(key: &str, prompt: &str, kind: PromptKind) -> Result<Option<String>, CommandError> {
     let split =
         key.split_once('/').and_then(|(name, token)| Some((name.parse::<NetworkName>().ok()?, token)));
     let (name, token) =
-        split.ok_or_else(|| Failure::new(Exit::Usage, "EXECNET_ASKPASS is not NETWORK/TOKEN"))?;
+        split.ok_or_else(|| CommandError::new(Exit::Usage, "EXECNET_ASKPASS is not NETWORK/TOKEN"))?;
     let verb = Verb::AskPass { token: token.to_owned(), prompt: prompt.to_owned(), kind };
-    let daemon = session::connect(&name)?;
-    match daemon.ask::<AskpassReply>(&session::request(verb)) {
+    let daemon = connection::connect(&name)?;
+    match daemon.ask::<AskpassReply>(&connection::request(verb)) {
         Ok(reply) => Ok(Some(reply.answer)),
         Err(RequestError::Refused(error)) if error.kind == ErrorKind::Cancelled => Ok(None),
-        Err(error) => Err(session::failed(&error)),
+        Err(error) => Err(connection::failed(&error)),
     }
 }
 

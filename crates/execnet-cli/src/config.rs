@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 
 const KEYS: [&str; 2] = ["hosts", "linger"];
 
@@ -38,17 +38,17 @@ pub(crate) struct NetworkFile {
 
 impl NetworkFile {
     /// Reads a network's file; one that does not exist has no hosts.
-    pub(crate) fn load(path: &Path) -> Result<NetworkFile, Failure> {
+    pub(crate) fn load(path: &Path) -> Result<NetworkFile, CommandError> {
         match fs::metadata(path) {
             // reading a named pipe would wait for somebody who writes
             Ok(found) if !found.is_file() => {
-                Err(Failure::new(Exit::Usage, format!("{} is not a file", path.display())))
+                Err(CommandError::new(Exit::Usage, format!("{} is not a file", path.display())))
             }
             _ => NetworkFile::read(path),
         }
     }
 
-    fn read(path: &Path) -> Result<NetworkFile, Failure> {
+    fn read(path: &Path) -> Result<NetworkFile, CommandError> {
         let read = || -> std::io::Result<String> {
             let mut text = String::new();
             File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
@@ -57,20 +57,20 @@ impl NetworkFile {
         match read() {
             Ok(text) if text.len() as u64 > LONGEST => {
                 let message = format!("{} is larger than {} MiB", path.display(), LONGEST >> 20);
-                Err(Failure::new(Exit::Usage, message))
+                Err(CommandError::new(Exit::Usage, message))
             }
             Ok(text) => NetworkFile::parse(path, &text, true),
             // a link to a disk that is not there must not be taken for a network without hosts, or be replaced
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
                 let message = format!("{} is a link to a file that is not there", path.display());
-                Err(Failure::new(Exit::Usage, message))
+                Err(CommandError::new(Exit::Usage, message))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => NetworkFile::parse(path, "", false),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err(Failure::new(Exit::Usage, format!("{} is not UTF-8 text", path.display())))
+                Err(CommandError::new(Exit::Usage, format!("{} is not UTF-8 text", path.display())))
             }
             Err(error) => {
-                let mut failure = Failure::file("read", path, &error);
+                let mut failure = CommandError::file("read", path, &error);
                 failure.exit = Exit::Usage;
                 Err(failure)
             }
@@ -78,27 +78,27 @@ impl NetworkFile {
     }
 
     /// Reads a network's file in order to change it: other commands that want to do so wait.
-    pub(crate) fn edit(path: &Path) -> Result<NetworkFile, Failure> {
+    pub(crate) fn edit(path: &Path) -> Result<NetworkFile, CommandError> {
         let folder = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(folder).map_err(|error| Failure::file("make the folder", folder, &error))?;
-        let lock = File::open(folder).map_err(|error| Failure::file("read", folder, &error))?;
+        fs::create_dir_all(folder).map_err(|error| CommandError::file("make the folder", folder, &error))?;
+        let lock = File::open(folder).map_err(|error| CommandError::file("read", folder, &error))?;
         // Where a folder cannot be locked, two commands at once are the person's own care.
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
         Ok(NetworkFile { lock: Some(lock), ..NetworkFile::load(path)? })
     }
 
     /// Reads a file that somebody named: it must be there, and may be a pipe.
-    pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, Failure> {
+    pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, CommandError> {
         let file = NetworkFile::read(path)?;
         if file.existed {
             return Ok(file);
         }
-        Err(Failure::new(Exit::Usage, format!("there is no file {}", path.display())))
+        Err(CommandError::new(Exit::Usage, format!("there is no file {}", path.display())))
     }
 
-    fn parse(path: &Path, text: &str, existed: bool) -> Result<NetworkFile, Failure> {
+    fn parse(path: &Path, text: &str, existed: bool) -> Result<NetworkFile, CommandError> {
         let wrong = |what: String| {
-            let failure = Failure::new(Exit::Usage, format!("{}: {what}", path.display()));
+            let failure = CommandError::new(Exit::Usage, format!("{}: {what}", path.display()));
             failure.hint(format!("correct {}", path.display()))
         };
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
@@ -145,13 +145,13 @@ impl NetworkFile {
     }
 
     /// Remembers a host. One that stands there already changes nothing.
-    pub(crate) fn add(&mut self, host: &HostSpec) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, host: &HostSpec) -> Result<(), CommandError> {
         match self.hosts.iter().find(|known| known.id == host.id) {
             Some(known) if known == host => return Ok(()),
             Some(known) => {
                 let message =
                     format!("{} has a host `{}` with another spec: {known}", self.path.display(), host.id);
-                return Err(Failure::new(Exit::Usage, message).hint(format!(
+                return Err(CommandError::new(Exit::Usage, message).hint(format!(
                     "give the new one another id (`//id=NAME`), or remove `{}` first",
                     host.id
                 )));
@@ -185,7 +185,7 @@ impl NetworkFile {
     }
 
     /// Whether the hosts fit together: ids once, every `via` known, no circle.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
         check(&self.hosts)
     }
 
@@ -195,14 +195,15 @@ impl NetworkFile {
         if self.crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text }
     }
 
-    /// Writes the new contents beside the file, on the same disk; [`Pending::commit`] puts them in its place.
-    pub(crate) fn prepare(&mut self) -> Result<Pending, Failure> {
+    /// Writes the new contents beside the file, on the same disk; [`Draft::commit`] puts them in its place.
+    pub(crate) fn prepare(&mut self) -> Result<Draft, CommandError> {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
-        fs::create_dir_all(&folder).map_err(|error| Failure::file("make the folder", &folder, &error))?;
+        fs::create_dir_all(&folder)
+            .map_err(|error| CommandError::file("make the folder", &folder, &error))?;
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(target.file_name().unwrap_or_default());
-        let draft = || -> std::io::Result<NamedTempFile> {
+        let write = || -> std::io::Result<NamedTempFile> {
             let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(&folder)?;
             file.write_all(self.text().as_bytes())?;
             if let Ok(metadata) = fs::metadata(&target) {
@@ -211,26 +212,26 @@ impl NetworkFile {
             file.as_file().sync_all()?;
             Ok(file)
         };
-        let draft = draft().map_err(|error| Failure::file("write", &target, &error))?;
-        Ok(Pending { draft, target, _lock: self.lock.take() })
+        let file = write().map_err(|error| CommandError::file("write", &target, &error))?;
+        Ok(Draft { file, target, _lock: self.lock.take() })
     }
 }
 
 /// New contents of a file, on the disk but not yet in its place; dropped, they are gone.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Pending {
-    draft: NamedTempFile,
+pub(crate) struct Draft {
+    file: NamedTempFile,
     target: PathBuf,
     /// Keeps other commands from changing the file meanwhile.
     _lock: Option<File>,
 }
 
-impl Pending {
+impl Draft {
     /// Replaces the file.
-    pub(crate) fn commit(self) -> Result<(), Failure> {
-        let Pending { draft, target, _lock } = self;
-        draft.persist(&target).map_err(|error| Failure::file("write", &target, &error.error))?;
+    pub(crate) fn commit(self) -> Result<(), CommandError> {
+        let Draft { file, target, _lock } = self;
+        file.persist(&target).map_err(|error| CommandError::file("write", &target, &error.error))?;
         // The contents are safe already; a folder that cannot be synced only delays the new name.
         let _ = target.parent().map(File::open).and_then(Result::ok).map(|folder| folder.sync_all());
         Ok(())
@@ -238,11 +239,11 @@ impl Pending {
 }
 
 /// Whether hosts fit together: ids once, every `via` known, no circle.
-pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), Failure> {
+pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
     let mut ids = HashSet::new();
     for host in hosts {
         if !ids.insert(host.id.as_str()) {
-            return Err(Failure::new(Exit::Usage, format!("two hosts have the id `{}`", host.id))
+            return Err(CommandError::new(Exit::Usage, format!("two hosts have the id `{}`", host.id))
                 .hint("tell them apart with `//id=NAME`"));
         }
     }
@@ -253,7 +254,7 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), Failure> {
             let Some(inner) = hosts.iter().find(|host| host.id == via) else {
                 let at = way.last().copied().unwrap_or_default();
                 let near = nearest(via, ids.iter().copied().filter(|id| *id != at));
-                let failure = Failure::new(
+                let failure = CommandError::new(
                     Exit::Usage,
                     format!("`{at}` is reached via `{via}`, which is no host of this network"),
                 );
@@ -264,7 +265,7 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), Failure> {
             };
             way.push(via);
             if way[..way.len() - 1].contains(&via) {
-                return Err(Failure::new(
+                return Err(CommandError::new(
                     Exit::Usage,
                     format!("hosts are reached through each other in a circle: {}", way.join(" via ")),
                 ));

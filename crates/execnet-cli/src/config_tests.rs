@@ -205,7 +205,7 @@ fn two_commands_that_change_a_file_take_turns() {
 fn a_full_disk_is_said_and_nothing_is_lost() {
     // A write to /dev/full fails as on a full disk.
     let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
-    insta::assert_snapshot!(Failure::file("write", Path::new("mynet.toml"), &error), @"
+    insta::assert_snapshot!(CommandError::file("write", Path::new("mynet.toml"), &error), @"
     Error: cannot write mynet.toml
     Caused by: No space left on device (os error 28)
     Hint: make room on that disk; nothing was changed

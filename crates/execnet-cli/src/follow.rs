@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 use execnet_proto::control::{HostReply, HostState, HostStatus, Interruption, Prompt, Verb};
 use serde_json::Value;
 
-use crate::ask::Asker;
-use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
-use crate::session::{self, Daemon};
+use crate::ask::Person;
+use crate::connection::{self, DaemonApi};
+use crate::error::{CommandError, Exit};
+use crate::progress::JoinProgress;
 use crate::text;
 
 /// Makes a `watch` or `addhost` request and shows what comes, until no host is joining. `accepted` runs once, when the daemon
 /// has taken the request. Gives the last state of each host, by id.
 pub(crate) fn follow(
-    daemon: &dyn Daemon,
+    daemon: &dyn DaemonApi,
     verb: Verb,
-    progress: &mut Progress<'_>,
-    asker: &dyn Asker,
-    accepted: &mut dyn FnMut() -> Result<(), Failure>,
-) -> Result<BTreeMap<String, HostStatus>, Failure> {
+    progress: &mut JoinProgress<'_>,
+    person: &dyn Person,
+    accepted: &mut dyn FnMut() -> Result<(), CommandError>,
+) -> Result<BTreeMap<String, HostStatus>, CommandError> {
     let mut hosts = BTreeMap::new();
     let mut first = true;
-    for reply in daemon.ask(&session::request(verb)) {
+    for reply in daemon.ask(&connection::request(verb)) {
         let reply = reply?;
         if first {
             first = false;
@@ -35,31 +35,31 @@ pub(crate) fn follow(
                     text::say(&format!("{host}: {said}"));
                     Ok(())
                 }
-                false => answer(daemon, &prompt, asker),
+                false => answer(daemon, &prompt, person),
             })?;
-        } else if let Some(host) = session::read::<HostReply>(reply)?.host {
+        } else if let Some(host) = connection::read::<HostReply>(reply)?.host {
             progress.update(&host);
             hosts.insert(host.id.clone(), host);
         }
     }
     if first {
-        return Err(session::gone());
+        return Err(connection::gone());
     }
     if hosts.values().any(|host| host.state == HostState::Joining) {
-        return Err(session::gone());
+        return Err(connection::gone());
     }
     progress.finish();
     Ok(hosts)
 }
 
-fn answer(daemon: &dyn Daemon, prompt: &Prompt, asker: &dyn Asker) -> Result<(), Failure> {
-    let answer = asker.ask(prompt);
+fn answer(daemon: &dyn DaemonApi, prompt: &Prompt, person: &dyn Person) -> Result<(), CommandError> {
+    let answer = person.ask(prompt);
     let interrupted = answer.as_ref().is_err();
     let verb = Verb::Answer { prompt: prompt.id, answer: answer.unwrap_or(None) };
     // A question that is answered too late is refused by the daemon; the host's state will tell.
-    let _ = daemon.ask(&session::request(verb)).next().transpose()?.unwrap_or(Value::Null);
+    let _ = daemon.ask(&connection::request(verb)).next().transpose()?.unwrap_or(Value::Null);
     if interrupted {
-        return Err(Failure::new(Exit::Failed, "interrupted").hint(format!(
+        return Err(CommandError::new(Exit::Failed, "interrupted").hint(format!(
             "the network runs on; `execnet addhost` with the spec of `{}` asks again",
             prompt.host
         )));

@@ -7,20 +7,20 @@ use serde_json::json;
 
 use super::*;
 use crate::ask::Interrupted;
-use crate::session::Replies;
+use crate::connection::Replies;
 
 struct Script {
     replies: Vec<Value>,
     asked: RefCell<Vec<Request>>,
 }
 
-impl Daemon for Script {
+impl DaemonApi for Script {
     fn ask(&self, request: &Request) -> Replies<'_> {
         self.asked.borrow_mut().push(request.clone());
         match request.verb {
             Verb::Answer { .. } => Box::new([Ok(json!({}))].into_iter()),
             _ => Box::new(self.replies.iter().cloned().map(|reply| match reply {
-                Value::String(message) => Err(Failure::new(Exit::Usage, message)),
+                Value::String(message) => Err(CommandError::new(Exit::Usage, message)),
                 reply => Ok(reply),
             })),
         }
@@ -30,7 +30,7 @@ impl Daemon for Script {
 #[derive(Clone, Copy)]
 struct Typist(Result<Option<&'static str>, Interrupted>);
 
-impl Asker for Typist {
+impl Person for Typist {
     fn ask(&self, _: &Prompt) -> Result<Option<String>, Interrupted> {
         self.0.map(|answer| answer.map(String::from))
     }
@@ -44,16 +44,17 @@ fn prompt() -> Value {
     json!({"prompt": Prompt { id: 7, host: "build1".into(), text: "password:".into(), echo: false, notice: false }})
 }
 
-type Followed = (Result<BTreeMap<String, HostStatus>, Failure>, String, Vec<Verb>, u32);
+type Followed = (Result<BTreeMap<String, HostStatus>, CommandError>, String, Vec<Verb>, u32);
 
 fn followed(replies: Vec<Value>, typist: Typist) -> Followed {
     let script = Script { replies, asked: RefCell::default() };
     let mut written = Vec::new();
     let mut accepted = 0;
-    let result = follow(&script, Verb::Watch, &mut Progress::written_to(&mut written), &typist, &mut || {
-        accepted += 1;
-        Ok(())
-    });
+    let result =
+        follow(&script, Verb::Watch, &mut JoinProgress::written_to(&mut written), &typist, &mut || {
+            accepted += 1;
+            Ok(())
+        });
     let asked = script.asked.into_inner().into_iter().map(|request| request.verb).collect();
     (result, String::from_utf8(written).unwrap(), asked, accepted)
 }

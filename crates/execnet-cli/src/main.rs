@@ -11,22 +11,22 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod ask;
 mod askpass;
+mod commands;
 mod config;
-mod failure;
+mod connection;
+mod error;
 mod follow;
-mod place;
+mod paths;
 mod progress;
 mod render;
-mod session;
 mod style;
 mod text;
-mod verbs;
 
-use failure::{Exit, Outcome};
-use verbs::{
+use commands::{
     AddhostArgs, CompletionsArgs, DaemonArgs, ExecArgs, ListArgs, LogsArgs, PythonArgs, RmhostArgs,
     StartArgs, StatusArgs, StopArgs,
 };
+use error::{CommandResult, Exit};
 
 /// Deployment networks of Python interpreters
 #[derive(Debug, Parser)]
@@ -44,11 +44,11 @@ Example:
 )]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Command {
     Start(StartArgs),
     Addhost(AddhostArgs),
     Rmhost(RmhostArgs),
@@ -63,20 +63,20 @@ enum Verb {
     Daemon(DaemonArgs),
 }
 
-impl Verb {
-    fn run(self) -> Outcome {
+impl Command {
+    fn run(self) -> CommandResult {
         match self {
-            Verb::Start(args) => args.run(),
-            Verb::Addhost(args) => args.run(),
-            Verb::Rmhost(args) => args.run(),
-            Verb::Status(args) => args.run(),
-            Verb::Python(args) => args.run(),
-            Verb::Exec(args) => args.run(),
-            Verb::List(args) => args.run(),
-            Verb::Logs(args) => args.run(),
-            Verb::Stop(args) => args.run(),
-            Verb::Completions(args) => args.run(),
-            Verb::Daemon(args) => args.run(),
+            Command::Start(args) => args.run(),
+            Command::Addhost(args) => args.run(),
+            Command::Rmhost(args) => args.run(),
+            Command::Status(args) => args.run(),
+            Command::Python(args) => args.run(),
+            Command::Exec(args) => args.run(),
+            Command::List(args) => args.run(),
+            Command::Logs(args) => args.run(),
+            Command::Stop(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Daemon(args) => args.run(),
         }
     }
 }
@@ -86,16 +86,16 @@ fn main() -> ExitCode {
     if let Some(code) = askpass::run(&args) {
         return code;
     }
-    verbs::complete::answer(Cli::command, &args);
+    commands::complete::answer(Cli::command, &args);
     let is_python = args.get(1).is_some_and(|verb| verb == "python");
-    let args = verbs::mark_arguments(args);
+    let args = commands::mark_arguments(args);
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             return usage(&error, &args, is_python);
         }
     };
-    cli.verb.run().unwrap_or_else(|mut failure| {
+    cli.command.run().unwrap_or_else(|mut failure| {
         if is_python {
             failure.exit = Exit::Python;
         }

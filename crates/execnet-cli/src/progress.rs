@@ -22,10 +22,10 @@ const MARGIN: usize = 4;
 const TICK: Duration = Duration::from_millis(120);
 
 /// What is told about hosts on their way.
-pub(crate) struct Progress<'a> {
+pub(crate) struct JoinProgress<'a> {
     out: Box<dyn Write + 'a>,
     live: Live,
-    hosts: Vec<Host>,
+    hosts: Vec<HostLine>,
 }
 
 /// What is drawn below the lines that stay.
@@ -38,7 +38,7 @@ enum Live {
 }
 
 /// A host, and what was told about it.
-struct Host {
+struct HostLine {
     status: HostStatus,
     /// The state of the last line that stays.
     told: Option<(HostState, Option<Step>)>,
@@ -46,9 +46,9 @@ struct Host {
     line: Option<ProgressBar>,
 }
 
-impl Progress<'_> {
+impl JoinProgress<'_> {
     /// On stderr, for about `count` hosts; drawn if that is a terminal that can.
-    pub(crate) fn stderr(count: usize) -> Progress<'static> {
+    pub(crate) fn stderr(count: usize) -> JoinProgress<'static> {
         let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
         let size = size.filter(|size| able && size.ws_col > 0 && size.ws_row > 0);
@@ -58,19 +58,19 @@ impl Progress<'_> {
                 Live::new(ProgressDrawTarget::stderr(), count, size.ws_row.into(), size.ws_col.into())
             }
         };
-        Progress { out: Box::new(anstream::stderr()), live, hosts: Vec::new() }
+        JoinProgress { out: Box::new(anstream::stderr()), live, hosts: Vec::new() }
     }
 
     /// Only the lines that stay.
     #[cfg(test)]
-    pub(crate) fn written_to(out: &mut dyn Write) -> Progress<'_> {
-        Progress { out: Box::new(out), live: Live::Nothing, hosts: Vec::new() }
+    pub(crate) fn written_to(out: &mut dyn Write) -> JoinProgress<'_> {
+        JoinProgress { out: Box::new(out), live: Live::Nothing, hosts: Vec::new() }
     }
 
     /// Takes up where a host stands now.
     pub(crate) fn update(&mut self, status: &HostStatus) {
         let at = self.hosts.iter().position(|host| host.status.id == status.id).unwrap_or_else(|| {
-            self.hosts.push(Host { status: HostStatus::default(), told: None, line: None });
+            self.hosts.push(HostLine { status: HostStatus::default(), told: None, line: None });
             self.hosts.len() - 1
         });
         self.hosts[at].status = status.clone();
@@ -97,7 +97,7 @@ impl Progress<'_> {
 
     /// Tells about the hosts of which nothing was told yet, and removes what was drawn.
     pub(crate) fn finish(&mut self) {
-        let untold = |host: &Host| host.told.is_none() && host.status.state == HostState::Up;
+        let untold = |host: &HostLine| host.told.is_none() && host.status.state == HostState::Up;
         for at in 0..self.hosts.len() {
             if untold(&self.hosts[at]) {
                 self.tell(at);
@@ -148,7 +148,7 @@ impl Progress<'_> {
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for JoinProgress<'_> {
     fn drop(&mut self) {
         self.clear();
     }
@@ -168,7 +168,7 @@ impl Live {
     }
 }
 
-impl Host {
+impl HostLine {
     /// Draws the line of a host that is joining.
     fn draw(&mut self, lines: &MultiProgress) {
         let line = self.line.get_or_insert_with(|| {
@@ -182,7 +182,7 @@ impl Host {
 }
 
 /// Shows how many hosts are up and have failed, and which ones are joining.
-fn show_counts(bar: &ProgressBar, hosts: &[Host]) {
+fn show_counts(bar: &ProgressBar, hosts: &[HostLine]) {
     let count = |state| hosts.iter().filter(|host| host.status.state == state).count();
     let (up, failed) = (count(HostState::Up), count(HostState::Failed) + count(HostState::Unreachable));
     let all = bar.length().unwrap_or_default().max(hosts.len() as u64);

@@ -28,7 +28,7 @@ fn up(id: &str, python: &str, states: &[NodeState]) -> HostStatus {
 /// What is written where nothing can be drawn.
 fn written(updates: &[HostStatus]) -> String {
     let mut out = Vec::new();
-    let mut progress = Progress::written_to(&mut out);
+    let mut progress = JoinProgress::written_to(&mut out);
     updates.iter().for_each(|status| progress.update(status));
     progress.finish();
     drop(progress);
@@ -63,11 +63,16 @@ fn a_host_that_is_searched_for_interpreters_is_told_when_it_is_up() {
 }
 
 /// A screen of this size, and progress that is drawn on it.
-fn drawn<'a>(out: &'a mut Vec<u8>, count: usize, rows: u16, columns: u16) -> (InMemoryTerm, Progress<'a>) {
+fn drawn<'a>(
+    out: &'a mut Vec<u8>,
+    count: usize,
+    rows: u16,
+    columns: u16,
+) -> (InMemoryTerm, JoinProgress<'a>) {
     let screen = InMemoryTerm::new(rows, columns);
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
     let live = Live::new(target, count, rows.into(), columns.into());
-    let mut progress = Progress::written_to(out);
+    let mut progress = JoinProgress::written_to(out);
     progress.live = live;
     (screen, progress)
 }

@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use execnet_proto::text::lines;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 use crate::style;
 
 /// `text` on one line, fit for a terminal: ends of lines and tabs become blanks.
@@ -30,19 +30,19 @@ pub(crate) fn fit(line: &str, width: usize) -> String {
 }
 
 /// Writes to stdout as it is. A reader that went away (`execnet status | head -1`) is no failure.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     write(io::stdout().lock(), text)
 }
 
 /// Writes text with colours to stdout, or without them where they are not wanted.
-pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
+pub(crate) fn print_styled(text: &str) -> Result<(), CommandError> {
     write(anstream::stdout().lock(), text)
 }
 
-fn write(mut out: impl Write, text: &str) -> Result<(), Failure> {
+fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, "cannot write to standard output").because(&error))
+            Err(CommandError::new(Exit::Failed, "cannot write to standard output").because(&error))
         }
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 mod asks;
 mod clients;
+mod commands;
 mod ends;
 mod exec;
 mod harness;
@@ -12,4 +13,3 @@ mod process;
 mod resume;
 mod tries;
 mod trust;
-mod verbs;

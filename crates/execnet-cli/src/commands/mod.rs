@@ -1,13 +1,13 @@
 //! One file per verb: its options, and what it does.
 
 mod addhost;
-mod choice;
 pub(crate) mod complete;
 mod completions;
 mod daemon;
 mod exec;
 mod list;
 mod logs;
+mod node_options;
 mod python;
 mod rmhost;
 mod start;
@@ -15,12 +15,12 @@ mod status;
 mod stop;
 
 pub(crate) use addhost::AddhostArgs;
-pub(crate) use choice::mark_arguments;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use exec::ExecArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;
+pub(crate) use node_options::mark_arguments;
 pub(crate) use python::PythonArgs;
 pub(crate) use rmhost::RmhostArgs;
 pub(crate) use start::StartArgs;
@@ -32,23 +32,23 @@ use std::path::Path;
 use clap::Args;
 use execnet_proto::spec::{HostSpec, NetworkName};
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 
 /// The network that a verb is about.
 #[derive(Debug, Args)]
-pub(crate) struct Network {
+pub(crate) struct NetworkArg {
     /// Name of the network
     #[arg(value_name = "NETWORK", add = complete::networks())]
     pub(crate) network: NetworkName,
 }
 
 /// Reads a host spec of the command line: its paths are seen from the folder in which that was typed, as the daemon has another.
-fn typed_spec(text: &str) -> Result<HostSpec, Failure> {
+fn typed_spec(text: &str) -> Result<HostSpec, CommandError> {
     seen_from(parse_spec(text)?, std::env::current_dir().ok().as_deref())
 }
 
 /// The host with its paths on this machine seen from a folder, which may be gone, or have a name that no spec can hold.
-fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, Failure> {
+fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, CommandError> {
     if let Some(folder) = folder.and_then(Path::to_str) {
         return Ok(host.seen_from(folder));
     }
@@ -57,14 +57,14 @@ fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, Failure>
     }
     let message =
         format!("`{host}` has a relative path, and the folder from which it is seen cannot be named");
-    Err(Failure::new(Exit::Usage, message)
+    Err(CommandError::new(Exit::Usage, message)
         .hint("the folder is gone, or its name is not UTF-8: give the whole path"))
 }
 
 /// Reads a host spec.
-fn parse_spec(text: &str) -> Result<HostSpec, Failure> {
+fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
     text.parse().map_err(|error: execnet_proto::spec::SpecError| {
-        Failure::new(Exit::Usage, format!("`{text}` is not a host spec"))
+        CommandError::new(Exit::Usage, format!("`{text}` is not a host spec"))
             .because(&error)
             .hint("as in `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
     })

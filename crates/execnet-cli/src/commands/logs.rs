@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::failure::{Exit, Failure, Outcome};
-use crate::{place, session, text};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::{connection, paths, text};
 
 /// Print what a network's daemon wrote about its work
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ Example:
   execnet logs mynet -f -n 20")]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     /// Go on with what is written from now on, over stops and starts, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -30,24 +30,24 @@ pub(crate) struct LogsArgs {
 }
 
 impl LogsArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
-        let path = place::log_file(&name)?;
-        let fail = |error: io::Error| Failure::file("read", &path, &error);
+        let path = paths::log_file(&name)?;
+        let fail = |error: io::Error| CommandError::file("read", &path, &error);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let known = place::known();
-                return Err(if session::is_running(&name) {
+                let known = paths::known();
+                return Err(if connection::is_running(&name) {
                     let message =
                         format!("the network `{name}` is running, but its log is not {}", path.display());
-                    Failure::new(Exit::Failed, message).hint(
+                    CommandError::new(Exit::Failed, message).hint(
                         "it was started with another HOME or XDG_STATE_HOME, or the file was removed: the next start begins one",
                     )
                 } else if known.contains(&name) {
-                    Failure::new(Exit::Failed, format!("the network `{name}` has no log yet"))
+                    CommandError::new(Exit::Failed, format!("the network `{name}` has no log yet"))
                 } else {
-                    session::not_running(&name, &known, false)
+                    connection::not_running(&name, &known, false)
                 });
             }
             Err(error) => return Err(fail(error)),
@@ -90,7 +90,7 @@ fn is_same(one: &File, other: &File) -> bool {
 }
 
 /// Prints what the file holds from a position on; only whole lines when more may follow. Gives the position behind it.
-fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Result<u64, Failure>> {
+fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Result<u64, CommandError>> {
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

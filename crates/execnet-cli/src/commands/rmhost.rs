@@ -8,8 +8,8 @@ use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
 use execnet_proto::spec::nearest;
 
 use crate::config::{self, NetworkFile};
-use crate::failure::{Exit, Failure, Outcome};
-use crate::{place, session, text};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::{connection, paths, text};
 
 /// Remove a host from a running network and from its file; what runs there is ended
 #[derive(Debug, Args)]
@@ -18,18 +18,18 @@ Example:
   execnet rmhost mynet build1")]
 pub(crate) struct RmhostArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     /// Id of the host, as `execnet status` shows it
     #[arg(value_name = "HOST", add = super::complete::hosts())]
     host: String,
 }
 
 impl RmhostArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
-        let network = session::connect(&name)?;
-        let status: Status = session::ask_once(&network, Verb::Status)?;
-        let path = place::network_file(&name)?;
+        let network = connection::connect(&name)?;
+        let status: Status = connection::ask_once(&network, Verb::Status)?;
+        let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
         let runs = status.hosts.iter().any(|host| host.id == self.host);
         if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
@@ -40,15 +40,15 @@ impl RmhostArgs {
             return Err(no_such_host(&self.host, &status));
         }
         config::check(file.hosts())?;
-        let pending = if remembered { Some(file.prepare()?) } else { None };
+        let draft = if remembered { Some(file.prepare()?) } else { None };
         if runs {
-            let reply: HostReply = session::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
+            let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
             if let Some(why) = reply.host.and_then(|host| host.error) {
                 text::say(&format!("{}: not reached; {}", self.host, text::one_line(&why)));
             }
         }
-        if let Some(pending) = pending {
-            pending.commit()?;
+        if let Some(draft) = draft {
+            draft.commit()?;
         }
         let more = if remembered { String::new() } else { not_named(&path) };
         text::say(&format!("{}: removed from {name}{more}", self.host));
@@ -64,14 +64,14 @@ fn not_named(file: &Path) -> String {
     )
 }
 
-fn in_use(host: &str, dependant: &HostStatus) -> Failure {
-    Failure::new(Exit::Failed, format!("`{}` is reached via `{host}`", dependant.id))
+fn in_use(host: &str, dependant: &HostStatus) -> CommandError {
+    CommandError::new(Exit::Failed, format!("`{}` is reached via `{host}`", dependant.id))
         .hint(format!("remove `{}` first", dependant.id))
 }
 
-fn no_such_host(host: &str, status: &Status) -> Failure {
+fn no_such_host(host: &str, status: &Status) -> CommandError {
     let failure =
-        Failure::new(Exit::NoHost, format!("the network `{}` has no host `{host}`", status.network));
+        CommandError::new(Exit::NoHost, format!("the network `{}` has no host `{host}`", status.network));
     let ids: Vec<&str> = status.hosts.iter().map(|host| host.id.as_str()).collect();
     match nearest(host, ids.iter().copied()) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),

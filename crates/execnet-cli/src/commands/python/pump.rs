@@ -15,7 +15,7 @@ const CHUNK: usize = 65_536;
 
 /// Why a stream ended early.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum PumpError {
     /// Reading from where the bytes come from.
     Reading,
     /// Writing to where they go.
@@ -23,17 +23,17 @@ pub(super) enum Broken {
 }
 
 /// Moves bytes until the end of `from`, or until `to` takes no more. Dropping both then tells the two sides.
-pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), Broken> {
+pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), PumpError> {
     let mut bytes = vec![0; CHUNK];
     loop {
         match from.read(&mut bytes) {
             Ok(0) => return Ok(()),
             Ok(read) => match to.write_all(&bytes[..read]).and_then(|()| to.flush()) {
                 Ok(()) => {}
-                Err(error) => return Err(Broken::Writing(error)),
+                Err(error) => return Err(PumpError::Writing(error)),
             },
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Broken::Reading),
+            Err(_) => return Err(PumpError::Reading),
         }
     }
 }
@@ -45,16 +45,16 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// A shell stops a job in the background that reads the terminal. We read ahead, whether the process on the host wants it or not, so we
 /// leave the terminal alone until the job is in the foreground.
-pub(crate) struct Own {
+pub(crate) struct OwnStream {
     file: File,
     is_terminal: bool,
 }
 
-impl Own {
+impl OwnStream {
     /// A stream of its own on what `fd` is.
-    pub(crate) fn new(fd: &impl AsFd) -> io::Result<Own> {
+    pub(crate) fn new(fd: &impl AsFd) -> io::Result<OwnStream> {
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
-        Ok(Own { is_terminal: isatty(&file), file })
+        Ok(OwnStream { is_terminal: isatty(&file), file })
     }
 
     /// Waits until there is something to be read at a terminal and it is ours to read.
@@ -87,7 +87,7 @@ impl Own {
     }
 }
 
-impl Read for Own {
+impl Read for OwnStream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.is_terminal {
             self.wait_for_turn();
@@ -96,7 +96,7 @@ impl Read for Own {
     }
 }
 
-impl Write for Own {
+impl Write for OwnStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.blocking(PollFlags::OUT, |file| file.write(bytes))
     }
@@ -126,7 +126,7 @@ mod tests {
     fn a_reader_that_goes_away_ends_the_pump() {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
-        let Err(Broken::Writing(error)) = pump(io::repeat(7), File::from(writer)) else { panic!() };
+        let Err(PumpError::Writing(error)) = pump(io::repeat(7), File::from(writer)) else { panic!() };
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     }
 
@@ -136,11 +136,11 @@ mod tests {
         for fd in [&reader, &writer] {
             rustix::io::ioctl_fionbio(fd, true).unwrap();
         }
-        let to = Own::new(&writer).unwrap();
+        let to = OwnStream::new(&writer).unwrap();
         drop(writer);
         let sender = thread::spawn(move || pump(vec![1_u8; 500_000].as_slice(), to).unwrap());
         let mut received = Vec::new();
-        pump(Own::new(&reader).unwrap(), &mut received).unwrap();
+        pump(OwnStream::new(&reader).unwrap(), &mut received).unwrap();
         sender.join().unwrap();
         assert_eq!(received.len(), 500_000);
     }

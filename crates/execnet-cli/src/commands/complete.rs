@@ -14,7 +14,7 @@ use execnet_proto::control::Status;
 use execnet_proto::spec::{KEYS, NetworkName};
 
 use crate::config::NetworkFile;
-use crate::place;
+use crate::paths;
 
 /// Answers a shell that asks what may come next, and ends.
 pub(crate) fn answer(command: fn() -> clap::Command, args: &[OsString]) {
@@ -48,7 +48,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Networks that run or have a file.
 pub(super) fn networks() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| place::known().iter().map(|name| candidate(name.as_str())).collect())
+    ArgValueCandidates::new(|| paths::known().iter().map(|name| candidate(name.as_str())).collect())
 }
 
 /// Hosts of the network that the line names.
@@ -111,12 +111,12 @@ fn candidate(text: &str) -> CompletionCandidate {
 /// The network that the line names.
 fn named() -> Option<NetworkName> {
     let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
-    place::known().into_iter().find(|name| words.iter().any(|word| word == name.as_str()))
+    paths::known().into_iter().find(|name| words.iter().any(|word| word == name.as_str()))
 }
 
 /// The ids of the hosts that run and of those of the network's file.
 fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandidate> {
-    let file = place::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok());
+    let file = paths::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok());
     let running = status.iter().flat_map(|status| &status.hosts).map(|host| &host.id);
     let mut ids: Vec<&String> =
         file.iter().flat_map(NetworkFile::hosts).map(|host| &host.id).chain(running).collect();
@@ -127,7 +127,7 @@ fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandid
 
 /// What a running network says of itself.
 fn status(name: &NetworkName) -> Option<Status> {
-    place::daemon(name)?;
+    paths::daemon(name)?;
     let connect = Connect::to(name.as_str()).ok()?;
     let (answer, answered) = mpsc::channel();
     thread::spawn(move || {

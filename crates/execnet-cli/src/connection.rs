@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::{DEFAULT_LINGER, NetworkFile};
-use crate::failure::{Exit, Failure};
-use crate::{place, text};
+use crate::error::{CommandError, Exit};
+use crate::{paths, text};
 
 /// A daemon looks every 5 s whether its socket is still there.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
@@ -33,13 +33,13 @@ const BREAK: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Something that answers requests: a daemon, or a script in tests.
-pub(crate) trait Daemon {
+pub(crate) trait DaemonApi {
     /// Asks; the replies come as the daemon gives them. Another request may be made between two replies.
     fn ask(&self, request: &Request) -> Replies<'_>;
 }
 
 /// The replies to one request, in order.
-pub(crate) type Replies<'a> = Box<dyn Iterator<Item = Result<Value, Failure>> + 'a>;
+pub(crate) type Replies<'a> = Box<dyn Iterator<Item = Result<Value, CommandError>> + 'a>;
 
 /// A request with what the daemon takes over from our environment.
 pub(crate) fn request(verb: Verb) -> Request {
@@ -51,47 +51,48 @@ pub(crate) fn request(verb: Verb) -> Request {
 }
 
 /// Asks for something that has one reply.
-pub(crate) fn ask_once<T: DeserializeOwned>(network: &Network, verb: Verb) -> Result<T, Failure> {
+pub(crate) fn ask_once<T: DeserializeOwned>(network: &Network, verb: Verb) -> Result<T, CommandError> {
     network.ask(&request(verb)).map_err(|error| failed(&error))
 }
 
-impl Daemon for Network {
+impl DaemonApi for Network {
     fn ask(&self, request: &Request) -> Replies<'_> {
         Box::new(self.request(request).map(|reply| reply.map_err(|error| failed(&error))))
     }
 }
 
 /// What is said when a request failed.
-pub(crate) fn failed(error: &RequestError) -> Failure {
+pub(crate) fn failed(error: &RequestError) -> CommandError {
     match error {
         RequestError::Refused(error) => refused(error),
         RequestError::Disconnected { .. } => gone(),
         RequestError::Connect(ConnectError::Silent { network }) => silent(network, daemon_of(network)),
-        error => Failure::new(Exit::Failed, "the network's daemon could not be asked").because(error),
+        error => CommandError::new(Exit::Failed, "the network's daemon could not be asked").because(error),
     }
 }
 
 /// Reads a reply of a known shape.
-pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, Failure> {
+pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, CommandError> {
     serde_json::from_value(reply).map_err(|error| {
-        Failure::new(Exit::Failed, "the daemon gave an answer that does not fit the question").because(&error)
+        CommandError::new(Exit::Failed, "the daemon gave an answer that does not fit the question")
+            .because(&error)
     })
 }
 
 /// The daemon went away in the middle.
-pub(crate) fn gone() -> Failure {
-    Failure::new(Exit::Failed, "the network's daemon ended before it had answered")
+pub(crate) fn gone() -> CommandError {
+    CommandError::new(Exit::Failed, "the network's daemon ended before it had answered")
         .hint("`execnet logs` with the network's name shows what it wrote")
 }
 
 /// The daemon refused a request.
-pub(crate) fn refused(error: &ReplyError) -> Failure {
+pub(crate) fn refused(error: &ReplyError) -> CommandError {
     let exit = match error.kind {
         ErrorKind::Usage | ErrorKind::DuplicateHost => Exit::Usage,
         ErrorKind::NoSuchHost => Exit::NoHost,
         ErrorKind::InUse | ErrorKind::Closing | ErrorKind::Cancelled | ErrorKind::Other => Exit::Failed,
     };
-    let failure = Failure::new(exit, &error.message);
+    let failure = CommandError::new(exit, &error.message);
     match &error.hint {
         Some(hint) => failure.hint(hint),
         None => failure,
@@ -99,13 +100,13 @@ pub(crate) fn refused(error: &ReplyError) -> Failure {
 }
 
 /// Connects to a network's daemon of our own release.
-pub(crate) fn connect(name: &NetworkName) -> Result<Network, Failure> {
+pub(crate) fn connect(name: &NetworkName) -> Result<Network, CommandError> {
     open(name, |connect| connect)
 }
 
 /// As [`connect`], for what is to outlive a daemon that is away for as long as agents wait for one. Says which hosts are out of reach.
-pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, Failure> {
-    let file = place::network_file(name).and_then(|path| NetworkFile::load(&path));
+pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, CommandError> {
+    let file = paths::network_file(name).and_then(|path| NetworkFile::load(&path));
     let linger = file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER);
     let network = open(name, |connect| {
         let connect = connect.patience(linger + GRACE);
@@ -116,18 +117,24 @@ pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, Failure> {
 }
 
 /// As [`connect`], with something said about the connection.
-pub(crate) fn open(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
+pub(crate) fn open(
+    name: &NetworkName,
+    say: impl FnOnce(Connect) -> Connect,
+) -> Result<Network, CommandError> {
     let network = open_any_release(name, say)?;
     let theirs = network.daemon().release;
     if theirs == env!("CARGO_PKG_VERSION") { Ok(network) } else { Err(other_release(name, &theirs)) }
 }
 
 /// Connects to a network's daemon, of whatever release, as long as it speaks our protocol.
-pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, Failure> {
+pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, CommandError> {
     open_any_release(name, |connect| connect)
 }
 
-fn open_any_release(name: &NetworkName, say: impl FnOnce(Connect) -> Connect) -> Result<Network, Failure> {
+fn open_any_release(
+    name: &NetworkName,
+    say: impl FnOnce(Connect) -> Connect,
+) -> Result<Network, CommandError> {
     wait_for_socket(name);
     let connect = Connect::to(name.as_str()).map(|connect| say(connect.release(env!("CARGO_PKG_VERSION"))));
     let answered = say_when_slow(name);
@@ -143,7 +150,7 @@ fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
         let name = name.clone();
         thread::spawn(move || {
             if slow.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let daemon = place::daemon(&name).map_or(String::new(), |pid| format!(" ({pid})"));
+                let daemon = paths::daemon(&name).map_or(String::new(), |pid| format!(" ({pid})"));
                 text::say(&format!("the daemon of {name}{daemon} does not answer; waiting for up to 30 s"));
             }
         });
@@ -152,44 +159,47 @@ fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
 }
 
 /// What is said when there is no connection.
-pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> Failure {
+pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> CommandError {
     match error {
-        ConnectError::NotRunning { .. } => match place::daemon(name) {
+        ConnectError::NotRunning { .. } => match paths::daemon(name) {
             Some(daemon) => no_socket(name, daemon),
-            None => not_running(name, &place::known(), place::was_killed(name)),
+            None => not_running(name, &paths::known(), paths::was_killed(name)),
         },
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
             let message = format!(
                 "this is execnet {ours} with version {program} of the protocol, but the daemon of `{name}` speaks version {daemon}"
             );
-            Failure::new(Exit::Failed, message).hint(format!(
+            CommandError::new(Exit::Failed, message).hint(format!(
                 "`execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
             ))
         }
-        ConnectError::Silent { network } => silent(network, place::daemon(name)),
-        error => Failure::new(Exit::Failed, format!("no connection to the network `{name}`")).because(error),
+        ConnectError::Silent { network } => silent(network, paths::daemon(name)),
+        error => {
+            CommandError::new(Exit::Failed, format!("no connection to the network `{name}`")).because(error)
+        }
     }
 }
 
 fn daemon_of(network: &str) -> Option<u32> {
-    place::daemon(&network.parse().ok()?)
+    paths::daemon(&network.parse().ok()?)
 }
 
 /// A daemon lives, but has not answered for as long as one waits for it.
-fn silent(network: &str, daemon: Option<u32>) -> Failure {
+fn silent(network: &str, daemon: Option<u32>) -> CommandError {
     let Some(pid) = daemon else {
         let message = format!("the daemon of `{network}` does not answer");
-        return Failure::new(Exit::Failed, message).hint(format!("`execnet logs {network}` may show why"));
+        return CommandError::new(Exit::Failed, message)
+            .hint(format!("`execnet logs {network}` may show why"));
     };
-    Failure::new(Exit::Failed, format!("the daemon of `{network}`, process {pid}, does not answer")).hint(format!(
+    CommandError::new(Exit::Failed, format!("the daemon of `{network}`, process {pid}, does not answer")).hint(format!(
         "`kill -CONT {pid}` if it was stopped; else `kill -9 {pid}`, then `execnet start {network}`, which takes up what runs"
     ))
 }
 
 /// Whether the network has a daemon, be it one that nobody can reach just now.
 pub(crate) fn is_running(name: &NetworkName) -> bool {
-    is_listening(name) || place::daemon(name).is_some()
+    is_listening(name) || paths::daemon(name).is_some()
 }
 
 /// Whether the network has a daemon, and keeps it: one that was killed takes its time to go.
@@ -206,15 +216,15 @@ pub(crate) fn stays_running(name: &NetworkName) -> bool {
 
 fn is_listening(name: &NetworkName) -> bool {
     let connect = |socket: &Path| execnet::place::reach(socket, |path| UnixStream::connect(path));
-    execnet::place::sockets(name).iter().any(|socket| place::is_ours(socket) && connect(socket).is_ok())
+    execnet::place::sockets(name).iter().any(|socket| paths::is_ours(socket) && connect(socket).is_ok())
 }
 
 /// A daemon whose socket somebody removed makes it again: that is waited for.
 fn wait_for_socket(name: &NetworkName) {
     let deadline = Instant::now() + SOCKET_AGAIN;
     let mut said = false;
-    while !place::is_ours(&place::socket(name)) && Instant::now() < deadline {
-        let Some(daemon) = place::daemon(name) else { return };
+    while !paths::is_ours(&paths::socket(name)) && Instant::now() < deadline {
+        let Some(daemon) = paths::daemon(name) else { return };
         if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
             text::say(&format!(
                 "the socket of {name} is gone; its daemon ({daemon}) makes it again within 5 s"
@@ -225,31 +235,31 @@ fn wait_for_socket(name: &NetworkName) {
 }
 
 /// A daemon lives, but its socket is gone and stays so.
-fn no_socket(name: &NetworkName, daemon: u32) -> Failure {
+fn no_socket(name: &NetworkName, daemon: u32) -> CommandError {
     let message = format!(
         "the network `{name}` is running (daemon {daemon}), but nobody listens at {}",
-        place::socket(name).display()
+        paths::socket(name).display()
     );
     let hint = format!(
         "the daemon makes its socket again every 5 s if it can; `execnet logs {name}` says why it cannot"
     );
-    Failure::new(Exit::Failed, message).hint(hint)
+    CommandError::new(Exit::Failed, message).hint(hint)
 }
 
 /// Nobody listens: the network is stopped, or there never was one of that name. `killed`: its daemon has left its lock.
-pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: bool) -> Failure {
+pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: bool) -> CommandError {
     if killed {
         let message = format!("the network `{name}` is not running: its daemon was killed");
-        return Failure::new(Exit::NoNetwork, message).hint(format!(
+        return CommandError::new(Exit::NoNetwork, message).hint(format!(
             "`execnet start {name}` starts it again and finds what still runs on its hosts; without that it ends when \
              the time to linger is over"
         ));
     }
     if known.contains(name) {
-        return Failure::new(Exit::NoNetwork, format!("the network `{name}` is not running"))
+        return CommandError::new(Exit::NoNetwork, format!("the network `{name}` is not running"))
             .hint(format!("`execnet start {name}` starts it"));
     }
-    let failure = Failure::new(Exit::NoNetwork, format!("there is no network `{name}`"));
+    let failure = CommandError::new(Exit::NoNetwork, format!("there is no network `{name}`"));
     match nearest(name.as_str(), known.iter().map(NetworkName::as_str)) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
         None => failure.hint(format!("`execnet list` shows all; `execnet start {name}` makes this one")),
@@ -257,11 +267,12 @@ pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: boo
 }
 
 /// Command and daemon are of different versions.
-pub(crate) fn other_release(name: &NetworkName, theirs: &str) -> Failure {
+pub(crate) fn other_release(name: &NetworkName, theirs: &str) -> CommandError {
     let ours = env!("CARGO_PKG_VERSION");
     let message =
         format!("this command is execnet {ours}, but the network `{name}` was started by execnet {theirs}");
-    Failure::new(Exit::Failed, message).hint(format!("`execnet stop {name}`, then `execnet start {name}`"))
+    CommandError::new(Exit::Failed, message)
+        .hint(format!("`execnet stop {name}`, then `execnet start {name}`"))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const LEAVING: Duration = Duration::from_millis(100);
 const HEARS: Duration = Duration::from_secs(2);
 
 /// The process that signals are for.
-pub(super) trait Target {
+pub(super) trait Recipient {
     /// Sends a signal by its name (numbers differ between systems), or keeps it until the host can be reached.
     fn signal(&self, name: &str);
 
@@ -41,7 +41,7 @@ pub(super) trait Target {
 
 /// Ending signals that the host has not heard of, as far as is known here.
 #[derive(Debug, Default)]
-struct Waits {
+struct UnheardSignal {
     /// The last one, and when the first one was.
     sent: Option<(&'static str, Instant)>,
     /// A person was told: the next one ends this command.
@@ -61,7 +61,7 @@ enum Reaction {
 }
 
 /// Passes on signals from now on. One that was ignored when we were started (`nohup`) stays ignored.
-pub(super) fn forward(target: impl Target + Send + 'static) -> io::Result<()> {
+pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let mut signals = Signals::new(FORWARDED.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
     let (numbers_tx, numbers) = channel();
@@ -73,16 +73,16 @@ pub(super) fn forward(target: impl Target + Send + 'static) -> io::Result<()> {
         }
     })?;
     thread::Builder::new().name("signals on".to_owned()).spawn(move || {
-        let mut waits = Waits::default();
+        let mut unheard = UnheardSignal::default();
         loop {
             let now = Instant::now();
-            let next = match waits.due() {
+            let next = match unheard.due() {
                 Some(due) => numbers.recv_timeout(due.saturating_duration_since(now)),
                 None => numbers.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let reaction = match next {
-                Ok(number) => react(&target, number, &mut waits, Instant::now()),
-                Err(RecvTimeoutError::Timeout) => remind(&target, &mut waits, Instant::now()),
+                Ok(number) => react(&recipient, number, &mut unheard, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => remind(&recipient, &mut unheard, Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             match reaction {
@@ -101,50 +101,50 @@ pub(super) fn forward(target: impl Target + Send + 'static) -> io::Result<()> {
 }
 
 /// Sends a signal and says what else is to be done.
-fn react(target: &impl Target, number: i32, waits: &mut Waits, now: Instant) -> Reaction {
-    if target.has_heard() {
-        *waits = Waits::default();
+fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
+    if recipient.has_heard() {
+        *unheard = UnheardSignal::default();
     }
     let ending = ENDING.contains(&number);
-    if ending && waits.told {
+    if ending && unheard.told {
         return Reaction::End(u8::try_from(128 + number).unwrap_or(1));
     }
     let name = signal_name(number).unwrap_or("");
     // the process leads a session without a terminal, where the kernel drops SIGTSTP
-    target.signal(if number == SIGTSTP { "SIGSTOP" } else { name });
+    recipient.signal(if number == SIGTSTP { "SIGSTOP" } else { name });
     if ending {
-        let first = waits.sent.map_or(now, |(_, first)| first);
-        waits.sent = Some((name, first));
-        return tell(target, waits, now);
+        let first = unheard.sent.map_or(now, |(_, first)| first);
+        unheard.sent = Some((name, first));
+        return tell(recipient, unheard, now);
     }
     if number == SIGTSTP { Reaction::Stop } else { Reaction::Nothing }
 }
 
 /// An ending signal may have waited for long enough to be told of.
-fn remind(target: &impl Target, waits: &mut Waits, now: Instant) -> Reaction {
-    if target.has_heard() {
-        *waits = Waits::default();
+fn remind(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
+    if recipient.has_heard() {
+        *unheard = UnheardSignal::default();
     }
-    tell(target, waits, now)
+    tell(recipient, unheard, now)
 }
 
 /// Tells that an ending signal waits, if that is known.
-fn tell(target: &impl Target, waits: &mut Waits, now: Instant) -> Reaction {
-    let Some((name, first)) = waits.sent.filter(|_| !waits.told) else { return Reaction::Nothing };
+fn tell(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
+    let Some((name, first)) = unheard.sent.filter(|_| !unheard.told) else { return Reaction::Nothing };
     let waited = now.saturating_duration_since(first);
-    let said = match target.unreachable() {
+    let said = match recipient.unreachable() {
         Some(why) => format!("{why}; {name} is sent when it is back"),
         None if waited >= HEARS => {
-            let (host, seconds) = (target.host(), waited.as_secs());
+            let (host, seconds) = (recipient.host(), waited.as_secs());
             format!("no answer from {host} for {seconds} s; {name} is on its way")
         }
         None => return Reaction::Nothing,
     };
-    waits.told = true;
+    unheard.told = true;
     Reaction::Say(format!("execnet: {}, once more ends this command", one_line(&said)))
 }
 
-impl Waits {
+impl UnheardSignal {
     /// When it is told that a signal waits, unless the host hears of it.
     fn due(&self) -> Option<Instant> {
         let (_, first) = self.sent.filter(|_| !self.told)?;
@@ -173,7 +173,7 @@ mod tests {
         got: RefCell<Vec<String>>,
     }
 
-    impl Target for Process {
+    impl Recipient for Process {
         fn signal(&self, name: &str) {
             self.got.borrow_mut().push(name.to_owned());
             self.unheard.set(self.broken.get() || self.silent.get());
@@ -195,11 +195,11 @@ mod tests {
     #[test]
     fn signals_go_to_the_process() {
         let process = Process::default();
-        let (mut waits, now) = (Waits::default(), Instant::now());
+        let (mut unheard, now) = (UnheardSignal::default(), Instant::now());
         for number in [SIGINT, SIGINT, SIGUSR1, SIGWINCH, SIGCONT] {
-            assert_eq!(react(&process, number, &mut waits, now), Reaction::Nothing);
+            assert_eq!(react(&process, number, &mut unheard, now), Reaction::Nothing);
         }
-        assert_eq!(react(&process, SIGTSTP, &mut waits, now), Reaction::Stop);
+        assert_eq!(react(&process, SIGTSTP, &mut unheard, now), Reaction::Stop);
         assert_eq!(*process.got.borrow(), ["SIGINT", "SIGINT", "SIGUSR1", "SIGWINCH", "SIGCONT", "SIGSTOP"]);
     }
 
@@ -207,24 +207,24 @@ mod tests {
     fn during_a_break_the_first_waits_and_says_so_and_the_second_ends_the_command() {
         let process = Process::default();
         process.broken.set(true);
-        let (mut waits, now) = (Waits::default(), Instant::now());
-        assert_eq!(react(&process, SIGWINCH, &mut waits, now), Reaction::Nothing);
+        let (mut unheard, now) = (UnheardSignal::default(), Instant::now());
+        assert_eq!(react(&process, SIGWINCH, &mut unheard, now), Reaction::Nothing);
         assert_eq!(
-            react(&process, SIGINT, &mut waits, now),
+            react(&process, SIGINT, &mut unheard, now),
             Reaction::Say(
                 "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back, once more ends this command"
                     .to_owned()
             )
         );
-        assert_eq!(react(&process, SIGINT, &mut waits, now), Reaction::End(130));
+        assert_eq!(react(&process, SIGINT, &mut unheard, now), Reaction::End(130));
         assert_eq!(*process.got.borrow(), ["SIGWINCH", "SIGINT"]);
 
         process.broken.set(false);
         process.unheard.set(false);
-        assert_eq!(react(&process, SIGINT, &mut waits, now), Reaction::Nothing);
+        assert_eq!(react(&process, SIGINT, &mut unheard, now), Reaction::Nothing);
         process.broken.set(true);
         assert!(
-            matches!(react(&process, SIGTERM, &mut waits, now), Reaction::Say(_)),
+            matches!(react(&process, SIGTERM, &mut unheard, now), Reaction::Say(_)),
             "a new break begins anew"
         );
     }
@@ -233,26 +233,30 @@ mod tests {
     fn a_signal_that_a_silent_host_does_not_hear_of_is_told_and_the_next_one_ends_the_command() {
         let process = Process::default();
         process.silent.set(true);
-        let (mut waits, begin) = (Waits::default(), Instant::now());
+        let (mut unheard, begin) = (UnheardSignal::default(), Instant::now());
         // somebody is impatient
         for _ in 0..3 {
-            assert_eq!(react(&process, SIGINT, &mut waits, begin), Reaction::Nothing);
+            assert_eq!(react(&process, SIGINT, &mut unheard, begin), Reaction::Nothing);
         }
-        assert_eq!(waits.due(), Some(begin + HEARS));
+        assert_eq!(unheard.due(), Some(begin + HEARS));
         let told =
             "execnet: no answer from build1 for 2 s; SIGINT is on its way, once more ends this command";
-        assert_eq!(remind(&process, &mut waits, begin + HEARS), Reaction::Say(told.to_owned()));
-        assert_eq!(waits.due(), None);
+        assert_eq!(remind(&process, &mut unheard, begin + HEARS), Reaction::Say(told.to_owned()));
+        assert_eq!(unheard.due(), None);
         // that it is known now why is no reason to ask again
         process.broken.set(true);
-        assert_eq!(react(&process, SIGWINCH, &mut waits, begin + HEARS), Reaction::Nothing);
-        assert_eq!(react(&process, SIGINT, &mut waits, begin + HEARS), Reaction::End(130));
+        assert_eq!(react(&process, SIGWINCH, &mut unheard, begin + HEARS), Reaction::Nothing);
+        assert_eq!(react(&process, SIGINT, &mut unheard, begin + HEARS), Reaction::End(130));
 
         process.broken.set(false);
         process.silent.set(false);
         process.unheard.set(false);
-        assert_eq!(react(&process, SIGINT, &mut waits, begin + HEARS), Reaction::Nothing, "it has answered");
-        assert_eq!(remind(&process, &mut waits, begin + HEARS * 2), Reaction::Nothing);
-        assert_eq!(waits.due(), None);
+        assert_eq!(
+            react(&process, SIGINT, &mut unheard, begin + HEARS),
+            Reaction::Nothing,
+            "it has answered"
+        );
+        assert_eq!(remind(&process, &mut unheard, begin + HEARS * 2), Reaction::Nothing);
+        assert_eq!(unheard.due(), None);
     }
 }

@@ -8,15 +8,15 @@ use execnet::value::LoadError;
 use execnet_proto::text;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::show::{Shown, Style};
-use crate::failure::{Exit, Failure};
+use super::show::{Notation, Shown};
+use crate::commands::python::pump::OwnStream;
+use crate::error::{CommandError, Exit};
 use crate::text::{one_line, say};
-use crate::verbs::python::pump::Own;
 
 /// See the module's documentation.
 pub(super) struct Printer {
-    out: Mutex<BufWriter<Own>>,
-    style: Style,
+    out: Mutex<BufWriter<OwnStream>>,
+    notation: Notation,
     /// Lines begin with the node's name.
     marked: bool,
 }
@@ -30,8 +30,8 @@ pub(super) struct Origin {
 
 impl Printer {
     pub(super) fn new(json: bool, marked: bool) -> io::Result<Self> {
-        let out = Mutex::new(BufWriter::new(Own::new(&io::stdout())?));
-        Ok(Self { out, style: if json { Style::Json } else { Style::Python }, marked })
+        let out = Mutex::new(BufWriter::new(OwnStream::new(&io::stdout())?));
+        Ok(Self { out, notation: if json { Notation::Json } else { Notation::Python }, marked })
     }
 
     /// A value that a node sent.
@@ -39,13 +39,13 @@ impl Printer {
     /// # Errors
     /// When it is none.
     pub(super) fn value(&self, from: &Origin, raw: &Raw) -> Result<(), LoadError> {
-        let value = Shown::new(raw.reader(), self.style)?;
+        let value = Shown::new(raw.reader(), self.notation)?;
         let mut out = self.out();
-        let head = match self.style {
-            Style::Json => json_head(from) + "\"value\": ",
-            Style::Python => self.mark(from),
+        let head = match self.notation {
+            Notation::Json => json_head(from) + "\"value\": ",
+            Notation::Python => self.mark(from),
         };
-        let tail: &[u8] = if self.style == Style::Json { b"}\n" } else { b"\n" };
+        let tail: &[u8] = if self.notation == Notation::Json { b"}\n" } else { b"\n" };
         let written = out
             .write_all(head.as_bytes())
             .and_then(|()| value.write(&mut *out))
@@ -66,7 +66,7 @@ impl Printer {
         let mark = self.mark(from);
         let lines = error.trim_end().lines().map(|line| mark.clone() + line);
         say(&lines.collect::<Vec<_>>().join("\n"));
-        if self.style == Style::Json {
+        if self.notation == Notation::Json {
             let error = text::json(&serde_json::Value::from(error.trim_end()).to_string());
             let line = format!("{}\"error\": {error}}}\n", json_head(from));
             let mut out = self.out();
@@ -78,7 +78,7 @@ impl Printer {
         if self.marked { one_line(&from.node) + ": " } else { String::new() }
     }
 
-    fn out(&self) -> MutexGuard<'_, BufWriter<Own>> {
+    fn out(&self) -> MutexGuard<'_, BufWriter<OwnStream>> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,7 +102,7 @@ fn end(error: &io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    Failure::new(Exit::Failed, "cannot write to standard output").because(error).say();
+    CommandError::new(Exit::Failed, "cannot write to standard output").because(error).say();
     std::process::exit(1);
 }
 

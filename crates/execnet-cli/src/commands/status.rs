@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use execnet_proto::control::{Status, Verb};
 
-use crate::failure::{Exit, Failure, Outcome};
-use crate::{render, session, text};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::{connection, render, text};
 
 /// Show the hosts and nodes of a running network
 #[derive(Debug, Args)]
@@ -16,20 +16,20 @@ Example:
   execnet status mynet --json")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     /// As JSON; docs/commands.md has every key
     #[arg(long)]
     json: bool,
 }
 
 impl StatusArgs {
-    pub(crate) fn run(self) -> Outcome {
-        let network = session::connect(&self.network.network)?;
-        let status: Status = session::ask_once(&network, Verb::Status)?;
+    pub(crate) fn run(self) -> CommandResult {
+        let network = connection::connect(&self.network.network)?;
+        let status: Status = connection::ask_once(&network, Verb::Status)?;
         if self.json {
             let json = serde_json::to_string_pretty(&status);
             let json = json.map_err(|error| {
-                Failure::new(Exit::Failed, "cannot write the status as JSON").because(&error)
+                CommandError::new(Exit::Failed, "cannot write the status as JSON").because(&error)
             })?;
             text::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
         } else {

@@ -13,10 +13,10 @@ use execnet::{Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network,
 use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::{NodeInfo, NodeSelection};
 
-use super::choice::Choice;
-use crate::failure::{Exit, Failure, Outcome};
+use super::node_options::NodeOptions;
+use crate::connection;
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::state_line;
-use crate::session;
 use crate::text::{one_line, say};
 
 mod feed;
@@ -25,7 +25,7 @@ mod show;
 mod source;
 
 use printer::{Origin, Printer};
-use source::Program;
+use source::ExecSource;
 
 /// What may wait unreceived on a channel at each end, in bytes.
 const WINDOW: u64 = 1 << 20;
@@ -45,9 +45,9 @@ Example:
 )]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     #[command(flatten)]
-    choice: Choice,
+    options: NodeOptions,
     /// Only on one of the nodes that match, the least busy one
     #[arg(long)]
     one: bool,
@@ -61,7 +61,7 @@ pub(crate) struct ExecArgs {
 
 /// How it went on a node. Ordered: the worst is that of the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
+enum NodeOutcome {
     Fine,
     /// The code failed.
     Failed,
@@ -70,7 +70,7 @@ enum Verdict {
 }
 
 /// Where it is to be executed.
-struct Target {
+struct Destination {
     selection: NodeSelection,
     /// None when the daemon is to choose.
     origin: Option<Origin>,
@@ -87,14 +87,14 @@ struct Execution {
 }
 
 impl ExecArgs {
-    pub(crate) fn run(self) -> Outcome {
-        let selection = self.choice.selection()?;
-        let env = self.choice.variables()?;
+    pub(crate) fn run(self) -> CommandResult {
+        let selection = self.options.selection()?;
+        let env = self.options.variables()?;
         let name = &self.network.network;
-        let program = Program::read(&self.words)?;
-        let network = session::open_patiently(name)?;
-        let (targets, mut verdict) = if self.one {
-            (vec![Target { selection, origin: None }], Verdict::Fine)
+        let program = ExecSource::read(&self.words)?;
+        let network = connection::open_patiently(name)?;
+        let (destinations, mut worst) = if self.one {
+            (vec![Destination { selection, origin: None }], NodeOutcome::Fine)
         } else {
             choose(&network, selection)?
         };
@@ -102,13 +102,14 @@ impl ExecArgs {
         for (name, value) in env {
             builder = builder.env(name, value);
         }
-        if let Some(folder) = &self.choice.chdir {
+        if let Some(folder) = &self.options.chdir {
             builder = builder.start_in(folder);
         }
 
-        let fail =
-            |error: io::Error| Failure::new(Exit::Failed, "cannot execute on so many nodes").because(&error);
-        let printer = Arc::new(Printer::new(self.json, targets.len() > 1).map_err(fail)?);
+        let fail = |error: io::Error| {
+            CommandError::new(Exit::Failed, "cannot execute on so many nodes").because(&error)
+        };
+        let printer = Arc::new(Printer::new(self.json, destinations.len() > 1).map_err(fail)?);
         let feed = (!program.took_stdin && !io::stdin().is_terminal()).then(mpsc::channel);
         let (feed, fed) = feed.map_or((None, None), |(feed, fed)| (Some(feed), Some(fed)));
         if let Some(fed) = fed {
@@ -117,13 +118,13 @@ impl ExecArgs {
         thread::Builder::new().name("unread".to_owned()).spawn(printer::end_when_unread).map_err(fail)?;
 
         let (done, ended) = mpsc::channel();
-        for target in targets {
+        for destination in destinations {
             let execution = Execution {
-                builder: builder.clone().selection(target.selection),
+                builder: builder.clone().selection(destination.selection),
                 code: program.code.clone(),
                 feed: feed.clone(),
                 printer: printer.clone(),
-                origin: target.origin,
+                origin: destination.origin,
             };
             let done = done.clone();
             thread::Builder::new()
@@ -133,40 +134,43 @@ impl ExecArgs {
         }
         drop((feed, done));
         for outcome in ended {
-            verdict = verdict.max(outcome.map_err(|error| unplaced(name, &error))?);
+            worst = worst.max(outcome.map_err(|error| unplaced(name, &error))?);
         }
-        Ok(match verdict {
-            Verdict::Fine => ExitCode::SUCCESS,
-            Verdict::Failed => Exit::Failed.into(),
-            Verdict::Broken => Exit::HostsFailed.into(),
+        Ok(match worst {
+            NodeOutcome::Fine => ExitCode::SUCCESS,
+            NodeOutcome::Failed => Exit::Failed.into(),
+            NodeOutcome::Broken => Exit::HostsFailed.into(),
         })
     }
 }
 
 /// The nodes that match and are ready; says which ones are left out.
-fn choose(network: &Network, selection: NodeSelection) -> Result<(Vec<Target>, Verdict), Failure> {
+fn choose(
+    network: &Network,
+    selection: NodeSelection,
+) -> Result<(Vec<Destination>, NodeOutcome), CommandError> {
     let status = network.status().map_err(|error| {
-        Failure::new(Exit::Failed, "the network's daemon could not be asked").because(&error)
+        CommandError::new(Exit::Failed, "the network's daemon could not be asked").because(&error)
     })?;
     let (origins, left_out) = sort(&status.hosts, &selection);
     if origins.is_empty() {
         // the daemon says what there is
         if left_out.is_empty() {
-            return Ok((vec![Target { selection, origin: None }], Verdict::Fine));
+            return Ok((vec![Destination { selection, origin: None }], NodeOutcome::Fine));
         }
         let message =
             format!("no node of `{}` that matches can be used: {}", status.network, left_out.join("; "));
-        return Err(Failure::new(Exit::HostsFailed, message));
+        return Err(CommandError::new(Exit::HostsFailed, message));
     }
     for line in &left_out {
         say(&format!("execnet: left out: {line}"));
     }
-    let target = |origin: Origin| {
+    let destination = |origin: Origin| {
         let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };
-        Target { selection, origin: Some(origin) }
+        Destination { selection, origin: Some(origin) }
     };
-    let verdict = if left_out.is_empty() { Verdict::Fine } else { Verdict::Broken };
-    Ok((origins.into_iter().map(target).collect(), verdict))
+    let worst = if left_out.is_empty() { NodeOutcome::Fine } else { NodeOutcome::Broken };
+    Ok((origins.into_iter().map(destination).collect(), worst))
 }
 
 /// The nodes that match and are ready, and a line about each node and host that would match and is not.
@@ -205,17 +209,17 @@ fn left_out_host(host: &HostStatus) -> String {
 }
 
 /// What is said when the daemon found no node.
-fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> Failure {
+fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
     match error {
-        StartError::Connect(error) => session::unconnected(name, error),
-        StartError::NoMatch { .. } => Failure::new(Exit::NoHost, error),
-        error => Failure::new(Exit::Failed, error),
+        StartError::Connect(error) => connection::unconnected(name, error),
+        StartError::NoMatch { .. } => CommandError::new(Exit::NoHost, error),
+        error => CommandError::new(Exit::Failed, error),
     }
 }
 
 impl Execution {
     /// From the gateway's start to its end. Only a node that the daemon should have chosen is an error of all.
-    fn run(self) -> Result<Verdict, StartError> {
+    fn run(self) -> Result<NodeOutcome, StartError> {
         let Self { builder, code, feed, printer, origin } = self;
         let line = {
             let (printer, origin) = (printer.clone(), origin.clone().unwrap_or_else(Origin::nobody));
@@ -229,7 +233,7 @@ impl Execution {
             (Err(error), origin) => {
                 let origin = origin.unwrap_or_else(|| Origin::of(&error));
                 printer.error(&origin, &unopened(&origin, &error));
-                return Ok(Verdict::Broken);
+                return Ok(NodeOutcome::Broken);
             }
         };
         let node = gateway.node().map(|node| Origin { node: node.name.clone(), host: node.host.clone() });
@@ -257,14 +261,14 @@ impl Execution {
         {
             ended = Err(ChannelError::GatewayDied(death));
         }
-        let (verdict, words) = match ended {
-            Ok(()) | Err(ChannelError::Closed) => return Ok(Verdict::Fine),
-            Err(ChannelError::Remote(traceback)) => (Verdict::Failed, traceback),
-            Err(ChannelError::GatewayDied(death)) => (Verdict::Broken, died(&origin, &death)),
-            Err(error) => (Verdict::Broken, format!("execnet: {error}")),
+        let (worst, words) = match ended {
+            Ok(()) | Err(ChannelError::Closed) => return Ok(NodeOutcome::Fine),
+            Err(ChannelError::Remote(traceback)) => (NodeOutcome::Failed, traceback),
+            Err(ChannelError::GatewayDied(death)) => (NodeOutcome::Broken, died(&origin, &death)),
+            Err(error) => (NodeOutcome::Broken, format!("execnet: {error}")),
         };
         printer.error(&origin, &words);
-        Ok(verdict)
+        Ok(worst)
     }
 }
 
@@ -322,5 +326,5 @@ fn unopened(origin: &Origin, error: &OpenError) -> String {
 }
 
 #[cfg(test)]
-#[path = "choose_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::env::Shells;
 
-use crate::failure::{Exit, Failure, Outcome};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
 
 /// Bash breaks words at `:` and `=`, which stand in names of nodes and in specs: they are put together again for the completer, and of what that
@@ -72,9 +72,9 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let fail =
-            |why: &str| Failure::new(Exit::Failed, format!("no completions for {}: {why}", self.shell));
+            |why: &str| CommandError::new(Exit::Failed, format!("no completions for {}: {why}", self.shell));
         let shells = Shells::builtins();
         let shell = shells.completer(&self.shell).ok_or_else(|| fail("the shell is not known"))?;
         let mut script = Vec::new();

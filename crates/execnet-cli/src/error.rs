@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
 
 /// A failed verb: a sentence, its causes, what to do, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     pub(crate) exit: Exit,
     message: String,
     causes: Vec<String>,
@@ -46,15 +46,15 @@ pub(crate) struct Failure {
 }
 
 /// What verbs return.
-pub(crate) type Outcome<T = ExitCode> = Result<T, Failure>;
+pub(crate) type CommandResult<T = ExitCode> = Result<T, CommandError>;
 
-impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Failure {
-        Failure { exit, message: message.to_string(), causes: Vec::new(), hint: None }
+impl CommandError {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> CommandError {
+        CommandError { exit, message: message.to_string(), causes: Vec::new(), hint: None }
     }
 
     /// Adds `error` and what is behind it.
-    pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> Failure {
+    pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> CommandError {
         let mut next = Some(error);
         while let Some(error) = next {
             self.causes.push(error.to_string());
@@ -63,18 +63,18 @@ impl Failure {
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Failure {
+    pub(crate) fn hint(mut self, hint: impl fmt::Display) -> CommandError {
         self.hint = Some(hint.to_string());
         self
     }
 
     /// The same, for somebody to whom its hint says nothing.
-    pub(crate) fn without_hint(self) -> Failure {
-        Failure { hint: None, ..self }
+    pub(crate) fn without_hint(self) -> CommandError {
+        CommandError { hint: None, ..self }
     }
 
     /// Adds another failure as the cause, its hint included.
-    pub(crate) fn behind(mut self, cause: Failure) -> Failure {
+    pub(crate) fn behind(mut self, cause: CommandError) -> CommandError {
         self.causes.push(cause.message);
         self.causes.extend(cause.causes);
         self.hint = cause.hint.or(self.hint);
@@ -87,8 +87,8 @@ impl Failure {
     }
 
     /// A failure to read or write `path`.
-    pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
-        let failure = Failure::new(Exit::Failed, format!("cannot {what} {}", path.display()));
+    pub(crate) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> CommandError {
+        let failure = CommandError::new(Exit::Failed, format!("cannot {what} {}", path.display()));
         let failure = failure.because(error);
         match no_room(error) {
             Some(hint) => failure.hint(hint),
@@ -106,7 +106,7 @@ pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Lines after the first are set in: no name with a line end in it can pass for a cause or a hint.
         let mut lines = lines(self.message.trim_end()).into_owned();
@@ -131,14 +131,14 @@ mod tests {
     #[test]
     fn a_name_with_a_line_end_cannot_pass_for_a_hint() {
         let odd = "no folder /a\nHint: b\x1b[2J";
-        let failure = Failure::new(Exit::Failed, odd).because(&std::io::Error::other(odd)).hint(odd);
+        let failure = CommandError::new(Exit::Failed, odd).because(&std::io::Error::other(odd)).hint(odd);
         insta::assert_snapshot!(failure, @r"
         Error: no folder /a
           Hint: b\x1b[2J
         Caused by: no folder /a Hint: b\x1b[2J
         Hint: no folder /a Hint: b\x1b[2J
         ");
-        insta::assert_snapshot!(Failure::new(Exit::Failed, "there are:\n  a\n  b"), @"
+        insta::assert_snapshot!(CommandError::new(Exit::Failed, "there are:\n  a\n  b"), @"
         Error: there are:
           a
           b

@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 
 use execnet_proto::spec::NetworkName;
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 
 /// `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
-pub(crate) fn config_dir() -> Result<PathBuf, Failure> {
+pub(crate) fn config_dir() -> Result<PathBuf, CommandError> {
     xdg("XDG_CONFIG_HOME", ".config")
 }
 
 /// The file that remembers a network's hosts.
-pub(crate) fn network_file(name: &NetworkName) -> Result<PathBuf, Failure> {
+pub(crate) fn network_file(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(config_dir()?.join(format!("{name}.toml")))
 }
 
 /// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`: log, secret and life of the daemon.
-pub(crate) fn state_dir(name: &NetworkName) -> Result<PathBuf, Failure> {
+pub(crate) fn state_dir(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(xdg("XDG_STATE_HOME", ".local/state")?.join(name.as_str()))
 }
 
 /// What a network's daemon writes about its work.
-pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, Failure> {
+pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(state_dir(name)?.join("log"))
 }
 
@@ -89,9 +89,9 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
     names
 }
 
-fn xdg(variable: &str, default: &str) -> Result<PathBuf, Failure> {
+fn xdg(variable: &str, default: &str) -> Result<PathBuf, CommandError> {
     base(variable, default).ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("neither {variable} nor HOME says where execnet's files are"))
+        CommandError::new(Exit::Failed, format!("neither {variable} nor HOME says where execnet's files are"))
             .hint(format!("set HOME, or {variable} to an absolute path"))
     })
 }

@@ -16,7 +16,7 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Exit, Failure, Outcome, no_room};
+use crate::error::{CommandError, CommandResult, Exit, no_room};
 use crate::text::{one_line, print};
 
 /// How long a daemon has to say that it is ready; it needs a few milliseconds.
@@ -24,7 +24,7 @@ const READY: Duration = Duration::from_secs(20);
 
 /// What a daemon is told at its start.
 #[derive(Debug, Serialize, Deserialize)]
-struct Launch {
+struct DaemonParameters {
     hosts: Vec<String>,
     /// Seconds.
     linger: u64,
@@ -34,19 +34,19 @@ struct Launch {
 }
 
 /// Starts a network's daemon and returns when it is ready.
-pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -> Result<(), Failure> {
+pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -> Result<(), CommandError> {
     let fail = |what: &str, error: &io::Error| {
-        Failure::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
+        CommandError::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
     };
     let executable =
         std::env::current_exe().map_err(|error| fail("this program does not know its own path", &error))?;
-    let launch = Launch {
+    let parameters = DaemonParameters {
         hosts: hosts.iter().map(ToString::to_string).collect(),
         linger: linger.as_secs(),
         // JSON is text
-        file: crate::place::network_file(name).ok().filter(|file| file.to_str().is_some()),
+        file: crate::paths::network_file(name).ok().filter(|file| file.to_str().is_some()),
     };
-    let launch = serde_json::to_vec(&launch)
+    let parameters = serde_json::to_vec(&parameters)
         .map_err(|error| fail("its hosts cannot be written as JSON", &error.into()))?;
     let mut child = Command::new(executable)
         .args(["daemon", name.as_str()])
@@ -55,27 +55,27 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         .spawn()
         .map_err(|error| fail("its process does not start", &error))?;
     // If it ends without reading, what it said tells why.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&launch));
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&parameters));
     let said = child.stdout.take().map_or(Ok(None), first_line);
     match said.map_err(|error| fail("its answer cannot be read", &error))? {
         Some(line) if line.starts_with("ready ") => Ok(()),
         Some(line) => {
             let _ = child.wait();
             let sentence = line.strip_prefix("error ").unwrap_or(&line);
-            if crate::session::is_running(name) {
+            if crate::connection::is_running(name) {
                 // another command was faster
                 return Err(super::start::already_running(name));
             }
             let (sentence, hint) = sentence.split_once('\t').unwrap_or((sentence, ""));
             let failure =
-                Failure::new(Exit::Failed, format!("the daemon of `{name}` did not start: {sentence}"));
+                CommandError::new(Exit::Failed, format!("the daemon of `{name}` did not start: {sentence}"));
             Err(if hint.is_empty() { failure } else { failure.hint(hint) })
         }
         None => Err(silent(name, &mut child)),
     }
 }
 
-fn silent(name: &NetworkName, child: &mut Child) -> Failure {
+fn silent(name: &NetworkName, child: &mut Child) -> CommandError {
     let how = match child.try_wait() {
         Ok(Some(status)) => format!("ended at once ({status})"),
         _ => {
@@ -83,7 +83,7 @@ fn silent(name: &NetworkName, child: &mut Child) -> Failure {
             format!("was not ready within {} s", READY.as_secs())
         }
     };
-    Failure::new(Exit::Failed, format!("the daemon of `{name}` {how}"))
+    CommandError::new(Exit::Failed, format!("the daemon of `{name}` {how}"))
         .hint(format!("`execnet logs {name}` shows what it wrote"))
 }
 
@@ -138,10 +138,10 @@ fn close_inherited() {
 }
 
 impl DaemonArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         close_inherited();
         let told = || {
-            Failure::new(
+            CommandError::new(
                 Exit::Usage,
                 "this verb is for `execnet start`; it wants to be told about the network on its stdin",
             )
@@ -151,12 +151,13 @@ impl DaemonArgs {
         };
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| told().because(&error))?;
-        let launch: Launch = serde_json::from_str(&text).map_err(|error| told().because(&error))?;
-        let hosts = launch.hosts.iter().map(|host| host.parse()).collect::<Result<Vec<HostSpec>, _>>();
+        let parameters: DaemonParameters =
+            serde_json::from_str(&text).map_err(|error| told().because(&error))?;
+        let hosts = parameters.hosts.iter().map(|host| host.parse()).collect::<Result<Vec<HostSpec>, _>>();
         let hosts = hosts.map_err(|error| told().because(&error))?;
         let network: NetworkName = network.parse().map_err(|_| told())?;
-        let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(launch.linger));
-        config.file = launch.file;
+        let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(parameters.linger));
+        config.file = parameters.file;
         let ran = execnet_daemon::run(config, |pid| {
             // Whoever started us and went away has no use for it.
             let _ = print(&format!("ready {pid}\n"));
@@ -174,8 +175,8 @@ impl DaemonArgs {
 }
 
 /// The daemon of the program that holds the other end of stdin.
-fn private() -> Result<(), Failure> {
-    let fail = || Failure::new(Exit::Failed, "the private daemon cannot run");
+fn private() -> Result<(), CommandError> {
+    let fail = || CommandError::new(Exit::Failed, "the private daemon cannot run");
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| fail().because(&error))?;
     // what is started by the daemon must not hold its client's socket
     if let Ok(null) = std::fs::File::open("/dev/null") {

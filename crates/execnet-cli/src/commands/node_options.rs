@@ -6,7 +6,7 @@ use clap::Args;
 use execnet_proto::spec::{NodeSelection, nearest};
 
 use super::complete;
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 
 const IMPLEMENTATIONS: [&str; 3] = ["cpython", "jython", "pypy"];
 
@@ -15,7 +15,7 @@ const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", 
 
 /// What is wanted of a node, and of the process on it.
 #[derive(Debug, Args)]
-pub(super) struct Choice {
+pub(super) struct NodeOptions {
     /// A node by its name, or any node of the host with this id
     #[arg(long, value_name = "NAME", add = complete::nodes())]
     pub(super) node: Option<String>,
@@ -36,23 +36,23 @@ pub(super) struct Choice {
     env: Vec<String>,
 }
 
-impl Choice {
-    pub(super) fn selection(&self) -> Result<NodeSelection, Failure> {
+impl NodeOptions {
+    pub(super) fn selection(&self) -> Result<NodeSelection, CommandError> {
         let values = [&self.node, &self.platform, &self.implementation, &self.python_version];
         let given = NodeSelection::KEYS.into_iter().zip(values);
         NodeSelection::from_pairs(given.filter_map(|(key, value)| Some((key, value.as_deref()?))))
-            .map_err(|error| Failure::new(Exit::Usage, error))
+            .map_err(|error| CommandError::new(Exit::Usage, error))
     }
 
     /// Names and values.
-    pub(super) fn variables(&self) -> Result<Vec<(&str, &str)>, Failure> {
+    pub(super) fn variables(&self) -> Result<Vec<(&str, &str)>, CommandError> {
         self.env.iter().map(|pair| variable(pair)).collect()
     }
 }
 
-fn variable(pair: &str) -> Result<(&str, &str), Failure> {
+fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
     let split = pair.split_once('=').filter(|(name, _)| !name.is_empty());
-    split.ok_or_else(|| Failure::new(Exit::Usage, format!("--env {pair}: not NAME=VALUE")))
+    split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: not NAME=VALUE")))
 }
 
 const WITH_VALUE: [&str; 6] =

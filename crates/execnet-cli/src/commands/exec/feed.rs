@@ -7,15 +7,15 @@ use std::thread;
 use execnet::value::Writer;
 use execnet::{Channel, ChannelError};
 
+use crate::commands::python::pump::OwnStream;
 use crate::text::say;
-use crate::verbs::python::pump::Own;
 
 /// As many bytes as are sent at a time.
 const CHUNK: usize = 65_536;
 
 /// Waits until no more channels can come, and then sends on all of them what comes on our standard input.
 pub(super) fn start(channels: Receiver<Channel>) -> io::Result<()> {
-    let stdin = Own::new(&io::stdin())?;
+    let stdin = OwnStream::new(&io::stdin())?;
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         if let Err(error) = feed(stdin, channels.iter().collect()) {
             say(&format!("execnet: cannot read standard input: {error}"));

@@ -11,16 +11,16 @@ use std::thread::{self, JoinHandle};
 use clap::Args;
 use execnet::{ExitStatus, Outage, Output, Process, Reach, Signal, StartError};
 
-use super::choice::Choice;
-use crate::failure::{Exit, Failure, Outcome};
+use super::node_options::NodeOptions;
+use crate::connection;
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::reason;
-use crate::session;
 use crate::text::{one_line, say};
 
 pub(super) mod pump;
 mod signals;
 
-use pump::{Broken, Own, pump};
+use pump::{OwnStream, PumpError, pump};
 
 /// What is printed and the prompt, which goes to stderr, come in this order only if they come in one pipe. Jython has no `dup2`.
 const TOGETHER: &str = r#"
@@ -43,22 +43,22 @@ Example:
 )]
 pub(crate) struct PythonArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     #[command(flatten)]
-    choice: Choice,
+    options: NodeOptions,
     /// What Python gets
     #[arg(value_name = "ARGS", last = true)]
     args: Vec<OsString>,
 }
 
 impl PythonArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = &self.network.network;
-        let selection = self.choice.selection()?;
-        let env = self.choice.variables()?;
-        let network = session::open_patiently(name)?;
-        let breaks = Arc::new(Breaks::default());
-        let told = breaks.clone();
+        let selection = self.options.selection()?;
+        let env = self.options.variables()?;
+        let network = connection::open_patiently(name)?;
+        let notices = Arc::new(OutageNotices::default());
+        let told = notices.clone();
         network.on_outage(move |outage| told.tell(outage));
         let mut process = network.process().selection(selection).args(&self.args);
         if self.args.is_empty() && io::stdin().is_terminal() {
@@ -68,7 +68,7 @@ impl PythonArgs {
                 process = process.args(["-c", TOGETHER]);
             }
         }
-        if let Some(folder) = &self.choice.chdir {
+        if let Some(folder) = &self.options.chdir {
             process = process.chdir(folder);
         } else {
             process = process.here();
@@ -77,22 +77,22 @@ impl PythonArgs {
             process = process.env(name, value);
         }
         let process = process.start().map_err(|error| match &error {
-            StartError::Connect(error) => session::unconnected(name, error),
-            error => Failure::new(Exit::Python, error),
+            StartError::Connect(error) => connection::unconnected(name, error),
+            error => CommandError::new(Exit::Python, error),
         })?;
-        breaks.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
+        notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
         stand_for(process)
     }
 }
 
 /// What is told of a host that is out of reach. While the process runs its standard error is its own, unless that is a terminal.
 #[derive(Default)]
-struct Breaks {
+struct OutageNotices {
     quiet: AtomicBool,
     said: Mutex<BTreeSet<String>>,
 }
 
-impl Breaks {
+impl OutageNotices {
     fn tell(&self, outage: &Outage) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let host = &outage.node.host;
@@ -108,16 +108,19 @@ impl Breaks {
 }
 
 /// Is, as far as anybody can tell, the process: its streams, its signals, its end.
-fn stand_for(process: Process) -> Outcome {
-    let fail =
-        |error: io::Error| Failure::new(Exit::Python, "cannot pass on the process's streams").because(&error);
+fn stand_for(process: Process) -> CommandResult {
+    let fail = |error: io::Error| {
+        CommandError::new(Exit::Python, "cannot pass on the process's streams").because(&error)
+    };
     let process = Arc::new(process);
     signals::forward(process.clone()).map_err(fail)?;
     let outputs = [
-        pass_on(process.stdout(), Own::new(&io::stdout()).map_err(fail)?, "standard output").map_err(fail)?,
-        pass_on(process.stderr(), Own::new(&io::stderr()).map_err(fail)?, "standard error").map_err(fail)?,
+        pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "standard output")
+            .map_err(fail)?,
+        pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "standard error")
+            .map_err(fail)?,
     ];
-    let from = Own::new(&io::stdin()).map_err(fail)?;
+    let from = OwnStream::new(&io::stdin()).map_err(fail)?;
     let stdin = process.take_stdin();
     // It may wait for input that never comes: nobody waits for it.
     thread::Builder::new().name("stdin".to_owned()).spawn(move || pump(from, stdin)).map_err(fail)?;
@@ -126,19 +129,22 @@ fn stand_for(process: Process) -> Outcome {
     match ended {
         Ok(ExitStatus::NotStarted { message, .. }) => {
             let node = one_line(&process.node().name);
-            Err(Failure::new(Exit::Python, format!("Python could not be started on `{node}`: {message}")))
+            Err(CommandError::new(
+                Exit::Python,
+                format!("Python could not be started on `{node}`: {message}"),
+            ))
         }
         // what was said about it is no output
         Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Python.into()),
         Ok(status) => Ok(ExitCode::from(status.code())),
-        Err(error) => Err(Failure::new(Exit::Python, error)),
+        Err(error) => Err(CommandError::new(Exit::Python, error)),
     }
 }
 
 /// Passes on what the process writes, until its end or until nobody reads here. False if something could not be written that somebody wants.
-fn pass_on(from: Output, to: Own, name: &'static str) -> io::Result<JoinHandle<bool>> {
+fn pass_on(from: Output, to: OwnStream, name: &'static str) -> io::Result<JoinHandle<bool>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let Err(Broken::Writing(error)) = pump(&from, to) else { return true };
+        let Err(PumpError::Writing(error)) = pump(&from, to) else { return true };
         let unwanted = error.kind() == io::ErrorKind::BrokenPipe;
         if !unwanted {
             say(&format!("execnet: cannot write to {name}: {error}"));
@@ -149,7 +155,7 @@ fn pass_on(from: Output, to: Own, name: &'static str) -> io::Result<JoinHandle<b
     })
 }
 
-impl signals::Target for Arc<Process> {
+impl signals::Recipient for Arc<Process> {
     fn signal(&self, name: &str) {
         if let Some(signal) = Signal::ALL.iter().find(|signal| signal.name() == name) {
             // Whether it was lost is told by the wait for its end.

@@ -7,10 +7,10 @@ fn shown(write: impl FnOnce(&mut Writer)) -> [String; 2] {
     let mut writer = Writer::new(Writing::default());
     write(&mut writer);
     let encoded = writer.finish().unwrap();
-    [Style::Python, Style::Json].map(|style| {
+    [Notation::Python, Notation::Json].map(|notation| {
         let mut out = Vec::new();
         let reader = Reader::new(encoded.as_bytes(), Reading::default());
-        Shown::new(reader, style).unwrap().write(&mut out).unwrap();
+        Shown::new(reader, notation).unwrap().write(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     })
 }
@@ -171,16 +171,16 @@ fn the_deepest_value_is_written_and_none_is_refused_before_anything_is() {
     });
     assert_eq!(deep[0].len(), 2 * (execnet::value::MAX_DEPTH - 1));
     let reader = Reader::new(b"[\x02\x00\x00\x00T", Reading::default());
-    assert!(Shown::new(reader, Style::Json).is_err_and(|error| error.is_malformed()));
+    assert!(Shown::new(reader, Notation::Json).is_err_and(|error| error.is_malformed()));
 }
 
 #[test]
 fn channels_have_their_numbers() {
     let bytes = b"(\x03\x00\x00\x00.i\x00\x00\x00\x00i\x05\x00\x00\x00";
     let reading = Reading { escaped: true, ..Reading::default() };
-    for (style, text) in [(Style::Python, "<Channel 5>"), (Style::Json, r#"{"$channel": 5}"#)] {
+    for (notation, text) in [(Notation::Python, "<Channel 5>"), (Notation::Json, r#"{"$channel": 5}"#)] {
         let mut out = Vec::new();
-        Shown::new(Reader::new(bytes, reading), style).unwrap().write(&mut out).unwrap();
+        Shown::new(Reader::new(bytes, reading), notation).unwrap().write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 }

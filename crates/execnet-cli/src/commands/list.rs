@@ -6,8 +6,8 @@ use clap::Args;
 use execnet_proto::spec::NetworkName;
 
 use crate::config::NetworkFile;
-use crate::failure::Outcome;
-use crate::{place, session, text};
+use crate::error::CommandResult;
+use crate::{connection, paths, text};
 
 /// List networks: those that run and those that have a file
 #[derive(Debug, Args)]
@@ -17,11 +17,11 @@ Example:
 pub(crate) struct ListArgs {}
 
 impl ListArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let ListArgs {} = self;
-        let configured = place::configured();
-        let shown = |name: &NetworkName| session::is_running(name) || configured.contains(name);
-        let rows: Vec<Vec<String>> = place::known().iter().filter(|name| shown(name)).map(row).collect();
+        let configured = paths::configured();
+        let shown = |name: &NetworkName| connection::is_running(name) || configured.contains(name);
+        let rows: Vec<Vec<String>> = paths::known().iter().filter(|name| shown(name)).map(row).collect();
         if rows.is_empty() {
             text::say("no networks; `execnet start NAME` makes one of this machine's Pythons");
         } else {
@@ -32,8 +32,8 @@ impl ListArgs {
 }
 
 fn row(name: &NetworkName) -> Vec<String> {
-    let state = if session::is_running(name) { "running" } else { "stopped" };
-    let path = place::network_file(name).ok().filter(|path| path.exists());
+    let state = if connection::is_running(name) { "running" } else { "stopped" };
+    let path = paths::network_file(name).ok().filter(|path| path.exists());
     let hosts = match &path {
         None => String::new(),
         Some(path) => {

@@ -11,10 +11,10 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 use super::{daemon, seen_from, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{DEFAULT_LINGER, NetworkFile};
-use crate::failure::{Exit, Failure, Outcome};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::follow;
-use crate::progress::Progress;
-use crate::{place, render, session, text};
+use crate::progress::JoinProgress;
+use crate::{connection, paths, render, text};
 
 /// Start a network and show its hosts joining
 ///
@@ -27,7 +27,7 @@ Example:
   execnet start mynet --file hosts.toml")]
 pub(crate) struct StartArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     /// Hosts to add, such as `ssh=user@build1//python=pypy3`
     #[arg(value_name = "SPEC", add = super::complete::spec())]
     specs: Vec<String>,
@@ -37,15 +37,15 @@ pub(crate) struct StartArgs {
 }
 
 impl StartArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
-        let path = place::network_file(&name)?;
+        let path = paths::network_file(&name)?;
         let specs = self.specs.iter().map(|spec| typed_spec(spec)).collect::<Result<Vec<HostSpec>, _>>()?;
         let more = self.file.as_deref().map(NetworkFile::load_existing).transpose()?;
         let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
         // nobody adds hosts to a network that runs: how they would fit is not asked
-        if session::stays_running(&name) {
+        if connection::stays_running(&name) {
             return Err(already_running(&name));
         }
         let known = file.hosts().len();
@@ -61,11 +61,11 @@ impl StartArgs {
         }
         file.check()?;
         let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
-        let remembered = if changed { Some(file.prepare()?) } else { None };
+        let draft = if changed { Some(file.prepare()?) } else { None };
         let hosts = hosts_of(&file);
         daemon::launch(&name, &hosts, file.linger().unwrap_or(DEFAULT_LINGER))?;
-        if let Some(pending) = remembered {
-            pending.commit()?;
+        if let Some(draft) = draft {
+            draft.commit()?;
         }
         // others may change the file while hosts join
         drop(file);
@@ -73,8 +73,8 @@ impl StartArgs {
     }
 }
 
-pub(super) fn already_running(name: &NetworkName) -> Failure {
-    Failure::new(Exit::Running, format!("the network `{name}` is running already"))
+pub(super) fn already_running(name: &NetworkName) -> CommandError {
+    CommandError::new(Exit::Running, format!("the network `{name}` is running already"))
         .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows it"))
 }
 
@@ -96,11 +96,11 @@ fn hosts_of(file: &NetworkFile) -> Vec<HostSpec> {
 }
 
 /// Shows hosts (`count`, as far as is known) until none is joining, then the network.
-fn watch(name: &NetworkName, count: usize) -> Outcome {
-    let network = session::connect(name)?;
-    let mut progress = Progress::stderr(count);
+fn watch(name: &NetworkName, count: usize) -> CommandResult {
+    let network = connection::connect(name)?;
+    let mut progress = JoinProgress::stderr(count);
     let hosts = follow(&network, Verb::Watch, &mut progress, &Terminal, &mut || Ok(()))?;
-    let status: Status = session::ask_once(&network, Verb::Status)?;
+    let status: Status = connection::ask_once(&network, Verb::Status)?;
     text::print_styled(&render::status(&status))?;
     // What was seen last while they joined: by now they may be at it again.
     let last =

@@ -8,8 +8,8 @@ use clap::Args;
 use execnet_proto::control::{StopReply, Verb};
 use execnet_proto::spec::NetworkName;
 
-use crate::failure::{Exit, Failure, Outcome};
-use crate::{place, session, text};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::{connection, paths, text};
 
 /// How long the daemon has to go away after it said that it would: the commands of its hosts have 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -24,14 +24,14 @@ Example:
   execnet stop mynet")]
 pub(crate) struct StopArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
 }
 
 impl StopArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
-        let network = session::connect_any_release(&name).map_err(|failure| stopped(failure, &name))?;
-        let reply: StopReply = session::ask_once(&network, Verb::Stop)?;
+        let network = connection::connect_any_release(&name).map_err(|failure| stopped(failure, &name))?;
+        let reply: StopReply = connection::ask_once(&network, Verb::Stop)?;
         drop(network);
         for host in &reply.left {
             text::say(&format!(
@@ -40,12 +40,12 @@ impl StopArgs {
             ));
         }
         let (began, mut told) = (Instant::now(), false);
-        while session::is_running(&name) {
+        while connection::is_running(&name) {
             if began.elapsed() > AT_ONCE && !std::mem::replace(&mut told, true) {
                 text::say("the commands of `cmd=` hosts have 10 s to end, with their jobs");
             }
             if began.elapsed() > GOODBYE {
-                return Err(Failure::new(
+                return Err(CommandError::new(
                     Exit::Failed,
                     format!("the daemon of `{name}` said that it was stopping, but it still listens"),
                 ));
@@ -58,8 +58,8 @@ impl StopArgs {
 }
 
 /// Nobody who stops a network wants to know how to start it. What a killed daemon has left on hosts is another matter.
-fn stopped(failure: Failure, name: &NetworkName) -> Failure {
+fn stopped(failure: CommandError, name: &NetworkName) -> CommandError {
     let stopped =
-        failure.exit == Exit::NoNetwork && place::known().contains(name) && !place::was_killed(name);
+        failure.exit == Exit::NoNetwork && paths::known().contains(name) && !paths::was_killed(name);
     if stopped { failure.without_hint() } else { failure }
 }

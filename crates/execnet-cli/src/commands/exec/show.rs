@@ -13,7 +13,7 @@ const DECIMAL: usize = 1_785;
 
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(super) enum Notation {
     /// As `repr` does.
     Python,
     /// As docs/cli.md says.
@@ -23,13 +23,13 @@ pub(super) enum Style {
 /// A value that was looked through: it is one.
 pub(super) struct Shown<'a> {
     reader: Reader<'a>,
-    style: Style,
+    notation: Notation,
     /// Of each dict, in order: whether it can be a JSON object.
     objects: Vec<bool>,
 }
 
 /// A container that has begun.
-struct Open {
+struct OpenContainer {
     what: What,
     /// Values that came; keys are values, too.
     count: usize,
@@ -47,7 +47,7 @@ impl<'a> Shown<'a> {
     ///
     /// # Errors
     /// When it is none.
-    pub(super) fn new(reader: Reader<'a>, style: Style) -> Result<Self, LoadError> {
+    pub(super) fn new(reader: Reader<'a>, notation: Notation) -> Result<Self, LoadError> {
         let mut objects = Vec::new();
         // the dict's number, if it is one, and how many values came in it
         let mut open: Vec<(Option<usize>, usize)> = Vec::new();
@@ -72,18 +72,18 @@ impl<'a> Shown<'a> {
                 _ => {}
             }
         }
-        Ok(Self { reader, style, objects })
+        Ok(Self { reader, notation, objects })
     }
 
     /// Writes it.
     pub(super) fn write(self, out: &mut impl Write) -> io::Result<()> {
-        let Self { mut reader, style, objects } = self;
+        let Self { mut reader, notation, objects } = self;
         let mut objects = objects.into_iter();
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<OpenContainer> = Vec::new();
         while let Some(token) = reader.next_token().map_err(io::Error::other)? {
             if token == Token::End {
-                if let Some(Open { what, count }) = open.pop() {
-                    out.write_all(end(style, what, count))?;
+                if let Some(OpenContainer { what, count }) = open.pop() {
+                    out.write_all(end(notation, what, count))?;
                 }
                 continue;
             }
@@ -93,24 +93,24 @@ impl<'a> Shown<'a> {
             }
             let what = match token {
                 Token::Begin(container, count) => What::Sequence(container, count),
-                Token::Dict => What::Dict(style == Style::Python || objects.next() == Some(true)),
+                Token::Dict => What::Dict(notation == Notation::Python || objects.next() == Some(true)),
                 token => {
-                    atom(style, &token, out)?;
+                    atom(notation, &token, out)?;
                     continue;
                 }
             };
-            out.write_all(begin(style, what))?;
-            open.push(Open { what, count: 0 });
+            out.write_all(begin(notation, what))?;
+            open.push(OpenContainer { what, count: 0 });
         }
         Ok(())
     }
 }
 
-fn begin(style: Style, what: What) -> &'static [u8] {
-    match (style, what) {
+fn begin(notation: Notation, what: What) -> &'static [u8] {
+    match (notation, what) {
         (_, What::Dict(true)) => b"{",
         (_, What::Dict(false)) => b"{\"$dict\": [",
-        (Style::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"[",
+        (Notation::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"[",
         (_, What::Sequence(Container::Tuple, _)) => b"(",
         (_, What::Sequence(Container::Set, 0)) => b"set(",
         (_, What::Sequence(Container::Set, _)) => b"{",
@@ -120,7 +120,7 @@ fn begin(style: Style, what: What) -> &'static [u8] {
 }
 
 /// What stands before the next value.
-fn between(open: &Open) -> &'static [u8] {
+fn between(open: &OpenContainer) -> &'static [u8] {
     match (open.what, open.count) {
         (What::Dict(false), 0) => b"[",
         (What::Dict(false), count) if count.is_multiple_of(2) => b"], [",
@@ -130,12 +130,12 @@ fn between(open: &Open) -> &'static [u8] {
     }
 }
 
-fn end(style: Style, what: What, count: usize) -> &'static [u8] {
-    match (style, what) {
+fn end(notation: Notation, what: What, count: usize) -> &'static [u8] {
+    match (notation, what) {
         (_, What::Dict(true)) => b"}",
         (_, What::Dict(false)) if count == 0 => b"]}",
         (_, What::Dict(false)) => b"]]}",
-        (Style::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"]",
+        (Notation::Json, What::Sequence(..)) | (_, What::Sequence(Container::List, _)) => b"]",
         (_, What::Sequence(Container::Tuple, 1)) => b",)",
         (_, What::Sequence(Container::Set, 1..)) => b"}",
         (_, What::Sequence(Container::FrozenSet, 1..)) => b"})",
@@ -144,8 +144,8 @@ fn end(style: Style, what: What, count: usize) -> &'static [u8] {
 }
 
 /// A value that holds no others.
-fn atom(style: Style, token: &Token<'_>, out: &mut impl Write) -> io::Result<()> {
-    let json = style == Style::Json;
+fn atom(notation: Notation, token: &Token<'_>, out: &mut impl Write) -> io::Result<()> {
+    let json = notation == Notation::Json;
     match token {
         Token::None => out.write_all(if json { b"null" } else { b"None" }),
         Token::Bool(it) if json => write!(out, "{it}"),

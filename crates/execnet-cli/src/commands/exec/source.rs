@@ -6,37 +6,37 @@ use std::path::Path;
 
 use execnet::Code;
 
-use crate::failure::{Exit, Failure};
+use crate::error::{CommandError, Exit};
 
 /// The code with its arguments.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct ExecSource {
     pub(super) code: Code,
     /// It was read from our standard input, of which nothing is left then.
     pub(super) took_stdin: bool,
 }
 
-impl Program {
+impl ExecSource {
     /// From the command line: the code, then its arguments.
-    pub(super) fn read(words: &[OsString]) -> Result<Self, Failure> {
+    pub(super) fn read(words: &[OsString]) -> Result<Self, CommandError> {
         let words = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
         let Some((&first, args)) = words.split_first() else {
-            return Err(Failure::new(Exit::Usage, "there is no code to execute").hint(
+            return Err(CommandError::new(Exit::Usage, "there is no code to execute").hint(
                 "`execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or the name of a file",
             ));
         };
         let path = Path::new(first);
         let (name, source) = if first == "-" {
             let mut bytes = Vec::new();
-            io::stdin()
-                .read_to_end(&mut bytes)
-                .map_err(|error| Failure::new(Exit::Failed, "cannot read standard input").because(&error))?;
+            io::stdin().read_to_end(&mut bytes).map_err(|error| {
+                CommandError::new(Exit::Failed, "cannot read standard input").because(&error)
+            })?;
             ("-", utf8(bytes, "standard input")?)
         } else if path.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
-            let bytes = std::fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
+            let bytes = std::fs::read(path).map_err(|error| CommandError::file("read", path, &error))?;
             (first, utf8(bytes, first)?)
         } else if is_name(first) {
-            return Err(Failure::new(Exit::Usage, format!("there is no file `{first}`")));
+            return Err(CommandError::new(Exit::Usage, format!("there is no file `{first}`")));
         } else {
             ("-c", dedent(first))
         };
@@ -50,13 +50,13 @@ impl Program {
     }
 }
 
-fn text(word: &OsString) -> Result<&str, Failure> {
-    word.to_str().ok_or_else(|| Failure::new(Exit::Usage, format!("the argument {word:?} is not UTF-8")))
+fn text(word: &OsString) -> Result<&str, CommandError> {
+    word.to_str().ok_or_else(|| CommandError::new(Exit::Usage, format!("the argument {word:?} is not UTF-8")))
 }
 
-fn utf8(bytes: Vec<u8>, from: &str) -> Result<String, Failure> {
+fn utf8(bytes: Vec<u8>, from: &str) -> Result<String, CommandError> {
     let source = String::from_utf8(bytes)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{from} is not UTF-8")).because(&error))?;
+        .map_err(|error| CommandError::new(Exit::Usage, format!("{from} is not UTF-8")).because(&error))?;
     Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     fn refusal(words: &[&str]) -> String {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        Program::read(&words).unwrap_err().to_string()
+        ExecSource::read(&words).unwrap_err().to_string()
     }
 
     #[test]
@@ -105,9 +105,10 @@ mod tests {
         ");
         insta::assert_snapshot!(refusal(&["scripts/lode.py", "x"]), @"Error: there is no file `scripts/lode.py`");
         assert!(
-            Program::read(&["open('x.py')".into()]).is_ok() && Program::read(&["x = y.py".into()]).is_ok()
+            ExecSource::read(&["open('x.py')".into()]).is_ok()
+                && ExecSource::read(&["x = y.py".into()]).is_ok()
         );
         // a folder is no file
-        assert!(Program::read(&["/".into()]).is_ok());
+        assert!(ExecSource::read(&["/".into()]).is_ok());
     }
 }

@@ -10,10 +10,10 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 use super::{parse_spec, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{self, NetworkFile};
-use crate::failure::{Exit, Failure, Outcome};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::follow;
-use crate::progress::Progress;
-use crate::{place, render, session, text};
+use crate::progress::JoinProgress;
+use crate::{connection, paths, render, text};
 
 /// Join a host to a running network, now and at every later start
 ///
@@ -26,18 +26,18 @@ Example:
   execnet addhost mynet ssh=inner//via=build1")]
 pub(crate) struct AddhostArgs {
     #[command(flatten)]
-    network: super::Network,
+    network: super::NetworkArg,
     /// How to reach it, such as `ssh=user@build1//python=pypy3`
     #[arg(value_name = "SPEC", add = super::complete::spec())]
     spec: String,
 }
 
 impl AddhostArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
         let host = typed_spec(&self.spec)?;
-        let network = session::connect(&name)?;
-        let status: Status = session::ask_once(&network, Verb::Status)?;
+        let network = connection::connect(&name)?;
+        let status: Status = connection::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
         let verb = Verb::AddHost { spec: host.to_string() };
         let may_help = |known: &HostStatus| {
@@ -45,11 +45,11 @@ impl AddhostArgs {
             known.state != HostState::Up || failed && known.resume
         };
         if status.hosts.iter().any(|known| known.spec == host.to_string() && may_help(known)) {
-            let hosts = follow(&network, verb, &mut Progress::stderr(1), &Terminal, &mut || Ok(()))?;
+            let hosts = follow(&network, verb, &mut JoinProgress::stderr(1), &Terminal, &mut || Ok(()))?;
             return tell(&name, hosts.get(&host.id));
         }
         fits(&host, &running)?;
-        let path = place::network_file(&name)?;
+        let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
         if file.hosts().is_empty() {
             // The network runs hosts that no file names; with a file they would be gone at the next start.
@@ -59,13 +59,13 @@ impl AddhostArgs {
         }
         file.add(&host)?;
         file.check()?;
-        let mut pending = Some(file.prepare()?);
-        let hosts = follow(&network, verb, &mut Progress::stderr(1), &Terminal, &mut || {
-            pending.take().map_or(Ok(()), config::Pending::commit)
+        let mut draft = Some(file.prepare()?);
+        let hosts = follow(&network, verb, &mut JoinProgress::stderr(1), &Terminal, &mut || {
+            draft.take().map_or(Ok(()), config::Draft::commit)
         });
         match hosts {
             // the daemon took it, and went away while it joined, if nobody has removed it meanwhile
-            Err(failure) if pending.is_none() && is_named(&path, &host) => Err(failure.hint(format!(
+            Err(failure) if draft.is_none() && is_named(&path, &host) => Err(failure.hint(format!(
                 "`{}` is in the network's file, so the next `execnet start {name}` joins it",
                 host.id
             ))),
@@ -103,8 +103,8 @@ fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
 }
 
 /// What became of the host.
-fn tell(network: &NetworkName, host: Option<&HostStatus>) -> Outcome {
-    let Some(host) = host else { return Err(session::gone()) };
+fn tell(network: &NetworkName, host: Option<&HostStatus>) -> CommandResult {
+    let Some(host) = host else { return Err(connection::gone()) };
     if host.state == HostState::Up {
         text::print_styled(&render::hosts(std::slice::from_ref(host)))?;
     }
@@ -114,22 +114,23 @@ fn tell(network: &NetworkName, host: Option<&HostStatus>) -> Outcome {
 }
 
 /// The specs of what runs.
-pub(super) fn running_hosts(status: &Status) -> Result<Vec<HostSpec>, Failure> {
+pub(super) fn running_hosts(status: &Status) -> Result<Vec<HostSpec>, CommandError> {
     status.hosts.iter().map(|host| parse_spec(&host.spec)).collect()
 }
 
 /// Whether the host can join those that run, said before anything is changed.
-fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), Failure> {
+fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), CommandError> {
     match running.iter().find(|known| known.id == host.id) {
         None => config::check(&[running, std::slice::from_ref(host)].concat()),
         Some(known) if known == host => {
-            Err(Failure::new(Exit::Usage, format!("`{host}` is a host of this network already")))
+            Err(CommandError::new(Exit::Usage, format!("`{host}` is a host of this network already")))
         }
         Some(known) => {
             let message = format!("the network has a host `{}` with another spec: {known}", host.id);
             let mut other = host.clone();
             other.id = "NAME".to_owned();
-            Err(Failure::new(Exit::Usage, message).hint(format!("give the new one another id: `{other}`")))
+            Err(CommandError::new(Exit::Usage, message)
+                .hint(format!("give the new one another id: `{other}`")))
         }
     }
 }
