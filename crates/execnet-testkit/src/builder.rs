@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::folder::Folder;
-use crate::host::{Host, Part};
+use crate::folder::HostFolder;
+use crate::host::{HostParts, LabHost};
 use crate::interpreters::{default_python3, select};
 use crate::lab::Lab;
 use crate::namespace::Namespace;
@@ -18,14 +18,14 @@ use crate::tools::shell;
 /// A host that is not started yet. Without further words it has the machine's `python3` and lets everybody of the lab in.
 #[derive(Debug)]
 #[must_use = "a host exists only after start()"]
-pub struct HostBuilder<'a> {
+pub struct LabHostBuilder<'a> {
     lab: &'a Lab,
     name: String,
-    settings: Settings,
+    settings: HostSettings,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Settings {
+pub(crate) struct HostSettings {
     pythons: Option<Vec<String>>,
     programs: Vec<(String, PathBuf)>,
     scripts: Vec<(String, String)>,
@@ -52,9 +52,13 @@ pub(crate) enum KnownKey {
     None,
 }
 
-impl<'a> HostBuilder<'a> {
-    pub(crate) fn new(lab: &'a Lab, name: &str, namespace: bool) -> HostBuilder<'a> {
-        HostBuilder { lab, name: name.to_owned(), settings: Settings { namespace, ..Settings::default() } }
+impl<'a> LabHostBuilder<'a> {
+    pub(crate) fn new(lab: &'a Lab, name: &str, namespace: bool) -> LabHostBuilder<'a> {
+        LabHostBuilder {
+            lab,
+            name: name.to_owned(),
+            settings: HostSettings { namespace, ..HostSettings::default() },
+        }
     }
 
     /// The interpreters on the host's PATH, by their names in [`interpreters`](crate::interpreters()), and no others.
@@ -119,7 +123,7 @@ impl<'a> HostBuilder<'a> {
         self
     }
 
-    /// No sshd runs, so the port is closed, until [`Host::start_sshd`].
+    /// No sshd runs, so the port is closed, until [`LabHost::start_sshd`].
     pub fn down(mut self) -> Self {
         self.settings.down = true;
         self
@@ -153,7 +157,7 @@ impl<'a> HostBuilder<'a> {
     ///
     /// # Errors
     /// [`Missing`](crate::Missing) for an interpreter, a login shell or the right to make a namespace; a name that is taken; what sshd says.
-    pub fn start(mut self) -> Result<Host> {
+    pub fn start(mut self) -> Result<LabHost> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         ensure!(
             !self.name.is_empty() && self.name.bytes().all(good),
@@ -176,7 +180,7 @@ impl<'a> HostBuilder<'a> {
         }
         let namespace = if self.settings.namespace { Some(Namespace::make(&lab.folder)?) } else { None };
 
-        let folder = Folder::make(lab.folder.join("hosts").join(&self.name), &lab.tools)?;
+        let folder = HostFolder::make(lab.folder.join("hosts").join(&self.name), &lab.tools)?;
         folder.add_interpreters(&pythons)?;
         for (name, program) in &self.settings.programs {
             folder.add_program(name, program)?;
@@ -211,7 +215,7 @@ impl<'a> HostBuilder<'a> {
             }
         };
         let proxy = if self.settings.proxy { Some(Proxy::start(address)?) } else { None };
-        let part = Part::new(
+        let part = HostParts::new(
             self.name,
             self.settings,
             folder,

@@ -63,13 +63,13 @@ const PROGRAMS: &[&str] = &[
 
 /// The folder of one host.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct HostFolder {
     pub(crate) path: PathBuf,
 }
 
-impl Folder {
-    pub(crate) fn make(path: PathBuf, tools: &Tools) -> Result<Folder> {
-        let folder = Folder { path };
+impl HostFolder {
+    pub(crate) fn make(path: PathBuf, tools: &Tools) -> Result<HostFolder> {
+        let folder = HostFolder { path };
         for folder in [folder.path.clone(), folder.bin(), folder.home(), folder.home().join(".ssh")] {
             fs::DirBuilder::new()
                 .mode(0o700)

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::builder::Settings;
-use crate::folder::Folder;
+use crate::builder::HostSettings;
+use crate::folder::HostFolder;
 use crate::guardian::{HOST_MARK, MARK};
 use crate::lab::Shared;
 use crate::namespace::Namespace;
@@ -18,17 +18,17 @@ use crate::sshd::{Sshd, is_sshd};
 
 /// A host. It lives as long as its lab; this handle may be cloned and dropped at will.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct LabHost {
     pub(crate) lab: Arc<Shared>,
-    pub(crate) part: Arc<Part>,
+    pub(crate) part: Arc<HostParts>,
 }
 
 /// What the lab knows about one host.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct HostParts {
     pub(crate) name: String,
-    pub(crate) settings: Settings,
-    pub(crate) folder: Folder,
+    pub(crate) settings: HostSettings,
+    pub(crate) folder: HostFolder,
     /// Where clients connect: the proxy's address if there is one.
     pub(crate) public: SocketAddr,
     pub(crate) sshd: Mutex<Sshd>,
@@ -40,21 +40,21 @@ pub(crate) struct Part {
     pub(crate) login_key: Option<String>,
 }
 
-impl Part {
+impl HostParts {
     #[expect(clippy::too_many_arguments, reason = "one call, all of them fields")]
     pub(crate) fn new(
         name: String,
-        settings: Settings,
-        folder: Folder,
+        settings: HostSettings,
+        folder: HostFolder,
         address: SocketAddr,
         sshd: Sshd,
         proxy: Option<Proxy>,
         namespace: Option<Namespace>,
         known_key: Option<String>,
         login_key: Option<String>,
-    ) -> Part {
+    ) -> HostParts {
         let public = proxy.as_ref().map_or(address, Proxy::address);
-        Part {
+        HostParts {
             name,
             settings,
             folder,
@@ -68,7 +68,7 @@ impl Part {
     }
 }
 
-impl Host {
+impl LabHost {
     /// Its name: the alias in the ssh_config.
     pub fn name(&self) -> &str {
         &self.part.name
@@ -114,7 +114,7 @@ impl Host {
         self.sshd().pid()
     }
 
-    /// sshd's processes for open connections, one each. They outlive [`stop_sshd`](Host::stop_sshd).
+    /// sshd's processes for open connections, one each. They outlive [`stop_sshd`](LabHost::stop_sshd).
     pub fn sessions(&self) -> Vec<u32> {
         self.sshd().sessions()
     }
@@ -151,7 +151,7 @@ impl Host {
         connected_to(self.part.public, "ssh")
     }
 
-    /// Sends SIGKILL to all [`ssh_pids`](Host::ssh_pids) and returns them.
+    /// Sends SIGKILL to all [`ssh_pids`](LabHost::ssh_pids) and returns them.
     pub fn kill_ssh(&self) -> Vec<u32> {
         let pids = self.ssh_pids();
         pids.iter().copied().for_each(kill);
@@ -170,7 +170,7 @@ impl Host {
     /// The proxy before this host.
     ///
     /// # Panics
-    /// If it was made without [`through_proxy`](crate::HostBuilder::through_proxy).
+    /// If it was made without [`through_proxy`](crate::LabHostBuilder::through_proxy).
     #[track_caller]
     pub fn proxy(&self) -> &Proxy {
         let Some(proxy) = &self.part.proxy else { panic!("{} has no proxy", self.name()) };
@@ -188,7 +188,7 @@ impl Host {
     /// Puts the cable back.
     ///
     /// # Errors
-    /// As [`link_down`](Host::link_down).
+    /// As [`link_down`](LabHost::link_down).
     pub fn link_up(&self) -> Result<()> {
         self.namespace()?.set_link("up")
     }

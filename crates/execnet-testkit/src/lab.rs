@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::builder::HostBuilder;
+use crate::builder::LabHostBuilder;
 use crate::guardian::{Guardian, MARK};
-use crate::host::{Host, Part};
+use crate::host::{HostParts, LabHost};
 use crate::processes::processes_with_env;
 use crate::tools::Tools;
 
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) tools: Tools,
     /// The public half of the user's key.
     user_key: String,
-    parts: Mutex<Vec<Arc<Part>>>,
+    parts: Mutex<Vec<Arc<HostParts>>>,
     ended: AtomicBool,
 }
 
@@ -57,15 +57,15 @@ impl Lab {
     }
 
     /// A new host, with an sshd of its own on a port of 127.0.0.1.
-    pub fn host(&self, name: &str) -> HostBuilder<'_> {
-        HostBuilder::new(self, name, false)
+    pub fn host(&self, name: &str) -> LabHostBuilder<'_> {
+        LabHostBuilder::new(self, name, false)
     }
 
-    /// A new host in a network namespace of its own, whose cable can be pulled ([`Host::link_down`]). Its
-    /// [`start`](HostBuilder::start) fails where [`netns_available`](crate::netns_available()) does. It is reached from this
+    /// A new host in a network namespace of its own, whose cable can be pulled ([`LabHost::link_down`]). Its
+    /// [`start`](LabHostBuilder::start) fails where [`netns_available`](crate::netns_available()) does. It is reached from this
     /// machine only, not from the lab's other hosts.
-    pub fn netns_host(&self, name: &str) -> HostBuilder<'_> {
-        HostBuilder::new(self, name, true)
+    pub fn netns_host(&self, name: &str) -> LabHostBuilder<'_> {
+        LabHostBuilder::new(self, name, true)
     }
 
     /// The ssh_config of the user's side: an alias for every host that is not hidden.
@@ -79,19 +79,19 @@ impl Lab {
     }
 
     /// The hosts, in the order in which they were made.
-    pub fn hosts(&self) -> Vec<Host> {
-        let host = |part: &Arc<Part>| Host { lab: self.shared.clone(), part: part.clone() };
+    pub fn hosts(&self) -> Vec<LabHost> {
+        let host = |part: &Arc<HostParts>| LabHost { lab: self.shared.clone(), part: part.clone() };
         self.shared.parts().iter().map(host).collect()
     }
 
-    /// Sends SIGKILL to every `ssh` that is connected to the host and returns their pids; see [`Host::kill_ssh`].
+    /// Sends SIGKILL to every `ssh` that is connected to the host and returns their pids; see [`LabHost::kill_ssh`].
     ///
     /// # Panics
     /// If there is no such host.
     #[track_caller]
     pub fn kill_ssh(&self, host: &str) -> Vec<u32> {
         let Some(part) = self.shared.part(host) else { panic!("the lab has no host {host}") };
-        Host { lab: self.shared.clone(), part }.kill_ssh()
+        LabHost { lab: self.shared.clone(), part }.kill_ssh()
     }
 
     /// Every process that was started by logins to any host.
@@ -129,29 +129,30 @@ impl Shared {
         self.ended.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn part(&self, name: &str) -> Option<Arc<Part>> {
+    pub(crate) fn part(&self, name: &str) -> Option<Arc<HostParts>> {
         self.parts().iter().find(|part| part.name == name).cloned()
     }
 
     /// Makes a host known to everybody who shall know it.
-    pub(crate) fn add(self: &Arc<Shared>, part: Part) -> Result<Host> {
+    pub(crate) fn add(self: &Arc<Shared>, part: HostParts) -> Result<LabHost> {
         let part = Arc::new(part);
         self.parts().push(part.clone());
         self.write_files()?;
-        Ok(Host { lab: self.clone(), part })
+        Ok(LabHost { lab: self.clone(), part })
     }
 
-    fn parts(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
+    fn parts(&self) -> MutexGuard<'_, Vec<Arc<HostParts>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who knows whom, and who lets whom in. Written anew for each host that comes.
     fn write_files(&self) -> Result<()> {
         let parts = self.parts();
-        let seen: Vec<&Part> = parts.iter().map(Arc::as_ref).filter(|part| !part.settings.hidden).collect();
+        let seen: Vec<&HostParts> =
+            parts.iter().map(Arc::as_ref).filter(|part| !part.settings.hidden).collect();
         self.write_view(&self.folder, "ssh_config", "user_key", &seen, "")?;
         for from in parts.iter() {
-            let seen: Vec<&Part> = parts
+            let seen: Vec<&HostParts> = parts
                 .iter()
                 .map(Arc::as_ref)
                 .filter(|part| from.settings.reaches.contains(&part.name))
@@ -179,7 +180,7 @@ impl Shared {
         folder: &Path,
         config_name: &str,
         key: &str,
-        seen: &[&Part],
+        seen: &[&HostParts],
         rest: &str,
     ) -> Result<()> {
         let mut config = String::new();

@@ -1,8 +1,8 @@
 //! A lab of real hosts for the tests of execnet networks.
 //!
-//! A [`Lab`] is a temporary folder with keys and an ssh_config. Each of its [`Host`]s is an OpenSSH `sshd` of its own on a
+//! A [`Lab`] is a temporary folder with keys and an ssh_config. Each of its [`LabHost`]s is an OpenSSH `sshd` of its own on a
 //! port of 127.0.0.1 (or in a network namespace), with its own home folder and a `PATH` that holds just the interpreters the
-//! host should have. Links can be cut, made silent and delayed ([`Proxy`], [`Host::link_down`], [`Host::kill_ssh`]). Dropping
+//! host should have. Links can be cut, made silent and delayed ([`Proxy`], [`LabHost::link_down`], [`LabHost::kill_ssh`]). Dropping
 //! the lab ends every process that ran in it; so does the death of the program that made it.
 //!
 //! ```no_run
@@ -35,8 +35,8 @@ mod proxy;
 mod sshd;
 mod tools;
 
-pub use builder::HostBuilder;
-pub use host::Host;
+pub use builder::LabHostBuilder;
+pub use host::LabHost;
 pub use interpreters::{Implementation, Interpreter, interpreters, require};
 pub use lab::Lab;
 pub use missing::{Missing, or_skip};

@@ -14,11 +14,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 #[command(name = "execnet-testkit", version)]
 struct Arguments {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Command {
     /// Start hosts, print how to reach them, and end them at Ctrl-C or at the end of stdin.
     #[command(after_help = "Example: execnet-testkit lab --hosts 3 --python 3.8 pypy3 --inner")]
     Lab {
@@ -37,9 +37,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().verb {
-        Verb::Lab { hosts, python, inner } => lab(hosts, &python, inner),
-        Verb::Interpreters => {
+    let done = match Arguments::parse().command {
+        Command::Lab { hosts, python, inner } => lab(hosts, &python, inner),
+        Command::Interpreters => {
             for found in execnet_testkit::interpreters() {
                 println!(
                     "{:8} {:?} {} {}",

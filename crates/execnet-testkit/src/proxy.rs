@@ -18,16 +18,16 @@ use crate::sshd::free_port;
 const HELD: usize = 64 << 20;
 const CHUNK: usize = 128 << 10;
 
-/// The proxy before a host made with [`through_proxy`](crate::HostBuilder::through_proxy).
+/// The proxy before a host made with [`through_proxy`](crate::LabHostBuilder::through_proxy).
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    weather: Arc<Weather>,
+    conditions: Arc<Conditions>,
 }
 
 /// What all connections of a proxy have in common.
 #[derive(Debug, Default)]
-struct Weather {
+struct Conditions {
     now: Mutex<Now>,
     changed: Condvar,
 }
@@ -46,16 +46,16 @@ impl Proxy {
     pub(crate) fn start(host: SocketAddr) -> Result<Proxy> {
         let ip = Ipv4Addr::LOCALHOST;
         let listener = TcpListener::bind((ip, free_port(ip.into())?)).context("a port for the proxy")?;
-        let proxy = Proxy { address: listener.local_addr()?, weather: Arc::default() };
-        let weather = proxy.weather.clone();
+        let proxy = Proxy { address: listener.local_addr()?, conditions: Arc::default() };
+        let conditions = proxy.conditions.clone();
         thread::Builder::new().name("proxy".to_owned()).spawn(move || {
             for client in listener.incoming().flatten() {
-                if weather.now().ended {
+                if conditions.now().ended {
                     break;
                 }
                 // A host whose sshd is down shows as a connection that closes at once.
                 if let Ok(server) = TcpStream::connect(host) {
-                    let _ = weather.join(client, server);
+                    let _ = conditions.join(client, server);
                 }
             }
         })?;
@@ -69,17 +69,17 @@ impl Proxy {
     /// From now on no byte passes, either way, and no end is told either: the link is silent. New connections are taken and
     /// get silence.
     pub fn stall(&self) {
-        self.weather.change(|now| now.stalled = true);
+        self.conditions.change(|now| now.stalled = true);
     }
 
     /// Ends a stall: what was held passes, in order.
     pub fn resume(&self) {
-        self.weather.change(|now| now.stalled = false);
+        self.conditions.change(|now| now.stalled = false);
     }
 
     /// Closes every open connection, both ways, stalled or not. New ones are served.
     pub fn cut(&self) {
-        self.weather.change(|now| {
+        self.conditions.change(|now| {
             now.cuts += 1;
             for (client, server) in now.open.drain(..) {
                 let _ = client.shutdown(Shutdown::Both);
@@ -90,18 +90,18 @@ impl Proxy {
 
     /// Every byte from now on takes that much longer, each way; a round trip takes twice that. Bandwidth stays.
     pub fn delay(&self, each_way: Duration) {
-        self.weather.change(|now| now.delay = each_way);
+        self.conditions.change(|now| now.delay = each_way);
     }
 
     pub(crate) fn end(&self) {
-        self.weather.change(|now| now.ended = true);
+        self.conditions.change(|now| now.ended = true);
         self.cut();
         // Wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-impl Weather {
+impl Conditions {
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,11 +129,11 @@ impl Weather {
             now.cuts
         };
         for (from, to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
-            let (writer_weather, reader_weather) = (self.clone(), self.clone());
+            let (writer_conditions, reader_conditions) = (self.clone(), self.clone());
             let pipe = Arc::new(Pipe::default());
             let writer_pipe = pipe.clone();
-            thread::Builder::new().spawn(move || read(&reader_weather, born, from, &pipe))?;
-            thread::Builder::new().spawn(move || write(&writer_weather, born, to, &writer_pipe))?;
+            thread::Builder::new().spawn(move || read(&reader_conditions, born, from, &pipe))?;
+            thread::Builder::new().spawn(move || write(&writer_conditions, born, to, &writer_pipe))?;
         }
         Ok(())
     }
@@ -154,11 +154,11 @@ struct Queue {
     writer_gone: bool,
 }
 
-fn read(weather: &Weather, born: u64, mut from: TcpStream, pipe: &Pipe) {
+fn read(conditions: &Conditions, born: u64, mut from: TcpStream, pipe: &Pipe) {
     let mut buffer = vec![0; CHUNK];
-    while weather.passes(born) {
+    while conditions.passes(born) {
         let count = from.read(&mut buffer).unwrap_or(0);
-        let due = Instant::now() + weather.now().delay;
+        let due = Instant::now() + conditions.now().delay;
         let queue = pipe.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |queue: &mut Queue| queue.held > HELD && !queue.writer_gone;
         let mut queue = pipe.changed.wait_while(queue, full).unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +173,7 @@ fn read(weather: &Weather, born: u64, mut from: TcpStream, pipe: &Pipe) {
     }
 }
 
-fn write(weather: &Weather, born: u64, mut to: TcpStream, pipe: &Pipe) {
+fn write(conditions: &Conditions, born: u64, mut to: TcpStream, pipe: &Pipe) {
     loop {
         let queue = pipe.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = |queue: &mut Queue| queue.chunks.is_empty();
@@ -185,7 +185,7 @@ fn write(weather: &Weather, born: u64, mut to: TcpStream, pipe: &Pipe) {
         drop(queue);
         pipe.changed.notify_all();
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        if !weather.passes(born) || chunk.is_empty() || to.write_all(&chunk).is_err() {
+        if !conditions.passes(born) || chunk.is_empty() || to.write_all(&chunk).is_err() {
             break;
         }
     }

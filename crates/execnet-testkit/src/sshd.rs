@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::builder::Settings;
-use crate::folder::Folder;
+use crate::builder::HostSettings;
+use crate::folder::HostFolder;
 use crate::guardian::{HOST_MARK, MARK};
 use crate::namespace::Namespace;
 use crate::processes::{PATIENCE, alive, children_of, kill, start_time};
@@ -35,9 +35,9 @@ impl Sshd {
     pub(crate) fn new(
         tools: &Tools,
         lab: &Path,
-        folder: &Folder,
+        folder: &HostFolder,
         address: SocketAddr,
-        settings: &Settings,
+        settings: &HostSettings,
         namespace: Option<&Namespace>,
     ) -> Result<Sshd> {
         let config = folder.path.join("sshd_config");
@@ -150,9 +150,9 @@ pub(crate) fn free_port(address: IpAddr) -> Result<u16> {
 fn configuration(
     tools: &Tools,
     lab: &Path,
-    folder: &Folder,
+    folder: &HostFolder,
     address: SocketAddr,
-    settings: &Settings,
+    settings: &HostSettings,
 ) -> String {
     let file = |name: &str| format!("\"{}\"", folder.path.join(name).display());
     let login = quote(&folder.login().display().to_string());
@@ -197,7 +197,7 @@ fn configuration(
 }
 
 /// Runs under the person's shell: makes it the host's login, then becomes the host's own shell with the command.
-fn login_script(settings: &Settings) -> Result<String> {
+fn login_script(settings: &HostSettings) -> Result<String> {
     let shell = settings.login_shell.as_deref().unwrap_or(Path::new("/bin/sh"));
     let shell = quote(shell.to_str().context("a login shell's path is UTF-8")?);
     let mut script =

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use execnet_testkit::{Host, Lab, PATIENCE, alive, interpreters, or_skip, require, wait_until};
+use execnet_testkit::{Lab, LabHost, PATIENCE, alive, interpreters, or_skip, require, wait_until};
 
 #[test]
 fn each_host_has_its_own_interpreters_home_and_user_side_alias() {
@@ -248,14 +248,14 @@ fn echoes(cat: &mut std::process::Child) {
 }
 
 #[track_caller]
-fn said(host: &Host, command: &str) -> String {
+fn said(host: &LabHost, command: &str) -> String {
     let Output { stdout, stderr, .. } = host.ssh(command).stdin(Stdio::null()).output().unwrap();
     assert_eq!(text(&stderr), "");
     text(&stdout)
 }
 
 #[track_caller]
-fn fails_with(host: &Host, words: &str) {
+fn fails_with(host: &LabHost, words: &str) {
     let output = host.ssh("true").output().unwrap();
     assert_eq!(output.status.code(), Some(255), "{output:?}");
     assert!(text(&output.stderr).contains(words), "{output:?}");

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use execnet_testkit::{Host, Lab, netns_available, or_skip, wait_until};
+use execnet_testkit::{Lab, LabHost, netns_available, or_skip, wait_until};
 
 const SILENCE: Duration = Duration::from_millis(600);
 const SOON: Duration = execnet_testkit::PATIENCE;
@@ -150,7 +150,7 @@ struct Cat {
 }
 
 impl Cat {
-    fn on(host: &Host) -> Cat {
+    fn on(host: &LabHost) -> Cat {
         let mut ssh = host.ssh("exec cat");
         let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = ssh.stdout.take().unwrap();

@@ -1,12 +1,12 @@
 //! Logins that do something else than run the command they are given, and an ssh that does not say why it fails: what a person is told.
 
-use execnet_testkit::{Host, Lab, or_skip, wait_until};
+use execnet_testkit::{Lab, LabHost, or_skip, wait_until};
 use serde_json::Value;
 
 use crate::harness::{Net, SOON, text};
 
 /// A host whose login shell is bash, with this in its `.bashrc`.
-fn bash(lab: &Lab, name: &str, bashrc: &str) -> Option<Host> {
+fn bash(lab: &Lab, name: &str, bashrc: &str) -> Option<LabHost> {
     let host = or_skip(lab.host(name).login_shell("bash").start())?;
     std::fs::write(host.home().join(".bashrc"), format!("{bashrc}\n")).unwrap();
     Some(host)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use execnet_testkit::{Host, Lab, alive, or_skip, wait_until};
+use execnet_testkit::{Lab, LabHost, alive, or_skip, wait_until};
 
 use crate::harness::{Net, SOON, sha256, text};
 
@@ -12,7 +12,7 @@ const HANGS: &str = "#!/bin/sh\nsleep 4711 & wait\n";
 /// A login shell that takes its time.
 const SLOW: &str = "#!/bin/sh\nsleep 3\nexec /bin/sh \"$@\"\n";
 
-fn host_of(net: &Net, name: &str) -> Host {
+fn host_of(net: &Net, name: &str) -> LabHost {
     net.lab().hosts().into_iter().find(|host| host.name() == name).unwrap()
 }
 
