@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
-use crate::wire::{Frame, MARKER, Refusal, Role, Spawn, Stream, Table, VERSION};
+use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
 /// Why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";
@@ -84,6 +85,15 @@ pub enum ClientError {
     Violation(#[from] Violation),
 }
 
+impl From<OpeningError> for ClientError {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::OtherVersion(version) => Self::OtherVersion(version),
+            OpeningError::NoMarker | OpeningError::Noise => Self::NotADaemon,
+        }
+    }
+}
+
 /// The state machine of a client. Give it what arrives, and write what [`Client::transmit`] has.
 #[derive(Debug)]
 pub struct Client {
@@ -102,8 +112,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Line {
     conn: Conn,
-    /// Bytes of the marker that have not arrived yet belong here.
-    opening: Option<BytesMut>,
+    /// The daemon's, until it is complete.
+    opening: Option<Opening>,
 }
 
 #[derive(Debug)]
@@ -132,9 +142,7 @@ impl Client {
     /// A socket to a daemon is open: greets, and claims what was running.
     pub fn connected(&mut self, now: Duration) {
         let mut conn = Conn::socket(now);
-        let mut marker = BytesMut::from(&MARKER[..]);
-        marker.extend_from_slice(&VERSION.to_be_bytes());
-        conn.send_first(marker.freeze());
+        conn.send_first(Bytes::from_static(&OPENING));
         conn.send(Frame::Client { id: self.id, release: self.release.clone() });
         for (&id, state) in &self.processes {
             match state {
@@ -147,7 +155,7 @@ impl Client {
                 }
             }
         }
-        self.line = Some(Line { conn, opening: Some(BytesMut::new()) });
+        self.line = Some(Line { conn, opening: Some(Opening::of_socket()) });
     }
 
     /// The socket is closed. Processes wait for the next daemon.
@@ -177,26 +185,15 @@ impl Client {
     ///
     /// # Errors
     /// When the peer is no daemon of this version, or broke the protocol. Close the socket.
-    pub fn handle(&mut self, mut bytes: &[u8], now: Duration) -> Result<(), ClientError> {
+    pub fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), ClientError> {
         let Some(line) = &mut self.line else { return Ok(()) };
         if let Some(opening) = &mut line.opening {
-            let missing = (MARKER.len() + 2).saturating_sub(opening.len()).min(bytes.len());
-            opening.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            let known = opening.len().min(MARKER.len());
-            if opening[..known] != MARKER[..known] {
-                return Err(ClientError::NotADaemon);
-            }
-            if opening.len() < MARKER.len() + 2 {
-                return Ok(());
-            }
-            let version = (&opening[MARKER.len()..]).get_u16();
-            if version != VERSION {
-                return Err(ClientError::OtherVersion(version));
-            }
+            let Some(rest) = opening.take(bytes)? else { return Ok(()) };
             line.opening = None;
+            line.conn.push(&rest, now);
+        } else {
+            line.conn.push(bytes, now);
         }
-        line.conn.push(bytes, now);
         while let Some(line) = &mut self.line
             && let Some(frame) = line.conn.next(now)?
         {

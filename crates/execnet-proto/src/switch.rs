@@ -20,9 +20,10 @@ use bytes::Bytes;
 use crate::allowance::Turn;
 use crate::conn::Conn;
 use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::opening::{OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
-use crate::wire::{Ending, Frame, NodeState, Table, VERSION};
+use crate::wire::{Ending, Frame, NodeState, Table};
 
 use clients::ClientSide;
 use hosts::Host;
@@ -93,6 +94,15 @@ pub enum LinkEnd {
     TunnelLost { via: String, message: String },
 }
 
+impl From<OpeningError> for LinkEnd {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::OtherVersion(version) => Self::OtherVersion(version),
+            OpeningError::NoMarker | OpeningError::Noise => Self::Noise,
+        }
+    }
+}
+
 /// What came on a link that was no frame, and beside it. As it came: hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -118,6 +128,15 @@ pub enum ClientEnd {
     Violation(#[from] Violation),
     #[error("it does not read its replies")]
     Clogged,
+}
+
+impl From<OpeningError> for ClientEnd {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::OtherVersion(version) => Self::OtherVersion(version),
+            OpeningError::NoMarker | OpeningError::Noise => Self::Marker,
+        }
+    }
 }
 
 /// Who the daemon is, for its greeting.

@@ -14,12 +14,6 @@ pub(crate) use codec::put_data_head;
 pub use fields::{Ending, Exit, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
 pub use table::{Frame, Kind, Party};
 
-/// The version of the protocol that this code speaks.
-pub const VERSION: u16 = 1;
-
-/// What precedes the first frame; the two bytes of the version follow.
-pub const MARKER: [u8; 14] = *b"\0execnet:link\0";
-
 /// The largest number of bytes in one DATA frame.
 pub const MAX_DATA: usize = 65_536;
 

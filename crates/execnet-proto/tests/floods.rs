@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{
-    Ending, Exit, Frame, MARKER, NodeState, Role, Span, Spawn, Stream, Table, VERSION,
-};
+use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Role, Span, Spawn, Stream, Table};
 
 const ENDED: Exit = Exit { ending: Ending::Exited(0), stdout: 0, stderr: 0 };
 const HOST: HostKey = HostKey(1);
@@ -123,9 +122,7 @@ fn span(received: u64, limit: u64) -> Span {
 }
 
 fn marker() -> BytesMut {
-    let mut bytes = BytesMut::from(&MARKER[..]);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes
+    BytesMut::from(&OPENING[..])
 }
 
 fn hello(epoch: Epoch) -> Frame {

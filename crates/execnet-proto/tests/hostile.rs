@@ -14,9 +14,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Decoder, Ending, Frame, Kind, MARKER, Refusal, Role, Stream, Table, VERSION};
+use execnet_proto::wire::{Decoder, Ending, Frame, Kind, Refusal, Role, Stream, Table};
 use fastrand::Rng;
 
 use agent::{Action, Agent};
@@ -246,8 +247,8 @@ impl Scene {
 
     fn liar_hears(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
-        if bytes.starts_with(&MARKER) {
-            bytes = &bytes[MARKER.len() + 2..];
+        if bytes.starts_with(&OPENING) {
+            bytes = &bytes[OPENING.len()..];
         }
         self.heard.push(bytes);
         while let Ok(Some((frame, _))) = self.heard.next() {
@@ -368,9 +369,7 @@ impl Scene {
 }
 
 fn marker() -> BytesMut {
-    let mut bytes = BytesMut::from(&MARKER[..]);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes
+    BytesMut::from(&OPENING[..])
 }
 
 #[test]

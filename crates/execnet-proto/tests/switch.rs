@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Decoder, Ending, Exit, Frame, MARKER, Role, Span, Spawn, Stream, Table, VERSION};
+use execnet_proto::wire::{Decoder, Ending, Exit, Frame, Role, Span, Spawn, Stream, Table};
 
 const HOST: HostKey = HostKey(1);
 const INNER: HostKey = HostKey(2);
@@ -46,7 +47,7 @@ impl Bench {
         bench.switch.client_opened(CLIENT, bench.now);
         let mut out = BytesMut::new();
         bench.switch.client_transmit(CLIENT, &mut out, usize::MAX, bench.now);
-        bench.to_client.push(&out[MARKER.len() + 2..]);
+        bench.to_client.push(&out[OPENING.len()..]);
         let mut bytes = marker();
         Frame::Client { id: ME, release: String::new() }.encode(&mut bytes);
         bench.switch.client_bytes(CLIENT, &bytes, bench.now);
@@ -113,9 +114,7 @@ impl Bench {
 }
 
 fn marker() -> BytesMut {
-    let mut bytes = BytesMut::from(&MARKER[..]);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
-    bytes
+    BytesMut::from(&OPENING[..])
 }
 
 fn hello(epoch: Epoch, incarnation: Incarnation) -> BytesMut {

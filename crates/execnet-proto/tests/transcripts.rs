@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
-use execnet_proto::wire::{Decoder, Ending, Frame, Kind, MARKER, Stream};
+use execnet_proto::opening::OPENING;
+use execnet_proto::wire::{Decoder, Ending, Frame, Kind, Stream};
 use serde_json::{Value, json};
 
 use agent::{Action, Agent};
@@ -86,9 +87,9 @@ impl Talk {
         let mut out = BytesMut::new();
         self.agent.transmit(&mut out, usize::MAX, self.now);
         if self.attached && !self.marked {
-            assert!(out.starts_with(&MARKER));
+            assert!(out.starts_with(&OPENING));
             self.marked = true;
-            return out.split_off(MARKER.len() + 2).freeze();
+            return out.split_off(OPENING.len()).freeze();
         }
         out.freeze()
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use execnet_proto::client::{Client, ClientError};
 use execnet_proto::id::ClientId;
+use execnet_proto::opening::VERSION;
 use execnet_proto::spec::{NetworkName, NetworkNameError, nearest};
-use execnet_proto::wire::VERSION;
 use rustix::fs::{FileType, Mode};
 
 use crate::hub::{Hub, What};

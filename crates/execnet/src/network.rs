@@ -343,7 +343,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use execnet_proto::id::{Incarnation, ProcessId};
-    use execnet_proto::wire::{MARKER, VERSION};
+    use execnet_proto::opening::OPENING;
 
     use crate::{Connect, ProcessError, StartError};
 
@@ -352,7 +352,7 @@ mod tests {
     /// A connection with a process, and the daemon's end of it.
     fn connection() -> (Network, crate::Process, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut said = [&MARKER[..], &VERSION.to_be_bytes()].concat();
+        let mut said = OPENING.to_vec();
         let greeting = Frame::Daemon { life: 1, pid: 1, release: "1".into(), network: "n".into() };
         said.extend_from_slice(&greeting.to_bytes());
         theirs.write_all(&said).unwrap();

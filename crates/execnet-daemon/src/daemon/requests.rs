@@ -8,9 +8,9 @@ use execnet_proto::control::{
     Status, Verb,
 };
 use execnet_proto::control::{NodeState, Step};
+use execnet_proto::opening::VERSION;
 use execnet_proto::spec::{HostSpec, nearest};
 use execnet_proto::switch::{ClientKey, HostKey};
-use execnet_proto::wire::VERSION;
 use serde::Serialize;
 
 use super::Daemon;

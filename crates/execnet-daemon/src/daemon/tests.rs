@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent};
 use execnet_proto::control::{HostStatus, Request, Verb};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
-use execnet_proto::wire::{Ending, Frame, MARKER, NodeState, Table, VERSION};
+use execnet_proto::wire::{Ending, Frame, NodeState, Table};
 use serde_json::Value;
 
 use super::{Daemon, Settings};
@@ -191,8 +192,7 @@ impl World {
     }
 
     fn greet_as(&mut self, key: HostKey, id: &str, epoch: Epoch, incarnation: u8) {
-        let mut bytes = BytesMut::from(&MARKER[..]);
-        bytes.put_u16(VERSION);
+        let mut bytes = BytesMut::from(&OPENING[..]);
         let facts = |pairs: &[(&str, &str)]| -> Table {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect()
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::hosts::Host;
 use super::relay::{Outstanding, Relay};
@@ -13,8 +13,9 @@ use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::opening::{OPENING, Opening};
 use crate::stream::Violation;
-use crate::wire::{Frame, MARKER, Refusal, Role, Table, VERSION};
+use crate::wire::{Frame, Refusal, Role, Table};
 
 /// A request may take as long as a turn: it has one of its own.
 const REQUEST_WORK: u64 = u64::MAX;
@@ -26,7 +27,7 @@ const PLACE_WORK: u64 = 32;
 #[derive(Debug)]
 pub(super) struct ClientSide {
     pub(super) conn: Conn,
-    opening: Option<BytesMut>,
+    opening: Option<Opening>,
     id: Option<ClientId>,
     pub(super) processes: usize,
     pub(super) outstanding: Outstanding,
@@ -36,9 +37,7 @@ impl Switch {
     /// A client has connected.
     pub fn client_opened(&mut self, client: ClientKey, now: Duration) {
         let mut conn = Conn::socket(now);
-        let mut marker = BytesMut::from(&MARKER[..]);
-        marker.extend_from_slice(&VERSION.to_be_bytes());
-        conn.send_first(marker.freeze());
+        conn.send_first(Bytes::from_static(&OPENING));
         conn.send(Frame::Daemon {
             life: self.me.life,
             pid: self.me.pid,
@@ -47,7 +46,7 @@ impl Switch {
         });
         let side = ClientSide {
             conn,
-            opening: Some(BytesMut::new()),
+            opening: Some(Opening::of_socket()),
             id: None,
             processes: 0,
             outstanding: Outstanding::default(),
@@ -154,26 +153,15 @@ impl Switch {
         }
     }
 
-    fn client_frames(&mut self, client: ClientKey, mut bytes: &[u8], now: Duration) -> Result<(), ClientEnd> {
+    fn client_frames(&mut self, client: ClientKey, bytes: &[u8], now: Duration) -> Result<(), ClientEnd> {
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
         if let Some(opening) = &mut side.opening {
-            let missing = (MARKER.len() + 2).saturating_sub(opening.len()).min(bytes.len());
-            opening.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            let known = opening.len().min(MARKER.len());
-            if opening[..known] != MARKER[..known] {
-                return Err(ClientEnd::Marker);
-            }
-            if opening.len() < MARKER.len() + 2 {
-                return Ok(());
-            }
-            let version = (&opening[MARKER.len()..]).get_u16();
-            if version != VERSION {
-                return Err(ClientEnd::OtherVersion(version));
-            }
+            let Some(rest) = opening.take(bytes)? else { return Ok(()) };
             side.opening = None;
+            side.conn.push(&rest, now);
+        } else {
+            side.conn.push(bytes, now);
         }
-        side.conn.push(bytes, now);
         while let Some(side) = self.clients.get_mut(&client)
             && let Some(frame) = side.conn.next_within(&mut self.turn, now)?
         {

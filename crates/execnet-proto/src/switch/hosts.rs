@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use super::noise::{HEAD, MAX_NOISE, SAID, shortened, shown, text_of};
+use super::noise::{shown, text_of};
 use super::relay::Outstanding;
 use super::replaced::{self, Origin};
 use super::{
@@ -15,8 +15,9 @@ use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::id::{Epoch, Incarnation, ProcessId};
+use crate::opening::{Opening, OpeningError};
 use crate::stream::Violation;
-use crate::wire::{Frame, FrameError, Kind, MARKER, VERSION};
+use crate::wire::{Frame, FrameError, Kind};
 
 /// Bytes of a node's name.
 const MAX_NODE_NAME: usize = 128;
@@ -85,12 +86,8 @@ impl Nodes {
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Looking for the marker in what arrives; counts the noise that was dropped, and keeps its beginning.
-    Marker {
-        pending: Vec<u8>,
-        noise: usize,
-        head: Vec<u8>,
-    },
+    /// The agent's opening has not arrived.
+    Opening(Opening),
     Hello,
     Up,
     /// The agent of a host that was removed: it was told to end, and nothing that it says counts.
@@ -219,7 +216,7 @@ impl Switch {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         state.noise.clear();
         state.stderr.clear();
-        let stage = Stage::Marker { pending: Vec::new(), noise: 0, head: Vec::new() };
+        let stage = Stage::Opening(Opening::of_link());
         state.link =
             Some(Link { conn: Conn::link(now), epoch, bootstrap, stage, tunnel, nodes: Nodes::default() });
         self.touch(host);
@@ -249,8 +246,8 @@ impl Switch {
     pub fn link_closed(&mut self, host: HostKey, why: &str, now: Duration) -> Said {
         let Some(state) = self.hosts.get_mut(&host) else { return Said::default() };
         let Some(link) = state.link.take() else { return Said::default() };
-        if let Stage::Marker { pending, head, .. } = &link.stage {
-            state.noise = shortened(head, pending);
+        if let Stage::Opening(opening) = &link.stage {
+            state.noise = opening.noise();
         }
         let [noise, stderr] =
             [&state.noise, &state.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
@@ -375,32 +372,15 @@ impl Switch {
     pub(super) fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
         let Some(link) = &mut state.link else { return Ok(()) };
-        if let Stage::Marker { pending, noise, head } = &mut link.stage {
-            // what was looked at before is not looked at again, but for the beginning of a marker
-            let from = pending.len().saturating_sub(MARKER.len() + 1);
-            pending.extend_from_slice(bytes);
+        if let Stage::Opening(opening) = &mut link.stage {
             self.turn.frame(bytes.len());
-            let mut parts = pending[from..].windows(MARKER.len());
-            let Some(at) = parts.position(|part| part == MARKER).map(|at| from + at) else {
-                let keep = pending.len().min(SAID + MARKER.len());
-                if *noise == 0 && pending.len() > keep {
-                    *head = pending[..HEAD].to_vec();
-                }
-                *noise += pending.len() - keep;
-                pending.drain(..pending.len() - keep);
-                return if *noise > MAX_NOISE { Err(LinkEnd::Noise) } else { Ok(()) };
-            };
-            let Some(mut version) = pending.get(at + MARKER.len()..at + MARKER.len() + 2) else {
-                return Ok(());
-            };
-            let version = version.get_u16();
-            state.noise = shortened(head, &pending[..at]);
-            if version != VERSION {
-                link.stage = Stage::Hello;
-                return Err(LinkEnd::OtherVersion(version));
+            let opened = opening.take(bytes);
+            if let Ok(None) | Err(OpeningError::Noise) = opened {
+                return opened.map(drop).map_err(LinkEnd::from);
             }
-            link.conn.push(&pending[at + MARKER.len() + 2..], now);
+            state.noise = opening.noise();
             link.stage = Stage::Hello;
+            link.conn.push(&opened?.unwrap_or_default(), now);
         } else if !bytes.is_empty() {
             link.conn.push(bytes, now);
         }

@@ -1,22 +1,10 @@
-//! What comes on a link that is no frame: how much of it is read and kept, and how its beginning is shown.
+//! What comes between frames and is none: how its beginning is shown.
 
 use crate::text::line;
 use crate::wire::HEADER;
 
-/// Bytes of noise that are read before the marker.
-pub(super) const MAX_NOISE: usize = 1024 * 1024;
-
-/// Bytes of noise, or of what a tunnel's process says on stderr, that are kept.
+/// Bytes that are kept of what a tunnel's process says on stderr, and looked at of what comes between frames.
 pub(super) const SAID: usize = 4096;
-
-/// Bytes of the beginning of noise that are kept where there is more of it.
-pub(super) const HEAD: usize = 256;
-
-/// The beginning and the end of noise.
-pub(super) fn shortened(head: &[u8], tail: &[u8]) -> Vec<u8> {
-    let tail = &tail[tail.len().saturating_sub(SAID)..];
-    if head.is_empty() { tail.to_vec() } else { [head, "\n…\n".as_bytes(), tail].concat() }
-}
 
 /// What is text at the beginning of bytes, if others than an agent may have written it.
 pub(super) fn text_of(bytes: &[u8]) -> &[u8] {

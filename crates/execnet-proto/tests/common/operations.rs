@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, Launch};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::process::Process;
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Frame, MARKER, Refusal, Stream, Table, VERSION};
+use execnet_proto::wire::{Frame, Refusal, Stream, Table};
 
 use crate::frames::{Input, frame};
 
@@ -78,8 +79,7 @@ pub(crate) fn switch(bytes: &[u8]) {
             13 => {
                 clients += 1;
                 switch.client_opened(ClientKey(clients), now);
-                let mut bytes = BytesMut::from(&MARKER[..]);
-                bytes.extend_from_slice(&VERSION.to_be_bytes());
+                let mut bytes = BytesMut::from(&OPENING[..]);
                 let id = ClientId([input.below(3); 16]);
                 Frame::Client { id, release: String::new() }.encode(&mut bytes);
                 switch.client_bytes(ClientKey(clients), &bytes, now);
@@ -151,8 +151,7 @@ pub(crate) fn client(bytes: &[u8]) {
         match input.below(16) {
             0 => {
                 client.connected(now);
-                let mut bytes = BytesMut::from(&MARKER[..]);
-                bytes.extend_from_slice(&VERSION.to_be_bytes());
+                let bytes = BytesMut::from(&OPENING[..]);
                 let _ = client.handle(&bytes, now);
             }
             1 => client.disconnected(),
@@ -185,8 +184,7 @@ pub(crate) fn client(bytes: &[u8]) {
 
 /// Marker and HELLO of an honest agent.
 fn greeting(epoch: Epoch, incarnation: u8) -> Bytes {
-    let mut bytes = BytesMut::from(&MARKER[..]);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    let mut bytes = BytesMut::from(&OPENING[..]);
     let incarnation = Incarnation([incarnation; 16]);
     Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
     bytes.freeze()

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
-use execnet_proto::wire::{Ending, Exit, Frame, Kind, MARKER, NodeState, Role, Span, Spawn, Stream, VERSION};
+use execnet_proto::wire::{Ending, Exit, Frame, Kind, NodeState, Role, Span, Spawn, Stream};
 
 /// Link time after which processes of an older life that nobody asked for are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);
@@ -112,8 +113,7 @@ impl Agent {
         self.epoch = epoch;
         self.heard = now;
         let mut conn = Conn::link(now);
-        let mut marker = BytesMut::from(&MARKER[..]);
-        marker.extend_from_slice(&VERSION.to_be_bytes());
+        let marker = BytesMut::from(&OPENING[..]);
         conn.send_first(marker.freeze());
         let facts = vec![("hostname".to_owned(), Bytes::from_static(b"model"))];
         let (incarnation, resume) = (self.incarnation, self.resume);

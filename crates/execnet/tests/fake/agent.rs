@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream};
-use execnet_proto::wire::{Ending, Exit, Frame, MARKER, NodeState, Spawn, Stream, VERSION};
+use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Spawn, Stream};
 
 /// Byte `at` of what programs write and tests expect.
 fn pattern(at: u64) -> u8 {
@@ -61,8 +62,7 @@ impl Agent {
 
     pub fn attach(&mut self, epoch: Epoch, facts: Vec<(String, Bytes)>, now: Duration) {
         let mut conn = Conn::link(now);
-        self.opening = BytesMut::from(&MARKER[..]);
-        self.opening.extend_from_slice(&VERSION.to_be_bytes());
+        self.opening = BytesMut::from(&OPENING[..]);
         let hello =
             Frame::Hello { incarnation: self.incarnation, epoch, resume: true, pid: 1, facts: Vec::new() };
         conn.send(hello);

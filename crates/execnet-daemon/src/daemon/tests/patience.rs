@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use execnet_proto::control::HostState;
 use execnet_proto::id::Epoch;
+use execnet_proto::opening::OPENING;
 use execnet_proto::switch::HostKey;
-use execnet_proto::wire::{Frame, MARKER, VERSION};
+use execnet_proto::wire::Frame;
 
 use super::{SECOND, World};
 use crate::event::Event;
@@ -77,8 +78,7 @@ fn a_command_that_greets_and_falls_silent_is_told_why_and_is_not_run_again_at_on
 #[test]
 fn a_greeting_of_which_only_a_part_comes_is_told_to_be_buffered() {
     let mut world = World::new(&["cmd=srun python3//id=a"]);
-    let mut part = BytesMut::from(&MARKER[..]);
-    part.put_u16(VERSION);
+    let part = BytesMut::from(&OPENING[..]);
     let key = world.host("a");
     world.event(Event::LinkBytes(key, &part));
     world.pass(31 * SECOND);
