@@ -22,10 +22,10 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 
 use crate::event::{Action, Event};
+use crate::host::Host;
 use crate::host::bootstrap::Common;
 use crate::host::diagnosis::Verdict;
 use crate::host::forwards;
-use crate::host::{Carrier, Host};
 use crate::quota::Quota;
 use leaving::Closing;
 use prompts::Prompts;
@@ -153,8 +153,9 @@ impl Daemon {
                 self.client_gone(client, now);
             }
             Event::LinkSettings(host, said) => {
-                if let Some(host) = self.hosts.get_mut(&host) {
-                    host.forwards = forwards::by_settings(said, self.settings.has_display);
+                let lent = forwards::by_settings(said, self.settings.has_display);
+                if let Some(link) = self.link_mut(host) {
+                    link.forwards = lent;
                 }
             }
             Event::LinkEnded(host, over) => self.process_ended(host, over, now),
@@ -270,7 +271,9 @@ impl Daemon {
             SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
             SwitchEvent::Outcast { host } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
-                    host.verdict = Some((Verdict::Outcast, Said::default()));
+                    if let Some(link) = host.attempts.link_mut() {
+                        link.verdict = Some((Verdict::Outcast, Said::default()));
+                    }
                     host.attempts.once_more();
                 }
             }
@@ -290,7 +293,9 @@ impl Daemon {
         self.give_up_questions(now);
         if now >= self.busy_until {
             for (key, host) in self.hosts.iter_mut().filter(|(_, host)| host.is_unmeasured()) {
-                host.measured = true;
+                if let Some(link) = host.attempts.link_mut() {
+                    link.measured = true;
+                }
                 self.switch.measure_afresh(*key, now);
             }
         }
@@ -333,8 +338,7 @@ impl Daemon {
         for host in self.hosts.values().filter(|host| host.attempts.is_connecting()) {
             *busy.entry(host.server.clone()).or_default() += 1;
         }
-        let queued =
-            |host: &Host| host.attempts.is_queued() && host.carrier == Carrier::None && host.leave.is_none();
+        let queued = |host: &Host| host.attempts.is_queued() && host.leave.is_none();
         let keys: Vec<HostKey> =
             self.hosts.iter().filter(|(_, host)| queued(host)).map(|(key, _)| *key).collect();
         for key in keys {

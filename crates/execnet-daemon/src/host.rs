@@ -5,35 +5,27 @@ pub(crate) mod bootstrap;
 pub(crate) mod command;
 pub(crate) mod diagnosis;
 pub(crate) mod forwards;
+pub(crate) mod joining;
+pub(crate) mod link;
 
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step};
 use execnet_proto::id::Incarnation;
 use execnet_proto::spec::{HostSpec, Transport};
-use execnet_proto::switch::{ClientKey, HostKey, Said};
+use execnet_proto::switch::{ClientKey, HostKey};
 use execnet_proto::wire::{self, Table};
 
 use crate::quota::Quota;
 use crate::text;
 use attempts::Attempts;
-use diagnosis::{Diagnosis, Retry, Verdict};
-use forwards::Forward;
+use diagnosis::Diagnosis;
 
 /// Nodes that one host may have.
 const MAX_NODES: usize = execnet_proto::switch::MAX_NODES;
 
 /// Characters of a fact that are kept.
 const FACT: usize = 256;
-
-/// From the start of its command to the greeting of its agent.
-const PATIENCE: Duration = attempts::SHORTEST;
-
-/// The same where the agent may have to run on a Java virtual machine.
-const PATIENCE_WITH_JAVA: Duration = Duration::from_secs(60);
-
-/// What it grows to where nobody has said how long.
-const MOST_PATIENCE: Duration = Duration::from_secs(480);
 
 /// A host of the network.
 #[derive(Debug)]
@@ -43,10 +35,6 @@ pub(crate) struct Host {
     /// Hosts with the same one share its few unfinished logins.
     pub(crate) server: String,
     pub(crate) attempts: Attempts,
-    /// What carries its link.
-    pub(crate) carrier: Carrier,
-    /// Why this side ended its link, and what was said on it until then.
-    pub(crate) verdict: Option<(Verdict, Said)>,
     pub(crate) failure: Option<Diagnosis>,
     /// How many of the last failures in a row may have been refusals.
     pub(crate) doubts: u32,
@@ -54,30 +42,9 @@ pub(crate) struct Host {
     pub(crate) step: Step,
     pub(crate) greeting: Option<Greeting>,
     pub(crate) nodes: Vec<NodeStatus>,
-    /// The round trip of its present link was measured in a quiet moment.
-    pub(crate) measured: bool,
-    /// What its ssh shows when it asks the person something.
-    pub(crate) token: Option<String>,
-    /// What its ssh asked last was not answered.
-    pub(crate) unanswered: bool,
     pub(crate) leave: Option<Leave>,
     /// What the log may still say of it.
     pub(crate) quota: Quota,
-    /// What ssh lends to it on the present link.
-    pub(crate) forwards: Vec<Forward>,
-}
-
-/// What carries a host's link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carrier {
-    /// Nothing.
-    None,
-    /// A process beside the daemon.
-    Process,
-    /// The same, which is being ended.
-    Ending,
-    /// A process on the host in front of it.
-    Tunnel,
 }
 
 /// What an agent told of itself.
@@ -114,18 +81,12 @@ impl Host {
             step: if via.is_some() { Step::Via } else { Step::Start },
             spec,
             via,
-            carrier: Carrier::None,
-            verdict: None,
             failure: None,
             doubts: 0,
             greeting: None,
             nodes: Vec::new(),
-            measured: false,
-            token: None,
-            unanswered: false,
             leave: None,
             quota: Quota::default(),
-            forwards: Vec::new(),
         }
     }
 
@@ -134,26 +95,9 @@ impl Host {
         self.quota.take(&self.spec.id, now)
     }
 
-    /// How long its agent has to greet. Unless the spec says it, that doubles with each try for which it was not enough, and stays so: what a
-    /// login or a queue has needed once it will need again.
-    pub(crate) fn patience(&self) -> Duration {
-        let java = self.spec.python.as_deref().is_some_and(|python| python.contains("jython"));
-        let first = if java { PATIENCE_WITH_JAVA } else { PATIENCE };
-        let grown = first * (1 << self.attempts.doubled());
-        self.spec.patience.unwrap_or_else(|| grown.min(MOST_PATIENCE))
-    }
-
     /// Whether the round trip of its link is still to be measured.
     pub(crate) fn is_unmeasured(&self) -> bool {
-        !self.measured && self.attempts.is_up()
-    }
-
-    /// What it is at first when it is connected.
-    pub(crate) fn first_step(&self) -> Step {
-        match self.spec.transport {
-            Transport::Ssh { .. } => Step::Connect,
-            _ => Step::Start,
-        }
+        self.attempts.link().is_some_and(|link| link.is_up() && !link.measured)
     }
 
     /// Its state as users see it.
@@ -179,8 +123,6 @@ impl Host {
         let note = note(facts, is_new);
         self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume, note });
         self.failure = None;
-        self.token = None;
-        self.measured = false;
         self.attempts.greeted(now);
     }
 
@@ -214,7 +156,8 @@ impl Host {
     /// What a person should know of it while it is up.
     pub(crate) fn note(&self) -> Option<String> {
         let told = self.greeting.as_ref()?.note.clone();
-        let notes: Vec<String> = told.into_iter().chain(forwards::note(&self.forwards, &self.spec)).collect();
+        let lent = self.attempts.link().and_then(|link| forwards::note(&link.forwards, &self.spec));
+        let notes: Vec<String> = told.into_iter().chain(lent).collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
@@ -261,35 +204,6 @@ impl Host {
 }
 
 impl Host {
-    /// Whether hosts behind it have nothing to wait for just now.
-    pub(crate) fn failed(&self, reachable: bool) -> bool {
-        self.leave.is_some() || self.state(reachable) == HostState::Failed
-    }
-
-    /// The host in front of it is reachable or not, has failed or not. True if that changes what users see.
-    pub(crate) fn follow_via(&mut self, reachable: bool, failed: bool) -> bool {
-        if self.carrier != Carrier::None {
-            return false;
-        }
-        let before = self.attempts.state(false);
-        self.attempts.via(reachable);
-        if !reachable && !self.attempts.was_ever_up() {
-            self.step = Step::Via;
-            if failed && before != HostState::Failed {
-                self.attempts.fail_with_via();
-                let via = self.spec.via.as_deref().unwrap_or_default();
-                self.failure = Some(Diagnosis {
-                    step: Step::Via,
-                    error: format!("{via}, through which it is reached, is not up"),
-                    hint: Some(format!("retrying as soon as {via} is up")),
-                    said: Vec::new(),
-                    retry: Retry::Soon,
-                });
-            }
-        }
-        before != self.attempts.state(false)
-    }
-
     /// Whether its processes run on this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
         self.spec.transport == Transport::Popen && self.spec.via.is_none()

@@ -5,15 +5,14 @@ use std::time::Duration;
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::{HostKey, LinkEnd, Said};
-use execnet_proto::wire::Ending;
 
 use super::{CALM, Daemon};
 use crate::event::{Action, Command, LinkOver};
-use crate::host::Carrier;
 use crate::host::bootstrap;
 use crate::host::command;
-use crate::host::diagnosis::{Evidence, Retry, Verdict};
-use crate::host::forwards;
+use crate::host::diagnosis::Verdict;
+use crate::host::joining::Traces;
+use crate::host::link::{Bearer, Link};
 
 impl Daemon {
     /// Starts what leads to a host.
@@ -23,25 +22,19 @@ impl Daemon {
         let epoch = Epoch::new(self.settings.life, self.attaches);
         let id = ProcessId(self.random());
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        host.attempts.connect(now, host.patience());
-        host.step = host.first_step();
-        host.verdict = None;
-        host.forwards = forwards::by_options(&host.spec);
+        host.connect(now);
         let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch);
+        let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
         tracing::debug!("connecting {}", host.spec.id);
         if let Some(via) = host.via {
             let args = command::link(&host.spec, true).into_iter().map(Into::into).collect();
-            host.carrier = Carrier::Tunnel;
-            let cancelled = matches!(host.spec.transport, Transport::Cmd(_));
-            if !self.switch.open_tunnel_with(key, via, id, args, cancelled, epoch, payload, now) {
+            if !self.switch.open_tunnel_with(key, via, id, args, is_cmd, epoch, payload, now) {
                 self.lost_via(key, now);
             }
         } else {
             let is_ssh = matches!(host.spec.transport, Transport::Ssh { .. });
-            let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
             let may_ask = is_ssh && host.attempts.is_first_try() && self.settings.askpass.is_some();
             let argv = command::link(&host.spec, !may_ask);
-            host.carrier = Carrier::Process;
             let mut env = Vec::new();
             if may_ask {
                 env = self.ask_through(key);
@@ -69,8 +62,8 @@ impl Daemon {
             // older releases of ssh look for it before they use SSH_ASKPASS
             env.push(("DISPLAY".to_owned(), ":".to_owned()));
         }
-        if let Some(host) = self.hosts.get_mut(&key) {
-            host.token = Some(token);
+        if let Some(link) = self.link_mut(key) {
+            link.token = Some(token);
         }
         env
     }
@@ -104,29 +97,31 @@ impl Daemon {
     fn dropped(&mut self, key: HostKey, verdict: Verdict, said: Said, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         self.changed.insert(key);
-        match host.carrier {
-            Carrier::Process => {
-                // told when the process is over, which knows more
-                host.carrier = Carrier::Ending;
-                host.verdict = Some((verdict, said));
-                self.act(Action::EndLink(key));
+        let Some(link) = host.attempts.link_mut() else { return };
+        match link.bearer {
+            // told when the process is over, which knows more
+            Bearer::Process => {
+                if link.end() {
+                    link.verdict = Some((verdict, said));
+                    self.act(Action::EndLink(key));
+                }
             }
-            Carrier::Tunnel => {
+            Bearer::Tunnel => {
                 let ending = match &verdict {
                     Verdict::Link(LinkEnd::TunnelEnded { ending, .. }) => Some(ending.clone()),
                     _ => None,
                 };
-                self.link_over(key, Some(&verdict), ending.as_ref(), &said.stderr, &said.noise, now);
+                let Said { noise, stderr, .. } = said;
+                self.link_over(key, &Traces { verdict: Some(verdict), ending, stderr, noise }, now);
             }
-            Carrier::Ending | Carrier::None => {}
         }
     }
 
     /// The process of a link has ended.
     pub(super) fn process_ended(&mut self, key: HostKey, over: LinkOver, now: Duration) {
-        let Some(host) = self.hosts.get_mut(&key) else { return };
-        let verdict = host.verdict.take();
-        let ended_here = host.carrier == Carrier::Ending;
+        let Some(link) = self.link_mut(key) else { return };
+        let verdict = link.verdict.take();
+        let ending = over.ending.clone().filter(|_| !link.is_ending());
         let noise = match &verdict {
             Some((_, said)) => said.noise.clone(),
             None => {
@@ -136,59 +131,21 @@ impl Daemon {
                 self.switch.link_closed(key, &why, now).noise
             }
         };
-        let ending = over.ending.filter(|_| !ended_here);
         let verdict = verdict.map(|(verdict, _)| verdict);
-        self.link_over(key, verdict.as_ref(), ending.as_ref(), &over.stderr, &noise, now);
+        self.link_over(key, &Traces { verdict, ending, stderr: over.stderr, noise }, now);
     }
 
     fn lost_via(&mut self, key: HostKey, now: Duration) {
-        let Some(host) = self.hosts.get_mut(&key) else { return };
-        host.carrier = Carrier::None;
         let jitter = self.rng.f64();
+        let Some(host) = self.hosts.get_mut(&key) else { return };
         host.attempts.ended(now, jitter, false);
         host.attempts.via(false);
     }
 
-    fn link_over(
-        &mut self,
-        key: HostKey,
-        verdict: Option<&Verdict>,
-        ending: Option<&Ending>,
-        stderr: &str,
-        noise: &str,
-        now: Duration,
-    ) {
+    fn link_over(&mut self, key: HostKey, traces: &Traces, now: Duration) {
         let jitter = self.rng.f64();
-        // a far side that sends back what it gets must not have it shown
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        let secret = bootstrap::host_secret(&self.settings.common, &host.spec.id);
-        let [stderr, noise] = [stderr, noise].map(|text| crate::text::without(text, &secret));
-        let (stderr, noise) = (&*stderr, &*noise);
-        let was_up = host.attempts.is_up();
-        let mut diagnosis = Evidence { spec: &host.spec, was_up, verdict, ending, stderr, noise }.diagnose();
-        if std::mem::take(&mut host.unanswered) && !was_up {
-            diagnosis = diagnosis.unanswered(&self.settings.common.network, &host.spec);
-        }
-        if host.leave.is_none() && host.may_log(now) {
-            tracing::warn!("{}: {}: {}", host.spec.id, diagnosis.step, diagnosis.error);
-            for line in &diagnosis.said {
-                if host.may_log(now) {
-                    tracing::info!("{} said: {line}", host.spec.id);
-                }
-            }
-        }
-        host.doubts = if diagnosis.retry == Retry::Doubtful { host.doubts + 1 } else { 0 };
-        let mute = matches!(verdict, Some(Verdict::Mute));
-        if mute {
-            host.attempts.was_useless(now);
-        }
-        // each link of a `cmd=` may be another job
-        let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
-        let late = diagnosis.retry == Retry::Late || host.doubts > 1 || mute && is_cmd;
-        host.attempts.ended(now, jitter, late);
-        host.failure = Some(diagnosis);
-        host.carrier = Carrier::None;
-        host.token = None;
+        host.link_over(traces, &self.settings.common, jitter, now);
         self.drop_questions(key);
         self.changed.insert(key);
     }
@@ -197,14 +154,19 @@ impl Daemon {
     pub(super) fn cut(&mut self, key: HostKey, why: &str, now: Duration) {
         self.switch.link_closed(key, why, now);
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        match host.carrier {
-            Carrier::Process => {
-                host.carrier = Carrier::Ending;
-                self.act(Action::EndLink(key));
+        let Some(link) = host.attempts.link_mut() else { return };
+        match link.bearer {
+            Bearer::Process => {
+                if link.end() {
+                    self.act(Action::EndLink(key));
+                }
             }
-            Carrier::Tunnel => host.carrier = Carrier::None,
-            Carrier::Ending | Carrier::None => {}
+            Bearer::Tunnel => host.attempts.drop_link(),
         }
+    }
+
+    pub(super) fn link_mut(&mut self, key: HostKey) -> Option<&mut Link> {
+        self.hosts.get_mut(&key)?.attempts.link_mut()
     }
 
     pub(super) fn random(&mut self) -> [u8; 16] {

@@ -10,7 +10,7 @@ use execnet_proto::wire::Refusal;
 use super::Daemon;
 use super::prompts::Asker;
 use crate::event::Action;
-use crate::host::{Carrier, Host, Leave};
+use crate::host::{Host, Leave};
 
 /// So long agents have to end.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -118,7 +118,7 @@ impl Daemon {
         let behind = |host: &Host| host.via == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
         let patience = if self.hosts.values().any(behind) { PATIENCE + CANCEL } else { PATIENCE };
         let Some(host) = self.hosts.get_mut(&key) else { return };
-        let carried = host.carrier != Carrier::None;
+        let carried = host.attempts.link().is_some();
         let (connecting, up, ever_up) =
             (host.attempts.is_connecting(), host.attempts.is_up(), host.attempts.was_ever_up());
         let Some(leave) = &mut host.leave else { return };

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::Daemon;
 use super::prompts::Asker;
-use crate::host::Carrier;
+use crate::host::Host;
+use crate::host::link::Link;
 use crate::text;
 
 /// Watchers that may be at a time.
@@ -93,7 +94,8 @@ impl Daemon {
     pub(super) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
-        let measured = host.measured && status.state == HostState::Up;
+        let measured =
+            host.attempts.link().is_some_and(|link| link.measured) && status.state == HostState::Up;
         status.rtt = self.switch.rtt(key).filter(|_| measured).map(|rtt| rtt.as_secs_f64());
         if status.state == HostState::Unreachable && status.error.is_none() {
             status.error = self.switch.unreachable(key);
@@ -227,12 +229,12 @@ impl Daemon {
         }
     }
 
-    fn is_joining(&self, key: HostKey, host: &crate::host::Host) -> bool {
+    fn is_joining(&self, key: HostKey, host: &Host) -> bool {
         match host.state(self.switch.is_reachable(key)) {
             HostState::Joining => true,
             HostState::Up => !host.attempts.is_settled(),
             // why its link ended is known in a moment
-            HostState::Unreachable if host.carrier == Carrier::Ending => true,
+            HostState::Unreachable if host.attempts.link().is_some_and(Link::is_ending) => true,
             _ => host.attempts.is_awaited(),
         }
     }
@@ -251,7 +253,8 @@ impl Daemon {
     }
 
     fn askpass(&mut self, asker: Asker, token: &str, prompt: &str, kind: PromptKind, now: Duration) {
-        let found = self.hosts.iter().find(|(_, host)| host.token.as_deref() == Some(token));
+        let asks = |host: &Host| host.attempts.link().and_then(|link| link.token.as_deref()) == Some(token);
+        let found = self.hosts.iter().find(|(_, host)| asks(host));
         let Some((&key, host)) = found else {
             return self.refuse_question(asker, "no connection of this network asks that");
         };
@@ -285,7 +288,9 @@ impl Daemon {
     pub(super) fn go_on(&mut self, key: HostKey, answered: bool, now: Duration) {
         if let Some(host) = self.hosts.get_mut(&key) {
             let patience = host.patience();
-            host.unanswered = !answered;
+            if let Some(link) = host.attempts.link_mut() {
+                link.unanswered = !answered;
+            }
             host.attempts.release(now, patience);
         }
     }

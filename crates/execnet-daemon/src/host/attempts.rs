@@ -1,14 +1,18 @@
 //! Where one host stands on its way into the network, and when what is due. Pure: time comes in, nothing is started here.
 //!
 //! ```text
-//! ViaDown ⇄ Queued → Connecting → Up
-//!              ↑          ↓        ↓
-//!              └────── Waiting ←───┘
+//! ViaDown ⇄ Queued → Linked: Connecting → Up
+//!              ↑                ↓    ↘     ↓
+//!              └── Waiting ←────┴── Ending ┘
 //! ```
+//!
+//! A link that runs in a process beside the daemon is ending until that process is over; the others are over at once.
 
 use std::time::Duration;
 
 use execnet_proto::control::HostState;
+
+use super::link::{Link, Stage};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -49,24 +53,16 @@ pub(crate) struct Attempts {
     again: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Phase {
     /// The host through which it is reached is not there.
     ViaDown,
     /// Waits for its turn at the server.
     Queued,
-    Connecting {
-        since: Duration,
-        /// None while a person is asked something.
-        deadline: Option<Duration>,
-    },
-    Up {
-        since: Duration,
-    },
+    /// Has a link, connecting, up or ending.
+    Linked(Link),
     /// Until it is tried again.
-    Waiting {
-        until: Duration,
-    },
+    Waiting { until: Duration },
 }
 
 impl Attempts {
@@ -100,17 +96,33 @@ impl Attempts {
 
     /// Whether it may connect as soon as it is its turn.
     pub(crate) fn is_queued(&self) -> bool {
-        self.phase == Phase::Queued
+        matches!(self.phase, Phase::Queued)
+    }
+
+    /// Its link, until what carries it is over.
+    pub(crate) fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Linked(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.phase {
+            Phase::Linked(link) => Some(link),
+            _ => None,
+        }
     }
 
     /// Whether its agent has not greeted yet on the present link.
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::Connecting { .. })
+        self.link().is_some_and(|link| !link.is_up())
     }
 
     /// Whether its agent has greeted on the present link.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Up { .. })
+        self.link().is_some_and(Link::is_up)
     }
 
     /// Whether its agent ever greeted.
@@ -138,9 +150,9 @@ impl Attempts {
         self.timeouts
     }
 
-    /// It is its turn; its agent has to greet within `patience`.
-    pub(crate) fn connect(&mut self, now: Duration, patience: Duration) {
-        self.phase = Phase::Connecting { since: now, deadline: Some(now + patience) };
+    /// It is its turn: this link starts.
+    pub(crate) fn connect(&mut self, link: Link) {
+        self.phase = Phase::Linked(link);
         self.tries += 1;
     }
 
@@ -151,27 +163,27 @@ impl Attempts {
 
     /// A person is asked: no hurry.
     pub(crate) fn hold(&mut self) {
-        if let Phase::Connecting { deadline, .. } = &mut self.phase {
+        if let Some(Stage::Connecting { deadline }) = self.stage_mut() {
             *deadline = None;
         }
     }
 
     /// The person has answered.
     pub(crate) fn release(&mut self, now: Duration, patience: Duration) {
-        if let Phase::Connecting { deadline, .. } = &mut self.phase {
+        if let Some(Stage::Connecting { deadline }) = self.stage_mut() {
             *deadline = Some(now + patience);
         }
     }
 
     /// Its agent has greeted.
     pub(crate) fn greeted(&mut self, now: Duration) {
-        if let Phase::Connecting { since, .. } = self.phase {
-            let needed = 2 * now.saturating_sub(since);
-            while self.timeouts > 0 && SHORTEST * (1 << (self.timeouts - 1)) >= needed {
-                self.timeouts -= 1;
-            }
+        let Phase::Linked(link) = &mut self.phase else { return };
+        let needed = 2 * now.saturating_sub(link.since);
+        while self.timeouts > 0 && SHORTEST * (1 << (self.timeouts - 1)) >= needed {
+            self.timeouts -= 1;
         }
-        self.phase = Phase::Up { since: now };
+        (link.stage, link.since) = (Stage::Up, now);
+        link.token = None;
         self.ever_up = true;
         self.settled = false;
         self.awaited = false;
@@ -185,16 +197,14 @@ impl Attempts {
 
     /// The link that ends was up and carried nothing: that it lasted says nothing for it.
     pub(crate) fn was_useless(&mut self, now: Duration) {
-        if let Phase::Up { since } = &mut self.phase {
-            *since = now;
+        if let Some(link) = self.link_mut() {
+            link.since = now;
         }
     }
 
     /// Its link has ended or could not be made. `jitter` is between 0 and 1; `refused`: only a person can help.
     pub(crate) fn ended(&mut self, now: Duration, jitter: f64, refused: bool) {
-        if let Phase::Up { since } = self.phase
-            && now.saturating_sub(since) >= LASTED
-        {
+        if self.link().is_some_and(|link| link.is_up() && now.saturating_sub(link.since) >= LASTED) {
             self.failures = 0;
         }
         let (first, times, last) = if refused {
@@ -216,7 +226,7 @@ impl Attempts {
 
     /// The host through which it is reached came or went, as seen while it has no link.
     pub(crate) fn via(&mut self, is_up: bool) {
-        match self.phase {
+        match &self.phase {
             Phase::ViaDown if is_up => {
                 self.phase = Phase::Queued;
                 self.failed &= self.tries > 0;
@@ -245,20 +255,23 @@ impl Attempts {
     /// Somebody who can be asked waits for it: tries once more as if it were the first time.
     pub(crate) fn retry(&mut self, now: Duration) {
         match &mut self.phase {
-            Phase::Waiting { .. } | Phase::Queued => self.phase = Phase::Queued,
-            Phase::Connecting { .. } if self.tries <= 1 => {}
-            Phase::Connecting { deadline, .. } => {
+            Phase::ViaDown => return,
+            Phase::Waiting { .. } | Phase::Queued => {
+                self.phase = Phase::Queued;
+                self.tries = 0;
+                self.refusals = 0;
+            }
+            Phase::Linked(link) if link.is_up() => return,
+            Phase::Linked(_) if self.tries <= 1 => {}
+            Phase::Linked(link) => {
                 // it may have had long already, as one that gets no answer
-                *deadline = deadline.map(|deadline| deadline.min(now + SHORTEST));
+                if let Stage::Connecting { deadline: Some(deadline) } = &mut link.stage {
+                    *deadline = (*deadline).min(now + SHORTEST);
+                }
                 self.again = true;
             }
-            Phase::ViaDown | Phase::Up { .. } => return,
         }
         self.awaited = true;
-        if self.phase == Phase::Queued {
-            self.tries = 0;
-            self.refusals = 0;
-        }
     }
 
     /// The present try fails for a reason that is gone afterwards: if it is the first one, there is another at once. A host that lies about it
@@ -272,7 +285,7 @@ impl Attempts {
 
     /// Its link is about to be ended, to be made again at once.
     pub(crate) fn renew(&mut self, now: Duration) {
-        self.phase = Phase::Up { since: now };
+        self.was_useless(now);
         self.failures = 0;
         self.settled = false;
         self.awaited = true;
@@ -281,13 +294,13 @@ impl Attempts {
 
     /// Time has passed. True when its agent should have greeted by now.
     pub(crate) fn tick(&mut self, now: Duration) -> bool {
-        match self.phase {
-            Phase::Waiting { until } if now >= until => self.phase = Phase::Queued,
-            Phase::Up { since } if !self.settled && now >= since + SETTLE => self.settled = true,
-            Phase::Connecting { since, deadline: Some(deadline) } if now >= deadline => {
-                self.phase = Phase::Connecting { since, deadline: None };
-                return true;
-            }
+        match &mut self.phase {
+            Phase::Waiting { until } if now >= *until => self.phase = Phase::Queued,
+            Phase::Linked(link) => match &mut link.stage {
+                Stage::Connecting { deadline } => return deadline.take_if(|at| now >= *at).is_some(),
+                Stage::Up => self.settled |= now >= link.since + SETTLE,
+                Stage::Ending { .. } => {}
+            },
             _ => {}
         }
         false
@@ -295,12 +308,24 @@ impl Attempts {
 
     /// When [`Attempts::tick`] is to be called.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        match self.phase {
-            Phase::Waiting { until } => Some(until),
-            Phase::Connecting { deadline, .. } => deadline,
-            Phase::Up { since } if !self.settled => Some(since + SETTLE),
-            _ => None,
+        match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Linked(link) => match link.stage {
+                Stage::Connecting { deadline } => deadline,
+                Stage::Up if !self.settled => Some(link.since + SETTLE),
+                _ => None,
+            },
+            Phase::ViaDown | Phase::Queued => None,
         }
+    }
+
+    /// Its link has no further meaning, as the host leaves the network; there will be no other.
+    pub(crate) fn drop_link(&mut self) {
+        self.phase = Phase::Queued;
+    }
+
+    fn stage_mut(&mut self) -> Option<&mut Stage> {
+        self.link_mut().map(|link| &mut link.stage)
     }
 
     /// Whether a way to it may be made before `until`, as far as it depends on its own link. Seen while it cannot be reached.
@@ -326,6 +351,7 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::link::Bearer;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -334,12 +360,16 @@ mod tests {
         Duration::from_secs_f64(n)
     }
 
+    fn link(now: Duration, patience: Duration) -> Link {
+        Link::start(Bearer::Process, Vec::new(), now, patience)
+    }
+
     #[test]
     fn a_host_joins() {
         let mut host = Attempts::new(true);
         assert_eq!(host.state(false), HostState::Joining);
         assert!(host.is_queued() && !host.is_settled());
-        host.connect(seconds(0.0), PATIENCE);
+        host.connect(link(seconds(0.0), PATIENCE));
         assert!(host.is_first_try());
         assert_eq!(host.deadline(), Some(PATIENCE));
         host.greeted(seconds(1.0));
@@ -354,7 +384,7 @@ mod tests {
         let mut now = seconds(0.0);
         let mut delays = Vec::new();
         for _ in 0..9 {
-            host.connect(now, PATIENCE);
+            host.connect(link(now, PATIENCE));
             host.ended(now, 0.5, false);
             let at = host.retry_at().unwrap();
             delays.push((at - now).as_secs_f64());
@@ -385,6 +415,7 @@ mod tests {
         for _ in 0..5 {
             host.ended(seconds(0.0), 0.5, false);
         }
+        host.connect(link(seconds(0.0), PATIENCE));
         host.greeted(seconds(0.0));
         host.ended(seconds(20.0), 0.5, false);
         assert_eq!(host.retry_at(), Some(seconds(20.5)));
@@ -401,7 +432,7 @@ mod tests {
         let mut now = seconds(0.0);
         let mut logins = 0;
         while now < seconds(600.0) {
-            host.connect(now, PATIENCE);
+            host.connect(link(now, PATIENCE));
             host.greeted(now);
             host.settle();
             now += seconds(1.0);
@@ -411,6 +442,7 @@ mod tests {
             logins += 1;
         }
         assert!((20..30).contains(&logins), "{logins}");
+        host.connect(link(now, PATIENCE));
         host.greeted(now);
         now += LASTED;
         host.ended(now, 0.5, false);
@@ -420,6 +452,7 @@ mod tests {
     #[test]
     fn who_needs_a_host_brings_its_next_try_forward_unless_it_is_refused() {
         let mut host = Attempts::new(true);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.greeted(seconds(0.0));
         for _ in 0..6 {
             host.ended(seconds(0.0), 0.5, false);
@@ -445,7 +478,7 @@ mod tests {
     #[test]
     fn an_agent_that_never_greets_is_given_up_unless_a_person_is_asked() {
         let mut host = Attempts::new(true);
-        host.connect(seconds(0.0), PATIENCE);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.hold();
         assert!(!host.tick(seconds(500.0)));
         host.release(seconds(500.0), PATIENCE);
@@ -458,16 +491,16 @@ mod tests {
     fn what_a_slow_login_needed_is_kept_and_no_more() {
         let mut host = Attempts::new(true);
         for doubled in [1, 2, 3, 4, 4] {
-            host.connect(seconds(0.0), PATIENCE);
+            host.connect(link(seconds(0.0), PATIENCE));
             assert!(host.tick(PATIENCE));
             host.too_short();
             assert_eq!(host.doubled(), doubled);
             host.ended(PATIENCE, 0.5, false);
         }
-        host.connect(seconds(100.0), PATIENCE);
+        host.connect(link(seconds(100.0), PATIENCE));
         host.greeted(seconds(134.0));
         assert_eq!(host.doubled(), 2, "twice 34 s are within 120 s");
-        host.connect(seconds(200.0), PATIENCE);
+        host.connect(link(seconds(200.0), PATIENCE));
         host.greeted(seconds(201.0));
         assert_eq!(host.doubled(), 0);
     }
@@ -475,10 +508,10 @@ mod tests {
     #[test]
     fn somebody_who_comes_does_not_wait_for_a_long_try() {
         let mut host = Attempts::new(true);
-        host.connect(seconds(0.0), PATIENCE);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.ended(seconds(1.0), 0.5, false);
         host.tick(seconds(10.0));
-        host.connect(seconds(10.0), seconds(480.0));
+        host.connect(link(seconds(10.0), seconds(480.0)));
         host.retry(seconds(20.0));
         assert_eq!(host.deadline(), Some(seconds(50.0)));
     }
@@ -486,23 +519,23 @@ mod tests {
     #[test]
     fn somebody_who_came_is_asked_at_the_next_try() {
         let mut host = Attempts::new(true);
-        host.connect(seconds(0.0), PATIENCE);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.ended(seconds(1.0), 0.5, true);
         host.retry(seconds(0.0));
         assert!(host.is_queued() && host.is_awaited());
-        host.connect(seconds(1.0), PATIENCE);
+        host.connect(link(seconds(1.0), PATIENCE));
         assert!(host.is_first_try());
         host.ended(seconds(2.0), 0.5, true);
         assert!(!host.is_awaited() && !host.is_queued());
         // while it is tried without asking anybody
         host.tick(seconds(100.0));
-        host.connect(seconds(100.0), PATIENCE);
+        host.connect(link(seconds(100.0), PATIENCE));
         assert!(!host.is_first_try());
         host.retry(seconds(0.0));
         assert!(host.is_awaited());
         host.ended(seconds(101.0), 0.5, true);
         assert!(host.is_awaited() && host.is_queued());
-        host.connect(seconds(101.0), PATIENCE);
+        host.connect(link(seconds(101.0), PATIENCE));
         assert!(host.is_first_try());
         host.greeted(seconds(102.0));
         assert!(!host.is_awaited());
@@ -513,11 +546,11 @@ mod tests {
     #[test]
     fn what_was_left_of_a_host_is_waited_for_once() {
         let mut host = Attempts::new(true);
-        host.connect(seconds(0.0), PATIENCE);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.once_more();
         host.ended(seconds(1.0), 0.5, false);
         assert!(host.is_queued() && host.is_awaited());
-        host.connect(seconds(1.0), PATIENCE);
+        host.connect(link(seconds(1.0), PATIENCE));
         host.once_more();
         host.ended(seconds(2.0), 0.5, false);
         assert!(!host.is_queued() && !host.is_awaited());
@@ -526,6 +559,7 @@ mod tests {
     #[test]
     fn a_link_is_made_again_at_once_where_somebody_wants_it() {
         let mut host = Attempts::new(true);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.greeted(seconds(0.0));
         host.settle();
         host.renew(seconds(1000.0));
@@ -533,6 +567,7 @@ mod tests {
         assert!(host.is_up() && !host.is_settled() && host.is_awaited());
         host.ended(seconds(1000.0), 0.5, false);
         assert!(host.is_queued() && host.is_awaited());
+        host.connect(link(seconds(1001.0), PATIENCE));
         host.greeted(seconds(1001.0));
         assert!(host.is_up() && !host.is_settled());
     }
@@ -553,6 +588,7 @@ mod tests {
     #[test]
     fn nodes_that_are_never_told_do_not_keep_anybody_waiting() {
         let mut host = Attempts::new(true);
+        host.connect(link(seconds(0.0), PATIENCE));
         host.greeted(seconds(0.0));
         assert_eq!(host.deadline(), Some(SETTLE));
         host.tick(SETTLE);
