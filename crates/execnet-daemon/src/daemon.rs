@@ -48,7 +48,6 @@ pub(crate) struct Settings {
     pub(crate) life: u32,
     pub(crate) pid: u32,
     pub(crate) release: String,
-    pub(crate) linger: Duration,
     /// The network's file, for the status.
     pub(crate) file: Option<String>,
     /// The program that ssh calls to ask a person.
@@ -100,7 +99,7 @@ impl Daemon {
             pid: settings.pid,
             release: settings.release.clone(),
             network: settings.common.network.clone(),
-            linger: settings.linger,
+            linger: settings.common.linger,
         });
         let mut daemon = Self {
             settings,

@@ -63,14 +63,29 @@ pub(crate) struct Greeting {
 #[derive(Debug)]
 pub(crate) struct Leave {
     pub(crate) since: Duration,
-    /// Its agent was told to end.
-    pub(crate) told: bool,
-    /// Nothing more is to be done.
-    pub(crate) done: bool,
-    /// Its agent could not be told, or did not end in time.
-    pub(crate) left: bool,
+    pub(crate) stage: Leaving,
     /// Who asked for it: client and request.
     pub(crate) asked: Option<(ClientKey, u32)>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Its agent has to be told: hosts behind it leave first, and it may be connecting.
+    Waiting,
+    /// Its agent was told to end, and has time to.
+    Told,
+    /// It has left, and nothing of ours is there.
+    Gone,
+    /// It has left; its agent could not be told, or did not end in time.
+    LeftBehind,
+}
+
+impl Leave {
+    /// Whether nothing more can be done about it.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.stage, Leaving::Gone | Leaving::LeftBehind)
+    }
 }
 
 impl Host {

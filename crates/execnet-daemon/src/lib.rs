@@ -149,11 +149,10 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
 fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Option<PathBuf>) -> Settings {
     tracing::info!("network {network}, life {}", state.life);
     Settings {
-        common: Common { network: network.to_string(), secret: state.secret, linger: linger.as_secs() },
+        common: Common { network: network.to_string(), secret: state.secret, linger },
         life: state.life,
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        linger,
         file: None,
         askpass,
         has_display: std::env::var_os("DISPLAY").is_some(),

@@ -10,7 +10,7 @@ use execnet_proto::wire::Refusal;
 use super::Daemon;
 use super::prompts::Asker;
 use crate::event::Action;
-use crate::host::{Host, Leave};
+use crate::host::{Host, Leave, Leaving};
 
 /// So long agents have to end.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -75,7 +75,7 @@ impl Daemon {
     fn leave(&mut self, key: HostKey, asked: Option<Asker>, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         if host.leave.is_none() {
-            host.leave = Some(Leave { since: now, told: false, done: false, left: false, asked });
+            host.leave = Some(Leave { since: now, stage: Leaving::Waiting, asked });
             self.changed.insert(key);
         }
     }
@@ -83,23 +83,19 @@ impl Daemon {
     /// Goes on with every host that leaves.
     pub(super) fn advance_leaving(&mut self, now: Duration) {
         loop {
-            let leaving = |key: &HostKey| self.hosts[key].leave.as_ref().is_some_and(|leave| !leave.done);
-            let keys: Vec<HostKey> = self.hosts.keys().copied().filter(leaving).collect();
-            let before = keys.len();
+            let keys: Vec<HostKey> = self.leaving().map(|(key, _)| key).collect();
             for key in &keys {
                 self.advance_one(*key, now);
             }
-            let after = keys
-                .iter()
-                .filter(|key| self.hosts.get(key).is_some_and(|h| h.leave.as_ref().is_some_and(|l| !l.done)));
-            if after.count() == before {
+            if self.leaving().count() == keys.len() {
                 break;
             }
         }
         let Some(closing) = &mut self.closing else { return };
-        let done = self.hosts.values().all(|host| host.leave.as_ref().is_some_and(|leave| leave.done));
-        if done && !std::mem::replace(&mut closing.over, true) {
-            let left = self.hosts.values().filter(|host| host.leave.as_ref().is_some_and(|leave| leave.left));
+        let over = |host: &Host| host.leave.as_ref().is_some_and(Leave::is_over);
+        if self.hosts.values().all(over) && !std::mem::replace(&mut closing.over, true) {
+            let stage = |host: &Host| host.leave.as_ref().map(|leave| leave.stage);
+            let left = self.hosts.values().filter(|host| stage(host) == Some(Leaving::LeftBehind));
             let reply = StopReply { left: left.map(|host| host.spec.id.clone()).collect() };
             for (client, request) in std::mem::take(&mut closing.asked) {
                 self.reply(client, request, true, &reply);
@@ -112,7 +108,7 @@ impl Daemon {
         let blocked = self
             .hosts
             .values()
-            .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.done));
+            .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.is_over()));
         let reachable = self.switch.is_reachable(key);
         // what it started to reach others has time to take its jobs back
         let behind = |host: &Host| host.via == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
@@ -123,17 +119,18 @@ impl Daemon {
             (host.attempts.is_connecting(), host.attempts.is_up(), host.attempts.was_ever_up());
         let Some(leave) = &mut host.leave else { return };
         let waited = now.saturating_sub(leave.since);
-        if leave.told && !carried {
+        let told = leave.stage == Leaving::Told;
+        if told && !carried {
             return self.left(key, false, now);
         }
         if waited >= patience {
             return self.left(key, ever_up, now);
         }
-        if blocked || leave.told {
+        if blocked || told {
             return;
         }
         if up && reachable {
-            leave.told = true;
+            leave.stage = Leaving::Told;
             self.switch.end_host(key);
         } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
             // nothing leads to its agent
@@ -146,13 +143,12 @@ impl Daemon {
         self.cut(key, "it leaves the network", now);
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let id = host.spec.id.clone();
-        let linger = self.settings.linger.as_secs();
+        let linger = self.settings.common.linger.as_secs();
         if self.quota.take("clients", now) {
             tracing::info!("{id} has left{}", if left { "; its agent could not be told" } else { "" });
         }
         let Some(leave) = &mut host.leave else { return };
-        leave.done = true;
-        leave.left = left;
+        leave.stage = if left { Leaving::LeftBehind } else { Leaving::Gone };
         let asked = leave.asked.take();
         let mut status = self.host_status(key, now);
         if self.closing.is_some() {
@@ -176,12 +172,17 @@ impl Daemon {
 
     /// When [`Daemon::advance_leaving`] is due again.
     pub(super) fn leaving_deadline(&self, now: Duration) -> Option<Duration> {
-        let leaves = self.hosts.values().filter_map(|host| host.leave.as_ref()).filter(|leave| !leave.done);
         let due = |leave: &Leave| {
             let early = leave.since + GREETING;
             let due = [early, leave.since + PATIENCE, leave.since + PATIENCE + CANCEL];
             due.into_iter().find(|due| now < *due).unwrap_or(due[2])
         };
-        leaves.map(due).min()
+        self.leaving().map(|(_, leave)| due(leave)).min()
+    }
+
+    /// Hosts that have not left yet.
+    fn leaving(&self) -> impl Iterator<Item = (HostKey, &Leave)> {
+        let leaves = self.hosts.iter().filter_map(|(key, host)| Some((*key, host.leave.as_ref()?)));
+        leaves.filter(|(_, leave)| !leave.is_over())
     }
 }

@@ -82,7 +82,7 @@ impl Daemon {
             protocol: VERSION,
             uptime: now.as_secs_f64(),
             clients: self.switch.clients() as u32,
-            linger: Some(self.settings.linger.as_secs_f64()),
+            linger: Some(self.settings.common.linger.as_secs_f64()),
             socket: self.place.as_ref().map(|(socket, _)| socket.clone()),
             socket_note: self.place.as_ref().and_then(|(_, why)| why.clone()),
             file: self.settings.file.clone(),

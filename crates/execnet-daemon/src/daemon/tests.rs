@@ -36,11 +36,14 @@ struct World {
 impl World {
     fn new(hosts: &[&str]) -> Self {
         let settings = Settings {
-            common: Common { network: "net".into(), secret: "5e".repeat(32), linger: 600 },
+            common: Common {
+                network: "net".into(),
+                secret: "5e".repeat(32),
+                linger: Duration::from_secs(600),
+            },
             life: 1,
             pid: 7,
             release: "3.0.0".into(),
-            linger: Duration::from_secs(600),
             file: None,
             askpass: Some("/bin/execnet".into()),
             has_display: false,

@@ -3,6 +3,7 @@
 //! The sources are in remote/agent, the order of the bytes in docs/protocol.md (1.2). Knows nothing of links.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use execnet_proto::id::Epoch;
@@ -26,8 +27,8 @@ pub(crate) struct Common {
     pub(crate) network: String,
     /// 64 hex digits, of the network: no host ever learns it.
     pub(crate) secret: String,
-    /// Seconds.
-    pub(crate) linger: u64,
+    /// How long an agent outlives its link.
+    pub(crate) linger: Duration,
 }
 
 /// Commands that are tried to start a host's agent, in this order.
@@ -64,7 +65,7 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
         ("key".into(), key(common, &spec.id)),
         ("secret".into(), host_secret(common, &spec.id)),
         ("epoch".into(), epoch.0.to_string()),
-        ("linger".into(), common.linger.to_string()),
+        ("linger".into(), common.linger.as_secs().to_string()),
         ("agent".into(), candidates(spec).join(" ")),
         (format!("node.{}", spec.id), spec.python.clone().unwrap_or_default()),
     ];
@@ -158,7 +159,11 @@ mod tests {
 
     #[test]
     fn hosts_and_networks_have_keys_of_their_own() {
-        let common = |network: &str| Common { network: network.into(), secret: "0".repeat(64), linger: 1 };
+        let common = |network: &str| Common {
+            network: network.into(),
+            secret: "0".repeat(64),
+            linger: Duration::from_secs(1),
+        };
         let keys = [key(&common("a"), "bc"), key(&common("ab"), "c"), key(&common("a"), "b")];
         assert!(keys.iter().all(|key| key.len() == 16));
         assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
@@ -166,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_host_learns_its_own_secret_only() {
-        let common = Common { network: "n".into(), secret: "5e".repeat(32), linger: 1 };
+        let common = Common { network: "n".into(), secret: "5e".repeat(32), linger: Duration::from_secs(1) };
         let [a, b] = ["a", "b"].map(|host| host_secret(&common, host));
         assert!(a != b && a != common.secret && a.len() == 64);
         assert_ne!(key(&common, "a"), a[..16], "the name of the socket tells nothing of the secret");
@@ -181,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_config_says_what_the_spec_says() {
-        let common = Common { network: "n".into(), secret: "0".repeat(64), linger: 600 };
+        let common = Common { network: "n".into(), secret: "0".repeat(64), linger: Duration::from_secs(600) };
         let spec = spec("popen//id=h//python=*//chdir=/srv//nice=5//env:A=1");
         let config = config(&common, &spec, Epoch::new(1, 2));
         let text = String::from_utf8_lossy(&config).into_owned();
