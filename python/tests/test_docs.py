@@ -1,7 +1,7 @@
-"""README and guide do what they show: every block of them, in order, on a lab of the hosts that they speak of.
+"""README and guide do what they show: runs every block in order, on a lab with the hosts that they name.
 
-A block that begins with `$` or `execnet` is for the shell, one that is Python is executed in one interpreter, and one
-behind such a block is what that prints; in it numbers may be others, and `…` stands for any text.
+A block that begins with `$` or `execnet` runs in the shell. All Python blocks of a page run in one
+interpreter. A block after one of these is its output: numbers in it may differ, and `…` stands for any text.
 """
 
 import ast
@@ -19,15 +19,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# what these blocks do is done by whoever runs the tests, or is no command
+# Whoever runs the tests does this anyway.
 NOT_RUN = (
-    "pip install .",  # how the package that is tested was installed
+    "pip install .",  # installs the tested package
     "./scripts/demo",  # builds the command and starts a network of this machine
     "./scripts/test",  # runs this test
 )
 
 LIMIT = 600
-"""Seconds after which something hangs."""
+"""Seconds until a block counts as hanging."""
 
 RUNNER = """
 import linecache, sys, traceback
@@ -43,7 +43,7 @@ for path in iter(sys.stdin.readline, ""):
 
 
 def blocks(page):
-    """The kinds and texts of the indented blocks of a page. Code and what it prints are blocks of their own."""
+    """The kinds and texts of the indented blocks of a page. Code and its output are separate blocks."""
     text = (ROOT / page).read_text()
     for run in re.findall(r"(?:^|\n\n)((?:    .*\n|\n(?=    ))+)", text):
         parts = textwrap.dedent(run).strip("\n").split("\n\n")
@@ -55,12 +55,14 @@ def blocks(page):
 
 
 def is_code(parts):
-    """Whether parts are Python, and the last is none that only shows values."""
+    """Whether parts are Python, and the last one is more than values that were printed."""
     if parsed("\n\n".join(parts)) is None:
         return False
     last = parsed(parts[-1])
     values = (ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Subscript, ast.Name)
-    return last is None or not all(isinstance(line, ast.Expr) and isinstance(line.value, values) for line in last)
+    if last is None:
+        return True
+    return not all(isinstance(line, ast.Expr) and isinstance(line.value, values) for line in last)
 
 
 def parsed(text):
@@ -79,15 +81,15 @@ def kind(block):
 
 
 def normal(line):
-    """A line without what differs from run to run."""
+    """A line without the parts that differ from run to run."""
     line = re.sub(r"\d+(\.\d+)*( ms| s| min)?", "#", line)
-    # a round trip is shown when it was measured in quiet
+    # a round trip is shown only after it was measured
     line = re.sub(r" -\s*$", " #", line)
     return re.sub(r"\s+", " ", line).strip()
 
 
 def missing(expected, said):
-    """The lines that were to be printed and were not; how hosts join differs from run to run."""
+    """The expected lines that are missing. Lines about joining hosts do not count, as they vary."""
     lines = [normal(line) for line in said.splitlines()]
     left = []
     for line in expected.splitlines():
@@ -100,19 +102,20 @@ def missing(expected, said):
 
 
 class Reader:
-    """A person who types what a page shows, in a folder of their own, and looks at what comes."""
+    """A person who types what a page shows, in a folder of their own, and compares the output."""
 
     def __init__(self, folder, ssh_config):
         self.folder = folder
         self.name = f"docs{os.getpid()}"
         tools = folder / "tools"
         tools.mkdir()
-        # the hosts are not those of who runs the tests
+        # finds the lab's hosts instead of your own
         ssh = tools / "ssh"
         ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {ssh_config} "$@"\n')
         ssh.chmod(0o755)
         path = os.pathsep.join([str(tools), os.path.dirname(sys.executable), os.environ["PATH"]])
-        self.env = dict(os.environ, PATH=path, XDG_CONFIG_HOME=str(folder), XDG_STATE_HOME=str(folder), COLUMNS="100")
+        folders = {"XDG_CONFIG_HOME": str(folder), "XDG_STATE_HOME": str(folder)}
+        self.env = dict(os.environ, PATH=path, COLUMNS="100", **folders)
         self.python = subprocess.Popen(
             [sys.executable, "-u", "-c", RUNNER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -130,16 +133,19 @@ class Reader:
             self.said += more
 
     def ours(self, text):
-        """The page's network has a name of its own here."""
+        """Replaces the page's network name by the one used here."""
         return text.replace("mynet", self.name)
+
+    def run(self, command):
+        return subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=LIMIT
+        )  # fmt: skip
 
     def shell(self, block):
         for command, expected in commands(self.ours(block)):
             if command.startswith("cat "):
                 (self.folder / command.split()[1]).write_text(expected + "\n")
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=LIMIT
-            )
+            done = self.run(["bash", "-c", command])
             said = done.stdout + done.stderr
             assert done.returncode == ("FAILED" in expected), f"{command}\n{said}"
             assert not missing(expected, said), f"{command}\n{said}"
@@ -160,20 +166,18 @@ class Reader:
             time.sleep(0.02)
 
     def rust(self, block, expected):
-        """Runs the example of the crate that has these lines."""
+        """Runs the example of the crate that contains these lines."""
         example = ROOT / "crates/execnet/examples/connect.rs"
         lines = [line.strip() for line in example.read_text().splitlines()]
         for line in block.splitlines():
             line = re.sub(r" +//.*", "", line.strip()).replace('"mynet"', "&name")
             assert line in lines, f"{line!r} is not in {example}"
         program = ROOT / "target/debug/examples/connect"
-        done = subprocess.run(
-            [program, self.name], env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=LIMIT
-        )
+        done = self.run([program, self.name])
         assert done.returncode == 0 and not missing(expected, done.stdout), done.stdout + done.stderr
 
     def read(self, page):
-        """Does what each block says."""
+        """Runs each block."""
         every = list(blocks(page))
         assert {what for what, _ in every} == {"shell", "python", "rust", "output"}, every
         for at, (what, block) in enumerate(every):
@@ -197,7 +201,7 @@ class Reader:
 
 
 def commands(block):
-    """Commands and what each prints."""
+    """Commands, and the output of each."""
     if not block.startswith("$ "):
         return [(re.sub(r" +# .*", "", line), "") for line in block.splitlines()]
     parts = [part.partition("\n") for part in ("\n" + block).split("\n$ ")[1:]]
@@ -212,7 +216,7 @@ def reader(tmp_path):
     command = [program, "lab", "--inner", "--python", "3.11", "pypy3", "jython"]
     lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     config = next(line.split()[1] for line in lab.stdout if line.startswith("ssh_config: "))
-    # as the guide calls it
+    # the name that the guide uses
     (tmp_path / "proj").mkdir()
     reader = Reader(tmp_path / "proj", config)
     yield reader
@@ -222,18 +226,18 @@ def reader(tmp_path):
 
 
 def write_sources(folder, more):
-    """The folders that the guide speaks of."""
+    """Makes the folders that the guide uses."""
     (folder / "src/data").mkdir(parents=True)
     (folder / "src/tool.py").write_text("")
     (folder / "src/tool.pyc").write_text("")
     tests = folder / "tests"
     tests.mkdir()
-    (tests / "test_sums.py").write_text(
-        "import pytest\n@pytest.mark.parametrize('n', range(200))\ndef test_right(n): assert n + n == 2 * n\n" + more
-    )
+    right = "@pytest.mark.parametrize('n', range(200))\ndef test_right(n): assert n + n == 2 * n\n"
+    (tests / "test_sums.py").write_text("import pytest\n" + right + more)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 def test_every_block_of_a_page_does_what_it_shows(reader, page):
-    write_sources(reader.folder, "def test_wrong(): total = 3; assert total == 4\n" if "guide" in page else "")
+    failing = "def test_wrong(): total = 3; assert total == 4\n"
+    write_sources(reader.folder, failing if "guide" in page else "")
     reader.read(page)
