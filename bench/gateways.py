@@ -84,7 +84,9 @@ class Gateways(Bench):
     def compare(self, rounds, floor, act, *args):
         """Medians of the floor and of each peer, taken in turn."""
         found = pairs(
-            rounds, floor or (lambda: 0), *[lambda peer=peer: peer(act, *args) for peer in self.peers.values()]
+            rounds,
+            floor or (lambda: 0),
+            *[lambda peer=peer: peer(act, *args) for peer in self.peers.values()],
         )
         return dict(zip(["floor", *self.peers], found))
 
@@ -163,7 +165,12 @@ def rtt(bench):
 
 def flow(bench):
     found = bench.compare(7, None, "flow", "ssh", 30000)
-    row("one-way small messages over ssh, until their count is back", found, per_second, (2, (STOCK,), "at least"))
+    row(
+        "one-way small messages over ssh, until their count is back",
+        found,
+        per_second,
+        (2, (STOCK,), "at least"),
+    )
 
 
 UP = """
@@ -266,7 +273,10 @@ def main(names):
         ssh = run(["ssh", "-V"]).stderr.strip()
         there = run([bench.python_there, "-V"]).stdout.strip()
         here = platform.python_version()
-        print("%s, %d cores, %s, Python %s here, %s there" % (platform.platform(), os.cpu_count(), ssh, here, there))
+        print(
+            "%s, %d cores, %s, Python %s here, %s there"
+            % (platform.platform(), os.cpu_count(), ssh, here, there)
+        )
         print("load %.1f before\n" % os.getloadavg()[0])
         print("| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN))
         print("|---|---|---|---|---|---|---|---|", flush=True)

@@ -38,7 +38,10 @@ class Bench:
         for key in ("CONFIG", "STATE"):
             self.env["XDG_%s_HOME" % key] = os.path.join(self.folder.name, key.lower())
         self.lab = subprocess.Popen(
-            [LAB, "lab", "--hosts", str(hosts), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [LAB, "lab", "--hosts", str(hosts), *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.config = None
         while self.config is None:
@@ -171,7 +174,9 @@ def join20(bench):
     def floor():
         def act():
             all = [
-                subprocess.Popen(bench.ssh + ["build%d" % (n + 1), "python3 -c pass"], stdin=subprocess.DEVNULL)
+                subprocess.Popen(
+                    bench.ssh + ["build%d" % (n + 1), "python3 -c pass"], stdin=subprocess.DEVNULL
+                )
                 for n in range(20)
             ]
             for process in all:
@@ -212,7 +217,9 @@ def exec20(bench):
             command = "python3 -c '%s'" % code % "print"
             all = [
                 subprocess.Popen(
-                    bench.ssh + ["build%d" % (n + 1), command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+                    bench.ssh + ["build%d" % (n + 1), command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
                 )
                 for n in range(20)
             ]
@@ -316,14 +323,18 @@ def bulk(bench):
     def down(command, env=None):
         before = cpu()
         took = timed(
-            lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+            lambda: subprocess.run(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
+            )
         )
         return took, (cpu() - before) / gb
 
     def up(command, env=None):
         before = cpu()
         with open(data, "rb") as file:
-            took = timed(lambda: subprocess.run(command, env=env, stdin=file, stdout=subprocess.DEVNULL, check=True))
+            took = timed(
+                lambda: subprocess.run(command, env=env, stdin=file, stdout=subprocess.DEVNULL, check=True)
+            )
         return took, (cpu() - before) / gb
 
     take = "import os; os.execvp('sh', ['sh', '-c', 'cat > /dev/null'])"
@@ -347,7 +358,12 @@ def bulk(bench):
     for name, act, floor, ours, cats in ways:
         found = [(act(floor), act(ours, bench.env), act(cats)) for _ in range(7)]
         (f, fc), (m, mc), (c, cc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
-        note = "CPU %.1f s/GB, floor %.1f; three bare `cat`s on the way: %.2f ×, %.1f s/GB" % (mc, fc, f / c, cc)
+        note = "CPU %.1f s/GB, floor %.1f; three bare `cat`s on the way: %.2f ×, %.1f s/GB" % (
+            mc,
+            fc,
+            f / c,
+            cc,
+        )
         row(
             "bulk %s, one ssh hop" % name,
             "`ssh host cat`",
@@ -436,7 +452,9 @@ def program(bench):
     bench.execnet("start", bench.spec(1))
     done = run([PROGRAM, bench.name, *bench.ssh, "build1"], env=bench.env)
     assert done.returncode == 0, done.stderr
-    found = {name: (float(floor), float(mine)) for name, floor, mine in map(str.split, done.stdout.splitlines())}
+    found = {
+        name: (float(floor), float(mine)) for name, floor, mine in map(str.split, done.stdout.splitlines())
+    }
     for name in ("down", "up"):
         floor, mine = found[name]
         row(
@@ -545,7 +563,10 @@ def main(names):
     bench = Bench(20)
     try:
         ssh = run(["ssh", "-V"]).stderr.strip()
-        print("%s, %d cores, %s, Python %s\n" % (platform.platform(), os.cpu_count(), ssh, platform.python_version()))
+        print(
+            "%s, %d cores, %s, Python %s\n"
+            % (platform.platform(), os.cpu_count(), ssh, platform.python_version())
+        )
         print("| what | floor is | floor | execnet | ratio | goal | reached | notes |")
         print("|---|---|---|---|---|---|---|---|")
         for name in names or ROWS:

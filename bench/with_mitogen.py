@@ -52,9 +52,13 @@ class Mitogen:
                 made = self.router.local(python_path=sys.executable)
             elif place == "ssh":
                 args = ["-F", self.facts["config"]]
-                made = self.router.ssh(hostname="build1", python_path=python, ssh_args=args, compression=False)
+                made = self.router.ssh(
+                    hostname="build1", python_path=python, ssh_args=args, compression=False
+                )
             else:
-                made = self.router.ssh(hostname="inner", python_path=python, compression=False, via=self.at("ssh"))
+                made = self.router.ssh(
+                    hostname="inner", python_path=python, compression=False, via=self.at("ssh")
+                )
             made.call(echo, 1)
             self.places[place] = made
         return self.places[place]

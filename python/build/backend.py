@@ -64,7 +64,13 @@ def add_command():
     if built:
         shutil.copy2(built, SCRIPTS / "execnet")
         return
-    cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", f"--profile={PROFILE}", "--package=execnet-cli"]
+    cargo = [
+        os.environ.get("CARGO", "cargo"),
+        "build",
+        "--locked",
+        f"--profile={PROFILE}",
+        "--package=execnet-cli",
+    ]
     told = subprocess.run(
         [*cargo, "--message-format=json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )

@@ -16,7 +16,9 @@ def checked(on_unreachable: OnUnreachable) -> OnUnreachable:
     """What can be told something, or is none that can."""
     if not (on_unreachable is None or isinstance(on_unreachable, bool) or callable(on_unreachable)):
         kind = type(on_unreachable).__name__
-        raise TypeError(f"on_unreachable must be callable with a node and a text, or True or False, not a {kind}")
+        raise TypeError(
+            f"on_unreachable must be callable with a node and a text, or True or False, not a {kind}"
+        )
     return on_unreachable
 
 

@@ -69,11 +69,15 @@ def _prepare(spec: XSpec, group: Group) -> _native.Start:
         return _native.Start.on(group._network or connection(name), selection, settings)
     if spec.popen:
         if not python and not sys.executable:
-            raise ValueError(f"sys.executable names no interpreter: give popen//python=COMMAND, in {spec._spec!r}")
+            raise ValueError(
+                f"sys.executable names no interpreter: give popen//python=COMMAND, in {spec._spec!r}"
+            )
         return _native.Start.popen(sys.executable or "", settings)
     if spec.popen is not None:
         raise ValueError(f"popen takes no value: no `=` behind it, in {spec._spec!r}")
-    found = ((_native.nearest(key, [*KINDS, "via"]), key) for key in spec._keys if key not in XSpec.__annotations__)
+    found = (
+        (_native.nearest(key, [*KINDS, "via"]), key) for key in spec._keys if key not in XSpec.__annotations__
+    )
     hint = next((meant(name, key) for name, key in found if name), "")
     raise ValueError(f"no gateway type found for {spec._spec!r}: there are popen, net=, ssh= and via={hint}")
 
@@ -99,7 +103,9 @@ def refuse(spec: XSpec) -> None:
         # programs may have keys of their own here, but none that is one of ours with a letter wrong
         for key in spec._keys:
             name = (
-                None if key in known else _native.misspelt(key.partition(":")[0], [*KINDS, *HOW, "ssh_config", "env"])
+                None
+                if key in known
+                else _native.misspelt(key.partition(":")[0], [*KINDS, *HOW, "ssh_config", "env"])
             )
             if name:
                 raise ValueError(f"unknown key {key!r} in {spec._spec!r}{meant(name, key)}")
@@ -173,7 +179,9 @@ def absolute(what: str, path: str) -> str:
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        raise ValueError(f"{what}{path} is relative, and the current folder is gone: give the whole path") from None
+        raise ValueError(
+            f"{what}{path} is relative, and the current folder is gone: give the whole path"
+        ) from None
 
 
 def needed(spec: XSpec, name: str) -> str:
@@ -196,7 +204,9 @@ def environment(spec: XSpec) -> dict[str, str]:
     """The variables that are set there."""
     for name, value in spec.env.items():
         if not isinstance(name, str):
-            raise TypeError(f"the name of an environment variable must be a str, not {type(name).__name__}: {name!r}")
+            raise TypeError(
+                f"the name of an environment variable must be a str, not {type(name).__name__}: {name!r}"
+            )
         if not name or "=" in name:
             raise ValueError(f"an environment variable cannot have the name {name!r}")
         if not isinstance(value, str):

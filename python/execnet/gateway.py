@@ -73,9 +73,8 @@ class Gateway:
     def __repr__(self) -> str:
         state = "receive-live" if self.hasreceiver() else "not-receiving"
         count = len(self._channelfactory.channels())
-        return (
-            f"<{type(self).__name__} id={self.id!r} {state}, {self.execmodel.backend} model, {count} active channels>"
-        )
+        model = self.execmodel.backend
+        return f"<{type(self).__name__} id={self.id!r} {state}, {model} model, {count} active channels>"
 
     def __enter__(self) -> Gateway:
         return self
@@ -342,8 +341,14 @@ def _text_of(source: object) -> str:
     """Text, and what has a text of its own: objects that programs make of source."""
     is_data = isinstance(source, (bytes, bytearray, memoryview, numbers.Number))
     if is_data or type(source).__str__ is object.__str__:
-        hint = ": send the function, and its arguments as keywords" if isinstance(source, functools.partial) else ""
-        raise TypeError(f"remote_exec() takes text, a function or a module, not {type(source).__name__}{hint}")
+        hint = (
+            ": send the function, and its arguments as keywords"
+            if isinstance(source, functools.partial)
+            else ""
+        )
+        raise TypeError(
+            f"remote_exec() takes text, a function or a module, not {type(source).__name__}{hint}"
+        )
     return str(source)
 
 
@@ -355,7 +360,9 @@ def _source_of_module(module: types.ModuleType) -> tuple[Optional[str], str]:
             linecache.updatecache(filename)
         return filename, inspect.getsource(module)
     except (OSError, TypeError):
-        raise ValueError(f"there is no source of the module {module.__name__}: send code that imports it") from None
+        raise ValueError(
+            f"there is no source of the module {module.__name__}: send code that imports it"
+        ) from None
 
 
 def _source_of_function(function: types.FunctionType) -> str:
@@ -381,7 +388,9 @@ def _source_of_function(function: types.FunctionType) -> str:
         source = "\n" + rest
     unknown = _globals_used(source)
     if unknown:
-        raise ValueError(f"{function.__name__}() uses globals, which it would not find on the other side", unknown)
+        raise ValueError(
+            f"{function.__name__}() uses globals, which it would not find on the other side", unknown
+        )
     return "\n" * (function.__code__.co_firstlineno - 1) + source
 
 
@@ -392,7 +401,9 @@ def _globals_used(source: str) -> list[str]:
     tables = [symtable.symtable(source, "<source>", "exec")]
     # the function's own name, so that it may call itself
     given.update(symbol.get_name() for symbol in tables[0].get_symbols() if symbol.is_assigned())
-    given.update(definition.name for definition in ast.parse(source).body if isinstance(definition, ast.FunctionDef))
+    given.update(
+        definition.name for definition in ast.parse(source).body if isinstance(definition, ast.FunctionDef)
+    )
     while tables:
         table = tables.pop()
         tables += table.get_children()

@@ -239,7 +239,9 @@ class Channel(_native.Channel):
         deliver(delivery, at_once=True)
         if not delivery.is_over():
             try:
-                self.gateway._start_thread(partial(deliver, delivery), f"execnet {self.gateway.id} channel {self.id}")
+                self.gateway._start_thread(
+                    partial(deliver, delivery), f"execnet {self.gateway.id} channel {self.id}"
+                )
             except BaseException:
                 delivery.give_back()
                 raise
@@ -389,7 +391,9 @@ class ChannelFactory:
 
 
 def loads(
-    bytestring: Union[bytes, bytearray, memoryview], py2str_as_py3str: bool = False, py3str_as_py2str: bool = False
+    bytestring: Union[bytes, bytearray, memoryview],
+    py2str_as_py3str: bool = False,
+    py3str_as_py2str: bool = False,
 ) -> Any:
     """The object that `dumps` made these bytes of. `py2str_as_py3str`: what was a `str` of Python 2 becomes text,
     otherwise bytes; `py3str_as_py2str`: what was a `str` of Python 3 becomes bytes, otherwise text."""

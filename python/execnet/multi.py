@@ -48,7 +48,9 @@ class Group:
         output: Optional[Callable[[Gateway, str], object]] = None,
     ) -> None:
         if not (output is None or callable(output)):
-            raise TypeError(f"output must be callable with a gateway and a line, not a {type(output).__name__}")
+            raise TypeError(
+                f"output must be callable with a gateway and a line, not a {type(output).__name__}"
+            )
         self._gateways: list[Gateway] = []
         self._leaving: list[Gateway] = []
         self._lock = threading.RLock()
@@ -256,7 +258,9 @@ class MultiChannel:
         """Receives one item from each channel, in their order; with `withchannel` as pairs of channel and item."""
         if self._queue is not None:
             raise OSError("cannot receive_each(): the items go to the receive queue")
-        return [(channel, channel.receive()) if withchannel else channel.receive() for channel in self._channels]
+        return [
+            (channel, channel.receive()) if withchannel else channel.receive() for channel in self._channels
+        ]
 
     def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Any:
         """A queue of pairs (channel, item) with what arrives on any channel from now on, and `endmarker`, if given,

@@ -144,7 +144,9 @@ class Network:
         self.group.terminate(timeout)
         self._native.close()
 
-    def _spec(self, given: Optional[Spec], keywords: Mapping[str, object], env: Optional[Mapping[str, str]]) -> XSpec:
+    def _spec(
+        self, given: Optional[Spec], keywords: Mapping[str, object], env: Optional[Mapping[str, str]]
+    ) -> XSpec:
         spec = XSpec(f"net={self.name}")
         if given is not None:
             given = given if isinstance(given, XSpec) else XSpec(given)
@@ -178,7 +180,9 @@ def _text(key: str, value: object) -> str:
     return shlex.quote(path) if key == "python" and path is not value else path
 
 
-def connect(name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None) -> Network:
+def connect(
+    name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
+) -> Network:
     """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one).
 
     A line on stderr says when a host on which there are gateways has been out of reach for 5 s, and when it is back.

@@ -34,7 +34,10 @@ class RSync:
     """
 
     def __init__(
-        self, sourcedir: Union[str, os.PathLike[str]], callback: Optional[Callback] = None, verbose: bool = True
+        self,
+        sourcedir: Union[str, os.PathLike[str]],
+        callback: Optional[Callback] = None,
+        verbose: bool = True,
     ) -> None:
         if callback is not None and not callable(callback):
             raise TypeError(f"not callable: {callback!r}")
@@ -71,7 +74,9 @@ class RSync:
             raise TypeError(f"a target needs a Gateway, not a {type(gateway).__name__}")
         folder = _folder(destdir, "the folder at a target")
         if not folder:
-            raise ValueError("the folder at a target needs a name: '.' is the one that its interpreter works in")
+            raise ValueError(
+                "the folder at a target needs a name: '.' is the one that its interpreter works in"
+            )
         channel = gateway.remote_exec(rsync_remote)
         channel.reconfigure()
         requests = self._requests
@@ -125,7 +130,9 @@ class RSync:
         if what == "send" and self._is_offered(about):
             self._send_file(channel, *about)
         elif what == "list_done":
-            self._report(what="list", size=sum(self._sizes[path] for path in self._wanted.get(channel, ())), to=channel)
+            self._report(
+                what="list", size=sum(self._sizes[path] for path in self._wanted.get(channel, ())), to=channel
+            )
         elif what == "ack" and isinstance(about, str):
             self._report(what="ack", size=self._sizes.get(about, 0), to=channel)
         elif what == "links":
@@ -139,7 +146,9 @@ class RSync:
             channel.waitclose()
         else:
             asked = _native.shown(repr(request)[:200], one_line=True)
-            raise self._of_target(channel, OSError(f"the other side asks for what it was not offered: {asked}"))
+            raise self._of_target(
+                channel, OSError(f"the other side asks for what it was not offered: {asked}")
+            )
 
     def _is_offered(self, about: Any) -> bool:
         """Whether this is a file that was told of: whoever answers could name any other file of this machine."""
@@ -212,7 +221,11 @@ class RSync:
         try:
             channel.send(message)
         except DumpError as error:
-            names = [path, *(os.path.join(path, name) for name in message[1:])] if isinstance(message, list) else [path]
+            names = (
+                [path, *(os.path.join(path, name) for name in message[1:])]
+                if isinstance(message, list)
+                else [path]
+            )
             name = next(filter(_has_surrogates, names), path)
             raise self._of_target(channel, DumpError(f"{name!r}: {error}")) from None
         except OSError as error:

@@ -31,14 +31,21 @@ INSIDES = {
         "test_xspec.py::TestXSpec::test_vagrant_options",
         "test_xspec.py::TestXSpec::test_popen_with_sudo_python",
     ],
-    "that isclosed() waits for callbacks, which run in threads of their own": ["::test_channel_callback_remote_freed"],
-    "execmodel=gevent and eventlet, which are refused": [r"\[(gevent|eventlet)[-\]]", "::test_regression_gevent_hangs"],
+    "that isclosed() waits for callbacks, which run in threads of their own": [
+        "::test_channel_callback_remote_freed"
+    ],
+    "execmodel=gevent and eventlet, which are refused": [
+        r"\[(gevent|eventlet)[-\]]",
+        "::test_regression_gevent_hangs",
+    ],
     "its trace files": ["test_gateway.py::TestTracing"],
     "the name of its handler at the program's end": ["test_multi.py::TestGroup::test_basic_group"],
     "that tracebacks show its own file": ["test_gateway.py::.*::test_remoteerror_readable_traceback"],
     "the words of its DumpError": ["test_channel.py::.*::test_serialize_error"],
     "the socket= server, which nobody logs in to": ["socket"],
-    "programs on another interpreter that import it from this one's folders": [r"test_termination.py::.*pypy3\]"],
+    "programs on another interpreter that import it from this one's folders": [
+        r"test_termination.py::.*pypy3\]"
+    ],
 }
 
 

@@ -74,7 +74,9 @@ TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
 def every(request):
     """A gateway to each interpreter of this machine, one after the other."""
     with execnet.Group() as group:
-        yield group.makegateway(f"popen//python={INTERPRETERS[request.param]}//id={request.param}//patience={WAIT}")
+        yield group.makegateway(
+            f"popen//python={INTERPRETERS[request.param]}//id={request.param}//patience={WAIT}"
+        )
 
 
 def pytest_sessionfinish(session):
@@ -107,7 +109,9 @@ class Network:
         self("start", *specs)
 
     def __call__(self, verb, *args):
-        done = subprocess.run(["execnet", verb, self.name, *args], env=self.env, capture_output=True, text=True)
+        done = subprocess.run(
+            ["execnet", verb, self.name, *args], env=self.env, capture_output=True, text=True
+        )
         assert done.returncode in (0, 6), done.stderr
         return done.stdout
 
@@ -117,7 +121,10 @@ def network(tmp_path_factory):
     """A network of this machine: a host `mine` with this interpreter, and a host `all` with every one that is found."""
     folder = tmp_path_factory.mktemp("network")
     network = Network(
-        f"python-tests-{os.getpid()}", folder, f"popen//id=mine//python={sys.executable}", "popen//id=all//python=*"
+        f"python-tests-{os.getpid()}",
+        folder,
+        f"popen//id=mine//python={sys.executable}",
+        "popen//id=all//python=*",
     )
     yield network
     network("stop")

@@ -397,7 +397,9 @@ def test_a_receiver_that_does_not_receive_stops_its_sender(gateway):
             channel.gateway.count = i
         """
     )
-    other = gateway.remote_exec("channel.send(1); import time; time.sleep(1); channel.send(channel.gateway.count)")
+    other = gateway.remote_exec(
+        "channel.send(1); import time; time.sleep(1); channel.send(channel.gateway.count)"
+    )
     assert other.receive(WAIT) == 1
     assert other.receive(WAIT) < 30
     assert sum(map(len, channel)) == 100_000_000

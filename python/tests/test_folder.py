@@ -83,7 +83,9 @@ def test_a_folder_that_has_been_removed(tmp_path):
         "g = execnet.makegateway(); g._rinfo(update=True)\n"
         "print(g.remote_exec('channel.send(1 + 1)').receive(300)); g.exit()"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(there)], capture_output=True, text=True, timeout=WAIT)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(there)], capture_output=True, text=True, timeout=WAIT
+    )
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
@@ -125,7 +127,9 @@ def test_what_only_a_shell_can_make_of_python(group, tmp_path):
         assert gateway.remote_exec(f"import os; channel.send(os.environ[{variable!r}])").receive(WAIT)
 
 
-@pytest.mark.parametrize("condition", ["sys.argv[1:3] == ['-u', '-c'] and len(sys.argv) == 4", "'-c' in sys.argv"])
+@pytest.mark.parametrize(
+    "condition", ["sys.argv[1:3] == ['-u', '-c'] and len(sys.argv) == 4", "'-c' in sys.argv"]
+)
 def test_programs_that_take_what_follows_c_and_keep_their_arguments(group, tmp_path, condition):
     program = tmp_path / "frozen"
     program.write_text(

@@ -95,7 +95,9 @@ def annotated(channel: "execnet.Channel", number: int = 3) -> None:
 def test_code_without_source_is_refused_in_one_sentence(gateway):
     made = {}
     exec("def made(channel): pass", made)
-    with pytest.raises(ValueError, match=r"no source of made\(\), which was not read from a file: write") as caught:
+    with pytest.raises(
+        ValueError, match=r"no source of made\(\), which was not read from a file: write"
+    ) as caught:
         gateway.remote_exec(made["made"])
     assert caught.value.__suppress_context__, "one traceback, not two"
     with pytest.raises(ValueError, match="no source of the module sys: send code that imports it") as caught:
@@ -129,7 +131,9 @@ def test_objects_with_a_text_of_their_own_are_executed(gateway):
     assert gateway.remote_exec(Text()).receive(WAIT) == 1
 
 
-@pytest.mark.parametrize("source", [b"1", bytearray(), None, 1, 1.5, True, [], {}, (), {1}, object(), Text, print])
+@pytest.mark.parametrize(
+    "source", [b"1", bytearray(), None, 1, 1.5, True, [], {}, (), {1}, object(), Text, print]
+)
 def test_what_is_no_source_is_refused(gateway, source):
     with pytest.raises(TypeError, match=f"takes text, a function or a module, not {type(source).__name__}"):
         gateway.remote_exec(source)
@@ -168,7 +172,13 @@ def test_what_programs_import_from_gateway_io_is_there():
     command = f'python3.11 -c "{gateway_io.popen_bootstrapline}"'
     assert gateway_io.ssh_args(spec) == ["ssh", "-C", "-F", "file", "-p", "22", "user@host", command]
     assert gateway_io.popen_args(execnet.XSpec("popen//python=a b"))[:3] == ["a", "b", "-u"]
-    assert gateway_io.vagrant_ssh_args(execnet.XSpec("vagrant_ssh=box"))[:5] == ["vagrant", "ssh", "box", "--", "-C"]
+    assert gateway_io.vagrant_ssh_args(execnet.XSpec("vagrant_ssh=box"))[:5] == [
+        "vagrant",
+        "ssh",
+        "box",
+        "--",
+        "-C",
+    ]
 
 
 def test_what_it_knows_of_the_other_side(gateway):
@@ -232,7 +242,10 @@ def test_main_thread_only_runs_in_the_main_thread_and_refuses_more(group):
         gateway.remote_exec("channel.send(1)").receive(WAIT)
     channel.send(None)
     channel.waitclose(WAIT)
-    assert gateway.remote_exec("channel.send(channel.gateway.execmodel.backend)").receive(WAIT) == "main_thread_only"
+    assert (
+        gateway.remote_exec("channel.send(channel.gateway.execmodel.backend)").receive(WAIT)
+        == "main_thread_only"
+    )
 
 
 def test_the_worker_has_locks_and_events(every):
@@ -250,7 +263,9 @@ def test_the_worker_has_locks_and_events(every):
 
 def test_a_dead_interpreter_ends_every_wait_with_what_is_known(gateway):
     waits = gateway.remote_exec("channel.receive()")
-    dies = gateway.remote_exec("import os, sys; sys.stderr.write('last words\\n'); sys.stderr.flush(); os._exit(7)")
+    dies = gateway.remote_exec(
+        "import os, sys; sys.stderr.write('last words\\n'); sys.stderr.flush(); os._exit(7)"
+    )
     with pytest.raises(EOFError, match="7") as caught:
         dies.receive(WAIT)
     assert "last words" in str(caught.value)
@@ -325,9 +340,9 @@ def test_what_is_printed_there_arrives_line_by_line(group):
     lines = queue.Queue()
     with execnet.Group(output=lambda gateway, line: lines.put((gateway.id, line))) as group:
         gateway = group.makegateway("popen//id=p")
-        gateway.remote_exec("import sys; print('one'); sys.stdout.flush(); sys.stderr.write('two\\nthree')").waitclose(
-            WAIT
-        )
+        gateway.remote_exec(
+            "import sys; print('one'); sys.stdout.flush(); sys.stderr.write('two\\nthree')"
+        ).waitclose(WAIT)
         assert [lines.get(timeout=WAIT) for _ in range(2)] == [("p", "one"), ("p", "two")]
         gateway.exit()
         assert lines.get(timeout=WAIT) == ("p", "three")
@@ -351,7 +366,9 @@ def test_an_output_callback_that_fails_is_told_and_called_again(capfd, error):
 
 
 def test_without_a_callback_it_goes_to_stderr_marked(run_program):
-    done = run_program("import execnet\nexecnet.makegateway('popen//id=p').remote_exec('print(1)').waitclose()\n")
+    done = run_program(
+        "import execnet\nexecnet.makegateway('popen//id=p').remote_exec('print(1)').waitclose()\n"
+    )
     assert done.stderr == "[p] 1\n" and done.stdout == ""
 
 
@@ -398,7 +415,9 @@ def test_an_interpreter_that_is_not_there_is_an_error_of_the_usual_kind():
 def test_a_start_that_fails_is_told_once(run_program):
     done = run_program("import execnet; execnet.makegateway('popen//chdir=/proc/nope')")
     assert done.stderr.count("/proc/nope") == 2, "the line of code, and the error"
-    assert "OSError: gateway gw0 did not start: cannot make the folder /proc/nope: No such file" in done.stderr
+    assert (
+        "OSError: gateway gw0 did not start: cannot make the folder /proc/nope: No such file" in done.stderr
+    )
     assert "Errno" not in done.stderr and "[gw0]" not in done.stderr
 
 

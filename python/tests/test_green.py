@@ -324,5 +324,7 @@ def test_pytest_xdist_works_where_a_conftest_makes_threads_green(tmp_path, patch
 
 def pytest_with(folder, *how):
     command = [sys.executable, *how, "-q", "-p", "no:cacheprovider", "-n", "2"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=WAIT, env=dict(os.environ))
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=WAIT, env=dict(os.environ)
+    )
     assert "8 passed" in done.stdout and done.returncode == 0, done.stdout + done.stderr

@@ -287,7 +287,9 @@ def test_code_is_executed_in_all(group):
 
 
 def test_receive_each_can_say_from_whom(group):
-    channels = MultiChannel([group.makegateway().remote_exec("channel.send(channel.gateway.id)") for _ in range(2)])
+    channels = MultiChannel(
+        [group.makegateway().remote_exec("channel.send(channel.gateway.id)") for _ in range(2)]
+    )
     assert [(channel.gateway.id, item) for channel, item in channels.receive_each(withchannel=True)] == [
         ("gw0", "gw0"),
         ("gw1", "gw1"),

@@ -201,7 +201,9 @@ def test_loads_takes_what_dumps_nests():
         execnet.dumps(((value,),))
 
 
-@pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="this Python takes any number of digits")
+@pytest.mark.skipif(
+    not hasattr(sys, "get_int_max_str_digits"), reason="this Python takes any number of digits"
+)
 def test_the_digits_of_an_int_are_as_many_as_python_takes():
     def data(digits):
         return b"\x02I" + len(digits).to_bytes(4, "big") + digits + b"Q"

@@ -112,7 +112,9 @@ def test_gateways_end_with_the_program(tmp_path, end):
         assert (process.returncode, err) == (0, "")
 
 
-@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT); time.sleep(1000)"])
+@pytest.mark.parametrize(
+    "end", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGINT); time.sleep(1000)"]
+)
 def test_a_program_that_ctrl_c_ends_has_its_gateways_clean_up(tmp_path, end):
     code = f"""{PATIENT}
 import time
@@ -213,7 +215,9 @@ time.sleep(0.3)
 """
 
 
-@pytest.mark.parametrize("end", ["", "execnet.default_group.terminate(timeout=0.5)"], ids=["by itself", "terminated"])
+@pytest.mark.parametrize(
+    "end", ["", "execnet.default_group.terminate(timeout=0.5)"], ids=["by itself", "terminated"]
+)
 def test_a_callback_at_work_does_not_harm_the_end_of_the_program(tmp_path, end):
     process = start(tmp_path, SLOW + end)
     _out, errors = process.communicate(timeout=WAIT)
@@ -221,7 +225,9 @@ def test_a_callback_at_work_does_not_harm_the_end_of_the_program(tmp_path, end):
 
 
 def test_an_error_that_nobody_received_is_told_at_the_end(tmp_path):
-    process = start(tmp_path, "channel = gateway.remote_exec('1/0')\nwhile not channel.isclosed(): time.sleep(0.01)\n")
+    process = start(
+        tmp_path, "channel = gateway.remote_exec('1/0')\nwhile not channel.isclosed(): time.sleep(0.01)\n"
+    )
     _out, errors = process.communicate(timeout=WAIT)
     assert "Warning: unhandled RemoteError" in errors
     assert "ZeroDivisionError" in errors
@@ -234,7 +240,9 @@ def test_so_is_one_that_comes_when_the_program_ends(tmp_path, code):
     assert errors.count("Warning: unhandled RemoteError: ") == 1 and "ZeroDivisionError" in errors, errors
 
 
-@pytest.mark.parametrize("later", ["", "gateway.remote_exec('pass').waitclose()", "gateway.exit(); gateway.join()"])
+@pytest.mark.parametrize(
+    "later", ["", "gateway.remote_exec('pass').waitclose()", "gateway.exit(); gateway.join()"]
+)
 def test_an_error_of_code_whose_channel_nobody_kept_is_told(tmp_path, later):
     process = start(tmp_path, f"gateway.remote_exec('1/0')\n{later}\n")
     _out, errors = process.communicate(timeout=WAIT)

@@ -25,7 +25,11 @@ def test_a_network_that_does_not_run_is_an_error():
 
 def test_nodes_are_listed_with_what_is_known_of_them(net):
     (mine,) = [node for node in net.nodes if node.host == "mine"]
-    assert mine.state == "ready" and mine.platform == sys.platform and mine.implementation == sys.implementation.name
+    assert (
+        mine.state == "ready"
+        and mine.platform == sys.platform
+        and mine.implementation == sys.implementation.name
+    )
     assert mine.version == ".".join(map(str, sys.version_info[:3])) and mine.via is None
     assert mine.cpus == os.cpu_count() and mine.machine == os.uname().machine and mine.processes == 0
     assert mine.name in repr(mine) and net.name in repr(net)
@@ -44,7 +48,9 @@ def test_a_gateway_is_made_by_what_is_needed(net):
     assert gateway.node == mine and hash(gateway.node) == hash(mine) and net.nodes.count(mine) == 1
 
 
-@pytest.mark.skipif("jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine")
+@pytest.mark.skipif(
+    "jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine"
+)
 def test_jython_is_reached_by_its_platform(net):
     gateway = net.makegateway(platform="java", patience=WAIT)
     channel = gateway.remote_exec(
@@ -106,7 +112,9 @@ def test_chdir_and_python(net, tmp_path):
     assert gateway.remote_exec("import sys; channel.send(sys.warnoptions)").receive(WAIT) == ["error"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="skipped, because only Linux hosts start ahead")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="skipped, because only Linux hosts start ahead"
+)
 def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch):
     def is_here(pid):
         try:

@@ -272,7 +272,9 @@ def test_a_gateway_waits_for_a_host_that_is_on_its_way_back(cuttable):
     assert state == "unreachable" and re.match(r"build1 is unreachable \(.*\); waiting, at most 10 s$", text)
 
 
-@pytest.mark.parametrize("keywords", [dict(on_unreachable=1), dict(on_unreachable="print"), dict(give_up=[1])])
+@pytest.mark.parametrize(
+    "keywords", [dict(on_unreachable=1), dict(on_unreachable="print"), dict(give_up=[1])]
+)
 def test_what_cannot_be_told_or_waited_for_is_an_error(network, keywords):
     with pytest.raises(TypeError, match=next(iter(keywords))):
         execnet.connect(network.name, **keywords)

@@ -230,7 +230,9 @@ def test_a_target_gets_only_files_that_it_was_offered(group, source, tmp_path, m
     monkeypatch.setattr("execnet.rsync.rsync_remote", ASKS.format(asked=asked, got=str(got)))
     rsync = Chosen(source, verbose=False)
     rsync.add_target(group.makegateway("popen//id=gw"), tmp_path / "target")
-    with pytest.raises(OSError, match="target' of gateway gw .*: the other side asks for what it was not offered") as e:
+    with pytest.raises(
+        OSError, match="target' of gateway gw .*: the other side asks for what it was not offered"
+    ) as e:
         rsync.send()
     assert str(e.value).isprintable()
     group.terminate(WAIT)

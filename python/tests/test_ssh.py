@@ -63,7 +63,9 @@ def test_the_path_of_an_interpreter_may_be_quoted(group, spec, tmp_path):
 def test_hosts_that_are_not_found_are_named(group, ssh_config):
     with pytest.raises(execnet.HostNotFound, match="nowhere.invalid"):
         group.makegateway(f"ssh=nowhere.invalid//ssh_config={ssh_config}")
-    with pytest.raises(execnet.HostNotFound, match=r"`ssh=build2.* has no Python .*/no/python.*correct python="):
+    with pytest.raises(
+        execnet.HostNotFound, match=r"`ssh=build2.* has no Python .*/no/python.*correct python="
+    ):
         group.makegateway(f"ssh=build2//ssh_config={ssh_config}//python=/no/python")
     assert len(group) == 0
 
@@ -76,7 +78,9 @@ def test_a_dead_interpreter_is_told_with_its_host(group, spec):
 
 def test_another_daemon_is_started_when_the_own_one_was_killed(group, spec):
     gateway = group.makegateway(spec)
-    daemons = [pid for pid in children(os.getpid()) if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    daemons = [
+        pid for pid in children(os.getpid()) if b"--private" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     (daemon,) = daemons
     channel = gateway.remote_exec("channel.receive()")
     os.kill(daemon, signal.SIGKILL)

@@ -146,7 +146,9 @@ def expected(project):
     if VENV is None:
         _done, results = run(project, "-p", "no:xdist")
     else:
-        _done, results = run(project, "-n", "4", "--dist", "loadfile", python=str(Path(VENV).absolute() / "bin/python"))
+        _done, results = run(
+            project, "-n", "4", "--dist", "loadfile", python=str(Path(VENV).absolute() / "bin/python")
+        )
     assert len(results) == 100
     return results
 
@@ -203,7 +205,9 @@ def test_ctrl_c_ends_quietly(tmp_path):
     """The workers are told to end in the middle of their tests; what pytest still has to say then is nobody's error."""
     (tmp_path / "test_slow.py").write_text(SLOW)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n", "2"]
-    pytest_ = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pytest_ = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     said = ""
     for line in pytest_.stdout:
         said += line
@@ -222,7 +226,9 @@ def test_ctrl_c_interrupts_long_tests_at_once(tmp_path):
     (tmp_path / "conftest.py").write_text(PATIENT_CONFTEST)
     (tmp_path / "test_long.py").write_text(LONG)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2"]
-    pytest_ = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pytest_ = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     began = time.monotonic()
     while not ((tmp_path / "gw0").exists() and (tmp_path / "gw1").exists()):
         assert pytest_.poll() is None and time.monotonic() < began + WAIT
