@@ -4,10 +4,6 @@
 //! without IO), `carrier` and `local` (where the interpreter runs), `post` (threads: who waits, who reads, who writes), `attend` (a gateway's own
 //! threads); on these the handles.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 mod apart;
 mod attend;
 mod builder;
@@ -18,305 +14,28 @@ mod code;
 mod error;
 mod failed;
 mod group;
+mod handle;
 mod inbox;
 mod info;
 mod local;
+mod many;
 mod multi;
-mod opening;
+mod open;
 mod output;
 mod post;
+mod received;
 mod spare;
+mod stage;
 mod state;
 mod tilde;
 mod wire;
 
 pub use builder::{ExecModel, GatewayBuilder};
-pub use channel::{Channel, Held, Raw, Ready, Receiving};
+pub use channel::{Channel, Ready, Receiving};
 pub use code::Code;
 pub use error::{ChannelError, Death, OpenError};
 pub use group::Group;
 pub use info::Info;
 pub use multi::{MultiChannel, ReceiveQueue};
-
-use crate::process::Node;
-use crate::value::{StrConfig, Value, Writing};
-use crate::waiting::{Room, deadline};
-use post::{Post, What};
-use wire::Kind;
-
-/// How long an interpreter may take to end when the last handle of its gateway is dropped, before it is killed.
-const PATIENCE: Duration = Duration::from_secs(12);
-
-/// A fresh interpreter, and the way to have code executed in it. Clones share it, and any number of threads may use it.
-///
-/// ```no_run
-/// let network = execnet::connect("mynet")?;
-/// let gateway = network.makegateway().platform("linux").start()?;
-/// let channel = gateway.remote_exec("channel.send(channel.receive() + 1)")?;
-/// channel.send(41)?;
-/// assert_eq!(channel.receive::<i64>()?, 42);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// It ends when the last clone, the last of its channels and its group are dropped: as after [`Gateway::exit`], and after 12 s it is killed.
-#[derive(Clone)]
-pub struct Gateway {
-    pub(crate) handle: Arc<Handle>,
-}
-
-/// Keeps a gateway open; ends it when the last is dropped.
-pub(crate) struct Handle {
-    post: Arc<Post>,
-    id: String,
-    info: Info,
-}
-
-/// What a kernel is doing just now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemoteStatus {
-    /// Open channels.
-    pub numchannels: i64,
-    /// Executions that have not ended.
-    pub numexecuting: i64,
-    /// Executions that wait for the main thread.
-    pub execqsize: i64,
-    /// `thread` or `main_thread_only`.
-    pub execmodel: String,
-}
-
-impl Gateway {
-    /// Begins to describe a gateway whose interpreter is a child of this program.
-    ///
-    /// ```no_run
-    /// let gateway = execnet::Gateway::popen().python("pypy3").start()?;
-    /// let channel = gateway.remote_exec("import sys; channel.send(sys.version_info[:2])")?;
-    /// let (major, minor) = channel.receive::<(u32, u32)>()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn popen() -> GatewayBuilder {
-        GatewayBuilder::popen()
-    }
-
-    /// Its id: the one that was asked for, or `gw0`, `gw1` and so on.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.handle.id
-    }
-
-    /// The node that it runs on; none if it is a child of this program.
-    #[must_use]
-    pub fn node(&self) -> Option<&Node> {
-        self.handle.post.carrier.node()
-    }
-
-    /// Why its host cannot be reached just now. What waits for the gateway goes on when it is back, without a value lost.
-    #[must_use]
-    pub fn is_unreachable(&self) -> Option<String> {
-        self.handle.post.carrier.unreachable()
-    }
-
-    /// What its interpreter said of itself.
-    #[must_use]
-    pub fn info(&self) -> &Info {
-        &self.handle.info
-    }
-
-    /// Has code executed there. What it sends and receives by its `channel` goes through the channel that is returned, which is closed when it
-    /// ends. Returns at once.
-    ///
-    /// # Errors
-    /// When the gateway has ended or was told to.
-    pub fn remote_exec(&self, code: impl Into<Code>) -> Result<Channel, ChannelError> {
-        let post = &self.handle.post;
-        let target = { post.enter()?.state.target() };
-        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target }, post.key)?;
-        let mut inner = post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.open();
-        inner.state.exec(number, code);
-        post.leave(inner);
-        Ok(Channel::new(self.handle.clone(), number))
-    }
-
-    /// A channel that nothing is connected to yet: send it through another one.
-    ///
-    /// # Errors
-    /// When the gateway has ended or was told to.
-    pub fn new_channel(&self) -> Result<Channel, ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.open();
-        drop(inner);
-        Ok(Channel::new(self.handle.clone(), number))
-    }
-
-    /// What its kernel is doing; waits at most so long for the answer, which no code that runs there can delay.
-    ///
-    /// # Errors
-    /// When there is none in time, the gateway has ended, or the wait was interrupted.
-    pub fn remote_status(&self, timeout: Option<Duration>) -> Result<RemoteStatus, ChannelError> {
-        let post = &self.handle.post;
-        let mut inner = post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.ask_status();
-        post.leave(inner);
-        let (mut inner, halt) = match post.wait(post.enter()?, &What::Status(number), deadline(timeout)) {
-            Ok(inner) => (inner, None),
-            Err((halt, inner)) => (inner, Some(halt)),
-        };
-        let answer = inner.state.answers.remove(&number).flatten();
-        match (answer, halt) {
-            (Some(answer), _) => Ok(RemoteStatus::read(&answer)),
-            (None, Some(halt)) => Err(halt.into()),
-            (None, None) => Err(self.check(&inner).err().unwrap_or(ChannelError::Closed)),
-        }
-    }
-
-    /// Sets how text and bytes meet, at both ends, on all channels that are made from now on.
-    ///
-    /// # Errors
-    /// When the gateway has ended or was told to.
-    pub fn reconfigure(&self, strconfig: StrConfig) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        inner.state.reconfigure(0, strconfig);
-        self.handle.post.leave(inner);
-        Ok(())
-    }
-
-    /// Tells the interpreter to end: its channels close, its main thread gets a KeyboardInterrupt 5 s later if it still executes something, and 10 s after
-    /// that it is gone. Does not wait: see [`Gateway::join`]. Once its host has been out of reach for 4 s the gateway has ended, and the interpreter is ended as
-    /// soon as the host can be reached.
-    ///
-    /// # Errors
-    /// Only in a forked child.
-    pub fn exit(&self) -> Result<(), ChannelError> {
-        self.handle.exit(None)
-    }
-
-    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`]. Where its host cannot be reached, or does not answer within 2 s,
-    /// the gateway has ended then, and the interpreter is killed as soon as the host can be reached.
-    ///
-    /// # Errors
-    /// Only in a forked child.
-    pub fn kill(&self) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        if inner.death.is_none() {
-            attend::kill(&mut inner, &*self.handle.post.carrier);
-        }
-        self.handle.post.leave(inner);
-        self.handle.post.attendant.notify_all();
-        Ok(())
-    }
-
-    /// Waits for its end, and says how that was.
-    ///
-    /// # Errors
-    /// When it did not end in time, or the wait was interrupted.
-    pub fn join(&self, timeout: Option<Duration>) -> Result<Arc<Death>, ChannelError> {
-        let post = &self.handle.post;
-        let inner = post.wait(post.enter()?, &What::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
-        inner.death.clone().ok_or(ChannelError::Closed)
-    }
-
-    /// Whether its end has not been noticed yet.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.handle.post.enter().is_ok_and(|inner| inner.death.is_none() && inner.read_up.is_none())
-    }
-
-    /// Raises KeyboardInterrupt in what the main thread executes there.
-    ///
-    /// # Errors
-    /// When the gateway has ended or was told to.
-    pub fn interrupt(&self) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        inner.state.say(Kind::Interrupt);
-        self.handle.post.leave(inner);
-        Ok(())
-    }
-
-    fn check(&self, inner: &post::Inner) -> Result<(), ChannelError> {
-        match &inner.death {
-            Some(death) if !inner.exiting => Err(ChannelError::GatewayDied(death.clone())),
-            None if !inner.exiting => Ok(()),
-            _ => Err(ChannelError::Closed),
-        }
-    }
-}
-
-impl Handle {
-    fn exit(&self, kill_at: Option<Instant>) -> Result<(), ChannelError> {
-        let mut inner = self.post.enter()?;
-        if inner.death.is_none() {
-            if !std::mem::replace(&mut inner.exiting, true) {
-                inner.state.say(Kind::Exit);
-                inner.exited = Some(Instant::now());
-                self.post.carrier.ask();
-            }
-            if kill_at.is_some() && inner.kill_at.is_none() {
-                inner.kill_at = kill_at;
-            }
-        }
-        inner.touch();
-        self.post.leave(inner);
-        self.post.attendant.notify_all();
-        Ok(())
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // in a forked child it belongs to the parent
-        let _ = self.exit(Some(Instant::now() + PATIENCE));
-    }
-}
-
-impl fmt::Debug for Gateway {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("id", &self.id()).finish_non_exhaustive()
-    }
-}
-
-impl RemoteStatus {
-    fn read(answer: &Value) -> Self {
-        let number = |key| answer.get(key).and_then(Value::as_int).unwrap_or(0);
-        Self {
-            numchannels: number("numchannels"),
-            numexecuting: number("numexecuting"),
-            execqsize: number("execqsize"),
-            execmodel: answer.get("execmodel").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
-        let gateway = Gateway::popen().on_output(|_, _| {}).start().unwrap();
-        let channel = gateway.remote_exec("channel.send(channel.receive())").unwrap();
-        let post = gateway.handle.post.clone();
-        let spare = gateway.new_channel().unwrap();
-        post.base().owner.pretend_to_be_forked(true);
-        let locked = post.lock();
-        assert_eq!(channel.send(1), Err(ChannelError::Forked));
-        assert_eq!(channel.receive::<i64>(), Err(ChannelError::Forked));
-        assert_eq!(channel.close(), Err(ChannelError::Forked));
-        assert_eq!(gateway.join(None).unwrap_err(), ChannelError::Forked);
-        assert!(channel.is_closed() && !gateway.is_alive());
-        drop(spare);
-        drop(gateway.clone());
-        drop(locked);
-        post.base().owner.pretend_to_be_forked(false);
-        // the parent's is untouched
-        channel.send(1).unwrap();
-        assert_eq!(channel.receive::<i64>(), Ok(1));
-        gateway.exit().unwrap();
-        gateway.join(None).unwrap();
-    }
-}
+pub use open::{Gateway, RemoteStatus};
+pub use received::{Held, Raw};

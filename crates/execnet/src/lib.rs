@@ -58,33 +58,37 @@
 
 mod connect;
 mod gateway;
+mod handle;
 mod hub;
 mod line;
 mod lookout;
 mod network;
-#[doc(hidden)]
-pub mod place;
+mod node;
 mod private;
 mod process;
 mod reader;
+mod route;
 mod start;
 mod status;
-mod streams;
 pub mod value;
 mod waiting;
 
-pub use connect::{Connect, ConnectError, connect};
+pub use connect::{Connect, connect};
 pub use gateway::{
     Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Held, Info, MultiChannel,
     OpenError, Raw, Ready, ReceiveQueue, Receiving, RemoteStatus,
 };
+pub use hub::Daemon;
 pub use lookout::{Outage, Outages, Reach};
-pub use network::{Daemon, Network, Replies, RequestError};
+pub use network::{Network, Replies, RequestError};
+pub use node::Node;
 pub use private::{JoinError, Private};
-pub use process::{Events, Lost, Node, Process, ProcessError, ProcessEvent};
+pub use process::{Events, Lost, Output, Process, ProcessError, ProcessEvent, Stdin};
+pub use route::ConnectError;
+#[doc(hidden)]
+pub use route::place;
 pub use start::{ProcessBuilder, StartError};
 pub use status::{ExitStatus, Signal};
-pub use streams::{Output, Stdin};
 pub use waiting::Interrupt;
 
 /// What the daemon is asked, and what it answers.

@@ -1,24 +1,20 @@
 //! Watches over the hosts on which the program has processes: tells of those that cannot be reached, and gives up on them where a limit was set.
 //!
-//! What there is to know the hub learns from the daemon anyway. Only while something is wrong there is a thread, which tells and keeps time; it is the
-//! only one that calls what the program has given, and never with the hub's lock held.
+//! What there is to know the hub learns from the daemon anyway. Only while something is wrong there is a thread (`hub/outages.rs`), which tells and keeps
+//! time; it is the only one that calls what the program has given, and never with the hub's lock held. No IO here, and no lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use execnet_proto::client::{Client, DAEMON_GONE};
-use execnet_proto::control::{Request, Status, Verb};
 use execnet_proto::id::ProcessId;
 use execnet_proto::text::line;
 
-use crate::hub::{Guard, Hub, Inbox, Inner, What};
-use crate::process::Node;
-use crate::waiting::Room;
+use crate::node::Node;
 
 /// A break that is over by then is not worth a word.
 const AFTER: Duration = Duration::from_secs(5);
@@ -28,9 +24,6 @@ const FOR_A_PLACE: Duration = Duration::from_secs(10);
 
 /// Added to `linger` before an unreachable host's processes count as lost.
 const BEYOND_LINGER: Duration = Duration::from_secs(30);
-
-/// How long the daemon may take to say what is wrong with a host. Without an answer less is told.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a program is told of a host on which it has processes or gateways. `Display` makes a sentence of it, fit for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +75,12 @@ pub(crate) struct Lookout {
     starts: HashMap<ProcessId, Starting>,
     away: BTreeMap<String, Away>,
     /// The daemon does not answer.
-    silent: bool,
+    pub(crate) silent: bool,
     /// Something has changed of which hosts are away.
-    changed: bool,
-    news: VecDeque<Outage>,
-    subscribers: Vec<Sender<Outage>>,
-    runs: bool,
+    pub(crate) changed: bool,
+    pub(crate) news: VecDeque<Outage>,
+    pub(crate) subscribers: Vec<Sender<Outage>>,
+    pub(crate) runs: bool,
 }
 
 struct Watched {
@@ -202,7 +195,7 @@ impl Lookout {
     }
 
     /// Whether a process without a place waits for a host.
-    fn is_waited_for(&self, host: &str) -> bool {
+    pub(crate) fn is_waited_for(&self, host: &str) -> bool {
         self.starts.values().any(|starting| starting.host.as_ref().is_some_and(|(there, _)| there == host))
     }
 
@@ -278,7 +271,7 @@ impl Lookout {
     }
 
     /// Finds out which outages are over.
-    fn settle(&mut self, client: &Client) {
+    pub(crate) fn settle(&mut self, client: &Client) {
         if !std::mem::take(&mut self.changed) || self.away.is_empty() {
             return;
         }
@@ -304,7 +297,7 @@ impl Lookout {
     }
 
     /// Processes that were waited for long enough, and what is said of each.
-    fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String)> {
+    pub(crate) fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String)> {
         let mut given_up = Vec::new();
         for (id, watched) in &self.streams {
             let host = &watched.node.host;
@@ -321,7 +314,7 @@ impl Lookout {
     }
 
     /// The same of processes without a place.
-    fn give_up_starts(&mut self, now: Instant) -> Vec<(ProcessId, String)> {
+    pub(crate) fn give_up_starts(&mut self, now: Instant) -> Vec<(ProcessId, String)> {
         let mut given_up = Vec::new();
         for (id, starting) in &self.starts {
             let Some((host, since)) = &starting.host else { continue };
@@ -336,7 +329,7 @@ impl Lookout {
     }
 
     /// A host of which it is time to tell.
-    fn due(&self, now: Instant) -> Option<String> {
+    pub(crate) fn due(&self, now: Instant) -> Option<String> {
         let is_due = |away: &Away| {
             !away.told && (away.at_once || now.saturating_duration_since(away.since) >= self.after)
         };
@@ -344,7 +337,7 @@ impl Lookout {
     }
 
     /// Tells of a host, with what the daemon says of it. Nobody waits longer for it than `most`.
-    fn tell(
+    pub(crate) fn tell(
         &mut self,
         host: &str,
         error: Option<&str>,
@@ -385,7 +378,7 @@ impl Lookout {
     }
 
     /// When there is something to do.
-    fn deadline(&self, client: &Client) -> Option<Instant> {
+    pub(crate) fn deadline(&self, client: &Client) -> Option<Instant> {
         let tell = self.away.values().filter(|away| !away.told);
         let tell = tell.filter_map(|away| away.since.checked_add(self.after));
         let give_up = self.streams.iter().filter_map(|(id, watched)| {
@@ -400,7 +393,7 @@ impl Lookout {
         tell.chain(give_up).chain(give_up_starts).min()
     }
 
-    fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.away.is_empty() || !self.news.is_empty()
     }
 }
@@ -411,97 +404,6 @@ impl Watched {
         let own = self.give_up.or(all);
         if self.opening { Some(for_a_place(own)) } else { own }
     }
-}
-
-impl Hub {
-    /// Acts on what was heard of hosts: called whenever that may have changed.
-    pub(crate) fn look_out(&self, inner: &mut Inner) {
-        let Inner { lookout, client, .. } = inner;
-        if !lookout.changed {
-            return;
-        }
-        lookout.settle(client);
-        if lookout.runs {
-            self.lookout.notify_all();
-            return;
-        }
-        if !lookout.has_work() {
-            return;
-        }
-        let Some(hub) = self.me() else { return };
-        let thread = std::thread::Builder::new().name("execnet-lookout".into());
-        lookout.runs = thread.spawn(move || work(&hub)).is_ok();
-    }
-}
-
-/// The thread: works for as long as a host is away.
-fn work(hub: &Hub) {
-    let mut inner = hub.lock();
-    loop {
-        let Inner { lookout, client, closing, .. } = &mut *inner;
-        lookout.settle(client);
-        if *closing || !lookout.has_work() {
-            lookout.runs = false;
-            return;
-        }
-        let now = Instant::now();
-        let (given_up, not_placed) = (lookout.give_up(client, now), lookout.give_up_starts(now));
-        if !given_up.is_empty() || !not_placed.is_empty() {
-            for (id, message) in given_up {
-                client.give_up(id, message);
-            }
-            for (id, message) in not_placed {
-                inner.give_up_start(id, message);
-            }
-            inner.take_events();
-            hub.leave(inner);
-            inner = hub.lock();
-        } else if let Some(host) = lookout.due(now) {
-            inner = tell(hub, inner, &host);
-        } else if let Some(outage) = lookout.news.pop_front() {
-            lookout.subscribers.retain(|subscriber| subscriber.send(outage.clone()).is_ok());
-            let on_outage = lookout.on_outage.clone();
-            drop(inner);
-            // a panic there is told by its hook
-            let _ = catch_unwind(AssertUnwindSafe(|| on_outage(&outage)));
-            inner = hub.lock();
-        } else {
-            let left = lookout.deadline(client).map(|at| at.saturating_duration_since(now));
-            let most = left.unwrap_or(Duration::from_secs(3600));
-            inner = hub.lookout.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
-/// Asks the daemon what is wrong with a host, and tells of it.
-fn tell<'a>(hub: &'a Hub, mut inner: Guard<'a>, host: &str) -> Guard<'a> {
-    let mut status = None;
-    let mut most = Some(inner.lookout.patience);
-    // of a start the daemon has just said it
-    let is_fresh = inner.lookout.is_waited_for(host);
-    if !is_fresh && !inner.lookout.silent && inner.line.as_ref().is_some_and(|line| line.greeted) {
-        (inner, status) = ask(hub, inner);
-        most = status.as_ref().and_then(|status| status.linger).map(patience);
-    }
-    let host_status = status.as_ref().and_then(|status| status.hosts.iter().find(|there| there.id == host));
-    let error = host_status.and_then(|there| there.error.as_deref());
-    let Inner { lookout, client, .. } = &mut *inner;
-    lookout.settle(client);
-    lookout.tell(host, error, most, client, Instant::now());
-    inner
-}
-
-fn ask<'a>(hub: &'a Hub, mut inner: Guard<'a>) -> (Guard<'a>, Option<Status>) {
-    let Ok(json) = serde_json::to_vec(&Request::from(Verb::Status)) else { return (inner, None) };
-    let request = inner.client.request(json.into());
-    inner.inboxes.insert(request, Inbox::default());
-    hub.leave(inner);
-    let until = Instant::now().checked_add(ANSWER);
-    let mut inner = match hub.wait(hub.lock(), &What::Reply(request), until) {
-        Ok(inner) | Err((_, inner)) => inner,
-    };
-    let reply = inner.inboxes.remove(&request).and_then(|mut inbox| inbox.take());
-    (inner, reply.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
 impl Outages {
@@ -590,7 +492,7 @@ fn for_a_place(limit: Option<Duration>) -> Duration {
 }
 
 /// How long a daemon waits for a host.
-fn patience(linger: f64) -> Duration {
+pub(crate) fn patience(linger: f64) -> Duration {
     Duration::try_from_secs_f64(linger).unwrap_or(Duration::MAX).saturating_add(BEYOND_LINGER)
 }
 

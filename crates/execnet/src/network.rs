@@ -1,8 +1,7 @@
-//! A connection to a network: requests to its daemon, and the handle that keeps all of it open.
+//! A connection to a network: requests to its daemon.
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,10 +10,10 @@ use execnet_proto::wire::{Frame, Kind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::connect::ConnectError;
-use crate::hub::{Hub, Inbox, Over, What};
+use crate::handle::Handle;
+use crate::hub::{Daemon, Inbox, Over, What};
 use crate::lookout::{Outage, Outages};
-use crate::start::ProcessBuilder;
+use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
 
 /// A connection to a network. Clones share it, and any number of threads may use it.
@@ -23,17 +22,6 @@ use crate::waiting::{Halt, Room};
 #[derive(Clone)]
 pub struct Network {
     handle: Arc<Handle>,
-}
-
-/// The daemon that greeted last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
-    /// Its process id.
-    pub pid: u32,
-    /// Version of its program. It may differ from this crate's as long as both speak the same version of the protocol.
-    pub release: String,
-    /// Name of its network.
-    pub network: String,
 }
 
 /// Why a request failed.
@@ -90,13 +78,6 @@ pub struct Replies {
     failed: Option<RequestError>,
 }
 
-/// Keeps a connection open; ends it when the last is dropped.
-pub(crate) struct Handle {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) network: String,
-    thread: Option<JoinHandle<()>>,
-}
-
 impl Network {
     pub(crate) fn new(handle: Handle) -> Self {
         Self { handle: Arc::new(handle) }
@@ -104,11 +85,6 @@ impl Network {
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
-    }
-
-    /// Begins to describe a process to be started on a node of the network.
-    pub fn process(&self) -> ProcessBuilder {
-        ProcessBuilder::new(self.handle.clone())
     }
 
     /// The network's name.
@@ -286,11 +262,8 @@ impl Drop for Replies {
     }
 }
 
+/// What requests need.
 impl Handle {
-    pub(crate) fn new(hub: Arc<Hub>, thread: JoinHandle<()>, network: String) -> Self {
-        Self { hub, network, thread: Some(thread) }
-    }
-
     fn discard(&self, request: u32) {
         if let Ok(mut inner) = self.hub.enter() {
             inner.inboxes.remove(&request);
@@ -303,27 +276,6 @@ impl Handle {
 
     fn unexpected(&self, source: serde_json::Error) -> RequestError {
         RequestError::Unexpected { network: self.network.clone(), source: Arc::new(source) }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // in a forked child there is no such thread, and the lock may be held by nobody
-        let Ok(mut inner) = self.hub.enter() else { return };
-        inner.closing = true;
-        inner.lookout.close();
-        drop(inner);
-        self.hub.lookout.notify_all();
-        self.hub.wake_reader();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle").field(&self.network).finish()
     }
 }
 

@@ -13,8 +13,9 @@ use execnet_proto::control::{HostReply, HostState, HostStatus, NodeState, Reques
 use execnet_proto::spec::{HostSpec, MAX_NAME, is_name};
 use execnet_proto::text::line;
 
-use crate::connect::{Connect, ConnectError};
+use crate::connect::Connect;
 use crate::network::{Network, RequestError};
+use crate::route::ConnectError;
 use crate::waiting::Owner;
 
 /// A network of this program alone. It has the hosts that are [joined](Private::join) to it; its daemon is the `execnet` command.

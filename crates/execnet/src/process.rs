@@ -1,18 +1,23 @@
 //! A process that was started: its node, its signals, its state and its end. Its streams are in `streams.rs`.
 
-use std::io;
+mod error;
+mod shared;
+mod streams;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use execnet_proto::client::Placement;
 use execnet_proto::id::ProcessId;
 use execnet_proto::wire::Stream;
 
-use crate::hub::{Guard, Seen, What};
-use crate::network::Handle;
+use crate::handle::Handle;
+use crate::hub::{Seen, What};
+use crate::node::Node;
 use crate::status::{ExitStatus, Signal};
-use crate::streams::{Output, Stdin};
-use crate::waiting::{Halt, Room};
+use crate::waiting::Room;
+pub use error::{Lost, ProcessError};
+use shared::Shared;
+pub use streams::{Output, Stdin};
 
 /// A process on a node of a network.
 ///
@@ -22,79 +27,6 @@ use crate::waiting::{Halt, Room};
 pub struct Process {
     shared: Shared,
     node: Node,
-}
-
-/// What a process and its streams need to reach it.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub(crate) handle: Arc<Handle>,
-    pub(crate) id: ProcessId,
-    pub(crate) host: Arc<str>,
-}
-
-/// Where a process runs. The texts come from the host as they are: strip control characters before you show them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// Id of its host.
-    pub host: String,
-    /// `sys.platform`.
-    pub platform: String,
-    /// `cpython`, `pypy`, `jython`.
-    pub implementation: String,
-    /// `3.11.2`.
-    pub version: String,
-    /// `x86_64`.
-    pub machine: String,
-    /// Path of the interpreter.
-    pub executable: String,
-}
-
-/// A process that is gone without an exit status that anybody will ever know.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the process on host `{host}` was lost: {}", execnet_proto::text::lines(message))]
-pub struct Lost {
-    /// Id of its host.
-    pub host: String,
-    /// Why.
-    pub message: String,
-}
-
-/// Why a call on a process or one of its streams failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessError {
-    /// The process was lost.
-    #[error(transparent)]
-    Lost(#[from] Lost),
-    /// Nobody reads stdin any more: it was closed here or by the process, or the process has ended.
-    #[error("stdin of the process on host `{host}` is closed")]
-    Closed {
-        /// Id of its host.
-        host: String,
-    },
-    /// The [`Process`] was dropped, and so hung up.
-    #[error("the process on host `{host}` was hung up")]
-    HungUp {
-        /// Id of its host.
-        host: String,
-    },
-    /// Not in time; the call may be made again.
-    #[error("waiting for the process on host `{host}` took too long")]
-    TimedOut {
-        /// Id of its host.
-        host: String,
-    },
-    /// Another thread interrupted the wait; the call may be made again.
-    #[error("waiting for the process on host `{host}` was interrupted")]
-    Interrupted {
-        /// Id of its host.
-        host: String,
-    },
-    /// The connection belongs to the process that this one was forked from.
-    #[error("a connection to a network cannot be used in a forked child; connect again there")]
-    Forked,
 }
 
 impl Process {
@@ -318,82 +250,5 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<ProcessEvent> {
         self.next_by(None).ok().flatten()
-    }
-}
-
-impl Shared {
-    pub(crate) fn enter(&self) -> Result<Guard<'_>, ProcessError> {
-        self.handle.hub.enter().map_err(|halt| self.halted(halt))
-    }
-
-    pub(crate) fn wait(&self, what: &What, deadline: Option<Instant>) -> Result<Guard<'_>, ProcessError> {
-        let waited = self.handle.hub.wait(self.enter()?, what, deadline);
-        waited.map_err(|(halt, inner)| {
-            drop(inner);
-            self.halted(halt)
-        })
-    }
-
-    /// Why it was lost, if it was.
-    pub(crate) fn lost(&self, inner: &Guard<'_>) -> Option<Lost> {
-        let message = inner.client.process(self.id)?.lost()?.to_owned();
-        Some(Lost { host: self.host.to_string(), message })
-    }
-
-    pub(crate) fn hung_up(&self) -> ProcessError {
-        ProcessError::HungUp { host: self.host.to_string() }
-    }
-
-    fn seen(&self) -> Option<Seen> {
-        self.handle.hub.enter().ok()?.seen(self.id)
-    }
-
-    fn ended(&self, inner: &Guard<'_>) -> Result<Option<ExitStatus>, ProcessError> {
-        if let Some(lost) = self.lost(inner) {
-            return Err(lost.into());
-        }
-        let process = inner.client.process(self.id).ok_or_else(|| self.hung_up())?;
-        Ok(process.ending().map(ExitStatus::from))
-    }
-
-    fn halted(&self, halt: Halt) -> ProcessError {
-        let host = self.host.to_string();
-        match halt {
-            Halt::TimedOut => ProcessError::TimedOut { host },
-            Halt::Interrupted => ProcessError::Interrupted { host },
-            Halt::Forked => ProcessError::Forked,
-        }
-    }
-}
-
-impl Node {
-    pub(crate) fn new(place: &Placement) -> Self {
-        let fact = |name: &str| {
-            let fact = place.facts.iter().find(|(key, _)| key == name);
-            fact.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-        };
-        Self {
-            name: place.node.clone(),
-            host: place.host.clone(),
-            platform: fact("platform"),
-            implementation: fact("implementation"),
-            version: fact("version"),
-            machine: fact("machine"),
-            executable: fact("executable"),
-        }
-    }
-}
-
-/// An interruption is not [`io::ErrorKind::Interrupted`]: that would be tried again, unseen, by everything in `std::io`.
-impl From<ProcessError> for io::Error {
-    fn from(error: ProcessError) -> Self {
-        let kind = match &error {
-            ProcessError::Lost(_) => io::ErrorKind::ConnectionReset,
-            ProcessError::Closed { .. } => io::ErrorKind::BrokenPipe,
-            ProcessError::HungUp { .. } => io::ErrorKind::NotConnected,
-            ProcessError::TimedOut { .. } => io::ErrorKind::TimedOut,
-            ProcessError::Interrupted { .. } | ProcessError::Forked => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
     }
 }

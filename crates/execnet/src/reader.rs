@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connect::{ConnectError, Route};
 use crate::hub::{Guard, Hub, Inner};
 use crate::line::{End, Line};
+use crate::route::{ConnectError, Route};
 use crate::waiting::{Room, Waker, poll};
 
 /// A daemon that does not greet for this long is given up.

@@ -13,10 +13,12 @@ use execnet_proto::spec::{NodeSelection, SelectionError};
 use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, Kind, Refusal, Role, Spawn};
 
-use crate::connect::ConnectError;
+use crate::handle::Handle;
 use crate::hub::{Inner, Start, What};
-use crate::network::Handle;
-use crate::process::{Node, Process};
+use crate::network::Network;
+use crate::node::Node;
+use crate::process::Process;
+use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
 
 /// No system takes longer paths; see PATH_MAX.
@@ -96,6 +98,13 @@ pub enum StartError {
     /// The connection belongs to the process that this one was forked from.
     #[error("a connection to a network cannot be used in a forked child; connect again there")]
     Forked,
+}
+
+impl Network {
+    /// Begins to describe a process to be started on a node of the network.
+    pub fn process(&self) -> ProcessBuilder {
+        ProcessBuilder::new(self.handle().clone())
+    }
 }
 
 /// The methods by which a builder with a `selection` is told on which nodes.

@@ -1,6 +1,6 @@
 //! Describing a gateway and opening it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,38 +11,22 @@ use execnet_proto::spec::{NodeSelection, SelectionError};
 use super::carrier::{Carrier, Remote};
 use super::error::OpenError;
 use super::group::Group;
+use super::handle::Handle;
 use super::local::Local;
+use super::open::Gateway;
 use super::output::{OnOutput, Printed, plain};
 use super::post::{Post, What};
+use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
 use super::state::{State, WINDOW};
 use super::wire::{Kind, frame};
-use super::{Gateway, Handle, apart, attend, deadline, opening, tilde};
+use super::{apart, attend, tilde};
 use crate::network::Network;
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
-use crate::waiting::{Halt, Room};
-
-/// The text of what the interpreter is started with, between quotes.
-const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
-
-/// Tells it that it may have to wait, while the host changes.
-const AHEAD: &str = "ahead";
+use crate::waiting::{Halt, Room, deadline};
 
 /// What follows on its stdin.
 const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
-
-/// What makes the interpreter of a node another one. Jython cannot.
-const OTHER: &str = "\
-import sys
-sys.path[:not sys.path[0]]=[]
-import os
-try:
-    os.execvp(os.path.expanduser(sys.argv[1]),sys.argv[1:])
-except Exception:
-    why=sys.exc_info()[1]
-    sys.stderr.write('execnet: cannot start the interpreter `%s`: %s\\n'%(sys.argv[1],getattr(why,'strerror',None) or why))
-    sys.exit(94)
-";
 
 /// How long opening may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -99,18 +83,36 @@ impl ExecModel {
     }
 }
 
+impl Gateway {
+    /// Begins to describe a gateway whose interpreter is a child of this program.
+    ///
+    /// ```no_run
+    /// let gateway = execnet::Gateway::popen().python("pypy3").start()?;
+    /// let channel = gateway.remote_exec("import sys; channel.send(sys.version_info[:2])")?;
+    /// let (major, minor) = channel.receive::<(u32, u32)>()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn popen() -> GatewayBuilder {
+        GatewayBuilder::popen()
+    }
+}
+
 impl Network {
     /// Begins to describe a gateway on a node of the network.
     pub fn makegateway(&self) -> GatewayBuilder {
         GatewayBuilder { network: Some(self.clone()), ..GatewayBuilder::popen() }
     }
+}
 
-    /// Opens so many gateways on nodes of the network, all at a time.
-    ///
-    /// # Errors
-    /// When one of them could not be opened; then none is.
-    pub fn makegateways(&self, count: usize) -> Result<Vec<Gateway>, OpenError> {
-        self.makegateway().start_many(count)
+impl Group {
+    /// Begins to describe a gateway of the group, as [`Gateway::popen`] does.
+    pub fn popen(&self) -> GatewayBuilder {
+        GatewayBuilder::popen().group(self)
+    }
+
+    /// Begins to describe a gateway of the group, as [`Network::makegateway`] does.
+    pub fn makegateway(&self, network: &Network) -> GatewayBuilder {
+        network.makegateway().group(self)
     }
 }
 
@@ -248,14 +250,6 @@ impl GatewayBuilder {
                 Err(error)
             }
         }
-    }
-
-    /// Opens so many of them, all at a time. With an id given, they are called by that and a number.
-    ///
-    /// # Errors
-    /// When one of them could not be opened; then none is.
-    pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
-        opening::start_many(&self, count)
     }
 
     /// The one of this number among many.
@@ -416,35 +410,6 @@ impl GatewayBuilder {
     }
 }
 
-/// What the interpreter executes, with names of its own wherever that happens. A child of this program leads a session, and closes what it has inherited;
-/// a node's interpreter is one that the agent has started.
-fn stage(inherited: Option<&[u32]>) -> String {
-    let files = inherited.map(|files| files.iter().map(|file| format!("{file},")).collect::<String>());
-    let inherited = files.map_or("None".to_owned(), |files| format!("({files})"));
-    format!("exec({STAGE},{{\"__name__\":\"__main__\",\"inherited\":{inherited}}})")
-}
-
-/// Where something wrote what an interpreter is started with.
-pub(super) fn echo(noise: &str) -> Option<usize> {
-    const ENOUGH: std::ops::Range<usize> = 1..24;
-    noise.find(&STAGE[ENOUGH])
-}
-
-/// Files of this program that its children inherit, besides the three: a pipe that somebody waits for the end of, a lock.
-/// Where the system does not say it is none.
-fn inheritable() -> Vec<u32> {
-    const CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
-    let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
-    let inherited = |entry: std::fs::DirEntry| {
-        let file = entry.file_name().to_str()?.parse::<u32>().ok().filter(|file| *file > 2)?;
-        let info = std::fs::read_to_string(entry.path()).ok()?;
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-        let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
-        (flags & CLOEXEC == 0).then_some(file)
-    };
-    entries.flatten().filter_map(inherited).collect()
-}
-
 fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
     let failed = |error: std::io::Error| {
         post.carrier.kill();
@@ -463,14 +428,6 @@ fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(
     let thread = std::thread::Builder::new().name("execnet-gateway".into());
     thread.spawn(move || attend::attend(&for_reading, &id, &printed)).map_err(failed)?;
     Ok(())
-}
-
-/// The first of `python3` and `python` in `PATH`.
-fn default_python() -> String {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there =
-        |name: &&str| std::env::split_paths(&path).any(|folder: PathBuf| folder.join(name).is_file());
-    ["python3", "python"].into_iter().find(is_there).unwrap_or("python3").to_owned()
 }
 
 impl Config {

@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 
 use serde::de::DeserializeOwned;
 
-use super::Handle;
-use super::channel::take;
 use super::error::ChannelError;
+use super::handle::Handle;
 use super::post::{Post, What};
+use super::received::take;
 use super::state::Awaited;
 use crate::value::{LoadError, Writer, Writing, from_reader};
 use crate::waiting::{Halt, Room};

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::process::{Node, Process, ProcessError};
+use crate::node::Node;
+use crate::process::{Output, Process, ProcessError, Stdin};
 use crate::status::{ExitStatus, Signal};
-use crate::streams::{Output, Stdin};
 
 /// Bytes that are taken from stdout or stderr at a time.
 pub(super) const READ: usize = 256 * 1024;

@@ -6,22 +6,21 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::callback;
 use super::error::ChannelError;
 use super::failed;
+use super::handle::Handle;
 use super::post::{Guard, Post, What};
-use super::spare::SPARE;
-use super::state::{Awaited, Next};
-use super::{Gateway, Handle, deadline};
+use super::received::{Held, Raw, check, take};
+use super::state::Awaited;
 use crate::value::{
-    Channels, Dialect, DumpError, Encoded, LoadError, Reader, Reading, StrConfig, Value, Writer, Writing,
-    from_reader, to_writer,
+    Channels, DumpError, Encoded, LoadError, StrConfig, Writer, Writing, from_reader, to_writer,
 };
 use crate::waiting::Room;
+use crate::waiting::deadline;
 
 /// One end of a channel; the other one is in a gateway's interpreter. Clones share it, and any number of threads may use it.
 ///
@@ -61,21 +60,6 @@ pub enum Ready {
     Closed,
 }
 
-/// A value as it arrived.
-#[derive(Clone, Debug)]
-pub struct Raw {
-    bytes: Bytes,
-    reading: Reading,
-}
-
-/// A value as it arrived, which counts as received only when this is dropped; until then the other end has no credit for it.
-#[derive(Debug)]
-pub struct Held {
-    raw: Raw,
-    post: Arc<Post>,
-    number: u32,
-}
-
 /// The values of a channel, until it is closed. See [`Channel::iter`].
 #[derive(Debug)]
 pub struct Receiving<T> {
@@ -93,12 +77,6 @@ impl Channel {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.shared.number
-    }
-
-    /// The gateway that it belongs to.
-    #[must_use]
-    pub fn gateway(&self) -> Gateway {
-        Gateway { handle: self.shared.handle.clone() }
     }
 
     pub(crate) fn gateway_key(&self) -> u64 {
@@ -413,102 +391,12 @@ impl Channel {
         check(inner)
     }
 
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        &self.shared.handle
+    }
+
     fn post(&self) -> &Arc<Post> {
         &self.shared.handle.post
-    }
-}
-
-/// That the gateway has not ended against its will.
-fn check(inner: &Guard<'_>) -> Result<(), ChannelError> {
-    match &inner.death {
-        Some(_) if inner.exiting => Err(ChannelError::Closed),
-        Some(death) => Err(ChannelError::GatewayDied(death.clone())),
-        None => Ok(()),
-    }
-}
-
-/// Takes what comes next on a channel.
-pub(super) fn take(
-    mut inner: Guard<'_>,
-    number: u32,
-    take_error: bool,
-) -> Result<(Raw, Guard<'_>), ChannelError> {
-    match inner.state.receive(number, take_error) {
-        Next::Value { bytes, escaped } => {
-            let strconfig = inner.state.strconfig(number);
-            let reading = Reading { dialect: inner.state.target().dialect, strconfig, escaped };
-            Ok((Raw { bytes, reading }, inner))
-        }
-        Next::Error(error) => Err(ChannelError::Remote(error)),
-        Next::Closed => Err(ChannelError::Closed),
-        Next::Nothing => Err(check(&inner).err().unwrap_or(ChannelError::TimedOut)),
-    }
-}
-
-impl Raw {
-    /// Its bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Which family of Python wrote it.
-    #[must_use]
-    pub fn dialect(&self) -> Dialect {
-        self.reading.dialect
-    }
-
-    /// Whether there are channels in it, or text that needs an escape.
-    #[must_use]
-    pub fn is_escaped(&self) -> bool {
-        self.reading.escaped
-    }
-
-    /// Reads it.
-    #[must_use]
-    pub fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.bytes, self.reading)
-    }
-
-    /// The length of its bytes.
-    pub(super) fn length(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        SPARE.give(std::mem::take(&mut self.bytes));
-    }
-}
-
-impl std::ops::Deref for Held {
-    type Target = Raw;
-
-    fn deref(&self) -> &Raw {
-        &self.raw
-    }
-}
-
-impl Held {
-    /// Gives it back: it is received again as the next one.
-    pub fn give_back(self) {
-        let (post, number) = (self.post.clone(), self.number);
-        let (bytes, escaped) = (self.raw.bytes.clone(), self.raw.reading.escaped);
-        drop(self);
-        if let Ok(mut inner) = post.enter() {
-            inner.state.give_back(number, bytes, escaped);
-            post.leave(inner);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Ok(mut inner) = self.post.enter() {
-            inner.state.took(self.number, self.raw.length());
-            self.post.leave(inner);
-        }
     }
 }
 
@@ -576,21 +464,5 @@ impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Handle { id, .. } = &*self.shared.handle;
         f.debug_struct("Channel").field("gateway", id).field("number", &self.number()).finish()
-    }
-}
-
-impl fmt::Debug for Post {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-/// What a raw value holds, for those who want to know before they take it apart.
-impl TryFrom<&Raw> for Value {
-    type Error = LoadError;
-
-    /// Fails where there are channels: those need [`Channel::load`].
-    fn try_from(raw: &Raw) -> Result<Self, LoadError> {
-        Value::decode(raw.bytes(), Reading { escaped: false, ..raw.reading })
     }
 }

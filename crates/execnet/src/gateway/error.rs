@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use execnet_proto::text::{line, lines};
 
-use super::builder::echo;
 use super::output::LINES;
+use super::stage::echo;
 use crate::start::StartError;
 use crate::status::ExitStatus;
 use crate::value::{DumpError, LoadError};

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::builder::GatewayBuilder;
-use super::error::OpenError;
-use super::{Code, Gateway, MultiChannel};
-use crate::gateway::ChannelError;
-use crate::network::Network;
+use super::code::Code;
+use super::error::{ChannelError, OpenError};
+use super::multi::MultiChannel;
+use super::open::Gateway;
 use crate::waiting::{Owner, deadline, left};
 
 /// How long gateways may take to end when their group is dropped, before they are killed.
@@ -52,16 +51,6 @@ impl Group {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Begins to describe a gateway of the group, as [`Gateway::popen`] does.
-    pub fn popen(&self) -> GatewayBuilder {
-        GatewayBuilder::popen().group(self)
-    }
-
-    /// Begins to describe a gateway of the group, as [`Network::makegateway`] does.
-    pub fn makegateway(&self, network: &Network) -> GatewayBuilder {
-        network.makegateway().group(self)
     }
 
     /// Its gateways, in the order in which they were opened.

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::carrier::{Carrier, Ending, READ, Stop};
-use crate::process::Node;
+use crate::node::Node;
 use crate::status::ExitStatus;
 use crate::waiting::{Interrupt, Sleeps, Waker, left, poll};
 

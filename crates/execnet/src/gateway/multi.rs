@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Gateway;
 use super::channel::Channel;
 use super::error::ChannelError;
+use super::open::Gateway;
 use crate::waiting::{Monitor, deadline, left};
 
 /// Several channels, of any gateways.

@@ -8,6 +8,7 @@
 
 mod writing;
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
@@ -64,7 +65,7 @@ pub(super) struct Inner {
     pub(super) death: Option<Arc<Death>>,
     /// Something besides the channels changed since the last look.
     touched: bool,
-    waiters: Waiters<Post>,
+    waiters: Waiters<What>,
     flushing: bool,
     /// There was no room: the writer thread goes on.
     blocked: bool,
@@ -112,9 +113,9 @@ pub(super) enum What {
 }
 
 /// Those to be woken, once the lock is released.
-type Alarms = Vec<Arc<Alarm<Post>>>;
+type Alarms = Vec<Arc<Alarm>>;
 
-fn ring(alarms: &[Arc<Alarm<Post>>]) {
+fn ring(alarms: &[Arc<Alarm>]) {
     alarms.iter().for_each(|alarm| alarm.ring());
 }
 
@@ -186,7 +187,7 @@ impl Room for Post {
         &self.base
     }
 
-    fn waiters(inner: &mut Inner) -> &mut Waiters<Self> {
+    fn waiters(inner: &mut Inner) -> &mut Waiters<What> {
         &mut inner.waiters
     }
 
@@ -202,7 +203,7 @@ impl Room for Post {
     fn read<'a>(
         &'a self,
         mut inner: Guard<'a>,
-        seat: &Seat<Self>,
+        seat: &Seat<What>,
         deadline: Option<Instant>,
     ) -> (Guard<'a>, Turn) {
         let what = seat.condition;
@@ -322,7 +323,7 @@ impl Post {
     }
 
     /// Wakes, writes, and takes the lock again.
-    fn tell<'a>(&'a self, inner: Guard<'a>, alarms: &[Arc<Alarm<Self>>]) -> Guard<'a> {
+    fn tell<'a>(&'a self, inner: Guard<'a>, alarms: &[Arc<Alarm>]) -> Guard<'a> {
         if alarms.is_empty() {
             self.flush(inner);
         } else {
@@ -371,5 +372,11 @@ impl Post {
         inner.death = Some(Arc::new(death));
         self.writer.notify_all();
         self.leave(inner);
+    }
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").field("key", &self.key).finish_non_exhaustive()
     }
 }

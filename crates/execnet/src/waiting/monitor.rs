@@ -3,7 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::{Halt, Interrupt, Sleeps, left};
+use super::halt::{Halt, left};
+use super::interrupt::{Interrupt, Sleeps};
 
 /// A value behind a lock.
 #[derive(Debug, Default)]

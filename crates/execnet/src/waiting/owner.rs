@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Halt;
+use super::halt::Halt;
 
 /// The process that made it.
 #[derive(Debug)]

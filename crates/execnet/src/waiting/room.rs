@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use super::{Halt, Interrupt, Owner, Sleeps, left};
+use super::halt::{Halt, left};
+use super::interrupt::{Interrupt, Sleeps};
+use super::owner::Owner;
 
 /// See the module's documentation.
 pub(crate) trait Room: Send + Sync + Sized + 'static {
@@ -15,7 +17,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
 
     fn base(&self) -> &Base<Self>;
 
-    fn waiters(state: &mut Self::State) -> &mut Waiters<Self>;
+    fn waiters(state: &mut Self::State) -> &mut Waiters<Self::Condition>;
 
     fn is_met(state: &Self::State, condition: &Self::Condition) -> bool;
 
@@ -26,7 +28,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
     fn read<'a>(
         &'a self,
         state: Guard<'a, Self>,
-        seat: &Seat<Self>,
+        seat: &Seat<Self::Condition>,
         deadline: Option<Instant>,
     ) -> (Guard<'a, Self>, Turn);
 
@@ -113,7 +115,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
 
     /// The threads whose conditions are met, each once, but for the one in seat `but`. They are woken once the lock is released. A thread that reads is
     /// disturbed at once instead: later it might be in another wait.
-    fn met(&self, state: &mut Self::State, but: Option<u64>) -> Vec<Arc<Alarm<Self>>> {
+    fn met(&self, state: &mut Self::State, but: Option<u64>) -> Vec<Arc<Alarm>> {
         let mut alarms = Vec::new();
         if Self::waiters(state).is_empty() {
             return alarms;
@@ -173,27 +175,27 @@ pub(crate) enum Turn {
 }
 
 /// The threads that wait in a room.
-pub(crate) struct Waiters<R: Room> {
-    list: Vec<Waiter<R>>,
+pub(crate) struct Waiters<C> {
+    list: Vec<Waiter<C>>,
     next: u64,
 }
 
-struct Waiter<R: Room> {
+struct Waiter<C> {
     number: u64,
-    condition: R::Condition,
-    alarm: Arc<Alarm<R>>,
+    condition: C,
+    alarm: Arc<Alarm>,
     /// It was woken, and has not looked yet.
     woken: bool,
     interrupted: bool,
 }
 
-impl<R: Room> Default for Waiters<R> {
+impl<C> Default for Waiters<C> {
     fn default() -> Self {
         Self { list: Vec::new(), next: 0 }
     }
 }
 
-impl<R: Room> Waiters<R> {
+impl<C> Waiters<C> {
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -223,7 +225,7 @@ impl<R: Room> Waiters<R> {
         })
     }
 
-    fn of(&mut self, number: u64) -> Option<&mut Waiter<R>> {
+    fn of(&mut self, number: u64) -> Option<&mut Waiter<C>> {
         self.list.iter_mut().find(|waiter| waiter.number == number)
     }
 
@@ -233,42 +235,54 @@ impl<R: Room> Waiters<R> {
 }
 
 /// Wakes one thread that waits in a room.
-pub(crate) struct Alarm<R: Room> {
-    room: Weak<R>,
+pub(crate) struct Alarm {
+    room: Weak<dyn Latch>,
     condvar: Condvar,
     thread: Interrupt,
     /// The thread does not sleep here, but reads.
     reads: AtomicBool,
 }
 
-impl<R: Room> Alarm<R> {
+/// A lock without what it protects.
+trait Latch: Send + Sync {
+    /// Waits until nobody holds it.
+    fn pass(&self);
+}
+
+impl<R: Room> Latch for R {
+    fn pass(&self) {
+        drop(self.lock());
+    }
+}
+
+impl Alarm {
     pub(crate) fn ring(&self) {
         self.condvar.notify_all();
     }
 }
 
-impl<R: Room> Sleeps for Alarm<R> {
+impl Sleeps for Alarm {
     fn wake(&self) {
         if let Some(room) = self.room.upgrade() {
-            // with the lock held the thread either sleeps or has yet to look at its mark
-            let state = room.lock();
+            // a thread that has looked at its mark before sleeps then
+            room.pass();
             self.ring();
-            drop(state);
         }
     }
 }
 
 /// A thread's place among the waiters.
-pub(crate) struct Seat<R: Room> {
+pub(crate) struct Seat<C> {
     pub(crate) number: u64,
-    pub(crate) condition: R::Condition,
-    alarm: Arc<Alarm<R>>,
+    pub(crate) condition: C,
+    alarm: Arc<Alarm>,
 }
 
-impl<R: Room> Seat<R> {
-    fn take(room: &R, state: &mut R::State, condition: &R::Condition) -> Self {
+impl<C: Clone> Seat<C> {
+    fn take<R: Room<Condition = C>>(room: &R, state: &mut R::State, condition: &C) -> Self {
+        let me: Weak<R> = room.base().me.clone();
         let alarm = Arc::new(Alarm {
-            room: room.base().me.clone(),
+            room: me,
             condvar: Condvar::new(),
             thread: Interrupt::this_thread(),
             reads: AtomicBool::new(false),
@@ -288,14 +302,19 @@ impl<R: Room> Seat<R> {
         &self.alarm.thread
     }
 
-    fn read<'a>(&self, room: &'a R, state: Guard<'a, R>, deadline: Option<Instant>) -> (Guard<'a, R>, Turn) {
+    fn read<'a, R: Room<Condition = C>>(
+        &self,
+        room: &'a R,
+        state: Guard<'a, R>,
+        deadline: Option<Instant>,
+    ) -> (Guard<'a, R>, Turn) {
         self.alarm.reads.store(true, Ordering::SeqCst);
         let read = room.read(state, self, deadline);
         self.alarm.reads.store(false, Ordering::SeqCst);
         read
     }
 
-    fn sleep<'a>(&self, state: Guard<'a, R>, deadline: Option<Instant>) -> (Guard<'a, R>, Turn) {
+    fn sleep<'a, S>(&self, state: MutexGuard<'a, S>, deadline: Option<Instant>) -> (MutexGuard<'a, S>, Turn) {
         let place: Arc<dyn Sleeps> = self.alarm.clone();
         let _asleep = self.alarm.thread.enter(Arc::downgrade(&place));
         if self.alarm.thread.clear() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::Sleeps;
+use super::interrupt::Sleeps;
 
 /// Two ends of a socket: a byte on the first makes the second readable.
 #[derive(Debug)]

@@ -3,10 +3,31 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Gateway;
 use super::builder::GatewayBuilder;
 use super::error::OpenError;
+use super::open::Gateway;
+use crate::network::Network;
 use crate::waiting::{Halt, Interrupt, Monitor};
+
+impl Network {
+    /// Opens so many gateways on nodes of the network, all at a time.
+    ///
+    /// # Errors
+    /// When one of them could not be opened; then none is.
+    pub fn makegateways(&self, count: usize) -> Result<Vec<Gateway>, OpenError> {
+        self.makegateway().start_many(count)
+    }
+}
+
+impl GatewayBuilder {
+    /// Opens so many of them, all at a time. With an id given, they are called by that and a number.
+    ///
+    /// # Errors
+    /// When one of them could not be opened; then none is.
+    pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
+        start_many(&self, count)
+    }
+}
 
 /// How many are opened at a time.
 const PARALLEL: usize = 32;
@@ -58,7 +79,7 @@ impl Drop for Done<'_> {
 }
 
 /// Opens so many gateways.
-pub(super) fn start_many(builder: &GatewayBuilder, count: usize) -> Result<Vec<Gateway>, OpenError> {
+fn start_many(builder: &GatewayBuilder, count: usize) -> Result<Vec<Gateway>, OpenError> {
     let work = Work::default();
     let threads = count.min(PARALLEL);
     std::thread::scope(|scope| {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use execnet_proto::wire::Stream;
 
+use super::error::ProcessError;
+use super::shared::Shared;
 use crate::hub::What;
-use crate::process::{ProcessError, Shared};
 
 /// Bytes that one write takes at most.
 const WRITE: usize = 128 * 1024;

@@ -1,0 +1,47 @@
+//! The handle that keeps a gateway open.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::ChannelError;
+use super::info::Info;
+use super::post::Post;
+use super::wire::Kind;
+use crate::waiting::Room;
+
+/// How long an interpreter may take to end when the last handle of its gateway is dropped, before it is killed.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Keeps a gateway open; ends it when the last is dropped.
+pub(crate) struct Handle {
+    pub(super) post: Arc<Post>,
+    pub(super) id: String,
+    pub(super) info: Info,
+}
+
+impl Handle {
+    pub(super) fn exit(&self, kill_at: Option<Instant>) -> Result<(), ChannelError> {
+        let mut inner = self.post.enter()?;
+        if inner.death.is_none() {
+            if !std::mem::replace(&mut inner.exiting, true) {
+                inner.state.say(Kind::Exit);
+                inner.exited = Some(Instant::now());
+                self.post.carrier.ask();
+            }
+            if kill_at.is_some() && inner.kill_at.is_none() {
+                inner.kill_at = kill_at;
+            }
+        }
+        inner.touch();
+        self.post.leave(inner);
+        self.post.attendant.notify_all();
+        Ok(())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // in a forked child it belongs to the parent
+        let _ = self.exit(Some(Instant::now() + PATIENCE));
+    }
+}

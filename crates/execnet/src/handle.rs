@@ -1,0 +1,69 @@
+//! The handle that keeps a connection open.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::hub::{Hub, What};
+use crate::route::ConnectError;
+use crate::waiting::{Halt, Room};
+
+/// Keeps a connection open; ends it when the last is dropped.
+pub(crate) struct Handle {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) network: String,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    pub(crate) fn new(hub: Arc<Hub>, thread: JoinHandle<()>, network: String) -> Self {
+        Self { hub, network, thread: Some(thread) }
+    }
+
+    /// Makes sure that there is a connection; tries once if there is none.
+    pub(crate) fn connected(&self, deadline: Option<Instant>) -> Result<(), ConnectError> {
+        let network = || self.network.clone();
+        let hub = &self.hub;
+        let mut inner = hub.enter().map_err(|_| ConnectError::Forked)?;
+        if inner.line.as_ref().is_some_and(|line| line.greeted) {
+            return Ok(());
+        }
+        if inner.closing {
+            return Err(ConnectError::Closed { network: network() });
+        }
+        if inner.line.is_none() {
+            inner.wanted = true;
+            hub.wake_reader();
+        }
+        let attempt = What::Attempt(inner.attempts);
+        match hub.wait(inner, &attempt, deadline) {
+            Ok(inner) if inner.line.as_ref().is_some_and(|line| line.greeted) => Ok(()),
+            Ok(inner) => Err(inner.failure.clone().unwrap_or(ConnectError::Closed { network: network() })),
+            Err((Halt::TimedOut, _)) => Err(ConnectError::Silent { network: network() }),
+            Err((Halt::Interrupted, _)) => Err(ConnectError::Interrupted),
+            Err((Halt::Forked, _)) => Err(ConnectError::Forked),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // in a forked child there is no such thread, and the lock may be held by nobody
+        let Ok(mut inner) = self.hub.enter() else { return };
+        inner.closing = true;
+        inner.lookout.close();
+        drop(inner);
+        self.hub.lookout.notify_all();
+        self.hub.wake_reader();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.network).finish()
+    }
+}

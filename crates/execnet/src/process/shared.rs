@@ -1,0 +1,65 @@
+//! What a process and its streams share: the way to the process, through its connection.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use execnet_proto::id::ProcessId;
+
+use super::error::{Lost, ProcessError};
+use crate::handle::Handle;
+use crate::hub::{Guard, Seen, What};
+use crate::status::ExitStatus;
+use crate::waiting::{Halt, Room};
+
+/// What a process and its streams need to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) id: ProcessId,
+    pub(crate) host: Arc<str>,
+}
+
+impl Shared {
+    pub(crate) fn enter(&self) -> Result<Guard<'_>, ProcessError> {
+        self.handle.hub.enter().map_err(|halt| self.halted(halt))
+    }
+
+    pub(crate) fn wait(&self, what: &What, deadline: Option<Instant>) -> Result<Guard<'_>, ProcessError> {
+        let waited = self.handle.hub.wait(self.enter()?, what, deadline);
+        waited.map_err(|(halt, inner)| {
+            drop(inner);
+            self.halted(halt)
+        })
+    }
+
+    /// Why it was lost, if it was.
+    pub(crate) fn lost(&self, inner: &Guard<'_>) -> Option<Lost> {
+        let message = inner.client.process(self.id)?.lost()?.to_owned();
+        Some(Lost { host: self.host.to_string(), message })
+    }
+
+    pub(crate) fn hung_up(&self) -> ProcessError {
+        ProcessError::HungUp { host: self.host.to_string() }
+    }
+
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.handle.hub.enter().ok()?.seen(self.id)
+    }
+
+    pub(super) fn ended(&self, inner: &Guard<'_>) -> Result<Option<ExitStatus>, ProcessError> {
+        if let Some(lost) = self.lost(inner) {
+            return Err(lost.into());
+        }
+        let process = inner.client.process(self.id).ok_or_else(|| self.hung_up())?;
+        Ok(process.ending().map(ExitStatus::from))
+    }
+
+    fn halted(&self, halt: Halt) -> ProcessError {
+        let host = self.host.to_string();
+        match halt {
+            Halt::TimedOut => ProcessError::TimedOut { host },
+            Halt::Interrupted => ProcessError::Interrupted { host },
+            Halt::Forked => ProcessError::Forked,
+        }
+    }
+}
