@@ -14,8 +14,8 @@ WAIT = 300
 
 PATIENT = """
 import sys
-ends = sys.modules["execnet_kernel.run"].__spec__.loader.load_module("execnet_kernel.ends")
-ends.INTERRUPT_AFTER = ends.KILL_AFTER = 9e5
+shutdown = sys.modules["execnet_kernel.run"].__spec__.loader.load_module("execnet_kernel.shutdown")
+shutdown.INTERRUPT_AFTER = shutdown.KILL_AFTER = 9e5
 """
 """Executed in a gateway: what ends in time there was not ended by its kernel's limits."""
 

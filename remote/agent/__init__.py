@@ -8,7 +8,8 @@ host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an appli
     pace      how much may be under way on the link                 no clock
     core      what the agent does with a frame                       no fds, no clock
     nodes     which interpreters there are, what they answered       no processes
-    stub      what runs first: reads the config, finds or forks the agent
+    stub      what runs first: finds or forks the agent
+    config    the config table, and how its secret is kept
     greet     its first words, before the rest is compiled
     place     the socket folder, its lock, and passing fds
     posix     an agent on a POSIX Python: its link and its stubs

@@ -13,7 +13,7 @@ except ImportError:
     import signal
 
 from agent import wire
-from agent.stub import boot_id
+from agent.config import boot_id
 
 REST = 2.0
 READY = 0

@@ -16,7 +16,7 @@ except ImportError:
 import fcntl
 
 from agent import wire
-from agent.stub import boot_id
+from agent.config import boot_id
 
 OPENING = b"execnet:stub\0"
 HEAD = len(OPENING) + 2 + 1 + 32 + 8 + 4

@@ -8,11 +8,11 @@ import time
 
 from agent import children, place, wire
 from agent.children import set_cloexec, set_nonblocking
+from agent.config import Config, hide
 from agent.core import Core
 from agent.family import SWEEP_LIMIT, Family
 from agent.lifecycle import CANCEL_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
-from agent.stub import Config, hide
 from agent.wire import MAX_DATA
 
 CHECK_SOCKET = 60.0

@@ -9,55 +9,10 @@ import sys
 import time
 
 from agent import wire
+from agent.config import Config, hide
 
 LINK_ENDED, BROKEN, BUSY, WRONG_SECRET, OLD_EPOCH = 0, 93, 94, 95, 96
 PATIENCE = 75.0  # an agent whose socket vanished binds it again within a minute
-
-
-class Config(object):
-    """The config table (docs/protocol.md, 1.2), parsed."""
-
-    def __init__(self, data):
-        self.raw = data
-        self.nodes = []
-        self.env = []
-        values = {}
-        for key, value in wire.decode_table(data):
-            if key.startswith("node."):
-                self.nodes.append((key[5:], value.decode("utf-8")))
-            elif key.startswith("env."):
-                self.env.append((wire.utf8(key[4:]), value))
-            else:
-                values[key] = value
-        self.key = values["key"].decode("ascii")
-        self.secret = values["secret"]
-        self.epoch = int(values["epoch"])
-        self.linger = float(values.get("linger", 600))
-        self.chdir = values.get("chdir") or None
-        self.nice = int(values.get("nice") or 0)
-        self.host = wire.text(values.get("host", b""))
-        if not self.key or self.key.strip("0123456789abcdef"):
-            raise ValueError("the key is not hexadecimal")
-
-
-def boot_id():
-    """The kernel's name for this run of it; 0 where there is none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except (IOError, OSError):
-        return "0"
-
-
-def hide():
-    """No core dump of this process, whose memory has a secret, and nobody of this account may read it (Linux). What it
-    starts is as ever."""
-    if sys.platform.startswith("linux"):
-        try:
-            import ctypes
-            ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
-        except Exception:
-            pass
 
 
 def main(read):

@@ -4,53 +4,16 @@ The state lives as long as the channel's number does; a Channel only as long as 
 holds any more is closed, or, when a callback goes on receiving, says that nothing more will be sent.
 """
 import os
-import sys
 
 from . import wire
-from .values import DataFormatError, DumpError, Error, LoadError, dumps, loads
-from .wait import TWO, wait, wake, wake_all
-from .wire import deque
+from .errors import DumpError, LoadError, RemoteError, TimeoutError, known, warn
+from .interpreter import deque
+from .values import dumps, loads
+from .wait import wait, wake, wake_all
 
 NO_ENDMARKER = object()
 LONGEST = 250000  # characters of an error's text: the client keeps 1 MiB
-UNTOLD = dumps(u"an error that could not be told")[1]
 _getpid = os.getpid
-
-
-class RemoteError(Error):
-    """What ended the other side's code, as text."""
-
-    def __init__(self, formatted):
-        if TWO and not isinstance(formatted, str):
-            formatted = formatted.encode("utf-8")
-        Exception.__init__(self, formatted)
-        self.formatted = formatted
-
-    def __repr__(self):
-        return "%s: %s" % (type(self).__name__, self.formatted)
-
-
-class TimedOut(IOError):
-    """Can be replaced as the base of another class, other than IOError."""
-
-
-class TimeoutError(TimedOut):
-    """Nothing came in time."""
-
-
-def known():
-    """Makes our errors kinds of those of an `execnet` that user code has imported here, and may want to catch.
-
-    To be called before one is raised.
-    """
-    module = sys.modules.get("execnet")
-    for ours in (RemoteError, TimeoutError, DataFormatError, DumpError, LoadError) if module is not None else ():
-        theirs = getattr(module, ours.__name__, None)
-        if isinstance(theirs, type) and not issubclass(ours, theirs):
-            try:
-                ours.__bases__ = (theirs,) + ours.__bases__
-            except TypeError:
-                pass  # it is none
 
 
 class State(object):
@@ -165,8 +128,7 @@ class State(object):
         if link.ended or link.pid != _getpid():
             return
         if self.errors:
-            from . import more
-            more.warn(self.errors)
+            warn(self.errors)
         if self.said_close:
             return
         if self.callback and not self.heard_close:
@@ -254,8 +216,8 @@ class Channel(object):
 
         It is called in a thread of this channel's own.
         """
-        from . import more
-        more.set_callback(self, callback, endmarker)
+        from . import callbacks
+        callbacks.set_callback(self, callback, () if endmarker is NO_ENDMARKER else (endmarker,))
 
     def close(self, error=None):
         """Close it for both sides, with an error that the other side's `receive` raises if one is given."""
@@ -273,8 +235,8 @@ class Channel(object):
 
     def waitclose(self, timeout=None):
         """Wait until nothing more arrives (and the callback has had everything). RemoteError, TimeoutError."""
-        from . import more
-        more.wait_close(self, timeout)
+        from . import callbacks
+        callbacks.wait_close(self, timeout)
 
     def makefile(self, mode="w", proxyclose=False):
         """A file whose writes send (`w`) or whose reads receive (`r`) text or bytes."""
@@ -285,5 +247,5 @@ class Channel(object):
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
         """How text crosses between Python 2 and 3 on this channel."""
-        from . import more
-        more.reconfigure(self._state, self.id, py2str_as_py3str, py3str_as_py2str)
+        from . import control
+        control.reconfigure(self._state, self.id, py2str_as_py3str, py3str_as_py2str)

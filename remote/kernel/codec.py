@@ -7,8 +7,9 @@ import struct
 from marshal import dumps as marshal_dumps
 from marshal import loads as marshal_loads
 
-from .values import ALLOWED, CONTAINERS, NESTING, DumpError, LoadError
-from .wait import TWO
+from .errors import DumpError, LoadError
+from .interpreter import TWO
+from .values import ALLOWED, CONTAINERS, NESTING
 
 OPENING = {list: b"[", tuple: b"(", set: b"<", frozenset: b">"}
 MAKE = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}

@@ -5,7 +5,7 @@ A green thread that waited for a lock would keep all others from running, and so
 import os
 import sys
 
-from .wait import MAIN, TWO, allocate_lock, get_ident, start_new_thread
+from .interpreter import MAIN, TWO, allocate_lock, get_ident, start_new_thread
 
 
 class Late(Exception):

@@ -12,7 +12,7 @@ try:
 except ImportError:
     POSIXFactory = None
 
-from .wait import ANY
+from .interpreter import ANY
 
 posix = None  # jnr's, where fds 0 and 1 are not the protocol's
 _main = Thread.currentThread()

@@ -4,12 +4,14 @@ from _weakref import ref
 from itertools import count
 
 from . import wire
-from .channel import Channel, RemoteError, State
-from .values import LoadError, loads
-from .wait import TWO, wake_all
+from .channel import Channel, State
+from .errors import LoadError, RemoteError, warn
+from .interpreter import TWO
+from .values import loads
+from .wait import wake_all
 
 if TWO:
-    from . import codec, more  # noqa: F401
+    from . import callbacks, codec, control  # noqa: F401
 
 
 class Link(object):
@@ -51,7 +53,7 @@ class Link(object):
     def gateway(self):
         """As user code sees it."""
         if self._gateway is None:
-            from .public import Gateway
+            from .gateway import Gateway
             self._gateway = Gateway(self)
         return self._gateway
 
@@ -99,8 +101,8 @@ class Link(object):
             if kind in self._handlers:
                 self._handlers[kind](number, payload)
             else:
-                from . import more
-                more.handle(self, kind, number, payload)
+                from . import control
+                control.handle(self, kind, number, payload)
         return False
 
     def _data(self, number, payload):
@@ -145,8 +147,7 @@ class Link(object):
         if answer:
             self.outbox.post(wire.CLOSE, number)
         if error is not None and state.channel is None:
-            from . import more
-            more.warn(state.errors)
+            warn(state.errors)
         self.forget(state)
 
     def _last(self, number, payload):

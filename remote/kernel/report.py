@@ -2,8 +2,7 @@
 import os
 import sys
 
-from .run import native
-from .wait import ANY
+from .interpreter import ANY, native
 
 OURS = "<execnet_kernel."
 HEADER = "Traceback (most recent call last):\n"

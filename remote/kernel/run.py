@@ -7,12 +7,14 @@ try:
 except ImportError:
     import __builtin__ as builtins
 
-from .channel import UNTOLD
+from .interpreter import ANY, MAIN, TWO, allocate_lock, deque, flush, get_ident, native, start_new_thread
 from .values import dumps
-from .wait import ANY, MAIN, TWO, allocate_lock, get_ident, start_new_thread, wait, wake_all
-from .wire import deque
+from .wait import wait, wake_all
 
 NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another one")[1]
+UNTOLD = dumps(u"an error that could not be told")[1]
+REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
+REFUSE_AFTER = 1.0
 BUILTINS = vars(builtins)  # everybody's; the kernel's modules may have some of their own
 SOON = 0.005
 SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
@@ -64,8 +66,10 @@ class Runner(object):
             return True
 
     def _refuse(self, task):
-        from . import ends
-        ends.refuse(self, task)
+        """A thread's work: a task may not wait for long, as the code that runs may be waiting for it."""
+        wait(deque(), lambda: False, REFUSE_AFTER)
+        if self._drop(task):
+            task.close(REFUSED)
 
     def _in_thread(self, task):
         torn = None
@@ -99,8 +103,8 @@ class Runner(object):
                         self.torn = sys.exc_info()[0]
             except ANY:
                 self.torn = sys.exc_info()[0]
-        from . import ends
-        ends.finish(0, self.link)
+        from . import shutdown
+        shutdown.finish(0, self.link)
 
     def _main(self):
         self.link.outbox.main_is_outside()
@@ -152,7 +156,7 @@ class Task(object):
                     sys.stdin = opened(self.stdin)
                 self._execute()
             finally:
-                show()
+                flush()
                 if self.argv is not None:
                     sys.argv = argv
                 if self.stdin is not None:
@@ -160,8 +164,8 @@ class Task(object):
         except ANY:
             status, error = self._judge(sys.exc_info())
         if self.runner.link.pid != os.getpid():
-            from . import ends
-            ends.finish(status)  # a child that user code forked
+            from . import shutdown
+            shutdown.finish(status)  # a child that user code forked
         self.close(error)
 
     def _judge(self, info):
@@ -202,20 +206,6 @@ class Task(object):
             space[native(self.name)](self.channel, **kwargs)
 
 
-def show():
-    """A line that code has begun is not to wait for the rest of it, which may never come."""
-    for file in (sys.stdout, sys.stderr):
-        try:
-            file.flush()
-        except Exception:
-            pass  # it is user code's
-
-
 def ended_by(kind):
     """All that is said of an exception where there may be no memory for more."""
     return u"keyboard-interrupted" if kind is None or issubclass(kind, KeyboardInterrupt) else u"" + kind.__name__
-
-
-def native(text):
-    """Text as this interpreter's `str`."""
-    return text.encode("utf-8") if TWO and isinstance(text, type(u"")) else text

@@ -3,10 +3,10 @@ import os
 import sys
 
 from . import wire
+from .interpreter import ANY, JYTHON, TWO, as_text, folder, start_new_thread
 from .link import Link
 from .run import Runner
 from .values import dumps, loads
-from .wait import ANY, JYTHON, TWO, start_new_thread
 
 CHUNK = 65536  # bytes that are read at a time; the second where a long frame is on its way
 LONG = 262144
@@ -35,21 +35,21 @@ class Kernel(object):
 
     def main(self):
         data = b""
-        config = None
-        while config is None:
+        settings = None
+        while settings is None:
             part = self._read(self._source, CHUNK)
             if not part:
                 os._exit(BROKEN)
             data += part
-            config, data = _config(data)
-        if config:
-            from . import more
+            settings, data = _settings(data)
+        if settings:
+            from . import config
             try:
-                more.follow(config)
+                config.follow(settings)
             except Exception:
                 _complain(CANNOT, "%s" % sys.exc_info()[1])
-        link = self.link = Link(config, self._write, self._sink, self._broken)
-        link.runner = Runner(link, u"" + (config.get("execmodel") or u"thread"))
+        link = self.link = Link(settings, self._write, self._sink, self._broken)
+        link.runner = Runner(link, u"" + (settings.get("execmodel") or u"thread"))
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._let_go)
         hello = dumps(_hello())[1]
@@ -102,10 +102,10 @@ class Kernel(object):
         if not self._ended:
             self._ended = True
             try:
-                from . import ends
+                from . import shutdown
             except ANY:  # what user code made of imports; somebody waits for our end
                 os._exit(CANNOT)
-            ends.end(self.link.runner, lost)
+            shutdown.end(self.link.runner, lost)
 
     def _let_go(self):
         """In a forked child."""
@@ -116,7 +116,7 @@ class Kernel(object):
                 pass  # user code has closed it
 
 
-def _config(data):
+def _settings(data):
     """(CONFIG or None, what follows it)."""
     if len(data) < 9:
         return None, data
@@ -131,22 +131,10 @@ def _config(data):
 def _hello():
     """Its text is text in every dialect."""
     implementation = u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names else u"cpython"
-    version_info = tuple([part if isinstance(part, int) else _text(part) for part in sys.version_info])
-    return {u"version": 1, u"pid": os.getpid(), u"executable": _text(sys.executable or ""), u"version_info": version_info,
-            u"platform": _text(str(sys.platform)), u"implementation": implementation, u"cwd": folder(),
+    version_info = tuple([part if isinstance(part, int) else as_text(part) for part in sys.version_info])
+    return {u"version": 1, u"pid": os.getpid(), u"executable": as_text(sys.executable or ""), u"version_info": version_info,
+            u"platform": as_text(str(sys.platform)), u"implementation": implementation, u"cwd": folder(),
             u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
-
-
-def folder():
-    """Where we are; empty where that has been removed."""
-    try:
-        return _text(os.getcwd())
-    except EnvironmentError:
-        return u""
-
-
-def _text(path):
-    return path.decode("utf-8", "replace") if isinstance(path, bytes) else path
 
 
 def _complain(status, words):

@@ -1,7 +1,7 @@
 """`sys.stdin` of an execution: the bytes that come on a channel (docs/kernel.md, section 5)."""
 import io
 
-from .wait import TWO
+from .interpreter import TWO
 
 
 class Received(io.RawIOBase):

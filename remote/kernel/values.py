@@ -7,35 +7,19 @@ from itertools import chain
 from marshal import dumps as marshal_dumps
 from marshal import loads as marshal_loads
 
-from .wait import ANY, JYTHON, TWO
+from .errors import DumpError
+from .interpreter import ANY, JYTHON, TWO, map
 
 MOST = 1073741823
 NESTING = 2000
 
 ATOMS = set([type(None), bool, int, float, complex, bytes, type(u"")])
 if TWO:
-    from itertools import imap as map
     ATOMS.add(long)  # noqa: F821
     ATOMS.add(type(sys.platform))  # a kind of str on Jython
 SEQUENCES = (list, tuple, set, frozenset)
 CONTAINERS = set(SEQUENCES + (dict,))
 ALLOWED = ATOMS | CONTAINERS
-
-
-class Error(Exception):
-    """Can be replaced as the base of another class, other than Exception: see `channel.known`."""
-
-
-class DataFormatError(Error):
-    """A value that cannot travel."""
-
-
-class DumpError(DataFormatError):
-    """A value that cannot be sent."""
-
-
-class LoadError(DataFormatError):
-    """Bytes that are no value, or not one of this interpreter."""
 
 
 def dumps(value, channel_type=None):

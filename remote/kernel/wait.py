@@ -3,21 +3,8 @@
 `waiter()` makes one: somebody calls its `acquire(True, seconds)`, -1 for ever, once; somebody else its `release()`, once.
 """
 import sys
-import time
 
-try:
-    from _thread import allocate_lock, get_ident, start_new_thread
-except ImportError:
-    from thread import allocate_lock, get_ident, start_new_thread  # noqa: F401
-
-TWO = sys.version_info[0] == 2
-JYTHON = sys.platform.startswith("java")
-ANY = Exception, BaseException
-if JYTHON:
-    from java.lang import Throwable
-    ANY += (Throwable,)  # Java's are none of Python's
-MAIN = get_ident()  # the thread that imports the kernel
-clock = getattr(time, "monotonic", time.time)
+from .interpreter import TWO, allocate_lock, clock
 
 if TWO:
     from .waiters import waiter

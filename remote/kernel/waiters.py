@@ -3,10 +3,7 @@ import os
 import sys
 import time
 
-from thread import allocate_lock, get_ident
-
-clock = time.time
-MAIN = get_ident()
+from .interpreter import MAIN, allocate_lock, clock, get_ident
 
 
 class PollingWaiter(object):

@@ -8,14 +8,7 @@ import errno
 import struct
 from itertools import islice
 
-from .wait import JYTHON, MAIN, TWO, allocate_lock, get_ident, start_new_thread
-
-try:
-    from _collections import deque  # the module around it takes long to import
-except ImportError:
-    from collections import deque
-if TWO:
-    from itertools import imap as map
+from .interpreter import JYTHON, MAIN, allocate_lock, deque, get_ident, map, start_new_thread
 
 CONFIG = HELLO = 1
 EXEC, DATA, CLOSE, LAST, CREDIT, STATUS, STRCONFIG, EXIT, ESCAPED, INTERRUPT = range(2, 12)

@@ -234,7 +234,7 @@ class Executing(Shared):
                           '  File "/x/prog.py", line 6, in <module>', "    inner()",
                           '  File "/x/prog.py", line 4, in inner', "    raise ValueError('bäd')"], lines[:5])
         self.assertIn("ValueError: b", lines[5])
-        self.assertNotIn("execnet_kernel", error.replace("execnet_kernel.values.DumpError", ""))
+        self.assertNotIn("execnet_kernel", error.replace("execnet_kernel.errors.DumpError", ""))
 
     def test_functions_keep_their_line_numbers(self):
         error = self.fail_with(self.k, "\n" * 41 + "def f(channel):\n    1 // 0\n", kind="function", name="f", filename="lib.py", kwargs={})

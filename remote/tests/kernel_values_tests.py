@@ -8,7 +8,7 @@ import unittest
 from binascii import hexlify, unhexlify
 
 from kernel import codec, values
-from kernel.values import DumpError, LoadError
+from kernel.errors import DumpError, LoadError
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "protocol", "vectors")
 TWO = sys.version_info[0] == 2

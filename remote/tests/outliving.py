@@ -120,7 +120,7 @@ class Posix(Host):
         return [name for _, _, names in os.walk(self.folder) for name in names]
 
     def test_a_folder_that_takes_no_lock_or_socket_is_passed_over(self):
-        from agent.stub import boot_id
+        from agent.config import boot_id
         usual, env, payload = self.elsewhere()
         for ending in ("lock", "sock"):
             key = os.urandom(8).hex()

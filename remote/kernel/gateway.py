@@ -3,7 +3,8 @@ import os
 import sys
 import time
 
-from .wait import TWO, get_ident, start_new_thread, wait
+from .interpreter import TWO, folder, get_ident, native, start_new_thread
+from .wait import wait
 
 
 class Gateway(object):
@@ -25,20 +26,18 @@ class Gateway(object):
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
         """How text crosses between Python 2 and 3 on all channels that have no setting of their own."""
-        from . import more
-        more.reconfigure(self._link, 0, py2str_as_py3str, py3str_as_py2str)
+        from . import control
+        control.reconfigure(self._link, 0, py2str_as_py3str, py3str_as_py2str)
 
     def hasreceiver(self):
         return not self._link.ended
 
     def remote_status(self):
         """What this gateway has to do: the same as the client's `remote_status` says."""
-        from . import more
-        return Facts(more.status(self._link))
+        from . import control
+        return Facts(control.status(self._link))
 
     def _rinfo(self, update=False):
-        from .run import native
-        from .start import folder
         return Facts({"executable": sys.executable, "version_info": tuple(sys.version_info[:5]), "platform": sys.platform,
                       "cwd": native(folder()), "pid": os.getpid()})
 

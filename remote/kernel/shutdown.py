@@ -1,63 +1,14 @@
-"""Interrupts, and how a kernel ends (docs/kernel.md, section 6)."""
+"""How a kernel ends (docs/kernel.md, section 6)."""
 import os
 import sys
 from time import sleep
 
-from .run import show
-from .wait import JYTHON, MAIN, TWO, clock, start_new_thread, wait, wake_all
-from .wire import deque
+from .interpreter import JYTHON, clock, deque, flush
+from .interrupt import interrupt
+from .wait import wait, wake_all
 
-REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
-REFUSE_AFTER = 1.0
 INTERRUPT_AFTER, KILL_AFTER = 5.0, 10.0
 HANGUP_GRACE = 0.5  # from SIGHUP to SIGKILL
-
-
-def refuse(runner, task):
-    """A thread's work: a task may not wait for long, as the code that runs may be waiting for it."""
-    wait(deque(), lambda: False, REFUSE_AFTER)
-    try:
-        runner.waiting.remove(task)
-    except ValueError:
-        return
-    task.close(REFUSED)
-
-
-def interrupt(runner):
-    """KeyboardInterrupt in what the main thread executes."""
-    task = runner.task
-    if task is None:
-        return
-    if JYTHON:
-        from . import jvm
-        jvm.interrupt()
-        return
-    place = None if TWO else _place()
-    os.kill(os.getpid(), 2)
-    if place:
-        try:
-            start_new_thread(_insist, (runner, task, place))
-        except Exception:
-            pass  # no thread can be started
-
-
-def _insist(runner, task, place):
-    """Interrupt again where the signal came just before the main thread began to sleep, which it then does to the end.
-
-    As long as it stands where it stood it has not noticed, so this is one KeyboardInterrupt.
-    """
-    import signal
-    for pause in (0.02, 0.2):
-        sleep(pause)
-        if runner.task is not task or _place() != place or signal.getsignal(2) is not signal.default_int_handler:
-            return
-        os.kill(os.getpid(), 2)
-
-
-def _place():
-    """Where the main thread stands."""
-    frame = sys._current_frames().get(MAIN)
-    return frame and (id(frame), frame.f_lasti)
 
 
 def end(runner, lost):
@@ -79,7 +30,7 @@ def end(runner, lost):
 
 def finish(status, link=None):
     """End this process as an interpreter ends: threads, atexit, files. With a link: the kernel's own."""
-    for ending in (_join_threads, _run_atexit, show):
+    for ending in (_join_threads, _run_atexit, flush):
         try:
             ending()
         except BaseException:

@@ -1,0 +1,48 @@
+"""What CONFIG asks for."""
+import os
+import sys
+
+from .interpreter import JYTHON, native
+
+
+def follow(config):
+    """Do what it says, before HELLO."""
+    for key, value in (config.get("env") or {}).items():
+        os.environ[native(key)] = native(value)
+    if config.get("silent"):
+        _silence()
+    if config.get("dont_write_bytecode"):
+        sys.dont_write_bytecode = True
+    folder = config.get("chdir")
+    if folder:
+        folder = os.path.expanduser(native(folder))
+        if folder.startswith("~"):
+            raise OSError("no account has the home that %s begins with" % folder)
+        if not os.path.isdir(folder):
+            _do("cannot make the folder %s" % folder, os.makedirs, folder)
+        _do("cannot enter the folder %s" % folder, os.chdir, folder)
+    if config.get("nice"):
+        if hasattr(os, "nice"):
+            _do("cannot change the niceness by %d" % config["nice"], os.nice, config["nice"])
+        elif os.system("renice -n %d -p %d >/dev/null" % (config["nice"], os.getpid())):
+            raise OSError("cannot change the niceness")
+
+
+def _do(words, action, argument):
+    try:
+        action(argument)
+    except EnvironmentError:
+        error = sys.exc_info()[1]
+        raise OSError("%s: %s" % (words, error.strerror or error))
+
+
+def _silence():
+    """What is written to stdout goes nowhere."""
+    if JYTHON:
+        from . import jvm
+        jvm.silence()
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    if null > 2:
+        os.close(null)

@@ -1,0 +1,43 @@
+"""No module of agent or kernel imports one that imports it, early or late."""
+import os
+import re
+import unittest
+
+REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+NATURAL = {"agent": [], "kernel": [("values", "codec")]}  # values: a fast way and a complete one
+
+
+def imports(package):
+    """Each module of the package, and the others that it names in imports."""
+    folder = os.path.join(REMOTE, package)
+    names = [name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
+    own = "from (?:%s)" % ("agent" if package == "agent" else r"\.")
+    found = {}
+    for name in names:
+        with open(os.path.join(folder, name + ".py")) as file:
+            text = file.read()
+        direct = re.findall(r"(?m)^ *%s\.?(\w+) import" % own, text)
+        for line in re.findall(r"(?m)^ *%s import (.*?)(?:  #.*)?$" % own, text):
+            direct += line.split(", ")
+        found[name] = set(direct) & set(names)
+    return found
+
+
+class Layers(unittest.TestCase):
+
+    def test_imports_have_no_circle_but_natural_ones(self):
+        for package in ("agent", "kernel"):
+            below = imports(package)
+            self.assertTrue(sum([len(below[name]) for name in below]) > 30)
+            for name, other in NATURAL[package]:
+                below[name].remove(other)
+            for name in below:  # what it imports by way of others as well
+                reached, more = set(), set(below[name])
+                while more:
+                    reached |= more
+                    more = set([each for one in more for each in below[one]]) - reached
+                self.assertNotIn(name, reached, "remote/%s/%s.py imports itself by way of others" % (package, name))
+
+
+if __name__ == "__main__":
+    unittest.main()
