@@ -88,7 +88,7 @@ pub enum LinkEnd {
     /// Between frames: how its beginning is shown, without control characters.
     #[error("something else than its agent wrote to the link: {0}")]
     NoFrame(String),
-    #[error("the process on {via} that leads to it {}", describe(ending))]
+    #[error("the process on {via} that leads to it {ending}")]
     TunnelEnded { via: String, ending: Ending },
     #[error("the process on {via} that leads to it was lost: {message}")]
     TunnelLost { via: String, message: String },
@@ -345,14 +345,5 @@ impl Switch {
             host = via;
         }
         self.ready.insert(Peer::Host(host));
-    }
-}
-
-/// How a process ended, as the rest of a sentence.
-pub fn describe(ending: &Ending) -> String {
-    match ending {
-        Ending::Exited(status) => format!("exited with status {status}"),
-        Ending::Signaled(signal) => format!("was ended by signal {signal}"),
-        Ending::NotStarted(_, message) => format!("could not be started: {message}"),
     }
 }

@@ -93,6 +93,17 @@ pub fn json(json: &str) -> String {
     text
 }
 
+/// Bytes as hex digits, two for each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // a String takes everything
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 /// Writes a character as Python would write it in a string: `\n`, `\x1b`, `\u202e`, `\U000e0041`.
 pub fn escape(c: char, out: &mut impl Write) -> std::fmt::Result {
     match (c, u32::from(c)) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use execnet_proto::text::hex;
 use execnet_proto::wire::{
     Decoder, Ending, Exit, Frame, FrameError, HEADER, Kind, NodeState, Party, Refusal, Role, Span, Stream,
 };
@@ -21,10 +22,6 @@ fn vectors(name: &str) -> Vec<Value> {
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().map(|digit| digit.to_digit(16).expect("hex") as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The fields of a body as its kind's row lists them, by the names and in the forms of the vectors.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::{HostKey, LinkEnd, Said};
+use execnet_proto::text::hex;
 
 use super::{CALM, Daemon};
 use crate::event::{Action, Command, LinkOver};
@@ -52,7 +53,7 @@ impl Daemon {
         let (Some(askpass), Ok(())) = (&self.settings.askpass, getrandom::fill(&mut bytes)) else {
             return Vec::new();
         };
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = hex(&bytes);
         let mut env = vec![
             ("SSH_ASKPASS".to_owned(), askpass.to_string_lossy().into_owned()),
             ("SSH_ASKPASS_REQUIRE".to_owned(), "force".to_owned()),
@@ -126,7 +127,7 @@ impl Daemon {
             Some((_, said)) => said.noise.clone(),
             None => {
                 let why = over.ending.as_ref().map_or("its link ended".to_owned(), |ending| {
-                    format!("the process that leads to it {}", execnet_proto::switch::describe(ending))
+                    format!("the process that leads to it {ending}")
                 });
                 self.switch.link_closed(key, &why, now).noise
             }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use execnet_proto::place;
 use execnet_proto::spec::NetworkName;
+use execnet_proto::text::hex;
 
 use crate::error::DaemonError;
 
@@ -159,7 +160,7 @@ fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
 fn random_secret() -> io::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// Either the old contents or the new ones are there at any moment, on the disk too.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use execnet_proto::id::Epoch;
 use execnet_proto::spec::{HostSpec, one_word};
+use execnet_proto::text::hex;
+use execnet_proto::wire::{Table, encode_table};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -58,7 +60,7 @@ pub(crate) fn payload(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
     out.freeze()
 }
 
-fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
+fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
     let mut pairs: Vec<(String, String)> = vec![
         ("network".into(), common.network.clone()),
         ("host".into(), spec.id.clone()),
@@ -73,15 +75,8 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> BytesMut {
     pairs.extend(spec.nice.map(|nice| ("nice".into(), nice.to_string())));
     pairs.extend(spec.env.iter().map(|(name, value)| (format!("env.{name}"), value.clone())));
 
-    let mut table = BytesMut::new();
-    table.put_u16(pairs.len() as u16);
-    for (key, value) in pairs {
-        table.put_u16(key.len() as u16);
-        table.put_slice(key.as_bytes());
-        table.put_u32(value.len() as u32);
-        table.put_slice(value.as_bytes());
-    }
-    table
+    let table: Table = pairs.into_iter().map(|(key, value)| (key, value.into())).collect();
+    encode_table(&table)
 }
 
 /// The secret of a host's agent, 64 hex digits. From one of them neither that of another host nor the network's can be told.
@@ -102,7 +97,7 @@ fn derived(common: &Common, purpose: &str, host: &str) -> String {
     for part in [purpose, "\0", &common.network, "\0", host] {
         mac.update(part.as_bytes());
     }
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 /// A word of the script; what is not plain is written as octal numbers.

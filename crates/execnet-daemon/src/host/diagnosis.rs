@@ -5,7 +5,7 @@
 
 use execnet_proto::control::Step;
 use execnet_proto::spec::{HostSpec, Transport};
-use execnet_proto::switch::{LinkEnd, describe};
+use execnet_proto::switch::LinkEnd;
 use execnet_proto::wire::Ending;
 
 use super::bootstrap::STAGE1;
@@ -376,13 +376,13 @@ impl Evidence<'_> {
                 format!("`{program}` failed and does not say why (status 255)")
             }
             (_, Some(Ending::Exited(status @ 129..=192))) if !self.was_up => {
-                format!("what `{program}` ran there was ended by signal {}", status - 128)
+                format!("what `{program}` ran there {}", Ending::Signaled(status - 128))
             }
             (_, Some(Ending::Exited(93))) if !self.was_up => {
                 "its Python got part of what was sent, or failed with it (status 93)".into()
             }
             (Some(Verdict::Link(why)), _) => why.to_string(),
-            (_, Some(ending)) => format!("the process `{program}` that leads to it {}", describe(ending)),
+            (_, Some(ending)) => format!("the process `{program}` that leads to it {ending}"),
             _ => format!("the process `{program}` that leads to it closed the link"),
         };
         let left_behind =

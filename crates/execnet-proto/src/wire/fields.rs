@@ -1,10 +1,14 @@
 //! What frames are made of: streams, spans, what SPAWN asks for, how a process ended. Each type with its bytes.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use super::FrameError;
 use super::codec::{Body, Field, put_str};
 use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::signal::Signal;
+use crate::text::line;
 
 /// Named texts of a greeting; keys may repeat.
 pub type Table = Vec<(String, Bytes)>;
@@ -195,6 +199,20 @@ pub enum Ending {
     Signaled(u32),
     /// It could not be started: an errno (0 if there is none) and a sentence.
     NotStarted(u32, String),
+}
+
+/// The rest of a sentence: `exited with status 3`, `was ended by SIGKILL`.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Signaled(number) => match Signal::from_number(*number) {
+                Some(signal) => write!(f, "was ended by {signal}"),
+                None => write!(f, "was ended by signal {number}"),
+            },
+            Self::NotStarted(_, message) => write!(f, "could not be started: {}", line(message)),
+        }
+    }
 }
 
 impl Field for Exit {
