@@ -1,8 +1,8 @@
 """Builds the wheel: maturin makes the package, this adds the native `execnet` command to it.
 
-A PEP 517 backend. The command goes to the wheel's scripts by way of maturin's data folder, as it is: no console
-script stands around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker;
-`EXECNET_BUILT_COMMAND=FILE` takes a command that was built already.
+A PEP 517 backend. Maturin's data folder puts the native command among the wheel's scripts, without a console
+script around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker;
+`EXECNET_BUILT_COMMAND=FILE` uses a command that is already built.
 """
 
 import json

@@ -1,7 +1,7 @@
 """A pytest plugin: the tests that execnet was released with, on this package.
 
-They use some of execnet's insides, which this package does not have. Tests *of* those are left out (INSIDES, with the
-reason), and for those that only name them on their way there are stand-ins. All others have to pass.
+They use some internals of execnet that this package does not have. Tests *of* those are left out (INSIDES,
+with the reason); tests that only mention them get stand-ins. All others must pass.
 """
 
 import importlib.util

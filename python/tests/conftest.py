@@ -101,7 +101,7 @@ def run_program(tmp_path):
 
 
 class Network:
-    """A network that runs for the tests: its name, and the environment in which its command finds its files."""
+    """A running network for the tests: its name, and the environment where the command finds its files."""
 
     def __init__(self, name, folder, *specs):
         self.name = name
@@ -118,7 +118,7 @@ class Network:
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
-    """A network of this machine: a host `mine` with this interpreter, and a host `all` with every one that is found."""
+    """A network of this machine: host `mine` has this interpreter, host `all` every interpreter found."""
     folder = tmp_path_factory.mktemp("network")
     network = Network(
         f"python-tests-{os.getpid()}",

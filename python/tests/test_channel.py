@@ -223,7 +223,8 @@ def test_channels_are_sent_over_channels(every):
 
 def test_channels_made_there_arrive_here(every):
     channel = every.remote_exec(
-        "made = channel.gateway.newchannel(); channel.send(made); made.send(made.receive() + 1); channel.receive()"
+        "made = channel.gateway.newchannel(); channel.send(made); "
+        "made.send(made.receive() + 1); channel.receive()"
     )
     made = channel.receive(WAIT)
     assert isinstance(made, Channel) and made.gateway is every

@@ -54,7 +54,8 @@ def test_a_program_that_stands_there(open_folder):
     folder, marker = open_folder
     # what it has imported before is all that it needs: its own path leads to the folder
     code = (
-        "import os, sys, execnet; assert sys.path[0] == ''; os.chdir(sys.argv[1]); g = execnet.makegateway()\n"
+        "import os, sys, execnet\n"
+        "assert sys.path[0] == ''; os.chdir(sys.argv[1]); g = execnet.makegateway()\n"
         "def fails(what, *arguments):\n"
         "    try:\n        what(*arguments)\n        assert False, arguments\n"
         "    except (OSError, ValueError, execnet.RemoteError, execnet.HostNotFound):\n        pass\n"
@@ -95,7 +96,8 @@ def test_a_program_that_begins_in_a_folder_that_has_been_removed(tmp_path):
     code = (
         "import execnet; g = execnet.makegateway(); g._rinfo(update=True)\n"
         "print(g.remote_exec('channel.send(1 + 1)').receive(300)); g.exit()\n"
-        "try:\n    execnet.makegateway('ssh=x//ssh_config=cfg')\nexcept ValueError as error:\n    print(error)"
+        "try:\n    execnet.makegateway('ssh=x//ssh_config=cfg')\n"
+        "except ValueError as error:\n    print(error)"
     )
     shell = ["sh", "-c", 'cd "$1" && rmdir "$1" && exec "$2" -c "$3"', "sh", str(there), sys.executable, code]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=WAIT)

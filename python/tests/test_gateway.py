@@ -235,7 +235,8 @@ def test_python_may_have_arguments(group):
 def test_main_thread_only_runs_in_the_main_thread_and_refuses_more(group):
     gateway = group.makegateway("popen//execmodel=main_thread_only")
     channel = gateway.remote_exec(
-        "import threading; channel.send(threading.current_thread() is threading.main_thread()); channel.receive()"
+        "import threading; channel.send(threading.current_thread() is threading.main_thread()); "
+        "channel.receive()"
     )
     assert channel.receive(WAIT) is True
     with pytest.raises(RemoteError, match="main_thread_only"):
@@ -387,7 +388,8 @@ def test_errors_can_be_pickled(run_program):
     done = run_program(
         """
 import execnet, pickle
-for name in ["RemoteError", "TimeoutError", "GatewayDied", "HostNotFound", "DataFormatError", "DumpError", "LoadError"]:
+names = ["RemoteError", "TimeoutError", "GatewayDied", "HostNotFound", "DataFormatError"]
+for name in [*names, "DumpError", "LoadError"]:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         error = getattr(execnet, name)("x")
         again = pickle.loads(pickle.dumps(error, protocol))

@@ -173,7 +173,8 @@ def test_many_wait_at_a_time(run):
 def test_groups_and_what_is_printed_there(run):
     said = run("""
         lines = queue.Queue()
-        with execnet.Group(["popen"] * 3, output=lambda gateway, line: lines.put((gateway.id, line))) as group:
+        output = lambda gateway, line: lines.put((gateway.id, line))
+        with execnet.Group(["popen"] * 3, output=output) as group:
             many = group.remote_exec("print(1); channel.send(2)")
             q = many.make_receive_queue(endmarker=None)
             print(sorted(str(q.get(timeout=WAIT)[1]) for _ in range(6)))
@@ -200,8 +201,10 @@ print(gevent.get_hub().threadpool.apply(channel.receive))
 
 UNREPLACED = {
     "gevent": "import gevent; spawn, sleep = gevent.spawn, gevent.sleep",
-    "gevent, its modules replaced but for threads": "import gevent.monkey; gevent.monkey.patch_all(thread=False); "
-    "spawn, sleep = gevent.spawn, gevent.sleep",
+    "gevent, its modules replaced but for threads": (
+        "import gevent.monkey; gevent.monkey.patch_all(thread=False); "
+        "spawn, sleep = gevent.spawn, gevent.sleep"
+    ),
     "eventlet": "import eventlet; spawn, sleep = eventlet.spawn, eventlet.sleep",
     "eventlet, its modules replaced but for threads": "import eventlet; eventlet.monkey_patch(thread=False); "
     "spawn, sleep = eventlet.spawn, eventlet.sleep",

@@ -140,8 +140,8 @@ def test_the_timeout_of_terminate_is_for_all_gateways_together(group, clock):
 
 
 class Unreachable:
-    """A gateway that does not end before it is killed; with `deaf` nothing is heard of its end then, as where the
-    daemon is dead."""
+    """A gateway that does not end before it is killed. With `deaf` its end is not reported even then, as if
+    the daemon were dead."""
 
     def __init__(self, native, clock, deaf=False):
         self.native, self.clock, self.deaf, self.killed_at = native, clock, deaf, None
@@ -317,7 +317,8 @@ def test_waitclose_raises_the_first_error_when_all_are_closed(group):
 def test_via_a_child_starts_what_that_was_started_with_whatever_it_says(group, tmp_path):
     program, other, ran = tmp_path / "program", tmp_path / "other", tmp_path / "ran"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.executable = {str(other)!r}\nexec(sys.argv[sys.argv.index('-c') + 1])\n"
+        f"#!{sys.executable}\nimport sys\nsys.executable = {str(other)!r}\n"
+        "exec(sys.argv[sys.argv.index('-c') + 1])\n"
     )
     other.write_text(f"#!/bin/sh\n: > {ran}\n")
     for path in program, other:

@@ -146,8 +146,8 @@ if os.fork() == 0:
             call()
         except OSError:
             return True
-    calls = [lambda: channel.send(1), lambda: other.send(1), lambda: other.receive(1), lambda: gateway.remote_exec("1"),
-             lambda: gateway.remote_status(), lambda: other.waitclose(1)]
+    calls = [lambda: channel.send(1), lambda: other.send(1), lambda: other.receive(1),
+             lambda: gateway.remote_exec("1"), lambda: gateway.remote_status(), lambda: other.waitclose(1)]
     print(all(map(error, calls)), flush=True)
     sys.exit(0)
 os.wait()

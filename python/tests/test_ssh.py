@@ -102,7 +102,8 @@ def test_nothing_is_left_behind(run_program, spec):
     done = run_program(
         "import execnet, os, sys\n"
         "gateway = execnet.makegateway(sys.argv[1])\n"
-        "print(gateway._rinfo().pid, gateway.remote_exec('import os; channel.send(os.getppid())').receive())\n"
+        "parent = gateway.remote_exec('import os; channel.send(os.getppid())').receive()\n"
+        "print(gateway._rinfo().pid, parent)\n"
         "os._exit(0)\n",
         spec,
     )

@@ -118,7 +118,8 @@ def test_text_of_python_3_is_bytes_where_a_program_wants_it(every):
     channel.send(TEXTS)
     assert (channel.receive(WAIT), channel.receive(WAIT)) == (NARROW, b"own")
     other = every.remote_exec(
-        "channel.reconfigure(py3str_as_py2str=True); channel.send('told'); channel.send(repr(channel.receive()))"
+        "channel.reconfigure(py3str_as_py2str=True); channel.send('told'); "
+        "channel.send(repr(channel.receive()))"
     )
     assert other.receive(WAIT) == b"told"
     other.send("x")

@@ -202,7 +202,7 @@ def test_a_crashed_worker_is_replaced(tmp_path):
 
 
 def test_ctrl_c_ends_quietly(tmp_path):
-    """The workers are told to end in the middle of their tests; what pytest still has to say then is nobody's error."""
+    """The workers are told to end in the middle of their tests. What pytest prints then is no error."""
     (tmp_path / "test_slow.py").write_text(SLOW)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n", "2"]
     pytest_ = subprocess.Popen(
