@@ -1,7 +1,8 @@
 //! The daemon as a process of its own: started by `execnet start`, run by the hidden verb `daemon`.
 //!
 //! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
-//! with one line, `ready PID` or `error SENTENCE`, maybe with a tab and what to do; from then on it writes to the network's log only.
+//! with one line: `ready PID`, `running` if the network has a daemon already, or `error SENTENCE`, maybe with a tab and a hint.
+//! From then on it writes to the network's log only.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -21,6 +22,9 @@ use crate::text::{one_line, print};
 
 /// How long a daemon has to say that it is ready; it needs a few milliseconds.
 const READY: Duration = Duration::from_secs(20);
+
+/// The answer of a daemon that finds another one of its network.
+const RUNNING: &str = "running";
 
 /// What a daemon is told at its start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,13 +63,11 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
     let said = child.stdout.take().map_or(Ok(None), first_line);
     match said.map_err(|error| fail("its answer cannot be read", &error))? {
         Some(line) if line.starts_with("ready ") => Ok(()),
+        // another command was faster
+        Some(line) if line == RUNNING => Err(super::start::already_running(name)),
         Some(line) => {
             let _ = child.wait();
             let sentence = line.strip_prefix("error ").unwrap_or(&line);
-            if crate::connection::is_running(name) {
-                // another command was faster
-                return Err(super::start::already_running(name));
-            }
             let (sentence, hint) = sentence.split_once('\t').unwrap_or((sentence, ""));
             let failure =
                 CommandError::new(Exit::Failed, format!("the daemon of `{name}` did not start: {sentence}"));
@@ -163,6 +165,10 @@ impl DaemonArgs {
             let _ = print(&format!("ready {pid}\n"));
         });
         if let Err(error) = ran {
+            if let DaemonError::Running { .. } = error {
+                print(&format!("{RUNNING}\n"))?;
+                return Ok(Exit::Running.into());
+            }
             let hint = match &error {
                 DaemonError::File { source, .. } => no_room(source).map(|hint| format!("\t{hint}")),
                 _ => None,
