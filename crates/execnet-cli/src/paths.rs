@@ -6,13 +6,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use execnet_proto::place::UserFolder;
 use execnet_proto::spec::NetworkName;
 
 use crate::error::{CommandError, Exit};
 
 /// `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
 pub(crate) fn config_dir() -> Result<PathBuf, CommandError> {
-    xdg("XDG_CONFIG_HOME", ".config")
+    find(UserFolder::Config)
 }
 
 /// The file that remembers a network's hosts.
@@ -22,7 +23,7 @@ pub(crate) fn network_file(name: &NetworkName) -> Result<PathBuf, CommandError> 
 
 /// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`: log, secret and life of the daemon.
 pub(crate) fn state_dir(name: &NetworkName) -> Result<PathBuf, CommandError> {
-    Ok(xdg("XDG_STATE_HOME", ".local/state")?.join(name.as_str()))
+    Ok(find(UserFolder::State)?.join(name.as_str()))
 }
 
 /// What a network's daemon writes about its work.
@@ -89,19 +90,13 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
     names
 }
 
-fn xdg(variable: &str, default: &str) -> Result<PathBuf, CommandError> {
-    base(variable, default).ok_or_else(|| {
-        CommandError::new(Exit::Failed, format!("neither {variable} nor HOME says where execnet's files are"))
-            .hint(format!("set HOME, or {variable} to an absolute path"))
+fn find(folder: UserFolder) -> Result<PathBuf, CommandError> {
+    let variable = folder.variable();
+    // one that has no HOME is told so, and not given the files of the account
+    folder.find(env::var_os(variable), env::var_os("HOME").map(PathBuf::from)).ok_or_else(|| {
+        let message = format!("neither {variable} nor HOME says where execnet's files are");
+        CommandError::new(Exit::Failed, message).hint(format!("set HOME, or {variable} to an absolute path"))
     })
-}
-
-/// Our folder below the one that a variable names, or below `default` in the home folder.
-fn base(variable: &str, default: &str) -> Option<PathBuf> {
-    // The XDG base directory specification has relative paths ignored.
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(default)))?;
-    Some(base.join("execnet"))
 }
 
 #[cfg(test)]

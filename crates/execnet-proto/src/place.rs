@@ -3,6 +3,7 @@
 //! The usual folder is in /tmp, where anybody can be first to make it. Then the next one of [`runtime_folders`] is taken, and after them a
 //! folder beside the network's state. The daemon's *note* in the folder of the state says which one it was; it is also a lock.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,39 @@ pub fn runtime_folders(uid: u32, xdg_runtime_dir: Option<&Path>) -> Vec<PathBuf>
         }
     }
     folders
+}
+
+/// A folder in which a user's programs keep files of one kind, after the XDG base directory specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserFolder {
+    /// What a person edits: `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
+    Config,
+    /// What programs keep: `$XDG_STATE_HOME/execnet`, by default `~/.local/state/execnet`.
+    State,
+}
+
+impl UserFolder {
+    /// The environment variable that names it.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Config => "XDG_CONFIG_HOME",
+            Self::State => "XDG_STATE_HOME",
+        }
+    }
+
+    /// Our folder in it, for this value of the variable and this home folder. Relative paths count as not given.
+    #[must_use]
+    pub fn find(self, variable: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+        let usual = match self {
+            Self::Config => ".config",
+            Self::State => ".local/state",
+        };
+        let is_absolute = |path: &PathBuf| path.is_absolute();
+        let named = variable.map(PathBuf::from).filter(is_absolute);
+        let base = named.or_else(|| Some(home.filter(is_absolute)?.join(usual)))?;
+        Some(base.join("execnet"))
+    }
 }
 
 /// Name of the socket of a network's daemon in the folder for sockets.
@@ -122,6 +156,23 @@ mod tests {
         assert_eq!(runtime_folders(7, Some(Path::new("/run/user/7"))), usual);
         assert_eq!(runtime_folders(7, Some(Path::new("relative"))), usual);
         assert_eq!(runtime_folders(7, Some(Path::new("/x"))).get(1), Some(&PathBuf::from("/x/execnet")));
+    }
+
+    #[test]
+    fn a_users_folder_is_the_one_that_is_named_or_the_usual_one_below_home() {
+        let found = |named: Option<&str>, home: Option<&str>| {
+            let found = UserFolder::State.find(named.map(OsString::from), home.map(PathBuf::from));
+            found.map(|folder| folder.to_str().unwrap().to_owned())
+        };
+        assert_eq!(found(Some("/s"), Some("/home/ann")).as_deref(), Some("/s/execnet"));
+        for named in [None, Some(""), Some("relative")] {
+            assert_eq!(found(named, Some("/home/ann")).as_deref(), Some("/home/ann/.local/state/execnet"));
+            assert_eq!(found(named, Some("ann")), None);
+            assert_eq!(found(named, None), None);
+        }
+        assert_eq!(found(Some("/s"), None).as_deref(), Some("/s/execnet"));
+        let config = UserFolder::Config.find(None, Some("/home/ann".into()));
+        assert_eq!(config, Some("/home/ann/.config/execnet".into()));
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! Nothing in a shared folder is trusted that is not ours alone.
 
 use std::env;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use execnet_proto::place;
+use execnet_proto::place::{self, UserFolder};
 use execnet_proto::spec::NetworkName;
 use execnet_proto::text::hex;
+use tempfile::NamedTempFile;
 
 use crate::error::DaemonError;
 
@@ -22,16 +23,13 @@ pub(crate) fn runtime_folders() -> Vec<PathBuf> {
 
 /// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`.
 pub(crate) fn state_folder(network: &NetworkName) -> Option<PathBuf> {
-    // the XDG base directory specification has relative paths ignored
-    let named = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = named.map(|base| base.join("execnet").join(network.as_str()));
-    base.or_else(|| home_state_folder(network))
+    let folder = UserFolder::State.find(env::var_os(UserFolder::State.variable()), env::home_dir())?;
+    Some(folder.join(network.as_str()))
 }
 
 /// The same for who has a home and no variable.
 pub(crate) fn home_state_folder(network: &NetworkName) -> Option<PathBuf> {
-    let home = env::home_dir().filter(|path| path.is_absolute())?;
-    Some(home.join(".local/state/execnet").join(network.as_str()))
+    Some(UserFolder::State.find(None, env::home_dir())?.join(network.as_str()))
 }
 
 /// Why a folder is not ours alone, if it is not.
@@ -165,18 +163,15 @@ fn random_secret() -> io::Result<String> {
 
 /// Either the old contents or the new ones are there at any moment, on the disk too.
 fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), DaemonError> {
-    let draft = path.with_extension("new");
     let write = || {
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut draft = NamedTempFile::new_in(folder)?;
+        draft.write_all(contents)?;
+        draft.as_file().sync_all()?;
+        draft.persist(path)?;
+        Ok(())
     };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        DaemonError::file("write", path, error)
-    })
+    write().map_err(|error| DaemonError::file("write", path, error))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use execnet_proto::place::{
-    LOCK_SUFFIX, MOST_OF_A_PATH, NOTE_PREFIX, Note, SOCKET_SUFFIX, lock_name, machine, network_of,
-    runtime_folders, socket_name,
+    LOCK_SUFFIX, MOST_OF_A_PATH, NOTE_PREFIX, Note, SOCKET_SUFFIX, UserFolder, lock_name, machine,
+    network_of, runtime_folders, socket_name,
 };
 use execnet_proto::spec::NetworkName;
 use rustix::fs::{Mode, OFlags};
@@ -50,11 +50,8 @@ pub fn running() -> Vec<String> {
 
 /// Whether the command remembers a network of this name, running or not.
 pub(crate) fn has_file(network: &NetworkName) -> bool {
-    let absolute = |path: &PathBuf| path.is_absolute();
-    let named = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(absolute);
-    let home = || env::home_dir().filter(absolute).map(|home| home.join(".config"));
-    let file = |folder: PathBuf| folder.join("execnet").join(format!("{network}.toml"));
-    named.or_else(home).is_some_and(|folder| file(folder).exists())
+    let folder = UserFolder::Config.find(env::var_os(UserFolder::Config.variable()), env::home_dir());
+    folder.is_some_and(|folder| folder.join(format!("{network}.toml")).exists())
 }
 
 /// The networks of which a daemon has left something, living or dead, sorted.
@@ -112,10 +109,8 @@ fn folders() -> Vec<PathBuf> {
 
 /// Folders that hold one for each network's state, as seen from here and by who has only a home.
 fn state_folders() -> Vec<PathBuf> {
-    let absolute = |path: &PathBuf| path.is_absolute();
-    let named = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
-    let home = env::home_dir().filter(absolute).map(|home| home.join(".local/state"));
-    named.into_iter().chain(home).map(|folder| folder.join("execnet")).collect()
+    let named = UserFolder::State.find(env::var_os(UserFolder::State.variable()), None);
+    named.into_iter().chain(UserFolder::State.find(None, env::home_dir())).collect()
 }
 
 /// What daemons of the network on this machine have noted.
