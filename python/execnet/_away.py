@@ -22,7 +22,7 @@ def checked(on_unreachable: OnUnreachable) -> OnUnreachable:
     return on_unreachable
 
 
-def listen(start: _native.Start, on_unreachable: OnUnreachable) -> None:
+def listen(start: _native.Launcher, on_unreachable: OnUnreachable) -> None:
     """Has a thread of Python's tell what happens to the hosts that are reached as for this start, until that connection
     ends; there is one for each connection."""
     if not on_unreachable:

@@ -29,14 +29,14 @@ def start(spec: XSpec, group: Group) -> _native.Gateway:
     return prepare(spec, group).open()
 
 
-def prepare(spec: XSpec, group: Group) -> _native.Start:
+def prepare(spec: XSpec, group: Group) -> _native.Launcher:
     """What is to be started for a spec. What becomes of the way to its host is told from now on."""
     prepared = _prepare(spec, group)
     _away.listen(prepared, group._on_unreachable)
     return prepared
 
 
-def _prepare(spec: XSpec, group: Group) -> _native.Start:
+def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
     refuse(spec)
     if spec.execmodel is None:
         spec.execmodel = group.remote_execmodel.backend
@@ -60,19 +60,19 @@ def _prepare(spec: XSpec, group: Group) -> _native.Start:
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
         config = config and absolute("ssh_config=", config)
-        return _native.Start.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
+        return _native.Launcher.ssh(own_command(), needed(spec, "ssh"), config, via, settings)
     if via:
-        return _native.Start.beside(via, settings)
+        return _native.Launcher.beside(via, settings)
     if spec.net is not None:
         name = needed(spec, "net")
         selection = {key: needed(spec, key) for key in SELECTS if getattr(spec, key) is not None}
-        return _native.Start.on(group._network or connection(name), selection, settings)
+        return _native.Launcher.on(group._network or connection(name), selection, settings)
     if spec.popen:
         if not python and not sys.executable:
             raise ValueError(
                 f"sys.executable names no interpreter: give popen//python=COMMAND, in {spec._spec!r}"
             )
-        return _native.Start.popen(sys.executable or "", settings)
+        return _native.Launcher.popen(sys.executable or "", settings)
     if spec.popen is not None:
         raise ValueError(f"popen takes no value: no `=` behind it, in {spec._spec!r}")
     found = (

@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Failure, Result};
 use crate::hashed::is_long;
-use crate::pace::Pace;
 
 /// A container that is being read: its parts are on the stack, from this position on.
 struct Level {
@@ -67,7 +67,7 @@ pub(crate) fn decode<'py>(
     let mut levels: Vec<Level> = Vec::new();
     let mut stack: Vec<Bound<'py, PyAny>> = Vec::new();
     let mut keys = Keys::default();
-    let mut pace = Pace::new();
+    let mut checkpoint = Checkpoint::new();
     while let Some(token) = reader.next_token().map_err(&wrong)? {
         let object = match token {
             Token::Begin(container, _) => {
@@ -80,7 +80,7 @@ pub(crate) fn decode<'py>(
             }
             Token::End => {
                 let Some(level) = levels.pop() else { break };
-                build(py, &level, &mut stack, &reader, &mut pace)?
+                build(py, &level, &mut stack, &reader, &mut checkpoint)?
             }
             Token::None => py.None().into_bound(py),
             Token::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
@@ -96,7 +96,7 @@ pub(crate) fn decode<'py>(
             Token::Channel(number) => channel(number)?,
         };
         stack.push(object);
-        pace.step(py)?;
+        checkpoint.step(py)?;
     }
     stack.pop().ok_or_else(|| Failure::from(LoadError::unwanted("there is no value")))
 }
@@ -107,7 +107,7 @@ fn build<'py>(
     level: &Level,
     stack: &mut Vec<Bound<'py, PyAny>>,
     reader: &Reader<'_>,
-    pace: &mut Pace,
+    checkpoint: &mut Checkpoint,
 ) -> Result<Bound<'py, PyAny>> {
     let mut parts = stack.drain(level.from..);
     let unhashable = |error: PyErr| {
@@ -121,14 +121,14 @@ fn build<'py>(
     Ok(match level.container {
         Some(Container::List) => PyList::new(py, parts)?.into_any(),
         Some(Container::Tuple) => PyTuple::new(py, parts)?.into_any(),
-        Some(Container::Set) => set(py, parts, pace, unhashable)?,
-        Some(Container::FrozenSet) => frozenset(py, parts, pace, unhashable)?,
+        Some(Container::Set) => set(py, parts, checkpoint, unhashable)?,
+        Some(Container::FrozenSet) => frozenset(py, parts, checkpoint, unhashable)?,
         None => {
             let dict = PyDict::new(py);
             while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
                 let long = is_long(&key).map_err(unhashable)?;
                 dict.set_item(key, value).map_err(unhashable)?;
-                if long { pace.look(py) } else { pace.step(py) }?;
+                if long { checkpoint.look(py) } else { checkpoint.step(py) }?;
             }
             dict.into_any()
         }
@@ -139,14 +139,14 @@ fn build<'py>(
 pub(crate) fn set<'py>(
     py: Python<'py>,
     parts: impl Iterator<Item = Bound<'py, PyAny>>,
-    pace: &mut Pace,
+    checkpoint: &mut Checkpoint,
     unhashable: impl Fn(PyErr) -> Failure,
 ) -> Result<Bound<'py, PyAny>> {
     let set = PySet::empty(py)?;
     for part in parts {
         let long = is_long(&part).map_err(&unhashable)?;
         set.add(part).map_err(&unhashable)?;
-        if long { pace.look(py) } else { pace.step(py) }?;
+        if long { checkpoint.look(py) } else { checkpoint.step(py) }?;
     }
     Ok(set.into_any())
 }
@@ -155,14 +155,14 @@ pub(crate) fn set<'py>(
 pub(crate) fn frozenset<'py>(
     py: Python<'py>,
     parts: impl Iterator<Item = Bound<'py, PyAny>>,
-    pace: &mut Pace,
+    checkpoint: &mut Checkpoint,
     unhashable: impl Fn(PyErr) -> Failure,
 ) -> Result<Bound<'py, PyAny>> {
     let mut set = PyFrozenSetBuilder::new(py)?;
     for part in parts {
         let long = is_long(&part).map_err(&unhashable)?;
         set.add(part).map_err(&unhashable)?;
-        if long { pace.look(py) } else { pace.step(py) }?;
+        if long { checkpoint.look(py) } else { checkpoint.step(py) }?;
     }
     Ok(set.finalize().into_any())
 }

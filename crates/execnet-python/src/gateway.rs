@@ -111,7 +111,7 @@ impl Settings {
 /// A gateway that can be started.
 #[pyclass(frozen, module = "execnet._native")]
 #[derive(Clone)]
-pub(crate) struct Start {
+pub(crate) struct Launcher {
     builder: GatewayBuilder,
     /// What is started as a child of this program, if it is one.
     python: Vec<String>,
@@ -121,7 +121,7 @@ pub(crate) struct Start {
 }
 
 #[pymethods]
-impl Start {
+impl Launcher {
     /// As a child of this program.
     #[staticmethod]
     fn popen(python: &str, settings: &Settings) -> Self {
@@ -199,7 +199,7 @@ impl Start {
     }
 }
 
-impl Start {
+impl Launcher {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
         Self {
             builder: settings.follow(builder, false),
@@ -422,7 +422,7 @@ pub(crate) fn quiet(network: &execnet::Network) {
 #[pyfunction]
 pub(crate) fn start_all(py: Python<'_>, starts: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
     let starts =
-        starts.iter().map(|start| Ok(start.cast::<Start>()?.get().clone())).collect::<PyResult<_>>()?;
+        starts.iter().map(|start| Ok(start.cast::<Launcher>()?.get().clone())).collect::<PyResult<_>>()?;
     let opened = aside(py, move || open_all(starts))?;
     Ok(opened.map_err(Failure::from)?)
 }
@@ -430,7 +430,7 @@ pub(crate) fn start_all(py: Python<'_>, starts: &Bound<'_, PyList>) -> PyResult<
 /// How many are opened at a time.
 const PARALLEL: usize = 32;
 
-fn open_all(starts: Vec<Start>) -> Result<Vec<Gateway>, OpenError> {
+fn open_all(starts: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
     let count = starts.len();
     let starts = Mutex::new(starts.into_iter().enumerate());
     let work = || {

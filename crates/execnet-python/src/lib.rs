@@ -4,13 +4,13 @@
 //! The names, docstrings and shapes that programs see are in `python/execnet`.
 
 mod channel;
+mod checkpoint;
 mod decode;
 mod encode;
 mod error;
 mod gateway;
 mod hashed;
 mod network;
-mod pace;
 mod serial;
 mod spell;
 mod wait;
@@ -30,7 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<channel::RawChannel>()?;
     module.add_class::<gateway::Gateway>()?;
     module.add_class::<gateway::Settings>()?;
-    module.add_class::<gateway::Start>()?;
+    module.add_class::<gateway::Launcher>()?;
     module.add_class::<network::Network>()?;
     module.add_class::<network::Node>()?;
     module.add_class::<network::Outages>()?;

@@ -10,11 +10,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::checkpoint::Checkpoint;
 use crate::decode::{big_int, frozenset, set};
 use crate::encode::encode;
 use crate::error::{DumpError, EndOfData, Failure, Result};
 use crate::hashed::is_long;
-use crate::pace::Pace;
 
 const VERSION: u8 = 2;
 
@@ -41,7 +41,7 @@ pub(crate) fn loads<'py>(
         rest = behind;
         Ok(taken.to_vec())
     };
-    Ok(Machine::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
+    Ok(Loader::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
 /// As [`loads`], with `read(length)` giving the bytes.
@@ -64,7 +64,7 @@ pub(crate) fn load<'py>(
         }
         Ok(taken)
     };
-    Ok(Machine::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
+    Ok(Loader::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
 /// From one format to the other.
@@ -184,7 +184,7 @@ fn wrong(why: impl Into<String>) -> Failure {
 }
 
 /// Runs a program and keeps what it has pushed.
-struct Machine<'py, T> {
+struct Loader<'py, T> {
     py: Python<'py>,
     take: T,
     py2str_as_py3str: bool,
@@ -192,13 +192,13 @@ struct Machine<'py, T> {
     stack: Vec<Bound<'py, PyAny>>,
     /// Of each object on the stack: how deep it is nested.
     depths: Vec<usize>,
-    pace: Pace,
+    checkpoint: Checkpoint,
 }
 
-impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
+impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Loader<'py, T> {
     fn new(py: Python<'py>, take: T, py2str_as_py3str: bool, py3str_as_py2str: bool) -> Self {
         let (stack, depths) = (Vec::new(), Vec::new());
-        Self { py, take, py2str_as_py3str, py3str_as_py2str, stack, depths, pace: Pace::new() }
+        Self { py, take, py2str_as_py3str, py3str_as_py2str, stack, depths, checkpoint: Checkpoint::new() }
     }
 
     fn run(mut self) -> Result<Bound<'py, PyAny>> {
@@ -218,7 +218,7 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
                 break;
             }
             self.step(code)?;
-            self.pace.step(self.py)?;
+            self.checkpoint.step(self.py)?;
         }
         match (self.stack.pop(), self.stack.is_empty()) {
             (Some(object), true) => Ok(object),
@@ -267,8 +267,8 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
                 let unhashable = |error| unhashable(py, error);
                 match code {
                     b'@' => PyTuple::new(py, parts)?.into_any(),
-                    b'O' => set(py, parts.into_iter(), &mut self.pace, unhashable)?,
-                    _ => frozenset(py, parts.into_iter(), &mut self.pace, unhashable)?,
+                    b'O' => set(py, parts.into_iter(), &mut self.checkpoint, unhashable)?,
+                    _ => frozenset(py, parts.into_iter(), &mut self.checkpoint, unhashable)?,
                 }
             }
             b'B' => return Err(wrong("a channel, which belongs to a gateway")),
@@ -300,7 +300,7 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Machine<'py, T> {
             let long = is_long(&key).map_err(unhashable)?;
             dict.set_item(key, value).map_err(unhashable)?;
             if long {
-                self.pace.look(self.py)?;
+                self.checkpoint.look(self.py)?;
             }
         } else {
             return Err(wrong("an item for what has none"));

@@ -116,11 +116,11 @@ impl Connect {
         getrandom::fill(&mut id).map_err(|error| io(io::Error::other(error)))?;
         let hub = Hub::new(Client::new(ClientId(id), self.release)).map_err(io)?;
         let (route, patience) = (self.route, self.patience);
-        let mut inner = hub.lock();
-        let lookout = &mut inner.lookout;
+        let mut state = hub.lock();
+        let lookout = &mut state.lookout;
         (lookout.network, lookout.patience, lookout.give_up) = (name.clone(), patience, self.give_up);
         lookout.after = self.tell_after.unwrap_or(lookout.after);
-        drop(inner);
+        drop(state);
         let reader = Reader { hub: hub.clone(), route, waker: hub.waker(), patience, since: Instant::now() };
         let thread = std::thread::Builder::new().name("execnet".into());
         let thread = thread.spawn(move || reader.run()).map_err(io)?;

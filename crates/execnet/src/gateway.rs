@@ -1,7 +1,7 @@
 //! Gateways: a fresh interpreter that executes code which is sent to it, and channels to that code.
 //!
-//! What they say to their kernel is in docs/kernel.md. From the bottom: `frame` (bytes), `inbox` (what waits to be received), `state` (the protocol,
-//! without IO), `carrier` and `local` (where the interpreter runs), `post` (threads: who waits, who reads, who writes), `attend` (a gateway's own
+//! What they say to their kernel is in docs/kernel.md. From the bottom: `wire` (bytes), `inbox` (what waits to be received), `protocol` (the state machine,
+//! without IO), `carrier` and `local` (where the interpreter runs), `driver` (threads: who waits, who reads, who writes), `attend` (a gateway's own
 //! threads); on these the handles.
 
 mod apart;
@@ -11,6 +11,7 @@ mod callback;
 mod carrier;
 mod channel;
 mod code;
+mod driver;
 mod error;
 mod failed;
 mod group;
@@ -22,11 +23,10 @@ mod many;
 mod multi;
 mod open;
 mod output;
-mod post;
+mod protocol;
 mod received;
 mod spare;
 mod stage;
-mod state;
 mod tilde;
 mod wire;
 

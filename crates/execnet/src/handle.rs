@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::hub::{Hub, What};
+use crate::hub::{Condition, Hub};
 use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
 
@@ -25,21 +25,21 @@ impl Handle {
     pub(crate) fn connected(&self, deadline: Option<Instant>) -> Result<(), ConnectError> {
         let network = || self.network.clone();
         let hub = &self.hub;
-        let mut inner = hub.enter().map_err(|_| ConnectError::Forked)?;
-        if inner.line.as_ref().is_some_and(|line| line.greeted) {
+        let mut state = hub.enter().map_err(|_| ConnectError::Forked)?;
+        if state.connection.as_ref().is_some_and(|connection| connection.greeted) {
             return Ok(());
         }
-        if inner.closing {
+        if state.closing {
             return Err(ConnectError::Closed { network: network() });
         }
-        if inner.line.is_none() {
-            inner.wanted = true;
+        if state.connection.is_none() {
+            state.wanted = true;
             hub.wake_reader();
         }
-        let attempt = What::Attempt(inner.attempts);
-        match hub.wait(inner, &attempt, deadline) {
-            Ok(inner) if inner.line.as_ref().is_some_and(|line| line.greeted) => Ok(()),
-            Ok(inner) => Err(inner.failure.clone().unwrap_or(ConnectError::Closed { network: network() })),
+        let attempt = Condition::Attempt(state.attempts);
+        match hub.wait(state, &attempt, deadline) {
+            Ok(state) if state.connection.as_ref().is_some_and(|connection| connection.greeted) => Ok(()),
+            Ok(state) => Err(state.failure.clone().unwrap_or(ConnectError::Closed { network: network() })),
             Err((Halt::TimedOut, _)) => Err(ConnectError::Silent { network: network() }),
             Err((Halt::Interrupted, _)) => Err(ConnectError::Interrupted),
             Err((Halt::Forked, _)) => Err(ConnectError::Forked),
@@ -50,10 +50,10 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // in a forked child there is no such thread, and the lock may be held by nobody
-        let Ok(mut inner) = self.hub.enter() else { return };
-        inner.closing = true;
-        inner.lookout.close();
-        drop(inner);
+        let Ok(mut state) = self.hub.enter() else { return };
+        state.closing = true;
+        state.lookout.close();
+        drop(state);
         self.hub.lookout.notify_all();
         self.hub.wake_reader();
         if let Some(thread) = self.thread.take() {

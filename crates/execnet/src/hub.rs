@@ -18,10 +18,10 @@ use execnet_proto::batch::Sink;
 use execnet_proto::client::Client;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::line::{End, Line, send};
+use crate::connection::{Connection, End, send};
 use crate::waiting::{self, Base, Halt, Interrupt, Room, Seat, Sleeps, Turn, Waiters, Waker, left};
 pub use state::Daemon;
-pub(crate) use state::{Inbox, Inner, Over, Seen, Start, What};
+pub(crate) use state::{Condition, HubState, Inbox, Over, Placing, Seen};
 
 /// Bytes that are read at a time.
 const READ: usize = 256 * 1024;
@@ -45,43 +45,43 @@ pub(crate) struct Hub {
 pub(crate) type Guard<'a> = waiting::Guard<'a, Hub>;
 
 impl Room for Hub {
-    type State = Inner;
-    type Condition = What;
+    type State = HubState;
+    type Condition = Condition;
 
     fn base(&self) -> &Base<Self> {
         &self.base
     }
 
-    fn waiters(inner: &mut Inner) -> &mut Waiters<What> {
-        &mut inner.waiters
+    fn waiters(state: &mut HubState) -> &mut Waiters<Condition> {
+        &mut state.waiters
     }
 
-    fn is_met(inner: &Inner, what: &What) -> bool {
-        inner.is_ready(what)
+    fn is_met(state: &HubState, condition: &Condition) -> bool {
+        state.is_ready(condition)
     }
 
-    fn wants_reader(inner: &Inner) -> bool {
-        inner.line.as_ref().is_some_and(Line::wants_leader)
+    fn wants_reader(state: &HubState) -> bool {
+        state.connection.as_ref().is_some_and(Connection::wants_reader)
     }
 
     fn read<'a>(
         &'a self,
-        inner: Guard<'a>,
-        seat: &Seat<What>,
+        state: Guard<'a>,
+        seat: &Seat<Condition>,
         deadline: Option<Instant>,
     ) -> (Guard<'a>, Turn) {
         let place: Arc<dyn Sleeps> = self.poker.clone();
         let _asleep = seat.thread().enter(Arc::downgrade(&place));
         if seat.thread().clear() {
-            return (inner, Turn::Stop(Halt::Interrupted));
+            return (state, Turn::Stop(Halt::Interrupted));
         }
         let left = left(deadline);
         if left.is_some_and(|left| left.is_zero()) {
-            return (inner, Turn::Stop(Halt::TimedOut));
+            return (state, Turn::Stop(Halt::TimedOut));
         }
-        let (inner, woken) = self.lead(inner, left, Some(seat.number));
+        let (state, woken) = self.read_socket(state, left, Some(seat.number));
         // a thread that has just been woken by this one leads better
-        (inner, if woken { Turn::Sleep } else { Turn::Read })
+        (state, if woken { Turn::Sleep } else { Turn::Read })
     }
 
     fn disturb(&self, _: &Interrupt) {
@@ -93,7 +93,7 @@ impl Hub {
     pub(crate) fn new(client: Client) -> io::Result<Arc<Self>> {
         let (waker, poker) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
         Ok(Arc::new_cyclic(|me| Self {
-            base: Base::new(me.clone(), Inner::new(client)),
+            base: Base::new(me.clone(), HubState::new(client)),
             waker,
             poker,
             started: Instant::now(),
@@ -124,19 +124,21 @@ impl Hub {
     }
 
     /// Waits for the socket, reads it once, and acts on what came; says whether that woke somebody but `me`. Returns also for no reason.
-    pub(crate) fn lead<'a>(
+    pub(crate) fn read_socket<'a>(
         &'a self,
-        mut inner: Guard<'a>,
+        mut state: Guard<'a>,
         patience: Option<Duration>,
         me: Option<u64>,
     ) -> (Guard<'a>, bool) {
-        let Inner { line: Some(line), buffer, .. } = &mut *inner else { return (inner, false) };
-        line.led = true;
-        line.leads += 1;
-        let (blocked, more) = (line.blocked, line.more);
-        let socket = line.socket.clone();
+        let HubState { connection: Some(connection), buffer, .. } = &mut *state else {
+            return (state, false);
+        };
+        connection.is_read = true;
+        connection.reads += 1;
+        let (blocked, more) = (connection.blocked, connection.more);
+        let socket = connection.socket.clone();
         let mut buffer = std::mem::take(buffer);
-        drop(inner);
+        drop(state);
 
         if buffer.is_empty() {
             // zeroed by the system, page by page as they are used
@@ -149,41 +151,47 @@ impl Hub {
                 read => break read,
             }
         };
-        inner = self.lock();
+        state = self.lock();
 
-        let Inner { line: Some(line), client, lookout, .. } = &mut *inner else { return (inner, false) };
-        if !Arc::ptr_eq(&line.socket, &socket) {
-            return (inner, false);
+        let HubState { connection: Some(connection), client, lookout, .. } = &mut *state else {
+            return (state, false);
+        };
+        if !Arc::ptr_eq(&connection.socket, &socket) {
+            return (state, false);
         }
-        line.led = false;
-        line.more = false;
+        connection.is_read = false;
+        connection.more = false;
         if writable {
-            line.blocked = false;
+            connection.blocked = false;
         }
         match read {
-            Ok(0) => line.end = Some(End::Closed),
+            Ok(0) => connection.end = Some(End::Closed),
             Ok(count) => {
-                line.more = count > READ / 2;
+                connection.more = count > READ / 2;
                 lookout.hears(client);
                 let handle = || client.handle(&buffer[..count], self.now());
                 match std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)) {
-                    Ok(handled) => line.end = handled.err().map(End::Wrong),
+                    Ok(handled) => connection.end = handled.err().map(End::Wrong),
                     // a bug; those who wait must not wait for ever
-                    Err(_) => inner.ruin(),
+                    Err(_) => state.ruin(),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => line.end = Some(End::Closed),
+            Err(_) => connection.end = Some(End::Closed),
         }
-        inner.buffer = buffer;
-        inner.take_events();
-        self.look_out(&mut inner);
-        if inner.line.as_mut().is_none_or(|line| std::mem::take(&mut line.watched) || line.end.is_some()) {
+        state.buffer = buffer;
+        state.take_events();
+        self.look_out(&mut state);
+        if state
+            .connection
+            .as_mut()
+            .is_none_or(|connection| std::mem::take(&mut connection.watched) || connection.end.is_some())
+        {
             self.waker.wake();
         }
-        let alarms = self.met(&mut inner, me);
+        let alarms = self.met(&mut state, me);
         alarms.iter().for_each(|alarm| alarm.ring());
-        self.flush(inner);
+        self.flush(state);
         (self.lock(), !alarms.is_empty())
     }
 
@@ -200,51 +208,53 @@ impl Hub {
     }
 
     /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
-    pub(crate) fn leave(&self, mut inner: Guard<'_>) {
-        let alarms = self.met(&mut inner, None);
+    pub(crate) fn leave(&self, mut state: Guard<'_>) {
+        let alarms = self.met(&mut state, None);
         if alarms.is_empty() {
-            self.flush(inner);
+            self.flush(state);
         } else {
-            drop(inner);
+            drop(state);
             alarms.iter().for_each(|alarm| alarm.ring());
             self.flush(self.lock());
         }
     }
 
     /// Writes what is to be written, unless somebody is at it.
-    pub(crate) fn flush<'a>(&'a self, mut inner: Guard<'a>) {
+    pub(crate) fn flush<'a>(&'a self, mut state: Guard<'a>) {
         loop {
-            let Inner { client, line: Some(line), .. } = &mut *inner else { return };
-            if line.flushing || line.blocked {
+            let HubState { client, connection: Some(connection), .. } = &mut *state else { return };
+            if connection.flushing || connection.blocked {
                 return;
             }
-            if line.out.is_empty() {
-                client.transmit(&mut line.out, WRITE, self.now());
-                if line.out.is_empty() {
+            if connection.out.is_empty() {
+                client.transmit(&mut connection.out, WRITE, self.now());
+                if connection.out.is_empty() {
                     return;
                 }
             }
-            line.flushing = true;
-            let mut out = std::mem::take(&mut line.out);
-            let socket = line.socket.clone();
-            drop(inner);
+            connection.flushing = true;
+            let mut out = std::mem::take(&mut connection.out);
+            let socket = connection.socket.clone();
+            drop(state);
             let sent = send(&socket, &mut out);
-            inner = self.lock();
-            let Some(line) = inner.line.as_mut().filter(|line| Arc::ptr_eq(&line.socket, &socket)) else {
+            state = self.lock();
+            let Some(connection) =
+                state.connection.as_mut().filter(|connection| Arc::ptr_eq(&connection.socket, &socket))
+            else {
                 return;
             };
-            line.flushing = false;
-            line.out = out;
+            connection.flushing = false;
+            connection.out = out;
             match sent {
                 Ok(true) => {}
                 Ok(false) => {
-                    line.blocked = true;
+                    connection.blocked = true;
                     self.wake_reader();
                     return;
                 }
                 Err(_) => {
                     // the leader finds it closed
-                    line.blocked = true;
+                    connection.blocked = true;
                     let _ = socket.shutdown(std::net::Shutdown::Both);
                     return;
                 }

@@ -57,10 +57,10 @@
 //!   and nobody took.
 
 mod connect;
+mod connection;
 mod gateway;
 mod handle;
 mod hub;
-mod line;
 mod lookout;
 mod network;
 mod node;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::handle::Handle;
-use crate::hub::{Daemon, Inbox, Over, What};
+use crate::hub::{Condition, Daemon, Inbox, Over};
 use crate::lookout::{Outage, Outages};
 use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
@@ -96,7 +96,7 @@ impl Network {
     /// The daemon that greeted last.
     #[must_use]
     pub fn daemon(&self) -> Daemon {
-        let daemon = self.handle.hub.enter().ok().and_then(|inner| inner.daemon.clone());
+        let daemon = self.handle.hub.enter().ok().and_then(|state| state.daemon.clone());
         // a Network is handed out only after a greeting, so that only a forked child sees this one
         daemon.unwrap_or_else(|| Daemon { pid: 0, release: String::new(), network: self.name().into() })
     }
@@ -104,8 +104,10 @@ impl Network {
     /// Whether there is a connection just now. Without one what runs waits, and the next request tries to connect.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        let greeted = |inner: &crate::hub::Inner| inner.line.as_ref().is_some_and(|line| line.greeted);
-        self.handle.hub.enter().is_ok_and(|inner| greeted(&inner))
+        let greeted = |state: &crate::hub::HubState| {
+            state.connection.as_ref().is_some_and(|connection| connection.greeted)
+        };
+        self.handle.hub.enter().is_ok_and(|state| greeted(&state))
     }
 
     /// The network's hosts and nodes, as they are now.
@@ -148,15 +150,15 @@ impl Network {
     #[doc(hidden)]
     #[must_use]
     pub fn first_outages(&self) -> Option<Outages> {
-        let mut inner = self.handle.hub.enter().ok()?;
-        (!inner.lookout.has_subscribers()).then(|| inner.lookout.subscribe())
+        let mut state = self.handle.hub.enter().ok()?;
+        (!state.lookout.has_subscribers()).then(|| state.lookout.subscribe())
     }
 
     /// Has `on_outage` called for each of the [`Network::outages`], instead of a line that is written to stderr. Called in a thread of the connection, one
     /// outage after the other; it should not take long.
     pub fn on_outage(&self, on_outage: impl Fn(&Outage) + Send + Sync + 'static) {
-        if let Ok(mut inner) = self.handle.hub.enter() {
-            inner.lookout.on_outage = Arc::new(on_outage);
+        if let Ok(mut state) = self.handle.hub.enter() {
+            state.lookout.on_outage = Arc::new(on_outage);
         }
     }
 
@@ -177,13 +179,13 @@ impl Network {
             ConnectError::Forked => RequestError::Forked,
             error => error.into(),
         })?;
-        let mut inner = self.handle.hub.enter()?;
-        if inner.line.is_none() {
+        let mut state = self.handle.hub.enter()?;
+        if state.connection.is_none() {
             return Err(self.handle.disconnected());
         }
-        let request = inner.client.request(json);
-        inner.inboxes.insert(request, Inbox::default());
-        self.handle.hub.leave(inner);
+        let request = state.client.request(json);
+        state.inboxes.insert(request, Inbox::default());
+        self.handle.hub.leave(state);
         Ok(request)
     }
 }
@@ -216,14 +218,14 @@ impl Replies {
 
     fn await_reply(&self, request: u32, deadline: Option<Instant>) -> Option<Result<Value, RequestError>> {
         let handle = &self.handle;
-        let waited = handle.hub.enter().and_then(|inner| {
-            handle.hub.wait(inner, &What::Reply(request), deadline).map_err(|(halt, _)| halt)
+        let waited = handle.hub.enter().and_then(|state| {
+            handle.hub.wait(state, &Condition::Reply(request), deadline).map_err(|(halt, _)| halt)
         });
-        let mut inner = match waited {
-            Ok(inner) => inner,
+        let mut state = match waited {
+            Ok(state) => state,
             Err(halt) => return Some(Err(halt.into())),
         };
-        let inbox = inner.inboxes.get_mut(&request)?;
+        let inbox = state.inboxes.get_mut(&request)?;
         let Some(json) = inbox.take() else {
             return match inbox.over? {
                 Over::Last => None,
@@ -231,7 +233,7 @@ impl Replies {
                 Over::NotTaken => Some(Err(RequestError::NotTaken)),
             };
         };
-        drop(inner);
+        drop(state);
         let value: Value = match serde_json::from_slice(&json) {
             Ok(value) => value,
             Err(error) => return Some(Err(handle.unexpected(error))),
@@ -265,8 +267,8 @@ impl Drop for Replies {
 /// What requests need.
 impl Handle {
     fn discard(&self, request: u32) {
-        if let Ok(mut inner) = self.hub.enter() {
-            inner.inboxes.remove(&request);
+        if let Ok(mut state) = self.hub.enter() {
+            state.inboxes.remove(&request);
         }
     }
 
@@ -331,9 +333,9 @@ mod tests {
         let (network, process, _theirs) = connection();
         let waits = std::thread::spawn(move || process.wait());
         let hub = &network.handle.hub;
-        let mut inner = hub.lock();
-        inner.ruin();
-        hub.leave(inner);
+        let mut state = hub.lock();
+        state.ruin();
+        hub.leave(state);
         assert!(matches!(waits.join().unwrap(), Err(ProcessError::HungUp { .. })));
         assert!(matches!(network.status(), Err(RequestError::Connect(ConnectError::Closed { .. }))));
     }
@@ -362,6 +364,6 @@ mod tests {
         assert_eq!(end.kind(), std::io::ErrorKind::WouldBlock);
         let release = Frame::Release(ProcessId([0; 16])).to_bytes();
         assert!(!rest.windows(4).any(|part| part == &release[..4]));
-        assert!(hub.lock().line.is_some());
+        assert!(hub.lock().connection.is_some());
     }
 }

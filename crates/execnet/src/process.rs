@@ -11,7 +11,7 @@ use execnet_proto::id::ProcessId;
 use execnet_proto::wire::Stream;
 
 use crate::handle::Handle;
-use crate::hub::{Seen, What};
+use crate::hub::{Condition, Seen};
 use crate::node::Node;
 use crate::status::{ExitStatus, Signal};
 use crate::waiting::Room;
@@ -82,12 +82,12 @@ impl Process {
     /// # Errors
     /// When it was lost. A signal to a process that has ended does nothing.
     pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
-        let mut inner = self.shared.enter()?;
-        if let Some(lost) = self.shared.lost(&inner) {
+        let mut state = self.shared.enter()?;
+        if let Some(lost) = self.shared.lost(&state) {
             return Err(lost.into());
         }
-        inner.client.signal(self.shared.id, signal.number());
-        self.shared.handle.hub.leave(inner);
+        state.client.signal(self.shared.id, signal.number());
+        self.shared.handle.hub.leave(state);
         Ok(())
     }
 
@@ -117,8 +117,8 @@ impl Process {
     /// # Errors
     /// As [`Process::wait`].
     pub fn try_wait(&self) -> Result<Option<ExitStatus>, ProcessError> {
-        let inner = self.shared.enter()?;
-        self.shared.ended(&inner)
+        let state = self.shared.enter()?;
+        self.shared.ended(&state)
     }
 
     /// Why it cannot be reached just now: its host's link is down, or the network's daemon is gone. Reads, writes and waits go on when it is
@@ -130,23 +130,23 @@ impl Process {
 
     /// For how long its host, or the daemon, has not been reachable.
     pub(crate) fn away_for(&self) -> Option<Duration> {
-        let inner = self.shared.enter().ok()?;
-        inner.seen(self.shared.id)?.unreachable?;
-        inner.lookout.away_since(&self.node.host).map(|since| since.elapsed())
+        let state = self.shared.enter().ok()?;
+        state.seen(self.shared.id)?.unreachable?;
+        state.lookout.away_since(&self.node.host).map(|since| since.elapsed())
     }
 
     /// It is ready: see [`ProcessBuilder::opening`](crate::ProcessBuilder).
     pub(crate) fn opened(&self) {
-        if let Ok(mut inner) = self.shared.enter() {
-            inner.lookout.opened(self.shared.id);
+        if let Ok(mut state) = self.shared.enter() {
+            state.lookout.opened(self.shared.id);
         }
     }
 
     /// Whether its host has heard of all signals that were sent to it. It has not while it is silent or cannot be reached.
     #[must_use]
     pub fn has_heard(&self) -> bool {
-        let Ok(inner) = self.shared.enter() else { return true };
-        let process = inner.client.process(self.shared.id);
+        let Ok(state) = self.shared.enter() else { return true };
+        let process = state.client.process(self.shared.id);
         process.is_none_or(execnet_proto::process::Process::has_heard)
     }
 
@@ -166,17 +166,17 @@ impl Process {
     pub(crate) fn hang_up(&self) {
         // in a forked child the process belongs to the parent
         let hub = &self.shared.handle.hub;
-        let Ok(mut inner) = hub.enter() else { return };
-        inner.client.release(self.shared.id);
-        inner.starts.remove(&self.shared.id);
-        inner.lookout.forget(self.shared.id);
-        hub.look_out(&mut inner);
-        hub.leave(inner);
+        let Ok(mut state) = hub.enter() else { return };
+        state.client.release(self.shared.id);
+        state.starts.remove(&self.shared.id);
+        state.lookout.forget(self.shared.id);
+        hub.look_out(&mut state);
+        hub.leave(state);
     }
 
     fn wait_by(&self, deadline: Option<Instant>) -> Result<ExitStatus, ProcessError> {
-        let inner = self.shared.wait(&What::End(self.shared.id), deadline)?;
-        self.shared.ended(&inner)?.ok_or_else(|| self.shared.hung_up())
+        let state = self.shared.wait(&Condition::End(self.shared.id), deadline)?;
+        self.shared.ended(&state)?.ok_or_else(|| self.shared.hung_up())
     }
 }
 
@@ -224,8 +224,8 @@ impl Events {
             return Ok(None);
         }
         let id = self.shared.id;
-        let inner = self.shared.wait(&What::Change(id, self.seen.clone()), deadline)?;
-        let now = inner.seen(id).ok_or_else(|| self.shared.hung_up())?;
+        let state = self.shared.wait(&Condition::Change(id, self.seen.clone()), deadline)?;
+        let now = state.seen(id).ok_or_else(|| self.shared.hung_up())?;
         if now.pid != self.seen.pid {
             self.seen.pid = now.pid;
             return Ok(now.pid.map(ProcessEvent::Started));
@@ -235,7 +235,7 @@ impl Events {
             return Ok(Some(now.unreachable.map_or(ProcessEvent::Reachable, ProcessEvent::Unreachable)));
         }
         self.done = true;
-        Ok(Some(match self.shared.ended(&inner) {
+        Ok(Some(match self.shared.ended(&state) {
             Err(ProcessError::Lost(lost)) => ProcessEvent::Lost(lost),
             Err(error) => return Err(error),
             Ok(Some(status)) => ProcessEvent::Ended(status),

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::hub::{Guard, Hub, Inner};
-use crate::line::{End, Line};
+use crate::connection::{Connection, End};
+use crate::hub::{Guard, Hub, HubState};
 use crate::route::{ConnectError, Route};
 use crate::waiting::{Room, Waker, poll};
 
@@ -39,9 +39,9 @@ impl Reader {
         let run = std::panic::AssertUnwindSafe(move || self.work());
         if std::panic::catch_unwind(run).is_err() {
             // a bug; those who wait must not wait for ever
-            let mut inner = hub.lock();
-            inner.ruin();
-            hub.leave(inner);
+            let mut state = hub.lock();
+            state.ruin();
+            hub.leave(state);
         }
     }
 
@@ -58,18 +58,18 @@ impl Reader {
         let mut pause = PAUSE.0;
         let mut busy = None;
         loop {
-            let mut inner = self.hub.lock();
-            if inner.closing {
+            let mut state = self.hub.lock();
+            if state.closing {
                 return None;
             }
-            let live = inner.has_live();
-            if !live && !inner.wanted {
-                drop(inner);
+            let live = state.has_live();
+            if !live && !state.wanted {
+                drop(state);
                 self.rest(None);
                 continue;
             }
-            inner.wanted = false;
-            drop(inner);
+            state.wanted = false;
+            drop(state);
             match self.route.open() {
                 Ok(socket) => return Some(self.opened(socket)),
                 Err(ConnectError::Silent { .. })
@@ -101,10 +101,10 @@ impl Reader {
 
     fn opened(&self, socket: UnixStream) -> Arc<UnixStream> {
         let socket = Arc::new(socket);
-        let mut inner = self.hub.lock();
-        inner.line = Some(Line::new(socket.clone()));
-        inner.client.connected(self.hub.now());
-        self.hub.leave(inner);
+        let mut state = self.hub.lock();
+        state.connection = Some(Connection::new(socket.clone()));
+        state.client.connected(self.hub.now());
+        self.hub.leave(state);
         socket
     }
 
@@ -114,15 +114,15 @@ impl Reader {
         let mut greeted = false;
         let mut seen = 0;
         loop {
-            let mut inner = self.hub.lock();
-            if inner.closing {
+            let mut state = self.hub.lock();
+            if state.closing {
                 return End::Closing;
             }
-            let Some(line) = &mut inner.line else { return End::Closed };
-            if let Some(end) = line.end.take() {
+            let Some(connection) = &mut state.connection else { return End::Closed };
+            if let Some(end) = connection.end.take() {
                 return end;
             }
-            if line.greeted && !greeted {
+            if connection.greeted && !greeted {
                 greeted = true;
                 self.since = Instant::now();
             }
@@ -131,58 +131,61 @@ impl Reader {
                 return End::Silent;
             }
             // silence is noticed where something waits for what the daemon passes on
-            if greeted && !inner.lookout.is_silent() && inner.has_live() {
+            if greeted && !state.lookout.is_silent() && state.has_live() {
                 let now = self.hub.now();
-                patience = inner.client.deadline().map(|due| due.saturating_sub(now));
+                patience = state.client.deadline().map(|due| due.saturating_sub(now));
                 if patience.is_some_and(|left| left.is_zero()) {
-                    if !inner.client.tick(now) {
-                        let Inner { lookout, client, .. } = &mut *inner;
+                    if !state.client.tick(now) {
+                        let HubState { lookout, client, .. } = &mut *state;
                         lookout.hears_nothing(client);
-                        self.hub.look_out(&mut inner);
+                        self.hub.look_out(&mut state);
                     }
-                    self.hub.leave(inner);
+                    self.hub.leave(state);
                     continue;
                 }
             }
-            let Some(line) = &mut inner.line else { return End::Closed };
-            let busy = std::mem::replace(&mut seen, line.leads) != line.leads;
-            if line.led && !busy {
-                line.watched = true;
-                drop(inner);
+            let Some(connection) = &mut state.connection else { return End::Closed };
+            let busy = std::mem::replace(&mut seen, connection.reads) != connection.reads;
+            if connection.is_read && !busy {
+                connection.watched = true;
+                drop(state);
                 self.rest(patience.filter(|_| greeted));
-            } else if line.led || busy && !line.blocked {
-                drop(inner);
+            } else if connection.is_read || busy && !connection.blocked {
+                drop(state);
                 self.rest(Some(STANDBY));
             } else {
-                let (inner, woken) = self.hub.lead(inner, patience, None);
+                let (state, woken) = self.hub.read_socket(state, patience, None);
                 // who was woken may want to lead: as if somebody just had
-                seen = inner.line.as_ref().map_or(0, |line| line.leads.wrapping_sub(u64::from(woken)));
-                drop(inner);
+                seen = state
+                    .connection
+                    .as_ref()
+                    .map_or(0, |connection| connection.reads.wrapping_sub(u64::from(woken)));
+                drop(state);
             }
         }
     }
 
     /// The connection is over: what waits for replies or a place fails, what runs waits for the next one.
     fn ended(&mut self, end: &End) {
-        let mut inner = self.hub.lock();
-        let greeted = inner.line.take().is_some_and(|line| line.greeted);
+        let mut state = self.hub.lock();
+        let greeted = state.connection.take().is_some_and(|connection| connection.greeted);
         if greeted {
             self.since = Instant::now();
         }
-        inner.client.disconnected();
-        let Inner { lookout, client, .. } = &mut *inner;
+        state.client.disconnected();
+        let HubState { lookout, client, .. } = &mut *state;
         lookout.hears(client);
-        inner.fail_waiting();
+        state.fail_waiting();
         if let End::Wrong(error) = end {
             // another daemon of this kind would say the same
-            inner.client.lose_all(&error.to_string());
+            state.client.lose_all(&error.to_string());
         }
-        inner.take_events();
-        self.hub.look_out(&mut inner);
+        state.take_events();
+        self.hub.look_out(&mut state);
         if greeted {
-            self.hub.leave(inner);
+            self.hub.leave(state);
         } else {
-            self.attempted(inner, self.why(end));
+            self.attempted(state, self.why(end));
         }
         // one that greets and closes must not keep us busy
         if !matches!(end, End::Closing) {
@@ -199,18 +202,18 @@ impl Reader {
         }
     }
 
-    fn attempted(&self, mut inner: Guard<'_>, error: ConnectError) {
-        inner.attempts += 1;
-        inner.failure = Some(error);
-        self.hub.leave(inner);
+    fn attempted(&self, mut state: Guard<'_>, error: ConnectError) {
+        state.attempts += 1;
+        state.failure = Some(error);
+        self.hub.leave(state);
     }
 
     fn give_up(&self, message: &str) {
-        let mut inner = self.hub.lock();
-        inner.client.lose_all(message);
-        inner.take_events();
-        self.hub.look_out(&mut inner);
-        self.hub.leave(inner);
+        let mut state = self.hub.lock();
+        state.client.lose_all(message);
+        state.take_events();
+        self.hub.look_out(&mut state);
+        self.hub.leave(state);
     }
 
     /// Sleeps until the hub wakes this thread.

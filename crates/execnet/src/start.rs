@@ -14,7 +14,7 @@ use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, Kind, Refusal, Role, Spawn};
 
 use crate::handle::Handle;
-use crate::hub::{Inner, Start, What};
+use crate::hub::{Condition, HubState, Placing};
 use crate::network::Network;
 use crate::node::Node;
 use crate::process::Process;
@@ -274,36 +274,36 @@ fn place(
 ) -> Result<Node, StartError> {
     let Handle { hub, network, .. } = handle;
     let disconnected = || Err(StartError::Disconnected { network: network.clone() });
-    let mut inner = hub.enter().map_err(|_| StartError::Forked)?;
-    if inner.line.is_none() {
+    let mut state = hub.enter().map_err(|_| StartError::Forked)?;
+    if state.connection.is_none() {
         return disconnected();
     }
     let wants = selection.to_pairs().into_iter();
-    inner.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
-    inner.starts.insert(id, Start::Selecting(launch, local));
-    inner.lookout.starts(id, give_up);
-    hub.leave(inner);
+    state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
+    state.starts.insert(id, Placing::Selecting(launch, local));
+    state.lookout.starts(id, give_up);
+    hub.leave(state);
 
-    match hub.wait(hub.lock(), &What::Placed(id), deadline) {
-        Ok(mut inner) => match inner.starts.remove(&id) {
-            Some(Start::Launched) => {
-                inner.starts.insert(id, Start::Launched);
-                let node = inner.client.placement(id).map(Node::new).unwrap_or_default();
-                let Inner { lookout, client, .. } = &mut *inner;
+    match hub.wait(hub.lock(), &Condition::Placed(id), deadline) {
+        Ok(mut state) => match state.starts.remove(&id) {
+            Some(Placing::Launched) => {
+                state.starts.insert(id, Placing::Launched);
+                let node = state.client.placement(id).map(Node::new).unwrap_or_default();
+                let HubState { lookout, client, .. } = &mut *state;
                 lookout.watch(id, node.clone(), give_up, opening, client);
-                hub.look_out(&mut inner);
+                hub.look_out(&mut state);
                 Ok(node)
             }
-            Some(Start::Refused(refusal, message)) => Err(refused(refusal, message)),
-            Some(Start::GivenUp(message)) => {
-                inner.starts.insert(id, Start::Abandoned);
+            Some(Placing::Refused(refusal, message)) => Err(refused(refusal, message)),
+            Some(Placing::GivenUp(message)) => {
+                state.starts.insert(id, Placing::Abandoned);
                 Err(refused(Refusal::NoMatch, message))
             }
             _ => disconnected(),
         },
-        Err((halt, mut inner)) => {
-            inner.starts.insert(id, Start::Abandoned);
-            inner.lookout.waits_no_more(id, false);
+        Err((halt, mut state)) => {
+            state.starts.insert(id, Placing::Abandoned);
+            state.lookout.waits_no_more(id, false);
             Err(match halt {
                 Halt::TimedOut => StartError::TimedOut { network: network.clone() },
                 Halt::Interrupted => StartError::Interrupted,

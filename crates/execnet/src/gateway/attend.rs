@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Ending};
+use super::driver::{Condition, Driver, DriverState, Killed};
 use super::error::Death;
 use super::failed;
 use super::output::Printed;
-use super::post::{Inner, Killed, Post, What};
 use crate::status::ExitStatus;
 use crate::waiting::Room;
 
@@ -33,53 +33,55 @@ const LOOK: Duration = Duration::from_millis(250);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Reads while nobody waits, until the gateway has ended.
-pub(super) fn attend(post: &Post, id: &str, printed: &Printed) {
-    let mut inner = post.lock();
+pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
+    let mut state = driver.lock();
     loop {
-        if !inner.state.untold.is_empty() {
-            let untold = std::mem::take(&mut inner.state.untold);
-            drop(inner);
+        if !state.protocol.untold.is_empty() {
+            let untold = std::mem::take(&mut state.protocol.untold);
+            drop(state);
             untold.iter().for_each(|error| failed::tell(error));
-            inner = post.lock();
+            state = driver.lock();
             continue;
         }
-        if let Some(reason) = &inner.read_up {
-            let (reason, exiting) = (reason.clone(), inner.exiting);
-            drop(inner);
-            return bury(post, id, printed, reason, exiting);
+        if let Some(reason) = &state.read_up {
+            let (reason, exiting) = (reason.clone(), state.exiting);
+            drop(state);
+            return bury(driver, id, printed, reason, exiting);
         }
-        let (deadline, leaving) = (inner.kill_at, inner.is_leaving());
+        let (deadline, leaving) = (state.kill_at, state.is_leaving());
         let now = Instant::now();
-        let is_away = || post.carrier.away_for().is_some_and(|time| time >= AWAY);
+        let is_away = || driver.carrier.away_for().is_some_and(|time| time >= AWAY);
         if deadline.is_some_and(|deadline| now >= deadline) || leaving && is_away() {
-            kill(&mut inner, &*post.carrier);
+            kill(&mut state, &*driver.carrier);
             continue;
         }
-        let look = (leaving && post.carrier.node().is_some()).then(|| now + LOOK);
+        let look = (leaving && driver.carrier.node().is_some()).then(|| now + LOOK);
         let next = deadline.into_iter().chain(look).min();
         let left = next.map(|next| next.saturating_duration_since(now));
-        let idle = inner.left.elapsed();
-        if inner.wants_reader() && !inner.has_waiters() && idle >= GRACE {
-            inner = post.read_once(inner, &What::Attend(deadline, leaving), next);
+        let idle = state.left.elapsed();
+        if state.wants_reader() && !state.has_waiters() && idle >= GRACE {
+            state = driver.read_once(state, &Condition::Attend(deadline, leaving), next);
             continue;
         }
-        let doze = inner.wants_reader() && !inner.has_waiters();
-        inner.attendant_rests = !doze;
+        let doze = state.wants_reader() && !state.has_waiters();
+        state.attendant_rests = !doze;
         let most = if doze { Some(GRACE.saturating_sub(idle)) } else { left };
-        inner = match most {
-            Some(most) => post.attendant.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0,
-            None => post.attendant.wait(inner).unwrap_or_else(PoisonError::into_inner),
+        state = match most {
+            Some(most) => {
+                driver.attendant.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => driver.attendant.wait(state).unwrap_or_else(PoisonError::into_inner),
         };
-        inner.attendant_rests = false;
+        state.attendant_rests = false;
     }
 }
 
 /// Goes one step further with killing it, and says when the next one is due.
-pub(super) fn kill(inner: &mut Inner, carrier: &dyn Carrier) {
-    let asked = inner.exited.is_some_and(|exited| exited.elapsed() >= HEARS);
+pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
+    let asked = state.exited.is_some_and(|exited| exited.elapsed() >= HEARS);
     let deaf = || Killed::Left("its host does not answer".into());
-    let (next, patience) = match (&inner.killed, carrier.unreachable()) {
-        (Killed::Left(_), _) => (inner.killed.clone(), KILLED),
+    let (next, patience) = match (&state.killed, carrier.unreachable()) {
+        (Killed::Left(_), _) => (state.killed.clone(), KILLED),
         (_, Some(why)) => (Killed::Left(why), KILLED),
         (Killed::No, None) if asked && !carrier.has_heard() => (deaf(), KILLED),
         (Killed::No, None) => (Killed::Told, HEARS),
@@ -93,14 +95,14 @@ pub(super) fn kill(inner: &mut Inner, carrier: &dyn Carrier) {
         Killed::Left(_) => carrier.release(),
         Killed::Heard | Killed::No => {}
     }
-    inner.killed = next;
-    inner.kill_at = Some(Instant::now() + patience);
-    inner.touch();
+    state.killed = next;
+    state.kill_at = Some(Instant::now() + patience);
+    state.touch();
 }
 
 /// Finds out how the interpreter ended, and tells everybody.
-fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exiting: bool) {
-    let carrier = &post.carrier;
+fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, exiting: bool) {
+    let carrier = &driver.carrier;
     let patience = match (&reason, exiting) {
         (Some(_), _) => {
             carrier.kill();
@@ -116,19 +118,19 @@ fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exitin
         carrier.ending(KILLED)
     });
     let until = Instant::now() + LAST_WORDS;
-    let mut inner = post.lock();
-    while !inner.errors_over {
+    let mut state = driver.lock();
+    while !state.errors_over {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
-        inner = post.attendant.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        state = driver.attendant.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
     }
-    let left = match &inner.killed {
+    let left = match &state.killed {
         Killed::Left(why) => Some(format!("{why}; it is ended as soon as its host can be reached")),
         _ => None,
     };
-    drop(inner);
+    drop(state);
     carrier.release();
     let (status, lost) = match (ending, left) {
         (Some(Ending::Status(status)), _) => (Some(status), None),
@@ -138,7 +140,7 @@ fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exitin
     };
     let not_started = matches!(status, Some(ExitStatus::NotStarted { .. }));
     let broke = reason.map(|reason| format!("its kernel broke the rules: {reason}"));
-    post.bury(Death {
+    driver.bury(Death {
         gateway: id.to_owned(),
         node: carrier.node().map(|node| node.name.clone()),
         host: carrier.node().map(|node| node.host.clone()),
@@ -149,9 +151,9 @@ fn bury(post: &Post, id: &str, printed: &Printed, reason: Option<String>, exitin
 }
 
 /// Passes on what is printed, up to its end.
-pub(super) fn pass_on(post: &Arc<Post>, printed: &Printed) {
-    post.carrier.errors(&mut |bytes| printed.take(bytes));
+pub(super) fn pass_on(driver: &Arc<Driver>, printed: &Printed) {
+    driver.carrier.errors(&mut |bytes| printed.take(bytes));
     printed.end();
-    post.lock().errors_over = true;
-    post.attendant.notify_all();
+    driver.lock().errors_over = true;
+    driver.attendant.notify_all();
 }

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use execnet_proto::spec::{NodeSelection, SelectionError};
 
 use super::carrier::{Carrier, Remote};
+use super::driver::{Condition, Driver};
 use super::error::OpenError;
 use super::group::Group;
 use super::handle::Handle;
 use super::local::Local;
 use super::open::Gateway;
 use super::output::{OnOutput, Printed, plain};
-use super::post::{Post, What};
+use super::protocol::{Protocol, WINDOW};
 use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
-use super::state::{State, WINDOW};
 use super::wire::{Kind, frame};
 use super::{apart, attend, tilde};
 use crate::network::Network;
@@ -272,36 +272,36 @@ impl GatewayBuilder {
         let program = self.python.join(" ");
         let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
         let carrier = self.carrier()?;
-        let mut state = State::new(window);
-        state.out.push(KERNEL);
-        state.out.push(frame(Kind::Hello, 0, &config));
-        let post = Post::new(carrier, state);
+        let mut protocol = Protocol::new(window);
+        protocol.out.push(KERNEL);
+        protocol.out.push(frame(Kind::Hello, 0, &config));
+        let driver = Driver::new(carrier, protocol);
         let printed = Arc::new(Printed::new(id.clone(), self.on_output));
-        start_threads(&post, &id, &printed)?;
-        post.leave(post.lock());
+        start_threads(&driver, &id, &printed)?;
+        driver.leave(driver.lock());
         let soon = deadline(Some(SOON)).filter(|soon| until.is_none_or(|until| *soon < until));
-        let mut greeted = post.wait(post.lock(), &What::Greeting, soon.or(until));
+        let mut greeted = driver.wait(driver.lock(), &Condition::Greeting, soon.or(until));
         if soon.is_some() && matches!(greeted, Err((Halt::TimedOut, _))) {
             drop(greeted);
             // whatever it is that takes so long may be told there
             printed.release();
-            greeted = post.wait(post.lock(), &What::Greeting, until);
+            greeted = driver.wait(driver.lock(), &Condition::Greeting, until);
         }
-        let (mut inner, halt) = match greeted {
-            Ok(inner) => (inner, None),
-            Err((halt, inner)) => (inner, Some(halt)),
+        let (mut state, halt) = match greeted {
+            Ok(state) => (state, None),
+            Err((halt, state)) => (state, Some(halt)),
         };
-        let noise = plain(inner.state.noise());
-        let error = match (inner.state.info().cloned(), halt) {
+        let noise = plain(state.protocol.noise());
+        let error = match (state.protocol.info().cloned(), halt) {
             (Some(info), None) => {
-                drop(inner);
+                drop(state);
                 printed.release();
-                post.carrier.opened();
-                let post = post.clone();
-                return Ok(Gateway { handle: Arc::new(Handle { post, id, info }) });
+                driver.carrier.opened();
+                let driver = driver.clone();
+                return Ok(Gateway { handle: Arc::new(Handle { driver, id, info }) });
             }
             (None, None) => {
-                let death = inner.death.clone().unwrap_or_default();
+                let death = state.death.clone().unwrap_or_default();
                 printed.forget();
                 if let Some(message) = death.is_unreachable() {
                     return Err(StartError::NoMatch { message }.into());
@@ -312,12 +312,12 @@ impl GatewayBuilder {
             (_, Some(Halt::Interrupted)) => OpenError::Interrupted,
             (_, Some(Halt::Forked)) => return Err(OpenError::Forked),
         };
-        inner.exiting = true;
-        inner.kill_at = Some(Instant::now());
-        inner.touch();
-        post.leave(inner);
+        state.exiting = true;
+        state.kill_at = Some(Instant::now());
+        state.touch();
+        driver.leave(state);
         printed.release();
-        post.attendant.notify_all();
+        driver.attendant.notify_all();
         Err(error)
     }
 
@@ -410,10 +410,10 @@ impl GatewayBuilder {
     }
 }
 
-fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
+fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
     let failed = |error: std::io::Error| {
-        post.carrier.kill();
-        post.carrier.release();
+        driver.carrier.kill();
+        driver.carrier.release();
         OpenError::Spawn {
             program: "a thread".into(),
             arguments: String::new(),
@@ -421,10 +421,10 @@ fn start_threads(post: &Arc<Post>, id: &str, printed: &Arc<Printed>) -> Result<(
             source: Arc::new(error),
         }
     };
-    let (for_errors, lines) = (post.clone(), printed.clone());
+    let (for_errors, lines) = (driver.clone(), printed.clone());
     let thread = std::thread::Builder::new().name("execnet-stderr".into());
     thread.spawn(move || attend::pass_on(&for_errors, &lines)).map_err(failed)?;
-    let (for_reading, printed, id) = (post.clone(), printed.clone(), id.to_owned());
+    let (for_reading, printed, id) = (driver.clone(), printed.clone(), id.to_owned());
     let thread = std::thread::Builder::new().name("execnet-gateway".into());
     thread.spawn(move || attend::attend(&for_reading, &id, &printed)).map_err(failed)?;
     Ok(())

@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::callback;
+use super::driver::{Condition, Driver, Guard};
 use super::error::ChannelError;
 use super::failed;
 use super::handle::Handle;
-use super::post::{Guard, Post, What};
+use super::protocol::Awaited;
 use super::received::{Held, Raw, check, take};
-use super::state::Awaited;
 use crate::value::{
     Channels, DumpError, Encoded, LoadError, StrConfig, Writer, Writing, from_reader, to_writer,
 };
@@ -80,7 +80,7 @@ impl Channel {
     }
 
     pub(crate) fn gateway_key(&self) -> u64 {
-        self.post().key
+        self.driver().key
     }
 
     /// Sends a value; waits while the other end has no room for it.
@@ -135,8 +135,8 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn writing(&self) -> Result<Writing, ChannelError> {
-        let inner = self.post().enter()?;
-        Ok(Writing { strconfig: inner.state.strconfig(self.number()), target: inner.state.target() })
+        let state = self.driver().enter()?;
+        Ok(Writing { strconfig: state.protocol.strconfig(self.number()), target: state.protocol.target() })
     }
 
     /// Sends a value that was written by a [`Writer`](crate::value::Writer); waits for room until `deadline`.
@@ -161,20 +161,20 @@ impl Channel {
             return Err(DumpError::new("cannot send a channel of another gateway").into());
         }
         let number = self.number();
-        let post = self.post();
-        let mut inner = self.wait(What::Send(number), deadline)?;
-        let chan = inner.state.channels.get(&number);
-        if chan.is_none_or(super::state::Chan::is_closed) {
+        let driver = self.driver();
+        let mut state = self.wait(Condition::Send(number), deadline)?;
+        let chan = state.protocol.channels.get(&number);
+        if chan.is_none_or(super::protocol::Chan::is_closed) {
             return Err(ChannelError::Closed);
         }
-        self.check(&inner)?;
-        if inner.exiting {
+        self.check(&state)?;
+        if state.exiting {
             return Err(ChannelError::Closed);
         }
         if let Some(encoded) = encoded.take() {
-            inner.state.send(number, encoded);
+            state.protocol.send(number, encoded);
         }
-        post.leave(inner);
+        driver.leave(state);
         Ok(())
     }
 
@@ -183,18 +183,18 @@ impl Channel {
     /// # Errors
     /// As [`Channel::receive`], and when nothing came in time.
     pub fn receive_raw(&self, deadline: Option<Instant>) -> Result<Raw, ChannelError> {
-        let (raw, mut inner) = self.take(deadline, true)?;
-        inner.state.took(self.number(), raw.bytes.len());
-        self.post().leave(inner);
+        let (raw, mut state) = self.take(deadline, true)?;
+        state.protocol.took(self.number(), raw.bytes.len());
+        self.driver().leave(state);
         Ok(raw)
     }
 
     /// Takes back what [`Channel::receive_raw`] gave last, as if it had not been received: for programs that are interrupted before they have
     /// made something of it.
     pub fn give_back(&self, mut raw: Raw) {
-        let Ok(mut inner) = self.post().enter() else { return };
-        inner.state.give_back(self.number(), std::mem::take(&mut raw.bytes), raw.reading.escaped);
-        self.post().leave(inner);
+        let Ok(mut state) = self.driver().enter() else { return };
+        state.protocol.give_back(self.number(), std::mem::take(&mut raw.bytes), raw.reading.escaped);
+        self.driver().leave(state);
     }
 
     /// As [`Channel::receive_raw`], but the value counts as received only when what is returned is dropped: for programs that run callbacks.
@@ -203,9 +203,9 @@ impl Channel {
     /// # Errors
     /// As [`Channel::receive_raw`].
     pub fn receive_held(&self, deadline: Option<Instant>) -> Result<Held, ChannelError> {
-        let (raw, inner) = self.take(deadline, false)?;
-        drop(inner);
-        Ok(Held { raw, post: self.post().clone(), number: self.number() })
+        let (raw, state) = self.take(deadline, false)?;
+        drop(state);
+        Ok(Held { raw, driver: self.driver().clone(), number: self.number() })
     }
 
     /// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
@@ -213,7 +213,7 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn sibling(&self, number: u32) -> Result<Channel, ChannelError> {
-        self.post().enter()?.state.take_handle(number);
+        self.driver().enter()?.protocol.take_handle(number);
         Ok(Self::new(self.shared.handle.clone(), number))
     }
 
@@ -227,8 +227,8 @@ impl Channel {
 
     /// Ends the gateway if this error means that what arrived was no value; gives it back as an error of this channel.
     pub fn malformed(&self, error: LoadError) -> ChannelError {
-        if error.is_malformed() && !self.post().is_forked() {
-            self.post().end_reading(error.to_string());
+        if error.is_malformed() && !self.driver().is_forked() {
+            self.driver().end_reading(error.to_string());
         }
         error.into()
     }
@@ -257,16 +257,16 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn close_sending(&self) -> Result<(), ChannelError> {
-        let mut inner = self.post().enter()?;
-        inner.state.close_sending(self.number());
-        self.post().leave(inner);
+        let mut state = self.driver().enter()?;
+        state.protocol.close_sending(self.number());
+        self.driver().leave(state);
         Ok(())
     }
 
     fn close_by(&self, error: Option<&Encoded>) -> Result<(), ChannelError> {
-        let mut inner = self.post().enter()?;
-        inner.state.close(self.number(), error.map(Encoded::as_bytes));
-        self.post().leave(inner);
+        let mut state = self.driver().enter()?;
+        state.protocol.close(self.number(), error.map(Encoded::as_bytes));
+        self.driver().leave(state);
         Ok(())
     }
 
@@ -276,26 +276,26 @@ impl Channel {
     /// # Errors
     /// When the code at the other end or the callback failed, the gateway has ended, or the channel was not closed in time.
     pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
-        let post = self.post();
-        let inner = post.enter()?;
-        let awaited = inner.state.channels.get(&self.number()).and_then(|chan| chan.awaited);
+        let driver = self.driver();
+        let state = driver.enter()?;
+        let awaited = state.protocol.channels.get(&self.number()).and_then(|chan| chan.awaited);
         let what = if awaited == Some(Awaited::In(std::thread::current().id())) {
-            What::ReceivedAll(self.number())
+            Condition::ReceivedAll(self.number())
         } else {
-            What::CalledBack(self.number())
+            Condition::CalledBack(self.number())
         };
-        let mut inner = post.wait(inner, &what, deadline(timeout)).map_err(|(halt, _)| halt)?;
-        if let Some(error) = inner.state.take_failure(self.number()) {
+        let mut state = driver.wait(state, &what, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        if let Some(error) = state.protocol.take_failure(self.number()) {
             return Err(error);
         }
-        if let Some(error) = inner.state.take_error(self.number()) {
+        if let Some(error) = state.protocol.take_error(self.number()) {
             return Err(ChannelError::Remote(error));
         }
-        let chan = inner.state.channels.get(&self.number());
-        if chan.is_none_or(super::state::Chan::receives_no_more) {
+        let chan = state.protocol.channels.get(&self.number());
+        if chan.is_none_or(super::protocol::Chan::receives_no_more) {
             return Ok(());
         }
-        self.check(&inner)
+        self.check(&state)
     }
 
     /// Waits, until `deadline`, for the moment when a call would not have to wait. Takes nothing: for programs whose calls must not wait, as those of
@@ -306,9 +306,9 @@ impl Channel {
     pub fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let number = self.number();
         let what = match ready {
-            Ready::ToReceive => What::Receive(number),
-            Ready::ToSend => What::Send(number),
-            Ready::Closed => What::CalledBack(number),
+            Ready::ToReceive => Condition::Receive(number),
+            Ready::ToSend => Condition::Send(number),
+            Ready::Closed => Condition::CalledBack(number),
         };
         self.wait(what, deadline).map(drop)
     }
@@ -316,9 +316,9 @@ impl Channel {
     /// Whether nothing can be sent any more: it was closed, here perhaps for sending only, or by the other end, or the gateway has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let Ok(inner) = self.post().enter() else { return true };
-        let chan = inner.state.channels.get(&self.number());
-        inner.death.is_some() || chan.is_none_or(super::state::Chan::is_closed)
+        let Ok(state) = self.driver().enter() else { return true };
+        let chan = state.protocol.channels.get(&self.number());
+        state.death.is_some() || chan.is_none_or(super::protocol::Chan::is_closed)
     }
 
     /// Sets how text and bytes meet on this channel, at both ends.
@@ -326,9 +326,9 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn reconfigure(&self, strconfig: StrConfig) -> Result<(), ChannelError> {
-        let mut inner = self.post().enter()?;
-        inner.state.reconfigure(self.number(), strconfig);
-        self.post().leave(inner);
+        let mut state = self.driver().enter()?;
+        state.protocol.reconfigure(self.number(), strconfig);
+        self.driver().leave(state);
         Ok(())
     }
 
@@ -354,7 +354,7 @@ impl Channel {
         T: DeserializeOwned,
         F: FnMut(Option<T>) + Send + 'static,
     {
-        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), true, callback)
+        callback::start(Arc::downgrade(&self.shared.handle), self.driver(), self.number(), true, callback)
     }
 
     /// As [`Channel::set_callback`], for a callback that waits for somebody who may wait for the channel's end.
@@ -363,7 +363,7 @@ impl Channel {
         T: DeserializeOwned,
         F: FnMut(Option<T>) + Send + 'static,
     {
-        callback::start(Arc::downgrade(&self.shared.handle), self.post(), self.number(), false, callback)
+        callback::start(Arc::downgrade(&self.shared.handle), self.driver(), self.number(), false, callback)
     }
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, ChannelError> {
@@ -373,30 +373,30 @@ impl Channel {
     }
 
     fn take(&self, deadline: Option<Instant>, take_error: bool) -> Result<(Raw, Guard<'_>), ChannelError> {
-        let inner = self.post().enter()?;
-        if inner.state.channels.get(&self.number()).is_some_and(|chan| chan.has_callback) {
+        let state = self.driver().enter()?;
+        if state.protocol.channels.get(&self.number()).is_some_and(|chan| chan.has_callback) {
             return Err(ChannelError::HasCallback);
         }
-        let what = What::Receive(self.number());
-        let inner = self.post().wait(inner, &what, deadline).map_err(|(halt, _)| halt)?;
-        take(inner, self.number(), take_error)
+        let what = Condition::Receive(self.number());
+        let state = self.driver().wait(state, &what, deadline).map_err(|(halt, _)| halt)?;
+        take(state, self.number(), take_error)
     }
 
-    fn wait(&self, what: What, deadline: Option<Instant>) -> Result<Guard<'_>, ChannelError> {
-        let post = self.post();
-        Ok(post.wait(post.enter()?, &what, deadline).map_err(|(halt, _)| halt)?)
+    fn wait(&self, what: Condition, deadline: Option<Instant>) -> Result<Guard<'_>, ChannelError> {
+        let driver = self.driver();
+        Ok(driver.wait(driver.enter()?, &what, deadline).map_err(|(halt, _)| halt)?)
     }
 
-    fn check(&self, inner: &Guard<'_>) -> Result<(), ChannelError> {
-        check(inner)
+    fn check(&self, state: &Guard<'_>) -> Result<(), ChannelError> {
+        check(state)
     }
 
     pub(super) fn handle(&self) -> &Arc<Handle> {
         &self.shared.handle
     }
 
-    fn post(&self) -> &Arc<Post> {
-        &self.shared.handle.post
+    fn driver(&self) -> &Arc<Driver> {
+        &self.shared.handle.driver
     }
 }
 
@@ -430,9 +430,9 @@ impl Channels for Channel {
 impl Channels for Weak<Handle> {
     fn channel(&self, number: u32) -> Result<Channel, LoadError> {
         let handle = self.upgrade().ok_or_else(|| LoadError::unwanted("the gateway is being ended"))?;
-        let mut inner = handle.post.enter().map_err(|_| LoadError::unwanted("a forked child"))?;
-        inner.state.take_handle(number);
-        drop(inner);
+        let mut state = handle.driver.enter().map_err(|_| LoadError::unwanted("a forked child"))?;
+        state.protocol.take_handle(number);
+        drop(state);
         Ok(Channel::new(handle, number))
     }
 }
@@ -440,9 +440,9 @@ impl Channels for Weak<Handle> {
 impl Drop for Shared {
     fn drop(&mut self) {
         // in a forked child the channel belongs to the parent
-        let Ok(mut inner) = self.handle.post.enter() else { return };
-        inner.state.drop_handle(self.number);
-        self.handle.post.leave(inner);
+        let Ok(mut state) = self.handle.driver.enter() else { return };
+        state.protocol.drop_handle(self.number);
+        self.handle.driver.leave(state);
     }
 }
 

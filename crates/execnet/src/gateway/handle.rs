@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::driver::Driver;
 use super::error::ChannelError;
 use super::info::Info;
-use super::post::Post;
 use super::wire::Kind;
 use crate::waiting::Room;
 
@@ -14,27 +14,27 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Keeps a gateway open; ends it when the last is dropped.
 pub(crate) struct Handle {
-    pub(super) post: Arc<Post>,
+    pub(super) driver: Arc<Driver>,
     pub(super) id: String,
     pub(super) info: Info,
 }
 
 impl Handle {
     pub(super) fn exit(&self, kill_at: Option<Instant>) -> Result<(), ChannelError> {
-        let mut inner = self.post.enter()?;
-        if inner.death.is_none() {
-            if !std::mem::replace(&mut inner.exiting, true) {
-                inner.state.say(Kind::Exit);
-                inner.exited = Some(Instant::now());
-                self.post.carrier.ask();
+        let mut state = self.driver.enter()?;
+        if state.death.is_none() {
+            if !std::mem::replace(&mut state.exiting, true) {
+                state.protocol.say(Kind::Exit);
+                state.exited = Some(Instant::now());
+                self.driver.carrier.ask();
             }
-            if kill_at.is_some() && inner.kill_at.is_none() {
-                inner.kill_at = kill_at;
+            if kill_at.is_some() && state.kill_at.is_none() {
+                state.kill_at = kill_at;
             }
         }
-        inner.touch();
-        self.post.leave(inner);
-        self.post.attendant.notify_all();
+        state.touch();
+        self.driver.leave(state);
+        self.driver.attendant.notify_all();
         Ok(())
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::attend;
 use super::channel::Channel;
 use super::code::Code;
+use super::driver::{Condition, DriverState};
 use super::error::{ChannelError, Death};
 use super::handle::Handle;
 use super::info::Info;
-use super::post::{Inner, What};
 use super::wire::Kind;
 use crate::node::Node;
 use crate::value::{StrConfig, Value, Writing};
@@ -57,13 +57,13 @@ impl Gateway {
     /// The node that it runs on; none if it is a child of this program.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
-        self.handle.post.carrier.node()
+        self.handle.driver.carrier.node()
     }
 
     /// Why its host cannot be reached just now. What waits for the gateway goes on when it is back, without a value lost.
     #[must_use]
     pub fn is_unreachable(&self) -> Option<String> {
-        self.handle.post.carrier.unreachable()
+        self.handle.driver.carrier.unreachable()
     }
 
     /// What its interpreter said of itself.
@@ -78,14 +78,14 @@ impl Gateway {
     /// # Errors
     /// When the gateway has ended or was told to.
     pub fn remote_exec(&self, code: impl Into<Code>) -> Result<Channel, ChannelError> {
-        let post = &self.handle.post;
-        let target = { post.enter()?.state.target() };
-        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target }, post.key)?;
-        let mut inner = post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.open();
-        inner.state.exec(number, code);
-        post.leave(inner);
+        let driver = &self.handle.driver;
+        let target = { driver.enter()?.protocol.target() };
+        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target }, driver.key)?;
+        let mut state = driver.enter()?;
+        self.check(&state)?;
+        let number = state.protocol.open();
+        state.protocol.exec(number, code);
+        driver.leave(state);
         Ok(Channel::new(self.handle.clone(), number))
     }
 
@@ -94,10 +94,10 @@ impl Gateway {
     /// # Errors
     /// When the gateway has ended or was told to.
     pub fn new_channel(&self) -> Result<Channel, ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.open();
-        drop(inner);
+        let mut state = self.handle.driver.enter()?;
+        self.check(&state)?;
+        let number = state.protocol.open();
+        drop(state);
         Ok(Channel::new(self.handle.clone(), number))
     }
 
@@ -106,20 +106,21 @@ impl Gateway {
     /// # Errors
     /// When there is none in time, the gateway has ended, or the wait was interrupted.
     pub fn remote_status(&self, timeout: Option<Duration>) -> Result<RemoteStatus, ChannelError> {
-        let post = &self.handle.post;
-        let mut inner = post.enter()?;
-        self.check(&inner)?;
-        let number = inner.state.ask_status();
-        post.leave(inner);
-        let (mut inner, halt) = match post.wait(post.enter()?, &What::Status(number), deadline(timeout)) {
-            Ok(inner) => (inner, None),
-            Err((halt, inner)) => (inner, Some(halt)),
-        };
-        let answer = inner.state.answers.remove(&number).flatten();
+        let driver = &self.handle.driver;
+        let mut state = driver.enter()?;
+        self.check(&state)?;
+        let number = state.protocol.ask_status();
+        driver.leave(state);
+        let (mut state, halt) =
+            match driver.wait(driver.enter()?, &Condition::Status(number), deadline(timeout)) {
+                Ok(state) => (state, None),
+                Err((halt, state)) => (state, Some(halt)),
+            };
+        let answer = state.protocol.answers.remove(&number).flatten();
         match (answer, halt) {
             (Some(answer), _) => Ok(RemoteStatus::read(&answer)),
             (None, Some(halt)) => Err(halt.into()),
-            (None, None) => Err(self.check(&inner).err().unwrap_or(ChannelError::Closed)),
+            (None, None) => Err(self.check(&state).err().unwrap_or(ChannelError::Closed)),
         }
     }
 
@@ -128,10 +129,10 @@ impl Gateway {
     /// # Errors
     /// When the gateway has ended or was told to.
     pub fn reconfigure(&self, strconfig: StrConfig) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        inner.state.reconfigure(0, strconfig);
-        self.handle.post.leave(inner);
+        let mut state = self.handle.driver.enter()?;
+        self.check(&state)?;
+        state.protocol.reconfigure(0, strconfig);
+        self.handle.driver.leave(state);
         Ok(())
     }
 
@@ -151,12 +152,12 @@ impl Gateway {
     /// # Errors
     /// Only in a forked child.
     pub fn kill(&self) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        if inner.death.is_none() {
-            attend::kill(&mut inner, &*self.handle.post.carrier);
+        let mut state = self.handle.driver.enter()?;
+        if state.death.is_none() {
+            attend::kill(&mut state, &*self.handle.driver.carrier);
         }
-        self.handle.post.leave(inner);
-        self.handle.post.attendant.notify_all();
+        self.handle.driver.leave(state);
+        self.handle.driver.attendant.notify_all();
         Ok(())
     }
 
@@ -165,15 +166,16 @@ impl Gateway {
     /// # Errors
     /// When it did not end in time, or the wait was interrupted.
     pub fn join(&self, timeout: Option<Duration>) -> Result<Arc<Death>, ChannelError> {
-        let post = &self.handle.post;
-        let inner = post.wait(post.enter()?, &What::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
-        inner.death.clone().ok_or(ChannelError::Closed)
+        let driver = &self.handle.driver;
+        let state =
+            driver.wait(driver.enter()?, &Condition::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        state.death.clone().ok_or(ChannelError::Closed)
     }
 
     /// Whether its end has not been noticed yet.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.handle.post.enter().is_ok_and(|inner| inner.death.is_none() && inner.read_up.is_none())
+        self.handle.driver.enter().is_ok_and(|state| state.death.is_none() && state.read_up.is_none())
     }
 
     /// Raises KeyboardInterrupt in what the main thread executes there.
@@ -181,17 +183,17 @@ impl Gateway {
     /// # Errors
     /// When the gateway has ended or was told to.
     pub fn interrupt(&self) -> Result<(), ChannelError> {
-        let mut inner = self.handle.post.enter()?;
-        self.check(&inner)?;
-        inner.state.say(Kind::Interrupt);
-        self.handle.post.leave(inner);
+        let mut state = self.handle.driver.enter()?;
+        self.check(&state)?;
+        state.protocol.say(Kind::Interrupt);
+        self.handle.driver.leave(state);
         Ok(())
     }
 
-    fn check(&self, inner: &Inner) -> Result<(), ChannelError> {
-        match &inner.death {
-            Some(death) if !inner.exiting => Err(ChannelError::GatewayDied(death.clone())),
-            None if !inner.exiting => Ok(()),
+    fn check(&self, state: &DriverState) -> Result<(), ChannelError> {
+        match &state.death {
+            Some(death) if !state.exiting => Err(ChannelError::GatewayDied(death.clone())),
+            None if !state.exiting => Ok(()),
             _ => Err(ChannelError::Closed),
         }
     }
@@ -231,10 +233,10 @@ mod tests {
     fn in_a_forked_child_calls_are_errors_and_drops_do_nothing() {
         let gateway = Gateway::popen().on_output(|_, _| {}).start().unwrap();
         let channel = gateway.remote_exec("channel.send(channel.receive())").unwrap();
-        let post = gateway.handle.post.clone();
+        let driver = gateway.handle.driver.clone();
         let spare = gateway.new_channel().unwrap();
-        post.base().owner.pretend_to_be_forked(true);
-        let locked = post.lock();
+        driver.base().owner.pretend_to_be_forked(true);
+        let locked = driver.lock();
         assert_eq!(channel.send(1), Err(ChannelError::Forked));
         assert_eq!(channel.receive::<i64>(), Err(ChannelError::Forked));
         assert_eq!(channel.close(), Err(ChannelError::Forked));
@@ -243,7 +245,7 @@ mod tests {
         drop(spare);
         drop(gateway.clone());
         drop(locked);
-        post.base().owner.pretend_to_be_forked(false);
+        driver.base().owner.pretend_to_be_forked(false);
         // the parent's is untouched
         channel.send(1).unwrap();
         assert_eq!(channel.receive::<i64>(), Ok(1));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::driver::{Driver, Guard};
 use super::error::ChannelError;
-use super::post::{Guard, Post};
+use super::protocol::Next;
 use super::spare::SPARE;
-use super::state::Next;
 use crate::value::{Dialect, LoadError, Reader, Reading, Value};
 use crate::waiting::Room;
 
@@ -22,14 +22,14 @@ pub struct Raw {
 #[derive(Debug)]
 pub struct Held {
     pub(super) raw: Raw,
-    pub(super) post: Arc<Post>,
+    pub(super) driver: Arc<Driver>,
     pub(super) number: u32,
 }
 
 /// That the gateway has not ended against its will.
-pub(super) fn check(inner: &Guard<'_>) -> Result<(), ChannelError> {
-    match &inner.death {
-        Some(_) if inner.exiting => Err(ChannelError::Closed),
+pub(super) fn check(state: &Guard<'_>) -> Result<(), ChannelError> {
+    match &state.death {
+        Some(_) if state.exiting => Err(ChannelError::Closed),
         Some(death) => Err(ChannelError::GatewayDied(death.clone())),
         None => Ok(()),
     }
@@ -37,19 +37,19 @@ pub(super) fn check(inner: &Guard<'_>) -> Result<(), ChannelError> {
 
 /// Takes what comes next on a channel.
 pub(super) fn take(
-    mut inner: Guard<'_>,
+    mut state: Guard<'_>,
     number: u32,
     take_error: bool,
 ) -> Result<(Raw, Guard<'_>), ChannelError> {
-    match inner.state.receive(number, take_error) {
+    match state.protocol.receive(number, take_error) {
         Next::Value { bytes, escaped } => {
-            let strconfig = inner.state.strconfig(number);
-            let reading = Reading { dialect: inner.state.target().dialect, strconfig, escaped };
-            Ok((Raw { bytes, reading }, inner))
+            let strconfig = state.protocol.strconfig(number);
+            let reading = Reading { dialect: state.protocol.target().dialect, strconfig, escaped };
+            Ok((Raw { bytes, reading }, state))
         }
         Next::Error(error) => Err(ChannelError::Remote(error)),
         Next::Closed => Err(ChannelError::Closed),
-        Next::Nothing => Err(check(&inner).err().unwrap_or(ChannelError::TimedOut)),
+        Next::Nothing => Err(check(&state).err().unwrap_or(ChannelError::TimedOut)),
     }
 }
 
@@ -101,21 +101,21 @@ impl std::ops::Deref for Held {
 impl Held {
     /// Gives it back: it is received again as the next one.
     pub fn give_back(self) {
-        let (post, number) = (self.post.clone(), self.number);
+        let (driver, number) = (self.driver.clone(), self.number);
         let (bytes, escaped) = (self.raw.bytes.clone(), self.raw.reading.escaped);
         drop(self);
-        if let Ok(mut inner) = post.enter() {
-            inner.state.give_back(number, bytes, escaped);
-            post.leave(inner);
+        if let Ok(mut state) = driver.enter() {
+            state.protocol.give_back(number, bytes, escaped);
+            driver.leave(state);
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Ok(mut inner) = self.post.enter() {
-            inner.state.took(self.number, self.raw.length());
-            self.post.leave(inner);
+        if let Ok(mut state) = self.driver.enter() {
+            state.protocol.took(self.number, self.raw.length());
+            self.driver.leave(state);
         }
     }
 }

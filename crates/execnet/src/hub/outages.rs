@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use execnet_proto::control::{Request, Status, Verb};
 
-use super::{Guard, Hub, Inbox, Inner, What};
+use super::{Condition, Guard, Hub, HubState, Inbox};
 use crate::lookout::patience;
 use crate::waiting::{Room, deadline};
 
@@ -15,8 +15,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// Acts on what was heard of hosts: called whenever that may have changed.
-    pub(crate) fn look_out(&self, inner: &mut Inner) {
-        let Inner { lookout, client, .. } = inner;
+    pub(crate) fn look_out(&self, state: &mut HubState) {
+        let HubState { lookout, client, .. } = state;
         if !lookout.changed {
             return;
         }
@@ -36,9 +36,9 @@ impl Hub {
 
 /// The thread: works for as long as a host is away.
 fn work(hub: &Hub) {
-    let mut inner = hub.lock();
+    let mut state = hub.lock();
     loop {
-        let Inner { lookout, client, closing, .. } = &mut *inner;
+        let HubState { lookout, client, closing, .. } = &mut *state;
         lookout.settle(client);
         if *closing || !lookout.has_work() {
             lookout.runs = false;
@@ -51,55 +51,58 @@ fn work(hub: &Hub) {
                 client.give_up(id, message);
             }
             for (id, message) in not_placed {
-                inner.give_up_start(id, message);
+                state.give_up_start(id, message);
             }
-            inner.take_events();
-            hub.leave(inner);
-            inner = hub.lock();
+            state.take_events();
+            hub.leave(state);
+            state = hub.lock();
         } else if let Some(host) = lookout.due(now) {
-            inner = tell(hub, inner, &host);
+            state = tell(hub, state, &host);
         } else if let Some(outage) = lookout.news.pop_front() {
             lookout.subscribers.retain(|subscriber| subscriber.send(outage.clone()).is_ok());
             let on_outage = lookout.on_outage.clone();
-            drop(inner);
+            drop(state);
             // a panic there is told by its hook
             let _ = catch_unwind(AssertUnwindSafe(|| on_outage(&outage)));
-            inner = hub.lock();
+            state = hub.lock();
         } else {
             let left = lookout.deadline(client).map(|at| at.saturating_duration_since(now));
             let most = left.unwrap_or(Duration::from_secs(3600));
-            inner = hub.lookout.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0;
+            state = hub.lookout.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
 /// Asks the daemon what is wrong with a host, and tells of it.
-fn tell<'a>(hub: &'a Hub, mut inner: Guard<'a>, host: &str) -> Guard<'a> {
+fn tell<'a>(hub: &'a Hub, mut state: Guard<'a>, host: &str) -> Guard<'a> {
     let mut status = None;
-    let mut most = Some(inner.lookout.patience);
+    let mut most = Some(state.lookout.patience);
     // of a start the daemon has just said it
-    let is_fresh = inner.lookout.is_waited_for(host);
-    if !is_fresh && !inner.lookout.silent && inner.line.as_ref().is_some_and(|line| line.greeted) {
-        (inner, status) = ask(hub, inner);
+    let is_fresh = state.lookout.is_waited_for(host);
+    if !is_fresh
+        && !state.lookout.silent
+        && state.connection.as_ref().is_some_and(|connection| connection.greeted)
+    {
+        (state, status) = ask(hub, state);
         most = status.as_ref().and_then(|status| status.linger).map(patience);
     }
     let host_status = status.as_ref().and_then(|status| status.hosts.iter().find(|there| there.id == host));
     let error = host_status.and_then(|there| there.error.as_deref());
-    let Inner { lookout, client, .. } = &mut *inner;
+    let HubState { lookout, client, .. } = &mut *state;
     lookout.settle(client);
     lookout.tell(host, error, most, client, Instant::now());
-    inner
+    state
 }
 
-fn ask<'a>(hub: &'a Hub, mut inner: Guard<'a>) -> (Guard<'a>, Option<Status>) {
-    let Ok(json) = serde_json::to_vec(&Request::from(Verb::Status)) else { return (inner, None) };
-    let request = inner.client.request(json.into());
-    inner.inboxes.insert(request, Inbox::default());
-    hub.leave(inner);
+fn ask<'a>(hub: &'a Hub, mut state: Guard<'a>) -> (Guard<'a>, Option<Status>) {
+    let Ok(json) = serde_json::to_vec(&Request::from(Verb::Status)) else { return (state, None) };
+    let request = state.client.request(json.into());
+    state.inboxes.insert(request, Inbox::default());
+    hub.leave(state);
     let until = deadline(ANSWER);
-    let mut inner = match hub.wait(hub.lock(), &What::Reply(request), until) {
-        Ok(inner) | Err((_, inner)) => inner,
+    let mut state = match hub.wait(hub.lock(), &Condition::Reply(request), until) {
+        Ok(state) | Err((_, state)) => state,
     };
-    let reply = inner.inboxes.remove(&request).and_then(|mut inbox| inbox.take());
-    (inner, reply.and_then(|json| serde_json::from_slice(&json).ok()))
+    let reply = state.inboxes.remove(&request).and_then(|mut inbox| inbox.take());
+    (state, reply.and_then(|json| serde_json::from_slice(&json).ok()))
 }

@@ -9,7 +9,7 @@ use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::text::line;
 use execnet_proto::wire::{Refusal, Stream};
 
-use crate::line::Line;
+use crate::connection::Connection;
 use crate::lookout::Lookout;
 use crate::route::ConnectError;
 use crate::waiting::Waiters;
@@ -24,10 +24,10 @@ const FOR_JOINING: &str = "waiting for ";
 const SILENT: &str = "the network's daemon does not answer";
 
 /// What the lock protects.
-pub(crate) struct Inner {
+pub(crate) struct HubState {
     pub(crate) client: Client,
-    pub(crate) line: Option<Line>,
-    pub(crate) starts: HashMap<ProcessId, Start>,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) starts: HashMap<ProcessId, Placing>,
     pub(crate) inboxes: HashMap<u32, Inbox>,
     pub(crate) daemon: Option<Daemon>,
     /// Somebody wants a connection now.
@@ -39,13 +39,13 @@ pub(crate) struct Inner {
     pub(crate) lookout: Lookout,
     /// What was said last of hosts that are joining.
     said: String,
-    pub(super) waiters: Waiters<What>,
+    pub(super) waiters: Waiters<Condition>,
     /// What was just read; the leader has it while it reads.
     pub(super) buffer: Vec<u8>,
 }
 
 /// A process on its way to a place.
-pub(crate) enum Start {
+pub(crate) enum Placing {
     /// What to launch, and in which folder instead where the node is on this machine, if that makes a difference.
     Selecting(Launch, String),
     Launched,
@@ -77,7 +77,7 @@ pub(crate) enum Over {
 
 /// Something to wait for.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Condition {
     /// Room in stdin, or its end.
     Write(ProcessId),
     /// Output, or its end.
@@ -111,11 +111,11 @@ pub struct Daemon {
     pub network: String,
 }
 
-impl Inner {
+impl HubState {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            line: None,
+            connection: None,
             starts: HashMap::new(),
             inboxes: HashMap::new(),
             daemon: None,
@@ -142,16 +142,16 @@ impl Inner {
         }
         let Self { starts, client, lookout, .. } = self;
         starts.retain(|&id, start| {
-            if matches!(start, Start::Selecting(..) | Start::GivenUp(_) | Start::Abandoned) {
+            if matches!(start, Placing::Selecting(..) | Placing::GivenUp(_) | Placing::Abandoned) {
                 client.release(id);
                 lookout.waits_no_more(id, false);
             }
-            !matches!(start, Start::Abandoned)
+            !matches!(start, Placing::Abandoned)
         });
         for start in starts.values_mut() {
             match start {
-                Start::Selecting(..) => *start = Start::Gone,
-                Start::GivenUp(message) => *start = no_match(message),
+                Placing::Selecting(..) => *start = Placing::Gone,
+                Placing::GivenUp(message) => *start = no_match(message),
                 _ => {}
             }
         }
@@ -159,8 +159,8 @@ impl Inner {
 
     /// A process without a place does not wait for its host any longer.
     pub(crate) fn give_up_start(&mut self, id: ProcessId, message: String) {
-        if let Some(start @ Start::Selecting(..)) = self.starts.get_mut(&id) {
-            *start = Start::GivenUp(message);
+        if let Some(start @ Placing::Selecting(..)) = self.starts.get_mut(&id) {
+            *start = Placing::GivenUp(message);
         }
     }
 
@@ -168,7 +168,7 @@ impl Inner {
     pub(crate) fn ruin(&mut self) {
         self.closing = true;
         self.lookout.close();
-        self.line = None;
+        self.connection = None;
         self.attempts += 1;
         self.fail_waiting();
         self.client = Client::new(ClientId([0; 16]), "");
@@ -198,23 +198,26 @@ impl Inner {
         inbox.over = last.then_some(Over::Last);
     }
 
-    pub(super) fn is_ready(&self, what: &What) -> bool {
-        match what {
-            What::Write(id) => self.client.process(*id).is_none_or(|process| {
+    pub(super) fn is_ready(&self, condition: &Condition) -> bool {
+        match condition {
+            Condition::Write(id) => self.client.process(*id).is_none_or(|process| {
                 process.stdin_capacity() > 0 || process.stdin_closed() || process.lost().is_some()
             }),
-            What::Read(id, stream) => self.client.process(*id).is_none_or(|process| {
+            Condition::Read(id, stream) => self.client.process(*id).is_none_or(|process| {
                 process.available(*stream) > 0 || process.finished(*stream) || process.lost().is_some()
             }),
-            What::End(id) => self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over),
-            What::Change(id, seen) => self.seen(*id).is_none_or(|now| now != *seen),
-            What::Placed(id) => !matches!(self.starts.get(id), Some(Start::Selecting(..))),
-            What::Reply(request) => self
+            Condition::End(id) => {
+                self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over)
+            }
+            Condition::Change(id, seen) => self.seen(*id).is_none_or(|now| now != *seen),
+            Condition::Placed(id) => !matches!(self.starts.get(id), Some(Placing::Selecting(..))),
+            Condition::Reply(request) => self
                 .inboxes
                 .get(request)
                 .is_none_or(|inbox| !inbox.replies.is_empty() || inbox.over.is_some()),
-            What::Attempt(before) => {
-                self.attempts > *before || self.line.as_ref().is_some_and(|line| line.greeted)
+            Condition::Attempt(before) => {
+                self.attempts > *before
+                    || self.connection.as_ref().is_some_and(|connection| connection.greeted)
             }
         }
     }
@@ -227,13 +230,13 @@ impl Inner {
                     self.daemon = Some(Daemon { pid, release, network });
                     self.attempts += 1;
                     self.failure = None;
-                    if let Some(line) = &mut self.line {
-                        line.greeted = true;
+                    if let Some(connection) = &mut self.connection {
+                        connection.greeted = true;
                     }
                 }
                 // launched at once, so that the thread that waits is not on the way
                 ClientEvent::Placed(id) => match self.starts.remove(&id) {
-                    Some(Start::Selecting(mut launch, local)) => {
+                    Some(Placing::Selecting(mut launch, local)) => {
                         self.lookout.waits_no_more(id, true);
                         let facts = self.client.placement(id).map_or(&[][..], |place| &place.facts[..]);
                         let here = facts.iter().find(|(key, _)| key == "local");
@@ -243,12 +246,12 @@ impl Inner {
                             launch.chdir = local;
                         }
                         self.client.launch(id, launch);
-                        self.starts.insert(id, Start::Launched);
+                        self.starts.insert(id, Placing::Launched);
                     }
                     start => {
                         self.lookout.waits_no_more(id, false);
                         self.client.release(id);
-                        if let Some(Start::GivenUp(message)) = start {
+                        if let Some(Placing::GivenUp(message)) = start {
                             self.starts.insert(id, no_match(&message));
                         }
                     }
@@ -258,8 +261,8 @@ impl Inner {
                 ClientEvent::Changed(id) => self.lookout.heard_of(id, &self.client),
                 ClientEvent::Refused(id, refusal, message) => {
                     self.lookout.waits_no_more(id, false);
-                    if let Some(Start::Selecting(..) | Start::GivenUp(_)) = self.starts.remove(&id) {
-                        self.starts.insert(id, Start::Refused(refusal, message));
+                    if let Some(Placing::Selecting(..) | Placing::GivenUp(_)) = self.starts.remove(&id) {
+                        self.starts.insert(id, Placing::Refused(refusal, message));
                     }
                 }
                 ClientEvent::Reply { request, last, json } => self.file(request, last, json),
@@ -278,8 +281,8 @@ impl Inner {
     }
 }
 
-fn no_match(message: &str) -> Start {
-    Start::Refused(Refusal::NoMatch, message.to_owned())
+fn no_match(message: &str) -> Placing {
+    Placing::Refused(Refusal::NoMatch, message.to_owned())
 }
 
 impl Inbox {
@@ -291,7 +294,7 @@ impl Inbox {
     }
 }
 
-impl What {
+impl Condition {
     /// The process that it is about.
     pub(crate) fn process(&self) -> Option<ProcessId> {
         match self {

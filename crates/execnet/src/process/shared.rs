@@ -7,7 +7,7 @@ use execnet_proto::id::ProcessId;
 
 use super::error::{Lost, ProcessError};
 use crate::handle::Handle;
-use crate::hub::{Guard, Seen, What};
+use crate::hub::{Condition, Guard, Seen};
 use crate::status::ExitStatus;
 use crate::waiting::{Halt, Room};
 
@@ -24,17 +24,21 @@ impl Shared {
         self.handle.hub.enter().map_err(|halt| self.halted(halt))
     }
 
-    pub(crate) fn wait(&self, what: &What, deadline: Option<Instant>) -> Result<Guard<'_>, ProcessError> {
-        let waited = self.handle.hub.wait(self.enter()?, what, deadline);
-        waited.map_err(|(halt, inner)| {
-            drop(inner);
+    pub(crate) fn wait(
+        &self,
+        condition: &Condition,
+        deadline: Option<Instant>,
+    ) -> Result<Guard<'_>, ProcessError> {
+        let waited = self.handle.hub.wait(self.enter()?, condition, deadline);
+        waited.map_err(|(halt, state)| {
+            drop(state);
             self.halted(halt)
         })
     }
 
     /// Why it was lost, if it was.
-    pub(crate) fn lost(&self, inner: &Guard<'_>) -> Option<Lost> {
-        let message = inner.client.process(self.id)?.lost()?.to_owned();
+    pub(crate) fn lost(&self, state: &Guard<'_>) -> Option<Lost> {
+        let message = state.client.process(self.id)?.lost()?.to_owned();
         Some(Lost { host: self.host.to_string(), message })
     }
 
@@ -46,11 +50,11 @@ impl Shared {
         self.handle.hub.enter().ok()?.seen(self.id)
     }
 
-    pub(super) fn ended(&self, inner: &Guard<'_>) -> Result<Option<ExitStatus>, ProcessError> {
-        if let Some(lost) = self.lost(inner) {
+    pub(super) fn ended(&self, state: &Guard<'_>) -> Result<Option<ExitStatus>, ProcessError> {
+        if let Some(lost) = self.lost(state) {
             return Err(lost.into());
         }
-        let process = inner.client.process(self.id).ok_or_else(|| self.hung_up())?;
+        let process = state.client.process(self.id).ok_or_else(|| self.hung_up())?;
         Ok(process.ending().map(ExitStatus::from))
     }
 

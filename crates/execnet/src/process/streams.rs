@@ -8,7 +8,7 @@ use execnet_proto::wire::Stream;
 
 use super::error::ProcessError;
 use super::shared::Shared;
-use crate::hub::What;
+use crate::hub::Condition;
 
 /// Bytes that one write takes at most.
 const WRITE: usize = 128 * 1024;
@@ -50,17 +50,17 @@ impl Stdin {
     /// # Errors
     /// Only in a forked child.
     pub fn close(&self) -> Result<(), ProcessError> {
-        let mut inner = self.shared.enter()?;
-        inner.client.close_stdin(self.shared.id);
-        self.shared.handle.hub.leave(inner);
+        let mut state = self.shared.enter()?;
+        state.client.close_stdin(self.shared.id);
+        self.shared.handle.hub.leave(state);
         Ok(())
     }
 
     /// Whether nothing can be written any more: it was closed here or by the process, or the process is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let Ok(inner) = self.shared.enter() else { return true };
-        inner.client.process(self.shared.id).is_none_or(execnet_proto::process::Process::stdin_closed)
+        let Ok(state) = self.shared.enter() else { return true };
+        state.client.process(self.shared.id).is_none_or(execnet_proto::process::Process::stdin_closed)
     }
 
     fn write_by(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<usize, ProcessError> {
@@ -78,11 +78,11 @@ impl Stdin {
             return Ok(0);
         }
         let id = self.shared.id;
-        let mut inner = self.shared.wait(&What::Write(id), deadline)?;
-        if let Some(lost) = self.shared.lost(&inner) {
+        let mut state = self.shared.wait(&Condition::Write(id), deadline)?;
+        if let Some(lost) = self.shared.lost(&state) {
             return Err(lost.into());
         }
-        let process = inner.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
         let room = process.stdin_capacity();
         if process.stdin_closed() || room == 0 {
             return Err(ProcessError::Closed { host: self.shared.host.to_string() });
@@ -94,8 +94,8 @@ impl Stdin {
             chunk.truncate(room);
         }
         let length = chunk.len();
-        inner.client.write(id, chunk);
-        self.shared.handle.hub.flush(inner);
+        state.client.write(id, chunk);
+        self.shared.handle.hub.flush(state);
         Ok(length)
     }
 }
@@ -154,9 +154,9 @@ impl Output {
     /// # Errors
     /// Only in a forked child.
     pub fn close(&self) -> Result<(), ProcessError> {
-        let mut inner = self.shared.enter()?;
-        inner.client.stop(self.shared.id, self.stream);
-        self.shared.handle.hub.leave(inner);
+        let mut state = self.shared.enter()?;
+        state.client.stop(self.shared.id, self.stream);
+        self.shared.handle.hub.leave(state);
         Ok(())
     }
 
@@ -171,13 +171,13 @@ impl Output {
             return Ok(Bytes::new());
         }
         let id = self.shared.id;
-        let mut inner = self.shared.wait(&What::Read(id, self.stream), deadline)?;
-        let process = inner.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        let mut state = self.shared.wait(&Condition::Read(id, self.stream), deadline)?;
+        let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
         if process.available(self.stream) == 0 {
-            return self.shared.lost(&inner).map_or(Ok(Bytes::new()), |lost| Err(lost.into()));
+            return self.shared.lost(&state).map_or(Ok(Bytes::new()), |lost| Err(lost.into()));
         }
-        let bytes = inner.client.read(id, self.stream, max);
-        self.shared.handle.hub.flush(inner);
+        let bytes = state.client.read(id, self.stream, max);
+        self.shared.handle.hub.flush(state);
         Ok(bytes)
     }
 }

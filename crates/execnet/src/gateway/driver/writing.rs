@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::carrier::Stop;
 use super::super::wire;
-use super::{Guard, MAX_OUT, Post, ring};
+use super::{Driver, Guard, MAX_OUT, ring};
 use crate::waiting::{Interrupt, Room};
 
 /// Larger frames are copied piece by piece as they are sent: what is on its way must not keep all of a large value, in bytes.
@@ -21,38 +21,38 @@ const HOLD_BYTES: usize = 32 * 1024;
 /// How long a writer thread stays when there is nothing to do.
 const LINGER: Duration = Duration::from_secs(5);
 
-impl Post {
+impl Driver {
     /// Writes what is to be written as far as there is room, unless somebody is at it.
-    pub(super) fn flush(&self, mut inner: Guard<'_>) {
-        if inner.deaf {
-            inner.state.out.clear();
+    pub(super) fn flush(&self, mut state: Guard<'_>) {
+        if state.deaf {
+            state.protocol.out.clear();
         }
-        if inner.flushing || inner.blocked || inner.state.out.queue.is_empty() {
+        if state.flushing || state.blocked || state.protocol.out.queue.is_empty() {
             return;
         }
-        if inner.in_row() && inner.state.out.bytes < HOLD_BYTES {
-            if !std::mem::replace(&mut inner.held, true) {
-                self.rouse_writer(inner);
+        if state.in_row() && state.protocol.out.bytes < HOLD_BYTES {
+            if !std::mem::replace(&mut state.held, true) {
+                self.rouse_writer(state);
             }
             return;
         }
-        inner.flushing = true;
-        let (mut inner, full) = self.write(inner, false);
-        inner.flushing = false;
+        state.flushing = true;
+        let (mut state, full) = self.write(state, false);
+        state.flushing = false;
         if full {
-            inner.blocked = true;
-            self.rouse_writer(inner);
+            state.blocked = true;
+            self.rouse_writer(state);
         }
     }
 
     /// Leaves writing to the writer thread.
-    fn rouse_writer(&self, mut inner: Guard<'_>) {
-        if inner.writer_runs {
+    fn rouse_writer(&self, mut state: Guard<'_>) {
+        if state.writer_runs {
             self.writer.notify_all();
             return;
         }
-        inner.writer_runs = true;
-        drop(inner);
+        state.writer_runs = true;
+        drop(state);
         let Some(me) = self.base.me.upgrade() else { return };
         let spawned = std::thread::Builder::new().name("execnet-writer".into());
         if spawned.spawn(move || me.write_on()).is_err() {
@@ -63,13 +63,13 @@ impl Post {
     }
 
     /// Writes the outbox; true if there is no more room.
-    fn write<'a>(&'a self, mut inner: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
-        while let Some(mut frame) = inner.state.out.queue.pop_front() {
-            if frame.len() < BATCH / 2 && !inner.state.out.queue.is_empty() {
-                frame = wire::gather(&frame, &mut inner.state.out.queue, BATCH);
+    fn write<'a>(&'a self, mut state: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
+        while let Some(mut frame) = state.protocol.out.queue.pop_front() {
+            if frame.len() < BATCH / 2 && !state.protocol.out.queue.is_empty() {
+                frame = wire::gather(&frame, &mut state.protocol.out.queue, BATCH);
             }
-            let begun = std::mem::take(&mut inner.state.out.begun);
-            drop(inner);
+            let begun = std::mem::take(&mut state.protocol.out.begun);
+            drop(state);
             let share = begun + frame.len() <= SHARED;
             let mut written = 0;
             let stop = loop {
@@ -92,67 +92,67 @@ impl Post {
                     Err(stop) => break Some(stop),
                 }
             };
-            inner = self.lock();
-            let before = inner.state.out.bytes;
-            inner.state.out.bytes = before.saturating_sub(written);
-            if before > MAX_OUT && inner.state.out.bytes <= MAX_OUT {
+            state = self.lock();
+            let before = state.protocol.out.bytes;
+            state.protocol.out.bytes = before.saturating_sub(written);
+            if before > MAX_OUT && state.protocol.out.bytes <= MAX_OUT {
                 // of no channel, but senders of all wait for it
-                inner.touched = true;
-                let alarms = self.over(&mut inner);
-                drop(inner);
+                state.touched = true;
+                let alarms = self.over(&mut state);
+                drop(state);
                 ring(&alarms);
-                inner = self.lock();
+                state = self.lock();
             }
             match stop {
                 None => {}
                 Some(Stop::End) => {
                     // the end of stdout follows, or has come
-                    inner.deaf = true;
-                    inner.state.out.clear();
-                    inner.touched = true;
+                    state.deaf = true;
+                    state.protocol.out.clear();
+                    state.touched = true;
                 }
                 Some(_) => {
-                    inner.state.out.queue.push_front(frame.slice(written..));
-                    inner.state.out.begun = begun + written;
-                    return (inner, true);
+                    state.protocol.out.queue.push_front(frame.slice(written..));
+                    state.protocol.out.begun = begun + written;
+                    return (state, true);
                 }
             }
         }
-        (inner, false)
+        (state, false)
     }
 
     /// What the writer thread does.
     fn write_on(&self) {
         loop {
-            let mut inner = self.lock();
-            if inner.held && !inner.blocked && inner.death.is_none() {
-                inner = self.writer.wait_timeout(inner, HOLD).unwrap_or_else(PoisonError::into_inner).0;
+            let mut state = self.lock();
+            if state.held && !state.blocked && state.death.is_none() {
+                state = self.writer.wait_timeout(state, HOLD).unwrap_or_else(PoisonError::into_inner).0;
             }
-            inner.held = false;
+            state.held = false;
             // who flushes takes along what there is
-            inner.blocked |= !inner.flushing;
-            if inner.blocked {
-                drop(inner);
+            state.blocked |= !state.flushing;
+            if state.blocked {
+                drop(state);
                 self.write_up();
-                inner = self.lock();
+                state = self.lock();
             }
             let until = Instant::now() + LINGER;
-            while !inner.blocked && !inner.held && inner.death.is_none() {
+            while !state.blocked && !state.held && state.death.is_none() {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
-                inner = self.writer.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+                state = self.writer.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if !inner.blocked && !inner.held || inner.death.is_some() {
-                inner.writer_runs = false;
+            if !state.blocked && !state.held || state.death.is_some() {
+                state.writer_runs = false;
                 return;
             }
         }
     }
 
     fn write_up(&self) {
-        let (mut inner, _) = self.write(self.lock(), true);
-        inner.blocked = false;
+        let (mut state, _) = self.write(self.lock(), true);
+        state.blocked = false;
     }
 }

@@ -8,7 +8,7 @@ use execnet_proto::batch::{Batch, Sink};
 use execnet_proto::client::ClientError;
 
 /// One connection.
-pub(crate) struct Line {
+pub(crate) struct Connection {
     pub(crate) socket: Arc<UnixStream>,
     /// The daemon has greeted.
     pub(crate) greeted: bool,
@@ -18,9 +18,9 @@ pub(crate) struct Line {
     /// The socket took no more: the leader goes on when it does.
     pub(crate) blocked: bool,
     /// Somebody leads.
-    pub(crate) led: bool,
+    pub(crate) is_read: bool,
     /// How many times somebody has begun to lead.
-    pub(crate) leads: u64,
+    pub(crate) reads: u64,
     /// The reader thread wants to know when nobody leads.
     pub(crate) watched: bool,
     /// Why it ended, for the reader thread.
@@ -41,7 +41,7 @@ pub(crate) enum End {
     Wrong(ClientError),
 }
 
-impl Line {
+impl Connection {
     pub(crate) fn new(socket: Arc<UnixStream>) -> Self {
         Self {
             socket,
@@ -49,8 +49,8 @@ impl Line {
             out: Batch::default(),
             flushing: false,
             blocked: false,
-            led: false,
-            leads: 0,
+            is_read: false,
+            reads: 0,
             watched: false,
             end: None,
             more: false,
@@ -58,8 +58,8 @@ impl Line {
     }
 
     /// Whether nobody reads it who should.
-    pub(crate) fn wants_leader(&self) -> bool {
-        self.greeted && !self.led && self.end.is_none()
+    pub(crate) fn wants_reader(&self) -> bool {
+        self.greeted && !self.is_read && self.end.is_none()
     }
 }
 

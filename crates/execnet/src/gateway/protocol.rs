@@ -25,7 +25,7 @@ const MAX_UNTAKEN: usize = 4_096;
 const NOISE: usize = 4_096;
 
 /// See the module's documentation.
-pub(super) struct State {
+pub(super) struct Protocol {
     decoder: Decoder,
     /// What came before the marker; none once that has come.
     noise: Option<Vec<u8>>,
@@ -141,7 +141,7 @@ impl Chan {
     }
 }
 
-impl State {
+impl Protocol {
     pub(super) fn new(window: u64) -> Self {
         Self {
             decoder: Decoder::default(),
@@ -468,7 +468,7 @@ impl State {
         self.out.push(bytes);
     }
 
-    /// Takes what comes next on a channel. Its credit comes back by [`State::took`].
+    /// Takes what comes next on a channel. Its credit comes back by [`Protocol::took`].
     pub(super) fn receive(&mut self, number: u32, take_error: bool) -> Next {
         let Some(chan) = self.channels.get_mut(&number) else { return Next::Closed };
         if let Some((bytes, escaped)) = chan.inbox.pop() {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::carrier::{Carrier, Stop};
 use super::error::Death;
 use super::failed;
-use super::state::State;
+use super::protocol::Protocol;
 use crate::waiting::{self, Alarm, Base, Halt, Interrupt, Room, Seat, Turn, Waiters};
 
 /// More than this in the outbox, in bytes, and senders wait.
@@ -28,8 +28,8 @@ const ROW: u32 = 16;
 const ROW_PAUSE: Duration = Duration::from_millis(1);
 
 /// See the module's documentation.
-pub(super) struct Post {
-    base: Base<Post>,
+pub(super) struct Driver {
+    base: Base<Driver>,
     pub(super) carrier: Arc<dyn Carrier>,
     /// The gateway's own thread sleeps here.
     pub(super) attendant: Condvar,
@@ -40,11 +40,11 @@ pub(super) struct Post {
 }
 
 /// The lock, held.
-pub(super) type Guard<'a> = waiting::Guard<'a, Post>;
+pub(super) type Guard<'a> = waiting::Guard<'a, Driver>;
 
 /// What the lock protects.
-pub(super) struct Inner {
-    pub(super) state: State,
+pub(super) struct DriverState {
+    pub(super) protocol: Protocol,
     /// Somebody reads.
     is_read: bool,
     /// Nothing more is to be read: it has ended, or broke the rules, for this reason.
@@ -65,7 +65,7 @@ pub(super) struct Inner {
     pub(super) death: Option<Arc<Death>>,
     /// Something besides the channels changed since the last look.
     touched: bool,
-    waiters: Waiters<What>,
+    waiters: Waiters<Condition>,
     flushing: bool,
     /// There was no room: the writer thread goes on.
     blocked: bool,
@@ -93,7 +93,7 @@ pub(super) enum Killed {
 
 /// Something to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Condition {
     /// A value on this channel, or its end.
     Receive(u32),
     /// Credit and room, or the channel's end.
@@ -119,10 +119,10 @@ fn ring(alarms: &[Arc<Alarm>]) {
     alarms.iter().for_each(|alarm| alarm.ring());
 }
 
-impl Inner {
-    fn is_ready(&self, what: What) -> bool {
-        let channels = &self.state.channels;
-        if let What::CalledBack(number) = what
+impl DriverState {
+    fn is_ready(&self, condition: Condition) -> bool {
+        let channels = &self.protocol.channels;
+        if let Condition::CalledBack(number) = condition
             && channels.get(&number).is_some_and(|chan| chan.awaited.is_some())
         {
             return false;
@@ -130,22 +130,24 @@ impl Inner {
         if self.death.is_some() {
             return true;
         }
-        match what {
-            What::Receive(number) => channels.get(&number).is_none_or(super::state::Chan::has_something),
-            What::Send(number) => {
-                let room = self.state.out.bytes <= MAX_OUT;
+        match condition {
+            Condition::Receive(number) => {
+                channels.get(&number).is_none_or(super::protocol::Chan::has_something)
+            }
+            Condition::Send(number) => {
+                let room = self.protocol.out.bytes <= MAX_OUT;
                 channels.get(&number).is_none_or(|chan| chan.is_closed() || (room && chan.can_send()))
             }
-            What::ReceivedAll(number) | What::CalledBack(number) => {
-                channels.get(&number).is_none_or(super::state::Chan::receives_no_more)
+            Condition::ReceivedAll(number) | Condition::CalledBack(number) => {
+                channels.get(&number).is_none_or(super::protocol::Chan::receives_no_more)
             }
-            What::Status(number) => self.state.answers.get(&number).is_none_or(Option::is_some),
-            What::Greeting => self.state.info().is_some(),
-            What::Death => false,
-            What::Attend(kill_at, leaving) => {
+            Condition::Status(number) => self.protocol.answers.get(&number).is_none_or(Option::is_some),
+            Condition::Greeting => self.protocol.info().is_some(),
+            Condition::Death => false,
+            Condition::Attend(kill_at, leaving) => {
                 (self.kill_at, self.is_leaving()) != (kill_at, leaving)
                     || self.read_up.is_some()
-                    || !self.state.untold.is_empty()
+                    || !self.protocol.untold.is_empty()
             }
         }
     }
@@ -179,51 +181,51 @@ impl Inner {
     }
 }
 
-impl Room for Post {
-    type State = Inner;
-    type Condition = What;
+impl Room for Driver {
+    type State = DriverState;
+    type Condition = Condition;
 
     fn base(&self) -> &Base<Self> {
         &self.base
     }
 
-    fn waiters(inner: &mut Inner) -> &mut Waiters<What> {
-        &mut inner.waiters
+    fn waiters(state: &mut DriverState) -> &mut Waiters<Condition> {
+        &mut state.waiters
     }
 
-    fn is_met(inner: &Inner, what: &What) -> bool {
-        inner.is_ready(*what)
+    fn is_met(state: &DriverState, condition: &Condition) -> bool {
+        state.is_ready(*condition)
     }
 
-    fn wants_reader(inner: &Inner) -> bool {
-        inner.wants_reader()
+    fn wants_reader(state: &DriverState) -> bool {
+        state.wants_reader()
     }
 
     /// Reads until the condition is met.
     fn read<'a>(
         &'a self,
-        mut inner: Guard<'a>,
-        seat: &Seat<What>,
+        mut state: Guard<'a>,
+        seat: &Seat<Condition>,
         deadline: Option<Instant>,
     ) -> (Guard<'a>, Turn) {
-        let what = seat.condition;
-        inner.is_read = true;
+        let condition = seat.condition;
+        state.is_read = true;
         loop {
-            drop(inner);
+            drop(state);
             let mut handled = None;
             let received = self.carrier.receive(deadline, &mut |bytes| {
-                let mut inner = self.lock();
-                let handle = || inner.state.handle(bytes);
+                let mut state = self.lock();
+                let handle = || state.protocol.handle(bytes);
                 let result = catch_unwind(AssertUnwindSafe(handle));
                 // a bug; those who wait must not wait for ever
                 let result = result.unwrap_or_else(|_| Err("reading failed".to_owned()));
                 if let Err(reason) = result {
-                    inner.read_up = Some(Some(reason));
+                    state.read_up = Some(Some(reason));
                 }
-                handled = Some(inner);
+                handled = Some(state);
             });
-            inner = handled.unwrap_or_else(|| self.lock());
-            inner.left = Instant::now();
+            state = handled.unwrap_or_else(|| self.lock());
+            state.left = Instant::now();
             let disturbed = seat.thread().clear_nudge();
             let turn = match received {
                 Ok(()) => Turn::Read,
@@ -231,28 +233,28 @@ impl Room for Post {
                 Err(Stop::Interrupted) if disturbed => Turn::Read,
                 Err(Stop::Interrupted) => Turn::Stop(Halt::Interrupted),
                 Err(Stop::End) => {
-                    inner.read_up.get_or_insert(None);
+                    state.read_up.get_or_insert(None);
                     Turn::Read
                 }
             };
-            if inner.read_up.is_some() || !inner.state.untold.is_empty() {
+            if state.read_up.is_some() || !state.protocol.untold.is_empty() {
                 self.attendant.notify_all();
             }
-            let once = matches!(what, What::Attend(..));
-            let done = once || turn != Turn::Read || inner.read_up.is_some() || inner.is_ready(what);
+            let once = matches!(condition, Condition::Attend(..));
+            let done = once || turn != Turn::Read || state.read_up.is_some() || state.is_ready(condition);
             if done {
-                inner.is_read = false;
+                state.is_read = false;
                 // or it would be disturbed in its next wait
-                inner.waiters.is_awake(seat.number);
+                state.waiters.is_awake(seat.number);
             } else {
-                inner.waiters.begin(seat.number);
+                state.waiters.begin(seat.number);
             }
-            let alarms = self.over(&mut inner);
-            if !alarms.is_empty() || !inner.state.out.queue.is_empty() {
-                inner = self.tell(inner, &alarms);
+            let alarms = self.over(&mut state);
+            if !alarms.is_empty() || !state.protocol.out.queue.is_empty() {
+                state = self.tell(state, &alarms);
             }
             if done {
-                return (inner, turn);
+                return (state, turn);
             }
         }
     }
@@ -262,31 +264,31 @@ impl Room for Post {
         reader.nudge();
     }
 
-    fn prepare<'a>(&'a self, mut inner: Guard<'a>) -> Guard<'a> {
-        inner.row = 0;
-        if !inner.held {
-            return inner;
+    fn prepare<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        state.row = 0;
+        if !state.held {
+            return state;
         }
-        self.flush(inner);
+        self.flush(state);
         self.lock()
     }
 
     /// Lets another thread that waits read; without one the gateway's own.
-    fn hand_over(&self, inner: &mut Inner) {
-        if !inner.wants_reader() || inner.waiters.wake_one() {
+    fn hand_over(&self, state: &mut DriverState) {
+        if !state.wants_reader() || state.waiters.wake_one() {
             return;
         }
-        if inner.waiters.is_empty() && std::mem::take(&mut inner.attendant_rests) {
+        if state.waiters.is_empty() && std::mem::take(&mut state.attendant_rests) {
             self.attendant.notify_all();
         }
     }
 }
 
-impl Post {
-    pub(super) fn new(carrier: Arc<dyn Carrier>, state: State) -> Arc<Self> {
+impl Driver {
+    pub(super) fn new(carrier: Arc<dyn Carrier>, protocol: Protocol) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let inner = Inner {
-            state,
+        let state = DriverState {
+            protocol,
             is_read: false,
             read_up: None,
             left: Instant::now(),
@@ -308,7 +310,7 @@ impl Post {
             deaf: false,
         };
         Arc::new_cyclic(|me| Self {
-            base: Base::new(me.clone(), inner),
+            base: Base::new(me.clone(), state),
             carrier,
             attendant: Condvar::new(),
             writer: Condvar::new(),
@@ -317,17 +319,17 @@ impl Post {
     }
 
     /// Those whose wait is over.
-    fn over(&self, inner: &mut Inner) -> Alarms {
-        let touched = std::mem::take(&mut inner.touched) | inner.state.take_touched();
-        if touched || inner.death.is_some() { self.met(inner, None) } else { Alarms::new() }
+    fn over(&self, state: &mut DriverState) -> Alarms {
+        let touched = std::mem::take(&mut state.touched) | state.protocol.take_touched();
+        if touched || state.death.is_some() { self.met(state, None) } else { Alarms::new() }
     }
 
     /// Wakes, writes, and takes the lock again.
-    fn tell<'a>(&'a self, inner: Guard<'a>, alarms: &[Arc<Alarm>]) -> Guard<'a> {
+    fn tell<'a>(&'a self, state: Guard<'a>, alarms: &[Arc<Alarm>]) -> Guard<'a> {
         if alarms.is_empty() {
-            self.flush(inner);
+            self.flush(state);
         } else {
-            drop(inner);
+            drop(state);
             ring(alarms);
             self.flush(self.lock());
         }
@@ -335,20 +337,20 @@ impl Post {
     }
 
     /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
-    pub(super) fn leave(&self, mut inner: Guard<'_>) {
+    pub(super) fn leave(&self, mut state: Guard<'_>) {
         let mut untold = Vec::new();
-        if !inner.state.untold.is_empty() {
-            if inner.death.is_some() {
-                untold = std::mem::take(&mut inner.state.untold);
+        if !state.protocol.untold.is_empty() {
+            if state.death.is_some() {
+                untold = std::mem::take(&mut state.protocol.untold);
             } else {
                 self.attendant.notify_all();
             }
         }
-        let alarms = self.over(&mut inner);
+        let alarms = self.over(&mut state);
         if alarms.is_empty() {
-            self.flush(inner);
+            self.flush(state);
         } else {
-            drop(inner);
+            drop(state);
             ring(&alarms);
             self.flush(self.lock());
         }
@@ -357,26 +359,26 @@ impl Post {
 
     /// Nothing more is to be read, for this reason; the gateway is ended.
     pub(super) fn end_reading(&self, reason: String) {
-        let mut inner = self.lock();
-        inner.read_up.get_or_insert(Some(reason));
-        inner.touch();
-        self.leave(inner);
+        let mut state = self.lock();
+        state.read_up.get_or_insert(Some(reason));
+        state.touch();
+        self.leave(state);
         self.attendant.notify_all();
     }
 
     /// The gateway has ended.
     pub(super) fn bury(&self, death: Death) {
-        let mut inner = self.lock();
-        inner.state.out.clear();
-        inner.deaf = true;
-        inner.death = Some(Arc::new(death));
+        let mut state = self.lock();
+        state.protocol.out.clear();
+        state.deaf = true;
+        state.death = Some(Arc::new(death));
         self.writer.notify_all();
-        self.leave(inner);
+        self.leave(state);
     }
 }
 
-impl fmt::Debug for Post {
+impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Driver").field("key", &self.key).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! What takes long inside the interpreter, in slices.
+//! Work that holds the interpreter for long: between its steps, signals are handled and other threads run.
 //!
 //! A host chooses the keys of a dict, so also keys that all have the same hash: then each one that is inserted is compared with all before it. How long that takes
 //! cannot be bounded here, but between two insertions signals are heard and other threads run.
@@ -17,12 +17,12 @@ const SLICE: Duration = Duration::from_millis(5);
 const STEPS: u32 = 16;
 
 /// See the module's documentation.
-pub(crate) struct Pace {
+pub(crate) struct Checkpoint {
     steps: u32,
     since: Instant,
 }
 
-impl Pace {
+impl Checkpoint {
     pub(crate) fn new() -> Self {
         Self { steps: 0, since: Instant::now() }
     }
