@@ -24,7 +24,7 @@ use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, Sw
 use crate::event::{Action, Event};
 use crate::host::Host;
 use crate::host::bootstrap::Common;
-use crate::host::diagnosis::Verdict;
+use crate::host::diagnosis::Cause;
 use crate::host::forwards;
 use crate::quota::Quota;
 use leaving::Closing;
@@ -151,7 +151,7 @@ impl Daemon {
                 self.switch.client_closed(client);
                 self.client_gone(client, now);
             }
-            Event::LinkSettings(host, said) => {
+            Event::SshConfig(host, said) => {
                 let lent = forwards::by_settings(said, self.settings.has_display);
                 if let Some(link) = self.link_mut(host) {
                     link.forwards = lent;
@@ -271,7 +271,7 @@ impl Daemon {
             SwitchEvent::Outcast { host } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
                     if let Some(link) = host.attempts.link_mut() {
-                        link.verdict = Some((Verdict::Outcast, Said::default()));
+                        link.cause = Some((Cause::Outcast, Said::default()));
                     }
                     host.attempts.once_more();
                 }

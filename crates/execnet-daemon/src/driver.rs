@@ -12,7 +12,7 @@ pub(crate) mod log;
 pub(crate) mod meeting;
 pub(crate) mod memory;
 mod outlet;
-mod settings;
+mod ssh_config;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ use crate::quota::Quota;
 use link::LinkHandle;
 use meeting::{Kept, Meeting};
 use outlet::{Outlet, Written};
-use settings::Settings;
+use ssh_config::SshConfig;
 
 /// Bytes that are read at a time.
 const READ: usize = 262_144;
@@ -63,7 +63,7 @@ pub(crate) struct Driver {
     daemon: RefCell<Daemon>,
     clients: RefCell<HashMap<ClientKey, Rc<Outlet>>>,
     links: RefCell<HashMap<HostKey, Rc<LinkHandle>>>,
-    settings: Settings,
+    ssh_config: SshConfig,
     /// What was just read; only used between two waits.
     input: RefCell<Box<[u8]>>,
     output: RefCell<Batch>,
@@ -82,23 +82,24 @@ pub(crate) struct Driver {
 }
 
 /// Where clients come from.
-pub(crate) enum Door {
-    /// A socket with a name.
-    Open(Box<Meeting>),
-    /// There is one client only, here; when it goes, the daemon ends.
+pub(crate) enum ClientSource {
+    /// They connect to the network's socket.
+    Meeting(Box<Meeting>),
+    /// There is one client only, at the other end of this socket; the daemon ends with it.
     Private(std::os::unix::net::UnixStream),
 }
 
-/// A door, once the driver has it.
-enum Entry {
-    Open(Box<Meeting>, UnixListener),
+/// What lets further clients in.
+enum Listener {
+    Meeting(Box<Meeting>, UnixListener),
+    /// Nothing: the one client is there.
     Private,
 }
 
-impl Entry {
+impl Listener {
     async fn accept(&self) -> std::io::Result<UnixStream> {
         match self {
-            Self::Open(_, listener) => listener.accept().await.map(|(stream, _)| stream),
+            Self::Meeting(_, listener) => listener.accept().await.map(|(stream, _)| stream),
             Self::Private => std::future::pending().await,
         }
     }
@@ -106,7 +107,7 @@ impl Entry {
 
 /// Runs the daemon until it ends. `make` makes it, at the moment that its times count from; `ready` is called when clients can connect.
 pub(crate) async fn run(
-    door: Door,
+    source: ClientSource,
     make: impl FnOnce(Duration) -> Daemon,
     ready: impl FnOnce(),
 ) -> Result<(), DaemonError> {
@@ -114,7 +115,7 @@ pub(crate) async fn run(
         daemon: RefCell::new(make(Duration::ZERO)),
         clients: RefCell::default(),
         links: RefCell::default(),
-        settings: Settings::default(),
+        ssh_config: SshConfig::default(),
         input: RefCell::new(vec![0; READ].into()),
         output: RefCell::default(),
         started: Instant::now(),
@@ -124,19 +125,19 @@ pub(crate) async fn run(
         gone: Notify::new(),
         last_client: Cell::new(0),
         quota: RefCell::default(),
-        is_private: matches!(door, Door::Private(_)),
+        is_private: matches!(source, ClientSource::Private(_)),
     });
     let mut client = None;
-    let entry = match door {
-        Door::Open(mut meeting) => {
+    let listener = match source {
+        ClientSource::Meeting(mut meeting) => {
             let listener = meeting.listen()?;
             driver.tell_place(&meeting);
-            Entry::Open(meeting, listener)
+            Listener::Meeting(meeting, listener)
         }
-        Door::Private(stream) => {
+        ClientSource::Private(stream) => {
             stream.set_nonblocking(true)?;
             client = Some(UnixStream::from_std(stream)?);
-            Entry::Private
+            Listener::Private
         }
     };
     let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -148,12 +149,12 @@ pub(crate) async fn run(
         driver.accept(client);
     }
     // as a task of its own it is woken for what it waits for only, and not for every task's sake
-    tokio::task::spawn_local(serve(driver, entry, signals)).await.map_err(std::io::Error::from)?;
+    tokio::task::spawn_local(serve(driver, listener, signals)).await.map_err(std::io::Error::from)?;
     Ok(())
 }
 
 /// Lets clients in and time pass, until the daemon ends.
-async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
+async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2]) {
     let [mut terminate, mut interrupt] = signals;
     let mut deadline = driver.next_tick();
     let mut check = tokio::time::interval(CHECK_SOCKET);
@@ -166,7 +167,7 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
             }
         };
         tokio::select! {
-            accepted = entry.accept() => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok(stream) => driver.accept(stream),
                 Err(error) => {
                     driver.not_let_in(&format!("a client cannot be let in: {error}"));
@@ -184,13 +185,13 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
             _ = interrupt.recv() => {
                 driver.handle(Event::Terminate);
             }
-            _ = check.tick() => if let Entry::Open(meeting, listener) = &mut entry {
+            _ = check.tick() => if let Listener::Meeting(meeting, socket) = &mut listener {
                 match meeting.keep() {
                     Ok(Kept::AsItWas) => {}
                     Ok(Kept::Again(again)) => {
                         tracing::warn!("the socket was gone and was made again");
                         driver.tell_place(meeting);
-                        *listener = again;
+                        *socket = again;
                     }
                     Ok(Kept::Superseded) => {
                         tracing::error!("somebody removed the lock, and another daemon of the network has started: this one ends");
@@ -202,8 +203,8 @@ async fn serve(driver: Rc<Driver>, mut entry: Entry, signals: [Signal; 2]) {
         }
     }
     let mut left = None;
-    if let Entry::Open(meeting, listener) = entry {
-        drop(listener);
+    if let Listener::Meeting(meeting, socket) = listener {
+        drop(socket);
         meeting.close();
         left = Some(meeting);
     }
@@ -226,24 +227,24 @@ async fn read(source: &mut (impl AsyncRead + Unpin), driver: &Driver) -> std::io
     .await
 }
 
-/// Whose turn it is: a peer that has said much, or more than a turn's work, goes on when the others have been looked at.
+/// When a peer's task reads on. After a turn's work, or many bytes, other peers have their turn first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// New bytes may be read.
-    Own,
-    /// The same, when others had theirs.
-    Others,
-    /// What was read goes on then.
-    OthersThenRest,
+enum Reading {
+    /// As soon as there is something.
+    Now,
+    /// The same, after the others' turn.
+    AfterOthers,
+    /// After the others' turn the daemon goes on with what was read before.
+    RestAfterOthers,
 }
 
-impl Turn {
+impl Reading {
     /// After so many bytes, of which some wait if there is `more`.
     fn after(length: usize, more: bool) -> Self {
         match (more, length >= MUCH) {
-            (true, _) => Self::OthersThenRest,
-            (false, true) => Self::Others,
-            (false, false) => Self::Own,
+            (true, _) => Self::RestAfterOthers,
+            (false, true) => Self::AfterOthers,
+            (false, false) => Self::Now,
         }
     }
 }

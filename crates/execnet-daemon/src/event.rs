@@ -15,7 +15,7 @@ pub(crate) enum Event<'a> {
     /// Bytes came on a host's own link.
     LinkBytes(HostKey, &'a [u8]),
     /// What `ssh -G` says of a host's own link, before it is made.
-    LinkSettings(HostKey, &'a str),
+    SshConfig(HostKey, &'a str),
     /// The process of a host's own link has ended, or never started.
     LinkEnded(HostKey, LinkOver),
     /// The `Daemon::deadline` was reached.

@@ -29,11 +29,11 @@ mod quota;
 mod text;
 
 use daemon::{Daemon, Settings};
-use driver::folders::State;
+use driver::folders::Life;
 use driver::log;
 use driver::meeting::Meeting;
 pub use driver::memory::close_memory;
-use driver::{Door, folders};
+use driver::{ClientSource, folders};
 pub use error::DaemonError;
 use host::bootstrap::Common;
 
@@ -102,7 +102,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         config.home_state_folder.as_deref(),
         &config.network,
     )?;
-    let state = State::begin_life(state_folder).inspect_err(|_| meeting.leave())?;
+    let life = Life::begin(state_folder).inspect_err(|_| meeting.leave())?;
     let log = state_folder.join("log");
     log::start(&log, config.detach)
         .map_err(|error| DaemonError::file("write", &log, error))
@@ -116,7 +116,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
     let Config { network, hosts, linger, file, askpass, detach, .. } = config;
     let settings = Settings {
         file: file.map(|file| file.to_string_lossy().into_owned()),
-        ..settings(&network, state, linger, askpass)
+        ..settings(&network, life, linger, askpass)
     };
     let ready = |pid| {
         ready(pid);
@@ -124,7 +124,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
             leave_streams();
         }
     };
-    serve(Door::Open(Box::new(meeting)), settings, hosts, ready)
+    serve(ClientSource::Meeting(Box::new(meeting)), settings, hosts, ready)
 }
 
 /// Runs a daemon for one client, at the other end of `socket`, without a name, files or a log; it ends when its client goes, and so does everything that
@@ -139,18 +139,18 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
         close_memory();
     }
     raise_file_limit();
-    let state = State::fresh()?;
+    let life = Life::fresh()?;
     // agents tell networks apart by their names
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
-    serve(Door::Private(socket), settings(&network, state, PRIVATE_LINGER, None), Vec::new(), |_| {})
+    serve(ClientSource::Private(socket), settings(&network, life, PRIVATE_LINGER, None), Vec::new(), |_| {})
 }
 
-fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Option<PathBuf>) -> Settings {
-    tracing::info!("network {network}, life {}", state.life);
+fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option<PathBuf>) -> Settings {
+    tracing::info!("network {network}, life {}", life.number);
     Settings {
-        common: Common { network: network.to_string(), secret: state.secret, linger },
-        life: state.life,
+        common: Common { network: network.to_string(), secret: life.secret, linger },
+        life: life.number,
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         file: None,
@@ -162,7 +162,7 @@ fn settings(network: &NetworkName, state: State, linger: Duration, askpass: Opti
 }
 
 fn serve(
-    door: Door,
+    source: ClientSource,
     settings: Settings,
     hosts: Vec<HostSpec>,
     ready: impl FnOnce(u32),
@@ -170,7 +170,7 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pid = settings.pid;
     let make = |now| Daemon::new(settings, hosts, now);
-    tokio::task::LocalSet::new().block_on(&runtime, driver::run(door, make, || ready(pid)))?;
+    tokio::task::LocalSet::new().block_on(&runtime, driver::run(source, make, || ready(pid)))?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{CALM, Daemon};
 use crate::event::{Action, Command, LinkOver};
 use crate::host::bootstrap;
 use crate::host::command;
-use crate::host::diagnosis::Verdict;
+use crate::host::diagnosis::Cause;
 use crate::host::joining::Traces;
 use crate::host::link::{Bearer, Link};
 
@@ -76,8 +76,8 @@ impl Daemon {
         host.attempts.too_short();
         let next = host.patience().as_secs();
         let said = self.switch.link_closed(key, "its agent did not greet in time", now);
-        let verdict = Verdict::TimedOut { waited: waited.as_secs(), next, cut: said.is_greeting_cut };
-        self.dropped(key, verdict, said, now);
+        let cause = Cause::TimedOut { waited: waited.as_secs(), next, cut: said.is_greeting_cut };
+        self.dropped(key, cause, said, now);
     }
 
     /// Its agent is to ask its interpreters again, which it does on every new link.
@@ -85,17 +85,17 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.attempts.renew(now);
         let said = self.switch.link_closed(key, "its interpreters are asked again", now);
-        self.dropped(key, Verdict::Renewed, said, now);
+        self.dropped(key, Cause::Renewed, said, now);
     }
 
     /// The switch has ended a link.
     pub(super) fn link_dropped(&mut self, key: HostKey, why: LinkEnd, said: Said, now: Duration) {
         let mute = why == LinkEnd::Silent && !said.answered;
-        let verdict = if mute { Verdict::Mute } else { Verdict::Link(why) };
-        self.dropped(key, verdict, said, now);
+        let cause = if mute { Cause::Mute } else { Cause::Link(why) };
+        self.dropped(key, cause, said, now);
     }
 
-    fn dropped(&mut self, key: HostKey, verdict: Verdict, said: Said, now: Duration) {
+    fn dropped(&mut self, key: HostKey, cause: Cause, said: Said, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         self.changed.insert(key);
         let Some(link) = host.attempts.link_mut() else { return };
@@ -103,17 +103,17 @@ impl Daemon {
             // told when the process is over, which knows more
             Bearer::Process => {
                 if link.end() {
-                    link.verdict = Some((verdict, said));
+                    link.cause = Some((cause, said));
                     self.act(Action::EndLink(key));
                 }
             }
             Bearer::Tunnel => {
-                let ending = match &verdict {
-                    Verdict::Link(LinkEnd::TunnelEnded { ending, .. }) => Some(ending.clone()),
+                let ending = match &cause {
+                    Cause::Link(LinkEnd::TunnelEnded { ending, .. }) => Some(ending.clone()),
                     _ => None,
                 };
                 let Said { noise, stderr, .. } = said;
-                self.link_over(key, &Traces { verdict: Some(verdict), ending, stderr, noise }, now);
+                self.link_over(key, &Traces { cause: Some(cause), ending, stderr, noise }, now);
             }
         }
     }
@@ -121,9 +121,9 @@ impl Daemon {
     /// The process of a link has ended.
     pub(super) fn process_ended(&mut self, key: HostKey, over: LinkOver, now: Duration) {
         let Some(link) = self.link_mut(key) else { return };
-        let verdict = link.verdict.take();
+        let cause = link.cause.take();
         let ending = over.ending.clone().filter(|_| !link.is_ending());
-        let noise = match &verdict {
+        let noise = match &cause {
             Some((_, said)) => said.noise.clone(),
             None => {
                 let why = over.ending.as_ref().map_or("its link ended".to_owned(), |ending| {
@@ -132,8 +132,8 @@ impl Daemon {
                 self.switch.link_closed(key, &why, now).noise
             }
         };
-        let verdict = verdict.map(|(verdict, _)| verdict);
-        self.link_over(key, &Traces { verdict, ending, stderr: over.stderr, noise }, now);
+        let cause = cause.map(|(cause, _)| cause);
+        self.link_over(key, &Traces { cause, ending, stderr: over.stderr, noise }, now);
     }
 
     fn lost_via(&mut self, key: HostKey, now: Duration) {

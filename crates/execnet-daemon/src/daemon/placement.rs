@@ -24,7 +24,7 @@ pub(super) struct Candidate<'a, K> {
 
 /// What comes of a selection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice<'a, K> {
+pub(super) enum Placement<'a, K> {
     /// This node of this host.
     Node(K, &'a NodeStatus),
     /// None yet, but a host is joining.
@@ -40,16 +40,17 @@ pub(super) enum Choice<'a, K> {
 pub(super) fn choose<'a, K: Copy + PartialEq>(
     wants: &NodeSelection,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
-) -> Choice<'a, K> {
+) -> Placement<'a, K> {
     let mut best: Option<((u64, u64, usize), K, &NodeStatus)> = None;
-    let mut otherwise = Choice::Nothing;
+    let mut otherwise = Placement::Nothing;
     for host in hosts {
         let node =
             host.nodes.iter().find(|node| node.state == NodeState::Ready && wants.matches(&node.info()));
         if host.joining {
-            otherwise = Choice::Joining;
-        } else if host.away && (node.is_some() || may_match(wants, &host)) && otherwise == Choice::Nothing {
-            otherwise = Choice::Away(host.key);
+            otherwise = Placement::Joining;
+        } else if host.away && (node.is_some() || may_match(wants, &host)) && otherwise == Placement::Nothing
+        {
+            otherwise = Placement::Away(host.key);
         }
         let Some(node) = node.filter(|_| host.reachable) else { continue };
         let (processes, cpus) = (host.processes as u64, u64::from(host.cpus.max(1)));
@@ -62,7 +63,7 @@ pub(super) fn choose<'a, K: Copy + PartialEq>(
             best = Some(((processes, cpus, host.processes), host.key, node));
         }
     }
-    best.map_or(otherwise, |(_, key, node)| Choice::Node(key, node))
+    best.map_or(otherwise, |(_, key, node)| Placement::Node(key, node))
 }
 
 /// Whether a host has a node that may match, of which nothing but its name is known yet: its link broke while its agent was telling.
@@ -163,9 +164,9 @@ mod tests {
         NodeSelection::from_pairs(pairs.iter().copied()).unwrap()
     }
 
-    fn chosen<K>(choice: Choice<'_, K>) -> Option<(K, &str)> {
+    fn chosen<K>(choice: Placement<'_, K>) -> Option<(K, &str)> {
         match choice {
-            Choice::Node(key, node) => Some((key, &node.name)),
+            Placement::Node(key, node) => Some((key, &node.name)),
             _ => None,
         }
     }
@@ -208,11 +209,11 @@ mod tests {
         let nodes = [node("n", "cpython", "3.11.2")];
         let away = || Candidate { reachable: false, away: true, ..host(1, 1, 0, &nodes) };
         let joining = || Candidate { reachable: false, joining: true, ..host(2, 1, 0, &[]) };
-        assert_eq!(choose(&wants(&[]), [away()].into_iter()), Choice::Away(1));
+        assert_eq!(choose(&wants(&[]), [away()].into_iter()), Placement::Away(1));
         let not_soon = Candidate { away: false, ..away() };
-        assert_eq!(choose(&wants(&[]), [not_soon].into_iter()), Choice::Nothing);
-        assert_eq!(choose(&wants(&[]), [away(), joining()].into_iter()), Choice::Joining);
-        assert_eq!(choose(&wants(&[("platform", "java")]), [away()].into_iter()), Choice::Nothing);
+        assert_eq!(choose(&wants(&[]), [not_soon].into_iter()), Placement::Nothing);
+        assert_eq!(choose(&wants(&[]), [away(), joining()].into_iter()), Placement::Joining);
+        assert_eq!(choose(&wants(&[("platform", "java")]), [away()].into_iter()), Placement::Nothing);
         let up = host(3, 1, 9, &nodes);
         assert_eq!(chosen(choose(&wants(&[]), [joining(), away(), up].into_iter())), Some((3, "n")));
     }
@@ -221,7 +222,7 @@ mod tests {
     fn a_host_that_broke_off_before_it_had_told_of_its_nodes_is_waited_for() {
         let choice = |nodes: &[NodeStatus], pairs: &[(&str, &str)]| {
             let away = Candidate { id: "a", reachable: false, away: true, ..host(1, 1, 0, nodes) };
-            choose(&wants(pairs), [away].into_iter()) == Choice::Away(1)
+            choose(&wants(pairs), [away].into_iter()) == Placement::Away(1)
         };
         let probing = [NodeStatus { state: NodeState::Probing, ..node("a:pypy3", "", "") }];
         for nodes in [&[][..], &probing] {

@@ -9,7 +9,7 @@ use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
 use execnet_proto::wire::{Refusal, Table};
 
 use super::Daemon;
-use super::placement::{self, Candidate, Choice};
+use super::placement::{self, Candidate, Placement};
 use crate::host;
 
 /// Who waits longer for hosts that are joining is told so.
@@ -50,7 +50,7 @@ impl Daemon {
             Ok(wants) => {
                 let (until, tell_at) = (now + AWAY, now + JOINING);
                 let selecting = Selecting { client, id, wants, until, told: false, tell_at, wake: None };
-                if let Choice::Away(host) =
+                if let Placement::Away(host) =
                     placement::choose(&selecting.wants, self.candidates(Duration::MAX))
                 {
                     self.is_needed(host);
@@ -71,9 +71,9 @@ impl Daemon {
             // each of them once: what waits on waits for hosts
             let due = selecting.wake == Some(selecting.tell_at) && selecting.tell_at <= now;
             selecting.wake = times.into_iter().filter(|at| *at > now).min();
-            let choice = placement::choose(&selecting.wants, self.candidates(selecting.until));
-            match choice {
-                Choice::Node(host, node) => {
+            let placement = placement::choose(&selecting.wants, self.candidates(selecting.until));
+            match placement {
+                Placement::Node(host, node) => {
                     let (name, mut facts) = (node.name.clone(), host::facts(node));
                     if self.hosts[&host].is_this_machine() {
                         let free = self.hosts[&host].spec.chdir.is_none();
@@ -85,21 +85,21 @@ impl Daemon {
                         self.switch.refuse(selecting.client, selecting.id, Refusal::TooMany, message);
                     }
                 }
-                Choice::Joining => {
+                Placement::Joining => {
                     if due {
                         let why = self.why_joining(&selecting.wants);
                         self.switch.keep_waiting(selecting.client, selecting.id, why);
                     }
                     self.selecting.push(selecting);
                 }
-                Choice::Away(host) if now < selecting.until => {
+                Placement::Away(host) if now < selecting.until => {
                     if !std::mem::replace(&mut selecting.told, true) {
                         let why = self.why_away(host);
                         self.switch.keep_waiting(selecting.client, selecting.id, why);
                     }
                     self.selecting.push(selecting);
                 }
-                Choice::Away(_) | Choice::Nothing => {
+                Placement::Away(_) | Placement::Nothing => {
                     let message = self.refusal(&selecting.wants, now);
                     self.switch.refuse(selecting.client, selecting.id, Refusal::NoMatch, message);
                 }

@@ -3,7 +3,7 @@
 //! ssh's own list begins with ChaCha20-Poly1305. Where the processor has instructions for AES, AES-GCM takes two thirds of the
 //! processor time for the same bytes (docs/benchmarks.md), and on a link that is what bytes wait for. So AES-GCM is moved to the front
 //! of the list, and nothing is added to it or taken from it. Who names ciphers in the spec keeps them, and so does whose configuration
-//! makes another list than ssh's usual one ([`super::settings`] asks).
+//! makes another list than ssh's usual one ([`super::ssh_config`] asks).
 
 /// Whether the spec names ciphers.
 pub(super) fn is_chosen(arguments: &[String]) -> bool {

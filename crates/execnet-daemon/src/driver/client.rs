@@ -7,12 +7,12 @@ use tokio::net::unix::pipe;
 use tokio::task::yield_now;
 
 use super::outlet::Outlet;
-use super::{Driver, Turn};
+use super::{Driver, Reading};
 use crate::event::Event;
 
 /// Serves a client until its socket ends or is closed from this side.
 pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Receiver, outlet: Rc<Outlet>) {
-    let mut turn = Turn::Own;
+    let mut reading = Reading::Now;
     loop {
         tokio::select! {
             biased;
@@ -25,13 +25,13 @@ pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Rece
                     driver.gone.notify_one();
                 }
             }
-            () = yield_now(), if turn != Turn::Own => {
-                turn = Turn::after(0, turn == Turn::OthersThenRest && driver.handle(Event::ClientBytes(key, &[])));
+            () = yield_now(), if reading != Reading::Now => {
+                reading = Reading::after(0, reading == Reading::RestAfterOthers && driver.handle(Event::ClientBytes(key, &[])));
             }
-            length = super::read(&mut read, &driver), if turn == Turn::Own => match length {
+            length = super::read(&mut read, &driver), if reading == Reading::Now => match length {
                 Ok(length @ 1..) => {
                     let input = driver.input.borrow();
-                    turn = Turn::after(length, driver.handle(Event::ClientBytes(key, &input[..length])));
+                    reading = Reading::after(length, driver.handle(Event::ClientBytes(key, &input[..length])));
                 }
                 Ok(0) | Err(_) => break,
             },

@@ -77,21 +77,21 @@ const LAST_LIFE: u32 = 4_000_000_000;
 
 /// What a network's daemon keeps from one life to the next.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct Life {
     /// 64 hex digits that agents ask for.
     pub(crate) secret: String,
     /// Count of the daemon's starts.
-    pub(crate) life: u32,
+    pub(crate) number: u32,
 }
 
-impl State {
+impl Life {
     /// That of a daemon that keeps nothing.
     pub(crate) fn fresh() -> io::Result<Self> {
-        Ok(Self { secret: random_secret()?, life: 1 })
+        Ok(Self { secret: random_secret()?, number: 1 })
     }
 
     /// Reads the network's state, with its count of lives raised. Makes it where there is none.
-    pub(crate) fn begin_life(folder: &Path) -> Result<Self, DaemonError> {
+    pub(crate) fn begin(folder: &Path) -> Result<Self, DaemonError> {
         make_state_folder(folder)?;
         let (secret, is_new) = secret(&folder.join("secret"))?;
         let path = folder.join("life");
@@ -104,7 +104,7 @@ impl State {
         // agents of earlier lives must see a higher number than any before: starts are rarer than seconds
         let life = life.unwrap_or_else(seconds);
         write_atomically(&path, format!("{life}\n").as_bytes())?;
-        Ok(Self { secret, life })
+        Ok(Self { secret, number: life })
     }
 }
 
@@ -191,26 +191,26 @@ mod tests {
     #[test]
     fn a_life_is_counted_and_the_secret_stays() {
         let folder = folder();
-        let first = State::begin_life(&folder.join("n")).unwrap();
-        let second = State::begin_life(&folder.join("n")).unwrap();
-        assert_eq!((first.life, second.life), (1, 2));
+        let first = Life::begin(&folder.join("n")).unwrap();
+        let second = Life::begin(&folder.join("n")).unwrap();
+        assert_eq!((first.number, second.number), (1, 2));
         assert_eq!(first.secret, second.secret);
         let mode = |name: &str| fs::metadata(folder.join("n").join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode(""), mode("secret"), mode("life")), (0o700, 0o600, 0o600));
         // a lost or broken count does not go back, and one that no daemon reaches is not believed
         for broken in ["x", "4294967295", "4294967294", "18446744073709551615"] {
             fs::write(folder.join("n/life"), broken).unwrap();
-            let life = State::begin_life(&folder.join("n")).unwrap().life;
+            let life = Life::begin(&folder.join("n")).unwrap().number;
             assert!(life > 1_000_000 && life < LAST_LIFE, "{broken}: {life}");
         }
         fs::set_permissions(folder.join("n"), PermissionsExt::from_mode(0o770)).unwrap();
-        assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("chmod 700"));
+        assert!(Life::begin(&folder.join("n")).unwrap_err().to_string().contains("chmod 700"));
         fs::set_permissions(folder.join("n"), PermissionsExt::from_mode(0o755)).unwrap();
         fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o640)).unwrap();
-        assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("chmod 600"));
+        assert!(Life::begin(&folder.join("n")).unwrap_err().to_string().contains("chmod 600"));
         fs::set_permissions(folder.join("n/secret"), PermissionsExt::from_mode(0o600)).unwrap();
         fs::write(folder.join("n/secret"), "x").unwrap();
-        assert!(State::begin_life(&folder.join("n")).unwrap_err().to_string().contains("64 hex digits"));
+        assert!(Life::begin(&folder.join("n")).unwrap_err().to_string().contains("64 hex digits"));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::outlet::Outlet;
-use super::{Driver, Turn};
+use super::{Driver, Reading};
 use crate::event::{Command, Event, LinkOver};
 
 /// Bytes of stderr that are kept.
@@ -58,7 +58,7 @@ pub(super) struct LinkHandle {
 }
 
 /// A started process and this side's ends of its pipes.
-struct Carrier {
+struct Started {
     child: Child,
     stdin: OwnedFd,
     stdout: pipe::Receiver,
@@ -92,16 +92,16 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command,
     tokio::select! {
         biased;
         () = handle.end.notified() => {}
-        said = driver.settings.apply(&mut command) => if let Some(said) = said {
-            driver.handle(Event::LinkSettings(host, &said));
+        said = driver.ssh_config.apply(&mut command) => if let Some(said) = said {
+            driver.handle(Event::SshConfig(host, &said));
         },
     }
     let started = if handle.ended.get() { None } else { Some(start(&command)) };
     let over = match started {
         None => LinkOver { ending: None, stderr: String::new() },
-        Some(Ok(carrier)) => {
-            group = carrier.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-            carry(&driver, host, carrier, group, &handle).await
+        Some(Ok(started)) => {
+            group = started.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            carry(&driver, host, started, group, &handle).await
         }
         Some(Err(error)) => {
             let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
@@ -128,7 +128,7 @@ pub(super) fn process(program: &str, env: &[(String, String)]) -> tokio::process
     process
 }
 
-fn start(command: &Command) -> std::io::Result<Carrier> {
+fn start(command: &Command) -> std::io::Result<Started> {
     let (stdin, their_stdin) = pipe::pipe()?;
     let (their_stdout, stdout) = pipe::pipe()?;
     let (their_stderr, stderr) = pipe::pipe()?;
@@ -139,17 +139,17 @@ fn start(command: &Command) -> std::io::Result<Carrier> {
         .stdin(theirs(their_stdin.into_blocking_fd()?))
         .stdout(theirs(their_stdout.into_blocking_fd()?))
         .stderr(theirs(their_stderr.into_blocking_fd()?));
-    Ok(Carrier { child: process.spawn()?, stdin: stdin.into_nonblocking_fd()?, stdout, stderr })
+    Ok(Started { child: process.spawn()?, stdin: stdin.into_nonblocking_fd()?, stdout, stderr })
 }
 
 async fn carry(
     driver: &Rc<Driver>,
     host: HostKey,
-    carrier: Carrier,
+    started: Started,
     group: Option<Pid>,
     handle: &LinkHandle,
 ) -> LinkOver {
-    let Carrier { mut child, stdin, mut stdout, stderr } = carrier;
+    let Started { mut child, stdin, mut stdout, stderr } = started;
     let said = Rc::new(RefCell::new(Vec::new()));
     let listener = tokio::task::spawn_local(listen(stderr, Rc::clone(&said)));
     let outlet = Rc::new(Outlet::new(stdin));
@@ -158,7 +158,7 @@ async fn carry(
 
     let mut exited: Option<(ExitStatus, Instant)> = None;
     let (mut wide_in, mut wide_out) = (false, false);
-    let mut turn = Turn::Own;
+    let mut reading = Reading::Now;
     while !handle.ended.get() {
         let drained = exited.map_or_else(Instant::now, |(_, at)| at + DRAIN);
         tokio::select! {
@@ -169,17 +169,17 @@ async fn carry(
                 widen(&*stdin);
             },
             () = outlet.writable(), if outlet.is_blocked() => driver.write(Peer::Host(host)),
-            () = yield_now(), if turn != Turn::Own => {
-                turn = Turn::after(0, turn == Turn::OthersThenRest && driver.handle(Event::LinkBytes(host, &[])));
+            () = yield_now(), if reading != Reading::Now => {
+                reading = Reading::after(0, reading == Reading::RestAfterOthers && driver.handle(Event::LinkBytes(host, &[])));
             }
-            length = super::read(&mut stdout, driver), if turn == Turn::Own => match length {
+            length = super::read(&mut stdout, driver), if reading == Reading::Now => match length {
                 Ok(length @ 1..) => {
                     if !wide_out && length >= FULL {
                         wide_out = true;
                         widen(&stdout);
                     }
                     let input = driver.input.borrow();
-                    turn = Turn::after(length, driver.handle(Event::LinkBytes(host, &input[..length])));
+                    reading = Reading::after(length, driver.handle(Event::LinkBytes(host, &input[..length])));
                 }
                 Ok(0) | Err(_) => break,
             },

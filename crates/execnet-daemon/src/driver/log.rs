@@ -20,12 +20,12 @@ const LINE: usize = 2_000;
 /// Writes to a file that is put aside when it grows long. Where nothing can be written, nothing is.
 pub(crate) struct Log {
     path: PathBuf,
-    state: Mutex<State>,
+    current: Mutex<Current>,
     /// stderr goes to the log as well: a panic is told there.
     takes_stderr: bool,
 }
 
-struct State {
+struct Current {
     file: Option<File>,
     length: u64,
     /// The last line could be written in part only: the next one does not go on with it.
@@ -46,37 +46,37 @@ impl Log {
     fn open(path: &Path, takes_stderr: bool) -> io::Result<Self> {
         let log = Self {
             path: path.to_owned(),
-            state: Mutex::new(State { file: None, length: 0, torn: false }),
+            current: Mutex::new(Current { file: None, length: 0, torn: false }),
             takes_stderr,
         };
-        log.reopen(&mut log.state.lock().unwrap_or_else(PoisonError::into_inner))?;
+        log.reopen(&mut log.current.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(log)
     }
 
-    fn reopen(&self, state: &mut State) -> io::Result<()> {
+    fn reopen(&self, current: &mut Current) -> io::Result<()> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
-        state.length = file.metadata()?.len();
+        current.length = file.metadata()?.len();
         if self.takes_stderr {
             rustix::stdio::dup2_stderr(&file)?;
         }
-        state.file = Some(file);
+        current.file = Some(file);
         Ok(())
     }
 
     fn write(&self, bytes: &[u8]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.length + bytes.len() as u64 > LONG {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.length + bytes.len() as u64 > LONG {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
             let _ = fs::rename(&self.path, old);
-            let _ = self.reopen(&mut state);
+            let _ = self.reopen(&mut current);
         }
-        let bytes = if state.torn { &[b"\n", bytes].concat() } else { bytes };
-        let Some(file) = &mut state.file else { return };
+        let bytes = if current.torn { &[b"\n", bytes].concat() } else { bytes };
+        let Some(file) = &mut current.file else { return };
         let written = write_some(file, bytes);
-        state.length += written as u64;
+        current.length += written as u64;
         if written > 0 {
-            state.torn = written < bytes.len();
+            current.torn = written < bytes.len();
         }
     }
 }

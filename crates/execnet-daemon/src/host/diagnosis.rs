@@ -39,7 +39,7 @@ pub(crate) enum Retry {
 
 /// Why a connection was ended from this side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Cause {
     /// The switch ended the link.
     Link(LinkEnd),
     /// The agent did not greet within `waited` seconds; the next try has `next`.
@@ -63,7 +63,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) spec: &'a HostSpec,
     /// The agent had greeted on this link.
     pub(crate) was_up: bool,
-    pub(crate) verdict: Option<&'a Verdict>,
+    pub(crate) cause: Option<&'a Cause>,
     /// How the command ended, if it did so by itself.
     pub(crate) ending: Option<&'a Ending>,
     /// What the command wrote on stderr.
@@ -110,31 +110,31 @@ impl Evidence<'_> {
     }
 
     fn explain(&self, row: Option<&ssh::Row>) -> (Step, String, Option<String>) {
-        if let Some(Verdict::Link(why @ LinkEnd::NoFrame(_))) = self.verdict {
+        if let Some(Cause::Link(why @ LinkEnd::NoFrame(_))) = self.cause {
             let hint = match self.spec.transport {
                 Transport::Cmd(_) => "whatever it starts must write nothing to its stdout beside Python",
                 _ => QUIET,
             };
             return (Step::Noise, why.to_string(), Some(hint.into()));
         }
-        if let Some(Verdict::Link(why @ (LinkEnd::Violation(_) | LinkEnd::Silent))) = self.verdict {
+        if let Some(Cause::Link(why @ (LinkEnd::Violation(_) | LinkEnd::Silent))) = self.cause {
             return (Step::Agent, why.to_string(), None);
         }
-        if let Some(Verdict::Mute) = self.verdict {
+        if let Some(Cause::Mute) = self.cause {
             let error = "the link was silent for 15 seconds, right behind the greeting of its agent";
             return (Step::Agent, error.into(), self.buffered());
         }
-        if let Some(Verdict::Link(why @ LinkEnd::OtherVersion(_))) = self.verdict {
+        if let Some(Cause::Link(why @ LinkEnd::OtherVersion(_))) = self.cause {
             let hint = "stop the network that started it: an agent of another release holds the host";
             return (Step::Agent, why.to_string(), Some(hint.into()));
         }
-        if let Some(Verdict::Outcast) = self.verdict {
+        if let Some(Cause::Outcast) = self.cause {
             return (Step::Agent, "an agent that was left there had to end first".into(), None);
         }
-        if let Some(Verdict::Renewed) = self.verdict {
+        if let Some(Cause::Renewed) = self.cause {
             return (Step::Agent, "its interpreters are asked again".into(), None);
         }
-        if let Some(Verdict::Link(why @ LinkEnd::TunnelLost { .. })) = self.verdict {
+        if let Some(Cause::Link(why @ LinkEnd::TunnelLost { .. })) = self.cause {
             return (Step::Via, why.to_string(), None);
         }
         let told = match self.ending {
@@ -275,7 +275,7 @@ impl Evidence<'_> {
 
     /// Something else than the agent spoke.
     fn by_noise(&self) -> Option<(Step, String, Option<String>)> {
-        if let Some(Verdict::Link(why @ LinkEnd::Noise)) = self.verdict {
+        if let Some(Cause::Link(why @ LinkEnd::Noise)) = self.cause {
             let hint = match self.spec.transport {
                 Transport::Cmd(_) => self.check(),
                 _ => format!("a login file prints without end: {QUIET}"),
@@ -306,8 +306,8 @@ impl Evidence<'_> {
             true => self.check(),
             false => "the login must run the command that ssh gives it, and may print little before".into(),
         };
-        let hint = match self.verdict {
-            Some(Verdict::TimedOut { waited, next, .. }) => format!("{}; {hint}", more_time(*waited, *next)),
+        let hint = match self.cause {
+            Some(Cause::TimedOut { waited, next, .. }) => format!("{}; {hint}", more_time(*waited, *next)),
             _ => hint,
         };
         Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
@@ -348,7 +348,7 @@ impl Evidence<'_> {
     }
 
     fn by_ending(&self) -> (Step, String, Option<String>) {
-        if let Some(Verdict::TimedOut { waited, next, cut }) = self.verdict {
+        if let Some(Cause::TimedOut { waited, next, cut }) = self.cause {
             if let Some(hint) = self.buffered().filter(|_| *cut) {
                 let error = format!("only a part of its agent's greeting came within {waited} s");
                 return (Step::Agent, error, Some(hint));
@@ -371,7 +371,7 @@ impl Evidence<'_> {
         }
         let program = command::program(self.spec);
         let step = if self.was_up || self.status() != Some(255) { Step::Agent } else { Step::Connect };
-        let error = match (self.verdict, self.ending) {
+        let error = match (self.cause, self.ending) {
             (_, Some(Ending::Exited(255))) if !self.was_up && self.stderr.trim().is_empty() => {
                 format!("`{program}` failed and does not say why (status 255)")
             }
@@ -381,7 +381,7 @@ impl Evidence<'_> {
             (_, Some(Ending::Exited(93))) if !self.was_up => {
                 "its Python got part of what was sent, or failed with it (status 93)".into()
             }
-            (Some(Verdict::Link(why)), _) => why.to_string(),
+            (Some(Cause::Link(why)), _) => why.to_string(),
             (_, Some(ending)) => format!("the process `{program}` that leads to it {ending}"),
             _ => format!("the process `{program}` that leads to it closed the link"),
         };

@@ -9,7 +9,7 @@ use execnet_proto::wire::Ending;
 use super::Host;
 use super::attempts;
 use super::bootstrap::{Common, host_secret};
-use super::diagnosis::{Diagnosis, Evidence, Retry, Verdict};
+use super::diagnosis::{Cause, Diagnosis, Evidence, Retry};
 use super::forwards;
 use super::link::{Bearer, Link};
 use crate::text;
@@ -27,7 +27,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(480);
 #[derive(Debug, Default)]
 pub(crate) struct Traces {
     /// Why it was ended from this side, if it was.
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) cause: Option<Cause>,
     /// How what carried it ended, if it did so by itself.
     pub(crate) ending: Option<Ending>,
     /// The last of what that wrote on stderr.
@@ -65,15 +65,15 @@ impl Host {
         let link = self.attempts.link();
         let was_up = link.is_some_and(Link::is_up);
         let unanswered = link.is_some_and(|link| link.unanswered);
-        let (verdict, ending) = (traces.verdict.as_ref(), traces.ending.as_ref());
-        let evidence = Evidence { spec: &self.spec, was_up, verdict, ending, stderr: &stderr, noise: &noise };
+        let (cause, ending) = (traces.cause.as_ref(), traces.ending.as_ref());
+        let evidence = Evidence { spec: &self.spec, was_up, cause, ending, stderr: &stderr, noise: &noise };
         let mut diagnosis = evidence.diagnose();
         if unanswered && !was_up {
             diagnosis = diagnosis.unanswered(&common.network, &self.spec);
         }
         self.log(&diagnosis, now);
         self.doubts = if diagnosis.retry == Retry::Doubtful { self.doubts + 1 } else { 0 };
-        let mute = matches!(verdict, Some(Verdict::Mute));
+        let mute = matches!(cause, Some(Cause::Mute));
         if mute {
             self.attempts.was_useless(now);
         }

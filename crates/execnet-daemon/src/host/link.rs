@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use execnet_proto::switch::Said;
 
-use super::diagnosis::Verdict;
+use super::diagnosis::Cause;
 use super::forwards::Forward;
 
 /// One link, from the start of what carries it until that is over.
@@ -15,7 +15,7 @@ pub(crate) struct Link {
     /// When it was started or, if it is up, when its agent greeted.
     pub(super) since: Duration,
     /// Why it has to end, and what was said on it until then.
-    pub(crate) verdict: Option<(Verdict, Said)>,
+    pub(crate) cause: Option<(Cause, Said)>,
     /// What its ssh shows when it asks the person something.
     pub(crate) token: Option<String>,
     /// The last question of its ssh was not answered.
@@ -56,7 +56,7 @@ impl Link {
             bearer,
             stage: Stage::Connecting { deadline: Some(now + patience) },
             since: now,
-            verdict: None,
+            cause: None,
             token: None,
             unanswered: false,
             forwards,

@@ -4,11 +4,11 @@ use execnet_proto::control::Step;
 use execnet_proto::switch::LinkEnd;
 use execnet_proto::wire::Ending;
 
-use super::{Diagnosis, Evidence, Retry, Verdict};
+use super::{Cause, Diagnosis, Evidence, Retry};
 
 fn ended(spec: &str, status: u32, stderr: &str, noise: &str) -> Diagnosis {
     let (spec, ending) = (spec.parse().unwrap(), Ending::Exited(status));
-    Evidence { spec: &spec, was_up: false, verdict: None, ending: Some(&ending), stderr, noise }.diagnose()
+    Evidence { spec: &spec, was_up: false, cause: None, ending: Some(&ending), stderr, noise }.diagnose()
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn noise_in_place_of_the_agent_is_shown_without_control_characters() {
     assert_eq!(noise.said, ["This account is currently not available."]);
 
     let spec = "ssh=h".parse().unwrap();
-    let verdict = Verdict::Link(LinkEnd::Noise);
+    let cause = Cause::Link(LinkEnd::Noise);
     let endless = Evidence {
         spec: &spec,
         was_up: false,
-        verdict: Some(&verdict),
+        cause: Some(&cause),
         ending: None,
         stderr: "",
         noise: "y\ny\n",
@@ -136,7 +136,7 @@ fn a_missing_command_is_named_with_its_place() {
     let not_started = |spec: &str| {
         let (spec, ending) =
             (spec.parse().unwrap(), Ending::NotStarted(2, "No such file or directory".into()));
-        Evidence { spec: &spec, was_up: false, verdict: None, ending: Some(&ending), stderr: "", noise: "" }
+        Evidence { spec: &spec, was_up: false, cause: None, ending: Some(&ending), stderr: "", noise: "" }
             .diagnose()
     };
     assert_eq!(not_started("ssh=h").error, "there is no command `ssh` on this machine");
@@ -148,15 +148,15 @@ fn a_missing_command_is_named_with_its_place() {
 #[test]
 fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
     let spec = "ssh=h".parse().unwrap();
-    let verdict = Verdict::TimedOut { waited: 30, next: 60, cut: false };
+    let cause = Cause::TimedOut { waited: 30, next: 60, cut: false };
     let silent =
-        Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
+        Evidence { spec: &spec, was_up: false, cause: Some(&cause), ending: None, stderr: "", noise: "" };
     assert_eq!(silent.diagnose().step, Step::Connect);
     assert!(silent.diagnose().hint.unwrap().contains("`cat` and `read` do: check that `ssh h python3 -V`"));
     let hint = silent.diagnose().hint.unwrap();
     assert!(hint.contains("`patience=` in the spec") && hint.contains("the next try has 60 s"), "{hint}");
-    let given = Verdict::TimedOut { waited: 90, next: 90, cut: false };
-    let given = Evidence { verdict: Some(&given), ..silent }.diagnose().hint.unwrap();
+    let given = Cause::TimedOut { waited: 90, next: 90, cut: false };
+    let given = Evidence { cause: Some(&given), ..silent }.diagnose().hint.unwrap();
     assert!(given.contains("takes longer than 90 s, give it more with `patience=`"), "{given}");
     let noisy = Evidence { noise: "Welcome\n", ..silent }.diagnose();
     assert!(noisy.step == Step::Noise && noisy.hint.unwrap().contains("`patience=`"));
@@ -167,10 +167,10 @@ fn a_host_that_says_nothing_is_told_from_an_agent_that_hangs() {
 
 #[test]
 fn a_cmd_that_is_no_python_is_told_what_it_gets() {
-    let verdict = Verdict::TimedOut { waited: 30, next: 60, cut: false };
+    let cause = Cause::TimedOut { waited: 30, next: 60, cut: false };
     let spec = "cmd=sleep 60".parse().unwrap();
     let hangs =
-        Evidence { spec: &spec, was_up: false, verdict: Some(&verdict), ending: None, stderr: "", noise: "" };
+        Evidence { spec: &spec, was_up: false, cause: Some(&cause), ending: None, stderr: "", noise: "" };
     let cat = ended("cmd=cat", 1, "cat: invalid option -- 'E'\n", "");
     for told in [cat, ended("cmd=echo", 0, "", "-ES -c import sys\n"), hangs.diagnose()] {
         assert!(told.hint.as_ref().is_some_and(|hint| hint.contains("`-ES -c …`")), "{told:?}");
@@ -224,14 +224,14 @@ fn only_what_cannot_have_been_a_refusal_is_tried_again_soon() {
     assert_eq!(ended("cmd=ssh h python3", 255, "", "").retry, Late);
     assert_eq!(ended("cmd=docker exec -i web python3", 1, "Error: No such container: web", "").retry, Soon);
 
-    // the same in a tunnel, whose link ends with a verdict
+    // the same in a tunnel, whose link ends with a cause
     let spec = "ssh=h//via=b".parse().unwrap();
     let ending = Ending::Exited(255);
-    let verdict = Verdict::Link(LinkEnd::TunnelEnded { via: "b".into(), ending: ending.clone() });
+    let cause = Cause::Link(LinkEnd::TunnelEnded { via: "b".into(), ending: ending.clone() });
     let evidence = Evidence {
         spec: &spec,
         was_up: false,
-        verdict: Some(&verdict),
+        cause: Some(&cause),
         ending: Some(&ending),
         stderr: "",
         noise: "",
@@ -340,10 +340,10 @@ fn a_python_that_did_not_get_what_was_sent_is_not_said_to_be_missing() {
 
 #[test]
 fn what_others_print_between_frames_is_shown_as_noise() {
-    let verdict = Verdict::Link(LinkEnd::NoFrame("`new mail`".into()));
+    let cause = Cause::Link(LinkEnd::NoFrame("`new mail`".into()));
     let told = |spec: &str| {
         let (spec, noise) = (spec.parse().unwrap(), "new mail\n");
-        Evidence { spec: &spec, was_up: true, verdict: Some(&verdict), ending: None, stderr: "", noise }
+        Evidence { spec: &spec, was_up: true, cause: Some(&cause), ending: None, stderr: "", noise }
             .diagnose()
     };
     let ssh = told("ssh=h");

@@ -30,11 +30,11 @@ const AGAINST_US: [(&str, &str, &str); 4] = [
 
 /// What this machine's ssh would do if nobody had configured it; asked once in a daemon's life.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(super) struct SshConfig {
     usual: OnceCell<Option<String>>,
 }
 
-impl Settings {
+impl SshConfig {
     /// Adds to a command of ssh the options that it needs. Returns what `ssh -G` said of it before.
     pub(super) async fn apply(&self, command: &mut Command) -> Option<String> {
         if !command.is_ssh {
