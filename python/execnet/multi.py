@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Callable, Literal, Optional, Union, overload
 
-from . import _make, _native
+from . import _from_spec, _native
 from ._away import OnUnreachable
 from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
@@ -132,7 +132,7 @@ class Group:
             spec = XSpec(spec)
         self.allocate_id(spec)
         self._check_id(spec)
-        return self._register(_make.start(spec, self), spec)
+        return self._register(_from_spec.start(spec, self), spec)
 
     def _makegateways(self, specs: list[XSpec]) -> list[Gateway]:
         """Makes several at a time: all, or none."""
@@ -141,7 +141,7 @@ class Group:
             self._check_id(spec)
         if len({spec.id for spec in specs}) < len(specs):
             raise ValueError(f"{len(specs)} gateways cannot all have the id {specs[0].id!r}: leave id= out")
-        starts = [_make.prepare(spec, self) for spec in specs]
+        starts = [_from_spec.prepare(spec, self) for spec in specs]
         return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
 
     def _check_id(self, spec: XSpec) -> None:

@@ -9,7 +9,7 @@ from typing import Optional, Union
 
 from . import _native
 from ._away import OnUnreachable, checked
-from ._make import sound
+from ._from_spec import sound
 from ._native import Node
 from .gateway import Gateway
 from .multi import Group, Spec

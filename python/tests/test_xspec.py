@@ -102,7 +102,7 @@ def test_what_is_not_supported_is_said(group, spec, words):
     ],
 )
 def test_what_is_misspelt_or_does_not_go_together_is_said(group, monkeypatch, spec, words):
-    monkeypatch.setattr("execnet._make.connection", lambda name: pytest.fail("nothing is connected"))
+    monkeypatch.setattr("execnet._from_spec.connection", lambda name: pytest.fail("nothing is connected"))
     with pytest.raises(ValueError, match=words):
         group.makegateway(spec)
     assert len(group) == 0

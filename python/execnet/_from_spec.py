@@ -1,4 +1,4 @@
-"""From specs to gateways."""
+"""What a spec asks for, checked, as something that can be started."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def environment(spec: XSpec) -> dict[str, str]:
     return dict(spec.env)
 
 
-# PREFIX/lib/pythonX.Y/site-packages/execnet/_make.py; what is relative counts now, not where the program goes later
+# PREFIX/lib/pythonX.Y/site-packages/execnet/_from_spec.py. Made absolute now: the program may change its folder later.
 PREFIX = os.path.abspath(__file__).rsplit(os.sep, 5)[0]
 
 
