@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode")
-SHELL = "$`&;|<>()\n"
-OF_SHELLS = ("exec", "command", ".")
 HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode", "give_up")
 
 
@@ -162,15 +158,12 @@ def sound(what: str, value: str) -> str:
 
 def words(spec: XSpec, python: str) -> list[str]:
     """The words of python=, as a shell would see them; what is more than words is left to a shell where it runs."""
-    try:
-        found = shlex.split(python)
-        assigns = found and re.match("[A-Za-z_][A-Za-z0-9_]*=", found[0])
-        homely = any(word.startswith("~") for word in found[1:])
-        if assigns or homely or found and found[0] in OF_SHELLS or set(SHELL).intersection(python):
-            return ["sh", "-c", f'{python} "$@"', "sh"]
-        return found
-    except ValueError as error:
-        raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {error}") from None
+    found = _native.python_command(python)
+    if found is None:
+        raise ValueError(
+            f"python={python} cannot be split into words, in {spec._spec!r}: a quote is not closed"
+        )
+    return found
 
 
 def absolute(what: str, path: str) -> str:

@@ -9,8 +9,9 @@ from agent.greet import about_self, is_own, own_command, pairs
 
 READY, FAILED, PROBING = 0, 1, 2
 AT_ONCE = 4
-SHELL = "$`&;|<>()\n"  # what is more than words
-OF_SHELLS = ("exec", "command", ".")
+# both as in crates/execnet-proto/src/spec/words.rs; protocol/vectors/python.json has examples
+OF_SHELLS = "$`&;|<>()\n"  # characters that only a shell understands
+BUILTINS = ("exec", "command", ".")
 MAX_NODES = 64
 SAID = 16384
 MARK = "execnet:node"
@@ -181,12 +182,12 @@ def search(env):
 
 
 def words(line, env):
-    """The command that a `python=` is: words, or what only a shell can make of it, which gets the rest as arguments."""
+    """The command that a `python=` is: its words, or a shell that executes the line and passes on what is appended."""
     found = split(line)
     name, equals, _ = found[0].partition("=")
     assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
     homely = [word for word in found[1:] if word[:1] == "~"]
-    if assigns or homely or found[0] in OF_SHELLS or set(SHELL) & set(line):
+    if assigns or homely or found[0] in BUILTINS or set(OF_SHELLS) & set(line):
         return ["sh", "-c", line + ' "$@"', "sh"]
     found[0] = _text(homes.expand(wire.utf8(found[0]), env))
     return found
@@ -197,9 +198,10 @@ def split(line):
     words, word, quote, at = [], None, "", 0
     while at < len(line):
         char = line[at]
-        if char == "\\" and quote != "'" and at + 1 < len(line):
+        after = line[at + 1:at + 2]
+        if char == "\\" and after and (not quote or quote == '"' and after in '"\\$`'):
             at += 1
-            word = (word or "") + line[at]
+            word = (word or "") + after
         elif quote and char == quote:
             quote = ""
         elif not quote and char in "'\"":

@@ -1,9 +1,12 @@
 """Interpreters: words, answers and names, without starting one."""
+import json
 import os
 import shutil
 import sys
 import tempfile
 import unittest
+
+from wire_tests import VECTORS
 
 from agent import core, homes, nodes
 
@@ -17,6 +20,12 @@ class Words(unittest.TestCase):
                             ("'/a b/python' \"-W x\"", ["/a b/python", "-W x"]), ("a\\ b  c", ["a b", "c"]),
                             ("'' x", ["", "x"])):
             self.assertEqual(words, nodes.split(line))
+
+    def test_commands_are_those_of_the_library(self):
+        with open(os.path.join(VECTORS, "python.json"), "rb") as file:
+            for case in json.loads(file.read().decode("utf-8")):
+                if case["command"] is not None:
+                    self.assertEqual(case["command"], nodes.words(case["line"], {}))
 
     def test_what_only_a_shell_can_make_of_it_is_left_to_one(self):
         env = {b"HOME": b"/home/ann"}

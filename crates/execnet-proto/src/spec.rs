@@ -20,7 +20,7 @@ mod words;
 
 pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement};
 pub use time::time;
-pub use words::{one_word, quoted};
+pub use words::{one_word, python_command, quoted};
 
 /// Longest network name and host id, in bytes.
 pub const MAX_NAME: usize = 64;

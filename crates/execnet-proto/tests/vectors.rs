@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use execnet_proto::spec::python_command;
 use execnet_proto::text::hex;
 use execnet_proto::wire::{
     Decoder, Ending, Exit, Frame, FrameError, HEADER, Kind, NodeState, Party, Refusal, Role, Span, Stream,
@@ -58,6 +59,14 @@ fn fields(kind: Kind, mut body: &[u8]) -> Value {
     }
     assert!(body.is_empty(), "{} bytes behind the fields", body.len());
     fields.into()
+}
+
+#[test]
+fn python_commands_are_those_of_the_agent() {
+    for case in vectors("python.json") {
+        let line = case["line"].as_str().expect("a line");
+        assert_eq!(json!(python_command(line)), case["command"], "{line}");
+    }
 }
 
 #[test]

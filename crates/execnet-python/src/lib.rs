@@ -42,6 +42,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serial::loads, module)?)?;
     module.add_function(wrap_pyfunction!(spell::misspelt, module)?)?;
     module.add_function(wrap_pyfunction!(spell::nearest, module)?)?;
+    module.add_function(wrap_pyfunction!(spell::python_command, module)?)?;
     module.add_function(wrap_pyfunction!(wait::ending, module)?)?;
     Ok(())
 }

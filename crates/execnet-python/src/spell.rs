@@ -1,4 +1,4 @@
-//! What may be meant by a word that is not known, by the same measure as everywhere.
+//! The words of specs: split as everywhere, and what may be meant by one that is not known.
 
 use execnet::spec;
 use pyo3::prelude::*;
@@ -15,4 +15,10 @@ pub(crate) fn nearest(word: &str, candidates: Vec<String>) -> Option<String> {
 #[expect(clippy::needless_pass_by_value, reason = "an argument from Python")]
 pub(crate) fn misspelt(word: &str, candidates: Vec<String>) -> Option<String> {
     spec::misspelt(word, candidates.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The words of `python=`, a shell's if the line needs one. None when a quote is left open.
+#[pyfunction]
+pub(crate) fn python_command(line: &str) -> Option<Vec<String>> {
+    spec::python_command(line)
 }

@@ -41,6 +41,38 @@ pub(super) fn split(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// Characters that only a shell understands.
+const OF_SHELLS: &str = "$`&;|<>()\n";
+
+/// Commands that only a shell has.
+const BUILTINS: [&str; 3] = ["exec", "command", "."];
+
+/// The command of `python=LINE`: its words, or a shell that executes the line and passes on what is appended, if only a
+/// shell understands the line. `None` when a quote is left open.
+///
+/// Agents decide alike (`words` in remote/agent/nodes.py).
+pub fn python_command(line: &str) -> Option<Vec<String>> {
+    let words = split(line)?;
+    let first = words.first().map_or("", String::as_str);
+    let needs_shell = assigns(first)
+        || BUILTINS.contains(&first)
+        || words.iter().skip(1).any(|word| word.starts_with('~'))
+        || line.contains(|c| OF_SHELLS.contains(c));
+    Some(if needs_shell {
+        ["sh", "-c", &format!("{line} \"$@\""), "sh"].map(str::to_owned).into()
+    } else {
+        words
+    })
+}
+
+/// Whether a word of a shell sets a variable: `NAME=VALUE`.
+fn assigns(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
 /// The word that a line is, if it is but one.
 pub fn one_word(line: &str) -> Option<String> {
     split(line).and_then(|words| <[String; 1]>::try_from(words).ok()).map(|[word]| word)
