@@ -1,8 +1,8 @@
 //! Gateways, as Python sees them: what is to be started, and what became of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use execnet::spec::{HostSpec, NodeSelection, quoted, time};
@@ -218,11 +218,17 @@ impl Launcher {
     }
 
     fn start(self) -> Result<Gateway, OpenError> {
+        let (builder, opened) = self.prepare();
+        Ok(opened(builder.start()?))
+    }
+
+    /// What is to be opened, and what to make of it.
+    fn prepare(self) -> (GatewayBuilder, impl FnOnce(execnet::Gateway) -> Gateway) {
+        let Self { builder, python, network, private, keeps_output } = self;
         let (lines_tx, lines) = sync_channel(LINES);
-        let builder = if self.keeps_output { keep_output(self.builder, lines_tx) } else { self.builder };
-        let gateway = builder.start()?;
+        let builder = if keeps_output { keep_output(builder, lines_tx) } else { builder };
         let lines = Coming::new(move |timeout| lines.recv_timeout(timeout));
-        Ok(Gateway { gateway, python: self.python, network: self.network, private: self.private, lines })
+        (builder, move |gateway| Gateway { gateway, python, network, private, lines })
     }
 }
 
@@ -420,35 +426,17 @@ pub(crate) fn quiet(network: &execnet::Network) {
 
 /// Starts several at a time: all, or none.
 #[pyfunction]
-pub(crate) fn start_all(py: Python<'_>, starts: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
-    let starts =
-        starts.iter().map(|start| Ok(start.cast::<Launcher>()?.get().clone())).collect::<PyResult<_>>()?;
-    let opened = aside(py, move || open_all(starts))?;
+pub(crate) fn start_all(py: Python<'_>, launchers: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
+    let launchers = launchers.iter().map(|launcher| Ok(launcher.cast::<Launcher>()?.get().clone()));
+    let launchers = launchers.collect::<PyResult<_>>()?;
+    let opened = aside(py, move || open_all(launchers))?;
     Ok(opened.map_err(Failure::from)?)
 }
 
-/// How many are opened at a time.
-const PARALLEL: usize = 32;
-
-fn open_all(starts: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
-    let count = starts.len();
-    let starts = Mutex::new(starts.into_iter().enumerate());
-    let work = || {
-        let mut opened = Vec::new();
-        loop {
-            let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((number, start)) = next else { return Ok(opened) };
-            opened.push((number, start.start()?));
-        }
-    };
-    let results: Vec<Result<Vec<_>, OpenError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count.min(PARALLEL)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(OpenError::Interrupted))).collect()
-    });
-    let mut opened: Vec<_> =
-        results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    opened.sort_by_key(|(number, _)| *number);
-    Ok(opened.into_iter().map(|(_, gateway)| gateway).collect())
+fn open_all(launchers: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
+    let (builders, opened): (Vec<_>, Vec<_>) = launchers.into_iter().map(Launcher::prepare).unzip();
+    let gateways = GatewayBuilder::start_all(builders)?;
+    Ok(opened.into_iter().zip(gateways).map(|(opened, gateway)| opened(gateway)).collect())
 }
 
 /// A connection that was closed.

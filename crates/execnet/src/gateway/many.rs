@@ -25,7 +25,15 @@ impl GatewayBuilder {
     /// # Errors
     /// When one of them could not be opened; then none is.
     pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
-        start_many(&self, count)
+        Self::start_all((0..count).map(|number| self.numbered(number)))
+    }
+
+    /// Opens a gateway for each builder, up to 32 at a time, and returns them in the builders' order.
+    ///
+    /// # Errors
+    /// When one of them could not be opened; then none is.
+    pub fn start_all(builders: impl IntoIterator<Item = Self>) -> Result<Vec<Gateway>, OpenError> {
+        start_all(builders.into_iter().collect())
     }
 }
 
@@ -33,10 +41,10 @@ impl GatewayBuilder {
 const PARALLEL: usize = 32;
 
 /// What the threads that open gateways share with the one that waits for them.
-#[derive(Default)]
 struct Work {
-    progress: Arc<Monitor<Progress>>,
+    builders: Vec<GatewayBuilder>,
     next: AtomicUsize,
+    progress: Arc<Monitor<Progress>>,
 }
 
 #[derive(Default)]
@@ -48,27 +56,30 @@ struct Progress {
 }
 
 impl Work {
-    /// Opens gateways until there are enough, or one could not be opened.
-    fn run(&self, builder: &GatewayBuilder, count: usize) {
+    /// Opens gateways until none is left, or one could not be opened.
+    fn run(&self) {
         self.progress.lock().threads.push(Interrupt::this_thread());
         loop {
             let number = self.next.fetch_add(1, Ordering::SeqCst);
-            if number >= count {
-                return;
-            }
-            match builder.numbered(number).start() {
+            let Some(builder) = self.builders.get(number) else { return };
+            match builder.clone().start() {
                 Ok(gateway) => self.progress.lock().opened.push((number, gateway)),
                 Err(error) => {
-                    self.next.store(count, Ordering::SeqCst);
+                    self.stop();
                     self.progress.lock().failed.get_or_insert(error);
                     return;
                 }
             }
         }
     }
+
+    /// Begins no more.
+    fn stop(&self) {
+        self.next.store(self.builders.len(), Ordering::SeqCst);
+    }
 }
 
-/// A thread is done, whatever became of it.
+/// Counts a thread as done when it ends, even by a panic.
 struct Done<'w>(&'w Work);
 
 impl Drop for Done<'_> {
@@ -78,21 +89,20 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Opens so many gateways.
-fn start_many(builder: &GatewayBuilder, count: usize) -> Result<Vec<Gateway>, OpenError> {
-    let work = Work::default();
-    let threads = count.min(PARALLEL);
+fn start_all(builders: Vec<GatewayBuilder>) -> Result<Vec<Gateway>, OpenError> {
+    let threads = builders.len().min(PARALLEL);
+    let work = Work { builders, next: AtomicUsize::new(0), progress: Arc::default() };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let work = &work;
             scope.spawn(move || {
                 let _done = Done(work);
-                work.run(builder, count);
+                work.run();
             });
         }
         let is_done = |progress: &mut Progress| (progress.done == threads).then_some(());
         while work.progress.wait(None, is_done) == Err(Halt::Interrupted) {
-            work.next.store(count, Ordering::SeqCst);
+            work.stop();
             let mut progress = work.progress.lock();
             progress.failed.get_or_insert(OpenError::Interrupted);
             progress.threads.iter().for_each(Interrupt::raise);
@@ -100,9 +110,9 @@ fn start_many(builder: &GatewayBuilder, count: usize) -> Result<Vec<Gateway>, Op
     });
     let mut progress = std::mem::take(&mut *work.progress.lock());
     if let Some(error) = progress.failed {
-        // those that are open end with their last handle, of which their group has one
-        for (_, gateway) in &progress.opened {
-            builder.forget(gateway);
+        // a group would keep its own open
+        for (number, gateway) in &progress.opened {
+            work.builders[*number].forget(gateway);
         }
         return Err(error);
     }
