@@ -19,6 +19,14 @@ def test_a_uri_of_ssh_is_one_value():
     assert XSpec("ssh=ssh://build1").ssh == "ssh://build1"
 
 
+@pytest.mark.parametrize("path", ["/a//b", "/a///b", "///", "a\\b"])
+def test_slashes_in_ssh_belong_to_its_value(group, path):
+    spec = XSpec("ssh=build1")
+    spec.ssh = f"-F '{path}' build1 more"
+    with pytest.raises(ValueError, match="`more` after the host `build1`"):
+        group.makegateway(spec)
+
+
 def test_net_specs_have_their_keys():
     spec = XSpec("net=mynet//platform=java//implementation=jython//version=>=2.7//node=build1")
     assert (spec.net, spec.platform, spec.implementation) == ("mynet", "java", "jython")

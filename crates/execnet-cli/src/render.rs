@@ -1,7 +1,7 @@
 //! A network in words and tables, in colours that a reader can do without.
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
-use execnet_proto::text::quoted;
+use execnet_proto::shell::quoted;
 
 use crate::style;
 use crate::text::{duration, fit, one_line, table};

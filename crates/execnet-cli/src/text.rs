@@ -11,7 +11,7 @@ use crate::style;
 
 /// `text` on one line, fit for a terminal: ends of lines and tabs become blanks.
 pub(crate) fn one_line(text: &str) -> String {
-    lines(text.trim_end()).replace(['\n', '\t'], " ")
+    execnet_proto::text::one_line(text.trim_end())
 }
 
 /// The beginning of a line that fits into `width` columns; it ends in `…` when more follows.

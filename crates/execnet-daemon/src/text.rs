@@ -1,8 +1,8 @@
 //! Text from hosts, made fit for a terminal and for a report: colours left out, everything else that a terminal would obey escaped, no more than is of
 //! use.
 
-use execnet_proto::text::line;
-pub(crate) use execnet_proto::text::quoted;
+pub(crate) use execnet_proto::shell::quoted;
+use execnet_proto::text::one_line;
 
 /// Lines that are kept of what a host or ssh wrote.
 const LINES: usize = 12;
@@ -25,12 +25,11 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
         rest = &rest[length..];
     }
     plain.push_str(rest);
-    let plain = plain.replace("\r\n", " ").replace(['\t', '\n'], " ");
-    let clean = line(&plain);
-    match clean.char_indices().nth(most) {
-        Some((end, _)) => clean[..end].to_owned(),
-        None => clean.into_owned(),
+    let mut clean = one_line(&plain);
+    if let Some((end, _)) = clean.char_indices().nth(most) {
+        clean.truncate(end);
     }
+    clean
 }
 
 /// Text in which a secret stood, maybe cut at the ends of the text.

@@ -17,6 +17,7 @@ pub mod opening;
 mod pace;
 pub mod place;
 pub mod process;
+pub mod shell;
 pub mod signal;
 pub mod spec;
 pub mod stream;

@@ -11,6 +11,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::shell;
+
 mod paths;
 mod selection;
 #[cfg(test)]
@@ -20,7 +22,7 @@ mod words;
 
 pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement};
 pub use time::time;
-pub use words::{one_word, python_command, quoted};
+pub use words::{join, python_command};
 
 /// Longest network name and host id, in bytes.
 pub const MAX_NAME: usize = 64;
@@ -175,6 +177,21 @@ impl FromStr for HostSpec {
             draft.add(part, alone)?;
         }
         draft.finish()
+    }
+}
+
+impl HostSpec {
+    /// The host that `ssh=VALUE` alone reaches, as a library takes it: in `value` a `//` need not be escaped, and an address
+    /// that cannot be an id has `host` for its id.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub fn by_ssh(value: &str) -> Result<HostSpec, SpecError> {
+        let draft = |id: Option<&str>| -> Result<HostSpec, SpecError> {
+            let transport = Some(ssh(checked("ssh", Some(value))?)?);
+            Draft { transport, id: id.map(str::to_owned), ..Draft::default() }.finish()
+        };
+        draft(None).or_else(|_| draft(Some("host")))
     }
 }
 
@@ -411,7 +428,7 @@ const SSH_NOT_FOR_US: &str = "fGNnOQsTtVW";
 /// Takes `[options] [user@]host` apart as ssh itself would; options may also follow the host.
 fn ssh(value: &str) -> Result<Transport, SpecError> {
     let refuse = |why: String| Err(bad("ssh", value, &why));
-    let Some(words) = words::split(value) else {
+    let Some(words) = shell::split(value) else {
         return refuse("a quote is not closed".into());
     };
     let mut options = Vec::new();
@@ -467,7 +484,7 @@ fn ssh(value: &str) -> Result<Transport, SpecError> {
 }
 
 fn cmd(value: &str) -> Result<Transport, SpecError> {
-    let argv = words::split(value).ok_or_else(|| bad("cmd", value, "a quote is not closed"))?;
+    let argv = shell::split(value).ok_or_else(|| bad("cmd", value, "a quote is not closed"))?;
     match argv.first() {
         Some(command) if !command.is_empty() => Ok(Transport::Cmd(argv)),
         _ => Err(bad("cmd", value, "the command is empty")),

@@ -5,7 +5,7 @@
 //! escaped again.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// A piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +58,14 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(&text.replace("\r\n", "\n"), |c| matches!(c, '\n' | '\t')).into_owned().into()
 }
 
-/// A word as a person would write it in a shell.
+/// A text that may have several lines, on one: ends of lines and tabs become blanks, everything else as in [`line`].
 ///
 /// ```
-/// assert_eq!(execnet_proto::text::quoted("ssh=a@b//id=x"), "ssh=a@b//id=x");
-/// assert_eq!(execnet_proto::text::quoted("python=*"), "'python=*'");
-/// assert_eq!(execnet_proto::text::quoted("it's"), r"'it'\''s'");
+/// assert_eq!(execnet_proto::text::one_line("a\x1b\r\n\tb"), r"a\x1b  b");
 /// ```
 #[must_use]
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+pub fn one_line(text: &str) -> String {
+    lines(text).replace(['\n', '\t'], " ")
 }
 
 /// JSON in which everything is escaped that cannot be shown, but for ends of lines between values. JSON allows that wherever such a character can stand.
@@ -82,12 +76,7 @@ pub fn json(json: &str) -> String {
         match part {
             Part::Shown(part) => text.push_str(part),
             Part::Hidden('\n') => text.push('\n'),
-            Part::Hidden(c) => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // a String takes everything
-                    let _ = write!(text, "\\u{unit:04x}");
-                }
-            }
+            Part::Hidden(c) => push(&mut text, EscapedJson(c)),
         }
     }
     text
@@ -98,22 +87,44 @@ pub fn json(json: &str) -> String {
 pub fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // a String takes everything
-        let _ = write!(digits, "{byte:02x}");
+        push(&mut digits, format_args!("{byte:02x}"));
     }
     digits
 }
 
-/// Writes a character as Python would write it in a string: `\n`, `\x1b`, `\u202e`, `\U000e0041`.
-pub fn escape(c: char, out: &mut impl Write) -> std::fmt::Result {
-    match (c, u32::from(c)) {
-        ('\n', _) => out.write_str("\\n"),
-        ('\r', _) => out.write_str("\\r"),
-        ('\t', _) => out.write_str("\\t"),
-        (_, code @ 0..=0xff) => write!(out, "\\x{code:02x}"),
-        (_, code @ 0x100..=0xffff) => write!(out, "\\u{code:04x}"),
-        (_, code) => write!(out, "\\U{code:08x}"),
+/// A character as Python writes it in a string: `\n`, `\x1b`, `\u202e`, `\U000e0041`.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped(pub char);
+
+impl fmt::Display for Escaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, u32::from(self.0)) {
+            ('\n', _) => f.write_str("\\n"),
+            ('\r', _) => f.write_str("\\r"),
+            ('\t', _) => f.write_str("\\t"),
+            (_, code @ 0..=0xff) => write!(f, "\\x{code:02x}"),
+            (_, code @ 0x100..=0xffff) => write!(f, "\\u{code:04x}"),
+            (_, code) => write!(f, "\\U{code:08x}"),
+        }
     }
+}
+
+/// A character as JSON writes it in a string: `\n`, `\u001b`, `\u202e`, `\udb40\udc41`.
+#[derive(Clone, Copy, Debug)]
+pub struct EscapedJson(pub char);
+
+impl fmt::Display for EscapedJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            '\n' | '\r' | '\t' => Escaped(self.0).fmt(f),
+            c => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(f, "\\u{unit:04x}")),
+        }
+    }
+}
+
+fn push(text: &mut String, escaped: impl fmt::Display) {
+    // a String takes everything
+    let _ = write!(text, "{escaped}");
 }
 
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -128,10 +139,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
         match part {
             Part::Shown(part) => escaped.push_str(part),
             Part::Hidden(c) if stays(c) => escaped.push(c),
-            Part::Hidden(c) => {
-                // a String takes everything
-                let _ = escape(c, &mut escaped);
-            }
+            Part::Hidden(c) => push(&mut escaped, Escaped(c)),
         }
     }
     escaped.into()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use execnet::spec::{HostSpec, NodeSelection, quoted, time};
+use execnet::spec::{HostSpec, NodeSelection, join, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
@@ -392,15 +392,11 @@ fn host_spec(
     via: Option<String>,
     settings: &Settings,
 ) -> PyResult<HostSpec> {
-    // what is written between the slashes of a host spec
-    let escape = |text: &str| text.replace('\\', "\\\\").replace("//", "/\\/");
-    let parse = |id: &str| format!("ssh={}{id}", escape(host)).parse::<HostSpec>();
-    let spec = parse("").or_else(|_| parse("//id=host"));
-    let spec =
-        spec.map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
+    let spec = HostSpec::by_ssh(host)
+        .map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
     // more than one word is started by the host's own Python
     let python = settings.python.as_deref();
-    let python = python.and_then(|words| if let [word] = words { Some(quoted(word)) } else { None });
+    let python = python.and_then(|words| if let [word] = words { Some(join(&[word])) } else { None });
     Ok(HostSpec { ssh_config: config, patience: settings.patience, via, python, ..spec })
 }
 

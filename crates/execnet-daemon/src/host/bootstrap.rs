@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use execnet_proto::id::Epoch;
-use execnet_proto::spec::{HostSpec, one_word};
+use execnet_proto::shell::one_word;
+use execnet_proto::spec::HostSpec;
 use execnet_proto::text::hex;
 use execnet_proto::wire::{Table, encode_table};
 use hmac::{Hmac, KeyInit, Mac};

@@ -1,6 +1,7 @@
 //! Relative paths in a host spec, which mean something only to who wrote them.
 
 use super::{HostSpec, Transport, words};
+use crate::shell;
 
 impl HostSpec {
     /// The same host with its relative paths on this machine seen from `folder`, which is absolute and has no links in it: `ssh_config=`, a `cmd=` that is a path, and the
@@ -19,7 +20,7 @@ impl HostSpec {
                 make_command_absolute(argv, folder);
             }
             Transport::Popen => {
-                let split = self.python.as_deref().and_then(words::split);
+                let split = self.python.as_deref().and_then(shell::split);
                 if let Some(mut argv) = split
                     && make_command_absolute(&mut argv, folder)
                 {

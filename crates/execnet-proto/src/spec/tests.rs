@@ -260,3 +260,15 @@ fn a_slip_is_told_from_another_word() {
         assert_eq!(misspelt(word, keys), meant, "{word}");
     }
 }
+
+#[test]
+fn a_value_of_ssh_alone_needs_no_escapes() {
+    let spec = HostSpec::by_ssh(r"-F '/a///b c\d' ann@build1").unwrap();
+    let options = ["-F", r"/a///b c\d"].map(str::to_owned).to_vec();
+    assert_eq!(spec.transport, Transport::Ssh { options, destination: "ann@build1".into() });
+    assert_eq!(spec.id, "build1");
+    assert_eq!(spec.to_string().parse(), Ok(spec));
+    assert_eq!(HostSpec::by_ssh("ssh://_build").unwrap().id, "host");
+    assert_eq!(HostSpec::by_ssh(""), Err(SpecError::Empty("ssh".into())));
+    assert!(HostSpec::by_ssh("build1//python=x").is_err());
+}

@@ -3,10 +3,11 @@
 //! They are read token by token: nothing here recurses, nor takes memory for more than one bit of each dict. What comes out holds no character that
 //! steers a terminal.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
-use execnet_proto::text::{Part, parts};
+use execnet_proto::text::{Escaped, EscapedJson, Part, parts};
 
 /// The largest integer that is written with decimal digits, in bytes: a little less than the 4,300 digits that Python reads by default.
 const DECIMAL: usize = 1_785;
@@ -263,25 +264,19 @@ fn pieces<'a>(text: &'a Text<'_>) -> impl Iterator<Item = Piece<'a>> {
 }
 
 fn python_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
-    quoted(text, quote(text.as_bytes()), out, |c, out| match c {
-        '\0'..='\u{ff}' => write!(out, "\\x{:02x}", u32::from(c)),
-        '\u{100}'..='\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
-        c => write!(out, "\\U{:08x}", u32::from(c)),
-    })
+    quoted(text, quote(text.as_bytes()), out, Escaped)
 }
 
 fn json_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
-    quoted(text, '"', out, |c, out| {
-        c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
-    })
+    quoted(text, '"', out, EscapedJson)
 }
 
-/// Writes text between quotes; `escape` writes what is not printable and has no short escape.
-fn quoted<W: Write>(
+/// Writes text between quotes, with what cannot be shown as `escaped` makes it.
+fn quoted<E: fmt::Display>(
     text: &Text<'_>,
     quote: char,
-    out: &mut W,
-    escape: impl Fn(char, &mut W) -> io::Result<()>,
+    out: &mut impl Write,
+    escaped: impl Fn(char) -> E,
 ) -> io::Result<()> {
     write!(out, "{quote}")?;
     for piece in pieces(text) {
@@ -296,12 +291,7 @@ fn quoted<W: Write>(
             let text = match part {
                 Part::Shown(text) => text,
                 Part::Hidden(c) => {
-                    match c {
-                        '\n' => out.write_all(b"\\n"),
-                        '\r' => out.write_all(b"\\r"),
-                        '\t' => out.write_all(b"\\t"),
-                        c => escape(c, out),
-                    }?;
+                    write!(out, "{}", escaped(c))?;
                     continue;
                 }
             };
@@ -310,7 +300,7 @@ fn quoted<W: Write>(
             let is_special = |c: char| c == '\\' || c == quote || !c.is_ascii() && c.is_whitespace();
             for (at, c) in text.char_indices().filter(|(_, c)| is_special(*c)) {
                 out.write_all(&text.as_bytes()[written..at])?;
-                if c.is_ascii() { write!(out, "\\{c}") } else { escape(c, out) }?;
+                if c.is_ascii() { write!(out, "\\{c}") } else { write!(out, "{}", escaped(c)) }?;
                 written = at + c.len_utf8();
             }
             out.write_all(&text.as_bytes()[written..])?;
