@@ -201,29 +201,37 @@ fn table_of_python(path: &str) -> BTreeMap<u8, Row> {
     rows
 }
 
-/// The rows of docs/protocol.md: `| KIND | NAME | way | LIMIT | body |`; the body has a "`name` type" for each field.
+/// The rows of docs/protocol.md: `| KIND | NAME | WAY | LIMIT | BODY |`; the body has a "`name` type" for each field. A row
+/// without a kind continues the one above.
 fn table_of_the_document() -> BTreeMap<u8, (Row, String)> {
     let document = read("docs/protocol.md");
-    let mut rows = BTreeMap::new();
+    let mut rows: BTreeMap<u8, (Row, String)> = BTreeMap::new();
+    let mut last = None;
     for row in document.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()) {
         let [_, number, name, way, limit, body, _] = row[..] else { continue };
-        let (2, Ok(number)) = (number.len(), u8::from_str_radix(number, 16)) else { continue };
+        if let (2, Ok(number)) = (number.len(), u8::from_str_radix(number, 16)) {
+            let limit = limit.replace(',', "").parse().expect("a limit");
+            rows.insert(number, ((name.into(), limit, String::new()), way.into()));
+            last = Some(number);
+        } else if !number.is_empty() {
+            continue;
+        }
+        let ((_, _, fields), _) = rows.get_mut(&last.expect("a row to continue")).expect("a row");
         let parts: Vec<_> = body.split('`').collect();
-        let named = parts[1..].chunks(2).filter_map(|pair| {
-            let form = match pair[1].trim_start().split([' ', ',', ':']).next()? {
+        for pair in parts[1..].chunks_exact(2) {
+            let form = match pair[1].trim_start().split([' ', ',', ':']).next().unwrap_or_default() {
                 "u8" if pair[0] == "role" => "role",
                 "u8" => "B",
                 "u16" => "H",
                 "u32" => "I",
                 "u64" => "Q",
                 form @ ("16" | "str" | "list" | "table" | "rest" | "stream") => form,
-                _ => return None,
+                // a key of a table, or a value
+                _ => continue,
             };
-            Some(format!("{}:{form}", pair[0]))
-        });
-        let fields = named.collect::<Vec<_>>().join(" ");
-        let limit = limit.replace(',', "").parse().expect("a limit");
-        rows.insert(number, ((name.into(), limit, fields), way.into()));
+            let blank = if fields.is_empty() { "" } else { " " };
+            *fields += &format!("{blank}{}:{form}", pair[0]);
+        }
     }
     rows
 }
