@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from . import _away, _native
 from .gateway_base import get_execmodel
@@ -52,7 +52,7 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
         keeps_output=group._output is not None,
         give_up=text(spec, "give_up"),
     )
-    via = find(text(spec, "via"), group)._native if spec.via else None
+    via = find(needed(spec, "via"), group)._native if spec.via else None
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
         config = config and absolute("ssh_config=", config)
@@ -133,7 +133,7 @@ def find(id: str, group: Group) -> Gateway:
     return group[id]
 
 
-def text(spec: XSpec, name: str) -> Any:
+def text(spec: XSpec, name: str) -> Optional[str]:
     """The text of a key; none if it is not there."""
     value = getattr(spec, name)
     if value is True:
@@ -179,7 +179,7 @@ def absolute(what: str, path: str) -> str:
 
 def needed(spec: XSpec, name: str) -> str:
     """The text of a key that is empty for nobody."""
-    value: str = text(spec, name)
+    value = text(spec, name)
     if not value:
         raise ValueError(f"{name}= needs a value, in {spec._spec!r}")
     return value

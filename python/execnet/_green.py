@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from _thread import get_native_id
-from typing import Any, Callable, Optional
+from types import ModuleType
+from typing import Callable, Optional
 
 Wait = Callable[[int], object]
 """Waits until a file descriptor can be read."""
@@ -26,7 +27,7 @@ def door() -> Optional[Wait]:
     return None
 
 
-def _of_gevent(local: Any, monkey: Any) -> Optional[Wait]:
+def _of_gevent(local: ModuleType, monkey: Optional[ModuleType]) -> Optional[Wait]:
     get_hub = getattr(local, "get_hub_if_exists", None)
     if get_hub is None:
         return None
@@ -40,7 +41,7 @@ def _of_gevent(local: Any, monkey: Any) -> Optional[Wait]:
     return wait
 
 
-def _of_eventlet(hubs: Any, patcher: Any) -> Optional[Wait]:
+def _of_eventlet(hubs: ModuleType, patcher: Optional[ModuleType]) -> Optional[Wait]:
     local = getattr(hubs, "_threadlocal", None)
     if local is None:
         return None

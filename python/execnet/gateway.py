@@ -18,7 +18,7 @@ import time
 import traceback
 import types
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
 from . import _native, rsync_remote
 from .gateway_base import Channel, ChannelFactory, ExecModel
@@ -90,12 +90,12 @@ class Gateway:
         end([self], patience)
 
     @property
-    def node(self) -> Any:
+    def node(self) -> Optional[_native.Node]:
         """Where its interpreter runs (a `Node`), if that is a node of a network, with the `state` that it has now:
         `ready`, `unreachable` as long as its host is, or `lost` once the gateway has ended because of that; None
         otherwise. Programs may put something else there, as
         pytest-xdist does."""
-        return self._native.node if self._node is None else self._node
+        return self._native.node if self._node is None else cast(_native.Node, self._node)
 
     @node.setter
     def node(self, node: object) -> None:
@@ -294,21 +294,34 @@ def until(deadline: Optional[float]) -> Optional[float]:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-class RInfo:
+class _Facts:
     """Facts, as attributes."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.__dict__.update(facts)
 
     def __repr__(self) -> str:
-        return f"<RInfo {', '.join(f'{name}={value}' for name, value in sorted(vars(self).items()))!r}>"
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+        facts = ", ".join(f"{name}={value}" for name, value in sorted(vars(self).items()))
+        return f"<{type(self).__name__} {facts!r}>"
 
 
-RemoteStatus = RInfo
+class RInfo(_Facts):
+    """What an interpreter is."""
+
+    executable: str
+    version_info: tuple[int, int, int, str, int]
+    platform: str
+    cwd: str
+    pid: int
+
+
+class RemoteStatus(_Facts):
+    """What a gateway has to do."""
+
+    numchannels: int
+    numexecuting: int
+    execqsize: int
+    execmodel: str
 
 
 def _tell_rinfo(channel):  # type: ignore[no-untyped-def]

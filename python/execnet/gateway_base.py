@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Literal, Protocol, Union, overload
+from typing import IO, TYPE_CHECKING, Any, Callable, Literal, Protocol, Union, overload
 
 from . import _native
 from ._errors import (
@@ -96,7 +96,7 @@ class ExecModel:
 
         return socket
 
-    def start(self, func: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
+    def start(self, func: Callable[..., object], args: tuple[object, ...] = ()) -> None:
         """Calls a function in a new thread, which does not keep the program from ending."""
         threading.Thread(target=func, args=args, daemon=True).start()
 
@@ -110,18 +110,18 @@ class ExecModel:
 
         time.sleep(delay)
 
-    def fdopen(self, fd: int, mode: str, bufsize: int = 1, closefd: bool = True) -> Any:
+    def fdopen(self, fd: int, mode: str, bufsize: int = 1, closefd: bool = True) -> IO[Any]:
         """A file object for a file descriptor, with text in UTF-8."""
         import os
 
         encoding = None if "b" in mode else "utf-8"
         return os.fdopen(fd, mode, bufsize, encoding=encoding, closefd=closefd)
 
-    def Lock(self) -> Any:
+    def Lock(self) -> threading.RLock:
         """A lock; the thread that holds it may take it again."""
         return threading.RLock()
 
-    def RLock(self) -> Any:
+    def RLock(self) -> threading.RLock:
         """A lock; the thread that holds it may take it again."""
         return threading.RLock()
 
@@ -291,7 +291,7 @@ class ChannelFile:
     def __repr__(self) -> str:
         return f"<ChannelFile {self.channel.id} {'closed' if self.channel.isclosed() else 'open'}>"
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -9,13 +9,16 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Callable, Literal, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union, overload
 
 from . import _from_spec, _native
 from ._away import OnUnreachable
 from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
+
+if TYPE_CHECKING:
+    from queue import Queue
 
 __all__ = ["Group", "MultiChannel", "default_group", "makegateway", "set_execmodel"]
 
@@ -223,7 +226,7 @@ class MultiChannel:
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._channels = channels
-        self._queue: Any = None
+        self._queue: Optional[Queue[tuple[Channel, Any]]] = None
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -262,14 +265,13 @@ class MultiChannel:
             (channel, channel.receive()) if withchannel else channel.receive() for channel in self._channels
         ]
 
-    def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Any:
+    def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Queue[tuple[Channel, Any]]:
         """A queue of pairs (channel, item) with what arrives on any channel from now on, and `endmarker`, if given,
         when one has ended."""
         if self._queue is None:
             from queue import Queue
 
-            queue: Queue[tuple[Channel, Any]] = Queue()
-            self._queue = queue
+            queue = self._queue = Queue()
             for channel in self._channels:
                 channel.setcallback(partial(_put, queue, channel), endmarker=endmarker)
         return self._queue
@@ -286,7 +288,7 @@ class MultiChannel:
             raise first
 
 
-def _put(queue: Any, channel: Channel, item: object) -> None:
+def _put(queue: Queue[tuple[Channel, Any]], channel: Channel, item: object) -> None:
     queue.put((channel, item))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, TypedDict, Union
 
 from . import _native
 from ._away import OnUnreachable, checked
@@ -15,9 +15,28 @@ from .gateway import Gateway
 from .multi import Group, Spec
 from .xspec import XSpec
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 __all__ = ["Network", "Node", "connect"]
 
 PathText = Union[str, "os.PathLike[str]"]
+
+
+class GatewayKeywords(TypedDict, total=False):
+    """What a gateway on a network may be given as keywords: keys of specs."""
+
+    platform: Optional[str]
+    implementation: Optional[str]
+    version: Optional[str]
+    node: Optional[str]
+    python: Optional[PathText]
+    chdir: Optional[PathText]
+    env: Optional[Mapping[str, str]]
+    nice: Optional[int]
+    execmodel: Optional[str]
+    patience: Union[int, str, None]
+    give_up: Union[float, str, None]
 
 
 class Network:
@@ -66,87 +85,33 @@ class Network:
         return self._native.nodes()
 
     def makegateway(
-        self,
-        spec: Optional[Spec] = None,
-        *,
-        platform: Optional[str] = None,
-        implementation: Optional[str] = None,
-        version: Optional[str] = None,
-        node: Optional[str] = None,
-        python: Optional[PathText] = None,
-        chdir: Optional[PathText] = None,
-        env: Optional[Mapping[str, str]] = None,
-        nice: Optional[int] = None,
-        id: Optional[str] = None,
-        execmodel: Optional[str] = None,
-        patience: Union[int, str, None] = None,
-        give_up: Union[float, str, None] = None,
+        self, spec: Optional[Spec] = None, *, id: Optional[str] = None, **keywords: Unpack[GatewayKeywords]
     ) -> Gateway:
-        """Starts an interpreter on a node of the network, and makes a gateway to it.
+        """Start an interpreter on a node of the network, and return a gateway to it.
 
         The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation` is that
         (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`, `">=3.8,<3.12"`), and whose
-        name or host is `node`. The rest is as in specs: see `Group.makegateway`. Keywords count more than `spec`.
+        name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`, `patience` and `give_up` are as in specs:
+        see `Group.makegateway`. Keywords count more than `spec`.
         """
-        keywords = {
-            "platform": platform,
-            "implementation": implementation,
-            "version": version,
-            "node": node,
-            "python": python,
-            "chdir": chdir,
-            "nice": nice,
-            "id": id,
-            "execmodel": execmodel,
-            "patience": patience,
-            "give_up": give_up,
-        }
-        return self.group.makegateway(self._spec(spec, keywords, env))
+        return self.group.makegateway(self._spec(spec, keywords, id))
 
     def makegateways(
-        self,
-        n: int,
-        spec: Optional[Spec] = None,
-        *,
-        platform: Optional[str] = None,
-        implementation: Optional[str] = None,
-        version: Optional[str] = None,
-        node: Optional[str] = None,
-        python: Optional[PathText] = None,
-        chdir: Optional[PathText] = None,
-        env: Optional[Mapping[str, str]] = None,
-        nice: Optional[int] = None,
-        execmodel: Optional[str] = None,
-        patience: Union[int, str, None] = None,
-        give_up: Union[float, str, None] = None,
+        self, n: int, spec: Optional[Spec] = None, **keywords: Unpack[GatewayKeywords]
     ) -> list[Gateway]:
-        """Makes `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
+        """Make `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
         if not isinstance(n, int):
             raise TypeError(f"the number of gateways must be an int, not {type(n).__name__}")
         if n < 0:
             raise ValueError(f"the number of gateways must not be negative, as {n} is")
-        keywords = {
-            "platform": platform,
-            "implementation": implementation,
-            "version": version,
-            "node": node,
-            "python": python,
-            "chdir": chdir,
-            "nice": nice,
-            "execmodel": execmodel,
-            "patience": patience,
-            "give_up": give_up,
-        }
-        return self.group._makegateways([self._spec(spec, keywords, env) for _ in range(n)])
+        return self.group._makegateways([self._spec(spec, keywords) for _ in range(n)])
 
     def close(self, timeout: Optional[float] = 10.0) -> None:
         """Ends the gateways, as `Group.terminate` does, and closes the connection."""
         self.group.terminate(timeout)
         self._native.close()
 
-    def _spec(
-        self, given: Optional[Spec], keywords: Mapping[str, object], env: Optional[Mapping[str, str]]
-    ) -> XSpec:
+    def _spec(self, given: Optional[Spec], keywords: GatewayKeywords, id: Optional[str] = None) -> XSpec:
         spec = XSpec(f"net={self.name}")
         if given is not None:
             given = given if isinstance(given, XSpec) else XSpec(given)
@@ -155,9 +120,13 @@ class Network:
                 raise ValueError(f"{str(given)!r} is not for the network {self.name!r}")
             vars(spec).update({key: value for key, value in vars(given).items() if not key.startswith("_")})
             spec.env = dict(given.env)
-        for key, value in keywords.items():
-            if value is not None:
+        for key in keywords:
+            if key not in GatewayKeywords.__annotations__:
+                raise TypeError(f"unexpected keyword argument {key!r}")
+        for key, value in [("id", id), *keywords.items()]:
+            if value is not None and key != "env":
                 setattr(spec, key, _text(key, value))
+        env = keywords.get("env")
         if not isinstance(env, (Mapping, type(None))):
             raise TypeError(f"env must be a mapping of names to values, not a {type(env).__name__}")
         spec.env.update(env or {})

@@ -46,7 +46,7 @@ class RSync:
         self._callback = callback
         self._channels: dict[Channel, Optional[Callable[[], object]]] = {}
         self._destinations: dict[Channel, str] = {}
-        self._requests: Queue[tuple[Channel, Any]] = Queue()
+        self._requests: Queue[tuple[Channel, object]] = Queue()
         self._links: list[tuple[str, str, str]] = []
         self._sizes: dict[str, int] = {}
         self._offered: set[tuple[str, ...]] = set()
@@ -120,7 +120,7 @@ class RSync:
                 channel.close()
         self._channels, self._destinations, self._requests = {}, {}, Queue()
 
-    def _answer(self, channel: Channel, request: Any) -> None:
+    def _answer(self, channel: Channel, request: object) -> None:
         if request is None:
             del self._channels[channel]
             why = channel._getremoteerror() or OSError("the other side ended before everything was in place")
@@ -150,7 +150,7 @@ class RSync:
                 channel, OSError(f"the other side asks for what it was not offered: {asked}")
             )
 
-    def _is_offered(self, about: Any) -> bool:
+    def _is_offered(self, about: object) -> bool:
         """Whether this is a file that was told of: whoever answers could name any other file of this machine."""
         if not isinstance(about, tuple) or len(about) != 2 or not isinstance(about[0], list):
             return False

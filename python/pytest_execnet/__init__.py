@@ -12,18 +12,19 @@ import sys
 import weakref
 from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 import pytest
 
 if TYPE_CHECKING:
     from execnet import Gateway
+    from pluggy import Result
 
 _workers: weakref.WeakSet[Gateway] = weakref.WeakSet()
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_sessionstart() -> Generator[None, Any, None]:
+def pytest_sessionstart() -> Generator[None, Result[None], None]:
     """Sees how the workers of pytest-xdist start, which it does in this hook."""
     outcome = yield
     error = outcome.excinfo and outcome.excinfo[1]
