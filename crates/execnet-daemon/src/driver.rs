@@ -170,7 +170,7 @@ async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2])
             accepted = listener.accept() => match accepted {
                 Ok(stream) => driver.accept(stream),
                 Err(error) => {
-                    driver.not_let_in(&format!("a client cannot be let in: {error}"));
+                    driver.not_let_in(&format!("cannot accept a client: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -323,15 +323,14 @@ impl Driver {
         let ours = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == ours => {}
-            Ok(peer) => return self.not_let_in(&format!("user {} was not let in", peer.uid())),
+            Ok(peer) => return self.not_let_in(&format!("refused a client of user {}", peer.uid())),
             Err(error) => {
-                return self
-                    .not_let_in(&format!("a client that does not say who it is was not let in: {error}"));
+                return self.not_let_in(&format!("refused a client of an unknown user: {error}"));
             }
         }
         let (read, outlet) = match split(stream) {
             Ok(halves) => halves,
-            Err(error) => return self.not_let_in(&format!("a client cannot be let in: {error}")),
+            Err(error) => return self.not_let_in(&format!("cannot accept a client: {error}")),
         };
         self.last_client.set(self.last_client.get() + 1);
         let key = ClientKey(self.last_client.get());
@@ -341,7 +340,7 @@ impl Driver {
     }
 
     fn not_let_in(&self, why: &str) {
-        if self.quota.borrow_mut().take("who was not let in", self.now()) {
+        if self.quota.borrow_mut().take("refused clients", self.now()) {
             tracing::warn!("{why}");
         }
     }

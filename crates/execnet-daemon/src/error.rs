@@ -9,7 +9,7 @@ use execnet_proto::spec::NetworkName;
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// There is one already.
-    #[error("the network `{network}` is running already{}", pid.map_or(String::new(), |pid| format!(" (daemon {pid})")))]
+    #[error("the network `{network}` is already running{}", pid.map_or(String::new(), |pid| format!(" (daemon {pid})")))]
     Running {
         /// The network.
         network: NetworkName,
@@ -17,7 +17,7 @@ pub enum DaemonError {
         pid: Option<u32>,
     },
     /// No folder for sockets can be trusted.
-    #[error("there is no folder for the network's socket: {}", tried.join("; "))]
+    #[error("no folder is fit for the network's socket: {}", tried.join("; "))]
     NoPlace {
         /// What is wrong with each.
         tried: Vec<String>,

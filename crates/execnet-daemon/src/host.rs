@@ -242,7 +242,7 @@ pub(crate) fn facts(node: &NodeStatus) -> Table {
 fn note(facts: &Table, is_new: bool) -> Option<String> {
     let replaced = Some(fact(facts, "replaced")).filter(|version| is_new && !version.is_empty());
     let replaced = replaced.map(|version| {
-        format!("the agent found there spoke version {version} of the protocol and had to end, with all that it ran")
+        format!("the agent found there spoke version {version} of the protocol and had to end, with everything it ran")
     });
     let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
     let place = Some(fact(facts, "place")).filter(|place| !place.is_empty());

@@ -44,7 +44,7 @@ impl Quota {
         }
         self.left -= 1;
         if let untold @ 1.. = std::mem::take(&mut self.untold) {
-            tracing::warn!("{whom}: {untold} lines were left out of this log");
+            tracing::warn!("{whom}: {untold} lines were left out of the log");
         }
         true
     }

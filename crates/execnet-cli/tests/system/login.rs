@@ -28,7 +28,7 @@ fn a_login_file_that_reads_exits_or_becomes_something_else_is_named() {
         ("reads-a-line", "read -t 1 x", read),
         ("reads-a-part", "read -n 20 x", read),
         ("reads-more", "dd bs=600 count=1 of=/dev/null 2>/dev/null", read),
-        ("reads-all", "exec 0</dev/null", "login: nothing of what was sent arrived at its Python"),
+        ("reads-all", "exec 0</dev/null", "login: nothing that was sent reached its Python"),
         ("exits", "exit", "login: its login ends without running the command it is given"),
         ("fails", "exit 3", "login: its login ends with status 3 without running the command it is given"),
         (
@@ -110,18 +110,18 @@ fn an_ssh_that_is_configured_to_say_nothing_still_says_why_and_is_not_tried_ofte
     let cases = [
         (spec("refused"), told_so),
         (spec("-v refused//id=verbose"), told_so),
-        (spec("-q refused//id=silent"), "connect: `ssh` failed and does not say why (status 255)"),
+        (spec("-q refused//id=silent"), "connect: `ssh` failed without saying why (status 255)"),
         (
             spec("-o LogLevel=QUIET refused//id=chosen"),
-            "connect: `ssh` failed and does not say why (status 255)",
+            "connect: `ssh` failed without saying why (status 255)",
         ),
         (
             spec("-o ProxyJump=refused gate//id=jump"),
-            "connect: the jump host or proxy command of the ssh configuration ended without a word",
+            "connect: the jump host or proxy command of the ssh configuration ended without a message",
         ),
         (
             "ssh=-o LogLevel=QUIET refused//via=gate//id=behind".into(),
-            "connect: `ssh` failed and does not say why (status 255)",
+            "connect: `ssh` failed without saying why (status 255)",
         ),
     ];
     let gate = net.spec("gate", "");
@@ -171,7 +171,7 @@ fn a_command_that_passes_no_input_or_makes_a_terminal_is_named() {
     let terminal =
         "exec python3 -c 'import os, pty, sys; sys.exit(os.WEXITSTATUS(pty.spawn(sys.argv[1:])))' \"$@\"";
     let cases = [
-        (script("no-input", "exec \"$@\" </dev/null"), "start: `", "passes no input to its Python"),
+        (script("no-input", "exec \"$@\" </dev/null"), "start: `", "passes no stdin to its Python"),
         (
             script("reads-some", "head -c 600 >/dev/null; exec \"$@\""),
             "start: ",

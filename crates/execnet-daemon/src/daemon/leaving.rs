@@ -66,7 +66,7 @@ impl Daemon {
             return self.fail(client, request, ErrorKind::InUse, message, Some(hint));
         }
         if self.hosts[&key].leave.is_some() {
-            let message = format!("`{id}` is being removed already");
+            let message = format!("`{id}` is already being removed");
             return self.fail(client, request, ErrorKind::Cancelled, message, None);
         }
         self.leave(key, Some((client, request)), now);
@@ -140,7 +140,7 @@ impl Daemon {
 
     /// A host is done with; `left`: its agent may still be there.
     fn left(&mut self, key: HostKey, left: bool, now: Duration) {
-        self.cut(key, "it leaves the network", now);
+        self.cut(key, "it is leaving the network", now);
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let id = host.spec.id.clone();
         let linger = self.settings.common.linger.as_secs();
@@ -158,9 +158,8 @@ impl Daemon {
         }
         if let Some(status) = &mut status {
             // that its link has ended is as it should be
-            status.error = left.then(|| {
-                format!("its agent could not be told to end; it does so by itself within {linger} s")
-            });
+            status.error = left
+                .then(|| format!("its agent could not be told to end; it ends by itself within {linger} s"));
         }
         self.drop_questions(key);
         self.switch.remove_host(key, now);

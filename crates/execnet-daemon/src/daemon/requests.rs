@@ -37,7 +37,7 @@ impl Daemon {
         let parsed = match serde_json::from_slice::<Request>(json) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let message = text::clean(&format!("not a request that this daemon knows: {error}"), 300);
+                let message = text::clean(&format!("this daemon does not know such a request: {error}"), 300);
                 return self.fail(client, request, ErrorKind::Usage, message, None);
             }
         };
@@ -130,7 +130,7 @@ impl Daemon {
             return;
         }
         if self.host_named(&spec.id).is_some() {
-            let message = format!("there is a host `{}` already", spec.id);
+            let message = format!("there is already a host `{}`", spec.id);
             let hint = "give this one another name with `//id=NAME`".to_owned();
             return self.fail(client, request, ErrorKind::DuplicateHost, message, Some(hint));
         }
@@ -168,7 +168,7 @@ impl Daemon {
     fn may_watch(&mut self, client: ClientKey, request: u32) -> bool {
         let may = self.watchers.len() < MAX_WATCHERS;
         if !may {
-            let message = format!("{MAX_WATCHERS} requests wait for hosts already");
+            let message = format!("{MAX_WATCHERS} requests already wait for hosts");
             self.fail(client, request, ErrorKind::Usage, message, None);
         }
         may
@@ -221,7 +221,7 @@ impl Daemon {
                         client,
                         request,
                         ErrorKind::Cancelled,
-                        "the host was removed meanwhile".into(),
+                        "the host was removed in the meantime".into(),
                         None,
                     );
                 }
@@ -256,7 +256,7 @@ impl Daemon {
         let asks = |host: &Host| host.attempts.link().and_then(|link| link.token.as_deref()) == Some(token);
         let found = self.hosts.iter().find(|(_, host)| asks(host));
         let Some((&key, host)) = found else {
-            return self.refuse_question(asker, "no connection of this network asks that");
+            return self.refuse_question(asker, "no connection of this network asks this");
         };
         let id = host.spec.id.clone();
         if !self.prompts.ask(key, &id, prompt, kind, asker, now) {
@@ -273,7 +273,7 @@ impl Daemon {
 
     fn answer(&mut self, from: Asker, prompt: u64, answer: Option<String>, now: Duration) {
         let Some((host, asker)) = self.prompts.answer(prompt) else {
-            let message = "the question is not open any more".into();
+            let message = "the question is no longer open".into();
             return self.fail(from.0, from.1, ErrorKind::Cancelled, message, None);
         };
         self.go_on(host, answer.is_some(), now);
@@ -299,7 +299,7 @@ impl Daemon {
     pub(super) fn give_up_questions(&mut self, now: Duration) {
         for (host, asker, notice) in self.prompts.expired(now) {
             self.go_on(host, notice, now);
-            self.refuse_question(asker, "nobody is there to be asked");
+            self.refuse_question(asker, "nobody is there to answer");
         }
     }
 

@@ -81,7 +81,7 @@ impl Daemon {
                     }
                     if !self.switch.place(selecting.client, selecting.id, host, &name, facts) {
                         let id = &self.hosts[&host].spec.id;
-                        let message = format!("{id} runs {MAX_PROCESSES} processes, more are not allowed");
+                        let message = format!("{id} runs {MAX_PROCESSES} processes, and no more are allowed");
                         self.switch.refuse(selecting.client, selecting.id, Refusal::TooMany, message);
                     }
                 }
@@ -158,7 +158,7 @@ impl Daemon {
             self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.attempts.is_settled());
         let mut told: Vec<String> = joining
             .map(|(key, host)| match host.state(self.switch.is_reachable(*key)) {
-                HostState::Up => format!("{} (its Pythons are asked)", host.spec.id),
+                HostState::Up => format!("{} (looking for its Pythons)", host.spec.id),
                 state => format!("{} ({state}: {})", host.spec.id, host.step),
             })
             .collect();
@@ -213,8 +213,8 @@ fn not_up(host: &host::Host, state: HostState, now: Duration) -> String {
     };
     let why = failure.map_or_else(String::new, |why| format!(": {}: {}", why.step, why.error));
     let retry = match host.attempts.retry_at() {
-        Some(at) => format!("; it is tried again in {} s", at.saturating_sub(now).as_secs_f64().ceil()),
-        None if host.attempts.is_connecting() => "; it is being tried just now".to_owned(),
+        Some(at) => format!("; the next attempt is in {} s", at.saturating_sub(now).as_secs_f64().ceil()),
+        None if host.attempts.is_connecting() => "; an attempt is under way".to_owned(),
         None => String::new(),
     };
     let hint = failure.and_then(|failure| failure.hint.as_ref());

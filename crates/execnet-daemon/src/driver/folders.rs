@@ -58,7 +58,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), Option<String>> {
         let is_sticky = about.mode() & 0o1000 != 0;
         let is_ours = about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o022 == 0;
         if !about.is_dir() || !is_sticky && !is_ours {
-            return Err(Some(format!("{} is not this user's alone", above.display())));
+            return Err(Some(format!("{} can be changed by other users", above.display())));
         }
     }
     match DirBuilder::new().mode(0o700).create(folder) {
@@ -116,7 +116,7 @@ pub(crate) fn make_state_folder(folder: &Path) -> Result<(), DaemonError> {
     let what = if about.uid() != rustix::process::geteuid().as_raw() {
         "it belongs to another user"
     } else if about.mode() & 0o022 != 0 {
-        "other users may write there; `chmod 700` it"
+        "other users can write to it; `chmod 700` it"
     } else {
         return Ok(());
     };
@@ -134,7 +134,7 @@ fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
         Ok(bytes) => {
             let about = fs::metadata(path).map_err(|error| DaemonError::file("look at", path, error))?;
             if about.mode() & 0o077 != 0 {
-                let words = "other users may use it; `chmod 600` it, or remove it to have a new one made";
+                let words = "other users have access to it; `chmod 600` it, or remove it to get a new one";
                 return Err(DaemonError::file("use", path, io::Error::other(words)));
             }
             let text = String::from_utf8_lossy(&bytes);
@@ -142,7 +142,7 @@ fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
             if secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Ok((secret.to_owned(), false));
             }
-            let error = io::Error::other("it does not hold 64 hex digits; remove it to have a new one made");
+            let error = io::Error::other("it does not hold 64 hex digits; remove it to get a new one");
             Err(DaemonError::file("use", path, error))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

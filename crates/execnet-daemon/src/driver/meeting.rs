@@ -312,7 +312,8 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
         return UnixListener::bind(socket);
     }
     if !cfg!(target_os = "linux") {
-        let words = format!("its path is longer than the {MOST_OF_A_PATH} bytes that a socket's may have");
+        let words =
+            format!("its path is longer than the {MOST_OF_A_PATH} bytes that a socket's path may have");
         return Err(io::Error::new(io::ErrorKind::InvalidFilename, words));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -112,7 +112,7 @@ impl Evidence<'_> {
     fn explain(&self, row: Option<&ssh::Row>) -> (Step, String, Option<String>) {
         if let Some(Cause::Link(why @ LinkEnd::NoFrame(_))) = self.cause {
             let hint = match self.spec.transport {
-                Transport::Cmd(_) => "whatever it starts must write nothing to its stdout beside Python",
+                Transport::Cmd(_) => "only Python may write to the command's stdout",
                 _ => QUIET,
             };
             return (Step::Noise, why.to_string(), Some(hint.into()));
@@ -121,15 +121,15 @@ impl Evidence<'_> {
             return (Step::Agent, why.to_string(), None);
         }
         if let Some(Cause::Mute) = self.cause {
-            let error = "the link was silent for 15 seconds, right behind the greeting of its agent";
+            let error = "the link fell silent for 15 seconds right after its agent's greeting";
             return (Step::Agent, error.into(), self.buffered());
         }
         if let Some(Cause::Link(why @ LinkEnd::OtherVersion(_))) = self.cause {
-            let hint = "stop the network that started it: an agent of another release holds the host";
+            let hint = "an agent of another release runs on the host: stop the network that started it";
             return (Step::Agent, why.to_string(), Some(hint.into()));
         }
         if let Some(Cause::Outcast) = self.cause {
-            return (Step::Agent, "an agent that was left there had to end first".into(), None);
+            return (Step::Agent, "an agent left over there had to end first".into(), None);
         }
         if let Some(Cause::Renewed) = self.cause {
             return (Step::Agent, "its interpreters are asked again".into(), None);
@@ -175,10 +175,10 @@ impl Evidence<'_> {
             Some(91) => (
                 Step::PythonTooOld,
                 words,
-                hint("install Python 2.7 or 3.6 and later there, or name one: `python=PATH`"),
+                hint("install Python 2.7, or 3.6 or later, on the host, or name one with `python=PATH`"),
             ),
             Some(127) if words.starts_with("no Python") => {
-                (Step::Python, words, hint("install Python there, or name one: `python=PATH`"))
+                (Step::Python, words, hint("install Python on the host, or name one with `python=PATH`"))
             }
             Some(94) => (
                 Step::Agent,
@@ -186,7 +186,8 @@ impl Evidence<'_> {
                 hint("end the process that holds this file on the host (`fuser` names it)"),
             ),
             Some(95) => {
-                let hint = "another program of this account has taken the agent's place; end that process on the host";
+                let hint =
+                    "another program of this account took the agent's place; end that process on the host";
                 (Step::Agent, words, Some(hint.into()))
             }
             Some(96) => {
@@ -225,13 +226,13 @@ impl Evidence<'_> {
         let program = command::program(self.spec);
         let (error, hint) = match self.status()? {
             NOTHING_CAME if is_cmd => (
-                format!("`{program}` passes no input to its Python"),
-                "let it pass its stdin on, as `docker exec`, `podman exec` and `kubectl exec` do with `-i`"
+                format!("`{program}` passes no stdin to its Python"),
+                "it must pass its stdin on, as `docker exec`, `podman exec` and `kubectl exec` do with `-i`"
                     .into(),
             ),
             NOTHING_CAME => (
-                "nothing of what was sent arrived at its Python".into(),
-                format!("something on the host reads it all, or takes the input away: {}", self.readers()),
+                "nothing that was sent reached its Python".into(),
+                format!("something on the host reads all of it, or replaces stdin: {}", self.readers()),
             ),
             OTHERS_READ if is_cmd => (
                 "something read part of what was sent to its Python".into(),
@@ -241,9 +242,10 @@ impl Evidence<'_> {
             ),
             OTHERS_READ => ("something on the host read what was sent to its Python".into(), self.readers()),
             IS_TERMINAL => (
-                "its Python has a terminal for its stdin, which changes what is sent".into(),
+                "its Python's stdin is a terminal, which changes what is sent".into(),
                 if is_cmd {
-                    "leave out the option that makes a terminal: `docker exec -i`, not `-it`; `ssh -T`, not `-t`".into()
+                    "drop the option that makes a terminal: `docker exec -i`, not `-it`; `ssh -T`, not `-t`"
+                        .into()
                 } else {
                     "look for `script`, `tmux`, `screen` or `unbuffer` in its login files and in a ForceCommand".into()
                 },
@@ -257,7 +259,7 @@ impl Evidence<'_> {
 
     /// What a command must do for the Python in it.
     fn whole(&self) -> String {
-        format!("`{}` must pass its stdin on whole, and hand stderr back", command::program(self.spec))
+        format!("`{}` must pass on all of its stdin, and return stderr", command::program(self.spec))
     }
 
     /// Where to look for what reads the stdin of a login.
@@ -278,7 +280,7 @@ impl Evidence<'_> {
         if let Some(Cause::Link(why @ LinkEnd::Noise)) = self.cause {
             let hint = match self.spec.transport {
                 Transport::Cmd(_) => self.check(),
-                _ => format!("a login file prints without end: {QUIET}"),
+                _ => format!("a login file prints endlessly: {QUIET}"),
             };
             return Some((Step::Noise, why.to_string(), Some(hint)));
         }
@@ -288,13 +290,12 @@ impl Evidence<'_> {
         let is_cmd = matches!(self.spec.transport, Transport::Cmd(_));
         if self.is_echo() {
             let hint = match is_cmd {
-                true => format!("no `-t`, and no `cat` or `tee`: {}", self.check()),
+                true => format!("use no `-t`, `cat` or `tee`: {}", self.check()),
                 false => format!(
                     "look for `cat`, `tee`, `script`, `tmux` and `screen` in its login files ({FILES})"
                 ),
             };
-            let error =
-                "what was sent to it came back: a terminal or another program is in the place of Python";
+            let error = "what was sent came back: a terminal or another program runs where Python should";
             return Some((Step::Noise, error.into(), Some(hint)));
         }
         let first =
@@ -304,13 +305,15 @@ impl Evidence<'_> {
         }
         let hint = match is_cmd {
             true => self.check(),
-            false => "the login must run the command that ssh gives it, and may print little before".into(),
+            false => {
+                "the login must run the command that ssh passes, and may print only a little before it".into()
+            }
         };
         let hint = match self.cause {
             Some(Cause::TimedOut { waited, next, .. }) => format!("{}; {hint}", more_time(*waited, *next)),
             _ => hint,
         };
-        Some((Step::Noise, format!("it wrote something else than the agent does: {first}"), Some(hint)))
+        Some((Step::Noise, format!("something other than the agent answered: {first}"), Some(hint)))
     }
 
     /// What was sent comes back: as a whole, or as a terminal shows it, which drops what came before a Ctrl-C.
@@ -350,7 +353,7 @@ impl Evidence<'_> {
     fn by_ending(&self) -> (Step, String, Option<String>) {
         if let Some(Cause::TimedOut { waited, next, cut }) = self.cause {
             if let Some(hint) = self.buffered().filter(|_| *cut) {
-                let error = format!("only a part of its agent's greeting came within {waited} s");
+                let error = format!("only part of its agent's greeting arrived within {waited} s");
                 return (Step::Agent, error, Some(hint));
             }
             let silent = self.stderr.trim().is_empty() && self.noise.trim().is_empty();
@@ -361,7 +364,7 @@ impl Evidence<'_> {
             };
             let hint = match step {
                 Step::Connect => format!(
-                    "is it switched on, and does a firewall stand between? If ssh comes through, its login or its Python hangs, or a login file waits for input as `cat` and `read` do: {}",
+                    "is it switched on, and is there a firewall in between? If ssh gets through, its login or its Python hangs, or a login file waits for input as `cat` and `read` do: {}",
                     self.check()
                 ),
                 _ => self.check(),
@@ -373,13 +376,13 @@ impl Evidence<'_> {
         let step = if self.was_up || self.status() != Some(255) { Step::Agent } else { Step::Connect };
         let error = match (self.cause, self.ending) {
             (_, Some(Ending::Exited(255))) if !self.was_up && self.stderr.trim().is_empty() => {
-                format!("`{program}` failed and does not say why (status 255)")
+                format!("`{program}` failed without saying why (status 255)")
             }
             (_, Some(Ending::Exited(status @ 129..=192))) if !self.was_up => {
                 format!("what `{program}` ran there {}", Ending::Signaled(status - 128))
             }
             (_, Some(Ending::Exited(93))) if !self.was_up => {
-                "its Python got part of what was sent, or failed with it (status 93)".into()
+                "its Python got only part of what was sent, or failed on it (status 93)".into()
             }
             (Some(Cause::Link(why)), _) => why.to_string(),
             (_, Some(ending)) => format!("the process `{program}` that leads to it {ending}"),
@@ -389,7 +392,7 @@ impl Evidence<'_> {
             matches!((self.transport(), self.ending), (Transport::Cmd(_), Some(Ending::Exited(0))));
         let hint = match self.status() {
             _ if left_behind => Some(format!(
-                "`{program}` must run as long as its Python does: one that leaves it in the background, as `setsid` does without `-w`, ends the link; {}",
+                "`{program}` must run as long as its Python does: leaving it in the background, as `setsid` does without `-w`, ends the link; {}",
                 self.check()
             )),
             _ if self.was_up => None,
@@ -455,7 +458,7 @@ impl Evidence<'_> {
 fn more_time(waited: u64, next: u64) -> String {
     match next > waited {
         true => format!(
-            "if its login or a queue takes longer, say so with `patience=` in the spec (`//patience=5m`); without it the next try has {next} s"
+            "if its login or a queue takes longer, allow for it with `patience=` in the spec (`//patience=5m`); without it the next attempt gets {next} s"
         ),
         false => {
             format!(

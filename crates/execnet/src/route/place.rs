@@ -93,7 +93,8 @@ pub fn reach<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io:
         return with(socket);
     };
     if !cfg!(target_os = "linux") {
-        let words = format!("its path is longer than the {MOST_OF_A_PATH} bytes that a socket's may have");
+        let words =
+            format!("its path is longer than the {MOST_OF_A_PATH} bytes that a socket's path may have");
         return Err(io::Error::new(io::ErrorKind::InvalidFilename, words));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -67,7 +67,7 @@ fn a_command_that_greets_and_falls_silent_is_told_why_and_is_not_run_again_at_on
         world.pass(16 * SECOND);
         let status = world.status("a");
         assert_eq!(status.state, HostState::Unreachable);
-        assert!(status.error.unwrap().contains("silent for 15 seconds, right behind the greeting"));
+        assert!(status.error.unwrap().contains("silent for 15 seconds right after its agent's greeting"));
         assert!(status.hint.unwrap().contains("`srun -u`"));
         waits.push(status.retry_in.unwrap());
         world.pass(Duration::from_secs_f64(waits[waits.len() - 1]));
@@ -83,7 +83,7 @@ fn a_greeting_of_which_only_a_part_comes_is_told_to_be_buffered() {
     world.event(Event::LinkBytes(key, &part));
     world.pass(31 * SECOND);
     let status = world.status("a");
-    assert!(status.error.unwrap().contains("only a part of its agent's greeting"));
+    assert!(status.error.unwrap().contains("only part of its agent's greeting"));
     assert!(status.hint.unwrap().contains("`srun -u`"));
 }
 

@@ -36,7 +36,7 @@ fn a_process_waits_for_hosts_that_join_and_is_refused_when_none_fits() {
     let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
     assert!(message.starts_with("the host b has not come up: resolve: "), "{message}");
     assert!(
-        message.contains("; it is tried again in ") && message.contains("\ncheck the spelling"),
+        message.contains("; the next attempt is in ") && message.contains("\ncheck the spelling"),
         "{message}"
     );
 }
@@ -88,7 +88,7 @@ fn a_process_waits_a_while_for_a_link_that_is_made_again() {
     assert_eq!(told(&world, id), 1);
     let Some((_, ClientEvent::Refused(_, _, message))) = world.events.last() else { panic!("no answer") };
     assert!(message.starts_with("the host a is unreachable: connect: "), "{message}");
-    assert!(message.contains("; it is tried again in "), "{message}");
+    assert!(message.contains("; the next attempt is in "), "{message}");
 }
 
 #[test]

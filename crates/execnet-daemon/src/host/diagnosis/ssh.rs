@@ -44,8 +44,8 @@ static SILENT_PROXY: Row = row(
     Step::Connect,
     Retry::Late,
     &[],
-    "the jump host or proxy command of the ssh configuration ended without a word",
-    "look at its `ProxyJump` or `ProxyCommand`: `ssh HOST true`; a `LogLevel` in the configuration may hide what it says",
+    "the jump host or proxy command of the ssh configuration ended without a message",
+    "check its `ProxyJump` or `ProxyCommand` with `ssh HOST true`; a `LogLevel` in the configuration may hide its messages",
 );
 
 static ROWS: &[Row] = &[
@@ -73,7 +73,7 @@ static ROWS: &[Row] = &[
         Step::Start,
         Retry::Late,
         &["Bad owner or permissions on"],
-        "others may write to the ssh configuration, so ssh does not use it",
+        "other users can write to the ssh configuration, so ssh does not use it",
         "`chmod go-w` the file and its folder; `ssh HOST true` shows the same error",
     ),
     row(
@@ -87,28 +87,28 @@ static ROWS: &[Row] = &[
         Step::HostKey,
         Retry::Late,
         &["REMOTE HOST IDENTIFICATION HAS CHANGED", "has changed and you have requested strict checking"],
-        "its host key is another one than before",
-        "somebody may be in between; if the change is expected, `ssh-keygen -R` forgets the old key",
+        "its host key has changed",
+        "someone may be intercepting the connection; if you expect the change, `ssh-keygen -R` forgets the old key",
     ),
     row(
         Step::HostKey,
         Retry::Late,
         &["Host key verification failed", "host key is known for", "Host key not verified"],
         "its host key is not known here",
-        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; `execnet addhost` with this spec lets ssh ask",
+        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; with this spec, `execnet addhost` lets ssh ask you",
     ),
     row(
         Step::Authenticate,
         Retry::Late,
         &["Too many authentication failures"],
-        "the server refused after too many keys",
+        "the server gave up after too many keys",
         "name the right key: `IdentitiesOnly yes` and `IdentityFile` in the ssh configuration",
     ),
     row(
         Step::Authenticate,
         Retry::Late,
         &["UNPROTECTED PRIVATE KEY FILE"],
-        "the private key can be read by others, so ssh does not use it",
+        "other users can read the private key, so ssh does not use it",
         "`chmod 600` the key file",
     ),
     row(
@@ -116,7 +116,7 @@ static ROWS: &[Row] = &[
         Retry::Late,
         &["signing failed", "agent refused operation"],
         "the ssh agent did not sign with the key",
-        "is the key's device plugged in, or its passphrase asked for elsewhere? `ssh-add -l` lists the keys; `ssh HOST true` shows the same error",
+        "is the key's device plugged in, or is its passphrase asked for elsewhere? `ssh-add -l` lists the keys; `ssh HOST true` shows the same error",
     ),
     row(
         Step::Authenticate,
@@ -128,7 +128,7 @@ static ROWS: &[Row] = &[
             "no authentication methods",
         ],
         "the server does not accept this login",
-        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; `execnet addhost` with this spec tries at once and asks for a password",
+        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; with this spec, `execnet addhost` tries at once and asks for a password",
     ),
     row(
         Step::Connect,
@@ -154,13 +154,13 @@ static ROWS: &[Row] = &[
         Retry::Soon,
         &["Connection timed out", "Operation timed out", "timed out waiting"],
         "it does not answer",
-        "is it switched on, and does a firewall stand between?",
+        "is it switched on, and is there a firewall in between?",
     ),
     row(
         Step::Connect,
         Retry::Soon,
         &["No route to host", "Network is unreachable", "Host is down"],
-        "there is no way to it in the network",
+        "the network has no route to it",
         "check the network, a VPN, or reach it through another host with `via=`",
     ),
     row(
@@ -172,7 +172,7 @@ static ROWS: &[Row] = &[
             "stdio forwarding failed",
             "Stdio forwarding request failed",
         ],
-        "the host in front of it does not lead there",
+        "the host in front of it does not forward to it",
         "check the jump host of the ssh configuration, or use `via=`",
     ),
     row(
@@ -180,28 +180,28 @@ static ROWS: &[Row] = &[
         Retry::Soon,
         &["kex_exchange_identification", "ssh_exchange_identification", "banner exchange"],
         "the server closed the connection before a login began",
-        "it takes few unfinished logins at a time (MaxStartups), it or a firewall shuts this address out, or no sshd listens on this port",
+        "it limits unfinished logins (MaxStartups), it or a firewall blocks this address, or the port is not sshd's",
     ),
     row(
         Step::Connect,
         Retry::Soon,
         &["closed by remote host", "not responding", "Broken pipe", "client_loop: send disconnect"],
         "the connection broke",
-        "sshd was ended or started again, the session was ended there, or the network was interrupted",
+        "sshd was stopped or restarted, the session was ended there, or the network was interrupted",
     ),
     row(
         Step::Connect,
         Retry::Doubtful,
         &["Connection closed by", "Connection reset", "Received disconnect", "Disconnected from"],
         "the server closed the connection during the login",
-        "its log says why: a login that takes too long (LoginGraceTime), an account that is locked or not let in",
+        "its log says why: the login took too long (LoginGraceTime), or the account is locked or not allowed",
     ),
     // what is left of this kind never came as far as a login
     row(
         Step::Connect,
         Retry::Soon,
         &["ssh: connect to host"],
-        "no connection to it could be made",
+        "ssh could not connect to it",
         "`ssh HOST true` shows the same error",
     ),
 ];
