@@ -1,4 +1,5 @@
-//! Embeds what is sent to hosts (remote/agent): the script, stage 1 and the compressed bundle, as docs/bootstrap.md has them.
+//! Embeds what is sent to hosts (remote/agent): the script, stage 1 and the compressed bundle, as
+//! docs/bootstrap.md describes them.
 
 #[path = "../../remote/tools/bundle.rs"]
 mod bundle;
@@ -16,7 +17,7 @@ fn main() {
     write("bundle.bin", &bundle::bundle(&agent));
 }
 
-/// One line of POSIX sh that may stand between single quotes in any login shell.
+/// One line of POSIX sh that can stand between single quotes in any login shell.
 fn script(source: &str, boot: &str) -> String {
     let lines: Vec<&str> =
         source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();

@@ -1,8 +1,8 @@
 //! The daemon without its IO: events in, actions out.
 //!
-//! Owns the [`Switch`], the hosts and everything that is decided about them. [`Daemon::handle`] takes one [`Event`], synchronously;
-//! what is to be done about it waits in [`Daemon::take_actions`] and in the switch's queues. Starts no process, opens no file, reads
-//! no clock.
+//! Owns the [`Switch`], the hosts and every decision about them. [`Daemon::handle`] takes one [`Event`],
+//! synchronously. The results wait in [`Daemon::take_actions`] and in the switch's queues. Starts no process,
+//! opens no file, reads no clock.
 
 mod joining;
 mod leaving;
@@ -32,13 +32,13 @@ use prompts::Prompts;
 use requests::Watcher;
 use selecting::Selecting;
 
-/// Unfinished connects that one sshd takes (a part of its MaxStartups).
+/// Unfinished connects per sshd: a part of its MaxStartups.
 const CONNECTS_PER_SERVER: usize = 4;
 
-/// A round trip that is shown was measured when no host had joined for this long.
+/// A round trip is shown only if no host had joined for this long when it was measured.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Links are looked after at multiples of this, many at a time. What they promise leaves room for it.
+/// Links are checked at multiples of this, many at a time. Their deadlines leave room for it.
 const COARSE: Duration = Duration::from_millis(250);
 
 /// What the daemon is told at its start and never changes.
@@ -54,7 +54,7 @@ pub(crate) struct Settings {
     pub(crate) askpass: Option<PathBuf>,
     /// The environment has a DISPLAY.
     pub(crate) has_display: bool,
-    /// Agents that may start on this machine at a time.
+    /// How many agents may start on this machine at a time.
     pub(crate) local_connects: usize,
     /// Seed for jitter and for the ids of tunnels.
     pub(crate) seed: u64,
@@ -74,13 +74,13 @@ pub(crate) struct Daemon {
     place: Option<(String, Option<String>)>,
     /// The user's ssh agent, as the last command named it.
     auth_sock: Option<String>,
-    /// Hosts of which watchers are to be told.
+    /// Hosts whose watchers need an update.
     changed: BTreeSet<HostKey>,
-    /// What the log may still say because of clients.
+    /// How much the log may still say because of clients.
     quota: Quota,
     rng: fastrand::Rng,
     attaches: u32,
-    /// Until then round trips are those of a busy moment: hosts are joining.
+    /// Until then round trips do not count: hosts are joining.
     busy_until: Duration,
     actions: Vec<Action>,
     last_host: u32,
@@ -88,7 +88,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon whose hosts are all still to be joined. Their `via`s have been checked.
+    /// A daemon that has yet to reach any host. The hosts' `via`s have been checked.
     pub(crate) fn new(settings: Settings, hosts: Vec<HostSpec>, now: Duration) -> Self {
         let mut rng = fastrand::Rng::with_seed(settings.seed);
         let mut owner = [0; 16];
@@ -131,10 +131,10 @@ impl Daemon {
         daemon
     }
 
-    /// Takes one event in. True if bytes said more than is done in one turn: then they go on with an event of the same peer without
-    /// bytes, after others had their turn, and no new bytes come before that.
+    /// Takes one event. True if bytes said more than one turn's work: then the caller, after the turns of
+    /// others, passes an event of the same peer without bytes, and no new bytes before that.
     pub(crate) fn handle(&mut self, event: Event<'_>, now: Duration) -> bool {
-        // frames that only pass through change nothing that is decided here
+        // frames that only pass through need no decision here
         let mut decide = true;
         let mut more = false;
         match event {
@@ -171,17 +171,17 @@ impl Daemon {
         more
     }
 
-    /// Says where clients find it: the path of its socket, and why it is not the usual one.
+    /// Takes note of where clients find it: the path of its socket, and why it is not the usual one.
     pub(crate) fn meets_at(&mut self, socket: String, why: Option<String>) {
         self.place = Some((socket, why));
     }
 
-    /// What is to be done now.
+    /// What to do now.
     pub(crate) fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether [`Daemon::deadline`] may have changed since it was last asked.
+    /// Whether [`Daemon::deadline`] may have changed since it was last asked for.
     pub(crate) fn deadline_is_stale(&self) -> bool {
         self.deadline_is_stale
     }
@@ -198,12 +198,12 @@ impl Daemon {
         others.into_iter().flatten().min()
     }
 
-    /// A peer for which there may be bytes to write.
+    /// A peer that may have bytes waiting for it.
     pub(crate) fn poll_ready(&mut self) -> Option<Peer> {
         self.switch.poll_ready()
     }
 
-    /// Appends what may be written to a peer now, a little more than `most` bytes at the most.
+    /// Appends what may be written to a peer now, at most a little more than `most` bytes.
     pub(crate) fn transmit(&mut self, peer: Peer, out: &mut impl Sink, most: usize, now: Duration) {
         match peer {
             Peer::Client(client) => self.switch.client_transmit(client, out, most, now),
@@ -262,7 +262,7 @@ impl Daemon {
                 if let Some(there) = self.hosts.get_mut(&host) {
                     there.attempts.settle();
                     self.busy_until = now + CALM;
-                    // the greeting's round trip was that of an agent that was still starting
+                    // the greeting measured the round trip to an agent that was still starting
                     self.switch.measure(host, now);
                     self.changed.insert(host);
                 }
@@ -328,7 +328,7 @@ impl Daemon {
         }
     }
 
-    /// Starts what may start, in the order of the hosts.
+    /// Starts the links that may start, in the order of the hosts.
     fn connect_queued(&mut self, now: Duration) {
         if !self.hosts.values().any(|host| host.attempts.is_queued()) {
             return;

@@ -1,8 +1,9 @@
-//! The daemon's IO: one thread, one task per peer. Every event goes through [`Daemon::handle`], one at a time.
+//! The daemon's IO: one thread, one task per peer. Every event goes through [`Daemon::handle`], one at a
+//! time.
 //!
-//! A peer's task waits until its socket or pipe can be read, hands what came to the daemon at once, does what the daemon wants
-//! done, and writes what the switch has for whom. There is no queue between: what a peer cannot take waits in the switch,
-//! but for the rest of one write of about 256 KiB.
+//! A peer's task waits until its socket or pipe is readable, passes what came to the daemon at once, carries
+//! out the daemon's actions, and writes what the switch has for whom. There is no queue in between: what a
+//! peer cannot take waits in the switch, except for the rest of one write of about 256 KiB.
 
 mod cipher;
 mod client;
@@ -40,43 +41,44 @@ use meeting::{Kept, Meeting};
 use outlet::{Outlet, Written};
 use ssh_config::SshConfig;
 
-/// Bytes that are read at a time.
+/// Bytes per read.
 const READ: usize = 262_144;
 
-/// Who said so many bytes at once may have more: others are looked at first. Less emptied the pipe, and is waited for anyway.
+/// A read of this many bytes may not have emptied the pipe: other peers go first. After a shorter one the
+/// task waits for the pipe anyway.
 const MUCH: usize = 16_384;
 
-/// How many of those a peer is given before others have their turn, if it takes them as fast.
+/// How many writes of [`WRITE`] bytes a peer gets in a row, if it takes them as fast.
 const WRITES: usize = 4;
 
-/// About as many bytes are taken from the switch at a time, so that turns keep their meaning.
+/// About how many bytes to take from the switch at a time, so that turns stay fair.
 const WRITE: usize = 262_144;
 
-/// How often the daemon looks whether its socket is still there.
+/// How often the daemon checks that its socket is still there.
 const CHECK_SOCKET: Duration = Duration::from_secs(5);
 
-/// After its last word the daemon gives clients and processes this long.
+/// How long clients and processes get after the daemon's last word.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The daemon and all that it talks to.
+/// The daemon and everything it talks to.
 pub(crate) struct Driver {
     daemon: RefCell<Daemon>,
     clients: RefCell<HashMap<ClientKey, Rc<Outlet>>>,
     links: RefCell<HashMap<HostKey, Rc<LinkHandle>>>,
     ssh_config: SshConfig,
-    /// What was just read; only used between two waits.
+    /// The bytes of the last read; only used between two waits.
     input: RefCell<Box<[u8]>>,
     output: RefCell<Batch>,
     started: Instant,
     /// The time of the next tick may have changed.
     rescheduled: Notify,
     exiting: Cell<bool>,
-    /// Links that are over, but for what their processes left behind.
+    /// How many links are over whose processes left something to end.
     sweeps: Cell<usize>,
     /// A client or a link is gone.
     gone: Notify,
     last_client: Cell<u64>,
-    /// What the log may still say of those who are not let in.
+    /// How much the log may still say about refused clients.
     quota: RefCell<Quota>,
     is_private: bool,
 }
@@ -105,7 +107,8 @@ impl Listener {
     }
 }
 
-/// Runs the daemon until it ends. `make` makes it, at the moment that its times count from; `ready` is called when clients can connect.
+/// Runs the daemon until it ends. `make` makes it when its clock starts; `ready` is called when clients can
+/// connect.
 pub(crate) async fn run(
     source: ClientSource,
     make: impl FnOnce(Duration) -> Daemon,
@@ -141,19 +144,19 @@ pub(crate) async fn run(
         }
     };
     let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    // a terminal that goes away is none of the daemon's business; as a handler, not inherited by what it starts
+    // a terminal that goes away does not concern the daemon; what it starts does not inherit a handler
     let _hangup = signal(SignalKind::hangup())?;
     ready();
     driver.follow_up();
     if let Some(client) = client {
         driver.accept(client);
     }
-    // as a task of its own it is woken for what it waits for only, and not for every task's sake
+    // as a task of its own it wakes up only for what it waits for, not for every other task
     tokio::task::spawn_local(serve(driver, listener, signals)).await.map_err(std::io::Error::from)?;
     Ok(())
 }
 
-/// Lets clients in and time pass, until the daemon ends.
+/// Accepts clients and lets time pass, until the daemon ends.
 async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2]) {
     let [mut terminate, mut interrupt] = signals;
     let mut deadline = driver.next_tick();
@@ -194,7 +197,10 @@ async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2])
                         *socket = again;
                     }
                     Ok(Kept::Superseded) => {
-                        tracing::error!("somebody removed the lock, and another daemon of the network has started: this one ends");
+                        tracing::error!(
+                            "the lock was removed, and another daemon of the network has started: this one \
+                             ends"
+                        );
                         return;
                     }
                     Err(error) => tracing::error!("the socket is gone and cannot be made again: {error}"),
@@ -210,13 +216,13 @@ async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2])
     }
     let links = driver.links.borrow().values().map(|link| link.patience()).max().unwrap_or_default();
     let _ = tokio::time::timeout(LAST_WORDS + links, driver.finish()).await;
-    // who waits for our end, as `stop` does, finds nothing of ours
+    // whoever waits for our end, as `stop` does, then finds nothing of ours
     if let Some(meeting) = left {
         meeting.leave();
     }
 }
 
-/// Reads what is there into the driver's buffer; how much is returned.
+/// Reads into the driver's buffer. Gives the number of bytes.
 async fn read(source: &mut (impl AsyncRead + Unpin), driver: &Driver) -> std::io::Result<usize> {
     poll_fn(|context| {
         let mut input = driver.input.borrow_mut();
@@ -249,7 +255,8 @@ impl Reading {
     }
 }
 
-/// A client's socket as two ends. Registered as a pipe is, for reading only: as a socket it would wake us whenever the client reads.
+/// Splits a client's socket into its two ends. It is registered as a pipe, for reading only: as a socket it
+/// would wake us whenever the client reads.
 fn split(stream: UnixStream) -> std::io::Result<(pipe::Receiver, Rc<Outlet>)> {
     let socket = OwnedFd::from(stream.into_std()?);
     let outlet = Outlet::new(socket.try_clone()?);
@@ -262,7 +269,7 @@ impl Driver {
         self.started.elapsed()
     }
 
-    /// Where clients find the daemon, for its status.
+    /// Tells the daemon where clients find it, for its status.
     fn tell_place(&self, meeting: &Meeting) {
         let socket = meeting.socket().to_string_lossy().into_owned();
         let why = meeting.why_elsewhere();
@@ -272,7 +279,7 @@ impl Driver {
         self.daemon.borrow_mut().meets_at(socket, why);
     }
 
-    /// Passes an event on, and does what comes of it. True as [`Daemon::handle`].
+    /// Passes an event on and does what follows from it. Returns what [`Daemon::handle`] does.
     fn handle(self: &Rc<Self>, event: Event<'_>) -> bool {
         let now = self.now();
         let more = self.daemon.borrow_mut().handle(event, now);
@@ -352,7 +359,7 @@ impl Driver {
         }
     }
 
-    /// Writes to a peer what it takes; if that is much, its task goes on with it when it is its turn again.
+    /// Writes what a peer takes. If that is much, its task goes on when it is its turn again.
     fn write(&self, peer: Peer) {
         let Some(outlet) = self.outlet(peer) else { return };
         let mut daemon = self.daemon.borrow_mut();
@@ -376,7 +383,7 @@ impl Driver {
         Some((self.started + at).into())
     }
 
-    /// Waits until clients have what is queued for them, and until the processes of links are gone.
+    /// Waits until clients have everything queued for them, and the processes of links are gone.
     async fn finish(&self) {
         for link in self.links.borrow().values() {
             link.end();

@@ -8,49 +8,53 @@ use execnet_proto::spec::NetworkName;
 /// Why a daemon could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// There is one already.
-    #[error("the network `{network}` is already running{}", pid.map_or(String::new(), |pid| format!(" (daemon {pid})")))]
+    /// The network has a daemon already.
+    #[error("the network `{network}` is already running{}", pid.map_or(String::new(), daemon))]
     Running {
         /// The network.
         network: NetworkName,
         /// Process id of its daemon, if known.
         pid: Option<u32>,
     },
-    /// No folder for sockets can be trusted.
+    /// No folder for sockets is safe to use.
     #[error("no folder is fit for the network's socket: {}", tried.join("; "))]
     NoPlace {
-        /// What is wrong with each.
+        /// What is wrong with each folder.
         tried: Vec<String>,
     },
     /// Neither HOME nor XDG_STATE_HOME is set.
     #[error("neither XDG_STATE_HOME nor HOME says where the network's state is")]
     NoStateFolder,
-    /// A file or folder that the daemon needs.
+    /// An error with a file or folder that the daemon needs.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// With what.
+        /// The file or folder.
         path: PathBuf,
-        /// What came of it.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Two hosts with one id.
+    /// Two hosts have one id.
     #[error("two hosts are named `{0}`")]
     DuplicateHost(String),
-    /// A `via` that leads nowhere.
+    /// A `via` leads nowhere.
     #[error("host `{host}` is reached via `{via}`, which {why}")]
     Via {
         /// The host.
         host: String,
         /// Its `via`.
         via: String,
-        /// What is wrong.
+        /// What is wrong with it.
         why: &'static str,
     },
     /// The system refused something basic.
     #[error("the daemon cannot run: {0}")]
     System(#[from] io::Error),
+}
+
+fn daemon(pid: u32) -> String {
+    format!(" (daemon {pid})")
 }
 
 impl DaemonError {

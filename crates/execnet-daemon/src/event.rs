@@ -14,13 +14,13 @@ pub(crate) enum Event<'a> {
     ClientClosed(ClientKey),
     /// Bytes came on a host's own link.
     LinkBytes(HostKey, &'a [u8]),
-    /// What `ssh -G` says of a host's own link, before it is made.
+    /// What `ssh -G` says about a host's own link, before the link is started.
     SshConfig(HostKey, &'a str),
     /// The process of a host's own link has ended, or never started.
     LinkEnded(HostKey, LinkOver),
-    /// The `Daemon::deadline` was reached.
+    /// The time given by `Daemon::deadline` has come.
     Tick,
-    /// The daemon is asked to end.
+    /// The daemon was asked to end.
     Terminate,
 }
 
@@ -29,20 +29,20 @@ pub(crate) enum Event<'a> {
 pub(crate) struct LinkOver {
     /// None if it had to be killed.
     pub(crate) ending: Option<Ending>,
-    /// The last of what it wrote on stderr.
+    /// The last of what it wrote to stderr.
     pub(crate) stderr: String,
 }
 
-/// What is to be done outside.
+/// What to do outside.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Close a client's socket.
     CloseClient(ClientKey),
-    /// Start the process of a host's link; answered by [`Event::LinkEnded`] one day.
+    /// Start the process of a host's link; at some point [`Event::LinkEnded`] follows.
     StartLink(HostKey, Command),
     /// End the process of a host's link.
     EndLink(HostKey),
-    /// End the daemon, when the clients have what is queued for them.
+    /// End the daemon, once the clients have everything queued for them.
     Exit,
 }
 
@@ -52,8 +52,8 @@ pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     /// Variables to set on top of the daemon's own environment.
     pub(crate) env: Vec<(String, String)>,
-    /// It is ssh, and its last argument what it runs on the host.
+    /// It is ssh, and its last argument is the command for the host.
     pub(crate) is_ssh: bool,
-    /// It has to be asked to end and given time, as it may hold more than what it runs: a job, a container.
+    /// It must be asked to end and given time: it may hold more than a process, such as a job or a container.
     pub(crate) is_cmd: bool,
 }

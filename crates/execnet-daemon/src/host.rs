@@ -1,4 +1,4 @@
-//! One host of the network: its spec, where it stands, and what its agent told, bounded and cleaned.
+//! One host of the network: its spec, its state, and what its agent told, bounded and cleaned.
 
 pub(crate) mod attempts;
 pub(crate) mod bootstrap;
@@ -21,10 +21,10 @@ use crate::text;
 use attempts::Attempts;
 use diagnosis::Diagnosis;
 
-/// Nodes that one host may have.
+/// The most nodes one host may have.
 const MAX_NODES: usize = execnet_proto::switch::MAX_NODES;
 
-/// Characters of a fact that are kept.
+/// Characters kept of a fact.
 const FACT: usize = 256;
 
 /// A host of the network.
@@ -32,22 +32,22 @@ const FACT: usize = 256;
 pub(crate) struct Host {
     pub(crate) spec: HostSpec,
     pub(crate) via: Option<HostKey>,
-    /// Hosts with the same one share its few unfinished logins.
+    /// Hosts with the same server share the few unfinished logins it allows.
     pub(crate) server: String,
     pub(crate) attempts: Attempts,
     pub(crate) failure: Option<Diagnosis>,
     /// How many of the last failures in a row may have been refusals.
     pub(crate) doubts: u32,
-    /// What it is at while it joins.
+    /// The current step while it joins.
     pub(crate) step: Step,
     pub(crate) greeting: Option<Greeting>,
     pub(crate) nodes: Vec<NodeStatus>,
     pub(crate) leave: Option<Leave>,
-    /// What the log may still say of it.
+    /// How much the log may still say about it.
     pub(crate) quota: Quota,
 }
 
-/// What an agent told of itself.
+/// What an agent told about itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Greeting {
     incarnation: Incarnation,
@@ -59,25 +59,25 @@ pub(crate) struct Greeting {
     note: Option<String>,
 }
 
-/// A host on its way out.
+/// A host that leaves the network.
 #[derive(Debug)]
 pub(crate) struct Leave {
     pub(crate) since: Duration,
     pub(crate) stage: Leaving,
-    /// Who asked for it: client and request.
+    /// The client and request that asked for it.
     pub(crate) asked: Option<(ClientKey, u32)>,
 }
 
-/// How far it has come.
+/// How far a leaving host has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaving {
-    /// Its agent has to be told: hosts behind it leave first, and it may be connecting.
+    /// Its agent was not told yet: hosts behind it leave first, and it may still be connecting.
     Waiting,
-    /// Its agent was told to end, and has time to.
+    /// Its agent was told to end, and gets time to.
     Told,
-    /// It has left, and nothing of ours is there.
+    /// It has left, and nothing of ours remains there.
     Gone,
-    /// It has left; its agent could not be told, or did not end in time.
+    /// It has left, but its agent could not be told, or did not end in time.
     LeftBehind,
 }
 
@@ -105,17 +105,17 @@ impl Host {
         }
     }
 
-    /// Whether the log may have another line about it.
+    /// Whether the log may take another line about it.
     pub(crate) fn may_log(&mut self, now: Duration) -> bool {
         self.quota.take(&self.spec.id, now)
     }
 
-    /// Whether the round trip of its link is still to be measured.
+    /// Whether its link is up and its round trip is not measured yet.
     pub(crate) fn is_unmeasured(&self) -> bool {
         self.attempts.link().is_some_and(|link| link.is_up() && !link.measured)
     }
 
-    /// Its state as users see it.
+    /// Its state, as users see it.
     pub(crate) fn state(&self, reachable: bool) -> HostState {
         if self.leave.is_some() { HostState::Leaving } else { self.attempts.state(reachable) }
     }
@@ -141,7 +141,7 @@ impl Host {
         self.attempts.greeted(now);
     }
 
-    /// Its agent told of a node; its name and number were checked by the switch.
+    /// Its agent told of a node. The switch has checked the node's name and how many there are.
     pub(crate) fn node(&mut self, name: String, state: wire::NodeState, facts: &Table) {
         let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
         let node = NodeStatus {
@@ -162,13 +162,13 @@ impl Host {
         };
         match self.nodes.iter().position(|known| known.name == node.name) {
             Some(at) => self.nodes[at] = node,
-            // on an earlier link the same agent may have had others
+            // on an earlier link the same agent may have had other nodes
             None if self.nodes.len() < MAX_NODES => self.nodes.push(node),
             None => {}
         }
     }
 
-    /// What a person should know of it while it is up.
+    /// What a person should know about it while it is up.
     pub(crate) fn note(&self) -> Option<String> {
         let told = self.greeting.as_ref()?.note.clone();
         let lent = self.attempts.link().and_then(|link| forwards::note(&link.forwards, &self.spec));
@@ -176,12 +176,12 @@ impl Host {
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// Number of its processors, as far as known.
+    /// How many processors it has, 1 if unknown.
     pub(crate) fn cpus(&self) -> u32 {
         self.greeting.as_ref().map_or(1, |greeting| greeting.cpus)
     }
 
-    /// Everything that users see, but for what only the switch knows.
+    /// Everything users see of it, except what only the switch knows.
     pub(crate) fn status(&self, reachable: bool, now: Duration) -> HostStatus {
         let state = self.state(reachable);
         let failure = self.failure.as_ref().filter(|_| state != HostState::Up && state != HostState::Joining);
@@ -225,7 +225,7 @@ impl Host {
     }
 }
 
-/// What PLACED says of a node.
+/// The facts that PLACED carries about a node.
 pub(crate) fn facts(node: &NodeStatus) -> Table {
     let pairs = [
         ("executable", &node.executable),
@@ -237,12 +237,15 @@ pub(crate) fn facts(node: &NodeStatus) -> Table {
     pairs.map(|(key, value)| (key.to_owned(), value.clone().into())).into()
 }
 
-/// What an agent has to say about itself: at its first greeting that another one had to end for it, and always why it cannot
+/// A note about the agent: at its first greeting, that another agent had to end for it; always, why it cannot
 /// outlive its link.
 fn note(facts: &Table, is_new: bool) -> Option<String> {
     let replaced = Some(fact(facts, "replaced")).filter(|version| is_new && !version.is_empty());
     let replaced = replaced.map(|version| {
-        format!("the agent found there spoke version {version} of the protocol and had to end, with everything it ran")
+        format!(
+            "the agent found there spoke version {version} of the protocol and had to end, with \
+             everything it ran"
+        )
     });
     let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
     let place = Some(fact(facts, "place")).filter(|place| !place.is_empty());

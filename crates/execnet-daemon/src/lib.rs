@@ -1,18 +1,20 @@
-//! The local process of a network: keeps links to its hosts, decides where processes run, and forwards for clients.
+//! The local process of a network: keeps links to its hosts, decides where processes run, and forwards for
+//! clients.
 //!
-//! [`run`] is the daemon. Three wings, and each knows only those before it:
+//! [`run`] is the daemon. It has three wings, and each knows only those before it:
 //!
-//! - `host`: one host. Its spec, its attempts to join, the command and the bytes that start its agent, and why a link ended. Pure.
-//! - `daemon`: the network. Which host connects when, where a process runs, what clients ask; around the switch of
-//!   `execnet-proto`. Pure: one event in, one synchronous decision, actions out.
-//! - `driver`: all IO, on one thread. The tasks of clients and links, the socket and its locks (`meeting`), the state that
-//!   outlives a daemon (`folders`), the `log`, and `memory` that nobody else reads.
+//! - `host`: one host. Its spec, its attempts to join, the command and the bytes that start its agent, and
+//!   why a link ended. Pure.
+//! - `daemon`: the network. Which host connects when, where a process runs, what clients ask for; around the
+//!   switch of `execnet-proto`. Pure: one event in, one synchronous decision, actions out.
+//! - `driver`: all IO, on one thread. The tasks of clients and links, the socket and its locks (`meeting`),
+//!   the state that outlives a daemon (`folders`), the `log`, and closing our `memory` to others.
 //!
-//! On the ground beneath them: `event` (what comes in and which actions go out), `error` (why a daemon cannot run),
-//! `text` (what is shown of a host's words) and `quota` (how many lines of the log a host may cause).
+//! Below them: `event` (what comes in and which actions go out), `error` (why a daemon cannot run), `text`
+//! (makes a host's words safe to show) and `quota` (how many lines of the log a host may cause).
 //!
-//! SIGTERM and SIGINT end the network as `execnet stop` does: agents are told to end. SIGHUP is ignored. After SIGKILL the agents
-//! wait for the next daemon of the network, for as long as `linger` says.
+//! SIGTERM and SIGINT end the network as `execnet stop` does: agents are told to end. SIGHUP is ignored.
+//! After SIGKILL the agents wait for the next daemon of the network, for as long as `linger` says.
 
 use std::io;
 use std::path::PathBuf;
@@ -37,10 +39,10 @@ use driver::{ClientSource, folders};
 pub use error::DaemonError;
 use host::bootstrap::Common;
 
-/// Open files that a network of some hundred hosts needs.
+/// How many open files a network of a few hundred hosts needs.
 const FILES: u64 = 8_192;
 
-/// How long agents outlive the links of a private daemon, which no other one can take over.
+/// How long the agents of a private daemon outlive their links. No other daemon can take them over.
 const PRIVATE_LINGER: Duration = Duration::from_secs(60);
 
 /// What a daemon is told at its start.
@@ -52,17 +54,18 @@ pub struct Config {
     pub hosts: Vec<HostSpec>,
     /// How long agents outlive their links.
     pub linger: Duration,
-    /// Where the socket may be, best first: `/tmp/execnet-UID` and those that are taken where somebody else has that. Made if they are missing.
-    /// Behind them comes a folder in that of the state.
+    /// Folders for the socket, best first: `/tmp/execnet-UID`, then those to use if somebody else has made
+    /// that. Made if missing. The last resort is a folder inside the state folder.
     pub runtime_folders: Vec<PathBuf>,
-    /// Where `secret`, `life` and `log` are: `$XDG_STATE_HOME/execnet/NAME`. Made if it is missing.
+    /// The folder of `secret`, `life` and `log`: `$XDG_STATE_HOME/execnet/NAME`. Made if missing.
     pub state_folder: Option<PathBuf>,
-    /// The same for who has a home and no variables: where they look for the socket, if it is not in the first of the folders.
+    /// The same for clients that have a home and no variables. They look here for the socket if it is not in
+    /// the first folder.
     pub home_state_folder: Option<PathBuf>,
-    /// The network's file: only told to who asks for the status.
+    /// The network's file, only shown by the status.
     pub file: Option<PathBuf>,
-    /// The program that ssh calls to ask a person something: one that turns `EXECNET_ASKPASS` (`NETWORK/TOKEN`) and its first
-    /// argument into an `askpass` request. Without it nobody is asked.
+    /// The program that ssh calls to ask a person something. It turns `EXECNET_ASKPASS` (`NETWORK/TOKEN`) and
+    /// its first argument into an `askpass` request. Without it nobody is asked.
     pub askpass: Option<PathBuf>,
     /// Become a process of its own: leave the session, the folder and, once ready, the standard streams.
     pub detach: bool,
@@ -86,10 +89,10 @@ impl Config {
     }
 }
 
-/// Runs the daemon until it is stopped. `ready` is called with its process id as soon as clients can connect.
+/// Runs the daemon until it is stopped. Calls `ready` with its process id as soon as clients can connect.
 ///
 /// # Errors
-/// When it cannot start; nothing is changed then, but for the folders and the count of lives.
+/// When it cannot start. Then nothing has changed except the folders and the count of lives.
 pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
     check(&config.hosts)?;
     if cfg!(target_os = "linux") {
@@ -108,7 +111,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         .map_err(|error| DaemonError::file("write", &log, error))
         .inspect_err(|_| meeting.leave())?;
     if config.detach {
-        // fails only for one that leads a session already
+        // fails only for a process that leads a session already
         let _ = rustix::process::setsid();
         let _ = std::env::set_current_dir("/");
         raise_file_limit();
@@ -127,20 +130,22 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
     serve(ClientSource::Meeting(Box::new(meeting)), settings, hosts, ready)
 }
 
-/// Runs a daemon for one client, at the other end of `socket`, without a name, files or a log; it ends when its client goes, and so does everything that
-/// was started through it. It has no hosts before the client adds some, and asks nobody anything.
+/// Runs a daemon for one client, which is at the other end of `socket`. It has no name, no files and no log.
+/// It ends when its client goes away, with everything started through it. It has no hosts until the client
+/// adds some, and asks nobody anything.
 ///
 /// # Errors
 /// When the system refuses something basic.
 pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonError> {
-    // Ctrl-C in the client's terminal is meant for the client; fails only for one that leads a session already
+    // Ctrl-C in the client's terminal is for the client; fails only for a process that leads a session
+    // already
     let _ = rustix::process::setsid();
     if cfg!(target_os = "linux") {
         close_memory();
     }
     raise_file_limit();
     let life = Life::fresh()?;
-    // agents tell networks apart by their names
+    // agents tell networks apart by name
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
     serve(ClientSource::Private(socket), settings(&network, life, PRIVATE_LINGER, None), Vec::new(), |_| {})
@@ -175,7 +180,7 @@ fn serve(
     Ok(())
 }
 
-/// Every via is a host, and none leads back to itself.
+/// Checks that every via is a host, and that none leads back to itself.
 fn check(hosts: &[HostSpec]) -> Result<(), DaemonError> {
     let find = |id: &str| hosts.iter().find(|host| host.id == id);
     for (index, host) in hosts.iter().enumerate() {
@@ -195,7 +200,7 @@ fn check(hosts: &[HostSpec]) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// stdin and stdout are given back; stderr goes to the log already.
+/// Gives stdin and stdout back; stderr goes to the log already.
 fn leave_streams() {
     if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -203,7 +208,8 @@ fn leave_streams() {
     }
 }
 
-/// Three pipes a host are soon more than the usual 1024 files. Not more than needed: Python 2.7 closes all that there could be.
+/// Three pipes per host soon exceed the usual 1,024 files. The limit is no higher than needed, because Python
+/// 2.7 closes every file there could be.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

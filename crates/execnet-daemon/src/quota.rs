@@ -1,19 +1,20 @@
-//! How many lines of the log a host or the clients can cause, so that none of them washes out what the log says of the others.
+//! Limits how many lines of the log a host or the clients can cause, so that none of them crowds out the
+//! others.
 
 use std::time::Duration;
 
-/// Lines that may be told at once.
+/// How many lines may come at once.
 const BURST: u32 = 100;
 
-/// After that there is one more each time this has passed.
+/// After that, one more line may come each time this has passed.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The lines that one of those who cause them has left.
+/// The lines that one source has left.
 #[derive(Debug)]
 pub(crate) struct Quota {
     most: u32,
     left: u32,
-    /// When the last one was given back.
+    /// When the last line was given back.
     since: Duration,
     untold: u64,
 }
@@ -25,12 +26,12 @@ impl Default for Quota {
 }
 
 impl Quota {
-    /// For that many of whom each may cause as much as one.
+    /// A limit for this many sources together.
     pub(crate) fn of(many: u32) -> Self {
         Self { most: BURST * many, left: BURST * many, since: Duration::ZERO, untold: 0 }
     }
 
-    /// Whether a line about `whom` may be told now. How many were left out is told first.
+    /// Whether a line about `whom` may be written now. First writes how many lines were left out.
     pub(crate) fn take(&mut self, whom: &str, now: Duration) -> bool {
         if self.left == self.most {
             self.since = now;
@@ -65,7 +66,7 @@ mod tests {
         }
         assert!((BURST + 59..=BURST + 60).contains(&told), "{told}");
         assert!(quota.untold > 0, "counted, and told with the next line");
-        // later it has its lines again
+        // after a while it has all its lines again
         let later = Duration::from_secs(36_000);
         assert_eq!((0..1_000).filter(|_| quota.take("h", later)).count() as u32, BURST);
     }

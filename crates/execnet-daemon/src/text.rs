@@ -1,17 +1,17 @@
-//! Text from hosts, made fit for a terminal and for a report: colours left out, everything else that a terminal would obey escaped, no more than is of
-//! use.
+//! Makes text from hosts safe for a terminal and short enough for a report: drops colours, escapes everything
+//! else a terminal would obey, and limits the length.
 
 pub(crate) use execnet_proto::shell::quoted;
 use execnet_proto::text::one_line;
 
-/// Lines that are kept of what a host or ssh wrote.
+/// How many lines of a host's or ssh's output to keep.
 const LINES: usize = 12;
 
-/// Characters that are kept of a line.
+/// How many characters of a line to keep.
 const LINE: usize = 500;
 
-/// Text on one line, at most `most` characters, without the escape sequences of colours and titles. Which other characters are escaped
-/// `execnet_proto::text` decides.
+/// Puts text on one line of at most `most` characters, without the escape sequences of colours and titles.
+/// `execnet_proto::text` decides which other characters are escaped.
 pub(crate) fn clean(text: &str, most: usize) -> String {
     let mut plain = String::with_capacity(text.len().min(most));
     let mut rest = text;
@@ -32,7 +32,7 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
     clean
 }
 
-/// Text in which a secret stood, maybe cut at the ends of the text.
+/// Removes a secret from a text, even if the text cut it off at either end.
 pub(crate) fn without(text: &str, secret: &str) -> String {
     const SHORTEST: usize = 6;
     let mut text = text.replace(secret, "…");
@@ -47,14 +47,14 @@ pub(crate) fn without(text: &str, secret: &str) -> String {
     text
 }
 
-/// The last lines of what was written, clean, without empty ones.
+/// The last lines of an output, clean, without empty ones.
 pub(crate) fn last_lines(text: &str) -> Vec<String> {
     let lines = text.split(['\n', '\r']).map(|line| clean(line, LINE).trim().to_owned());
     let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
 
-/// The length of the whole escape sequence at the beginning, of those that only say how what follows is to look.
+/// The length of the escape sequence at the beginning, if it only changes how what follows looks.
 fn sequence(text: &[u8]) -> Option<usize> {
     let rest = &text[2.min(text.len())..];
     match text.get(1)? {
@@ -71,7 +71,7 @@ fn sequence(text: &[u8]) -> Option<usize> {
                 _ => None,
             }
         }
-        // which characters there are: `tput sgr0` says it
+        // selects a character set, as `tput sgr0` does
         b'(' | b')' => rest.first().filter(|byte| byte.is_ascii_graphic()).map(|_| 3),
         _ => None,
     }

@@ -1,4 +1,5 @@
-//! The daemon as a whole, with agents on this machine: hosts join, processes run, links break, everything ends.
+//! The daemon as a whole, with agents on this machine: hosts join, processes run, links break, everything
+//! ends.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +20,7 @@ use execnet_proto::wire::{Ending, Stream};
 use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::de::DeserializeOwned;
 
-/// For hangs, not for speed: on a machine that has much else to do all takes ten times as long.
+/// Long enough for a busy machine, on which everything takes ten times as long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A daemon in a thread of this process, in a folder of its own.
@@ -73,7 +74,7 @@ impl Network {
         connection
     }
 
-    /// Stops the network; nothing of it is left.
+    /// Stops the network, and checks that nothing of it is left.
     fn stop(mut self, mut connection: Connection) {
         let agents: Vec<u32> = connection.status().hosts.iter().filter_map(|host| host.agent_pid).collect();
         let reply: StopReply = connection.ask_for(Verb::Stop);
@@ -139,7 +140,7 @@ impl Connection {
         }
     }
 
-    /// Asks, and waits for the last reply.
+    /// Sends a request, and waits for the last reply.
     fn ask(&mut self, verb: Verb) -> Bytes {
         let json = serde_json::to_vec(&Request::from(verb)).unwrap();
         let number = self.client.request(json.into());
@@ -172,7 +173,7 @@ impl Connection {
         id
     }
 
-    /// Sends input and collects output until the process is over; the status is that of its exit.
+    /// Sends input and collects output until the process is over. Gives the status with which it exits.
     fn communicate(&mut self, id: ProcessId, mut input: Bytes) -> (Vec<u8>, Ending) {
         let mut output = Vec::new();
         let mut closed = false;
@@ -218,7 +219,7 @@ fn is_alive(pid: u32) -> bool {
     test_kill_process(Pid::from_raw(pid.cast_signed()).unwrap()).is_ok()
 }
 
-/// The processes that carry links of this process's daemons, by the text in their arguments.
+/// The processes that carry links of this process's daemons, found by the text in their arguments.
 fn carriers(mark: &str) -> Vec<Pid> {
     let ours = format!("PPid:\t{}\n", getpid().as_raw_nonzero());
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -294,7 +295,7 @@ fn a_transfer_survives_the_death_of_its_link() {
 }
 
 impl Network {
-    /// Stops the network when all hosts can be told.
+    /// Stops the network when all hosts can be told to end.
     fn stop_when_back(self, mut connection: Connection) {
         wait("the hosts", || connection.status().hosts.iter().all(|host| host.state == HostState::Up));
         self.stop(connection);

@@ -1,4 +1,4 @@
-//! How hosts are connected, and what becomes of links that end.
+//! How hosts get a link, and what follows when links end.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::host::joining::Traces;
 use crate::host::link::{Bearer, Link};
 
 impl Daemon {
-    /// Starts what leads to a host.
+    /// Starts a host's link.
     pub(super) fn connect(&mut self, key: HostKey, now: Duration) {
         self.attaches += 1;
         self.busy_until = now + CALM;
@@ -47,7 +47,7 @@ impl Daemon {
         self.changed.insert(key);
     }
 
-    /// Variables with which ssh asks through the daemon.
+    /// Variables that make ssh ask through the daemon.
     fn ask_through(&mut self, key: HostKey) -> Vec<(String, String)> {
         let mut bytes = [0; 16];
         let (Some(askpass), Ok(())) = (&self.settings.askpass, getrandom::fill(&mut bytes)) else {
@@ -60,7 +60,7 @@ impl Daemon {
             ("EXECNET_ASKPASS".to_owned(), format!("{}/{token}", self.settings.common.network)),
         ];
         if !self.settings.has_display {
-            // older releases of ssh look for it before they use SSH_ASKPASS
+            // older releases of ssh need it to use SSH_ASKPASS
             env.push(("DISPLAY".to_owned(), ":".to_owned()));
         }
         if let Some(link) = self.link_mut(key) {
@@ -80,7 +80,7 @@ impl Daemon {
         self.dropped(key, cause, said, now);
     }
 
-    /// Its agent is to ask its interpreters again, which it does on every new link.
+    /// Makes its agent look for its interpreters again, as it does on every new link.
     pub(super) fn renew(&mut self, key: HostKey, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.attempts.renew(now);
@@ -100,7 +100,7 @@ impl Daemon {
         self.changed.insert(key);
         let Some(link) = host.attempts.link_mut() else { return };
         match link.bearer {
-            // told when the process is over, which knows more
+            // reported when the process is over, which knows more
             Bearer::Process => {
                 if link.end() {
                     link.cause = Some((cause, said));
@@ -151,7 +151,7 @@ impl Daemon {
         self.changed.insert(key);
     }
 
-    /// The present link of a host is not wanted any more.
+    /// Ends a link that is no longer wanted.
     pub(super) fn cut(&mut self, key: HostKey, why: &str, now: Duration) {
         self.switch.link_closed(key, why, now);
         let Some(host) = self.hosts.get_mut(&key) else { return };

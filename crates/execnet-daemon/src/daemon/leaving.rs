@@ -1,4 +1,5 @@
-//! Hosts that leave the network: one by `rmhost`, all of them when the daemon ends. Agents are told to end, innermost first.
+//! Hosts that leave the network: one by `rmhost`, all of them when the daemon ends. Agents are told to end,
+//! innermost first.
 
 use std::time::Duration;
 
@@ -12,19 +13,19 @@ use super::prompts::Asker;
 use crate::event::Action;
 use crate::host::{Host, Leave, Leaving};
 
-/// So long agents have to end.
+/// How long agents get to shut down.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// So long more they have whose hosts start a `cmd=` for others.
+/// How much longer an agent gets that runs a `cmd=` for other hosts.
 const CANCEL: Duration = Duration::from_secs(10);
 
-/// So long a host that is just being connected may take to be told.
+/// How long a host that is connecting may take until it can be told.
 const GREETING: Duration = Duration::from_secs(3);
 
 /// The daemon is ending.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// Who is told when it is over.
+    /// Requests to answer when it is over.
     pub(super) asked: Vec<Asker>,
     over: bool,
 }
@@ -57,7 +58,7 @@ impl Daemon {
         }
     }
 
-    /// `rmhost`.
+    /// Serves `rmhost`.
     pub(super) fn remove(&mut self, client: ClientKey, request: u32, id: &str, now: Duration) {
         let Some(key) = self.host_named(id) else { return self.no_such_host(client, request, id) };
         if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
@@ -80,7 +81,7 @@ impl Daemon {
         }
     }
 
-    /// Goes on with every host that leaves.
+    /// Takes every leaving host as far as it can go.
     pub(super) fn advance_leaving(&mut self, now: Duration) {
         loop {
             let keys: Vec<HostKey> = self.leaving().map(|(key, _)| key).collect();
@@ -110,7 +111,7 @@ impl Daemon {
             .values()
             .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.is_over()));
         let reachable = self.switch.is_reachable(key);
-        // what it started to reach others has time to take its jobs back
+        // commands that it runs to reach others get time to take their jobs back
         let behind = |host: &Host| host.via == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
         let patience = if self.hosts.values().any(behind) { PATIENCE + CANCEL } else { PATIENCE };
         let Some(host) = self.hosts.get_mut(&key) else { return };
@@ -138,7 +139,7 @@ impl Daemon {
         }
     }
 
-    /// A host is done with; `left`: its agent may still be there.
+    /// A host has left. `left`: its agent may still be there.
     fn left(&mut self, key: HostKey, left: bool, now: Duration) {
         self.cut(key, "it is leaving the network", now);
         let Some(host) = self.hosts.get_mut(&key) else { return };
@@ -152,12 +153,12 @@ impl Daemon {
         let asked = leave.asked.take();
         let mut status = self.host_status(key, now);
         if self.closing.is_some() {
-            // clients shall not wait for another daemon
+            // clients must not wait for another daemon
             let network = &self.settings.common.network;
             return self.switch.lose_host(key, &format!("the network {network} was stopped"));
         }
         if let Some(status) = &mut status {
-            // that its link has ended is as it should be
+            // its link was meant to end: that is no error
             status.error = left
                 .then(|| format!("its agent could not be told to end; it ends by itself within {linger} s"));
         }

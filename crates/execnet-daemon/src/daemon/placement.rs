@@ -5,38 +5,38 @@ use execnet_proto::spec::{NodeSelection, nearest};
 
 use crate::text;
 
-/// A host as placement sees it.
+/// A host, as far as placement needs it.
 #[derive(Debug)]
 pub(super) struct Candidate<'a, K> {
     pub(super) key: K,
     pub(super) id: &'a str,
     /// Its link is up.
     pub(super) reachable: bool,
-    /// It was up, its link is not, and one may be made soon enough.
+    /// Its link is down, was up before, and may be up again soon enough.
     pub(super) away: bool,
     /// It may still tell of more nodes.
     pub(super) joining: bool,
     pub(super) cpus: u32,
-    /// That run there for clients.
+    /// Clients' processes there.
     pub(super) processes: usize,
     pub(super) nodes: &'a [NodeStatus],
 }
 
-/// What comes of a selection.
+/// The result of a selection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Placement<'a, K> {
     /// This node of this host.
     Node(K, &'a NodeStatus),
     /// None yet, but a host is joining.
     Joining,
-    /// None, but one that matches, or may once it is known, is on this host, which cannot be reached just now.
+    /// None, but this host, unreachable for now, has a node that matches, or may match once it is known.
     Away(K),
     /// None.
     Nothing,
 }
 
-/// Among ready nodes that match the one on the host with the fewest processes for its processors; ties go to fewer processes,
-/// then to the order of the hosts.
+/// Chooses among the ready nodes that match, by the host with the fewest processes per processor. Ties go to
+/// fewer processes, then to the order of the hosts.
 pub(super) fn choose<'a, K: Copy + PartialEq>(
     wants: &NodeSelection,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
@@ -66,7 +66,8 @@ pub(super) fn choose<'a, K: Copy + PartialEq>(
     best.map_or(otherwise, |(_, key, node)| Placement::Node(key, node))
 }
 
-/// Whether a host has a node that may match, of which nothing but its name is known yet: its link broke while its agent was telling.
+/// Whether a host has a node that may match and is known by name only, because its link broke while its agent
+/// was telling.
 fn may_match<K>(wants: &NodeSelection, host: &Candidate<'_, K>) -> bool {
     let Some(name) = &wants.node else {
         return host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Probing);
@@ -108,7 +109,7 @@ pub(super) fn refusal<'a>(
     format!("no node of {network} {wanted}; there are:\n  {}{meant}", lines.join("\n  "))
 }
 
-/// The word that may be meant by one that fits nothing there is. `ids`: hosts of which no node is known.
+/// The word the client may have meant where it named something unknown. `ids`: hosts without known nodes.
 fn meant<'a>(wants: &NodeSelection, nodes: &[&'a NodeStatus], ids: &[&'a str]) -> Option<&'a str> {
     let alone = |wish: NodeSelection| !nodes.iter().any(|node| wish.matches(&node.info()));
     let node = wants.node.as_ref().filter(|name| {

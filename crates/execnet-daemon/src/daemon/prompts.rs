@@ -1,4 +1,5 @@
-//! What ssh asks a person, on its way from ssh's askpass program to whoever watches the host join, and back. Pure.
+//! Questions of ssh, on their way from ssh's askpass program to whoever watches the host join, and back.
+//! Pure.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use execnet_proto::switch::{ClientKey, HostKey};
 
 use crate::text;
 
-/// So long a question waits for somebody who watches.
+/// How long a question waits for somebody who watches.
 const NOBODY: Duration = Duration::from_secs(5);
 
-/// Questions that may be open at a time.
+/// How many questions may be open at a time.
 const MOST: usize = 256;
 
 /// A request of a client.
@@ -27,16 +28,16 @@ pub(super) struct Prompts {
 struct Question {
     prompt: Prompt,
     host: HostKey,
-    /// The askpass program.
+    /// The request of the askpass program.
     asker: Asker,
-    /// Who was shown it.
+    /// The request it was shown to.
     shown: Option<Asker>,
-    /// When it is given up, if nobody is there to see it.
+    /// When it expires, if nobody is there to see it.
     until: Duration,
 }
 
 impl Prompts {
-    /// A question came. False if there are too many.
+    /// Adds a question. False if there are too many.
     pub(super) fn ask(
         &mut self,
         host: HostKey,
@@ -55,7 +56,7 @@ impl Prompts {
         if kind == PromptKind::Confirm {
             text = format!("{} (yes/no)", text.trim_end());
         }
-        // whatever else is asked, the answer may be a secret: a server words its questions as it likes
+        // any other answer may be a secret: a server words its questions as it likes
         let echo = kind == PromptKind::HostKey;
         let notice = kind == PromptKind::Notice;
         let prompt = Prompt { id: self.last, host: id.into(), text, echo, notice };
@@ -63,7 +64,7 @@ impl Prompts {
         true
     }
 
-    /// Questions to show now, each with the watcher that is to show it. `watcher` finds one for a host.
+    /// Questions to show now, each with the watcher to show it to. `watcher` finds one for a host.
     pub(super) fn show(&mut self, watcher: impl Fn(HostKey) -> Option<Asker>) -> Vec<(Asker, Prompt)> {
         let mut shown = Vec::new();
         for question in self.open.iter_mut().filter(|question| question.shown.is_none()) {
@@ -75,15 +76,15 @@ impl Prompts {
         shown
     }
 
-    /// A person has answered: the host, and the askpass program that waits for it.
+    /// A person has answered. Gives the host, and the askpass program's request.
     pub(super) fn answer(&mut self, id: u64) -> Option<(HostKey, Asker)> {
         let at = self.open.iter().position(|question| question.prompt.id == id)?;
         let question = self.open.swap_remove(at);
         Some((question.host, question.asker))
     }
 
-    /// A client went away: what it asked is void, what it was shown is shown to another. Hosts whose question is void, and whether it was only
-    /// a notice.
+    /// A client went away: its questions are void, and those it was shown go to another. Gives the hosts
+    /// whose question is void, and whether it was only a notice.
     pub(super) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<(HostKey, bool)> {
         for question in &mut self.open {
             if question.shown.is_some_and(|(shown, _)| shown == client) {
@@ -108,14 +109,14 @@ impl Prompts {
         self.open.extract_if(.., |question| question.host == host).map(|question| question.asker).collect()
     }
 
-    /// Questions that nobody was there to see.
+    /// Takes out the questions that nobody was there to see.
     pub(super) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker, bool)> {
         let expired = |question: &mut Question| question.shown.is_none() && now >= question.until;
         let told = |question: Question| (question.host, question.asker, question.prompt.notice);
         self.open.extract_if(.., expired).map(told).collect()
     }
 
-    /// When [`Prompts::expired`] is to be called.
+    /// When [`Prompts::expired`] is due.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.open.iter().filter(|question| question.shown.is_none()).map(|question| question.until).min()
     }

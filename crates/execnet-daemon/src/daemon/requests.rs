@@ -1,4 +1,4 @@
-//! What the command asks of the daemon (docs/commands.md), and who is told of changes.
+//! What the command asks of the daemon (docs/commands.md), and who hears about changes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::host::link::Link;
 use crate::text;
 
-/// Watchers that may be at a time.
+/// How many watchers there may be at a time.
 const MAX_WATCHERS: usize = 256;
 
 /// A `watch` or `addhost` request that is not over.
@@ -27,7 +27,7 @@ const MAX_WATCHERS: usize = 256;
 pub(super) struct Watcher {
     pub(super) client: ClientKey,
     pub(super) request: u32,
-    /// The host that it added; all hosts otherwise.
+    /// The host it added; without one it watches all hosts.
     pub(super) host: Option<HostKey>,
 }
 
@@ -148,11 +148,12 @@ impl Daemon {
         }
     }
 
-    /// Whether adding it means to try it once more: it is here already, but it is not up, or an interpreter failed.
+    /// Whether adding it means trying it once more: it is here already, but is not up, or an interpreter
+    /// failed.
     fn may_try_again(&self, key: HostKey, spec: &HostSpec) -> bool {
         let host = &self.hosts[&key];
         let state = host.state(self.switch.is_reachable(key));
-        // asking needs another link, which not every agent survives
+        // looking for interpreters needs another link, which not every agent survives
         let may_ask = host.greeting.as_ref().is_some_and(|greeting| greeting.resume);
         let failed = may_ask && host.nodes.iter().any(|node| node.state == NodeState::Failed);
         host.spec == *spec && host.leave.is_none() && (state != HostState::Up || failed)
@@ -174,7 +175,8 @@ impl Daemon {
         may
     }
 
-    /// Tells watchers what changed, asks them what ssh asks, and lets those go who have seen everything.
+    /// Tells watchers what changed, passes on what ssh asks, and ends the requests of watchers that have seen
+    /// everything.
     pub(super) fn tell_watchers(&mut self, now: Duration) {
         let changed = std::mem::take(&mut self.changed);
         if self.watchers.is_empty() {
@@ -233,7 +235,7 @@ impl Daemon {
         match host.state(self.switch.is_reachable(key)) {
             HostState::Joining => true,
             HostState::Up => !host.attempts.is_settled(),
-            // why its link ended is known in a moment
+            // the reason why its link ended comes in a moment
             HostState::Unreachable if host.attempts.link().is_some_and(Link::is_ending) => true,
             _ => host.attempts.is_awaited(),
         }
@@ -244,7 +246,7 @@ impl Daemon {
             return;
         }
         self.auth_sock = Some(socket.to_owned());
-        // what could not log in may be able to now
+        // hosts that could not log in may be able to now
         for host in self.hosts.values_mut() {
             if host.failure.as_ref().is_some_and(|failure| failure.step == Step::Authenticate) {
                 host.attempts.hurry();
@@ -284,7 +286,7 @@ impl Daemon {
         self.reply(from.0, from.1, true, &HostReply { host: None });
     }
 
-    /// A host's ssh got what it asked for, or nothing: it has to come on again.
+    /// A host's ssh got its answer, or none: its deadline counts again.
     pub(super) fn go_on(&mut self, key: HostKey, answered: bool, now: Duration) {
         if let Some(host) = self.hosts.get_mut(&key) {
             let patience = host.patience();
@@ -295,7 +297,7 @@ impl Daemon {
         }
     }
 
-    /// Questions that nobody was there to answer.
+    /// Refuses questions that nobody was there to answer.
     pub(super) fn give_up_questions(&mut self, now: Duration) {
         for (host, asker, notice) in self.prompts.expired(now) {
             self.go_on(host, notice, now);
@@ -303,7 +305,7 @@ impl Daemon {
         }
     }
 
-    /// Nobody needs an answer any more.
+    /// Drops a host's questions: nobody needs an answer any more.
     pub(super) fn drop_questions(&mut self, key: HostKey) {
         for asker in self.prompts.host_gone(key) {
             self.refuse_question(asker, "the connection has ended");

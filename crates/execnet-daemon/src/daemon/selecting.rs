@@ -12,10 +12,10 @@ use super::Daemon;
 use super::placement::{self, Candidate, Placement};
 use crate::host;
 
-/// Who waits longer for hosts that are joining is told so.
+/// After this long a client hears that it waits for joining hosts.
 const JOINING: Duration = Duration::from_secs(5);
 
-/// So long a host that is away is waited for, if only it has a node that matches.
+/// How long a process waits for an unreachable host, if that host has a node that matches.
 const AWAY: Duration = Duration::from_secs(10);
 
 /// A process that waits for a place.
@@ -24,13 +24,13 @@ pub(super) struct Selecting {
     pub(super) client: ClientKey,
     pub(super) id: ProcessId,
     pub(super) wants: NodeSelection,
-    /// Until when a host that is away is waited for.
+    /// Until when it waits for an unreachable host.
     pub(super) until: Duration,
     /// Its client knows that it waits for one.
     pub(super) told: bool,
-    /// When its client is told that it waits for hosts that are joining.
+    /// When its client hears that it waits for joining hosts.
     pub(super) tell_at: Duration,
-    /// The next of both times.
+    /// The next of these two times.
     pub(super) wake: Option<Duration>,
 }
 
@@ -64,11 +64,11 @@ impl Daemon {
         }
     }
 
-    /// Places what can be placed, refuses what cannot be any more.
+    /// Places what can be placed, and refuses what no longer can be.
     pub(super) fn place_waiting(&mut self, now: Duration) {
         for mut selecting in std::mem::take(&mut self.selecting) {
             let times = [selecting.tell_at, selecting.until];
-            // each of them once: what waits on waits for hosts
+            // each time counts once: afterwards only hosts can help
             let due = selecting.wake == Some(selecting.tell_at) && selecting.tell_at <= now;
             selecting.wake = times.into_iter().filter(|at| *at > now).min();
             let placement = placement::choose(&selecting.wants, self.candidates(selecting.until));
@@ -107,7 +107,7 @@ impl Daemon {
         }
     }
 
-    /// Hosts that may be there by `until`.
+    /// Hosts that may be reachable by `until`.
     fn candidates(&self, until: Duration) -> impl Iterator<Item = Candidate<'_, HostKey>> {
         self.hosts.iter().filter(|(_, host)| host.leave.is_none()).map(move |(&key, host)| {
             let reachable = self.switch.is_reachable(key);
@@ -124,7 +124,7 @@ impl Daemon {
         })
     }
 
-    /// Whether a way to a host that was up may be made before `until`.
+    /// Whether a host that was up may be reachable before `until`.
     fn may_come(&self, key: HostKey, until: Duration) -> bool {
         let Some(host) = self.hosts.get(&key).filter(|host| host.leave.is_none()) else { return false };
         match host.via.filter(|via| !self.switch.is_reachable(*via)) {
@@ -142,7 +142,7 @@ impl Daemon {
         }
     }
 
-    /// What a client that waits for a host is told.
+    /// What to tell a client that waits for an unreachable host.
     fn why_away(&self, key: HostKey) -> String {
         let host = &self.hosts[&key];
         let (id, failure) = (&host.spec.id, host.failure.as_ref());
@@ -151,7 +151,7 @@ impl Daemon {
         crate::text::clean(&why.unwrap_or_else(|| format!("{id} is unreachable")), 500)
     }
 
-    /// What a client that waits for hosts that may tell of more nodes is told.
+    /// What to tell a client that waits for hosts that may tell of more nodes.
     fn why_joining(&self, wants: &NodeSelection) -> String {
         const MOST: usize = 5;
         let joining =
@@ -200,7 +200,7 @@ impl Daemon {
     }
 }
 
-/// Why nothing can run on a host just now, and when it is tried again; what to do is on a line of its own.
+/// Why nothing can run on a host for now, and when it is tried again. The hint has a line of its own.
 fn not_up(host: &host::Host, state: HostState, now: Duration) -> String {
     let id = &host.spec.id;
     let failure = match state {

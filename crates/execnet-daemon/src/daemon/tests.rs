@@ -26,7 +26,7 @@ struct World {
     daemon: Daemon,
     now: Duration,
     clients: BTreeMap<ClientKey, Client>,
-    /// Links whose process runs, with what the daemon wrote on them.
+    /// Links with a running process, and what the daemon wrote to them.
     links: BTreeMap<HostKey, BytesMut>,
     commands: HashMap<HostKey, Command>,
     events: Vec<(ClientKey, ClientEvent)>,
@@ -69,7 +69,7 @@ impl World {
         self.settle();
     }
 
-    /// Hands an event in, in as many turns as it takes.
+    /// Passes an event in, in as many turns as it takes.
     fn hand(&mut self, event: Event<'_>) {
         let again = match event {
             Event::LinkBytes(host, _) => Ok(host),
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Passes on everything that waits.
+    /// Delivers everything that waits.
     fn settle(&mut self) {
         loop {
             let mut moved = false;
@@ -229,7 +229,7 @@ impl World {
         self.now = end;
     }
 
-    /// Whether END was written on a host's link.
+    /// Whether END was written to a host's link.
     fn was_told_to_end(&self, id: &str) -> bool {
         let written = &self.links[&self.host(id)];
         written.windows(4).any(|part| part == [0x12, 0, 0, 0])

@@ -1,16 +1,17 @@
 //! Which cipher a link's ssh asks for first.
 //!
-//! ssh's own list begins with ChaCha20-Poly1305. Where the processor has instructions for AES, AES-GCM takes two thirds of the
-//! processor time for the same bytes (docs/benchmarks.md), and on a link that is what bytes wait for. So AES-GCM is moved to the front
-//! of the list, and nothing is added to it or taken from it. Who names ciphers in the spec keeps them, and so does whose configuration
-//! makes another list than ssh's usual one ([`super::ssh_config`] asks).
+//! ssh's own list begins with ChaCha20-Poly1305. Where the processor has AES instructions, AES-GCM needs two
+//! thirds of the processor time for the same bytes (docs/benchmarks.md), and processor time limits a link. So
+//! AES-GCM moves to the front of the list; nothing is added or removed. A spec that names ciphers is left
+//! alone, and so is a non-default cipher list in the ssh configuration ([`super::ssh_config`] asks).
 
 /// Whether the spec names ciphers.
 pub(super) fn is_chosen(arguments: &[String]) -> bool {
     arguments.iter().any(|argument| names_ciphers(argument))
 }
 
-/// Whether this is one of ssh's options for ciphers, as `-cCIPHER` and `-oCiphers=LIST`, or the word behind `-o`.
+/// Whether this is one of ssh's options for ciphers, as `-cCIPHER` and `-oCiphers=LIST`, or the word behind
+/// `-o`.
 fn names_ciphers(argument: &str) -> bool {
     let option = argument.strip_prefix("-o").unwrap_or(argument).trim_start();
     argument.starts_with("-c") || option.get(..7).is_some_and(|name| name.eq_ignore_ascii_case("ciphers"))
@@ -25,7 +26,7 @@ pub(super) fn aes_first(list: &str) -> Option<String> {
     (new != list).then_some(new)
 }
 
-/// Whether this machine's processor encrypts AES-GCM by itself.
+/// Whether this machine's processor has instructions for AES-GCM.
 pub(super) fn has_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");

@@ -26,12 +26,14 @@ pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Rece
                 }
             }
             () = yield_now(), if reading != Reading::Now => {
-                reading = Reading::after(0, reading == Reading::RestAfterOthers && driver.handle(Event::ClientBytes(key, &[])));
+                let rest = reading == Reading::RestAfterOthers;
+                reading = Reading::after(0, rest && driver.handle(Event::ClientBytes(key, &[])));
             }
             length = super::read(&mut read, &driver), if reading == Reading::Now => match length {
                 Ok(length @ 1..) => {
                     let input = driver.input.borrow();
-                    reading = Reading::after(length, driver.handle(Event::ClientBytes(key, &input[..length])));
+                    let more = driver.handle(Event::ClientBytes(key, &input[..length]));
+                    reading = Reading::after(length, more);
                 }
                 Ok(0) | Err(_) => break,
             },

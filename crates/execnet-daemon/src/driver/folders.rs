@@ -1,6 +1,6 @@
-//! The daemon's folders: those where clients may meet it, and the one of its state.
+//! The daemon's folders: those for its socket, and the one for its state.
 //!
-//! Nothing in a shared folder is trusted that is not ours alone.
+//! Trusts nothing in a shared folder unless it belongs to this user alone.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -27,12 +27,12 @@ pub(crate) fn state_folder(network: &NetworkName) -> Option<PathBuf> {
     Some(folder.join(network.as_str()))
 }
 
-/// The same for who has a home and no variable.
+/// The same for clients that have a home and no variables.
 pub(crate) fn home_state_folder(network: &NetworkName) -> Option<PathBuf> {
     Some(UserFolder::State.find(None, env::home_dir())?.join(network.as_str()))
 }
 
-/// Why a folder is not ours alone, if it is not.
+/// Why a folder is not this user's alone, if it is not.
 pub(crate) fn fault(folder: &Path) -> io::Result<Option<&'static str>> {
     let about = fs::symlink_metadata(folder)?;
     Ok(if about.is_symlink() {
@@ -48,13 +48,13 @@ pub(crate) fn fault(folder: &Path) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// Makes the folder, or checks that it is ours alone. Fails with the reason, if it is one to tell.
+/// Makes the folder, or checks that it is this user's alone. Fails with the reason, if there is one to tell.
 pub(crate) fn private_folder(folder: &Path) -> Result<(), Option<String>> {
     let said = |error: io::Error| Some(format!("{} cannot be used: {error}", folder.display()));
     if let Some(above) = folder.parent() {
-        // no such folder for this user
+        // this user has no such folder
         let about = fs::symlink_metadata(above).map_err(|_| None)?;
-        // in one with the sticky bit, as /tmp, nobody takes away what is ours
+        // in a folder with the sticky bit, as /tmp, nobody else can remove what is ours
         let is_sticky = about.mode() & 0o1000 != 0;
         let is_ours = about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o022 == 0;
         if !about.is_dir() || !is_sticky && !is_ours {
@@ -72,25 +72,26 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), Option<String>> {
     }
 }
 
-/// No count of starts gets here, nor do seconds before 2097: what is above was not written by a daemon. Agents refuse it as well.
+/// Neither a count of starts nor a time in seconds before 2097 gets this high: no daemon wrote a higher one.
+/// Agents refuse it too.
 const LAST_LIFE: u32 = 4_000_000_000;
 
 /// What a network's daemon keeps from one life to the next.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// 64 hex digits that agents ask for.
+    /// The network's secret, 64 hex digits.
     pub(crate) secret: String,
-    /// Count of the daemon's starts.
+    /// How often the daemon was started.
     pub(crate) number: u32,
 }
 
 impl Life {
-    /// That of a daemon that keeps nothing.
+    /// The first life of a daemon that keeps nothing.
     pub(crate) fn fresh() -> io::Result<Self> {
         Ok(Self { secret: random_secret()?, number: 1 })
     }
 
-    /// Reads the network's state, with its count of lives raised. Makes it where there is none.
+    /// Reads the network's state and raises its count of lives. Makes the state if there is none.
     pub(crate) fn begin(folder: &Path) -> Result<Self, DaemonError> {
         make_state_folder(folder)?;
         let (secret, is_new) = secret(&folder.join("secret"))?;
@@ -101,14 +102,15 @@ impl Life {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
             Err(error) => return Err(DaemonError::file("read", &path, error)),
         };
-        // agents of earlier lives must see a higher number than any before: starts are rarer than seconds
+        // agents of earlier lives must see a higher number than before: a daemon starts less than once a
+        // second
         let life = life.unwrap_or_else(seconds);
         write_atomically(&path, format!("{life}\n").as_bytes())?;
         Ok(Self { secret, number: life })
     }
 }
 
-/// Makes the folder of the state, or checks that nobody else can put something there.
+/// Makes the folder of the state, or checks that nobody else can write to it.
 pub(crate) fn make_state_folder(folder: &Path) -> Result<(), DaemonError> {
     let failed = |what| move |error| DaemonError::file(what, folder, error);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make the folder"))?;
@@ -154,14 +156,14 @@ fn secret(path: &Path) -> Result<(String, bool), DaemonError> {
     }
 }
 
-/// 64 hex digits.
+/// A new secret, 64 hex digits.
 fn random_secret() -> io::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(hex(&bytes))
 }
 
-/// Either the old contents or the new ones are there at any moment, on the disk too.
+/// At any moment either the old or the new contents are there, on the disk too.
 fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), DaemonError> {
     let write = || {
         let folder = path.parent().unwrap_or(Path::new("/"));
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(first.secret, second.secret);
         let mode = |name: &str| fs::metadata(folder.join("n").join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode(""), mode("secret"), mode("life")), (0o700, 0o600, 0o600));
-        // a lost or broken count does not go back, and one that no daemon reaches is not believed
+        // a lost or broken count does not go back, and an impossibly high one is not believed
         for broken in ["x", "4294967295", "4294967294", "18446744073709551615"] {
             fs::write(folder.join("n/life"), broken).unwrap();
             let life = Life::begin(&folder.join("n")).unwrap().number;

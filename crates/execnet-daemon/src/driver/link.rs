@@ -22,30 +22,30 @@ use super::outlet::Outlet;
 use super::{Driver, Reading};
 use crate::event::{Command, Event, LinkOver};
 
-/// Bytes of stderr that are kept.
+/// How many bytes of stderr to keep.
 const STDERR: usize = 4_096;
 
-/// The wait before more of a stderr that says much is read: so 64 KiB, what a pipe holds, are read within [`DRAIN`].
+/// The wait between full reads of stderr. It lets 64 KiB, what a pipe holds, be read within [`DRAIN`].
 const SLOWLY: Duration = Duration::from_millis(5);
 
-/// A process whose link is over may still take this long before it is killed.
+/// How long a process may go on after its link is over, before it is killed.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
-/// What a `cmd=` has from SIGTERM to SIGKILL: whoever submitted a job, or started a container, takes it back meanwhile.
+/// How long a `cmd=` gets from SIGTERM to SIGKILL, to take back a job or to stop a container.
 pub(super) const CANCEL: Duration = Duration::from_secs(10);
 
-/// How often what was killed is looked for until it is gone.
+/// How often to look whether a killed process is gone.
 const SWEEP: Duration = Duration::from_millis(5);
 
-/// When a process has exited, its pipes may hold this long what it said last.
+/// How long the pipes of a process that has exited may still deliver its last output.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// Bytes that the pipes of a link that carries much hold each, where the system lets us say so. An idle one leaves the user's share of
-/// pipe memory alone.
+/// The size of each pipe of a busy link, in bytes, where the system allows it. An idle link leaves the user's
+/// share of pipe memory alone.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 524_288;
 
-/// A read of so many bytes emptied a pipe that was full.
+/// A read of this many bytes emptied a full pipe.
 const FULL: usize = 65_536;
 
 /// What the driver holds of a link's task.
@@ -75,7 +75,7 @@ impl LinkHandle {
         if self.is_cmd { GRACE + CANCEL } else { GRACE }
     }
 
-    /// Ends the process, soon.
+    /// Makes the task end the process.
     pub(super) fn end(&self) {
         self.ended.set(true);
         self.end.notify_one();
@@ -118,7 +118,7 @@ pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command,
     driver.gone.notify_one();
 }
 
-/// What starts a program as a login on another host would begin.
+/// Prepares a program to start as it would from a login on another host.
 pub(super) fn process(program: &str, env: &[(String, String)]) -> tokio::process::Command {
     let mut process = tokio::process::Command::new(program);
     process.envs(env.iter().map(|(name, value)| (name, value))).process_group(0);
@@ -170,7 +170,8 @@ async fn carry(
             },
             () = outlet.writable(), if outlet.is_blocked() => driver.write(Peer::Host(host)),
             () = yield_now(), if reading != Reading::Now => {
-                reading = Reading::after(0, reading == Reading::RestAfterOthers && driver.handle(Event::LinkBytes(host, &[])));
+                let rest = reading == Reading::RestAfterOthers;
+                reading = Reading::after(0, rest && driver.handle(Event::LinkBytes(host, &[])));
             }
             length = super::read(&mut stdout, driver), if reading == Reading::Now => match length {
                 Ok(length @ 1..) => {
@@ -183,7 +184,9 @@ async fn carry(
                 }
                 Ok(0) | Err(_) => break,
             },
-            status = child.wait(), if exited.is_none() => exited = status.ok().map(|status| (status, Instant::now())),
+            status = child.wait(), if exited.is_none() => {
+                exited = status.ok().map(|status| (status, Instant::now()));
+            }
             () = sleep_until(drained), if exited.is_some() => break,
         }
     }
@@ -212,7 +215,7 @@ async fn carry(
     LinkOver { ending, stderr }
 }
 
-/// Ends all of a `cmd=` that is left: the next one, which would submit the same job again, starts afterwards.
+/// Ends what is left of a `cmd=` before the next one starts, which would submit the same job again.
 async fn cancel(child: &mut Child, group: Pid) {
     let until = Instant::now() + CANCEL;
     for signal in [Signal::TERM, Signal::CONT] {
@@ -229,14 +232,15 @@ async fn cancel(child: &mut Child, group: Pid) {
     }
 }
 
-/// Ends what the process has started and left behind in its group, and waits until it is gone. An agent leads a session of its own.
+/// Ends what the process left behind in its group, and waits until it is gone. An agent leads a session of
+/// its own.
 async fn sweep(group: Pid) {
     while kill_process_group(group, Signal::KILL).is_ok() {
         sleep(SWEEP).await;
     }
 }
 
-/// Refused to users who hold many pipes: then it stays as it is.
+/// Makes a pipe larger. The system refuses it to users who hold many pipes; then the pipe stays as it is.
 fn widen(pipe: impl AsFd) {
     #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
@@ -244,7 +248,7 @@ fn widen(pipe: impl AsFd) {
     let _ = pipe;
 }
 
-/// Keeps the last that is said on stderr. Who says much is read slowly.
+/// Keeps the end of what is written to stderr. Reads slowly if much is written.
 async fn listen(mut stderr: pipe::Receiver, said: Rc<RefCell<Vec<u8>>>) {
     let mut bytes = [0; STDERR];
     while let Ok(length @ 1..) = stderr.read(&mut bytes).await {
@@ -255,7 +259,7 @@ async fn listen(mut stderr: pipe::Receiver, said: Rc<RefCell<Vec<u8>>>) {
     }
 }
 
-/// Appends bytes, and drops the oldest of more than are kept.
+/// Appends bytes, and drops the oldest above the limit.
 fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
     said.extend_from_slice(bytes);
     let old = said.len().saturating_sub(STDERR);

@@ -14,30 +14,30 @@ use crate::text;
 /// A log longer than this, in bytes, becomes `log.1`.
 const LONG: u64 = 10 * 1024 * 1024;
 
-/// Characters of one line that are kept: a part of it may be what a host said.
+/// How many characters of a line to keep: a part of it may come from a host.
 const LINE: usize = 2_000;
 
-/// Writes to a file that is put aside when it grows long. Where nothing can be written, nothing is.
+/// Writes to a file, and starts a new one when it grows long. Drops what it cannot write.
 pub(crate) struct Log {
     path: PathBuf,
     current: Mutex<Current>,
-    /// stderr goes to the log as well: a panic is told there.
+    /// stderr goes to the log as well, so that a panic shows up there.
     takes_stderr: bool,
 }
 
 struct Current {
     file: Option<File>,
     length: u64,
-    /// The last line could be written in part only: the next one does not go on with it.
+    /// Only a part of the last line could be written: the next one starts a new line.
     torn: bool,
 }
 
-/// Sends what this process tells of itself to the log. `EXECNET_LOG` says how much: `info` if it is not set.
+/// Sends this process's events to the log. `EXECNET_LOG` sets the level, `info` by default.
 pub(crate) fn start(path: &Path, takes_stderr: bool) -> io::Result<()> {
     let log = Log::open(path, takes_stderr)?;
     let filter = EnvFilter::try_from_env("EXECNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
-    // a second daemon in one process, as in tests, goes on with the first one's log
+    // a second daemon in one process, as in tests, uses the first one's log
     let _ = tracing::subscriber::set_global_default(subscriber.with_writer(log).finish());
     Ok(())
 }
@@ -81,7 +81,7 @@ impl Log {
     }
 }
 
-/// Writes what there is room for, and tells how much that is.
+/// Writes as much as there is room for. Gives the number of bytes.
 fn write_some(file: &mut impl Write, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
@@ -95,13 +95,13 @@ fn write_some(file: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// An event as one line that can be shown on a terminal, whatever it tells of.
+/// Turns an event into one line that is safe to show on a terminal.
 fn line(event: &[u8]) -> String {
     let text = String::from_utf8_lossy(event);
     text::clean(text.trim_end_matches('\n'), LINE) + "\n"
 }
 
-/// One event's way into the log.
+/// Takes one event's text, and writes it to the log as a line.
 pub(crate) struct Line<'a>(&'a Log);
 
 impl Write for Line<'_> {

@@ -1,8 +1,9 @@
 //! Where clients meet the daemon: its socket, and the locks that make it the only daemon of its network.
 //!
-//! The usual folder is in /tmp, where anybody may have been first; then the next one is taken. Which one it was stands in a *note* in the
-//! folder of the state, which is locked for life: so there is one daemon, whichever folder it and others find usable, and clients find it with
-//! whatever environment they come. Outside of the usual folder the note stands in the home folder as well, for who lacks the variables.
+//! The usual folder is in /tmp, where somebody else may have made it first; then the next one is taken. A
+//! *note* in the folder of the state says which. The daemon locks the note for life, so there is only one
+//! daemon, whichever folder is usable, and clients find it whatever their environment. Outside the usual
+//! folder another note stands in the home folder, for clients without the variables.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -22,22 +23,22 @@ use crate::error::DaemonError;
 #[derive(Debug)]
 pub(crate) struct Meeting {
     network: NetworkName,
-    /// Folders where it may be, best first; the last one is beside the state.
+    /// Folders to use, best first; the last one is beside the state.
     folders: Vec<PathBuf>,
     /// The first is in the folder of the state.
     notes: Vec<Lock>,
-    /// Where there is to be another note, if the socket is not in the usual folder.
+    /// Where another note goes if the socket is not in the usual folder.
     home: Option<PathBuf>,
     note_name: String,
     spot: Spot,
-    /// Why the folders before the present one were not taken.
+    /// Why the folders before the current one were not taken.
     passed: Vec<String>,
 }
 
 /// What became of the meeting place.
 #[derive(Debug)]
 pub(crate) enum Kept {
-    /// It is as it was.
+    /// Nothing changed.
     AsItWas,
     /// The socket was gone and was bound again, maybe elsewhere.
     Again(UnixListener),
@@ -45,7 +46,7 @@ pub(crate) enum Kept {
     Superseded,
 }
 
-/// A folder that was chosen.
+/// The folder that was chosen.
 #[derive(Debug)]
 struct Spot {
     folder: PathBuf,
@@ -53,7 +54,7 @@ struct Spot {
     lock: Lock,
 }
 
-/// A file that is locked for as long as this lives, where its file system can.
+/// A file that is locked for as long as this lives, if its file system has locks.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
@@ -85,7 +86,8 @@ impl Meeting {
         Ok(Self { network: network.clone(), folders, notes: vec![note], home, note_name, spot, passed })
     }
 
-    /// Binds the socket; one that is left over from another daemon is replaced. In the next folder, where this one takes no sockets.
+    /// Binds the socket, and replaces one left over from another daemon. Moves on to the next folder if this
+    /// one takes no sockets.
     pub(crate) fn listen(&mut self) -> Result<UnixListener, DaemonError> {
         loop {
             let error = match self.spot.listen() {
@@ -117,7 +119,7 @@ impl Meeting {
         (self.folders.first() != Some(&self.spot.folder)).then(|| self.passed.join("; "))
     }
 
-    /// Makes again what somebody removed, elsewhere if it has to be.
+    /// Makes again what somebody removed, elsewhere if necessary.
     pub(crate) fn keep(&mut self) -> Result<Kept, DaemonError> {
         for note in &mut self.notes {
             if note.is_there() {
@@ -138,7 +140,7 @@ impl Meeting {
         if is_private && self.spot.lock.is_there() {
             return self.listen().map(Kept::Again);
         }
-        // the same folder first, if it can be had
+        // the same folder first, if it is usable
         let mut folders = self.folders.clone();
         folders.sort_by_key(|folder| *folder != self.spot.folder);
         self.passed.clear();
@@ -154,24 +156,24 @@ impl Meeting {
         self.listen().map(Kept::Again)
     }
 
-    /// Lets nobody in any more. The network is still ours.
+    /// Accepts no more clients. The network is still ours.
     pub(crate) fn close(&self) {
         let _ = fs::remove_file(&self.spot.socket);
     }
 
-    /// Removes what was made.
+    /// Removes everything this made.
     pub(crate) fn leave(&self) {
         self.spot.leave();
         for note in &self.notes {
             note.remove();
         }
-        // made for a note only
+        // made only for a note
         for folder in self.notes.iter().skip(1).filter_map(|note| note.path.parent()) {
             let _ = fs::remove_dir(folder);
         }
     }
 
-    /// Says where the socket is.
+    /// Writes down where the socket is.
     fn note(&mut self) {
         if self.why_elsewhere().is_some()
             && self.notes.len() == 1
@@ -187,7 +189,8 @@ impl Meeting {
 }
 
 impl Spot {
-    /// The first folder that is ours alone. Nobody else may hold the network's lock in any of them.
+    /// Takes the first folder that is this user's alone. Nobody else may hold the network's lock in any of
+    /// them.
     fn choose(
         folders: &[PathBuf],
         network: &NetworkName,
@@ -198,7 +201,7 @@ impl Spot {
         for folder in folders {
             let lock_path = folder.join(&lock_name);
             if spot.is_some() {
-                // one that was not usable when another daemon came may be now, and the other way round
+                // folders may have been usable or not when another daemon chose: look in all of them
                 if matches!(fault(folder), Ok(None)) && lock_path.exists() {
                     match Lock::take(&lock_path, network) {
                         Ok(lock) => lock.remove(),
@@ -232,7 +235,7 @@ impl Spot {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // the folder is private from the start; the mode of the socket says it again
+        // the folder is private from the start; the mode of the socket is a second safeguard
         let listener = bind(&self.socket)?;
         fs::set_permissions(&self.socket, fs::Permissions::from_mode(0o600))?;
         Ok(listener)
@@ -243,7 +246,7 @@ impl Spot {
             let _ = fs::remove_file(&self.socket);
         }
         self.lock.remove();
-        // only if no other network and no agent uses it
+        // fails if another network or an agent uses it
         let _ = fs::remove_dir(&self.folder);
     }
 }
@@ -263,25 +266,26 @@ impl Lock {
                     let pid = holder.lines().next().and_then(|pid| pid.parse().ok());
                     return Err(DaemonError::Running { network: network.clone(), pid });
                 }
-                // some network file systems know no locks: better a file without than no network
+                // some network file systems have no locks: better a file without a lock than no network
                 Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {}
                 Err(error) => return Err(failed(error.into())),
             }
             let lock = Self { path: path.to_owned(), file };
-            // the one who had it may have removed it just now
+            // its last holder may have removed it just now
             if lock.is_there() {
                 return Ok(lock);
             }
         }
     }
 
-    /// Whether the file is still the one with this name.
+    /// Whether the path still leads to this file.
     fn is_there(&self) -> bool {
+        let identity = |about: fs::Metadata| (about.dev(), about.ino());
         let (here, there) = (self.file.metadata(), fs::symlink_metadata(&self.path));
-        matches!((here, there), (Ok(here), Ok(there)) if (here.dev(), here.ino()) == (there.dev(), there.ino()))
+        here.ok().zip(there.ok()).is_some_and(|(here, there)| identity(here) == identity(there))
     }
 
-    /// Replaces what it says. Who reads meanwhile sees the one or the other, maybe with old bytes behind it.
+    /// Replaces the contents. Readers see the old or the new ones, maybe with old bytes behind them.
     fn write(&self, text: &str) {
         let _ = self.file.write_all_at(text.as_bytes(), 0);
         let _ = self.file.set_len(text.len() as u64);
@@ -294,7 +298,7 @@ impl Lock {
     }
 }
 
-/// What a lock begins with.
+/// The first line of a lock.
 fn own_line() -> String {
     format!("{}\n", std::process::id())
 }
@@ -303,7 +307,8 @@ fn write_note(note: &Lock, socket: &Path) {
     note.write(&Note { pid: std::process::id(), socket: socket.to_owned() }.to_string());
 }
 
-/// A path that is too long for a socket's address is reached through its opened folder, where the system has such a way.
+/// Binds a socket. If its path is too long for a socket's address, goes through its opened folder, on systems
+/// that allow it.
 fn bind(socket: &Path) -> io::Result<UnixListener> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return UnixListener::bind(socket);
@@ -321,14 +326,15 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name))
 }
 
-/// This machine, as notes are called after it.
+/// The name of this machine in names of notes.
 fn machine() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let root = fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
     place::machine(&boot, root)
 }
 
-/// Removes what daemons left here that were killed before this machine, or another one with the same home, was started again.
+/// Removes what killed daemons left here before this machine, or another one with the same home, was
+/// rebooted.
 fn sweep(state: &Path, own: &str) {
     let Ok(entries) = fs::read_dir(state) else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,12 +1,14 @@
-//! Memory in which secrets are: of the daemon, and of the command while it asks for a password or hands one on.
+//! Closes memory that holds secrets: the daemon's, and the command's while it asks for a password or passes
+//! one on.
 
-/// Keeps this process's memory to itself: it leaves no core dump, and on Linux no program of the same user can look into it but root's. What it
-/// starts is as ever. Elsewhere the soft limit of core dumps goes to what it starts, so there it is for processes that start nothing.
+/// Closes this process's memory: it leaves no core dump, and on Linux only root's programs can look into it.
+/// Child processes are not affected. On other systems children inherit the soft limit of core dumps, so use
+/// it there only in processes that start nothing.
 pub fn close_memory() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        // ends with exec, so that programs that are started keep the user's own limit
+        // ends with exec, so that started programs keep the user's own limit
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

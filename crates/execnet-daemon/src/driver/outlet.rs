@@ -1,4 +1,4 @@
-//! The writing half of a peer: a client's socket or the stdin of a link's process. Never waits.
+//! The writing half of a peer: a client's socket, or the stdin of a link's process. Never waits.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -9,7 +9,7 @@ use execnet_proto::batch::{Batch, Sink};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     /// Everything was taken.
@@ -20,10 +20,10 @@ pub(super) enum Written {
     Nothing,
 }
 
-/// The rest of what the peer did not take, and whether it is worth trying.
+/// Where a peer's bytes go, with the rest that it did not take yet.
 pub(super) struct Outlet {
-    /// Does not block. The kernel is asked when it takes more only while it does not: otherwise every byte that the peer takes
-    /// would wake us.
+    /// Does not block. It is polled only while it is full: otherwise we would wake up for every byte the peer
+    /// takes.
     sink: RefCell<Option<Rc<OwnedFd>>>,
     rest: RefCell<Batch>,
     blocked: Cell<bool>,
@@ -57,7 +57,7 @@ impl Outlet {
         if self.sink.borrow().is_some() { Written::All } else { Written::Nothing }
     }
 
-    /// Writes when nothing is left over, until the batch is empty; keeps what is not taken.
+    /// Writes a batch when nothing is left over from before. Keeps what is not taken.
     pub(super) fn write(&self, batch: &mut Batch) -> Written {
         while !batch.is_empty() {
             match self.try_write(batch) {
@@ -71,7 +71,7 @@ impl Outlet {
         Written::All
     }
 
-    /// Takes the peer for blocked, until its task has had another turn.
+    /// Treats the peer as blocked until its task has had another turn.
     pub(super) fn hold(&self) {
         self.blocked.set(true);
         self.changed.notify_one();
@@ -82,7 +82,7 @@ impl Outlet {
         self.blocked.get()
     }
 
-    /// Nothing more is written.
+    /// Ends writing.
     pub(super) fn close(&self) {
         self.sink.borrow_mut().take();
         self.blocked.set(false);
@@ -93,7 +93,7 @@ impl Outlet {
         self.sink.borrow().is_none()
     }
 
-    /// What is written to, until it is closed.
+    /// The file written to, until it is closed.
     pub(super) fn sink(&self) -> Option<Rc<OwnedFd>> {
         self.sink.borrow().clone()
     }
@@ -106,7 +106,7 @@ impl Outlet {
     /// Resolves when the peer may take something again.
     pub(super) async fn writable(&self) {
         let Some(sink) = self.sink.borrow().clone() else { return };
-        // what is wrong with the peer shows when it is written to
+        // an error of the peer shows at the next write
         if let Ok(sink) = sink.try_clone().and_then(pipe::Sender::from_owned_fd_unchecked) {
             let _ = sink.writable().await;
         }

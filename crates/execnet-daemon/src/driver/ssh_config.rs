@@ -1,7 +1,8 @@
-//! What ssh's configuration would make of a link, and what is done about it.
+//! What ssh's configuration would make of a link, and what to do about it.
 //!
-//! `ssh -G` is asked before a link is made. Some settings turn a link into something else: those are set back, in a way that this ssh
-//! certainly knows, as it has just named them. And it tells which ciphers were chosen ([`cipher`]).
+//! `ssh -G` is asked before a link is started. Some settings turn a link into something else. Those are set
+//! back, with options that this ssh certainly knows, as it has just named them. It also tells whether ciphers
+//! were chosen ([`cipher`]).
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use tokio::time::timeout;
 use super::{cipher, link};
 use crate::event::Command;
 
-/// ssh may take this long to say what it would do; its configuration can run programs (`Match exec`).
+/// How long ssh may take to print its settings; its configuration can run programs (`Match exec`).
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What ssh says of its configuration is a few KiB.
+/// The most bytes to read; ssh prints a few KiB.
 const SETTINGS: u64 = 262_144;
 
-/// Settings with which nothing of ours would run, or nothing would reach it. Releases before 8.7 have none of them.
+/// Settings that keep our command from running or from being reached. Releases before 8.7 have none of them.
 const AGAINST_US: [(&str, &str, &str); 4] = [
     ("stdinnull", "yes", "StdinNull=no"),
     ("forkafterauthentication", "yes", "ForkAfterAuthentication=no"),
@@ -28,14 +29,14 @@ const AGAINST_US: [(&str, &str, &str); 4] = [
     ("sessiontype", "subsystem", "SessionType=default"),
 ];
 
-/// What this machine's ssh would do if nobody had configured it; asked once in a daemon's life.
+/// What this machine's ssh does without any configuration; asked for once in a daemon's life.
 #[derive(Default)]
 pub(super) struct SshConfig {
     usual: OnceCell<Option<String>>,
 }
 
 impl SshConfig {
-    /// Adds to a command of ssh the options that it needs. Returns what `ssh -G` said of it before.
+    /// Adds the options that a command of ssh needs. Gives what `ssh -G` printed before.
     pub(super) async fn apply(&self, command: &mut Command) -> Option<String> {
         if !command.is_ssh {
             return None;
@@ -47,11 +48,11 @@ impl SshConfig {
             true => None,
         };
         if let Some(list) = cipher {
-            // behind our other options; the last two are the host and what runs there
+            // behind our other options; the last two words are the host and its command
             let at = command.argv.len().saturating_sub(2);
             command.argv.splice(at..at, ["-o".into(), format!("Ciphers={list}")]);
         }
-        // before all others, of which the first counts
+        // before all other options: the first one counts
         for option in against_us(&chosen) {
             command.argv.splice(1..1, ["-o".into(), option.to_owned()]);
         }
@@ -62,7 +63,7 @@ impl SshConfig {
         if !cipher::has_aes() {
             return None;
         }
-        // a program that does not know what it is asked must not connect to it
+        // a program that does not know this question must not connect anywhere
         let nowhere = ["-F", "/dev/null", "-o", "ProxyCommand=false", "nowhere.invalid"];
         let usual = self.usual.get_or_init(|| ask(command, nowhere)).await.as_deref()?;
         let usual = setting(usual, "ciphers")?;
@@ -70,7 +71,7 @@ impl SshConfig {
     }
 }
 
-/// The settings of a link, in the words of `ssh -G`: a line each.
+/// The settings of a link as `ssh -G` prints them, one per line.
 async fn ask(command: &Command, arguments: impl IntoIterator<Item = &str>) -> Option<String> {
     let mut ssh = link::process(&command.argv[0], &command.env);
     ssh.arg("-G")
@@ -101,7 +102,8 @@ fn against_us(said: &str) -> Vec<&'static str> {
     found.map(|(.., option)| *option).collect()
 }
 
-/// A process group that ends with who asked: what ssh's configuration starts (`Match exec`) may outlive ssh.
+/// A process group that ends together with this value: programs of ssh's configuration (`Match exec`) may
+/// outlive ssh.
 struct Group(Pid);
 
 impl Drop for Group {

@@ -1,4 +1,5 @@
-//! Where one host stands on its way into the network, and when what is due. Pure: time comes in, nothing is started here.
+//! A host's attempts to join: where it stands, and when the next step is due. Pure: takes the time, starts
+//! nothing.
 //!
 //! ```text
 //! ViaDown ⇄ Queued → Linked: Connecting → Up
@@ -6,7 +7,8 @@
 //!              └── Waiting ←────┴── Ending ┘
 //! ```
 //!
-//! A link that runs in a process beside the daemon is ending until that process is over; the others are over at once.
+//! A link carried by a process beside the daemon is ending until that process is over. A tunnel is over at
+//! once.
 
 use std::time::Duration;
 
@@ -17,20 +19,20 @@ use super::link::{Link, Stage};
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Where only a person can help, retries come later and later up to this: servers lock out who is refused often.
+/// The longest delay when only a person can help. Servers lock out accounts that are refused often.
 const LAST_REFUSED: Duration = Duration::from_secs(600);
 
-/// A link that lasted this long was a good one, however it ended: the next retry comes soon again. Nothing else that a host does
-/// brings it forward: one that greets and ends at once is not logged in to every second for ever.
+/// A link that lasted this long was good, however it ended: the next retry is soon again. Nothing else a host
+/// does shortens the delay, so a host that greets and ends at once does not get a login every second.
 const LASTED: Duration = Duration::from_secs(10);
 
-/// What a first try has until its agent greets, at least.
+/// The least time a first attempt gives the agent to greet.
 pub(crate) const SHORTEST: Duration = Duration::from_secs(30);
 
-/// How often that is doubled at most.
+/// How often that time is doubled at most.
 const DOUBLED: u32 = 4;
 
-/// An agent that greeted has this long to tell of all its nodes.
+/// After its greeting an agent has this long to tell of all its nodes.
 const SETTLE: Duration = Duration::from_secs(90);
 
 /// See the module's documentation.
@@ -43,30 +45,30 @@ pub(crate) struct Attempts {
     failures: u32,
     /// How many of the last failures in a row need a person.
     refusals: u32,
-    /// Since somebody who can be asked waited for it.
+    /// Attempts since somebody last waited who can answer questions.
     tries: u32,
-    /// Tries that were too short; forgotten as far as the last good one did not need them.
+    /// Attempts that were too short. A good one that did not need the extra time takes them back.
     timeouts: u32,
-    /// Somebody waits for the next try, or the present one.
+    /// Somebody waits for the current attempt, or for the next one.
     awaited: bool,
-    /// The present try asks nobody; the next one may.
+    /// Another attempt follows at once, and may ask questions.
     again: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// The host through which it is reached is not there.
+    /// The host in front of it is not reachable.
     ViaDown,
     /// Waits for its turn at the server.
     Queued,
-    /// Has a link, connecting, up or ending.
+    /// Has a link: connecting, up or ending.
     Linked(Link),
-    /// Until it is tried again.
+    /// Waits for the next attempt.
     Waiting { until: Duration },
 }
 
 impl Attempts {
-    /// A host that has not been tried.
+    /// A host that was not tried yet.
     pub(crate) fn new(via_is_up: bool) -> Self {
         let phase = if via_is_up { Phase::Queued } else { Phase::ViaDown };
         Self {
@@ -83,12 +85,12 @@ impl Attempts {
         }
     }
 
-    /// Its state as users see it. `reachable`: its link and all beneath it are up.
+    /// Its state, as users see it. `reachable`: its link and all links beneath it are up.
     pub(crate) fn state(&self, reachable: bool) -> HostState {
         match self {
             _ if reachable => HostState::Up,
             Self { ever_up: true, .. } => HostState::Unreachable,
-            // somebody waits for the present try, and may be asked something: what came of the last one is old
+            // somebody waits for this attempt and may be asked something: the last result is out of date
             Self { failed: true, awaited: false, .. } => HostState::Failed,
             _ => HostState::Joining,
         }
@@ -99,7 +101,7 @@ impl Attempts {
         matches!(self.phase, Phase::Queued)
     }
 
-    /// Its link, until what carries it is over.
+    /// Its link, until whatever carries the link is over.
     pub(crate) fn link(&self) -> Option<&Link> {
         match &self.phase {
             Phase::Linked(link) => Some(link),
@@ -107,7 +109,7 @@ impl Attempts {
         }
     }
 
-    /// The same, to be changed.
+    /// Its link, to change it.
     pub(crate) fn link_mut(&mut self) -> Option<&mut Link> {
         match &mut self.phase {
             Phase::Linked(link) => Some(link),
@@ -115,12 +117,12 @@ impl Attempts {
         }
     }
 
-    /// Whether its agent has not greeted yet on the present link.
+    /// Whether its agent has not greeted yet on the current link.
     pub(crate) fn is_connecting(&self) -> bool {
         self.link().is_some_and(|link| !link.is_up())
     }
 
-    /// Whether its agent has greeted on the present link.
+    /// Whether its agent has greeted on the current link.
     pub(crate) fn is_up(&self) -> bool {
         self.link().is_some_and(Link::is_up)
     }
@@ -130,22 +132,22 @@ impl Attempts {
         self.ever_up
     }
 
-    /// Whether nothing new is to be expected of it just now: it failed, or has told of all its nodes.
+    /// Whether nothing new is expected of it for now: it failed, or has told of all its nodes.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled || (!self.ever_up && self.failed && !self.awaited) || (self.ever_up && !self.is_up())
     }
 
-    /// Whether somebody waits for a try that is not over.
+    /// Whether somebody waits for an attempt that is not over.
     pub(crate) fn is_awaited(&self) -> bool {
         self.awaited
     }
 
-    /// Whether this is the first try since somebody came who can be asked.
+    /// Whether this is the first attempt since somebody came who can answer questions.
     pub(crate) fn is_first_try(&self) -> bool {
         self.tries <= 1
     }
 
-    /// How many times what the first try had is doubled for the next one.
+    /// How often the time of the first attempt is doubled for the next one.
     pub(crate) fn doubled(&self) -> u32 {
         self.timeouts
     }
@@ -156,19 +158,19 @@ impl Attempts {
         self.tries += 1;
     }
 
-    /// The present try was too short.
+    /// The current attempt was too short.
     pub(crate) fn too_short(&mut self) {
         self.timeouts = (self.timeouts + 1).min(DOUBLED);
     }
 
-    /// A person is asked: no hurry.
+    /// A person is being asked: no deadline.
     pub(crate) fn hold(&mut self) {
         if let Some(Stage::Connecting { deadline }) = self.stage_mut() {
             *deadline = None;
         }
     }
 
-    /// The person has answered.
+    /// The person has answered: the deadline is back.
     pub(crate) fn release(&mut self, now: Duration, patience: Duration) {
         if let Some(Stage::Connecting { deadline }) = self.stage_mut() {
             *deadline = Some(now + patience);
@@ -195,14 +197,15 @@ impl Attempts {
         self.settled = true;
     }
 
-    /// The link that ends was up and carried nothing: that it lasted says nothing for it.
+    /// The ending link was up but carried nothing: how long it lasted does not count.
     pub(crate) fn was_useless(&mut self, now: Duration) {
         if let Some(link) = self.link_mut() {
             link.since = now;
         }
     }
 
-    /// Its link has ended or could not be made. `jitter` is between 0 and 1; `refused`: only a person can help.
+    /// Its link ended, or could not be opened. `jitter` is between 0 and 1; `refused`: only a person can
+    /// help.
     pub(crate) fn ended(&mut self, now: Duration, jitter: f64, refused: bool) {
         if self.link().is_some_and(|link| link.is_up() && now.saturating_sub(link.since) >= LASTED) {
             self.failures = 0;
@@ -224,7 +227,7 @@ impl Attempts {
         }
     }
 
-    /// The host through which it is reached came or went, as seen while it has no link.
+    /// The host in front of it came or went while this one has no link.
     pub(crate) fn via(&mut self, is_up: bool) {
         match &self.phase {
             Phase::ViaDown if is_up => {
@@ -239,12 +242,12 @@ impl Attempts {
         }
     }
 
-    /// The host through which it is reached has failed, and so has this one until that changes.
+    /// The host in front of it failed, and this one with it until that changes.
     pub(crate) fn fail_with_via(&mut self) {
         self.failed = true;
     }
 
-    /// Tries again at once instead of later.
+    /// Tries again now.
     pub(crate) fn hurry(&mut self) {
         if let Phase::Waiting { .. } = self.phase {
             self.phase = Phase::Queued;
@@ -252,7 +255,7 @@ impl Attempts {
         }
     }
 
-    /// Somebody who can be asked waits for it: tries once more as if it were the first time.
+    /// Somebody waits who can answer questions: tries once more as if for the first time.
     pub(crate) fn retry(&mut self, now: Duration) {
         match &mut self.phase {
             Phase::ViaDown => return,
@@ -264,7 +267,7 @@ impl Attempts {
             Phase::Linked(link) if link.is_up() => return,
             Phase::Linked(_) if self.tries <= 1 => {}
             Phase::Linked(link) => {
-                // it may have had long already, as one that gets no answer
+                // it may have waited long already, for a host that does not answer
                 if let Stage::Connecting { deadline: Some(deadline) } = &mut link.stage {
                     *deadline = (*deadline).min(now + SHORTEST);
                 }
@@ -274,8 +277,8 @@ impl Attempts {
         self.awaited = true;
     }
 
-    /// The present try fails for a reason that is gone afterwards: if it is the first one, there is another at once. A host that lies about it
-    /// waits as others do.
+    /// The current attempt fails for a reason that is gone afterwards. If it is the first one, another
+    /// follows at once; a host that lies about the reason waits like all others.
     pub(crate) fn once_more(&mut self) {
         if self.failures == 0 {
             self.again = true;
@@ -283,7 +286,7 @@ impl Attempts {
         }
     }
 
-    /// Its link is about to be ended, to be made again at once.
+    /// Its link is about to be ended, and to be opened again at once.
     pub(crate) fn renew(&mut self, now: Duration) {
         self.was_useless(now);
         self.failures = 0;
@@ -306,7 +309,7 @@ impl Attempts {
         false
     }
 
-    /// When [`Attempts::tick`] is to be called.
+    /// When [`Attempts::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Waiting { until } => Some(*until),
@@ -319,7 +322,7 @@ impl Attempts {
         }
     }
 
-    /// Its link has no further meaning, as the host leaves the network; there will be no other.
+    /// Drops the link of a host that leaves the network. No other link follows.
     pub(crate) fn drop_link(&mut self) {
         self.phase = Phase::Queued;
     }
@@ -328,19 +331,20 @@ impl Attempts {
         self.link_mut().map(|link| &mut link.stage)
     }
 
-    /// Whether a way to it may be made before `until`, as far as it depends on its own link. Seen while it cannot be reached.
+    /// Whether it may be reachable before `until`, as far as its own link decides. Asked while it is
+    /// unreachable.
     pub(crate) fn may_come(&self, until: Duration) -> bool {
         self.retry_at().is_none_or(|at| at < until)
     }
 
-    /// Somebody needs it now: does not wait longer for a try that costs nobody anything.
+    /// Somebody needs it now: skips the delay if an attempt costs nobody anything.
     pub(crate) fn is_needed(&mut self) {
         if self.refusals == 0 {
             self.hurry();
         }
     }
 
-    /// When it is tried again.
+    /// When the next attempt is due.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         match self.phase {
             Phase::Waiting { until } => Some(until),
@@ -527,7 +531,7 @@ mod tests {
         assert!(host.is_first_try());
         host.ended(seconds(2.0), 0.5, true);
         assert!(!host.is_awaited() && !host.is_queued());
-        // while it is tried without asking anybody
+        // while an attempt runs that asks nobody
         host.tick(seconds(100.0));
         host.connect(link(seconds(100.0), PATIENCE));
         assert!(!host.is_first_try());

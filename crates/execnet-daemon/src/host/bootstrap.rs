@@ -1,6 +1,8 @@
-//! What the daemon sends ahead of the first frame: the script that finds a Python, stage 1, the agent's modules and its config.
+//! What the daemon sends before the first frame: the script that finds a Python, stage 1, the agent's modules
+//! and its config.
 //!
-//! The sources are in remote/agent, the order of the bytes in docs/protocol.md (1.2). Knows nothing of links.
+//! The sources are in remote/agent; docs/protocol.md (1.2) gives the order of the bytes. Knows nothing of
+//! links.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,27 +16,27 @@ use execnet_proto::wire::{Table, encode_table};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Python source of one line, without characters that a shell would touch between single quotes.
+/// One line of Python source, without characters that a shell would change between single quotes.
 pub(crate) const BOOT: &str = include_str!(concat!(env!("OUT_DIR"), "/boot.txt"));
 const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/script.txt"));
 pub(crate) const STAGE1: &str = include_str!(concat!(env!("OUT_DIR"), "/stage1.txt"));
 const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bundle.bin"));
 
-/// Interpreters that an agent can run on, best first; Jython, which cannot outlive a link, comes last of all.
+/// Interpreters that can run an agent, best first. Jython cannot outlive a link and comes last.
 const CANDIDATES: [&str; 4] = ["python3", "python", "pypy3", "python2"];
 const LAST_RESORT: &str = "jython";
 
-/// What goes into the config of every agent of a network.
+/// What the config of every agent of a network has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) network: String,
-    /// 64 hex digits, of the network: no host ever learns it.
+    /// The network's secret, 64 hex digits. No host ever learns it.
     pub(crate) secret: String,
     /// How long an agent outlives its link.
     pub(crate) linger: Duration,
 }
 
-/// Commands that are tried to start a host's agent, in this order.
+/// The commands to try for a host's agent, in this order.
 pub(crate) fn candidates(spec: &HostSpec) -> Vec<Cow<'_, str>> {
     let own = spec.python.as_deref().filter(|python| *python != "*" && *python != LAST_RESORT);
     let own = own.filter(|python| !CANDIDATES.contains(python));
@@ -43,8 +45,8 @@ pub(crate) fn candidates(spec: &HostSpec) -> Vec<Cow<'_, str>> {
     CANDIDATES.into_iter().map(Cow::from).chain(own).chain([LAST_RESORT.into()]).collect()
 }
 
-/// One line for `sh -c`, which starts the first candidate that can run an agent. It holds no `'`, no `!` without a blank behind it,
-/// and no line end, so that every login shell takes it between single quotes.
+/// One line for `sh -c` that starts the first candidate able to run an agent. It has no `'`, no line end and
+/// no `!` without a blank behind it, so every login shell takes it between single quotes.
 pub(crate) fn script(candidates: &[impl AsRef<str>]) -> String {
     let words: Vec<String> = candidates.iter().map(|candidate| word(candidate.as_ref())).collect();
     SCRIPT.replace("@CANDIDATES@", &words.join(" "))
@@ -80,20 +82,21 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
     encode_table(&table)
 }
 
-/// The secret of a host's agent, 64 hex digits. From one of them neither that of another host nor the network's can be told.
+/// The secret of a host's agent, 64 hex digits. It reveals neither another host's secret nor the network's.
 pub(crate) fn host_secret(common: &Common, host: &str) -> String {
     derived(common, "execnet agent secret", host)
 }
 
-/// Names the agent's socket on its host: 16 hex digits that nobody else can tell.
+/// The name of the agent's socket on its host: 16 hex digits nobody else can work out.
 fn key(common: &Common, host: &str) -> String {
     derived(common, "execnet agent place", host)[..16].to_owned()
 }
 
-/// HMAC-SHA-256 with the network's secret as key, of what it is for. Neither a purpose nor a network's name has a zero byte.
+/// HMAC-SHA-256 of a purpose and a host, keyed with the network's secret. Neither a purpose nor a network's
+/// name contains a zero byte.
 fn derived(common: &Common, purpose: &str, host: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(common.secret.as_bytes());
-    // a key of any length is taken
+    // HMAC takes a key of any length
     let mut mac = mac.unwrap_or_else(|_| unreachable!());
     for part in [purpose, "\0", &common.network, "\0", host] {
         mac.update(part.as_bytes());
@@ -101,11 +104,11 @@ fn derived(common: &Common, purpose: &str, host: &str) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
-/// A word of the script; what is not plain is written as octal numbers.
+/// A word of the script. Anything but plain characters is written as octal numbers.
 fn word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./+-@:".contains(&byte);
     if let Some(path) = text.strip_prefix('~') {
-        // a home, which a shell knows where it is not quoted
+        // a home folder, which the shell only fills in outside quotes
         let (user, rest) = path.split_once('/').unwrap_or((path, ""));
         if user.bytes().all(plain) {
             return if rest.is_empty() { format!("~{user}") } else { format!("~{user}/{}", word(rest)) };
@@ -171,7 +174,7 @@ mod tests {
         let [a, b] = ["a", "b"].map(|host| host_secret(&common, host));
         assert!(a != b && a != common.secret && a.len() == 64);
         assert_ne!(key(&common, "a"), a[..16], "the name of the socket tells nothing of the secret");
-        // by another implementation of HMAC
+        // computed with another implementation of HMAC
         assert_eq!(a, "538db70124b7ace5bbb8cd5bb2dd9bc38eb2d131c0998c6a369615189f4eb67f");
         let other = Common { network: "m".into(), ..common.clone() };
         assert_ne!(a, host_secret(&other, "a"));

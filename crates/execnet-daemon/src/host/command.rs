@@ -1,6 +1,6 @@
-//! Command lines: how a host's Python is started, here or on the host in front of it.
+//! Command lines that start a host's Python, here or on the host in front of it.
 //!
-//! Starts nothing itself. Secrets are never in here: arguments can be seen by every user.
+//! Starts nothing itself. Secrets are never in here: every user can see arguments.
 
 use execnet_proto::spec::{HostSpec, Transport};
 
@@ -22,7 +22,7 @@ const SSH: [&str; 12] = [
     "PermitLocalCommand=no",
 ];
 
-/// The command whose stdin and stdout become the host's link. `batch`: nobody is there whom ssh could ask.
+/// The command whose stdin and stdout become the host's link. `batch`: ssh has nobody to ask.
 pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
     let script = bootstrap::script(&bootstrap::candidates(spec));
     match &spec.transport {
@@ -41,17 +41,17 @@ pub(crate) fn link(spec: &HostSpec, batch: bool) -> Vec<String> {
                 argv.extend(["-F".into(), at_home(spec, config)]);
             }
             argv.extend(options.iter().cloned());
-            // behind the spec's `-v`, `-q` or `-o LogLevel=`, of which the first counts
+            // behind the spec's `-v`, `-q` or `-o LogLevel=`: the first one counts
             argv.extend(["-o", "LogLevel=INFO"].map(String::from));
             argv.push(destination.clone());
-            // it takes the place of the login shell: so it leads the login's process group, and can end it
+            // it replaces the login shell, so that it leads the login's process group and can end it
             argv.push(format!("exec sh -c '{script}'"));
             argv
         }
     }
 }
 
-/// A path here with its `~` replaced; that of a host behind another one is its agent's to replace.
+/// Replaces `~` in a path on this machine. For a host behind another one, the agent in front replaces it.
 fn at_home(spec: &HostSpec, path: &str) -> String {
     let home = std::env::var("HOME").unwrap_or_default();
     match path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
@@ -62,7 +62,7 @@ fn at_home(spec: &HostSpec, path: &str) -> String {
     }
 }
 
-/// Hosts with the same answer share an sshd, which takes few unfinished logins at a time.
+/// Names the sshd of a host. Hosts with the same one share its few unfinished logins.
 pub(crate) fn server(spec: &HostSpec) -> String {
     let via = spec.via.as_deref().unwrap_or("");
     match &spec.transport {
@@ -76,7 +76,7 @@ pub(crate) fn server(spec: &HostSpec) -> String {
     }
 }
 
-/// What starts the link, for messages.
+/// The program that starts the link, for messages.
 pub(crate) fn program(spec: &HostSpec) -> &str {
     match &spec.transport {
         Transport::Popen => "sh",
@@ -99,7 +99,8 @@ mod tests {
         let line = argv[..argv.len() - 1].join(" ");
         assert_eq!(
             line,
-            "ssh -T -S none -o ControlMaster=no -o ClearAllForwardings=yes -o RemoteCommand=none -o PermitLocalCommand=no -o BatchMode=yes \
+            "ssh -T -S none -o ControlMaster=no -o ClearAllForwardings=yes -o RemoteCommand=none -o \
+             PermitLocalCommand=no -o BatchMode=yes \
              -F /lab/config -p 2222 -o LogLevel=INFO ann@build1"
         );
         let script = argv.last().unwrap();

@@ -1,7 +1,7 @@
-//! Why a host could not be reached, told from how the command that leads to it ended and from what it wrote.
+//! Why a host could not be reached: from how the command that leads to it ended, and from what it wrote.
 //!
-//! A table from the words of OpenSSH and of our own script to a step, a sentence and a hint. Pure; what the host wrote is
-//! hostile and cleaned before it is kept.
+//! A table maps the words of OpenSSH and of our own script to a step, a sentence and a hint. Pure. What the
+//! host wrote is hostile, and is cleaned before it is kept.
 
 use execnet_proto::control::Step;
 use execnet_proto::spec::{HostSpec, Transport};
@@ -14,69 +14,70 @@ use crate::text;
 
 mod ssh;
 
-/// What to tell of a failed connection.
+/// What to say about a failed connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnosis {
     pub(crate) step: Step,
     /// A sentence.
     pub(crate) error: String,
     pub(crate) hint: Option<String>,
-    /// The last lines of the host or of ssh.
+    /// The last lines the host or ssh wrote.
     pub(crate) said: Vec<String>,
     pub(crate) retry: Retry,
 }
 
-/// How soon another try makes sense. Servers lock out an account that is refused often.
+/// How soon another attempt makes sense. Servers lock out accounts that are refused often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
     /// It may work at any time, and costs nobody anything.
     Soon,
     /// The server may have counted it as a refusal: once more soon, then late.
     Doubtful,
-    /// Not before a person has mended something.
+    /// Not before a person has fixed something.
     Late,
 }
 
-/// Why a connection was ended from this side.
+/// Why this side ended a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The switch ended the link.
     Link(LinkEnd),
-    /// The agent did not greet within `waited` seconds; the next try has `next`.
+    /// The agent did not greet within `waited` seconds; the next attempt gets `next`.
     TimedOut {
         waited: u64,
         next: u64,
         /// Its greeting had begun.
         cut: bool,
     },
-    /// The agent greeted, and then there was not another byte.
+    /// The agent greeted, and not another byte followed.
     Mute,
-    /// The agent was that of a host which was removed, and had to end.
+    /// The agent belonged to a host that was removed, and had to end.
     Outcast,
-    /// A person wants its interpreters to be asked again.
+    /// A person wants its interpreters to be looked for again.
     Renewed,
 }
 
-/// What is known of a link that ended before or after its agent greeted.
+/// What is known about a link that ended, before or after its agent greeted.
 #[derive(Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) spec: &'a HostSpec,
     /// The agent had greeted on this link.
     pub(crate) was_up: bool,
     pub(crate) cause: Option<&'a Cause>,
-    /// How the command ended, if it did so by itself.
+    /// How the command ended, if it ended by itself.
     pub(crate) ending: Option<&'a Ending>,
-    /// What the command wrote on stderr.
+    /// What the command wrote to stderr.
     pub(crate) stderr: &'a str,
     /// What arrived before the agent's greeting.
     pub(crate) noise: &'a str,
 }
 
-/// What a login that prints has to be told, before the agent's greeting and behind it.
-const QUIET: &str = "a login file prints, or starts a job that does: let it print in interactive shells only, and send what its jobs \
-                     write elsewhere (`… >/dev/null 2>&1 &`)";
+/// Advice for a login that prints, before the agent's greeting or after it.
+const QUIET: &str = "a login file prints, or starts a job that does: print in interactive shells only, and \
+                     redirect the output of jobs (`… >/dev/null 2>&1 &`)";
 
-/// The end of a Python that did not get what was sent: on stdin came nothing, something else, or it is a terminal. Of boot.py.
+/// Exit statuses of boot.py when Python did not get what was sent: nothing came on stdin, something else
+/// came, or stdin is a terminal.
 const NOTHING_CAME: u32 = 97;
 const OTHERS_READ: u32 = 98;
 const IS_TERMINAL: u32 = 99;
@@ -84,11 +85,11 @@ const IS_TERMINAL: u32 = 99;
 /// Files that a shell may read before it runs a command.
 const FILES: &str = "`~/.bashrc`, `~/.zshenv`, `~/.cshrc`, `config.fish`, `~/.ssh/rc`";
 
-/// So much of what is sent is not in any text but its own.
+/// This many bytes of what is sent occur in no other text.
 const ECHO: usize = 24;
 
 impl Evidence<'_> {
-    /// The first of all explanations that fits.
+    /// Gives the first explanation that fits.
     pub(crate) fn diagnose(&self) -> Diagnosis {
         let row = self.words_of_ssh();
         let (step, error, hint) = self.explain(row);
@@ -100,7 +101,8 @@ impl Evidence<'_> {
             | Step::PythonTooOld
             | Step::Start => Retry::Late,
             _ if self.by_login().is_some() => Retry::Late,
-            // ssh ended by itself, or what takes its place: without a word that says otherwise it may have been refused
+            // ssh, or what replaces it, ended by itself: unless its words rule it out, it may have been
+            // refused
             _ if self.status() == Some(255) && !self.was_up => row.map_or(Retry::Late, |row| row.retry),
             _ => Retry::Soon,
         };
@@ -166,7 +168,7 @@ impl Evidence<'_> {
         Some((Step::Start, format!("`{program}` could not be started {place}: {message}"), None))
     }
 
-    /// Words of the script and of the stub, which begin with `execnet:`.
+    /// Explains words of the script and of the stub, which begin with `execnet:`.
     fn own_words(&self) -> Option<(Step, String, Option<String>)> {
         let words = self.stderr.lines().rev().find_map(|line| line.trim().strip_prefix("execnet: "))?;
         let words = text::clean(words, 300);
@@ -191,8 +193,9 @@ impl Evidence<'_> {
                 (Step::Agent, words, Some(hint.into()))
             }
             Some(96) => {
-                let hint = "does this network run on another machine as well (a home folder that both share, a copy of its state)? Stop it \
-                            there; otherwise a program of this account has taken the agent: end that process on the host";
+                let hint = "is this network running on another machine too (a shared home folder, a copy of \
+                            its state)? Then stop it there; otherwise a program of this account took the \
+                            agent: end that process on the host";
                 (Step::Agent, words, Some(hint.into()))
             }
             Some(93) if matches!(self.transport(), Transport::Cmd(_)) => {
@@ -202,7 +205,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// What ssh said, if the words can be its own: its failures have this status, and the host can write what it likes.
+    /// Finds ssh's words, if they can be its own: only its failures have this status, while a host can write
+    /// anything.
     fn words_of_ssh(&self) -> Option<&'static ssh::Row> {
         let own =
             matches!(self.transport(), Transport::Ssh { .. }) && matches!(self.status(), Some(255) | None);
@@ -220,7 +224,7 @@ impl Evidence<'_> {
         (row.step, row.error.to_owned(), Some(hint))
     }
 
-    /// Python was found, and did not get what was sent to it.
+    /// Python was found, and did not get what was sent.
     fn by_input(&self) -> Option<(Step, String, Option<String>)> {
         let is_cmd = matches!(self.transport(), Transport::Cmd(_));
         let program = command::program(self.spec);
@@ -247,12 +251,14 @@ impl Evidence<'_> {
                     "drop the option that makes a terminal: `docker exec -i`, not `-it`; `ssh -T`, not `-t`"
                         .into()
                 } else {
-                    "look for `script`, `tmux`, `screen` or `unbuffer` in its login files and in a ForceCommand".into()
+                    "look for `script`, `tmux`, `screen` or `unbuffer` in its login files and in a \
+                     ForceCommand"
+                        .into()
                 },
             ),
             _ => return None,
         };
-        // as noise: the login is at fault, and not the Python
+        // as with noise, the login is at fault and not the Python
         let step = if is_cmd { Step::Start } else { Step::Login };
         Some((step, error, Some(text::clean(&hint, 1_000))))
     }
@@ -262,7 +268,7 @@ impl Evidence<'_> {
         format!("`{}` must pass on all of its stdin, and return stderr", command::program(self.spec))
     }
 
-    /// Where to look for what reads the stdin of a login.
+    /// Where to look for whatever reads the stdin of a login.
     fn readers(&self) -> String {
         let settings = self
             .spec
@@ -270,12 +276,12 @@ impl Evidence<'_> {
             .as_ref()
             .map_or_else(String::new, |via| format!("; on {via} `ssh -G` may show `stdinnull yes`"));
         format!(
-            "look for `read`, `cat`, `ssh`, `mail` and the like in its login files ({FILES}) and in a ForceCommand, and give them \
-             `</dev/null`, or run them in interactive shells only{settings}"
+            "look for `read`, `cat`, `ssh`, `mail` and the like in its login files ({FILES}) and in a \
+             ForceCommand, and give them `</dev/null`, or run them in interactive shells only{settings}"
         )
     }
 
-    /// Something else than the agent spoke.
+    /// Something other than the agent spoke.
     fn by_noise(&self) -> Option<(Step, String, Option<String>)> {
         if let Some(Cause::Link(why @ LinkEnd::Noise)) = self.cause {
             let hint = match self.spec.transport {
@@ -316,14 +322,15 @@ impl Evidence<'_> {
         Some((Step::Noise, format!("something other than the agent answered: {first}"), Some(hint)))
     }
 
-    /// What was sent comes back: as a whole, or as a terminal shows it, which drops what came before a Ctrl-C.
+    /// Whether what was sent came back: unchanged, or as a terminal shows it, which drops what precedes a
+    /// Ctrl-C.
     fn is_echo(&self) -> bool {
         let is_caret = |pair: &[u8]| pair[0] == b'^' && (b'@'..=b'_').contains(&pair[1]);
         let carets = || self.noise.as_bytes().windows(2).filter(|pair| is_caret(pair)).count();
         self.noise.contains(&STAGE1[..ECHO]) || (self.noise.contains('\u{fffd}') && carets() > 1)
     }
 
-    /// The login ended by itself, and none of our words or statuses came with it: the script did not run.
+    /// The login ended by itself, without any of our words or statuses: the script did not run.
     fn by_login(&self) -> Option<(Step, String, Option<String>)> {
         if self.was_up || !matches!(self.transport(), Transport::Ssh { .. }) {
             return None;
@@ -364,7 +371,8 @@ impl Evidence<'_> {
             };
             let hint = match step {
                 Step::Connect => format!(
-                    "is it switched on, and is there a firewall in between? If ssh gets through, its login or its Python hangs, or a login file waits for input as `cat` and `read` do: {}",
+                    "is it switched on, and is there a firewall in between? If ssh gets through, its login \
+                     or its Python hangs, or a login file waits for input as `cat` and `read` do: {}",
                     self.check()
                 ),
                 _ => self.check(),
@@ -392,7 +400,8 @@ impl Evidence<'_> {
             matches!((self.transport(), self.ending), (Transport::Cmd(_), Some(Ending::Exited(0))));
         let hint = match self.status() {
             _ if left_behind => Some(format!(
-                "`{program}` must run as long as its Python does: leaving it in the background, as `setsid` does without `-w`, ends the link; {}",
+                "`{program}` must run as long as its Python does: leaving it in the background, as `setsid` \
+                 does without `-w`, ends the link; {}",
                 self.check()
             )),
             _ if self.was_up => None,
@@ -406,14 +415,14 @@ impl Evidence<'_> {
         (step, text::clean(&error, 300), hint)
     }
 
-    /// What keeps a command's output back.
+    /// What may hold a command's output back.
     fn buffered(&self) -> Option<String> {
         let hint =
             "its output is buffered: the command has to pass on each byte at once (`srun -u`, `stdbuf -o0`)";
         matches!(self.spec.transport, Transport::Cmd(_)).then(|| hint.into())
     }
 
-    /// What to look at when nobody said what is wrong.
+    /// What to check when nobody said what is wrong.
     fn check(&self) -> String {
         let check =
             self.spec.via.as_ref().map_or_else(|| "check".to_owned(), |via| format!("check on {via}"));
@@ -423,17 +432,19 @@ impl Evidence<'_> {
                 format!("{check} that `{} python3 -V` prints one line, the version", self.login(""))
             }
             Transport::Cmd(_) => {
-                "`cmd=` must end with a Python, as in `cmd=docker exec -i web python3`: `-ES -c …` is appended".into()
+                "`cmd=` must end with a Python, as in `cmd=docker exec -i web python3`: `-ES -c …` is \
+                 appended"
+                    .into()
             }
         }
     }
 
-    /// What a person would type to log in as the spec does, with an option more.
+    /// What a person would type to log in as the spec does, with one more option.
     fn login(&self, option: &str) -> String {
         let mut words = vec!["ssh"];
         words.extend(self.spec.ssh_config.iter().flat_map(|path| ["-F", path]));
         if let Transport::Ssh { options, destination } = self.transport() {
-            // with `-q` nothing would be seen
+            // `-q` would hide everything
             words.extend(options.iter().map(String::as_str).filter(|word| *word != "-q"));
             words.extend(Some(option).filter(|option| !option.is_empty()));
             words.push(destination);
@@ -454,22 +465,25 @@ impl Evidence<'_> {
     }
 }
 
-/// What gives a slow login or a queue the time that it needs.
+/// How to give a slow login or a queue the time it needs.
 fn more_time(waited: u64, next: u64) -> String {
     match next > waited {
         true => format!(
-            "if its login or a queue takes longer, allow for it with `patience=` in the spec (`//patience=5m`); without it the next attempt gets {next} s"
+            "if its login or a queue takes longer, allow for it with `patience=` in the spec \
+             (`//patience=5m`); without it the next attempt gets {next} s"
         ),
         false => {
             format!(
-                "if its login or a queue takes longer than {waited} s, give it more with `patience=` in the spec"
+                "if its login or a queue takes longer than {waited} s, give it more with `patience=` in the \
+                 spec"
             )
         }
     }
 }
 
 impl Diagnosis {
-    /// The same where ssh asked something and got no answer: then that is the reason, whatever ssh makes of it.
+    /// The same where ssh asked something and got no answer: that is the reason then, whatever ssh makes of
+    /// it.
     pub(crate) fn unanswered(self, network: &str, spec: &HostSpec) -> Diagnosis {
         let error = match self.step {
             Step::HostKey => "its host key is not known here, and ssh's question about it was not answered",

@@ -1,5 +1,5 @@
-//! What ssh lends to a host of its own accord: the user's ssh agent, display, credentials. A link lasts as long as the network is up, and so
-//! does the loan; a person is told. Pure.
+//! What ssh forwards to a host because of the user's own configuration: ssh agent, display, credentials. It
+//! stays forwarded as long as the network is up, so `status` says so. Pure.
 
 use execnet_proto::spec::{HostSpec, Transport};
 
@@ -13,7 +13,7 @@ pub(crate) enum Forward {
 
 use Forward::{Agent, Credentials, Display};
 
-/// From what `ssh -G` says of a link.
+/// Reads what `ssh -G` says about a link.
 pub(crate) fn by_settings(said: &str, has_display: bool) -> Vec<Forward> {
     let value = |name: &str| {
         let line = said.lines().find_map(|line| line.split_once(' ').filter(|(key, _)| *key == name));
@@ -27,7 +27,7 @@ pub(crate) fn by_settings(said: &str, has_display: bool) -> Vec<Forward> {
     agent.into_iter().chain(display).chain(credentials.then_some(Credentials)).collect()
 }
 
-/// From the options of a spec: all that is known here of an ssh that runs on another host.
+/// Reads the options of a spec: all that is known here of an ssh on another host.
 pub(crate) fn by_options(spec: &HostSpec) -> Vec<Forward> {
     let Transport::Ssh { options, .. } = &spec.transport else { return Vec::new() };
     let mut found = Vec::new();
@@ -57,15 +57,21 @@ pub(crate) fn by_options(spec: &HostSpec) -> Vec<Forward> {
     found
 }
 
-/// What a person should know of it.
+/// What a person should know about it.
 pub(crate) fn note(forwards: &[Forward], spec: &HostSpec) -> Option<String> {
     let Transport::Ssh { destination, .. } = &spec.transport else { return None };
     let told = forwards.iter().map(|forward| match forward {
         Agent => {
-            format!("your ssh agent (ForwardAgent), so that programs there can log in with your keys; `ssh=-a {destination}` ends it")
+            format!(
+                "your ssh agent (ForwardAgent), so that programs there can log in with your keys; \
+                 `ssh=-a {destination}` ends it"
+            )
         }
         Display => {
-            format!("your display (ForwardX11), so that programs there can see and type on it; `ssh=-x {destination}` ends it")
+            format!(
+                "your display (ForwardX11), so that programs there can see and type on it; \
+                 `ssh=-x {destination}` ends it"
+            )
         }
         Credentials => {
             format!("your Kerberos tickets (GSSAPIDelegateCredentials); `ssh=-k {destination}` ends it")
@@ -83,7 +89,8 @@ mod tests {
 
     #[test]
     fn what_ssh_forwards_is_told_by_its_settings() {
-        let usual = "host h\nforwardagent no\nforwardx11 no\ngssapiauthentication yes\ngssapidelegatecredentials no\n";
+        let usual = "host h\nforwardagent no\nforwardx11 no\ngssapiauthentication yes\n\
+                     gssapidelegatecredentials no\n";
         assert_eq!(by_settings(usual, true), []);
         let all =
             "forwardagent yes\nforwardx11 yes\ngssapiauthentication yes\ngssapidelegatecredentials yes\n";

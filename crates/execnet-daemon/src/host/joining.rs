@@ -1,4 +1,5 @@
-//! How one host joins: how long it has, what the end of its link means, and what the host in front of it has to do with that.
+//! How one host joins: how long it gets, what the end of its link means, and how it follows the host in front
+//! of it.
 
 use std::time::Duration;
 
@@ -20,25 +21,25 @@ const PATIENCE: Duration = attempts::SHORTEST;
 /// The same where the agent may have to run on a Java virtual machine.
 const PATIENCE_WITH_JAVA: Duration = Duration::from_secs(60);
 
-/// What it grows to where nobody has said how long.
+/// The most that grows to, unless the spec says how long.
 const MOST_PATIENCE: Duration = Duration::from_secs(480);
 
 /// What is left of a link that is over.
 #[derive(Debug, Default)]
 pub(crate) struct Traces {
-    /// Why it was ended from this side, if it was.
+    /// Why this side ended it, if it did.
     pub(crate) cause: Option<Cause>,
-    /// How what carried it ended, if it did so by itself.
+    /// How its process ended, if it ended by itself.
     pub(crate) ending: Option<Ending>,
-    /// The last of what that wrote on stderr.
+    /// The last of what that process wrote to stderr.
     pub(crate) stderr: String,
-    /// What came on the link that was no frame.
+    /// What arrived on the link outside of frames.
     pub(crate) noise: String,
 }
 
 impl Host {
-    /// How long its agent has to greet. Unless the spec says it, that doubles with each try for which it was not enough, and stays so: what a
-    /// login or a queue has needed once it will need again.
+    /// How long its agent has to greet. Unless the spec says so, each attempt that was too short doubles it.
+    /// It stays doubled: what a login or a queue needed once, it will need again.
     pub(crate) fn patience(&self) -> Duration {
         let java = self.spec.python.as_deref().is_some_and(|python| python.contains("jython"));
         let first = if java { PATIENCE_WITH_JAVA } else { PATIENCE };
@@ -46,7 +47,7 @@ impl Host {
         self.spec.patience.unwrap_or_else(|| grown.min(MOST_PATIENCE))
     }
 
-    /// What leads to it is about to be started.
+    /// Its link is about to be started.
     pub(crate) fn connect(&mut self, now: Duration) {
         let bearer = if self.via.is_some() { Bearer::Tunnel } else { Bearer::Process };
         let lent = forwards::by_options(&self.spec);
@@ -57,9 +58,9 @@ impl Host {
         };
     }
 
-    /// Its link is over: says why, and when it is tried again.
+    /// Its link is over: finds out why, and when to try again.
     pub(crate) fn link_over(&mut self, traces: &Traces, common: &Common, jitter: f64, now: Duration) {
-        // a far side that sends back what it gets must not have it shown
+        // a far side that echoes what it gets must not get the secret shown
         let secret = host_secret(common, &self.spec.id);
         let [stderr, noise] = [&traces.stderr, &traces.noise].map(|said| text::without(said, &secret));
         let link = self.attempts.link();
@@ -96,12 +97,13 @@ impl Host {
         }
     }
 
-    /// Whether hosts behind it have nothing to wait for just now.
+    /// Whether hosts behind it have nothing to wait for at present.
     pub(crate) fn failed(&self, reachable: bool) -> bool {
         self.leave.is_some() || self.state(reachable) == HostState::Failed
     }
 
-    /// The host in front of it is reachable or not, has failed or not. True if that changes what users see.
+    /// Follows the host in front of it, which is reachable or not, has failed or not. True if users see a
+    /// change.
     pub(crate) fn follow_via(&mut self, reachable: bool, failed: bool) -> bool {
         if self.attempts.link().is_some() {
             return false;

@@ -12,15 +12,15 @@ use super::forwards::Forward;
 pub(crate) struct Link {
     pub(crate) bearer: Bearer,
     pub(super) stage: Stage,
-    /// When it was started or, if it is up, when its agent greeted.
+    /// When it was started or, once up, when its agent greeted.
     pub(super) since: Duration,
     /// Why it has to end, and what was said on it until then.
     pub(crate) cause: Option<(Cause, Said)>,
-    /// What its ssh shows when it asks the person something.
+    /// What its ssh shows to prove that a question is its own.
     pub(crate) token: Option<String>,
-    /// The last question of its ssh was not answered.
+    /// The last question of its ssh got no answer.
     pub(crate) unanswered: bool,
-    /// What its ssh lends to the host.
+    /// What its ssh forwards to the host.
     pub(crate) forwards: Vec<Forward>,
     /// Its round trip was measured in a quiet moment.
     pub(crate) measured: bool,
@@ -40,12 +40,12 @@ pub(crate) enum Bearer {
 pub(super) enum Stage {
     /// Its agent has not greeted.
     Connecting {
-        /// When it should have; none while a person is asked something.
+        /// When its agent should have greeted; none while a person is being asked.
         deadline: Option<Duration>,
     },
     /// Its agent has greeted.
     Up,
-    /// It was ended from this side, and the process that carried it is not over yet.
+    /// This side ended it, and the process that carried it is not over yet.
     Ending { was_up: bool },
 }
 
@@ -74,7 +74,7 @@ impl Link {
         matches!(self.stage, Stage::Ending { .. })
     }
 
-    /// This side ends it. False if it has done so before.
+    /// Ends it from this side. False if it was ended before.
     pub(crate) fn end(&mut self) -> bool {
         let was_ending = self.is_ending();
         self.stage = Stage::Ending { was_up: self.is_up() };

@@ -1,4 +1,4 @@
-//! How long hosts are waited for, and what comes of those that take longer.
+//! How long hosts get, and what happens to those that take longer.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ fn a_greeting_of_which_only_a_part_comes_is_told_to_be_buffered() {
     assert!(status.hint.unwrap().contains("`srun -u`"));
 }
 
-/// Answers the PINGs that were written on a host's link since the last time.
+/// Answers the PINGs written to a host's link since the last time.
 fn answer(world: &mut World, id: &str, after: Duration) {
     let key = world.host(id);
     world.now += after;

@@ -1,4 +1,4 @@
-//! What people ask for: hosts that come and go, questions, the end.
+//! What people ask for: adding and removing hosts, answering questions, stopping.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn hosts_come_and_go_by_request() {
     let refused = world.ask(client, Verb::RmHost { host: "nosuch".into() });
     assert_eq!(kind(&world.replies(refused, client).0), "no-such-host");
 
-    // c is still joining: it gets a moment, then is let go
+    // c is still joining: it gets a moment to greet before it is removed
     let removed = world.ask(client, Verb::RmHost { host: "c".into() });
     world.pass(4 * SECOND);
     assert!(world.replies(removed, client).1);

@@ -1,12 +1,13 @@
-//! Words of OpenSSH: which step failed, what to tell of it, and whether the server may count it as a refused login.
+//! Messages of OpenSSH: which step failed, what to say about it, and whether the server may count it as a
+//! refused login.
 //!
-//! Pure text; that the words are ssh's own and not the host's is for the caller to know.
+//! Pure text. The caller knows whether the words are ssh's own and not the host's.
 
 use execnet_proto::control::Step;
 
 use super::Retry;
 
-/// What words of ssh stand for. `HOST` in the hint stands for the destination.
+/// What some words of ssh mean. `HOST` in the hint is replaced by the destination.
 pub(super) struct Row {
     words: &'static [&'static str],
     pub(super) step: Step,
@@ -25,7 +26,7 @@ const fn row(
     Row { words, step, error, hint, retry }
 }
 
-/// The first explanation that fits what ssh wrote.
+/// Gives the first explanation that fits what ssh wrote.
 pub(super) fn explain(said: &str) -> Option<&'static Row> {
     if is_silent_proxy(said) {
         return Some(&SILENT_PROXY);
@@ -33,7 +34,7 @@ pub(super) fn explain(said: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.words.iter().any(|word| said.contains(word)))
 }
 
-/// ssh says these two about a command in front of it that ended without a word, and nothing else.
+/// ssh says only these two things about a proxy command that ended without a message.
 fn is_silent_proxy(said: &str) -> bool {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("debug"));
     let of_the_end = |line: &str| line.contains("exchange_identification") || line.contains("UNKNOWN port");
@@ -45,7 +46,8 @@ static SILENT_PROXY: Row = row(
     Retry::Late,
     &[],
     "the jump host or proxy command of the ssh configuration ended without a message",
-    "check its `ProxyJump` or `ProxyCommand` with `ssh HOST true`; a `LogLevel` in the configuration may hide its messages",
+    "check its `ProxyJump` or `ProxyCommand` with `ssh HOST true`; a `LogLevel` in the configuration may \
+     hide its messages",
 );
 
 static ROWS: &[Row] = &[
@@ -88,14 +90,16 @@ static ROWS: &[Row] = &[
         Retry::Late,
         &["REMOTE HOST IDENTIFICATION HAS CHANGED", "has changed and you have requested strict checking"],
         "its host key has changed",
-        "someone may be intercepting the connection; if you expect the change, `ssh-keygen -R` forgets the old key",
+        "someone may be intercepting the connection; if you expect the change, `ssh-keygen -R` forgets the \
+         old key",
     ),
     row(
         Step::HostKey,
         Retry::Late,
         &["Host key verification failed", "host key is known for", "Host key not verified"],
         "its host key is not known here",
-        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; with this spec, `execnet addhost` lets ssh ask you",
+        "connect once with `ssh HOST` and compare the key, or add it to known_hosts; with this spec, \
+         `execnet addhost` lets ssh ask you",
     ),
     row(
         Step::Authenticate,
@@ -116,7 +120,8 @@ static ROWS: &[Row] = &[
         Retry::Late,
         &["signing failed", "agent refused operation"],
         "the ssh agent did not sign with the key",
-        "is the key's device plugged in, or is its passphrase asked for elsewhere? `ssh-add -l` lists the keys; `ssh HOST true` shows the same error",
+        "is the key's device plugged in, or is its passphrase asked for elsewhere? `ssh-add -l` lists the \
+         keys; `ssh HOST true` shows the same error",
     ),
     row(
         Step::Authenticate,
@@ -128,7 +133,8 @@ static ROWS: &[Row] = &[
             "no authentication methods",
         ],
         "the server does not accept this login",
-        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; with this spec, `execnet addhost` tries at once and asks for a password",
+        "check the user's name and the key (`ssh HOST true`); `ssh-add` gives the key to the ssh agent; with \
+         this spec, `execnet addhost` tries at once and asks for a password",
     ),
     row(
         Step::Connect,
@@ -180,7 +186,8 @@ static ROWS: &[Row] = &[
         Retry::Soon,
         &["kex_exchange_identification", "ssh_exchange_identification", "banner exchange"],
         "the server closed the connection before a login began",
-        "it limits unfinished logins (MaxStartups), it or a firewall blocks this address, or the port is not sshd's",
+        "it limits unfinished logins (MaxStartups), it or a firewall blocks this address, or the port is not \
+         sshd's",
     ),
     row(
         Step::Connect,
@@ -196,7 +203,7 @@ static ROWS: &[Row] = &[
         "the server closed the connection during the login",
         "its log says why: the login took too long (LoginGraceTime), or the account is locked or not allowed",
     ),
-    // what is left of this kind never came as far as a login
+    // other failures of this kind never got as far as a login
     row(
         Step::Connect,
         Retry::Soon,

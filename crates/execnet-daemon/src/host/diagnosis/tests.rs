@@ -1,4 +1,4 @@
-//! Real words of OpenSSH and of shells, and what is made of them.
+//! Real messages of OpenSSH and of shells, and what they are taken to mean.
 
 use execnet_proto::control::Step;
 use execnet_proto::switch::LinkEnd;
@@ -21,12 +21,14 @@ fn words_of_ssh_name_the_step() {
         ("ssh: connect to host 10.0.0.1 port 22: No route to host", Step::Connect),
         ("ssh: connect to host fe80::1 port 22: Network is unreachable", Step::Connect),
         (
-            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22",
+            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 \
+             port 22",
             Step::Connect,
         ),
         ("kex_exchange_identification: read: Connection reset by peer", Step::Connect),
         (
-            "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa",
+            "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: \
+             ssh-rsa",
             Step::Connect,
         ),
         ("channel 0: open failed: connect failed: No route to host\nstdio forwarding failed", Step::Connect),
@@ -36,7 +38,8 @@ fn words_of_ssh_name_the_step() {
             Step::HostKey,
         ),
         (
-            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nIT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\n\
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nIT IS POSSIBLE THAT SOMEONE IS \
+             DOING SOMETHING NASTY!\n\
              Host key verification failed.",
             Step::HostKey,
         ),
@@ -50,11 +53,13 @@ fn words_of_ssh_name_the_step() {
             Step::Authenticate,
         ),
         (
-            "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\nLoad key \"/k\": bad permissions\nann@h: Permission denied (publickey).",
+            "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\nLoad key \"/k\": bad permissions\n\
+             ann@h: Permission denied (publickey).",
             Step::Authenticate,
         ),
         (
-            "/h/.ssh/config: line 3: Bad configuration option: foo\r\n/h/.ssh/config: terminating, 1 bad configuration options",
+            "/h/.ssh/config: line 3: Bad configuration option: foo\r\n/h/.ssh/config: terminating, 1 bad \
+             configuration options",
             Step::Start,
         ),
         ("command-line: line 0: Bad configuration option: foo\r\n", Step::Start),
@@ -192,9 +197,11 @@ fn a_host_cannot_pass_its_words_off_as_those_of_ssh() {
 #[test]
 fn only_what_cannot_have_been_a_refusal_is_tried_again_soon() {
     use Retry::{Doubtful, Late, Soon};
-    let silent_proxy = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n";
+    let silent_proxy = "kex_exchange_identification: Connection closed by remote host\r\n\
+                        Connection closed by UNKNOWN port 65535\r\n";
     let busy_proxy = format!(
-        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22\r\n{silent_proxy}"
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port \
+         22\r\n{silent_proxy}"
     );
     for (stderr, retry) in [
         ("ann@h: Permission denied (publickey).", Late),
@@ -204,12 +211,14 @@ fn only_what_cannot_have_been_a_refusal_is_tried_again_soon() {
         ("ssh: connect to host h port 22: Bad file descriptor", Soon),
         ("ssh: Could not resolve hostname h: Temporary failure in name resolution", Soon),
         (
-            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 port 22",
+            "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 10.0.0.1 \
+             port 22",
             Soon,
         ),
         (&busy_proxy, Soon),
         (
-            "channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\nConnection closed by UNKNOWN port 65535",
+            "channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\n\
+             Connection closed by UNKNOWN port 65535",
             Soon,
         ),
         ("Connection to h closed by remote host.", Soon),
@@ -248,7 +257,8 @@ fn an_ssh_that_says_nothing_is_asked_for_more() {
     let said = ended("ssh=-q -p 7 h", 255, "", "");
     assert_eq!(said.error, "`ssh` failed without saying why (status 255)");
     assert_eq!(said.hint.as_deref(), Some("`ssh -p 7 -v h true` says more"));
-    let proxy = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535";
+    let proxy = "kex_exchange_identification: Connection closed by remote host\r\n\
+                 Connection closed by UNKNOWN port 65535";
     let said = ended("ssh=h", 255, proxy, "");
     assert!(said.error.contains("proxy command") && said.hint.unwrap().contains("`LogLevel`"));
 }
@@ -259,7 +269,8 @@ fn what_closed_the_connection_is_told_apart() {
         "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 10.0.0.1 port 22",
         "Connection closed by 10.0.0.1 port 22",
         "Connection to h closed by remote host.",
-        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535",
+        "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port \
+         65535",
     ]
     .map(|stderr| ended("ssh=h", 255, stderr, "").error);
     assert_eq!(
