@@ -173,7 +173,7 @@ async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2])
             accepted = listener.accept() => match accepted {
                 Ok(stream) => driver.accept(stream),
                 Err(error) => {
-                    driver.not_let_in(&format!("cannot accept a client: {error}"));
+                    driver.refused_client(&format!("cannot accept a client: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -330,14 +330,14 @@ impl Driver {
         let ours = rustix::process::geteuid().as_raw();
         match stream.peer_cred() {
             Ok(peer) if peer.uid() == ours => {}
-            Ok(peer) => return self.not_let_in(&format!("refused a client of user {}", peer.uid())),
+            Ok(peer) => return self.refused_client(&format!("refused a client of user {}", peer.uid())),
             Err(error) => {
-                return self.not_let_in(&format!("refused a client of an unknown user: {error}"));
+                return self.refused_client(&format!("refused a client of an unknown user: {error}"));
             }
         }
         let (read, outlet) = match split(stream) {
             Ok(halves) => halves,
-            Err(error) => return self.not_let_in(&format!("cannot accept a client: {error}")),
+            Err(error) => return self.refused_client(&format!("cannot accept a client: {error}")),
         };
         self.last_client.set(self.last_client.get() + 1);
         let key = ClientKey(self.last_client.get());
@@ -346,7 +346,7 @@ impl Driver {
         tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));
     }
 
-    fn not_let_in(&self, why: &str) {
+    fn refused_client(&self, why: &str) {
         if self.quota.borrow_mut().take("refused clients", self.now()) {
             tracing::warn!("{why}");
         }

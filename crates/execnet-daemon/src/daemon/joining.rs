@@ -34,7 +34,7 @@ impl Daemon {
             }
         } else {
             let is_ssh = matches!(host.spec.transport, Transport::Ssh { .. });
-            let may_ask = is_ssh && host.attempts.is_first_try() && self.settings.askpass.is_some();
+            let may_ask = is_ssh && host.attempts.is_first_attempt() && self.settings.askpass.is_some();
             let argv = command::link(&host.spec, !may_ask);
             let mut env = Vec::new();
             if may_ask {

@@ -143,7 +143,7 @@ impl Attempts {
     }
 
     /// Whether this is the first attempt since somebody came who can answer questions.
-    pub(crate) fn is_first_try(&self) -> bool {
+    pub(crate) fn is_first_attempt(&self) -> bool {
         self.tries <= 1
     }
 

@@ -19,7 +19,7 @@ fn a_host_joins() {
     assert_eq!(host.state(false), HostState::Joining);
     assert!(host.is_queued() && !host.is_settled());
     host.connect(link(seconds(0.0), PATIENCE));
-    assert!(host.is_first_try());
+    assert!(host.is_first_attempt());
     assert_eq!(host.deadline(), Some(PATIENCE));
     host.greeted(seconds(1.0));
     assert_eq!((host.state(true), host.is_settled()), (HostState::Up, false));
@@ -173,19 +173,19 @@ fn somebody_who_came_is_asked_at_the_next_try() {
     host.retry(seconds(0.0));
     assert!(host.is_queued() && host.is_awaited());
     host.connect(link(seconds(1.0), PATIENCE));
-    assert!(host.is_first_try());
+    assert!(host.is_first_attempt());
     host.ended(seconds(2.0), 0.5, true);
     assert!(!host.is_awaited() && !host.is_queued());
     // while an attempt runs that asks nobody
     host.tick(seconds(100.0));
     host.connect(link(seconds(100.0), PATIENCE));
-    assert!(!host.is_first_try());
+    assert!(!host.is_first_attempt());
     host.retry(seconds(0.0));
     assert!(host.is_awaited());
     host.ended(seconds(101.0), 0.5, true);
     assert!(host.is_awaited() && host.is_queued());
     host.connect(link(seconds(101.0), PATIENCE));
-    assert!(host.is_first_try());
+    assert!(host.is_first_attempt());
     host.greeted(seconds(102.0));
     assert!(!host.is_awaited());
     host.retry(seconds(0.0));
