@@ -62,7 +62,7 @@ impl NetworkFile {
             Ok(text) => NetworkFile::parse(path, &text, true),
             // a link to a disk that is not there must not be taken for a network without hosts, or be replaced
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
-                let message = format!("{} is a link to a file that is not there", path.display());
+                let message = format!("{} is a link to a file that does not exist", path.display());
                 Err(CommandError::new(Exit::Usage, message))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => NetworkFile::parse(path, "", false),
@@ -131,7 +131,8 @@ impl NetworkFile {
                     .hint("write it as \"90s\", \"10m\" or \"2h\", at most 24 days")
             })?),
         };
-        check(&hosts).map_err(|failure| wrong("its hosts do not fit together".to_owned()).behind(failure))?;
+        check(&hosts)
+            .map_err(|failure| wrong("its hosts contradict each other".to_owned()).behind(failure))?;
         let crlf = text.contains("\r\n");
         Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed, crlf, lock: None })
     }
@@ -149,10 +150,13 @@ impl NetworkFile {
         match self.hosts.iter().find(|known| known.id == host.id) {
             Some(known) if known == host => return Ok(()),
             Some(known) => {
-                let message =
-                    format!("{} has a host `{}` with another spec: {known}", self.path.display(), host.id);
+                let message = format!(
+                    "{} already has a host `{}` with a different spec: {known}",
+                    self.path.display(),
+                    host.id
+                );
                 return Err(CommandError::new(Exit::Usage, message).hint(format!(
-                    "give the new one another id (`//id=NAME`), or remove `{}` first",
+                    "give the new host another id (`//id=NAME`), or remove `{}` first",
                     host.id
                 )));
             }
@@ -244,7 +248,7 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
     for host in hosts {
         if !ids.insert(host.id.as_str()) {
             return Err(CommandError::new(Exit::Usage, format!("two hosts have the id `{}`", host.id))
-                .hint("tell them apart with `//id=NAME`"));
+                .hint("give one of them another id with `//id=NAME`"));
         }
     }
     for host in hosts {
@@ -256,7 +260,7 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
                 let near = nearest(via, ids.iter().copied().filter(|id| *id != at));
                 let failure = CommandError::new(
                     Exit::Usage,
-                    format!("`{at}` is reached via `{via}`, which is no host of this network"),
+                    format!("`{at}` is reached via `{via}`, which is not a host of this network"),
                 );
                 return Err(match near {
                     Some(near) => failure.hint(format!("did you mean `via={near}`?")),

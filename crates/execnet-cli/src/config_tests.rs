@@ -90,8 +90,8 @@ fn a_host_that_is_there_is_not_added_again() {
     let mut file = file(LINES);
     let failure = file.add(&host("ssh=a//python=pypy3")).unwrap_err();
     insta::assert_snapshot!(failure, @"
-    Error: mynet.toml has a host `a` with another spec: ssh=a
-    Hint: give the new one another id (`//id=NAME`), or remove `a` first
+    Error: mynet.toml already has a host `a` with a different spec: ssh=a
+    Hint: give the new host another id (`//id=NAME`), or remove `a` first
     ");
 }
 
@@ -115,9 +115,9 @@ fn a_wrong_file_is_told_by_line_or_key() {
     Hint: correct mynet.toml
     ");
     insta::assert_snapshot!(refused("hosts = [\"ssh=a\", \"ssh=x//id=a\"]\n"), @"
-    Error: mynet.toml: its hosts do not fit together
+    Error: mynet.toml: its hosts contradict each other
     Caused by: two hosts have the id `a`
-    Hint: tell them apart with `//id=NAME`
+    Hint: give one of them another id with `//id=NAME`
     ");
     insta::assert_snapshot!(refused("linger = \"soon\"\n"), @r#"
     Error: mynet.toml: `linger` is not a time
@@ -140,11 +140,11 @@ fn hosts_must_fit_together() {
     let all = |specs: &[&str]| specs.iter().map(|spec| host(spec)).collect::<Vec<_>>();
     assert!(check(&all(&["ssh=c//via=b", "ssh=a", "ssh=b//via=a"])).is_ok());
     insta::assert_snapshot!(check(&all(&["ssh=build1", "ssh=c//via=biuld1"])).unwrap_err(), @"
-    Error: `c` is reached via `biuld1`, which is no host of this network
+    Error: `c` is reached via `biuld1`, which is not a host of this network
     Hint: did you mean `via=build1`?
     ");
     insta::assert_snapshot!(check(&all(&["ssh=c//via=gate"])).unwrap_err(), @"
-    Error: `c` is reached via `gate`, which is no host of this network
+    Error: `c` is reached via `gate`, which is not a host of this network
     Hint: add the host `gate` first
     ");
     insta::assert_snapshot!(check(&all(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"])).unwrap_err(), @"Error: hosts are reached through each other in a circle: a via b via c via b");

@@ -67,22 +67,21 @@ pub(crate) fn failed(error: &RequestError) -> CommandError {
         RequestError::Refused(error) => refused(error),
         RequestError::Disconnected { .. } => gone(),
         RequestError::Connect(ConnectError::Silent { network }) => silent(network, daemon_of(network)),
-        error => CommandError::new(Exit::Failed, "the network's daemon could not be asked").because(error),
+        error => CommandError::new(Exit::Failed, "cannot query the network's daemon").because(error),
     }
 }
 
 /// Reads a reply of a known shape.
 pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, CommandError> {
     serde_json::from_value(reply).map_err(|error| {
-        CommandError::new(Exit::Failed, "the daemon gave an answer that does not fit the question")
-            .because(&error)
+        CommandError::new(Exit::Failed, "the daemon sent an unexpected reply").because(&error)
     })
 }
 
 /// The daemon went away in the middle.
 pub(crate) fn gone() -> CommandError {
-    CommandError::new(Exit::Failed, "the network's daemon ended before it had answered")
-        .hint("`execnet logs` with the network's name shows what it wrote")
+    CommandError::new(Exit::Failed, "the network's daemon ended before it replied")
+        .hint("`execnet logs NETWORK` shows its log")
 }
 
 /// The daemon refused a request.
@@ -168,15 +167,15 @@ pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> CommandEr
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
             let message = format!(
-                "this is execnet {ours} with version {program} of the protocol, but the daemon of `{name}` speaks version {daemon}"
+                "execnet {ours} speaks protocol version {program}, but the daemon of `{name}` speaks version {daemon}"
             );
             CommandError::new(Exit::Failed, message).hint(format!(
-                "`execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
+                "run `execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
             ))
         }
         ConnectError::Silent { network } => silent(network, paths::daemon(name)),
         error => {
-            CommandError::new(Exit::Failed, format!("no connection to the network `{name}`")).because(error)
+            CommandError::new(Exit::Failed, format!("cannot connect to the network `{name}`")).because(error)
         }
     }
 }
@@ -193,7 +192,7 @@ fn silent(network: &str, daemon: Option<u32>) -> CommandError {
             .hint(format!("`execnet logs {network}` may show why"));
     };
     CommandError::new(Exit::Failed, format!("the daemon of `{network}`, process {pid}, does not answer")).hint(format!(
-        "`kill -CONT {pid}` if it was stopped; else `kill -9 {pid}`, then `execnet start {network}`, which takes up what runs"
+        "if it was stopped, `kill -CONT {pid}`; otherwise `kill -9 {pid}`, then `execnet start {network}`, which takes over what runs"
     ))
 }
 
@@ -227,7 +226,7 @@ fn wait_for_socket(name: &NetworkName) {
         let Some(daemon) = paths::daemon(name) else { return };
         if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
             text::say(&format!(
-                "the socket of {name} is gone; its daemon ({daemon}) makes it again within 5 s"
+                "the socket of {name} is gone; its daemon ({daemon}) recreates it within 5 s"
             ));
         }
         sleep(Duration::from_millis(20));
@@ -237,11 +236,11 @@ fn wait_for_socket(name: &NetworkName) {
 /// A daemon lives, but its socket is gone and stays so.
 fn no_socket(name: &NetworkName, daemon: u32) -> CommandError {
     let message = format!(
-        "the network `{name}` is running (daemon {daemon}), but nobody listens at {}",
+        "the network `{name}` is running (daemon {daemon}), but nothing listens at {}",
         paths::socket(name).display()
     );
     let hint = format!(
-        "the daemon makes its socket again every 5 s if it can; `execnet logs {name}` says why it cannot"
+        "the daemon tries every 5 s to recreate its socket; `execnet logs {name}` says why that fails"
     );
     CommandError::new(Exit::Failed, message).hint(hint)
 }
@@ -251,8 +250,8 @@ pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: boo
     if killed {
         let message = format!("the network `{name}` is not running: its daemon was killed");
         return CommandError::new(Exit::NoNetwork, message).hint(format!(
-            "`execnet start {name}` starts it again and finds what still runs on its hosts; without that it ends when \
-             the time to linger is over"
+            "`execnet start {name}` restarts it and takes over what still runs on its hosts; otherwise that ends when its \
+             linger time is over"
         ));
     }
     if known.contains(name) {
@@ -262,7 +261,9 @@ pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: boo
     let failure = CommandError::new(Exit::NoNetwork, format!("there is no network `{name}`"));
     match nearest(name.as_str(), known.iter().map(NetworkName::as_str)) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None => failure.hint(format!("`execnet list` shows all; `execnet start {name}` makes this one")),
+        None => {
+            failure.hint(format!("`execnet list` lists networks; `execnet start {name}` creates this one"))
+        }
     }
 }
 
@@ -296,18 +297,18 @@ mod tests {
         ");
         insta::assert_snapshot!(not_running(&names(&["production"])[0], &known, false), @"
         Error: there is no network `production`
-        Hint: `execnet list` shows all; `execnet start production` makes this one
+        Hint: `execnet list` lists networks; `execnet start production` creates this one
         ");
         insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known, true), @"
         Error: the network `mynet` is not running: its daemon was killed
-        Hint: `execnet start mynet` starts it again and finds what still runs on its hosts; without that it ends when the time to linger is over
+        Hint: `execnet start mynet` restarts it and takes over what still runs on its hosts; otherwise that ends when its linger time is over
         ");
     }
 
     #[test]
     fn a_daemon_that_cannot_be_reached_is_not_taken_for_none() {
         let said = no_socket(&names(&["mynet"])[0], 4242).to_string();
-        assert!(said.contains("`mynet` is running (daemon 4242), but nobody listens at /tmp/"), "{said}");
+        assert!(said.contains("`mynet` is running (daemon 4242), but nothing listens at /tmp/"), "{said}");
         assert!(said.contains("Hint: ") && !said.contains("execnet start"), "{said}");
     }
 
@@ -315,7 +316,7 @@ mod tests {
     fn a_daemon_that_does_not_answer_is_named_with_what_to_do() {
         insta::assert_snapshot!(silent("mynet", Some(4242)), @"
         Error: the daemon of `mynet`, process 4242, does not answer
-        Hint: `kill -CONT 4242` if it was stopped; else `kill -9 4242`, then `execnet start mynet`, which takes up what runs
+        Hint: if it was stopped, `kill -CONT 4242`; otherwise `kill -9 4242`, then `execnet start mynet`, which takes over what runs
         ");
         insta::assert_snapshot!(silent("mynet", None), @"
         Error: the daemon of `mynet` does not answer

@@ -60,7 +60,7 @@ fn answer(daemon: &dyn DaemonApi, prompt: &Prompt, person: &dyn Person) -> Resul
     let _ = daemon.ask(&connection::request(verb)).next().transpose()?.unwrap_or(Value::Null);
     if interrupted {
         return Err(CommandError::new(Exit::Failed, "interrupted").hint(format!(
-            "the network runs on; `execnet addhost` with the spec of `{}` asks again",
+            "the network keeps running; `execnet addhost` with the spec of `{}` asks again",
             prompt.host
         )));
     }

@@ -84,7 +84,7 @@ fn an_interrupted_question_is_refused_and_ends_the_verb() {
     let (hosts, _, asked, _) = followed(vec![prompt(), host(HostState::Up)], Typist(Err(Interrupted)));
     insta::assert_snapshot!(hosts.unwrap_err(), @"
     Error: interrupted
-    Hint: the network runs on; `execnet addhost` with the spec of `build1` asks again
+    Hint: the network keeps running; `execnet addhost` with the spec of `build1` asks again
     ");
     assert_eq!(asked[1], Verb::Answer { prompt: 7, answer: None });
 }

@@ -94,7 +94,7 @@ fn find(folder: UserFolder) -> Result<PathBuf, CommandError> {
     let variable = folder.variable();
     // one that has no HOME is told so, and not given the files of the account
     folder.find(env::var_os(variable), env::var_os("HOME").map(PathBuf::from)).ok_or_else(|| {
-        let message = format!("neither {variable} nor HOME says where execnet's files are");
+        let message = format!("neither {variable} nor HOME is an absolute path");
         CommandError::new(Exit::Failed, message).hint(format!("set HOME, or {variable} to an absolute path"))
     })
 }

@@ -10,7 +10,7 @@ fn the_definition_is_sound() {
 }
 
 #[test]
-fn the_help_lists_every_verb() {
+fn the_help_lists_every_command() {
     insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @"
     Deployment networks of Python interpreters
 
@@ -18,15 +18,15 @@ fn the_help_lists_every_verb() {
 
     Commands:
       start        Start a network and show its hosts joining
-      addhost      Join a host to a running network, now and at every later start
-      rmhost       Remove a host from a running network and from its file; what runs there is ended
+      addhost      Add a host to a running network and to its file
+      rmhost       Remove a host from a running network and its file, and end what runs there
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
-      exec         Execute code on every node that matches, and print what it sends
-      list         List networks: those that run and those that have a file
-      logs         Print what a network's daemon wrote about its work
-      stop         Stop a network: what runs in it is ended, on every host
-      completions  Print the code that makes a shell complete verbs, options, network names and hosts
+      exec         Execute code on every matching node and print what it sends
+      list         List running networks and those that have a file
+      logs         Print the log of a network's daemon
+      stop         Stop a network and end what runs on its hosts
+      completions  Print a script that makes a shell complete commands, options, networks and hosts
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -42,7 +42,7 @@ fn the_help_lists_every_verb() {
 }
 
 #[test]
-fn the_help_of_every_verb_ends_with_an_example() {
+fn the_help_of_every_command_ends_with_an_example() {
     for verb in Cli::command().get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
         let help = verb.render_long_help().to_string();
         let (_, example) = help.split_once("Example:\n").unwrap_or_else(|| panic!("{help}"));
@@ -64,7 +64,7 @@ fn the_help_of_start() {
       [SPEC]...  Hosts to add, such as `ssh=user@build1//python=pypy3`
 
     Options:
-          --file <FILE>  Add the hosts of a file as well: TOML with `hosts = ["ssh=build1"]`
+          --file <FILE>  Also add the hosts of a TOML file with `hosts = ["ssh=build1"]`
       -h, --help         Print help (see more with '--help')
 
     Example:
@@ -83,16 +83,16 @@ fn the_help_of_python() {
 
     Arguments:
       <NETWORK>  Name of the network
-      [ARGS]...  What Python gets
+      [ARGS]...  Arguments for Python
 
     Options:
-          --node <NAME>               A node by its name, or any node of the host with this id
-          --platform <PREFIX>         Beginning of `sys.platform` or of the implementation: `linux`,
+          --node <NAME>               Node with this name, or any node of the host with this id
+          --platform <PREFIX>         Prefix of `sys.platform` or of the implementation: `linux`,
                                       `java`, `pypy`
-          --implementation <NAME>     `cpython`, `pypy` or `jython`
-          --python-version <VERSION>  `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
-          --chdir <FOLDER>            Folder to run in, on the host
-          --env <NAME=VALUE>          A variable of the process; may be given several times
+          --implementation <NAME>     Implementation: `cpython`, `pypy` or `jython`
+          --python-version <VERSION>  Version: `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+          --chdir <FOLDER>            Working folder on the host
+          --env <NAME=VALUE>          Environment variable of the process (repeatable)
       -h, --help                      Print help (see more with '--help')
 
     Example:
@@ -104,23 +104,23 @@ fn the_help_of_python() {
 #[test]
 fn the_help_of_exec() {
     insta::assert_snapshot!(help("exec"), @"
-    Execute code on every node that matches, and print what it sends
+    Execute code on every matching node and print what it sends
 
     Usage: execnet exec NETWORK [OPTIONS] [--] CODE [ARGS]...
 
     Arguments:
       <NETWORK>  Name of the network
-      [CODE]...  Python code, a file with it, or `-` for standard input; then its arguments
+      [CODE]...  Python code, a file, or `-` for stdin; then arguments for the code
 
     Options:
-          --node <NAME>               A node by its name, or any node of the host with this id
-          --platform <PREFIX>         Beginning of `sys.platform` or of the implementation: `linux`,
+          --node <NAME>               Node with this name, or any node of the host with this id
+          --platform <PREFIX>         Prefix of `sys.platform` or of the implementation: `linux`,
                                       `java`, `pypy`
-          --implementation <NAME>     `cpython`, `pypy` or `jython`
-          --python-version <VERSION>  `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
-          --chdir <FOLDER>            Folder to run in, on the host
-          --env <NAME=VALUE>          A variable of the process; may be given several times
-          --one                       Only on one of the nodes that match, the least busy one
+          --implementation <NAME>     Implementation: `cpython`, `pypy` or `jython`
+          --python-version <VERSION>  Version: `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+          --chdir <FOLDER>            Working folder on the host
+          --env <NAME=VALUE>          Environment variable of the process (repeatable)
+          --one                       Use only one matching node, the least busy
           --json                      Print a JSON object for each value, with `node`, `host` and
                                       `value`
       -h, --help                      Print help (see more with '--help')

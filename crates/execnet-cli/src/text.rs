@@ -42,7 +42,7 @@ pub(crate) fn print_styled(text: &str) -> Result<(), CommandError> {
 fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CommandError::new(Exit::Failed, "cannot write to standard output").because(&error))
+            Err(CommandError::new(Exit::Failed, "cannot write to stdout").because(&error))
         }
         _ => Ok(()),
     }

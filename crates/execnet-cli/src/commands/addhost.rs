@@ -15,10 +15,10 @@ use crate::follow::follow;
 use crate::progress::JoinProgress;
 use crate::{connection, paths, render, text};
 
-/// Join a host to a running network, now and at every later start
+/// Add a host to a running network and to its file
 ///
-/// A host that has joined already but cannot be reached is tried once more at once, and ssh may ask for a password; interpreters that
-/// failed are asked again.
+/// A host that is already in the network but unreachable is tried again at once, and ssh may ask for a password.
+/// Interpreters that failed are probed again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -98,7 +98,7 @@ fn differ(one: &Path, other: &Path) -> bool {
 fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
     let [ours, theirs] = [ours, theirs].map(|path| text::one_line(&path.display().to_string()));
     format!(
-        "{id} is in {ours} now, but the network was started from {theirs}: the next start from there does not have it"
+        "{id} was added to {ours}, but the network was started from {theirs}; later starts from there will not include it"
     )
 }
 
@@ -123,14 +123,15 @@ fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), CommandError> {
     match running.iter().find(|known| known.id == host.id) {
         None => config::check(&[running, std::slice::from_ref(host)].concat()),
         Some(known) if known == host => {
-            Err(CommandError::new(Exit::Usage, format!("`{host}` is a host of this network already")))
+            Err(CommandError::new(Exit::Usage, format!("`{host}` is already a host of this network")))
         }
         Some(known) => {
-            let message = format!("the network has a host `{}` with another spec: {known}", host.id);
+            let message =
+                format!("the network already has a host `{}` with a different spec: {known}", host.id);
             let mut other = host.clone();
             other.id = "NAME".to_owned();
             Err(CommandError::new(Exit::Usage, message)
-                .hint(format!("give the new one another id: `{other}`")))
+                .hint(format!("give the new host another id: `{other}`")))
         }
     }
 }
@@ -161,13 +162,13 @@ mod tests {
         let running = specs(&["ssh=build1", "popen"]);
         assert!(fits(&specs(&["ssh=c//via=build1"])[0], &running).is_ok());
         insta::assert_snapshot!(fits(&specs(&["ssh=build1"])[0], &running).unwrap_err(), @"
-Error: `ssh=build1` is a host of this network already");
+Error: `ssh=build1` is already a host of this network");
         insta::assert_snapshot!(fits(&specs(&["ssh=x//id=local"])[0], &running).unwrap_err(), @"
-        Error: the network has a host `local` with another spec: popen
-        Hint: give the new one another id: `ssh=x//id=NAME`
+        Error: the network already has a host `local` with a different spec: popen
+        Hint: give the new host another id: `ssh=x//id=NAME`
         ");
         insta::assert_snapshot!(fits(&specs(&["ssh=c//via=biuld1"])[0], &running).unwrap_err(), @"
-        Error: `c` is reached via `biuld1`, which is no host of this network
+        Error: `c` is reached via `biuld1`, which is not a host of this network
         Hint: did you mean `via=build1`?
         ");
     }

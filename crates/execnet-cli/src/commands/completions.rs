@@ -58,7 +58,7 @@ function _execnet() {
 compdef _execnet execnet
 "#;
 
-/// Print the code that makes a shell complete verbs, options, network names and hosts
+/// Print a script that makes a shell complete commands, options, networks and hosts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

@@ -43,7 +43,7 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         CommandError::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
     };
     let executable =
-        std::env::current_exe().map_err(|error| fail("this program does not know its own path", &error))?;
+        std::env::current_exe().map_err(|error| fail("cannot find the path of this program", &error))?;
     let parameters = DaemonParameters {
         hosts: hosts.iter().map(ToString::to_string).collect(),
         linger: linger.as_secs(),
@@ -51,17 +51,17 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         file: crate::paths::network_file(name).ok().filter(|file| file.to_str().is_some()),
     };
     let parameters = serde_json::to_vec(&parameters)
-        .map_err(|error| fail("its hosts cannot be written as JSON", &error.into()))?;
+        .map_err(|error| fail("cannot encode its hosts as JSON", &error.into()))?;
     let mut child = Command::new(executable)
         .args(["daemon", name.as_str()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| fail("its process does not start", &error))?;
+        .map_err(|error| fail("cannot start its process", &error))?;
     // If it ends without reading, what it said tells why.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&parameters));
     let said = child.stdout.take().map_or(Ok(None), first_line);
-    match said.map_err(|error| fail("its answer cannot be read", &error))? {
+    match said.map_err(|error| fail("cannot read its answer", &error))? {
         Some(line) if line.starts_with("ready ") => Ok(()),
         // another command was faster
         Some(line) if line == RUNNING => Err(super::start::already_running(name)),
@@ -79,14 +79,14 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
 
 fn silent(name: &NetworkName, child: &mut Child) -> CommandError {
     let how = match child.try_wait() {
-        Ok(Some(status)) => format!("ended at once ({status})"),
+        Ok(Some(status)) => format!("exited at once ({status})"),
         _ => {
             let _ = child.kill().and_then(|()| child.wait());
             format!("was not ready within {} s", READY.as_secs())
         }
     };
     CommandError::new(Exit::Failed, format!("the daemon of `{name}` {how}"))
-        .hint(format!("`execnet logs {name}` shows what it wrote"))
+        .hint(format!("`execnet logs {name}` shows its log"))
 }
 
 /// The first line of a pipe, or `None` when there is none in time.
@@ -116,13 +116,13 @@ fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
     }
 }
 
-/// Be a network's daemon
+/// Run a network's daemon
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// Name of the network; the rest comes on stdin, as JSON
+    /// Name of the network; the rest comes as JSON on stdin
     #[arg(required_unless_present = "private")]
     network: Option<String>,
-    /// Be the daemon of one program, which is at the other end of the socket on stdin
+    /// Run the daemon of one program, at the other end of the socket on stdin
     #[arg(long, conflicts_with = "network")]
     private: bool,
 }
@@ -145,7 +145,7 @@ impl DaemonArgs {
         let told = || {
             CommandError::new(
                 Exit::Usage,
-                "this verb is for `execnet start`; it wants to be told about the network on its stdin",
+                "only `execnet start` runs this command, with a description of the network on stdin",
             )
         };
         let Some(network) = self.network.filter(|_| !self.private) else {
@@ -182,7 +182,7 @@ impl DaemonArgs {
 
 /// The daemon of the program that holds the other end of stdin.
 fn private() -> Result<(), CommandError> {
-    let fail = || CommandError::new(Exit::Failed, "the private daemon cannot run");
+    let fail = || CommandError::new(Exit::Failed, "cannot run the private daemon");
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| fail().because(&error))?;
     // what is started by the daemon must not hold its client's socket
     if let Ok(null) = std::fs::File::open("/dev/null") {

@@ -9,7 +9,7 @@ use crate::config::NetworkFile;
 use crate::error::CommandResult;
 use crate::{connection, paths, text};
 
-/// List networks: those that run and those that have a file
+/// List running networks and those that have a file
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -23,7 +23,7 @@ impl ListArgs {
         let shown = |name: &NetworkName| connection::is_running(name) || configured.contains(name);
         let rows: Vec<Vec<String>> = paths::known().iter().filter(|name| shown(name)).map(row).collect();
         if rows.is_empty() {
-            text::say("no networks; `execnet start NAME` makes one of this machine's Pythons");
+            text::say("no networks; `execnet start NAME` starts one with this machine's Pythons");
         } else {
             text::print_styled(&text::table(&["NETWORK", "STATE", "HOSTS", "FILE"], &rows))?;
         }

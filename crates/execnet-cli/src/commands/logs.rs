@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, text};
 
-/// Print what a network's daemon wrote about its work
+/// Print the log of a network's daemon
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -20,10 +20,10 @@ Example:
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Go on with what is written from now on, over stops and starts, until Ctrl-C
+    /// Keep printing new lines, across stops and starts, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last lines
+    /// Number of last lines to print
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     #[arg(value_parser = count, allow_negative_numbers = true)]
     lines: usize,
@@ -40,9 +40,9 @@ impl LogsArgs {
                 let known = paths::known();
                 return Err(if connection::is_running(&name) {
                     let message =
-                        format!("the network `{name}` is running, but its log is not {}", path.display());
+                        format!("the network `{name}` is running, but has no log at {}", path.display());
                     CommandError::new(Exit::Failed, message).hint(
-                        "it was started with another HOME or XDG_STATE_HOME, or the file was removed: the next start begins one",
+                        "it was started with a different HOME or XDG_STATE_HOME, or the file was removed; the next start creates it",
                     )
                 } else if known.contains(&name) {
                     CommandError::new(Exit::Failed, format!("the network `{name}` has no log yet"))
@@ -81,7 +81,7 @@ fn is_unread() -> bool {
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "a number of lines is wanted: 0, 1, 2 and so on".to_owned())
+    text.parse().map_err(|_| "expected a number of lines, such as 20".to_owned())
 }
 
 fn is_same(one: &File, other: &File) -> bool {

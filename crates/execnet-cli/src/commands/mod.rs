@@ -56,9 +56,9 @@ fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, CommandE
         return Ok(host);
     }
     let message =
-        format!("`{host}` has a relative path, and the folder from which it is seen cannot be named");
+        format!("`{host}` has a relative path, but the folder it is relative to has no usable name");
     Err(CommandError::new(Exit::Usage, message)
-        .hint("the folder is gone, or its name is not UTF-8: give the whole path"))
+        .hint("the folder was removed, or its name is not UTF-8; give an absolute path"))
 }
 
 /// Reads a host spec.
@@ -66,6 +66,6 @@ fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
     text.parse().map_err(|error: execnet_proto::spec::SpecError| {
         CommandError::new(Exit::Usage, format!("`{text}` is not a host spec"))
             .because(&error)
-            .hint("as in `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
+            .hint("for example `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
     })
 }

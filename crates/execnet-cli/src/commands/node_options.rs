@@ -16,22 +16,22 @@ const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", 
 /// What is wanted of a node, and of the process on it.
 #[derive(Debug, Args)]
 pub(super) struct NodeOptions {
-    /// A node by its name, or any node of the host with this id
+    /// Node with this name, or any node of the host with this id
     #[arg(long, value_name = "NAME", add = complete::nodes())]
     pub(super) node: Option<String>,
-    /// Beginning of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
+    /// Prefix of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
     #[arg(long, value_name = "PREFIX", add = complete::words(&PLATFORMS))]
     platform: Option<String>,
-    /// `cpython`, `pypy` or `jython`
+    /// Implementation: `cpython`, `pypy` or `jython`
     #[arg(long, value_name = "NAME", add = complete::words(&IMPLEMENTATIONS))]
     implementation: Option<String>,
-    /// `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
+    /// Version: `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
     #[arg(long, value_name = "VERSION")]
     python_version: Option<String>,
-    /// Folder to run in, on the host
+    /// Working folder on the host
     #[arg(long, value_name = "FOLDER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) chdir: Option<String>,
-    /// A variable of the process; may be given several times
+    /// Environment variable of the process (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl NodeOptions {
 
 fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
     let split = pair.split_once('=').filter(|(name, _)| !name.is_empty());
-    split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: not NAME=VALUE")))
+    split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: expected NAME=VALUE")))
 }
 
 const WITH_VALUE: [&str; 6] =

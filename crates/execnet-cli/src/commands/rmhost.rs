@@ -11,7 +11,7 @@ use crate::config::{self, NetworkFile};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, text};
 
-/// Remove a host from a running network and from its file; what runs there is ended
+/// Remove a host from a running network and its file, and end what runs there
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -44,7 +44,7 @@ impl RmhostArgs {
         if runs {
             let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
             if let Some(why) = reply.host.and_then(|host| host.error) {
-                text::say(&format!("{}: not reached; {}", self.host, text::one_line(&why)));
+                text::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
             }
         }
         if let Some(draft) = draft {
@@ -59,7 +59,7 @@ impl RmhostArgs {
 /// The host ran, but this person's file has nothing to forget: it was started from another one, or from none.
 fn not_named(file: &Path) -> String {
     format!(
-        "; {} does not name it, so the next start is as before",
+        "; {} does not list it, so later starts are unaffected",
         text::one_line(&file.display().to_string())
     )
 }

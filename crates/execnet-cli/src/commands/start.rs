@@ -18,7 +18,8 @@ use crate::{connection, paths, render, text};
 
 /// Start a network and show its hosts joining
 ///
-/// Hosts come from the network's file; those given here are added to it. A network without any is this machine with every Python found on it.
+/// Hosts come from the network's file; hosts given here are added to it. A network without hosts is this machine with
+/// every Python found on it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -31,7 +32,7 @@ pub(crate) struct StartArgs {
     /// Hosts to add, such as `ssh=user@build1//python=pypy3`
     #[arg(value_name = "SPEC", add = super::complete::spec())]
     specs: Vec<String>,
-    /// Add the hosts of a file as well: TOML with `hosts = ["ssh=build1"]`
+    /// Also add the hosts of a TOML file with `hosts = ["ssh=build1"]`
     #[arg(long, value_name = "FILE", add = ArgValueCompleter::new(PathCompleter::file()))]
     file: Option<PathBuf>,
 }
@@ -74,8 +75,8 @@ impl StartArgs {
 }
 
 pub(super) fn already_running(name: &NetworkName) -> CommandError {
-    CommandError::new(Exit::Running, format!("the network `{name}` is running already"))
-        .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows it"))
+    CommandError::new(Exit::Running, format!("the network `{name}` is already running"))
+        .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows the network"))
 }
 
 /// The folder from which the paths in a file are seen: its own, or the current one for a pipe.

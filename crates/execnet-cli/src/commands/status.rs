@@ -17,7 +17,7 @@ Example:
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// As JSON; docs/commands.md has every key
+    /// Print JSON; docs/commands.md lists its keys
     #[arg(long)]
     json: bool,
 }

@@ -17,7 +17,7 @@ const GOODBYE: Duration = Duration::from_secs(30);
 /// Who waits longer is told for what.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Stop a network: what runs in it is ended, on every host
+/// Stop a network and end what runs on its hosts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -35,19 +35,19 @@ impl StopArgs {
         drop(network);
         for host in &reply.left {
             text::say(&format!(
-                "{}: not reached; what runs there ends by itself when its time to linger is over",
+                "{}: unreachable; what runs there ends by itself when its linger time is over",
                 text::one_line(host)
             ));
         }
         let (began, mut told) = (Instant::now(), false);
         while connection::is_running(&name) {
             if began.elapsed() > AT_ONCE && !std::mem::replace(&mut told, true) {
-                text::say("the commands of `cmd=` hosts have 10 s to end, with their jobs");
+                text::say("waiting for the commands of `cmd=` hosts, which get 10 s to end their jobs");
             }
             if began.elapsed() > GOODBYE {
                 return Err(CommandError::new(
                     Exit::Failed,
-                    format!("the daemon of `{name}` said that it was stopping, but it still listens"),
+                    format!("the daemon of `{name}` is stopping, but still listens after 30 s"),
                 ));
             }
             sleep(Duration::from_millis(10));

@@ -188,7 +188,7 @@ fn a_host_whose_link_broke_asks_again_when_somebody_is_there() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "carried on\n", "{}", text(&output));
     let again = net.execnet(["addhost", &net.name, &spec]).output().unwrap();
     assert_eq!(again.status.code(), Some(2), "{}", text(&again));
-    assert!(text(&again).contains("is a host of this network already"), "{}", text(&again));
+    assert!(text(&again).contains("is already a host of this network"), "{}", text(&again));
 }
 
 #[test]

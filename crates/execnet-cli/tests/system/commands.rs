@@ -266,12 +266,12 @@ fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
         assert!(output.status.success(), "{spec}: {}", text(&output));
         let output = run("sub", &["addhost", &net.name, spec]);
         assert_eq!(output.status.code(), Some(2), "{spec}: {}", text(&output));
-        assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
+        assert!(text(&output).contains("is already a host of this network"), "{}", text(&output));
     }
     assert_eq!(net.host("local")["spec"], format!("popen//python={} python3", absolute("sub/tool")));
     std::fs::create_dir_all(folder.join("sub/deep")).unwrap();
     let output = run("sub/deep", &["addhost", &net.name, "ssh=build1//ssh_config=../relcfg//id=b"]);
-    assert!(text(&output).contains("is a host of this network already"), "{}", text(&output));
+    assert!(text(&output).contains("is already a host of this network"), "{}", text(&output));
     let gone = format!("cd {0}; mkdir gone; cd gone; rmdir ../gone; \"$@\"", folder.display());
     let addhost = net.execnet(["addhost", &net.name, "cmd=./tool//id=gone"]);
     let mut shell = std::process::Command::new("sh");

@@ -225,7 +225,7 @@ fn code_comes_from_text_a_file_or_the_standard_input() {
     for (args, said) in [
         (vec!["not-there.py"], "Error: there is no file `not-there.py`"),
         (vec![latin.to_str().unwrap()], "latin.py is not UTF-8"),
-        (vec![], "Error: there is no code to execute"),
+        (vec![], "Error: no code to execute"),
         (vec!["-c", "print(1)"], "Error: `execnet exec` takes code without -c"),
         (vec!["--jsno", "pass"], "'--jsno'"),
         (vec!["--python-version", "x", "pass"], "`x` is not a Python version"),
@@ -310,7 +310,7 @@ fn hosts_that_cannot_be_used_are_named_and_no_match_lists_what_there_is() {
     let output = net.exec(&["channel.send(1)"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(6), &b"1\n"[..]), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.starts_with("execnet: left out: build2: unreachable"), "{said}");
+    assert!(said.starts_with("execnet: skipped: build2: unreachable"), "{said}");
     let output = net.exec(&["--node", "build2", "pass"]).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);

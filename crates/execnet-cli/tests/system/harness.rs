@@ -65,7 +65,7 @@ impl Net {
         command
     }
 
-    /// Runs `execnet VERB NAME ARGS…`.
+    /// Runs `execnet COMMAND NAME ARGS…`.
     pub(crate) fn run(&self, verb: &str, args: &[&str]) -> Output {
         let mut all = vec![verb, &self.name];
         all.extend(args);

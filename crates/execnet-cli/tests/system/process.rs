@@ -49,7 +49,7 @@ fn output_that_cannot_be_written_is_no_success() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = net.python(&["-c", code]).stdout(full).stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("cannot write to standard output: No space left"), "{said}");
+        assert!(said.contains("cannot write to stdout: No space left"), "{said}");
         assert_eq!(output.status.code(), Some(status));
     }
     let (unread, closed) = std::io::pipe().unwrap();

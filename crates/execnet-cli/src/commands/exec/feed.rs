@@ -18,7 +18,7 @@ pub(super) fn start(channels: Receiver<Channel>) -> io::Result<()> {
     let stdin = OwnStream::new(&io::stdin())?;
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         if let Err(error) = feed(stdin, channels.iter().collect()) {
-            say(&format!("execnet: cannot read standard input: {error}"));
+            say(&format!("execnet: cannot read stdin: {error}"));
         }
     })?;
     Ok(())

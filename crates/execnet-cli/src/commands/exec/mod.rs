@@ -30,10 +30,11 @@ use source::ExecSource;
 /// What may wait unreceived on a channel at each end, in bytes.
 const WINDOW: u64 = 1 << 20;
 
-/// Execute code on every node that matches, and print what it sends
+/// Execute code on every matching node and print what it sends
 ///
-/// The code finds a `channel`: each `channel.send(value)` is a line of our standard output. What follows the code is its `sys.argv[1:]`, our standard
-/// input is its `sys.stdin` unless it is a terminal, and what it prints comes on our standard error.
+/// The code has a `channel`: each `channel.send(value)` prints a line on stdout. Arguments after the code are its
+/// `sys.argv[1:]`. Its `sys.stdin` is the stdin of this command, unless that is a terminal. What it prints goes to
+/// stderr.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "execnet exec NETWORK [OPTIONS] [--] CODE [ARGS]...",
@@ -48,13 +49,13 @@ pub(crate) struct ExecArgs {
     network: super::NetworkArg,
     #[command(flatten)]
     options: NodeOptions,
-    /// Only on one of the nodes that match, the least busy one
+    /// Use only one matching node, the least busy
     #[arg(long)]
     one: bool,
     /// Print a JSON object for each value, with `node`, `host` and `value`
     #[arg(long)]
     json: bool,
-    /// Python code, a file with it, or `-` for standard input; then its arguments
+    /// Python code, a file, or `-` for stdin; then arguments for the code
     #[arg(value_name = "CODE", last = true, add = ArgValueCompleter::new(PathCompleter::any()))]
     words: Vec<OsString>,
 }
@@ -150,7 +151,7 @@ fn choose(
     selection: NodeSelection,
 ) -> Result<(Vec<Destination>, NodeOutcome), CommandError> {
     let status = network.status().map_err(|error| {
-        CommandError::new(Exit::Failed, "the network's daemon could not be asked").because(&error)
+        CommandError::new(Exit::Failed, "cannot query the network's daemon").because(&error)
     })?;
     let (origins, left_out) = sort(&status.hosts, &selection);
     if origins.is_empty() {
@@ -158,12 +159,11 @@ fn choose(
         if left_out.is_empty() {
             return Ok((vec![Destination { selection, origin: None }], NodeOutcome::Fine));
         }
-        let message =
-            format!("no node of `{}` that matches can be used: {}", status.network, left_out.join("; "));
+        let message = format!("no matching node of `{}` is usable: {}", status.network, left_out.join("; "));
         return Err(CommandError::new(Exit::HostsFailed, message));
     }
     for line in &left_out {
-        say(&format!("execnet: left out: {line}"));
+        say(&format!("execnet: skipped: {line}"));
     }
     let destination = |origin: Origin| {
         let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };
@@ -191,7 +191,7 @@ fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<St
             if usable && node.state == NodeState::Ready {
                 ready.push(Origin { node: node.name.clone(), host: host.id.clone() });
             } else if host.state == HostState::Up {
-                let why = node.message.as_deref().unwrap_or("it is being looked at");
+                let why = node.message.as_deref().unwrap_or("it is still being probed");
                 left_out.push(format!("{}: {}", one_line(&node.name), one_line(why)));
             } else if left_out.len() == before {
                 left_out.push(left_out_host(host));

@@ -102,7 +102,7 @@ fn end(error: &io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    CommandError::new(Exit::Failed, "cannot write to standard output").because(error).say();
+    CommandError::new(Exit::Failed, "cannot write to stdout").because(error).say();
     std::process::exit(1);
 }
 

@@ -21,17 +21,17 @@ impl ExecSource {
     pub(super) fn read(words: &[OsString]) -> Result<Self, CommandError> {
         let words = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
         let Some((&first, args)) = words.split_first() else {
-            return Err(CommandError::new(Exit::Usage, "there is no code to execute").hint(
-                "`execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or the name of a file",
+            return Err(CommandError::new(Exit::Usage, "no code to execute").hint(
+                "for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or give the name of a file",
             ));
         };
         let path = Path::new(first);
         let (name, source) = if first == "-" {
             let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).map_err(|error| {
-                CommandError::new(Exit::Failed, "cannot read standard input").because(&error)
-            })?;
-            ("-", utf8(bytes, "standard input")?)
+            io::stdin()
+                .read_to_end(&mut bytes)
+                .map_err(|error| CommandError::new(Exit::Failed, "cannot read stdin").because(&error))?;
+            ("-", utf8(bytes, "stdin")?)
         } else if path.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
             let bytes = std::fs::read(path).map_err(|error| CommandError::file("read", path, &error))?;
             (first, utf8(bytes, first)?)
@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn what_is_no_code_is_not_taken_for_some() {
         insta::assert_snapshot!(refusal(&[]), @"
-        Error: there is no code to execute
-        Hint: `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or the name of a file
+        Error: no code to execute
+        Hint: for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or give the name of a file
         ");
         insta::assert_snapshot!(refusal(&["scripts/lode.py", "x"]), @"Error: there is no file `scripts/lode.py`");
         assert!(

@@ -32,7 +32,7 @@ del os, sys
 
 /// Run Python on a node of a network, as `python ARGS` there would
 ///
-/// The first argument that is none of the options below begins ARGS.
+/// ARGS begin at the first argument that is not one of the options below.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "execnet python NETWORK [OPTIONS] [--] [ARGS]...",
@@ -46,7 +46,7 @@ pub(crate) struct PythonArgs {
     network: super::NetworkArg,
     #[command(flatten)]
     options: NodeOptions,
-    /// What Python gets
+    /// Arguments for Python
     #[arg(value_name = "ARGS", last = true)]
     args: Vec<OsString>,
 }
@@ -110,15 +110,13 @@ impl OutageNotices {
 /// Is, as far as anybody can tell, the process: its streams, its signals, its end.
 fn stand_for(process: Process) -> CommandResult {
     let fail = |error: io::Error| {
-        CommandError::new(Exit::Python, "cannot pass on the process's streams").because(&error)
+        CommandError::new(Exit::Python, "cannot forward the streams of the process").because(&error)
     };
     let process = Arc::new(process);
     signals::forward(process.clone()).map_err(fail)?;
     let outputs = [
-        pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "standard output")
-            .map_err(fail)?,
-        pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "standard error")
-            .map_err(fail)?,
+        pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "stdout").map_err(fail)?,
+        pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "stderr").map_err(fail)?,
     ];
     let from = OwnStream::new(&io::stdin()).map_err(fail)?;
     let stdin = process.take_stdin();
@@ -129,10 +127,7 @@ fn stand_for(process: Process) -> CommandResult {
     match ended {
         Ok(ExitStatus::NotStarted { message, .. }) => {
             let node = one_line(&process.node().name);
-            Err(CommandError::new(
-                Exit::Python,
-                format!("Python could not be started on `{node}`: {message}"),
-            ))
+            Err(CommandError::new(Exit::Python, format!("cannot start Python on `{node}`: {message}")))
         }
         // what was said about it is no output
         Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Python.into()),

@@ -141,7 +141,7 @@ fn tell(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -
         None => return Reaction::Nothing,
     };
     unheard.told = true;
-    Reaction::Say(format!("execnet: {}, once more ends this command", one_line(&said)))
+    Reaction::Say(format!("execnet: {}; send it again to end this command", one_line(&said)))
 }
 
 impl UnheardSignal {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(
             react(&process, SIGINT, &mut unheard, now),
             Reaction::Say(
-                "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back, once more ends this command"
+                "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back; send it again to end this command"
                     .to_owned()
             )
         );
@@ -240,7 +240,7 @@ mod tests {
         }
         assert_eq!(unheard.due(), Some(begin + HEARS));
         let told =
-            "execnet: no answer from build1 for 2 s; SIGINT is on its way, once more ends this command";
+            "execnet: no answer from build1 for 2 s; SIGINT is on its way; send it again to end this command";
         assert_eq!(remind(&process, &mut unheard, begin + HEARS), Reaction::Say(told.to_owned()));
         assert_eq!(unheard.due(), None);
         // that it is known now why is no reason to ask again
