@@ -1,4 +1,4 @@
-//! Questions of ssh's, asked on the terminal.
+//! ssh's questions, asked on the terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,13 +10,13 @@ use execnet_proto::text::lines;
 
 use crate::text::one_line;
 
-/// The person ended the verb instead of answering.
+/// The person ended the command instead of answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interrupted;
 
-/// Somebody who can be asked.
+/// Answers questions: the person at the terminal, or a script in tests.
 pub(crate) trait Person {
-    /// The answer, or `None` when it is refused or nobody is there.
+    /// The answer, or `None` if it was refused or nobody is there.
     fn ask(&self, prompt: &Prompt) -> Result<Option<String>, Interrupted>;
 }
 
@@ -48,7 +48,7 @@ impl Person for Terminal {
     }
 }
 
-/// A terminal that gives every key at once, Ctrl-C too, and shows none; as it was before when dropped.
+/// A terminal that delivers every key at once, Ctrl-C too, and echoes none. Restores its modes when dropped.
 struct RawMode<'a> {
     terminal: &'a File,
     before: Termios,
@@ -72,7 +72,7 @@ impl Drop for RawMode<'_> {
     }
 }
 
-/// Reads keys up to Return, with the usual keys for taking some back.
+/// Reads keys up to Return; Backspace and Ctrl-U edit the line.
 fn read_line(terminal: &mut (impl Read + Write), echo: bool) -> Result<Option<String>, Interrupted> {
     let mut line: Vec<u8> = Vec::new();
     let show = |terminal: &mut dyn Write, bytes: &[u8]| {
@@ -93,7 +93,7 @@ fn read_line(terminal: &mut (impl Read + Write), echo: bool) -> Result<Option<St
             0x03 | 0x1c => return Err(Interrupted),
             0x04 if line.is_empty() => return Ok(None),
             0x7f | 0x08 => {
-                // One character may be several bytes.
+                // a character may be several bytes
                 while line.pop().is_some_and(|byte| (0x80..0xc0).contains(&byte)) {}
                 show(terminal, b"\x08 \x08");
             }
@@ -115,7 +115,7 @@ fn read_line(terminal: &mut (impl Read + Write), echo: bool) -> Result<Option<St
 mod tests {
     use super::*;
 
-    /// Keys to be pressed, and what the screen got.
+    /// Keys to press, and what the screen shows.
     struct Keys(io::Cursor<Vec<u8>>, Vec<u8>);
 
     impl Read for Keys {

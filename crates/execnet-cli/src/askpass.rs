@@ -1,7 +1,8 @@
-//! The command as ssh's askpass program: passes ssh's question to the daemon, and the answer back.
+//! The command as ssh's askpass program: passes ssh's question to the daemon and the answer back.
 //!
-//! The daemon starts ssh with `SSH_ASKPASS` naming this program and `EXECNET_ASKPASS=NETWORK/TOKEN`. ssh says in `SSH_ASKPASS_PROMPT` when it
-//! wants a yes or no (`confirm`), or only something shown (`none`); of its question about a host key it says nothing.
+//! The daemon starts ssh with `SSH_ASKPASS` naming this program and `EXECNET_ASKPASS=NETWORK/TOKEN`. In
+//! `SSH_ASKPASS_PROMPT` ssh says whether it wants a yes or no (`confirm`) or only to show something (`none`).
+//! It does not mark its question about a host key.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode, Stdio};
@@ -13,7 +14,8 @@ use execnet_proto::spec::NetworkName;
 use crate::error::{CommandError, Exit};
 use crate::{connection, text};
 
-/// Does it if the environment and the arguments are those of an askpass program: the name and ssh's question.
+/// Acts as askpass program if environment and arguments are those of one: the program's name and ssh's
+/// question.
 pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
     let key = std::env::var("EXECNET_ASKPASS").ok()?;
     let [_, prompt] = args else { return None };
@@ -26,7 +28,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
             return Some(ExitCode::FAILURE);
         }
         Ok(Some(answer)) => text::print(&format!("{answer}\n")),
-        // the daemon knows why; what is written here would pass for ssh's words
+        // the daemon knows why; ssh would take words of ours for its own
         Ok(None) => return Some(ExitCode::FAILURE),
         Err(failure) => Err(failure),
     };
@@ -39,7 +41,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
     })
 }
 
-/// The answer, or `None` when nobody gave one.
+/// The answer, or `None` if nobody gave one.
 fn answer(key: &str, prompt: &str, kind: PromptKind) -> Result<Option<String>, CommandError> {
     let split =
         key.split_once('/').and_then(|(name, token)| Some((name.parse::<NetworkName>().ok()?, token)));
@@ -54,10 +56,11 @@ fn answer(key: &str, prompt: &str, kind: PromptKind) -> Result<Option<String>, C
     }
 }
 
-/// From this release on ssh puts `(user@host) ` before each question of a server's, so that none can begin as ssh's own do.
+/// From this release on, ssh puts `(user@host) ` before every question of a server, so none can look like
+/// ssh's own.
 const MARKS_QUESTIONS_OF_SERVERS: (u32, u32) = (8, 6);
 
-/// What sort of question this is, as far as it is certain. `said` is what ssh says of it, `version` that of ssh.
+/// The kind of question, as far as it is certain. `said` is ssh's own mark, `version` that of ssh.
 fn kind_of(prompt: &str, said: Option<&str>, version: impl FnOnce() -> Option<(u32, u32)>) -> PromptKind {
     match said {
         Some("confirm") => return PromptKind::Confirm,
@@ -78,7 +81,7 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "yes" | "y")
 }
 
-/// The version of the ssh that asks: that in `PATH`, as the daemon has started it.
+/// The version of the ssh that asks: the one in `PATH`, which the daemon started too.
 fn ssh_version() -> Option<(u32, u32)> {
     let output = Command::new("ssh").arg("-V").stdin(Stdio::null()).output().ok()?;
     version_in(&String::from_utf8_lossy(&output.stderr))
@@ -97,13 +100,14 @@ mod tests {
 
     #[test]
     fn only_what_is_certainly_sshs_own_is_taken_for_it() {
-        let own = "The authenticity of host 'h (::1)' can't be established.\nED25519 key fingerprint is SHA256:x.\n\
+        let own = "The authenticity of host 'h (::1)' can't be established.\n\
+                   ED25519 key fingerprint is SHA256:x.\n\
                    Are you sure you want to continue connecting (yes/no/[fingerprint])? ";
         let again = "Please type 'yes', 'no' or the fingerprint: ";
         let kind = |prompt: &str, said, version| kind_of(prompt, said, || version);
         assert_eq!(kind(own, None, Some((9, 2))), PromptKind::HostKey);
         assert_eq!(kind(again, None, Some((8, 6))), PromptKind::HostKey);
-        // what a server asks begins so; an older ssh hands it on as it is, and so may one that nobody knows
+        // a server's question starts like this; an older or unknown ssh may pass it on unchanged
         assert_eq!(kind(&format!("(ann@h) {own}"), None, Some((9, 2))), PromptKind::Text);
         for version in [Some((8, 5)), Some((7, 9)), None] {
             assert_eq!(kind(own, None, version), PromptKind::Text, "{version:?}");

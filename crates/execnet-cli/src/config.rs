@@ -1,6 +1,6 @@
-//! A network's file: its hosts and settings, in TOML that people edit too.
+//! A network's file: its hosts and settings as TOML that people edit too.
 //!
-//! Whatever is changed here keeps their comments and layout. A file is replaced as a whole or not at all.
+//! Changes keep comments and layout. A file is replaced as a whole or not at all.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,30 +17,30 @@ use crate::error::{CommandError, Exit};
 
 const KEYS: [&str; 2] = ["hosts", "linger"];
 
-/// How long agents wait for a daemon that is gone, unless a file says otherwise.
+/// How long agents wait for a lost daemon, unless a file says otherwise.
 pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(600);
 
-/// Bytes that a network's file may have.
+/// Maximum size of a network's file, in bytes.
 const LONGEST: u64 = 4 << 20;
 
-/// The file of a network, read and checked; it need not exist.
+/// A network's file, read and checked. It need not exist.
 #[derive(Debug)]
 pub(crate) struct NetworkFile {
     path: PathBuf,
     document: DocumentMut,
     hosts: Vec<HostSpec>,
     linger: Option<Duration>,
-    /// Its lines end as those of Windows do.
+    /// Its lines end with CR LF.
     crlf: bool,
     existed: bool,
     lock: Option<File>,
 }
 
 impl NetworkFile {
-    /// Reads a network's file; one that does not exist has no hosts.
+    /// Reads a network's file. A missing file has no hosts.
     pub(crate) fn load(path: &Path) -> Result<NetworkFile, CommandError> {
         match fs::metadata(path) {
-            // reading a named pipe would wait for somebody who writes
+            // reading a named pipe would wait for a writer
             Ok(found) if !found.is_file() => {
                 Err(CommandError::new(Exit::Usage, format!("{} is not a file", path.display())))
             }
@@ -60,7 +60,7 @@ impl NetworkFile {
                 Err(CommandError::new(Exit::Usage, message))
             }
             Ok(text) => NetworkFile::parse(path, &text, true),
-            // a link to a disk that is not there must not be taken for a network without hosts, or be replaced
+            // a link to an unmounted disk must not pass for a network without hosts, nor be replaced
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
                 let message = format!("{} is a link to a file that does not exist", path.display());
                 Err(CommandError::new(Exit::Usage, message))
@@ -77,17 +77,17 @@ impl NetworkFile {
         }
     }
 
-    /// Reads a network's file in order to change it: other commands that want to do so wait.
+    /// Reads a network's file to change it, and makes other commands that want to change it wait.
     pub(crate) fn edit(path: &Path) -> Result<NetworkFile, CommandError> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(|error| CommandError::file("make the folder", folder, &error))?;
         let lock = File::open(folder).map_err(|error| CommandError::file("read", folder, &error))?;
-        // Where a folder cannot be locked, two commands at once are the person's own care.
+        // where a folder cannot be locked, nothing protects from two commands at once
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
         Ok(NetworkFile { lock: Some(lock), ..NetworkFile::load(path)? })
     }
 
-    /// Reads a file that somebody named: it must be there, and may be a pipe.
+    /// Reads a file named on the command line. It must exist, and may be a pipe.
     pub(crate) fn load_existing(path: &Path) -> Result<NetworkFile, CommandError> {
         let file = NetworkFile::read(path)?;
         if file.existed {
@@ -145,7 +145,7 @@ impl NetworkFile {
         self.linger
     }
 
-    /// Remembers a host. One that stands there already changes nothing.
+    /// Adds a host. Does nothing if the same host is there already.
     pub(crate) fn add(&mut self, host: &HostSpec) -> Result<(), CommandError> {
         match self.hosts.iter().find(|known| known.id == host.id) {
             Some(known) if known == host => return Ok(()),
@@ -170,7 +170,7 @@ impl NetworkFile {
         Ok(())
     }
 
-    /// Forgets a host; false when it was not there.
+    /// Removes a host. False if it was not there.
     pub(crate) fn remove(&mut self, id: &str) -> bool {
         let Some(at) = self.hosts.iter().position(|host| host.id == id) else { return false };
         if let Some(array) = self.document.get_mut("hosts").and_then(Item::as_array_mut) {
@@ -180,7 +180,7 @@ impl NetworkFile {
         true
     }
 
-    /// Takes over another file's `linger` where this one says nothing.
+    /// Sets `linger`, unless it is set.
     pub(crate) fn set_linger(&mut self, linger: Duration) {
         if self.linger.is_none() {
             self.document["linger"] = toml_edit::value(format!("{}s", linger.as_secs()));
@@ -188,18 +188,18 @@ impl NetworkFile {
         }
     }
 
-    /// Whether the hosts fit together: ids once, every `via` known, no circle.
+    /// Checks that ids are unique, and that each `via` is known and leads in no circle.
     pub(crate) fn check(&self) -> Result<(), CommandError> {
         check(&self.hosts)
     }
 
-    /// Its contents.
+    /// The contents to write.
     fn text(&self) -> String {
         let text = self.document.to_string();
         if self.crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text }
     }
 
-    /// Writes the new contents beside the file, on the same disk; [`Draft::commit`] puts them in its place.
+    /// Writes the new contents to a temporary file beside the file; [`Draft::commit`] renames it.
     pub(crate) fn prepare(&mut self) -> Result<Draft, CommandError> {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
@@ -221,13 +221,13 @@ impl NetworkFile {
     }
 }
 
-/// New contents of a file, on the disk but not yet in its place; dropped, they are gone.
+/// The new contents of a file in a temporary file, which is removed if this is dropped.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: NamedTempFile,
     target: PathBuf,
-    /// Keeps other commands from changing the file meanwhile.
+    /// Makes other commands wait that want to change the file.
     _lock: Option<File>,
 }
 
@@ -236,13 +236,13 @@ impl Draft {
     pub(crate) fn commit(self) -> Result<(), CommandError> {
         let Draft { file, target, _lock } = self;
         file.persist(&target).map_err(|error| CommandError::file("write", &target, &error.error))?;
-        // The contents are safe already; a folder that cannot be synced only delays the new name.
+        // The contents are safe already: without this, only the new name may be lost in a crash.
         let _ = target.parent().map(File::open).and_then(Result::ok).map(|folder| folder.sync_all());
         Ok(())
     }
 }
 
-/// Whether hosts fit together: ids once, every `via` known, no circle.
+/// Checks that ids are unique, and that each `via` is known and leads in no circle.
 pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
     let mut ids = HashSet::new();
     for host in hosts {
@@ -280,7 +280,7 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `"90s"`, `"10m"`, `"2h"`, `"1d"` or seconds.
+/// `"90s"`, `"10m"`, `"2h"`, `"1d"`, or a number of seconds.
 fn linger(item: &Item) -> Option<Duration> {
     match item.as_integer() {
         Some(seconds) => time(&seconds.to_string()),
@@ -288,14 +288,14 @@ fn linger(item: &Item) -> Option<Duration> {
     }
 }
 
-/// A list whose elements will each have a line.
+/// An empty list that gets one line per element.
 fn empty_list() -> Item {
     let mut array = Array::new();
     array.set_trailing("\n");
     Item::Value(Value::Array(array))
 }
 
-/// Adds an element in the array's own layout: on a line of its own where the others are.
+/// Adds an element in the layout of the array: on its own line if the others are.
 fn push(array: &mut Array, text: &str) {
     let raw = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
     let last = array.len().checked_sub(1);
@@ -320,7 +320,7 @@ fn push(array: &mut Array, text: &str) {
     array.set_trailing_comma(lines);
 }
 
-/// Removes an element with the comment on its own line; other comments stay.
+/// Removes an element and the comment on its line. Other comments stay.
 fn take(array: &mut Array, at: usize) {
     let text = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
     let removed = array.remove(at);
@@ -330,7 +330,7 @@ fn take(array: &mut Array, at: usize) {
         Some(next) => text(next.decor().prefix()),
         None => suffix + array.trailing().as_str().unwrap_or(""),
     };
-    // Up to the line's end `after` speaks of what was removed; `before` ends with its indent.
+    // up to its line end, `after` is about the removed element; `before` ends with its indentation
     let after = after.find('\n').map_or("", |end| &after[end..]);
     let kept = match before.rsplit_once('\n') {
         Some((comments, _)) if !after.is_empty() => format!("{comments}{after}"),

@@ -1,4 +1,4 @@
-//! Files as people write them, before and after the command changed them.
+//! Files as people write them, before and after changes.
 
 use super::*;
 
@@ -147,7 +147,10 @@ fn hosts_must_fit_together() {
     Error: `c` is reached via `gate`, which is not a host of this network
     Hint: add the host `gate` first
     ");
-    insta::assert_snapshot!(check(&all(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"])).unwrap_err(), @"Error: hosts are reached through each other in a circle: a via b via c via b");
+    let circle = check(&all(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"])).unwrap_err();
+    insta::assert_snapshot!(circle, @"
+    Error: hosts are reached through each other in a circle: a via b via c via b
+    ");
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn two_commands_that_change_a_file_take_turns() {
 
 #[test]
 fn a_full_disk_is_said_and_nothing_is_lost() {
-    // A write to /dev/full fails as on a full disk.
+    // a write to /dev/full fails as on a full disk
     let error = File::options().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
     insta::assert_snapshot!(CommandError::file("write", Path::new("mynet.toml"), &error), @"
     Error: cannot write mynet.toml

@@ -1,4 +1,4 @@
-//! The connection to a network's daemon, and what is said when there is none.
+//! The connection to a network's daemon, and the errors if there is none.
 
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
@@ -17,31 +17,33 @@ use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::error::{CommandError, Exit};
 use crate::{paths, text};
 
-/// A daemon looks every 5 s whether its socket is still there.
+/// How long a removed socket is waited for: the daemon checks every 5 s and recreates it.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
 
-/// What is left of a daemon that was killed is gone by then.
+/// How long a killed daemon takes at most to disappear.
 const DYING: Duration = Duration::from_millis(500);
 
-/// A daemon answers in milliseconds, unless it is stopped or its machine is very busy.
+/// How long to wait silently for a daemon. It answers in milliseconds unless it is stopped or the machine is
+/// very busy.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// How long a break lasts before it is worth a word to somebody who looks on.
+/// How long a connection is lost before a person is told.
 const BREAK: Duration = Duration::from_secs(1);
 
-/// What a daemon may be gone for beyond the agents' own patience.
+/// How long a daemon may be gone beyond the agents' linger time.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Something that answers requests: a daemon, or a script in tests.
+/// Answers requests: a daemon, or a script in tests.
 pub(crate) trait DaemonApi {
-    /// Asks; the replies come as the daemon gives them. Another request may be made between two replies.
+    /// Sends a request and iterates over the replies as they come. Other requests may be made between two
+    /// replies.
     fn ask(&self, request: &Request) -> Replies<'_>;
 }
 
 /// The replies to one request, in order.
 pub(crate) type Replies<'a> = Box<dyn Iterator<Item = Result<Value, CommandError>> + 'a>;
 
-/// A request with what the daemon takes over from our environment.
+/// A request with the variables that the daemon takes from our environment.
 pub(crate) fn request(verb: Verb) -> Request {
     let mut request = Request::from(verb);
     if let Ok(socket) = std::env::var("SSH_AUTH_SOCK") {
@@ -50,7 +52,7 @@ pub(crate) fn request(verb: Verb) -> Request {
     request
 }
 
-/// Asks for something that has one reply.
+/// Sends a request that has one reply.
 pub(crate) fn ask_once<T: DeserializeOwned>(network: &Network, verb: Verb) -> Result<T, CommandError> {
     network.ask(&request(verb)).map_err(|error| failed(&error))
 }
@@ -61,7 +63,7 @@ impl DaemonApi for Network {
     }
 }
 
-/// What is said when a request failed.
+/// The error of a failed request.
 pub(crate) fn failed(error: &RequestError) -> CommandError {
     match error {
         RequestError::Refused(error) => refused(error),
@@ -78,7 +80,7 @@ pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, CommandError>
     })
 }
 
-/// The daemon went away in the middle.
+/// The daemon ended before its last reply.
 pub(crate) fn gone() -> CommandError {
     CommandError::new(Exit::Failed, "the network's daemon ended before it replied")
         .hint("`execnet logs NETWORK` shows its log")
@@ -98,12 +100,13 @@ pub(crate) fn refused(error: &ReplyError) -> CommandError {
     }
 }
 
-/// Connects to a network's daemon of our own release.
+/// Connects to a network's daemon, which must be of our own release.
 pub(crate) fn connect(name: &NetworkName) -> Result<Network, CommandError> {
     open(name, |connect| connect)
 }
 
-/// As [`connect`], for what is to outlive a daemon that is away for as long as agents wait for one. Says which hosts are out of reach.
+/// As [`connect`], but stays connected while the daemon is away for as long as agents wait for one. Says
+/// which hosts are unreachable.
 pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, CommandError> {
     let file = paths::network_file(name).and_then(|path| NetworkFile::load(&path));
     let linger = file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER);
@@ -115,7 +118,7 @@ pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, CommandError
     Ok(network)
 }
 
-/// As [`connect`], with something said about the connection.
+/// As [`connect`], with options of the connection.
 pub(crate) fn open(
     name: &NetworkName,
     say: impl FnOnce(Connect) -> Connect,
@@ -125,7 +128,7 @@ pub(crate) fn open(
     if theirs == env!("CARGO_PKG_VERSION") { Ok(network) } else { Err(other_release(name, &theirs)) }
 }
 
-/// Connects to a network's daemon, of whatever release, as long as it speaks our protocol.
+/// Connects to a network's daemon of any release that speaks our protocol.
 pub(crate) fn connect_any_release(name: &NetworkName) -> Result<Network, CommandError> {
     open_any_release(name, |connect| connect)
 }
@@ -142,7 +145,7 @@ fn open_any_release(
     network.map_err(|error| unconnected(name, &error))
 }
 
-/// Tells a person who waits for a daemon that does not answer, unless what is returned is dropped before.
+/// Tells a waiting person that the daemon does not answer, unless the returned sender is dropped before.
 fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
     let (answered, slow) = mpsc::channel();
     if io::stderr().is_terminal() {
@@ -157,7 +160,7 @@ fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
     answered
 }
 
-/// What is said when there is no connection.
+/// The error if there is no connection.
 pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> CommandError {
     match error {
         ConnectError::NotRunning { .. } => match paths::daemon(name) {
@@ -167,10 +170,10 @@ pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> CommandEr
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
             let message = format!(
-                "execnet {ours} speaks protocol version {program}, but the daemon of `{name}` speaks version {daemon}"
+                "execnet {ours} speaks protocol version {program}, but the daemon of `{name}` speaks {daemon}"
             );
             CommandError::new(Exit::Failed, message).hint(format!(
-                "run `execnet stop {name}` with the execnet that started it, then `execnet start {name}` with this one"
+                "`execnet stop {name}` with the execnet that started it, `execnet start {name}` with this"
             ))
         }
         ConnectError::Silent { network } => silent(network, paths::daemon(name)),
@@ -184,24 +187,25 @@ fn daemon_of(network: &str) -> Option<u32> {
     paths::daemon(&network.parse().ok()?)
 }
 
-/// A daemon lives, but has not answered for as long as one waits for it.
+/// The daemon runs, but did not answer in time.
 fn silent(network: &str, daemon: Option<u32>) -> CommandError {
     let Some(pid) = daemon else {
         let message = format!("the daemon of `{network}` does not answer");
         return CommandError::new(Exit::Failed, message)
             .hint(format!("`execnet logs {network}` may show why"));
     };
-    CommandError::new(Exit::Failed, format!("the daemon of `{network}`, process {pid}, does not answer")).hint(format!(
-        "if it was stopped, `kill -CONT {pid}`; otherwise `kill -9 {pid}`, then `execnet start {network}`, which takes over what runs"
+    let message = format!("the daemon of `{network}`, process {pid}, does not answer");
+    CommandError::new(Exit::Failed, message).hint(format!(
+        "if stopped, `kill -CONT {pid}`; else `kill -9 {pid}` and `execnet start {network}`, which takes over"
     ))
 }
 
-/// Whether the network has a daemon, be it one that nobody can reach just now.
+/// Whether the network has a daemon, reachable or not.
 pub(crate) fn is_running(name: &NetworkName) -> bool {
     is_listening(name) || paths::daemon(name).is_some()
 }
 
-/// Whether the network has a daemon, and keeps it: one that was killed takes its time to go.
+/// Whether the network has a daemon that does not end within [`DYING`].
 pub(crate) fn stays_running(name: &NetworkName) -> bool {
     let deadline = Instant::now() + DYING;
     while is_running(name) {
@@ -218,7 +222,7 @@ fn is_listening(name: &NetworkName) -> bool {
     execnet::place::sockets(name).iter().any(|socket| paths::is_ours(socket) && connect(socket).is_ok())
 }
 
-/// A daemon whose socket somebody removed makes it again: that is waited for.
+/// Waits for the daemon to recreate its socket, if somebody removed it.
 fn wait_for_socket(name: &NetworkName) {
     let deadline = Instant::now() + SOCKET_AGAIN;
     let mut said = false;
@@ -233,7 +237,7 @@ fn wait_for_socket(name: &NetworkName) {
     }
 }
 
-/// A daemon lives, but its socket is gone and stays so.
+/// The daemon runs, but has no socket and does not recreate it.
 fn no_socket(name: &NetworkName, daemon: u32) -> CommandError {
     let message = format!(
         "the network `{name}` is running (daemon {daemon}), but nothing listens at {}",
@@ -245,13 +249,12 @@ fn no_socket(name: &NetworkName, daemon: u32) -> CommandError {
     CommandError::new(Exit::Failed, message).hint(hint)
 }
 
-/// Nobody listens: the network is stopped, or there never was one of that name. `killed`: its daemon has left its lock.
+/// Nothing listens: the network is stopped or never existed. `killed`: its daemon left its lock behind.
 pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: bool) -> CommandError {
     if killed {
         let message = format!("the network `{name}` is not running: its daemon was killed");
         return CommandError::new(Exit::NoNetwork, message).hint(format!(
-            "`execnet start {name}` restarts it and takes over what still runs on its hosts; otherwise that ends when its \
-             linger time is over"
+            "`execnet start {name}` takes over what still runs there; else that ends when `linger` is over"
         ));
     }
     if known.contains(name) {
@@ -267,7 +270,7 @@ pub(crate) fn not_running(name: &NetworkName, known: &[NetworkName], killed: boo
     }
 }
 
-/// Command and daemon are of different versions.
+/// Command and daemon are of different releases.
 pub(crate) fn other_release(name: &NetworkName, theirs: &str) -> CommandError {
     let ours = env!("CARGO_PKG_VERSION");
     let message =
@@ -301,7 +304,7 @@ mod tests {
         ");
         insta::assert_snapshot!(not_running(&names(&["mynet"])[0], &known, true), @"
         Error: the network `mynet` is not running: its daemon was killed
-        Hint: `execnet start mynet` restarts it and takes over what still runs on its hosts; otherwise that ends when its linger time is over
+        Hint: `execnet start mynet` takes over what still runs there; else that ends when `linger` is over
         ");
     }
 
@@ -316,7 +319,7 @@ mod tests {
     fn a_daemon_that_does_not_answer_is_named_with_what_to_do() {
         insta::assert_snapshot!(silent("mynet", Some(4242)), @"
         Error: the daemon of `mynet`, process 4242, does not answer
-        Hint: if it was stopped, `kill -CONT 4242`; otherwise `kill -9 4242`, then `execnet start mynet`, which takes over what runs
+        Hint: if stopped, `kill -CONT 4242`; else `kill -9 4242` and `execnet start mynet`, which takes over
         ");
         insta::assert_snapshot!(silent("mynet", None), @"
         Error: the daemon of `mynet` does not answer

@@ -1,6 +1,6 @@
-//! What a person is told when something went wrong, and the exit code that goes with it.
+//! Errors of commands, as a person reads them, with their exit codes.
 //!
-//! The only place where errors become sentences on a terminal.
+//! Only here do errors become sentences on a terminal.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::{style, text};
 /// Exit codes, as docs/cli.md lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Anything that has no code of its own.
+    /// Any error without a code of its own.
     Failed = 1,
     /// A wrong option, name, host spec or file; nothing was changed.
     Usage = 2,
@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     NoNetwork = 3,
     /// No such host.
     NoHost = 4,
-    /// The network runs already.
+    /// The network is already running.
     Running = 5,
     /// Some hosts did not come up.
     HostsFailed = 6,
@@ -36,7 +36,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A failed verb: a sentence, its causes, what to do, and the exit code.
+/// Why a command failed: a sentence, its causes, a hint and the exit code.
 #[derive(Debug)]
 pub(crate) struct CommandError {
     pub(crate) exit: Exit,
@@ -45,7 +45,7 @@ pub(crate) struct CommandError {
     hint: Option<String>,
 }
 
-/// What verbs return.
+/// What commands return.
 pub(crate) type CommandResult<T = ExitCode> = Result<T, CommandError>;
 
 impl CommandError {
@@ -53,7 +53,7 @@ impl CommandError {
         CommandError { exit, message: message.to_string(), causes: Vec::new(), hint: None }
     }
 
-    /// Adds `error` and what is behind it.
+    /// Adds `error` and its sources as causes.
     pub(crate) fn because(mut self, error: &(dyn Error + 'static)) -> CommandError {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -68,12 +68,12 @@ impl CommandError {
         self
     }
 
-    /// The same, for somebody to whom its hint says nothing.
+    /// Drops the hint, where it would not help.
     pub(crate) fn without_hint(self) -> CommandError {
         CommandError { hint: None, ..self }
     }
 
-    /// Adds another failure as the cause, its hint included.
+    /// Adds another error as the cause, with its hint.
     pub(crate) fn behind(mut self, cause: CommandError) -> CommandError {
         self.causes.push(cause.message);
         self.causes.extend(cause.causes);
@@ -97,7 +97,7 @@ impl CommandError {
     }
 }
 
-/// What to do when a file could not be written because there is no room for it.
+/// What to do if a file could not be written for lack of room.
 pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
     match error.kind() {
         std::io::ErrorKind::StorageFull => Some("make room on that disk; nothing was changed"),
@@ -108,7 +108,7 @@ pub(crate) fn no_room(error: &std::io::Error) -> Option<&'static str> {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Lines after the first are set in: no name with a line end in it can pass for a cause or a hint.
+        // Lines after the first are indented: no name with a line end in it can pass for a cause or a hint.
         let mut lines = lines(self.message.trim_end()).into_owned();
         if lines.contains('\n') {
             lines = lines.replace("\n  ", "\n").replace('\n', "\n  ");

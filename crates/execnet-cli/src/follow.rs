@@ -1,4 +1,4 @@
-//! Following hosts as they join: progress to the terminal, questions to the person.
+//! Follows hosts as they join: shows progress, passes on questions.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::error::{CommandError, Exit};
 use crate::progress::JoinProgress;
 use crate::text;
 
-/// Makes a `watch` or `addhost` request and shows what comes, until no host is joining. `accepted` runs once, when the daemon
-/// has taken the request. Gives the last state of each host, by id.
+/// Makes a `watch` or `addhost` request and shows the replies until no host is joining. `accepted` runs once,
+/// when the daemon has accepted the request. Returns the last state of each host, by id.
 pub(crate) fn follow(
     daemon: &dyn DaemonApi,
     verb: Verb,
@@ -56,7 +56,7 @@ fn answer(daemon: &dyn DaemonApi, prompt: &Prompt, person: &dyn Person) -> Resul
     let answer = person.ask(prompt);
     let interrupted = answer.as_ref().is_err();
     let verb = Verb::Answer { prompt: prompt.id, answer: answer.unwrap_or(None) };
-    // A question that is answered too late is refused by the daemon; the host's state will tell.
+    // The daemon refuses an answer that comes too late; the host's state shows it.
     let _ = daemon.ask(&connection::request(verb)).next().transpose()?.unwrap_or(Value::Null);
     if interrupted {
         return Err(CommandError::new(Exit::Failed, "interrupted").hint(format!(

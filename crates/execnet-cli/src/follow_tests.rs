@@ -1,4 +1,4 @@
-//! A daemon that replies from a script.
+//! Follows hosts of a daemon that replies from a script.
 
 use std::cell::RefCell;
 
@@ -41,7 +41,8 @@ fn host(state: HostState) -> Value {
 }
 
 fn prompt() -> Value {
-    json!({"prompt": Prompt { id: 7, host: "build1".into(), text: "password:".into(), echo: false, notice: false }})
+    let (host, text) = ("build1".into(), "password:".into());
+    json!({"prompt": Prompt { id: 7, host, text, echo: false, notice: false }})
 }
 
 type Followed = (Result<BTreeMap<String, HostStatus>, CommandError>, String, Vec<Verb>, u32);

@@ -1,7 +1,7 @@
 //! The `execnet` command: deployment networks of Python interpreters from the command line.
 //!
-//! One file per verb in `verbs`; a verb only asks the daemon or the network's file and shows what came of it. Data goes to
-//! standard output, words to standard error.
+//! One file per command in `commands`. A command asks the daemon or reads the network's file, and shows the
+//! result. Results go to stdout, messages to stderr.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -104,7 +104,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Prints help, or what is wrong with the arguments in the form of our other errors.
+/// Prints help, or a usage error in the form of our other errors.
 fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
     if error.exit_code() == 0 {
         let _ = error.print();
@@ -122,13 +122,13 @@ fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
 }
 
-/// Whether code is given to `exec` as to a Python.
+/// Whether code was given to `exec` with `-c`, as to Python.
 fn is_code_as_of_python(error: &clap::Error, args: &[OsString]) -> bool {
     let wrong = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     args.get(1).is_some_and(|verb| verb == "exec") && wrong.as_deref() == Some("-c")
 }
 
-/// The first argument that has to be text and is not, and its number. What Python gets may be any bytes.
+/// The first argument that must be text and is not, with its position. Arguments for Python may be any bytes.
 fn not_text(args: &[OsString]) -> Option<(usize, &OsString)> {
     let ours = args.iter().enumerate().take_while(|(_, arg)| *arg != "--");
     ours.skip(1).find(|(_, arg)| arg.to_str().is_none())

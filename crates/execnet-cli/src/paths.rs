@@ -1,4 +1,4 @@
-//! Where the command's files are: configuration, state and the sockets of running networks.
+//! Paths of the command's files: configuration, state and the sockets of running networks.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,22 +16,24 @@ pub(crate) fn config_dir() -> Result<PathBuf, CommandError> {
     find(UserFolder::Config)
 }
 
-/// The file that remembers a network's hosts.
+/// The file that lists a network's hosts.
 pub(crate) fn network_file(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(config_dir()?.join(format!("{name}.toml")))
 }
 
-/// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`: log, secret and life of the daemon.
+/// `$XDG_STATE_HOME/execnet/NAME`, by default under `~/.local/state`: the daemon's log, secret and count of
+/// starts.
 pub(crate) fn state_dir(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(find(UserFolder::State)?.join(name.as_str()))
 }
 
-/// What a network's daemon writes about its work.
+/// The log of a network's daemon.
 pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(state_dir(name)?.join("log"))
 }
 
-/// Process id of a network's daemon, told by its lock, whether it can be reached or not. Looks only: nobody else is kept from the lock.
+/// Process id of a network's daemon, from its lock; the daemon need not be reachable. Only reads: takes no
+/// lock itself.
 pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
     let held = fs::read_to_string("/proc/locks").ok()?;
     execnet::place::locks(name).iter().find_map(|path| {
@@ -41,26 +43,27 @@ pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
     })
 }
 
-/// Whether a network's daemon ended without removing its lock. To be asked when [`daemon`] finds none.
+/// Whether a network's daemon ended without removing its lock. Only meaningful if [`daemon`] finds none.
 pub(crate) fn was_killed(name: &NetworkName) -> bool {
     execnet::place::locks(name).iter().any(|lock| is_ours(lock))
 }
 
-/// Where a network's daemon listens, or would be if it did.
+/// Where a network's daemon listens, or would listen.
 pub(crate) fn socket(name: &NetworkName) -> PathBuf {
     let sockets = execnet::place::sockets(name);
     let there = sockets.iter().find(|socket| is_ours(socket));
     there.or(sockets.first()).cloned().unwrap_or_default()
 }
 
-/// Whether something is there that this user has made, in a folder of this user's: what others have made counts for nothing.
+/// Whether this user owns what is there and its folder. What other users made does not count.
 pub(crate) fn is_ours(path: &Path) -> bool {
     let uid = rustix::process::geteuid().as_raw();
     let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.uid() == uid);
     path.parent().is_some_and(ours) && ours(path)
 }
 
-/// Whether a line of `/proc/locks` is the lock of this process on this file: `1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF`.
+/// Whether a line of `/proc/locks` says that this process holds the lock on this file: `1: FLOCK  ADVISORY
+/// WRITE 4242 08:01:131 0 EOF`.
 fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "FLOCK", _, "WRITE", holder, file, ..] = words[..] else { return false };
@@ -73,7 +76,7 @@ pub(crate) fn configured() -> Vec<NetworkName> {
     config_dir().map_or_else(|_| Vec::new(), |dir| names(&dir, ".toml"))
 }
 
-/// Every network of which there is a trace, by name.
+/// Networks that have a file or a daemon, by name.
 pub(crate) fn known() -> Vec<NetworkName> {
     let mut names = [configured(), execnet::place::with_daemon()].concat();
     names.sort();
@@ -92,7 +95,7 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
 
 fn find(folder: UserFolder) -> Result<PathBuf, CommandError> {
     let variable = folder.variable();
-    // one that has no HOME is told so, and not given the files of the account
+    // without HOME this is an error: the home folder of the account may not be the one that is meant
     folder.find(env::var_os(variable), env::var_os("HOME").map(PathBuf::from)).ok_or_else(|| {
         let message = format!("neither {variable} nor HOME is an absolute path");
         CommandError::new(Exit::Failed, message).hint(format!("set HOME, or {variable} to an absolute path"))

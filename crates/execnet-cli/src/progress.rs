@@ -1,7 +1,7 @@
 //! Progress of joining hosts.
 //!
-//! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are drawn below
-//! these lines: one line each, or one bar for all where they are many.
+//! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are
+//! drawn below these lines: one line each, or one bar for all if they are many.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -14,14 +14,15 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::text::one_line;
 use crate::{render, style};
 
-/// More hosts than this share a bar, and so do hosts that leave less than [`MARGIN`] rows of the terminal.
+/// More hosts than this share a bar, and so do hosts that would leave fewer than [`MARGIN`] rows of the
+/// terminal.
 const MOST_LINES: usize = 20;
 const MARGIN: usize = 4;
 
-/// How often a line or a bar shows that time passes.
+/// Between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(120);
 
-/// What is told about hosts on their way.
+/// Shows how hosts join.
 pub(crate) struct JoinProgress<'a> {
     out: Box<dyn Write + 'a>,
     live: Live,
@@ -37,7 +38,7 @@ enum Live {
     Bar(MultiProgress, ProgressBar),
 }
 
-/// A host, and what was told about it.
+/// A host, and what was shown of it.
 struct HostLine {
     status: HostStatus,
     /// The state of the last line that stays.
@@ -47,7 +48,7 @@ struct HostLine {
 }
 
 impl JoinProgress<'_> {
-    /// On stderr, for about `count` hosts; drawn if that is a terminal that can.
+    /// On stderr, for about `count` hosts; drawn in place if that is a capable terminal.
     pub(crate) fn stderr(count: usize) -> JoinProgress<'static> {
         let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
@@ -67,7 +68,7 @@ impl JoinProgress<'_> {
         JoinProgress { out: Box::new(out), live: Live::Nothing, hosts: Vec::new() }
     }
 
-    /// Takes up where a host stands now.
+    /// Shows the new state of a host.
     pub(crate) fn update(&mut self, status: &HostStatus) {
         let at = self.hosts.iter().position(|host| host.status.id == status.id).unwrap_or_else(|| {
             self.hosts.push(HostLine { status: HostStatus::default(), told: None, line: None });
@@ -87,7 +88,7 @@ impl JoinProgress<'_> {
         }
     }
 
-    /// Does something that uses the terminal, with nothing drawn meanwhile.
+    /// Runs `act` with nothing drawn, as it uses the terminal.
     pub(crate) fn suspend<T>(&self, act: impl FnOnce() -> T) -> T {
         match &self.live {
             Live::Nothing => act(),
@@ -95,7 +96,7 @@ impl JoinProgress<'_> {
         }
     }
 
-    /// Tells about the hosts of which nothing was told yet, and removes what was drawn.
+    /// Writes the lines of hosts that have none yet, and removes what was drawn.
     pub(crate) fn finish(&mut self) {
         let untold = |host: &HostLine| host.told.is_none() && host.status.state == HostState::Up;
         for at in 0..self.hosts.len() {
@@ -106,7 +107,7 @@ impl JoinProgress<'_> {
         self.clear();
     }
 
-    /// Writes the line that stays about a host, unless it was the last one.
+    /// Writes the line of a host that stays, unless it would repeat the last one.
     fn tell(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         if let (Live::Lines(lines), Some(line)) = (&self.live, host.line.take()) {
@@ -122,7 +123,7 @@ impl JoinProgress<'_> {
             return;
         }
         let line = match &self.live {
-            // which interpreters it has is not known yet; the table that follows shows them
+            // its interpreters are not all known yet; the table that follows shows them
             Live::Nothing if state == HostState::Up && finds_every_python(&host.status) => {
                 render::progress_line(&HostStatus { nodes: Vec::new(), ..host.status.clone() })
             }
@@ -212,7 +213,7 @@ fn template(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Whether nothing more is to come: it failed, or it is up and each of its interpreters has answered.
+/// Whether nothing more will come: the host failed, or it is up and each interpreter has answered.
 fn is_settled(host: &HostStatus) -> bool {
     match host.state {
         HostState::Joining => false,
@@ -224,7 +225,8 @@ fn is_settled(host: &HostStatus) -> bool {
     }
 }
 
-/// Whether every interpreter that is found becomes a node: how many there are is known when none is joining any more.
+/// Whether every interpreter found becomes a node. How many there are is known only when no host is joining
+/// any more.
 fn finds_every_python(host: &HostStatus) -> bool {
     let spec = host.spec.parse::<HostSpec>();
     spec.is_ok_and(|spec| spec.python.as_deref() == Some("*"))

@@ -1,4 +1,4 @@
-//! What stays on the screen of hosts that join, and what is drawn meanwhile.
+//! Which lines of joining hosts stay on the screen, and what is drawn meanwhile.
 
 use indicatif::InMemoryTerm;
 
@@ -25,7 +25,7 @@ fn up(id: &str, python: &str, states: &[NodeState]) -> HostStatus {
     }
 }
 
-/// What is written where nothing can be drawn.
+/// The output if nothing can be drawn.
 fn written(updates: &[HostStatus]) -> String {
     let mut out = Vec::new();
     let mut progress = JoinProgress::written_to(&mut out);
@@ -77,7 +77,7 @@ fn drawn<'a>(
     (screen, progress)
 }
 
-/// Waits until the screen shows it: draws are limited in number.
+/// Waits until the screen shows it; draws are rate-limited.
 #[track_caller]
 fn shows(screen: &InMemoryTerm, text: &str) {
     let shown = || screen.contents().contains(text);

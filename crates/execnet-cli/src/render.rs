@@ -1,4 +1,4 @@
-//! A network in words and tables, in colours that a reader can do without.
+//! A network as text and tables. Colours only repeat what the words say.
 
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
 use execnet_proto::shell::quoted;
@@ -6,14 +6,14 @@ use execnet_proto::shell::quoted;
 use crate::style;
 use crate::text::{duration, fit, one_line, table};
 
-/// What a host says of itself is not to make the rows of all others unreadable.
+/// Limits for what a host says of itself, so that other rows stay readable.
 const PLATFORM: usize = 24;
 const VERSION: usize = 32;
 const EXECUTABLE: usize = 100;
 
 const HEAD: [&str; 7] = ["HOST / NODE", "STATE", "PLATFORM", "PYTHON", "VIA", "PROCS", "RTT"];
 
-/// The status of a network: a line about it, then hosts with their nodes below them.
+/// The status of a network: a line about it, then its hosts with their nodes.
 pub(crate) fn status(status: &Status) -> String {
     let clients = match status.clients {
         1 => "1 client".to_owned(),
@@ -32,14 +32,14 @@ pub(crate) fn status(status: &Status) -> String {
     format!("{}\n{}{place}", one_line(&title), hosts(&status.hosts))
 }
 
-/// Where the daemon's socket is, if it is not in the usual place.
+/// Where the daemon's socket is, unless it is in the usual place.
 fn place(status: &Status) -> String {
     let (Some(socket), Some(why)) = (&status.socket, &status.socket_note) else { return String::new() };
     format!("{}: its socket is {}: {}\n", status.network, one_line(socket), one_line(why))
 }
 
-/// Hosts with their nodes below them, then what is to be known of hosts that are up, and what failed nodes say on hosts that have
-/// others; [`trouble`] tells of the rest.
+/// Hosts with their nodes, then notes on hosts that are up, and the messages of failed nodes on hosts that
+/// have others. [`trouble`] covers the rest.
 pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
     let rows: Vec<Vec<String>> = hosts.iter().flat_map(host_rows).collect();
     let mut text = table(&HEAD, &rows);
@@ -57,7 +57,7 @@ pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
     text
 }
 
-/// What there is to say about hosts that cannot be used now, in the words of [`trouble`].
+/// All of [`trouble`] for hosts that cannot be used now.
 pub(crate) fn troubles(network: &str, hosts: &[HostStatus]) -> String {
     let broken = |host: &&HostStatus| match host.state {
         HostState::Failed | HostState::Unreachable => true,
@@ -72,7 +72,7 @@ fn has_ready(host: &HostStatus) -> bool {
     host.nodes.iter().any(|node| node.state == NodeState::Ready)
 }
 
-/// A host's row, then its nodes'; one row for both when the host is its only node.
+/// A host's row, then those of its nodes; one row for both if the host is its only node.
 fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
     let via = host.via.clone().unwrap_or_default();
     let rtt = host.rtt.map(round_trip).unwrap_or_default();
@@ -120,7 +120,7 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
     rows
 }
 
-/// A node can be used only while its host can.
+/// The state of a node, or of its host if that is not up.
 fn node_word(host: &HostStatus, node: &NodeStatus) -> String {
     match (host.state, node.state) {
         (HostState::Up | HostState::Joining, state) | (_, state @ NodeState::Failed) => state.to_string(),
@@ -158,7 +158,7 @@ fn round_trip(seconds: f64) -> String {
     }
 }
 
-/// Where a host stands, in one line: `up: CPython 3.11.2, PyPy 3.9.16`.
+/// The state of a host in one line: `up: CPython 3.11.2, PyPy 3.9.16`.
 pub(crate) fn state_line(host: &HostStatus) -> String {
     let line = match (host.state, &host.error) {
         (HostState::Up, _) => {
@@ -171,7 +171,7 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
                 .map(|node| format!("{} failed", node.name));
             let all: Vec<String> = nodes.into_iter().chain(failed).collect();
             match host.nodes.len() {
-                // none, or none that has answered yet
+                // no node, or none that has answered yet
                 _ if all.is_empty() => "up".to_owned(),
                 1 if !has_ready(host) && all.len() == 1 => {
                     "connected, but its Python does not work".to_owned()
@@ -190,8 +190,8 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
     one_line(&line)
 }
 
-/// Where a host stands while others join: `build1: up: CPython 3.11.2`. [`trouble`] tells why it failed when all have
-/// settled.
+/// The state of a host while others join: `build1: up: CPython 3.11.2`. [`trouble`] says why it failed, once
+/// all have settled.
 pub(crate) fn progress_line(host: &HostStatus) -> String {
     let state = match host.state {
         HostState::Failed | HostState::Unreachable => one_line(&state_word(host)),
@@ -212,13 +212,14 @@ fn coloured(host: &HostStatus, line: &str) -> String {
     }
 }
 
-/// Why a host is unreachable, without the beginning `HOST is unreachable: ` that the daemon may have put there.
+/// Why a host is unreachable, without the prefix `HOST is unreachable: ` that the daemon may have added.
 pub(crate) fn reason<'a>(host: &str, why: &'a str) -> &'a str {
     let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
     rest.unwrap_or(why)
 }
 
-/// What is to be said about a host on which nothing can run: where it stopped, what was said there, what to do.
+/// What to know of a host on which nothing can run: the step that failed, the last lines from there, what to
+/// do.
 pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
     let hinted = format!("  {}", style::hint());
     let mut text = format!("{}: {}\n", one_line(&host.id), coloured(host, &state_line(host)));
@@ -234,7 +235,7 @@ pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
         }
         let spec = quoted(&one_line(&host.spec));
         let network = one_line(network);
-        // an agent that cannot outlive its link asks its interpreters only once
+        // an agent that cannot outlive its link probes its interpreters only once
         let first = match host.resume {
             true => String::new(),
             false => format!("execnet rmhost {network} {} && ", one_line(&host.id)),
@@ -248,7 +249,7 @@ pub(crate) fn trouble(network: &str, host: &HostStatus) -> Option<String> {
         text.push_str(&format!("{hinted} {}\n", one_line(hint)));
     }
     if (host.state, host.step) == (HostState::Failed, Some(Step::Resolve)) {
-        // it is in the network's file by now
+        // the network's file lists it by now
         let [network, id] = [network, &host.id].map(one_line);
         text.push_str(&format!("{hinted} if it is mistyped, run: execnet rmhost {network} {id}\n"));
     }

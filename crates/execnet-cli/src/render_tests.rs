@@ -1,4 +1,4 @@
-//! What a person sees of a network.
+//! How a network is shown.
 
 use execnet_proto::control::Step;
 
@@ -70,7 +70,8 @@ fn a_socket_that_is_not_in_the_usual_place_is_told() {
     assert!(!super::status(&status).contains("socket"));
     status.socket_note = Some("/tmp/execnet-7 belongs to another user".into());
     let told = super::status(&status);
-    let line = "mynet: its socket is /run/user/7/execnet/mynet.daemon.sock: /tmp/execnet-7 belongs to another user\n";
+    let line = "mynet: its socket is /run/user/7/execnet/mynet.daemon.sock: \
+                /tmp/execnet-7 belongs to another user\n";
     assert!(told.ends_with(line), "{told}");
 }
 

@@ -9,12 +9,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::error::{CommandError, Exit};
 use crate::style;
 
-/// `text` on one line, fit for a terminal: ends of lines and tabs become blanks.
+/// `text` on one line, safe for a terminal: line ends and tabs become spaces.
 pub(crate) fn one_line(text: &str) -> String {
     execnet_proto::text::one_line(text.trim_end())
 }
 
-/// The beginning of a line that fits into `width` columns; it ends in `…` when more follows.
+/// The start of a line that fits into `width` columns, with `…` at the end if it was cut.
 pub(crate) fn fit(line: &str, width: usize) -> String {
     if line.width() <= width {
         return line.to_owned();
@@ -29,12 +29,12 @@ pub(crate) fn fit(line: &str, width: usize) -> String {
     line.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Writes to stdout as it is. A reader that went away (`execnet status | head -1`) is no failure.
+/// Writes to stdout as it is. A reader that closed the pipe (`execnet status | head -1`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     write(io::stdout().lock(), text)
 }
 
-/// Writes text with colours to stdout, or without them where they are not wanted.
+/// Writes coloured text to stdout, or plain text where colours are not wanted.
 pub(crate) fn print_styled(text: &str) -> Result<(), CommandError> {
     write(anstream::stdout().lock(), text)
 }
@@ -48,17 +48,18 @@ fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Writes one or more lines to stderr, made harmless; a failure to write is ignored.
+/// Writes lines to stderr, escaped. Ignores failures to write.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", lines(text));
 }
 
-/// Writes lines with colours to stderr, or without them where they are not wanted. The text must be harmless already.
+/// Writes coloured lines to stderr, or plain ones where colours are not wanted. The text must be escaped
+/// already.
 pub(crate) fn say_styled(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// `12 s`, `3 min`, `5 h`, `2 d`: a time as people say it.
+/// A rounded duration: `12 s`, `3 min`, `5 h`, `2 d`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round();
     let (size, unit) = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")]
@@ -68,8 +69,8 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{:.0} {unit}", (whole / size).floor())
 }
 
-/// Rows under a head, columns two blanks apart, without a frame. Cells are made harmless. The second column holds
-/// states, which get their colours.
+/// Rows under a header, columns two spaces apart, without a frame. Cells are escaped. The second column holds
+/// states, which are coloured.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| one_line_keeping_indent(cell)).collect()).collect();
@@ -91,7 +92,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The line of a row, with the second cell in the colour of its state.
+/// The line of a row with its second cell coloured as a state.
 fn colour_state(line: &str, row: &[String]) -> Option<String> {
     let [name, state, ..] = row else { return None };
     let behind = line.strip_prefix(name.as_str())?;
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn wide_characters_count_as_the_columns_they_take() {
-        let rows = [vec!["建物".into(), "up".into(), "1".into()], vec!["b".into(), "up".into(), "2".into()]];
+        let rows = [("建物", "1"), ("b", "2")].map(|(host, n)| vec![host.into(), "up".into(), n.into()]);
         insta::assert_snapshot!(style::plain(&table(&["HOST", "STATE", "N"], &rows)), @"
         HOST  STATE  N
         建物  up     1

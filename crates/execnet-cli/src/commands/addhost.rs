@@ -1,4 +1,4 @@
-//! `execnet addhost`: joins a host to a running network and remembers it.
+//! `execnet addhost`: joins a host to a running network and adds it to the network's file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,8 +17,8 @@ use crate::{connection, paths, render, text};
 
 /// Add a host to a running network and to its file
 ///
-/// A host that is already in the network but unreachable is tried again at once, and ssh may ask for a password.
-/// Interpreters that failed are probed again.
+/// A host that is already in the network but unreachable is tried again at once, and ssh may ask for a
+/// password. Interpreters that failed are probed again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -52,7 +52,8 @@ impl AddhostArgs {
         let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
         if file.hosts().is_empty() {
-            // The network runs hosts that no file names; with a file they would be gone at the next start.
+            // the running hosts are in no file; a file with only the new host would drop them at the next
+            // start
             for host in &running {
                 file.add(host)?;
             }
@@ -64,7 +65,7 @@ impl AddhostArgs {
             draft.take().map_or(Ok(()), config::Draft::commit)
         });
         match hosts {
-            // the daemon took it, and went away while it joined, if nobody has removed it meanwhile
+            // the daemon accepted the host and ended while it joined
             Err(failure) if draft.is_none() && is_named(&path, &host) => Err(failure.hint(format!(
                 "`{}` is in the network's file, so the next `execnet start {name}` joins it",
                 host.id
@@ -80,12 +81,12 @@ impl AddhostArgs {
     }
 }
 
-/// Whether a network's file names the host.
+/// Whether a network's file lists the host.
 fn is_named(path: &Path, host: &HostSpec) -> bool {
     NetworkFile::load(path).is_ok_and(|file| file.hosts().contains(host))
 }
 
-/// Whether two paths lead to different files, there or not.
+/// Whether two paths lead to different files, existing or not.
 fn differ(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
         let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
@@ -94,15 +95,16 @@ fn differ(one: &Path, other: &Path) -> bool {
     one != other && (real(one).is_none() || real(one) != real(other))
 }
 
-/// The network was started under another HOME or XDG_CONFIG_HOME than that of who adds the host.
+/// The note if the network was started with a different HOME or XDG_CONFIG_HOME.
 fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
     let [ours, theirs] = [ours, theirs].map(|path| text::one_line(&path.display().to_string()));
     format!(
-        "{id} was added to {ours}, but the network was started from {theirs}; later starts from there will not include it"
+        "{id} was added to {ours}, but the network was started from {theirs}; \
+         later starts from there will not include it"
     )
 }
 
-/// What became of the host.
+/// Prints the outcome.
 fn tell(network: &NetworkName, host: Option<&HostStatus>) -> CommandResult {
     let Some(host) = host else { return Err(connection::gone()) };
     if host.state == HostState::Up {
@@ -113,12 +115,12 @@ fn tell(network: &NetworkName, host: Option<&HostStatus>) -> CommandResult {
     Ok(Exit::HostsFailed.into())
 }
 
-/// The specs of what runs.
+/// The specs of the running hosts.
 pub(super) fn running_hosts(status: &Status) -> Result<Vec<HostSpec>, CommandError> {
     status.hosts.iter().map(|host| parse_spec(&host.spec)).collect()
 }
 
-/// Whether the host can join those that run, said before anything is changed.
+/// Checks, before anything changes, whether the host can join the running ones.
 fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), CommandError> {
     match running.iter().find(|known| known.id == host.id) {
         None => config::check(&[running, std::slice::from_ref(host)].concat()),

@@ -1,6 +1,6 @@
-//! What shells are offered to complete: names of networks, hosts and nodes, keys of specs, values of options.
+//! Completion for shells: names of networks, hosts and nodes, keys of specs, values of options.
 //!
-//! Nobody who presses Tab waits: what only a daemon knows is left out if it does not answer at once.
+//! Tab must not hang: facts that only a daemon knows are left out if it does not answer at once.
 
 use std::ffi::{OsStr, OsString};
 use std::process::exit;
@@ -16,7 +16,7 @@ use execnet_proto::spec::{KEYS, NetworkName};
 use crate::config::NetworkFile;
 use crate::paths;
 
-/// Answers a shell that asks what may come next, and ends.
+/// Answers a shell's request for candidates and exits, if this is one.
 pub(crate) fn answer(command: fn() -> clap::Command, args: &[OsString]) {
     let completer = clap_complete::CompleteEnv::with_factory(command);
     let here = std::env::current_dir().ok();
@@ -27,7 +27,7 @@ pub(crate) fn answer(command: fn() -> clap::Command, args: &[OsString]) {
     }
 }
 
-/// A word as the shell will understand it: shells pass it on as it is typed, with backslashes and quotes.
+/// A word without the backslashes and quotes that shells pass on as typed.
 fn plain(word: &OsStr) -> OsString {
     let Some(typed) = word.to_str() else { return word.to_owned() };
     let (mut plain, mut quote) = (String::new(), None);
@@ -43,7 +43,7 @@ fn plain(word: &OsStr) -> OsString {
     plain.into()
 }
 
-/// How long a daemon is waited for.
+/// How long to wait for a daemon.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Networks that run or have a file.
@@ -51,12 +51,12 @@ pub(super) fn networks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| paths::known().iter().map(|name| candidate(name.as_str())).collect())
 }
 
-/// Hosts of the network that the line names.
+/// Hosts of the network on the command line.
 pub(super) fn hosts() -> ArgValueCandidates {
     ArgValueCandidates::new(|| named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref())))
 }
 
-/// Nodes of the network that the line names, and its hosts.
+/// Nodes and hosts of the network on the command line.
 pub(super) fn nodes() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let Some(name) = named() else { return Vec::new() };
@@ -70,12 +70,12 @@ pub(super) fn nodes() -> ArgValueCandidates {
     })
 }
 
-/// One of some words; others may be given.
+/// Some words; others are allowed too.
 pub(super) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(|| words.iter().copied().map(candidate).collect())
 }
 
-/// The keys of a host spec, behind what of it stands there, and the hosts of the network behind `via=`.
+/// The keys of a host spec after what is typed already, and the network's hosts after `via=`.
 pub(super) fn spec() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let Some(typed) = typed.to_str() else { return Vec::new() };
@@ -89,7 +89,7 @@ pub(super) fn spec() -> ArgValueCompleter {
     })
 }
 
-/// A spec as typed, with each key that may come next.
+/// The typed spec, continued by each key that may come next.
 fn keys(typed: &str) -> Vec<CompletionCandidate> {
     let (before, begun) = typed.rfind("//").map_or(("", typed), |at| typed.split_at(at + 2));
     let begin = before.is_empty();
@@ -108,13 +108,13 @@ fn candidate(text: &str) -> CompletionCandidate {
     CompletionCandidate::new(text)
 }
 
-/// The network that the line names.
+/// The network on the command line.
 fn named() -> Option<NetworkName> {
     let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
     paths::known().into_iter().find(|name| words.iter().any(|word| word == name.as_str()))
 }
 
-/// The ids of the hosts that run and of those of the network's file.
+/// The ids of the running hosts and of those in the network's file.
 fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandidate> {
     let file = paths::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok());
     let running = status.iter().flat_map(|status| &status.hosts).map(|host| &host.id);
@@ -125,7 +125,7 @@ fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandid
     ids.into_iter().map(|id| candidate(id)).collect()
 }
 
-/// What a running network says of itself.
+/// The status of a running network, if its daemon answers at once.
 fn status(name: &NetworkName) -> Option<Status> {
     paths::daemon(name)?;
     let connect = Connect::to(name.as_str()).ok()?;

@@ -1,4 +1,4 @@
-//! `execnet completions`: what a shell needs to complete the command line.
+//! `execnet completions`: the script that makes a shell complete the command line.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,9 @@ use clap_complete::env::Shells;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
 
-/// Bash breaks words at `:` and `=`, which stand in names of nodes and in specs: they are put together again for the completer, and of what that
-/// answers bash is given what is behind the last break, as it replaces no more, and with backslashes where nobody has begun a quote.
+/// Bash splits words at `:` and `=`, which are part of node names and specs. This joins them for the
+/// completer and gives bash only the part of each answer after the last split, because bash replaces no more.
+/// It adds backslashes where no quote is open.
 const BASH: &str = r#"
 _execnet() {
     local -a whole=("${COMP_WORDS[0]}")
@@ -45,7 +46,7 @@ else
 fi
 "#;
 
-/// Zsh would put a backslash before the `~` of what we answer.
+/// Zsh would put a backslash before the `~` of our answers.
 const ZSH: &str = r#"
 function _execnet() {
     if [[ $words[CURRENT] == \~* ]]; then
@@ -78,7 +79,7 @@ impl CompletionsArgs {
         let shells = Shells::builtins();
         let shell = shells.completer(&self.shell).ok_or_else(|| fail("the shell is not known"))?;
         let mut script = Vec::new();
-        // The shell asks this very command for candidates, through the variable COMPLETE.
+        // The shell asks this command for candidates, with the variable COMPLETE set.
         shell
             .write_registration("COMPLETE", "execnet", "execnet", "execnet", &mut script)
             .map_err(|error| fail(&error.to_string()))?;

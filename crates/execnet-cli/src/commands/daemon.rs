@@ -1,8 +1,8 @@
-//! The daemon as a process of its own: started by `execnet start`, run by the hidden verb `daemon`.
+//! The daemon's process: `execnet start` starts it with the hidden command `daemon`.
 //!
-//! What it needs to know comes as JSON on its stdin, because arguments can be seen by every user. It answers on its stdout
-//! with one line: `ready PID`, `running` if the network has a daemon already, or `error SENTENCE`, maybe with a tab and a hint.
-//! From then on it writes to the network's log only.
+//! Its parameters come as JSON on stdin, because every user can see arguments. It replies with one line on
+//! stdout: `ready PID`, `running` if the network has a daemon already, or `error SENTENCE`, optionally with a
+//! tab and a hint. After that it writes only to the network's log.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -20,17 +20,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CommandError, CommandResult, Exit, no_room};
 use crate::text::{one_line, print};
 
-/// How long a daemon has to say that it is ready; it needs a few milliseconds.
+/// How long a daemon may take until it is ready. It needs a few milliseconds.
 const READY: Duration = Duration::from_secs(20);
 
-/// The answer of a daemon that finds another one of its network.
+/// The reply of a daemon that finds another one of its network.
 const RUNNING: &str = "running";
 
-/// What a daemon is told at its start.
+/// The parameters of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
 struct DaemonParameters {
     hosts: Vec<String>,
-    /// Seconds.
+    /// In seconds.
     linger: u64,
     /// The network's file.
     #[serde(default)]
@@ -58,7 +58,7 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| fail("cannot start its process", &error))?;
-    // If it ends without reading, what it said tells why.
+    // if it ends without reading this, its reply says why
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&parameters));
     let said = child.stdout.take().map_or(Ok(None), first_line);
     match said.map_err(|error| fail("cannot read its answer", &error))? {
@@ -89,7 +89,7 @@ fn silent(name: &NetworkName, child: &mut Child) -> CommandError {
         .hint(format!("`execnet logs {name}` shows its log"))
 }
 
-/// The first line of a pipe, or `None` when there is none in time.
+/// The first line of a pipe, or `None` if none comes in time.
 fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
     let deadline = Instant::now() + READY;
     let mut line = Vec::new();
@@ -109,7 +109,7 @@ fn first_line(mut pipe: ChildStdout) -> io::Result<Option<String>> {
             return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
         }
         if read == 0 || line.len() > 65_536 {
-            // What is left of the process can be collected now.
+            // leave the process time to exit, so that it can be reaped
             std::thread::sleep(Duration::from_millis(50));
             return Ok(None);
         }
@@ -127,14 +127,14 @@ pub(crate) struct DaemonArgs {
     private: bool,
 }
 
-/// What who started us has open is not to be held for as long as the network runs: locks, pipes, sockets.
+/// Closes inherited locks, pipes and sockets: the daemon must not hold them as long as the network runs.
 fn close_inherited() {
     let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let number = |name: OsString| name.to_str()?.parse::<RawFd>().ok();
     let open: Vec<RawFd> = entries.flatten().filter_map(|entry| number(entry.file_name())).collect();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // one of them was the folder's
+        // the folder's own descriptor is closed already
         let _ = nix::unistd::close(fd);
     }
 }
@@ -161,7 +161,7 @@ impl DaemonArgs {
         let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(parameters.linger));
         config.file = parameters.file;
         let ran = execnet_daemon::run(config, |pid| {
-            // Whoever started us and went away has no use for it.
+            // if the starter is gone, nobody needs it
             let _ = print(&format!("ready {pid}\n"));
         });
         if let Err(error) = ran {
@@ -180,11 +180,11 @@ impl DaemonArgs {
     }
 }
 
-/// The daemon of the program that holds the other end of stdin.
+/// Runs the daemon of the program at the other end of stdin.
 fn private() -> Result<(), CommandError> {
     let fail = || CommandError::new(Exit::Failed, "cannot run the private daemon");
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| fail().because(&error))?;
-    // what is started by the daemon must not hold its client's socket
+    // processes of the daemon must not hold its client's socket
     if let Ok(null) = std::fs::File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
     }

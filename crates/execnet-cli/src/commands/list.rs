@@ -1,4 +1,4 @@
-//! `execnet list`: the networks of this user.
+//! `execnet list`: lists the networks of this user.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `execnet logs`: what a network's daemon wrote about its work.
+//! `execnet logs`: prints the log of a network's daemon.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -42,7 +42,8 @@ impl LogsArgs {
                     let message =
                         format!("the network `{name}` is running, but has no log at {}", path.display());
                     CommandError::new(Exit::Failed, message).hint(
-                        "it was started with a different HOME or XDG_STATE_HOME, or the file was removed; the next start creates it",
+                        "it was started with a different HOME or XDG_STATE_HOME, or the file was removed; \
+                         the next start creates it",
                     )
                 } else if known.contains(&name) {
                     CommandError::new(Exit::Failed, format!("the network `{name}` has no log yet"))
@@ -61,7 +62,7 @@ impl LogsArgs {
             if is_unread() {
                 return Ok(ExitCode::SUCCESS);
             }
-            // A log that grew long was put aside, and another one begun.
+            // a log that grew long was rotated
             if let Ok(next) = File::open(&path)
                 && !is_same(&file, &next)
             {
@@ -72,7 +73,7 @@ impl LogsArgs {
     }
 }
 
-/// Waits a moment; true when whoever read our standard output has gone (`execnet logs -f | grep -m 1 …`).
+/// Waits a moment. True if the reader of our stdout is gone (`execnet logs -f | grep -m 1 …`).
 fn is_unread() -> bool {
     let out = io::stdout();
     let mut polled = [PollFd::new(&out, PollFlags::empty())];
@@ -89,7 +90,7 @@ fn is_same(one: &File, other: &File) -> bool {
     id(one) == id(other)
 }
 
-/// Prints what the file holds from a position on; only whole lines when more may follow. Gives the position behind it.
+/// Prints the file from a position on, only whole lines if more may follow. Returns the position after them.
 fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Result<u64, CommandError>> {
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
@@ -101,11 +102,11 @@ fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Resul
     Ok(text::print(&text).map(|()| from + bytes.len() as u64))
 }
 
-/// Where the last `lines` lines begin.
+/// The position at which the last `lines` lines begin.
 fn tail(file: &mut File, lines: usize) -> io::Result<u64> {
     const BLOCK: u64 = 65_536;
     let len = file.seek(SeekFrom::End(0))?;
-    // A line end at the very end closes the last line and begins none.
+    // a line end at the end of the file begins no line
     let mut end = len.saturating_sub(1);
     let mut left = lines;
     while left > 0 && end > 0 {

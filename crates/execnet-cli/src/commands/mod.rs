@@ -1,4 +1,4 @@
-//! One file per verb: its options, and what it does.
+//! One file per command: its options and what it does.
 
 mod addhost;
 pub(crate) mod complete;
@@ -34,7 +34,7 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 
 use crate::error::{CommandError, Exit};
 
-/// The network that a verb is about.
+/// The network of a command.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArg {
     /// Name of the network
@@ -42,12 +42,14 @@ pub(crate) struct NetworkArg {
     pub(crate) network: NetworkName,
 }
 
-/// Reads a host spec of the command line: its paths are seen from the folder in which that was typed, as the daemon has another.
+/// Reads a host spec from the command line. Its relative paths start at our working folder, because the
+/// daemon has another.
 fn typed_spec(text: &str) -> Result<HostSpec, CommandError> {
     seen_from(parse_spec(text)?, std::env::current_dir().ok().as_deref())
 }
 
-/// The host with its paths on this machine seen from a folder, which may be gone, or have a name that no spec can hold.
+/// The host with its relative paths made absolute. The folder may be gone, or have a name that no spec can
+/// hold.
 fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, CommandError> {
     if let Some(folder) = folder.and_then(Path::to_str) {
         return Ok(host.seen_from(folder));

@@ -1,4 +1,5 @@
-//! The options by which verbs choose nodes and say how Python is to be started there, and where they end.
+//! Options that select nodes and set up the process there, shared by `python` and `exec`; and where these
+//! options end.
 
 use std::ffi::{OsStr, OsString};
 
@@ -10,10 +11,10 @@ use crate::error::{CommandError, Exit};
 
 const IMPLEMENTATIONS: [&str; 3] = ["cpython", "jython", "pypy"];
 
-/// Usual ones: systems, and the implementations, which a platform may be, too.
+/// Common systems, and the implementations, which `--platform` takes too.
 const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", "linux", "pypy"];
 
-/// What is wanted of a node, and of the process on it.
+/// Requirements for a node, and settings for the process on it.
 #[derive(Debug, Args)]
 pub(super) struct NodeOptions {
     /// Node with this name, or any node of the host with this id
@@ -44,7 +45,7 @@ impl NodeOptions {
             .map_err(|error| CommandError::new(Exit::Usage, error))
     }
 
-    /// Names and values.
+    /// The environment variables, as names and values.
     pub(super) fn variables(&self) -> Result<Vec<(&str, &str)>, CommandError> {
         self.env.iter().map(|pair| variable(pair)).collect()
     }
@@ -58,10 +59,11 @@ fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
 const WITH_VALUE: [&str; 6] =
     ["--node", "--platform", "--implementation", "--python-version", "--chdir", "--env"];
 
-/// Options of `execnet exec` only.
+/// Options of `execnet exec` alone.
 const FLAGS: [&str; 2] = ["--one", "--json"];
 
-/// Whether an option is nearly one of ours, or the beginning of one. Python has few long ones, and none that is near to these.
+/// Whether an option is close to one of ours, or its beginning. Python has few long options, none of them
+/// close to ours.
 fn is_misspelt(option: &str) -> bool {
     let names = || WITH_VALUE.iter().chain(&FLAGS).filter_map(|name| name.strip_prefix("--"));
     option.strip_prefix("--").is_some_and(|name| {
@@ -69,9 +71,9 @@ fn is_misspelt(option: &str) -> bool {
     })
 }
 
-/// Puts `--` before what Python or the code gets, so that its options are not taken for ours.
+/// Puts `--` before the arguments for Python or the code, so that their options are not taken for ours.
 ///
-/// A misspelt option of ours stays where it is, and so is refused with the right one.
+/// A misspelt option of ours stays in place, so that it is refused with a suggestion.
 pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
     let is_exec = match args.get(1) {
         Some(verb) if verb == "python" => false,
@@ -84,7 +86,7 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
         let text = arg.to_string_lossy();
         let text = text.as_ref();
         let option = text.split_once('=').map_or(text, |(option, _)| option);
-        // what is no option of ours is Python's, but code does not begin so
+        // unknown options are Python's; code does not start with `-`
         let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
         if WITH_VALUE.contains(&option) {
             at += if text == option { 2 } else { 1 };

@@ -1,4 +1,4 @@
-//! `execnet rmhost`: ends a host's agent with all that runs there, and forgets the host.
+//! `execnet rmhost`: ends a host's agent with what runs there, and removes the host.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,7 +56,7 @@ impl RmhostArgs {
     }
 }
 
-/// The host ran, but this person's file has nothing to forget: it was started from another one, or from none.
+/// The note if the host was running but is not in this user's file.
 fn not_named(file: &Path) -> String {
     format!(
         "; {} does not list it, so later starts are unaffected",

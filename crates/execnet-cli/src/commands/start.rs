@@ -1,4 +1,4 @@
-//! `execnet start`: brings a network up and shows how its hosts join.
+//! `execnet start`: starts a network and shows its hosts joining.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ use crate::{connection, paths, render, text};
 
 /// Start a network and show its hosts joining
 ///
-/// Hosts come from the network's file; hosts given here are added to it. A network without hosts is this machine with
-/// every Python found on it.
+/// Hosts come from the network's file; hosts given here are added to it. A network without hosts is this
+/// machine with every Python found on it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -45,7 +45,7 @@ impl StartArgs {
         let more = self.file.as_deref().map(NetworkFile::load_existing).transpose()?;
         let changes = more.is_some() || !specs.is_empty();
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
-        // nobody adds hosts to a network that runs: how they would fit is not asked
+        // a running network gets no hosts this way, so do not check how they would fit
         if connection::stays_running(&name) {
             return Err(already_running(&name));
         }
@@ -68,7 +68,7 @@ impl StartArgs {
         if let Some(draft) = draft {
             draft.commit()?;
         }
-        // others may change the file while hosts join
+        // let others change the file while hosts join
         drop(file);
         watch(&name, hosts.len())
     }
@@ -79,7 +79,7 @@ pub(super) fn already_running(name: &NetworkName) -> CommandError {
         .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows the network"))
 }
 
-/// The folder from which the paths in a file are seen: its own, or the current one for a pipe.
+/// The base of relative paths in a file: its folder, or the current one for a pipe.
 fn folder_of(file: &Path) -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
     if !file.is_file() {
@@ -88,7 +88,7 @@ fn folder_of(file: &Path) -> Option<PathBuf> {
     std::path::absolute(file).ok()?.parent()?.canonicalize().ok()
 }
 
-/// The hosts of a network: those of its file, or every Python of this machine.
+/// The hosts of a network: those of its file, or every Python on this machine.
 fn hosts_of(file: &NetworkFile) -> Vec<HostSpec> {
     match file.hosts() {
         [] => "popen//python=*".parse().into_iter().collect(),
@@ -96,14 +96,14 @@ fn hosts_of(file: &NetworkFile) -> Vec<HostSpec> {
     }
 }
 
-/// Shows hosts (`count`, as far as is known) until none is joining, then the network.
+/// Shows about `count` hosts until none is joining, then the status.
 fn watch(name: &NetworkName, count: usize) -> CommandResult {
     let network = connection::connect(name)?;
     let mut progress = JoinProgress::stderr(count);
     let hosts = follow(&network, Verb::Watch, &mut progress, &Terminal, &mut || Ok(()))?;
     let status: Status = connection::ask_once(&network, Verb::Status)?;
     text::print_styled(&render::status(&status))?;
-    // What was seen last while they joined: by now they may be at it again.
+    // the last state while joining: by now the next attempt may be under way
     let last =
         |host: &HostStatus| if host.state == HostState::Up { host.clone() } else { hosts[&host.id].clone() };
     let known = status.hosts.iter().filter(|host| hosts.contains_key(&host.id));

@@ -1,4 +1,4 @@
-//! `execnet status`: hosts and nodes of a running network.
+//! `execnet status`: shows hosts and nodes of a running network.
 
 use std::process::ExitCode;
 

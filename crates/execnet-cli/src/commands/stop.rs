@@ -1,4 +1,4 @@
-//! `execnet stop`: ends a network with what runs in it.
+//! `execnet stop`: ends a network and what runs in it.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -11,10 +11,10 @@ use execnet_proto::spec::NetworkName;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, text};
 
-/// How long the daemon has to go away after it said that it would: the commands of its hosts have 10 s.
+/// How long the daemon may take to exit: the commands of its hosts get 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
 
-/// Who waits longer is told for what.
+/// How long to wait without saying why.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Stop a network and end what runs on its hosts
@@ -57,7 +57,7 @@ impl StopArgs {
     }
 }
 
-/// Nobody who stops a network wants to know how to start it. What a killed daemon has left on hosts is another matter.
+/// Drops the hint how to start it, unless a killed daemon left something on hosts.
 fn stopped(failure: CommandError, name: &NetworkName) -> CommandError {
     let stopped =
         failure.exit == Exit::NoNetwork && paths::known().contains(name) && !paths::was_killed(name);

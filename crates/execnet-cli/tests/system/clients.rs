@@ -16,7 +16,7 @@ fn venv() -> Option<PathBuf> {
     );
     if venv.is_none() {
         println!(
-            "skipped, because EXECNET_TEST_VENV does not name an environment with stock execnet: run scripts/test"
+            "skipped, because EXECNET_TEST_VENV names no environment with stock execnet: run scripts/test"
         );
     }
     venv
@@ -51,7 +51,8 @@ fn stock_execnet_echoes_over_a_channel_on_an_ssh_node_and_over_two_hops() {
 import sys, execnet
 for spec in sys.argv[1:]:
     gateway = execnet.makegateway(spec)
-    channel = gateway.remote_exec('import os; channel.send(os.environ[\"HOME\"])\\nfor x in channel: channel.send(x * 2)')
+    code = 'import os; channel.send(os.environ[\"HOME\"])\\nfor x in channel: channel.send(x * 2)'
+    channel = gateway.remote_exec(code)
     print(channel.receive(20))
     for item in [21, 'abc', [1, 2.5, None], b'x' * 1000000]:
         channel.send(item)
@@ -80,7 +81,8 @@ fn pytest_xdist_runs_a_project_s_tests_on_a_node_of_this_machine() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(
         folder.join("test_many.py"),
-        "import pytest\n\n@pytest.mark.parametrize('n', range(60))\ndef test_square(n):\n    assert n * n == n ** 2\n\n\
+        "import pytest\n\n\
+         @pytest.mark.parametrize('n', range(60))\ndef test_square(n):\n    assert n * n == n ** 2\n\n\
          def test_fails():\n    assert 1 == 2\n",
     )
     .unwrap();

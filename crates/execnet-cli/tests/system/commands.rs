@@ -1,4 +1,4 @@
-//! What the verbs say and do besides their main work, as a person at a shell meets it.
+//! What the commands say and do besides their main work, as a person at a shell sees it.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -47,11 +47,11 @@ fn arguments_that_cannot_be_taken_are_named() {
             r#"argument 3 is not UTF-8: "--env=A=\xFF""#,
         ),
         (&[odd(b"python"), odd(b"net"), odd(b"-c"), odd(b"\xff")], 125, "no network"),
-        (&[odd(b"logs"), odd(b"net"), odd(b"-n"), odd(b"x")], 2, "'x' for '--lines <N>': a number of lines"),
+        (&[odd(b"logs"), odd(b"net"), odd(b"-n"), odd(b"x")], 2, "'x' for '--lines <N>': expected a number"),
         (
             &[odd(b"logs"), odd(b"net"), odd(b"-n"), odd(b"-5")],
             2,
-            "'-5' for '--lines <N>': a number of lines",
+            "'-5' for '--lines <N>': expected a number",
         ),
     ] {
         let output = net.execnet(args).output().unwrap();
@@ -227,15 +227,15 @@ fn who_has_another_file_than_the_network_is_told() {
     let theirs = other.join("execnet").join(format!("{}.toml", net.name)).display().to_string();
     let said = elsewhere(&["rmhost", &net.name, "b"]);
     let removed = format!("b: removed from {}", net.name);
-    assert_eq!(said, format!("{removed}; {theirs} does not name it, so the next start is as before\n"));
+    assert_eq!(said, format!("{removed}; {theirs} does not list it, so later starts are unaffected\n"));
     let said = elsewhere(&["addhost", &net.name, "popen//id=c"]);
     let config = net.config().display().to_string();
     assert!(
-        said.contains(&format!("c is in {theirs} now, but the network was started from {config}")),
+        said.contains(&format!("c was added to {theirs}, but the network was started from {config}")),
         "{said}"
     );
 
-    // whose file it is hears nothing
+    // the owner of that file needs no note
     let output = net.run("addhost", &["popen//id=d"]);
     assert!(output.status.success() && !text(&output).contains(&config), "{}", text(&output));
     let output = net.run("rmhost", &["d"]);
@@ -281,7 +281,7 @@ fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
     }
     let output = shell.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("give the whole path"), "{}", text(&output));
+    assert!(text(&output).contains("give an absolute path"), "{}", text(&output));
     net.ok("rmhost", &["tool"]);
     net.ok("stop", &[]);
     // the file says the same from anywhere
@@ -291,7 +291,8 @@ fn relative_paths_are_seen_from_the_folder_of_who_wrote_them() {
     assert!(file.contains(&absolute("sub/relcfg")) && !file.contains("cmd="), "{file}");
 }
 
-/// What each shell says with our completions: its arguments before the script, and the script, which asks `ask "WORDS"`.
+/// What each shell answers with our completions: its arguments before the script, and the script, which calls
+/// `ask "WORDS"`.
 const SHELLS: [(&str, &[&str], &str); 3] = [
     (
         "bash",
@@ -304,7 +305,8 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
             [[ $1 == *' ' ]] && COMP_WORDS+=('')
             COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); part=${COMP_WORDS[COMP_CWORD]##*[:=]}
             _execnet execnet \"$part\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
-            part=${1%\"$part\"}; part=${part##* }; [[ ${#COMPREPLY[@]} == 0 ]] || printf '%s\\n' \"${COMPREPLY[@]/#/$part}\"
+            part=${1%\"$part\"}; part=${part##* }
+            [[ ${#COMPREPLY[@]} == 0 ]] || printf '%s\\n' \"${COMPREPLY[@]/#/$part}\"
         }",
     ),
     (
@@ -382,11 +384,12 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
     }
 }
 
-/// `execnet ARGS…` where a file system of its own holds the state folder, of `pages` pages and filled as `fill` says. Only this
-/// command and the daemon that it starts see it.
+/// `execnet ARGS…` with the state folder on a file system of its own, of `pages` pages and filled as `fill`
+/// says. Only this command sees it.
 fn on_small_disk(net: &Net, pages: u32, fill: &str, args: &[&str]) -> Output {
     let script = format!(
-        "mkdir -p \"$1\" && mount -t tmpfs -o mode=700,size={}k,nr_inodes=99 none \"$1\" && cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
+        "mkdir -p \"$1\" && mount -t tmpfs -o mode=700,size={}k,nr_inodes=99 none \"$1\" &&
+         cd \"$1\" && {{ {fill}; }}; cd / && shift && exec \"$@\"",
         4 * pages
     );
     let execnet = net.execnet([""; 0]);
@@ -482,7 +485,7 @@ fn two_starts_at_one_moment_make_one_network() {
         let mut codes = outputs.map(|output| output.status.code().unwrap());
         codes.sort_unstable();
         assert_eq!(codes, [0, 5, 5, 5], "{said:#?}");
-        let refused = said.iter().filter(|said| said.contains("is running already")).count();
+        let refused = said.iter().filter(|said| said.contains("is already running")).count();
         let hinted = said.iter().filter(|said| said.contains("execnet addhost")).count();
         assert_eq!((refused, hinted), (3, 3), "{said:#?}");
         let daemons = std::fs::read_to_string(net.log()).unwrap().matches("INFO network").count();

@@ -8,7 +8,8 @@ use execnet_testkit::{Lab, alive, kill, or_skip, processes_with_env, wait_until}
 
 use crate::harness::{Net, SOON, line, piped};
 
-/// Starts a child, a grandchild that left the session, and one that ignores every signal it can; prints their pids.
+/// Starts a child, a grandchild that left the session, and one that ignores every signal it can. Prints their
+/// pids.
 const FAMILY: &str = "
 import os, sys, time, signal
 def start(leave):
@@ -125,7 +126,7 @@ fn a_host_that_was_removed_while_it_could_not_be_reached_joins_again() {
     host.kill_ssh();
     net.wait_for("build1", "unreachable");
     let removed = net.run("rmhost", &["build1"]);
-    assert!(String::from_utf8_lossy(&removed.stderr).contains("build1: not reached"), "{removed:?}");
+    assert!(String::from_utf8_lossy(&removed.stderr).contains("build1: unreachable"), "{removed:?}");
     assert!(alive(agent));
     host.start_sshd().unwrap();
     net.ok("addhost", &[&spec]);

@@ -67,7 +67,8 @@ fn interrupt(child: &Child) {
 #[test]
 fn code_runs_on_every_node_that_matches_and_lines_say_whose_they_are() {
     let Some(net) = three() else { return };
-    let code = "import sys; channel.send(sys.argv); channel.send(sys.stdin.read()); print('out'); sys.stderr.write('err')";
+    let code = "import sys; channel.send(sys.argv); channel.send(sys.stdin.read()); print('out')\n\
+                sys.stderr.write('err')";
     let output = net.exec(&[code, "--node", "a b"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let argv = "['-c', '--node', 'a b']";
@@ -91,12 +92,15 @@ fn values_are_written_as_the_interpreter_itself_would() {
     let code = r#"
 import random, sys
 random.seed(7)
-values = [None, True, 0, -1, 2**63, -10**300, 1.0, 1e16, 1e-5, 123456789.125, float('inf'), float('nan'), 1j, complex(-0.0, 2), 1e22-3j,
-    '', "it's", '"both\'', 'ä\n\r\t\x00\x1b\x7f\xa0\u202e\ufeff\U000e0041\ud800€🐍', b'', b'it\'s \x00\xff"',
+values = [None, True, 0, -1, 2**63, -10**300, 1.0, 1e16, 1e-5, 123456789.125, float('inf'), float('nan'), 1j,
+    complex(-0.0, 2), 1e22-3j,
+    '', "it's", '"both\'', 'ä\n\r\t\x00\x1b\x7f\xa0\u202e\ufeff\U000e0041\ud800€🐍',
+    b'', b'it\'s \x00\xff"',
     [], (), (1,), {}, set(), {1}, frozenset(), frozenset([(2,)]), {'a': [1, (2, {3: None})], (1,): b'x'}]
 values += [random.choice([1, -1]) * random.random() * 10.0 ** random.randint(-320, 300) for _ in range(2000)]
 values += [random.getrandbits(n) - random.getrandbits(n) for n in range(1, 2000, 7)]
-values += [''.join(map(chr, range(n, n + 64))) for n in list(range(0, 0x500, 64)) + [0x2000, 0x2040, 0x3000, 0xd7c0, 0xd800, 0xfe00, 0xff00]]
+blocks = list(range(0, 0x500, 64)) + [0x2000, 0x2040, 0x3000, 0xd7c0, 0xd800, 0xfe00, 0xff00]
+values += [''.join(map(chr, range(n, n + 64))) for n in blocks]
 for value in values:
     channel.send(value)
     print(repr(value))
@@ -115,7 +119,8 @@ for value in values:
 fn json_has_node_host_and_value_or_error_in_each_line() {
     let Some(net) = three() else { return };
     let code = "import sys\n\
-                channel.send([None, 2**70, (1.5, float('nan')), b'a\\xff', {1}, {'k': 'ä\\x1b'}, {1: {'$x': 2}}, 1j])\n\
+                values = [None, 2**70, (1.5, float('nan')), b'a\\xff', {1}]\n\
+                channel.send(values + [{'k': 'ä\\x1b'}, {1: {'$x': 2}}, 1j])\n\
                 print('words')\n\
                 sys.exit('no\\x9b more')";
     let output = net.exec(&["--json", code]).output().unwrap();
@@ -127,7 +132,8 @@ fn json_has_node_host_and_value_or_error_in_each_line() {
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
     let value: Value = serde_json::from_str(
-        r#"[null, 1180591620717411303424, [1.5, {"$float": "nan"}], {"$bytes": "Yf8="}, [1], {"k": "ä\u001b"}, {"$dict": [[1, {"$dict": [["$x", 2]]}]]}, {"$complex": [0.0, 1.0]}]"#,
+        r#"[null, 1180591620717411303424, [1.5, {"$float": "nan"}], {"$bytes": "Yf8="}, [1],
+            {"k": "ä\u001b"}, {"$dict": [[1, {"$dict": [["$x", 2]]}]]}, {"$complex": [0.0, 1.0]}]"#,
     )
     .unwrap();
     for node in ["build1", "build2", "inner"] {
@@ -251,7 +257,8 @@ fn errors_say_where_and_others_carry_on() {
     assert!(said.contains("build1: Traceback (most recent call last):\nbuild1:   File "), "{said}");
     assert!(said.contains("build1: ValueError: b\\x1bad\n"), "{said}");
     assert!(said.contains("inner: o\\x1bdd\n"), "{said}");
-    let end = "build2: execnet: Python on node build2 of host build2 was ended by SIGKILL; it printed last:\nbuild2:   last words\n";
+    let end = "build2: execnet: Python on node build2 of host build2 was ended by SIGKILL; it printed last:\n\
+               build2:   last words\n";
     assert!(said.contains(end), "{said}");
 
     let output = net.exec(&["--node", "build1", "import sys; sys.exit(3)"]).output().unwrap();
@@ -325,7 +332,8 @@ fn hosts_that_cannot_be_used_are_named_and_no_match_lists_what_there_is() {
 
 /// Starts code on every node whose processes have a mark in their environment, and waits for its first line.
 fn marked(net: &Net, mark: &str, count: usize) -> Child {
-    let code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n\
+    let code = "import subprocess, sys, time\n\
+                subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n\
                 channel.send('ready')\n\
                 while True: time.sleep(1000)";
     let mut child = piped(net.exec(&["--env", &format!("EXEC_TEST={mark}"), code]));

@@ -1,4 +1,5 @@
-//! A network for one test: its own name, configuration and state, hosts from a lab; nothing is left when it is dropped.
+//! A network for one test, with its own name, configuration and state, and hosts from a lab. Dropping it
+//! removes everything.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ impl Net {
 
     /// `execnet ARGS…`, with this network's folders.
     pub(crate) fn execnet<T: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = T>) -> Command {
-        // signals that are ignored where the tests were started, as in the background, would stay ignored in the command
+        // signals ignored by the shell of the tests, as in the background, would stay ignored in the command
         let mut command = Command::new("env");
         command
             .args(["--default-signal", env!("CARGO_BIN_EXE_execnet")])

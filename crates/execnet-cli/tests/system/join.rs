@@ -139,7 +139,7 @@ fn wrong_names_specs_and_states_change_nothing() {
     fails(&["start", name, "--file", "/not/there.toml"], 2, "/not/there.toml");
     net.start(&["popen"]);
     let before = net.status()["hosts"].clone();
-    fails(&["start", name], 5, "running already");
+    fails(&["start", name], 5, "already running");
     fails(&["addhost", name, "popen"], 2, "already");
     fails(&["addhost", name, "ssh=x//via=nobody"], 2, "nobody");
     fails(&["rmhost", name, "locla"], 4, "local");
@@ -194,7 +194,8 @@ fn a_full_disk_is_said_and_loses_nothing() {
     let before = std::fs::read_to_string(net.config()).unwrap();
     if rustix::process::geteuid().is_root() {
         // a file system of one page, mounted where only this command sees it
-        let script = "mount -t tmpfs -o size=4k none \"$1\" && printf '%s' \"$2\" > \"$1/$3.toml\" && head -c 4096 /dev/zero > \"$1/fill\"; shift 3; exec \"$@\"";
+        let script = "mount -t tmpfs -o size=4k none \"$1\" && printf '%s' \"$2\" > \"$1/$3.toml\" &&
+            head -c 4096 /dev/zero > \"$1/fill\"; shift 3; exec \"$@\"";
         let mut command = Command::new("unshare");
         let execnet = net.execnet([""; 0]);
         for (name, value) in execnet.get_envs() {

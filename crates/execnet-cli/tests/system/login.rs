@@ -1,4 +1,5 @@
-//! Logins that do something else than run the command they are given, and an ssh that does not say why it fails: what a person is told.
+//! Logins that do not run the command they are given, and an ssh that does not say why it fails: what a
+//! person reads then.
 
 use execnet_testkit::{Lab, LabHost, or_skip, wait_until};
 use serde_json::Value;

@@ -1,6 +1,7 @@
-"""Leaves an agent of protocol version 2 on the host `build1`, at the place that a network's own agent has there.
+"""Leaves an agent of protocol version 2 on the host `build1`, in the place of the network's own agent.
 
-Arguments: the folder remote/, an ssh configuration, the network's name, the file of its secret. Prints the agent's process id.
+Arguments: the folder remote/, an ssh configuration, the network's name, the file of its secret. Prints the
+agent's process id.
 """
 import hashlib
 import hmac
@@ -32,7 +33,8 @@ table = wire.encode_table([(name, value.encode()) for name, value in [
 command = "sh -c '%s'" % bundle.script(["python3"])
 ssh = subprocess.Popen(["ssh", "-F", ssh_config, "-T", "build1", command], bufsize=0,
                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-ssh.stdin.write(bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")]) + b"%08d" % len(table) + table)
+agent = bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")])
+ssh.stdin.write(agent + b"%08d" % len(table) + table)
 marker = wire.MARKER[:-2] + struct.pack(">H", 2)
 said = b""
 while marker not in said or len(said) < said.index(marker) + len(marker) + 33:

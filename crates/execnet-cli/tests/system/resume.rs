@@ -124,8 +124,8 @@ fn each_with_one_behind(names: &[&str]) -> Option<Net> {
     Some(net)
 }
 
-/// Kills ssh in the middle of 200 MB each way: behind a via, where each hop is killed three times in turn, and directly, three times. After each kill
-/// of a link that did not last the next login comes later.
+/// Kills ssh in the middle of 200 MB each way: three times on each hop in turn for a host behind a via, and
+/// three times for a direct one. After each kill of a short-lived link, the next login comes later.
 fn survives_killed_ssh(names: &[&str]) {
     let Some(net) = each_with_one_behind(names) else { return };
     for name in names {

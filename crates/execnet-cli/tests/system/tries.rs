@@ -90,7 +90,7 @@ fn a_slow_login_joins_with_the_patience_that_it_needs() {
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
 
-/// What submits a job: it takes a moment to take it back when it is asked to, and writes down what it is told.
+/// Submits a job: cancels it slowly when asked to, and logs the signals it gets.
 const JOB: &str = "#!/bin/sh
 echo start >>$0.log
 trap 'echo HUP >>$0.log' HUP

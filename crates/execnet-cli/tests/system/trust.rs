@@ -301,7 +301,8 @@ except OSError as error:
 /// The network's secret and the one that its host has learnt, by another HMAC than the daemon's.
 fn secrets(net: &Net, host: &str) -> [String; 2] {
     let secret = std::fs::read_to_string(net.state().join("secret")).unwrap().trim().to_owned();
-    let code = "import hashlib, hmac, sys; print(hmac.new(*map(str.encode, sys.stdin.read().split('|')), hashlib.sha256).hexdigest())";
+    let code = "import hashlib, hmac, sys; parts = map(str.encode, sys.stdin.read().split('|'))\n\
+                print(hmac.new(*parts, hashlib.sha256).hexdigest())";
     let mut python = crate::harness::piped({
         let mut python = Command::new("python3");
         python.args(["-c", code]);

@@ -1,4 +1,4 @@
-//! Our standard input, on its way to every node. The slowest reader sets the pace: nothing is kept here but one piece.
+//! Copies our stdin to every node, at the pace of the slowest reader. Only one chunk is in memory.
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::Receiver;
@@ -10,10 +10,10 @@ use execnet::{Channel, ChannelError};
 use crate::commands::python::pump::OwnStream;
 use crate::text::say;
 
-/// As many bytes as are sent at a time.
+/// Bytes per chunk.
 const CHUNK: usize = 65_536;
 
-/// Waits until no more channels can come, and then sends on all of them what comes on our standard input.
+/// Waits until all channels are there, then copies our stdin to all of them.
 pub(super) fn start(channels: Receiver<Channel>) -> io::Result<()> {
     let stdin = OwnStream::new(&io::stdin())?;
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
@@ -24,7 +24,7 @@ pub(super) fn start(channels: Receiver<Channel>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns at the end of `from`, or when nobody reads any more.
+/// Returns at the end of `from`, or when no channel takes any more.
 fn feed(mut from: impl Read, mut channels: Vec<Channel>) -> io::Result<()> {
     let mut piece = vec![0; CHUNK];
     let result = loop {

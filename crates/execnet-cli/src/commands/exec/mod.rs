@@ -1,4 +1,4 @@
-//! `execnet exec`: code on every node of a network, and what it sends as it comes.
+//! `execnet exec`: executes code on every node of a network and prints what it sends.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -27,14 +27,14 @@ mod source;
 use printer::{Origin, Printer};
 use source::ExecSource;
 
-/// What may wait unreceived on a channel at each end, in bytes.
+/// Credit of a channel in each direction, in bytes.
 const WINDOW: u64 = 1 << 20;
 
 /// Execute code on every matching node and print what it sends
 ///
-/// The code has a `channel`: each `channel.send(value)` prints a line on stdout. Arguments after the code are its
-/// `sys.argv[1:]`. Its `sys.stdin` is the stdin of this command, unless that is a terminal. What it prints goes to
-/// stderr.
+/// The code has a `channel`: each `channel.send(value)` prints a line on stdout. Arguments after the code are
+/// its `sys.argv[1:]`. Its `sys.stdin` is the stdin of this command, unless that is a terminal. What it
+/// prints goes to stderr.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "execnet exec NETWORK [OPTIONS] [--] CODE [ARGS]...",
@@ -60,28 +60,28 @@ pub(crate) struct ExecArgs {
     words: Vec<OsString>,
 }
 
-/// How it went on a node. Ordered: the worst is that of the whole.
+/// The outcome on a node, from good to bad; the worst decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NodeOutcome {
     Fine,
     /// The code failed.
     Failed,
-    /// The node could not execute it up to its end.
+    /// The node could not execute the code to its end.
     Broken,
 }
 
-/// Where it is to be executed.
+/// Where to execute the code.
 struct Destination {
     selection: NodeSelection,
-    /// None when the daemon is to choose.
+    /// None if the daemon chooses.
     origin: Option<Origin>,
 }
 
-/// What executing it on a node needs.
+/// All that is needed to execute the code on one node.
 struct Execution {
     builder: GatewayBuilder,
     code: execnet::Code,
-    /// Dropped when there is a channel for its stdin, or will be none.
+    /// Takes the channel for stdin; dropped if there will be none.
     feed: Option<Sender<Channel>>,
     printer: Arc<Printer>,
     origin: Option<Origin>,
@@ -145,7 +145,7 @@ impl ExecArgs {
     }
 }
 
-/// The nodes that match and are ready; says which ones are left out.
+/// The matching nodes that are ready. Names the ones that are not.
 fn choose(
     network: &Network,
     selection: NodeSelection,
@@ -155,7 +155,7 @@ fn choose(
     })?;
     let (origins, left_out) = sort(&status.hosts, &selection);
     if origins.is_empty() {
-        // the daemon says what there is
+        // the daemon's refusal says which nodes exist
         if left_out.is_empty() {
             return Ok((vec![Destination { selection, origin: None }], NodeOutcome::Fine));
         }
@@ -173,7 +173,7 @@ fn choose(
     Ok((origins.into_iter().map(destination).collect(), worst))
 }
 
-/// The nodes that match and are ready, and a line about each node and host that would match and is not.
+/// The matching nodes that are ready, and a line about each matching node and host that is not.
 fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
     let (mut ready, mut left_out) = (Vec::new(), Vec::new());
     let asks_for_version = selection.python_version.is_some();
@@ -185,7 +185,7 @@ fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<St
             if !selection.matches(&node.info()) || asks_for_version && node.version.is_empty() {
                 continue;
             }
-            // one that somebody names is waited for, if it may come soon
+            // the daemon waits for a node selected by name, if it may be back soon
             let usable = host.state == HostState::Up
                 || host.state == HostState::Unreachable && selection.node.is_some();
             if usable && node.state == NodeState::Ready {
@@ -208,7 +208,7 @@ fn left_out_host(host: &HostStatus) -> String {
     format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))
 }
 
-/// What is said when the daemon found no node.
+/// The error if the daemon found no node.
 fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
     match error {
         StartError::Connect(error) => connection::unconnected(name, error),
@@ -218,7 +218,8 @@ fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> Comm
 }
 
 impl Execution {
-    /// From the gateway's start to its end. Only a node that the daemon should have chosen is an error of all.
+    /// Runs a gateway from start to end. Only a failed choice of the daemon is an error; all else is an
+    /// outcome.
     fn run(self) -> Result<NodeOutcome, StartError> {
         let Self { builder, code, feed, printer, origin } = self;
         let line = {
@@ -247,14 +248,14 @@ impl Execution {
             let _ = feed.send(stdin);
         }
         let mut ended = channel.and_then(|channel| {
-            // nobody has anything for it: who receives there finds the end
+            // we send nothing: the code's `receive` finds the end
             channel.close_sending()?;
             loop {
                 let raw = channel.receive_raw(None)?;
                 printer.value(&origin, &raw).map_err(|error| channel.malformed(error))?;
             }
         });
-        // what it printed has all come when it has ended
+        // all its output has arrived once it ended
         let _ = gateway.exit();
         if let (Err(ChannelError::Closed), Ok(death)) = (&ended, gateway.join(None))
             && death.status != Some(ExitStatus::Exited(0))
@@ -277,7 +278,7 @@ impl Origin {
         Self { node: String::new(), host: String::new() }
     }
 
-    /// Of a gateway that was not opened.
+    /// The origin of an error from a gateway that was not opened.
     fn of(error: &OpenError) -> Self {
         let OpenError::Failed { death, .. } = error else { return Self::nobody() };
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -285,7 +286,7 @@ impl Origin {
     }
 }
 
-/// How a node's interpreter ended.
+/// How the interpreter of a node ended.
 fn died(origin: &Origin, death: &Death) -> String {
     let what = match (&death.reason, &death.status) {
         (Some(reason), _) => format!("has ended: {reason}"),
@@ -304,10 +305,10 @@ fn died(origin: &Origin, death: &Death) -> String {
     words
 }
 
-/// How many of its last lines are told of an interpreter that died.
+/// How many of its last lines are shown of an interpreter that died.
 const LAST_LINES: usize = 10;
 
-/// Characters of what it wrote to its standard output that are told when it is no Python.
+/// How many characters of its stdout are shown of a program that is no Python.
 const MOST_NOISE: usize = 200;
 
 fn unopened(origin: &Origin, error: &OpenError) -> String {

@@ -1,4 +1,4 @@
-//! What nodes send, print and suffer, line by line to our own streams. Whole lines: nodes do not mix within one.
+//! Prints values, output and errors of nodes, line by line. Lines of different nodes never mix.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::commands::python::pump::OwnStream;
 use crate::error::{CommandError, Exit};
 use crate::text::{one_line, say};
 
-/// See the module's documentation.
+/// Writes to our stdout and stderr for all nodes.
 pub(super) struct Printer {
     out: Mutex<BufWriter<OwnStream>>,
     notation: Notation,
@@ -21,7 +21,7 @@ pub(super) struct Printer {
     marked: bool,
 }
 
-/// The node that something comes from.
+/// The node that a line comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) node: String,
@@ -34,10 +34,10 @@ impl Printer {
         Ok(Self { out, notation: if json { Notation::Json } else { Notation::Python }, marked })
     }
 
-    /// A value that a node sent.
+    /// Prints a value that a node sent.
     ///
     /// # Errors
-    /// When it is none.
+    /// If the bytes are not a valid value.
     pub(super) fn value(&self, from: &Origin, raw: &Raw) -> Result<(), LoadError> {
         let value = Shown::new(raw.reader(), self.notation)?;
         let mut out = self.out();
@@ -55,13 +55,13 @@ impl Printer {
         Ok(())
     }
 
-    /// A line that was printed there.
+    /// Prints a line of a node's output.
     pub(super) fn line(&self, from: &Origin, line: &[u8]) {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         say(&(self.mark(from) + &line));
     }
 
-    /// Why a node's code did not come to its end: a traceback, or our own words.
+    /// Prints why the code failed: a traceback, or our own words.
     pub(super) fn error(&self, from: &Origin, error: &str) {
         let mark = self.mark(from);
         let lines = error.trim_end().lines().map(|line| mark.clone() + line);
@@ -83,7 +83,7 @@ impl Printer {
     }
 }
 
-/// Waits until nobody reads our standard output any more, and ends.
+/// Waits until nobody reads our stdout any more, then exits.
 pub(super) fn end_when_unread() {
     let out = io::stdout();
     loop {
@@ -97,7 +97,7 @@ pub(super) fn end_when_unread() {
     }
 }
 
-/// Nothing more can be written. Whatever runs is ended by the daemon, as we are gone.
+/// Exits because stdout is broken. The daemon ends what runs on the nodes.
 fn end(error: &io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);

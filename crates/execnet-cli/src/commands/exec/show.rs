@@ -1,7 +1,7 @@
-//! Values as one line of text each: as Python would write them, or as JSON.
+//! Writes values as one line of text each, like Python's `repr` or as JSON.
 //!
-//! They are read token by token: nothing here recurses, nor takes memory for more than one bit of each dict. What comes out holds no character that
-//! steers a terminal.
+//! Values are read token by token, without recursion, and with one bit of memory per dict. The output
+//! contains no characters that control a terminal.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,48 +9,49 @@ use std::io::{self, Write};
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
 use execnet_proto::text::{Escaped, EscapedJson, Part, parts};
 
-/// The largest integer that is written with decimal digits, in bytes: a little less than the 4,300 digits that Python reads by default.
+/// The largest integer written in decimal, in bytes: slightly below the 4,300 digits that Python parses by
+/// default.
 const DECIMAL: usize = 1_785;
 
-/// How values are written.
+/// The notation of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notation {
-    /// As `repr` does.
+    /// Like `repr`.
     Python,
-    /// As docs/cli.md says.
+    /// As docs/cli.md specifies.
     Json,
 }
 
-/// A value that was looked through: it is one.
+/// A value that was checked and found valid.
 pub(super) struct Shown<'a> {
     reader: Reader<'a>,
     notation: Notation,
-    /// Of each dict, in order: whether it can be a JSON object.
+    /// For each dict, in order: whether it can be a JSON object.
     objects: Vec<bool>,
 }
 
-/// A container that has begun.
+/// A container that is being written.
 struct OpenContainer {
     what: What,
-    /// Values that came; keys are values, too.
+    /// Values so far; keys count as values.
     count: usize,
 }
 
 #[derive(Clone, Copy)]
 enum What {
     Sequence(Container, usize),
-    /// Whether keys and values are written as such; otherwise as pairs.
+    /// Whether it is written as keys and values, or as a list of pairs.
     Dict(bool),
 }
 
 impl<'a> Shown<'a> {
-    /// Looks a value through.
+    /// Checks a value.
     ///
     /// # Errors
-    /// When it is none.
+    /// If it is not valid.
     pub(super) fn new(reader: Reader<'a>, notation: Notation) -> Result<Self, LoadError> {
         let mut objects = Vec::new();
-        // the dict's number, if it is one, and how many values came in it
+        // for each open container: the dict's number, if it is one, and its values so far
         let mut open: Vec<(Option<usize>, usize)> = Vec::new();
         let mut scan = reader.clone();
         while let Some(token) = scan.next_token()? {
@@ -120,7 +121,7 @@ fn begin(notation: Notation, what: What) -> &'static [u8] {
     }
 }
 
-/// What stands before the next value.
+/// The separator before the next value.
 fn between(open: &OpenContainer) -> &'static [u8] {
     match (open.what, open.count) {
         (What::Dict(false), 0) => b"[",
@@ -144,7 +145,7 @@ fn end(notation: Notation, what: What, count: usize) -> &'static [u8] {
     }
 }
 
-/// A value that holds no others.
+/// Writes a value that is not a container.
 fn atom(notation: Notation, token: &Token<'_>, out: &mut impl Write) -> io::Result<()> {
     let json = notation == Notation::Json;
     match token {
@@ -179,7 +180,7 @@ fn atom(notation: Notation, token: &Token<'_>, out: &mut impl Write) -> io::Resu
     }
 }
 
-/// In decimal digits. Takes time that grows with the square of its length.
+/// An integer in decimal. Takes time quadratic in its length.
 fn decimal(number: &BigInt) -> String {
     const BASE: u64 = 10_u64.pow(18);
     let mut words: Vec<u64> = Vec::new();
@@ -193,7 +194,7 @@ fn decimal(number: &BigInt) -> String {
         let mut rest = 0;
         for word in words.iter_mut().rev() {
             let whole = u128::from(rest) << 64 | u128::from(*word);
-            // the rest is below BASE, so that the quotient is a word
+            // the remainder is below BASE, so the quotient fits a word
             *word = (whole / u128::from(BASE)) as u64;
             rest = (whole % u128::from(BASE)) as u64;
         }
@@ -209,7 +210,7 @@ fn decimal(number: &BigInt) -> String {
     text
 }
 
-/// As `repr` writes it.
+/// A float as `repr` writes it.
 fn float(number: f64) -> String {
     let text = format!("{number:?}");
     match text.split_once('e') {
@@ -240,7 +241,7 @@ fn complex(real: f64, imaginary: f64) -> String {
     format!("({}{sign}{}j)", part(real), part(imaginary))
 }
 
-/// Text without surrogates, or a surrogate.
+/// Text without surrogates, or one surrogate.
 enum Piece<'a> {
     Text(&'a str),
     Surrogate(u16),
@@ -271,7 +272,7 @@ fn json_text(text: &Text<'_>, out: &mut impl Write) -> io::Result<()> {
     quoted(text, '"', out, EscapedJson)
 }
 
-/// Writes text between quotes, with what cannot be shown as `escaped` makes it.
+/// Writes quoted text; `escaped` writes unprintable characters that have no short escape.
 fn quoted<E: fmt::Display>(
     text: &Text<'_>,
     quote: char,
@@ -296,7 +297,7 @@ fn quoted<E: fmt::Display>(
                 }
             };
             let mut written = 0;
-            // of all blanks `repr` writes only the usual one
+            // `repr` escapes all whitespace but the plain space
             let is_special = |c: char| c == '\\' || c == quote || !c.is_ascii() && c.is_whitespace();
             for (at, c) in text.char_indices().filter(|(_, c)| is_special(*c)) {
                 out.write_all(&text.as_bytes()[written..at])?;

@@ -2,7 +2,7 @@ use execnet::value::{Reading, Writer, Writing};
 
 use super::*;
 
-/// A value as it is written in both styles.
+/// A value in both notations.
 fn shown(write: impl FnOnce(&mut Writer)) -> [String; 2] {
     let mut writer = Writer::new(Writing::default());
     write(&mut writer);
@@ -82,7 +82,7 @@ fn text_is_quoted_and_nothing_in_it_steers_a_terminal() {
         r"'\n\r\t\x00\x1b\x7f\x9b\xa0\xad\u202e\ufeff\U000e0041'",
         r#""\n\r\t\u0000\u001b\u007f\u009b\u00a0\u00ad\u202e\ufeff\udb40\udc41""#,
     );
-    // a combining character stays with what it belongs to
+    // a combining character stays with its base
     check(|to| to.str("e\u{301}").unwrap(), "'e\u{301}'", "\"e\u{301}\"");
     let lone = Text::from_bytes(&b"a\xed\xa0\x80\xed\xbf\xbfb"[..]).unwrap();
     check(|to| to.text(&lone).unwrap(), r"'a\ud800\udfffb'", r#""a\ud800\udfffb""#);
@@ -142,7 +142,7 @@ fn dicts_are_objects_where_they_can_be_and_pairs_elsewhere() {
     check(dict(&[]), "{}", "{}");
     check(dict(&["a", "b"]), "{'a': 1, 'b': 1}", r#"{"a": 1, "b": 1}"#);
     check(dict(&["a", "$bytes"]), "{'a': 1, '$bytes': 1}", r#"{"$dict": [["a", 1], ["$bytes", 1]]}"#);
-    // which one it is hangs on its own keys, not on those within or around it
+    // only a dict's own keys decide, not those inside or around it
     let nested = |to: &mut Writer| {
         to.begin_dict().unwrap();
         to.str("outer").unwrap();

@@ -1,4 +1,4 @@
-//! What is to be executed: text, a file, or our standard input.
+//! The code to execute: an argument, a file, or our stdin.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -12,17 +12,17 @@ use crate::error::{CommandError, Exit};
 #[derive(Debug)]
 pub(super) struct ExecSource {
     pub(super) code: Code,
-    /// It was read from our standard input, of which nothing is left then.
+    /// It was read from our stdin, so nothing is left there.
     pub(super) took_stdin: bool,
 }
 
 impl ExecSource {
-    /// From the command line: the code, then its arguments.
+    /// Reads it from the command line: the code, then its arguments.
     pub(super) fn read(words: &[OsString]) -> Result<Self, CommandError> {
         let words = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
         let Some((&first, args)) = words.split_first() else {
             return Err(CommandError::new(Exit::Usage, "no code to execute").hint(
-                "for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or give the name of a file",
+                "for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or name a file",
             ));
         };
         let path = Path::new(first);
@@ -60,7 +60,7 @@ fn utf8(bytes: Vec<u8>, from: &str) -> Result<String, CommandError> {
     Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
 }
 
-/// Without the blanks that all lines begin with, as quoted code in a script may well have.
+/// Removes the indentation that all lines share, as quoted code in a script may have it.
 fn dedent(source: &str) -> String {
     let indent = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
     let mut common: Option<&str> = None;
@@ -75,7 +75,7 @@ fn dedent(source: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether somebody meant a file by that, and no code.
+/// Whether this is meant as a file name and not as code.
 fn is_name(text: &str) -> bool {
     text.ends_with(".py") && !text.contains(|c: char| c.is_whitespace() || "();='\"#".contains(c))
 }
@@ -101,14 +101,15 @@ mod tests {
     fn what_is_no_code_is_not_taken_for_some() {
         insta::assert_snapshot!(refusal(&[]), @"
         Error: no code to execute
-        Hint: for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or give the name of a file
+        Hint: for example `execnet exec NETWORK 'import sys; channel.send(sys.platform)'`, or name a file
         ");
-        insta::assert_snapshot!(refusal(&["scripts/lode.py", "x"]), @"Error: there is no file `scripts/lode.py`");
+        let refused = refusal(&["scripts/lode.py", "x"]);
+        insta::assert_snapshot!(refused, @"Error: there is no file `scripts/lode.py`");
         assert!(
             ExecSource::read(&["open('x.py')".into()]).is_ok()
                 && ExecSource::read(&["x = y.py".into()]).is_ok()
         );
-        // a folder is no file
+        // a folder is not a file
         assert!(ExecSource::read(&["/".into()]).is_ok());
     }
 }

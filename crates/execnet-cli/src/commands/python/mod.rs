@@ -1,4 +1,4 @@
-//! `execnet python`: a stand-in for `python` that runs on a node of a network.
+//! `execnet python`: stands in for a `python` that runs on a node.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,11 +22,12 @@ mod signals;
 
 use pump::{OwnStream, PumpError, pump};
 
-/// What is printed and the prompt, which goes to stderr, come in this order only if they come in one pipe. Jython has no `dup2`.
+/// Output and prompts (on stderr) keep their order only in one pipe. Jython has no `dup2`.
 const TOGETHER: &str = r#"
 import os, sys
 if hasattr(os, "dup2"): os.dup2(1, 2)
-sys.stderr.write("Python %s on %s\nType \"help\", \"copyright\", \"credits\" or \"license\" for more information.\n" % (sys.version, sys.platform))
+sys.stderr.write("Python %s on %s\n" % (sys.version, sys.platform))
+sys.stderr.write("Type \"help\", \"copyright\", \"credits\" or \"license\" for more information.\n")
 del os, sys
 "#;
 
@@ -62,7 +63,7 @@ impl PythonArgs {
         network.on_outage(move |outage| told.tell(outage));
         let mut process = network.process().selection(selection).args(&self.args);
         if self.args.is_empty() && io::stdin().is_terminal() {
-            // Python would find a terminal and prompt; it finds a pipe.
+            // Python itself would not prompt, as it reads from a pipe.
             process = process.args(["-i", "-u"]);
             if io::stdout().is_terminal() && io::stderr().is_terminal() {
                 process = process.args(["-c", TOGETHER]);
@@ -85,7 +86,7 @@ impl PythonArgs {
     }
 }
 
-/// What is told of a host that is out of reach. While the process runs its standard error is its own, unless that is a terminal.
+/// Notices about unreachable hosts. While the process runs, stderr is its own, unless stderr is a terminal.
 #[derive(Default)]
 struct OutageNotices {
     quiet: AtomicBool,
@@ -96,7 +97,7 @@ impl OutageNotices {
     fn tell(&self, outage: &Outage) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let host = &outage.node.host;
-        // of what was said the end is said, too
+        // an outage that was reported gets an end that is
         let worth = match outage.state {
             Reach::Unreachable => !self.quiet.load(Ordering::SeqCst) && said.insert(host.clone()),
             _ => said.remove(host),
@@ -107,7 +108,7 @@ impl OutageNotices {
     }
 }
 
-/// Is, as far as anybody can tell, the process: its streams, its signals, its end.
+/// Acts as the process: its streams, its signals, its exit status.
 fn stand_for(process: Process) -> CommandResult {
     let fail = |error: io::Error| {
         CommandError::new(Exit::Python, "cannot forward the streams of the process").because(&error)
@@ -120,7 +121,7 @@ fn stand_for(process: Process) -> CommandResult {
     ];
     let from = OwnStream::new(&io::stdin()).map_err(fail)?;
     let stdin = process.take_stdin();
-    // It may wait for input that never comes: nobody waits for it.
+    // this thread may wait for input that never comes, so nothing joins it
     thread::Builder::new().name("stdin".to_owned()).spawn(move || pump(from, stdin)).map_err(fail)?;
     let ended = process.wait();
     let all_written = outputs.into_iter().all(|output| output.join().unwrap_or(false));
@@ -129,14 +130,15 @@ fn stand_for(process: Process) -> CommandResult {
             let node = one_line(&process.node().name);
             Err(CommandError::new(Exit::Python, format!("cannot start Python on `{node}`: {message}")))
         }
-        // what was said about it is no output
+        // the message about it is no output
         Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Python.into()),
         Ok(status) => Ok(ExitCode::from(status.code())),
         Err(error) => Err(CommandError::new(Exit::Python, error)),
     }
 }
 
-/// Passes on what the process writes, until its end or until nobody reads here. False if something could not be written that somebody wants.
+/// Copies the output of the process until its end, or until nobody reads here. False if output was lost that
+/// somebody wanted.
 fn pass_on(from: Output, to: OwnStream, name: &'static str) -> io::Result<JoinHandle<bool>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let Err(PumpError::Writing(error)) = pump(&from, to) else { return true };
@@ -144,7 +146,7 @@ fn pass_on(from: Output, to: OwnStream, name: &'static str) -> io::Result<JoinHa
         if !unwanted {
             say(&format!("execnet: cannot write to {name}: {error}"));
         }
-        // The process finds a closed pipe, as it would here.
+        // the process gets a closed pipe, as it would here
         let _ = from.close();
         unwanted
     })
@@ -153,7 +155,7 @@ fn pass_on(from: Output, to: OwnStream, name: &'static str) -> io::Result<JoinHa
 impl signals::Recipient for Arc<Process> {
     fn signal(&self, name: &str) {
         if let Some(signal) = Signal::ALL.iter().find(|signal| signal.name() == name) {
-            // Whether it was lost is told by the wait for its end.
+            // the wait for its end reports a lost process
             let _ = Process::signal(self, *signal);
         }
     }

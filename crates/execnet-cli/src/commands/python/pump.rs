@@ -1,4 +1,4 @@
-//! Moving bytes between our own standard streams and a process's, as they are and as they come.
+//! Copies bytes between our standard streams and those of a process, unchanged and without delay.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,19 +10,19 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{isatty, tcgetpgrp};
 
-/// As many bytes as one frame carries.
+/// Bytes per read: the payload of one frame.
 const CHUNK: usize = 65_536;
 
 /// Why a stream ended early.
 #[derive(Debug)]
 pub(super) enum PumpError {
-    /// Reading from where the bytes come from.
+    /// The source failed.
     Reading,
-    /// Writing to where they go.
+    /// The destination failed.
     Writing(io::Error),
 }
 
-/// Moves bytes until the end of `from`, or until `to` takes no more. Dropping both then tells the two sides.
+/// Copies bytes until the end of `from`, or until `to` takes no more. Dropping both tells the two sides.
 pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), PumpError> {
     let mut bytes = vec![0; CHUNK];
     loop {
@@ -38,12 +38,12 @@ pub(super) fn pump(mut from: impl Read, mut to: impl Write) -> Result<(), PumpEr
     }
 }
 
-/// How often a job in the background looks whether the terminal is its own again, when somebody types there.
+/// How often a background job with pending terminal input checks whether it is in the foreground again.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// One of our own standard streams, without a buffer. Another process may have made it non-blocking: then it waits.
+/// One of our own standard streams, unbuffered. Waits if another process made it non-blocking.
 ///
-/// A shell stops a job in the background that reads the terminal. We read ahead, whether the process on the host wants it or not, so we
+/// A shell stops a background job that reads the terminal. We read ahead of the process on the host, so we
 /// leave the terminal alone until the job is in the foreground.
 pub(crate) struct OwnStream {
     file: File,
@@ -51,17 +51,17 @@ pub(crate) struct OwnStream {
 }
 
 impl OwnStream {
-    /// A stream of its own on what `fd` is.
+    /// Duplicates `fd`.
     pub(crate) fn new(fd: &impl AsFd) -> io::Result<OwnStream> {
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
         Ok(OwnStream { is_terminal: isatty(&file), file })
     }
 
-    /// Waits until there is something to be read at a terminal and it is ours to read.
+    /// Waits until the terminal has input and is ours to read.
     fn wait_for_turn(&self) {
         loop {
             if poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None).is_ok() {
-                // one that is not the terminal of our session has no foreground
+                // a terminal of another session has no foreground group for us
                 if tcgetpgrp(&self.file).is_ok_and(|group| group != getpgrp()) {
                     sleep(LOOK);
                 } else {

@@ -1,4 +1,4 @@
-//! Signals that this command gets, passed on to the process that it stands for.
+//! Forwards signals to the process that this command stands for.
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -15,52 +15,53 @@ use crate::text::{one_line, say};
 
 const FORWARDED: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT];
 
-/// Those by which a person wants an end.
+/// Signals that ask for an end.
 const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
-/// How long a signal has to leave before we stop ourselves.
+/// How long a signal may take to leave before we stop ourselves.
 const LEAVING: Duration = Duration::from_millis(100);
 
-/// How long a host may take to hear of a signal before a person is told that it waits.
+/// How long a host may take to acknowledge a signal before a person is told.
 const HEARS: Duration = Duration::from_secs(2);
 
-/// The process that signals are for.
+/// The process that gets the signals.
 pub(super) trait Recipient {
-    /// Sends a signal by its name (numbers differ between systems), or keeps it until the host can be reached.
+    /// Sends a signal by name, because numbers differ between systems. Keeps it while the host is
+    /// unreachable.
     fn signal(&self, name: &str);
 
-    /// Why the host cannot be reached at present.
+    /// Why the host is unreachable, if it is.
     fn unreachable(&self) -> Option<String>;
 
-    /// Whether the host has heard of all signals.
+    /// Whether the host has acknowledged all signals.
     fn has_heard(&self) -> bool;
 
-    /// The host, in a word.
+    /// The host's id.
     fn host(&self) -> String;
 }
 
-/// Ending signals that the host has not heard of, as far as is known here.
+/// Ending signals that the host has not acknowledged.
 #[derive(Debug, Default)]
 struct UnheardSignal {
-    /// The last one, and when the first one was.
+    /// The last one, and the time of the first.
     sent: Option<(&'static str, Instant)>,
-    /// A person was told: the next one ends this command.
+    /// A person was told, so the next one ends this command.
     told: bool,
 }
 
-/// What to do beside sending a signal.
+/// What to do besides sending the signal.
 #[derive(Debug, PartialEq, Eq)]
 enum Reaction {
     Nothing,
-    /// Say that it waits.
+    /// Print this line: the signal is pending.
     Say(String),
-    /// End this command with the signal's own status.
+    /// Exit with this status, that of the signal.
     End(u8),
-    /// Stop, as the process does.
+    /// Stop ourselves, as the process does.
     Stop,
 }
 
-/// Passes on signals from now on. One that was ignored when we were started (`nohup`) stays ignored.
+/// Forwards signals from now on. Signals ignored at our start (`nohup`) stay ignored.
 pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let mut signals = Signals::new(FORWARDED.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
@@ -91,7 +92,7 @@ pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<
                 Reaction::End(status) => std::process::exit(status.into()),
                 Reaction::Stop => {
                     thread::sleep(LEAVING);
-                    // SIGTSTP itself is taken; the shell sees the same with SIGSTOP.
+                    // SIGTSTP is handled here; SIGSTOP looks the same to the shell
                     let _ = raise(SIGSTOP);
                 }
             }
@@ -100,7 +101,7 @@ pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<
     Ok(())
 }
 
-/// Sends a signal and says what else is to be done.
+/// Sends a signal and decides what else to do.
 fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
     if recipient.has_heard() {
         *unheard = UnheardSignal::default();
@@ -110,7 +111,7 @@ fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, n
         return Reaction::End(u8::try_from(128 + number).unwrap_or(1));
     }
     let name = signal_name(number).unwrap_or("");
-    // the process leads a session without a terminal, where the kernel drops SIGTSTP
+    // the process has no terminal, so the kernel would drop SIGTSTP
     recipient.signal(if number == SIGTSTP { "SIGSTOP" } else { name });
     if ending {
         let first = unheard.sent.map_or(now, |(_, first)| first);
@@ -120,7 +121,7 @@ fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, n
     if number == SIGTSTP { Reaction::Stop } else { Reaction::Nothing }
 }
 
-/// An ending signal may have waited for long enough to be told of.
+/// Checks whether a pending signal must be reported by now.
 fn remind(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
     if recipient.has_heard() {
         *unheard = UnheardSignal::default();
@@ -128,7 +129,7 @@ fn remind(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant)
     tell(recipient, unheard, now)
 }
 
-/// Tells that an ending signal waits, if that is known.
+/// Reports that an ending signal is pending, if that is known.
 fn tell(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -> Reaction {
     let Some((name, first)) = unheard.sent.filter(|_| !unheard.told) else { return Reaction::Nothing };
     let waited = now.saturating_duration_since(first);
@@ -145,14 +146,14 @@ fn tell(recipient: &impl Recipient, unheard: &mut UnheardSignal, now: Instant) -
 }
 
 impl UnheardSignal {
-    /// When it is told that a signal waits, unless the host hears of it.
+    /// When to report a pending signal.
     fn due(&self) -> Option<Instant> {
         let (_, first) = self.sent.filter(|_| !self.told)?;
         first.checked_add(HEARS)
     }
 }
 
-/// The signals that were ignored at our start, bit n − 1 for signal n. Only Linux tells.
+/// The signals ignored at our start, bit n − 1 for signal n. Empty on systems other than Linux.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -212,7 +213,8 @@ mod tests {
         assert_eq!(
             react(&process, SIGINT, &mut unheard, now),
             Reaction::Say(
-                "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back; send it again to end this command"
+                "execnet: build1 is unreachable: no byte for 15 s; SIGINT is sent when it is back; \
+                 send it again to end this command"
                     .to_owned()
             )
         );
@@ -234,7 +236,7 @@ mod tests {
         let process = Process::default();
         process.silent.set(true);
         let (mut unheard, begin) = (UnheardSignal::default(), Instant::now());
-        // somebody is impatient
+        // an impatient person
         for _ in 0..3 {
             assert_eq!(react(&process, SIGINT, &mut unheard, begin), Reaction::Nothing);
         }
@@ -243,7 +245,7 @@ mod tests {
             "execnet: no answer from build1 for 2 s; SIGINT is on its way; send it again to end this command";
         assert_eq!(remind(&process, &mut unheard, begin + HEARS), Reaction::Say(told.to_owned()));
         assert_eq!(unheard.due(), None);
-        // that it is known now why is no reason to ask again
+        // knowing the reason now does not repeat the notice
         process.broken.set(true);
         assert_eq!(react(&process, SIGWINCH, &mut unheard, begin + HEARS), Reaction::Nothing);
         assert_eq!(react(&process, SIGINT, &mut unheard, begin + HEARS), Reaction::End(130));
