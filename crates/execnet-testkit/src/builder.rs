@@ -1,4 +1,4 @@
-//! What a host of the lab shall be like.
+//! Describes a host of the lab before it is started.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,8 @@ use crate::proxy::Proxy;
 use crate::sshd::{Sshd, free_port};
 use crate::tools::shell;
 
-/// A host that is not started yet. Without further words it has the machine's `python3` and lets everybody of the lab in.
+/// A host that is not started yet. By default it has the machine's `python3` and accepts everybody in the
+/// lab.
 #[derive(Debug)]
 #[must_use = "a host exists only after start()"]
 pub struct LabHostBuilder<'a> {
@@ -61,10 +62,11 @@ impl<'a> LabHostBuilder<'a> {
         }
     }
 
-    /// The interpreters on the host's PATH, by their names in [`interpreters`](crate::interpreters()), and no others.
+    /// The interpreters on the host's PATH, by their names in [`interpreters`](crate::interpreters()); no
+    /// others.
     ///
-    /// `3.11` is `python3.11`, and the first of the CPythons 3 is `python3` too. `2.7` is `python2.7` and `python2`, and
-    /// `python` on a host without a CPython 3. `pypy3` and `jython` have their own names.
+    /// `3.11` is `python3.11`, and the first of the CPythons 3 is also `python3`. `2.7` is `python2.7` and
+    /// `python2`, and `python` on a host without a CPython 3. `pypy3` and `jython` have their own names.
     pub fn pythons<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.settings.pythons = Some(names.into_iter().map(Into::into).collect());
         self
@@ -93,13 +95,13 @@ impl<'a> LabHostBuilder<'a> {
         self
     }
 
-    /// Every login prints to its stdout for ever, as fast as it can; no command ever runs.
+    /// Every login prints to stdout forever, as fast as it can; no command ever runs.
     pub fn login_noise_forever(mut self) -> Self {
         self.settings.noise_forever = true;
         self
     }
 
-    /// The shell that is given the commands (`sh` without this): `bash`, `csh`, `fish`, `zsh`…
+    /// The shell that runs the commands (`sh` by default): `bash`, `csh`, `fish`, `zsh`…
     pub fn login_shell(mut self, name: &str) -> Self {
         self.settings.shell_name = Some(name.to_owned());
         self
@@ -111,7 +113,7 @@ impl<'a> LabHostBuilder<'a> {
         self
     }
 
-    /// The known_hosts files have another key for this host, as if somebody stood between.
+    /// The known_hosts files have another key for this host, as in a man-in-the-middle attack.
     pub fn wrong_host_key(mut self) -> Self {
         self.settings.host_key = KnownKey::Wrong;
         self
@@ -129,13 +131,13 @@ impl<'a> LabHostBuilder<'a> {
         self
     }
 
-    /// sshd's `MaxStartups`: more unfinished connects than this are turned away.
+    /// sshd's `MaxStartups`: how many unauthenticated connections it accepts.
     pub fn max_startups(mut self, connects: u32) -> Self {
         self.settings.max_startups = Some(connects);
         self
     }
 
-    /// Not in the lab's ssh_config, and the lab's own key is not accepted: only hosts that reach it get in.
+    /// Not in the lab's ssh_config, and closed to the lab's own key: only hosts that reach it get in.
     pub fn hidden(mut self) -> Self {
         self.settings.hidden = true;
         self
@@ -147,16 +149,17 @@ impl<'a> LabHostBuilder<'a> {
         self
     }
 
-    /// All connections to the host pass a [`Proxy`], which can cut, silence and delay them.
+    /// All connections to the host go through a [`Proxy`], which can cut, silence and delay them.
     pub fn through_proxy(mut self) -> Self {
         self.settings.proxy = true;
         self
     }
 
-    /// Makes the host; when this returns, its sshd listens.
+    /// Starts the host. Its sshd listens when this returns.
     ///
     /// # Errors
-    /// [`Missing`](crate::Missing) for an interpreter, a login shell or the right to make a namespace; a name that is taken; what sshd says.
+    /// [`Missing`](crate::Missing) for an interpreter, a login shell or the right to make a namespace; a name
+    /// that is taken; an error of sshd.
     pub fn start(mut self) -> Result<LabHost> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         ensure!(

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::interpreters::{Implementation, Interpreter};
 use crate::tools::{Tools, find, quote};
 
-/// What every host has beside its interpreters: the least that a POSIX login offers.
+/// The programs of every host besides its interpreters: the least that a POSIX login offers.
 const PROGRAMS: &[&str] = &[
     "sh",
     "basename",
@@ -81,7 +81,8 @@ impl HostFolder {
                 symlink(program, folder.bin().join(name))?;
             }
         }
-        // OpenSSH takes ~/.ssh from the passwd file, not from HOME: without -F the host would have the person's own keys.
+        // OpenSSH takes ~/.ssh from the passwd file, not from HOME: without -F the host would use the keys of
+        // the person who runs the tests
         let config = folder.home().join(".ssh/config").display().to_string();
         let ssh = format!(
             "#!/bin/sh\nexec {} -F {} \"$@\"\n",
@@ -105,7 +106,7 @@ impl HostFolder {
         self.path.join("bin")
     }
 
-    /// The script that every login runs.
+    /// The script that each login runs.
     pub(crate) fn login(&self) -> PathBuf {
         self.path.join("login")
     }
@@ -124,8 +125,8 @@ impl HostFolder {
         symlink(program, &path).with_context(|| path.display().to_string())
     }
 
-    /// Puts interpreters on the PATH under the names they have on real hosts. The first CPython 3 is `python3`; CPython 2.7 is
-    /// `python2`, and `python` too on a host without Python 3.
+    /// Puts interpreters on the PATH under the names they have on real hosts. The first CPython 3 is
+    /// `python3`; CPython 2.7 is `python2`, and also `python` on a host without Python 3.
     pub(crate) fn add_interpreters(&self, interpreters: &[Interpreter]) -> Result<()> {
         let python3 = interpreters.iter().find(|interpreter| interpreter.is_cpython3());
         if let Some(python3) = python3 {

@@ -1,8 +1,9 @@
-//! What ends everything in a lab: a shell that waits for the end of its stdin.
+//! Cleans up a lab: a shell that waits for the end of its stdin.
 //!
-//! Its stdin closes when the lab is dropped and also when the program that made the lab is killed, so there is one way to clean
-//! up and every test walks it. It knows what there is from the lab's folder: `sshd/PID` for every running sshd (in it the time
-//! the process started, so that a later process of that number is not taken for it), `netns/NAME` (with the name of the interface) for every namespace; what ran on the hosts has the lab in its environment.
+//! Its stdin closes when the lab is dropped, and also when the program that made the lab is killed, so there
+//! is one way to clean up and every test uses it. The lab's folder tells it what exists: `sshd/PID` for every
+//! running sshd (with the process's start time, in case the number is reused) and `netns/NAME` for every
+//! namespace (with the name of its interface). Processes on the hosts have the lab in their environment.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// The variable that everything on a lab's hosts has in its environment: the lab's folder.
+/// The variable that every process on a lab's host has in its environment: the lab's folder.
 pub(crate) const MARK: &str = "EXECNET_TESTKIT_LAB";
 
 /// The variable with the host's name.
@@ -42,13 +43,13 @@ done
 rm -rf -- "$lab"
 "#;
 
-/// The waiting shell.
+/// The shell that waits.
 #[derive(Debug)]
 pub(crate) struct Guardian(Child);
 
 impl Guardian {
     pub(crate) fn start(folder: &Path) -> Result<Guardian> {
-        // A process group of its own: Ctrl-C in a terminal must not end it.
+        // its own process group: Ctrl-C in a terminal must not end it
         let child = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "execnet-lab-guardian"])
             .arg(folder)
@@ -64,7 +65,7 @@ impl Guardian {
         Ok(Guardian(child))
     }
 
-    /// Ends everything and waits until that is done.
+    /// Cleans up and waits until that is done.
     pub(crate) fn finish(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();

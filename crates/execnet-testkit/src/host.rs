@@ -1,4 +1,4 @@
-//! A host of the lab that exists.
+//! A host of the lab.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::processes::{connected_to, descendants_of, kill, processes_with_env};
 use crate::proxy::Proxy;
 use crate::sshd::{Sshd, is_sshd};
 
-/// A host. It lives as long as its lab; this handle may be cloned and dropped at will.
+/// A started host. It lives as long as its lab; this handle may be cloned and dropped freely.
 #[derive(Clone, Debug)]
 pub struct LabHost {
     pub(crate) lab: Arc<Shared>,
@@ -34,7 +34,7 @@ pub(crate) struct HostParts {
     pub(crate) sshd: Mutex<Sshd>,
     pub(crate) proxy: Option<Proxy>,
     namespace: Option<Namespace>,
-    /// What known_hosts files say.
+    /// The key in known_hosts files.
     pub(crate) known_key: Option<String>,
     /// The public half of the key in the host's own home.
     pub(crate) login_key: Option<String>,
@@ -69,17 +69,17 @@ impl HostParts {
 }
 
 impl LabHost {
-    /// Its name: the alias in the ssh_config.
+    /// The host's name: its alias in the ssh_config.
     pub fn name(&self) -> &str {
         &self.part.name
     }
 
-    /// Where clients connect (the proxy's address, if it has one).
+    /// Where clients connect: the proxy's address if it has one.
     pub fn address(&self) -> SocketAddr {
         self.part.public
     }
 
-    /// `HOME` on the host. Nothing in it but `.ssh`.
+    /// `HOME` on the host. It contains only `.ssh`.
     pub fn home(&self) -> PathBuf {
         self.part.folder.home()
     }
@@ -89,12 +89,12 @@ impl LabHost {
         self.part.folder.bin()
     }
 
-    /// What its sshd wrote to its log.
+    /// The log of its sshd.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.part.folder.path.join("sshd.log")).unwrap_or_default()
     }
 
-    /// `ssh HOST COMMAND`, as the lab's user would run it, never asking anything.
+    /// `ssh HOST COMMAND`, as the lab's user would run it, in batch mode.
     pub fn ssh(&self, command: &str) -> Command {
         let mut ssh = Command::new(&self.lab.tools.ssh);
         ssh.arg("-F").arg(self.lab.ssh_config()).args([
@@ -109,7 +109,7 @@ impl LabHost {
         ssh
     }
 
-    /// The process that listens, if it runs.
+    /// The listening sshd, if it runs.
     pub fn sshd_pid(&self) -> Option<u32> {
         self.sshd().pid()
     }
@@ -121,22 +121,22 @@ impl LabHost {
 
     /// Ends sshd's side of every open connection. What runs on the host is not touched.
     pub fn kill_sessions(&self) {
-        // For a user other than root, a second sshd under the first holds the connection.
+        // for users other than root, a second sshd below the first holds the connection
         let below = |pid: &u32| descendants_of(*pid).into_iter().filter(|pid| is_sshd(*pid));
         let sessions = self.sessions();
         let below: Vec<u32> = sessions.iter().flat_map(below).collect();
         sessions.into_iter().chain(below).for_each(kill);
     }
 
-    /// Ends the sshd that listens: new connects are refused, open connections stay.
+    /// Ends the listening sshd: new connections are refused, open ones stay.
     pub fn stop_sshd(&self) {
         self.sshd().stop();
     }
 
-    /// Starts sshd again, on the same port. Nothing happens if it runs.
+    /// Starts sshd again on the same port. Does nothing if it runs.
     ///
     /// # Errors
-    /// What sshd says; that the lab was dropped; that the port was taken meanwhile.
+    /// An error of sshd, a lab that was dropped, or a port that was taken meanwhile.
     pub fn start_sshd(&self) -> Result<()> {
         ensure!(!self.lab.ended(), "the lab of {} was dropped", self.name());
         let started = self.sshd().start()?;
@@ -144,9 +144,10 @@ impl LabHost {
         Ok(())
     }
 
-    /// The `ssh` processes of this machine that are connected to this host, whoever started them (other hosts of the lab too).
+    /// The `ssh` processes of this machine that are connected to this host, whoever started them (also other
+    /// hosts of the lab).
     ///
-    /// They are found by their sockets, so it does not matter how they were called. Processes of other users are seen by root only.
+    /// They are found by their sockets, however they were called. Only root sees processes of other users.
     pub fn ssh_pids(&self) -> Vec<u32> {
         connected_to(self.part.public, "ssh")
     }
@@ -158,16 +159,16 @@ impl LabHost {
         pids
     }
 
-    /// Every process that was started by logins to this host, whatever became of its parents, terminals and sessions.
+    /// Every process started by logins to this host, whatever became of its parents, terminals and sessions.
     ///
-    /// They are found by variables that every login sets, so one that was executed with an emptied environment is not seen.
+    /// They are found by variables that every login sets, so a process with an emptied environment is missed.
     pub fn processes(&self) -> Vec<u32> {
         let of_lab = processes_with_env(MARK, &self.lab.folder.display().to_string());
         let own = processes_with_env(HOST_MARK, self.name());
         own.into_iter().filter(|pid| of_lab.contains(pid)).collect()
     }
 
-    /// The proxy before this host.
+    /// The proxy in front of this host.
     ///
     /// # Panics
     /// If it was made without [`through_proxy`](crate::LabHostBuilder::through_proxy).

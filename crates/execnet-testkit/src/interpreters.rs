@@ -14,11 +14,11 @@ use crate::tools::{find, is_program, run};
 /// An interpreter that hosts can be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interpreter {
-    /// What tests call it: `2.7`, `3.11`, `pypy3`, `jython`.
+    /// Its name in tests: `2.7`, `3.11`, `pypy3`, `jython`.
     pub name: String,
     /// The program itself: no shim, no link into a virtual environment.
     pub path: PathBuf,
-    /// The version of Python it speaks, as `3.11.7`; for Jython, which is too slow to be asked, `2.7`.
+    /// The version of Python it implements, as `3.11.7`; for Jython, which is too slow to ask, `2.7`.
     pub version: String,
     /// Which Python it is.
     pub implementation: Implementation,
@@ -35,9 +35,10 @@ pub enum Implementation {
     Jython,
 }
 
-/// Every interpreter found on PATH and among pyenv's versions, each name once: CPythons by version, then PyPy and Jython.
+/// Every interpreter found on PATH and among pyenv's versions, each name once: CPythons by version, then PyPy
+/// and Jython.
 ///
-/// PATH comes first, because a system's own Python starts fastest. Looked up once in the life of the program.
+/// PATH comes first, because a system's own Python starts fastest. Searched once per program.
 pub fn interpreters() -> &'static [Interpreter] {
     static FOUND: OnceLock<Vec<Interpreter>> = OnceLock::new();
     FOUND.get_or_init(search)
@@ -46,8 +47,9 @@ pub fn interpreters() -> &'static [Interpreter] {
 /// The named interpreters.
 ///
 /// # Errors
-/// [`Missing`] with all that are not there and how to get them. With `EXECNET_TEST_ALLOW_MISSING=1` (and not `CI=true`)
-/// each of these is a printed `skipped, because …` instead, and only the ones that are there are returned.
+/// [`Missing`] lists all that are absent and how to get them. With `EXECNET_TEST_ALLOW_MISSING=1` (and not
+/// `CI=true`) each of these is a printed `skipped, because …` instead, and only the present ones are
+/// returned.
 pub fn require(names: &[&str]) -> Result<Vec<Interpreter>> {
     let (found, missing) = select(names);
     match missing {
@@ -58,7 +60,7 @@ pub fn require(names: &[&str]) -> Result<Vec<Interpreter>> {
     Ok(found)
 }
 
-/// The named interpreters that are there, and a sentence about the others.
+/// The named interpreters that are present, and a sentence about the others.
 pub(crate) fn select(names: &[&str]) -> (Vec<Interpreter>, Option<Missing>) {
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -79,7 +81,7 @@ pub(crate) fn select(names: &[&str]) -> (Vec<Interpreter>, Option<Missing>) {
     (found, (!missing.is_empty()).then_some(Missing(sentence)))
 }
 
-/// CPython 3, the one that `python3` means.
+/// The CPython 3 that `python3` is.
 pub(crate) fn default_python3() -> Result<Interpreter> {
     let python3 = find("python3").and_then(|path| path.canonicalize().ok());
     let newest = || interpreters().iter().rev().find(|found| found.is_cpython3());
@@ -100,7 +102,8 @@ fn search() -> Vec<Interpreter> {
     let on_path =
         std::iter::once("python2.7".to_owned()).chain((6..30).map(|minor| format!("python3.{minor}")));
     for program in on_path.filter_map(|name| find(&name)).chain(pyenv_versions()) {
-        // The real program: a virtual environment's is a link, and its own packages are no part of a bare host.
+        // the real program: in a virtual environment it is a link, and those packages do not belong on a bare
+        // host
         let Ok(path) = program.canonicalize() else {
             continue;
         };
@@ -151,8 +154,9 @@ fn pyenv_versions() -> Vec<PathBuf> {
 
 /// Version and implementation, as the program itself says them.
 fn ask(program: &Path) -> Option<(String, Implementation)> {
-    let code = "import sys, platform; print('%d.%d.%d %s' % (sys.version_info[:3] + (platform.python_implementation(),)))";
-    // -S: what site-packages of this machine would import costs more than the rest.
+    let code = "import sys, platform; facts = sys.version_info[:3] + (platform.python_implementation(),)\n\
+                print('%d.%d.%d %s' % facts)";
+    // -S: importing this machine's site-packages would cost more than the rest
     let answer = run(Command::new(program).args(["-S", "-c", code])).ok()?;
     let (version, implementation) = answer.trim().split_once(' ')?;
     let implementation = match implementation {

@@ -14,8 +14,8 @@ use crate::host::{HostParts, LabHost};
 use crate::processes::processes_with_env;
 use crate::tools::Tools;
 
-/// A temporary folder with hosts. Dropping it ends and removes everything that was made in it and everything that ran on its
-/// hosts; the same happens when this program ends in any other way.
+/// A temporary folder with hosts. Dropping it ends and removes everything made in it and everything that ran
+/// on its hosts. So does any other end of this program.
 #[derive(Debug)]
 pub struct Lab {
     pub(crate) shared: Arc<Shared>,
@@ -37,7 +37,8 @@ impl Lab {
     /// A lab without hosts.
     ///
     /// # Errors
-    /// [`Missing`](crate::Missing) if OpenSSH's server or client is not installed; a temporary folder that cannot be written.
+    /// [`Missing`](crate::Missing) if OpenSSH's server or client is not installed; a temporary folder that is
+    /// not writable.
     pub fn new() -> Result<Lab> {
         let tools = Tools::find()?;
         let folder = make_folder()?;
@@ -46,7 +47,8 @@ impl Lab {
             fs::create_dir(folder.join(name))?;
         }
         if rustix::process::geteuid().is_root() {
-            // sshd as root refuses to start without it. Debian makes it when the service starts; it stays, others may use it.
+            // sshd as root refuses to start without it. Debian makes it when the service starts. It stays,
+            // because others may use it
             fs::create_dir_all("/run/sshd").context("/run/sshd")?;
         }
         let user_key = tools.make_key(&folder.join("user_key"))?;
@@ -61,9 +63,9 @@ impl Lab {
         LabHostBuilder::new(self, name, false)
     }
 
-    /// A new host in a network namespace of its own, whose cable can be pulled ([`LabHost::link_down`]). Its
-    /// [`start`](LabHostBuilder::start) fails where [`netns_available`](crate::netns_available()) does. It is reached from this
-    /// machine only, not from the lab's other hosts.
+    /// A new host in its own network namespace, whose cable can be pulled ([`LabHost::link_down`]). Its
+    /// [`start`](LabHostBuilder::start) fails where [`netns_available`](crate::netns_available()) does. Only
+    /// this machine reaches it, not the lab's other hosts.
     pub fn netns_host(&self, name: &str) -> LabHostBuilder<'_> {
         LabHostBuilder::new(self, name, true)
     }
@@ -73,18 +75,19 @@ impl Lab {
         self.shared.ssh_config()
     }
 
-    /// The lab's folder, for further files of a test.
+    /// The lab's folder, for other files of a test.
     pub fn folder(&self) -> &Path {
         &self.shared.folder
     }
 
-    /// The hosts, in the order in which they were made.
+    /// The hosts, in the order of their creation.
     pub fn hosts(&self) -> Vec<LabHost> {
         let host = |part: &Arc<HostParts>| LabHost { lab: self.shared.clone(), part: part.clone() };
         self.shared.parts().iter().map(host).collect()
     }
 
-    /// Sends SIGKILL to every `ssh` that is connected to the host and returns their pids; see [`LabHost::kill_ssh`].
+    /// Sends SIGKILL to every `ssh` that is connected to the host and returns their pids, as
+    /// [`LabHost::kill_ssh`] does.
     ///
     /// # Panics
     /// If there is no such host.
@@ -94,7 +97,7 @@ impl Lab {
         LabHost { lab: self.shared.clone(), part }.kill_ssh()
     }
 
-    /// Every process that was started by logins to any host.
+    /// Every process started by logins to any host.
     pub fn processes(&self) -> Vec<u32> {
         processes_with_env(MARK, &self.shared.folder.display().to_string())
     }
@@ -111,7 +114,7 @@ impl Drop for Lab {
         }
         self.guardian.finish();
         for part in &parts {
-            // Killed by now; this reaps it.
+            // it is killed by now; this reaps it
             part.sshd.lock().unwrap_or_else(PoisonError::into_inner).stop();
         }
         if self.shared.folder.exists() {
@@ -133,7 +136,7 @@ impl Shared {
         self.parts().iter().find(|part| part.name == name).cloned()
     }
 
-    /// Makes a host known to everybody who shall know it.
+    /// Adds a host and makes it known to the others.
     pub(crate) fn add(self: &Arc<Shared>, part: HostParts) -> Result<LabHost> {
         let part = Arc::new(part);
         self.parts().push(part.clone());
@@ -145,7 +148,7 @@ impl Shared {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who knows whom, and who lets whom in. Written anew for each host that comes.
+    /// Writes which hosts know which, and which accept which. Repeated for each new host.
     fn write_files(&self) -> Result<()> {
         let parts = self.parts();
         let seen: Vec<&HostParts> =
@@ -157,8 +160,9 @@ impl Shared {
                 .map(Arc::as_ref)
                 .filter(|part| from.settings.reaches.contains(&part.name))
                 .collect();
-            // Nothing of the person who runs the tests shall serve a host: no agent, no key, no known host.
-            let nothing_else = "Host *\n    IdentityFile none\n    IdentityAgent none\n    UserKnownHostsFile /dev/null\n    GlobalKnownHostsFile /dev/null\n";
+            // no host may use anything of the person who runs the tests: no agent, no key, no known host
+            let nothing_else = "Host *\n    IdentityFile none\n    IdentityAgent none\n    \
+                                UserKnownHostsFile /dev/null\n    GlobalKnownHostsFile /dev/null\n";
             self.write_view(&from.folder.home().join(".ssh"), "config", "id_ed25519", &seen, nothing_else)?;
         }
         for part in parts.iter().filter(|part| !part.settings.refuse_auth) {
@@ -187,9 +191,10 @@ impl Shared {
         let mut known = String::new();
         for part in seen {
             config += &format!(
-                "Host {name}\n    HostName {ip}\n    Port {port}\n    User {user}\n    IdentityFile \"{key}\"\n    \
-                 IdentitiesOnly yes\n    IdentityAgent none\n    UserKnownHostsFile \"{known}\"\n    \
-                 GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    UpdateHostKeys no\n",
+                "Host {name}\n    HostName {ip}\n    Port {port}\n    User {user}\n    \
+                 IdentityFile \"{key}\"\n    IdentitiesOnly yes\n    IdentityAgent none\n    \
+                 UserKnownHostsFile \"{known}\"\n    GlobalKnownHostsFile /dev/null\n    \
+                 StrictHostKeyChecking yes\n    UpdateHostKeys no\n",
                 name = part.name,
                 ip = part.public.ip(),
                 port = part.public.port(),
@@ -223,7 +228,7 @@ fn make_folder() -> Result<PathBuf> {
     bail!("cannot make a folder in {}", temporary.display());
 }
 
-/// Writes a file so that a reader sees the old text or the new.
+/// Replaces a file atomically.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, text).with_context(|| new.display().to_string())?;

@@ -1,9 +1,10 @@
 //! A lab of real hosts for the tests of execnet networks.
 //!
-//! A [`Lab`] is a temporary folder with keys and an ssh_config. Each of its [`LabHost`]s is an OpenSSH `sshd` of its own on a
-//! port of 127.0.0.1 (or in a network namespace), with its own home folder and a `PATH` that holds just the interpreters the
-//! host should have. Links can be cut, made silent and delayed ([`Proxy`], [`LabHost::link_down`], [`LabHost::kill_ssh`]). Dropping
-//! the lab ends every process that ran in it; so does the death of the program that made it.
+//! A [`Lab`] is a temporary folder with keys and an ssh_config. Each of its [`LabHost`]s is a real OpenSSH
+//! `sshd` on a port of 127.0.0.1 (or in a network namespace), with its own home folder and a `PATH` that
+//! holds only the interpreters chosen for it. Links can be cut, silenced and delayed ([`Proxy`],
+//! [`LabHost::link_down`], [`LabHost::kill_ssh`]). Dropping the lab ends every process that ran in it; so
+//! does the death of the program that made it.
 //!
 //! ```no_run
 //! use execnet_testkit::{Lab, or_skip};
@@ -17,8 +18,9 @@
 //! println!("{}", lab.ssh_config().display());
 //! ```
 //!
-//! A part that is missing on this machine (an interpreter, sshd, the right to make namespaces) is an error of the type
-//! [`Missing`]; [`or_skip`] turns it into a failure, or into a printed `skipped, because …` where that is allowed.
+//! If a part is missing on this machine (an interpreter, sshd, the right to make namespaces), the error is of
+//! type [`Missing`]. [`or_skip`] turns it into a failure, or into a printed `skipped, because …` where that
+//! is allowed.
 //!
 //! Limits: Linux only (it reads `/proc`), and all hosts share this machine's kernel, `/tmp` and user.
 

@@ -1,4 +1,4 @@
-//! The lab, started by hand: hosts to try the `execnet` command against.
+//! Starts a lab by hand: hosts for trying the `execnet` command.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -22,10 +22,10 @@ enum Command {
     /// Start hosts, print how to reach them, and end them at Ctrl-C or at the end of stdin.
     #[command(after_help = "Example: execnet-testkit lab --hosts 3 --python 3.8 pypy3 --inner")]
     Lab {
-        /// How many hosts: build1, build2, …
+        /// Number of hosts: build1, build2, …
         #[arg(long, default_value_t = 2, value_name = "N")]
         hosts: u32,
-        /// The interpreters of each host: 2.7, 3.6 … 3.13, pypy3, jython. Without it, this machine's python3.
+        /// Interpreters of each host: 2.7, 3.6 … 3.13, pypy3, jython. By default this machine's python3.
         #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "NAME")]
         python: Vec<String>,
         /// One more host, inner, that only build1 can reach (for via=build1).
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
     let (ended_tx, ended_rx) = mpsc::channel();
-    // Signals first: one that comes while the hosts start must find somebody who cleans up.
+    // signals first: one that arrives while hosts start must find a handler that cleans up
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let signal_tx = ended_tx.clone();
     std::thread::spawn(move || {
@@ -106,7 +106,7 @@ fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
     println!("ssh_config: {config}");
     println!("one host:   ssh -F {config} build1");
     println!("a network:  {start}");
-    println!("Ctrl-C, or the end of its standard input, ends the lab.");
+    println!("Ctrl-C, or the end of stdin, ends the lab.");
 
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];

@@ -1,10 +1,10 @@
-//! Parts that a machine may lack, and whether a test may then be skipped.
+//! Parts that a machine may lack, and whether tests may be skipped then.
 
 use std::fmt;
 
 use anyhow::Result;
 
-/// Something of this machine that a test needs and that is not there. The text says what, and how to get it.
+/// A part that a test needs and this machine lacks. The text says which, and how to get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing(pub(crate) String);
 

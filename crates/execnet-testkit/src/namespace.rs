@@ -1,4 +1,4 @@
-//! A network namespace that is joined to this machine by one cable (a veth pair).
+//! A network namespace connected to this machine by one cable (a veth pair).
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,10 +11,10 @@ use anyhow::Result;
 use crate::missing::Missing;
 use crate::tools::{find, run};
 
-/// Whether this program may make network namespaces.
+/// Checks whether this program may make network namespaces.
 ///
 /// # Errors
-/// [`Missing`], with the reason. Tried once in the life of the program.
+/// [`Missing`], with the reason. Tried once per program.
 pub fn netns_available() -> Result<()> {
     static ANSWER: OnceLock<Option<Missing>> = OnceLock::new();
     ANSWER.get_or_init(|| attempt().err().map(Missing)).clone().map_or(Ok(()), |missing| Err(missing.into()))
@@ -33,13 +33,13 @@ impl Namespace {
     pub(crate) fn make(lab: &Path) -> Result<Namespace> {
         netns_available()?;
         let id = fastrand::u32(..);
-        // Two addresses of 100.64.0.0/10, which is set aside for networks like this (RFC 6598).
+        // two addresses of 100.64.0.0/10, which is reserved for networks like this (RFC 6598)
         let base = u32::from(Ipv4Addr::new(100, 64, 0, 0)) | (id & 0x3f_fffc);
         let [near, far] = [1, 2].map(|host| Ipv4Addr::from(base | host));
         let namespace = Namespace { name: format!("execnet-{id:08x}"), far, far_end: format!("xf{id:08x}") };
         let near_end = format!("xn{id:08x}");
         let (name, far_end) = (namespace.name.as_str(), namespace.far_end.as_str());
-        // Noted before it is made, so that a half-made one is removed too.
+        // noted before it is made, so that a half-made one is removed too
         fs::write(lab.join("netns").join(name), &near_end)?;
         ip(&["netns", "add", name])?;
         ip(&["link", "add", &near_end, "type", "veth", "peer", "name", far_end, "netns", name])?;

@@ -1,4 +1,4 @@
-//! The process table, as `/proc` shows it. A process that ends while it is looked at simply is not there.
+//! The process table, from `/proc`. A process that ends during a look counts as absent.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// The processes whose environment, as it was when they were executed, has `name=value`; not this process itself.
+/// The processes that were executed with `name=value` in their environment, except this one.
 ///
-/// Processes of other users are seen by root only.
+/// Only root sees processes of other users.
 pub fn processes_with_env(name: &str, value: &str) -> Vec<u32> {
     let wanted = format!("{name}={value}");
     let has = |pid: &u32| {
@@ -20,7 +20,7 @@ pub fn processes_with_env(name: &str, value: &str) -> Vec<u32> {
     all().filter(has).filter(|pid| *pid != std::process::id() && alive(*pid)).collect()
 }
 
-/// The direct children of a process, zombies too.
+/// The direct children of a process, including zombies.
 pub fn children_of(pid: u32) -> Vec<u32> {
     all().filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
 }
@@ -42,20 +42,21 @@ pub fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
-/// Sends SIGKILL. That the process is gone already is no error.
+/// Sends SIGKILL. A process that is gone is no error.
 pub fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
 }
 
-/// How long tests wait for what has to come: a limit for hangs, not for speed. On a machine that has much else to do all takes ten times as long.
+/// How long tests wait: a limit for hangs, not for speed. On a busy machine everything takes ten times as
+/// long.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Waits until `done` says true, asking every few milliseconds.
+/// Waits until `done` returns true, polling every few milliseconds.
 ///
 /// # Panics
-/// When `timeout` has passed, with `what` in the text.
+/// After `timeout`, with `what` in the text.
 #[track_caller]
 pub fn wait_until(timeout: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -72,7 +73,7 @@ pub fn proc_rss_kib(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim_end().parse().ok()
 }
 
-/// A socket at which somebody can knock.
+/// A socket that others can connect or send to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listening {
     /// A listening TCP socket.
@@ -83,7 +84,7 @@ pub enum Listening {
     Unix(PathBuf),
 }
 
-/// The sockets of a process at which somebody else can knock.
+/// The sockets of a process that others can connect or send to.
 pub fn sockets_listening(pid: u32) -> Vec<Listening> {
     let own = socket_inodes(pid);
     let mut found = Vec::new();
@@ -111,7 +112,8 @@ pub fn sockets_listening(pid: u32) -> Vec<Listening> {
     found
 }
 
-/// The processes on this machine, with this command name, that have a TCP connection (made or being made) to `address`.
+/// The processes on this machine with this command name that have a TCP connection (open or opening) to
+/// `address`.
 pub(crate) fn connected_to(address: SocketAddr, command: &str) -> Vec<u32> {
     let inodes: HashSet<u64> = InetSocket::table("/proc/net/tcp")
         .into_iter()

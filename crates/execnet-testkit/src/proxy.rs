@@ -1,7 +1,7 @@
-//! A TCP proxy before a host, to make its link bad: silent, slow or cut.
+//! A TCP proxy in front of a host that makes its link bad: silent, slow or cut.
 //!
-//! Each direction of a connection has a thread that reads and one that writes, with a queue between them in which bytes
-//! wait for their time. So a delay costs no bandwidth.
+//! Each direction of a connection has a thread that reads and one that writes. Bytes wait in a queue between
+//! them until they are due, so a delay costs no bandwidth.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -14,18 +14,18 @@ use anyhow::{Context, Result};
 
 use crate::sshd::free_port;
 
-/// What one direction holds at most: 64 MiB, enough for 300 MB/s at 200 ms.
+/// The most that one direction holds: 64 MiB, enough for 300 MB/s at 200 ms.
 const HELD: usize = 64 << 20;
 const CHUNK: usize = 128 << 10;
 
-/// The proxy before a host made with [`through_proxy`](crate::LabHostBuilder::through_proxy).
+/// The proxy in front of a host made with [`through_proxy`](crate::LabHostBuilder::through_proxy).
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     conditions: Arc<Conditions>,
 }
 
-/// What all connections of a proxy have in common.
+/// State shared by all connections of a proxy.
 #[derive(Debug, Default)]
 struct Conditions {
     now: Mutex<Now>,
@@ -37,7 +37,7 @@ struct Now {
     stalled: bool,
     delay: Duration,
     ended: bool,
-    /// Raised by every cut; a connection belongs to the count at which it began.
+    /// Counts cuts. A connection belongs to the count at which it began.
     cuts: u64,
     open: Vec<(TcpStream, TcpStream)>,
 }
@@ -53,7 +53,7 @@ impl Proxy {
                 if conditions.now().ended {
                     break;
                 }
-                // A host whose sshd is down shows as a connection that closes at once.
+                // if the host's sshd is down, the connection closes at once
                 if let Ok(server) = TcpStream::connect(host) {
                     let _ = conditions.join(client, server);
                 }
@@ -66,18 +66,18 @@ impl Proxy {
         self.address
     }
 
-    /// From now on no byte passes, either way, and no end is told either: the link is silent. New connections are taken and
-    /// get silence.
+    /// Makes the link silent: no byte and no close passes in either direction. New connections are accepted
+    /// and get silence.
     pub fn stall(&self) {
         self.conditions.change(|now| now.stalled = true);
     }
 
-    /// Ends a stall: what was held passes, in order.
+    /// Ends a stall: the held bytes pass, in order.
     pub fn resume(&self) {
         self.conditions.change(|now| now.stalled = false);
     }
 
-    /// Closes every open connection, both ways, stalled or not. New ones are served.
+    /// Closes every open connection in both directions, stalled or not. New ones are served.
     pub fn cut(&self) {
         self.conditions.change(|now| {
             now.cuts += 1;
@@ -88,7 +88,8 @@ impl Proxy {
         });
     }
 
-    /// Every byte from now on takes that much longer, each way; a round trip takes twice that. Bandwidth stays.
+    /// Delays every byte from now on, in each direction, so a round trip takes twice the delay longer.
+    /// Bandwidth stays.
     pub fn delay(&self, each_way: Duration) {
         self.conditions.change(|now| now.delay = each_way);
     }
@@ -96,7 +97,7 @@ impl Proxy {
     pub(crate) fn end(&self) {
         self.conditions.change(|now| now.ended = true);
         self.cut();
-        // Wakes the thread that accepts.
+        // wakes the accepting thread
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -123,7 +124,7 @@ impl Conditions {
         server.set_nodelay(true)?;
         let born = {
             let mut now = self.now();
-            // Both directions over: only the descriptors here are left.
+            // both directions ended: only descriptors are left here
             now.open.retain(|(client, _)| client.peer_addr().is_ok());
             now.open.push((client.try_clone()?, server.try_clone()?));
             now.cuts
@@ -139,7 +140,7 @@ impl Conditions {
     }
 }
 
-/// The bytes under way in one direction.
+/// The bytes on the way in one direction.
 #[derive(Debug, Default)]
 struct Pipe {
     queue: Mutex<Queue>,

@@ -22,7 +22,7 @@ pub(crate) struct Sshd {
     program: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    /// Where the guardian looks for what runs.
+    /// The folder in which the guardian looks for running processes.
     running: PathBuf,
     namespace: Option<String>,
     child: Option<Child>,
@@ -54,7 +54,7 @@ impl Sshd {
         })
     }
 
-    /// Starts it and waits until it listens. `Ok(false)`: something else has the port.
+    /// Starts it and waits until it listens. `Ok(false)`: the port is taken.
     pub(crate) fn start(&mut self) -> Result<bool> {
         if self.pid().is_some() {
             return Ok(true);
@@ -68,7 +68,7 @@ impl Sshd {
             }
             None => Command::new(&self.program),
         };
-        // A process group of its own: Ctrl-C in a terminal is for the program that made the lab.
+        // its own process group: Ctrl-C in a terminal is for the program that made the lab
         command.args(["-D", "-e", "-f"]).arg(&self.config).process_group(0);
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = self.child.insert(command.spawn().context("cannot start sshd")?);
@@ -96,7 +96,7 @@ impl Sshd {
         }
     }
 
-    /// Ends the one that listens; its open connections stay.
+    /// Ends the listening process; its open connections stay.
     pub(crate) fn stop(&mut self) {
         self.left = self.sessions();
         if let Some(mut child) = self.child.take() {
@@ -133,7 +133,8 @@ fn note(running: &Path, pid: u32) -> Result<()> {
     Ok(fs::write(running.join(pid.to_string()), started)?)
 }
 
-/// Any free port of an address. Ports that the kernel gives to outgoing connections are avoided, so that a stopped host's port stays free.
+/// A free port of an address. Avoids ports that the kernel uses for outgoing connections, so that a stopped
+/// host's port stays free.
 pub(crate) fn free_port(address: IpAddr) -> Result<u16> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
@@ -156,7 +157,7 @@ fn configuration(
 ) -> String {
     let file = |name: &str| format!("\"{}\"", folder.path.join(name).display());
     let login = quote(&folder.login().display().to_string());
-    // A shell that reads the script itself saves the start of another one; csh and fish need it.
+    // a shell that reads the script itself saves the start of another one; csh and fish need it
     let login = if tools.posix_login_shell { format!(". {login}") } else { format!("exec /bin/sh {login}") };
     let shell = settings.login_shell.as_deref().unwrap_or(Path::new("/bin/sh"));
     let mut lines = vec![
@@ -175,10 +176,11 @@ fn configuration(
         "PrintLastLog no".to_owned(),
         "AcceptEnv LANG LC_*".to_owned(),
         format!("ForceCommand {login}"),
-        // One line: sshd takes only the first SetEnv. SHLVL above 1 keeps bash, when it is the person's shell, from reading
-        // the rc files that it reads under sshd.
+        // one line, because sshd takes only the first SetEnv. SHLVL above 1 keeps bash, if it is the person's
+        // shell, from reading the rc files that it reads under sshd
         format!(
-            "SetEnv \"HOME={home}\" \"PATH={bin}\" \"SHELL={shell}\" \"{MARK}={lab}\" {HOST_MARK}={name} SHLVL=5",
+            "SetEnv \"HOME={home}\" \"PATH={bin}\" \"SHELL={shell}\" \"{MARK}={lab}\" \
+             {HOST_MARK}={name} SHLVL=5",
             home = folder.home().display(),
             bin = folder.bin().display(),
             shell = shell.display(),
@@ -190,13 +192,13 @@ fn configuration(
         lines.push(format!("MaxStartups {connects}"));
     }
     if tools.version >= (9, 8) {
-        // All tests come from one address; one that is refused must not shut out the others.
+        // all tests come from one address; a refused one must not lock out the others
         lines.push("PerSourcePenalties no".to_owned());
     }
     lines.join("\n") + "\n"
 }
 
-/// Runs under the person's shell: makes it the host's login, then becomes the host's own shell with the command.
+/// Runs in the person's shell: sets up the host's login, then becomes the host's own shell with the command.
 fn login_script(settings: &HostSettings) -> Result<String> {
     let shell = settings.login_shell.as_deref().unwrap_or(Path::new("/bin/sh"));
     let shell = quote(shell.to_str().context("a login shell's path is UTF-8")?);

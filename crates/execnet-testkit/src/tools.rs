@@ -1,4 +1,4 @@
-//! The programs of this machine that the lab is made of.
+//! Programs of this machine that the lab uses.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl Tools {
         })
     }
 
-    /// Makes an ed25519 key at `path` and gives its public line (`ssh-ed25519 AAAA…`).
+    /// Makes an ed25519 key at `path` and returns its public line (`ssh-ed25519 AAAA…`).
     pub(crate) fn make_key(&self, path: &Path) -> Result<String> {
         run(Command::new(&self.keygen).args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(path))?;
         let public = std::fs::read_to_string(path.with_extension("pub"))?;
@@ -51,8 +51,8 @@ impl Tools {
     }
 }
 
-/// The program of that name on PATH, or where a user's PATH often lacks it. pyenv's shims do not count: they are slow, and
-/// what they start depends on the current folder.
+/// The program of that name on PATH or in folders that a user's PATH often lacks. Skips pyenv's shims: they
+/// are slow, and what they start depends on the current folder.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -75,7 +75,7 @@ pub(crate) fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a command to its end and gives its output; a failure is an error with its last words.
+/// Runs a command and returns its output. A failure is an error with its stderr.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().with_context(|| shown.clone())?;

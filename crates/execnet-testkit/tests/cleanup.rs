@@ -1,4 +1,4 @@
-//! A lab leaves nothing behind, however its program ends; and the process-table helpers that show it.
+//! A lab leaves nothing behind, however its program ends. Also tests the process-table helpers that show it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ fn a_dropped_lab_leaves_no_process_and_no_folder() {
     };
     let (folder, mark) = (lab.folder().to_owned(), lab.folder().display().to_string());
     let (first, second) = (lab.host("a").start().unwrap(), lab.host("b").through_proxy().start().unwrap());
-    // One in the session, one that left it, one whose sshd no longer listens.
+    // one in the session, one that left it, one whose sshd no longer listens
     let mut clients =
         vec![first.ssh("exec sleep 1000").spawn().unwrap(), second.ssh("exec sleep 1000").spawn().unwrap()];
     assert!(first.ssh("setsid sleep 1000 >/dev/null 2>&1 </dev/null &").status().unwrap().success());
@@ -115,7 +115,7 @@ fn the_process_table_tells_children_memory_and_sockets() {
     assert_eq!(proc_rss_kib(child.id()), None);
 }
 
-/// The tool, as a person starts it.
+/// The program, as a person starts it.
 struct ByHand {
     process: Child,
     config: String,

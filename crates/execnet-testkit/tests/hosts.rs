@@ -1,4 +1,4 @@
-//! What hosts of the lab are like, seen through the real ssh.
+//! Hosts of the lab, seen through the real ssh.
 
 use std::process::{Command, Output, Stdio};
 

@@ -84,7 +84,7 @@ fn delay_adds_to_the_round_trip_and_not_to_the_transfer() {
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(200), "{took:?}");
 
-    // 50 MB in chunks that each waited for the one before would take a minute. ssh itself has 2 MiB under way.
+    // 50 MB would take a minute if each chunk waited for the one before. ssh itself keeps 2 MiB under way
     let start = Instant::now();
     let output = host.ssh("head -c 50000000 /dev/zero").output().unwrap();
     assert_eq!(output.stdout.len(), 50_000_000);
