@@ -1,6 +1,6 @@
 //! The task of a host's own link: the process that carries it, its three pipes, and its end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::env;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ const FULL: usize = 65_536;
 #[derive(Default)]
 pub(super) struct LinkHandle {
     outlet: RefCell<Option<Rc<Outlet>>>,
-    ended: Cell<bool>,
+    /// The process has to end.
     end: Notify,
     is_cmd: bool,
 }
@@ -77,7 +77,6 @@ impl LinkHandle {
 
     /// Makes the task end the process.
     pub(super) fn end(&self) {
-        self.ended.set(true);
         self.end.notify_one();
     }
 
@@ -89,15 +88,17 @@ impl LinkHandle {
 /// Starts a link's process and serves it until it is over.
 pub(super) async fn run(driver: Rc<Driver>, host: HostKey, mut command: Command, handle: Rc<LinkHandle>) {
     let mut group = None;
-    tokio::select! {
+    let is_wanted = tokio::select! {
         biased;
-        () = handle.end.notified() => {}
-        said = driver.ssh_config.apply(&mut command) => if let Some(said) = said {
-            driver.handle(Event::SshConfig(host, &said));
-        },
-    }
-    let started = if handle.ended.get() { None } else { Some(start(&command)) };
-    let over = match started {
+        () = handle.end.notified() => false,
+        said = driver.ssh_config.apply(&mut command) => {
+            if let Some(said) = said {
+                driver.handle(Event::SshConfig(host, &said));
+            }
+            true
+        }
+    };
+    let over = match is_wanted.then(|| start(&command)) {
         None => LinkOver { ending: None, stderr: String::new() },
         Some(Ok(started)) => {
             group = started.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -159,11 +160,11 @@ async fn carry(
     let mut exited: Option<(ExitStatus, Instant)> = None;
     let (mut wide_in, mut wide_out) = (false, false);
     let mut reading = Reading::Now;
-    while !handle.ended.get() {
+    loop {
         let drained = exited.map_or_else(Instant::now, |(_, at)| at + DRAIN);
         tokio::select! {
             biased;
-            () = handle.end.notified() => {}
+            () = handle.end.notified() => break,
             () = outlet.changed() => if !wide_in && let Some(stdin) = outlet.sink() {
                 wide_in = true;
                 widen(&*stdin);
