@@ -21,7 +21,7 @@ use execnet_proto::id::ClientId;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 
-use crate::event::{Action, Event};
+use crate::event::{Action, Event, RequestKey};
 use crate::host::Host;
 use crate::host::bootstrap::Common;
 use crate::host::diagnosis::Cause;
@@ -232,7 +232,9 @@ impl Daemon {
     fn switched(&mut self, event: SwitchEvent, now: Duration) {
         match event {
             SwitchEvent::Select { client, id, wants } => self.select(client, id, &wants, now),
-            SwitchEvent::Request { client, request, json } => self.request(client, request, &json, now),
+            SwitchEvent::Request { client, request, json } => {
+                self.request(RequestKey { client, number: request }, &json, now);
+            }
             SwitchEvent::ClientEnded { client, why } => {
                 if self.quota.take("clients", now) {
                     tracing::warn!("a client was dropped: {why}");
@@ -355,13 +357,13 @@ impl Daemon {
     }
 
     fn client_gone(&mut self, client: ClientKey, now: Duration) {
-        self.watchers.retain(|watcher| watcher.client != client);
+        self.watchers.retain(|watcher| watcher.request.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
         for (host, notice) in self.prompts.client_gone(client, now) {
             self.go_on(host, notice, now);
         }
         if let Some(closing) = &mut self.closing {
-            closing.asked.retain(|(asker, _)| *asker != client);
+            closing.asked.retain(|request| request.client != client);
         }
     }
 }

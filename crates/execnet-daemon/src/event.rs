@@ -24,6 +24,14 @@ pub(crate) enum Event<'a> {
     Terminate,
 }
 
+/// A client's request, which may have many replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    pub(crate) client: ClientKey,
+    /// The client's own number for it.
+    pub(crate) number: u32,
+}
+
 /// How the process that carried a link ended.
 #[derive(Debug)]
 pub(crate) struct LinkOver {

@@ -13,9 +13,10 @@ use std::time::Duration;
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step};
 use execnet_proto::id::Incarnation;
 use execnet_proto::spec::{HostSpec, Transport};
-use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::switch::HostKey;
 use execnet_proto::wire::{self, Table};
 
+use crate::event::RequestKey;
 use crate::quota::Quota;
 use crate::text;
 use attempts::Attempts;
@@ -64,8 +65,8 @@ pub(crate) struct Greeting {
 pub(crate) struct Leave {
     pub(crate) since: Duration,
     pub(crate) stage: Leaving,
-    /// The client and request that asked for it.
-    pub(crate) asked: Option<(ClientKey, u32)>,
+    /// The request that asked for it.
+    pub(crate) asked: Option<RequestKey>,
 }
 
 /// How far a leaving host has come.

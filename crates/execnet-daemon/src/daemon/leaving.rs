@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use execnet_proto::control::{ErrorKind, HostReply, StopReply};
 use execnet_proto::spec::Transport;
-use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::switch::HostKey;
 use execnet_proto::wire::Refusal;
 
 use super::Daemon;
-use super::prompts::Asker;
-use crate::event::Action;
+use crate::event::{Action, RequestKey};
 use crate::host::{Host, Leave, Leaving};
 
 /// How long agents get to shut down.
@@ -26,31 +25,25 @@ const GREETING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Closing {
     /// Requests to answer when it is over.
-    pub(super) asked: Vec<Asker>,
+    pub(super) asked: Vec<RequestKey>,
     over: bool,
 }
 
 impl Daemon {
     /// Ends everything, then the daemon.
-    pub(super) fn close(&mut self, asker: Option<Asker>, now: Duration) {
+    pub(super) fn close(&mut self, asked_by: Option<RequestKey>, now: Duration) {
         if let Some(closing) = &mut self.closing {
-            closing.asked.extend(asker);
+            closing.asked.extend(asked_by);
             return;
         }
         tracing::info!("stopping");
-        self.closing = Some(Closing { asked: asker.into_iter().collect(), over: false });
+        self.closing = Some(Closing { asked: asked_by.into_iter().collect(), over: false });
         for selecting in std::mem::take(&mut self.selecting) {
             let message = format!("the network {} is stopping", self.settings.common.network);
             self.switch.refuse(selecting.client, selecting.id, Refusal::Closing, message);
         }
         for watcher in std::mem::take(&mut self.watchers) {
-            self.fail(
-                watcher.client,
-                watcher.request,
-                ErrorKind::Closing,
-                "the network is stopping".into(),
-                None,
-            );
+            self.fail(watcher.request, ErrorKind::Closing, "the network is stopping".into(), None);
         }
         let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
         for key in keys {
@@ -59,21 +52,21 @@ impl Daemon {
     }
 
     /// Serves `rmhost`.
-    pub(super) fn remove(&mut self, client: ClientKey, request: u32, id: &str, now: Duration) {
-        let Some(key) = self.host_named(id) else { return self.no_such_host(client, request, id) };
+    pub(super) fn remove(&mut self, request: RequestKey, id: &str, now: Duration) {
+        let Some(key) = self.host_named(id) else { return self.no_such_host(request, id) };
         if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
             let message = format!("`{}` is reached through `{id}`", inner.spec.id);
             let hint = format!("remove `{}` first", inner.spec.id);
-            return self.fail(client, request, ErrorKind::InUse, message, Some(hint));
+            return self.fail(request, ErrorKind::InUse, message, Some(hint));
         }
         if self.hosts[&key].leave.is_some() {
             let message = format!("`{id}` is already being removed");
-            return self.fail(client, request, ErrorKind::Cancelled, message, None);
+            return self.fail(request, ErrorKind::Cancelled, message, None);
         }
-        self.leave(key, Some((client, request)), now);
+        self.leave(key, Some(request), now);
     }
 
-    fn leave(&mut self, key: HostKey, asked: Option<Asker>, now: Duration) {
+    fn leave(&mut self, key: HostKey, asked: Option<RequestKey>, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         if host.leave.is_none() {
             host.leave = Some(Leave { since: now, stage: Leaving::Waiting, asked });
@@ -98,8 +91,8 @@ impl Daemon {
             let stage = |host: &Host| host.leave.as_ref().map(|leave| leave.stage);
             let left = self.hosts.values().filter(|host| stage(host) == Some(Leaving::LeftBehind));
             let reply = StopReply { left: left.map(|host| host.spec.id.clone()).collect() };
-            for (client, request) in std::mem::take(&mut closing.asked) {
-                self.reply(client, request, true, &reply);
+            for request in std::mem::take(&mut closing.asked) {
+                self.reply(request, true, &reply);
             }
             self.act(Action::Exit);
         }
@@ -165,8 +158,8 @@ impl Daemon {
         self.drop_questions(key);
         self.switch.remove_host(key, now);
         self.hosts.remove(&key);
-        if let Some((client, request)) = asked {
-            self.reply(client, request, true, &HostReply { host: status });
+        if let Some(request) = asked {
+            self.reply(request, true, &HostReply { host: status });
         }
     }
 

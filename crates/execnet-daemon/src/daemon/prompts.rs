@@ -6,6 +6,7 @@ use std::time::Duration;
 use execnet_proto::control::{Prompt, PromptKind};
 use execnet_proto::switch::{ClientKey, HostKey};
 
+use crate::event::RequestKey;
 use crate::text;
 
 /// How long a question waits for somebody who watches.
@@ -13,9 +14,6 @@ const NOBODY: Duration = Duration::from_secs(5);
 
 /// How many questions may be open at a time.
 const MOST: usize = 256;
-
-/// A request of a client.
-pub(super) type Asker = (ClientKey, u32);
 
 /// The open questions.
 #[derive(Debug, Default)]
@@ -29,9 +27,9 @@ struct Question {
     prompt: Prompt,
     host: HostKey,
     /// The request of the askpass program.
-    asker: Asker,
+    asker: RequestKey,
     /// The request it was shown to.
-    shown: Option<Asker>,
+    shown: Option<RequestKey>,
     /// When it expires, if nobody is there to see it.
     until: Duration,
 }
@@ -44,7 +42,7 @@ impl Prompts {
         id: &str,
         text: &str,
         kind: PromptKind,
-        asker: Asker,
+        asker: RequestKey,
         now: Duration,
     ) -> bool {
         if self.open.len() >= MOST {
@@ -65,7 +63,10 @@ impl Prompts {
     }
 
     /// Questions to show now, each with the watcher to show it to. `watcher` finds one for a host.
-    pub(super) fn show(&mut self, watcher: impl Fn(HostKey) -> Option<Asker>) -> Vec<(Asker, Prompt)> {
+    pub(super) fn show(
+        &mut self,
+        watcher: impl Fn(HostKey) -> Option<RequestKey>,
+    ) -> Vec<(RequestKey, Prompt)> {
         let mut shown = Vec::new();
         for question in self.open.iter_mut().filter(|question| question.shown.is_none()) {
             if let Some(to) = watcher(question.host) {
@@ -77,7 +78,7 @@ impl Prompts {
     }
 
     /// A person has answered. Gives the host, and the askpass program's request.
-    pub(super) fn answer(&mut self, id: u64) -> Option<(HostKey, Asker)> {
+    pub(super) fn answer(&mut self, id: u64) -> Option<(HostKey, RequestKey)> {
         let at = self.open.iter().position(|question| question.prompt.id == id)?;
         let question = self.open.swap_remove(at);
         Some((question.host, question.asker))
@@ -87,17 +88,17 @@ impl Prompts {
     /// whose question is void, and whether it was only a notice.
     pub(super) fn client_gone(&mut self, client: ClientKey, now: Duration) -> Vec<(HostKey, bool)> {
         for question in &mut self.open {
-            if question.shown.is_some_and(|(shown, _)| shown == client) {
+            if question.shown.is_some_and(|shown| shown.client == client) {
                 question.shown = None;
                 question.until = now + NOBODY;
             }
         }
-        let void = |question: &mut Question| question.asker.0 == client;
+        let void = |question: &mut Question| question.asker.client == client;
         self.open.extract_if(.., void).map(|question| (question.host, question.prompt.notice)).collect()
     }
 
     /// A watcher's request is over.
-    pub(super) fn watch_over(&mut self, watcher: Asker, now: Duration) {
+    pub(super) fn watch_over(&mut self, watcher: RequestKey, now: Duration) {
         for question in self.open.iter_mut().filter(|question| question.shown == Some(watcher)) {
             question.shown = None;
             question.until = now + NOBODY;
@@ -105,12 +106,12 @@ impl Prompts {
     }
 
     /// The host's ssh has ended: nobody wants an answer any more.
-    pub(super) fn host_gone(&mut self, host: HostKey) -> Vec<Asker> {
+    pub(super) fn host_gone(&mut self, host: HostKey) -> Vec<RequestKey> {
         self.open.extract_if(.., |question| question.host == host).map(|question| question.asker).collect()
     }
 
     /// Takes out the questions that nobody was there to see.
-    pub(super) fn expired(&mut self, now: Duration) -> Vec<(HostKey, Asker, bool)> {
+    pub(super) fn expired(&mut self, now: Duration) -> Vec<(HostKey, RequestKey, bool)> {
         let expired = |question: &mut Question| question.shown.is_none() && now >= question.until;
         let told = |question: Question| (question.host, question.asker, question.prompt.notice);
         self.open.extract_if(.., expired).map(told).collect()
@@ -127,8 +128,8 @@ mod tests {
     use super::*;
 
     const HOST: HostKey = HostKey(1);
-    const ASKER: Asker = (ClientKey(1), 1);
-    const WATCHER: Asker = (ClientKey(2), 7);
+    const ASKER: RequestKey = RequestKey { client: ClientKey(1), number: 1 };
+    const WATCHER: RequestKey = RequestKey { client: ClientKey(2), number: 7 };
     const NOW: Duration = Duration::ZERO;
 
     #[test]
@@ -159,10 +160,10 @@ mod tests {
         let mut prompts = Prompts::default();
         prompts.ask(HOST, "h", "continue (yes/no)?", PromptKind::HostKey, ASKER, NOW);
         prompts.show(|_| Some(WATCHER));
-        assert!(prompts.client_gone(WATCHER.0, NOW).is_empty());
-        let shown = prompts.show(|_| Some((ClientKey(3), 1)));
+        assert!(prompts.client_gone(WATCHER.client, NOW).is_empty());
+        let shown = prompts.show(|_| Some(RequestKey { client: ClientKey(3), number: 1 }));
         assert!(shown[0].1.echo);
-        assert_eq!(prompts.client_gone(ASKER.0, NOW), [(HOST, false)]);
+        assert_eq!(prompts.client_gone(ASKER.client, NOW), [(HOST, false)]);
         assert_eq!(prompts.answer(shown[0].1.id), None);
     }
 

@@ -10,11 +10,11 @@ use execnet_proto::control::{
 use execnet_proto::control::{NodeState, Step};
 use execnet_proto::opening::VERSION;
 use execnet_proto::spec::{HostSpec, nearest};
-use execnet_proto::switch::{ClientKey, HostKey};
+use execnet_proto::switch::HostKey;
 use serde::Serialize;
 
 use super::Daemon;
-use super::prompts::Asker;
+use crate::event::RequestKey;
 use crate::host::Host;
 use crate::host::link::Link;
 use crate::text;
@@ -25,50 +25,49 @@ const MAX_WATCHERS: usize = 256;
 /// A `watch` or `addhost` request that is not over.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    pub(super) client: ClientKey,
-    pub(super) request: u32,
+    pub(super) request: RequestKey,
     /// The host it added; without one it watches all hosts.
     pub(super) host: Option<HostKey>,
 }
 
 impl Daemon {
     /// Answers a request, or remembers it.
-    pub(super) fn request(&mut self, client: ClientKey, request: u32, json: &Bytes, now: Duration) {
+    pub(super) fn request(&mut self, request: RequestKey, json: &Bytes, now: Duration) {
         let parsed = match serde_json::from_slice::<Request>(json) {
             Ok(parsed) => parsed,
             Err(error) => {
                 let message = text::clean(&format!("this daemon does not know such a request: {error}"), 300);
-                return self.fail(client, request, ErrorKind::Usage, message, None);
+                return self.fail(request, ErrorKind::Usage, message, None);
             }
         };
         if let Some(socket) = parsed.env.get("SSH_AUTH_SOCK") {
             self.refresh_ssh_agent(socket);
         }
         if self.closing.is_some() && !matches!(parsed.verb, Verb::Status | Verb::Stop) {
-            return self.fail(client, request, ErrorKind::Closing, "the network is stopping".into(), None);
+            return self.fail(request, ErrorKind::Closing, "the network is stopping".into(), None);
         }
         match parsed.verb {
             Verb::Status => {
                 let status = self.status(now);
-                self.reply(client, request, true, &status);
+                self.reply(request, true, &status);
             }
             Verb::Watch => {
-                if self.may_watch(client, request) {
-                    self.watchers.push(Watcher { client, request, host: None });
+                if self.may_watch(request) {
+                    self.watchers.push(Watcher { request, host: None });
                     let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
                     for key in keys {
                         let host = self.host_status(key, now);
-                        self.reply(client, request, false, &HostReply { host });
+                        self.reply(request, false, &HostReply { host });
                     }
                 }
             }
-            Verb::AddHost { spec } => self.add(client, request, &spec, now),
-            Verb::RmHost { host } => self.remove(client, request, &host, now),
-            Verb::Stop => self.close(Some((client, request)), now),
+            Verb::AddHost { spec } => self.add(request, &spec, now),
+            Verb::RmHost { host } => self.remove(request, &host, now),
+            Verb::Stop => self.close(Some(request), now),
             Verb::AskPass { token, prompt, kind } => {
-                self.askpass((client, request), &token, &prompt, kind, now);
+                self.askpass(request, &token, &prompt, kind, now);
             }
-            Verb::Answer { prompt, answer } => self.answer((client, request), prompt, answer, now),
+            Verb::Answer { prompt, answer } => self.answer(request, prompt, answer, now),
         }
     }
 
@@ -109,42 +108,42 @@ impl Daemon {
         Some(status)
     }
 
-    fn add(&mut self, client: ClientKey, request: u32, spec: &str, now: Duration) {
+    fn add(&mut self, request: RequestKey, spec: &str, now: Duration) {
         let spec = match spec.parse::<HostSpec>() {
             Ok(spec) => spec,
             Err(error) => {
                 let message = text::clean(&error.to_string(), 500);
-                return self.fail(client, request, ErrorKind::Usage, message, None);
+                return self.fail(request, ErrorKind::Usage, message, None);
             }
         };
         if let Some(key) = self.host_named(&spec.id).filter(|key| self.may_try_again(*key, &spec)) {
-            if self.may_watch(client, request) {
+            if self.may_watch(request) {
                 if self.hosts[&key].attempts.is_up() && self.switch.is_reachable(key) {
                     self.renew(key, now);
                 } else if let Some(host) = self.hosts.get_mut(&key) {
                     host.attempts.retry(now);
                 }
                 self.changed.insert(key);
-                self.watchers.push(Watcher { client, request, host: Some(key) });
+                self.watchers.push(Watcher { request, host: Some(key) });
             }
             return;
         }
         if self.host_named(&spec.id).is_some() {
             let message = format!("there is already a host `{}`", spec.id);
             let hint = "give this one another name with `//id=NAME`".to_owned();
-            return self.fail(client, request, ErrorKind::DuplicateHost, message, Some(hint));
+            return self.fail(request, ErrorKind::DuplicateHost, message, Some(hint));
         }
         if let Some(via) = &spec.via
             && self.host_named(via).is_none_or(|key| self.hosts[&key].leave.is_some())
         {
-            return self.no_such_host(client, request, via);
+            return self.no_such_host(request, via);
         }
-        if self.may_watch(client, request) {
+        if self.may_watch(request) {
             if self.quota.take("clients", now) {
                 tracing::info!("adding {}", spec.id);
             }
             let host = Some(self.add_host(spec, now));
-            self.watchers.push(Watcher { client, request, host });
+            self.watchers.push(Watcher { request, host });
         }
     }
 
@@ -159,18 +158,18 @@ impl Daemon {
         host.spec == *spec && host.leave.is_none() && (state != HostState::Up || failed)
     }
 
-    pub(super) fn no_such_host(&mut self, client: ClientKey, request: u32, id: &str) {
+    pub(super) fn no_such_host(&mut self, request: RequestKey, id: &str) {
         let id = text::clean(id, 64);
         let near = nearest(&id, self.hosts.values().map(|host| host.spec.id.as_str()));
         let hint = near.map(|near| format!("did you mean `{near}`?"));
-        self.fail(client, request, ErrorKind::NoSuchHost, format!("there is no host `{id}`"), hint);
+        self.fail(request, ErrorKind::NoSuchHost, format!("there is no host `{id}`"), hint);
     }
 
-    fn may_watch(&mut self, client: ClientKey, request: u32) -> bool {
+    fn may_watch(&mut self, request: RequestKey) -> bool {
         let may = self.watchers.len() < MAX_WATCHERS;
         if !may {
             let message = format!("{MAX_WATCHERS} requests already wait for hosts");
-            self.fail(client, request, ErrorKind::Usage, message, None);
+            self.fail(request, ErrorKind::Usage, message, None);
         }
         may
     }
@@ -186,20 +185,20 @@ impl Daemon {
             let Some(status) = self.host_status(key, now) else { continue };
             let reply = HostReply { host: Some(status) };
             let watches = |watcher: &&Watcher| watcher.host.is_none_or(|host| host == key);
-            let told: Vec<Asker> =
-                self.watchers.iter().filter(watches).map(|w| (w.client, w.request)).collect();
-            for (client, request) in told {
-                self.reply(client, request, false, &reply);
+            let told: Vec<RequestKey> =
+                self.watchers.iter().filter(watches).map(|watcher| watcher.request).collect();
+            for request in told {
+                self.reply(request, false, &reply);
             }
         }
         let watchers = &self.watchers;
         let questions = self.prompts.show(|host| {
             let own = watchers.iter().find(|watcher| watcher.host == Some(host));
             let any = watchers.iter().find(|watcher| watcher.host.is_none());
-            own.or(any).map(|watcher| (watcher.client, watcher.request))
+            own.or(any).map(|watcher| watcher.request)
         });
-        for ((client, request), prompt) in questions {
-            self.reply(client, request, false, &Interruption::Prompt(prompt));
+        for (request, prompt) in questions {
+            self.reply(request, false, &Interruption::Prompt(prompt));
         }
         for watcher in std::mem::take(&mut self.watchers) {
             let joining = |key: HostKey| self.hosts.get(&key).is_some_and(|host| self.is_joining(key, host));
@@ -211,16 +210,15 @@ impl Daemon {
                 self.watchers.push(watcher);
                 continue;
             }
-            let Watcher { client, request, host } = watcher;
-            self.prompts.watch_over((client, request), now);
+            let Watcher { request, host } = watcher;
+            self.prompts.watch_over(request, now);
             match host.map(|key| self.host_status(key, now)) {
-                None => self.reply(client, request, true, &HostReply { host: None }),
+                None => self.reply(request, true, &HostReply { host: None }),
                 Some(Some(host)) if host.state != HostState::Leaving => {
-                    self.reply(client, request, true, &HostReply { host: Some(host) });
+                    self.reply(request, true, &HostReply { host: Some(host) });
                 }
                 Some(_) => {
                     self.fail(
-                        client,
                         request,
                         ErrorKind::Cancelled,
                         "the host was removed in the meantime".into(),
@@ -254,7 +252,7 @@ impl Daemon {
         }
     }
 
-    fn askpass(&mut self, asker: Asker, token: &str, prompt: &str, kind: PromptKind, now: Duration) {
+    fn askpass(&mut self, asker: RequestKey, token: &str, prompt: &str, kind: PromptKind, now: Duration) {
         let asks = |host: &Host| host.attempts.link().and_then(|link| link.token.as_deref()) == Some(token);
         let found = self.hosts.iter().find(|(_, host)| asks(host));
         let Some((&key, host)) = found else {
@@ -263,7 +261,7 @@ impl Daemon {
         let id = host.spec.id.clone();
         if !self.prompts.ask(key, &id, prompt, kind, asker, now) {
             let message = "too many questions are open".into();
-            return self.fail(asker.0, asker.1, ErrorKind::Usage, message, None);
+            return self.fail(asker, ErrorKind::Usage, message, None);
         }
         if let Some(host) = self.hosts.get_mut(&key) {
             let host_key = kind == PromptKind::HostKey || prompt.starts_with("The authenticity of host ");
@@ -273,17 +271,17 @@ impl Daemon {
         self.changed.insert(key);
     }
 
-    fn answer(&mut self, from: Asker, prompt: u64, answer: Option<String>, now: Duration) {
+    fn answer(&mut self, from: RequestKey, prompt: u64, answer: Option<String>, now: Duration) {
         let Some((host, asker)) = self.prompts.answer(prompt) else {
             let message = "the question is no longer open".into();
-            return self.fail(from.0, from.1, ErrorKind::Cancelled, message, None);
+            return self.fail(from, ErrorKind::Cancelled, message, None);
         };
         self.go_on(host, answer.is_some(), now);
         match answer {
-            Some(answer) => self.reply(asker.0, asker.1, true, &AskpassReply { answer }),
+            Some(answer) => self.reply(asker, true, &AskpassReply { answer }),
             None => self.refuse_question(asker, "the person did not answer"),
         }
-        self.reply(from.0, from.1, true, &HostReply { host: None });
+        self.reply(from, true, &HostReply { host: None });
     }
 
     /// A host's ssh got its answer, or none: its deadline counts again.
@@ -312,25 +310,24 @@ impl Daemon {
         }
     }
 
-    fn refuse_question(&mut self, (client, request): Asker, why: &str) {
-        self.fail(client, request, ErrorKind::Cancelled, why.to_owned(), None);
+    fn refuse_question(&mut self, request: RequestKey, why: &str) {
+        self.fail(request, ErrorKind::Cancelled, why.to_owned(), None);
     }
 
     pub(super) fn fail(
         &mut self,
-        client: ClientKey,
-        request: u32,
+        request: RequestKey,
         kind: ErrorKind,
         message: String,
         hint: Option<String>,
     ) {
         let error = Interruption::Error(ReplyError { kind, message, hint });
-        self.reply(client, request, true, &error);
+        self.reply(request, true, &error);
     }
 
-    pub(super) fn reply(&mut self, client: ClientKey, request: u32, last: bool, reply: &impl Serialize) {
+    pub(super) fn reply(&mut self, request: RequestKey, last: bool, reply: &impl Serialize) {
         match serde_json::to_vec(reply) {
-            Ok(json) => self.switch.reply(client, request, last, json.into()),
+            Ok(json) => self.switch.reply(request.client, request.number, last, json.into()),
             Err(error) => tracing::error!("a reply cannot be written as JSON: {error}"),
         }
     }
