@@ -1,4 +1,4 @@
-"""Interpreters of your own, here and on other hosts: start them, run code in them, talk to it over channels.
+"""Start Python interpreters here and on other hosts, run code in them, and talk to it over channels.
 
 import execnet
 
@@ -10,8 +10,8 @@ with execnet.makegateway("popen//python=python3.8") as gateway:
 with execnet.connect("mynet") as mynet:
     gateway = mynet.makegateway(platform="java")
 
-PYTEST_DONT_REWRITE: the workers of pytest-xdist have imported it before pytest finds the plugin that comes with it, and
-would warn.
+PYTEST_DONT_REWRITE: workers of pytest-xdist import this package before pytest finds the plugin that comes
+with it; pytest would warn.
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
@@ -67,7 +67,7 @@ __all__ = [
 
 
 def _check_installation() -> None:
-    """Another execnet that was installed over this one, or the other way round, is an error here and not later."""
+    """Refuse an installation of two versions of execnet, one over the other."""
     try:
         installed = _version("execnet")
     except _PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Hosts that cannot be reached: how a program is told."""
+"""How a program learns that hosts cannot be reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OnUnreachable = Union[Callable[[_native.Node, str], object], bool, None]
 
 
 def checked(on_unreachable: OnUnreachable) -> OnUnreachable:
-    """What can be told something, or is none that can."""
+    """Return the argument, or raise TypeError if it is neither callable nor a bool nor None."""
     if not (on_unreachable is None or isinstance(on_unreachable, bool) or callable(on_unreachable)):
         kind = type(on_unreachable).__name__
         raise TypeError(
@@ -23,8 +23,8 @@ def checked(on_unreachable: OnUnreachable) -> OnUnreachable:
 
 
 def listen(start: _native.Launcher, on_unreachable: OnUnreachable) -> None:
-    """Has a thread of Python's tell what happens to the hosts that are reached as for this start, until that connection
-    ends; there is one for each connection."""
+    """Start a Python thread that reports the outages of this connection until it ends, unless there is one
+    already."""
     if not on_unreachable:
         return
     outages = start.outages()
@@ -35,7 +35,7 @@ def listen(start: _native.Launcher, on_unreachable: OnUnreachable) -> None:
     try:
         thread.start()
     except RuntimeError:
-        # there is no room for a thread, or the program ends: gateways work without it
+        # no more threads can be started, or the program is ending: gateways work without this one
         pass
 
 
@@ -48,6 +48,6 @@ def pass_on(outages: _native.Outages, tell: Callable[[_native.Node, str], object
 
 
 def say(node: _native.Node, text: str) -> None:
-    """What is done unless a program says something else."""
+    """Write the report to stderr: the default."""
     if sys.stderr is not None:
         sys.stderr.write(f"execnet: {text}\n")

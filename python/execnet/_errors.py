@@ -11,16 +11,16 @@ INTERRUPT_TEXT = "keyboard-interrupted"
 
 
 class RemoteError(Exception):
-    """What went wrong in the code on the other side: its text is the remote traceback, also at `formatted`.
+    """The code on the other side failed. The text is the remote traceback, also at `formatted`.
 
-    What a host says may be meant for the terminal that shows it. So in the text, as in `repr`, controls and characters
-    that are not seen are escaped: `\\x1b`, `\\u202e`. The text as it came from there is at `raw`.
+    Text from a host may try to steer the terminal that shows it. So control and invisible characters are
+    escaped in the text and in `repr`: `\\x1b`, `\\u202e`. The unescaped text is at `raw`.
     """
 
     formatted: str
-    """The remote traceback, fit for a terminal."""
+    """The remote traceback, safe to print."""
     raw: str
-    """The remote traceback as it came. Do not print it."""
+    """The remote traceback, unescaped. Do not print it."""
 
     def __init__(self, formatted: str) -> None:
         super().__init__()
@@ -37,40 +37,40 @@ class RemoteError(Exception):
         return type(self), (self.raw,)
 
     def warn(self) -> None:
-        """Says on stderr that nobody asked for this error."""
+        """Write to stderr that nobody received this error."""
         if self.raw != INTERRUPT_TEXT:
             sys.stderr.write(f"[{os.getpid()}] Warning: unhandled {self!r}\n")
 
 
 class TimeoutError(OSError):
-    """Nothing came in the time that was given."""
+    """Nothing arrived within the timeout."""
 
 
 class HostNotFound(Exception):
-    """A host could not be reached, or nobody there could be started."""
+    """A host could not be reached, or no interpreter could be started there."""
 
 
 class GatewayDied(EOFError):
-    """The interpreter of a gateway has ended without being told to, or its host is lost: what it would have sent is
-    missing. The text says what is known of it."""
+    """The interpreter of a gateway ended unexpectedly, or its host is lost: what it would still have sent is
+    missing. The text says what is known about the cause."""
 
 
 class DataFormatError(Exception):
-    """A value cannot be sent, or bytes are no value."""
+    """A value cannot be sent, or bytes cannot be read as a value."""
 
 
 class DumpError(DataFormatError):
-    """A value of a type that cannot be sent. The text names the type and where in the value it sits."""
+    """A value cannot be sent. The text names the type and its place in the value."""
 
 
 class LoadError(DataFormatError):
-    """Bytes that are no value."""
+    """Bytes cannot be read as a value."""
 
 
 class EndOfData(LoadError, EOFError):
-    """Bytes that end before the value does."""
+    """The bytes end before the value does."""
 
 
 for _error in (RemoteError, TimeoutError, GatewayDied, HostNotFound, DataFormatError, DumpError, LoadError):
-    # as programs know them
+    # the name under which programs know them
     _error.__module__ = "execnet"

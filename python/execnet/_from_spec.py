@@ -1,4 +1,4 @@
-"""What a spec asks for, checked, as something that can be started."""
+"""Check a spec, and turn it into a gateway that can be started."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_wr
 
 
 def start(spec: XSpec, group: Group) -> _native.Gateway:
-    """Starts what a spec says, and waits until it is there."""
+    """Start the gateway that a spec describes, and wait until it is ready."""
     return prepare(spec, group).open()
 
 
 def prepare(spec: XSpec, group: Group) -> _native.Launcher:
-    """What is to be started for a spec. What becomes of the way to its host is told from now on."""
+    """Return a launcher for a spec. Outages of its host are reported from now on."""
     prepared = _prepare(spec, group)
     _away.listen(prepared, group._on_unreachable)
     return prepared
@@ -47,7 +47,7 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
         patience=text(spec, "patience"),
         env=environment(spec),
         dont_write_bytecode=bool(spec.dont_write_bytecode),
-        # the model of pytest-xdist, whose workers print a report that nobody wants twice
+        # pytest-xdist uses this model; its workers print a report that the main process prints as well
         silent=execmodel == "main_thread_only" and group._output is None,
         keeps_output=group._output is not None,
         give_up=text(spec, "give_up"),
@@ -79,7 +79,7 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
 
 
 def refuse(spec: XSpec) -> None:
-    """Says of what is not supported, or does not go together, that it is so."""
+    """Raise ValueError for keys that are not supported, unknown, or do not go together."""
     if spec.socket or spec.installvia:
         raise ValueError("socket= is not supported: anybody could connect to such a server. Use ssh= or net=")
     if spec.vagrant_ssh:
@@ -96,7 +96,7 @@ def refuse(spec: XSpec) -> None:
         for key in SELECTS:
             if getattr(spec, key) is not None:
                 raise ValueError(f"{key}= chooses a node of a network, and needs net=, in {spec._spec!r}")
-        # programs may have keys of their own here, but none that is one of ours with a letter wrong
+        # programs may use keys of their own, but not ones that look like a misspelt key of ours
         for key in spec._keys:
             name = (
                 None
@@ -114,27 +114,26 @@ def refuse(spec: XSpec) -> None:
 
 
 def meant(name: Optional[str], key: str) -> str:
-    """What may be meant by a key that is not known."""
+    """Return a hint at the key that was probably meant."""
     return f"; is {shown(name)} meant instead of {key!r}?" if name else ""
 
 
 def shown(key: str) -> str:
-    """A key as it is written."""
+    """Return a key as it is written in a spec."""
     return "env:" if key == "env" else key if key in FLAGS else f"{key}="
 
 
 def find(id: str, group: Group) -> Gateway:
-    """The gateway that `via=` names."""
+    """Return the gateway that `via=` names."""
     if id not in group:
         others = ", ".join(other.id for other in group)
-        raise KeyError(
-            f"via={id}: there is no such gateway in the group{f'; there are {others}' if others else ', and no other'}"
-        )
+        there_are = f"; there are {others}" if others else ", and no other"
+        raise KeyError(f"via={id}: there is no such gateway in the group{there_are}")
     return group[id]
 
 
 def text(spec: XSpec, name: str) -> Optional[str]:
-    """The text of a key; none if it is not there."""
+    """Return the text of a key; None if the spec does not have it."""
     value = getattr(spec, name)
     if value is True:
         raise ValueError(f"{name}= needs a value")
@@ -146,7 +145,7 @@ def text(spec: XSpec, name: str) -> Optional[str]:
 
 
 def sound(what: str, value: str) -> str:
-    """The text, if the operating system and the wire can carry it."""
+    """Return the text, or raise ValueError if the operating system cannot take it."""
     if "\0" in value:
         raise ValueError(f"{what} cannot hold a null character: {value!r}")
     try:
@@ -157,7 +156,7 @@ def sound(what: str, value: str) -> str:
 
 
 def words(spec: XSpec, python: str) -> list[str]:
-    """The words of python=, as a shell would see them; what is more than words is left to a shell where it runs."""
+    """Return the words of python=; a shell on the host gets the line if only a shell understands it."""
     found = _native.python_command(python)
     if found is None:
         raise ValueError(
@@ -167,7 +166,7 @@ def words(spec: XSpec, python: str) -> list[str]:
 
 
 def absolute(what: str, path: str) -> str:
-    """The whole path of a file on this machine."""
+    """Return the absolute path of a file on this machine."""
     path = os.path.expanduser(path)
     try:
         return os.path.abspath(path)
@@ -178,7 +177,7 @@ def absolute(what: str, path: str) -> str:
 
 
 def needed(spec: XSpec, name: str) -> str:
-    """The text of a key that is empty for nobody."""
+    """Return the text of a key that must not be empty."""
     value = text(spec, name)
     if not value:
         raise ValueError(f"{name}= needs a value, in {spec._spec!r}")
@@ -194,7 +193,7 @@ def niceness(spec: XSpec) -> int:
 
 
 def environment(spec: XSpec) -> dict[str, str]:
-    """The variables that are set there."""
+    """Return the environment variables to set there."""
     for name, value in spec.env.items():
         if not isinstance(name, str):
             raise TypeError(
@@ -209,13 +208,14 @@ def environment(spec: XSpec) -> dict[str, str]:
     return dict(spec.env)
 
 
-# PREFIX/lib/pythonX.Y/site-packages/execnet/_from_spec.py. Made absolute now: the program may change its folder later.
+# PREFIX/lib/pythonX.Y/site-packages/execnet/_from_spec.py. Made absolute now: the program may change its
+# folder later.
 PREFIX = os.path.abspath(__file__).rsplit(os.sep, 5)[0]
 
 
 def own_command() -> str:
-    """The native command that was installed together with this package."""
-    # `sysconfig` would import more when it is asked, and the program may stand in a folder open to others by then
+    """Return the path of the native command that was installed with this package."""
+    # not `sysconfig`: it imports more modules, perhaps from a current folder that others can write to
     for prefix in (PREFIX, sys.prefix):
         beside = os.path.join(prefix, "bin", "execnet")
         if os.path.exists(beside):
@@ -227,7 +227,7 @@ connections: dict[tuple[int, str], _native.Network] = {}
 
 
 def connection(name: str) -> _native.Network:
-    """The connection to a network that all specs of this program share."""
+    """Return the connection to a network that all specs of this program share."""
     key = os.getpid(), name
     if key not in connections:
         connections[key] = _native.connect(name)

@@ -1,4 +1,4 @@
-"""Where threads are green, as gevent and eventlet make them: how one of them waits so that the others run."""
+"""How a green thread (gevent, eventlet) waits without blocking the others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from types import ModuleType
 from typing import Callable, Optional
 
 Wait = Callable[[int], object]
-"""Waits until a file descriptor can be read."""
+"""Wait until a file descriptor is readable."""
 
 
 def door() -> Optional[Wait]:
-    """How the calling thread has to wait; None if it may wait in native code, as threads of the system do.
+    """Return how the calling thread has to wait; None if it is a system thread, which may wait in native
+    code.
 
-    Asked at every wait: a program may begin with green threads when it has gateways already.
+    Called at every wait: a program may start using green threads when it already has gateways.
     """
     modules = sys.modules
     if "gevent._hub_local" in modules:
@@ -54,10 +55,10 @@ def _of_eventlet(hubs: ModuleType, patcher: Optional[ModuleType]) -> Optional[Wa
 
 
 def _has_green_ones(hub: object, loop: object, replaced: bool) -> bool:
-    """Whether the calling thread of the system, which has this hub or none, has green ones in it.
+    """Return whether the calling system thread, with this hub or none, runs green threads.
 
-    Where threads are replaced all do, but for those of a thread pool. Where they are not, those that have a hub do; the
-    event loop itself may wait there as it always could.
+    If threads are monkey-patched, all do but those of a thread pool. If not, those with a hub do, except for
+    the event loop itself, which may always wait.
     """
     if replaced:
         return hub is not None or get_native_id() == os.getpid()

@@ -1,4 +1,4 @@
-"""Gateways: handles on interpreters of their own."""
+"""Gateways: handles on interpreters that were started for them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from .xspec import XSpec
 
 PATIENCE = 15.0
-"""How long an interpreter may take to end at the end of a `with` block, in seconds; longer than its kernel lets it."""
+"""Seconds an interpreter gets to end after a `with` block; more than its kernel allows itself."""
 
 HURRY = 1.0
-"""The same where a KeyboardInterrupt ends the block, and for the callbacks of what was killed."""
+"""Seconds if a KeyboardInterrupt ends the block, and for the callbacks of killed interpreters."""
 
 KILLED = 10.0
-"""How long the end of interpreters that were killed may take."""
+"""Seconds that killed interpreters get to be gone."""
 
 OURS = "<execnet.{}>"
-"""The file that our own code has there: it imports from the standard library, whatever lies in the folder."""
+"""File name of our own code on the other side: it imports only from the standard library."""
 
 Source = Union[str, types.ModuleType, Callable[..., object]]
 
 
 class Gateway:
-    """A handle on an interpreter that was started for it, here or on another host. `Group.makegateway` makes them.
+    """A handle on an interpreter that was started for it, here or on another host: see `Group.makegateway`.
 
     with execnet.makegateway("popen") as gateway:
         channel = gateway.remote_exec("channel.send(1 + 1)")
@@ -91,10 +91,11 @@ class Gateway:
 
     @property
     def node(self) -> Optional[_native.Node]:
-        """Where its interpreter runs (a `Node`), if that is a node of a network, with the `state` that it has now:
-        `ready`, `unreachable` as long as its host is, or `lost` once the gateway has ended because of that; None
-        otherwise. Programs may put something else there, as
-        pytest-xdist does."""
+        """The `Node` that the interpreter runs on; None if it is not on a network.
+
+        Its `state` is the current one: `ready`, `unreachable` while its host is, or `lost` once the gateway
+        has ended for that reason. Programs may assign something else, as pytest-xdist does.
+        """
         return self._native.node if self._node is None else cast(_native.Node, self._node)
 
     @node.setter
@@ -103,24 +104,24 @@ class Gateway:
 
     @property
     def remoteaddress(self) -> str:
-        """The host that it was made for, as the spec has it."""
+        """The host as the spec names it."""
         address = self.spec.ssh or self.spec.vagrant_ssh
         if address is None:
             raise AttributeError("remoteaddress")
         return address
 
     def remote_exec(self, source: Source, **kwargs: object) -> Channel:
-        """Executes code on the other side, and gives the channel that is `channel` there.
+        """Execute code on the other side, and return the channel that is `channel` there.
 
         `source` can be
 
         - text: executed with `channel` as a global,
-        - a function whose first parameter is `channel`, without closure and without globals other than builtins:
-          called with the channel and `kwargs`,
+        - a function whose first parameter is `channel`, without closure and without globals other than
+          builtins: called with the channel and `kwargs`,
         - a module: its source is executed with `channel` as a global.
 
-        `__name__` is `"__channelexec__"` there. The channel closes when the code ends; an exception in it arrives as
-        `RemoteError`.
+        `__name__` is `"__channelexec__"` there. The channel closes when the code ends; an exception in it
+        arrives as `RemoteError`.
         """
         kind, name, filename = "source", None, None
         if isinstance(source, staticmethod):
@@ -144,16 +145,16 @@ class Gateway:
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
 
     def newchannel(self) -> Channel:
-        """A new channel, for nobody yet: to be sent over another one."""
+        """Return a new channel, which the other side knows once it was sent over another one."""
         return self._channelfactory.new()
 
     def remote_status(self) -> RemoteStatus:
-        """How many channels and executions there are on the other side: `numchannels`, `numexecuting`, `execmodel`."""
+        """Return the number of channels and executions there: `numchannels`, `numexecuting`, `execmodel`."""
         return RemoteStatus(self._native.status())
 
     def _rinfo(self, update: bool = False) -> RInfo:
-        """`executable`, `version_info`, `platform`, `cwd` and `pid` of the other side; as it started, unless
-        `update`."""
+        """Return `executable`, `version_info`, `platform`, `cwd` and `pid` of the other side, as they were at
+        its start or, with `update`, as they are now."""
         if update:
             channel = self.remote_exec(_tell_rinfo)
             channel.reconfigure()
@@ -164,7 +165,7 @@ class Gateway:
         return self._cache_rinfo
 
     def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
-        """How `str` maps to text and bytes, on all channels that are made from now on.
+        """Set how `str` maps to text and bytes on all channels that are made from now on.
 
         With `py2str_as_py3str` a `str` from Python 2 arrives here as text, otherwise as bytes. With
         `py3str_as_py2str` text from here arrives on Python 2 as `str`, otherwise as `unicode`; between two
@@ -173,15 +174,15 @@ class Gateway:
         self._native.reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 
     def hasreceiver(self) -> bool:
-        """Whether the other side is there."""
+        """Return whether the other side is there."""
         return self._native.is_alive()
 
     def exit(self) -> None:
-        """Has the interpreter end, and takes the gateway out of its group. Does not wait; `Group.terminate` and
-        `join` do. In a forked child it does nothing: the gateway is its parent's.
+        """Tell the interpreter to end, and take the gateway out of its group. Do not wait: `Group.terminate`
+        and `join` do. Do nothing in a forked child: the gateway belongs to its parent.
 
-        What the main thread executes there has 5 s before it gets a KeyboardInterrupt. It gets it at once where one is
-        being handled here: in an `except` or `finally` block that Ctrl-C led to.
+        Code in the main thread there gets a KeyboardInterrupt after 5 s, or at once if one is being handled
+        here: in an `except` or `finally` block that Ctrl-C led to.
         """
         if not self._is_forked() and self._group._unregister(self):
             if _is_interrupted():
@@ -190,28 +191,29 @@ class Gateway:
             self._native.exit()
 
     def join(self, timeout: Optional[float] = None) -> None:
-        """Waits, at most so many seconds, until the other side has ended and callbacks have had what it sent."""
+        """Wait until the other side has ended and callbacks have had what it sent, for at most `timeout`
+        seconds."""
         deadline = after(timeout)
         if self._native.join(timeout):
             self._join_threads(deadline)
 
     def _interrupt(self) -> None:
-        """Raises KeyboardInterrupt in what the main thread executes on the other side, if that is there. Only once:
-        another one would break off its cleaning up."""
+        """Raise KeyboardInterrupt in the main thread of the other side, if it executes code. Do it only once:
+        a second one would interrupt the cleanup."""
         if not self._was_interrupted:
             self._was_interrupted = True
             with contextlib.suppress(OSError):
                 self._native.interrupt()
 
     def remote_init_threads(self, num: Optional[int] = None) -> None:
-        """Does nothing, as it has for long."""
+        """Do nothing; kept for programs that call it."""
 
     def _is_forked(self) -> bool:
-        """Whether this is a child that was forked later, which the gateway does not belong to."""
+        """Return whether this process was forked after the gateway was made."""
         return os.getpid() != self._pid
 
     def _start_thread(self, target: Callable[[], object], name: str) -> None:
-        """A thread of Python's for callbacks, so that it is one that debuggers and locals know."""
+        """Start a Python thread for callbacks, so that debuggers and thread-locals know it."""
         threads = self._threads
 
         def run() -> None:
@@ -229,8 +231,8 @@ class Gateway:
             raise
 
     def _hand_out(self, output: Callable[[Gateway, str], object]) -> None:
-        """Has a thread of Python's hand out what the other side prints. Without it who prints would wait in the end: so
-        it goes on when `output` fails."""
+        """Start a Python thread that passes on what the other side prints. It goes on when `output` fails:
+        otherwise printing would block in the end."""
         native, gateway = self._native, weakref.ref(self)
 
         def hand_out() -> None:
@@ -251,9 +253,9 @@ class Gateway:
 
 
 def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
-    """Waits until gateways that were told to end have ended, and takes these out of the list.
+    """Wait until gateways that were told to end have ended, and take these out of the list.
 
-    After `timeout` seconds those that are left are killed, all at once.
+    After `timeout` seconds kill those that are left, all at once.
     """
     deadline = after(timeout)
     late = [gateway for gateway in gateways if not gateway._native.join(until(deadline))]
@@ -270,7 +272,7 @@ def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
 
 
 def _is_interrupted() -> bool:
-    """Whether what this thread handles came of a KeyboardInterrupt: `SystemExit` may be what a program makes of it."""
+    """Return whether this thread handles a KeyboardInterrupt, or an error (SystemExit) that it led to."""
     error, seen = sys.exc_info()[1], set()
     while error is not None and id(error) not in seen:
         if type(error) is KeyboardInterrupt:
@@ -281,7 +283,7 @@ def _is_interrupted() -> bool:
 
 
 def after(timeout: Optional[float]) -> Optional[float]:
-    """The time that comes so many seconds from now; none for no limit."""
+    """Return the time that is `timeout` seconds from now; None for no limit."""
     if timeout is None:
         return None
     if not hasattr(timeout, "__float__"):
@@ -290,7 +292,7 @@ def after(timeout: Optional[float]) -> Optional[float]:
 
 
 def until(deadline: Optional[float]) -> Optional[float]:
-    """The seconds that are left."""
+    """Return the seconds that are left."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
@@ -344,14 +346,15 @@ def _tell_rinfo(channel):  # type: ignore[no-untyped-def]
 
 
 def _that_it_is_bound(method: types.MethodType) -> str:
-    """Code that fails with why a bound method cannot be executed: as ever the error arrives on the channel."""
+    """Return code that fails, as the error arrives on the channel: a bound method cannot be executed."""
     can = "a static method, or a function whose first parameter is `channel`, can be sent"
     why = f"cannot execute {method!r}: it is bound to an object, which stays here; {can}"
     return f"raise TypeError({why!a})"
 
 
 def _text_of(source: object) -> str:
-    """Text, and what has a text of its own: objects that programs make of source."""
+    """Return source as text: a str, or an object that programs wrap around source and that has a
+    `__str__`."""
     is_data = isinstance(source, (bytes, bytearray, memoryview, numbers.Number))
     if is_data or type(source).__str__ is object.__str__:
         hint = (
@@ -366,7 +369,7 @@ def _text_of(source: object) -> str:
 
 
 def _source_of_module(module: types.ModuleType) -> tuple[Optional[str], str]:
-    """The file of a module, and its text as it is now."""
+    """Return the file of a module, and its current text."""
     try:
         filename = inspect.getsourcefile(module)
         if filename:
@@ -379,7 +382,8 @@ def _source_of_module(module: types.ModuleType) -> tuple[Optional[str], str]:
 
 
 def _source_of_function(function: types.FunctionType) -> str:
-    """The text of a function that can be executed elsewhere, on the lines that it has here."""
+    """Return the text of a function, on the same lines as in its file; ValueError if it cannot run
+    elsewhere."""
     if function.__name__ == "<lambda>":
         raise ValueError("a lambda has no source of its own, so it cannot be sent")
     parameters = inspect.getfullargspec(function).args
@@ -408,7 +412,7 @@ def _source_of_function(function: types.FunctionType) -> str:
 
 
 def _globals_used(source: str) -> list[str]:
-    """The globals that a function's source needs and that are no builtins."""
+    """Return the globals that a function's source uses and that are not builtins."""
     used: set[str] = set()
     given: set[str] = set(vars(builtins))
     tables = [symtable.symtable(source, "<source>", "exec")]

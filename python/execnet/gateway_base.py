@@ -1,4 +1,4 @@
-"""Channels, and how code is run by threads."""
+"""Channels, execution models, and values as bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ NO_ENDMARKER_WANTED = _NoEndmarker()
 
 
 class ExecModel:
-    """What code is run by, and the locks, queues and the like that go with it: here always threads."""
+    """How code is run, with the matching locks and queues: here always by threads."""
 
     backend = "thread"
 
@@ -97,41 +97,41 @@ class ExecModel:
         return socket
 
     def start(self, func: Callable[..., object], args: tuple[object, ...] = ()) -> None:
-        """Calls a function in a new thread, which does not keep the program from ending."""
+        """Call a function in a new daemon thread."""
         threading.Thread(target=func, args=args, daemon=True).start()
 
     def get_ident(self) -> int:
-        """The number of the calling thread."""
+        """Return the identifier of the calling thread."""
         return threading.get_ident()
 
     def sleep(self, delay: float) -> None:
-        """Waits so many seconds."""
+        """Sleep for `delay` seconds."""
         import time
 
         time.sleep(delay)
 
     def fdopen(self, fd: int, mode: str, bufsize: int = 1, closefd: bool = True) -> IO[Any]:
-        """A file object for a file descriptor, with text in UTF-8."""
+        """Return a file object for a file descriptor; text is UTF-8."""
         import os
 
         encoding = None if "b" in mode else "utf-8"
         return os.fdopen(fd, mode, bufsize, encoding=encoding, closefd=closefd)
 
     def Lock(self) -> threading.RLock:
-        """A lock; the thread that holds it may take it again."""
+        """Return a reentrant lock."""
         return threading.RLock()
 
     def RLock(self) -> threading.RLock:
-        """A lock; the thread that holds it may take it again."""
+        """Return a reentrant lock."""
         return threading.RLock()
 
     def Event(self) -> threading.Event:
-        """Something to wait for."""
+        """Return an event to wait for."""
         return threading.Event()
 
 
 class ThreadExecModel(ExecModel):
-    """Each execution runs in a thread of its own, the first in the main thread."""
+    """Each execution runs in a thread of its own, the first one in the main thread."""
 
 
 class MainThreadOnlyExecModel(ThreadExecModel):
@@ -141,7 +141,7 @@ class MainThreadOnlyExecModel(ThreadExecModel):
 
 
 def get_execmodel(backend: Union[str, ExecModel]) -> ExecModel:
-    """The execution model of this name: `thread` or `main_thread_only`."""
+    """Return the execution model of this name: `thread` or `main_thread_only`."""
     if isinstance(backend, ExecModel):
         return backend
     if backend == "thread":
@@ -154,7 +154,8 @@ def get_execmodel(backend: Union[str, ExecModel]) -> ExecModel:
 
 
 def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
-    """Calls a channel's callback, `at_once` with what has arrived, else until its end."""
+    """Call a channel's callback with each item: those that have arrived if `at_once`, otherwise until the
+    channel ends."""
     while True:
         try:
             call = delivery.next(at_once)
@@ -170,12 +171,12 @@ def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
             callback(item)
         except BaseException as raised:
             if at_once and not isinstance(raised, Exception):
-                # Ctrl-C, or the end of the program: the caller's, not the channel's
+                # Ctrl-C or SystemExit concerns the caller, not the channel
                 delivery.done(None)
                 delivery.give_back()
                 raise
             error = raised
-        # nothing of it is to live on while the next one is waited for
+        # keep nothing of it alive while waiting for the next one
         call = item = None
         if not delivery.done(error) and error is not None:
             raise error
@@ -185,7 +186,7 @@ def deliver(delivery: _native.Delivery, at_once: bool = False) -> None:
 class Channel(_native.Channel):
     """A two-way queue of values between here and code on the other side of a gateway.
 
-    A channel can be sent over a channel. One that is no longer referred to is closed.
+    A channel can be sent over a channel. It closes when nothing refers to it any more.
 
         channel = gateway.remote_exec("channel.send(channel.receive() + 1)")
         channel.send(41)
@@ -213,7 +214,7 @@ class Channel(_native.Channel):
         try:
             return self.receive()
         except GatewayDied:
-            # half of the items would look like all of them
+            # not the end of the loop: half of the items would look like all of them
             raise
         except EOFError:
             raise StopIteration from None
@@ -226,11 +227,11 @@ class Channel(_native.Channel):
             RemoteError(error).warn()
 
     def setcallback(self, callback: Callable[[Any], object], endmarker: object = NO_ENDMARKER_WANTED) -> None:
-        """Has `callback(item)` called for every item; `receive()` is an error from then on.
+        """Call `callback(item)` for every item; `receive()` is an error from then on.
 
-        Items that have arrived are handed over at once, others by a thread of this channel as they come. If an
-        endmarker is given, the callback gets it as the last thing, when the channel has ended. A callback that fails
-        closes the channel with its error.
+        Items that have arrived are passed at once, later ones by a thread of this channel. If an endmarker is
+        given, the callback is called with it last, when the channel has ended. If the callback fails, the
+        channel closes with that error.
         """
         if not callable(callback):
             raise TypeError(f"a callback must be callable, not a {type(callback).__name__}")
@@ -247,7 +248,7 @@ class Channel(_native.Channel):
                 raise
 
     def reconfigure(self, py2str_as_py3str: bool = True, py3str_as_py2str: bool = False) -> None:
-        """How `str` maps to text and bytes on this channel: see `Gateway.reconfigure`."""
+        """Set how `str` maps to text and bytes on this channel: see `Gateway.reconfigure`."""
         super().reconfigure(bool(py2str_as_py3str), bool(py3str_as_py2str))
 
     @overload
@@ -256,8 +257,8 @@ class Channel(_native.Channel):
     def makefile(self, mode: Literal["w"] = "w", proxyclose: bool = False) -> ChannelFileWrite: ...
 
     def makefile(self, mode: str = "w", proxyclose: bool = False) -> Union[ChannelFileRead, ChannelFileWrite]:
-        """A file-like object, for writing (`"w"`) or reading (`"r"`). With `proxyclose` its `close()` closes the
-        channel."""
+        """Return a file-like object for writing (`"w"`) or reading (`"r"`). With `proxyclose` its `close()`
+        closes the channel."""
         if mode == "w":
             return ChannelFileWrite(self, proxyclose)
         if mode == "r":
@@ -280,11 +281,11 @@ class ChannelFile:
         self._proxyclose = proxyclose
 
     def isatty(self) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
     def close(self) -> None:
-        """Closes the channel if the file was made with `proxyclose`."""
+        """Close the channel if the file was made with `proxyclose`."""
         if self._proxyclose:
             self.channel.close()
 
@@ -299,25 +300,25 @@ class ChannelFile:
 
 
 class ChannelFileWrite(ChannelFile):
-    """Each write is an item that is sent."""
+    """A file whose writes send one item each."""
 
     def write(self, out: Union[str, bytes]) -> None:
-        """Sends it."""
+        """Send text or bytes."""
         self.channel.send(out)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: every write is sent at once."""
 
 
 class ChannelFileRead(ChannelFile):
-    """The items that arrive, one behind the other: all text or all bytes."""
+    """A file that reads the items of a channel one behind the other: all text or all bytes."""
 
     def __init__(self, channel: Channel, proxyclose: bool = True) -> None:
         super().__init__(channel, proxyclose)
         self._buffer: Any = None
 
     def _fill(self) -> bool:
-        """Takes one more item in; false at the end."""
+        """Receive one more item; return False at the end."""
         try:
             item = self.channel.receive()
         except GatewayDied:
@@ -335,13 +336,13 @@ class ChannelFileRead(ChannelFile):
         return taken
 
     def read(self, n: int) -> Any:
-        """`n` characters or bytes, fewer only at the end."""
+        """Return `n` characters or bytes, fewer only at the end."""
         while len(self._buffer or "") < n and self._fill():
             pass
         return self._take(n)
 
     def readline(self) -> Any:
-        """Up to and with the next newline, less only at the end."""
+        """Return the text up to and including the next newline, or the rest at the end."""
         searched = 0
         while True:
             buffer = self._buffer
@@ -364,16 +365,16 @@ class ChannelFactory:
         import weakref
 
         self._gateway = weakref.ref(gateway)
-        # a finalizer or the handler of a signal may come in between, and open channels
+        # reentrant: a finalizer or signal handler may interrupt, and open channels
         self._lock = threading.RLock()
         self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
 
     def new(self) -> Channel:
-        """A new channel."""
+        """Return a new channel."""
         return self.adopt(self._owner()._native.newchannel())
 
     def adopt(self, raw: _native.RawChannel) -> Channel:
-        """The one object for a channel."""
+        """Return the one object for a channel."""
         with self._lock:
             channel = self._channels.get(raw.id)
             if channel is None:
@@ -386,7 +387,7 @@ class ChannelFactory:
         return gateway
 
     def channels(self) -> list[Channel]:
-        """Those that somebody refers to and that are open."""
+        """Return the channels that are open and referred to."""
         return [channel for channel in list(self._channels.values()) if not channel.isclosed()]
 
 
@@ -395,18 +396,21 @@ def loads(
     py2str_as_py3str: bool = False,
     py3str_as_py2str: bool = False,
 ) -> Any:
-    """The object that `dumps` made these bytes of. `py2str_as_py3str`: what was a `str` of Python 2 becomes text,
-    otherwise bytes; `py3str_as_py2str`: what was a `str` of Python 3 becomes bytes, otherwise text."""
+    """Return the object that `dumps` wrote.
+
+    With `py2str_as_py3str` a `str` of Python 2 becomes text, otherwise bytes. With `py3str_as_py2str` a `str`
+    of Python 3 becomes bytes, otherwise text.
+    """
     if isinstance(bytestring, (bytearray, memoryview)):
         bytestring = bytes(bytestring)
     return _native.loads(bytestring, bool(py2str_as_py3str), bool(py3str_as_py2str))
 
 
 def dump(byteio: SupportsWrite, obj: object) -> None:
-    """Writes what `dumps` makes of an object to a binary file."""
+    """Write an object to a binary file, as `dumps` encodes it."""
     byteio.write(dumps(obj))
 
 
 def load(io: SupportsRead, py2str_as_py3str: bool = False, py3str_as_py2str: bool = False) -> Any:
-    """Reads one object, as `loads`, from a binary file, which may hold more behind it."""
+    """Read one object from a binary file, as `loads` does. More may follow it in the file."""
     return _native.load(io.read, bool(py2str_as_py3str), bool(py3str_as_py2str))

@@ -1,4 +1,4 @@
-"""`HostNotFound`, under the name that programs import it from."""
+"""`HostNotFound`, where programs import it from."""
 
 from ._errors import HostNotFound
 

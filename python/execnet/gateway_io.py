@@ -1,6 +1,6 @@
 """How execnet 2 reached an interpreter, under the names that programs import from here.
 
-Nothing in the package uses them: it starts interpreters in another way, so replacing one of them has no effect.
+The package does not use them: it starts interpreters in another way. Replacing one of them has no effect.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ popen_bootstrapline = "import sys;exec(eval(sys.stdin.readline()))"
 
 
 def shell_split_path(path: str) -> list[str]:
-    """The words of `python=`."""
+    """Return the words of `python=`."""
     return shlex.split(path)
 
 
 def popen_args(spec: XSpec) -> list[str]:
-    """The command with which execnet 2 started a `popen` gateway."""
+    """Return the command with which execnet 2 started a `popen` gateway."""
     words = shell_split_path(spec.python) if spec.python else [sys.executable]
     return [*words, "-u", *(["-B"] if spec.dont_write_bytecode else []), "-c", popen_bootstrapline]
 
 
 def ssh_args(spec: XSpec) -> list[str]:
-    """The command with which execnet 2 started an `ssh=` gateway."""
+    """Return the command with which execnet 2 started an `ssh=` gateway."""
     assert spec.ssh is not None
     return ["ssh", "-C", *_config(spec), *spec.ssh.split(), _remote(spec)]
 
 
 def vagrant_ssh_args(spec: XSpec) -> list[str]:
-    """The command with which execnet 2 started a `vagrant_ssh=` gateway."""
+    """Return the command with which execnet 2 started a `vagrant_ssh=` gateway."""
     assert spec.vagrant_ssh is not None
     return ["vagrant", "ssh", spec.vagrant_ssh, "--", "-C", *_config(spec), _remote(spec)]
 

@@ -26,23 +26,23 @@ Spec = Union[XSpec, str]
 
 
 class Group:
-    """Gateways that end together, each with an id of its own.
+    """Gateways that end together, each with a unique id.
 
         with execnet.Group(["popen"] * 3) as group:
             print(group.remote_exec("import os; channel.send(os.getpid())").receive_each())
 
-    What the other side prints is given, line by line, to `output(gateway, line)`; without one it goes to stderr,
-    marked with the gateway's id.
+    Each line that the other side prints is passed to `output(gateway, line)`. Without `output` it goes to
+    stderr, marked with the gateway's id.
     """
 
     defaultspec = "popen"
-    """What `makegateway()` makes."""
+    """The spec of `makegateway()` without one."""
 
     _network: Optional[_native.Network] = None
-    """The connection that the group belongs to, if it belongs to one."""
+    """The connection of the `Network` that the group belongs to, if any."""
 
     _on_unreachable: OnUnreachable = True
-    """What is told of hosts that cannot be reached; True: stderr."""
+    """What is called when a host cannot be reached; True writes to stderr."""
 
     def __init__(
         self,
@@ -77,9 +77,10 @@ class Group:
     def set_execmodel(
         self, execmodel: Union[str, ExecModel], remote_execmodel: Union[str, ExecModel, None] = None
     ) -> None:
-        """Sets how code is run here and on the other side of gateways that will be made; the same if only one is given.
+        """Set how code is run here and on the other side of later gateways; the same for both if only one is
+        given.
 
-        An error as soon as there are gateways.
+        Raise ValueError if the group has gateways.
         """
         if self._gateways:
             raise ValueError("the execution model can only be set while there are no gateways")
@@ -115,19 +116,21 @@ class Group:
         self._end(10.0, kind)
 
     def makegateway(self, spec: Optional[Spec] = None) -> Gateway:
-        """Starts an interpreter and makes a gateway to it; as `defaultspec` says if no spec is given.
+        """Start an interpreter, and return a gateway to it. Without a spec, `defaultspec` is used.
 
         A spec is `key=value//key=value`. It says where with one of
 
         - `popen`: on this machine,
-        - `net=NAME`: on a node of a running network, chosen with `platform=`, `implementation=`, `version=`, `node=`,
+        - `net=NAME`: on a node of a running network, chosen with `platform=`, `implementation=`, `version=`,
+          `node=`,
         - `ssh=HOST`: on a host that the user's ssh reaches; with `ssh_config=FILE` as that file says,
 
         and how with `id=`, `python=`, `chdir=` (made if it is not there), `nice=`, `env:NAME=VALUE`,
-        `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`, `patience=2m` (how long its login may take,
-        30 s otherwise, and then its interpreter, 60 s otherwise), `give_up=30` (how many seconds its host may be out of
-        reach before the gateway has died; or `2m`). With `via=ID` the interpreter is started
-        where that gateway of the group has its own. Other keys are left to the program, but not beside `net=`.
+        `execmodel=thread` or `main_thread_only`, `dont_write_bytecode`, `patience=2m` (limit for the login,
+        30 s without it, and again for the start of the interpreter, 60 s without it), `give_up=30` (how many
+        seconds its host may be unreachable before the gateway has died; also `2m`). With `via=ID` the
+        interpreter starts where that gateway of the group has its own. Programs may add keys of their own,
+        but not beside `net=`.
         """
         if spec is None or spec == "":
             spec = self.defaultspec
@@ -138,7 +141,7 @@ class Group:
         return self._register(_from_spec.start(spec, self), spec)
 
     def _makegateways(self, specs: list[XSpec]) -> list[Gateway]:
-        """Makes several at a time: all, or none."""
+        """Make several gateways at a time: all, or none."""
         for spec in specs:
             self.allocate_id(spec)
             self._check_id(spec)
@@ -154,7 +157,7 @@ class Group:
             raise ValueError(f"there is a gateway with the id {spec.id!r} already")
 
     def allocate_id(self, spec: XSpec) -> None:
-        """Gives a spec an id (`gw0`, `gw1`, …) if it has none."""
+        """Give a spec an id (`gw0`, `gw1`, …) if it has none."""
         if spec.id is None:
             with self._lock:
                 name = f"gw{self._count}"
@@ -173,7 +176,7 @@ class Group:
         return gateway
 
     def _unregister(self, gateway: Gateway) -> bool:
-        """Takes a gateway out; false if it is out already."""
+        """Take a gateway out of the group; return False if it is not in it."""
         with self._lock:
             if not any(gateway is other for other in self._gateways):
                 return False
@@ -183,13 +186,13 @@ class Group:
             return True
 
     def terminate(self, timeout: Optional[float] = None) -> None:
-        """Ends all gateways and waits until their interpreters have ended, those of gateways that had to `exit()`
-        before as well.
+        """End all gateways, and wait until their interpreters have ended; also those of gateways that were
+        told to `exit()` before.
 
-        After `timeout` seconds, for all of them together, what still runs is killed; without one it is waited for.
-        What was killed has 10 s to be gone, also all together. While a KeyboardInterrupt is being handled, what the
-        gateways execute gets one at once: see `Gateway.exit`. A forked child ends its own: what was made before is its
-        parent's.
+        After `timeout` seconds for all of them together, kill those that still run; without a timeout, wait
+        for them. Killed interpreters get 10 s together to be gone. While a KeyboardInterrupt is being
+        handled, the code in the gateways gets one at once: see `Gateway.exit`. A forked child ends only the
+        gateways that it made itself.
         """
         after(timeout)
         vias = {gateway.spec.via for gateway in self}
@@ -201,12 +204,12 @@ class Group:
         try:
             end(leaving, timeout)
         finally:
-            # interrupted: they are waited for next time
+            # after an interrupt: the next call waits for them
             with self._lock:
                 self._leaving += leaving
 
     def _end(self, timeout: Optional[float], kind: Optional[type[BaseException]]) -> None:
-        """As `terminate`, and at once where it is a KeyboardInterrupt that ends them."""
+        """Terminate, and hurry if a KeyboardInterrupt is the reason."""
         if kind is KeyboardInterrupt:
             for gateway in self:
                 gateway._interrupt()
@@ -217,7 +220,7 @@ class Group:
         self._end(1.0, getattr(sys, "last_type", None))
 
     def remote_exec(self, source: Source, **kwargs: object) -> MultiChannel:
-        """Executes code in all gateways of the group; see `Gateway.remote_exec`."""
+        """Execute code in all gateways of the group; see `Gateway.remote_exec`."""
         return MultiChannel([gateway.remote_exec(source, **kwargs) for gateway in self])
 
 
@@ -248,7 +251,7 @@ class MultiChannel:
             channel.__exit__()
 
     def send_each(self, item: object) -> None:
-        """Sends the item over every channel."""
+        """Send the item over every channel."""
         for channel in self._channels:
             channel.send(item)
 
@@ -258,7 +261,8 @@ class MultiChannel:
     def receive_each(self, withchannel: Literal[True]) -> list[tuple[Channel, Any]]: ...
 
     def receive_each(self, withchannel: bool = False) -> Union[list[Any], list[tuple[Channel, Any]]]:
-        """Receives one item from each channel, in their order; with `withchannel` as pairs of channel and item."""
+        """Return one item from each channel, in their order; with `withchannel`, pairs of channel and
+        item."""
         if self._queue is not None:
             raise OSError("cannot receive_each(): the items go to the receive queue")
         return [
@@ -266,8 +270,8 @@ class MultiChannel:
         ]
 
     def make_receive_queue(self, endmarker: object = NO_ENDMARKER_WANTED) -> Queue[tuple[Channel, Any]]:
-        """A queue of pairs (channel, item) with what arrives on any channel from now on, and `endmarker`, if given,
-        when one has ended."""
+        """Return a queue of pairs (channel, item) of what arrives on any channel from now on; the item is
+        `endmarker`, if given, when a channel has ended."""
         if self._queue is None:
             from queue import Queue
 
@@ -277,7 +281,7 @@ class MultiChannel:
         return self._queue
 
     def waitclose(self) -> None:
-        """Waits until all channels are closed; then raises the first `RemoteError` of one, if there is any."""
+        """Wait until all channels are closed, then raise the first `RemoteError`, if any."""
         first = None
         for channel in self._channels:
             try:
@@ -300,7 +304,7 @@ _pid = os.getpid()
 
 @atexit.register
 def _end_all() -> None:
-    """The gateways of a program end with it, but not with a child that it forked."""
+    """End all gateways with the program, but not with a child that it forked."""
     if os.getpid() != _pid:
         return
     for group in list(_groups):

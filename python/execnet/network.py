@@ -24,7 +24,7 @@ PathText = Union[str, "os.PathLike[str]"]
 
 
 class GatewayKeywords(TypedDict, total=False):
-    """What a gateway on a network may be given as keywords: keys of specs."""
+    """Keywords for gateways on a network: keys of specs."""
 
     platform: Optional[str]
     implementation: Optional[str]
@@ -40,13 +40,12 @@ class GatewayKeywords(TypedDict, total=False):
 
 
 class Network:
-    """A connection to a network that runs. `connect` makes it.
+    """A connection to a running network; `connect` returns one.
 
         with execnet.connect("mynet") as mynet:
             gateway = mynet.makegateway(platform="java")
 
-    Gateways that were made through it are in `group`; they end with `close()`, at the end of the `with` block, or
-    with the program.
+    Its gateways are in `group`. They end with `close()`, at the end of the `with` block, or with the program.
     """
 
     def __init__(
@@ -76,12 +75,12 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the network."""
         return self._native.name
 
     @property
     def nodes(self) -> list[Node]:
-        """The interpreters of the network, as they are now."""
+        """The interpreters of the network, in their current state."""
         return self._native.nodes()
 
     def makegateway(
@@ -89,10 +88,10 @@ class Network:
     ) -> Gateway:
         """Start an interpreter on a node of the network, and return a gateway to it.
 
-        The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation` is that
-        (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`, `">=3.8,<3.12"`), and whose
-        name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`, `patience` and `give_up` are as in specs:
-        see `Group.makegateway`. Keywords count more than `spec`.
+        The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation`
+        is that (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`,
+        `">=3.8,<3.12"`), and whose name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`,
+        `patience` and `give_up` are as in specs: see `Group.makegateway`. Keywords count more than `spec`.
         """
         return self.group.makegateway(self._spec(spec, keywords, id))
 
@@ -107,7 +106,7 @@ class Network:
         return self.group._makegateways([self._spec(spec, keywords) for _ in range(n)])
 
     def close(self, timeout: Optional[float] = 10.0) -> None:
-        """Ends the gateways, as `Group.terminate` does, and closes the connection."""
+        """End the gateways, as `Group.terminate` does, and close the connection."""
         self.group.terminate(timeout)
         self._native.close()
 
@@ -137,7 +136,7 @@ class Network:
 
 
 def _text(key: str, value: object) -> str:
-    """What a keyword is in a spec."""
+    """Return the text of a keyword in a spec."""
     number: tuple[type, ...] = {"nice": (int,), "patience": (int,), "give_up": (int, float)}.get(key, ())
     if isinstance(value, number) and not isinstance(value, bool):
         return str(value)
@@ -145,22 +144,24 @@ def _text(key: str, value: object) -> str:
     if not isinstance(path, str):
         kind = {"nice": "an int", "give_up": "seconds or a str"}.get(key, "a str")
         raise TypeError(f"{key}= takes {kind}, not {type(value).__name__}")
-    # of python= the words count
+    # python= is split into words
     return shlex.quote(path) if key == "python" and path is not value else path
 
 
 def connect(
     name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
 ) -> Network:
-    """Connects to the network of this name, which runs on this machine (`execnet start NAME` starts one).
+    """Connect to the network of this name, which runs on this machine (`execnet start NAME` starts it).
 
-    A line on stderr says when a host on which there are gateways has been out of reach for 5 s, and when it is back.
-    Instead of that `on_unreachable(node, text)` is called, in a thread of the connection, with the `Node` of a gateway
-    there, whose `state` is `unreachable`, then `ready` or `lost`, and the sentence; with `False` or `None` nothing is
-    said. It is told at once where a gateway cannot be made because of it, which waits at most 10 s, or `give_up`.
+    When a host with gateways has been unreachable for 5 s, and when it is back, a line on stderr says so. If
+    `on_unreachable` is a function, it is called instead, in a thread of the connection, as
+    `on_unreachable(node, text)`: the `Node` of a gateway there, whose `state` is `unreachable`, then `ready`
+    or `lost`, and the sentence. With `False` or `None` nothing is reported. When a gateway cannot be made
+    because its host is unreachable, the report comes at once; `makegateway` waits at most 10 s, or `give_up`.
 
-    What waits for such a host goes on when it is back. `give_up` limits that: after so many seconds (or `"2m"`) its
-    gateways have died, as `GatewayDied` says to whoever waits. `makegateway` can set another limit.
+    Calls that wait for such a host continue when it is back. `give_up` limits that: after so many seconds (or
+    `"2m"`) the gateways there have died, and waiting calls raise `GatewayDied`. `makegateway` can set another
+    limit.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a network must be a str, not {type(name).__name__}")

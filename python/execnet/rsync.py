@@ -1,4 +1,4 @@
-"""Sending a folder to many places at once; only what differs travels."""
+"""Copy a folder to many places at once; only differences travel."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ Callback = Callable[[str, int, Channel], object]
 
 
 class RSync:
-    """Sends a folder, with all that is in it, to one place or many; or a file.
+    """Copies a folder with its content, or a file, to one or many places.
 
-    A file that is there with the same size and time is left alone; with the same size and another time only its
-    checksum travels. Links that lead into the folder are made to lead into its copy; others are copied as they are.
-    Derive from it and override `filter` to leave things out.
+    A file that exists there with the same size and time is skipped; with the same size and another time only
+    its checksum travels. Links into the folder lead into the copy; other links are copied as they are.
+    Override `filter` in a subclass to leave files out.
 
         rsync = execnet.RSync("src")
         for gateway in group:
             rsync.add_target(gateway, "/tmp/src", delete=True)
         rsync.send()
 
-    `callback(what, size, channel)` is called with `"list"` and the bytes that a target wants, and with `"ack"` and a
-    file's bytes when it has that file. With `verbose` each file that is sent is printed.
+    `callback(what, size, channel)` is called with `"list"` and the number of bytes that a target needs, and
+    with `"ack"` and the size of a file when the target has it. With `verbose` the name of each file is
+    printed.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class RSync:
         self._wanted: dict[Channel, list[str]] = {}
 
     def filter(self, path: str) -> bool:
-        """Whether to send what is at this path; everything, unless a subclass says otherwise."""
+        """Return whether to send this path; True unless a subclass overrides it."""
         return True
 
     def add_target(
@@ -63,9 +64,10 @@ class RSync:
         finishedcallback: Optional[Callable[[], object]] = None,
         **options: bool,
     ) -> None:
-        """Adds a folder on the other side of a gateway; with `delete=True` what is not in the source is deleted there.
+        """Add a folder on the other side of a gateway. With `delete=True`, delete there what is not in the
+        source.
 
-        `finishedcallback()` is called when all is in place.
+        `finishedcallback()` is called when the copy is complete.
         """
         unknown = set(options) - {"delete"}
         if unknown:
@@ -86,10 +88,10 @@ class RSync:
         self._channels[channel] = finishedcallback
 
     def send(self, raises: bool = True) -> None:
-        """Sends the folder to all targets that were added, and waits until it is in place there.
+        """Send the folder to all targets, and wait until the copies are complete.
 
-        Without a target it raises `OSError`, or does nothing when `raises` is false. Targets are used up by it, unless
-        there is nothing to send. A file does not take the place of a folder: that is a `RemoteError`.
+        Without a target, raise `OSError`, or do nothing if `raises` is false. A call uses the targets up,
+        unless there is nothing to send. A file does not replace a folder: that is a `RemoteError`.
         """
         if not self._channels:
             if raises:
@@ -114,7 +116,8 @@ class RSync:
             raise NotADirectoryError(errno.ENOTDIR, "only a folder can be sent", self._sourcedir)
 
     def _give_up(self) -> None:
-        """Closes what is left of the targets after an error: they have had a part, and get nothing more."""
+        """Close the channels that are left after an error: their targets have a part, and get nothing
+        more."""
         for channel in self._channels:
             with contextlib.suppress(OSError):
                 channel.close()
@@ -151,7 +154,7 @@ class RSync:
             )
 
     def _is_offered(self, about: object) -> bool:
-        """Whether this is a file that was told of: whoever answers could name any other file of this machine."""
+        """Return whether this file was offered: the other side could ask for any file of this machine."""
         if not isinstance(about, tuple) or len(about) != 2 or not isinstance(about[0], list):
             return False
         return all(isinstance(name, str) for name in about[0]) and tuple(about[0]) in self._offered
@@ -167,7 +170,7 @@ class RSync:
             with open(os.path.join(self._sourcedir, *relative), "rb") as file:
                 data = file.read()
         except OSError:
-            # gone meanwhile: the other side leaves it as it is
+            # removed meanwhile: the other side keeps what it has
             data = None
         self._sizes[path] = len(data or b"")
         self._wanted.setdefault(channel, []).append(path)
@@ -183,9 +186,10 @@ class RSync:
             print(_native.shown(f"{gateway} <= {modified_rel_path}", one_line=True))
 
     def _send_entry(self, path: str, relative: tuple[str, ...]) -> None:
-        """Tells of what is at `path`, parents first; `relative` are the names that lead there from the source."""
+        """Offer `path` and what is below it, parents first; `relative` are the names from the source to
+        it."""
         try:
-            # a link to the folder to send stands for that folder
+            # if the source itself is a link, send what it leads to
             about = os.stat(path) if path == self._sourcedir else os.lstat(path)
         except OSError:
             self._offered.add(relative)
@@ -217,7 +221,7 @@ class RSync:
             self._send(channel, message, path)
 
     def _send(self, channel: Channel, message: object, path: str) -> None:
-        """Sends what is about this path."""
+        """Send a message about this path."""
         try:
             channel.send(message)
         except DumpError as error:
@@ -233,7 +237,7 @@ class RSync:
             raise self._of_target(channel, why if isinstance(why, RemoteError) else error) from None
 
     def _of_target(self, channel: Channel, error: Exception) -> Exception:
-        """The error, with the target that it is of."""
+        """Return the error with its target named."""
         id = _native.shown(channel.gateway.id, one_line=True)
         where = f"the folder {self._destinations[channel]!r} of gateway {id}"
         text = error.raw if isinstance(error, RemoteError) else str(error)

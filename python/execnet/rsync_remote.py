@@ -1,8 +1,8 @@
 """The receiving half of `RSync`: runs on the other side, on any Python.
 
-For each entry of the tree comes one message, parents first: a list (a folder: its mode, then the names in it), a
-tuple (a file: mode, time, size), or None (a link, which comes at the end). What goes back: which files are wanted,
-and when all is in place.
+Each entry of the tree arrives as one message, parents first: a list (a folder: its mode, then the names in
+it), a tuple (a file: mode, time, size), or None (a link, which follows at the end). The answers say which
+files are needed, and when the copy is complete.
 """
 
 # mypy: ignore-errors
@@ -15,25 +15,26 @@ def receive_tree(channel):
     import stat
     import sys
 
-    # Python 2 has bytes as file names; what is no UTF-8 in them comes as lone surrogates, as Python 3 has it
+    # file names of Python 2 are bytes; those that are not UTF-8 arrive as lone surrogates, as Python 3 has
+    # them
     has_bytes = bytes is str and not sys.platform.startswith("java")
 
     def native(text):
-        """A file name or path as the functions of `os` want it."""
+        """Return a file name or path as the functions of `os` take it."""
         if not has_bytes:
             return text
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         parts, at, before = [], 0, 0
         for index, code in enumerate(map(ord, text)):
-            # a narrow build has characters as pairs of surrogates
+            # in a narrow build some characters are pairs of surrogates
             if 0xDC80 <= code <= 0xDCFF and not 0xD800 <= before <= 0xDBFF:
                 parts += [text[at:index].encode("utf-8"), chr(code - 0xDC00)]
                 at = index + 1
             before = code
         return b"".join(parts) + text[at:].encode("utf-8")
 
-    grain = 1e-6 if bytes is str else 0  # what Python 2 sets times to, in seconds
+    grain = 1e-6 if bytes is str else 0  # resolution to which Python 2 sets times, in seconds
     top, options = channel.receive()
     top = native(top)
     wanted = []
@@ -53,14 +54,14 @@ def receive_tree(channel):
     def folder(path, relative, entry):
         found = lstat(path)
         if found and not stat.S_ISDIR(found.st_mode):
-            # a link, too, also at the top: what it leads to is nobody's copy
+            # remove links, too, even at the top: what they lead to is not part of the copy
             os.unlink(path)
             found = None
         if not found:
             os.makedirs(path)
         mode, names = entry[0], entry[1:]
         if mode:
-            # read-only folders are to be filled as well
+            # read-only folders must be filled as well
             os.chmod(path, stat.S_IMODE(mode) | 0o700)
         for name in names:
             if name in ("", os.curdir, os.pardir) or os.sep in name:

@@ -1,4 +1,4 @@
-"""What a gateway is to be, as text: `key=value//key=value`."""
+"""Execution specifications: `key=value//key=value`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Optional, Union
 class XSpec:
     """An execution specification: `key=value//key=value//flag`.
 
-    A key without a value is `True`. Keys and values cannot hold `//` (but `ssh=ssh://host:port` may), keys neither
-    `=` nor a leading underscore, and each key stands once. `env:NAME=value` adds to `env`. Every key is an attribute;
-    attributes can be assigned, and those that nobody gave are `None`.
+    A key without a value is `True`. Keys and values must not contain `//` (except `ssh=ssh://host:port`).
+    Keys must not contain `=` or begin with an underscore, and each may occur once. `env:NAME=value` adds to
+    `env`. Every key is an attribute that can be assigned; missing ones are `None`.
 
     >>> spec = XSpec("net=mynet//platform=java//env:LANG=C//nice=5")
     >>> spec.platform, spec.env, spec.popen
@@ -44,7 +44,7 @@ class XSpec:
         if not isinstance(string, str):
             raise TypeError(f"a spec must be a str or an XSpec, not {type(string).__name__}")
         self._spec = string
-        # those of the text: a program may add attributes of its own
+        # keys of the text; a program may add attributes of its own
         self._keys: list[str] = []
         self.env = {}
         for part in _parts(string):
@@ -85,12 +85,12 @@ class XSpec:
         return bool(self._spec == getattr(other, "_spec", None))
 
     def _samefilesystem(self) -> bool:
-        """Whether the other side certainly sees this process's files by the same relative names."""
+        """Return whether the other side surely sees the same files under the same relative names."""
         return self.popen is not None and self.chdir is None
 
 
 def _parts(string: str) -> list[str]:
-    """What stands between two `//`; those of `ssh=ssh://host` belong to the value."""
+    """Return the parts between `//`; the `//` of `ssh=ssh://host` belongs to the value."""
     parts = string.split("//")
     for at, part in enumerate(parts[:-1]):
         if part.startswith("ssh=") and part.endswith(("=ssh:", " ssh:")):

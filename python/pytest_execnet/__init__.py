@@ -1,9 +1,10 @@
-"""A plugin for pytest, for what pytest-xdist does not know of this execnet.
+"""A pytest plugin that adapts pytest-xdist to this execnet.
 
-When its gateways cannot be made, it says so in a sentence, no internal error. And its workers, which the terminal does
-not reach, hear of Ctrl-C at once.
+If a gateway cannot be made, pytest shows a sentence instead of an internal error. Ctrl-C reaches the workers,
+which have no terminal, at once.
 
-pytest loads it wherever execnet is installed. So it is no part of that package, which only pytest-xdist needs.
+pytest loads the plugin wherever execnet is installed, so it does not import that package: only pytest-xdist
+needs it.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ _workers: weakref.WeakSet[Gateway] = weakref.WeakSet()
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_sessionstart() -> Generator[None, Result[None], None]:
-    """Sees how the workers of pytest-xdist start, which it does in this hook."""
+    """Report errors of pytest-xdist's start of its workers, which happens in this hook, as usage errors."""
     outcome = yield
     error = outcome.excinfo and outcome.excinfo[1]
     if isinstance(error, Exception) and _comes_from_a_spec(error.__traceback__):
-        # a KeyError is told as a repr
+        # str() of a KeyError is a repr
         said = error.args[0] if isinstance(error, KeyError) and error.args else error
         outcome.force_exception(pytest.UsageError(f"a worker cannot start: {said}"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_newgateway(gateway: Gateway) -> None:
-    """Sees each worker of pytest-xdist."""
+    """Remember each worker of pytest-xdist."""
     _workers.add(gateway)
 
 
 @pytest.hookimpl
 def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Ctrl-C. pytest-xdist ends its workers when that has been handled, as at any end: what runs would have 5 s.
+    """Interrupt the workers: pytest-xdist would let their tests run for 5 s more.
 
-    `pytest.exit()` and pytest's own reasons to stop early are other types.
+    `pytest.exit()` and pytest's own reasons to stop early have other types.
     """
     if excinfo.type is KeyboardInterrupt:
         for gateway in list(_workers):
@@ -52,7 +53,7 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> N
 
 
 def _comes_from_a_spec(traceback: Optional[TracebackType]) -> bool:
-    """Whether a spec was read there, or a gateway made of one."""
+    """Return whether the error comes from reading a spec or making a gateway."""
     multi, xspec = (sys.modules.get(f"execnet.{name}") for name in ("multi", "xspec"))
     if multi is None or xspec is None:
         return False
