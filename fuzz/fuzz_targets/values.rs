@@ -44,8 +44,8 @@ fn write(tokens: &[Token<'_>]) -> Option<Vec<u8>> {
 fuzz_target!(|bytes: &[u8]| {
     let Some((&flags, bytes)) = bytes.split_first() else { return };
     let dialect = if flags & 1 == 0 { Dialect::Three } else { Dialect::Two };
-    let strconfig = StrConfig { py2str_as_py3str: flags & 2 == 0, py3str_as_py2str: false };
-    let (read, good) = tokens(bytes, Reading { dialect, strconfig, escaped: flags & 4 != 0 });
+    let strconfig = StrConfig::new(flags & 2 == 0, false);
+    let (read, good) = tokens(bytes, Reading::new(dialect, strconfig, flags & 4 != 0));
     assert!(read.len() <= 2 * bytes.len());
     if good && let Some(written) = write(&read) {
         let (again, good) = tokens(&written, Reading::default());

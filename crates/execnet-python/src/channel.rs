@@ -3,8 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use execnet::raw::{self, Held, Ready};
 use execnet::value::{StrConfig, Writer};
-use execnet::{ChannelError, Held, Raw, Ready};
+use execnet::{ChannelError, Raw};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -103,7 +104,8 @@ impl Channel {
     fn send(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<()> {
         let channel = &self.shared.channel;
         let mut encoded = Some(encode(item, channel.writing().map_err(sending(channel))?)?);
-        let offer = |slice| in_time(channel.offer(&mut encoded, until(slice))).map_err(sending(channel));
+        let offer =
+            |slice| in_time(raw::offer(channel, &mut encoded, until(slice))).map_err(sending(channel));
         wait(py, None, || ready(channel, Ready::ToSend), offer)?;
         Ok(())
     }
@@ -120,19 +122,19 @@ impl Channel {
         }
         this.shared.check_no_callback()?;
         let channel = &this.shared.channel;
-        let receive = |slice| in_time(channel.receive_raw(until(slice))).map_err(receiving(channel));
+        let receive = |slice| in_time(raw::receive(channel, until(slice))).map_err(receiving(channel));
         let raw = wait(py, deadline(timeout), || ready(channel, Ready::ToReceive), receive)?;
         let raw = raw.ok_or_else(|| {
             TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
         })?;
         // a signal's handler that raises now, or behind this call, throws the item away
         if let Err(raised) = py.check_signals() {
-            channel.give_back(raw);
+            raw::give_back(channel, raw);
             return Err(raised);
         }
         let item = match this.shared.read(py, &raw, || slf.getattr("gateway")) {
             Err(failure) if failure.is_raised() && !raw.is_escaped() => {
-                channel.give_back(raw);
+                raw::give_back(channel, raw);
                 return Err(failure.into());
             }
             item => item?,
@@ -141,7 +143,7 @@ impl Channel {
         if !raw.is_escaped()
             && let Err(raised) = py.check_signals()
         {
-            channel.give_back(raw);
+            raw::give_back(channel, raw);
             return Err(raised);
         }
         Ok(item)
@@ -173,7 +175,7 @@ impl Channel {
             return Err(RemoteError::new_err(error));
         }
         let channel = &self.shared.channel;
-        let wait_close = |slice| match channel.wait_close(slice) {
+        let wait_close = |slice| match raw::wait_close(channel, until(slice)) {
             // the gateway was told to end, and has
             Err(ChannelError::Closed) => Ok(Some(())),
             closed => in_time(closed).map_err(receiving(channel)),
@@ -207,7 +209,7 @@ impl Channel {
 
     /// How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
-        let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
+        let strconfig = StrConfig::new(py2str_as_py3str, py3str_as_py2str);
         let channel = &self.shared.channel;
         Ok(channel.reconfigure(strconfig).map_err(sending(channel))?)
     }
@@ -218,7 +220,7 @@ impl Channel {
             return Some(RemoteError::new_err(error).into_value(py).into_any());
         }
         let channel = &self.shared.channel;
-        match channel.wait_close(Some(Duration::ZERO)) {
+        match channel.wait_close_timeout(Duration::ZERO) {
             Err(error @ (ChannelError::Remote(_) | ChannelError::GatewayDied(_))) => {
                 Some(PyErr::from(receiving(channel)(error)).into_value(py).into_any())
             }
@@ -231,7 +233,7 @@ impl Channel {
         if !self.shared.channel.is_closed() {
             return None;
         }
-        match self.shared.channel.wait_close(Some(Duration::ZERO)) {
+        match self.shared.channel.wait_close_timeout(Duration::ZERO) {
             Err(ChannelError::Remote(error)) => Some(error),
             _ => None,
         }
@@ -314,7 +316,8 @@ impl Shared {
         gateway: impl Fn() -> PyResult<Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyAny>> {
         let adopt = |number| {
-            let sibling = RawChannel::new(self.channel.sibling(number).map_err(receiving(&self.channel))?);
+            let sibling =
+                RawChannel::new(raw::sibling(&self.channel, number).map_err(receiving(&self.channel))?);
             gateway()?.getattr("_channelfactory")?.call_method1("adopt", (Bound::new(py, sibling)?,))
         };
         decode(py, raw.reader(), adopt, |error| receiving(&self.channel)(self.channel.malformed(error)))
@@ -362,7 +365,8 @@ impl Delivery {
         }
         while !shared.deliveries().stopped {
             let channel = &shared.channel;
-            let receive = |slice| in_time(channel.receive_held(until(slice))).map_err(receiving(channel));
+            let receive =
+                |slice| in_time(raw::receive_held(channel, until(slice))).map_err(receiving(channel));
             let held = wait(py, deadline, || ready(channel, Ready::ToReceive), receive);
             match held {
                 Ok(Some(held)) => match shared.read(py, &held, || Ok(self.callback.gateway.bind(py).clone()))
@@ -460,7 +464,7 @@ impl Delivery {
 /// What waits until `channel` is so far: see [`wait`].
 fn ready(channel: &execnet::Channel, what: Ready) -> impl FnMut(Option<Duration>) -> bool + Send + use<> {
     let channel = channel.clone();
-    move |slice| channel.until(what, until(slice)) != Err(ChannelError::TimedOut)
+    move |slice| raw::until(&channel, what, until(slice)) != Err(ChannelError::TimedOut)
 }
 
 /// `None` where it was not done in time.
@@ -471,6 +475,6 @@ fn in_time<T>(result: std::result::Result<T, ChannelError>) -> std::result::Resu
     }
 }
 
-fn until(timeout: Option<Duration>) -> Option<Instant> {
+pub(crate) fn until(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }

@@ -164,7 +164,7 @@ impl From<JoinError> for Failure {
             }
             JoinError::Connect(error) => error.into(),
             JoinError::Request(error) => error.into(),
-            other => Self::from(PyOSError::new_err(said(&other))),
+            other => Self::from(PyOSError::new_err(with_source(&other))),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use execnet::raw;
 use execnet::spec::{HostSpec, NodeSelection, join, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
@@ -13,7 +14,7 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::channel::RawChannel;
+use crate::channel::{RawChannel, until};
 use crate::encode::encode;
 use crate::error::{DumpError, Failure, using};
 use crate::network::{Network, Node, Outages};
@@ -189,7 +190,7 @@ impl Launcher {
 
     /// The outages of what it is started through, if nobody listens to them yet.
     fn outages(&self) -> Option<Outages> {
-        self.network.as_ref()?.first_outages().map(Outages::new)
+        raw::first_outages(self.network.as_ref()?).map(Outages::new)
     }
 
     /// Starts it and waits until it is ready.
@@ -255,10 +256,10 @@ impl Gateway {
     /// Where it runs, and whether that can be reached now, or what ran there is lost; none if it is a child of this program.
     #[getter]
     fn node(&self) -> Option<Node> {
-        let state = match self.gateway.join(Some(Duration::ZERO)) {
+        let state = match self.gateway.join_timeout(Duration::ZERO) {
             // or left behind
             Ok(death) if death.status.is_none() => "lost",
-            _ if self.gateway.is_unreachable().is_some() => "unreachable",
+            _ if self.gateway.unreachable().is_some() => "unreachable",
             _ => "ready",
         };
         self.gateway.node().map(|node| Node::seen(node, state))
@@ -281,7 +282,7 @@ impl Gateway {
                         "channels cannot be arguments of functions: send them afterwards",
                     ));
                 }
-                Code::written_function(source, name, kwargs)
+                raw::written_function(source, name, kwargs)
             }
             ("module", _) => Code::module(source, filename.clone().unwrap_or_default()),
             _ => Code::source(source),
@@ -300,7 +301,7 @@ impl Gateway {
     /// What the kernel is doing.
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let gateway = self.gateway.clone();
-        let status = aside(py, move || gateway.remote_status(None))?.map_err(using(&self.gateway))?;
+        let status = aside(py, move || gateway.remote_status())?.map_err(using(&self.gateway))?;
         let facts = PyDict::new(py);
         facts.set_item("numchannels", status.numchannels)?;
         facts.set_item("numexecuting", status.numexecuting)?;
@@ -328,7 +329,7 @@ impl Gateway {
     }
 
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
-        let strconfig = StrConfig { py2str_as_py3str, py3str_as_py2str };
+        let strconfig = StrConfig::new(py2str_as_py3str, py3str_as_py2str);
         Ok(self.gateway.reconfigure(strconfig).map_err(using(&self.gateway))?)
     }
 
@@ -357,12 +358,13 @@ impl Gateway {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let ready = || {
             let gateway = self.gateway.clone();
-            move |slice| gateway.join(slice) != Err(ChannelError::TimedOut)
+            move |slice| raw::join(&gateway, until(slice)) != Err(ChannelError::TimedOut)
         };
-        let ended = wait(py, deadline(timeout), ready, |slice| match self.gateway.join(slice) {
-            Err(ChannelError::TimedOut) => Ok(None),
-            ended => ended.map(Some).map_err(using(&self.gateway)),
-        })?;
+        let ended =
+            wait(py, deadline(timeout), ready, |slice| match raw::join(&self.gateway, until(slice)) {
+                Err(ChannelError::TimedOut) => Ok(None),
+                ended => ended.map(Some).map_err(using(&self.gateway)),
+            })?;
         Ok(ended.is_some())
     }
 

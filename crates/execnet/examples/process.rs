@@ -120,7 +120,7 @@ fn main() -> Outcome<()> {
         })?);
         ours.push(timed(|| {
             let child = process(take)?;
-            send(child.take_stdin())?;
+            send(child.stdin().close_on_drop())?;
             child.wait()?;
             Ok(())
         })?);

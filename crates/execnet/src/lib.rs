@@ -16,7 +16,7 @@
 //!     .start()?;
 //! println!("it runs on {}", process.node().name);
 //!
-//! let mut stdin = process.take_stdin();
+//! let mut stdin = process.stdin().close_on_drop();
 //! stdin.write_all(b"hello")?;
 //! drop(stdin); // closes it
 //! let mut output = String::new();
@@ -38,7 +38,7 @@
 //!
 //! # Breaks
 //! When a host's link breaks, or the network's daemon is replaced, processes and their streams go on where they were: no byte is lost or doubled.
-//! Meanwhile reads and waits just take longer, and [`Process::is_unreachable`] says why. What cannot go on is reported as [`Lost`].
+//! Meanwhile reads and waits just take longer, and [`Process::unreachable`] says why. What cannot go on is reported as [`Lost`].
 //! After 5 s a line on stderr names the host, and another one says that it is back: [`Network::on_outage`] says something else, [`Network::outages`] are these
 //! events. [`Connect::give_up`] limits how long such a host is waited for.
 //!
@@ -66,6 +66,8 @@ mod network;
 mod node;
 mod private;
 mod process;
+#[doc(hidden)]
+pub mod raw;
 mod reader;
 mod route;
 mod start;
@@ -75,8 +77,8 @@ mod waiting;
 
 pub use connect::{Connect, connect};
 pub use gateway::{
-    Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Held, Info, MultiChannel,
-    OpenError, Raw, Ready, ReceiveQueue, Receiving, RemoteStatus,
+    Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Info, MultiChannel,
+    OpenError, Raw, ReceiveQueue, Receiving, RemoteStatus,
 };
 pub use hub::Daemon;
 pub use lookout::{Outage, Outages, Reach};

@@ -147,9 +147,7 @@ impl Network {
     }
 
     /// The same, unless somebody has asked for it before.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn first_outages(&self) -> Option<Outages> {
+    pub(crate) fn first_outages(&self) -> Option<Outages> {
         let mut state = self.handle.hub.enter().ok()?;
         (!state.lookout.has_subscribers()).then(|| state.lookout.subscribe())
     }

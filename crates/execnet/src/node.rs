@@ -4,6 +4,7 @@ use execnet_proto::client::Placement;
 
 /// Where a process runs. The texts come from the host as they are: strip control characters before you show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Node {
     /// Its name.
     pub name: String,

@@ -42,7 +42,7 @@ pub struct Private {
 #[non_exhaustive]
 pub enum JoinError {
     /// The daemon could not be started.
-    #[error("cannot start `{} daemon --private`, which reaches the host: {source}", command.display())]
+    #[error("cannot start `{} daemon --private`, which reaches the host", command.display())]
     Start {
         /// The command.
         command: PathBuf,

@@ -53,16 +53,10 @@ impl Process {
         self.shared.seen().and_then(|seen| seen.pid)
     }
 
-    /// Its stdin. Dropping it does not close it.
+    /// Its stdin. Dropping it does not close it, unless [`Stdin::close_on_drop`] says so.
     #[must_use]
     pub fn stdin(&self) -> Stdin {
-        Stdin::new(self.shared.clone(), false)
-    }
-
-    /// Its stdin, to be closed when this is dropped.
-    #[must_use]
-    pub fn take_stdin(&self) -> Stdin {
-        Stdin::new(self.shared.clone(), true)
+        Stdin::new(self.shared.clone())
     }
 
     /// Its stdout. Dropping it does not close it.
@@ -124,7 +118,7 @@ impl Process {
     /// Why it cannot be reached just now: its host's link is down, or the network's daemon is gone. Reads, writes and waits go on when it is
     /// back, without a byte lost.
     #[must_use]
-    pub fn is_unreachable(&self) -> Option<String> {
+    pub fn unreachable(&self) -> Option<String> {
         self.shared.seen().and_then(|seen| seen.unreachable)
     }
 

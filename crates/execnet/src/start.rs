@@ -86,6 +86,12 @@ pub enum StartError {
         /// What is wrong.
         what: String,
     },
+    /// The system gave no random numbers for the process's id.
+    #[error("no random numbers for an id: {reason}")]
+    NoId {
+        /// What the system said.
+        reason: String,
+    },
     /// No place in the time that [`ProcessBuilder::timeout`] gave; nothing was started.
     #[error("the daemon of `{network}` found no place in time; nothing was started")]
     TimedOut {
@@ -243,8 +249,7 @@ impl ProcessBuilder {
             error => error.into(),
         })?;
         let mut id = [0; 16];
-        getrandom::fill(&mut id)
-            .map_err(|error| StartError::Invalid { what: format!("no random numbers for an id: {error}") })?;
+        getrandom::fill(&mut id).map_err(|error| StartError::NoId { reason: error.to_string() })?;
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
         let waiting = (self.give_up, self.opening, deadline);

@@ -95,11 +95,20 @@ pub enum Value {
 
 /// How text and bytes are told apart: `str` of Python 2 is both, and programs of its time may want bytes of Python 3, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct StrConfig {
     /// A `str` of Python 2 arrives as text, each byte as the character of that number; otherwise as bytes.
     pub py2str_as_py3str: bool,
     /// Text arrives as bytes, in UTF-8: on Python 2 as `str`, otherwise as `unicode`; between this program and Python 3 as `bytes`, both ways.
     pub py3str_as_py2str: bool,
+}
+
+impl StrConfig {
+    /// See the fields.
+    #[must_use]
+    pub fn new(py2str_as_py3str: bool, py3str_as_py2str: bool) -> Self {
+        Self { py2str_as_py3str, py3str_as_py2str }
+    }
 }
 
 impl Default for StrConfig {

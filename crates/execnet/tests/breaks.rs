@@ -44,7 +44,7 @@ fn every_wait_can_be_limited() {
     let process = start(&network, &["deaf"]);
     assert_eq!(process.wait_timeout(SHORT), Ok(None));
     timed_out(process.stdout().read_timeout(&mut [0], SHORT));
-    timed_out(process.stderr().receive(1, Some(SHORT)));
+    timed_out(process.stderr().receive_timeout(1, SHORT));
     while process.stdin().write_timeout(&[0; 65_536], SHORT).is_ok() {}
     timed_out(process.stdin().write_timeout(b"x", SHORT));
     let mut events = process.events();
@@ -68,7 +68,7 @@ fn every_wait_can_be_interrupted() {
         assert!(matches!(result, Err(ProcessError::Interrupted { .. })), "{result:?}");
     };
     is(interrupted(|| process.wait().map(drop)));
-    is(interrupted(|| process.stdout().receive(1, None).map(drop)));
+    is(interrupted(|| process.stdout().receive(1).map(drop)));
     is(interrupted(|| {
         process.events().nth(1).map_or(Err(ProcessError::Interrupted { host: "".into() }), |_| Ok(()))
     }));
@@ -92,7 +92,7 @@ fn waits_of_a_process_are_interrupted_together_and_those_of_others_are_not() {
     thread::scope(|scope| {
         let waits = [
             scope.spawn(|| one.wait()),
-            scope.spawn(|| one.stdout().receive(1, None).map(|_| ExitStatus::Exited(9))),
+            scope.spawn(|| one.stdout().receive(1).map(|_| ExitStatus::Exited(9))),
         ];
         let apart = scope.spawn(|| other.wait_timeout(execnet_testkit::PATIENCE));
         while waits.iter().any(|wait| !wait.is_finished()) {
@@ -129,7 +129,7 @@ fn a_daemon_that_does_nothing_leaves_waits_their_limits_and_takes_no_memory() {
     let network = fake.connect();
     let process = start(&network, &["echo"]);
     let written = fake.paused(|| {
-        timed_out(process.stdout().receive(1, Some(SHORT)));
+        timed_out(process.stdout().receive_timeout(1, SHORT));
         let mut written = 0;
         while let Ok(count) = process.stdin().write_timeout(&patterned(written, 65_536), SHORT) {
             written += count as u64;
@@ -146,7 +146,7 @@ fn a_daemon_that_does_nothing_leaves_waits_their_limits_and_takes_no_memory() {
 fn echo_through(process: &Process, length: u64, mut disturb: impl FnMut(u64)) {
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut stdin = process.take_stdin();
+            let mut stdin = process.stdin().close_on_drop();
             let mut count = 0;
             while count < length {
                 let part = (length - count).min(65_536) as usize;
@@ -210,13 +210,13 @@ fn an_unreachable_process_says_why_until_it_is_back() {
     fake.cut();
     let why = "alpha is unreachable: the test cut its link".to_owned();
     assert_eq!(events.next(), Some(ProcessEvent::Unreachable(why.clone())));
-    assert_eq!(process.is_unreachable(), Some(why));
+    assert_eq!(process.unreachable(), Some(why));
     process.signal(execnet::Signal::Int).unwrap();
-    timed_out(process.stdout().receive(1, Some(SHORT)));
+    timed_out(process.stdout().receive_timeout(1, SHORT));
     fake.join();
     assert_eq!(events.next(), Some(ProcessEvent::Reachable));
-    assert_eq!(process.is_unreachable(), None);
-    assert_eq!(process.stdout().receive(9, None).unwrap(), "2 ");
+    assert_eq!(process.unreachable(), None);
+    assert_eq!(process.stdout().receive(9).unwrap(), "2 ");
 
     fake.kill();
     assert_eq!(events.next(), Some(ProcessEvent::Unreachable("the network's daemon is gone".into())));
@@ -229,7 +229,7 @@ fn an_unreachable_process_says_why_until_it_is_back() {
     // the new daemon may say that it has not reached the host yet
     while events.next() != Some(ProcessEvent::Reachable) {}
     process.signal(execnet::Signal::Hup).unwrap();
-    assert_eq!(process.stdout().receive(9, None).unwrap(), "1 ");
+    assert_eq!(process.stdout().receive(9).unwrap(), "1 ");
     process.stdin().close().unwrap();
     assert_eq!(events.next(), Some(ProcessEvent::Ended(ExitStatus::Exited(0))));
     assert_eq!(events.next(), None);
@@ -242,7 +242,7 @@ fn what_was_lost_is_reported_and_never_an_end_of_file() {
     let process = start(&network, &["deaf"]);
     assert_eq!(process.events().next(), Some(ProcessEvent::Started(4711)));
     let stdout = process.stdout();
-    let reader = thread::spawn(move || stdout.receive(1, None));
+    let reader = thread::spawn(move || stdout.receive(1));
     fake.kill();
     fake.reboot();
     fake.start();

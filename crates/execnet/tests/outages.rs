@@ -93,11 +93,11 @@ fn a_break_that_is_soon_over_is_not_worth_a_word() {
     let process = deaf(&network);
     let mut events = process.events();
     fake.cut();
-    while process.is_unreachable().is_none() {
+    while process.unreachable().is_none() {
         events.next_timeout(PATIENCE).unwrap();
     }
     fake.join();
-    while process.is_unreachable().is_some() {
+    while process.unreachable().is_some() {
         events.next_timeout(PATIENCE).unwrap();
     }
     drop((network, process, events));
@@ -134,7 +134,7 @@ fn who_waits_long_enough_gives_up_and_others_go_on() {
     fake.join();
     assert_eq!(next(&outages).state, Reach::Reachable);
     patient.signal(execnet::Signal::Int).unwrap();
-    assert_eq!(patient.stdout().receive(9, None).unwrap(), "2 ");
+    assert_eq!(patient.stdout().receive(9).unwrap(), "2 ");
     // what was given up was ended meanwhile
     while fake.running().len() > 1 {
         network.status().unwrap();
@@ -179,7 +179,7 @@ fn a_daemon_that_is_gone_is_told_and_given_up_like_a_host() {
     assert!(lost(&hasty).ends_with("; given up after 0.02 s"));
     fake.start();
     assert_eq!(next(&outages).state, Reach::Reachable);
-    assert_eq!(patient.is_unreachable(), None);
+    assert_eq!(patient.unreachable(), None);
 }
 
 #[test]
@@ -193,13 +193,13 @@ fn a_daemon_that_does_not_answer_is_told_and_given_up_like_one_that_is_gone() {
         assert!(outage.reason.ends_with(" says what to do"), "{outage}");
         assert!(outage.reason.contains(" does not answer: `execnet status "), "{outage}");
         assert!(lost(&hasty).ends_with("; given up after 0.02 s"));
-        assert!(patient.is_unreachable().unwrap().contains("does not answer"));
+        assert!(patient.unreachable().unwrap().contains("does not answer"));
         // it waits
         patient.signal(execnet::Signal::Int).unwrap();
     });
     assert_eq!(next(&outages).state, Reach::Reachable);
-    assert_eq!(patient.stdout().receive(9, None).unwrap(), "2 ");
-    assert_eq!(patient.is_unreachable(), None);
+    assert_eq!(patient.stdout().receive(9).unwrap(), "2 ");
+    assert_eq!(patient.unreachable(), None);
 }
 
 /// Starts a process that waits for a place on a host that is away.
@@ -282,7 +282,7 @@ fn outages_end_with_the_connection() {
     let waits = std::thread::spawn(move || outages.count());
     let process = deaf(&network);
     fake.cut();
-    while !matches!(network.status(), Err(RequestError::Connect(_))) && process.is_unreachable().is_none() {}
+    while !matches!(network.status(), Err(RequestError::Connect(_))) && process.unreachable().is_none() {}
     drop((network, process));
     assert!(waits.join().unwrap() <= 1);
 }

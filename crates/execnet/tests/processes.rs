@@ -49,7 +49,7 @@ fn a_process_echoes_and_ends() {
     let process = network.process().arg("echo").platform("linux").start().unwrap();
     let node = process.node();
     assert_eq!((node.name.as_str(), node.version.as_str()), ("alpha", "3.11.2"));
-    let mut stdin = process.take_stdin();
+    let mut stdin = process.stdin().close_on_drop();
     let mut stdout = process.stdout();
     for text in ["hello", "again"] {
         stdin.write_all(text.as_bytes()).unwrap();
@@ -74,7 +74,7 @@ fn a_hundred_megabytes_pass_in_each_direction_at_a_time() {
     let up = start(&network, &["compare"]);
     let down = start(&network, &["source", &LENGTH.to_string()]);
     thread::scope(|scope| {
-        scope.spawn(|| write_pattern(up.take_stdin(), LENGTH));
+        scope.spawn(|| write_pattern(up.stdin().close_on_drop(), LENGTH));
         assert_eq!(read_pattern(down.stdout()), LENGTH);
     });
     assert_eq!(String::from_utf8(read_all(up.stdout())).unwrap(), format!("{LENGTH} false"));
@@ -185,7 +185,7 @@ fn many_threads_use_one_connection() {
                     let process = start(&network, &["echo"]);
                     let length = 1 + (number * 10 + round) * 3_001;
                     thread::scope(|scope| {
-                        scope.spawn(|| write_pattern(process.take_stdin(), length));
+                        scope.spawn(|| write_pattern(process.stdin().close_on_drop(), length));
                         assert_eq!(read_pattern(process.stdout()), length);
                     });
                     assert!(process.wait().unwrap().success());
@@ -231,7 +231,7 @@ fn a_dropped_process_is_hung_up_and_its_streams_say_so() {
     let network = fake.connect();
     let process = start(&network, &["deaf"]);
     let stdout = process.stdout();
-    let reader = thread::spawn(move || stdout.receive(1, None));
+    let reader = thread::spawn(move || stdout.receive(1));
     let seen = process.events().next();
     assert_eq!(seen, Some(ProcessEvent::Started(4711)));
     assert_eq!(fake.running(), [process.id()]);

@@ -303,7 +303,7 @@ impl GatewayBuilder {
             (None, None) => {
                 let death = state.death.clone().unwrap_or_default();
                 printed.forget();
-                if let Some(message) = death.is_unreachable() {
+                if let Some(message) = death.unreachable() {
                     return Err(StartError::NoMatch { message }.into());
                 }
                 return Err(OpenError::Failed { death, noise, program });
@@ -414,12 +414,7 @@ fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Resu
     let failed = |error: std::io::Error| {
         driver.carrier.kill();
         driver.carrier.release();
-        OpenError::Spawn {
-            program: "a thread".into(),
-            arguments: String::new(),
-            file: None,
-            source: Arc::new(error),
-        }
+        OpenError::Thread { source: Arc::new(error) }
     };
     let (for_errors, lines) = (driver.clone(), printed.clone());
     let thread = std::thread::Builder::new().name("execnet-stderr".into());

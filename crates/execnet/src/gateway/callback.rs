@@ -38,7 +38,7 @@ where
     let thread = thread.spawn(move || run(&handle, &for_thread, number, callback));
     if let Err(error) = thread {
         driver.enter()?.protocol.callback_over(number);
-        return Err(LoadError::unwanted(format!("no thread for a callback: {error}")).into());
+        return Err(ChannelError::Thread(error.to_string()));
     }
     Ok(())
 }

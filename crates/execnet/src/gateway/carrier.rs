@@ -105,8 +105,7 @@ impl Remote {
 
 impl Carrier for Remote {
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let bytes = self.stdout.receive(READ, timeout)?;
+        let bytes = self.stdout.receive_by(READ, deadline)?;
         if bytes.is_empty() {
             return Err(Stop::End);
         }
@@ -124,7 +123,7 @@ impl Carrier for Remote {
 
     fn errors(&self, take: &mut dyn FnMut(&[u8])) {
         loop {
-            match self.stderr.receive(READ, None) {
+            match self.stderr.receive(READ) {
                 Ok(bytes) if bytes.is_empty() => return,
                 Ok(bytes) => take(&bytes),
                 Err(ProcessError::Interrupted { .. }) => {}
@@ -155,7 +154,7 @@ impl Carrier for Remote {
     }
 
     fn unreachable(&self) -> Option<String> {
-        self.process()?.is_unreachable()
+        self.process()?.unreachable()
     }
 
     fn opened(&self) {

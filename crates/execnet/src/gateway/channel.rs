@@ -49,7 +49,7 @@ struct Shared {
     number: u32,
 }
 
-/// What [`Channel::until`] waits for.
+/// What [`until`](crate::raw::until) waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     /// A value, or the end.
@@ -88,7 +88,7 @@ impl Channel {
     /// # Errors
     /// When it cannot be sent, the channel is closed, the gateway has ended, or the wait was interrupted. Nothing was sent then.
     pub fn send<T: Serialize>(&self, value: T) -> Result<(), ChannelError> {
-        self.send_encoded(self.encode(&value)?, None)
+        self.send_encoded(self.encode(&value)?)
     }
 
     /// As [`Channel::send`], waiting at most so long.
@@ -96,7 +96,7 @@ impl Channel {
     /// # Errors
     /// As [`Channel::send`], and when there was no room in time.
     pub fn send_timeout<T: Serialize>(&self, value: T, timeout: Duration) -> Result<(), ChannelError> {
-        self.send_encoded(self.encode(&value)?, deadline(Some(timeout)))
+        self.offer(&mut Some(self.encode(&value)?), deadline(timeout))
     }
 
     /// Waits for a value.
@@ -105,7 +105,7 @@ impl Channel {
     /// When the channel is closed and everything was received, the code at the other end failed, what arrived is not a `T`, the gateway has
     /// ended, or the wait was interrupted.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<T, ChannelError> {
-        self.load(&self.receive_raw(None)?)
+        self.load(&self.receive_by(None)?)
     }
 
     /// As [`Channel::receive`], waiting at most so long.
@@ -113,7 +113,7 @@ impl Channel {
     /// # Errors
     /// As [`Channel::receive`], and when nothing came in time.
     pub fn receive_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<T, ChannelError> {
-        self.load(&self.receive_raw(deadline(Some(timeout)))?)
+        self.load(&self.receive_by(deadline(timeout))?)
     }
 
     /// The values that come, until the channel is closed by the other end, or something fails: that is the last item.
@@ -139,19 +139,16 @@ impl Channel {
         Ok(Writing { strconfig: state.protocol.strconfig(self.number()), target: state.protocol.target() })
     }
 
-    /// Sends a value that was written by a [`Writer`](crate::value::Writer); waits for room until `deadline`.
+    /// Sends a value that was written by a [`Writer`](crate::value::Writer).
     ///
     /// # Errors
-    /// As [`Channel::send`], and when there was no room in time.
-    pub fn send_encoded(&self, encoded: Encoded, deadline: Option<Instant>) -> Result<(), ChannelError> {
-        self.offer(&mut Some(encoded), deadline)
+    /// As [`Channel::send`].
+    pub fn send_encoded(&self, encoded: Encoded) -> Result<(), ChannelError> {
+        self.offer(&mut Some(encoded), None)
     }
 
-    /// As [`Channel::send_encoded`], but takes the value only when it is sent, so that a call that failed can be made again.
-    ///
-    /// # Errors
-    /// As [`Channel::send_encoded`].
-    pub fn offer(
+    /// Takes the value only when it is sent, so that a call that failed can be made again.
+    pub(crate) fn offer(
         &self,
         encoded: &mut Option<Encoded>,
         deadline: Option<Instant>,
@@ -178,41 +175,38 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for a value until `deadline`, and gives it as it came.
+    /// Waits for a value, and gives it as it came: [`Channel::load`] reads it.
     ///
     /// # Errors
-    /// As [`Channel::receive`], and when nothing came in time.
-    pub fn receive_raw(&self, deadline: Option<Instant>) -> Result<Raw, ChannelError> {
+    /// As [`Channel::receive`].
+    pub fn receive_raw(&self) -> Result<Raw, ChannelError> {
+        self.receive_by(None)
+    }
+
+    pub(crate) fn receive_by(&self, deadline: Option<Instant>) -> Result<Raw, ChannelError> {
         let (raw, mut state) = self.take(deadline, true)?;
         state.protocol.took(self.number(), raw.bytes.len());
         self.driver().leave(state);
         Ok(raw)
     }
 
-    /// Takes back what [`Channel::receive_raw`] gave last, as if it had not been received: for programs that are interrupted before they have
-    /// made something of it.
-    pub fn give_back(&self, mut raw: Raw) {
+    /// Takes back the value that was received last, as if it had not been.
+    pub(crate) fn give_back(&self, mut raw: Raw) {
         let Ok(mut state) = self.driver().enter() else { return };
         state.protocol.give_back(self.number(), std::mem::take(&mut raw.bytes), raw.reading.escaped);
         self.driver().leave(state);
     }
 
-    /// As [`Channel::receive_raw`], but the value counts as received only when what is returned is dropped: for programs that run callbacks.
-    /// The error of code that failed is left to [`Channel::wait_close`].
-    ///
-    /// # Errors
-    /// As [`Channel::receive_raw`].
-    pub fn receive_held(&self, deadline: Option<Instant>) -> Result<Held, ChannelError> {
+    /// Receives a value that counts as received only when what is returned is dropped. The error of code that failed is left to
+    /// [`Channel::wait_close`].
+    pub(crate) fn receive_held(&self, deadline: Option<Instant>) -> Result<Held, ChannelError> {
         let (raw, state) = self.take(deadline, false)?;
         drop(state);
         Ok(Held { raw, driver: self.driver().clone(), number: self.number() })
     }
 
     /// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
-    ///
-    /// # Errors
-    /// Only in a forked child.
-    pub fn sibling(&self, number: u32) -> Result<Channel, ChannelError> {
+    pub(crate) fn sibling(&self, number: u32) -> Result<Channel, ChannelError> {
         self.driver().enter()?.protocol.take_handle(number);
         Ok(Self::new(self.shared.handle.clone(), number))
     }
@@ -274,8 +268,20 @@ impl Channel {
     /// from its last call.
     ///
     /// # Errors
-    /// When the code at the other end or the callback failed, the gateway has ended, or the channel was not closed in time.
-    pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+    /// When the code at the other end or the callback failed, the gateway has ended, or the wait was interrupted.
+    pub fn wait_close(&self) -> Result<(), ChannelError> {
+        self.wait_close_by(None)
+    }
+
+    /// As [`Channel::wait_close`], waiting at most this long.
+    ///
+    /// # Errors
+    /// As [`Channel::wait_close`], and when the channel was not closed in time.
+    pub fn wait_close_timeout(&self, timeout: Duration) -> Result<(), ChannelError> {
+        self.wait_close_by(deadline(timeout))
+    }
+
+    pub(crate) fn wait_close_by(&self, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let driver = self.driver();
         let state = driver.enter()?;
         let awaited = state.protocol.channels.get(&self.number()).and_then(|chan| chan.awaited);
@@ -284,7 +290,7 @@ impl Channel {
         } else {
             Condition::CalledBack(self.number())
         };
-        let mut state = driver.wait(state, &what, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        let mut state = driver.wait(state, &what, deadline).map_err(|(halt, _)| halt)?;
         if let Some(error) = state.protocol.take_failure(self.number()) {
             return Err(error);
         }
@@ -298,12 +304,8 @@ impl Channel {
         self.check(&state)
     }
 
-    /// Waits, until `deadline`, for the moment when a call would not have to wait. Takes nothing: for programs whose calls must not wait, as those of
-    /// green threads.
-    ///
-    /// # Errors
-    /// When that was not in time, or the wait was interrupted.
-    pub fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
+    /// Waits for the moment when a call would not have to wait. Takes nothing.
+    pub(crate) fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let number = self.number();
         let what = match ready {
             Ready::ToReceive => Condition::Receive(number),
@@ -343,7 +345,7 @@ impl Channel {
     ///     Some(number) => println!("{number}"),
     ///     None => println!("that is all"),
     /// })?;
-    /// channel.wait_close(None)?;
+    /// channel.wait_close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -422,7 +424,7 @@ impl<T: DeserializeOwned> Iterator for Receiving<T> {
 
 impl Channels for Channel {
     fn channel(&self, number: u32) -> Result<Channel, LoadError> {
-        self.sibling(number).map_err(|error| LoadError::unwanted(error.to_string()))
+        self.sibling(number).map_err(|_| LoadError::forked())
     }
 }
 
@@ -430,7 +432,7 @@ impl Channels for Channel {
 impl Channels for Weak<Handle> {
     fn channel(&self, number: u32) -> Result<Channel, LoadError> {
         let handle = self.upgrade().ok_or_else(|| LoadError::unwanted("the gateway is being ended"))?;
-        let mut state = handle.driver.enter().map_err(|_| LoadError::unwanted("a forked child"))?;
+        let mut state = handle.driver.enter().map_err(|_| LoadError::forked())?;
         state.protocol.take_handle(number);
         drop(state);
         Ok(Channel::new(handle, number))

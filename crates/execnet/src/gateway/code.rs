@@ -55,7 +55,11 @@ impl Code {
     }
 
     /// As [`Code::function`], with its arguments as a dict that was written by a [`Writer`]. There can be no channels among them.
-    pub fn written_function(source: impl Into<String>, name: impl Into<String>, kwargs: Encoded) -> Self {
+    pub(crate) fn written_function(
+        source: impl Into<String>,
+        name: impl Into<String>,
+        kwargs: Encoded,
+    ) -> Self {
         Self::call(source, name, Kwargs::Written(kwargs))
     }
 

@@ -51,7 +51,7 @@ impl Death {
     }
 
     /// Why it is lost, if that is because its host was not waited for any longer.
-    pub(super) fn is_unreachable(&self) -> Option<String> {
+    pub(super) fn unreachable(&self) -> Option<String> {
         let (reason, host) = (self.reason.as_ref()?, self.host.as_ref()?);
         let begins = reason.strip_prefix(host.as_str())?.starts_with(" is unreachable: ");
         begins.then(|| reason.clone())
@@ -99,10 +99,13 @@ pub enum ChannelError {
     Dump(#[from] DumpError),
     /// What was received is not of the type that was asked for. It is gone; the channel goes on.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(LoadError),
     /// The channel's values go to a callback.
     #[error("the channel's values go to its callback")]
     HasCallback,
+    /// The system gave no thread for the channel's callback, for this reason.
+    #[error("no thread for a callback: {0}")]
+    Thread(String),
     /// The channel's callback panicked, or what makes its values did. Told once; then the channel is just closed.
     #[error("the channel's callback panicked")]
     CallbackPanicked,
@@ -130,6 +133,13 @@ pub enum OpenError {
         arguments: String,
         /// The file that was meant, perhaps: its path has spaces, and came as several words.
         file: Option<String>,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// The system gave no thread for the gateway.
+    #[error("cannot start a thread")]
+    Thread {
         /// What the operating system said.
         #[source]
         source: Arc<std::io::Error>,
@@ -206,6 +216,12 @@ fn cut(text: &str) -> String {
     match text.char_indices().nth(TOLD) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+impl From<LoadError> for ChannelError {
+    fn from(error: LoadError) -> Self {
+        if error.is_forked() { Self::Forked } else { Self::Load(error) }
     }
 }
 

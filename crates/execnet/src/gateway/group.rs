@@ -8,7 +8,7 @@ use super::code::Code;
 use super::error::{ChannelError, OpenError};
 use super::multi::MultiChannel;
 use super::open::Gateway;
-use crate::waiting::{Owner, deadline, left};
+use crate::waiting::{Owner, deadline};
 
 /// How long gateways may take to end when their group is dropped, before they are killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long killed ones may take.
 const KILLED: Duration = Duration::from_secs(10);
 
-/// Gateways that belong together. One that has ended stays, and keeps its id, until it is [removed](Group::remove). Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate`] with 5 s.
+/// Gateways that belong together. One that has ended stays, and keeps its id, until it is [removed](Group::remove). Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate_timeout`] with 5 s.
 ///
 /// ```no_run
 /// let group = execnet::Group::new();
 /// group.popen().start_many(4)?;
 /// let channels = group.remote_exec("channel.send(channel.receive() ** 2)")?;
-/// channels.send_each(&7)?;
+/// channels.send_each(7)?;
 /// for (gateway, square) in channels.receive_each::<i64>()? {
 ///     println!("{}: {square}", gateway.id());
 /// }
@@ -102,12 +102,20 @@ impl Group {
         Ok(MultiChannel::new(channels))
     }
 
-    /// Ends all gateways and takes them out of the group: tells them to end, waits at most so long (for ever without a timeout), and kills what is left.
+    /// Ends all gateways and takes them out of the group: tells them to end, and waits until they have.
     ///
     /// # Errors
-    /// When the wait was interrupted; the gateways that have not ended stay in the group. Or when one could not be ended.
-    pub fn terminate(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
-        self.shared.terminate(timeout)
+    /// When the wait was interrupted; the gateways that have not ended stay in the group.
+    pub fn terminate(&self) -> Result<(), ChannelError> {
+        self.shared.terminate(None)
+    }
+
+    /// As [`Group::terminate`], waiting at most this long for all together, and kills what is left then.
+    ///
+    /// # Errors
+    /// As [`Group::terminate`], and when one could not be ended.
+    pub fn terminate_timeout(&self, timeout: Duration) -> Result<(), ChannelError> {
+        self.shared.terminate(deadline(timeout))
     }
 
     /// Keeps an id for a gateway that is about to be opened.
@@ -154,15 +162,14 @@ impl Shared {
         }
     }
 
-    fn terminate(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
+    fn terminate(&self, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let gateways = self.members().gateways.clone();
         for gateway in &gateways {
             gateway.exit()?;
         }
-        let until = deadline(timeout);
         let mut killed = Vec::new();
         for gateway in &gateways {
-            match gateway.join(left(until)) {
+            match gateway.join_by(deadline) {
                 Ok(_) => self.remove(gateway),
                 Err(ChannelError::TimedOut) => {
                     gateway.kill()?;
@@ -171,9 +178,9 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
-        let until = Instant::now() + KILLED;
+        let until = crate::waiting::deadline(KILLED);
         for gateway in killed {
-            gateway.join(Some(until.saturating_duration_since(Instant::now())))?;
+            gateway.join_by(until)?;
             self.remove(gateway);
         }
         Ok(())
@@ -183,7 +190,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if !self.owner.is_forked() {
-            let _ = self.terminate(Some(PATIENCE));
+            let _ = self.terminate(deadline(PATIENCE));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::value::{Dialect, LoadError, Reading, Target, Value};
 #[non_exhaustive]
 pub struct Info {
     /// Its process id on its machine.
-    pub pid: i64,
+    pub pid: u32,
     /// `sys.executable`.
     pub executable: String,
     /// `sys.version_info`: numbers, with a word among them.
@@ -21,14 +21,15 @@ pub struct Info {
     /// Which family of Python it is.
     pub dialect: Dialect,
     /// `sys.maxsize`.
-    pub maxsize: i64,
+    pub maxsize: u64,
 }
 
 impl Info {
     /// The first two numbers of its version: `(3, 11)`.
     #[must_use]
-    pub fn version(&self) -> (i64, i64) {
-        let number = |at: usize| self.version_info.get(at).and_then(Value::as_int).unwrap_or(0);
+    pub fn version(&self) -> (u32, u32) {
+        let part = |at: usize| self.version_info.get(at).and_then(Value::as_int);
+        let number = |at| part(at).and_then(|part| part.try_into().ok()).unwrap_or(0);
         (number(0), number(1))
     }
 
@@ -46,7 +47,7 @@ impl Info {
             return Err(LoadError::unwanted("another version of the kernel"));
         }
         Ok(Self {
-            pid: number("pid")?,
+            pid: number("pid")?.try_into().map_err(|_| missing("pid"))?,
             executable: text("executable")?,
             version_info: match value.get("version_info") {
                 Some(Value::Tuple(parts) | Value::List(parts)) => parts.clone(),
@@ -60,7 +61,7 @@ impl Info {
                 3 => Dialect::Three,
                 other => return Err(LoadError::unwanted(format!("an unknown dialect {other}"))),
             },
-            maxsize: number("maxsize")?,
+            maxsize: number("maxsize")?.try_into().map_err(|_| missing("maxsize"))?,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::channel::Channel;
 use super::error::ChannelError;
 use super::open::Gateway;
-use crate::waiting::{Monitor, deadline, left};
+use crate::waiting::{Monitor, deadline};
 
 /// Several channels, of any gateways.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +35,8 @@ impl MultiChannel {
     ///
     /// # Errors
     /// As [`Channel::send`], at the first channel that fails.
-    pub fn send_each<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ChannelError> {
-        self.channels.iter().try_for_each(|channel| channel.send(value))
+    pub fn send_each<T: Serialize>(&self, value: T) -> Result<(), ChannelError> {
+        self.channels.iter().try_for_each(|channel| channel.send(&value))
     }
 
     /// Receives a value from each, in order, with its gateway.
@@ -51,11 +51,22 @@ impl MultiChannel {
     ///
     /// # Errors
     /// As [`Channel::wait_close`].
-    pub fn wait_close(&self, timeout: Option<Duration>) -> Result<(), ChannelError> {
-        let until = deadline(timeout);
+    pub fn wait_close(&self) -> Result<(), ChannelError> {
+        self.wait_close_by(None)
+    }
+
+    /// As [`MultiChannel::wait_close`], waiting at most this long for all together.
+    ///
+    /// # Errors
+    /// As [`Channel::wait_close_timeout`].
+    pub fn wait_close_timeout(&self, timeout: Duration) -> Result<(), ChannelError> {
+        self.wait_close_by(deadline(timeout))
+    }
+
+    fn wait_close_by(&self, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let mut result = Ok(());
         for channel in &self.channels {
-            let closed = channel.wait_close(left(until));
+            let closed = channel.wait_close_by(deadline);
             if matches!(closed, Err(ChannelError::TimedOut | ChannelError::Interrupted)) {
                 return closed;
             }
@@ -134,21 +145,32 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + 'static> ReceiveQueue<T> {
-    /// The next value, with the channel that received it; none when all channels are closed. Waits at most so long.
+    /// The next value, with the channel that received it; none when all channels are closed.
     ///
     /// # Errors
-    /// When nothing came in time, the wait was interrupted, or a channel ended with an error: the others go on.
-    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<(Channel, T)>, ChannelError> {
-        let until = deadline(timeout);
+    /// When the wait was interrupted, or a channel ended with an error: the others go on.
+    pub fn receive(&mut self) -> Result<Option<(Channel, T)>, ChannelError> {
+        self.receive_by(None)
+    }
+
+    /// As [`ReceiveQueue::receive`], waiting at most this long.
+    ///
+    /// # Errors
+    /// As [`ReceiveQueue::receive`], and when nothing came in time.
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<(Channel, T)>, ChannelError> {
+        self.receive_by(deadline(timeout))
+    }
+
+    fn receive_by(&mut self, deadline: Option<Instant>) -> Result<Option<(Channel, T)>, ChannelError> {
         while self.left > 0 {
-            let (from, value) = self.shared.queue.wait(until, |queue| queue.entries.pop_front())?;
+            let (from, value) = self.shared.queue.wait(deadline, |queue| queue.entries.pop_front())?;
             self.shared.room.notify_all();
             let channel = &self.channels[from];
             if let Some(value) = value {
                 return Ok(Some((channel.clone(), value)));
             }
             self.left -= 1;
-            channel.wait_close(None)?;
+            channel.wait_close()?;
         }
         Ok(None)
     }

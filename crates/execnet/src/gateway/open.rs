@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attend;
 use super::channel::Channel;
@@ -38,11 +38,11 @@ pub struct Gateway {
 #[non_exhaustive]
 pub struct RemoteStatus {
     /// Open channels.
-    pub numchannels: i64,
+    pub numchannels: u64,
     /// Executions that have not ended.
-    pub numexecuting: i64,
+    pub numexecuting: u64,
     /// Executions that wait for the main thread.
-    pub execqsize: i64,
+    pub execqsize: u64,
     /// `thread` or `main_thread_only`.
     pub execmodel: String,
 }
@@ -62,7 +62,7 @@ impl Gateway {
 
     /// Why its host cannot be reached just now. What waits for the gateway goes on when it is back, without a value lost.
     #[must_use]
-    pub fn is_unreachable(&self) -> Option<String> {
+    pub fn unreachable(&self) -> Option<String> {
         self.handle.driver.carrier.unreachable()
     }
 
@@ -101,21 +101,32 @@ impl Gateway {
         Ok(Channel::new(self.handle.clone(), number))
     }
 
-    /// What its kernel is doing; waits at most so long for the answer, which no code that runs there can delay.
+    /// What its kernel is doing. No code that runs there can delay the answer.
     ///
     /// # Errors
-    /// When there is none in time, the gateway has ended, or the wait was interrupted.
-    pub fn remote_status(&self, timeout: Option<Duration>) -> Result<RemoteStatus, ChannelError> {
+    /// When the gateway has ended, or the wait was interrupted.
+    pub fn remote_status(&self) -> Result<RemoteStatus, ChannelError> {
+        self.remote_status_by(None)
+    }
+
+    /// As [`Gateway::remote_status`], waiting at most this long.
+    ///
+    /// # Errors
+    /// As [`Gateway::remote_status`], and when there was no answer in time.
+    pub fn remote_status_timeout(&self, timeout: Duration) -> Result<RemoteStatus, ChannelError> {
+        self.remote_status_by(deadline(timeout))
+    }
+
+    fn remote_status_by(&self, deadline: Option<Instant>) -> Result<RemoteStatus, ChannelError> {
         let driver = &self.handle.driver;
         let mut state = driver.enter()?;
         self.check(&state)?;
         let number = state.protocol.ask_status();
         driver.leave(state);
-        let (mut state, halt) =
-            match driver.wait(driver.enter()?, &Condition::Status(number), deadline(timeout)) {
-                Ok(state) => (state, None),
-                Err((halt, state)) => (state, Some(halt)),
-            };
+        let (mut state, halt) = match driver.wait(driver.enter()?, &Condition::Status(number), deadline) {
+            Ok(state) => (state, None),
+            Err((halt, state)) => (state, Some(halt)),
+        };
         let answer = state.protocol.answers.remove(&number).flatten();
         match (answer, halt) {
             (Some(answer), _) => Ok(RemoteStatus::read(&answer)),
@@ -164,11 +175,22 @@ impl Gateway {
     /// Waits for its end, and says how that was.
     ///
     /// # Errors
-    /// When it did not end in time, or the wait was interrupted.
-    pub fn join(&self, timeout: Option<Duration>) -> Result<Arc<Death>, ChannelError> {
+    /// When the wait was interrupted.
+    pub fn join(&self) -> Result<Arc<Death>, ChannelError> {
+        self.join_by(None)
+    }
+
+    /// As [`Gateway::join`], waiting at most this long.
+    ///
+    /// # Errors
+    /// As [`Gateway::join`], and when it did not end in time.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<Arc<Death>, ChannelError> {
+        self.join_by(deadline(timeout))
+    }
+
+    pub(crate) fn join_by(&self, deadline: Option<Instant>) -> Result<Arc<Death>, ChannelError> {
         let driver = &self.handle.driver;
-        let state =
-            driver.wait(driver.enter()?, &Condition::Death, deadline(timeout)).map_err(|(halt, _)| halt)?;
+        let state = driver.wait(driver.enter()?, &Condition::Death, deadline).map_err(|(halt, _)| halt)?;
         state.death.clone().ok_or(ChannelError::Closed)
     }
 
@@ -215,7 +237,8 @@ impl fmt::Debug for Gateway {
 
 impl RemoteStatus {
     fn read(answer: &Value) -> Self {
-        let number = |key| answer.get(key).and_then(Value::as_int).unwrap_or(0);
+        let count = |key| answer.get(key).and_then(Value::as_int);
+        let number = |key| count(key).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
         Self {
             numchannels: number("numchannels"),
             numexecuting: number("numexecuting"),
@@ -240,7 +263,7 @@ mod tests {
         assert_eq!(channel.send(1), Err(ChannelError::Forked));
         assert_eq!(channel.receive::<i64>(), Err(ChannelError::Forked));
         assert_eq!(channel.close(), Err(ChannelError::Forked));
-        assert_eq!(gateway.join(None).unwrap_err(), ChannelError::Forked);
+        assert_eq!(gateway.join().unwrap_err(), ChannelError::Forked);
         assert!(channel.is_closed() && !gateway.is_alive());
         drop(spare);
         drop(gateway.clone());
@@ -250,6 +273,6 @@ mod tests {
         channel.send(1).unwrap();
         assert_eq!(channel.receive::<i64>(), Ok(1));
         gateway.exit().unwrap();
-        gateway.join(None).unwrap();
+        gateway.join().unwrap();
     }
 }

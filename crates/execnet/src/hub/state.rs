@@ -102,6 +102,7 @@ pub(crate) struct Seen {
 
 /// The daemon that greeted last.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Daemon {
     /// Its process id.
     pub pid: u32,

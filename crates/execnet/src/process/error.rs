@@ -5,6 +5,7 @@ use std::io;
 /// A process that is gone without an exit status that anybody will ever know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the process on host `{host}` was lost: {}", execnet_proto::text::lines(message))]
+#[non_exhaustive]
 pub struct Lost {
     /// Id of its host.
     pub host: String,

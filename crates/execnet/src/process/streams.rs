@@ -9,6 +9,7 @@ use execnet_proto::wire::Stream;
 use super::error::ProcessError;
 use super::shared::Shared;
 use crate::hub::Condition;
+use crate::waiting::deadline;
 
 /// Bytes that one write takes at most.
 const WRITE: usize = 128 * 1024;
@@ -33,8 +34,15 @@ pub struct Output {
 }
 
 impl Stdin {
-    pub(crate) fn new(shared: Shared, closes: bool) -> Self {
-        Self { shared, closes }
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared, closes: false }
+    }
+
+    /// Closes stdin when this handle is dropped; other handles of the same stdin are closed with it.
+    #[must_use]
+    pub fn close_on_drop(mut self) -> Self {
+        self.closes = true;
+        self
     }
 
     /// Writes some of `bytes`, as [`Write::write`] does, waiting at most so long for room.
@@ -42,7 +50,7 @@ impl Stdin {
     /// # Errors
     /// When stdin is closed, the process was lost, there was no room in time, or the wait was interrupted. Nothing was written then.
     pub fn write_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<usize, ProcessError> {
-        self.write_by(bytes, Instant::now().checked_add(timeout))
+        self.write_by(bytes, deadline(timeout))
     }
 
     /// Closes stdin behind what was written; the process finds its end. Once is enough.
@@ -70,7 +78,7 @@ impl Stdin {
 
     /// Writes some of `bytes` without copying them; what they are a part of is kept until the process's host has them.
     pub(crate) fn share(&self, bytes: &Bytes, timeout: Duration) -> Result<usize, ProcessError> {
-        self.put(bytes.slice(..bytes.len().min(WRITE)), Instant::now().checked_add(timeout))
+        self.put(bytes.slice(..bytes.len().min(WRITE)), deadline(timeout))
     }
 
     fn put(&self, mut chunk: Bytes, deadline: Option<Instant>) -> Result<usize, ProcessError> {
@@ -138,15 +146,23 @@ impl Output {
     /// # Errors
     /// When the process was lost, nothing came in time, or the wait was interrupted.
     pub fn read_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<usize, ProcessError> {
-        self.read_by(buffer, Instant::now().checked_add(timeout))
+        self.read_by(buffer, deadline(timeout))
     }
 
-    /// Takes what has arrived, at most `max` bytes, without copying; waits for some, at most for `timeout`. Empty at the end.
+    /// Waits for bytes, and takes what has arrived, at most `max`, without copying. Empty at the end.
     ///
     /// # Errors
-    /// As [`Output::read_timeout`].
-    pub fn receive(&self, max: usize, timeout: Option<Duration>) -> Result<Bytes, ProcessError> {
-        self.receive_by(max, timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    /// When the process was lost, or the wait was interrupted.
+    pub fn receive(&self, max: usize) -> Result<Bytes, ProcessError> {
+        self.receive_by(max, None)
+    }
+
+    /// As [`Output::receive`], waiting at most this long.
+    ///
+    /// # Errors
+    /// As [`Output::receive`], and when nothing came in time.
+    pub fn receive_timeout(&self, max: usize, timeout: Duration) -> Result<Bytes, ProcessError> {
+        self.receive_by(max, deadline(timeout))
     }
 
     /// Wants no more: what has arrived is dropped, and the process finds its end of the pipe closed.
@@ -166,7 +182,7 @@ impl Output {
         Ok(bytes.len())
     }
 
-    fn receive_by(&self, max: usize, deadline: Option<Instant>) -> Result<Bytes, ProcessError> {
+    pub(crate) fn receive_by(&self, max: usize, deadline: Option<Instant>) -> Result<Bytes, ProcessError> {
         if max == 0 {
             return Ok(Bytes::new());
         }

@@ -21,7 +21,17 @@ pub struct DumpError {
 pub struct LoadError {
     message: String,
     place: Option<String>,
-    malformed: bool,
+    kind: LoadErrorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoadErrorKind {
+    /// It is a value, but not one that is wanted.
+    Unwanted,
+    /// It is not a value.
+    Malformed,
+    /// A channel in it belongs to the process that this one was forked from.
+    Forked,
 }
 
 impl DumpError {
@@ -52,12 +62,22 @@ impl DumpError {
 impl LoadError {
     /// It is a value, but not one that is wanted.
     pub fn unwanted(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, malformed: false }
+        Self { message: message.into(), place: None, kind: LoadErrorKind::Unwanted }
     }
 
     /// It is not a value.
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, malformed: true }
+        Self { message: message.into(), place: None, kind: LoadErrorKind::Malformed }
+    }
+
+    /// A channel in it cannot be used in a forked child.
+    pub(crate) fn forked() -> Self {
+        let message = "a gateway cannot be used in a forked child; open another one there".to_owned();
+        Self { message, place: None, kind: LoadErrorKind::Forked }
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.kind == LoadErrorKind::Forked
     }
 
     /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
@@ -69,7 +89,7 @@ impl LoadError {
     /// Whether the bytes are no value at all: then who sent them breaks the rules, and its gateway ends.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
-        self.malformed
+        self.kind == LoadErrorKind::Malformed
     }
 
     /// With the place in the value, unless that is known already.

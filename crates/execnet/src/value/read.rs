@@ -14,6 +14,7 @@ use super::{Dialect, LoadError, MAX_DEPTH, StrConfig, Text};
 
 /// How bytes are to be understood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reading {
     /// Which family of Python wrote them.
     pub dialect: Dialect,
@@ -21,6 +22,14 @@ pub struct Reading {
     pub strconfig: StrConfig,
     /// Whether tuples that begin with Ellipsis mean channels and such.
     pub escaped: bool,
+}
+
+impl Reading {
+    /// See the fields.
+    #[must_use]
+    pub fn new(dialect: Dialect, strconfig: StrConfig, escaped: bool) -> Self {
+        Self { dialect, strconfig, escaped }
+    }
 }
 
 /// A part of a value. Containers are followed by what they hold and then by [`Token::End`].

@@ -39,9 +39,9 @@ fn a_callback_that_fails_closes_its_channel_with_an_error() {
     channel.set_callback(|_: Option<i64>| {}).unwrap();
     let error = report.receive::<String>().unwrap();
     assert!(error.contains("i64"), "{error}");
-    let failed = channel.wait_close(Some(PATIENCE));
+    let failed = channel.wait_close_timeout(PATIENCE);
     assert!(matches!(&failed, Err(ChannelError::Load(why)) if why.to_string() == error), "{failed:?}");
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Ok(()));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
 /// What panics when it is made.
@@ -59,12 +59,12 @@ fn a_panic_of_a_callback_is_told() {
     let gateway = open();
     let channel = gateway.remote_exec("channel.send(1); channel.receive()").unwrap();
     channel.set_callback(|value: Option<i64>| assert_ne!(value, Some(1))).unwrap();
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Err(ChannelError::CallbackPanicked));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Err(ChannelError::CallbackPanicked));
 
     let channel = gateway.remote_exec("channel.send(1); channel.receive()").unwrap();
     let (seen, see) = mpsc::channel();
     channel.set_callback(move |value: Option<Bomb>| seen.send(value.is_none()).unwrap()).unwrap();
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Err(ChannelError::CallbackPanicked));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Err(ChannelError::CallbackPanicked));
     assert_eq!(see.recv(), Ok(true));
 }
 
@@ -73,9 +73,9 @@ fn a_queue_tells_of_what_it_cannot_take() {
     let gateway = open();
     let channel = gateway.remote_exec("for value in (1, 'text', 3): channel.send(value)").unwrap();
     let mut queue = execnet::MultiChannel::new(vec![channel]).make_receive_queue::<i64>().unwrap();
-    assert_eq!(queue.receive(Some(PATIENCE)).unwrap().unwrap().1, 1);
-    assert!(matches!(queue.receive(Some(PATIENCE)), Err(ChannelError::Load(_))));
-    assert!(queue.receive(Some(PATIENCE)).unwrap().is_none());
+    assert_eq!(queue.receive_timeout(PATIENCE).unwrap().unwrap().1, 1);
+    assert!(matches!(queue.receive_timeout(PATIENCE), Err(ChannelError::Load(_))));
+    assert!(queue.receive_timeout(PATIENCE).unwrap().is_none());
 }
 
 #[test]
@@ -91,16 +91,16 @@ fn who_waits_for_the_end_of_a_channel_waits_for_its_callback() {
             .set_callback(move |number: Option<i64>| {
                 if number.is_none() {
                     // does not wait for itself
-                    let _ = own.wait_close(Some(PATIENCE));
+                    let _ = own.wait_close_timeout(PATIENCE);
                 } else {
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 sees.lock().unwrap().push(number);
             })
             .unwrap();
-        assert_eq!(channel.wait_close(Some(Duration::from_millis(20))), Err(ChannelError::TimedOut));
+        assert_eq!(channel.wait_close_timeout(Duration::from_millis(20)), Err(ChannelError::TimedOut));
         channel.send(()).unwrap();
-        let closed = channel.wait_close(Some(PATIENCE));
+        let closed = channel.wait_close_timeout(PATIENCE);
         assert_eq!(*seen.lock().unwrap(), [Some(0), Some(1), Some(2), None]);
         assert_eq!(matches!(closed, Err(ChannelError::GatewayDied(_))), dies, "{closed:?}");
     }

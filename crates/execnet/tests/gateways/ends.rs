@@ -8,7 +8,7 @@ use execnet_testkit::{alive, kill, wait_until};
 use crate::support::{PATIENCE, open, quiet};
 
 fn pid(gateway: &Gateway) -> u32 {
-    gateway.info().pid.try_into().unwrap()
+    gateway.info().pid
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_killed_interpreter_ends_every_wait_with_what_is_known() {
         })
         .collect();
     let waits = channel.clone();
-    let close = std::thread::spawn(move || waits.wait_close(None));
+    let close = std::thread::spawn(move || waits.wait_close());
     kill(pid(&gateway));
     let errors = threads.into_iter().map(|thread| thread.join().unwrap().unwrap_err());
     for error in errors.chain([close.join().unwrap().unwrap_err(), channel.receive::<i64>().unwrap_err()]) {
@@ -38,14 +38,14 @@ fn a_killed_interpreter_ends_every_wait_with_what_is_known() {
     assert!(!gateway.is_alive() && channel.is_closed());
     assert!(matches!(channel.send(1), Err(ChannelError::GatewayDied(_))));
     assert!(matches!(gateway.remote_exec("pass"), Err(ChannelError::GatewayDied(_))));
-    assert_eq!(gateway.join(None).unwrap().status, Some(ExitStatus::Signaled(9)));
+    assert_eq!(gateway.join().unwrap().status, Some(ExitStatus::Signaled(9)));
 }
 
 #[test]
 fn what_had_arrived_can_be_received_after_the_end() {
     let gateway = open();
     let channel = gateway.remote_exec("import os\nfor i in range(3): channel.send(i)\nos._exit(3)").unwrap();
-    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Exited(3)));
+    assert_eq!(gateway.join_timeout(PATIENCE).unwrap().status, Some(ExitStatus::Exited(3)));
     for number in 0..3 {
         assert_eq!(channel.receive::<i64>(), Ok(number));
     }
@@ -57,7 +57,7 @@ fn a_gateway_that_is_told_to_end_ends() {
     let gateway = open();
     let channel = gateway.remote_exec("channel.receive()").unwrap();
     gateway.exit().unwrap();
-    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Exited(0)));
+    assert_eq!(gateway.join_timeout(PATIENCE).unwrap().status, Some(ExitStatus::Exited(0)));
     assert_eq!(channel.receive::<i64>(), Err(ChannelError::Closed));
     assert_eq!(channel.send(1), Err(ChannelError::Closed));
     assert!(matches!(gateway.remote_exec("pass"), Err(ChannelError::Closed)));
@@ -73,7 +73,7 @@ fn what_the_interpreter_started_ends_with_it() {
     let channel = gateway.remote_exec(source).unwrap();
     let child: u32 = channel.receive().unwrap();
     gateway.kill().unwrap();
-    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Signaled(9)));
+    assert_eq!(gateway.join_timeout(PATIENCE).unwrap().status, Some(ExitStatus::Signaled(9)));
     wait_until(PATIENCE, "the child to end", || !alive(child));
 }
 
@@ -118,7 +118,7 @@ fn a_group_ends_what_does_not_end_by_itself() {
                   while True: time.sleep(1)";
     let channel = gateway.remote_exec(source).unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
-    group.terminate(Some(Duration::from_millis(100))).unwrap();
+    group.terminate_timeout(Duration::from_millis(100)).unwrap();
     assert!(!alive(pid(&gateway)));
 }
 
@@ -128,7 +128,7 @@ fn an_interruption_reaches_the_main_thread() {
     let channel = gateway.remote_exec("import time\nchannel.send(1)\nwhile True: time.sleep(0.01)").unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
     gateway.interrupt().unwrap();
-    let error = channel.wait_close(Some(PATIENCE)).unwrap_err();
+    let error = channel.wait_close_timeout(PATIENCE).unwrap_err();
     assert!(error.to_string().contains("keyboard-interrupted"), "{error}");
     let channel = gateway.remote_exec("channel.send(2)").unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(2));
@@ -246,7 +246,7 @@ fn what_is_no_value_ends_its_gateway_and_nothing_else() {
         // nobody has to receive it; what is no value is found by who does
         let first = channel.receive::<i64>().unwrap_err();
         assert!(matches!(first, ChannelError::Load(_) | ChannelError::GatewayDied(_)), "{first}");
-        let death = gateway.join(Some(PATIENCE)).unwrap();
+        let death = gateway.join_timeout(PATIENCE).unwrap();
         assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
         assert_eq!(death.status, Some(ExitStatus::Signaled(9)));
     }

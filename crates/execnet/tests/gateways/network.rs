@@ -90,7 +90,7 @@ impl Drop for Net {
 }
 
 fn pid(gateway: &Gateway) -> u32 {
-    gateway.info().pid.try_into().unwrap()
+    gateway.info().pid
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn gateways_on_nodes_are_as_others() {
     assert!(matches!(net.network().makegateway().platform("plan9").start(), Err(OpenError::Place(_))));
 
     gateway.exit().unwrap();
-    assert_eq!(gateway.join(Some(PATIENCE)).unwrap().status, Some(ExitStatus::Exited(0)));
+    assert_eq!(gateway.join_timeout(PATIENCE).unwrap().status, Some(ExitStatus::Exited(0)));
     assert_eq!(lines.all(), ["n: here"]);
 }
 
@@ -148,7 +148,7 @@ fn a_wait_ends_when_another_thread_closes_the_channel() {
         channel.close().unwrap();
         assert_eq!(thread.join().unwrap(), Err(ChannelError::Closed));
     }
-    assert!(gateway.remote_status(Some(PATIENCE)).is_ok());
+    assert!(gateway.remote_status_timeout(PATIENCE).is_ok());
 }
 
 #[test]
@@ -186,11 +186,11 @@ fn a_gateway_whose_host_is_away_is_not_waited_for_when_it_is_killed() {
     let group = Group::new();
     let gateway = group.makegateway(net.network()).node("away").on_output(|_, _| {}).start().unwrap();
     let channel = gateway.remote_exec("channel.receive()").unwrap();
-    assert_eq!(gateway.is_unreachable(), None);
+    assert_eq!(gateway.unreachable(), None);
     net.cut();
-    wait_until(PATIENCE, "the break to be noticed", || gateway.is_unreachable().is_some());
-    group.terminate(Some(Duration::ZERO)).unwrap();
-    let death = gateway.join(Some(Duration::ZERO)).unwrap();
+    wait_until(PATIENCE, "the break to be noticed", || gateway.unreachable().is_some());
+    group.terminate_timeout(Duration::ZERO).unwrap();
+    let death = gateway.join_timeout(Duration::ZERO).unwrap();
     let reason = death.reason.as_deref().unwrap();
     assert!(reason.starts_with("away is unreachable: "), "{reason}");
     assert!(reason.ends_with("; it is ended as soon as its host can be reached"), "{reason}");
@@ -211,18 +211,18 @@ fn a_gateway_whose_host_is_away_ends_although_nobody_kills_it() {
     // while its end is waited for by a thread that reads
     let waits = std::thread::spawn({
         let told_before = told_before.clone();
-        move || told_before.join(None).unwrap()
+        move || told_before.join().unwrap()
     });
     let busy = told_before.remote_exec("channel.send(1)\nwhile 1: pass").unwrap();
     assert_eq!(busy.receive::<i64>(), Ok(1));
     net.cut();
-    wait_until(PATIENCE, "the break to be noticed", || told_before.is_unreachable().is_some());
+    wait_until(PATIENCE, "the break to be noticed", || told_before.unreachable().is_some());
     told_before.exit().unwrap();
     group.remove(&told_before);
     let death = waits.join().unwrap();
     assert!(death.reason.as_deref().unwrap().ends_with("; it is ended as soon as its host can be reached"));
-    group.terminate(None).unwrap();
-    assert_eq!(told_then.join(Some(Duration::ZERO)).unwrap().status, None);
+    group.terminate().unwrap();
+    assert_eq!(told_then.join_timeout(Duration::ZERO).unwrap().status, None);
     net.mend();
     let pids = [pid(&told_before), pid(&told_then)];
     wait_until(PATIENCE, "the interpreters to end", || !pids.iter().any(|&pid| alive(pid)));
@@ -239,11 +239,11 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
     rustix::process::kill_process(agent, rustix::process::Signal::STOP).unwrap();
     of_group.exit().unwrap();
     gateway.kill().unwrap();
-    let death = gateway.join(Some(PATIENCE)).unwrap();
-    assert!(of_group.join(Some(Duration::from_secs(2))).is_err());
+    let death = gateway.join_timeout(PATIENCE).unwrap();
+    assert!(of_group.join_timeout(Duration::from_secs(2)).is_err());
     // what it was told 2 s ago it has not heard either
-    group.terminate(Some(Duration::ZERO)).unwrap();
-    let of_group = of_group.join(Some(Duration::ZERO)).unwrap();
+    group.terminate_timeout(Duration::ZERO).unwrap();
+    let of_group = of_group.join_timeout(Duration::ZERO).unwrap();
     assert_eq!(of_group.reason, death.reason);
     rustix::process::kill_process(agent, rustix::process::Signal::CONT).unwrap();
     assert!(

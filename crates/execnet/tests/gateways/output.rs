@@ -7,9 +7,9 @@ fn what_is_printed_comes_line_by_line_with_the_gateways_id() {
     let lines = Lines::default();
     let gateway = quiet().id("p").on_output(lines.collector()).start().unwrap();
     let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\nsys.stderr.write('three')\n";
-    gateway.remote_exec(source).unwrap().wait_close(Some(PATIENCE)).unwrap();
+    gateway.remote_exec(source).unwrap().wait_close_timeout(PATIENCE).unwrap();
     gateway.exit().unwrap();
-    gateway.join(Some(PATIENCE)).unwrap();
+    gateway.join_timeout(PATIENCE).unwrap();
     assert_eq!(lines.all(), ["p: one", "p: two", "p: three"]);
 }
 
@@ -21,7 +21,7 @@ fn a_flood_of_output_delays_nobody_and_comes_whole() {
     let channel = gateway.remote_exec(source).unwrap();
     assert_eq!(channel.receive::<String>().unwrap(), "done");
     gateway.exit().unwrap();
-    gateway.join(Some(PATIENCE)).unwrap();
+    gateway.join_timeout(PATIENCE).unwrap();
     let lines = lines.all();
     assert_eq!(lines.len(), 100_000);
     assert_eq!(lines[99_999], "f: 99999");
@@ -40,8 +40,8 @@ fn a_silent_one_says_only_what_goes_to_stderr() {
     let lines = Lines::default();
     let gateway = quiet().id("s").silent(true).on_output(lines.collector()).start().unwrap();
     let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\nsys.stderr.write('three\\n')\n";
-    gateway.remote_exec(source).unwrap().wait_close(Some(PATIENCE)).unwrap();
+    gateway.remote_exec(source).unwrap().wait_close_timeout(PATIENCE).unwrap();
     gateway.exit().unwrap();
-    gateway.join(Some(PATIENCE)).unwrap();
+    gateway.join_timeout(PATIENCE).unwrap();
     assert_eq!(lines.all(), ["s: three"]);
 }

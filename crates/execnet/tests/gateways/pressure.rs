@@ -86,7 +86,7 @@ fn the_other_end_waits_for_us_too() {
     for _ in 0..100 {
         assert_eq!(channel.receive::<bytes::Bytes>().unwrap().len(), 100_000);
     }
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Ok(()));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
 #[test]

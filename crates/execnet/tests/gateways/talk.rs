@@ -126,7 +126,7 @@ fn types_of_the_program_travel_as_what_python_knows() {
     };
     channel.send(&job).unwrap();
     assert_eq!(channel.receive::<Job>().unwrap(), Job { kind: Kind::Fast, ..job });
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Ok(()));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
 #[test]
@@ -151,9 +151,9 @@ fn the_error_of_code_that_failed_is_its_traceback_and_comes_once() {
 
     let channel = gateway.remote_exec("this is no python").unwrap();
     assert!(
-        matches!(channel.wait_close(Some(PATIENCE)), Err(ChannelError::Remote(text)) if text.contains("SyntaxError"))
+        matches!(channel.wait_close_timeout(PATIENCE), Err(ChannelError::Remote(text)) if text.contains("SyntaxError"))
     );
-    assert_eq!(channel.wait_close(Some(PATIENCE)), Ok(()));
+    assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn what_is_sent_on_a_channel_can_be_the_stdin_of_code() {
 
     let stdin = gateway.new_channel().unwrap();
     let channel = gateway.remote_exec(Code::source("pass").stdin(&stdin)).unwrap();
-    channel.wait_close(Some(PATIENCE)).unwrap();
-    stdin.wait_close(Some(PATIENCE)).unwrap();
+    channel.wait_close_timeout(PATIENCE).unwrap();
+    stdin.wait_close_timeout(PATIENCE).unwrap();
     assert_eq!(stdin.send(1), Err(ChannelError::Closed));
 }
 
@@ -234,7 +234,7 @@ fn text_of_python_2_is_what_the_program_says() {
     let source = "channel.send('s\\xff')\nchannel.send('s\\xff')\nchannel.send(repr(channel.receive()))\nchannel.send(repr(channel.receive()))";
     let channel = gateway.remote_exec(source).unwrap();
     assert_eq!(channel.receive::<String>().unwrap(), "s\u{ff}");
-    channel.reconfigure(StrConfig { py2str_as_py3str: false, py3str_as_py2str: true }).unwrap();
+    channel.reconfigure(StrConfig::new(false, true)).unwrap();
     assert_eq!(channel.receive::<Value>().unwrap(), Value::Bytes(b"s\xff".to_vec()));
     channel.send("é").unwrap();
     assert_eq!(channel.receive::<bytes::Bytes>().unwrap(), &b"'\\xc3\\xa9'"[..]);
@@ -287,7 +287,7 @@ fn the_interpreter_is_set_up_as_the_builder_says() {
     assert_eq!((variable.as_str(), dont, id.as_str(), leads), ("ä", true, "me", true));
     assert!(nice >= 3, "{nice}");
     assert_eq!((gateway.id(), gateway.node()), ("me", None));
-    let status = gateway.remote_status(Some(PATIENCE)).unwrap();
+    let status = gateway.remote_status_timeout(PATIENCE).unwrap();
     assert_eq!(status.execmodel, "main_thread_only");
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -297,10 +297,10 @@ fn the_status_tells_what_runs() {
     let gateway = open();
     let channel = gateway.remote_exec("channel.send(1); channel.receive()").unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
-    assert_eq!(gateway.remote_status(Some(PATIENCE)).unwrap().numexecuting, 1);
+    assert_eq!(gateway.remote_status_timeout(PATIENCE).unwrap().numexecuting, 1);
     channel.send(()).unwrap();
-    channel.wait_close(Some(PATIENCE)).unwrap();
-    let idle = || gateway.remote_status(Some(PATIENCE)).unwrap().numexecuting == 0;
+    channel.wait_close_timeout(PATIENCE).unwrap();
+    let idle = || gateway.remote_status_timeout(PATIENCE).unwrap().numexecuting == 0;
     execnet_testkit::wait_until(PATIENCE, "the execution to end", idle);
 }
 
@@ -329,19 +329,19 @@ fn several_channels_are_used_as_one() {
     assert_eq!(group.len(), 3);
 
     let channels = group.remote_exec("channel.send(channel.receive() + 1); channel.send('end')").unwrap();
-    channels.send_each(&1).unwrap();
+    channels.send_each(1).unwrap();
     let received = channels.receive_each::<i64>().unwrap();
     assert!(received.len() == 3 && received.iter().all(|(_, value)| *value == 2));
     let mut queue = channels.make_receive_queue::<String>().unwrap();
     let mut from = Vec::new();
-    while let Some((channel, value)) = queue.receive(Some(PATIENCE)).unwrap() {
+    while let Some((channel, value)) = queue.receive_timeout(PATIENCE).unwrap() {
         assert_eq!(value, "end");
         from.push(channel.gateway().id().to_owned());
     }
     from.sort();
     assert_eq!(from, ids);
-    channels.wait_close(Some(PATIENCE)).unwrap();
-    group.terminate(Some(PATIENCE)).unwrap();
+    channels.wait_close_timeout(PATIENCE).unwrap();
+    group.terminate_timeout(PATIENCE).unwrap();
     assert!(group.is_empty() && received.iter().all(|(gateway, _)| !gateway.is_alive()));
 }
 

@@ -48,5 +48,5 @@ fn feed(mut from: impl Read, mut channels: Vec<Channel>) -> io::Result<()> {
 fn send(channel: &Channel, bytes: &[u8]) -> Result<(), ChannelError> {
     let mut writer = Writer::new(channel.writing()?);
     writer.bytes(bytes)?;
-    channel.send_encoded(writer.finish()?, None)
+    channel.send_encoded(writer.finish()?)
 }

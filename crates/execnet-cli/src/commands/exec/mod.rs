@@ -251,13 +251,13 @@ impl Execution {
             // we send nothing: the code's `receive` finds the end
             channel.close_sending()?;
             loop {
-                let raw = channel.receive_raw(None)?;
+                let raw = channel.receive_raw()?;
                 printer.value(&origin, &raw).map_err(|error| channel.malformed(error))?;
             }
         });
         // all its output has arrived once it ended
         let _ = gateway.exit();
-        if let (Err(ChannelError::Closed), Ok(death)) = (&ended, gateway.join(None))
+        if let (Err(ChannelError::Closed), Ok(death)) = (&ended, gateway.join())
             && death.status != Some(ExitStatus::Exited(0))
         {
             ended = Err(ChannelError::GatewayDied(death));

@@ -1,4 +1,4 @@
-use execnet::value::{Reading, Writer, Writing};
+use execnet::value::{Dialect, Reading, StrConfig, Writer, Writing};
 
 use super::*;
 
@@ -177,7 +177,7 @@ fn the_deepest_value_is_written_and_none_is_refused_before_anything_is() {
 #[test]
 fn channels_have_their_numbers() {
     let bytes = b"(\x03\x00\x00\x00.i\x00\x00\x00\x00i\x05\x00\x00\x00";
-    let reading = Reading { escaped: true, ..Reading::default() };
+    let reading = Reading::new(Dialect::Three, StrConfig::default(), true);
     for (notation, text) in [(Notation::Python, "<Channel 5>"), (Notation::Json, r#"{"$channel": 5}"#)] {
         let mut out = Vec::new();
         Shown::new(Reader::new(bytes, reading), notation).unwrap().write(&mut out).unwrap();

@@ -120,7 +120,7 @@ fn stand_for(process: Process) -> CommandResult {
         pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "stderr").map_err(fail)?,
     ];
     let from = OwnStream::new(&io::stdin()).map_err(fail)?;
-    let stdin = process.take_stdin();
+    let stdin = process.stdin().close_on_drop();
     // this thread may wait for input that never comes, so nothing joins it
     thread::Builder::new().name("stdin".to_owned()).spawn(move || pump(from, stdin)).map_err(fail)?;
     let ended = process.wait();
@@ -161,7 +161,7 @@ impl signals::Recipient for Arc<Process> {
     }
 
     fn unreachable(&self) -> Option<String> {
-        let (why, host) = (self.is_unreachable()?, &self.node().host);
+        let (why, host) = (Process::unreachable(self)?, &self.node().host);
         Some(format!("{host} is unreachable: {}", reason(host, &why)))
     }
 

@@ -1,0 +1,87 @@
+//! For the Python package alone, and free to change with it: calls that wait in slices, and can be made again when a slice was too short.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::gateway::{Channel, ChannelError, Code, Death, Gateway, Raw};
+pub use crate::gateway::{Held, Ready};
+use crate::lookout::Outages;
+use crate::network::Network;
+use crate::value::Encoded;
+
+/// Sends a value and takes it, or fails and leaves it for another try.
+///
+/// # Errors
+/// As [`Channel::send_timeout`].
+pub fn offer(
+    channel: &Channel,
+    encoded: &mut Option<Encoded>,
+    deadline: Option<Instant>,
+) -> Result<(), ChannelError> {
+    channel.offer(encoded, deadline)
+}
+
+/// [`Channel::receive_raw`] with a limit.
+///
+/// # Errors
+/// As [`Channel::receive_timeout`].
+pub fn receive(channel: &Channel, deadline: Option<Instant>) -> Result<Raw, ChannelError> {
+    channel.receive_by(deadline)
+}
+
+/// Takes back what [`receive`] gave last, as if it had not been received: the program was interrupted before it made something of it.
+pub fn give_back(channel: &Channel, raw: Raw) {
+    channel.give_back(raw);
+}
+
+/// Receives a value that counts as received only when what is returned is dropped, for callbacks. The error of code that failed is left to
+/// [`Channel::wait_close`].
+///
+/// # Errors
+/// As [`Channel::receive_timeout`].
+pub fn receive_held(channel: &Channel, deadline: Option<Instant>) -> Result<Held, ChannelError> {
+    channel.receive_held(deadline)
+}
+
+/// Waits for the moment when a call would not have to wait. Takes nothing: for green threads.
+///
+/// # Errors
+/// When that was not in time, or the wait was interrupted.
+pub fn until(channel: &Channel, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
+    channel.until(ready, deadline)
+}
+
+/// [`Channel::wait_close`] with a limit.
+///
+/// # Errors
+/// As [`Channel::wait_close_timeout`].
+pub fn wait_close(channel: &Channel, deadline: Option<Instant>) -> Result<(), ChannelError> {
+    channel.wait_close_by(deadline)
+}
+
+/// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
+///
+/// # Errors
+/// Only in a forked child.
+pub fn sibling(channel: &Channel, number: u32) -> Result<Channel, ChannelError> {
+    channel.sibling(number)
+}
+
+/// [`Gateway::join`] with a limit.
+///
+/// # Errors
+/// As [`Gateway::join_timeout`].
+pub fn join(gateway: &Gateway, deadline: Option<Instant>) -> Result<Arc<Death>, ChannelError> {
+    gateway.join_by(deadline)
+}
+
+/// [`Code::function`], with its arguments as a dict that was written by a [`Writer`](crate::value::Writer). There can be no channels among them.
+pub fn written_function(source: String, name: String, kwargs: Encoded) -> Code {
+    Code::written_function(source, name, kwargs)
+}
+
+/// [`Network::outages`], unless somebody has asked for them before.
+#[must_use]
+pub fn first_outages(network: &Network) -> Option<Outages> {
+    network.first_outages()
+}
