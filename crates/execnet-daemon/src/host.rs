@@ -14,7 +14,7 @@ use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus, Step}
 use execnet_proto::id::Incarnation;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::HostKey;
-use execnet_proto::wire::{self, Table};
+use execnet_proto::wire::Table;
 
 use crate::event::RequestKey;
 use crate::quota::Quota;
@@ -143,16 +143,12 @@ impl Host {
     }
 
     /// Its agent told of a node. The switch has checked the node's name and how many there are.
-    pub(crate) fn node(&mut self, name: String, state: wire::NodeState, facts: &Table) {
+    pub(crate) fn node(&mut self, name: String, state: NodeState, facts: &Table) {
         let message = Some(fact(facts, "message")).filter(|message| !message.is_empty());
         let node = NodeStatus {
             name,
             host: self.spec.id.clone(),
-            state: match state {
-                wire::NodeState::Ready => NodeState::Ready,
-                wire::NodeState::Failed => NodeState::Failed,
-                wire::NodeState::Probing => NodeState::Probing,
-            },
+            state,
             platform: fact(facts, "platform"),
             implementation: fact(facts, "implementation"),
             version: fact(facts, "version"),
@@ -275,13 +271,13 @@ mod tests {
     #[test]
     fn what_an_agent_says_of_its_nodes_is_cleaned_and_has_an_end() {
         let mut host = host("ssh=h");
-        host.node("h".into(), wire::NodeState::Ready, &table(&[("version", "3.1\x1b[31m1\n")]));
+        host.node("h".into(), NodeState::Ready, &table(&[("version", "3.1\x1b[31m1\n")]));
         assert_eq!((host.nodes.len(), host.nodes[0].version.as_str()), (1, "3.11 "));
         for n in 0..100 {
-            host.node(format!("h:{n}"), wire::NodeState::Ready, &Table::new());
+            host.node(format!("h:{n}"), NodeState::Ready, &Table::new());
         }
         assert_eq!(host.nodes.len(), MAX_NODES);
-        host.node("h:62".into(), wire::NodeState::Failed, &Table::new());
+        host.node("h:62".into(), NodeState::Failed, &Table::new());
         assert_eq!(host.nodes[MAX_NODES - 1].state, NodeState::Failed);
     }
 

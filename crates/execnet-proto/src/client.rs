@@ -94,13 +94,13 @@ impl From<OpeningError> for ClientError {
     }
 }
 
-/// The state machine of a client. Give it what arrives, and write what [`Client::transmit`] has.
+/// The progress machine of a client. Give it what arrives, and write what [`Client::transmit`] has.
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
     release: String,
-    line: Option<Line>,
-    processes: BTreeMap<ProcessId, State>,
+    connection: Option<Connection>,
+    processes: BTreeMap<ProcessId, Progress>,
     /// Those with stdin that waits for room in the connection.
     waiting: BTreeSet<ProcessId>,
     pool: CreditPool,
@@ -110,14 +110,14 @@ pub struct Client {
 
 /// One connection to a daemon.
 #[derive(Debug)]
-struct Line {
+struct Connection {
     conn: Conn,
     /// The daemon's, until it is complete.
     opening: Option<Opening>,
 }
 
 #[derive(Debug)]
-enum State {
+enum Progress {
     Selecting(Table),
     /// And why it was lost already, if it was.
     Placed(Placement, Option<String>),
@@ -130,7 +130,7 @@ impl Client {
         Self {
             id,
             release: release.into(),
-            line: None,
+            connection: None,
             processes: BTreeMap::new(),
             waiting: BTreeSet::new(),
             pool: CreditPool::default(),
@@ -144,25 +144,25 @@ impl Client {
         let mut conn = Conn::socket(now);
         conn.send_first(Bytes::from_static(&OPENING));
         conn.send(Frame::Client { id: self.id, release: self.release.clone() });
-        for (&id, state) in &self.processes {
-            match state {
-                State::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
-                State::Running(_, process) if process.is_over() => {}
-                State::Placed(_, Some(_)) => {}
-                State::Placed(place, None) | State::Running(place, _) => {
+        for (&id, progress) in &self.processes {
+            match progress {
+                Progress::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
+                Progress::Running(_, process) if process.is_over() => {}
+                Progress::Placed(_, Some(_)) => {}
+                Progress::Placed(place, None) | Progress::Running(place, _) => {
                     let (incarnation, host) = (place.incarnation, place.host.clone());
                     conn.send(Frame::Claim { id, incarnation, host });
                 }
             }
         }
-        self.line = Some(Line { conn, opening: Some(Opening::of_socket()) });
+        self.connection = Some(Connection { conn, opening: Some(Opening::of_socket()) });
     }
 
     /// The socket is closed. Processes wait for the next daemon.
     pub fn disconnected(&mut self) {
-        self.line = None;
-        for state in self.processes.values_mut() {
-            if let State::Running(_, process) = state
+        self.connection = None;
+        for progress in self.processes.values_mut() {
+            if let Progress::Running(_, process) = progress
                 && !process.is_over()
             {
                 process.broken(DAEMON_GONE.into());
@@ -173,12 +173,18 @@ impl Client {
 
     /// When [`Client::tick`] has something to do; never before the daemon has greeted.
     pub fn deadline(&self) -> Option<Duration> {
-        self.line.as_ref().filter(|line| line.opening.is_none()).map(|line| line.conn.deadline())
+        self.connection
+            .as_ref()
+            .filter(|connection| connection.opening.is_none())
+            .map(|connection| connection.conn.deadline())
     }
 
     /// Notices silence: asks the daemon, or says false when it does not answer.
     pub fn tick(&mut self, now: Duration) -> bool {
-        self.line.as_mut().filter(|line| line.opening.is_none()).is_none_or(|line| line.conn.tick(now))
+        self.connection
+            .as_mut()
+            .filter(|connection| connection.opening.is_none())
+            .is_none_or(|connection| connection.conn.tick(now))
     }
 
     /// Takes bytes that arrived.
@@ -186,16 +192,16 @@ impl Client {
     /// # Errors
     /// When the peer is no daemon of this version, or broke the protocol. Close the socket.
     pub fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), ClientError> {
-        let Some(line) = &mut self.line else { return Ok(()) };
-        if let Some(opening) = &mut line.opening {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if let Some(opening) = &mut connection.opening {
             let Some(rest) = opening.take(bytes)? else { return Ok(()) };
-            line.opening = None;
-            line.conn.push(&rest, now);
+            connection.opening = None;
+            connection.conn.push(&rest, now);
         } else {
-            line.conn.push(bytes, now);
+            connection.conn.push(bytes, now);
         }
-        while let Some(line) = &mut self.line
-            && let Some(frame) = line.conn.next(now)?
+        while let Some(connection) = &mut self.connection
+            && let Some(frame) = connection.conn.next(now)?
         {
             self.frame(frame)?;
         }
@@ -204,20 +210,20 @@ impl Client {
 
     /// Appends what is to be written now to `out`, about `most` bytes.
     pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
-        let Some(line) = &mut self.line else { return };
-        line.conn.transmit(out, most, now);
+        let Some(connection) = &mut self.connection else { return };
+        connection.conn.transmit(out, most, now);
         if out.len() >= most || self.waiting.is_empty() {
             return;
         }
         let Self { processes, waiting, .. } = self;
         waiting.retain(|id| match processes.get_mut(id) {
-            Some(State::Running(_, process)) => {
-                process.pump(&mut line.conn);
+            Some(Progress::Running(_, process)) => {
+                process.pump(&mut connection.conn);
                 process.stdin_waits()
             }
             _ => false,
         });
-        line.conn.transmit(out, most, now);
+        connection.conn.transmit(out, most, now);
     }
 
     /// What happened.
@@ -229,31 +235,31 @@ impl Client {
     pub fn request(&mut self, json: Bytes) -> u32 {
         self.requests += 1;
         let request = self.requests;
-        if let Some(line) = &mut self.line {
-            line.conn.send(Frame::Request { request, json });
+        if let Some(connection) = &mut self.connection {
+            connection.conn.send(Frame::Request { request, json });
         }
         request
     }
 
     /// Asks for a place for a new process on a node that is as `wants` says.
     pub fn select(&mut self, id: ProcessId, wants: Table) {
-        if let Some(line) = &mut self.line {
-            line.conn.send(Frame::Select { id, wants: wants.clone() });
+        if let Some(connection) = &mut self.connection {
+            connection.conn.send(Frame::Select { id, wants: wants.clone() });
         }
-        self.processes.insert(id, State::Selecting(wants));
+        self.processes.insert(id, Progress::Selecting(wants));
     }
 
     /// Where a process was placed.
     pub fn placement(&self, id: ProcessId) -> Option<&Placement> {
         match self.processes.get(&id)? {
-            State::Selecting(_) => None,
-            State::Placed(place, _) | State::Running(place, _) => Some(place),
+            Progress::Selecting(_) => None,
+            Progress::Placed(place, _) | Progress::Running(place, _) => Some(place),
         }
     }
 
     /// Starts a process that was placed.
     pub fn launch(&mut self, id: ProcessId, launch: Launch) {
-        let Some(State::Placed(place, lost)) = self.processes.get(&id) else { return };
+        let Some(Progress::Placed(place, lost)) = self.processes.get(&id) else { return };
         let (place, lost) = (place.clone(), lost.clone());
         let mut process = Box::new(Process::new(Spawn {
             id,
@@ -271,16 +277,16 @@ impl Client {
         }));
         if let Some(message) = lost {
             process.lose(message, &mut self.pool);
-        } else if let Some(line) = &mut self.line {
-            process.reachable(&mut line.conn);
+        } else if let Some(connection) = &mut self.connection {
+            process.reachable(&mut connection.conn);
         }
-        self.processes.insert(id, State::Running(place, process));
+        self.processes.insert(id, Progress::Running(place, process));
     }
 
     /// A process that was launched.
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
         match self.processes.get(&id)? {
-            State::Running(_, process) => Some(process),
+            Progress::Running(_, process) => Some(process),
             _ => None,
         }
     }
@@ -312,26 +318,26 @@ impl Client {
 
     /// Forgets a process. One that still runs is hung up.
     pub fn release(&mut self, id: ProcessId) {
-        let Some(state) = self.processes.remove(&id) else { return };
-        let lost = match state {
-            State::Running(_, mut process) => {
+        let Some(progress) = self.processes.remove(&id) else { return };
+        let lost = match progress {
+            Progress::Running(_, mut process) => {
                 process.close(&mut self.pool);
                 process.lost().is_some()
             }
-            State::Placed(_, lost) => lost.is_some(),
-            State::Selecting(_) => false,
+            Progress::Placed(_, lost) => lost.is_some(),
+            Progress::Selecting(_) => false,
         };
-        if let Some(line) = &mut self.line
+        if let Some(connection) = &mut self.connection
             && !lost
         {
-            line.conn.send(Frame::Release(id));
+            connection.conn.send(Frame::Release(id));
         }
     }
 
     /// Gives up on everything that runs: no daemon came back.
     pub fn lose_all(&mut self, message: &str) {
-        for state in self.processes.values_mut() {
-            if let State::Running(_, process) = state
+        for progress in self.processes.values_mut() {
+            if let Progress::Running(_, process) = progress
                 && !process.is_over()
             {
                 process.lose(message.into(), &mut self.pool);
@@ -342,14 +348,14 @@ impl Client {
 
     /// Gives up on a process that runs: for this client it is lost, and it is ended as soon as its host can be reached.
     pub fn give_up(&mut self, id: ProcessId, message: String) {
-        let Some(State::Running(_, process)) = self.processes.get_mut(&id) else { return };
+        let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return };
         if process.is_over() {
             return;
         }
         process.lose(message, &mut self.pool);
         self.events.push_back(ClientEvent::Changed(id));
-        if let Some(line) = &mut self.line {
-            line.conn.send(Frame::Release(id));
+        if let Some(connection) = &mut self.connection {
+            connection.conn.send(Frame::Release(id));
         }
     }
 
@@ -358,8 +364,8 @@ impl Client {
         id: ProcessId,
         act: impl FnOnce(&mut Process, Option<&mut Conn>, &mut CreditPool) -> T,
     ) -> Option<T> {
-        let Some(State::Running(_, process)) = self.processes.get_mut(&id) else { return None };
-        let conn = self.line.as_mut().map(|line| &mut line.conn);
+        let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return None };
+        let conn = self.connection.as_mut().map(|connection| &mut connection.conn);
         let done = act(process, conn, &mut self.pool);
         if process.stdin_waits() {
             self.waiting.insert(id);
@@ -368,7 +374,7 @@ impl Client {
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
-        let Some(line) = &mut self.line else { return Ok(()) };
+        let Some(connection) = &mut self.connection else { return Ok(()) };
         match frame {
             Frame::Daemon { pid, release, network, .. } => {
                 self.events.push_back(ClientEvent::Greeted { pid, release, network });
@@ -377,17 +383,17 @@ impl Client {
                 self.events.push_back(ClientEvent::Reply { request, last, json });
             }
             Frame::Placed { id, incarnation, host, node, facts } => match self.processes.get(&id) {
-                Some(State::Selecting(_)) => {
+                Some(Progress::Selecting(_)) => {
                     let place = Placement { incarnation, host, node, facts };
-                    self.processes.insert(id, State::Placed(place, None));
+                    self.processes.insert(id, Progress::Placed(place, None));
                     self.events.push_back(ClientEvent::Placed(id));
                 }
                 Some(_) => {}
                 // it was released before it was placed
-                None => line.conn.send(Frame::Release(id)),
+                None => connection.conn.send(Frame::Release(id)),
             },
             Frame::Refused { id, refusal, message } => {
-                if let Some(State::Selecting(_)) = self.processes.get(&id) {
+                if let Some(Progress::Selecting(_)) = self.processes.get(&id) {
                     self.processes.remove(&id);
                     self.events.push_back(ClientEvent::Refused(id, refusal, message));
                 }
@@ -397,17 +403,17 @@ impl Client {
                     return Err(Violation::Unexpected("client's"));
                 };
                 match (self.processes.get_mut(&id), frame) {
-                    (Some(State::Running(_, process)), frame) => {
+                    (Some(Progress::Running(_, process)), frame) => {
                         if matches!(
                             frame,
                             Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. }
                         ) {
                             self.events.push_back(ClientEvent::Changed(id));
                         }
-                        if let Err(violation) = process.handle(frame, &mut line.conn, &mut self.pool) {
+                        if let Err(violation) = process.handle(frame, &mut connection.conn, &mut self.pool) {
                             // the daemon forwards what a host says: that host's process is lost, nothing else
                             process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
-                            line.conn.send(Frame::Release(id));
+                            connection.conn.send(Frame::Release(id));
                             self.events.push_back(ClientEvent::Changed(id));
                         }
                         if process.stdin_waits() {
@@ -415,13 +421,13 @@ impl Client {
                         }
                     }
                     // found to be lost when it is launched
-                    (Some(State::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
-                    (Some(State::Selecting(_)), Frame::Unreachable { message, .. }) => {
+                    (Some(Progress::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
+                    (Some(Progress::Selecting(_)), Frame::Unreachable { message, .. }) => {
                         self.events.push_back(ClientEvent::Waits(id, message));
                     }
                     // its place went before it was told: there may be another
-                    (Some(State::Selecting(wants)), Frame::Lost { .. }) => {
-                        line.conn.send(Frame::Select { id, wants: wants.clone() });
+                    (Some(Progress::Selecting(wants)), Frame::Lost { .. }) => {
+                        connection.conn.send(Frame::Select { id, wants: wants.clone() });
                     }
                     _ => {}
                 }

@@ -13,7 +13,7 @@ use crate::id::ProcessId;
 use crate::mux::Mux;
 use crate::pace::{ACK_EVERY, Pace};
 use crate::stream::Violation;
-use crate::wire::{Decoder, Frame, Kind};
+use crate::wire::{Decoder, Frame, FrameKind};
 
 /// After this silence a PING is sent.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
@@ -139,7 +139,7 @@ impl Conn {
     }
 
     /// The other end said something of this kind that costs it no credit: as much as this many frames.
-    pub(crate) fn charge(&mut self, kind: Kind, cost: u64, now: Duration) -> Result<(), Violation> {
+    pub(crate) fn charge(&mut self, kind: FrameKind, cost: u64, now: Duration) -> Result<(), Violation> {
         if self.allowance.spend(cost, now) { Ok(()) } else { Err(Violation::Flood(kind.name())) }
     }
 

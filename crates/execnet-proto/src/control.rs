@@ -291,17 +291,18 @@ pub enum HostState {
     Leaving,
 }
 
-/// Where a node stands.
+/// Whether a node can be used. Agents tell it in NODE, by these numbers; the daemon in its status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum NodeState {
-    /// Processes can be started.
-    Ready,
-    /// It is no working Python.
-    Failed,
-    /// It is being looked at.
+    /// Its interpreter answered: processes can be started.
+    Ready = 0,
+    /// Its interpreter does not exist, or is not a working Python.
+    Failed = 1,
+    /// Its interpreter was started and has not answered yet.
     #[default]
-    Probing,
+    Probing = 2,
 }
 
 /// The steps of joining a host.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::batch::Sink;
 use crate::id::ProcessId;
 use crate::stream::Chunks;
-use crate::wire::{Frame, Kind, MAX_DATA, Stream, put_data_head};
+use crate::wire::{Frame, FrameKind, MAX_DATA, Stream, put_data_head};
 
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ fn place(frame: &Frame) -> u8 {
 }
 
 /// The first place of a kind.
-const fn first_place(kind: Kind) -> u8 {
+const fn first_place(kind: FrameKind) -> u8 {
     match kind.rank() {
         Some(rank) => rank * Stream::ALL.len() as u8,
         None => u8::MAX,
@@ -77,9 +77,11 @@ impl Mux {
             return;
         }
         match frame {
-            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(Kind::Select),
-            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(Kind::Lost),
-            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => slot.void_from(Kind::Resumed),
+            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(FrameKind::Select),
+            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(FrameKind::Lost),
+            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => {
+                slot.void_from(FrameKind::Resumed);
+            }
             _ => {}
         }
         let releases = matches!(frame, Frame::Release(_));
@@ -112,7 +114,7 @@ impl Mux {
     /// Forgets everything of a process.
     pub(crate) fn void(&mut self, id: ProcessId) {
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.void_from(Kind::Select);
+            slot.void_from(FrameKind::Select);
         }
     }
 
@@ -173,7 +175,7 @@ impl Mux {
 
 impl Slot {
     /// Drops the control frames that rank with `kind` or behind it, and all DATA.
-    fn void_from(&mut self, kind: Kind) {
+    fn void_from(&mut self, kind: FrameKind) {
         self.control.split_off(&first_place(kind));
         for pending in &mut self.data {
             pending.chunks.clear();
@@ -231,7 +233,10 @@ mod tests {
         mux.push(data(2, 1, 1));
         mux.push(Frame::Stop { id: ProcessId([3; 16]), stream: Stream::Stdin });
         let order: Vec<_> = frames(&mut mux).iter().map(|f| (f.process().unwrap().0[0], f.kind())).collect();
-        assert_eq!(order, [(3, Kind::Stop), (1, Kind::Data), (2, Kind::Data), (1, Kind::Data)]);
+        assert_eq!(
+            order,
+            [(3, FrameKind::Stop), (1, FrameKind::Data), (2, FrameKind::Data), (1, FrameKind::Data)]
+        );
         assert!(mux.slots.is_empty());
     }
 

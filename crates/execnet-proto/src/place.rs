@@ -104,7 +104,7 @@ pub fn network_of(socket_name: &str) -> Option<NetworkName> {
 /// A machine as it runs now, for names in folders that several share: from the kernel's boot id, and from device and inode of the root
 /// folder, which differ in containers on one kernel.
 #[must_use]
-pub fn machine(boot_id: &str, root: (u64, u64)) -> String {
+pub fn system(boot_id: &str, root: (u64, u64)) -> String {
     let boot: String = boot_id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{boot}-{:x}-{:x}", root.0, root.1)
 }
@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn machines_and_containers_are_told_apart() {
-        let names = [machine("a\n", (1, 2)), machine("b", (1, 2)), machine("a", (1, 3))];
-        assert_eq!(names[0], machine("a", (1, 2)));
+        let names = [system("a\n", (1, 2)), system("b", (1, 2)), system("a", (1, 3))];
+        assert_eq!(names[0], system("a", (1, 2)));
         assert!(names[0] != names[1] && names[0] != names[2]);
     }
 }

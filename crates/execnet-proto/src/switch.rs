@@ -19,14 +19,15 @@ use bytes::Bytes;
 
 use crate::allowance::Turn;
 use crate::conn::Conn;
+use crate::control::NodeState;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
-use crate::wire::{Ending, Frame, NodeState, Table};
+use crate::wire::{Ending, Frame, Table};
 
 use clients::ClientSide;
-use hosts::Host;
+use hosts::HostSide;
 use relay::Relay;
 
 /// Added to `linger` before an unreachable host's processes count as lost.
@@ -161,8 +162,8 @@ pub struct Identity {
 pub struct Switch {
     me: Identity,
     clients: BTreeMap<ClientKey, ClientSide>,
-    hosts: BTreeMap<HostKey, Host>,
-    entries: HashMap<ProcessId, Entry>,
+    hosts: BTreeMap<HostKey, HostSide>,
+    forwarded: HashMap<ProcessId, Forwarded>,
     tunnels: CreditPool,
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
@@ -174,7 +175,7 @@ pub struct Switch {
 
 /// A process that the daemon forwards for, or must still see forgotten.
 #[derive(Debug)]
-struct Entry {
+struct Forwarded {
     owner: Owner,
     host: HostKey,
     /// The node on which it was placed; empty for one that was placed by an earlier daemon, or is none of a client.
@@ -201,7 +202,7 @@ pub const MAX_PROCESSES: usize = 1_000;
 pub const MAX_NODES: usize = 64;
 
 /// The most processes of a host that are known here, with those that its agent has still to forget.
-const MAX_ENTRIES: usize = 4 * MAX_PROCESSES;
+const MAX_FORWARDED: usize = 4 * MAX_PROCESSES;
 
 /// How many agents of removed hosts are remembered.
 const MAX_OUTCASTS: usize = 1_000;
@@ -213,7 +214,7 @@ impl Switch {
             me,
             clients: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            entries: HashMap::new(),
+            forwarded: HashMap::new(),
             tunnels: CreditPool::default(),
             events: VecDeque::new(),
             ready: BTreeSet::new(),
@@ -240,7 +241,7 @@ impl Switch {
     /// For each process of a client on a host the node on which it runs; empty if an earlier daemon placed it.
     pub fn nodes_in_use(&self, host: HostKey) -> impl Iterator<Item = &str> {
         let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
-        let entries = ids.filter_map(|id| self.entries.get(id));
+        let entries = ids.filter_map(|id| self.forwarded.get(id));
         let of_clients = entries.filter(|entry| matches!(entry.owner, Owner::Client(_)));
         of_clients.map(|entry| entry.node.as_str())
     }
@@ -248,27 +249,27 @@ impl Switch {
     /// Bytes of DATA that wait in all queues.
     pub fn queued(&self) -> usize {
         let clients = self.clients.values().map(|side| side.conn.queued_in_all());
-        let hosts = self.hosts.values().filter_map(Host::conn).map(Conn::queued_in_all);
+        let hosts = self.hosts.values().filter_map(HostSide::conn).map(Conn::queued_in_all);
         clients.chain(hosts).sum()
     }
 
     /// Whether no client has a process, none waits to be forgotten by its agent, and no DATA waits.
     pub fn is_idle(&self) -> bool {
-        self.entries.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..))) && self.queued() == 0
+        self.forwarded.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..))) && self.queued() == 0
     }
 
-    fn insert_entry(&mut self, id: ProcessId, entry: Entry) {
+    fn insert_forwarded(&mut self, id: ProcessId, entry: Forwarded) {
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.insert(id);
             if let Owner::Tunnel(inner, _) = entry.owner {
                 host.carries.insert(id, inner);
             }
         }
-        self.entries.insert(id, entry);
+        self.forwarded.insert(id, entry);
     }
 
-    fn remove_entry(&mut self, id: ProcessId) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
+    fn remove_forwarded(&mut self, id: ProcessId) -> Option<Forwarded> {
+        let entry = self.forwarded.remove(&id)?;
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.remove(&id);
             host.carries.remove(&id);
@@ -279,7 +280,7 @@ impl Switch {
     /// The client wants nothing more of a process.
     fn release(&mut self, id: ProcessId) {
         self.shut(id);
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.forwarded.get_mut(&id) else { return };
         let (key, incarnation) = (entry.host, entry.incarnation);
         match std::mem::replace(&mut entry.owner, Owner::Nobody) {
             Owner::Client(client) => {
@@ -295,16 +296,16 @@ impl Switch {
             }
             Owner::Nobody => {}
         }
-        if self.entries.get(&id).is_some_and(|entry| !entry.spawned) {
-            self.remove_entry(id);
-        } else if self.hosts.get(&key).and_then(Host::up) == Some(incarnation) {
+        if self.forwarded.get(&id).is_some_and(|entry| !entry.spawned) {
+            self.remove_forwarded(id);
+        } else if self.hosts.get(&key).and_then(HostSide::up) == Some(incarnation) {
             self.tell_host(key, Frame::Release(id));
         }
     }
 
     /// A process is lost for its client, and is ended if its agent still has it.
     fn lose(&mut self, id: ProcessId, message: &str) {
-        let Some(entry) = self.entries.get(&id) else { return };
+        let Some(entry) = self.forwarded.get(&id) else { return };
         if let Owner::Client(client) = entry.owner {
             self.release(id);
             self.tell_client(client, Frame::Lost { id, message: message.into() });
@@ -313,7 +314,7 @@ impl Switch {
 
     /// Nothing of a process passes until its next attempt.
     fn shut(&mut self, id: ProcessId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.forwarded.get_mut(&id) else { return };
         let Some(host) = self.hosts.get_mut(&entry.host) else { return };
         let client = match entry.owner {
             Owner::Client(client) => self.clients.get_mut(&client).map(|side| &mut side.outstanding),
@@ -333,7 +334,7 @@ impl Switch {
     }
 
     fn tell_host(&mut self, host: HostKey, frame: Frame) {
-        if let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut) {
+        if let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut) {
             conn.send(frame);
             self.touch(host);
         }
@@ -341,7 +342,7 @@ impl Switch {
 
     /// There may be something to write on the link that leads to this host.
     fn touch(&mut self, mut host: HostKey) {
-        while let Some(via) = self.hosts.get(&host).and_then(Host::via) {
+        while let Some(via) = self.hosts.get(&host).and_then(HostSide::via) {
             host = via;
         }
         self.ready.insert(Peer::Host(host));

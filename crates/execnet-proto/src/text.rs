@@ -9,16 +9,16 @@ use std::fmt::{self, Write};
 
 /// A piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum Segment<'a> {
     /// Can be shown as it is.
     Shown(&'a str),
     /// A character that cannot; ends of lines and tabs too.
     Hidden(char),
 }
 
-/// The pieces of a text, one after the other. See [`parts`].
+/// The pieces of a text, one after the other. See [`segments`].
 #[derive(Clone, Debug)]
-pub struct Parts<'a> {
+pub struct Segments<'a> {
     rest: &'a str,
     /// The character before, if it is shown.
     before: Option<char>,
@@ -31,8 +31,8 @@ pub struct Parts<'a> {
 /// - what is seen as nothing: fillers; joiners, but between two characters of scripts that have them, or of emoji; variation selectors, but one behind
 ///   the character that it belongs to.
 #[must_use]
-pub fn parts(text: &str) -> Parts<'_> {
-    Parts { rest: text, before: None }
+pub fn segments(text: &str) -> Segments<'_> {
+    Segments { rest: text, before: None }
 }
 
 /// A text for a place that has one line: everything that cannot be shown is escaped, ends of lines and tabs too.
@@ -72,11 +72,11 @@ pub fn one_line(text: &str) -> String {
 #[must_use]
 pub fn json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
-    for part in parts(json) {
-        match part {
-            Part::Shown(part) => text.push_str(part),
-            Part::Hidden('\n') => text.push('\n'),
-            Part::Hidden(c) => push(&mut text, EscapedJson(c)),
+    for segment in segments(json) {
+        match segment {
+            Segment::Shown(segment) => text.push_str(segment),
+            Segment::Hidden('\n') => text.push('\n'),
+            Segment::Hidden(c) => push(&mut text, EscapedJson(c)),
         }
     }
     text
@@ -128,27 +128,27 @@ fn push(text: &mut String, escaped: impl fmt::Display) {
 }
 
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let mut parts = parts(text);
-    let first = match parts.next() {
+    let mut segments = segments(text);
+    let first = match segments.next() {
         None => return text.into(),
-        Some(Part::Shown(part)) if part.len() == text.len() => return text.into(),
-        Some(part) => part,
+        Some(Segment::Shown(segment)) if segment.len() == text.len() => return text.into(),
+        Some(segment) => segment,
     };
     let mut escaped = String::with_capacity(text.len() + 16);
-    for part in std::iter::once(first).chain(parts) {
-        match part {
-            Part::Shown(part) => escaped.push_str(part),
-            Part::Hidden(c) if stays(c) => escaped.push(c),
-            Part::Hidden(c) => push(&mut escaped, Escaped(c)),
+    for segment in std::iter::once(first).chain(segments) {
+        match segment {
+            Segment::Shown(segment) => escaped.push_str(segment),
+            Segment::Hidden(c) if stays(c) => escaped.push(c),
+            Segment::Hidden(c) => push(&mut escaped, Escaped(c)),
         }
     }
     escaped.into()
 }
 
-impl<'a> Iterator for Parts<'a> {
-    type Item = Part<'a>;
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
 
-    fn next(&mut self) -> Option<Part<'a>> {
+    fn next(&mut self) -> Option<Segment<'a>> {
         let text = self.rest;
         let mut chars = text.char_indices().peekable();
         let mut hidden = None;
@@ -164,13 +164,13 @@ impl<'a> Iterator for Parts<'a> {
             Some((0, c)) => {
                 self.before = None;
                 self.rest = &text[c.len_utf8()..];
-                return Some(Part::Hidden(c));
+                return Some(Segment::Hidden(c));
             }
             Some((at, _)) => at,
         };
         let (shown, rest) = text.split_at(end);
         self.rest = rest;
-        (!shown.is_empty()).then_some(Part::Shown(shown))
+        (!shown.is_empty()).then_some(Segment::Shown(shown))
     }
 }
 
@@ -299,7 +299,10 @@ mod tests {
     fn json_says_the_same() {
         let odd = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}\u{e0041}\n👩\u{200d}👧ä";
         let json = json(&serde_json::to_string_pretty(&[odd]).unwrap());
-        assert!(parts(&json).all(|part| matches!(part, Part::Shown(_) | Part::Hidden('\n'))), "{json}");
+        assert!(
+            segments(&json).all(|segment| matches!(segment, Segment::Shown(_) | Segment::Hidden('\n'))),
+            "{json}"
+        );
         assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [odd]);
     }
 }

@@ -11,8 +11,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 pub use codec::encode_table;
 pub(crate) use codec::put_data_head;
-pub use fields::{Ending, Exit, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
-pub use table::{Frame, Kind, Party};
+pub use fields::{Ending, Exit, Refusal, Role, Span, Spawn, Stream, Table};
+pub use table::{Frame, FrameKind, Party};
 
 /// The largest number of bytes in one DATA frame.
 pub const MAX_DATA: usize = 65_536;
@@ -27,9 +27,9 @@ pub enum FrameError {
     #[error("unknown frame kind {0:#04x}")]
     UnknownKind(u8),
     #[error("{kind:?} frame of {length} bytes, at most {} are allowed", kind.limit())]
-    TooLong { kind: Kind, length: usize },
+    TooLong { kind: FrameKind, length: usize },
     #[error("malformed {0:?} frame")]
-    Malformed(Kind),
+    Malformed(FrameKind),
 }
 
 impl Frame {
@@ -81,7 +81,7 @@ impl Decoder {
     pub fn next(&mut self) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some(header) = self.buffer.first_chunk() else { return Ok(None) };
         let (byte, length) = codec::split_header(*header);
-        let kind = Kind::of(byte).ok_or(FrameError::UnknownKind(byte))?;
+        let kind = FrameKind::of(byte).ok_or(FrameError::UnknownKind(byte))?;
         if length > kind.limit() {
             return Err(FrameError::TooLong { kind, length });
         }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Role, Span, Spawn, Stream, Table};
+use execnet_proto::wire::{Ending, Exit, Frame, Role, Span, Spawn, Stream, Table};
 
 const ENDED: Exit = Exit { ending: Ending::Exited(0), stdout: 0, stderr: 0 };
 const HOST: HostKey = HostKey(1);

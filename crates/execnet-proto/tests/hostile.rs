@@ -17,7 +17,7 @@ use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Decoder, Ending, Frame, Kind, Refusal, Role, Stream, Table};
+use execnet_proto::wire::{Decoder, Ending, Frame, FrameKind, Refusal, Role, Stream, Table};
 use fastrand::Rng;
 
 use agent::{Action, Agent};
@@ -29,20 +29,28 @@ const BAD_INCARNATION: Incarnation = Incarnation([0xbb; 16]);
 const LIAR: ClientId = ClientId([0x66; 16]);
 
 /// What clients say of a process.
-const CLIENTS: [Kind; 8] =
-    [Kind::Spawn, Kind::Resume, Kind::Data, Kind::Credit, Kind::Fin, Kind::Stop, Kind::Signal, Kind::Release];
+const CLIENTS: [FrameKind; 8] = [
+    FrameKind::Spawn,
+    FrameKind::Resume,
+    FrameKind::Data,
+    FrameKind::Credit,
+    FrameKind::Fin,
+    FrameKind::Stop,
+    FrameKind::Signal,
+    FrameKind::Release,
+];
 
 /// What agents say of a process.
-const AGENTS: [Kind; 9] = [
-    Kind::Resumed,
-    Kind::Started,
-    Kind::Data,
-    Kind::Credit,
-    Kind::Fin,
-    Kind::Stop,
-    Kind::Signaled,
-    Kind::Exit,
-    Kind::Forget,
+const AGENTS: [FrameKind; 9] = [
+    FrameKind::Resumed,
+    FrameKind::Started,
+    FrameKind::Data,
+    FrameKind::Credit,
+    FrameKind::Fin,
+    FrameKind::Stop,
+    FrameKind::Signaled,
+    FrameKind::Exit,
+    FrameKind::Forget,
 ];
 
 struct Scene {
@@ -328,7 +336,7 @@ impl Scene {
     }
 
     /// Any frame, of this process if it is of one, and nearly always of a kind that this peer may send.
-    fn any(&mut self, id: ProcessId, kinds: &[Kind]) -> Frame {
+    fn any(&mut self, id: ProcessId, kinds: &[FrameKind]) -> Frame {
         let strange = self.rng.u8(..60) == 0;
         let mut encoded = loop {
             let bytes: Vec<_> = (0..120).map(|_| self.rng.u8(..)).collect();

@@ -5,7 +5,7 @@ mod frames;
 #[path = "common/operations.rs"]
 mod operations;
 
-use execnet_proto::wire::{Decoder, Frame, Kind};
+use execnet_proto::wire::{Decoder, Frame, FrameKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -28,11 +28,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_frames_or_refused(mut bytes in vec(any::<u8>(), 4..200), kind in 0..Kind::ALL.len()) {
+    fn any_bytes_are_frames_or_refused(mut bytes in vec(any::<u8>(), 4..200), kind in 0..FrameKind::ALL.len()) {
         again(&bytes);
         // the same with a header that promises what is there
         let length = bytes.len() - 4;
-        bytes[..4].copy_from_slice(&[Kind::ALL[kind] as u8, 0, (length >> 8) as u8, length as u8]);
+        bytes[..4].copy_from_slice(&[FrameKind::ALL[kind] as u8, 0, (length >> 8) as u8, length as u8]);
         again(&bytes);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
-use execnet_proto::wire::{Decoder, Ending, Frame, Kind, Stream};
+use execnet_proto::wire::{Decoder, Ending, Frame, FrameKind, Stream};
 use serde_json::{Value, json};
 
 use agent::{Action, Agent};
@@ -141,7 +141,7 @@ fn said(bytes: &[u8]) -> (Vec<String>, Vec<Said>) {
                     _ => data.push((id, stream, position, bytes.to_vec())),
                 }
             }
-            frame if matches!(frame.kind(), Kind::Credit | Kind::Ack) => {}
+            frame if matches!(frame.kind(), FrameKind::Credit | FrameKind::Ack) => {}
             frame => control.push(format!("{frame:?}")),
         }
     }

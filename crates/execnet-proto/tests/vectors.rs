@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use execnet_proto::control::NodeState;
 use execnet_proto::spec::python_command;
 use execnet_proto::text::hex;
 use execnet_proto::wire::{
-    Decoder, Ending, Exit, Frame, FrameError, HEADER, Kind, NodeState, Party, Refusal, Role, Span, Stream,
+    Decoder, Ending, Exit, Frame, FrameError, FrameKind, HEADER, Party, Refusal, Role, Span, Stream,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// The fields of a body as its kind's row lists them, by the names and in the forms of the vectors.
-fn fields(kind: Kind, mut body: &[u8]) -> Value {
+fn fields(kind: FrameKind, mut body: &[u8]) -> Value {
     fn number(body: &mut &[u8], size: usize) -> u64 {
         body.split_off(..size)
             .expect("a number")
@@ -92,7 +93,7 @@ fn golden_frames_are_read_and_written() {
         assert!(frame.fits(), "{name}");
         kinds.insert(frame.kind().name());
     }
-    for kind in Kind::ALL {
+    for kind in FrameKind::ALL {
         assert!(kinds.contains(kind.name()), "{} has no golden frame", kind.name());
     }
 }
@@ -173,11 +174,11 @@ fn golden_frames_mean_what_the_document_says() {
 type Row = (String, usize, String);
 
 fn table_of_the_code() -> BTreeMap<u8, Row> {
-    let row = |kind: &Kind| {
+    let row = |kind: &FrameKind| {
         let fields: Vec<_> = kind.fields().iter().map(|(name, form)| format!("{name}:{form}")).collect();
         (*kind as u8, (kind.name().into(), kind.limit(), fields.join(" ")))
     };
-    Kind::ALL.iter().map(row).collect()
+    FrameKind::ALL.iter().map(row).collect()
 }
 
 /// The rows of a Python file: `KIND: ("NAME", LIMIT, "FIELDS" "MORE FIELDS"),`, where KIND is a number or a constant.
@@ -245,7 +246,7 @@ fn code_agent_and_document_have_one_table_of_frames() {
 
     let mut agent = table_of_python("remote/agent/wire.py");
     let is_of_agents = |number| {
-        Kind::of(number)
+        FrameKind::of(number)
             .expect("a kind")
             .ways()
             .iter()
@@ -259,7 +260,7 @@ fn code_agent_and_document_have_one_table_of_frames() {
 #[test]
 fn code_and_document_agree_on_who_sends_a_frame() {
     for (number, (_, way)) in table_of_the_document() {
-        let kind = Kind::of(number).expect("a kind");
+        let kind = FrameKind::of(number).expect("a kind");
         let letter = |party: &Party| format!("{party:?}")[..1].to_owned();
         let ways: BTreeSet<_> =
             kind.ways().iter().map(|(from, to)| format!("{}→{}", letter(from), letter(to))).collect();

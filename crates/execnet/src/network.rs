@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use execnet_proto::control::{Interruption, ReplyError, Request, Status, Verb};
-use execnet_proto::wire::{Frame, Kind};
+use execnet_proto::wire::{Frame, FrameKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ pub enum RequestError {
         source: Arc<serde_json::Error>,
     },
     /// More than a request may have.
-    #[error("a request of {length} bytes; at most {} are allowed", Kind::Request.limit())]
+    #[error("a request of {length} bytes; at most {} are allowed", FrameKind::Request.limit())]
     TooLong {
         /// Its length.
         length: usize,

@@ -11,7 +11,7 @@ use execnet_proto::client::Launch;
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::spec::{NodeSelection, SelectionError};
 use execnet_proto::text::lines;
-use execnet_proto::wire::{Frame, Kind, Refusal, Role, Spawn};
+use execnet_proto::wire::{Frame, FrameKind, Refusal, Role, Spawn};
 
 use crate::handle::Handle;
 use crate::hub::{Condition, HubState, Placing};
@@ -75,7 +75,7 @@ pub enum StartError {
         network: String,
     },
     /// Arguments and environment are more than a process may get.
-    #[error("{length} bytes of arguments and environment; at most about {} are allowed", Kind::Spawn.limit() - BESIDES)]
+    #[error("{length} bytes of arguments and environment; at most about {} are allowed", FrameKind::Spawn.limit() - BESIDES)]
     TooLong {
         /// Bytes that it takes.
         length: usize,
@@ -356,7 +356,8 @@ fn check(launch: &Launch) -> Result<(), StartError> {
     ];
     let length: usize = lengths.iter().sum();
     let most = usize::from(u16::MAX);
-    if counts.iter().any(|&count| count > most) || names > most || length + BESIDES > Kind::Spawn.limit() {
+    if counts.iter().any(|&count| count > most) || names > most || length + BESIDES > FrameKind::Spawn.limit()
+    {
         return Err(StartError::TooLong { length });
     }
     debug_assert!(spawn(launch).fits());

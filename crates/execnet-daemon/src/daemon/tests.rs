@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent};
+use execnet_proto::control::NodeState;
 use execnet_proto::control::{HostStatus, Request, Verb};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
-use execnet_proto::wire::{Ending, Frame, NodeState, Table};
+use execnet_proto::wire::{Ending, Frame, Table};
 use serde_json::Value;
 
 use super::{Daemon, Settings};

@@ -70,13 +70,13 @@ impl Meeting {
         network: &NetworkName,
     ) -> Result<Self, DaemonError> {
         folders::make_state_folder(state)?;
-        let machine = machine();
-        let note_name = format!("{NOTE_PREFIX}{machine}");
+        let system = system();
+        let note_name = format!("{NOTE_PREFIX}{system}");
         let note = Lock::take(&state.join(&note_name), network)?;
         note.write(&own_line());
         sweep(state, &note_name);
         let mut folders = folders.to_vec();
-        let beside = state.join(format!("{RUN_PREFIX}{machine}"));
+        let beside = state.join(format!("{RUN_PREFIX}{system}"));
         if beside.to_str().is_some_and(|path| !path.contains('\n')) {
             folders.push(beside);
         }
@@ -327,10 +327,10 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 }
 
 /// The name of this machine in names of notes.
-fn machine() -> String {
+fn system() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let root = fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
-    place::machine(&boot, root)
+    place::system(&boot, root)
 }
 
 /// Removes what killed daemons left here before this machine, or another one with the same home, was
@@ -339,11 +339,11 @@ fn sweep(state: &Path, own: &str) {
     let Ok(entries) = fs::read_dir(state) else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     for name in names.filter(|name| name != own) {
-        let Some(machine) = name.strip_prefix(NOTE_PREFIX) else { continue };
+        let Some(system) = name.strip_prefix(NOTE_PREFIX) else { continue };
         let Ok(note) = File::open(state.join(&name)) else { continue };
         if flock(&note, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_file(state.join(&name));
-            let _ = fs::remove_dir_all(state.join(format!("{RUN_PREFIX}{machine}")));
+            let _ = fs::remove_dir_all(state.join(format!("{RUN_PREFIX}{system}")));
         }
     }
 }

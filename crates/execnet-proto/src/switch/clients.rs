@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::hosts::Host;
+use super::hosts::HostSide;
 use super::relay::{Outstanding, Relay};
 use super::{
-    ClientEnd, ClientKey, Entry, HostKey, MAX_ENTRIES, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
+    ClientEnd, ClientKey, Forwarded, HostKey, MAX_FORWARDED, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
 };
 use crate::allowance::Turn;
 use crate::batch::Sink;
@@ -80,8 +80,9 @@ impl Switch {
             return;
         }
         self.ready.remove(&Peer::Client(client));
-        let theirs = |entry: &Entry| matches!(entry.owner, Owner::Client(key) if key == client);
-        let ids: Vec<_> = self.entries.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
+        let theirs = |entry: &Forwarded| matches!(entry.owner, Owner::Client(key) if key == client);
+        let ids: Vec<_> =
+            self.forwarded.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
         for id in ids {
             self.release(id);
         }
@@ -108,12 +109,12 @@ impl Switch {
         node: &str,
         facts: Table,
     ) -> bool {
-        let Some(incarnation) = self.hosts.get(&host).and_then(Host::up) else { return false };
-        if self.processes(host) >= MAX_PROCESSES || self.hosts[&host].ids.len() >= MAX_ENTRIES {
+        let Some(incarnation) = self.hosts.get(&host).and_then(HostSide::up) else { return false };
+        if self.processes(host) >= MAX_PROCESSES || self.hosts[&host].ids.len() >= MAX_FORWARDED {
             return false;
         }
         // a client that asked twice has its place; one that is gone, or asks for too many, does not need one
-        let known = self.entries.contains_key(&id);
+        let known = self.forwarded.contains_key(&id);
         let Some(side) = self.clients.get_mut(&client).filter(|side| side.processes < MAX_PROCESSES) else {
             return true;
         };
@@ -123,7 +124,10 @@ impl Switch {
         side.processes += 1;
         let (owner, relay) = (Owner::Client(client), Relay::default());
         let node = node.to_owned();
-        self.insert_entry(id, Entry { owner, host, node: node.clone(), incarnation, spawned: false, relay });
+        self.insert_forwarded(
+            id,
+            Forwarded { owner, host, node: node.clone(), incarnation, spawned: false, relay },
+        );
         let host = self.hosts[&host].name.clone();
         self.tell_client(client, Frame::Placed { id, incarnation, host, node, facts });
         true
@@ -185,7 +189,7 @@ impl Switch {
             }
             Frame::Select { id, wants } => {
                 self.turn.spend(PLACE_WORK);
-                if self.entries.contains_key(&id) {
+                if self.forwarded.contains_key(&id) {
                     return Err(Violation::ForeignProcess(id));
                 }
                 if side.processes >= MAX_PROCESSES {
@@ -215,7 +219,7 @@ impl Switch {
         incarnation: Incarnation,
         name: &str,
     ) -> Result<(), Violation> {
-        if let Some(entry) = self.entries.get(&id) {
+        if let Some(entry) = self.forwarded.get(&id) {
             if !matches!(entry.owner, Owner::Nobody) {
                 return Err(Violation::ForeignProcess(id));
             }
@@ -233,7 +237,7 @@ impl Switch {
             self.tell_client(client, Frame::Lost { id, message });
             return Ok(());
         }
-        if host.ids.len() >= MAX_ENTRIES {
+        if host.ids.len() >= MAX_FORWARDED {
             let message = format!("too much runs on {name}");
             self.tell_client(client, Frame::Lost { id, message });
             return Ok(());
@@ -249,9 +253,9 @@ impl Switch {
             side.processes += 1;
         }
         let (owner, relay) = (Owner::Client(client), Relay::claimed());
-        self.insert_entry(
+        self.insert_forwarded(
             id,
-            Entry { owner, host: key, node: String::new(), incarnation, spawned: true, relay },
+            Forwarded { owner, host: key, node: String::new(), incarnation, spawned: true, relay },
         );
         self.tell_client(client, answer);
         Ok(())
@@ -265,7 +269,7 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<(), Violation> {
-        let Some(entry) = self.entries.get_mut(&id) else {
+        let Some(entry) = self.forwarded.get_mut(&id) else {
             if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
                 let message = "the daemon does not know it any more".into();
                 self.tell_client(client, Frame::Lost { id, message });

@@ -17,7 +17,7 @@ use crate::conn::Conn;
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::opening::{Opening, OpeningError};
 use crate::stream::Violation;
-use crate::wire::{Frame, FrameError, Kind};
+use crate::wire::{Frame, FrameError, FrameKind};
 
 /// Bytes of a node's name.
 const MAX_NODE_NAME: usize = 128;
@@ -30,7 +30,7 @@ const NODE_WORK: u64 = 32;
 
 /// One host as the switch sees it.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct HostSide {
     pub(super) name: String,
     /// The processes here that the switch knows of.
     pub(super) ids: BTreeSet<ProcessId>,
@@ -94,7 +94,7 @@ pub(super) enum Stage {
     Ending,
 }
 
-impl Host {
+impl HostSide {
     pub(super) fn conn(&self) -> Option<&Conn> {
         self.link.as_ref().map(|link| &link.conn)
     }
@@ -150,7 +150,7 @@ impl Host {
 impl Switch {
     /// A host joins the network. It has no link yet.
     pub fn add_host(&mut self, host: HostKey, name: &str, now: Duration) {
-        let state = Host {
+        let state = HostSide {
             name: name.into(),
             ids: BTreeSet::new(),
             carries: BTreeMap::new(),
@@ -173,7 +173,7 @@ impl Switch {
         self.link_closed(host, "it was removed from the network", now);
         let Some(state) = self.hosts.get(&host) else { return };
         let (name, incarnation) = (state.name.clone(), state.incarnation);
-        for id in self.entries_of(host) {
+        for id in self.forwarded_on(host) {
             self.lose(id, &format!("host {name} was removed from the network"));
             self.forget(id, now);
         }
@@ -189,7 +189,7 @@ impl Switch {
 
     /// What runs on a host for clients is lost, for this reason.
     pub fn lose_host(&mut self, host: HostKey, why: &str) {
-        for id in self.entries_of(host) {
+        for id in self.forwarded_on(host) {
             self.lose(id, why);
         }
     }
@@ -265,7 +265,7 @@ impl Switch {
             self.end_tunnel(id);
         }
         if gone_for_good {
-            for id in self.entries_of(host) {
+            for id in self.forwarded_on(host) {
                 self.lose(id, &format!("{name} cannot resume, and its link ended: {why}"));
                 self.forget(id, now);
             }
@@ -295,8 +295,8 @@ impl Switch {
 
     /// Measures the round trip of a host's link.
     pub fn measure(&mut self, host: HostKey, now: Duration) {
-        if self.hosts.get(&host).and_then(Host::up).is_some()
-            && let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut)
+        if self.hosts.get(&host).and_then(HostSide::up).is_some()
+            && let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut)
         {
             conn.measure(now);
             self.touch(host);
@@ -305,8 +305,8 @@ impl Switch {
 
     /// Measures it again, and knows nothing of it until then: what was measured before was another time.
     pub fn measure_afresh(&mut self, host: HostKey, now: Duration) {
-        if self.hosts.get(&host).and_then(Host::up).is_some()
-            && let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut)
+        if self.hosts.get(&host).and_then(HostSide::up).is_some()
+            && let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut)
         {
             conn.measure_afresh(now);
             self.touch(host);
@@ -331,7 +331,7 @@ impl Switch {
     /// When [`Switch::tick`] is to be called.
     pub fn deadline(&mut self) -> Option<Duration> {
         let patience = self.me.linger + LOST_AFTER_LINGER;
-        let owned = |id| self.entries.get(id).is_some_and(|entry| !matches!(entry.owner, Owner::Nobody));
+        let owned = |id| self.forwarded.get(id).is_some_and(|entry| !matches!(entry.owner, Owner::Nobody));
         let deadline = self.hosts.values().filter_map(|host| match (&host.link, host.away) {
             (_, Some(since)) => host.ids.iter().any(owned).then_some(since + patience),
             (Some(Link { conn, stage: Stage::Up, .. }), None) => Some(conn.deadline()),
@@ -358,7 +358,7 @@ impl Switch {
                 (_, Some(since)) if now >= since + patience => {
                     let seconds = patience.as_secs();
                     let message = format!("{}; it has been out of reach for {seconds} s", host.why);
-                    for id in self.entries_of(key) {
+                    for id in self.forwarded_on(key) {
                         // not forgotten: should the agent answer after all, it is told to end it
                         self.lose(id, &message);
                         self.lose_tunnel(id, &message, now);
@@ -390,7 +390,9 @@ impl Switch {
         {
             match link.conn.next_within(&mut self.turn, now) {
                 Ok(Some(frame)) => self.link_frame(host, frame, now)?,
-                Ok(None) if link.conn.rest().first().is_none_or(|byte| Kind::is_of_agents(*byte)) => break,
+                Ok(None) if link.conn.rest().first().is_none_or(|byte| FrameKind::is_of_agents(*byte)) => {
+                    break;
+                }
                 // an agent makes no such header: this is what a job of the login prints, or `wall`
                 Ok(None) => return Err(state.not_a_frame(Violation::Unexpected("agent's"))),
                 Err(
@@ -428,8 +430,8 @@ impl Switch {
                 self.events.push_back(SwitchEvent::Up { host, incarnation, resume, pid, facts });
                 if known != Some(incarnation) {
                     let message = replaced::message(&name, &before, &origin, away, self.me.linger);
-                    for id in self.entries_of(host) {
-                        if self.entries.get(&id).is_some_and(|entry| entry.incarnation != incarnation) {
+                    for id in self.forwarded_on(host) {
+                        if self.forwarded.get(&id).is_some_and(|entry| entry.incarnation != incarnation) {
                             self.lose(id, &message);
                             self.forget(id, now);
                         }
@@ -440,7 +442,7 @@ impl Switch {
             }
             (Stage::Up, Frame::Node { name, state: node, facts }) => {
                 let bytes: usize = facts.iter().map(|(key, value)| key.len() + value.len()).sum();
-                link.conn.charge(Kind::Node, 1 + bytes as u64 / NODE_BYTES, now)?;
+                link.conn.charge(FrameKind::Node, 1 + bytes as u64 / NODE_BYTES, now)?;
                 self.turn.spend(NODE_WORK);
                 link.nodes.check(&state.name, &name)?;
                 let state = node;
@@ -448,7 +450,7 @@ impl Switch {
                 Ok(())
             }
             (Stage::Up, Frame::Nodes(count)) => {
-                link.conn.charge(Kind::Nodes, 1, now)?;
+                link.conn.charge(FrameKind::Nodes, 1, now)?;
                 self.events.push_back(SwitchEvent::Nodes { host, count });
                 Ok(())
             }
@@ -488,7 +490,7 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<bool, LinkEnd> {
-        let Some(entry) = self.entries.get_mut(&id) else { return Ok(false) };
+        let Some(entry) = self.forwarded.get_mut(&id) else { return Ok(false) };
         if entry.host != host {
             return Err(Violation::ForeignProcess(id).into());
         }
@@ -528,7 +530,7 @@ impl Switch {
     fn go_on(&mut self, host: HostKey, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         for id in std::mem::take(&mut state.left) {
-            if let Some(Owner::Tunnel(inner, _)) = self.entries.get(&id).map(|entry| &entry.owner) {
+            if let Some(Owner::Tunnel(inner, _)) = self.forwarded.get(&id).map(|entry| &entry.owner) {
                 self.drain_tunnel(*inner, host, id, now);
             }
         }
@@ -544,10 +546,10 @@ impl Switch {
     pub(super) fn forget(&mut self, id: ProcessId, now: Duration) {
         self.shut(id);
         self.lose_tunnel(id, "its agent does not have it any more", now);
-        self.remove_entry(id);
+        self.remove_forwarded(id);
     }
 
-    pub(super) fn entries_of(&self, host: HostKey) -> Vec<ProcessId> {
+    pub(super) fn forwarded_on(&self, host: HostKey) -> Vec<ProcessId> {
         self.hosts.get(&host).map(|host| host.ids.iter().copied().collect()).unwrap_or_default()
     }
 }

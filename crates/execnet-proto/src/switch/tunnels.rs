@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::hosts::Host;
+use super::hosts::HostSide;
 use super::noise::SAID;
-use super::{Entry, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
+use super::{Forwarded, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
 use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
 use crate::wire::{Frame, Role, Spawn, Stream};
@@ -54,7 +54,7 @@ impl Switch {
             if key == host {
                 return false;
             }
-            on_the_way = self.hosts.get(&key).and_then(Host::via);
+            on_the_way = self.hosts.get(&key).and_then(HostSide::via);
         }
         if !self.hosts.contains_key(&host) {
             return false;
@@ -80,9 +80,9 @@ impl Switch {
             process.reachable(conn);
         }
         let (owner, relay) = (Owner::Tunnel(host, process), super::Relay::default());
-        self.insert_entry(
+        self.insert_forwarded(
             id,
-            Entry { owner, host: via, node: String::new(), incarnation, spawned: true, relay },
+            Forwarded { owner, host: via, node: String::new(), incarnation, spawned: true, relay },
         );
         self.open(host, epoch, bootstrap, Some((via, id)), now);
         true
@@ -102,7 +102,7 @@ impl Switch {
                 }
                 return;
             }
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+            let Some(Forwarded { owner: Owner::Tunnel(_, process), .. }) = self.forwarded.get_mut(&id) else {
                 return;
             };
             let Some(carrier) = self.hosts.get_mut(&via) else { return };
@@ -134,10 +134,10 @@ impl Switch {
     /// Moves what is to be written on an inner link into the process that carries it.
     pub(super) fn feed_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
         loop {
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+            let Some(Forwarded { owner: Owner::Tunnel(_, process), .. }) = self.forwarded.get_mut(&id) else {
                 return;
             };
-            let Some(conn) = self.hosts.get_mut(&via).and_then(Host::conn_mut) else { return };
+            let Some(conn) = self.hosts.get_mut(&via).and_then(HostSide::conn_mut) else { return };
             process.pump(conn);
             let ahead = process.stdin_unsent() as usize + conn.queued(id);
             if ahead >= AHEAD || process.stdin_capacity() < 4 * AHEAD {
@@ -148,10 +148,10 @@ impl Switch {
             if bytes.is_empty() {
                 return;
             }
-            let Some(Entry { owner: Owner::Tunnel(_, process), .. }) = self.entries.get_mut(&id) else {
+            let Some(Forwarded { owner: Owner::Tunnel(_, process), .. }) = self.forwarded.get_mut(&id) else {
                 return;
             };
-            let conn = self.hosts.get_mut(&via).and_then(Host::conn_mut);
+            let conn = self.hosts.get_mut(&via).and_then(HostSide::conn_mut);
             process.write(bytes.freeze(), conn);
         }
     }
@@ -161,9 +161,9 @@ impl Switch {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         state.away.get_or_insert(now);
         state.why = why.into();
-        for id in self.entries_of(host) {
+        for id in self.forwarded_on(host) {
             self.shut(id);
-            match self.entries.get_mut(&id).map(|entry| &mut entry.owner) {
+            match self.forwarded.get_mut(&id).map(|entry| &mut entry.owner) {
                 Some(Owner::Client(client)) => {
                     let client = *client;
                     self.tell_client(client, Frame::Unreachable { id, message: why.into() });
@@ -171,7 +171,7 @@ impl Switch {
                 Some(Owner::Tunnel(inner, process)) => {
                     let inner = *inner;
                     process.broken(why.into());
-                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
+                    if self.hosts.get(&inner).and_then(HostSide::up).is_some() {
                         self.events.push_back(SwitchEvent::ViaChanged { host: inner });
                     }
                     let name = self.hosts.get(&inner).map(|host| host.name.clone()).unwrap_or_default();
@@ -186,8 +186,8 @@ impl Switch {
     pub(super) fn back(&mut self, host: HostKey, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         state.away = None;
-        for id in self.entries_of(host) {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
+        for id in self.forwarded_on(host) {
+            let Some(entry) = self.forwarded.get_mut(&id) else { continue };
             match &mut entry.owner {
                 Owner::Client(client) => {
                     let client = *client;
@@ -199,13 +199,13 @@ impl Switch {
                 Owner::Nobody => self.tell_host(host, Frame::Release(id)),
                 Owner::Tunnel(inner, process) => {
                     let inner = *inner;
-                    if let Some(conn) = self.hosts.get_mut(&host).and_then(Host::conn_mut) {
+                    if let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut) {
                         process.reachable(conn);
                     }
-                    if let Some(conn) = self.hosts.get_mut(&inner).and_then(Host::conn_mut) {
+                    if let Some(conn) = self.hosts.get_mut(&inner).and_then(HostSide::conn_mut) {
                         conn.excuse(now);
                     }
-                    if self.hosts.get(&inner).and_then(Host::up).is_some() {
+                    if self.hosts.get(&inner).and_then(HostSide::up).is_some() {
                         self.events.push_back(SwitchEvent::ViaChanged { host: inner });
                         self.back(inner, now);
                     }
@@ -217,7 +217,8 @@ impl Switch {
 
     /// A tunnel's process is lost, and the link in it with it.
     pub(super) fn lose_tunnel(&mut self, id: ProcessId, message: &str, now: Duration) {
-        let Some(Entry { owner: Owner::Tunnel(inner, process), host, .. }) = self.entries.get_mut(&id) else {
+        let Some(Forwarded { owner: Owner::Tunnel(inner, process), host, .. }) = self.forwarded.get_mut(&id)
+        else {
             return;
         };
         let (inner, message) = (*inner, message.to_owned());
@@ -228,7 +229,7 @@ impl Switch {
 
     /// The process that carried a tunnel is not needed any more.
     pub(super) fn end_tunnel(&mut self, id: ProcessId) {
-        if let Some(Entry { owner: Owner::Tunnel(_, process), host, .. }) = self.entries.get_mut(&id) {
+        if let Some(Forwarded { owner: Owner::Tunnel(_, process), host, .. }) = self.forwarded.get_mut(&id) {
             process.close(&mut self.tunnels);
             let (open, host) = (process.open(), *host);
             if let Some(carrier) = self.hosts.get_mut(&host) {

@@ -4,7 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Frame, FrameError, HEADER, Kind, Stream, Table};
+use super::{Frame, FrameError, FrameKind, HEADER, Stream, Table};
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
 /// Bytes of a DATA body before its payload: id, stream, position.
@@ -18,7 +18,7 @@ pub(super) trait Field: Sized {
     /// Reads it from the front of the rest of a body.
     fn read(body: &mut Body) -> Result<Self, FrameError>;
 
-    /// Adds the fields that a field called `name` is on the wire: see [`Kind::fields`].
+    /// Adds the fields that a field called `name` is on the wire: see [`FrameKind::fields`].
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>);
 
     /// The process that a frame with this field belongs to.
@@ -35,7 +35,7 @@ pub(super) trait Field: Sized {
 /// The unread rest of a frame's body.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
-    pub(super) kind: Kind,
+    pub(super) kind: FrameKind,
 }
 
 impl Body {
@@ -63,7 +63,7 @@ impl Body {
 }
 
 impl Frame {
-    pub(super) fn parse(kind: Kind, bytes: Bytes) -> Result<Self, FrameError> {
+    pub(super) fn parse(kind: FrameKind, bytes: Bytes) -> Result<Self, FrameError> {
         let mut body = Body { bytes, kind };
         let frame = Self::read_body(kind, &mut body)?;
         if body.bytes.is_empty() && frame.holds() { Ok(frame) } else { Err(body.malformed()) }
@@ -78,18 +78,18 @@ impl Frame {
 
 /// Appends what comes before the payload of a DATA frame with `length` bytes: header, id, stream, position.
 pub(crate) fn put_data_head(out: &mut BytesMut, id: ProcessId, stream: Stream, position: u64, length: usize) {
-    out.put_slice(&header(Kind::Data, DATA_HEAD + length));
+    out.put_slice(&header(FrameKind::Data, DATA_HEAD + length));
     id.put(out);
     stream.put(out);
     position.put(out);
 }
 
 /// The header of a frame with a body of `length` bytes.
-pub(super) fn header(kind: Kind, length: usize) -> [u8; HEADER] {
+pub(super) fn header(kind: FrameKind, length: usize) -> [u8; HEADER] {
     (u32::from(kind as u8) << 24 | (length as u32 & 0x00ff_ffff)).to_be_bytes()
 }
 
-/// Kind byte and body length from a header.
+/// FrameKind byte and body length from a header.
 pub(super) fn split_header(header: [u8; HEADER]) -> (u8, usize) {
     let header = u32::from_be_bytes(header);
     ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)

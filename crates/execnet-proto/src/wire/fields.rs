@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::FrameError;
 use super::codec::{Body, Field, put_str};
+use crate::control::NodeState;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::signal::Signal;
 use crate::text::line;
@@ -263,17 +264,5 @@ pub enum Refusal {
 }
 
 byte!(Refusal, "B": NoMatch, TooMany, Closing);
-
-/// State of a node, as its agent tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum NodeState {
-    /// Its interpreter answered.
-    Ready = 0,
-    /// Its interpreter is not there, or is none.
-    Failed = 1,
-    /// Its interpreter was asked and has not answered yet.
-    Probing = 2,
-}
 
 byte!(NodeState, "B": Ready, Failed, Probing);

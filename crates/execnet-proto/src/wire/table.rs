@@ -1,4 +1,4 @@
-//! The frames: one row for each kind. Kind, limit, directions, rank, process id and bytes all follow from it.
+//! The frames: one row for each kind. FrameKind, limit, directions, rank, process id and bytes all follow from it.
 //!
 //! A row is
 //!
@@ -17,8 +17,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::codec::{Body, Field};
-use super::fields::{Exit, NodeState, Refusal, Span, Spawn, Stream, Table};
+use super::fields::{Exit, Refusal, Span, Spawn, Stream, Table};
 use super::{FrameError, MAX_DATA};
+use crate::control::NodeState;
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
 /// One end of a frame's way.
@@ -43,11 +44,11 @@ macro_rules! frames {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs)] // docs/protocol.md documents each; a test checks that it does
-        pub enum Kind {
+        pub enum FrameKind {
             $($kind = $byte),+
         }
 
-        impl Kind {
+        impl FrameKind {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$kind),+];
 
@@ -111,9 +112,9 @@ macro_rules! frames {
 
         impl Frame {
             /// Its kind.
-            pub fn kind(&self) -> Kind {
+            pub fn kind(&self) -> FrameKind {
                 match self {
-                    $(Self::$kind { .. } => Kind::$kind),+
+                    $(Self::$kind { .. } => FrameKind::$kind),+
                 }
             }
 
@@ -146,9 +147,9 @@ macro_rules! frames {
                 }
             }
 
-            pub(super) fn read_body(kind: Kind, body: &mut Body) -> Result<Self, FrameError> {
+            pub(super) fn read_body(kind: FrameKind, body: &mut Body) -> Result<Self, FrameError> {
                 Ok(match kind {
-                    $(Kind::$kind => {
+                    $(FrameKind::$kind => {
                         Self::$kind $((<$only_type>::read(body)?))? $({ $($field: <$type>::read(body)?),+ })?
                     })+
                 })
@@ -225,7 +226,7 @@ frames! {
     0x3b "REPLY" limit 16_777_215, way [D->C] => Reply { request: u32, last: bool, json: Bytes };
 }
 
-impl Kind {
+impl FrameKind {
     /// Whether agents send frames whose first byte is this.
     pub fn is_of_agents(byte: u8) -> bool {
         Self::of(byte).is_some_and(|kind| kind.ways().iter().any(|(from, _)| *from == A))

@@ -1,8 +1,9 @@
 //! Frames made from any bytes: well-formed, of every kind, with fields that are often nearly right.
 
 use bytes::Bytes;
+use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Refusal, Role, Span, Spawn, Stream, Table};
+use execnet_proto::wire::{Ending, Exit, Frame, Refusal, Role, Span, Spawn, Stream, Table};
 
 /// Bytes that decide; zeros when they are used up.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);

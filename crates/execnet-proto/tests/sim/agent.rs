@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
+use execnet_proto::control::NodeState;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
-use execnet_proto::wire::{Ending, Exit, Frame, Kind, NodeState, Role, Span, Spawn, Stream};
+use execnet_proto::wire::{Ending, Exit, Frame, FrameKind, Role, Span, Spawn, Stream};
 
 /// Link time after which processes of an older life that nobody asked for are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);
@@ -278,8 +279,14 @@ impl Agent {
             }
             frame => {
                 let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
-                if !matches!(frame.kind(), Kind::Data | Kind::Credit | Kind::Fin | Kind::Stop | Kind::Signal)
-                {
+                if !matches!(
+                    frame.kind(),
+                    FrameKind::Data
+                        | FrameKind::Credit
+                        | FrameKind::Fin
+                        | FrameKind::Stop
+                        | FrameKind::Signal
+                ) {
                     return Err(Violation::Unexpected("agent's"));
                 }
                 match self.processes.get(&id) {

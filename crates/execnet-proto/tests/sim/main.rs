@@ -5,7 +5,7 @@
 
 mod agent;
 mod daemon;
-mod machine;
+mod host;
 mod net;
 mod plan;
 mod program;

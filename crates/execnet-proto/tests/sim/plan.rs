@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 /// What a process does; it travels as its only argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Behaviour {
     /// Writes its stdin to stdout.
     Echo,
     /// Writes this much to stdout and stderr, then exits.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Missing,
 }
 
-impl Kind {
+impl Behaviour {
     pub(crate) fn random(rng: &mut Rng, bulk: u64) -> Self {
         let mut amount = || match rng.u8(..8) {
             0 => 0,

@@ -11,7 +11,7 @@ use execnet_proto::wire::{Ending, Stream, Table};
 use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};
-use crate::plan::{self, Kind};
+use crate::plan::{self, Behaviour};
 use crate::world::PATIENCE;
 
 pub(crate) struct Program {
@@ -35,7 +35,7 @@ pub(crate) struct Program {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) id: ProcessId,
-    pub(crate) kind: Kind,
+    pub(crate) behaviour: Behaviour,
     pub(crate) host: String,
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) end: End,
@@ -55,7 +55,7 @@ pub(crate) enum End {
 }
 
 struct Job {
-    kind: Kind,
+    behaviour: Behaviour,
     /// Bytes of stdin still to write.
     left: u64,
     written: u64,
@@ -114,7 +114,7 @@ impl Program {
             let process = self.client.process(*id);
             text += &format!(
                 "  {id} {:?} left {} written {} closed {} read {:?} stopped {:?}: {process:?}\n",
-                job.kind, job.left, job.written, job.closed, job.read, job.stopped
+                job.behaviour, job.left, job.written, job.closed, job.read, job.stopped
             );
         }
         text
@@ -208,9 +208,9 @@ impl Program {
 
     fn start(&mut self, now: Duration, rng: &mut Rng) {
         let id = ProcessId(std::array::from_fn(|_| rng.u8(..)));
-        let kind = Kind::random(rng, self.bulk);
-        let left = match kind {
-            Kind::Echo | Kind::Sink { .. } | Kind::Closer { .. } => match rng.u8(..4) {
+        let behaviour = Behaviour::random(rng, self.bulk);
+        let left = match behaviour {
+            Behaviour::Echo | Behaviour::Sink { .. } | Behaviour::Closer { .. } => match rng.u8(..4) {
                 0 => rng.u64(..100),
                 1 => rng.u64(..self.bulk),
                 _ => rng.u64(..30_000),
@@ -218,7 +218,7 @@ impl Program {
             _ => rng.u64(..40),
         };
         let job = Job {
-            kind,
+            behaviour,
             left,
             written: 0,
             closes: true,
@@ -245,7 +245,7 @@ impl Program {
     fn job(&mut self, id: ProcessId, now: Duration, rng: &mut Rng) -> bool {
         let job = self.jobs.get_mut(&id).expect("it is there");
         if self.client.process(id).is_none() && self.client.placement(id).is_some() && now >= job.started {
-            let args = vec![job.kind.encode()];
+            let args = vec![job.behaviour.encode()];
             self.client.launch(id, Launch { args, ..Launch::default() });
             return true;
         }
@@ -301,7 +301,8 @@ impl Program {
                     job.next_read = now + Duration::from_millis(rng.u64(..2_000));
                 }
                 let bytes = self.client.read(id, stream, rng.usize(1..=65_536));
-                let shown = if job.kind == Kind::Echo && index == 0 { Stream::Stdin } else { stream };
+                let shown =
+                    if job.behaviour == Behaviour::Echo && index == 0 { Stream::Stdin } else { stream };
                 plan::check(id, shown, job.read[index], &bytes);
                 job.read[index] += bytes.len() as u64;
                 busy = true;
@@ -314,12 +315,12 @@ impl Program {
         }
         let age = now.saturating_sub(job.started);
         let asked = |number: u32| job.signals >> number & 1 == 1;
-        let ask = match job.kind {
+        let ask = match job.behaviour {
             _ if !runs => None,
-            Kind::Signals if asked(15) => None,
-            Kind::Signals if age > Duration::from_secs(10) => Some(15),
-            Kind::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 14]),
-            Kind::Stubborn if age > Duration::from_secs(5) && !asked(9) => Some(9),
+            Behaviour::Signals if asked(15) => None,
+            Behaviour::Signals if age > Duration::from_secs(10) => Some(15),
+            Behaviour::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 14]),
+            Behaviour::Stubborn if age > Duration::from_secs(5) && !asked(9) => Some(9),
             _ => None,
         };
         if let Some(number) = ask {
@@ -345,7 +346,7 @@ impl Program {
         let place = self.client.placement(id);
         let outcome = Outcome {
             id,
-            kind: job.kind,
+            behaviour: job.behaviour,
             host: place.map(|place| place.host.clone()).unwrap_or_default(),
             incarnation: place.map(|place| place.incarnation),
             end,

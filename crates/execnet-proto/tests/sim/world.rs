@@ -1,4 +1,4 @@
-//! The world of one seed: machines, a daemon, programs, the links between them, and what goes wrong.
+//! The world of one seed: hosts, a daemon, programs, the links between them, and what goes wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,9 +10,9 @@ use execnet_proto::wire::{Ending, Stream};
 use fastrand::Rng;
 
 use crate::daemon::{Daemon, HostPlan};
-use crate::machine::Machine;
+use crate::host::SimHost;
 use crate::net::{LinkId, Net, Side};
-use crate::plan::Kind;
+use crate::plan::Behaviour;
 use crate::program::{End, Outcome, Program};
 
 pub(crate) const LINGER: Duration = Duration::from_secs(40);
@@ -57,7 +57,7 @@ pub(crate) struct World {
     net: Net,
     pub(crate) now: Duration,
     pub(crate) steps: u64,
-    machines: BTreeMap<String, Machine>,
+    hosts: BTreeMap<String, SimHost>,
     plans: Vec<HostPlan>,
     daemon: Option<Daemon>,
     daemon_back: Duration,
@@ -70,7 +70,7 @@ pub(crate) struct World {
     faults_left: u32,
     /// Things break within milliseconds, and are made again as fast.
     hasty: bool,
-    /// Dialing this machine fails until then.
+    /// Dialing this host fails until then.
     cut_off: BTreeMap<String, Duration>,
     removed: BTreeSet<String>,
     /// For how long each host has been unreachable at a time, at the most.
@@ -85,12 +85,12 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let count = rng.usize(1..=4);
         let mut plans: Vec<HostPlan> = Vec::new();
-        let mut machines = BTreeMap::new();
+        let mut hosts = BTreeMap::new();
         for index in 0..count {
             let name = format!("m{index}");
             let via = (index > 0 && rng.u8(..3) > 0)
                 .then(|| if rng.bool() { index - 1 } else { rng.usize(..index) });
-            machines.insert(name.clone(), Machine::new(&name, rng.u8(..10) > 0, LINGER));
+            hosts.insert(name.clone(), SimHost::new(&name, rng.u8(..10) > 0, LINGER));
             plans.push(HostPlan { name, via, removed: false });
         }
         let bulk = match rng.u8(..12) {
@@ -112,7 +112,7 @@ impl World {
             net: Net::default(),
             now: Duration::ZERO,
             steps: 0,
-            machines,
+            hosts,
             plans,
             daemon: None,
             daemon_back: Duration::ZERO,
@@ -157,15 +157,15 @@ impl World {
     /// Everyone does something, in any order.
     fn round(&mut self) -> bool {
         let mut busy = self.trouble();
-        let mut turns: Vec<usize> = (0..=self.machines.len() + self.programs.len()).collect();
+        let mut turns: Vec<usize> = (0..=self.hosts.len() + self.programs.len()).collect();
         self.rng.shuffle(&mut turns);
-        let names: Vec<_> = self.machines.keys().cloned().collect();
+        let names: Vec<_> = self.hosts.keys().cloned().collect();
         for turn in turns {
             if turn == 0 {
                 busy |= self.daemon();
             } else if let Some(name) = names.get(turn - 1) {
-                let machine = self.machines.get_mut(name).expect("it is there");
-                busy |= machine.step(&mut self.net, self.now, &mut self.rng);
+                let host = self.hosts.get_mut(name).expect("it is there");
+                busy |= host.step(&mut self.net, self.now, &mut self.rng);
                 busy |= self.dial_tunnels(name);
             } else {
                 busy |= self.program(turn - 1 - names.len());
@@ -193,19 +193,19 @@ impl World {
             *longest = (*longest).max(*gap);
         }
         for (key, name) in std::mem::take(&mut daemon.dials) {
-            let link = dial(&mut self.net, &mut self.machines, &self.cut_off, &name, self.now, &mut self.rng);
+            let link = dial(&mut self.net, &mut self.hosts, &self.cut_off, &name, self.now, &mut self.rng);
             daemon.dialed(key, link, &mut self.net, self.now);
         }
         busy
     }
 
     fn dial_tunnels(&mut self, from: &str) -> bool {
-        let dials = std::mem::take(&mut self.machines.get_mut(from).expect("it is there").dials);
+        let dials = std::mem::take(&mut self.hosts.get_mut(from).expect("it is there").dials);
         let busy = !dials.is_empty();
         for (id, name) in dials {
-            let link = dial(&mut self.net, &mut self.machines, &self.cut_off, &name, self.now, &mut self.rng);
-            let machine = self.machines.get_mut(from).expect("it is there");
-            machine.dialed(id, link, &mut self.net, self.now);
+            let link = dial(&mut self.net, &mut self.hosts, &self.cut_off, &name, self.now, &mut self.rng);
+            let host = self.hosts.get_mut(from).expect("it is there");
+            host.dialed(id, link, &mut self.net, self.now);
         }
         busy
     }
@@ -239,7 +239,7 @@ impl World {
             times.extend(daemon.deadline().map(|at| at.max(stopped)));
             times.push(stopped);
         }
-        times.extend(self.machines.values().filter_map(Machine::deadline));
+        times.extend(self.hosts.values().filter_map(SimHost::deadline));
         times.extend(self.programs.iter().flat_map(|p| [p.deadline().max(p.stopped), p.stopped]));
         times.into_iter().filter(|at| *at > self.now).min().unwrap_or(Duration::MAX)
     }
@@ -285,7 +285,7 @@ impl World {
                 }
             }
             Fault::Partition => {
-                let name = self.any_machine();
+                let name = self.any_host();
                 let most = if self.rng.u8(..3) == 0 { 400 } else { 120 };
                 let until = self.now + seconds(&mut self.rng, most);
                 self.cut_off.insert(name, until);
@@ -324,9 +324,9 @@ impl World {
                 }
             }
             Fault::KillAgent => {
-                let name = self.any_machine();
-                let machine = self.machines.get_mut(&name).expect("it is there");
-                machine.kill_agent(&mut self.net, self.now);
+                let name = self.any_host();
+                let host = self.hosts.get_mut(&name).expect("it is there");
+                host.kill_agent(&mut self.net, self.now);
             }
             Fault::RemoveHost => {
                 let index = self.rng.usize(..self.plans.len());
@@ -375,8 +375,8 @@ impl World {
         }
     }
 
-    fn any_machine(&mut self) -> String {
-        let names: Vec<_> = self.machines.keys().cloned().collect();
+    fn any_host(&mut self) -> String {
+        let names: Vec<_> = self.hosts.keys().cloned().collect();
         self.rng.choice(names).expect("there is one")
     }
 
@@ -386,15 +386,15 @@ impl World {
         self.calm_since.is_some()
             && self.programs.iter().all(Program::is_done)
             && self.daemon.as_ref().is_some_and(|daemon| daemon.everything_is_up() && daemon.switch.is_idle())
-            && self.machines.values().all(Machine::is_idle)
+            && self.hosts.values().all(SimHost::is_idle)
     }
 
     fn check(&mut self) {
         if !self.steps.is_multiple_of(64) {
             return;
         }
-        for machine in self.machines.values() {
-            if let Some(agent) = &machine.agent {
+        for host in self.hosts.values() {
+            if let Some(agent) = &host.agent {
                 assert!(agent.granted() <= POOL);
                 assert!(agent.held() <= MAX_WINDOW);
             }
@@ -407,9 +407,9 @@ impl World {
 
     /// Everything is over: nothing may be left anywhere.
     fn check_end(&mut self) {
-        for machine in self.machines.values() {
+        for host in self.hosts.values() {
             let tunnels = self.plans.len();
-            assert!(machine.children() <= tunnels, "{} has {} children", machine.name, machine.children());
+            assert!(host.children() <= tunnels, "{} has {} children", host.name, host.children());
         }
         let daemon = self.daemon.as_ref().expect("it runs");
         assert_eq!(daemon.switch.queued(), 0, "{}", self.dump());
@@ -418,8 +418,8 @@ impl World {
     /// How a process ended for its client, against what really happened.
     fn judge(&mut self, outcome: &Outcome) {
         let id = outcome.id;
-        let machine = self.machines.get(&outcome.host);
-        let truth = machine.and_then(|machine| machine.truths.get(&id));
+        let host = self.hosts.get(&outcome.host);
+        let truth = host.and_then(|host| host.truths.get(&id));
         let name = match &outcome.end {
             End::HungUp => "hung up",
             End::Lost(message) => self.judge_loss(outcome, message),
@@ -432,7 +432,7 @@ impl World {
                         assert_eq!(outcome.read[index], truth.written[index], "{stream:?} of {outcome:?}");
                     }
                 }
-                judge_kind(outcome, truth);
+                judge_behaviour(outcome, truth);
                 "ended"
             }
         };
@@ -440,14 +440,14 @@ impl World {
     }
 
     fn judge_loss(&self, outcome: &Outcome, message: &str) -> &'static str {
-        let machine = &self.machines[&outcome.host];
-        let replaced = outcome.incarnation.is_some_and(|incarnation| machine.dead.contains(&incarnation));
+        let host = &self.hosts[&outcome.host];
+        let replaced = outcome.incarnation.is_some_and(|incarnation| host.dead.contains(&incarnation));
         let (name, justified) = if message.contains("was replaced by a new one") {
             ("lost: another agent", replaced)
         } else if message.contains("cannot resume") {
-            ("lost: cannot resume", !machine.resume)
+            ("lost: cannot resume", !host.resume)
         } else if message.contains("does not have it any more") {
-            ("lost: forgotten", replaced || machine.forgot(outcome.id))
+            ("lost: forgotten", replaced || host.forgot(outcome.id))
         } else if message.contains("removed from the network") || message.contains("not in the network") {
             ("lost: removed", self.removed.contains(&outcome.host))
         } else if message.contains("for 70 s") {
@@ -470,8 +470,8 @@ impl World {
         for program in &self.programs {
             text += &program.dump();
         }
-        for machine in self.machines.values() {
-            let _ = writeln!(text, "{}", machine.dump());
+        for host in self.hosts.values() {
+            let _ = writeln!(text, "{}", host.dump());
         }
         if let Some(daemon) = &self.daemon {
             let _ = writeln!(text, "up {}, {:?}", daemon.everything_is_up(), daemon.switch);
@@ -480,12 +480,12 @@ impl World {
     }
 }
 
-/// What each kind of process must have done when it came to its own end.
-fn judge_kind(outcome: &Outcome, truth: &crate::machine::Truth) {
+/// What each behaviour of process must have done when it came to its own end.
+fn judge_behaviour(outcome: &Outcome, truth: &crate::host::Truth) {
     let Some(ending) = &truth.ending else { return };
     let whole = outcome.stopped == [false; 2];
-    match (&outcome.kind, ending) {
-        (Kind::Echo, Ending::Exited(status)) => {
+    match (&outcome.behaviour, ending) {
+        (Behaviour::Echo, Ending::Exited(status)) => {
             assert_eq!(
                 (*status, truth.read, truth.written[0]),
                 (0, outcome.written, truth.read),
@@ -493,18 +493,18 @@ fn judge_kind(outcome: &Outcome, truth: &crate::machine::Truth) {
             );
             assert!(outcome.closed);
         }
-        (Kind::Source { out, err, status }, Ending::Exited(found)) => {
+        (Behaviour::Source { out, err, status }, Ending::Exited(found)) => {
             assert_eq!((status, [*out, *err]), (found, truth.written), "{outcome:?}");
         }
-        (Kind::Sink { status }, Ending::Exited(found)) => {
+        (Behaviour::Sink { status }, Ending::Exited(found)) => {
             assert_eq!((status, outcome.written), (found, truth.read), "{outcome:?}");
         }
-        (Kind::Closer { after, status }, Ending::Exited(found)) => {
+        (Behaviour::Closer { after, status }, Ending::Exited(found)) => {
             assert_eq!((status, (*after).min(outcome.written)), (found, truth.read), "{outcome:?}");
         }
-        (Kind::Mortal { .. } | Kind::Stubborn, Ending::Signaled(9))
-        | (Kind::Missing, Ending::NotStarted(2, _)) => {}
-        (Kind::Signals, Ending::Signaled(15)) => {
+        (Behaviour::Mortal { .. } | Behaviour::Stubborn, Ending::Signaled(9))
+        | (Behaviour::Missing, Ending::NotStarted(2, _)) => {}
+        (Behaviour::Signals, Ending::Signaled(15)) => {
             // every signal that was asked for has been applied, none more often than it was asked for
             let applied = truth.signals.iter().fold(0, |mask, number| mask | 1_u64 << number);
             assert_eq!(applied, outcome.signals, "{outcome:?}");
@@ -516,7 +516,7 @@ fn judge_kind(outcome: &Outcome, truth: &crate::machine::Truth) {
 
 fn dial(
     net: &mut Net,
-    machines: &mut BTreeMap<String, Machine>,
+    hosts: &mut BTreeMap<String, SimHost>,
     cut_off: &BTreeMap<String, Duration>,
     name: &str,
     now: Duration,
@@ -528,7 +528,7 @@ fn dial(
         net.cut(link, now, rng);
         net.close(link, Side::Far, now);
     } else {
-        machines.get_mut(name).expect("a machine").stub(link);
+        hosts.get_mut(name).expect("a host").stub(link);
     }
     link
 }

@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use execnet_proto::place::{
-    LOCK_SUFFIX, MOST_OF_A_PATH, NOTE_PREFIX, Note, SOCKET_SUFFIX, UserFolder, lock_name, machine,
-    network_of, runtime_folders, socket_name,
+    LOCK_SUFFIX, MOST_OF_A_PATH, NOTE_PREFIX, Note, SOCKET_SUFFIX, UserFolder, lock_name, network_of,
+    runtime_folders, socket_name, system,
 };
 use execnet_proto::spec::NetworkName;
 use rustix::fs::{Mode, OFlags};
@@ -123,7 +123,7 @@ fn notes(network: &NetworkName) -> Vec<Note> {
 fn note_paths(network: &NetworkName) -> Vec<PathBuf> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let Ok(root) = fs::metadata("/") else { return Vec::new() };
-    let name = format!("{NOTE_PREFIX}{}", machine(&boot, (root.dev(), root.ino())));
+    let name = format!("{NOTE_PREFIX}{}", system(&boot, (root.dev(), root.ino())));
     state_folders().into_iter().map(|folder| folder.join(network.as_str()).join(&name)).collect()
 }
 

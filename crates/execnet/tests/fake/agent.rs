@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
+use execnet_proto::control::NodeState;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream};
-use execnet_proto::wire::{Ending, Exit, Frame, NodeState, Spawn, Stream};
+use execnet_proto::wire::{Ending, Exit, Frame, Spawn, Stream};
 
 /// Byte `at` of what programs write and tests expect.
 fn pattern(at: u64) -> u8 {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
-use execnet_proto::text::{Escaped, EscapedJson, Part, parts};
+use execnet_proto::text::{Escaped, EscapedJson, Segment, segments};
 
 /// The largest integer written in decimal, in bytes: slightly below the 4,300 digits that Python parses by
 /// default.
@@ -288,10 +288,10 @@ fn quoted<E: fmt::Display>(
             }
             Piece::Text(text) => text,
         };
-        for part in parts(text) {
-            let text = match part {
-                Part::Shown(text) => text,
-                Part::Hidden(c) => {
+        for segment in segments(text) {
+            let text = match segment {
+                Segment::Shown(text) => text,
+                Segment::Hidden(c) => {
                     write!(out, "{}", escaped(c))?;
                     continue;
                 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use execnet_proto::control::NodeState;
 use execnet_proto::control::{HostState, Verb};
 use execnet_proto::id::Epoch;
 use execnet_proto::switch::HostKey;
-use execnet_proto::wire::{Decoder, Frame, NodeState, Table};
+use execnet_proto::wire::{Decoder, Frame, Table};
 
 use super::{SECOND, World};
 use crate::event::Event;

@@ -30,7 +30,7 @@ impl Folders {
     }
 
     fn noted(&self) -> Note {
-        let path = self.state.join(format!("{NOTE_PREFIX}{}", machine()));
+        let path = self.state.join(format!("{NOTE_PREFIX}{}", system()));
         Note::parse(&fs::read_to_string(path).unwrap()).unwrap()
     }
 }
@@ -77,7 +77,7 @@ async fn what_cannot_be_trusted_is_passed_over_and_told() {
         assert_eq!(meeting.socket(), next.join("n.daemon.sock"));
         let note = Note { pid: std::process::id(), socket: next.join("n.daemon.sock") };
         assert_eq!(folders.noted(), note);
-        let home = folders.parent.join("home").join(format!("{NOTE_PREFIX}{}", machine()));
+        let home = folders.parent.join("home").join(format!("{NOTE_PREFIX}{}", system()));
         assert_eq!(
             Note::parse(&fs::read_to_string(home).unwrap()),
             Some(note),

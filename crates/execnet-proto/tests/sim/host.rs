@@ -1,4 +1,4 @@
-//! A machine of the simulation: its agent, the processes on it, and the stubs that wait to hand it a link.
+//! A host of the simulation: its agent, the processes on it, and the stubs that wait to hand it a link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use crate::agent::{Action, Agent};
 use crate::net::{LinkId, Net, Read, Side};
-use crate::plan::{self, Kind};
+use crate::plan::{self, Behaviour};
 
 /// Bytes of the bootstrap: the word, then the epoch.
 pub(crate) const BOOTSTRAP: usize = 12;
@@ -28,7 +28,7 @@ pub(crate) struct Truth {
     pub(crate) signals: Vec<u32>,
 }
 
-pub(crate) struct Machine {
+pub(crate) struct SimHost {
     pub(crate) name: String,
     pub(crate) resume: bool,
     pub(crate) agent: Option<Agent>,
@@ -62,11 +62,11 @@ struct Child {
 
 #[derive(Debug)]
 enum Work {
-    Kind(Kind),
+    Behaviour(Behaviour),
     Tunnel { link: Option<LinkId>, stdin: BytesMut },
 }
 
-impl Machine {
+impl SimHost {
     pub(crate) fn new(name: &str, resume: bool, linger: Duration) -> Self {
         Self {
             name: name.into(),
@@ -256,7 +256,9 @@ impl Machine {
                     if let Some(child) = self.children.get_mut(&id) {
                         let writes = !matches!(
                             child.work,
-                            Work::Kind(Kind::Stubborn | Kind::Signals | Kind::Sink { .. })
+                            Work::Behaviour(
+                                Behaviour::Stubborn | Behaviour::Signals | Behaviour::Sink { .. }
+                            )
                         );
                         if child.ending.is_none() && writes && !child.closed[stream.index() - 1] {
                             child.die(Ending::Signaled(13));
@@ -293,7 +295,7 @@ impl Machine {
             self.dials.push((id, target));
             Work::Tunnel { link: None, stdin: BytesMut::new() }
         } else {
-            Work::Kind(Kind::decode(&spawn.args[0]))
+            Work::Behaviour(Behaviour::decode(&spawn.args[0]))
         };
         let mut child = Child {
             work,
@@ -309,7 +311,7 @@ impl Machine {
             told_ending: false,
             hung_up: None,
         };
-        if matches!(child.work, Work::Kind(Kind::Missing)) {
+        if matches!(child.work, Work::Behaviour(Behaviour::Missing)) {
             child.die(Ending::NotStarted(2, "no such file".into()));
         } else if let Some(agent) = &mut self.agent {
             agent.started(id, rng.u32(1..30_000));
@@ -323,7 +325,7 @@ impl Machine {
             return;
         }
         self.truths.entry(id).or_default().signals.push(number);
-        let stubborn = matches!(child.work, Work::Kind(Kind::Stubborn));
+        let stubborn = matches!(child.work, Work::Behaviour(Behaviour::Stubborn));
         if number == 9 || (!stubborn && matches!(number, 1 | 15)) {
             child.die(Ending::Signaled(number));
         }
@@ -417,7 +419,7 @@ impl Child {
         let ended = gone || agent.stdin_ended(id);
         let kind = match &mut self.work {
             Work::Tunnel { .. } => return self.carry(id, ended, agent, net, now, rng),
-            Work::Kind(kind) => kind.clone(),
+            Work::Behaviour(behaviour) => behaviour.clone(),
         };
         if now < self.wake {
             return false;
@@ -425,7 +427,7 @@ impl Child {
         let before = (self.read, self.written);
         let pause = Duration::from_micros(if rng.u8(..3) == 0 { rng.u64(..200_000) } else { 0 });
         match kind {
-            Kind::Echo => {
+            Behaviour::Echo => {
                 let room = PIPE - self.pipes[0].len();
                 if room > 0 {
                     let bytes = self.hear(id, agent, rng.usize(1..=room));
@@ -437,7 +439,7 @@ impl Child {
                     return true;
                 }
             }
-            Kind::Source { out, err, status } => {
+            Behaviour::Source { out, err, status } => {
                 let (out, err) = (out - self.written[0], err - self.written[1]);
                 self.say(id, Stream::Stdout, out.min(rng.u64(1..40_000)));
                 self.say(id, Stream::Stderr, err.min(rng.u64(1..40_000)));
@@ -446,14 +448,14 @@ impl Child {
                     return true;
                 }
             }
-            Kind::Sink { status } => {
+            Behaviour::Sink { status } => {
                 self.hear(id, agent, rng.usize(1..20_000));
                 if ended {
                     self.die(Ending::Exited(status));
                     return true;
                 }
             }
-            Kind::Closer { after, status } => {
+            Behaviour::Closer { after, status } => {
                 if self.stdin_closed {
                     self.say(id, Stream::Stdout, 100);
                     self.die(Ending::Exited(status));
@@ -468,7 +470,7 @@ impl Child {
                     return true;
                 }
             }
-            Kind::Mortal { after } => {
+            Behaviour::Mortal { after } => {
                 if now >= self.started + Duration::from_millis(after) {
                     self.die(Ending::Signaled(9));
                     return true;
@@ -478,7 +480,7 @@ impl Child {
                 self.wake = now + Duration::from_millis(rng.u64(1..3_000));
                 return true;
             }
-            Kind::Stubborn | Kind::Signals | Kind::Missing => {}
+            Behaviour::Stubborn | Behaviour::Signals | Behaviour::Missing => {}
         }
         let busy = before != (self.read, self.written);
         if busy {
