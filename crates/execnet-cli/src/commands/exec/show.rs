@@ -6,8 +6,11 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use base64::engine::general_purpose::STANDARD;
+use base64::write::EncoderWriter;
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
 use execnet_proto::text::{Escaped, EscapedJson, Segment, segments};
+use num_bigint::Sign;
 
 /// The largest integer written in decimal, in bytes: slightly below the 4,300 digits that Python parses by
 /// default.
@@ -182,32 +185,8 @@ fn atom(notation: Notation, token: &Token<'_>, out: &mut impl Write) -> io::Resu
 
 /// An integer in decimal. Takes time quadratic in its length.
 fn decimal(number: &BigInt) -> String {
-    const BASE: u64 = 10_u64.pow(18);
-    let mut words: Vec<u64> = Vec::new();
-    for chunk in number.magnitude().chunks(8) {
-        let mut bytes = [0; 8];
-        bytes[..chunk.len()].copy_from_slice(chunk);
-        words.push(u64::from_le_bytes(bytes));
-    }
-    let mut parts = Vec::new();
-    while !words.is_empty() {
-        let mut rest = 0;
-        for word in words.iter_mut().rev() {
-            let whole = u128::from(rest) << 64 | u128::from(*word);
-            // the remainder is below BASE, so the quotient fits a word
-            *word = (whole / u128::from(BASE)) as u64;
-            rest = (whole % u128::from(BASE)) as u64;
-        }
-        parts.push(rest);
-        while words.last() == Some(&0) {
-            words.pop();
-        }
-    }
-    let mut text = if number.is_negative() { "-".to_owned() } else { String::new() };
-    let mut parts = parts.into_iter().rev();
-    text += &parts.next().unwrap_or(0).to_string();
-    parts.for_each(|part| text += &format!("{part:018}"));
-    text
+    let sign = if number.is_negative() { Sign::Minus } else { Sign::Plus };
+    num_bigint::BigInt::from_bytes_le(sign, number.magnitude()).to_string()
 }
 
 /// A float as `repr` writes it.
@@ -332,15 +311,9 @@ fn quote(bytes: &[u8]) -> char {
 }
 
 fn base64(bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for three in bytes.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        let mut four = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
-        four[three.len() + 1..].fill(b'=');
-        out.write_all(&four)?;
-    }
-    Ok(())
+    let mut encoder = EncoderWriter::new(out, &STANDARD);
+    encoder.write_all(bytes)?;
+    encoder.finish().map(drop)
 }
 
 #[cfg(test)]
