@@ -1,4 +1,4 @@
-"""What the two programs that measure peers share: how they are asked, and what they send."""
+"""Shared by the two programs that measure peers: their requests, and the values they send."""
 
 import json
 import os
@@ -14,7 +14,7 @@ MB = 10**6
 
 
 def answer(measures):
-    """Answers each question on stdin, `[name, arguments…]`, with what `measures` has by that name."""
+    """Answers each request on stdin, `[name, arguments…]`, with the function of that name in `measures`."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -29,7 +29,7 @@ def timed(act):
 
 
 def median_of(count, act):
-    """The median time of a call, after some that do not count."""
+    """The median time of a call, after 20 calls to warm up."""
     for _ in range(20):
         act()
     return median(timed(act) for _ in range(count))

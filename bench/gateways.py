@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures gateways beside stock execnet, mitogen and the floor, in turn, and prints one Markdown table.
+"""Measures gateways, stock execnet, mitogen and the floor in turn, and prints one Markdown table.
 
-    bench/gateways.py             everything (about ten minutes, and the builds before it)
+    bench/gateways.py             all rows (about ten minutes after the builds)
     bench/gateways.py open flow   some rows
 
-Needs cargo, sshd, a package index for pip, and Python 3.9 or later. Each peer runs in a process of its own, in a venv
-under target/bench; hosts come from the project's own lab. The absolute times are this machine's; what counts is the
-ratio of the medians of a row.
+Needs cargo, sshd, a package index for pip, and Python 3.9 or later. Each peer runs in its own process, in a
+venv under target/bench. Hosts come from the project's own lab. Absolute times depend on the machine; compare
+the ratio of the medians of a row.
 """
 
 import json
@@ -31,7 +31,7 @@ PEERS = {
 
 
 class Peer:
-    """A program that measures one package from within, in that package's venv; see `answers.py`."""
+    """A program that measures one package from inside that package's venv; see `answers.py`."""
 
     def __init__(self, name, bench):
         package, program = PEERS[name]
@@ -48,7 +48,7 @@ class Peer:
         )
 
     def __call__(self, act, *args):
-        """What it measured, in seconds."""
+        """Its measurement, in seconds."""
         print(json.dumps([act, *args]), file=self.process.stdin)
         answer = self.process.stdout.readline()
         assert answer, "a peer ended: %s" % self.process.args
@@ -60,7 +60,7 @@ class Peer:
 
 
 class Gateways(Bench):
-    """A network of a host and one behind it, a warm ssh ControlMaster beside it, and the peers."""
+    """A network of a host and one behind it, a warm ssh ControlMaster, and the peers."""
 
     def __init__(self):
         super().__init__(1, "--inner")
@@ -82,7 +82,7 @@ class Gateways(Bench):
         self.peers = {name: Peer(name, self) for name in PEERS}
 
     def compare(self, rounds, floor, act, *args):
-        """Medians of the floor and of each peer, taken in turn."""
+        """The medians of the floor and of each peer, measured in turn."""
         found = pairs(
             rounds,
             floor or (lambda: 0),
@@ -100,13 +100,12 @@ class Gateways(Bench):
 
 
 def row(what, found, show, *aims):
-    """An aim is a factor, who it is a factor of (the best of them counts), and whether to be below in time or above in
-    speed."""
+    """A row of the table. An aim is a factor, the columns it refers to (the best counts), and `at most` for
+    times or `at least` for rates."""
     shown = [show(found[name]) if found[name] else "–" for name in ("floor", *PEERS)]
     ratios, wanted, reached = [], [], []
     for times, names, words in aims:
         ratio = found["ours"] / min(found[name] for name in names)
-        # in rates, more is better
         faster = words.startswith("at least")
         ratios.append("%.2f ×" % (1 / ratio if faster else ratio))
         wanted.append("%s %s × %s" % (words, "%g" % times, " or ".join(names)))
@@ -200,7 +199,7 @@ def bulk(bench):
         command = bench.ssh + ["build1", "%s -c '%s'" % (bench.python_there, program.replace("'", "'\\''"))]
         floor = subprocess.Popen(command, bufsize=0, **PIPES)
 
-        def bare(floor=floor, way=way):
+        def plain(floor=floor, way=way):
             begin = time.perf_counter()
             left = memoryview(data if way == "up" else b"x")
             while left:
@@ -210,8 +209,8 @@ def bulk(bench):
                 wanted -= len(floor.stdout.read(min(wanted, 65536)))
             return (time.perf_counter() - begin) / count
 
-        bare()
-        found = bench.compare(9, bare, way, "ssh", count)
+        plain()
+        found = bench.compare(9, plain, way, "ssh", count)
         row(
             "1 MB random bytes, ssh, %s" % way,
             found,
@@ -239,14 +238,14 @@ def values(bench):
         value = make()
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, **PIPES) as floor:
 
-            def bare(floor=floor, value=value):
+            def plain(floor=floor, value=value):
                 begin = time.perf_counter()
                 pickle.dump(value, floor.stdin, -1)
                 floor.stdin.flush()
                 assert len(pickle.load(floor.stdout)) == len(value)
                 return time.perf_counter() - begin
 
-            found = bench.compare(5, bare, "values", kind)
+            found = bench.compare(5, plain, "values", kind)
         row("%s there and back, popen" % kind, found, ms, (1 / 10, (STOCK,), "at most"))
 
 
@@ -263,7 +262,7 @@ ROWS = {act.__name__: act for act in (open, rtt, flow, bulk, values, many)}
 def main(names):
     unknown = [name for name in names if name not in ROWS]
     if unknown:
-        sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
+        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
     build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
     subprocess.run(build, cwd=ROOT, check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

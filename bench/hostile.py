@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A host that greets as an agent does, and then says too much: `cmd=python3 bench/hostile.py KIND NAME//id=NAME`.
+"""A host that greets like an agent and then floods: `cmd=python3 bench/hostile.py KIND NAME//id=NAME`.
 
-For the row `flood` of bench/run.py, and for the tests of what such a host can do. KIND is one of KINDS.
+Serves the row `flood` of bench/run.py, and tests of what such a host can do. KIND is one of KINDS.
 """
 
 import os
@@ -35,7 +35,7 @@ def take(count):
 
 
 def bootstrap():
-    """The config that stands behind stage 1 and the bundle, as a dict."""
+    """The config that follows stage 1 and the bundle, as a dict."""
     while take(1) != b"\n":
         pass
     take(int(take(8)))
@@ -59,7 +59,7 @@ def say(fd, data):
         data = data[os.write(fd, data) :]
 
 
-def without_end(data, fd=1):
+def repeat_forever(data, fd=1):
     many = data * (262144 // len(data) + 1)
     try:
         while True:
@@ -68,7 +68,7 @@ def without_end(data, fd=1):
         sys.exit(1)
 
 
-# what each says without end
+# the bytes that each kind repeats forever
 KINDS = {
     "ping": lambda name: frame(0x01, bytes(8)),
     "pong": lambda name: frame(0x02, bytes(8)),
@@ -90,7 +90,7 @@ def main(kind, name):
     if kind != "noise":
         greet(name, int(config[b"epoch"]))
     if said:
-        without_end(said, 2 if kind == "stderr" else 1)
+        repeat_forever(said, 2 if kind == "stderr" else 1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measures the network beside its floor, in interleaved pairs, and prints one Markdown table.
+"""Measures the network and its floor in interleaved pairs, and prints one Markdown table.
 
-    bench/run.py            everything (about ten minutes)
+    bench/run.py            all rows (about ten minutes)
     bench/run.py join rtt   some rows
 
-Needs cargo, sshd and Python 3.8 or later; hosts come from the project's own lab. The absolute times are this machine's;
-what counts is the ratio of the two medians of a row.
+Needs cargo, sshd and Python 3.8 or later. Hosts come from the project's own lab. Absolute times depend on the
+machine; compare the ratio of the two medians of a row.
 """
 
 import os
@@ -29,7 +29,7 @@ MB = 1e6
 
 
 class Bench:
-    """A lab of hosts, and a network on them with folders of its own."""
+    """A lab of hosts, and a network on them with its own folders."""
 
     def __init__(self, hosts, *more):
         self.folder = tempfile.TemporaryDirectory(prefix="execnet-bench-")
@@ -53,9 +53,9 @@ class Bench:
         for n in range(hosts):
             assert run(self.ssh + ["build%d" % (n + 1), "true"]).returncode == 0
 
-    def execnet(self, verb, *args, **more):
-        done = run([EXECNET, verb, self.name, *args], env=self.env, **more)
-        assert done.returncode == 0, (verb, args, done.stderr)
+    def execnet(self, command, *args, **more):
+        done = run([EXECNET, command, self.name, *args], env=self.env, **more)
+        assert done.returncode == 0, (command, args, done.stderr)
         return done.stdout
 
     def spec(self, n, more=""):
@@ -90,7 +90,7 @@ def timed(act):
 
 
 def pairs(rounds, *acts):
-    """Medians of each, taken in turn: in another order each round, as what ran before makes a machine slower."""
+    """The median of each, measured in turn, in another order each round: a run slows down the next."""
     found = [[] for _ in acts]
     order = list(range(len(acts)))
     for _ in range(rounds):
@@ -100,21 +100,21 @@ def pairs(rounds, *acts):
     return [median(column) for column in found]
 
 
-def bare(bench, before, there, behind):
-    """`ssh host` with a `cat` in the place of each part of ours: the client and the daemon here, the agent there."""
+def with_cats(bench, before, there, behind):
+    """`ssh host` with a `cat` in place of each of our parts: client and daemon here, agent there."""
     ssh = " ".join("'%s'" % word for word in bench.ssh)
     return ["sh", "-c", '%s | %s build1 "%s" | %s' % (before, ssh, there, behind)]
 
 
 def cpu():
-    """CPU seconds that this machine has spent, all processes together."""
+    """CPU seconds of all processes of this machine."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, idle, wait, irq, soft = map(int, fields[:7])
     return (user + nice + system + irq + soft) / TICK
 
 
 def cpu_of(pids):
-    """CPU seconds of processes, from the scheduler's own count, which is finer than ticks."""
+    """CPU seconds of processes, from the scheduler's count, which is finer than ticks."""
     total = 0.0
     for pid in pids:
         try:
@@ -194,7 +194,7 @@ def join20(bench):
     floor, mine = pairs(5, floor, ours)
     row(
         "joining 20 ssh hosts",
-        "20 of those in parallel",
+        "20 of the above in parallel",
         ms(floor),
         ms(mine),
         "%.2f ×" % (mine / floor),
@@ -345,20 +345,20 @@ def bulk(bench):
             down,
             bench.ssh + ["build1", "cat " + data],
             [EXECNET, "python", bench.name, "-c", give],
-            bare(bench, "true", "cat %s | cat" % data, "cat | cat"),
+            with_cats(bench, "true", "cat %s | cat" % data, "cat | cat"),
         ),
         (
             "up",
             up,
             bench.ssh + ["build1", "cat > /dev/null"],
             [EXECNET, "python", bench.name, "-c", take],
-            bare(bench, "cat | cat", "cat | cat > /dev/null", "cat"),
+            with_cats(bench, "cat | cat", "cat | cat > /dev/null", "cat"),
         ),
     ]
     for name, act, floor, ours, cats in ways:
         found = [(act(floor), act(ours, bench.env), act(cats)) for _ in range(7)]
         (f, fc), (m, mc), (c, cc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
-        note = "CPU %.1f s/GB, floor %.1f; three bare `cat`s on the way: %.2f ×, %.1f s/GB" % (
+        note = "CPU %.1f s/GB, floor %.1f; with three plain `cat`s on the way %.2f ×, %.1f s/GB" % (
             mc,
             fc,
             f / c,
@@ -379,7 +379,7 @@ def bulk(bench):
 
 
 def pingpong(process, count):
-    """The median round trip of one byte through a process that echoes."""
+    """The median round trip of one byte through an echoing process."""
     found = []
     for _ in range(count):
         start = time.perf_counter()
@@ -396,7 +396,7 @@ def rtt(bench):
     bench.execnet("start", bench.spec(1))
     floor = subprocess.Popen(bench.ssh + ["build1", "cat"], bufsize=0, **PIPES)
     ours = bench.python("-c", CAT, **PIPES)
-    cats = subprocess.Popen(bare(bench, "cat | cat", "cat | cat | cat", "cat | cat"), bufsize=0, **PIPES)
+    cats = subprocess.Popen(with_cats(bench, "cat | cat", "cat | cat | cat", "cat | cat"), bufsize=0, **PIPES)
     for process in (floor, ours, cats):
         pingpong(process, 200)
     f, m, c = pairs(20, *[lambda process=process: pingpong(process, 200) for process in (floor, ours, cats)])
@@ -408,12 +408,12 @@ def rtt(bench):
         "%.2f ×" % (m / f),
         "2 ×",
         m <= 2 * f,
-        "three bare `cat`s on the way, each way: %.2f ×" % (c / f),
+        "with three plain `cat`s on the way, in each direction: %.2f ×" % (c / f),
     )
 
     def beside(loud, quiet):
         try:
-            time.sleep(0.5)  # until it is in full flow
+            time.sleep(0.5)  # until it is at full speed
             return pingpong(quiet, 300)
         finally:
             loud.kill()
@@ -432,13 +432,13 @@ def rtt(bench):
     )
     row(
         "small round trip beside bulk, same link",
-        "idle",
+        "the same on an idle link",
         us(idle),
         us(busy),
         "%.1f ×" % (busy / idle),
         "10 ×",
         busy <= 10 * idle,
-        "bare ssh beside another ssh's bulk: %.1f × (%s)" % (with_ssh / alone, us(with_ssh)),
+        "plain ssh beside another ssh's bulk: %.1f × (%s)" % (with_ssh / alone, us(with_ssh)),
     )
     for process in (floor, ours, cats):
         process.stdin.close()
@@ -448,7 +448,7 @@ def rtt(bench):
 
 
 def program(bench):
-    """Round trips and bulk of a Rust program, which needs no `execnet python` between itself and the daemon."""
+    """Round trips and bulk of a Rust program, which speaks to the daemon without `execnet python`."""
     bench.execnet("start", bench.spec(1))
     done = run([PROGRAM, bench.name, *bench.ssh, "build1"], env=bench.env)
     assert done.returncode == 0, done.stderr
@@ -484,7 +484,7 @@ FLOODS = ("ping", "pong", "ack", "node", "foreign", "forget", "data", "noise", "
 
 
 def flood(bench):
-    """Round trips to one host while another floods (bench/hostile.py), from before it joins on for 5 s."""
+    """Round trips to one host during 5 s in which another joins and floods (bench/hostile.py)."""
     bench.execnet("start", "popen")
     echo = bench.python("--node", "local", "-c", CAT, **PIPES)
     pingpong(echo, 500)
@@ -514,7 +514,7 @@ def flood(bench):
             "%.1f ×" % (middle / idle),
             "3 ×",
             middle <= 3 * idle,
-            "of a hundred the slowest %s, the slowest of all %s" % (us(late), ms(busy[-1])),
+            "slowest of 100: %s, slowest of all: %s" % (us(late), ms(busy[-1])),
         )
     echo.stdin.close()
     echo.wait()
@@ -526,7 +526,7 @@ def idle(bench):
     specs = ["popen//id=p%d" % n for n in range(30)] + [bench.spec(n + 1) for n in range(20)]
     bench.execnet("start", *specs)
     daemon = bench.daemon()
-    time.sleep(12)  # until joining has calmed down
+    time.sleep(12)  # until the network is quiet after joining
     links = children(daemon)
     import json
 
@@ -556,7 +556,7 @@ ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk,
 def main(names):
     unknown = [name for name in names if name not in ROWS]
     if unknown:
-        sys.exit("no such row: %s; there are %s" % (", ".join(unknown), ", ".join(ROWS)))
+        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
     for what in (["-p", "execnet-cli", "-p", "execnet-testkit"], ["-p", "execnet", "--example", "process"]):
         subprocess.run(["cargo", "build", "-q", "--release", *what], cwd=ROOT, check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

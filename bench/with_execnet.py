@@ -1,4 +1,4 @@
-"""Measures this package or execnet 2, whichever is installed, for gateways.py: the same calls for both."""
+"""Measures this package or execnet 2, whichever is installed, with the same calls; for gateways.py."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def spec(host, config, more=""):
 
 
 def at(place):
-    """A gateway that stays, at `popen`, `ssh` or `hops`."""
+    """A lasting gateway at `popen`, `ssh` or `hops`."""
     if place not in places:
         if place == "popen":
             places[place] = group.makegateway("popen")
@@ -51,8 +51,8 @@ def at(place):
 
 
 def makegateways(count):
-    """One of stock execnet's goes over a ControlMaster that is up; many are started by a gateway that is there,
-    because sshd allows a connection 10 sessions."""
+    """With stock execnet, a single gateway uses the warm ControlMaster. A gateway on the host starts several,
+    because sshd allows 10 sessions per connection."""
     if OURS:
         return network.makegateways(count, node="build1")
     if count == 1:
@@ -90,7 +90,7 @@ def rtt(place, count):
 
 
 def send(place, item, count):
-    """Seconds for each of `count` items, the last of which has arrived."""
+    """Seconds per item, until the last of `count` items has arrived."""
     channel = at(place).remote_exec(COUNT)
 
     def act():

@@ -1,4 +1,4 @@
-"""Measures mitogen for gateways.py: contexts in the place of gateways, calls in the place of messages."""
+"""Measures mitogen for gateways.py: contexts instead of gateways, calls instead of messages."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import mitogen.core
 import mitogen.master
 from answers import MB, VALUES, answer, median_of, timed
 
-# The functions that are called there.
+# The functions that run in a context.
 
 taken = []
 
@@ -45,7 +45,7 @@ class Mitogen:
         self.places = {}
 
     def at(self, place):
-        """A context that stays, at `popen`, `ssh` or `hops`."""
+        """A lasting context at `popen`, `ssh` or `hops`."""
         if place not in self.places:
             python = self.facts["python"]
             if place == "popen":
