@@ -1,4 +1,4 @@
-//! The house is as docs/ARCHITECTURE.md draws it.
+//! Checks that the repository matches docs/ARCHITECTURE.md and docs/security.md.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Our crates, and which of ours each may use outside its tests.
+/// Our crates, and those of ours that each may use outside its tests.
 const ALLOWED: [(&str, &[&str]); 6] = [
     ("execnet-proto", &[]),
     ("execnet", &["execnet-proto"]),
@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ("execnet-testkit", &[]),
 ];
 
-/// What brings IO along.
+/// Crates that do IO.
 const IO: [&str; 5] = ["tokio", "rustix", "mio", "nix", "signal-hook"];
 
 fn normal_dependencies() -> BTreeMap<String, Vec<String>> {
@@ -83,7 +83,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether the text of a file has a test of this name.
+/// Whether a file's text has a test of this name.
 fn has_test(file: &str, text: &str, name: &str) -> bool {
     if file.ends_with(".py") {
         let defined = format!("def {name}(");
@@ -96,7 +96,7 @@ fn has_test(file: &str, text: &str, name: &str) -> bool {
     at.is_some_and(|at| above(at).any(|line| matches!(*line, "#[test]" | "#[tokio::test]")))
 }
 
-/// What is wrong with the promises of a threat model: rows without a test, and tests that are nowhere.
+/// Errors in the promises of a threat model: rows without a test, and tests that do not exist.
 fn unheld(document: &str, files: &[PathBuf]) -> Vec<String> {
     let promises =
         document.split("\n## ").find(|part| part.starts_with("What is promised")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What ssh asks reaches the person at the terminal, and the answer reaches ssh.
+//! ssh's questions reach the person at the terminal, and the answers reach ssh.
 
 use std::fs::{File, OpenOptions, copy, read_to_string, write};
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::harness::{Net, SOON, piped, text};
 
 const PASSPHRASE: &str = "open sesame";
 
-/// A command on a terminal of its own, and the person who sits there.
+/// A command on its own terminal, and the person at that terminal.
 struct Person {
     child: Child,
     keyboard: File,
@@ -30,7 +30,7 @@ impl Person {
         tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let path = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
         let screen = OpenOptions::new().read(true).write(true).open(path).unwrap();
-        // a session of its own, whose terminal this is
+        // its own session with this terminal
         let mut child = Command::new("setsid");
         child.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -46,7 +46,7 @@ impl Person {
         let (shown_tx, shown) = channel();
         std::thread::spawn(move || {
             let (mut bytes, mut colours) = ([0; 4096], StripBytes::new());
-            // a terminal that nobody has open any more is an error
+            // reading fails when nobody has the terminal open any more
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
                 let text = colours.strip_next(&bytes[..count]).flatten().copied().collect();
                 if shown_tx.send(text).is_err() {
@@ -57,7 +57,7 @@ impl Person {
         Self { child, keyboard, shown, seen: String::new() }
     }
 
-    /// Waits until the terminal shows it, and forgets what was shown until then.
+    /// Waits until the terminal shows it, and drops everything up to there.
     #[track_caller]
     fn sees(&mut self, what: &str) {
         loop {
@@ -76,7 +76,7 @@ impl Person {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for the command's end: its exit status, and what was shown last.
+    /// Waits for the command's end. Returns its exit status and the rest of the output.
     fn ends(mut self) -> (i32, String) {
         let status = self.child.wait().unwrap();
         while let Ok(more) = self.shown.recv_timeout(SOON) {
@@ -86,7 +86,7 @@ impl Person {
     }
 }
 
-/// A network of one lab host, whose ssh configuration can be changed as long as it is not started.
+/// A network of one lab host that is not started, so that its ssh configuration can be changed.
 fn net(host: impl FnOnce(&Lab)) -> Option<Net> {
     let lab = or_skip(Lab::new())?;
     host(&lab);
@@ -100,7 +100,7 @@ fn change_config(net: &Net, from: &str, to: &str) {
     write(path, config.replace(from, to)).unwrap();
 }
 
-/// A host that is logged in to with a key that has a passphrase.
+/// A host whose login key has a passphrase.
 fn locked() -> Option<Net> {
     let net = net(|lab| drop(lab.host("build1").start().unwrap()))?;
     let [open, locked]: [PathBuf; 2] = ["user_key", "locked_key"].map(|name| net.lab().folder().join(name));
@@ -119,7 +119,7 @@ fn locked() -> Option<Net> {
     Some(net)
 }
 
-/// `execnet python` as a job of a shell that controls jobs: started with `&`, and then what the shell does.
+/// `execnet python` as a background job of a shell with job control, and the shell's next commands.
 fn job(net: &Net, code: &str, then: &str) -> Person {
     let python = net.python(&["-c", code]);
     let mut shell = Command::new("bash");
@@ -195,7 +195,7 @@ fn a_host_whose_link_broke_asks_again_when_somebody_is_there() {
 fn a_wrong_passphrase_is_a_failed_login() {
     let Some(net) = locked() else { return };
     let mut person = Person::runs(&net.execnet(["start", &net.name, &net.spec("build1", "")]));
-    // ssh's own number of tries
+    // ssh asks three times
     for _ in 0..3 {
         person.sees("build1: Enter passphrase for key");
         person.types("wrong\r");
@@ -264,7 +264,7 @@ fn a_new_host_key_is_asked_about_and_remembered() {
     let mut person = Person::runs(&net.execnet(["start", &net.name]));
     person.sees("yes/no/[fingerprint])? ");
     person.types("yes\r");
-    // ssh's own question: what is typed may be seen
+    // ssh's own question: the answer is echoed
     person.sees("yes");
     let (code, shown) = person.ends();
     assert!(code == 0 && shown.contains("up: CPython 3"), "{code}: {shown}");
@@ -275,7 +275,7 @@ fn a_new_host_key_is_asked_about_and_remembered() {
 #[test]
 fn a_question_of_a_servers_shows_no_answer_however_it_is_worded() {
     let net = Net::new(None);
-    // an ssh whose server asks what ssh would
+    // an ssh whose server asks in ssh's own words
     let bin = net.state().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
     let ssh = r#"#!/bin/sh

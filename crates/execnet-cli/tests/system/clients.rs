@@ -1,4 +1,4 @@
-//! Real clients, unchanged: stock execnet and pytest-xdist take `execnet python` for an interpreter.
+//! Unchanged clients: stock execnet and pytest-xdist use `execnet python` as an interpreter.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn venv() -> Option<PathBuf> {
     venv
 }
 
-/// `python` of that environment, which finds this network.
+/// The `python` of that environment, set up to find this network.
 fn stock(net: &Net, venv: &std::path::Path) -> Command {
     let execnet = net.execnet([""; 0]);
     let mut command = Command::new(venv.join("bin/python"));

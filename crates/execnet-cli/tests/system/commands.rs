@@ -82,7 +82,7 @@ fn a_folder_with_control_characters_is_entered_and_never_shown_as_it_is() {
     assert!(output.status.success(), "{}", text(&output));
     let shown = format!("{:?}", net.python_ok(&["-c", cwd]));
     assert!(shown.contains("x1b]0;owned"), "{shown}");
-    // the network's file keeps it
+    // the network's file still lists it
     net.ok("stop", &[]);
     let again = keep(net.run("stop", &[]));
     assert_eq!(again.status.code(), Some(3));
@@ -130,10 +130,10 @@ fn a_daemon_without_its_socket_is_waited_for_and_not_taken_for_none() {
     let net = Net::new(None);
     net.start(&["popen"]);
     let (daemon, agent, socket) = (net.daemon(), net.agent("local"), net.socket());
-    // held, so that it cannot make the socket again while it is looked for
+    // stopped, so that it cannot recreate the socket meanwhile
     signal(daemon, Signal::STOP);
     std::fs::remove_file(&socket).unwrap();
-    // not remembered in a file either
+    // not added to a file either
     std::fs::remove_file(net.config()).unwrap();
     let list = text(&net.execnet(["list"]).output().unwrap());
     assert!(list.lines().any(|line| line.contains(&net.name) && line.contains("running")), "{list}");
@@ -153,7 +153,7 @@ fn logs_are_followed_over_a_rotation_and_a_stop_until_ctrl_c() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     lab.host("build1").start().unwrap();
     let net = Net::new(Some(lab));
-    // a log that has almost grown long: the daemon puts it aside at 10 MiB
+    // a log that is almost full: the daemon rotates it at 10 MiB
     let old = format!("{}last\n", format!("{}\n", "x".repeat(1023)).repeat(10 * 1024 - 1));
     std::fs::create_dir_all(net.state()).unwrap();
     std::fs::write(net.log(), &old).unwrap();
@@ -330,7 +330,7 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
 #[test]
 fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
     let net = Net::new(None);
-    // a name that no network of another test begins with
+    // a prefix that no other test's network has
     let name = format!("shown-{}", net.name);
     std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
     std::fs::write(
@@ -373,7 +373,7 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
         assert_eq!(asked(&key), ["ssh=a//env:B=c//python="], "{program}");
         let file = format!("execnet exec {name} --node inner1 {}/verb", scripts.display());
         assert_eq!(asked(&file), [format!("{}/verbose.py", scripts.display())], "{program}");
-        // the others quote what they are given
+        // the other shells quote what they insert
         let words = if program == "bash" { "two\\ words" } else { "two words" };
         let file = format!("execnet exec {name} --node inner1 {}/two", scripts.display());
         assert_eq!(asked(&file), [format!("{}/{words}.py", scripts.display())], "{program}");
@@ -446,7 +446,7 @@ fn a_daemon_whose_log_cannot_be_written_works_on_and_logs_again_when_it_can() {
     let state = PathBuf::from(format!("/proc/{daemon}/root{}", net.state().display()));
     let log = || std::fs::read_to_string(state.join("log")).unwrap();
     assert!(log().contains("build1 is up"));
-    // up to a few bytes before the end of the log's last page, and all other pages
+    // all but a few bytes of the log's last page, and all other pages
     let mut file = OpenOptions::new().append(true).open(state.join("log")).unwrap();
     let room = 4096 - file.metadata().unwrap().len() % 4096;
     assert!(room > 100);

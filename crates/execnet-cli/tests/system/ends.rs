@@ -1,4 +1,4 @@
-//! No orphans, nothing left behind: whoever goes away, what was started ends, and the host is as it was.
+//! No orphans: whichever part goes away, its processes end and the host is as before.
 
 use std::path::PathBuf;
 use std::process::Child;
@@ -34,7 +34,7 @@ fn one_host() -> Option<Net> {
     Some(net)
 }
 
-/// A client whose process on the host has descendants, and a mark that all of them have in their environment.
+/// A client whose process on the host has descendants, and the mark in their environment.
 fn family(net: &Net, mark: &str) -> Child {
     let mut child = piped(net.python(&["--env", &format!("FAMILY={mark}"), "-c", FAMILY]));
     assert_eq!(line(child.stdout.as_mut().unwrap()), "ready");
@@ -176,7 +176,7 @@ fn a_reader_that_stops_costs_each_part_at_most_its_window_and_slows_nobody() {
     let before = [rss(daemon), rss(agent)];
     let code = "import os\nwhile 1: os.write(1, b'x' * 65536)";
     let stuck: Vec<_> = (0..4).map(|_| piped(net.python(&["-c", code]))).collect();
-    // until all of it has stopped moving, as seen in the processes that write
+    // until nothing moves any more, as the writing processes show
     let settled = |pids: &[u32]| {
         let look = || {
             pids.iter()
@@ -210,7 +210,7 @@ fn a_reader_that_stops_costs_each_part_at_most_its_window_and_slows_nobody() {
 
 #[test]
 fn what_a_host_s_command_has_started_is_gone_when_stop_returns() {
-    // one whose leader goes when its stdin is closed, and one that has to be killed
+    // one process that ends when its stdin is closed, and one that must be killed
     for (name, last) in [("goes", "cat > /dev/null"), ("stays", "sleep 1000")] {
         let net = Net::new(None);
         let mark = format!("{}-command", net.name);

@@ -1,4 +1,4 @@
-//! `execnet exec`: code on every node, and what comes of it.
+//! `execnet exec`: code on every node, and its results.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ fn three() -> Option<Net> {
     Some(net)
 }
 
-/// One node, of this machine.
+/// One node, on this machine.
 fn local() -> Net {
     let net = Net::new(None);
     net.start(&["popen//id=here"]);
@@ -37,13 +37,13 @@ impl Net {
         self.execnet(all)
     }
 
-    /// Runs it with this on its standard input.
+    /// Runs it with this stdin.
     fn exec_fed(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = piped(self.exec(args));
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
         let writer = std::thread::spawn(move || {
-            // not everybody reads all
+            // some close stdin early
             let _ = stdin.write_all(&input);
         });
         let output = child.wait_with_output().unwrap();
@@ -52,7 +52,7 @@ impl Net {
     }
 }
 
-/// Lines in alphabetical order: nodes answer in any.
+/// Sorted lines, because nodes answer in any order.
 fn sorted(bytes: &[u8]) -> Vec<String> {
     let mut lines: Vec<String> =
         String::from_utf8(bytes.to_vec()).unwrap().lines().map(String::from).collect();
@@ -151,7 +151,7 @@ fn json_has_node_host_and_value_or_error_in_each_line() {
 #[test]
 fn the_standard_input_reaches_every_node() {
     let Some(net) = three() else { return };
-    // more than fits into all windows on the way of a node that is yet to read
+    // more than all windows on the way to a node hold that does not read yet
     let input: String = (0..400_000).map(|n| format!("{n} ä\n")).collect();
     let code = "import sys, hashlib\n\
                 first = sys.stdin.readline()\n\
@@ -166,7 +166,7 @@ fn the_standard_input_reaches_every_node() {
         ["build1", "build2", "inner"].map(|node| format!("{node}: {expected}"))
     );
 
-    // who does not read to the end keeps nobody from it
+    // a node that does not read to the end delays no other
     let code = "import sys; channel.send(len(sys.stdin.read()) if sys.argv[1] in channel.gateway.id else 0)";
     let output = net.exec_fed(&[code, "inner"], input.as_bytes());
     let expected = format!("inner: {}", input.chars().count());
@@ -181,7 +181,7 @@ fn input_that_nobody_reads_takes_no_memory_and_keeps_nobody() {
     assert_eq!(line(child.stdout.as_mut().unwrap()), "1");
     rustix::io::ioctl_fionbio(&stdin, true).unwrap();
     let (piece, mut taken) = (vec![b'x'; 1 << 16], 0);
-    // it takes what the windows hold, and then no more
+    // it takes what the windows hold, and no more
     let mut full = 0;
     while full < 20 {
         match stdin.write(&piece) {
@@ -196,7 +196,7 @@ fn input_that_nobody_reads_takes_no_memory_and_keeps_nobody() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // the code has ended while its input has not
+    // the code ended before its input
     let mut child = piped(net.exec(&["channel.send(1)"]));
     let stdin = child.stdin.take();
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -330,7 +330,7 @@ fn hosts_that_cannot_be_used_are_named_and_no_match_lists_what_there_is() {
     assert_eq!(net.exec(&["pass"]).output().unwrap().status.code(), Some(3));
 }
 
-/// Starts code on every node whose processes have a mark in their environment, and waits for its first line.
+/// Starts code with a mark in its environment on every node, and waits for the first line.
 fn marked(net: &Net, mark: &str, count: usize) -> Child {
     let code = "import subprocess, sys, time\n\
                 subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n\
@@ -340,7 +340,7 @@ fn marked(net: &Net, mark: &str, count: usize) -> Child {
     for _ in 0..count {
         assert!(line(child.stdout.as_mut().unwrap()).contains("'ready'"));
     }
-    // one that is just being executed has no environment yet
+    // a process just being executed has no environment yet
     wait_until(SOON, "all processes", || processes_with_env("EXEC_TEST", mark).len() == 2 * count);
     child
 }
@@ -388,7 +388,7 @@ fn a_slow_reader_slows_the_senders_and_loses_nothing() {
         assert!(numbers.eq(0..20_000), "{node}");
     }
 
-    // nobody reads: what is held here stops growing, long before all the memory is gone
+    // nobody reads: memory use stops growing early
     let mut child = piped(net.exec(&["while True: channel.send('z' * 100000)"]));
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
     let (mut most, mut same) = (0, 0);

@@ -10,14 +10,14 @@ use std::time::Duration;
 use execnet_testkit::{Lab, Listening, alive, kill, sockets_listening, wait_until};
 use serde_json::Value;
 
-/// Longer than anything takes that works, on a slow machine.
+/// A limit that nothing working reaches, even on a slow machine.
 pub(crate) const SOON: Duration = execnet_testkit::PATIENCE;
 
 /// A network's name and folders.
 pub(crate) struct Net {
     pub(crate) name: String,
     folder: PathBuf,
-    /// Of the hosts; `None` for a network of this machine only.
+    /// The hosts; `None` for a network of this machine only.
     pub(crate) lab: Option<Lab>,
 }
 
@@ -37,12 +37,12 @@ impl Net {
         self.lab.as_ref().expect("this network has a lab")
     }
 
-    /// Where the network's file is looked for.
+    /// The path of the network's file.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("config/execnet").join(format!("{}.toml", self.name))
     }
 
-    /// Where the daemon keeps log, secret and count of starts.
+    /// The folder with the daemon's log, secret and count of starts.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.join("state/execnet").join(&self.name)
     }
@@ -73,7 +73,7 @@ impl Net {
         self.execnet(all).output().unwrap()
     }
 
-    /// The same, and it must succeed; returns its standard output.
+    /// The same, must succeed. Returns its stdout.
     #[track_caller]
     pub(crate) fn ok(&self, verb: &str, args: &[&str]) -> String {
         let output = self.run(verb, args);
@@ -81,7 +81,7 @@ impl Net {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The spec of a lab's host with further keys, such as `//python=pypy3`.
+    /// The spec of a lab's host with more keys, such as `//python=pypy3`.
     pub(crate) fn spec(&self, host: &str, more: &str) -> String {
         format!("ssh={host}//ssh_config={}{more}", self.lab().ssh_config().display())
     }
@@ -99,7 +99,7 @@ impl Net {
         self.execnet(all)
     }
 
-    /// Runs it; it must succeed; returns its standard output without the end of the line.
+    /// Runs it, must succeed. Returns its stdout without the final line end.
     #[track_caller]
     pub(crate) fn python_ok(&self, args: &[&str]) -> String {
         let output = self.python(args).output().unwrap();
@@ -153,7 +153,7 @@ impl Net {
         wait_until(SOON, &format!("{id} to be {state}"), || self.host(id)["state"] == state);
     }
 
-    /// Kills the daemon as nothing can prepare for.
+    /// Kills the daemon with SIGKILL.
     pub(crate) fn kill_daemon(&self) {
         let daemon = self.daemon();
         kill(daemon);
@@ -172,7 +172,7 @@ impl Drop for Net {
     }
 }
 
-/// What a command said.
+/// Status and output of a command.
 pub(crate) fn text(output: &Output) -> String {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     format!("{}\nstdout: {stdout}\nstderr: {stderr}", output.status)
@@ -183,7 +183,7 @@ pub(crate) fn piped(mut command: Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The next line of a reader, read byte by byte so that nothing behind it is taken.
+/// The next line of a reader, read byte by byte so that nothing after it is consumed.
 pub(crate) fn line(from: &mut impl Read) -> String {
     let (mut line, mut byte) = (Vec::new(), [0]);
     while from.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
@@ -192,7 +192,7 @@ pub(crate) fn line(from: &mut impl Read) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// SHA-256 of what a reader gives, as hex digits, and the number of its bytes.
+/// SHA-256 of a reader's bytes in hex, and their number.
 pub(crate) fn sha256(mut from: impl Read) -> (String, u64) {
     let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let count = std::io::copy(&mut from, sum.stdin.as_mut().unwrap()).unwrap();

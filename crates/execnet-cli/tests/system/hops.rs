@@ -4,7 +4,7 @@ use execnet_testkit::{Lab, or_skip};
 
 use crate::harness::Net;
 
-/// Three hops: a → b → c → d. Each host's own ssh knows just the next one.
+/// Three hops: a → b → c → d. Each host's ssh knows only the next one.
 fn chain() -> Option<Net> {
     let lab = or_skip(Lab::new())?;
     lab.host("d").hidden().start().unwrap();

@@ -1,4 +1,4 @@
-//! Hosts join and leave; what fails says where and why.
+//! Hosts join and leave. A failure says where it happened and why.
 
 use std::path::Path;
 use std::process::Command;
@@ -164,7 +164,7 @@ fn a_stale_socket_is_replaced_and_one_that_vanished_is_bound_again() {
     let sockets = execnet_testkit::sockets_listening(net.daemon());
     let Some(execnet_testkit::Listening::Unix(path)) = sockets.first() else { panic!("{sockets:?}") };
     std::fs::remove_file(path).unwrap();
-    // a clean-up of /tmp: noticed by itself within a minute or so
+    // like a clean-up of /tmp; the agent notices within a minute or so
     wait_until(SOON * 2, "the socket to be there again", || path.exists());
     assert_eq!(net.agent("local"), agent);
 }
@@ -244,7 +244,7 @@ fn an_agent_of_another_protocol_version_has_to_end_and_is_named() {
     wait_until(SOON, "the other agent to end", || !alive(other));
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
     assert!(net.ok("logs", &[]).contains("build1: the agent found there spoke version 2"));
-    // told until the next link
+    // shown until the next link
     assert!(net.host("build1")["note"].as_str().unwrap().contains("version 2"));
     let agent = net.agent("build1");
     net.lab().kill_ssh("build1");
@@ -272,7 +272,7 @@ fn niceness_and_ssh_options_of_a_spec_arrive() {
     let at = argv.iter().position(|word| word == "-v").unwrap();
     assert_eq!(argv[at..at + 5], ["-v", "-o", "ConnectTimeout=17", "-o", "SetEnv=ODD=\"a b\""], "{argv:?}");
     assert!(argv[at + 5..].contains(&"build1".to_owned()), "{argv:?}");
-    // added to what logins have
+    // added to the environment of logins
     net.ok("addhost", &[&net.spec("build1", "//id=plain")]);
     let nice = |node: &str, code: &str| net.python_ok(&["--node", node, "-c", code]).parse::<i32>().unwrap();
     let plain = nice("plain", "import os; print(os.nice(0))");
@@ -287,7 +287,7 @@ fn niceness_and_ssh_options_of_a_spec_arrive() {
         "the network's file keeps it"
     );
 
-    // what is started is what was named, and what failed is asked again
+    // the named program is started, and a failed one is probed again
     let late = std::env::temp_dir().join(format!("{}-late", net.name));
     let spec = net.spec("build1", &format!("//python={}//id=late", late.display()));
     assert_eq!(net.run("addhost", &[&spec]).status.code(), Some(6));
@@ -299,7 +299,7 @@ fn niceness_and_ssh_options_of_a_spec_arrive() {
     assert_eq!(wrapped.trim(), "yes");
     net.ok("rmhost", &["late"]);
 
-    // ssh says much with -v, which hides no failure
+    // the output of ssh -v hides no failure
     for (id, step) in [("down", "connect"), ("refused", "authenticate"), ("changed", "host-key")] {
         for option in ["-v", "-vvv"] {
             let output = net.run("addhost", &[&net.spec(&format!("{option} {id}"), "")]);
@@ -351,7 +351,7 @@ fn ssh_prefers_aes_where_processors_have_it_and_nobody_chose_otherwise() {
         "chosen, though it is ssh's own list"
     );
 
-    // what ssh's configuration starts is gone with the host, however often ssh was asked
+    // processes of ssh's configuration end with the host, however often ssh was run
     let starts = folder.join("starts_config");
     let lines = format!(
         "Match exec \"sleep 7666.25 >/dev/null 2>&1 & true\"\nMatch all\nInclude {}\n",
@@ -382,7 +382,7 @@ fn a_network_whose_daemon_was_just_killed_can_be_started() {
         assert_ne!(net.daemon(), pid);
     }
     assert_eq!(net.run("start", &[]).status.code(), Some(5), "it runs");
-    // what a killed daemon leaves may answer for a moment
+    // the rest of a killed daemon may answer for a moment
     let socket = net.socket();
     net.kill_daemon();
     std::fs::remove_file(&socket).unwrap();

@@ -13,7 +13,7 @@ fn bash(lab: &Lab, name: &str, bashrc: &str) -> Option<LabHost> {
     Some(host)
 }
 
-/// What a failed host says of itself, and the hint.
+/// The error of a failed host and its hint.
 #[track_caller]
 fn told(net: &Net, id: &str) -> (String, String, Value) {
     let host = net.host(id);
@@ -61,10 +61,10 @@ fn a_login_file_that_reads_exits_or_becomes_something_else_is_named() {
         let (said, hint, host) = told(&net, name);
         assert_eq!(said, error, "{bashrc}: {host:#}");
         assert!(hint.contains(".bashrc"), "{bashrc}: {hint}");
-        // a login is not tried at once again and again
+        // a failed login is not repeated at once
         assert!(host["retry_in"].as_f64().is_none_or(|seconds| seconds > 10.0), "{host:#}");
     }
-    // the command of the hint proves something
+    // the command in the hint shows the cause
     let hint = told(&net, "exits").1;
     let command = hint.split('`').find(|words| words.ends_with("python3 -V")).unwrap().to_owned();
     let run = || std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
@@ -195,7 +195,7 @@ fn ports_are_taken_as_people_write_them() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let port = lab.host("build1").start().unwrap().address().port();
     let config = lab.folder().join("loopback_config");
-    // the address alone, as there is no entry for a port in a host's name
+    // only the address, because a host's name cannot hold a port
     let lines = std::fs::read_to_string(lab.ssh_config()).unwrap();
     let lines = lines.replace("Host build1", "Host build1 127.0.0.1");
     let lines: Vec<&str> = lines.lines().filter(|line| !line.trim().starts_with("Port ")).collect();

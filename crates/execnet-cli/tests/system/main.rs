@@ -1,6 +1,7 @@
 //! The command against real ssh hosts, as a person would run it.
 
 mod asks;
+mod attempts;
 mod clients;
 mod commands;
 mod ends;
@@ -11,5 +12,4 @@ mod join;
 mod login;
 mod process;
 mod resume;
-mod tries;
 mod trust;

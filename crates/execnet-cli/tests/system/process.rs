@@ -1,4 +1,4 @@
-//! `execnet python` behaves as `python` on that host would.
+//! `execnet python` behaves like `python` on that host.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -154,7 +154,7 @@ fn a_process_that_closes_stdin_stops_the_one_who_feeds_it() {
     assert_eq!(line(child.stdout.as_mut().unwrap()), "closed");
     let mut stdin = child.stdin.take().unwrap();
     let piece = [0; 65_536];
-    // without a STOP this would go on until credit ends, and then hang
+    // without a STOP this would continue until credit ends, and then hang
     wait_until(SOON, "a broken pipe", || stdin.write_all(&piece).is_err());
     assert!(child.wait().unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! Nothing is lost: killed ssh, killed daemon, silent links; and what cannot resume is reported.
+//! No byte is lost: killed ssh, killed daemon, silent links. Losses that cannot be avoided are reported.
 
 use std::io::Write;
 use std::process::Child;
@@ -23,7 +23,7 @@ while 1:
 print(h.hexdigest())
 ";
 
-/// Writes `argv[1]` bytes that differ everywhere to stdout, then their SHA-256 to stderr.
+/// Writes `argv[1]` pseudo-random bytes to stdout, then their SHA-256 to stderr.
 const GIVE: &str = "
 import sys, os, hashlib, struct
 count = int(sys.argv[1]); base = os.urandom(65528); h = hashlib.sha256(); n = 0
@@ -35,7 +35,7 @@ while n * 65536 < count:
 sys.stderr.write(h.hexdigest() + '\\n')
 ";
 
-/// Up and down at once through `execnet python`; calls `disturb` at each tenth of the transfers.
+/// Transfers up and down at once through `execnet python`, and calls `disturb` at each tenth.
 #[track_caller]
 fn transfer(net: &Net, node: &str, size: usize, mut disturb: impl FnMut(usize)) {
     let count = size.to_string();
@@ -89,7 +89,7 @@ fn transfer(net: &Net, node: &str, size: usize, mut disturb: impl FnMut(usize)) 
     assert!(take.wait().unwrap().success());
 }
 
-/// Writes the same to two.
+/// Writes the same to two writers.
 struct Both<'a, A, B>(&'a mut A, &'a mut B);
 
 impl<A: Write, B: Write> Write for Both<'_, A, B> {
@@ -104,7 +104,7 @@ impl<A: Write, B: Write> Write for Both<'_, A, B> {
     }
 }
 
-/// Hosts with one interpreter each, and one behind each, all in one network.
+/// One host per interpreter, and one behind each, all in one network.
 fn each_with_one_behind(names: &[&str]) -> Option<Net> {
     let lab = or_skip(Lab::new())?;
     let mut specs = Vec::new();
@@ -263,7 +263,7 @@ fn a_stopped_daemon_does_not_take_the_silence_for_a_broken_link() {
     let daemon = net.daemon();
     let pid = rustix::process::Pid::from_raw(daemon as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    // the time that passes is what is tested: longer than the silence that ends a link
+    // the test needs this time: longer than the silence that ends a link
     std::thread::sleep(Duration::from_secs(17));
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");

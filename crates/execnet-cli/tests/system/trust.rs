@@ -1,4 +1,4 @@
-//! No way in: each sentence of the trust model, tried.
+//! Tries every promise of the trust model.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -50,7 +50,7 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
         agent.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
     );
     let key = net.lab().folder().join("user_key");
-    // its socket is there before it listens
+    // the socket exists before it listens
     execnet_testkit::wait_until(SOON, "the ssh agent", || {
         Command::new("ssh-add").arg(&key).env("SSH_AUTH_SOCK", &socket).output().unwrap().status.success()
     });
@@ -82,7 +82,7 @@ fn an_ssh_agent_that_is_lent_to_a_host_is_told_and_can_be_kept_back() {
     assert!(net.host("closed")["note"].is_null());
 }
 
-/// A process that ends with its test.
+/// A process that is killed with its test.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -92,7 +92,7 @@ impl Drop for Ended {
     }
 }
 
-/// A user without anything, and the command where that user can run it.
+/// A new user, and the command where that user can run it.
 struct Stranger {
     uid: u32,
     folder: PathBuf,
@@ -113,7 +113,7 @@ impl Stranger {
         Self { uid, folder }
     }
 
-    /// The folder that is this user's in /tmp, but for who comes first.
+    /// This user's folder in /tmp, unless another user takes it first.
     fn usual(&self) -> PathBuf {
         format!("/tmp/execnet-{}", self.uid).into()
     }
@@ -164,17 +164,17 @@ fn who_makes_a_users_folder_first_keeps_nobody_from_a_network() {
         user.usual().display()
     );
     assert!(said(&started).contains(&place), "{}", text(&started));
-    // the kernel gives this file to root where a process may not be looked into
+    // root owns this file if the process may not be inspected
     let lock = std::fs::read_to_string(socket.with_file_name("squat.daemon.lock")).unwrap();
     assert_eq!(std::fs::metadata(format!("/proc/{}/environ", lock.trim())).unwrap().uid(), 0);
-    // with whatever variables one comes
+    // whatever the environment
     for variables in [&[][..], &[("XDG_STATE_HOME", "run/state")], &[("XDG_RUNTIME_DIR", "home")]] {
         let ran = user.execnet(variables, &["python", "squat", "-c", "print(1)"]);
         assert_eq!(said(&ran), "1\n", "{}", text(&ran));
     }
     assert!(said(&user.execnet(&[], &["status", "squat"])).contains(&place));
     assert!(said(&user.execnet(&[], &["list"])).contains("squat    running"));
-    // there is one daemon, though the usual folder is free now
+    // still one daemon, though the usual folder is free now
     std::fs::remove_dir(user.usual()).unwrap();
     for variables in [&[][..], &[("XDG_STATE_HOME", "run/state"), ("XDG_RUNTIME_DIR", "run")]] {
         let again = user.execnet(variables, &["start", "squat"]);
@@ -195,7 +195,7 @@ fn the_program_that_hands_a_password_on_closes_its_memory() {
     }
     let user = Stranger::new();
     let (asked, ssh) = (user.folder.join("home/asked"), user.folder.join("run/ssh"));
-    // asked for its version when the question may be one about a host key
+    // asked for its version if the question may be about a host key
     let waits = format!("#!/bin/sh\n: >{0}\nwhile test -e {0}; do sleep 0.1; done\n", asked.display());
     std::fs::write(&ssh, waits).unwrap();
     std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -206,7 +206,7 @@ fn the_program_that_hands_a_password_on_closes_its_memory() {
     askpass.env("PATH", format!("{}:/usr/bin:/bin", user.folder.join("run").display()));
     let mut askpass = Ended(askpass.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until(SOON, "its question about ssh", || asked.exists());
-    // the kernel gives this file to root where a process may not be looked into
+    // root owns this file if the process may not be inspected
     let environ = format!("/proc/{}/environ", askpass.0.id());
     assert_eq!(std::fs::metadata(environ).unwrap().uid(), 0);
     std::fs::remove_file(asked).unwrap();
@@ -286,7 +286,7 @@ except OSError as error:
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         };
         assert_eq!(by_other(&path), "refused", "the folder keeps others out");
-        // a hard link elsewhere stands for a folder with a mistake in its mode
+        // a hard link elsewhere stands in for a folder with a wrong mode
         let open = std::env::temp_dir().join(format!("{}-{}", net.name, bytes.len()));
         std::fs::hard_link(&path, &open).unwrap();
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -298,7 +298,7 @@ except OSError as error:
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
 
-/// The network's secret and the one that its host has learnt, by another HMAC than the daemon's.
+/// The network's secret and its host's, derived with another HMAC than the daemon's.
 fn secrets(net: &Net, host: &str) -> [String; 2] {
     let secret = std::fs::read_to_string(net.state().join("secret")).unwrap().trim().to_owned();
     let code = "import hashlib, hmac, sys; parts = map(str.encode, sys.stdin.read().split('|'))\n\
@@ -359,14 +359,14 @@ fn garbage_from_a_client_ends_that_client_only() {
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut rest = Vec::new();
-        // closed by the daemon: the end of the stream, or a reset for what it did not read
+        // closed by the daemon: end of stream, or a reset if it left bytes unread
         let end = stream.read_to_end(&mut rest);
         assert!(end.is_ok() || end.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset);
     }
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
 
-/// A host whose "Python" says what the test wants.
+/// A host whose "Python" writes what the test wants.
 fn liar(net: &Net, name: &str, script: &str) -> String {
     let path = net.lab().folder().join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -379,7 +379,7 @@ fn a_host_that_sends_back_what_it_gets_does_not_have_the_secret_shown() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let net = Net::new(Some(lab));
     let echo = liar(&net, "echo", "exec cat") + "//patience=2";
-    // only the end of it, so that it is not known again
+    // only its end, so that it is not recognized again
     let code = "import os, sys; got = b''
 while b'linger' not in got: got += os.read(0, 65536)
 os.write(int(sys.argv[1]), got[-300:])";
@@ -455,7 +455,7 @@ fn endless_noise_has_an_end_and_costs_little() {
     assert_eq!(net.python_ok(&["-c", "print(1)"]), "1");
 }
 
-/// The spec of a host that says too much, as `bench/hostile.py` does.
+/// The spec of a host that floods, as `bench/hostile.py` does.
 fn hostile(kind: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/hostile.py");
     format!("cmd=python3 {script} {kind} {kind}//id={kind}")

@@ -1,4 +1,4 @@
-//! Tries that fail: what they have started on a host ends with them, however far they came.
+//! Failed attempts: what they started on a host ends with them, however far they came.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use crate::harness::{Net, SOON, sha256, text};
 /// An interpreter that never comes up, and has a child of its own.
 const HANGS: &str = "#!/bin/sh\nsleep 4711 & wait\n";
 
-/// A login shell that takes its time.
+/// A slow login shell.
 const SLOW: &str = "#!/bin/sh\nsleep 3\nexec /bin/sh \"$@\"\n";
 
 fn host_of(net: &Net, name: &str) -> LabHost {
     net.lab().hosts().into_iter().find(|host| host.name() == name).unwrap()
 }
 
-/// The files at the place of a host's agent.
+/// The files of a host's agent.
 fn files_of(net: &Net, host: &str) -> Vec<PathBuf> {
     let secret = std::fs::read_to_string(net.state().join("secret")).unwrap();
     let about = format!("{}{}\0{host}", secret.trim(), net.name);
@@ -27,7 +27,7 @@ fn files_of(net: &Net, host: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn an_interpreter_that_hangs_ends_with_the_try_that_started_it() {
+fn an_interpreter_that_hangs_ends_with_the_attempt_that_started_it() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let mut names = Vec::new();
     for shell in ["sh", "bash", "csh", "fish", "zsh"] {
@@ -48,7 +48,7 @@ fn an_interpreter_that_hangs_ends_with_the_try_that_started_it() {
     for name in &names {
         let host = host_of(&net, name);
         assert!(net.host(name)["error"].as_str().unwrap().contains("within 2 s"), "{}", net.host(name));
-        // another try
+        // another attempt
         let mut tried = Vec::new();
         wait_until(SOON, "the next try", || {
             tried = host.processes();
@@ -98,7 +98,7 @@ trap 'echo TERM >>$0.log; sleep 1; echo end >>$0.log; exit 143' TERM
 sleep 4711 & wait
 ";
 
-/// A program for `cmd=`, and where it writes.
+/// A program for `cmd=`, and its log.
 fn program(net: &Net, name: &str, text: &str) -> (String, impl Fn() -> Vec<String> + use<>) {
     use std::os::unix::fs::PermissionsExt;
     let path = net.config().with_file_name(name);
