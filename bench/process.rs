@@ -1,7 +1,8 @@
-//! Measures a process of a network beside the same through the pipes of a command, in turn: round trips of a byte, and bulk down and up.
-//! Prints a line for each: its name, the median seconds of the command and those of the process.
+//! Measures a process of a network beside the pipes of a command, in turn: round trips of a byte, and bulk down and up.
+//! Prints a line for each: its name, the command's median in seconds, the process's median in seconds.
 //!
-//! `cargo run --release --example process -- NETWORK COMMAND…`: COMMAND runs what sh would run that is put behind it, as `ssh HOST` does.
+//! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument to a shell, as
+//! `ssh HOST` does.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -80,7 +81,7 @@ fn main() -> Outcome<()> {
     let (cat_in, mut cat_out) = (cat.stdin.take().ok_or("no pipe")?, cat.stdout.take().ok_or("no pipe")?);
     for round in 0..=ROUNDS {
         let (command, process) = (trips(&cat_in, &mut cat_out)?, trips(echo.stdin(), echo.stdout())?);
-        // the first one only warms up
+        // round 0 only warms up
         if round > 0 {
             floor.extend(command);
             ours.extend(process);

@@ -1,7 +1,7 @@
-//! Measures a gateway: a child of this program, or on a node of a network if one is named. Round trips of a small value, a flow of small
-//! values and a flow of large ones, each way.
+//! Measures a gateway that is a child of this program or, if a network is named, runs on a node of it: round trips of a
+//! small value, and how fast small and large values flow each way.
 //!
-//! `cargo run --release --example ping -- [NETWORK]`
+//! `cargo run --release -p execnet --example ping -- [NETWORK]`
 
 use std::time::Instant;
 
