@@ -31,9 +31,6 @@ INSIDES = {
         "test_xspec.py::TestXSpec::test_vagrant_options",
         "test_xspec.py::TestXSpec::test_popen_with_sudo_python",
     ],
-    "that isclosed() waits for callbacks, which run in threads of their own": [
-        "::test_channel_callback_remote_freed"
-    ],
     "execmodel=gevent and eventlet, which are refused": [
         r"\[(gevent|eventlet)[-\]]",
         "::test_regression_gevent_hangs",

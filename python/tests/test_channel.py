@@ -357,6 +357,27 @@ def test_an_error_nobody_asked_for_is_said(run_program):
     assert "Warning: unhandled RemoteError" in done.stderr and "ValueError: 5" in done.stderr
 
 
+def test_a_channel_is_closed_once_its_callback_has_had_everything(gateway):
+    channel = gateway.remote_exec("channel.send(1); channel.send(2)")
+    goes_on, got, seen = threading.Event(), [], []
+
+    def callback(item):
+        assert goes_on.wait(WAIT)
+        # the callback itself does not wait for itself
+        seen.append(channel.isclosed())
+        got.append(item)
+
+    channel.setcallback(callback, endmarker=None)
+    other = gateway.remote_exec("")
+    other.waitclose(WAIT)
+    assert not channel.isclosed()
+    goes_on.set()
+    deadline = time.monotonic() + WAIT
+    while not channel.isclosed() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert got == [1, 2, None] and seen[-1]
+
+
 def test_files_write_and_read(gateway):
     channel = gateway.remote_exec(
         """

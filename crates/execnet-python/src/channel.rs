@@ -202,9 +202,14 @@ impl Channel {
         if idle { shared.finish(py) } else { Ok(()) }
     }
 
-    /// Whether nothing can be sent any more. Items that have arrived can still be received.
-    fn isclosed(&self) -> bool {
-        self.shared.channel.is_closed()
+    /// Whether nothing can be sent any more. Items that have arrived can still be received; a callback has had all of them.
+    fn isclosed(&self, py: Python<'_>) -> PyResult<bool> {
+        let shared = &self.shared;
+        if !shared.channel.is_closed() || raw::is_forked(&shared.channel) {
+            return Ok(shared.channel.is_closed());
+        }
+        let stopped = shared.deliveries().stopped;
+        Ok(stopped || !shared.has_callback_elsewhere(py)?)
     }
 
     /// How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.

@@ -59,6 +59,12 @@ pub fn wait_close(channel: &Channel, deadline: Option<Instant>) -> Result<(), Ch
     channel.wait_close_by(deadline)
 }
 
+/// Whether this is a forked child, in which the channel cannot be used.
+#[must_use]
+pub fn is_forked(channel: &Channel) -> bool {
+    channel.is_forked()
+}
+
 /// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
 ///
 /// # Errors

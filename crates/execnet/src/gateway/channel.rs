@@ -221,7 +221,7 @@ impl Channel {
 
     /// Ends the gateway if this error means that what arrived was no value; gives it back as an error of this channel.
     pub fn malformed(&self, error: LoadError) -> ChannelError {
-        if error.is_malformed() && !self.driver().is_forked() {
+        if error.is_malformed() && !self.is_forked() {
             self.driver().end_reading(error.to_string());
         }
         error.into()
@@ -391,6 +391,10 @@ impl Channel {
 
     fn check(&self, state: &Guard<'_>) -> Result<(), ChannelError> {
         check(state)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.driver().is_forked()
     }
 
     pub(super) fn handle(&self) -> &Arc<Handle> {
