@@ -9,7 +9,7 @@ use bundle::{text, write};
 fn main() {
     let agent = bundle::folder("agent");
     let stage1 = stage1(&text(&agent, "stage1.py"));
-    let boot = text(&agent, "boot.py").trim().replace("LENGTH", &stage1.len().to_string());
+    let boot = boot(&text(&agent, "boot.py")).replace("LENGTH", &stage1.len().to_string());
     let script = script(&text(&agent, "boot.sh"), &boot);
     write("boot.txt", boot.as_bytes());
     write("script.txt", script.as_bytes());
@@ -26,6 +26,12 @@ fn script(source: &str, boot: &str) -> String {
     assert!(!without_history.contains(['\'', '!', '\n', '\\']), "boot.sh cannot be quoted for every shell");
     assert!(script.contains("@CANDIDATES@"), "boot.sh has no place for the candidates");
     script
+}
+
+/// One line of Python: statements that stand on a line each.
+fn boot(source: &str) -> String {
+    let lines: Vec<&str> = source.lines().filter(|line| !line.starts_with('#')).collect();
+    lines.join(";")
 }
 
 /// One line of Python that executes the source.

@@ -1,7 +1,8 @@
 """The agent: what a network runs on a host, between the daemon's link and the processes it starts there.
 
-One source for CPython 2.7 and 3.6 to 3.14, PyPy and Jython 2.7; standard library only. It is sent over the link when a
-host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an application in its own process.
+One source for CPython 2.7 and 3.6 to 3.14, PyPy and Jython 2.7; standard library only. It is sent over the
+link when a host joins (docs/bootstrap.md), speaks docs/protocol.md, and never runs an application in its own
+process.
 
     wire      frames as bytes                                        no state
     stream    positions, credit and the replay buffer of one stream  no fds, no clock

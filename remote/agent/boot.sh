@@ -1,8 +1,8 @@
 # For csh a blank has to follow each exclamation mark.
 #
-# Watches while Python is not up: when nobody takes what is written on stderr any more, the link is gone, and what a hanging
-# interpreter would leave here ends: where there is a /proc all that comes from us, in whatever session, and the group where it is ours. An
-# agent that is up ends the watch.
+# Watches until Python is up. When writing to stderr fails, the link is gone, and this ends what a hanging
+# interpreter would leave: with a /proc all descendants of this shell, in whatever session, and the process
+# group where it is ours. An agent that is up ends the watch.
 (while sleep 1 </dev/null >/dev/null 2>&1; do
   (echo >&2) || {
     exec 2>/dev/null;

@@ -1,7 +1,7 @@
 """Starting and ending the host's processes: fork, exec, signals, and what is left of a session.
 
-Knows no frame and no credit. Nothing here waits: what a child fails at comes through its error pipe, what it leaves
-behind is asked for again and again by the loop in `posix`.
+Knows no frame and no credit. Nothing here waits: what a child fails at comes through its error pipe, what it
+leaves behind is asked for again and again by the loop in `posix`.
 """
 import errno
 import fcntl
@@ -11,8 +11,8 @@ import sys
 from agent import homes
 from agent.lifecycle import MARK, local_signals, signal
 
-RESTORED = [getattr(signal, "SIG" + name) for name in "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
-            if hasattr(signal, "SIG" + name)]
+RESTORED = "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
+RESTORED = [getattr(signal, "SIG" + name) for name in RESTORED if hasattr(signal, "SIG" + name)]
 PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
 
@@ -23,7 +23,8 @@ _limits = {}  # those that we changed, as they were: soft and hard
 class Child(object):
     """A started process as the loop sees it: its fds (None when closed), and how far its end has got."""
 
-    __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started", "alive", "status",
+    __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started",
+                 "alive", "status",
                  "early", "sweep_until", "draining", "large", "nudged", "gentle")
 
     def __init__(self):
@@ -39,8 +40,8 @@ class Child(object):
 
 
 def start(argv, env, chdir, nice, mark):
-    """Fork and exec; OSError when not even the fork worked. All strings are bytes; `chdir`: where a login starts, and
-    what was asked for."""
+    """Fork and exec; OSError when not even the fork worked. All strings are bytes; `chdir`: where a login
+    starts, and what was asked for."""
     pipes = []
     try:
         while len(pipes) < 4:
@@ -126,7 +127,8 @@ def _shown(value):
 
 
 def prepare():
-    """What cannot be imported any more when there are no files left; and no core dump of ours, which has a secret."""
+    """What cannot be imported any more when there are no files left; and no core dump of ours, which has a
+    secret."""
     global resource
     try:
         import resource

@@ -40,8 +40,8 @@ def boot_id():
 
 
 def hide():
-    """No core dump of this process, whose memory has a secret, and nobody of this account may read it (Linux). What it
-    starts is as ever."""
+    """No core dump of this process, whose memory has a secret, and nobody of this account may read it
+    (Linux). What it starts is as ever."""
     if sys.platform.startswith("linux"):
         try:
             import ctypes

@@ -1,8 +1,9 @@
 """What the agent does with every frame: processes, attaching, muting, taking turns, acknowledging.
 
-A state machine without fds and without a clock. A driver (posix, jvm) gives it what arrived and what processes did, then
-takes `actions` and what poll_output() wants written. Only the last of a kind of control frame counts, so nothing here
-is a queue: a process keeps flags, and its frames are made when there is room to write them.
+A state machine without fds and without a clock. A driver (posix, jvm) gives it what arrived and what
+processes did, then takes `actions` and what poll_output() wants written. Only the last of a kind of control
+frame counts, so nothing here is a queue: a process keeps flags, and its frames are made when there is room to
+write them.
 """
 import zlib
 
@@ -107,7 +108,8 @@ class Core(object):
             self._unclaimed_until = now + self._unclaimed_left
 
     def greeted(self, size, told, complete):
-        """HELLO and nodes of these names were said already, in frames of `size` bytes; `complete`: and that they are all."""
+        """HELLO and nodes of these names were said already, in frames of `size` bytes; `complete`: and that
+        they are all."""
         self._greet = False
         self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
         self._nodes_done_untold = not complete
@@ -160,7 +162,8 @@ class Core(object):
             or self._turns and self._pace.room(now) > 0)
 
     def poll_output(self, now):
-        """A list of buffers to write to the link, in this order and completely; empty when there is nothing to say."""
+        """A list of buffers to write to the link, in this order and completely; empty when there is nothing
+        to say."""
         out = []
         if not self.attached:
             return out
@@ -198,7 +201,8 @@ class Core(object):
 
     def _say_hello(self, out):
         if self._greet:
-            out.append(wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=self.epoch, resume=self.resume,
+            out.append(wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=self.epoch,
+                                  resume=self.resume,
                                   pid=self.pid, table=self.hello))
         untold, self._nodes_untold = self._nodes_untold, []
         for name, state, table in self.nodes:
@@ -211,7 +215,8 @@ class Core(object):
     def _say(self, out, process, flags):
         id = process.id
         if flags & RESUMED:
-            out.append(wire.frame(wire.RESUMED, id=id, attempt=process.attempt, stdin_received=process.stdin.received,
+            out.append(wire.frame(wire.RESUMED, id=id, attempt=process.attempt,
+                                  stdin_received=process.stdin.received,
                                   stdin_limit=process.stdin.limit))
         if flags & STARTED:
             out.append(wire.frame(wire.STARTED, id=id, pid=process.pid))
@@ -227,13 +232,15 @@ class Core(object):
             out.append(wire.frame(wire.SIGNALED, id=id, sequence=process.signals))
         if flags & EXIT:
             how, value, message = process.exit
-            out.append(wire.frame(wire.EXIT, id=id, how=how, value=value, stdout_length=process.outs[STDOUT].end,
+            out.append(wire.frame(wire.EXIT, id=id, how=how, value=value,
+                                  stdout_length=process.outs[STDOUT].end,
                                   stderr_length=process.outs[STDERR].end, message=message))
 
     def _turn(self, out, process):
         """One DATA frame of this process; its two streams alternate. Returns its size."""
         outs = process.outs
-        stream = STDERR if process.err_first and outs[STDERR].unsent() or not outs[STDOUT].unsent() else STDOUT
+        errors_next = process.err_first and outs[STDERR].unsent() or not outs[STDOUT].unsent()
+        stream = STDERR if errors_next else STDOUT
         if process.muted or not outs[stream].unsent():
             process.in_turn = False
             return 0
@@ -325,7 +332,8 @@ class Core(object):
             self._maybe_exit(process)
 
     def child_exited(self, process, how, value, message=""):
-        """Its leader ended, and what was left of its session. EXIT is said when its outputs are closed too."""
+        """Its leader ended, and what was left of its session. EXIT is said when its outputs are closed
+        too."""
         process.exit = how, value, message
         self.stdin_closed(process)
         self._maybe_exit(process)
@@ -427,7 +435,8 @@ class Core(object):
         if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
             self._say_forget(id)
             return
-        process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"], fields["stderr_limit"])
+        process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"],
+                          fields["stderr_limit"])
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._mark(process, RESUMED)

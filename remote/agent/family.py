@@ -1,7 +1,8 @@
-"""The processes of an agent on a POSIX Python, as the loop sees them: pipes, signals, exits, sweeps, and probes.
+"""The processes of an agent on a POSIX Python, as the loop sees them: pipes, signals, exits, sweeps, and
+probes.
 
-Moves bytes between pipes and the core as credit allows, and tells the core what happened. Knows no link and no frame.
-Nothing here waits.
+Moves bytes between pipes and the core as credit allows, and tells the core what happened. Knows no link and
+no frame. Nothing here waits.
 """
 import errno
 import os
@@ -296,7 +297,8 @@ class Family(object):
         for child in self.sweeping:
             first = lifecycle.first_signal(child.gentle)
             hard = child.nudged and now > child.sweep_until
-            left = children.sweep(child, self.by_pid, signal.SIGKILL if hard else first if not child.nudged else 0)
+            left = children.sweep(child, self.by_pid,
+                                  signal.SIGKILL if hard else first if not child.nudged else 0)
             if left and not child.nudged:
                 children.sweep(child, self.by_pid, signal.SIGCONT)
             child.nudged = True

@@ -1,7 +1,8 @@
 """The first words of a new agent: who it is, said before the rest of the agent is compiled.
 
-Compiling the agent takes longer than everything else together, so the fresh fork says HELLO, and what it knows of its
-nodes without asking, and only then loads the rest: when something arrives, or after a moment. Knows no process.
+Compiling the agent takes longer than everything else together, so the fresh fork says HELLO, and what it
+knows of its nodes without asking, and only then loads the rest: when something arrives, or after a moment.
+Knows no process.
 """
 import os
 import select
@@ -30,7 +31,8 @@ class Greeting(object):
         self.hello = self._table(more)
         self.told = known = [name for name, python in config.nodes if is_own(python)]
         table = pairs(self.about)
-        frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume, pid=os.getpid(),
+        frames = [wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=config.epoch, resume=resume,
+                             pid=os.getpid(),
                              table=self.hello)]
         frames += [wire.frame(wire.NODE, name=name, state=READY, table=table) for name in known]
         self.complete = len(known) == len(config.nodes)
@@ -55,7 +57,8 @@ class Greeting(object):
 
 
 class Settled(object):
-    """Away from the session, the folder and the signals of whoever started us; `terminated` once SIGTERM came."""
+    """Away from the session, the folder and the signals of whoever started us; `terminated` once SIGTERM
+    came."""
 
     def __init__(self):
         self.terminated = False
@@ -71,7 +74,8 @@ class Settled(object):
 
 
 def home():
-    """The folder that the login began in, if it can be known: the script says it, and starts us in another."""
+    """The folder that the login began in, if it can be known: the script says it, and starts us in
+    another."""
     try:
         return (sys.argv[2:3] or [os.getcwd()])[0]
     except OSError:

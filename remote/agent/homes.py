@@ -1,7 +1,7 @@
 """Where processes start, and with which variables: folders as people write them, and an account's own home.
 
-Asks the file system, which may hang: so in the child between fork and exec, or in a thread of Jython's. Paths and variables
-are bytes.
+Asks the file system, which may hang: so in the child between fork and exec, or in a thread of Jython's. Paths
+and variables are bytes.
 """
 import os
 
@@ -12,10 +12,11 @@ PATH, BEFORE = b"PYTHONPATH", b"EXECNET_PYTHONPATH"
 
 
 def where(env, start, asked):
-    """The folder to go to. `start`: that of the login, where nobody asks for another and where relative ones begin.
+    """The folder to go to. `start`: that of the login, where nobody asks for another and where relative ones
+    begin.
 
-    A login that became another account (runuser, sudo, su) may have left it in a folder, and with a HOME, that it cannot
-    enter.
+    A login that became another account (runuser, sudo, su) may have left it in a folder, and with a HOME,
+    that it cannot enter.
     """
     home = env.get(b"HOME")
     if not home or not _opens(home):
@@ -40,8 +41,9 @@ def expand(path, env):
 
 
 def apart(env, host):
-    """Have an interpreter not look by itself in the folder that it starts in, where its client says that it will put right
-    what that changes (docs/protocol.md, SPAWN). `host`: the variables of all processes here."""
+    """Have an interpreter not look by itself in the folder that it starts in, where its client says that it
+    will put right what that changes (docs/protocol.md, SPAWN). `host`: the variables of all processes
+    here."""
     if env.get(SAFE) != OURS:
         return
     if host.get(SAFE):
@@ -60,7 +62,10 @@ def _home_of(name):
     """What the system's list of accounts says, of our own without a name; or None."""
     try:
         import pwd
-        entry = pwd.getpwnam(name if isinstance(name, str) else name.decode("utf-8")) if name else pwd.getpwuid(os.getuid())
+        if name:
+            entry = pwd.getpwnam(name if isinstance(name, str) else name.decode("utf-8"))
+        else:
+            entry = pwd.getpwuid(os.getuid())
         return wire.utf8(entry.pw_dir)
     except Exception:
         return None

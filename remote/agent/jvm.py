@@ -1,8 +1,8 @@
 """The agent on Jython: the same core, with threads, because a JVM can neither fork nor poll a pipe.
 
-It is the process that ssh knows: when its link ends it ends what it started, and itself (HELLO says resume 0). Owns the
-link's two streams, Java's processes and the threads around them. One lock guards the core; nobody holds it while waiting
-for a stream.
+It is the process that ssh knows: when its link ends it ends what it started, and itself (HELLO says resume
+0). Owns the link's two streams, Java's processes and the threads around them. One lock guards the core;
+nobody holds it while waiting for a stream.
 """
 import errno
 import os
@@ -76,7 +76,8 @@ class Agent(object):
                     while self.core.handle_bytes(data, clock()):
                         data = b""
                 except wire.RemoteProtocolError:
-                    sys.stderr.write("execnet: the agent ended the link: protocol error: %s\n" % sys.exc_info()[1])
+                    sys.stderr.write("execnet: the agent ended the link: protocol error: "
+                                     "%s\n" % sys.exc_info()[1])
                     return
                 self._act()
 

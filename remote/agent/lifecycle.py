@@ -1,4 +1,5 @@
-"""How processes start and end, as both drivers have it: what SPAWN asks for, and the signals and delays of an end.
+"""How processes start and end, as both drivers have it: what SPAWN asks for, and the signals and delays of an
+end.
 
 `family` does it on a POSIX Python, `jvm` on Jython. Starts nothing, sends nothing, waits for nothing.
 """
@@ -14,12 +15,14 @@ except ImportError:
     import signal
 
 MARK = b"EXECNET_PROCESS"  # a variable that tells descendants which left the session
-CANCEL = b"EXECNET_CANCEL"  # a variable of processes that may hold a job elsewhere: they get SIGTERM and more time
+# a variable of processes that may hold a job elsewhere: they get SIGTERM and more time
+CANCEL = b"EXECNET_CANCEL"
 HANGUP_GRACE = 5.0  # seconds from SIGHUP to SIGKILL
 CANCEL_GRACE = 10.0  # seconds from SIGTERM to SIGKILL, with CANCEL
 SWEEP_GRACE = 0.2  # seconds from SIGHUP to SIGKILL for what a leader leaves behind
 LINUX = sys.platform.startswith(("linux", "java"))
-LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN"
+LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
+                 "STOP TSTP TTIN"
                  " TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
 TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
 
@@ -33,7 +36,8 @@ def environment(config):
 
 
 def request(spawn, command, config, host):
-    """What SPAWN asks for, as (argv, env, chdir). `command`: that of its node, none for a tunnel; `host`: environment()."""
+    """What SPAWN asks for, as (argv, env, chdir). `command`: that of its node, none for a tunnel; `host`:
+    environment()."""
     env = dict(host)
     env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
     homes.apart(env, host)

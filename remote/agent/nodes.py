@@ -1,4 +1,5 @@
-"""Which interpreters this host has: where to look, how to ask one, what its answer means, and the names of nodes.
+"""Which interpreters this host has: where to look, how to ask one, what its answer means, and the names of
+nodes.
 
 Starts nothing: a driver runs the probes it is given, and brings back what they said.
 """
@@ -31,7 +32,8 @@ class Probe(object):
 
     def __init__(self, name, words, every, env):
         self.name = name
-        # as with -E, which would take the second as well: it is not asked in a way that runs what lies in some folder
+        # as with -E, which would take the second as well: it is not asked in a way that runs what lies in
+        # some folder
         self.env = dict(env)
         for key in (b"PYTHONPATH", b"JYTHONPATH"):
             self.env.pop(key, None)
@@ -140,7 +142,9 @@ class Nodes(object):
             name = probe.name
             if probe.every:
                 real = os.path.realpath(command[0])
-                if real in self._seen and real != os.path.realpath(probe.words[0]) or len(self.core.nodes) >= MAX_NODES:
+                if real in self._seen and real != os.path.realpath(probe.words[0]):
+                    continue
+                if len(self.core.nodes) >= MAX_NODES:
                     continue
                 self._seen.add(real)
                 name = self._free(name, table)
@@ -182,7 +186,8 @@ def search(env):
 
 
 def words(line, env):
-    """The command that a `python=` is: its words, or a shell that executes the line and passes on what is appended."""
+    """The command that a `python=` is: its words, or a shell that executes the line and passes on what is
+    appended."""
     found = split(line)
     name, equals, _ = found[0].partition("=")
     assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
@@ -242,15 +247,19 @@ def _ready_or_old(probe, shown, fields, env):
     if not ((2, 7) <= number < (3,) or (3, 6) <= number):
         return "%s is Python %s, needs 2.7 or 3.6+" % (shown, version)
     command = list(probe.words)
-    if executable and implementation != "jython" and (probe.every or _just_finds(command[0], executable, env)):
+    is_plain = probe.every or _just_finds(command[0], executable, env)
+    if executable and implementation != "jython" and is_plain:
         command[0] = executable
-    return command, {"executable": executable or command[0], "platform": platform, "implementation": implementation,
+    return command, {"executable": executable or command[0], "platform": platform,
+                     "implementation": implementation,
                      "version": version, "machine": machine or os.uname()[4]}
 
 
 def _just_finds(word, executable, env):
-    """Whether this word is the interpreter itself, or a shim that looks for it. `env`, `nice` and own scripts do more."""
-    paths = [word] if "/" in word else ["%s/%s" % (folder, word) for folder in _text(env.get(b"PATH", b"")).split(":")]
+    """Whether this word is the interpreter itself, or a shim that looks for it. `env`, `nice` and own scripts
+    do more."""
+    folders = _text(env.get(b"PATH", b"")).split(":")
+    paths = [word] if "/" in word else ["%s/%s" % (folder, word) for folder in folders]
     for path in paths:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return os.path.realpath(path) == os.path.realpath(executable) or "/shims/" in path

@@ -1,4 +1,5 @@
-"""How much may be under way on a link (docs/protocol.md, 3.1): counts, samples and the window. No frames, no clock."""
+"""How much may be under way on a link (docs/protocol.md, 3.1): counts, samples and the window. No frames, no
+clock."""
 from agent.wire import RemoteProtocolError
 
 MIN_WINDOW = 262144
@@ -32,12 +33,13 @@ class Lately(object):
 class Pace(object):
     """The window follows twice the highest rate lately times the lowest round trip lately.
 
-    A round trip counts only when it began with (almost) nothing under way: one that began behind a full window measures
-    the window. When there was none for a while the link is left to run empty once.
+    A round trip counts only when it began with (almost) nothing under way: one that began behind a full
+    window measures the window. When there was none for a while the link is left to run empty once.
 
-    What is under way is what a small message of another process waits behind. Where no two processes took turns lately
-    nobody waits, and a larger window bridges the pauses of busy machines. Two took turns when both came back within BACK: a
-    tunnel whose link is idle sends its PONG every 10 s, and is not one that waits.
+    What is under way is what a small message of another process waits behind. Where no two processes took
+    turns lately nobody waits, and a larger window bridges the pauses of busy machines. Two took turns when
+    both came back within BACK: a tunnel whose link is idle sends its PONG every 10 s, and is not one that
+    waits.
     """
 
     def __init__(self):
@@ -45,7 +47,8 @@ class Pace(object):
         self.sent = 0
         self.acked = 0
         self._light = None  # (bytes to be acknowledged, since when) of a round trip being measured
-        self._busy = None  # (bytes to be acknowledged, since when, acknowledged then) of a rate being measured
+        # (bytes to be acknowledged, since when, acknowledged then) of a rate being measured
+        self._busy = None
         self._trip = Lately(min)  # seconds
         self._rate = Lately(max)  # bytes per second
         self._emptying = False

@@ -1,7 +1,8 @@
-"""The agent's place on its host: a folder, the lock and socket in it, and what passes over them (docs/protocol.md, 1.3).
+"""The agent's place on its host: a folder, the lock and socket in it, and what passes over them
+(docs/protocol.md, 1.3).
 
-The usual folder is /tmp/execnet-UID. Anybody may be the first to make that; then it is the next one that is ours alone,
-and a note in the home folder says which. Holds no process and no frame.
+The usual folder is /tmp/execnet-UID. Anybody may be the first to make that; then it is the next one that is
+ours alone, and a note in the home folder says which. Holds no process and no frame.
 """
 import errno
 import os
@@ -59,7 +60,8 @@ class Place(object):
         raise PlaceError("; ".join(passed))
 
     def pass_over(self, error):
-        """The folder takes no lock or socket: no room, no right to write, something in the way. The next one may."""
+        """The folder takes no lock or socket: no room, no right to write, something in the way. The next one
+        may."""
         self.leave()
         self.refused[self.folder] = "%s cannot be used: %s" % (self.folder, error.strerror or error)
 
@@ -205,7 +207,8 @@ class Place(object):
 
 
 def _folders(root):
-    """Folders that need no home, best first. Who comes by ssh may lack the variable: its usual value counts as well."""
+    """Folders that need no home, best first. Who comes by ssh may lack the variable: its usual value counts
+    as well."""
     uid = os.geteuid()
     found = ["%s/execnet-%d" % (root, uid)]
     for above in (os.environ.get("XDG_RUNTIME_DIR", ""), "/run/user/%d" % uid):
@@ -231,7 +234,8 @@ def _homes():
 
 
 def _make(folder, above):
-    """Make a folder, with what is above it if `above`. False if there is no such place, PlaceError if others have it."""
+    """Make a folder, with what is above it if `above`. False if there is no such place, PlaceError if others
+    have it."""
     parent = folder.rpartition("/")[0] or "/"
     mask = os.umask(0o077)
     try:
@@ -255,8 +259,8 @@ def _make(folder, above):
 
 
 def _fault(folder, shared=False):
-    """Why a folder is not ours alone; empty if it is, None if there is none. `shared`: others may read it, and in one with
-    the sticky bit, as /tmp, nobody takes away what is ours."""
+    """Why a folder is not ours alone; empty if it is, None if there is none. `shared`: others may read it,
+    and in one with the sticky bit, as /tmp, nobody takes away what is ours."""
     try:
         about = os.lstat(folder)
     except OSError:
@@ -350,7 +354,8 @@ class Visitor(object):
             raise ValueError("not a stub")
         if len(data) < HEAD:
             return False
-        self.version, self.verb, self.secret, self.epoch, size = struct.unpack(">Hc32sQI", data[len(OPENING):HEAD])
+        head = struct.unpack(">Hc32sQI", data[len(OPENING):HEAD])
+        self.version, self.verb, self.secret, self.epoch, size = head
         if size > CONFIG_LIMIT:
             raise ValueError("a config of %d bytes" % size)
         self.config = data[HEAD:HEAD + size]
@@ -370,7 +375,8 @@ class Visitor(object):
 
 
 def knock(sock, verb, config):
-    """The stub's request on a fresh connection. Returns the agent's code and version; code is empty if it hung up."""
+    """The stub's request on a fresh connection. Returns the agent's code and version; code is empty if it
+    hung up."""
     from binascii import unhexlify
     message = OPENING + struct.pack(">Hc32sQI", wire.VERSION, verb, unhexlify(config.secret), config.epoch,
                                     len(config.raw)) + config.raw

@@ -1,7 +1,8 @@
 """An agent on a POSIX Python: one thread around poll().
 
-Owns the link and the socket for stubs, and the order of things in a turn of the loop. Decides nothing about frames (core)
-or credit (stream), and leaves processes to `family`. Never blocks: not on a write, not on a child, not on a stub.
+Owns the link and the socket for stubs, and the order of things in a turn of the loop. Decides nothing about
+frames (core) or credit (stream), and leaves processes to `family`. Never blocks: not on a write, not on a
+child, not on a stub.
 """
 import os
 import time
@@ -70,7 +71,8 @@ class Agent(object):
         self._wake_on_signals()
         self.born = now = clock()
         self.first_life = config.epoch >> 32
-        self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume, os.getpid())
+        self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume,
+                         os.getpid())
         self.family = Family(self.loop, self.core, settled.home)
         self._configure(config)
         if listener is not None:
@@ -251,7 +253,8 @@ class Agent(object):
                 return
 
     def _widen(self, fd):
-        """A link that carries much gets large pipes; an idle one leaves the user's share of pipe memory alone."""
+        """A link that carries much gets large pipes; an idle one leaves the user's share of pipe memory
+        alone."""
         if fd in self.narrow:
             self.narrow.discard(fd)
             children.enlarge(fd)
@@ -333,8 +336,8 @@ class Agent(object):
         visitor.close()
 
     def _last_life(self, now):
-        """The highest life that a daemon can have by now: lives grow more slowly than seconds, and are seconds at most. Who
-        stole the secret cannot attach with one that no daemon ever reaches."""
+        """The highest life that a daemon can have by now: lives grow more slowly than seconds, and are
+        seconds at most. Who stole the secret cannot attach with one that no daemon ever reaches."""
         return max(time.time(), self.first_life + now - self.born) + AHEAD
 
     def _check_socket(self, now):

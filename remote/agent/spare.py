@@ -1,7 +1,8 @@
 """Processes that were started ahead, so that the next one like them is there at once.
 
-Only for commands whose client says that they do nothing before their stdin speaks (role 2 of SPAWN). Behind such a process
-another one like it is started and waits, its pipes unread; whoever asks for the same next gets it. Knows no frame.
+Only for commands whose client says that they do nothing before their stdin speaks (role 2 of SPAWN). Behind
+such a process another one like it is started and waits, its pipes unread; whoever asks for the same next gets
+it. Knows no frame.
 """
 import sys
 

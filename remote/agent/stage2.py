@@ -1,5 +1,6 @@
-# Stage 2: the first record of the bundle (docs/bootstrap.md, step 4), executed by stage 1 with its names: `data`, the whole
-# bundle; `end`, where the next record begins; `read`. Makes the modules importable, and hands over to agent.stub.
+# Stage 2: the first record of the bundle (docs/bootstrap.md, step 4), executed by stage 1 with its names:
+# `data`, the whole bundle; `end`, where the next record begins; `read`. Makes the modules importable, and
+# hands over to agent.stub.
 
 
 class Bundle(object):

@@ -1,8 +1,8 @@
 """One stream of a process at the agent: absolute positions, credit, and the bytes that may still be wanted.
 
-SendStream is a process's stdout or stderr (the agent sends), RecvStream its stdin (the agent receives). The names are
-those of the daemon's side, crates/execnet-proto/src/stream.rs. The flow-control window is the replay buffer. No fds, no
-clock, no frames; RemoteProtocolError when the peer breaks a rule.
+SendStream is a process's stdout or stderr (the agent sends), RecvStream its stdin (the agent receives). The
+names are those of the daemon's side, crates/execnet-proto/src/stream.rs. The flow-control window is the
+replay buffer. No fds, no clock, no frames; RemoteProtocolError when the peer breaks a rule.
 """
 try:
     from _collections import deque
@@ -68,11 +68,13 @@ class SendStream(object):
         return position, chunk
 
     def credit(self, received, limit):
-        """The client has everything before `received` and takes bytes before `limit`. True if there is new room."""
+        """The client has everything before `received` and takes bytes before `limit`. True if there is new
+        room."""
         if self.stopped:
             return False
         if received > self.sent:
-            raise RemoteProtocolError("credit says %d bytes were received, only %d were sent" % (received, self.sent))
+            raise RemoteProtocolError(
+                "credit says %d bytes were received, only %d were sent" % (received, self.sent))
         if limit - received > MAX_WINDOW:
             raise RemoteProtocolError("a credit of %d bytes, at most %d" % (limit - received, MAX_WINDOW))
         if received > self.acknowledged:
@@ -87,7 +89,8 @@ class SendStream(object):
         if self.stopped:
             return
         if received < self.acknowledged:
-            raise RemoteProtocolError("resume from %d, but %d was acknowledged" % (received, self.acknowledged))
+            raise RemoteProtocolError(
+                "resume from %d, but %d was acknowledged" % (received, self.acknowledged))
         if received > self.end:
             raise RemoteProtocolError("resume from %d, but there are only %d bytes" % (received, self.end))
         self.sent = max(self.sent, received)
@@ -179,7 +182,8 @@ class RecvStream(object):
         self.consumed = self.received
 
     def credit(self, spare):
-        """Raise the limit when half of the window was used. `spare` bytes may be added to the window for growth.
+        """Raise the limit when half of the window was used. `spare` bytes may be added to the window for
+        growth.
 
         Returns the bytes added to the window, or None when the limit stays.
         """

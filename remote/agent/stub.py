@@ -1,8 +1,9 @@
-"""What runs first on a host: reads the config, finds the living agent of this network or forks a new one, and waits.
+"""What runs first on a host: reads the config, finds the living agent of this network or forks a new one, and
+waits.
 
-The stub is the process that ssh knows. It owns nothing of the protocol: it hands its fds 0 and 1 over and ends when the
-agent lets go of them, so that no ssh is left behind. What the agent says on their socket meanwhile are complaints, for
-stderr. Exit statuses: docs/bootstrap.md.
+The stub is the process that ssh knows. It owns nothing of the protocol: it hands its fds 0 and 1 over and
+ends when the agent lets go of them, so that no ssh is left behind. What the agent says on their socket
+meanwhile are complaints, for stderr. Exit statuses: docs/bootstrap.md.
 """
 import os
 import sys
@@ -62,8 +63,8 @@ def _link_is_gone():
 def _find(config, here):
     """Hand the link to the agent of this place, or get the right to be it.
 
-    Returns four: an exit status when neither can be; the socket of the agent that took the link; the listening socket
-    of the agent to be; and the version of the agent that was told to end for it.
+    Returns four: an exit status when neither can be; the socket of the agent that took the link; the
+    listening socket of the agent to be; and the version of the agent that was told to end for it.
     """
     from agent import place
     replaced = None
@@ -82,9 +83,11 @@ def _find(config, here):
                 replaced = version
                 continue
             if code == b"S":
-                return _complain(WRONG_SECRET, "what has the agent's place here (%s) has another secret" % here.holder())
+                return _complain(WRONG_SECRET,
+                                 "what has the agent's place here (%s) has another secret" % here.holder())
             if code == b"O":
-                return _complain(OLD_EPOCH, "somebody with the secret of its agent (%s) has attached it later than epoch %d"
+                return _complain(OLD_EPOCH, "somebody with the secret of its agent (%s) has attached it "
+                                            "later than epoch %d"
                                  % (here.holder(), config.epoch))
         elif here.lock():
             try:

@@ -18,7 +18,8 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_DATA = 65536
 MOST = (1 << 64) - 1
 
-# kind: (name, limit of the body, fields). A field is NAME:TYPE: 16 is that many bytes, one letter is struct's.
+# kind: (name, limit of the body, fields). A field is NAME:TYPE: 16 is that many bytes, one letter is
+# struct's.
 KINDS = {
     PING: ("PING", 8, "token:Q"),
     PONG: ("PONG", 8, "token:Q"),
@@ -27,9 +28,10 @@ KINDS = {
     NODE: ("NODE", 65536, "name:str state:B table:table"),
     END: ("END", 0, ""),
     NODES: ("NODES", 2, "count:H"),
-    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 role:role stdout_limit:Q stderr_limit:Q"
-            " host:str node:str chdir:str argv:list env:table"),
-    RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q stderr_received:Q stderr_limit:Q"),
+    SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 role:role"
+            " stdout_limit:Q stderr_limit:Q host:str node:str chdir:str argv:list env:table"),
+    RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q"
+             " stderr_received:Q stderr_limit:Q"),
     RESUMED: ("RESUMED", 256, "id:16 attempt:I stdin_received:Q stdin_limit:Q"),
     STARTED: ("STARTED", 20, "id:16 pid:I"),
     DATA: ("DATA", 65561, "id:16 stream:stream position:Q data:rest"),
@@ -182,7 +184,8 @@ def _pack(how, value):
     if how == "list":
         return _u16.pack(len(value)) + b"".join([_pack("blob", item) for item in value])
     if how == "table":
-        return _u16.pack(len(value)) + b"".join([_pack("str", key) + _pack("blob", item) for key, item in value])
+        items = [_pack("str", key) + _pack("blob", item) for key, item in value]
+        return _u16.pack(len(value)) + b"".join(items)
     if how == "rest":
         return value
     if how == "16":

@@ -1,9 +1,9 @@
 """The kernel: the half of a gateway that runs in the fresh interpreter (docs/kernel.md).
 
-One source for CPython 2.7 and 3.6 to 3.14, PyPy and Jython 2.7; standard library only. In the interpreter the package is
-called `execnet_kernel`. Compiling is most of what its start costs: an ordinary execution needs the first group, the rest
-is compiled when it is first used. No two modules import each other, but for `values` and `codec`: two ways to the same
-bytes.
+One source for CPython 2.7 and 3.6 to 3.14, PyPy and Jython 2.7; standard library only. In the interpreter the
+package is called `execnet_kernel`. Compiling is most of what its start costs: an ordinary execution needs the
+first group, the rest is compiled when it is first used. No two modules import each other, but for `values`
+and `codec`: two ways to the same bytes.
 
     stage        the line that the interpreter is started with: reads the bundle
     load         the bundle's first record: makes its modules importable

@@ -1,7 +1,8 @@
 """Channels: what user code sees, and the state behind it.
 
-The state lives as long as the channel's number does; a Channel only as long as user code holds it. A Channel that nobody
-holds any more is closed, or, when a callback goes on receiving, says that nothing more will be sent.
+The state lives as long as the channel's number does; a Channel only as long as user code holds it. A Channel
+that nobody holds any more is closed, or, when a callback goes on receiving, says that nothing more will be
+sent.
 """
 import os
 
@@ -123,7 +124,8 @@ class State(object):
         self.link.forget(self)
 
     def drop(self, failed=b""):
-        """Nobody holds its Channel any more, or its code failed with this dumped error. For finalizers, too: never waits."""
+        """Nobody holds its Channel any more, or its code failed with this dumped error. For finalizers, too:
+        never waits."""
         link = self.link
         if link.ended or link.pid != _getpid():
             return
@@ -181,7 +183,8 @@ class Channel(object):
             state.wait_for_credit()
 
     def receive(self, timeout=None):
-        """The next value. EOFError when the channel is closed, RemoteError when that was by an error, TimeoutError."""
+        """The next value. EOFError when the channel is closed, RemoteError when that was by an error,
+        TimeoutError."""
         state = self._state
         state.link.check(True)
         if state.callback:
@@ -212,7 +215,8 @@ class Channel(object):
     __next__ = next
 
     def setcallback(self, callback, endmarker=NO_ENDMARKER):
-        """Call it with each value, those that are here already first, and at the end with the end marker if one is given.
+        """Call it with each value, those that are here already first, and at the end with the end marker if
+        one is given.
 
         It is called in a thread of this channel's own.
         """
@@ -222,7 +226,8 @@ class Channel(object):
     def close(self, error=None):
         """Close it for both sides, with an error that the other side's `receive` raises if one is given."""
         if self._executing:
-            raise OSError("no explicit close() of this channel here: the end of the code that it executes closes it")
+            raise OSError("no explicit close() of this channel here: the end of the code that it executes "
+                          "closes it")
         self._state.link.check(True)
         if error is not None and not isinstance(error, (str, type(u""))):
             error = str(error)
@@ -234,7 +239,8 @@ class Channel(object):
         return self._state.closed
 
     def waitclose(self, timeout=None):
-        """Wait until nothing more arrives (and the callback has had everything). RemoteError, TimeoutError."""
+        """Wait until nothing more arrives (and the callback has had everything). RemoteError,
+        TimeoutError."""
         from . import callbacks
         callbacks.wait_close(self, timeout)
 

@@ -1,7 +1,7 @@
 """Values as bytes step by step: with escapes (channels, lone surrogates), and as deep as the contract says.
 
-The same bytes as marshal's, version 2, for what marshal cannot do: it knows no channels, and some interpreters' stops before
-2,000 levels. Slow, and without recursion.
+The same bytes as marshal's, version 2, for what marshal cannot do: it knows no channels, and some
+interpreters' stops before 2,000 levels. Slow, and without recursion.
 """
 import struct
 from marshal import dumps as marshal_dumps

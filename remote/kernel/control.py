@@ -26,7 +26,8 @@ def status(link):
     running = len(runner.threads) + (1 if runner.task is not None else 0)
     if waiting and runner.task is None:  # the main thread wakes up for it
         running, waiting = running + 1, waiting - 1
-    return {u"numchannels": len(link.states), u"numexecuting": running, u"execqsize": waiting, u"execmodel": runner.model}
+    return {u"numchannels": len(link.states), u"numexecuting": running, u"execqsize": waiting,
+            u"execmodel": runner.model}
 
 
 def reconfigure(owner, number, py2str_as_py3str, py3str_as_py2str):

@@ -43,12 +43,15 @@ class TimeoutError(TimedOut):
 
 
 def known():
-    """Makes our errors kinds of those of an `execnet` that user code has imported here, and may want to catch.
+    """Makes our errors kinds of those of an `execnet` that user code has imported here, and may want to
+    catch.
 
     To be called before one is raised.
     """
     module = sys.modules.get("execnet")
-    for ours in (RemoteError, TimeoutError, DataFormatError, DumpError, LoadError) if module is not None else ():
+    if module is None:
+        return
+    for ours in (RemoteError, TimeoutError, DataFormatError, DumpError, LoadError):
         theirs = getattr(module, ours.__name__, None)
         if isinstance(theirs, type) and not issubclass(ours, theirs):
             try:

@@ -8,7 +8,8 @@ class ChannelFile(object):
         self._proxyclose = proxyclose
 
     def __repr__(self):
-        return "<%s %d %s>" % (type(self).__name__, self.channel.id, "closed" if self.channel.isclosed() else "open")
+        return ("<%s %d %s>" % (type(self).__name__, self.channel.id,
+                                "closed" if self.channel.isclosed() else "open"))
 
     def __enter__(self):
         return self

@@ -38,7 +38,8 @@ class Gateway(object):
         return Facts(control.status(self._link))
 
     def _rinfo(self, update=False):
-        return Facts({"executable": sys.executable, "version_info": tuple(sys.version_info[:5]), "platform": sys.platform,
+        return Facts({"executable": sys.executable, "version_info": tuple(sys.version_info[:5]),
+                      "platform": sys.platform,
                       "cwd": native(folder()), "pid": os.getpid()})
 
     def join(self, timeout=None):

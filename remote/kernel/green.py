@@ -1,6 +1,7 @@
 """Where user code has green threads (gevent, eventlet): how one of them waits so that the others run.
 
-A green thread that waited for a lock would keep all others from running, and so perhaps the one that would wake it.
+A green thread that waited for a lock would keep all others from running, and so perhaps the one that would
+wake it.
 """
 import os
 import sys
@@ -13,7 +14,8 @@ class Late(Exception):
 
 
 def door():
-    """How this thread waits to read a file: `wait(fd, timeout=, timeout_exc=)`. None if it is one of the system."""
+    """How this thread waits to read a file: `wait(fd, timeout=, timeout_exc=)`. None if it is one of the
+    system."""
     get_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
     if get_hub is not None:
         hub = get_hub()
@@ -24,13 +26,15 @@ def door():
     local = getattr(hubs, "_threadlocal", None)
     if local is not None:
         hub = getattr(local, "hub", None)
-        if _has_green_ones(hub, getattr(hub, "greenlet", None), _says("eventlet.patcher", "is_monkey_patched", "thread")):
+        if _has_green_ones(hub, getattr(hub, "greenlet", None),
+                           _says("eventlet.patcher", "is_monkey_patched", "thread")):
             return lambda fd, **how: hubs.trampoline(fd, read=True, **how)
     return None
 
 
 def _has_green_ones(hub, loop, replaced):
-    """Whether this thread, which has this hub or none, has green ones in it; the event loop itself is none."""
+    """Whether this thread, which has this hub or none, has green ones in it; the event loop itself is
+    none."""
     if replaced:
         return hub is not None or get_ident() == MAIN
     if hub is None:

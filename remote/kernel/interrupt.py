@@ -25,14 +25,17 @@ def interrupt(runner):
 
 
 def _insist(runner, task, place):
-    """Interrupt again where the signal came just before the main thread began to sleep, which it then does to the end.
+    """Interrupt again where the signal came just before the main thread began to sleep, which it then does to
+    the end.
 
     As long as it stands where it stood it has not noticed, so this is one KeyboardInterrupt.
     """
     import signal
     for pause in (0.02, 0.2):
         sleep(pause)
-        if runner.task is not task or _place() != place or signal.getsignal(2) is not signal.default_int_handler:
+        if runner.task is not task or _place() != place:
+            return
+        if signal.getsignal(2) is not signal.default_int_handler:
             return
         os.kill(os.getpid(), 2)
 

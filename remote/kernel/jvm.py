@@ -48,7 +48,8 @@ def take_stdio():
 
 
 def _moved():
-    """The protocol's pipes under other fds, which no subprocess inherits; stdin is empty then, and stdout goes to stderr.
+    """The protocol's pipes under other fds, which no subprocess inherits; stdin is empty then, and stdout
+    goes to stderr.
 
     None where there are no pipes, no /proc, or nothing native.
     """

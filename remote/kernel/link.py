@@ -1,4 +1,5 @@
-"""What happens with a frame. Nothing here waits for a write, for user code, or for an import that user code may hold up."""
+"""What happens with a frame. Nothing here waits for a write, for user code, or for an import that user code
+may hold up."""
 import os
 from _weakref import ref
 from itertools import count

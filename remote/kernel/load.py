@@ -1,20 +1,23 @@
-# The first record of the bundle, executed by stage.py with its names: `data`, the whole bundle; `end`, where the next record
-# begins; `here`, what it took off sys.path. Makes the modules importable, loads those that every kernel needs, and starts.
+# The first record of the bundle, executed by stage.py with its names: `data`, the whole bundle; `end`, where
+# the next record begins; `here`, what it took off sys.path. Makes the modules importable, loads those that
+# every kernel needs, and starts.
 
 JAVA = ("com", "java", "javax", "jnr", "org", "sun")  # where its packages are
 
 
 class Bundle(object):
-    """Imports modules from the bundle; each is compiled when it is first imported. And sees to it that whatever else the
-    kernel imports, early or late, by itself or by what it calls, comes from the standard library.
+    """Imports modules from the bundle; each is compiled when it is first imported. And sees to it that
+    whatever else the kernel imports, early or late, by itself or by what it calls, comes from the standard
+    library.
 
-    The folder that user code works in may hold anything, and be open to others, but it is first on sys.path. So this
-    stands in front of sys.meta_path, and looks at who imports: the first on the stack that is not of the standard
-    library. For the kernel there is nothing but the standard library; where there is nobody (the interpreter itself,
-    which has something to tell) that goes first; to user code nothing changes.
+    The folder that user code works in may hold anything, and be open to others, but it is first on sys.path.
+    So this stands in front of sys.meta_path, and looks at who imports: the first on the stack that is not of
+    the standard library. For the kernel there is nothing but the standard library; where there is nobody (the
+    interpreter itself, which has something to tell) that goes first; to user code nothing changes.
 
-    On CPython 3 our modules have builtins of their own, with our `__import__`: what user code does to everybody's, and to
-    sys.modules, is nothing to the kernel. Others cannot have them: Python 2 restricts such code, PyPy does not look.
+    On CPython 3 our modules have builtins of their own, with our `__import__`: what user code does to
+    everybody's, and to sys.modules, is nothing to the kernel. Others cannot have them: Python 2 restricts
+    such code, PyPy does not look.
     """
 
     def __init__(self, data, at):
@@ -44,9 +47,11 @@ class Bundle(object):
                 self.eager.append(str(name))
 
     def standard(self):
-        """The folder of the standard library, and its entries of sys.path. A frozen program has none: all are."""
+        """The folder of the standard library, and its entries of sys.path. A frozen program has none: all
+        are."""
         home = os.path.dirname(getattr(os, "__file__", None) or "") + "/"
-        entries = [path for path in sys.path if (path + "/").startswith(home) and "-packages" not in path[len(home):]]
+        entries = [path for path in sys.path if (path + "/").startswith(home)
+                   and "-packages" not in path[len(home):]]
         if entries and len(home) > 1 and not hasattr(sys, "frozen"):
             return home, entries
         return None, list(sys.path)
@@ -77,7 +82,8 @@ class Bundle(object):
         if importer and importer[:8] != "<execnet":
             return None
         for finder in self.finders:
-            spec = finder.find_spec(name, self.library if getattr(finder, "__name__", "") == "PathFinder" else None)
+            is_path_finder = getattr(finder, "__name__", "") == "PathFinder"
+            spec = finder.find_spec(name, self.library if is_path_finder else None)
             if spec is not None:
                 return spec
         if importer:

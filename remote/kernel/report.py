@@ -34,7 +34,8 @@ def judge(task, info):
 
 
 def _with_its_lines(task, info):
-    """`text` with the lines of this source, while other executions may give theirs to a file of the same name."""
+    """`text` with the lines of this source, while other executions may give theirs to a file of the same
+    name."""
     try:
         import linecache  # noqa: F401
         import traceback  # noqa: F401
@@ -121,9 +122,11 @@ def _text(kind, value, trace):
     if sys.version_info[0] == 2:
         lines = [HEADER]
         if trace is not None:
-            lines += traceback.format_list([entry for entry in traceback.extract_tb(trace) if not _is_ours(entry[0])])
+            lines += traceback.format_list([entry for entry in traceback.extract_tb(trace)
+                                            if not _is_ours(entry[0])])
         lines += traceback.format_exception_only(kind, value)
-        return u"".join([line if isinstance(line, type(u"")) else line.decode("utf-8", "replace") for line in lines])
+        return (u"".join([line if isinstance(line, type(u"")) else line.decode("utf-8", "replace")
+                          for line in lines]))
     told = traceback.TracebackException(kind, value, trace)
     _trim(told, set())
     said = "".join(told.format())

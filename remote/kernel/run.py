@@ -11,13 +11,15 @@ from .interpreter import ANY, MAIN, TWO, allocate_lock, deque, flush, get_ident,
 from .values import dumps
 from .wait import wait, wake_all
 
-NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another one")[1]
+NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in this gateway, or use another "
+                  u"one")[1]
 UNTOLD = dumps(u"an error that could not be told")[1]
 REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
 REFUSE_AFTER = 1.0
 BUILTINS = vars(builtins)  # everybody's; the kernel's modules may have some of their own
 SOON = 0.005
-SPARE = 1 << 20  # an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
+# an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
+SPARE = 1 << 20
 
 
 class Runner(object):
@@ -208,4 +210,5 @@ class Task(object):
 
 def ended_by(kind):
     """All that is said of an exception where there may be no memory for more."""
-    return u"keyboard-interrupted" if kind is None or issubclass(kind, KeyboardInterrupt) else u"" + kind.__name__
+    return (u"keyboard-interrupted" if kind is None or issubclass(kind, KeyboardInterrupt)
+            else u"" + kind.__name__)

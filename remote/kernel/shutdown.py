@@ -41,7 +41,8 @@ def finish(status, link=None):
 
 
 def take_along(link):
-    """End what user code left in the group of this process, when it leads its session and the client that could is gone.
+    """End what user code left in the group of this process, when it leads its session and the client that
+    could is gone.
 
     A child does it: this process ends as ever, and the group's number stays taken meanwhile.
     """

@@ -15,7 +15,8 @@ BROKEN, CANNOT = 93, 94
 
 def main():
     """Does not return."""
-    lines = sys.modules.get("linecache")  # from 3.13 on it has what followed `-c`: no source of another "<string>"
+    # from 3.13 on it has what followed `-c`: no source of another "<string>"
+    lines = sys.modules.get("linecache")
     getattr(lines, "cache", {}).pop("<string>", None)
     getattr(lines, "_interactive_cache", {}).clear()
     if JYTHON:
@@ -57,7 +58,8 @@ class Kernel(object):
         while hello:
             hello = hello[self._write(self._sink, hello):]
         if (3,) < sys.version_info < (3, 9):
-            start_new_thread(int, ())  # the first thread that ends opens a library: later there may be no fd for it
+            # the first thread that ends opens a library: later there may be no fd for it
+            start_new_thread(int, ())
         start_new_thread(self._serve, (data,))
         if sys.version_info < (3, 13):
             import threading  # noqa: F401  # it takes the thread that imports it for the main thread
@@ -130,9 +132,11 @@ def _settings(data):
 
 def _hello():
     """Its text is text in every dialect."""
-    implementation = u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names else u"cpython"
+    implementation = (u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names
+                      else u"cpython")
     version_info = tuple([part if isinstance(part, int) else as_text(part) for part in sys.version_info])
-    return {u"version": 1, u"pid": os.getpid(), u"executable": as_text(sys.executable or ""), u"version_info": version_info,
+    return {u"version": 1, u"pid": os.getpid(), u"executable": as_text(sys.executable or ""),
+            u"version_info": version_info,
             u"platform": as_text(str(sys.platform)), u"implementation": implementation, u"cwd": folder(),
             u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
 
@@ -161,9 +165,11 @@ def _take_stdio():
     elif TWO:
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1)
     else:
-        sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdout = sys.__stdout__ = open(1, "w", 1, encoding="utf-8", errors="backslashreplace",
+                                           closefd=False)
     if not buffered and not TWO and sys.stderr is not None:
-        sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace", closefd=False)
+        sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace",
+                                           closefd=False)
     elif hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(line_buffering=True)  # PyPy's is not where the locale is C
     try:

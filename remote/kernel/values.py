@@ -64,7 +64,9 @@ def allowed(value, data):
     if type(value) is list or type(value) is tuple:
         # numbers that are alike have their type's code in the same places
         size, count = len(data) - 5, len(value)
-        if size == 5 * count and data[5::5].count(b"i") == count or size == 9 * count and data[5::9].count(b"g") == count:
+        if size == 5 * count and data[5::5].count(b"i") == count:
+            return True
+        if size == 9 * count and data[5::9].count(b"g") == count:
             return True
     level, types = (value,), set((type(value),))
     for _ in range(NESTING + 1):

@@ -1,6 +1,8 @@
-"""How a thread waits for another, in a way that signal handlers and timeouts can break where the interpreter allows it.
+"""How a thread waits for another, in a way that signal handlers and timeouts can break where the interpreter
+allows it.
 
-`waiter()` makes one: somebody calls its `acquire(True, seconds)`, -1 for ever, once; somebody else its `release()`, once.
+`waiter()` makes one: somebody calls its `acquire(True, seconds)`, -1 for ever, once; somebody else its
+`release()`, once.
 """
 import sys
 
@@ -39,7 +41,8 @@ def wake_all(waiters):
 
 
 def wait(waiters, ready, seconds=None):
-    """Waits in this line until `ready()`; whoever makes it so wakes the line afterwards. False after so many seconds."""
+    """Waits in this line until `ready()`; whoever makes it so wakes the line afterwards. False after so many
+    seconds."""
     until = seconds is not None and clock() + seconds
     while not ready():
         mine = green() or waiter()

@@ -1,4 +1,5 @@
-"""Waiting on Python 2, whose locks know no timeout, and hold back all signals where the main thread waits for them."""
+"""Waiting on Python 2, whose locks know no timeout, and hold back all signals where the main thread waits for
+them."""
 import os
 import sys
 import time

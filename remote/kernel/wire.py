@@ -1,8 +1,9 @@
 """Frames as bytes, and the outbox: what is not written yet, of all threads (docs/kernel.md, section 2).
 
-The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in a local
-variable between two lines: how much of a frame was written is noted by the same call that writes it (`extend` over `map`),
-and a lock is taken and given back by calls that note that they did. What is left over is written by whoever comes next.
+The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in
+a local variable between two lines: how much of a frame was written is noted by the same call that writes it
+(`extend` over `map`), and a lock is taken and given back by calls that note that they did. What is left over
+is written by whoever comes next.
 """
 import errno
 import struct

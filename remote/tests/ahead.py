@@ -1,4 +1,5 @@
-"""End to end, on interpreters that can fork: processes that are started ahead (remote/agent/spare.py). Run by hosts.py."""
+"""End to end, on interpreters that can fork: processes that are started ahead (remote/agent/spare.py). Run by
+hosts.py."""
 import os
 import time
 

@@ -1,4 +1,5 @@
-"""One agent under test, and what every end-to-end test needs to know of this machine: its interpreters, its processes.
+"""One agent under test, and what every end-to-end test needs to know of this machine: its interpreters, its
+processes.
 
 Has no test itself.
 """
@@ -139,6 +140,7 @@ def suite(loader, bases):
             continue
         jython = name == "jython"
         for base in bases(jython):
-            case = type("%s_%s" % (base.__name__, name.replace(".", "_")), (base,), {"python": found[name], "jython": jython})
+            case = type("%s_%s" % (base.__name__, name.replace(".", "_")), (base,),
+                        {"python": found[name], "jython": jython})
             tests.addTests(loader.loadTestsFromTestCase(case))
     return tests

@@ -141,7 +141,8 @@ class Spawning(Test):
 
     def test_spawn_is_answered_and_started_once(self):
         frames = self.host.spawn()
-        self.assertEqual([(wire.RESUMED, {"id": b"p" * 16, "attempt": 1, "stdin_received": 0, "stdin_limit": 32768})],
+        self.assertEqual([(wire.RESUMED,
+                           {"id": b"p" * 16, "attempt": 1, "stdin_received": 0, "stdin_limit": 32768})],
                          frames)
         self.assertEqual(["start"], self.actions())
         self.core.started(self.core.processes[b"p" * 16], 42)
@@ -174,7 +175,8 @@ class Spawning(Test):
     def test_unknown_ids_are_answered_forget(self):
         id = b"u" * 16
         for kind, fields in ((wire.FIN, dict(stream=0, length=0)), (wire.STOP, dict(stream=1)),
-                             (wire.CREDIT, dict(stream=1, received=0, limit=9)), (wire.SIGNAL, dict(sequence=1, mask=4)),
+                             (wire.CREDIT, dict(stream=1, received=0, limit=9)),
+                             (wire.SIGNAL, dict(sequence=1, mask=4)),
                              (wire.DATA, dict(stream=0, position=0, data=b"x")), (wire.RELEASE, dict())):
             self.assertEqual([(wire.FORGET, {"id": id})], self.host.say(kind, id=id, **fields))
 
@@ -183,7 +185,8 @@ class Spawning(Test):
         self.core.not_started(self.core.processes[b"p" * 16], 2, u"cannot execute x")
         frames = self.host.poll()
         self.assertEqual([wire.FIN, wire.FIN, wire.STOP, wire.EXIT], self.kinds(frames))
-        self.assertEqual((2, 2, u"cannot execute x"), tuple([frames[-1][1][k] for k in ("how", "value", "message")]))
+        self.assertEqual((2, 2, u"cannot execute x"),
+                         tuple([frames[-1][1][k] for k in ("how", "value", "message")]))
 
 
 class Streams(Test):
@@ -204,7 +207,8 @@ class Streams(Test):
         self.assertEqual(["stdin"], self.actions())
         self.assertEqual([], self.host.poll())
         self.core.stdin_taken(process, 20000)
-        self.assertEqual([(wire.CREDIT, {"id": process.id, "stream": 0, "received": 20000, "limit": 20000 + 65536})],
+        self.assertEqual([(wire.CREDIT,
+                           {"id": process.id, "stream": 0, "received": 20000, "limit": 20000 + 65536})],
                          self.host.poll())
         self.host.say(wire.FIN, id=process.id, stream=0, length=20000)
         self.assertTrue(process.stdin.is_finished())
@@ -212,7 +216,8 @@ class Streams(Test):
     def test_only_the_last_credit_is_said(self):
         process = self.host.started()
         for position in (0, 20000, 40000):
-            self.core.handle_bytes(wire.frame(wire.DATA, id=process.id, stream=0, position=position, data=b"x" * 20000), 0)
+            self.core.handle_bytes(wire.frame(wire.DATA, id=process.id, stream=0, position=position,
+                                              data=b"x" * 20000), 0)
             self.core.stdin_taken(process, 20000)
         credits = [fields for kind, fields in self.host.poll() if kind == wire.CREDIT]
         self.assertEqual([60000], [fields["received"] for fields in credits])
@@ -318,7 +323,8 @@ class Signals(Test):
         process = self.host.started()
         self.core.child_exited(process, 0, 0)
         self.host.poll()
-        self.assertEqual([wire.SIGNALED], self.kinds(self.host.say(wire.SIGNAL, id=process.id, sequence=1, mask=4)))
+        self.assertEqual([wire.SIGNALED],
+                         self.kinds(self.host.say(wire.SIGNAL, id=process.id, sequence=1, mask=4)))
         self.assertEqual([], self.actions())
 
 
@@ -333,9 +339,11 @@ class Resuming(Test):
         self.core.child_output(process, 1, b"def")
         self.assertEqual([], self.host.poll())
         self.assertEqual([], self.host.say(wire.SIGNAL, id=process.id, sequence=1, mask=4))
-        self.assertEqual([], self.host.say(wire.DATA, id=process.id, stream=0, position=9, data=b"dropped unseen"))
+        self.assertEqual([], self.host.say(wire.DATA, id=process.id, stream=0, position=9,
+                                           data=b"dropped unseen"))
         frames = self.host.resume(attempt=2, out=1)
-        self.assertEqual([wire.RESUMED, wire.STARTED, wire.STOP, wire.DATA, wire.DATA][:4], self.kinds(frames)[:4])
+        self.assertEqual([wire.RESUMED, wire.STARTED, wire.STOP, wire.DATA, wire.DATA][:4],
+                         self.kinds(frames)[:4])
         data = [fields for kind, fields in frames if kind == wire.DATA]
         self.assertEqual((1, b"bcdef"), (data[0]["position"], b"".join([fields["data"] for fields in data])))
 
@@ -348,7 +356,8 @@ class Resuming(Test):
         self.host.poll()
         for attempt in (2, 3):
             self.host.attach(LIFE | attempt)
-            self.assertEqual([wire.RESUMED, wire.STARTED, wire.FIN, wire.FIN, wire.STOP, wire.SIGNALED, wire.EXIT],
+            self.assertEqual([wire.RESUMED, wire.STARTED, wire.FIN, wire.FIN, wire.STOP, wire.SIGNALED,
+                              wire.EXIT],
                              self.kinds(self.host.resume(attempt=attempt)))
 
     def test_release_counts_while_muted(self):

@@ -1,4 +1,5 @@
-"""A stand-in for the daemon, for the end-to-end tests: boots an agent under a given Python and speaks frames with it.
+"""A stand-in for the daemon, for the end-to-end tests: boots an agent under a given Python and speaks frames
+with it.
 
 CPython 3.9 or later. Blocking, one reader thread per link.
 """
@@ -38,12 +39,14 @@ class Timeout(Exception):
 class Link:
     """One link to an agent."""
 
-    def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1, linger=2 * TIMEOUT, config=(),
+    def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1,
+                 linger=2 * TIMEOUT, config=(),
                  candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}", version=1):
         self.secret, self.key, self.epoch = secret, key, epoch
         script = bundle.script(candidates or [python])
         self.marker = wire.MARKER[:-2] + b"\0" + bytes([version])
-        self.process = subprocess.Popen(["sh", "-c", wrap.replace("{}", script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(["sh", "-c", wrap.replace("{}", script)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, cwd=cwd)
         table = [("network", b"test"), ("host", b"h"), ("key", key.encode()), ("secret", secret.encode()),
                  ("epoch", b"%d" % epoch), ("linger", b"%d" % linger), ("agent", b"")]
@@ -177,7 +180,8 @@ class Link:
         """SIGKILL to the script and the stub, as when ssh dies; what is on its way is lost."""
         agent = self.info["pid"]
         spared = [agent] + children(agent)
-        for pid in [pid for pid in children(self.process.pid) if pid not in spared][::-1] + [self.process.pid]:
+        for pid in [pid for pid in children(self.process.pid)
+                    if pid not in spared][::-1] + [self.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
@@ -211,7 +215,8 @@ class Link:
 
     def _holders(self):
         """Processes that have the other end of a pipe of ours."""
-        pipes = [os.readlink("/proc/self/fd/%d" % pipe.fileno()) for pipe in (self.process.stdout, self.process.stderr)]
+        pipes = [os.readlink("/proc/self/fd/%d" % pipe.fileno())
+                 for pipe in (self.process.stdout, self.process.stderr)]
         for folder in glob.glob("/proc/[0-9]*"):
             try:
                 held = [os.readlink(fd) for fd in glob.glob(folder + "/fd/*")]
@@ -223,17 +228,20 @@ class Link:
 
     # --- a process
 
-    def spawn(self, *argv, id=None, node="n1", attempt=1, role=0, limit=1 << 20, env=(), chdir="", incarnation=None,
+    def spawn(self, *argv, id=None, node="n1", attempt=1, role=0, limit=1 << 20, env=(), chdir="",
+              incarnation=None,
               owner=b"o" * 16):
         id = id or os.urandom(16)
-        self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation, owner=owner,
+        self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation,
+                  owner=owner,
                   role=role, stdout_limit=limit, stderr_limit=limit, host="h", node="" if role == 1 else node,
                   chdir=chdir, argv=[a if isinstance(a, bytes) else a.encode() for a in argv],
                   env=[(k, v.encode()) for k, v in env])
         return id
 
     def finish(self, id, timeout=TIMEOUT, release=True, got=None):
-        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes; `got` is there already."""
+        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes; `got` is
+        there already."""
         got = {1: b"", 2: b"", **(got or {})}
         for stream in (1, 2):
             if got[stream]:
@@ -272,7 +280,8 @@ class Link:
 
 
 def children(pid):
-    """The processes that this one started, and what they started, however threads and processes end meanwhile."""
+    """The processes that this one started, and what they started, however threads and processes end
+    meanwhile."""
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -1,7 +1,8 @@
-"""End to end: agents under every interpreter found, booted by `sh -c SCRIPT` as ssh would, driven by a stand-in daemon.
+"""End to end: agents under every interpreter found, booted by `sh -c SCRIPT` as ssh would, driven by a
+stand-in daemon.
 
-`python3 remote/tests/hosts.py [-v] [INTERPRETER…] [-k TEST]`; runs on CPython 3.9 or later. Interpreters are those of pyenv
-and of PATH; what is missing is skipped. With EXECNET_CI=1 nothing may be missing.
+`python3 remote/tests/hosts.py [-v] [INTERPRETER…] [-k TEST]`; runs on CPython 3.9 or later. Interpreters are
+those of pyenv and of PATH; what is missing is skipped. With EXECNET_CI=1 nothing may be missing.
 """
 import os
 import shutil
@@ -46,14 +47,17 @@ class Everywhere(Host):
         data = bytes(range(256)) * 400
         how, value, out, err, _ = link.run("cat", stdin=data[:20000], role=1)
         self.assertEqual((0, 0, sha(data[:20000])), (how, value, sha(out)))
-        how, value, out, _, _ = link.run("sh", "-c", "printf %s \"$1\"; exit 3", "sh", "a b\n'\"$x\\ ", role=1)
+        how, value, out, _, _ = link.run("sh", "-c", "printf %s \"$1\"; exit 3", "sh", "a b\n'\"$x\\ ",
+                                         role=1)
         self.assertEqual((0, 3, b"a b\n'\"$x\\ "), (how, value, out))
 
     def test_environment_folder_and_mark(self):
-        link = self.joined(config=[("node.n1", ""), ("env.FROM_HOST", "host"), ("env.BOTH", "host"), ("chdir", self.folder)])
+        link = self.joined(config=[("node.n1", ""), ("env.FROM_HOST", "host"), ("env.BOTH", "host"),
+                                   ("chdir", self.folder)])
         code = "echo $FROM_HOST $BOTH $OWN; pwd; echo $EXECNET_PROCESS"
         how, value, out, err, message = link.run(
-            "-c", "import os,sys;sys.stdout.flush();sys.exit(os.system(%r))" % code, env=[("BOTH", "spawn"), ("OWN", "spawn")])
+            "-c", "import os,sys;sys.stdout.flush();sys.exit(os.system(%r))" % code,
+            env=[("BOTH", "spawn"), ("OWN", "spawn")])
         words = out.decode().split("\n")
         self.assertEqual(["host spawn spawn", os.path.realpath(self.folder)], words[:2], (err, message))
         self.assertEqual(32, len(words[2]))
@@ -64,7 +68,8 @@ class Everywhere(Host):
         link = self.joined(config=[("node.n1", ""), ("chdir", self.folder)])
         code = "import os,sys;sys.stdout.write(os.environ['PWD'])"
         for folder in (self.folder, "/usr"):
-            how, value, out, err, message = link.run("-c", code, chdir="" if folder == self.folder else folder)
+            how, value, out, err, message = link.run("-c", code,
+                                                     chdir="" if folder == self.folder else folder)
             self.assertEqual(folder.encode(), out, (err, message))
 
     def test_what_cannot_start_says_why(self):
@@ -73,13 +78,15 @@ class Everywhere(Host):
         self.assertEqual((2, 2, b"", b""), (how, value, out, err))
         self.assertEqual("cannot change to directory /no/such: No such file or directory", message)
         how, value, _, _, message = link.run("no-such-command", role=1)
-        self.assertEqual((2, 2, "cannot execute no-such-command: No such file or directory"), (how, value, message))
+        self.assertEqual((2, 2, "cannot execute no-such-command: No such file or directory"),
+                         (how, value, message))
         how, value, _, _, message = link.run("-c", "pass", node="other")
         self.assertEqual((2, "there is no node other on this host"), (how, message))
 
     def test_signals_reach_the_process_and_its_exit_tells(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.05; done", role=1)
+        id = link.spawn("sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.05; done",
+                        role=1)
         link.wait(wire.DATA, id=id)
         link.send(wire.SIGNAL, id=id, sequence=1, mask=1 << 2)
         self.assertEqual(1, link.wait(wire.SIGNALED, id=id)["sequence"])
@@ -135,7 +142,8 @@ class Everywhere(Host):
 
     def test_stop_of_stdout_closes_the_pipe(self):
         link = self.joined()
-        id = link.spawn("sh", "-c", "trap '' PIPE; while echo y; do :; done 2>/dev/null; echo end >&2", role=1)
+        id = link.spawn("sh", "-c", "trap '' PIPE; while echo y; do :; done 2>/dev/null; echo end >&2",
+                        role=1)
         link.wait(wire.DATA, id=id)
         link.send(wire.STOP, id=id, stream=1)
         self.assertEqual(b"end\n", link.wait(wire.DATA, id=id, stream=2)["data"])
@@ -189,10 +197,12 @@ class Everywhere(Host):
 
     def test_nodes_are_asked_what_they_are(self):
         self.make("notpython", "#!/bin/sh\necho 'I am no snake'; exit 3\n")
-        link = self.joined(config=[("node.own", ""), ("node.other", self.python + " -E"), ("node.true", "/bin/true"),
+        link = self.joined(config=[("node.own", ""), ("node.other", self.python + " -E"),
+                                   ("node.true", "/bin/true"),
                                    ("node.bad", self.path("notpython")), ("node.none", "/no/such/python")])
         nodes = link.table_of_nodes
-        self.assertEqual([0, 0, 1, 1, 1], [nodes[name][0] for name in ("own", "other", "true", "bad", "none")])
+        self.assertEqual([0, 0, 1, 1, 1],
+                         [nodes[name][0] for name in ("own", "other", "true", "bad", "none")])
         self.assertEqual(link.table[u"version"], nodes["other"][1][u"version"])
         self.assertEqual(b"/bin/true did not answer as a Python: exit status 0, it printed nothing",
                          nodes["true"][1][u"message"])
@@ -238,14 +248,17 @@ class Script(Host):
 
     def test_nothing_found(self):
         done = self.run_script(["python3", "python"], {})
-        self.assertEqual((127, b"execnet: no Python found (tried python3 python)"), (done.returncode, said(done.stderr)))
+        self.assertEqual((127, b"execnet: no Python found (tried python3 python)"),
+                         (done.returncode, said(done.stderr)))
 
     def test_shims_that_fail_are_passed_over(self):
         done = self.run_script(["python3", "python2", "python"], {
-            "python3": "exit 127", "python2": "exit 1", "python": "exec %s \"$@\"" % self.python}, stage(b"import os;os._exit(0)"))
+            "python3": "exit 127", "python2": "exit 1", "python": "exec %s \"$@\"" % self.python},
+            stage(b"import os;os._exit(0)"))
         self.assertEqual((0, b""), (done.returncode, said(done.stderr)))
         done = self.run_script(["python3", "python2"], {"python3": "exit 127", "python2": "exit 1"})
-        self.assertEqual((127, b"execnet: no Python found (tried python3 (exit status 127) python2 (exit status 1))"),
+        self.assertEqual((127, b"execnet: no Python found (tried python3 (exit status 127) python2 (exit "
+                               b"status 1))"),
                          (done.returncode, said(done.stderr)))
 
     def test_too_old_is_said_when_nothing_else_is_there(self):
@@ -254,11 +267,13 @@ class Script(Host):
         self.assertEqual((91, "execnet: %s is Python 3.5.1, needs 2.7 or 3.6+" % self.path("python3")),
                          (done.returncode, said(done.stderr).decode()))
         files["python"] = "exec %s \"$@\"" % self.python
-        self.assertEqual(0, self.run_script(["python3", "python"], files, stage(b"import os;os._exit(0)")).returncode)
+        self.assertEqual(0, self.run_script(["python3", "python"], files,
+                                            stage(b"import os;os._exit(0)")).returncode)
 
     def test_a_python_that_took_the_link_is_the_last(self):
         for status in (93, 96, 137):
-            done = self.run_script(["python3", "python"], {"python3": "exit %d" % status, "python": "echo no; exit 0"})
+            done = self.run_script(["python3", "python"],
+                                   {"python3": "exit %d" % status, "python": "echo no; exit 0"})
             self.assertEqual((status, b""), (done.returncode, done.stdout))
 
     def test_a_path_with_a_space(self):
@@ -273,17 +288,21 @@ class Script(Host):
         quoted = "sh -c '%s'" % bundle.script([self.python])
         for shell in ("sh", "bash", "dash", "zsh", "csh", "tcsh", "fish", "ksh"):
             if shutil.which(shell):
-                done = subprocess.run([shell, "-c", quoted], input=stage(b"import os;os.write(1,b'ok');os._exit(0)"),
+                done = subprocess.run([shell, "-c", quoted],
+                                      input=stage(b"import os;os.write(1,b'ok');os._exit(0)"),
                                       capture_output=True)
                 self.assertEqual((0, b"ok"), (done.returncode, done.stdout), (shell, done.stderr))
 
     def test_a_link_that_ends_during_the_bootstrap(self):
-        done = subprocess.run(["sh", "-c", bundle.script([self.python])], input=bundle.stage1() + bundle.bundle()[:500],
+        done = subprocess.run(["sh", "-c", bundle.script([self.python])],
+                              input=bundle.stage1() + bundle.bundle()[:500],
                               capture_output=True)
-        self.assertEqual((93, b"execnet: the link ended while the agent was being sent"), (done.returncode, said(done.stderr)))
+        self.assertEqual((93, b"execnet: the link ended while the agent was being sent"),
+                         (done.returncode, said(done.stderr)))
 
     def test_what_hangs_ends_with_its_link(self):
-        hangs = "echo $$ >>{0}/pids; sleep 4000 & echo $! >>{0}/pids; setsid sleep 4000 & echo $! >>{0}/pids; wait".format(self.folder)
+        hangs = ("echo $$ >>{0}/pids; sleep 4000 & echo $! >>{0}/pids; setsid sleep 4000 & echo $! "
+                 ">>{0}/pids; wait".format(self.folder))
         for name, text in (("hang", hangs), ("read", "head -c 100 >/dev/null; " + hangs)):
             with open(self.path(name), "w") as file:
                 file.write("#!/bin/sh\n" + text + "\n")
@@ -291,8 +310,11 @@ class Script(Host):
             for shell in ("sh", "bash", "dash", "busybox"):
                 for leads in (True, False) if shutil.which(shell) else ():
                     open(self.path("pids"), "w").close()
-                    link = subprocess.Popen([shell] + ["sh"] * (shell == "busybox") + ["-c", bundle.script([self.path(name)])], start_new_session=leads,
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                    words = [shell, "sh", "-c"] if shell == "busybox" else [shell, "-c"]
+                    link = subprocess.Popen(words + [bundle.script([self.path(name)])],
+                                            start_new_session=leads,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=subprocess.PIPE)
                     link.stdin.write(b"x" * 200)
                     link.stdin.flush()
                     pids = []
@@ -322,7 +344,8 @@ class Script(Host):
 
     def test_an_agent_that_fails_at_its_start_leaves_nothing(self):
         for broken in ("        os.write(1, wire.MARKER + greeting.frames)", "        child = os.fork()"):
-            payload = bundle.stage1() + bundle.bundle([(broken, broken + "; raise OSError(5, 'no such luck')")])
+            payload = bundle.stage1() + bundle.bundle([(broken,
+                                                        broken + "; raise OSError(5, 'no such luck')")])
             link = self.link(payload=payload)
             self.assertEqual(93, link.process.wait(TIMEOUT))
             self.assertEqual([], self.files())
@@ -330,9 +353,11 @@ class Script(Host):
     def test_what_was_sent_and_did_not_arrive_is_said_by_status(self):
         sent = bundle.stage1() + bundle.bundle()
         at = len(bundle.stage1())
-        for status, arrives in [(97, b""), (98, sent[20:]), (98, sent[at:]), (98, sent[:at - 20]), (98, sent[:at] + sent[at + 9:]),
+        for status, arrives in [(97, b""), (98, sent[20:]), (98, sent[at:]), (98, sent[:at - 20]),
+                                (98, sent[:at] + sent[at + 9:]),
                                 (98, sent[:at + 8] + sent[at + 9:] + sent[:9])]:
-            done = subprocess.run(["sh", "-c", bundle.script([self.python, self.python])], input=arrives, capture_output=True)
+            done = subprocess.run(["sh", "-c", bundle.script([self.python, self.python])], input=arrives,
+                                  capture_output=True)
             self.assertEqual(status, done.returncode, (arrives[:30], done.stderr))
         import pty
         ours, theirs = pty.openpty()
@@ -354,7 +379,8 @@ class Script(Host):
         for name in names(self.python):
             with open(self.path(name + ".py"), "w") as file:
                 file.write(WRITES % marker)
-        config = [("node.n1", "env %s -X dev" % self.python if not self.jython else "env " + self.python), ("env.PYTHONPATH", "/usr/share:")]
+        config = [("node.n1", "env %s -X dev" % self.python if not self.jython else "env " + self.python),
+                  ("env.PYTHONPATH", "/usr/share:")]
         link = self.joined(cwd=self.folder, config=config)
         how, value, out, err, message = link.run("sh", "-c", "pwd", role=1)
         self.assertEqual(os.path.realpath(self.folder).encode() + b"\n", out, (err, message))
@@ -382,7 +408,8 @@ def children(pid):
 
 
 def load_tests(loader, tests, pattern):
-    return suite(loader, lambda jython: (Everywhere, Jython) if jython else (Everywhere, Posix, Ahead, Script))
+    return suite(loader, lambda jython: (Everywhere, Jython)
+                 if jython else (Everywhere, Posix, Ahead, Script))
 
 
 if __name__ == "__main__":

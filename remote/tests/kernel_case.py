@@ -3,6 +3,9 @@ import unittest
 
 from kernel_client import Client
 
+# seconds in which the main thread, which said so, falls asleep: an earlier signal is noticed late
+ASLEEP = 0.3
+
 
 class Kernel(unittest.TestCase):
     """`python` is set by the subclasses made below."""

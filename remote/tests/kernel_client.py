@@ -1,4 +1,5 @@
-"""A stand-in for the client, for the kernel's end-to-end tests: starts an interpreter with the real bundle and speaks frames with it.
+"""A stand-in for the client, for the kernel's end-to-end tests: starts an interpreter with the real bundle
+and speaks frames with it.
 
 CPython 3.9 or later. Blocking, one reader thread per kernel.
 """
@@ -14,15 +15,16 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "tools"), os.path.dirname(HERE)]
 
-import bundle  # noqa: E402
-from kernel import wire  # noqa: E402
-from kernel.wire import CLOSE, CREDIT, DATA, ESCAPED, EXEC, EXIT, HELLO, INTERRUPT, LAST, STATUS, STRCONFIG  # noqa: E402, F401
+import bundle
+from kernel import wire
+from kernel.wire import CLOSE, CREDIT, DATA, ESCAPED, EXEC, EXIT, HELLO, INTERRUPT, LAST, STATUS, STRCONFIG
 
 STAGE = bundle.kernel_stage()
 BUNDLE = bundle.bundle(folder=bundle.KERNEL)
 TIMEOUT = 300  # for hangs, in seconds: on a machine that has much else to do all takes ten times as long
 WINDOW = 8388608
-NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT", STATUS: "STATUS",
+NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT",
+         STATUS: "STATUS",
          STRCONFIG: "STRCONFIG"}
 
 
@@ -100,8 +102,10 @@ class Two(Reader):
 class Client:
     """One kernel and its frames."""
 
-    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(), words=(), limits=(), **options):
-        self.process = subprocess.Popen([python, *argv, "-c", STAGE, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, python, config=(), auto_credit=True, env=None, stdin=None, start=True, argv=(),
+                 words=(), limits=(), **options):
+        self.process = subprocess.Popen([python, *argv, "-c", STAGE, *words], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, **options)
         self.frames = queue.Queue()
         self.backlog = []
@@ -115,7 +119,8 @@ class Client:
         self.reader = Reader
         self.ended = threading.Event()
         self.more_stderr = threading.Condition()
-        self.threads = [threading.Thread(target=self._read, daemon=True), threading.Thread(target=self._read_stderr, daemon=True)]
+        self.threads = [threading.Thread(target=self._read, daemon=True),
+                        threading.Thread(target=self._read_stderr, daemon=True)]
         for thread in self.threads:
             thread.start()
         if start:
@@ -187,10 +192,12 @@ class Client:
                 frame = self.frames.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
                 raise Timeout("no %s on %s; there is %r; stderr %r" % (
-                    "/".join([NAMES[kind] for kind in kinds]), number, self.backlog, self.stderr.decode(errors="replace")))
+                    "/".join([NAMES[kind] for kind in kinds]), number, self.backlog,
+                    self.stderr.decode(errors="replace")))
             if frame is None:
                 self.frames.put(None)
-                raise EOFError("the kernel ended with %r; stderr: %s" % (self.process.poll(), self.stderr.decode(errors="replace")))
+                raise EOFError("the kernel ended with %r; stderr: "
+                               "%s" % (self.process.poll(), self.stderr.decode(errors="replace")))
             self.backlog.append(frame)
 
     def receive(self, number, timeout=TIMEOUT):

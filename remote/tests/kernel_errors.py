@@ -1,4 +1,5 @@
-"""End to end: how the client hears of errors of code whose channel it has closed, and how long they may be. Run by kernel_tests.py."""
+"""End to end: how the client hears of errors of code whose channel it has closed, and how long they may be.
+Run by kernel_tests.py."""
 from kernel_case import Shared
 
 from kernel_client import DATA

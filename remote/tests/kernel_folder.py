@@ -1,5 +1,5 @@
-"""End to end: a folder that holds a file for every module of the standard library. Whoever works there is not to run one of them,
-unless the code that he executes imports it itself. Run by kernel_tests.py."""
+"""End to end: a folder that holds a file for every module of the standard library. Whoever works there is not
+to run one of them, unless the code that he executes imports it itself. Run by kernel_tests.py."""
 import os
 import shutil
 import subprocess
@@ -21,12 +21,14 @@ OTHERS = ["sitecustomize", "usercustomize", "java", "javax", "org", "com", "sun"
 
 def names(python):
     """Of all modules that this interpreter's standard library has, and the one that runs this."""
-    where = subprocess.check_output([python, "-c", "import os; print(os.path.dirname(os.__file__))"], text=True, cwd="/").strip()
+    where = subprocess.check_output([python, "-c", "import os; print(os.path.dirname(os.__file__))"],
+                                    text=True, cwd="/").strip()
     found = set(OTHERS) | set(getattr(sys, "stdlib_module_names", ()))
     for folder in (where, os.path.join(where, "lib-dynload")):
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             word = name.replace("$py.class", "").split(".")[0]
-            if word.isidentifier() and (name.endswith((".py", ".so", "$py.class")) or os.path.isdir(os.path.join(folder, name))):
+            if word.isidentifier() and (name.endswith((".py", ".so", "$py.class"))
+                                        or os.path.isdir(os.path.join(folder, name))):
                 found.add(word)
     return found
 
@@ -39,22 +41,30 @@ class Odd(Exception):
 channel.send(sys.path[0])
 {0}
 """
-RAISE = ["1/0", "recurse(0)", "raise Odd()", "raise ValueError(u'\\xe4\\u20ac\\U0001f40d')", "import none_of_this_name", "raise SystemExit(3)",
-         "b'\\xff'.decode('utf-8')", "u'\\xe4'.encode('ascii')", "channel.send(object())", "channel.receive(0.01)",
+RAISE = ["1/0", "recurse(0)", "raise Odd()", "raise ValueError(u'\\xe4\\u20ac\\U0001f40d')",
+         "import none_of_this_name", "raise SystemExit(3)",
+         "b'\\xff'.decode('utf-8')", "u'\\xe4'.encode('ascii')", "channel.send(object())",
+         "channel.receive(0.01)",
          "int('a')\n" + "x = 1\n" * 50, "missing", "{}.misssing", "[].apend(1)"]
 AFTER_3_10 = ["try:\n    1/0\nexcept Exception as e:\n    raise ValueError('from') from e",
               "exec(\"raise ExceptionGroup('g', [ValueError(1), KeyError(2)])\")"]
-QUIET = ["print(u'\\xe4\\u20ac')\nimport sys\nsys.stderr.write('x\\n')", "channel.send([1, u'\\ud800', {2: (3, b'x' * 100000)}])",
+QUIET = ["print(u'\\xe4\\u20ac')\nimport sys\nsys.stderr.write('x\\n')",
+         "channel.send([1, u'\\ud800', {2: (3, b'x' * 100000)}])",
          "d = 1\nfor i in range(3000): d = [d]\ntry:\n    channel.send(d)\nexcept Exception: pass",
-         "channel.gateway.execmodel.Event(); channel.gateway.execmodel.queue; channel.gateway.execmodel.socket",
+         "channel.gateway.execmodel.Event(); channel.gateway.execmodel.queue; "
+         "channel.gateway.execmodel.socket",
          "repr(channel.gateway); channel.gateway.remote_status(); channel.gateway._rinfo()",
          "f = channel.makefile('w'); f.write('x'); f.close()",
-         "c = channel.gateway.newchannel(); c.setcallback(print if 0 else len, 5); channel.send(c); c.close(); c.waitclose()",
+         "c = channel.gateway.newchannel(); c.setcallback(print if 0 else len, 5); channel.send(c); "
+         "c.close(); c.waitclose()",
          "class D(object):\n    def __del__(self): raise ValueError('in a finalizer')\nD()",
          "c = channel.gateway.newchannel(); channel.send(c); c.reconfigure(); c.close('an error'); del c",
-         "import _thread as t, time\ndef f(): raise ValueError('in a thread')\nt.start_new_thread(f, ()); time.sleep(0.3)",
-         "import threading\ndef f(): raise ValueError('in a thread')\nt = threading.Thread(target=f)\nt.start(); t.join()",
-         "import os, sys\nif hasattr(os, 'fork'):\n    pid = os.fork()\n    if not pid: 1/0\n    os.waitpid(pid, 0)"]
+         "import _thread as t, time\ndef f(): raise ValueError('in a thread')\n"
+         "t.start_new_thread(f, ()); time.sleep(0.3)",
+         "import threading\ndef f(): raise ValueError('in a thread')\nt = threading.Thread(target=f)\n"
+         "t.start(); t.join()",
+         "import os, sys\nif hasattr(os, 'fork'):\n    pid = os.fork()\n    if not pid: 1/0\n"
+         "    os.waitpid(pid, 0)"]
 
 
 class Folder(Kernel):
@@ -81,7 +91,8 @@ class Folder(Kernel):
             return []
 
     def interrupted(self, k, number, hello):
-        """How it ended. PyPy loses what a handler raises while it clears up after an import: there once more if need be."""
+        """How it ended. PyPy loses what a handler raises while it clears up after an import: there once more
+        if need be."""
         tries = 10 if hello["implementation"] == "pypy" else 1
         for left in reversed(range(tries)):
             k.frame(INTERRUPT)
@@ -100,7 +111,8 @@ class Folder(Kernel):
             self.assertTrue(self.fail_with(k, TOLD.format(code)))
             self.assertEqual([], self.ran(), code)
         for code in QUIET:
-            if "threading" in code and not (three and hello["version_info"][:2] < (3, 13) and hello["implementation"] == "cpython"):
+            if "threading" in code and not (three and hello["version_info"][:2] < (3, 13)
+                                            and hello["implementation"] == "cpython"):
                 continue  # it would be user code that imports the folder's
             if "execmodel" in code and not three or "_thread as t" in code and not three:
                 continue
@@ -130,7 +142,8 @@ class Folder(Kernel):
         else:
             k.close(number)
         self.assertEqual([], self.ran())
-        argv = k.execute("import sys; channel.send(sys.stdin.read()); sys.exit(1)", argv=["x"], stdin=k.number + 4)
+        argv = k.execute("import sys; channel.send(sys.stdin.read()); sys.exit(1)", argv=["x"],
+                         stdin=k.number + 4)
         k.new()
         stdin = k.number
         k.send(stdin, b"words")
@@ -160,7 +173,8 @@ class Folder(Kernel):
         env["PYTHONPATH"], env["EXECNET_PYTHONPATH"] = "/usr/share", "/usr/share:"
         k = self.start(cwd=self.folder, env=env)
         k.hello()
-        found = k.run("import sys, os, mine\nchannel.send([sys.path[:3], os.environ['PYTHONPATH'], os.environ.get('EXECNET_PYTHONPATH'),"
+        found = k.run("import sys, os, mine\nchannel.send([sys.path[:3], os.environ['PYTHONPATH'], "
+                      "os.environ.get('EXECNET_PYTHONPATH'),"
                       " os.environ.get('PYTHONSAFEPATH'), mine.value])")
         self.assertEqual([[["", "/usr/share", self.folder], "/usr/share:", None, None, 5]], found)
         self.assertIn("ZeroDivisionError", self.fail_with(k, "1/0"))

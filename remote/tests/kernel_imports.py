@@ -1,4 +1,5 @@
-"""End to end: what user code does to imports, at which the kernel may not fall silent. Run by kernel_tests.py."""
+"""End to end: what user code does to imports, at which the kernel may not fall silent. Run by
+kernel_tests.py."""
 from kernel_case import Kernel
 
 from kernel_client import DATA, STATUS

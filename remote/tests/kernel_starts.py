@@ -5,7 +5,8 @@ import tempfile
 
 from kernel_case import Kernel
 
-# what a program that was made of Python code and an interpreter does with the arguments that it starts itself with
+# what a program that was made of Python code and an interpreter does with the arguments that it starts itself
+# with
 FROZEN = "import sys\nexec(sys.argv[sys.argv.index('-c') + 1])\n"
 FROZEN_IN_FUNCTION = "import sys\ndef main():\n    exec(sys.argv[sys.argv.index('-c') + 1])\nmain()\n"
 

@@ -1,26 +1,28 @@
 """End to end: the real kernel under every interpreter found, over pipes, driven by a stand-in client.
 
-`kernel_tests.py [-v] [INTERPRETER…] [-k TEST]` under CPython 3.9 or later, of pyenv and PATH; with EXECNET_CI=1 all.
+`kernel_tests.py [-v] [INTERPRETER…] [-k TEST]` under CPython 3.9 or later, of pyenv and PATH; with
+EXECNET_CI=1 all.
 """
 import marshal
 import os
-import struct
 import sys
 import textwrap
 import threading
 import time
 
 sys.dont_write_bytecode = True
-from kernel_case import Kernel, Shared
-from kernel_ends import Ends, Posix, Start
+from kernel_case import Shared
+from kernel_channels import Channels, Credit
+from kernel_ends import Ends, Start
 from kernel_errors import Errors
 from kernel_folder import Folder
 from kernel_imports import Imports
 from kernel_output import Output
+from kernel_posix import Posix
 from kernel_starts import Starts
 
 from case import main, suite
-from kernel_client import CLOSE, CREDIT, DATA, LAST, STATUS, STRCONFIG, Number, Timeout, wire
+from kernel_client import CLOSE, DATA, STATUS, Number, wire
 
 sys.setrecursionlimit(20000)
 threading.stack_size(64 << 20)
@@ -30,8 +32,10 @@ VALUES = [
     0.0, -0.0, 1.5, float("inf"), float("-inf"), 1j, complex(1.5, -2.5),
     "", "text", "äöü", "€", "\U0001f40d", "a\0b", "x" * 70000,
     b"", b"bytes", bytes(range(256)), b"\xff" * 70000,
-    [], [1, "a", None], (), (1,), ((),), {}, {"a": 1, 2: "b", (1, "x"): None}, set(), {1, 2, 3}, {"a"}, frozenset([1, 2]),
-    [[[]], ({},), {"k": [{"x": (1, {2})}]}], list(range(1000)), {frozenset([1]): {(1, 2): [3]}}, [1.5] * 100, [1] * 100, [True] * 100,
+    [], [1, "a", None], (), (1,), ((),), {}, {"a": 1, 2: "b", (1, "x"): None}, set(), {1, 2, 3}, {"a"},
+    frozenset([1, 2]),
+    [[[]], ({},), {"k": [{"x": (1, {2})}]}], list(range(1000)), {frozenset([1]): {(1, 2): [3]}}, [1.5] * 100,
+    [1] * 100, [True] * 100,
 ]
 
 
@@ -53,7 +57,8 @@ class Values(Shared):
         for value in VALUES:
             self.k.send(number, value)
             back = self.k.receive(number)
-            self.assertEqual(repr(self.dialect(value)), repr(back)) if not isinstance(value, (dict, set, frozenset)) else None
+            self.assertEqual(repr(self.dialect(value)),
+                             repr(back)) if not isinstance(value, (dict, set, frozenset)) else None
             self.assertEqual((type(self.dialect(value)), self.dialect(value)), (type(back), back))
         self.k.send(number, float("nan"))
         back = self.k.receive(number)
@@ -65,8 +70,10 @@ class Values(Shared):
                 channel.send(type(item).__name__)
         """.replace("\n            ", "\n"))
         two = self.hello["dialect"] == 2
-        for value, name in ((None, "NoneType"), (True, "bool"), (1, "int"), (1.5, "float"), (1j, "complex"), ("x", "unicode" if two else "str"),
-                            (b"x", "str" if two else "bytes"), ([], "list"), ((), "tuple"), ({}, "dict"), (set(), "set"),
+        for value, name in ((None, "NoneType"), (True, "bool"), (1, "int"), (1.5, "float"), (1j, "complex"),
+                            ("x", "unicode" if two else "str"),
+                            (b"x", "str" if two else "bytes"), ([], "list"), ((), "tuple"), ({}, "dict"),
+                            (set(), "set"),
                             (frozenset(), "frozenset"), (2**80, "long" if two else "int")):
             self.k.send(number, value)
             self.assertEqual(name, self.k.receive(number))
@@ -81,7 +88,9 @@ class Values(Shared):
             self.k.close(number)
             return
         self.k.send(number, "a\ud800b")
-        self.k.frame(wire.ESCAPED, number, marshal.dumps([(..., 1, "\udfffx\U00010000\ud800".encode("utf-16-be", "surrogatepass"))], 2))
+        self.k.frame(wire.ESCAPED, number,
+                     marshal.dumps([(..., 1, "\udfffx\U00010000\ud800".encode("utf-16-be", "surrogatepass"))],
+                                   2))
         self.assertEqual([3, ["\udfffx\U00010000\ud800"]], self.k.receive(number))
 
     def test_pairs_of_surrogates_in_an_escape_are_one_character(self):
@@ -125,7 +134,8 @@ class Values(Shared):
             self.assertEqual(1, error.count("Traceback"), error)
 
     def test_a_refused_value_leaves_the_channel_as_it_was(self):
-        self.assertEqual([1, 2], self.k.run("channel.send(1)\ntry: channel.send([object()])\nexcept Exception: channel.send(2)"))
+        self.assertEqual([1, 2], self.k.run("channel.send(1)\ntry: channel.send([object()])\n"
+                                            "except Exception: channel.send(2)"))
 
     def test_channels_travel_inside_values(self):
         number = self.k.execute(textwrap.dedent("""
@@ -151,7 +161,8 @@ class Values(Shared):
         self.assertIsNone(self.k.end(number))
 
     def test_a_channel_that_was_closed_before_it_was_taken_still_has_its_items(self):
-        number = self.k.execute("import time\nfor i in range(200):\n  if channel._state.items: break\n  time.sleep(0.01)\n"
+        number = self.k.execute("import time\nfor i in range(200):\n  if channel._state.items: break\n"
+                                "  time.sleep(0.01)\n"
                                 "time.sleep(0.1)\nc = channel.receive()\nchannel.send(list(c))")
         inner = self.k.new()
         self.k.frame(wire.ESCAPED, number, marshal.dumps([(..., 0, inner)], 2)[5:])
@@ -166,7 +177,8 @@ class Executing(Shared):
 
     def test_hello_says_who_it_is(self):
         hello = self.hello
-        self.assertEqual({"version", "pid", "executable", "version_info", "platform", "implementation", "cwd", "dialect", "maxsize"}, set(hello))
+        self.assertEqual({"version", "pid", "executable", "version_info", "platform", "implementation", "cwd",
+                          "dialect", "maxsize"}, set(hello))
         self.assertEqual(1, hello["version"])
         if not self.jython:
             self.assertEqual(self.k.process.pid, hello["pid"])
@@ -177,32 +189,40 @@ class Executing(Shared):
 
     def test_a_source_runs_with_its_channel_and_name(self):
         self.assertEqual(["__channelexec__", "gw5", True],
-                         self.k.run("channel.send(__name__); channel.send(channel.gateway.id); channel.send('__file__' not in globals())"))
+                         self.k.run("channel.send(__name__); channel.send(channel.gateway.id); "
+                                    "channel.send('__file__' not in globals())"))
 
     def test_a_function_gets_its_channel_and_arguments(self):
-        self.assertEqual([[1, "ä"]], self.k.run("def f(channel, a, b):\n    channel.send([a, b])\n", kind="function", name="f",
+        self.assertEqual([[1, "ä"]], self.k.run("def f(channel, a, b):\n    channel.send([a, b])\n",
+                                                kind="function", name="f",
                                                kwargs={"a": 1, "b": "ä"}))
 
     def test_a_module_knows_its_file_and_may_declare_an_encoding(self):
         source = "# -*- coding: latin-1 -*-\n# ä\nchannel.send((__file__, u'ä', __name__))\n"
-        self.assertEqual([("/x/mod.py", "ä", "__channelexec__")], self.k.run(source, kind="module", filename="/x/mod.py"))
+        self.assertEqual([("/x/mod.py", "ä", "__channelexec__")],
+                         self.k.run(source, kind="module", filename="/x/mod.py"))
 
     def test_argv_is_that_of_the_code(self):
         self.assertEqual([["prog", "a b"], ["prog", "a b"]],
-                         self.k.run("import sys; channel.send(sys.argv); channel.send(list(sys.argv))", argv=["prog", "a b"]))
-        self.assertEqual([["-c"]], self.k.run("import sys; channel.send(sys.argv[:1])")) if not self.jython else None
+                         self.k.run("import sys; channel.send(sys.argv); channel.send(list(sys.argv))",
+                                    argv=["prog", "a b"]))
+        self.assertEqual([["-c"]],
+                         self.k.run("import sys; channel.send(sys.argv[:1])")) if not self.jython else None
 
     def test_names_of_the_platform_can_be_sent(self):
-        platform, (name, other) = self.k.run("import os, sys; channel.send(sys.platform); channel.send([sys.platform, os.name])")
+        platform, (name, other) = self.k.run("import os, sys; channel.send(sys.platform); "
+                                             "channel.send([sys.platform, os.name])")
         self.assertEqual((self.hello["platform"], str), (platform, type(platform)))
         self.assertEqual((platform, str), (name, type(other)))
 
     def test_stdin_is_what_comes_on_a_channel(self):
-        source = "import sys\nchannel.send(sys.stdin.readline())\nchannel.send([line for line in sys.stdin])\nchannel.send(sys.stdin.read())"
+        source = ("import sys\nchannel.send(sys.stdin.readline())\n"
+                  "channel.send([line for line in sys.stdin])\nchannel.send(sys.stdin.read())")
         stdin = self.k.new()
         number = self.k.execute(source, stdin=stdin)
         self.k.send(stdin, "ä\nb".encode())
-        self.assertEqual(self.dialect("ä\n".encode()) if self.hello["dialect"] == 2 else "ä\n", self.k.receive(number))
+        self.assertEqual(self.dialect("ä\n".encode()) if self.hello["dialect"] == 2 else "ä\n",
+                         self.k.receive(number))
         self.k.send(stdin, b"")
         self.k.send(stdin, b"c\n" + b"x" * 70000)
         self.k.close(stdin)
@@ -212,7 +232,8 @@ class Executing(Shared):
 
     def test_stdin_that_ends_at_once_is_empty_and_that_of_others_is_left_alone(self):
         stdin = self.k.new()
-        number = self.k.execute("import sys; channel.send((sys.stdin.read(), sys.stdin.isatty()))", stdin=stdin)
+        number = self.k.execute("import sys; channel.send((sys.stdin.read(), sys.stdin.isatty()))",
+                                stdin=stdin)
         self.k.close(stdin)
         self.assertEqual(("", False), self.k.receive(number))
         self.k.end(number)
@@ -228,7 +249,8 @@ class Executing(Shared):
         self.k.end(number)
 
     def test_an_error_comes_as_a_traceback_of_the_users_frames_only(self):
-        error = self.fail_with(self.k, "import os\n\ndef inner():\n    raise ValueError('bäd')\n\ninner()\n", filename="/x/prog.py")
+        error = self.fail_with(self.k, "import os\n\ndef inner():\n    raise ValueError('bäd')\n\ninner()\n",
+                               filename="/x/prog.py")
         lines = [line for line in error.splitlines() if set(line.strip()) - set("~^")]
         self.assertEqual(["Traceback (most recent call last):",
                           '  File "/x/prog.py", line 6, in <module>', "    inner()",
@@ -237,7 +259,8 @@ class Executing(Shared):
         self.assertNotIn("execnet_kernel", error.replace("execnet_kernel.errors.DumpError", ""))
 
     def test_functions_keep_their_line_numbers(self):
-        error = self.fail_with(self.k, "\n" * 41 + "def f(channel):\n    1 // 0\n", kind="function", name="f", filename="lib.py", kwargs={})
+        error = self.fail_with(self.k, "\n" * 41 + "def f(channel):\n    1 // 0\n", kind="function", name="f",
+                               filename="lib.py", kwargs={})
         self.assertIn('File "lib.py", line 43, in f', error)
         self.assertIn("1 // 0", error)
 
@@ -272,7 +295,8 @@ except ValueError:
 
     def test_a_syntax_error_is_reported_with_its_line(self):
         error = self.fail_with(self.k, "x = 1\ny = = 2\n", filename="/x/wrong.py")
-        self.assertEqual(["Traceback (most recent call last):", '  File "/x/wrong.py", line 2'], error.splitlines()[:2])
+        self.assertEqual(["Traceback (most recent call last):", '  File "/x/wrong.py", line 2'],
+                         error.splitlines()[:2])
         self.assertIn("SyntaxError", error)
         self.assertNotIn("execnet_kernel", error)
 
@@ -291,7 +315,8 @@ except ValueError:
         self.assertEqual([2], self.k.run("channel.send(2)"))
 
     def test_the_first_runs_in_the_main_thread_and_others_beside_it(self):
-        source = "import threading\nchannel.send(type(threading.current_thread()).__name__)\nchannel.receive()"
+        source = ("import threading\nchannel.send(type(threading.current_thread()).__name__)\n"
+                  "channel.receive()")
         while self.status()["numexecuting"]:
             pass  # a channel that the client closed is closed before its execution has ended
         first = self.k.execute(source)
@@ -325,284 +350,18 @@ except ValueError:
 
     def test_what_user_code_says_and_reads(self):
         # PyPy and CPython write by line, whatever their buffers
-        number = self.k.execute("import sys\nsys.stdout.write('by '); sys.stdout.write('line\\n')\nchannel.send(sys.stdin.read())\nchannel.receive()")
+        number = self.k.execute("import sys\nsys.stdout.write('by '); sys.stdout.write('line\\n')\n"
+                                "channel.send(sys.stdin.read())\nchannel.receive()")
         self.k.wait_stderr(b"by line\n")
         self.assertEqual("", self.k.receive(number))
         self.k.send(number, 1)
         self.k.end(number)
 
 
-class Channels(Shared):
-
-    def test_receive_and_waitclose_know_timeouts(self):
-        self.assertEqual([True] * 3, self.k.run(textwrap.dedent("""
-            import time
-            start = time.time()
-            for wait in (channel.receive, channel.waitclose):
-                try:
-                    wait(timeout=0.1)
-                except channel.TimeoutError as error:
-                    channel.send(isinstance(error, IOError))
-            channel.send(0.19 < time.time() - start < 10)
-        """)))
-
-    def test_an_error_of_the_client_is_raised_once_then_eof(self):
-        number = self.k.execute(textwrap.dedent("""
-            c = channel.receive()
-            out = [c.receive()]
-            for i in range(2):
-                try:
-                    c.receive()
-                except c.RemoteError as error:
-                    out.append(str(error))
-                except EOFError:
-                    out.append("eof")
-            out.append(c.isclosed())
-            try:
-                c.send(1)
-            except (OSError, IOError):
-                out.append("cannot")
-            channel.send(out)
-        """))
-        inner = self.k.new()
-        self.k.frame(wire.ESCAPED, number, b"(\3\0\0\0.i\0\0\0\0i" + struct.pack("<i", inner))
-        self.k.send(inner, 1)
-        self.k.close(inner, "it went wrong")
-        self.assertEqual([1, "it went wrong", "eof", True, "cannot"], self.k.receive(number))
-
-    def test_an_error_may_be_given_to_close(self):
-        self.assertIsNone(self.k.end(self.k.execute("c = channel.gateway.newchannel(); channel.send(c); c.close('wrong')")))
-        frames = [frame for frame in self.k.backlog if frame[0] == CLOSE and frame[2] == "wrong"]
-        self.assertEqual(1, len(frames))
-
-    def test_the_channel_of_an_execution_cannot_be_closed_from_within(self):
-        self.assertEqual(["no"], self.k.run("try: channel.close()\nexcept (OSError, IOError): channel.send('no')"))
-
-    def test_last_ends_what_arrives_but_not_what_is_sent(self):
-        number = self.k.execute("out = list(channel); channel.waitclose(); channel.send([out, channel.isclosed()])")
-        self.k.send(number, 1)
-        self.k.frame(LAST, number)
-        self.assertEqual([[1], False], self.k.receive(number))
-
-    def test_a_channel_that_nobody_holds_is_closed(self):
-        number = self.k.execute("import gc\nc = channel.gateway.newchannel(); channel.send(c); c = None\n"
-                                "for i in range(5): gc.collect()\nchannel.receive()")
-        inner = self.k.receive(number)
-        self.assertIsNone(self.k.end(inner))
-        self.k.send(number, 1)
-
-    def test_a_callback_has_what_was_there_before_in_order_and_the_end_marker_at_the_end(self):
-        number = self.k.execute(textwrap.dedent("""
-            import time
-            got = []
-            while len(channel._state.items) < 3:
-                time.sleep(0.01)
-            channel.setcallback(got.append, endmarker="end")
-            try:
-                channel.receive()
-            except (OSError, IOError):
-                got.append("cannot receive")
-            channel.send("set")
-            channel.waitclose()
-            result = channel.gateway.newchannel()
-            channel2.send(got)
-        """).replace("channel2", "c2").replace("import time\n", "import time\nc2 = channel.receive()\n", 1).replace(
-            "result = channel.gateway.newchannel()\n", ""))
-        other = self.k.new()
-        self.k.frame(wire.ESCAPED, number, b"(\3\0\0\0.i\0\0\0\0i" + struct.pack("<i", other))
-        for item in range(3):
-            self.k.send(number, item)
-        self.assertEqual("set", self.k.receive(number))
-        for item in range(3, 100):
-            self.k.send(number, item)
-        self.k.frame(LAST, number)
-        got = self.k.receive(other)
-        got.remove("cannot receive")
-        self.assertEqual(list(range(100)) + ["end"], got)
-
-    def test_a_slow_callback_delays_only_its_channel(self):
-        number = self.k.execute(textwrap.dedent("""
-            import threading
-            gate = threading.Event()
-            slow = channel.gateway.newchannel()
-            slow.setcallback(lambda item: gate.wait())
-            channel.send(slow)
-            channel.send(channel.receive() + 1)
-            gate.set()
-        """))
-        slow = self.k.receive(number)
-        for _ in range(5):
-            self.k.send(slow, 1)
-        self.k.send(number, 41)
-        self.assertEqual(42, self.k.receive(number))
-
-    def test_a_callback_that_raises_closes_its_channel_with_the_error(self):
-        number = self.k.execute("c = channel.gateway.newchannel()\nc.setcallback(lambda item: 1 // 0)\nchannel.send(c)\nchannel.receive()")
-        inner = self.k.receive(number)
-        self.k.send(inner, 1)
-        self.assertIn("ZeroDivisionError", self.k.end(inner))
-        self.k.close(number)
-
-    def test_a_callback_goes_on_when_its_channel_is_not_held(self):
-        number = self.k.execute(textwrap.dedent("""
-            import gc
-            c = channel.gateway.newchannel()
-            c.setcallback(channel.send)
-            channel.send(c)
-            c = None
-            for i in range(5):
-                gc.collect()
-            channel.receive()
-        """))
-        inner = self.k.receive(number)
-        self.k.get(LAST, inner)
-        self.k.send(inner, "still")
-        self.assertEqual("still", self.k.receive(number))
-        self.k.close(inner)
-        self.k.send(number, None)
-
-    def test_makefile(self):
-        number = self.k.execute(textwrap.dedent("""
-            out = channel.makefile("w")
-            out.write("a")
-            out.write(u"b\\n")
-            out.flush()
-            print_to = channel.makefile()
-            print_to.writelines(["c", "d"])
-            out.close()
-            assert not out.isatty() and not channel.isclosed()
-            source = channel.makefile("r")
-            channel.send([source.read(3), source.readline(), source.readline(), source.readline(), source.read(9), source.readline()])
-        """))
-        self.assertEqual(["a", "b\n", "c", "d"], [self.k.receive(number) for _ in range(4)])
-        for text in ("ab", "cdef\n", "g\nend", "less"):
-            self.k.send(number, text)
-        self.k.close(number)
-        # the channel is closed then, so the answer comes by another
-        number = self.k.execute("c = channel.receive(); f = c.makefile('r', proxyclose=True)\n"
-                                "channel.send([f.read(3), f.readline(), f.readline(), f.readline(), f.read(9), f.readline()])")
-        inner = self.k.new()
-        self.k.frame(wire.ESCAPED, number, b"(\3\0\0\0.i\0\0\0\0i" + struct.pack("<i", inner))
-        for text in ("ab", "cdef\n", "g\nend", "less"):
-            self.k.send(inner, text)
-        self.k.close(inner)
-        self.assertEqual(["abc", "def\n", "g\n", "endless", "", ""], self.k.receive(number))
-
-    def test_the_gateway_has_what_workers_use(self):
-        self.assertEqual([True], self.k.run(textwrap.dedent("""
-            gateway = channel.gateway
-            model = gateway.execmodel
-            assert model.backend == "thread", model
-            with model.RLock():
-                with model.Lock():
-                    pass
-            event = model.Event()
-            queue = model.queue.Queue()
-            model.start(lambda word: (queue.put((word, model.get_ident())), event.set()), ("x",))
-            event.wait()
-            word, ident = queue.get()
-            assert word == "x" and ident != model.get_ident()
-            model.sleep(0.001)
-            assert model.subprocess.Popen and model.socket.socket
-            assert gateway.remote_status().numexecuting == 1
-            assert gateway._rinfo().pid
-            assert gateway.hasreceiver()
-            assert "gw5" in repr(gateway), repr(gateway)
-            assert "open" in repr(channel)
-            channel.send(True)
-        """)))
-
-    def test_string_settings_are_told(self):
-        number = self.k.execute("channel.reconfigure(py2str_as_py3str=False)\nchannel.gateway.reconfigure(True, True)\nchannel.receive()")
-        self.assertEqual((0, 0), self.k.get(STRCONFIG, number))
-        self.assertEqual((1, 1), self.k.get(STRCONFIG, 0))
-        self.k.frame(STRCONFIG, number, b"\1\0")
-        self.k.send(number, 1)
-        self.assertIsNone(self.k.end(number))
-
-    def test_many_channels_are_forgotten(self):
-        numbers = [self.k.execute("pass") for _ in range(50)]
-        for number in numbers:
-            self.assertIsNone(self.k.end(number))
-            self.k.close(number)
-        self.assertEqual([True], self.k.run("import time\nfor i in range(500):\n  if len(channel._state.link.states) < 20: break\n"
-                                           "  time.sleep(0.01)\nchannel.send(len(channel._state.link.states) < 20)"))
-
-
-class Credit(Kernel):
-
-    def test_a_sender_waits_for_a_receiver_that_does_not_receive_and_others_go_on(self):
-        k = self.start({"window": 10000}, auto_credit=False)
-        k.hello()
-        number = k.execute("for i in range(200): channel.send(b'x' * 995)")
-        for _ in range(10):
-            k.get(DATA, number)
-        other = k.execute("channel.send(channel.receive() + 1)")
-        k.send(other, 1)
-        self.assertEqual(2, k.receive(other))
-        self.assertRaises(Timeout, k.get, DATA, number, 0.3)
-        k.credit(number, 10001)
-        k.get(DATA, number)
-        self.assertRaises(Timeout, k.get, DATA, number, 0.2)
-        k.credit(number, 1 << 40)
-        for _ in range(189):
-            k.get(DATA, number)
-        self.assertIsNone(k.end(number))
-
-    def test_a_value_larger_than_the_window_can_be_sent(self):
-        k = self.start({"window": 1000}, auto_credit=False)
-        k.hello()
-        number = k.execute("channel.send(b'x' * 3000000)\nchannel.send(1)")
-        self.assertEqual(3000000, len(k.get(DATA, number)))
-        self.assertRaises(Timeout, k.get, DATA, number, 0.2)
-        k.credit(number, 3001005)
-        self.assertEqual(1, k.get(DATA, number))
-
-    def test_a_sender_without_credit_hears_that_the_channel_is_closed(self):
-        k = self.start({"window": 1000}, auto_credit=False)
-        k.hello()
-        number = k.execute("try:\n  while 1: channel.send(b'x' * 500)\nexcept (OSError, IOError): c = channel.gateway.newchannel(); c.send('told')")
-        for _ in range(2):
-            k.get(DATA, number)
-        k.close(number)
-        self.assertEqual("told", k.get(DATA, 2))
-
-    def test_credit_is_given_for_what_was_received_only(self):
-        k = self.start({"window": 10000})
-        k.hello()
-        number = k.execute("go = channel.gateway.newchannel(); channel.send(go)\nfor i in range(2):\n  for j in range(go.receive()): channel.receive()")
-        go = k.receive(number)
-        for _ in range(20):
-            k.send(number, b"x" * 495)  # 500 bytes each
-        k.send(go, 4)
-        self.assertRaises(Timeout, k.get, CREDIT, number, 0.3)
-        k.send(go, 16)
-        said = [k.get(CREDIT, number) for _ in range(4)]
-        self.assertEqual([12500, 15000, 17500, 20000], said)
-
-    def test_a_callback_takes_a_value_when_it_has_returned(self):
-        k = self.start({"window": 1000})
-        k.hello()
-        number = k.execute("import threading\ngate = threading.Event(); c = channel.gateway.newchannel()\n"
-                           "c.setcallback(lambda item: gate.wait()); channel.send(c)\nchannel.receive(); gate.set(); channel.receive()")
-        inner = k.receive(number)
-        k.send(inner, b"x" * 995)
-        self.assertRaises(Timeout, k.get, CREDIT, inner, 0.3)
-        k.send(number, 1)
-        self.assertEqual(2000, k.get(CREDIT, inner))
-
-    def test_the_window_is_eight_mebibytes_when_nobody_says_otherwise(self):
-        k = self.start(auto_credit=False)
-        k.hello()
-        number = k.execute("i = 0\nwhile 1: channel.send(b'x' * 999995)")
-        for _ in range(9):
-            k.get(DATA, number)
-        self.assertRaises(Timeout, k.get, DATA, number, 0.3)
-
-
 def load_tests(loader, tests, pattern):
     def bases(jython):
-        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder, Starts) + (() if jython else (Posix,))
+        return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder,
+                Starts) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 

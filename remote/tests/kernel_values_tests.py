@@ -1,4 +1,5 @@
-"""The kernel's values: what is allowed, the golden vectors that Rust reads too, and the two codecs against each other."""
+"""The kernel's values: what is allowed, the golden vectors that Rust reads too, and the two codecs against
+each other."""
 import json
 import marshal
 import os
@@ -61,7 +62,8 @@ class Vectors(unittest.TestCase):
 
     def test_they_are_written(self):
         for name, value, data, vector in self.vectors():
-            if vector.get("written", True) and not (values.JYTHON and name == "smallest 32-bit int"):  # a long there
+            # a long there
+            if vector.get("written", True) and not (values.JYTHON and name == "smallest 32-bit int"):
                 escaped, written = values.dumps(value, Channel)
                 self.assertEqual(hexlify(data), hexlify(written), name)
                 self.assertEqual(vector.get("escaped", False), escaped, name)
@@ -106,7 +108,8 @@ class Types(unittest.TestCase):
 
     def test_what_marshal_takes_and_we_do_not(self):
         code = compile("1", "x", "eval")
-        for value, words in ((bytearray(b"x"), "a bytearray"), (memoryview(b"x"), "a memoryview"), (Ellipsis, "an ellipsis"), (StopIteration, "a type"),
+        for value, words in ((bytearray(b"x"), "a bytearray"), (memoryview(b"x"), "a memoryview"),
+                             (Ellipsis, "an ellipsis"), (StopIteration, "a type"),
                              (code, "code")):
             self.refused(value, words)
             self.refused([1, (value,)], ", at [1][0]")
@@ -120,7 +123,8 @@ class Types(unittest.TestCase):
             self.refused([1] * 70 + [[value]], "cannot send an Own, at [70][0]")
 
     def test_long_lists_that_are_alike_are_still_looked_at(self):
-        for good in ([1] * 1000, [1.5] * 1000, (1,) * 1000, [True] * 1000, ["x"] * 1000, [2**40] * 1000, [1, 1.5] * 500):
+        for good in ([1] * 1000, [1.5] * 1000, (1,) * 1000, [True] * 1000, ["x"] * 1000, [2**40] * 1000,
+                     [1, 1.5] * 500):
             self.assertEqual((False, marshal.dumps(good, 2)), values.dumps(good))
         self.refused([bytearray(0)] * 1000, ", at [0]")
         self.refused([bytearray(4)] * 1000, ", at [0]")

@@ -34,7 +34,8 @@ class Frames(unittest.TestCase):
     def test_it_knows_how_much_is_missing(self):
         parser = Parser()
         self.assertEqual(9, parser.missing())
-        for data, missing in ((b"\x03\0\0", 6), (b"\0\x01\0\x01\0\0", 65536), (b"", 65536), (b"x" * 65535, 1), (b"x", 9)):
+        for data, missing in ((b"\x03\0\0", 6), (b"\0\x01\0\x01\0\0", 65536), (b"", 65536), (b"x" * 65535, 1),
+                              (b"x", 9)):
             parser.feed(data)
             self.assertEqual(missing, parser.missing())
         parser.feed(frame(DATA, 1, b"y" * 70000) + b"\x03")

@@ -36,7 +36,8 @@ class Layers(unittest.TestCase):
                 while more:
                     reached |= more
                     more = set([each for one in more for each in below[one]]) - reached
-                self.assertNotIn(name, reached, "remote/%s/%s.py imports itself by way of others" % (package, name))
+                self.assertNotIn(name, reached,
+                                 "remote/%s/%s.py imports itself by way of others" % (package, name))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,12 @@ class Words(unittest.TestCase):
 
     def test_what_only_a_shell_can_make_of_it_is_left_to_one(self):
         env = {b"HOME": b"/home/ann"}
-        for line in ("FOO=1 python", "$HOME/py", ". ./act && python", "cd /tmp && python", "exec python", "command python", "python `x`",
+        for line in ("FOO=1 python", "$HOME/py", ". ./act && python", "cd /tmp && python", "exec python",
+                     "command python", "python `x`",
                      "nice -n 5 ~/py", "env A=b ~ann/bin/python -u"):
             self.assertEqual(["sh", "-c", line + ' "$@"', "sh"], nodes.words(line, env))
-        for line, words in (("~/bin/python -E", ["/home/ann/bin/python", "-E"]), ("env A=b python", ["env", "A=b", "python"]),
+        for line, words in (("~/bin/python -E", ["/home/ann/bin/python", "-E"]),
+                            ("env A=b python", ["env", "A=b", "python"]),
                             ("~no-such-user/python", ["~no-such-user/python"]), ("./x=y", ["./x=y"])):
             self.assertEqual(words, nodes.words(line, env))
 
@@ -41,7 +43,8 @@ class Folders(unittest.TestCase):
 
     def test_where_a_process_goes(self):
         env = {b"HOME": b"/usr"}
-        for asked, there in ((b"", b"/etc"), (b"sub", b"/etc/sub"), (b"/x", b"/x"), (b"~", b"/usr"), (b"~/a", b"/usr/a")):
+        for asked, there in ((b"", b"/etc"), (b"sub", b"/etc/sub"), (b"/x", b"/x"), (b"~", b"/usr"),
+                             (b"~/a", b"/usr/a")):
             self.assertEqual(there, homes.where(env, b"/etc", asked))
         self.assertEqual(b"/usr", homes.where(env, b"/no/such", b""))
         self.assertEqual({b"HOME": b"/usr"}, env)
@@ -56,7 +59,8 @@ class Folders(unittest.TestCase):
     def test_an_interpreter_for_a_gateway_does_not_look_in_its_folder(self):
         env = {b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b":/a::b"}
         homes.apart(env, {})
-        self.assertEqual({b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b"/a:b", b"EXECNET_PYTHONPATH": b":/a::b"}, env)
+        self.assertEqual({b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b"/a:b",
+                          b"EXECNET_PYTHONPATH": b":/a::b"}, env)
         env = {b"PYTHONSAFEPATH": b"execnet", b"PYTHONPATH": b"/a"}
         homes.apart(env, {b"PYTHONSAFEPATH": b"1"})
         self.assertEqual({b"PYTHONSAFEPATH": b"1", b"PYTHONPATH": b"/a"}, env)
@@ -107,7 +111,8 @@ class Asking(unittest.TestCase):
             real = os.path.join(folder, "real")
             os.symlink(real, os.path.join(folder, "link"))
             env = {b"PATH": (folder + ":" + folder + "/shims").encode("ascii")}
-            for words, command in (("link -O", [real, "-O"]), ("shim", [real]), ("wrapper", ["wrapper"]), ("env A=b real", ["env", "A=b", "real"])):
+            for words, command in (("link -O", [real, "-O"]), ("shim", [real]), ("wrapper", ["wrapper"]),
+                                   ("env A=b real", ["env", "A=b", "real"])):
                 found = nodes.Nodes([("h", words)], None, self.core, env)
                 self.answer(found, found.next(), (real, "cpython", "3.9.1"))
                 self.assertEqual(command, found.command("h"))
@@ -137,13 +142,18 @@ class Asking(unittest.TestCase):
         return table["message"].decode("ascii")
 
     def test_what_is_no_python_says_why(self):
-        self.assertEqual("/bin/true did not answer as a Python: exit status 0, it printed nothing", self.failure(b"", "exit status 0"))
-        self.assertEqual("/bin/true did not answer as a Python: exit status 3, it printed a b", self.failure(b"a\nb", "exit status 3"))
-        self.assertEqual("/bin/true did not answer as a Python: signal 9, it printed nothing", self.failure(b"", "signal 9"))
+        self.assertEqual("/bin/true did not answer as a Python: exit status 0, it printed nothing",
+                         self.failure(b"", "exit status 0"))
+        self.assertEqual("/bin/true did not answer as a Python: exit status 3, it printed a b",
+                         self.failure(b"a\nb", "exit status 3"))
+        self.assertEqual("/bin/true did not answer as a Python: signal 9, it printed nothing",
+                         self.failure(b"", "signal 9"))
         self.assertEqual("cannot execute x: No", self.failure(b"", "", b"2 cannot execute x: No"))
-        self.assertEqual("/bin/true did not answer within 20 seconds", self.failure(b"", "signal 9", late=True))
+        self.assertEqual("/bin/true did not answer within 20 seconds",
+                         self.failure(b"", "signal 9", late=True))
         old = ANSWER % ("/bin/py", "cpython", "3.5.2")
-        self.assertEqual("/bin/true is Python 3.5.2, needs 2.7 or 3.6+", self.failure(old.encode("ascii"), "exit status 0"))
+        self.assertEqual("/bin/true is Python 3.5.2, needs 2.7 or 3.6+",
+                         self.failure(old.encode("ascii"), "exit status 0"))
 
     def test_every_interpreter_gets_a_name_of_its_own(self):
         folder = os.path.realpath(tempfile.mkdtemp())
@@ -160,7 +170,8 @@ class Asking(unittest.TestCase):
                     break
                 probes[os.path.basename(probe.words[0])] = probe
             self.assertEqual(4, len(probes))
-            answers = {"python": ("/x/a", "cpython", "5.1.1"), "python2": None, "python3": ("/x/b", "cpython", "5.1.1"),
+            answers = {"python": ("/x/a", "cpython", "5.1.1"), "python2": None,
+                       "python3": ("/x/b", "cpython", "5.1.1"),
                        "python3.9": ("/x/c", "cpython", "5.1.1"), "pypy3": ("/x/d", "pypy", "5.2.3"),
                        "jython": ("/odd", "jython", "2.9.3")}
             for name in ("python3", "python2", "python", "python3.9"):
@@ -171,7 +182,8 @@ class Asking(unittest.TestCase):
                     break
                 self.answer(found, probe, answers[os.path.basename(probe.words[0])])
             names = [name for name, _, _ in self.told()][1:]
-            self.assertEqual(["h:cpython5.1", "h:cpython5.1.1", "h:cpython5.1.1-2", "h:pypy5.2", "h:jython2.9"],
+            self.assertEqual(["h:cpython5.1", "h:cpython5.1.1", "h:cpython5.1.1-2", "h:pypy5.2",
+                              "h:jython2.9"],
                              [name for name in names if not name.startswith("h:" + self.told()[0][0])])
             self.assertEqual(["/x/a"], found.command("h:cpython5.1"))
             self.assertEqual([os.path.join(folder, "jython")], found.command("h:jython2.9"))

@@ -1,4 +1,5 @@
-"""End to end, on interpreters that can fork: what outlives a link, and what has to end all the same. Run by hosts.py."""
+"""End to end, on interpreters that can fork: what outlives a link, and what has to end all the same. Run by
+hosts.py."""
 import os
 import shutil
 import signal
@@ -42,7 +43,8 @@ class Posix(Host):
             if cut < 3:
                 link.kill()
                 link = self.attached(LIFE | cut + 2)
-                link.send(wire.RESUME, id=id, attempt=cut + 2, stdout_received=len(got), stdout_limit=len(got) + (1 << 20),
+                link.send(wire.RESUME, id=id, attempt=cut + 2, stdout_received=len(got),
+                          stdout_limit=len(got) + (1 << 20),
                           stderr_received=0, stderr_limit=1 << 20)
                 resumed = link.wait(wire.RESUMED, id=id)
                 self.assertEqual(cut + 2, resumed["attempt"])
@@ -73,21 +75,24 @@ class Posix(Host):
             old = self.link(epoch)
             self.assertEqual(96, old.process.wait(TIMEOUT))
             old.close()
-            self.assertIn(b"somebody with the secret of its agent (process %d)" % first.info["pid"], old.stderr)
+            self.assertIn(b"somebody with the secret of its agent (process %d)" % first.info["pid"],
+                          old.stderr)
         self.assertEqual(b"x", first.run("-c", "import sys;sys.stdout.write('x')")[2])
 
     def test_an_agent_of_another_version_is_replaced_and_that_is_reported(self):
         first = self.joined()
         id = first.spawn("sleep", "1000", role=1)
         pid = first.wait(wire.STARTED, id=id)["pid"]
-        second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")]), version=2)
+        second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 1",
+                                                                               "VERSION = 2")]), version=2)
         second.hello()
         self.assertNotEqual(first.incarnation, second.incarnation)
         self.assertEqual(b"1", second.table["replaced"])
         self.assertTrue(gone(pid, first.info["pid"]))
 
     def test_stub_and_agent_may_be_different_pythons(self):
-        others = [path for name, path in sorted(interpreters().items()) if name in ("2.7", "3.6", "3.13", "pypy3")]
+        others = [path for name, path in sorted(interpreters().items())
+                  if name in ("2.7", "3.6", "3.13", "pypy3")]
         for other in others:
             key = os.urandom(8).hex()
             first = self.joined(key=key)
@@ -98,7 +103,8 @@ class Posix(Host):
 
     def test_an_epoch_that_no_daemon_can_have_is_refused(self):
         first = self.joined(LIFE | 5)
-        for epoch in (2 ** 64 - 1, 2 ** 63, int(time.time() + 2 * 86400) << 32, 9 * 86400 + int(time.time()) << 32):
+        for epoch in (2 ** 64 - 1, 2 ** 63, int(time.time() + 2 * 86400) << 32,
+                      9 * 86400 + int(time.time()) << 32):
             thief = self.link(epoch)
             self.assertEqual(96, thief.process.wait(TIMEOUT), epoch)
             thief.close()
@@ -130,7 +136,8 @@ class Posix(Host):
             link = self.joined(key=key, env=env, payload=payload)
             self.assertEqual(1, link.info["resume"])
             said = link.table[u"place"].decode("utf-8")
-            self.assertTrue(said.startswith("%s: %s cannot be used: " % (self.path("run/execnet"), usual)), said)
+            self.assertTrue(said.startswith("%s: %s cannot be used: " % (self.path("run/execnet"), usual)),
+                            said)
             link.cut()
             second = self.joined(LIFE | 2, key=key, env=env, payload=payload)
             self.assertEqual(link.incarnation, second.incarnation)
@@ -140,7 +147,8 @@ class Posix(Host):
 
     def test_an_agent_lives_where_there_is_no_room_for_a_byte(self):
         key = os.urandom(8).hex()
-        full = bundle.bundle([('os.write(self.lock_fd, ("%d', 'os.write(os.open("/dev/full", os.O_WRONLY), ("%d')])
+        full = bundle.bundle([('os.write(self.lock_fd, ("%d',
+                               'os.write(os.open("/dev/full", os.O_WRONLY), ("%d')])
         link = self.joined(key=key, payload=bundle.stage1() + full)
         self.assertEqual(1, link.info["resume"])
         link.cut()
@@ -159,7 +167,8 @@ class Posix(Host):
             squat(usual)
             key = os.urandom(8).hex()
             link = self.joined(key=key, env=env, payload=payload)
-            self.assertEqual(("%s: %s %s" % (self.path("run/execnet"), usual, why)).encode(), link.table[u"place"])
+            self.assertEqual(("%s: %s %s" % (self.path("run/execnet"), usual, why)).encode(),
+                             link.table[u"place"])
             id = link.spawn("-c", ECHO)
             link.wait(wire.STARTED, id=id)
             link.cut()
@@ -208,12 +217,14 @@ class Posix(Host):
         usual, env, payload = self.elsewhere()
         for path in (usual, self.path("file")):
             open(path, "w").close()
-        link = self.link(env=dict(env, HOME=self.path("file"), XDG_RUNTIME_DIR=self.path("none")), payload=payload)
+        link = self.link(env=dict(env, HOME=self.path("file"), XDG_RUNTIME_DIR=self.path("none")),
+                         payload=payload)
         link.hello()
         if os.path.isdir("/run/user/%d" % os.getuid()):
             self.skipTest("this user has a runtime folder")
         self.assertEqual(0, link.info["resume"])
-        self.assertIn(("it cannot outlive its link: %s is not a folder; " % usual).encode(), link.table["message"])
+        self.assertIn(("it cannot outlive its link: %s is not a folder; " % usual).encode(),
+                      link.table["message"])
         id = link.spawn("sleep", "1000", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.cut()
@@ -224,7 +235,8 @@ class Posix(Host):
         out = link.run("sh", "-c", "ulimit -Sc", role=1)[2]
         self.assertEqual(b"64", out.strip())
         with open("/proc/%d/limits" % link.info["pid"]) as file:
-            self.assertEqual("0", [line for line in file if line.startswith("Max core file size")][0].split()[4])
+            self.assertEqual("0",
+                             [line for line in file if line.startswith("Max core file size")][0].split()[4])
 
     def test_the_memory_of_agent_and_stub_is_closed_to_their_own_user(self):
         if os.getuid():
@@ -261,7 +273,8 @@ class Posix(Host):
                 elif kind == wire.EXIT:
                     ends.append(fields["message"])
             said = set(ends)
-            self.assertEqual({None} if hard > 1000 else {None, "cannot start a process: Too many open files"}, said)
+            self.assertEqual({None} if hard > 1000 else {None, "cannot start a process: Too many open files"},
+                             said)
             self.assertEqual(0, link.end())
 
     def test_an_idle_link_is_not_taken_for_a_lost_one_however_short_linger_is(self):
@@ -282,8 +295,10 @@ class Posix(Host):
     def test_orphans_that_left_the_session_are_ended(self):
         link = self.joined()
         pidfile = self.path("pid")
-        code = ("import os,sys,time\nif os.fork()==0:\n os.setsid()\n if os.fork()==0:\n  os.close(0);os.close(1);os.close(2)\n"
-                "  f=open(%r,'w');f.write('%%d\\n'%%os.getpid());f.close()\n  time.sleep(1000)\n os._exit(0)\nos.wait()\n"
+        code = ("import os,sys,time\nif os.fork()==0:\n os.setsid()\n if os.fork()==0:\n"
+                "  os.close(0);os.close(1);os.close(2)\n"
+                "  f=open(%r,'w');f.write('%%d\\n'%%os.getpid());f.close()\n  time.sleep(1000)\n"
+                " os._exit(0)\nos.wait()\n"
                 "while not os.path.exists(%r): time.sleep(0.01)\n" % (pidfile, pidfile))
         how, value, _, err, _ = link.run("-c", code)
         self.assertEqual((0, 0), (how, value), err)
@@ -303,7 +318,8 @@ class Posix(Host):
         link.kill()
         link = self.attached(2 << 32 | 1)
         self.assertTrue(gone(pids[tunnel]))
-        link.send(wire.RESUME, id=kept, attempt=2, stdout_received=0, stdout_limit=1000, stderr_received=0, stderr_limit=1000)
+        link.send(wire.RESUME, id=kept, attempt=2, stdout_received=0, stdout_limit=1000, stderr_received=0,
+                  stderr_limit=1000)
         self.assertEqual(2, link.wait(wire.RESUMED, id=kept)["attempt"])
         self.assertEqual(pids[kept], link.wait(wire.STARTED, id=kept)["pid"])
 
@@ -330,9 +346,11 @@ class Posix(Host):
     def test_a_command_that_may_hold_a_job_is_asked_to_end_and_given_time(self):
         link = self.joined()
         log = self.path("log")
-        code = "trap 'echo TERM >>%s; sleep 1; echo end >>%s; exit' TERM; trap 'echo HUP >>%s' HUP; echo up; " % ((log,) * 3)
+        code = ("trap 'echo TERM >>%s; sleep 1; echo end >>%s; exit' TERM; trap 'echo HUP >>%s' HUP; echo "
+                "up; " % ((log,) * 3))
         env = [("EXECNET_CANCEL", "1")]
-        ids = [link.spawn("sh", "-c", code + more, role=1, env=env) for more in ("sleep 100 & wait", "(%s sleep 100 & wait)" % code)]
+        ids = [link.spawn("sh", "-c", code + more, role=1, env=env)
+               for more in ("sleep 100 & wait", "(%s sleep 100 & wait)" % code)]
         for id in ids:
             link.wait(wire.DATA, id=id)
         link.send(wire.RELEASE, id=ids[0])
@@ -399,7 +417,8 @@ class Posix(Host):
 
     def test_many_processes_at_once(self):
         link = self.joined()
-        ids = [link.spawn("sh", "-c", "read x; echo $x; exit %d" % (number % 7), role=1) for number in range(300)]
+        ids = [link.spawn("sh", "-c", "read x; echo $x; exit %d" % (number % 7), role=1)
+               for number in range(300)]
         for number, id in enumerate(ids):
             data = b"%d\n" % number
             link.data(id, 0, data)
@@ -425,7 +444,8 @@ class Posix(Host):
         for name, (state, table) in link.table_of_nodes.items():
             self.assertEqual(0, state)
             if b"jython" not in table[u"implementation"]:
-                out = link.run("-c", "import sys;sys.stdout.write('%d.%d.%d'%sys.version_info[:3])", node=name)[2]
+                out = link.run("-c", "import sys;sys.stdout.write('%d.%d.%d'%sys.version_info[:3])",
+                               node=name)[2]
                 self.assertEqual(table[u"version"], out)
 
 

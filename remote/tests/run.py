@@ -1,4 +1,5 @@
-"""Tests of the agent's and the kernel's parts without IO, for every interpreter: `PYTHON remote/tests/run.py`.
+"""Tests of the agent's and the kernel's parts without IO, for every interpreter: `PYTHON
+remote/tests/run.py`.
 
 Standard library only; the same on CPython 2.7 and 3.6 or later, PyPy and Jython.
 """
@@ -11,7 +12,8 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.dirname(HERE), HERE]
 
 if __name__ == "__main__":
-    names = ["wire_tests", "stream_tests", "core_tests", "transcript_tests", "nodes_tests", "kernel_wire_tests",
+    names = ["wire_tests", "stream_tests", "core_tests", "transcript_tests", "nodes_tests",
+             "kernel_wire_tests",
              "kernel_values_tests", "layers_tests"]
     suite = unittest.TestLoader().loadTestsFromNames(names)
     result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)

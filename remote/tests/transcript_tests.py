@@ -1,4 +1,5 @@
-"""The conversations of protocol/vectors, held with the core: the model of the protocol's simulation gives the same answers."""
+"""The conversations of protocol/vectors, held with the core: the model of the protocol's simulation gives the
+same answers."""
 import json
 import os
 import unittest
@@ -25,7 +26,8 @@ class Talk(object):
     def __init__(self, agent):
         table = [(key, unhex(value)) for key, value in agent["table"]]
         self.now = 0.0
-        self.core = Core(unhex(agent["incarnation"]), table, self.now, float(agent["linger"]), agent["resume"], agent["pid"])
+        self.core = Core(unhex(agent["incarnation"]), table, self.now, float(agent["linger"]),
+                         agent["resume"], agent["pid"])
         for name in agent["nodes"]:
             self.core.node(name, 0, [])
         self.core.nodes_known(True)
@@ -115,7 +117,8 @@ class Talk(object):
 
 
 def said(data):
-    """What frames say in the end: control in any order, DATA joined; RESUMED before the rest of its process."""
+    """What frames say in the end: control in any order, DATA joined; RESUMED before the rest of its
+    process."""
     control, streams, seen = [], {}, set()
     for kind, body in wire.Parser().feed(data) if data else []:
         fields = wire.decode(kind, body)

@@ -69,7 +69,8 @@ class Frames(unittest.TestCase):
 
     def test_a_length_is_refused_before_its_bytes_arrive(self):
         for kind, (_, limit, _) in wire.KINDS.items():
-            self.assertRaises(wire.RemoteProtocolError, wire.Parser().feed, struct.pack(">I", kind << 24 | limit + 1))
+            self.assertRaises(wire.RemoteProtocolError, wire.Parser().feed,
+                              struct.pack(">I", kind << 24 | limit + 1))
         self.assertRaises(wire.RemoteProtocolError, wire.Parser().feed, b"\x7f\0\0\0")
 
     def test_data_has_its_short_cut(self):
@@ -91,7 +92,8 @@ class Vectors(unittest.TestCase):
             kind, raw = NUMBERS[vector["kind"]], unhexlify(vector["hex"])
             (parsed, body), = wire.Parser().feed(raw)
             self.assertEqual(kind, parsed, vector["name"])
-            fields = dict((name, self._value(how, vector["fields"][name])) for name, how in self._layout(kind))
+            fields = dict((name, self._value(how, vector["fields"][name])) for name,
+                          how in self._layout(kind))
             self.assertEqual(len(vector["fields"]), len(fields), vector["name"])
             self.assertEqual(fields, wire.decode(kind, body), vector["name"])
             self.assertEqual(hexlify(raw), hexlify(wire.frame(kind, **fields)), vector["name"])

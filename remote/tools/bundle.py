@@ -1,7 +1,8 @@
-"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle (docs/bootstrap.md), into the
-interpreter of a gateway the stage and the kernel's bundle (docs/kernel.md).
+"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle
+(docs/bootstrap.md), into the interpreter of a gateway the stage and the kernel's bundle (docs/kernel.md).
 
-The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a host.
+The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a
+host.
 """
 import os
 import sys
@@ -19,7 +20,8 @@ def source(name, folder=AGENT):
 
 def boot():
     """The Python that the script starts, one line."""
-    return source("boot.py").decode("ascii").strip().replace("LENGTH", str(len(stage1())))
+    lines = [line for line in source("boot.py").decode("ascii").splitlines() if not line.startswith("#")]
+    return ";".join(lines).replace("LENGTH", str(len(stage1())))
 
 
 def script(candidates=CANDIDATES):
@@ -49,14 +51,16 @@ def escaped(text):
 
 
 def kernel_stage(inherited="None"):
-    """What a gateway's interpreter is started with (docs/kernel.md): one line that executes those without comments."""
+    """What a gateway's interpreter is started with (docs/kernel.md): one line that executes those without
+    comments."""
     lines = source("stage.py", KERNEL).decode("ascii").splitlines()
     text = "\n".join([line for line in lines if line and not line.startswith("#")]) + "\n"
     return 'exec("%s",{"__name__":"__main__","inherited":%s})' % (escaped(text), inherited)
 
 
 def squeeze(text):
-    """The same code on the same lines, without comment lines and docstrings: what only readers of the source need."""
+    """The same code on the same lines, without comment lines and docstrings: what only readers of the source
+    need."""
     out, inside = [], False
     for line in text.split("\n"):
         word = line.strip()

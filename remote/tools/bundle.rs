@@ -1,4 +1,5 @@
-// Builds what is sent to hosts and interpreters (docs/bootstrap.md, docs/kernel.md): included by the build scripts of the crates that send it.
+// Builds what is sent to hosts and interpreters (docs/bootstrap.md, docs/kernel.md). The build scripts of the
+// crates that send it include this file.
 
 use std::env;
 use std::fs;
