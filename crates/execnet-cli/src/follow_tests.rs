@@ -81,7 +81,7 @@ fn a_question_is_passed_to_the_person_and_answered() {
 }
 
 #[test]
-fn an_interrupted_question_is_refused_and_ends_the_verb() {
+fn an_interrupted_question_is_refused_and_ends_the_command() {
     let (hosts, _, asked, _) = followed(vec![prompt(), host(HostState::Up)], Typist(Err(Interrupted)));
     insta::assert_snapshot!(hosts.unwrap_err(), @"
     Error: interrupted

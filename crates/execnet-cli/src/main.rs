@@ -19,6 +19,7 @@ mod follow;
 mod paths;
 mod progress;
 mod render;
+mod stdio;
 mod style;
 mod text;
 

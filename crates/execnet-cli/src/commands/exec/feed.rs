@@ -7,7 +7,7 @@ use std::thread;
 use execnet::value::Writer;
 use execnet::{Channel, ChannelError};
 
-use crate::commands::python::pump::OwnStream;
+use crate::stdio::OwnStream;
 use crate::text::say;
 
 /// Bytes per chunk.

@@ -9,8 +9,8 @@ use execnet_proto::text;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::show::{Notation, Shown};
-use crate::commands::python::pump::OwnStream;
 use crate::error::{CommandError, Exit};
+use crate::stdio::OwnStream;
 use crate::text::{one_line, say};
 
 /// Writes to our stdout and stderr for all nodes.

@@ -15,12 +15,13 @@ use super::node_options::NodeOptions;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::reason;
+use crate::stdio::OwnStream;
 use crate::text::{one_line, say};
 
-pub(super) mod pump;
+mod pump;
 mod signals;
 
-use pump::{OwnStream, PumpError, pump};
+use pump::{PumpError, pump};
 
 /// Output and prompts (on stderr) keep their order only in one pipe. Jython has no `dup2`.
 const TOGETHER: &str = r#"
