@@ -98,9 +98,8 @@ impl JoinProgress<'_> {
 
     /// Writes the lines of hosts that have none yet, and removes what was drawn.
     pub(crate) fn finish(&mut self) {
-        let untold = |host: &HostLine| host.told.is_none() && host.status.state == HostState::Up;
         for at in 0..self.hosts.len() {
-            if untold(&self.hosts[at]) {
+            if self.hosts[at].status.state == HostState::Up {
                 self.tell(at);
             }
         }

@@ -92,6 +92,7 @@ fn hosts_that_join_have_a_line_each_that_goes_when_they_have_settled() {
     progress.update(&host("build2", HostState::Joining));
     shows(&screen, "a: joining: connect\n");
     shows(&screen, "build2: joining: connect");
+    progress.update(&host("a", HostState::Failed));
     progress.update(&up("a", "*", &[NodeState::Ready]));
     shows(&screen, "a: up: CPython 3.11.2");
     progress.update(&host("build2", HostState::Failed));
@@ -101,7 +102,7 @@ fn hosts_that_join_have_a_line_each_that_goes_when_they_have_settled() {
     assert_eq!(screen.contents(), "");
     drop(progress);
     let kept = style::plain(&String::from_utf8(out).unwrap());
-    assert_eq!(kept, "build2: failed: connect\na: up: CPython 3.11.2\n");
+    assert_eq!(kept, "a: failed: connect\nbuild2: failed: connect\na: up: CPython 3.11.2\n");
 }
 
 #[test]
