@@ -1,5 +1,5 @@
-//! Measures a gateway that is a child of this program or, if a network is named, runs on a node of it: round trips of a
-//! small value, and how fast small and large values flow each way.
+//! Measures a gateway: round trips of a small value, and the rates of small and large values in each direction.
+//! The gateway is a child of this program, or runs on a node of the named network.
 //!
 //! `cargo run --release -p execnet --example ping -- [NETWORK]`
 

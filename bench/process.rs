@@ -1,8 +1,8 @@
-//! Measures a process of a network beside the pipes of a command, in turn: round trips of a byte, and bulk down and up.
-//! Prints a line for each: its name, the command's median in seconds, the process's median in seconds.
+//! Measures a process of a network and the pipes of a command in turn: round trips of a byte, and bulk in each
+//! direction. Prints a line for each: its name, the command's median and the process's median, in seconds.
 //!
-//! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument to a shell, as
-//! `ssh HOST` does.
+//! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument to
+//! a shell, as `ssh HOST` does.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -14,14 +14,14 @@ const TRIPS: usize = 1_000;
 const BULK: usize = 400_000_000;
 const BLOCK: usize = 262_144;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64()
 }
 
-fn trips(mut write: impl Write, mut read: impl Read) -> Outcome<Vec<Duration>> {
+fn trips(mut write: impl Write, mut read: impl Read) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for _ in 0..TRIPS {
         let begin = Instant::now();
@@ -32,19 +32,19 @@ fn trips(mut write: impl Write, mut read: impl Read) -> Outcome<Vec<Duration>> {
     Ok(times)
 }
 
-fn receive(mut read: impl Read) -> Outcome<()> {
+fn receive(mut read: impl Read) -> Result<()> {
     let mut block = vec![0; BLOCK];
     let mut left = BULK;
     while left > 0 {
         match read.read(&mut block)? {
-            0 => return Err("it ended too early".into()),
+            0 => return Err("the stream ended too early".into()),
             length => left -= length,
         }
     }
     Ok(())
 }
 
-fn send(mut write: impl Write) -> Outcome<()> {
+fn send(mut write: impl Write) -> Result<()> {
     let block = vec![7; BLOCK];
     let mut left = BULK;
     while left > 0 {
@@ -55,13 +55,13 @@ fn send(mut write: impl Write) -> Outcome<()> {
     Ok(())
 }
 
-fn timed(act: impl FnOnce() -> Outcome<()>) -> Outcome<Duration> {
+fn timed(act: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let begin = Instant::now();
     act()?;
     Ok(begin.elapsed())
 }
 
-fn main() -> Outcome<()> {
+fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [network, program, options @ ..] = &args[..] else {
         return Err("usage: process NETWORK COMMAND…".into());
