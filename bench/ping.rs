@@ -1,4 +1,4 @@
-//! Measures a gateway: round trips of a small value, and the rates of small and large values in each direction.
+//! Measures a gateway: round trips of a small value, and rates of small and large values in each direction.
 //! The gateway is a child of this program, or runs on a node of the named network.
 //!
 //! `cargo run --release -p execnet --example ping -- [NETWORK]`

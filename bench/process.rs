@@ -1,8 +1,8 @@
-//! Measures a process of a network and the pipes of a command in turn: round trips of a byte, and bulk in each
-//! direction. Prints a line for each: its name, the command's median and the process's median, in seconds.
+//! Measures a process of a network and the pipes of a command in turn: round trips of a byte, and bulk in
+//! each direction. Prints a line for each: its name, the command's median and the process's median, in seconds.
 //!
-//! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument to
-//! a shell, as `ssh HOST` does.
+//! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument
+//! to a shell, as `ssh HOST` does.
 
 use std::error::Error;
 use std::io::{Read, Write};
