@@ -1,5 +1,6 @@
 //! Measures a process of a network and the pipes of a command in turn: round trips of a byte, and bulk in
-//! each direction. Prints a line for each: its name, the command's median and the process's median, in seconds.
+//! each direction. Prints a line for each: its name, and the medians of command and
+//! process in seconds.
 //!
 //! `cargo run --release -p execnet --example process -- NETWORK COMMAND…`: COMMAND passes its last argument
 //! to a shell, as `ssh HOST` does.
