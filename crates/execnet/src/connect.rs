@@ -16,22 +16,22 @@ use crate::reader::Reader;
 use crate::route::{ConnectError, Route};
 use crate::waiting::Room;
 
-/// How long connecting may take unless something else is said.
+/// The default limit of [`Connect::open`].
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a daemon may be gone: the default `linger` of agents and 30 s. An agent has given up by then.
+/// How long a daemon may be gone: the agents' default `linger` and 30 s. By then an agent has given up.
 const PATIENCE: Duration = Duration::from_secs(630);
 
 /// Connects to a running network by its name.
 ///
 /// # Errors
-/// When the network does not run, or what answers in its place is not this user's daemon of this protocol version. After
-/// 30 s at most; see [`Connect`] for another limit.
+/// When the network does not run, when its daemon does not answer within 30 s, or when whatever answers is
+/// not this user's daemon or speaks another version of the protocol. [`Connect`] can set another limit.
 pub fn connect(network: &str) -> Result<Network, ConnectError> {
     Connect::to(network)?.open()
 }
 
-/// How to connect; [`connect`] is the short form.
+/// How to connect. [`connect`] is the short form.
 #[derive(Debug)]
 pub struct Connect {
     route: Route,
@@ -43,7 +43,7 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// To the network of this name.
+    /// Connects to the network with this name.
     ///
     /// # Errors
     /// When no network can have this name.
@@ -51,13 +51,15 @@ impl Connect {
         Ok(Self::by(Route::Named(network.parse()?)))
     }
 
-    /// To the daemon that listens on this socket, which is checked like that of a named network, but for its folder.
+    /// Connects to the daemon that listens on this socket. The socket is checked like that of a named
+    /// network; its folder is not.
     #[must_use]
     pub fn at(socket: impl Into<PathBuf>) -> Self {
         Self::by(Route::At(socket.into()))
     }
 
-    /// To the daemon at the other end of a socket. When that is closed it is not opened again, and what runs is lost.
+    /// Connects to the daemon at the other end of a socket. Once that socket is closed, nothing opens it
+    /// again, and running processes are lost.
     #[must_use]
     pub fn over(socket: UnixStream) -> Self {
         Self::by(Route::Over(Arc::new(Mutex::new(Some(socket))))).patience(Duration::ZERO)
@@ -68,36 +70,39 @@ impl Connect {
         Self { route, release, timeout: TIMEOUT, patience: PATIENCE, give_up: None, tell_after: None }
     }
 
-    /// Says the version of the program to the daemon; the version of this crate if not given.
+    /// Tells the daemon this version of the program, instead of the version of this crate.
     #[must_use]
     pub fn release(mut self, release: impl Into<String>) -> Self {
         self.release = release.into();
         self
     }
 
-    /// How long [`Connect::open`] may take; 30 s if not given.
+    /// How long [`Connect::open`] may take; by default 30 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long the daemon may be gone before what runs counts as lost; 630 s if not given, which fits the default `linger`.
+    /// How long the daemon may be gone before running processes count as lost. The default, 630 s, fits the
+    /// default `linger`.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a host may be out of reach, or the daemon be gone, before what the program runs there counts as lost, unless it was started with a limit
-    /// of its own; as long as the network has patience if not given: 630 s, unless it has another `linger`.
+    /// How long a host may be out of reach, or the daemon be gone, before the program's processes there count
+    /// as lost. A process can have a limit of its own. By default this is the patience of the network: 630 s,
+    /// unless it has another `linger`.
     #[must_use]
     pub fn give_up(mut self, limit: Duration) -> Self {
         self.give_up = Some(limit);
         self
     }
 
-    /// How long a host has to be out of reach before it is told: see [`Network::outages`]; 5 s if not given.
+    /// How long a host has to be out of reach before that is reported (see [`Network::outages`]); by default
+    /// 5 s.
     #[must_use]
     pub fn tell_after(mut self, time: Duration) -> Self {
         self.tell_after = Some(time);

@@ -1,4 +1,5 @@
-//! One connection to the daemon, as all threads share it: what is to be written, who leads, and why it ended.
+//! One connection to the daemon, as all threads share it: what waits to be written, who reads, and why it
+//! ended.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,34 +11,34 @@ use execnet_proto::client::ClientError;
 /// One connection.
 pub(crate) struct Connection {
     pub(crate) socket: Arc<UnixStream>,
-    /// The daemon has greeted.
+    /// The daemon has sent its greeting.
     pub(crate) greeted: bool,
     pub(crate) out: Batch,
-    /// Somebody is writing it.
+    /// A thread is writing `out`.
     pub(crate) flushing: bool,
-    /// The socket took no more: the leader goes on when it does.
+    /// The socket is full: the thread that reads continues when there is room.
     pub(crate) blocked: bool,
-    /// Somebody leads.
+    /// A thread reads.
     pub(crate) is_read: bool,
-    /// How many times somebody has begun to lead.
+    /// How many times a thread has begun to read.
     pub(crate) reads: u64,
-    /// The reader thread wants to know when nobody leads.
+    /// Nobody reads: tell the reader thread.
     pub(crate) watched: bool,
-    /// Why it ended, for the reader thread.
+    /// Why it ended. The reader thread takes it.
     pub(crate) end: Option<End>,
-    /// The last read was a large one: then there is probably more, and the poll is spared.
+    /// The last read was a large one, so there is probably more: the next read skips the poll.
     pub(crate) more: bool,
 }
 
 /// Why a connection ended.
 pub(crate) enum End {
-    /// This side wants it.
+    /// This side closes it.
     Closing,
-    /// The daemon, or the kernel, closed it.
+    /// The daemon, or the operating system, closed it.
     Closed,
-    /// The daemon did not greet.
+    /// The daemon sent no greeting in time.
     Silent,
-    /// What came makes no sense.
+    /// The daemon broke the protocol.
     Wrong(ClientError),
 }
 
@@ -57,13 +58,13 @@ impl Connection {
         }
     }
 
-    /// Whether nobody reads it who should.
+    /// Whether the socket has to be read and nobody reads it.
     pub(crate) fn wants_reader(&self) -> bool {
         self.greeted && !self.is_read && self.end.is_none()
     }
 }
 
-/// Writes until `out` is empty (true) or the socket takes no more.
+/// Writes until `out` is empty (true) or the socket is full (false).
 pub(crate) fn send(socket: &UnixStream, out: &mut Batch) -> io::Result<bool> {
     use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
     #[cfg(not(target_vendor = "apple"))]

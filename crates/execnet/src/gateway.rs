@@ -1,8 +1,9 @@
-//! Gateways: a fresh interpreter that executes code which is sent to it, and channels to that code.
+//! Gateways, which are fresh interpreters that execute the code they are sent, and channels to that code.
 //!
-//! What they say to their kernel is in docs/kernel.md. From the bottom: `wire` (bytes), `inbox` (what waits to be received), `protocol` (the state machine,
-//! without IO), `carrier` and `local` (where the interpreter runs), `driver` (threads: who waits, who reads, who writes), `attend` (a gateway's own
-//! threads); on these the handles.
+//! docs/kernel.md describes the protocol between a gateway and its kernel. From the bottom up: `wire` (frames
+//! as bytes), `inbox` (received values), `protocol` (the state machine, without IO), `carrier` and `local`
+//! (where the interpreter runs), `driver` (the threads: who waits, reads and writes), `attend` (a gateway's
+//! own threads), and on top the handles.
 
 mod apart;
 mod attend;

@@ -9,7 +9,7 @@ use crate::hub::{Condition, Hub};
 use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
 
-/// Keeps a connection open; ends it when the last is dropped.
+/// Keeps a connection open. Dropping the last one ends the connection.
 pub(crate) struct Handle {
     pub(crate) hub: Arc<Hub>,
     pub(crate) network: String,
@@ -21,7 +21,7 @@ impl Handle {
         Self { hub, network, thread: Some(thread) }
     }
 
-    /// Makes sure that there is a connection; tries once if there is none.
+    /// Ensures that there is a connection; if there is none, tries once to open it.
     pub(crate) fn connected(&self, deadline: Option<Instant>) -> Result<(), ConnectError> {
         let network = || self.network.clone();
         let hub = &self.hub;
@@ -49,7 +49,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // in a forked child there is no such thread, and the lock may be held by nobody
+        // a forked child has no such thread, and the holder of the lock may not exist there
         let Ok(mut state) = self.hub.enter() else { return };
         state.closing = true;
         state.lookout.close();

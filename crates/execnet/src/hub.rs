@@ -1,10 +1,13 @@
-//! What all threads of a connection share: the protocol's state machine behind one lock, reading and writing.
+//! What all threads of a connection share: the protocol's state machine behind one lock, and how they read
+//! and write the socket.
 //!
-//! Whoever leaves new output writes the socket itself, outside the lock, unless somebody is writing already, who then takes it along; so
-//! a small message costs no other thread on its way out. Writing never blocks: what the socket does not take is left to whoever reads it.
+//! A thread that produces output writes it to the socket itself, outside the lock. If another thread is
+//! already writing, that thread takes the output along. So sending a small message wakes no other thread.
+//! Writing never blocks: what does not fit into the socket is left to the thread that reads.
 //!
-//! A hub is a [`Room`]: a thread that waits reads the socket itself, so a message which it waits for costs no other thread on its way in. Whoever is
-//! woken by the thread that reads is the next to read. The reader thread (`reader.rs`) reads while nobody waits; it also owns connecting.
+//! A hub is a [`Room`]: a thread that waits reads the socket itself, so receiving a message wakes no other
+//! thread. A thread that is woken by the one that reads becomes the next reader. The reader thread
+//! (`reader.rs`) reads while nobody waits; it also opens connections.
 
 mod outages;
 mod state;
@@ -23,21 +26,21 @@ use crate::waiting::{self, Base, Halt, Interrupt, Room, Seat, Sleeps, Turn, Wait
 pub use state::Daemon;
 pub(crate) use state::{Condition, HubState, Inbox, Over, Placing, Seen};
 
-/// Bytes that are read at a time.
+/// The size of a read, in bytes.
 const READ: usize = 256 * 1024;
 
-/// Bytes that are handed to the socket at a time.
+/// How much is passed to the socket at a time, in bytes.
 const WRITE: usize = 128 * 1024;
 
 /// See the module's documentation.
 pub(crate) struct Hub {
     base: Base<Hub>,
-    /// Makes the reader thread look around.
+    /// Wakes the reader thread.
     waker: Arc<Waker>,
-    /// Makes the thread that reads look around.
+    /// Wakes the thread that reads.
     poker: Arc<Waker>,
     started: Instant,
-    /// The thread that looks after hosts that are away sleeps here.
+    /// The thread that watches unreachable hosts sleeps here.
     pub(crate) lookout: Condvar,
 }
 
@@ -80,7 +83,7 @@ impl Room for Hub {
             return (state, Turn::Stop(Halt::TimedOut));
         }
         let (state, woken) = self.read_socket(state, left, Some(seat.number));
-        // a thread that has just been woken by this one leads better
+        // the thread that was just woken is the better reader
         (state, if woken { Turn::Sleep } else { Turn::Read })
     }
 
@@ -101,7 +104,7 @@ impl Hub {
         }))
     }
 
-    /// Itself, for a thread of its own.
+    /// For threads that own the hub.
     pub(crate) fn me(&self) -> Option<Arc<Self>> {
         self.base.me.upgrade()
     }
@@ -111,19 +114,20 @@ impl Hub {
         self.waker.clone()
     }
 
-    /// Time as the protocol's state machine counts it.
+    /// The time, as the protocol's state machine counts it.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Makes the reader thread look around.
+    /// Wakes the reader thread.
     pub(crate) fn wake_reader(&self) {
         self.waker.wake();
-        // it may lead
+        // it may be the one that reads
         self.poker.wake();
     }
 
-    /// Waits for the socket, reads it once, and acts on what came; says whether that woke somebody but `me`. Returns also for no reason.
+    /// Waits for the socket, reads it once, and processes what arrived. Returns whether that woke a thread
+    /// other than `me`. May return early.
     pub(crate) fn read_socket<'a>(
         &'a self,
         mut state: Guard<'a>,
@@ -141,7 +145,7 @@ impl Hub {
         drop(state);
 
         if buffer.is_empty() {
-            // zeroed by the system, page by page as they are used
+            // the system zeroes it page by page, on first use
             buffer = vec![0; READ];
         }
         let writable = !more && self.poll(&socket, blocked, patience);
@@ -172,7 +176,7 @@ impl Hub {
                 let handle = || client.handle(&buffer[..count], self.now());
                 match std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)) {
                     Ok(handled) => connection.end = handled.err().map(End::Wrong),
-                    // a bug; those who wait must not wait for ever
+                    // a bug; fail the waits instead of letting them hang
                     Err(_) => state.ruin(),
                 }
             }
@@ -195,11 +199,12 @@ impl Hub {
         (self.lock(), !alarms.is_empty())
     }
 
-    /// Waits until the socket can be read, or written if that is wanted (true), or somebody pokes the leader.
+    /// Waits until the socket can be read or the poker is called; with `write`, also until it can be written,
+    /// and returns whether it can.
     fn poll(&self, socket: &UnixStream, write: bool, patience: Option<Duration>) -> bool {
         let wanted = if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut fds = [PollFd::new(socket, wanted), self.poker.poll_fd()];
-        // interrupted by a signal: the caller comes again
+        // a signal may interrupt it: the caller retries
         let _ = waiting::poll(&mut fds, patience);
         if !fds[1].revents().is_empty() {
             self.poker.drain();
@@ -207,7 +212,7 @@ impl Hub {
         write && fds[0].revents().intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR)
     }
 
-    /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
+    /// Releases the lock: wakes the threads whose conditions are met, and writes pending output.
     pub(crate) fn leave(&self, mut state: Guard<'_>) {
         let alarms = self.met(&mut state, None);
         if alarms.is_empty() {
@@ -219,7 +224,7 @@ impl Hub {
         }
     }
 
-    /// Writes what is to be written, unless somebody is at it.
+    /// Writes pending output, unless another thread is at it.
     pub(crate) fn flush<'a>(&'a self, mut state: Guard<'a>) {
         loop {
             let HubState { client, connection: Some(connection), .. } = &mut *state else { return };
@@ -253,7 +258,7 @@ impl Hub {
                     return;
                 }
                 Err(_) => {
-                    // the leader finds it closed
+                    // the thread that reads finds it closed
                     connection.blocked = true;
                     let _ = socket.shutdown(std::net::Shutdown::Both);
                     return;

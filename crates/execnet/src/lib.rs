@@ -1,8 +1,9 @@
-//! Connect to an execnet network by name, run processes on its nodes, and exchange values with code in their interpreters.
+//! Connect to an execnet network by name, run processes on its nodes, and exchange values with code in their
+//! interpreters.
 //!
-//! A network is a named set of hosts, brought up by `execnet start NAME`. A program connects to it by that name, asks for a node by what it
-//! needs and gets a process there: the node's Python interpreter, with stdin, stdout, stderr, signals and exit status. How the host is reached is
-//! not the program's business.
+//! A network is a named set of hosts, brought up by `execnet start NAME`. A program connects to it by that
+//! name, says what kind of node it needs, and gets a process there: the node's Python interpreter, with
+//! stdin, stdout, stderr, signals and exit status. The program need not know how the host is reached.
 //!
 //! ```no_run
 //! use std::io::{Read, Write};
@@ -26,7 +27,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Gateway`] is a fresh interpreter on a node, or a child of this program, that executes what it is sent. [`Channel`]s carry values both ways:
+//! A [`Gateway`] is a fresh interpreter, on a node or as a child of this program, that executes the code it
+//! is sent. [`Channel`]s carry values both ways:
 //!
 //! ```no_run
 //! let gateway = execnet::connect("mynet")?.makegateway().platform("linux").start()?;
@@ -37,24 +39,30 @@
 //! ```
 //!
 //! # Breaks
-//! When a host's link breaks, or the network's daemon is replaced, processes and their streams go on where they were: no byte is lost or doubled.
-//! Meanwhile reads and waits just take longer, and [`Process::unreachable`] says why. What cannot go on is reported as [`Lost`].
-//! After 5 s a line on stderr names the host, and another one says that it is back: [`Network::on_outage`] says something else, [`Network::outages`] are these
-//! events. [`Connect::give_up`] limits how long such a host is waited for.
+//! When a host's link breaks, or the network's daemon is replaced, processes and their streams continue where
+//! they were: no byte is lost or duplicated. Until then, reads and waits just take longer, and
+//! [`Process::unreachable`] says why. A process that cannot continue is reported as [`Lost`]. After 5 s a
+//! line on stderr names the host; another line follows when it is back. [`Network::on_outage`] replaces these
+//! lines, and [`Network::outages`] returns the same events. [`Connect::give_up`] limits how long a program
+//! waits for a host.
 //!
 //! # Waiting
-//! Everything blocks the calling thread only. Each wait can have a limit and be ended from another thread: all waits of a thread through
-//! [`Interrupt`], those on a process through [`Process::interrupt`], all through [`Network::interrupt`].
+//! Every call blocks only the calling thread. Every wait has a variant with a limit (`wait`, `wait_timeout`),
+//! and another thread can end it: [`Interrupt`] ends the waits of one thread, [`Process::interrupt`] those on
+//! one process, [`Network::interrupt`] all of them.
 //!
 //! # Limits
-//! - A stream holds at most 2 MiB here, and at most 64 MiB are under way to a program in all. A program may have 1,000 processes at a time.
-//! - Arguments and environment of a process may have about 1 MiB.
-//! - After a fork the child can use nothing of this: every call is an error, and drops do nothing. But it holds the connection open, so the daemon
-//!   learns of the parent's end only when the child has ended, too, or has executed another program.
-//! - Each connection has one thread, and a second one while a host is out of reach; each gateway has two, one more for each channel with a callback, and one while its interpreter takes
-//!   its input more slowly than it comes.
-//! - The channels of a gateway hold at most 1 GiB that was not received; what goes beyond that ends the gateway. So do 4,096 channels that its code opened
-//!   and nobody took.
+//! - A stream buffers at most 2 MiB here, and at most 64 MiB are in flight to a program in all. A program can
+//!   have 1,000 processes at a time.
+//! - The arguments and environment of a process can have about 1 MiB.
+//! - A forked child cannot use connections and gateways of its parent: every call returns an error, and drops
+//!   do nothing. But the child keeps the connection open, so the daemon notices the end of the parent only
+//!   once the child has ended, too, or has executed another program.
+//! - Each connection has one thread, and a second one while a host is out of reach. Each gateway has two
+//!   threads, one more for each channel with a callback, and one more while its interpreter reads its input
+//!   more slowly than it arrives.
+//! - A gateway is closed when its channels hold more than 1 GiB of unreceived data, or when its code has
+//!   opened 4,096 channels that nobody took.
 
 mod connect;
 mod connection;
@@ -93,11 +101,12 @@ pub use start::{ProcessBuilder, StartError};
 pub use status::{ExitStatus, Signal};
 pub use waiting::Interrupt;
 
-/// What the daemon is asked, and what it answers.
+/// Requests to the daemon, and its replies.
 pub use execnet_proto::control;
 pub use execnet_proto::control::{Request, Status, Verb};
 pub use execnet_proto::id::ProcessId;
-/// Host specs, names of networks, node selections.
+/// Host specs, network names, node selections.
 pub use execnet_proto::spec;
-/// Which characters may reach a terminal: for text that comes from hosts. Errors of this crate say everything through it.
+/// Decides which characters of text from hosts may reach a terminal. All errors of this crate pass through
+/// it.
 pub use execnet_proto::text;

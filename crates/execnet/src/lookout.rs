@@ -1,7 +1,9 @@
-//! Watches over the hosts on which the program has processes: tells of those that cannot be reached, and gives up on them where a limit was set.
+//! Watches the hosts on which the program has processes: reports those that are unreachable, and gives up on
+//! them after a limit.
 //!
-//! What there is to know the hub learns from the daemon anyway. Only while something is wrong there is a thread (`hub/outages.rs`), which tells and keeps
-//! time; it is the only one that calls what the program has given, and never with the hub's lock held. No IO here, and no lock.
+//! The hub learns from the daemon whatever there is to know. Only while something is wrong is there a thread
+//! (`hub/outages.rs`), which reports and keeps the time. Only that thread calls the program's code, and never
+//! with the hub's lock held. There is no IO and no lock here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -16,26 +18,29 @@ use execnet_proto::text::line;
 
 use crate::node::Node;
 
-/// A break that is over by then is not worth a word.
+/// Shorter breaks are not reported.
 const AFTER: Duration = Duration::from_secs(5);
 
-/// How long a daemon lets a process wait for a host that is away: see SELECT in docs/protocol.md.
+/// How long a daemon lets a process wait for an unreachable host: see SELECT in docs/protocol.md.
 const FOR_A_PLACE: Duration = Duration::from_secs(10);
 
-/// Added to `linger` before an unreachable host's processes count as lost.
+/// Added to `linger` before the processes of an unreachable host count as lost.
 const BEYOND_LINGER: Duration = Duration::from_secs(30);
 
-/// What a program is told of a host on which it has processes or gateways. `Display` makes a sentence of it, fit for a terminal.
+/// The beginning or end of an outage of a host on which the program has processes or gateways. `Display`
+/// makes a sentence of it that may be printed on a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outage {
-    /// A node there that the program uses. Where only the start of a process waits for the host, nothing is known but names, both the host's id.
+    /// A node there that the program uses. If only the start of a process waits for the host, just the names
+    /// are known, and both are the host's id.
     pub node: Node,
-    /// Whether it is the beginning or the end of an outage.
+    /// Whether the outage begins or ends.
     pub state: Reach,
-    /// Why the host cannot be reached, or why it was given up. As it comes from there: escape it before you show it. Empty when it is reachable again.
+    /// Why the host is unreachable, or why the program gave it up; empty when it is reachable again. The text
+    /// comes from the host: escape it before you show it.
     pub reason: String,
-    /// For how much longer it is waited for, if that is known.
+    /// How much longer the program waits for it, if that is known.
     pub limit: Option<Duration>,
 }
 
@@ -43,40 +48,41 @@ pub struct Outage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reach {
-    /// Not just now. What runs there goes on, and what waits for it waits.
+    /// Not at the moment. Processes there continue, and calls wait for the host.
     Unreachable,
-    /// Again, and all goes on.
+    /// Again. Everything continues.
     Reachable,
-    /// Not any more, or not for as long as the program would wait: what ran there is lost.
+    /// No longer, or not within the program's limit: its processes there are lost.
     Lost,
 }
 
-/// Outages of hosts on which the program has processes, as they begin and end: see [`Network::outages`](crate::Network::outages). Ends with the connection.
+/// The outages of hosts on which the program has processes, as they begin and end: see
+/// [`Network::outages`](crate::Network::outages). Ends with the connection.
 #[derive(Debug)]
 pub struct Outages {
     news: Receiver<Outage>,
 }
 
-/// What is called for each outage.
+/// Called for each outage.
 pub(crate) type OnOutage = Arc<dyn Fn(&Outage) + Send + Sync>;
 
 /// See the module's documentation. The hub's lock protects it.
 pub(crate) struct Lookout {
-    /// How long a break has to last before it is told.
+    /// How long a break lasts before it is reported.
     pub(crate) after: Duration,
-    /// How long a host may be out of reach, unless a process says it itself.
+    /// How long a host may be out of reach, unless a process has its own limit.
     pub(crate) give_up: Option<Duration>,
     /// How long a daemon may be gone.
     pub(crate) patience: Duration,
     pub(crate) on_outage: OnOutage,
     pub(crate) network: String,
     streams: HashMap<ProcessId, Watched>,
-    /// Processes without a place.
+    /// Processes that are not placed yet.
     starts: HashMap<ProcessId, Starting>,
     away: BTreeMap<String, Away>,
     /// The daemon does not answer.
     pub(crate) silent: bool,
-    /// Something has changed of which hosts are away.
+    /// The set of unreachable hosts may have changed.
     pub(crate) changed: bool,
     pub(crate) news: VecDeque<Outage>,
     pub(crate) subscribers: Vec<Sender<Outage>>,
@@ -86,33 +92,33 @@ pub(crate) struct Lookout {
 struct Watched {
     node: Node,
     give_up: Option<Duration>,
-    /// Somebody waits until it is ready, and for its host no longer than for a place there.
+    /// A thread waits until it is ready, and waits for its host only as long as for a placement there.
     opening: bool,
 }
 
-/// A process that waits for a place.
+/// A process that is not placed yet.
 struct Starting {
     give_up: Option<Duration>,
     /// The host that it waits for, if there is one, and since when.
     host: Option<(String, Instant)>,
 }
 
-/// A host that cannot be reached.
+/// An unreachable host.
 struct Away {
-    /// One there that the program uses.
+    /// A node there that the program uses.
     node: Node,
     since: Instant,
     reason: String,
-    /// It was told, or is about to be.
+    /// It was reported, or is about to be.
     told: bool,
-    /// A start waits for it, which is told at once.
+    /// A start waits for it: reported at once.
     at_once: bool,
-    /// Some process was not waited for any longer.
+    /// At least one process was given up.
     given_up: bool,
     last: Last,
 }
 
-/// The last that was heard of what waits for a host.
+/// The last that was heard of the processes that wait for a host.
 enum Last {
     Nothing,
     Back,
@@ -138,7 +144,7 @@ impl Lookout {
         }
     }
 
-    /// A process has its place.
+    /// A process was placed.
     pub(crate) fn watch(
         &mut self,
         id: ProcessId,
@@ -151,18 +157,18 @@ impl Lookout {
         self.heard_of(id, client);
     }
 
-    /// A process is ready: its host is waited for as for any other's.
+    /// A process is ready: from now on its host is waited for like any other.
     pub(crate) fn opened(&mut self, id: ProcessId) {
         if let Some(watched) = self.streams.get_mut(&id) {
             watched.opening = false;
         }
     }
 
-    /// Nobody has the process any more.
+    /// The program dropped the process.
     pub(crate) fn forget(&mut self, id: ProcessId) {
         let Some(watched) = self.streams.remove(&id) else { return };
         self.changed = true;
-        // what became of others before is no news then
+        // what happened to other processes earlier is no news now
         if let Some(away) = self.away.get_mut(&watched.node.host) {
             away.last = Last::Nothing;
         }
@@ -194,12 +200,12 @@ impl Lookout {
         }
     }
 
-    /// Whether a process without a place waits for a host.
+    /// Whether a process that is not placed yet waits for this host.
     pub(crate) fn is_waited_for(&self, host: &str) -> bool {
         self.starts.values().any(|starting| starting.host.as_ref().is_some_and(|(there, _)| there == host))
     }
 
-    /// Since when a host is out of reach.
+    /// Since when a host has been out of reach.
     pub(crate) fn away_since(&self, host: &str) -> Option<Instant> {
         self.away.get(host).map(|away| away.since)
     }
@@ -209,7 +215,7 @@ impl Lookout {
         self.silent
     }
 
-    /// The daemon does not answer: as good as gone, for all that runs.
+    /// The daemon does not answer: for all processes it is as good as gone.
     pub(crate) fn hears_nothing(&mut self, client: &Client) {
         self.silent = true;
         self.changed = true;
@@ -222,7 +228,7 @@ impl Lookout {
         }
     }
 
-    /// Something came from the daemon, or it is gone.
+    /// The daemon said something, or is gone.
     pub(crate) fn hears(&mut self, client: &Client) {
         if std::mem::take(&mut self.silent) {
             let ids: Vec<ProcessId> = self.streams.keys().copied().collect();
@@ -230,12 +236,12 @@ impl Lookout {
         }
     }
 
-    /// A process is to have a place.
+    /// A process is waiting to be placed.
     pub(crate) fn starts(&mut self, id: ProcessId, give_up: Option<Duration>) {
         self.starts.insert(id, Starting { give_up, host: None });
     }
 
-    /// A process without a place waits for a host. The daemon says which, as the first word.
+    /// A process that is not placed yet waits for a host, which is the first word of the daemon's message.
     pub(crate) fn waits(&mut self, id: ProcessId, message: &str) {
         let Some((host, _)) = message.split_once(" is unreachable") else { return };
         let Some(starting) = self.starts.get_mut(&id) else { return };
@@ -246,7 +252,7 @@ impl Lookout {
         self.changed = true;
     }
 
-    /// It waits no more: it was placed, or not.
+    /// It no longer waits: it was placed, or not.
     pub(crate) fn waits_no_more(&mut self, id: ProcessId, placed: bool) {
         let Some((host, _)) = self.starts.remove(&id).and_then(|starting| starting.host) else { return };
         if let Some(away) = self.away.get_mut(&host).filter(|_| placed) {
@@ -255,7 +261,7 @@ impl Lookout {
         self.changed = true;
     }
 
-    /// Whoever hears of outages hears no more.
+    /// Ends the iterators over outages.
     pub(crate) fn close(&mut self) {
         self.subscribers.clear();
     }
@@ -296,7 +302,7 @@ impl Lookout {
         });
     }
 
-    /// Processes that were waited for long enough, and what is said of each.
+    /// The processes whose limit has passed, with a message for each.
     pub(crate) fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String)> {
         let mut given_up = Vec::new();
         for (id, watched) in &self.streams {
@@ -313,7 +319,7 @@ impl Lookout {
         given_up
     }
 
-    /// The same of processes without a place.
+    /// The same for processes that are not placed yet.
     pub(crate) fn give_up_starts(&mut self, now: Instant) -> Vec<(ProcessId, String)> {
         let mut given_up = Vec::new();
         for (id, starting) in &self.starts {
@@ -328,7 +334,7 @@ impl Lookout {
         given_up
     }
 
-    /// A host of which it is time to tell.
+    /// A host whose outage is due to be reported.
     pub(crate) fn due(&self, now: Instant) -> Option<String> {
         let is_due = |away: &Away| {
             !away.told && (away.at_once || now.saturating_duration_since(away.since) >= self.after)
@@ -336,7 +342,7 @@ impl Lookout {
         self.away.iter().find(|(_, away)| is_due(away)).map(|(host, _)| host.clone())
     }
 
-    /// Tells of a host, with what the daemon says of it. Nobody waits longer for it than `most`.
+    /// Reports a host, with the daemon's reason. Nobody waits longer for it than `most`.
     pub(crate) fn tell(
         &mut self,
         host: &str,
@@ -356,7 +362,7 @@ impl Lookout {
             .streams
             .iter()
             .filter(|(id, watched)| watched.node.host == host && is_unreachable(client, **id, self.silent));
-        // the most patient one counts
+        // the longest limit counts
         let limits = waiting.map(|(_, watched)| watched.limit(self.give_up).unwrap_or(Duration::MAX));
         let limit = match (limits.max(), most) {
             (None, _) => Some(self.for_a_place(host, now)),
@@ -367,7 +373,7 @@ impl Lookout {
         self.news.push_back(Outage { node, state: Reach::Unreachable, reason, limit });
     }
 
-    /// For how much longer some process waits for a place there.
+    /// How much longer a process waits to be placed there.
     fn for_a_place(&self, host: &str, now: Instant) -> Duration {
         let left = self.starts.values().filter_map(|starting| {
             let (_, since) = starting.host.as_ref().filter(|(there, _)| there == host)?;
@@ -399,7 +405,7 @@ impl Lookout {
 }
 
 impl Watched {
-    /// For how long its host is waited for, where `all` limits it unless a process says it itself.
+    /// How long its host is waited for: its own limit, or else `all`.
     fn limit(&self, all: Option<Duration>) -> Option<Duration> {
         let own = self.give_up.or(all);
         if self.opening { Some(for_a_place(own)) } else { own }
@@ -407,7 +413,7 @@ impl Watched {
 }
 
 impl Outages {
-    /// The next one, for which this waits at most so long.
+    /// The next one; waits at most this long.
     ///
     /// # Errors
     /// When none came in time, or none can come any more.
@@ -453,7 +459,7 @@ impl Reach {
     }
 }
 
-/// What is done with outages unless the program says something else.
+/// The default `on_outage`.
 fn say(outage: &Outage) {
     // nobody can be told that stderr is closed
     let _ = writeln!(std::io::stderr(), "execnet: {outage}");
@@ -471,12 +477,12 @@ fn away<'a>(hosts: &'a mut BTreeMap<String, Away>, node: &Node) -> &'a mut Away 
     })
 }
 
-/// Whether a process cannot be reached; none can where the daemon is `silent`.
+/// Whether a process is unreachable. If the daemon is `silent`, all are.
 fn is_unreachable(client: &Client, id: ProcessId, silent: bool) -> bool {
     client.process(id).is_some_and(|process| process.unreachable().is_some() || silent && !process.is_over())
 }
 
-/// Why a host is away, without the beginning that the daemon has put there.
+/// The reason without the beginning that the daemon added.
 fn reason(host: &str, why: &str) -> String {
     let rest = why.strip_prefix(host).and_then(|rest| rest.strip_prefix(" is unreachable: "));
     rest.unwrap_or(why).to_owned()
@@ -486,7 +492,7 @@ fn given_up_after(host: &str, reason: &str, limit: Duration) -> String {
     format!("{host} is unreachable: {reason}; given up after {}", lasting(limit))
 }
 
-/// How long a place is waited for, or what should run there, where no more than `limit` is waited for a host.
+/// How long to wait for a placement, or for a process to get ready, if `limit` applies to its host.
 fn for_a_place(limit: Option<Duration>) -> Duration {
     limit.map_or(FOR_A_PLACE, |limit| limit.min(FOR_A_PLACE))
 }
@@ -496,7 +502,7 @@ pub(crate) fn patience(linger: f64) -> Duration {
     Duration::try_from_secs_f64(linger).unwrap_or(Duration::MAX).saturating_add(BEYOND_LINGER)
 }
 
-/// A time in words.
+/// A duration in words.
 fn lasting(time: Duration) -> String {
     match time.as_secs() {
         0..120 => format!("{} s", time.as_secs_f64()),

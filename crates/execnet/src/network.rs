@@ -1,4 +1,4 @@
-//! A connection to a network: requests to its daemon.
+//! Requests to the daemon of a network.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::waiting::{Halt, Room};
 
 /// A connection to a network. Clones share it, and any number of threads may use it.
 ///
-/// It ends when the last clone and the last [`Process`](crate::Process) that was started through it are dropped.
+/// It ends when the last clone and the last [`Process`](crate::Process) that was started through it are
+/// dropped.
 #[derive(Clone)]
 pub struct Network {
     handle: Arc<Handle>,
@@ -34,13 +35,13 @@ pub enum RequestError {
     /// There is no connection, and none could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection ended before the last reply. Whether the daemon did what was asked is not known.
+    /// The connection ended before the last reply. The daemon may or may not have done what was asked.
     #[error("the daemon of `{network}` ended before it had answered")]
     Disconnected {
         /// The network.
         network: String,
     },
-    /// The daemon's answer is not of the expected shape.
+    /// The daemon's answer does not have the expected shape.
     #[error("the daemon of `{network}` gave an answer that does not fit the question")]
     Unexpected {
         /// The network.
@@ -49,31 +50,31 @@ pub enum RequestError {
         #[source]
         source: Arc<serde_json::Error>,
     },
-    /// More than a request may have.
+    /// The request is too long.
     #[error("a request of {length} bytes; at most {} are allowed", FrameKind::Request.limit())]
     TooLong {
-        /// Its length.
+        /// Its length in bytes.
         length: usize,
     },
-    /// More than 64 MiB of replies waited to be taken.
+    /// More than 64 MiB of replies were waiting to be taken.
     #[error("replies arrive faster than they are read")]
     NotTaken,
-    /// No reply in time. More may come.
+    /// No reply came in time. More may come.
     #[error("no reply came in time")]
     TimedOut,
-    /// Another thread interrupted the wait. More may come.
+    /// Another thread interrupted the wait. More replies may come.
     #[error("waiting for a reply was interrupted")]
     Interrupted,
-    /// The connection belongs to the process that this one was forked from.
+    /// The connection belongs to the parent of this forked process.
     #[error("a connection to a network cannot be used in a forked child; connect again there")]
     Forked,
 }
 
-/// The replies to one request, as they come. Dropped before the last one, the rest is ignored.
+/// The replies to one request, as they come. Dropping it ignores the rest.
 #[derive(Debug)]
 pub struct Replies {
     handle: Arc<Handle>,
-    /// The request's number, until its replies have ended.
+    /// The request's number, until the last reply.
     request: Option<u32>,
     failed: Option<RequestError>,
 }
@@ -93,15 +94,15 @@ impl Network {
         &self.handle.network
     }
 
-    /// The daemon that greeted last.
+    /// The daemon at the other end of the connection.
     #[must_use]
     pub fn daemon(&self) -> Daemon {
         let daemon = self.handle.hub.enter().ok().and_then(|state| state.daemon.clone());
-        // a Network is handed out only after a greeting, so that only a forked child sees this one
+        // a Network is handed out only after a greeting, so only a forked child gets here
         daemon.unwrap_or_else(|| Daemon { pid: 0, release: String::new(), network: self.name().into() })
     }
 
-    /// Whether there is a connection just now. Without one what runs waits, and the next request tries to connect.
+    /// Whether there is a connection now. Without one, processes wait, and the next request tries to connect.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         let greeted = |state: &crate::hub::HubState| {
@@ -118,7 +119,7 @@ impl Network {
         self.ask(&Verb::Status.into())
     }
 
-    /// Sends a request to the daemon. A failure to do so is the first thing that the iterator yields.
+    /// Sends a request to the daemon. If sending fails, the iterator yields the error first.
     #[must_use = "a request is given up with its replies"]
     pub fn request(&self, request: &Request) -> Replies {
         let (request, failed) = match self.send(request) {
@@ -128,7 +129,7 @@ impl Network {
         Replies { handle: self.handle.clone(), request, failed }
     }
 
-    /// Sends a request that has one reply, and reads that.
+    /// Sends a request that has one reply, and waits for the reply.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -137,8 +138,8 @@ impl Network {
         serde_json::from_value(value).map_err(|error| self.handle.unexpected(error))
     }
 
-    /// Outages of hosts on which the program has processes or gateways, as they begin and end from now on: those that last longer than 5 s, and
-    /// at once those that keep a process from being started.
+    /// Outages of hosts on which the program has processes or gateways, from now on: those that last longer
+    /// than 5 s, and at once those that keep a process from starting.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -146,22 +147,22 @@ impl Network {
         Ok(self.handle.hub.enter()?.lookout.subscribe())
     }
 
-    /// The same, unless somebody has asked for it before.
+    /// The same, unless somebody has called it before.
     pub(crate) fn first_outages(&self) -> Option<Outages> {
         let mut state = self.handle.hub.enter().ok()?;
         (!state.lookout.has_subscribers()).then(|| state.lookout.subscribe())
     }
 
-    /// Has `on_outage` called for each of the [`Network::outages`], instead of a line that is written to stderr. Called in a thread of the connection, one
-    /// outage after the other; it should not take long.
+    /// Calls `on_outage` for each of the [`Network::outages`], instead of printing a line to stderr. A thread
+    /// of the connection calls it, one outage after the other; it should not take long.
     pub fn on_outage(&self, on_outage: impl Fn(&Outage) + Send + Sync + 'static) {
         if let Ok(mut state) = self.handle.hub.enter() {
             state.lookout.on_outage = Arc::new(on_outage);
         }
     }
 
-    /// Ends every wait that some thread is in just now, on this connection or on one of its processes, with an
-    /// `Interrupted` error. [`Interrupt`](crate::Interrupt) does that for one thread.
+    /// Ends every wait on this connection and its processes that any thread is in now, with an `Interrupted`
+    /// error. [`Interrupt`](crate::Interrupt) ends the waits of one thread.
     pub fn interrupt(&self) {
         self.handle.hub.interrupt(|_| true);
     }
@@ -195,7 +196,7 @@ impl fmt::Debug for Network {
 }
 
 impl Replies {
-    /// The next reply, for which this waits at most so long; [`RequestError::TimedOut`] does not end the iterator.
+    /// The next reply; waits at most this long. [`RequestError::TimedOut`] does not end the iterator.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Value, RequestError>> {
         self.next_by(Instant::now().checked_add(timeout))
     }
@@ -236,7 +237,7 @@ impl Replies {
             Ok(value) => value,
             Err(error) => return Some(Err(handle.unexpected(error))),
         };
-        // a question for the person is a reply like others; a failure is the last thing that comes
+        // a question for the user is a reply like any other; an error is always the last
         if value.get("error").is_some()
             && let Ok(Interruption::Error(error)) = serde_json::from_value(value.clone())
         {
@@ -262,7 +263,7 @@ impl Drop for Replies {
     }
 }
 
-/// What requests need.
+/// For requests.
 impl Handle {
     fn discard(&self, request: u32) {
         if let Ok(mut state) = self.hub.enter() {
@@ -309,7 +310,7 @@ mod tests {
         said.extend_from_slice(&greeting.to_bytes());
         theirs.write_all(&said).unwrap();
         let daemon = std::thread::spawn(move || {
-            // up to the SELECT, that is: marker, CLIENT with release, SELECT
+            // read up to and including the SELECT: marker, CLIENT with release, SELECT
             let greeting = Frame::Client { id: execnet_proto::id::ClientId([0; 16]), release: "x".into() };
             theirs.read_exact(&mut vec![0; 16 + greeting.to_bytes().len()]).unwrap();
             let mut select = [0; 22];
@@ -355,7 +356,7 @@ mod tests {
         drop(network);
         drop(locked);
 
-        // the parent's connection is untouched: it can still speak, and has not released the process
+        // the parent's connection is untouched: it can still send, and has not released the process
         theirs.set_nonblocking(true).unwrap();
         let mut rest = Vec::new();
         let end = theirs.read_to_end(&mut rest).unwrap_err();

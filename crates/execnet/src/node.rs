@@ -2,13 +2,13 @@
 
 use execnet_proto::client::Placement;
 
-/// Where a process runs. The texts come from the host as they are: strip control characters before you show them.
+/// Where a process runs. The texts come from the host unchanged: escape them before you show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// Id of its host.
+    /// The id of its host.
     pub host: String,
     /// `sys.platform`.
     pub platform: String,
@@ -18,7 +18,7 @@ pub struct Node {
     pub version: String,
     /// `x86_64`.
     pub machine: String,
-    /// Path of the interpreter.
+    /// The path of the interpreter.
     pub executable: String,
 }
 

@@ -1,4 +1,5 @@
-//! Hosts outside of any running network: a program reaches them through a daemon of its own, which nobody else knows and which ends with it.
+//! Hosts outside of any running network. The program reaches them through a daemon of its own, which nobody
+//! else uses and which ends with the program.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +19,8 @@ use crate::network::{Network, RequestError};
 use crate::route::ConnectError;
 use crate::waiting::Owner;
 
-/// A network of this program alone. It has the hosts that are [joined](Private::join) to it; its daemon is the `execnet` command.
+/// A network that belongs to this program alone. Its hosts are those that the program [joins](Private::join);
+/// its daemon is the `execnet` command.
 ///
 /// ```no_run
 /// let private = execnet::Private::shared("execnet")?;
@@ -27,13 +29,13 @@ use crate::waiting::Owner;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It ends, with all its processes, when it, its [`Network`] and everything that was started through them are dropped. ssh asks nobody anything: keys and
-/// agents have to do.
+/// It ends, with all its processes, when it, its [`Network`] and everything that was started through them are
+/// dropped. ssh cannot prompt: it needs keys or an agent.
 #[derive(Debug)]
 pub struct Private {
     network: Network,
     owner: Owner,
-    /// By what is asked for, whatever it is called: its id once it has joined.
+    /// The id of each joined host, by its spec without the id.
     hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
 }
 
@@ -59,7 +61,7 @@ pub enum JoinError {
     /// The host did not come up.
     #[error("{}", Down(.0))]
     Down(Box<HostStatus>),
-    /// The host is up, but what should be its Python is none.
+    /// The host is up, but its `python=` is not a usable Python.
     #[error("`{}` has no Python that can be used: {}; correct python=", line(spec), line(message))]
     NoPython {
         /// The host's spec.
@@ -82,14 +84,15 @@ impl fmt::Display for Down<'_> {
 }
 
 impl Private {
-    /// The one that this program has, which is started if there is none; `command` is the `execnet` command, as a path or looked for in `PATH`.
+    /// The one of this program, started if necessary. `command` is the `execnet` command: a path, or a name
+    /// to look for in `PATH`.
     ///
     /// # Errors
-    /// When its daemon cannot be started.
+    /// When the daemon cannot be started.
     pub fn shared(command: impl AsRef<Path>) -> Result<Arc<Self>, JoinError> {
         static SHARED: Mutex<Weak<Private>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        // a child that was forked needs its own
+        // a forked child needs its own
         let is_ours = |private: &Arc<Self>| !private.owner.is_forked() && !private.has_ended();
         if let Some(private) = shared.upgrade().filter(is_ours) {
             return Ok(private);
@@ -99,10 +102,11 @@ impl Private {
         Ok(private)
     }
 
-    /// Whether its daemon is gone, as when somebody killed it: everything that was started through it is lost, and another one is needed.
+    /// Whether its daemon is gone, for example killed. Then everything that was started through it is lost,
+    /// and the program needs another one.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        // opened once, over a socket that nobody opens again
+        // its connection is a socket that is opened only once
         !self.network.is_connected()
     }
 
@@ -112,16 +116,16 @@ impl Private {
         &self.network
     }
 
-    /// Makes a host a part of the network, unless it is already, and waits until it is up. Gives its id, which is not that of the spec
-    /// where that is taken.
+    /// Joins a host to the network, unless it has joined already, and waits until it is up. Returns its id,
+    /// which differs from that of the spec if that one is taken.
     ///
     /// # Errors
-    /// When it does not come up, or the wait was interrupted.
+    /// When the host does not come up, or the wait was interrupted.
     pub fn join(&self, spec: &HostSpec) -> Result<String, JoinError> {
         let wanted = HostSpec { id: String::new(), patience: None, ..spec.clone() };
         let host =
             self.hosts.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted).or_default().clone();
-        // others that want the same host wait for the one who joins it
+        // others that want the same host wait here
         let mut joined = host.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = &*joined {
             return Ok(id.clone());
@@ -129,7 +133,7 @@ impl Private {
         let id = self.free_id(&spec.id)?;
         let status = self.add(&HostSpec { id: id.clone(), ..spec.clone() })?;
         if status.state != HostState::Up {
-            // it would be tried again for ever
+            // or the daemon would keep trying it
             let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
             return Err(JoinError::Down(Box::new(status)));
         }
@@ -170,7 +174,7 @@ impl Private {
         let mut daemon = Command::new(command);
         daemon.args(["daemon", "--private"]).stdin(Stdio::from(OwnedFd::from(theirs)));
         let mut child = daemon.stdout(Stdio::null()).spawn().map_err(failed)?;
-        // the command would keep the daemon's end of the socket open
+        // the command holds the daemon's end of the socket open
         drop(daemon);
         let reaper = std::thread::Builder::new().name("execnet-daemon".into());
         reaper.spawn(move || child.wait()).map_err(failed)?;
@@ -179,7 +183,7 @@ impl Private {
     }
 }
 
-/// Why none of its interpreters can be used, if that is so.
+/// Why none of its interpreters can be used, if so.
 fn no_python(host: &HostStatus) -> Option<String> {
     let all_failed = host.nodes.iter().all(|node| node.state == NodeState::Failed);
     let node = host.nodes.first().filter(|_| all_failed)?;

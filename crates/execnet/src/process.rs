@@ -1,4 +1,4 @@
-//! A process that was started: its node, its signals, its state and its end. Its streams are in `streams.rs`.
+//! A started process: its node, its signals, its state and its end. Its streams are in `process/streams.rs`.
 
 mod error;
 mod shared;
@@ -21,8 +21,9 @@ pub use streams::{Output, Stdin};
 
 /// A process on a node of a network.
 ///
-/// Dropping it hangs it up, whatever it is at: its stdin closes, SIGHUP goes to it, and SIGKILL 5 s later. All methods may be called from
-/// several threads. Waits can be given a limit, and interrupted: see [`Process::interrupt`] and [`Interrupt`](crate::Interrupt).
+/// Dropping it hangs the process up, whatever it is doing: its stdin closes, it gets SIGHUP, and SIGKILL 5 s
+/// later. All methods may be called from several threads. Waits can be interrupted: see
+/// [`Process::interrupt`] and [`Interrupt`](crate::Interrupt).
 #[derive(Debug)]
 pub struct Process {
     shared: Shared,
@@ -35,7 +36,7 @@ impl Process {
         Self { shared: Shared { handle, id, host }, node }
     }
 
-    /// Its id, which nothing else ever has.
+    /// Its id. No other process ever has the same one.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.shared.id
@@ -47,34 +48,35 @@ impl Process {
         &self.node
     }
 
-    /// Its process id on its host, once that is known.
+    /// Its process id on its host, once known.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.shared.seen().and_then(|seen| seen.pid)
     }
 
-    /// Its stdin. Dropping it does not close it, unless [`Stdin::close_on_drop`] says so.
+    /// Its stdin. Dropping the handle leaves it open, unless [`Stdin::close_on_drop`] was called.
     #[must_use]
     pub fn stdin(&self) -> Stdin {
         Stdin::new(self.shared.clone())
     }
 
-    /// Its stdout. Dropping it does not close it.
+    /// Its stdout. Dropping the handle leaves it open.
     #[must_use]
     pub fn stdout(&self) -> Output {
         Output::new(self.shared.clone(), Stream::Stdout)
     }
 
-    /// Its stderr. Dropping it does not close it.
+    /// Its stderr. Dropping the handle leaves it open.
     #[must_use]
     pub fn stderr(&self) -> Output {
         Output::new(self.shared.clone(), Stream::Stderr)
     }
 
-    /// Sends it a signal. While it is unreachable the signal waits; several of one kind count once.
+    /// Sends it a signal. While the process is unreachable, the signal waits; several of one kind count as
+    /// one.
     ///
     /// # Errors
-    /// When it was lost. A signal to a process that has ended does nothing.
+    /// When the process was lost. A signal to a process that has ended does nothing.
     pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         let mut state = self.shared.enter()?;
         if let Some(lost) = self.shared.lost(&state) {
@@ -85,8 +87,8 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for its end. It comes only after all output has arrived: read or close stdout and stderr, or a process that writes more
-    /// than a window (2 MiB) each does not end.
+    /// Waits for its end, which comes only after all output has arrived. Read or close stdout and stderr: a
+    /// process that writes more than 2 MiB to one of them does not end before that.
     ///
     /// # Errors
     /// When it was lost, or the wait was interrupted.
@@ -94,19 +96,19 @@ impl Process {
         self.wait_by(None)
     }
 
-    /// As [`Process::wait`], at most so long: `None` when it has not ended by then.
+    /// As [`Process::wait`], waiting at most this long: `None` if it has not ended by then.
     ///
     /// # Errors
     /// As [`Process::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>, ProcessError> {
-        // more time than there is means for ever
+        // a time past the end of the clock means no limit
         match self.wait_by(Instant::now().checked_add(timeout)) {
             Err(ProcessError::TimedOut { .. }) => Ok(None),
             result => result.map(Some),
         }
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has ended.
     ///
     /// # Errors
     /// As [`Process::wait`].
@@ -115,28 +117,29 @@ impl Process {
         self.shared.ended(&state)
     }
 
-    /// Why it cannot be reached just now: its host's link is down, or the network's daemon is gone. Reads, writes and waits go on when it is
-    /// back, without a byte lost.
+    /// Why it is unreachable now: its host's link is down, or the network's daemon is gone. Reads, writes and
+    /// waits continue when it is reachable again, without a byte lost.
     #[must_use]
     pub fn unreachable(&self) -> Option<String> {
         self.shared.seen().and_then(|seen| seen.unreachable)
     }
 
-    /// For how long its host, or the daemon, has not been reachable.
+    /// How long its host, or the daemon, has been out of reach.
     pub(crate) fn away_for(&self) -> Option<Duration> {
         let state = self.shared.enter().ok()?;
         state.seen(self.shared.id)?.unreachable?;
         state.lookout.away_since(&self.node.host).map(|since| since.elapsed())
     }
 
-    /// It is ready: see [`ProcessBuilder::opening`](crate::ProcessBuilder).
+    /// The process is ready: see [`ProcessBuilder::opening`](crate::ProcessBuilder).
     pub(crate) fn opened(&self) {
         if let Ok(mut state) = self.shared.enter() {
             state.lookout.opened(self.shared.id);
         }
     }
 
-    /// Whether its host has heard of all signals that were sent to it. It has not while it is silent or cannot be reached.
+    /// Whether its host has received all signals that were sent to it. It has not while it is silent or
+    /// unreachable.
     #[must_use]
     pub fn has_heard(&self) -> bool {
         let Ok(state) = self.shared.enter() else { return true };
@@ -144,19 +147,20 @@ impl Process {
         process.is_none_or(execnet_proto::process::Process::has_heard)
     }
 
-    /// Its changes from now on; what holds already comes first.
+    /// Its changes from now on, after its current state.
     #[must_use]
     pub fn events(&self) -> Events {
         Events { shared: self.shared.clone(), seen: Seen::default(), done: false }
     }
 
-    /// Ends every wait on this process or one of its streams that some thread is in just now, with an `Interrupted` error.
+    /// Ends every wait on this process and its streams that any thread is in now, with an `Interrupted`
+    /// error.
     pub fn interrupt(&self) {
         let me = self.shared.id;
         self.shared.handle.hub.interrupt(|what| what.process() == Some(me));
     }
 
-    /// Hangs it up, as dropping it does: every wait for it has ended.
+    /// Hangs the process up, as dropping it does. Ends every wait for it.
     pub(crate) fn hang_up(&self) {
         // in a forked child the process belongs to the parent
         let hub = &self.shared.handle.hub;
@@ -184,19 +188,19 @@ impl Drop for Process {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProcessEvent {
-    /// It runs, under this process id on its host.
+    /// It runs, with this process id on its host.
     Started(u32),
-    /// It cannot be reached, for this reason.
+    /// It is unreachable, for this reason.
     Unreachable(String),
-    /// It can be reached again.
+    /// It is reachable again.
     Reachable,
-    /// It has ended, and its output has arrived up to the end. The last event.
+    /// It has ended, and all its output has arrived. The last event.
     Ended(ExitStatus),
     /// It was lost. The last event.
     Lost(Lost),
 }
 
-/// The changes of a process, as they come; those that pass quickly may be left out.
+/// The changes of a process, as they come. Changes that are soon undone may be skipped.
 #[derive(Debug)]
 pub struct Events {
     shared: Shared,
@@ -205,7 +209,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event, for which this waits at most so long; `None` behind the last one.
+    /// The next event; waits at most this long. `None` after the last one.
     ///
     /// # Errors
     /// When none came in time, the wait was interrupted, or the process was hung up.
@@ -238,7 +242,7 @@ impl Events {
     }
 }
 
-/// Ends behind the last event, and also where [`Events::next_timeout`] would fail.
+/// Ends after the last event, and also where [`Events::next_timeout`] would fail.
 impl Iterator for Events {
     type Item = ProcessEvent;
 

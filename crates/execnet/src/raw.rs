@@ -1,4 +1,5 @@
-//! For the Python package alone, and free to change with it: calls that wait in slices, and can be made again when a slice was too short.
+//! For the Python package only, and free to change with it: calls that wait in slices, and can be repeated if
+//! a slice was too short.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,13 +30,14 @@ pub fn receive(channel: &Channel, deadline: Option<Instant>) -> Result<Raw, Chan
     channel.receive_by(deadline)
 }
 
-/// Takes back what [`receive`] gave last, as if it had not been received: the program was interrupted before it made something of it.
+/// Takes back the value that [`receive`] returned last, as if it had not been received: the program was
+/// interrupted before it could use it.
 pub fn give_back(channel: &Channel, raw: Raw) {
     channel.give_back(raw);
 }
 
-/// Receives a value that counts as received only when what is returned is dropped, for callbacks. The error of code that failed is left to
-/// [`Channel::wait_close`].
+/// Receives a value that counts as received only once it is dropped, for callbacks. Leaves the error of
+/// failed code to [`Channel::wait_close`].
 ///
 /// # Errors
 /// As [`Channel::receive_timeout`].
@@ -43,7 +45,7 @@ pub fn receive_held(channel: &Channel, deadline: Option<Instant>) -> Result<Held
     channel.receive_held(deadline)
 }
 
-/// Waits for the moment when a call would not have to wait. Takes nothing: for green threads.
+/// Waits until a call would not have to wait. Takes nothing. For green threads.
 ///
 /// # Errors
 /// When that was not in time, or the wait was interrupted.
@@ -59,13 +61,14 @@ pub fn wait_close(channel: &Channel, deadline: Option<Instant>) -> Result<(), Ch
     channel.wait_close_by(deadline)
 }
 
-/// Whether this is a forked child, in which the channel cannot be used.
+/// Whether this is a forked child, where the channel cannot be used.
 #[must_use]
 pub fn is_forked(channel: &Channel) -> bool {
     channel.is_forked()
 }
 
-/// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
+/// The channel with this number in the same gateway: what a [`Token::Channel`](crate::value::Token::Channel)
+/// stands for.
 ///
 /// # Errors
 /// Only in a forked child.
@@ -81,12 +84,13 @@ pub fn join(gateway: &Gateway, deadline: Option<Instant>) -> Result<Arc<Death>, 
     gateway.join_by(deadline)
 }
 
-/// [`Code::function`], with its arguments as a dict that was written by a [`Writer`](crate::value::Writer). There can be no channels among them.
+/// [`Code::function`] with arguments from a dict that a [`Writer`](crate::value::Writer) wrote. It cannot
+/// contain channels.
 pub fn written_function(source: String, name: String, kwargs: Encoded) -> Code {
     Code::written_function(source, name, kwargs)
 }
 
-/// [`Network::outages`], unless somebody has asked for them before.
+/// [`Network::outages`], unless somebody has called it before.
 #[must_use]
 pub fn first_outages(network: &Network) -> Option<Outages> {
     network.first_outages()

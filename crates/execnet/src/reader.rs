@@ -1,7 +1,7 @@
-//! The thread of a connection: connects, reads while nobody else does, and connects again.
+//! The thread of a connection: it connects, reads while nobody else does, and reconnects.
 //!
-//! It alone opens and gives up connections. While threads that wait lead (see `hub.rs`) it looks every few milliseconds whether one still does, or
-//! sleeps until none does.
+//! No other thread opens connections or gives them up. While waiting threads read (see `hub.rs`), it checks
+//! every few milliseconds whether one still does, or sleeps until none does.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::hub::{Guard, Hub, HubState};
 use crate::route::{ConnectError, Route};
 use crate::waiting::{Room, Waker, poll};
 
-/// A daemon that does not greet for this long is given up.
+/// How long a daemon may take to send its greeting.
 const GREETING: Duration = Duration::from_secs(30);
 
-/// So long nobody has to lead before this thread does.
+/// This thread reads once nobody has read for this long.
 const STANDBY: Duration = Duration::from_millis(5);
 
-/// The first pause between two attempts to connect, and the longest.
+/// The first pause between two attempts to connect, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// See the module's documentation.
@@ -27,9 +27,9 @@ pub(crate) struct Reader {
     pub(crate) route: Route,
     /// The hub's.
     pub(crate) waker: Arc<Waker>,
-    /// How long a daemon may be gone before what runs counts as lost.
+    /// How long a daemon may be gone before running processes count as lost.
     pub(crate) patience: Duration,
-    /// Since when there is no daemon.
+    /// Since when there has been no daemon.
     pub(crate) since: Instant,
 }
 
@@ -38,7 +38,7 @@ impl Reader {
         let hub = self.hub.clone();
         let run = std::panic::AssertUnwindSafe(move || self.work());
         if std::panic::catch_unwind(run).is_err() {
-            // a bug; those who wait must not wait for ever
+            // a bug; fail the waits instead of letting them hang
             let mut state = hub.lock();
             state.ruin();
             hub.leave(state);
@@ -53,7 +53,7 @@ impl Reader {
         }
     }
 
-    /// Waits until a connection is wanted and open. None when this side is closing.
+    /// Waits until a connection is wanted, and opens it. None when this side closes.
     fn connect(&mut self) -> Option<Arc<UnixStream>> {
         let mut pause = PAUSE.0;
         let mut busy = None;
@@ -108,7 +108,7 @@ impl Reader {
         socket
     }
 
-    /// Sees to it that somebody reads, until the connection ends.
+    /// Ensures that somebody reads, until the connection ends.
     fn serve(&mut self) -> End {
         let opened = Instant::now();
         let mut greeted = false;
@@ -130,7 +130,7 @@ impl Reader {
             if patience.is_some_and(|left| left.is_zero()) {
                 return End::Silent;
             }
-            // silence is noticed where something waits for what the daemon passes on
+            // silence matters only while something waits for the daemon
             if greeted && !state.lookout.is_silent() && state.has_live() {
                 let now = self.hub.now();
                 patience = state.client.deadline().map(|due| due.saturating_sub(now));
@@ -155,7 +155,7 @@ impl Reader {
                 self.rest(Some(STANDBY));
             } else {
                 let (state, woken) = self.hub.read_socket(state, patience, None);
-                // who was woken may want to lead: as if somebody just had
+                // the woken thread may want to read: count it as a reader
                 seen = state
                     .connection
                     .as_ref()
@@ -165,7 +165,8 @@ impl Reader {
         }
     }
 
-    /// The connection is over: what waits for replies or a place fails, what runs waits for the next one.
+    /// The connection has ended: pending replies and placements fail, running processes wait for the next
+    /// connection.
     fn ended(&mut self, end: &End) {
         let mut state = self.hub.lock();
         let greeted = state.connection.take().is_some_and(|connection| connection.greeted);
@@ -177,7 +178,7 @@ impl Reader {
         lookout.hears(client);
         state.fail_waiting();
         if let End::Wrong(error) = end {
-            // another daemon of this kind would say the same
+            // another daemon of this kind would answer the same
             state.client.lose_all(&error.to_string());
         }
         state.take_events();
@@ -187,13 +188,13 @@ impl Reader {
         } else {
             self.attempted(state, self.why(end));
         }
-        // one that greets and closes must not keep us busy
+        // a daemon that greets and closes must not keep us busy
         if !matches!(end, End::Closing) {
             self.rest(Some(PAUSE.0));
         }
     }
 
-    /// What the end of a connection without a greeting means.
+    /// What it means that a connection ended without a greeting.
     fn why(&self, end: &End) -> ConnectError {
         match end {
             End::Wrong(error) => self.route.wrong(error),

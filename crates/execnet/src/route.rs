@@ -1,4 +1,4 @@
-//! The way to a network's daemon: where it listens, and whether what listens there is ours.
+//! How to find a network's daemon, and how to check that it is this user's.
 
 pub mod place;
 
@@ -17,20 +17,20 @@ use rustix::fs::{FileType, Mode};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Not a name that a network can have.
+    /// No network can have this name.
     #[error(transparent)]
     BadName(#[from] NetworkNameError),
-    /// Nobody listens for that name.
+    /// Nobody listens under that name.
     #[error("the network `{network}` is not running; {}", hint(network, running, *has_file))]
     NotRunning {
-        /// What was asked for.
+        /// The name that was asked for.
         network: String,
         /// The networks of this user that have a socket.
         running: Vec<String>,
-        /// There is a file of that name, so it is stopped and no slip.
+        /// The network has a file, so it is stopped and its name not mistyped.
         has_file: bool,
     },
-    /// Something on the way to the daemon does not belong to this user alone.
+    /// Somebody else has access to a folder or socket on the way to the daemon.
     #[error("{} {what}; what listens there is not trusted", path.display())]
     NotOurs {
         /// The folder or the socket.
@@ -51,7 +51,7 @@ pub enum ConnectError {
         /// This program's version.
         program: u16,
     },
-    /// What answered does not speak the protocol.
+    /// The peer does not speak the protocol.
     #[error("what answers for `{network}` is not an execnet daemon: {why}")]
     NotADaemon {
         /// The network.
@@ -59,13 +59,13 @@ pub enum ConnectError {
         /// What it did.
         why: String,
     },
-    /// The connection was closed before the daemon greeted.
+    /// The daemon closed the connection before its greeting.
     #[error("the daemon of `{network}` closed the connection before it greeted; it may be ending")]
     Closed {
         /// The network.
         network: String,
     },
-    /// The daemon did not greet in time.
+    /// The daemon sent no greeting in time.
     #[error("the daemon of `{network}` does not answer; `execnet status {network}` says what to do")]
     Silent {
         /// The network.
@@ -74,7 +74,7 @@ pub enum ConnectError {
     /// Another thread interrupted the wait.
     #[error("connecting was interrupted")]
     Interrupted,
-    /// The connection belongs to the process that this one was forked from.
+    /// The connection belongs to the parent of this forked process.
     #[error("a connection to a network cannot be used in a forked child; connect again there")]
     Forked,
     /// The operating system refused something.
@@ -96,12 +96,12 @@ fn hint(network: &str, running: &[String], has_file: bool) -> String {
     }
 }
 
-/// The way to a daemon.
+/// How to reach a daemon.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
     Named(NetworkName),
     At(PathBuf),
-    /// Once.
+    /// Only once.
     Over(Arc<Mutex<Option<UnixStream>>>),
 }
 
@@ -115,7 +115,7 @@ impl Route {
         }
     }
 
-    /// Opens a socket that does not block.
+    /// Opens a nonblocking socket.
     pub(crate) fn open(&self) -> Result<UnixStream, ConnectError> {
         let socket = match self {
             Self::Named(name) => self.open_named(name)?,
@@ -130,7 +130,7 @@ impl Route {
         Ok(socket)
     }
 
-    /// Wherever the daemon is: what others have put into its usual place is passed over.
+    /// Looks in all folders that the daemon may use. What other users have put there is skipped.
     fn open_named(&self, name: &NetworkName) -> Result<UnixStream, ConnectError> {
         let mut wrong = None;
         for path in place::sockets(name) {
@@ -149,7 +149,7 @@ impl Route {
         self.check(path, FileType::Socket)?;
         let socket = place::reach(path, connect_to).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.not_running(),
-            // it does not take its clients in: it is very busy, or stopped
+            // it accepts no clients: it is very busy, or stopped
             io::ErrorKind::WouldBlock => ConnectError::Silent { network: self.network() },
             _ => self.io(error),
         })?;
@@ -160,7 +160,7 @@ impl Route {
         Ok(socket)
     }
 
-    /// That a folder or socket belongs to this user alone.
+    /// Checks that a folder or socket belongs to this user alone.
     fn check(&self, path: &Path, kind: FileType) -> Result<(), ConnectError> {
         let stat = match rustix::fs::lstat(path) {
             Ok(stat) => stat,
@@ -188,7 +188,7 @@ impl Route {
         ConnectError::NotRunning { network, running: place::running(), has_file }
     }
 
-    /// What answered is not what we can talk to.
+    /// The error for a peer that we cannot talk to.
     pub(crate) fn wrong(&self, error: &ClientError) -> ConnectError {
         let network = self.network();
         match error {
@@ -204,12 +204,12 @@ impl Route {
     }
 }
 
-/// Whether there is something of this user's.
+/// Whether this user owns the folder.
 fn is_own(folder: &Path) -> bool {
     rustix::fs::lstat(folder).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
-/// Connects without waiting for a listener that does not accept.
+/// Connects, without waiting for a listener that does not accept.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn connect_to(path: &Path) -> io::Result<UnixStream> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -219,13 +219,13 @@ fn connect_to(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// Elsewhere a full listener refuses.
+/// Other systems refuse connections to a full listener.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn connect_to(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(path)
 }
 
-/// That who listens runs as this user.
+/// Checks that the listener runs as this user.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn check_peer(socket: impl AsFd, path: &Path) -> Result<(), Result<ConnectError, io::Error>> {
     let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|error| Err(error.into()))?;
@@ -236,7 +236,7 @@ fn check_peer(socket: impl AsFd, path: &Path) -> Result<(), Result<ConnectError,
     Ok(())
 }
 
-/// Elsewhere the folder's owner and mode have to do.
+/// On other systems the owner and mode of the folder have to suffice.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn check_peer(_: impl AsFd, _: &Path) -> Result<(), Result<ConnectError, io::Error>> {
     Ok(())

@@ -1,4 +1,4 @@
-//! Starting a process: what it should be, where it may run, and why it did not start.
+//! Starting a process: what to run, where it may run, and why it did not start.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,16 +21,16 @@ use crate::process::Process;
 use crate::route::ConnectError;
 use crate::waiting::{Halt, Room};
 
-/// No system takes longer paths; see PATH_MAX.
+/// No system allows longer paths; see PATH_MAX.
 const LONGEST_PATH: usize = 4096;
 
-/// What SPAWN holds besides arguments and environment: ids, and the names of host and node.
+/// Space in SPAWN for everything but arguments and environment: ids, and the names of host and node.
 const BESIDES: usize = 1024;
 
-/// Describes a process: on which node it may run, its arguments, its environment. Made by
+/// Describes a process: the node to run on, its arguments, its environment. Made by
 /// [`Network::process`](crate::Network::process).
 ///
-/// What runs is the node's interpreter with these arguments: `.args(["-c", "print(1)"])`.
+/// The process is the node's interpreter with these arguments: `.args(["-c", "print(1)"])`.
 #[derive(Debug)]
 #[must_use = "nothing is started before `start`"]
 pub struct ProcessBuilder {
@@ -47,40 +47,40 @@ pub struct ProcessBuilder {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// No node that is up is as it was asked for. The sentence lists what there is.
+    /// No node that is up matches. The message lists those that there are.
     #[error("{}", lines(message))]
     NoMatch {
-        /// The daemon's sentence.
+        /// The daemon's message.
         message: String,
     },
-    /// The program, or every host that would do, runs too many processes.
+    /// The program, or every matching host, runs too many processes.
     #[error("{}", lines(message))]
     TooMany {
-        /// The daemon's sentence.
+        /// The daemon's message.
         message: String,
     },
     /// The network is being stopped.
     #[error("{}", lines(message))]
     Closing {
-        /// The daemon's sentence.
+        /// The daemon's message.
         message: String,
     },
     /// There is no connection, and none could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection ended before the process had a place; nothing was started.
+    /// The connection ended before the process was placed. Nothing was started.
     #[error("the daemon of `{network}` ended before it had found a place; nothing was started")]
     Disconnected {
         /// The network.
         network: String,
     },
-    /// Arguments and environment are more than a process may get.
+    /// The arguments and environment are too long.
     #[error("{length} bytes of arguments and environment; at most about {} are allowed", FrameKind::Spawn.limit() - BESIDES)]
     TooLong {
-        /// Bytes that it takes.
+        /// Their length in bytes.
         length: usize,
     },
-    /// An argument or a variable that no process can get.
+    /// An argument or variable that no process can have.
     #[error("{what}")]
     Invalid {
         /// What is wrong.
@@ -92,58 +92,60 @@ pub enum StartError {
         /// What the system said.
         reason: String,
     },
-    /// No place in the time that [`ProcessBuilder::timeout`] gave; nothing was started.
+    /// The process was not placed within the time that [`ProcessBuilder::timeout`] allows. Nothing was
+    /// started.
     #[error("the daemon of `{network}` found no place in time; nothing was started")]
     TimedOut {
         /// The network.
         network: String,
     },
-    /// Another thread interrupted the wait; nothing was started.
+    /// Another thread interrupted the wait. Nothing was started.
     #[error("starting was interrupted; nothing was started")]
     Interrupted,
-    /// The connection belongs to the process that this one was forked from.
+    /// The connection belongs to the parent of this forked process.
     #[error("a connection to a network cannot be used in a forked child; connect again there")]
     Forked,
 }
 
 impl Network {
-    /// Begins to describe a process to be started on a node of the network.
+    /// Describes a process to start on a node of the network.
     pub fn process(&self) -> ProcessBuilder {
         ProcessBuilder::new(self.handle().clone())
     }
 }
 
-/// The methods by which a builder with a `selection` is told on which nodes.
+/// The methods that select nodes, for builders with a `selection`.
 macro_rules! selection_methods {
     () => {
-        /// On the node of this name, or on any node of the host with this id.
+        /// The node with this name, or any node of the host with this id.
         pub fn node(mut self, name: impl Into<String>) -> Self {
             self.selection.node = Some(name.into());
             self
         }
 
-        /// On a node whose `sys.platform` or implementation begins so, in any case: `linux`, `java`, `pypy`.
+        /// A node whose `sys.platform` or implementation begins with this, in any case: `linux`, `java`,
+        /// `pypy`.
         pub fn platform(mut self, prefix: impl Into<String>) -> Self {
             self.selection.platform = Some(prefix.into());
             self
         }
 
-        /// On a node of this implementation, in any case: `cpython`, `pypy`, `jython`.
+        /// A node with this implementation, in any case: `cpython`, `pypy`, `jython`.
         pub fn implementation(mut self, name: impl Into<String>) -> Self {
             self.selection.implementation = Some(name.into());
             self
         }
 
-        /// On a node of such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
+        /// A node with such a Python version: `3.11`, `>=3.8`, `>=3.8,<3.12`.
         ///
         /// # Errors
-        /// When it is no version to ask for.
+        /// When it is not a version requirement.
         pub fn python_version(mut self, requirement: &str) -> Result<Self, SelectionError> {
             self.selection.python_version = Some(requirement.parse()?);
             Ok(self)
         }
 
-        /// On a node as this says, instead of what was asked before.
+        /// A node that matches this selection, which replaces all earlier ones.
         pub fn selection(mut self, selection: NodeSelection) -> Self {
             self.selection = selection;
             self
@@ -167,75 +169,81 @@ impl ProcessBuilder {
 
     selection_methods!();
 
-    /// One more argument for the node's interpreter.
+    /// Adds an argument for the node's interpreter.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.launch.args.push(bytes(arg));
         self
     }
 
-    /// More arguments for the node's interpreter.
+    /// Adds arguments for the node's interpreter.
     pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
         self.launch.args.extend(args.into_iter().map(bytes));
         self
     }
 
-    /// A variable of its environment, over the node's own.
+    /// Sets a variable of its environment, in addition to the node's own.
     pub fn env(mut self, name: impl Into<String>, value: impl AsRef<OsStr>) -> Self {
         self.launch.env.push((name.into(), bytes(value)));
         self
     }
 
-    /// The folder on the host to run in, instead of the node's own. A relative one is below the user's home folder there; on a node
-    /// of this machine it is below this program's current folder, as for a program started by hand.
+    /// The folder on the host to run in, instead of the node's own. A relative path starts at the user's home
+    /// folder there; on a node of this machine it starts at this program's current folder, as for a program
+    /// started by hand.
     pub fn chdir(mut self, folder: impl Into<String>) -> Self {
         self.launch.chdir = folder.into();
         self
     }
 
-    /// Runs in this program's current folder if the node is one of this machine and nothing else says where, as a program started by hand
-    /// would. A folder that is gone, or that this user cannot enter, counts as none. Without effect on other hosts.
+    /// On a node of this machine, runs in this program's current folder unless something else says where, as
+    /// a program started by hand would. Has no effect if that folder is gone or this user cannot enter it,
+    /// and none on other hosts.
     pub fn here(mut self) -> Self {
         let here = std::env::current_dir().ok().filter(|folder| folder.join(".").metadata().is_ok());
         self.local = here.and_then(|folder| folder.into_os_string().into_string().ok()).unwrap_or_default();
         self
     }
 
-    /// Says that the process does nothing before something comes on its stdin, and depends on nothing but arguments, environment and folder. Then its
-    /// host may start another one like it ahead of need, which the next to ask for the same gets at once; without such a request it is ended after half a minute.
+    /// Declares that the process does nothing before input arrives on its stdin, and that it depends only on
+    /// arguments, environment and folder. Then its host may start another one ahead of need, and the next
+    /// request for the same process gets that one at once. Without such a request it ends after half a
+    /// minute.
     pub fn ahead(mut self) -> Self {
         self.launch.ahead = true;
         self
     }
 
-    /// How long [`ProcessBuilder::start`] may wait for a place; for ever if not given.
+    /// How long [`ProcessBuilder::start`] may wait for a placement; by default there is no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How long its host may be out of reach, or the network's daemon be gone, before it counts as lost; what [`Connect::give_up`](crate::Connect::give_up) says
-    /// if not given.
+    /// How long its host may be out of reach, or the network's daemon be gone, before the process counts as
+    /// lost. The default is [`Connect::give_up`](crate::Connect::give_up).
     pub fn give_up(mut self, limit: Duration) -> Self {
         self.give_up = Some(limit);
         self
     }
 
-    /// Somebody waits until it is ready: until [`Process::opened`] its host is waited for no longer than for a place there.
+    /// A thread waits until the process is ready. Until [`Process::opened`], its host is waited for only as
+    /// long as for a placement.
     pub(crate) fn opening(mut self) -> Self {
         self.opening = true;
         self
     }
 
-    /// Starts it: returns as soon as a node was found, while the process is on its way there. Stdin may be written at once. That it
-    /// could not be started on its host is learned as its end, [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
+    /// Starts the process. Returns once a node was found, while the process is still on its way there; stdin
+    /// may be written at once. If the host cannot start it, its end says so:
+    /// [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
     ///
     /// # Errors
-    /// See [`StartError`]. Nothing runs then.
+    /// See [`StartError`]. Then nothing runs.
     pub fn start(self) -> Result<Process, StartError> {
         check(&self.launch)?;
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         match self.place(deadline) {
-            // a daemon that was replaced is noticed only when something is said to the old one; nothing has run there
+            // a replaced daemon is noticed only when the old one is spoken to; nothing has run there
             Err(StartError::Disconnected { .. }) => self.place(deadline),
             result => result,
         }
@@ -258,7 +266,7 @@ impl ProcessBuilder {
     }
 }
 
-/// The folder to run in on a node of this machine, where it is another than elsewhere; empty otherwise.
+/// The folder to run in if the node is on this machine and that makes a difference; otherwise empty.
 fn folder_here(asked: &str, local: &str, here: Option<&Path>) -> String {
     match here.and_then(Path::to_str) {
         _ if asked.is_empty() => local.to_owned(),
@@ -269,7 +277,7 @@ fn folder_here(asked: &str, local: &str, here: Option<&Path>) -> String {
     }
 }
 
-/// Finds a place for a process; the reader thread starts it there at once.
+/// Waits until the process is placed. The thread that reads launches it there at once.
 fn place(
     handle: &Handle,
     id: ProcessId,
@@ -330,7 +338,7 @@ fn bytes(text: impl AsRef<OsStr>) -> Bytes {
     Bytes::copy_from_slice(text.as_ref().as_bytes())
 }
 
-/// That a process can get what is to be launched, as far as that can be known here.
+/// Checks what can be checked here: whether a process can have these arguments, variables and folder.
 fn check(launch: &Launch) -> Result<(), StartError> {
     let invalid = |what: String| Err(StartError::Invalid { what });
     if let Some(at) = launch.args.iter().position(|arg| arg.contains(&0)) {

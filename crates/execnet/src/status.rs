@@ -28,8 +28,8 @@ impl ExitStatus {
         *self == Self::Exited(0)
     }
 
-    /// The status as a shell has it: what the process exited with, 128+n for signal n, 127 for a program that is not there, 126 for one
-    /// that cannot be started.
+    /// The status as a shell has it: the exit status, 128+n for signal n, 127 for a program that does not
+    /// exist, 126 for one that cannot be started.
     #[must_use]
     pub fn code(&self) -> u8 {
         const ENOENT: u32 = 2;

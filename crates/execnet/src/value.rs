@@ -1,9 +1,9 @@
-//! Values that travel through channels: what Python programs know as None, bool, int, float, complex, str, bytes, list, tuple, dict, set and
-//! frozenset, and channels themselves.
+//! The values that channels carry: Python's None, bool, int, float, complex, str, bytes, list, tuple, dict,
+//! set and frozenset, and channels themselves.
 //!
-//! Most Rust programs never see this module: [`Channel::send`](crate::Channel::send) and [`Channel::receive`](crate::Channel::receive) take and
-//! give whatever serde knows. [`Value`] is for what is not known before it arrives, [`Writer`] and [`Reader`] are for programs that build
-//! objects of their own without one in between.
+//! Most Rust programs do not need this module: [`Channel::send`](crate::Channel::send) and
+//! [`Channel::receive`](crate::Channel::receive) take and return whatever serde supports. [`Value`] is for
+//! values of unknown type, [`Writer`] and [`Reader`] are for programs that build their own objects directly.
 //!
 //! | Rust | Python |
 //! |---|---|
@@ -15,12 +15,14 @@
 //! | maps, structs | dict |
 //! | enums | str, or a dict of one entry |
 //!
-//! In the other direction sequences may come from any of list, tuple, set and frozenset, `Vec<u8>` also from bytes, `(f64, f64)` also from complex.
-//! Text may come from bytes that are UTF-8, and bytes from str. A `str` of Python 2 comes as text or as bytes, whichever is asked for. What serde holds back
-//! before it knows the type (enums with `tag` or `untagged`, `flatten`) can be neither a channel nor an int of more than 128 bits.
+//! In the other direction, sequences can come from any of list, tuple, set and frozenset, `Vec<u8>` also from
+//! bytes, and `(f64, f64)` also from complex. Text can come from UTF-8 bytes, and bytes from str. A `str` of
+//! Python 2 becomes text or bytes, whichever is requested. Where serde buffers a value before it knows the
+//! type (enums with `tag` or `untagged`, `flatten`), there can be no channels and no ints of more than 128
+//! bits.
 //!
-//! The bytes are Python's `marshal` format, version 2 (docs/kernel.md, 3). Nothing here evaluates anything, recurses, or takes memory that the bytes
-//! at hand do not account for.
+//! The encoding is Python's `marshal` format, version 2 (docs/kernel.md, section 3). Nothing here evaluates
+//! anything, recurses, or allocates memory that the bytes at hand do not account for.
 
 mod bigint;
 mod build;
@@ -46,13 +48,13 @@ pub(crate) use write::{HEAD, Target};
 
 use crate::gateway::Channel;
 
-/// How deep values may be nested, counted from the outermost one: Python's own limit.
+/// The deepest nesting of values, counted from the outermost one: Python's own limit.
 pub const MAX_DEPTH: usize = 2_000;
 
 /// The longest encoding of a value, in bytes.
 pub const MAX_LENGTH: usize = (1 << 30) - 1;
 
-/// A value of a kind that every Python has.
+/// A value of a type that every Python has.
 ///
 /// ```
 /// use execnet::value::Value;
@@ -83,7 +85,7 @@ pub enum Value {
     List(Vec<Value>),
     /// `tuple`.
     Tuple(Vec<Value>),
-    /// `dict`, in its order.
+    /// `dict`, in insertion order.
     Dict(Vec<(Value, Value)>),
     /// `set`.
     Set(Vec<Value>),
@@ -93,13 +95,15 @@ pub enum Value {
     Channel(Channel),
 }
 
-/// How text and bytes are told apart: `str` of Python 2 is both, and programs of its time may want bytes of Python 3, too.
+/// How text and bytes are converted: Python 2's `str` is both, and programs of its time may want bytes from
+/// Python 3, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StrConfig {
-    /// A `str` of Python 2 arrives as text, each byte as the character of that number; otherwise as bytes.
+    /// A `str` of Python 2 arrives as text, each byte as the character with that number; otherwise as bytes.
     pub py2str_as_py3str: bool,
-    /// Text arrives as bytes, in UTF-8: on Python 2 as `str`, otherwise as `unicode`; between this program and Python 3 as `bytes`, both ways.
+    /// Text arrives as bytes, in UTF-8: on Python 2 as `str`, otherwise as `unicode`; between this program
+    /// and Python 3 as `bytes`, both ways.
     pub py3str_as_py2str: bool,
 }
 
@@ -112,13 +116,13 @@ impl StrConfig {
 }
 
 impl Default for StrConfig {
-    /// Text from there is text here, and the other way round.
+    /// Text stays text, both ways.
     fn default() -> Self {
         Self { py2str_as_py3str: true, py3str_as_py2str: false }
     }
 }
 
-/// Which family of Python encoded a value.
+/// The major version of the Python that encoded a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// Python 2: a `str` is text or bytes, as [`StrConfig`] says.
@@ -129,7 +133,7 @@ pub enum Dialect {
 }
 
 impl Value {
-    /// What Python calls its type.
+    /// Python's name for its type.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -149,10 +153,10 @@ impl Value {
         }
     }
 
-    /// Reads the value that a reader comes to next; channels are those of the gateway of `channel`.
+    /// Reads the next value. Channels in it belong to the gateway of `channel`.
     ///
     /// # Errors
-    /// When there is no value.
+    /// When there is no valid value.
     pub fn read(reader: &mut Reader<'_>, channel: &Channel) -> Result<Self, LoadError> {
         build::read(reader, channel)
     }
@@ -165,7 +169,7 @@ impl Value {
         build::write(self, writer)
     }
 
-    /// The value that these bytes are, without channels.
+    /// Decodes a value without channels.
     pub(crate) fn decode(bytes: &[u8], reading: Reading) -> Result<Self, LoadError> {
         let mut reader = Reader::new(bytes, reading);
         let value = build::read(&mut reader, &build::NoChannels)?;
@@ -173,7 +177,7 @@ impl Value {
         Ok(value)
     }
 
-    /// The value under a key that is text, if this is a dict that has it.
+    /// The value under this text key, if this is a dict that has it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         let Self::Dict(pairs) = self else { return None };

@@ -1,8 +1,9 @@
-//! Waiting, for all of this crate. Knows nothing of networks or gateways.
+//! How all of this crate waits. Knows nothing of networks or gateways.
 //!
-//! A [`Room`] is a state behind a lock on which threads wait for conditions, and a source that one of them reads meanwhile. A thread that waits reads the
-//! source itself when nobody else does, so a message wakes one thread. A [`Monitor`] is a value that threads wait on and nobody reads for.
-//! [`Interrupt`] ends the wait of a thread wherever it is: what a thread sleeps at is all that it knows, as [`Sleeps`].
+//! A [`Room`] is a state behind a lock, on which threads wait for conditions, and a source that feeds it. A
+//! thread that waits reads the source itself if nobody else does, so a message wakes only one thread. A
+//! [`Monitor`] is a value that threads wait on, without a source. [`Interrupt`] ends a thread's wait wherever
+//! it is; all it knows is what the thread sleeps at, as [`Sleeps`].
 
 mod halt;
 mod interrupt;

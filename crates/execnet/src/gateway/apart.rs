@@ -1,23 +1,25 @@
-//! Variables with which an interpreter does not look by itself in the folder that it starts in, which may be open to others.
+//! Variables that keep an interpreter from importing modules out of the folder it starts in, which others may
+//! be able to write to.
 //!
-//! Python 3.13 and later look there for a module of their own before they execute what follows `-c`, and every Python does so for all that it needs at its
-//! start where `PYTHONPATH` has an empty entry. What is executed then puts these variables right for user code (docs/kernel.md, section 1).
+//! Before Python 3.13 and later execute the code after `-c`, they look there for a module of their own. Every
+//! Python looks there for all modules it needs at startup if `PYTHONPATH` has an empty entry. The stage
+//! restores these variables for user code (docs/kernel.md, section 1).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Takes the folder off the path, from Python 3.11 on.
+/// Removes the folder from the path, from Python 3.11 on.
 pub(super) const SAFE: &str = "PYTHONSAFEPATH";
 
-/// The value that says that nobody but we wanted it.
+/// Marks the variable as set by us.
 pub(super) const OURS: &str = "execnet";
 
 const PATH: &str = "PYTHONPATH";
 
-/// What `PYTHONPATH` was.
+/// The original `PYTHONPATH`.
 const BEFORE: &str = "EXECNET_PYTHONPATH";
 
-/// Those to set, besides what the interpreter has. `value` knows that.
+/// The variables to set, given a function that returns the interpreter's own.
 pub(super) fn variables(value: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
     let mut variables = Vec::new();
     if value(SAFE).is_none_or(|value| value.is_empty()) {

@@ -1,6 +1,6 @@
 //! The two threads that each gateway has.
 //!
-//! One reads what comes from the interpreter while nobody waits for anything, and takes note of its end. The other one passes on what it prints.
+//! One reads from the interpreter while nobody waits, and notices its end. The other forwards what it prints.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,23 +13,26 @@ use super::output::Printed;
 use crate::status::ExitStatus;
 use crate::waiting::Room;
 
-/// For so long after somebody has read it is expected that somebody will again: then nobody needs to be woken for it.
+/// After somebody has read, nobody else needs to be woken for this long: the same thread will probably read
+/// again.
 const GRACE: Duration = Duration::from_millis(5);
 
-/// How long an interpreter may take to end once it has closed its stdout; when it was told to end; when it was killed.
+/// How long an interpreter may take to end: after it closed its stdout, after it was told to end, after it
+/// was killed.
 const END: Duration = Duration::from_secs(3);
 const EXIT: Duration = Duration::from_secs(20);
 const KILLED: Duration = Duration::from_secs(10);
 
-/// How long a host may take to hear that one was told to end, or was killed.
+/// How long a host may take to confirm that it received EXIT or SIGKILL.
 const HEARS: Duration = Duration::from_secs(2);
 
-/// So long a host is out of reach before nobody waits for the end of what was told to end there: longer than most breaks last, and over before anybody is
-/// told of one. How often that is looked at meanwhile.
+/// Once its host has been out of reach for this long, nobody waits for the end of a gateway that was told to
+/// end: longer than most breaks, but shorter than the time after which breaks are reported. LOOK is how often
+/// that is checked.
 const AWAY: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long the last words may take behind the end.
+/// How long the last output may arrive after the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Reads while nobody waits, until the gateway has ended.
@@ -76,7 +79,7 @@ pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
     }
 }
 
-/// Goes one step further with killing it, and says when the next one is due.
+/// Takes the next step in killing the interpreter, and schedules the one after.
 pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
     let asked = state.exited.is_some_and(|exited| exited.elapsed() >= HEARS);
     let deaf = || Killed::Left("its host does not answer".into());
@@ -91,7 +94,7 @@ pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
     };
     match next {
         Killed::Told => carrier.kill(),
-        // whoever waits for it learns that it has ended
+        // makes it end for those who wait
         Killed::Left(_) => carrier.release(),
         Killed::Heard | Killed::No => {}
     }
@@ -100,7 +103,7 @@ pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
     state.touch();
 }
 
-/// Finds out how the interpreter ended, and tells everybody.
+/// Finds out how the interpreter ended, and ends all waits.
 fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, exiting: bool) {
     let carrier = &driver.carrier;
     let patience = match (&reason, exiting) {
@@ -150,7 +153,7 @@ fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, ex
     });
 }
 
-/// Passes on what is printed, up to its end.
+/// Forwards what is printed, up to its end.
 pub(super) fn pass_on(driver: &Arc<Driver>, printed: &Printed) {
     driver.carrier.errors(&mut |bytes| printed.take(bytes));
     printed.end();

@@ -1,4 +1,4 @@
-//! Describing a gateway and opening it.
+//! Describes a gateway and opens it.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,13 +25,14 @@ use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
 use crate::waiting::{Halt, Room, deadline};
 
-/// What follows on its stdin.
+/// Sent to its stdin after that.
 const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 
-/// How long opening may take unless something else is said.
+/// The default limit of opening.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For so long what is printed is kept, unless the program takes it: when opening fails, the error has it.
+/// For this long after the start, printed lines are held unless the program takes them: if opening fails, the
+/// error contains them.
 const SOON: Duration = Duration::from_secs(3);
 
 /// Describes a gateway. Made by [`Network::makegateway`], [`Gateway::popen`] and [`Group`].
@@ -50,7 +51,7 @@ pub struct GatewayBuilder {
     give_up: Option<Duration>,
 }
 
-/// What the kernel is told.
+/// The configuration for the kernel.
 #[derive(Clone, Debug, Default)]
 struct Config {
     execmodel: ExecModel,
@@ -65,15 +66,15 @@ struct Config {
 /// In which threads code is executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ExecModel {
-    /// The first one in the main thread; while that is busy, others in threads of their own.
+    /// The first execution in the main thread; while that is busy, others in threads of their own.
     #[default]
     Thread,
-    /// All in the main thread, one after the other.
+    /// All executions in the main thread, one after the other.
     MainThreadOnly,
 }
 
 impl ExecModel {
-    /// What Python calls it.
+    /// Python's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -84,7 +85,7 @@ impl ExecModel {
 }
 
 impl Gateway {
-    /// Begins to describe a gateway whose interpreter is a child of this program.
+    /// Describes a gateway whose interpreter is a child of this program.
     ///
     /// ```no_run
     /// let gateway = execnet::Gateway::popen().python("pypy3").start()?;
@@ -98,19 +99,19 @@ impl Gateway {
 }
 
 impl Network {
-    /// Begins to describe a gateway on a node of the network.
+    /// Describes a gateway on a node of the network.
     pub fn makegateway(&self) -> GatewayBuilder {
         GatewayBuilder { network: Some(self.clone()), ..GatewayBuilder::popen() }
     }
 }
 
 impl Group {
-    /// Begins to describe a gateway of the group, as [`Gateway::popen`] does.
+    /// Describes a gateway of the group, like [`Gateway::popen`].
     pub fn popen(&self) -> GatewayBuilder {
         GatewayBuilder::popen().group(self)
     }
 
-    /// Begins to describe a gateway of the group, as [`Network::makegateway`] does.
+    /// Describes a gateway of the group, like [`Network::makegateway`].
     pub fn makegateway(&self, network: &Network) -> GatewayBuilder {
         network.makegateway().group(self)
     }
@@ -134,8 +135,8 @@ impl GatewayBuilder {
 
     selection_methods!();
 
-    /// The interpreter of a child of this program, as a path or looked for in `PATH`; `python3` if not given, and `python` where there is none.
-    /// On a node of a network: another interpreter than the node's own, which starts it.
+    /// The interpreter of a child of this program: a path, or a name to look for in `PATH`; by default
+    /// `python3`, or else `python`. On a node of a network, the node's own interpreter starts this one.
     pub fn python(mut self, program: impl Into<String>) -> Self {
         self.python = vec![program.into()];
         self
@@ -147,31 +148,31 @@ impl GatewayBuilder {
         self
     }
 
-    /// The folder to work in, which is made if it does not exist.
+    /// The folder to work in. It is created if it does not exist.
     pub fn chdir(mut self, folder: impl Into<String>) -> Self {
         self.config.chdir = Some(folder.into());
         self
     }
 
-    /// The folder to be started in, which must exist. [`GatewayBuilder::chdir`] counts from there.
+    /// The folder to start in, which must exist. A relative [`GatewayBuilder::chdir`] starts there.
     pub fn start_in(mut self, folder: impl Into<String>) -> Self {
         self.start_in = Some(folder.into());
         self
     }
 
-    /// A variable of its environment, over its own.
+    /// Sets an environment variable, in addition to its own.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.env.push((name.into(), value.into()));
         self
     }
 
-    /// Added to its niceness.
+    /// Increases its niceness.
     pub fn nice(mut self, increment: i32) -> Self {
         self.config.nice = Some(increment);
         self
     }
 
-    /// Its id, which must be the only one in its group; `gw0`, `gw1` and so on if not given.
+    /// Its id, which must be unique in its group; by default `gw0`, `gw1` and so on.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -189,48 +190,51 @@ impl GatewayBuilder {
         self
     }
 
-    /// What is written to its stdout goes nowhere. What is written to its stderr still arrives.
+    /// Discards what is written to its stdout. What is written to its stderr still arrives.
     pub fn silent(mut self, silent: bool) -> Self {
         self.config.silent = silent;
         self
     }
 
-    /// How many bytes may wait unreceived on a channel at each end, besides one value; 8 MiB if not given.
+    /// How many bytes may be unreceived on a channel at each end, besides one value; by default 8 MiB.
     pub fn window(mut self, bytes: u64) -> Self {
         self.config.window = Some(bytes.clamp(1, i64::MAX as u64));
         self
     }
 
-    /// Gets each line that is printed there, as bytes without its end, with the gateway's id. Called in a thread of the gateway, one line after the other.
-    /// Without it lines go to this program's stderr, with the id in front; what one prints that soon cannot be opened is in the error instead.
+    /// Calls back with each line that is printed there, as bytes without the newline, and with the gateway's
+    /// id. A thread of the gateway calls it, one line after the other. By default lines go to this program's
+    /// stderr, preceded by the id. If the gateway cannot be opened, the error contains the lines printed
+    /// until then.
     pub fn on_output(mut self, on_output: impl Fn(&str, &[u8]) + Send + Sync + 'static) -> Self {
         self.on_output = Some(Arc::new(on_output));
         self
     }
 
-    /// The group that it belongs to.
+    /// Adds the gateway to this group.
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
     }
 
-    /// How long [`GatewayBuilder::start`] may take; 60 s if not given.
+    /// How long [`GatewayBuilder::start`] may take; by default 60 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long its host may be out of reach, or the network's daemon be gone, before the gateway has died; what
-    /// [`Connect::give_up`](crate::Connect::give_up) says if not given. Without effect on a child of this program.
+    /// How long its host may be out of reach, or the network's daemon be gone, before the gateway has died.
+    /// The default is [`Connect::give_up`](crate::Connect::give_up). Has no effect on a child of this
+    /// program.
     pub fn give_up(mut self, limit: Duration) -> Self {
         self.give_up = Some(limit);
         self
     }
 
-    /// Opens it: returns when the interpreter runs and is ready.
+    /// Opens the gateway. Returns when its interpreter is ready.
     ///
     /// # Errors
-    /// See [`OpenError`]. Nothing runs then.
+    /// See [`OpenError`]. Then nothing runs.
     pub fn start(mut self) -> Result<Gateway, OpenError> {
         let group = self.group.take();
         let Some(group) = group else {
@@ -252,13 +256,13 @@ impl GatewayBuilder {
         }
     }
 
-    /// The one of this number among many.
+    /// The builder for one of many, with this number.
     pub(super) fn numbered(&self, number: usize) -> Self {
         let id = self.id.as_ref().map(|id| format!("{id}{number}"));
         Self { id, ..self.clone() }
     }
 
-    /// Takes a gateway that was opened out of the group.
+    /// Removes an opened gateway from the group.
     pub(super) fn forget(&self, gateway: &Gateway) {
         if let Some(group) = &self.group {
             group.remove(gateway);
@@ -283,7 +287,7 @@ impl GatewayBuilder {
         let mut greeted = driver.wait(driver.lock(), &Condition::Greeting, soon.or(until));
         if soon.is_some() && matches!(greeted, Err((Halt::TimedOut, _))) {
             drop(greeted);
-            // whatever it is that takes so long may be told there
+            // the lines may say what takes so long
             printed.release();
             greeted = driver.wait(driver.lock(), &Condition::Greeting, until);
         }
@@ -321,7 +325,7 @@ impl GatewayBuilder {
         Err(error)
     }
 
-    /// That no system refuses what it asks for, which would say less.
+    /// Checks what operating systems reject with less helpful errors.
     fn check(&self) -> Result<(), String> {
         if self.python.first().is_some_and(String::is_empty) {
             return Err("the name of the interpreter is empty".into());
@@ -351,11 +355,11 @@ impl GatewayBuilder {
         }
         process = process.args(["-c", &stage(None)]).timeout(self.timeout).opening();
         if !self.config.env.iter().any(|(name, _)| name == apart::SAFE) {
-            // the agent, which knows the host's variables, does the rest
+            // the agent knows the host's variables and does the rest
             process = process.env(apart::SAFE, apart::OURS);
         }
         if self.config.env.is_empty() {
-            // what waits for nobody yet must not hold somebody's variables
+            // an interpreter that is started ahead of need must not contain anybody's variables
             process = process.arg(AHEAD).ahead();
         }
         for (name, value) in &self.config.env {
@@ -384,7 +388,7 @@ impl GatewayBuilder {
             &self.python
         };
         let mut command = Command::new(tilde::expanded(&words[0]));
-        // in these words, and in no others: there are programs that look for them
+        // exactly these words: some programs look for them
         command.args(&words[1..]).args(["-u", "-c", &stage(Some(&inheritable()))]);
         command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
         command.envs(apart::variables(|name| {
@@ -403,7 +407,7 @@ impl GatewayBuilder {
         Ok(local)
     }
 
-    /// The file whose path was taken for several words.
+    /// The file whose path was split into several words.
     fn file_of(&self, words: &[String]) -> Option<String> {
         let folder = Path::new(self.start_in.as_deref().unwrap_or_default());
         (2..=words.len()).map(|count| words[..count].join(" ")).find(|path| folder.join(path).is_file())

@@ -1,4 +1,4 @@
-//! The thread of a channel that has a callback: receives, calls, and only then gives credit.
+//! The thread of a channel with a callback: it receives, calls, and gives credit afterwards.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -13,7 +13,8 @@ use super::received::take;
 use crate::value::{LoadError, Writer, Writing, from_reader};
 use crate::waiting::{Halt, Room};
 
-/// Gives a channel a callback. Its thread does not keep the gateway open. Who waits for the channel's end waits for it if it is `awaited`.
+/// Gives a channel a callback, whose thread does not keep the gateway open. If `awaited`, waiting for the
+/// channel to close also waits for this callback.
 pub(super) fn start<T, F>(
     handle: Weak<Handle>,
     driver: &Arc<Driver>,
@@ -70,7 +71,7 @@ fn run<T: DeserializeOwned>(
     driver.leave(state);
 }
 
-/// Calls it with every value, up to the end of the channel.
+/// Calls it with every value, until the channel ends.
 fn call<T: DeserializeOwned>(
     handle: &Weak<Handle>,
     driver: &Arc<Driver>,
@@ -86,7 +87,7 @@ fn call<T: DeserializeOwned>(
                 }
                 Err(_) => return Ok(()),
             },
-            // nobody has this thread's handle but who means the gateway
+            // only the driver has this thread's handle
             Err((Halt::Interrupted, _)) => continue,
             Err(_) => return Ok(()),
         };

@@ -1,4 +1,5 @@
-//! Where an interpreter runs: as a process of a network, or as a child of this program (`local.rs`). Nothing else of a gateway knows which.
+//! Where an interpreter runs: as a process of a network, or as a child of this program (`local.rs`). The rest
+//! of a gateway cannot tell which.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,66 +10,69 @@ use crate::node::Node;
 use crate::process::{Output, Process, ProcessError, Stdin};
 use crate::status::{ExitStatus, Signal};
 
-/// Bytes that are taken from stdout or stderr at a time.
+/// The size of a read from stdout or stderr, in bytes.
 pub(super) const READ: usize = 256 * 1024;
 
-/// A running interpreter, as bytes.
+/// A running interpreter, as streams of bytes.
 pub(super) trait Carrier: Send + Sync {
-    /// Waits for stdout, and hands over what came. Interrupted as every wait of the crate; one thread at a time.
+    /// Waits for stdout, and passes on what arrived. Can be interrupted like every wait of the crate. One
+    /// thread at a time.
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop>;
 
-    /// Writes some of `bytes` to stdin, and says how many. Waits for room only if told to. One thread at a time.
+    /// Writes some of `bytes` to stdin, and returns how many. Waits for room only if `wait`. One thread at a
+    /// time.
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop>;
 
-    /// As `send`; may keep what the bytes are a part of, instead of a copy, until they have arrived.
+    /// Like `send`, but may keep a reference to the bytes' buffer, instead of a copy, until they have
+    /// arrived.
     fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
         self.send(bytes, wait)
     }
 
-    /// Hands over what comes on stderr, up to its end.
+    /// Passes on what arrives on stderr, up to its end.
     fn errors(&self, take: &mut dyn FnMut(&[u8]));
 
-    /// Waits for the interpreter's end.
+    /// Waits for the end of the interpreter.
     fn ending(&self, timeout: Duration) -> Option<Ending>;
 
-    /// Ends it at once, as soon as it can be reached.
+    /// Kills it, as soon as it is reachable.
     fn kill(&self);
 
-    /// Why it cannot be reached just now.
+    /// Why it is unreachable now.
     fn unreachable(&self) -> Option<String> {
         None
     }
 
-    /// It is ready for what it was started for.
+    /// It is ready.
     fn opened(&self) {}
 
-    /// For how long it has not been reachable.
+    /// How long it has been unreachable.
     fn away_for(&self) -> Option<Duration> {
         None
     }
 
-    /// Sends it what it does not notice, so that [`Carrier::has_heard`] says whether its host answers.
+    /// Sends it something without effect, so that [`Carrier::has_heard`] shows whether its host answers.
     fn ask(&self) {}
 
-    /// Whether where it runs has heard all that it was sent: to be killed, or nothing.
+    /// Whether its host has received everything that it was sent: SIGKILL, or the question above.
     fn has_heard(&self) -> bool {
         true
     }
 
-    /// Nobody reads stdout any more.
+    /// Discards stdout from now on.
     fn close_output(&self);
 
-    /// It has ended, or is to end: nothing waits for it any more, and nothing of it stays.
+    /// It has ended, or was told to: nothing waits for it any more, and it leaves nothing behind.
     fn release(&self);
 
-    /// Where it runs; none on a child of this program.
+    /// Where it runs; none for a child of this program.
     fn node(&self) -> Option<&Node>;
 }
 
 /// Why nothing was received or sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// There is nobody at the other end.
+    /// The other end is gone.
     End,
     /// Not in time, or not without waiting.
     TimedOut,
@@ -169,7 +173,7 @@ impl Carrier for Remote {
 
     fn ask(&self) {
         if let Some(process) = self.process() {
-            // ignored wherever nobody has asked for it
+            // ignored by default everywhere
             let _ = process.signal(Signal::Urg);
         }
     }
@@ -184,7 +188,7 @@ impl Carrier for Remote {
 
     fn release(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // somebody may wait for its end with a handle of his own
+        // somebody may hold another handle and wait for its end
         if let Some(process) = process {
             process.hang_up();
         }

@@ -1,4 +1,4 @@
-//! Channels: values both ways between this program and code that runs in a gateway.
+//! Channels, which carry values both ways between this program and code in a gateway.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,7 +22,8 @@ use crate::value::{
 use crate::waiting::Room;
 use crate::waiting::deadline;
 
-/// One end of a channel; the other one is in a gateway's interpreter. Clones share it, and any number of threads may use it.
+/// One end of a channel; the other end is in a gateway's interpreter. Clones share it, and any number of
+/// threads may use it.
 ///
 /// ```no_run
 /// # let gateway = execnet::Gateway::popen().start()?;
@@ -34,10 +35,12 @@ use crate::waiting::deadline;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// At most 8 MiB (or the gateway's [`window`](super::GatewayBuilder::window)) and one value wait unreceived at each end; then who sends waits.
+/// At most 8 MiB (or the gateway's [`window`](super::GatewayBuilder::window)) and one value can be unreceived
+/// at each end; then senders block.
 ///
-/// When the last clone is dropped the channel is closed, unless it has a callback: that goes on until the other end closes it.
-/// An error that nobody has received by then, or that comes later, is told on stderr; one behind [`Channel::close`] is dropped.
+/// Dropping the last clone closes the channel, unless it has a callback, which continues until the other end
+/// closes it. An error that nobody has received by then, or that arrives later, is printed to stderr; one
+/// that arrives after [`Channel::close`] is dropped.
 #[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
@@ -49,14 +52,14 @@ struct Shared {
     number: u32,
 }
 
-/// What [`until`](crate::raw::until) waits for.
+/// A condition for [`until`](crate::raw::until).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     /// A value, or the end.
     ToReceive,
     /// Room for a value, or the end.
     ToSend,
-    /// That nothing more comes, and the callback has had everything.
+    /// Nothing more comes, and the callback has had everything.
     Closed,
 }
 
@@ -83,15 +86,16 @@ impl Channel {
         self.driver().key
     }
 
-    /// Sends a value; waits while the other end has no room for it.
+    /// Sends a value. Blocks while the other end has no room for it.
     ///
     /// # Errors
-    /// When it cannot be sent, the channel is closed, the gateway has ended, or the wait was interrupted. Nothing was sent then.
+    /// When it cannot be sent, the channel is closed, the gateway has ended, or the wait was interrupted.
+    /// Then nothing was sent.
     pub fn send<T: Serialize>(&self, value: T) -> Result<(), ChannelError> {
         self.send_encoded(self.encode(&value)?)
     }
 
-    /// As [`Channel::send`], waiting at most so long.
+    /// As [`Channel::send`], waiting at most this long.
     ///
     /// # Errors
     /// As [`Channel::send`], and when there was no room in time.
@@ -102,13 +106,13 @@ impl Channel {
     /// Waits for a value.
     ///
     /// # Errors
-    /// When the channel is closed and everything was received, the code at the other end failed, what arrived is not a `T`, the gateway has
-    /// ended, or the wait was interrupted.
+    /// When the channel is closed and everything was received, the code at the other end failed, the value is
+    /// not a `T`, the gateway has ended, or the wait was interrupted.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<T, ChannelError> {
         self.load(&self.receive_by(None)?)
     }
 
-    /// As [`Channel::receive`], waiting at most so long.
+    /// As [`Channel::receive`], waiting at most this long.
     ///
     /// # Errors
     /// As [`Channel::receive`], and when nothing came in time.
@@ -116,7 +120,7 @@ impl Channel {
         self.load(&self.receive_by(deadline(timeout))?)
     }
 
-    /// The values that come, until the channel is closed by the other end, or something fails: that is the last item.
+    /// The values that arrive, until the other end closes the channel. An error is the last item.
     ///
     /// ```no_run
     /// # let gateway = execnet::Gateway::popen().start()?;
@@ -130,7 +134,7 @@ impl Channel {
         Receiving { channel: self.clone(), over: false, of: PhantomData }
     }
 
-    /// For whom values are to be written that go through this channel.
+    /// What values must be written for to go through this channel.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -139,7 +143,7 @@ impl Channel {
         Ok(Writing { strconfig: state.protocol.strconfig(self.number()), target: state.protocol.target() })
     }
 
-    /// Sends a value that was written by a [`Writer`](crate::value::Writer).
+    /// Sends a value that a [`Writer`](crate::value::Writer) wrote.
     ///
     /// # Errors
     /// As [`Channel::send`].
@@ -147,7 +151,7 @@ impl Channel {
         self.offer(&mut Some(encoded), None)
     }
 
-    /// Takes the value only when it is sent, so that a call that failed can be made again.
+    /// Takes the value only when it is sent, so that a failed call can be repeated.
     pub(crate) fn offer(
         &self,
         encoded: &mut Option<Encoded>,
@@ -175,7 +179,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for a value, and gives it as it came: [`Channel::load`] reads it.
+    /// Waits for a value and returns it undecoded. [`Channel::load`] decodes it.
     ///
     /// # Errors
     /// As [`Channel::receive`].
@@ -197,7 +201,7 @@ impl Channel {
         self.driver().leave(state);
     }
 
-    /// Receives a value that counts as received only when what is returned is dropped. The error of code that failed is left to
+    /// Receives a value that counts as received only once it is dropped. Leaves the error of failed code to
     /// [`Channel::wait_close`].
     pub(crate) fn receive_held(&self, deadline: Option<Instant>) -> Result<Held, ChannelError> {
         let (raw, state) = self.take(deadline, false)?;
@@ -205,21 +209,23 @@ impl Channel {
         Ok(Held { raw, driver: self.driver().clone(), number: self.number() })
     }
 
-    /// The channel of this number of the same gateway, which a [`Token::Channel`](crate::value::Token::Channel) of a value means.
+    /// The channel with this number in the same gateway: what a
+    /// [`Token::Channel`](crate::value::Token::Channel) stands for.
     pub(crate) fn sibling(&self, number: u32) -> Result<Channel, ChannelError> {
         self.driver().enter()?.protocol.take_handle(number);
         Ok(Self::new(self.shared.handle.clone(), number))
     }
 
-    /// What arrived, as a `T`.
+    /// Decodes a value as a `T`.
     ///
     /// # Errors
-    /// When it is something else. When it is nothing at all the gateway is ended.
+    /// When it is something else. If the bytes are not a value at all, the gateway is closed.
     pub fn load<T: DeserializeOwned>(&self, raw: &Raw) -> Result<T, ChannelError> {
         from_reader(raw.reader(), self).map_err(|error| self.malformed(error))
     }
 
-    /// Ends the gateway if this error means that what arrived was no value; gives it back as an error of this channel.
+    /// Returns this error as one of the channel. If it means that the bytes were not a value, closes the
+    /// gateway.
     pub fn malformed(&self, error: LoadError) -> ChannelError {
         if error.is_malformed() && !self.is_forked() {
             self.driver().end_reading(error.to_string());
@@ -227,7 +233,8 @@ impl Channel {
         error.into()
     }
 
-    /// Closes it: the other end finds its end, and what still arrives is dropped. What has arrived can be received. Once is enough.
+    /// Closes the channel: the other end reads an end, and what still arrives is dropped. What has arrived
+    /// can be received. Calling it again does nothing.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -240,13 +247,13 @@ impl Channel {
     /// # Errors
     /// Only in a forked child.
     pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
-        // it is text for everybody
+        // always text, whatever the channel's strconfig
         let mut writer = Writer::new(Writing { strconfig: StrConfig::default(), ..self.writing()? });
         writer.str(&failed::cut(error, error.len()))?;
         self.close_by(Some(&writer.finish()?))
     }
 
-    /// Says that nothing more will be sent; what comes can still be received.
+    /// Declares that nothing more will be sent. Values can still be received.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -264,11 +271,12 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits until nothing more comes: it was closed here or by the other end; and until its callback, unless that is who waits, has returned
-    /// from its last call.
+    /// Waits until nothing more can arrive, because the channel was closed here or by the other end, and
+    /// until its callback has returned from its last call (unless the callback itself waits).
     ///
     /// # Errors
-    /// When the code at the other end or the callback failed, the gateway has ended, or the wait was interrupted.
+    /// When the code at the other end or the callback failed, the gateway has ended, or the wait was
+    /// interrupted.
     pub fn wait_close(&self) -> Result<(), ChannelError> {
         self.wait_close_by(None)
     }
@@ -304,7 +312,7 @@ impl Channel {
         self.check(&state)
     }
 
-    /// Waits for the moment when a call would not have to wait. Takes nothing.
+    /// Waits until a call would not have to wait. Takes nothing.
     pub(crate) fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let number = self.number();
         let what = match ready {
@@ -315,7 +323,8 @@ impl Channel {
         self.wait(what, deadline).map(drop)
     }
 
-    /// Whether nothing can be sent any more: it was closed, here perhaps for sending only, or by the other end, or the gateway has ended.
+    /// Whether nothing can be sent any more: the channel was closed by the other end or here, perhaps only
+    /// for sending, or the gateway has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let Ok(state) = self.driver().enter() else { return true };
@@ -323,7 +332,7 @@ impl Channel {
         state.death.is_some() || chan.is_none_or(super::protocol::Chan::is_closed)
     }
 
-    /// Sets how text and bytes meet on this channel, at both ends.
+    /// Sets how text and bytes are converted on this channel, at both ends.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -334,9 +343,10 @@ impl Channel {
         Ok(())
     }
 
-    /// From now on every value that comes is given to `callback`, one after the other in a thread of the channel, and `None` once when no more will
-    /// come. A slow callback delays only its own channel, and in the end who sends there. A value that is not a `T`, or a panic, closes the channel
-    /// with an error. Why the channel was closed is learned from [`Channel::wait_close`], which waits for the last call too.
+    /// From now on passes every value to `callback`, one after the other, in a thread of the channel, and
+    /// finally `None` once. A slow callback delays only its own channel and, eventually, its sender. If a
+    /// value is not a `T`, or the callback panics, the channel is closed with an error.
+    /// [`Channel::wait_close`] waits for the last call, and returns why the channel was closed.
     ///
     /// ```no_run
     /// # let gateway = execnet::Gateway::popen().start()?;
@@ -359,7 +369,8 @@ impl Channel {
         callback::start(Arc::downgrade(&self.shared.handle), self.driver(), self.number(), true, callback)
     }
 
-    /// As [`Channel::set_callback`], for a callback that waits for somebody who may wait for the channel's end.
+    /// As [`Channel::set_callback`], but waiting for the channel to close does not wait for this callback,
+    /// which may itself block on the thread that waits.
     pub(super) fn pass_on<T, F>(&self, callback: F) -> Result<(), ChannelError>
     where
         T: DeserializeOwned,
@@ -432,7 +443,7 @@ impl Channels for Channel {
     }
 }
 
-/// For those who must not keep the gateway open.
+/// For threads that must not keep the gateway open.
 impl Channels for Weak<Handle> {
     fn channel(&self, number: u32) -> Result<Channel, LoadError> {
         let handle = self.upgrade().ok_or_else(|| LoadError::unwanted("the gateway is being ended"))?;

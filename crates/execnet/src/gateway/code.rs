@@ -1,9 +1,9 @@
-//! What is executed at the other end.
+//! The code that a gateway executes.
 
 use super::channel::Channel;
 use crate::value::{Container, DumpError, Encoded, Reader, Reading, Value, Writer, Writing, copy};
 
-/// Code to be executed by [`Gateway::remote_exec`](crate::Gateway::remote_exec). Source text becomes one by `into()`.
+/// Code for [`Gateway::remote_exec`](crate::Gateway::remote_exec). Source text converts with `into()`.
 ///
 /// ```
 /// use execnet::Code;
@@ -26,12 +26,13 @@ pub struct Code {
 #[derive(Clone, Debug)]
 enum Kwargs {
     Values(Vec<(String, Value)>),
-    /// A dict.
+    /// An encoded dict.
     Written(Encoded),
 }
 
 impl Code {
-    /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. What is indented as a whole may be.
+    /// Source text, executed with `channel` and `__name__ == "__channelexec__"` as globals. It may be
+    /// indented as a whole.
     pub fn source(source: impl Into<String>) -> Self {
         Self {
             kind: "source",
@@ -44,7 +45,7 @@ impl Code {
         }
     }
 
-    /// The source text of a function, which is called as `name(channel, **kwargs)`.
+    /// The source text of a function, called as `name(channel, **kwargs)`.
     pub fn function<K: Into<String>, V: Into<Value>>(
         source: impl Into<String>,
         name: impl Into<String>,
@@ -54,7 +55,7 @@ impl Code {
         Self::call(source, name, Kwargs::Values(kwargs))
     }
 
-    /// As [`Code::function`], with its arguments as a dict that was written by a [`Writer`]. There can be no channels among them.
+    /// As [`Code::function`], with arguments from a dict that a [`Writer`] wrote. It cannot contain channels.
     pub(crate) fn written_function(
         source: impl Into<String>,
         name: impl Into<String>,
@@ -67,25 +68,26 @@ impl Code {
         Self { kind: "function", name: Some(name.into()), kwargs, ..Self::source(source) }
     }
 
-    /// The source text of a module, executed as [`Code::source`] with `filename` as its `__file__`.
+    /// The source text of a module, executed like [`Code::source`] with `filename` as its `__file__`.
     pub fn module(source: impl Into<String>, filename: impl Into<String>) -> Self {
         Self { kind: "module", filename: Some(filename.into()), ..Self::source(source) }
     }
 
-    /// What tracebacks call the file that it is from.
+    /// The file name that tracebacks show.
     pub fn filename(mut self, filename: impl Into<String>) -> Self {
         self.filename = Some(filename.into());
         self
     }
 
-    /// `sys.argv` of the code. Code that has one ends as a program does: SystemExit with a status of 0 or None is no error then.
+    /// `sys.argv` of the code. With it, the code ends like a program: SystemExit with a status of 0 or None
+    /// is not an error.
     pub fn argv<T: Into<String>>(mut self, argv: impl IntoIterator<Item = T>) -> Self {
         self.argv = Some(argv.into_iter().map(Into::into).collect());
         self
     }
 
-    /// `sys.stdin` of the code: the bytes that are sent on this new channel of the same gateway, up to where it is closed. It is closed from there
-    /// when the code has ended.
+    /// `sys.stdin` of the code: the bytes sent on this new channel of the same gateway, until it is closed.
+    /// The other end closes it when the code has ended.
     ///
     /// ```no_run
     /// use execnet::{Code, value::Value};
@@ -103,7 +105,7 @@ impl Code {
         self
     }
 
-    /// The payload of EXEC, for the gateway of this key.
+    /// The payload of EXEC, for the gateway with this key.
     pub(super) fn encode(&self, writing: Writing, gateway: u64) -> Result<Encoded, DumpError> {
         let mut writer = Writer::new(writing);
         writer.begin(Container::Tuple)?;

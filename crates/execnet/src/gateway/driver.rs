@@ -1,10 +1,13 @@
-//! What all threads of a gateway share: its state machine behind one lock, who waits for what, who reads and who writes.
+//! What all threads of a gateway share: its protocol behind one lock, the conditions they wait for, and how
+//! they read and write.
 //!
-//! *Reading.* A thread that waits for something reads the interpreter's stdout itself when nobody else does; so a message wakes the one thread that
-//! wants it. Whoever stops reading hands over to another thread that waits; when nobody waits, the gateway's own thread (`attend.rs`) takes over.
-//! *Writing.* Frames go whole into the outbox. Whoever puts one there writes as much as there is room for, without waiting, unless somebody is
-//! writing already, who then takes it along. What there is no room for is left to a writer thread, which is started when it is first needed.
-//! When many frames follow each other and nobody waits for an answer, they are held for up to half a millisecond, to go together.
+//! *Reading.* A driver is a [`Room`]: a thread that waits reads the interpreter's stdout itself if nobody
+//! else does, so a message wakes only the thread that wants it. A thread that stops reading hands over to
+//! another one that waits; if none waits, the gateway's own thread (`attend.rs`) takes over. *Writing.*
+//! Frames are put into the outbox whole. The thread that puts one there writes as much as there is room for,
+//! without waiting; if another thread is already writing, that thread takes the frame along. A writer thread,
+//! started when it is first needed, writes the rest. When many frames follow each other and nobody waits for
+//! an answer, they are held for up to 0.5 ms and sent together.
 
 mod writing;
 
@@ -20,10 +23,11 @@ use super::failed;
 use super::protocol::Protocol;
 use crate::waiting::{self, Alarm, Base, Halt, Interrupt, Room, Seat, Turn, Waiters};
 
-/// More than this in the outbox, in bytes, and senders wait.
+/// Senders block while the outbox holds more than this, in bytes.
 const MAX_OUT: usize = 4 << 20;
 
-/// After so many frames in a row, each within `ROW_PAUSE` of the one before, and without anybody waiting, the next ones are held.
+/// After this many frames in a row, each within `ROW_PAUSE` of the one before and while nobody waits, frames
+/// are held.
 const ROW: u32 = 16;
 const ROW_PAUSE: Duration = Duration::from_millis(1);
 
@@ -35,7 +39,7 @@ pub(super) struct Driver {
     pub(super) attendant: Condvar,
     /// The writer thread sleeps here.
     writer: Condvar,
-    /// Tells gateways of this program apart.
+    /// Distinguishes the gateways of this program.
     pub(super) key: u64,
 }
 
@@ -45,74 +49,76 @@ pub(super) type Guard<'a> = waiting::Guard<'a, Driver>;
 /// What the lock protects.
 pub(super) struct DriverState {
     pub(super) protocol: Protocol,
-    /// Somebody reads.
+    /// A thread reads.
     is_read: bool,
-    /// Nothing more is to be read: it has ended, or broke the rules, for this reason.
+    /// Nothing more will be read: the interpreter's stdout has ended or, for this reason, it broke the
+    /// protocol.
     pub(super) read_up: Option<Option<String>>,
-    /// When somebody stopped reading last.
+    /// When a thread last stopped reading.
     pub(super) left: Instant,
-    /// The gateway's own thread sleeps until somebody rings.
+    /// The gateway's own thread sleeps until it is notified.
     pub(super) attendant_rests: bool,
-    /// EXIT was said: nothing more is sent.
+    /// EXIT was sent; nothing more is sent.
     pub(super) exiting: bool,
-    /// When that was.
+    /// When it was sent.
     pub(super) exited: Option<Instant>,
-    /// When it is to be killed if it has not ended, or given up if it was: the last handle is gone, or somebody wants it to be killed.
+    /// When the interpreter will be killed if it has not ended, or given up if it was killed: the last handle
+    /// is gone, or `kill` was called.
     pub(super) kill_at: Option<Instant>,
     pub(super) killed: Killed,
-    /// stderr has come to its end.
+    /// stderr has ended.
     pub(super) errors_over: bool,
     pub(super) death: Option<Arc<Death>>,
-    /// Something besides the channels changed since the last look.
+    /// Something other than the channels has changed since the last look.
     touched: bool,
     waiters: Waiters<Condition>,
     flushing: bool,
-    /// There was no room: the writer thread goes on.
+    /// There was no room: the writer thread continues.
     blocked: bool,
     writer_runs: bool,
     /// How many frames were sent in a row, and when the last one was.
     row: u32,
     row_at: Instant,
-    /// Frames are held: the writer thread will write them.
+    /// Frames are held for the writer thread.
     held: bool,
-    /// Nobody reads what is written any more.
+    /// The interpreter reads no more input.
     deaf: bool,
 }
 
-/// How far the end of an interpreter has come that is to be killed.
+/// How far killing the interpreter has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Killed {
     No,
-    /// It was told so.
+    /// SIGKILL was sent.
     Told,
-    /// Where it runs has heard it.
+    /// Its host has received that.
     Heard,
-    /// It is not waited for any more, for this reason.
+    /// It is no longer waited for, for this reason.
     Left(String),
 }
 
-/// Something to wait for.
+/// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     /// A value on this channel, or its end.
     Receive(u32),
     /// Credit and room, or the channel's end.
     Send(u32),
-    /// That nothing more comes on this channel.
+    /// Nothing more arrives on this channel.
     ReceivedAll(u32),
-    /// And that its callback has had everything.
+    /// Nor does its callback have anything left to do.
     CalledBack(u32),
-    /// The answer of this number.
+    /// The answer with this number.
     Status(u64),
     /// HELLO.
     Greeting,
-    /// The gateway's end.
+    /// The end of the gateway.
     Death,
-    /// That the time to kill, or whether it was told to end, is not as the gateway's own thread knows it.
+    /// The time to kill, or whether it was told to end, differs from what the gateway's own thread knows.
     Attend(Option<Instant>, bool),
 }
 
-/// Those to be woken, once the lock is released.
+/// Threads to wake once the lock is released.
 type Alarms = Vec<Arc<Alarm>>;
 
 fn ring(alarms: &[Arc<Alarm>]) {
@@ -152,22 +158,22 @@ impl DriverState {
         }
     }
 
-    /// Whether somebody is to read, and nobody does.
+    /// Whether the interpreter has to be read and nobody reads it.
     pub(super) fn wants_reader(&self) -> bool {
         !self.is_read && self.read_up.is_none() && self.death.is_none()
     }
 
-    /// Whether it was told to end, and nobody has begun to kill it.
+    /// Whether it was told to end and nobody has begun to kill it.
     pub(super) fn is_leaving(&self) -> bool {
         self.exiting && self.killed == Killed::No
     }
 
-    /// Whether a thread waits, which reads.
+    /// Whether a thread waits, which reads or will.
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
     }
 
-    /// One more frame is to be sent; whether many were before it, and nobody waits for an answer.
+    /// Counts a frame. Returns whether it follows many others while nobody waits for an answer.
     fn in_row(&mut self) -> bool {
         let now = Instant::now();
         self.row = if now - self.row_at < ROW_PAUSE { self.row.saturating_add(1) } else { 0 };
@@ -175,7 +181,7 @@ impl DriverState {
         self.row > ROW
     }
 
-    /// Something besides the channels has changed.
+    /// Something other than the channels has changed.
     pub(super) fn touch(&mut self) {
         self.touched = true;
     }
@@ -217,7 +223,7 @@ impl Room for Driver {
                 let mut state = self.lock();
                 let handle = || state.protocol.handle(bytes);
                 let result = catch_unwind(AssertUnwindSafe(handle));
-                // a bug; those who wait must not wait for ever
+                // a bug; fail the waits instead of letting them hang
                 let result = result.unwrap_or_else(|_| Err("reading failed".to_owned()));
                 if let Err(reason) = result {
                     state.read_up = Some(Some(reason));
@@ -259,7 +265,7 @@ impl Room for Driver {
         }
     }
 
-    /// By way of what the carrier waits for.
+    /// The carrier's wait notices this.
     fn disturb(&self, reader: &Interrupt) {
         reader.nudge();
     }
@@ -273,7 +279,7 @@ impl Room for Driver {
         self.lock()
     }
 
-    /// Lets another thread that waits read; without one the gateway's own.
+    /// Wakes another thread that waits, so that it reads; without one, the gateway's own.
     fn hand_over(&self, state: &mut DriverState) {
         if !state.wants_reader() || state.waiters.wake_one() {
             return;
@@ -318,13 +324,13 @@ impl Driver {
         })
     }
 
-    /// Those whose wait is over.
+    /// The threads whose conditions are met now.
     fn over(&self, state: &mut DriverState) -> Alarms {
         let touched = std::mem::take(&mut state.touched) | state.protocol.take_touched();
         if touched || state.death.is_some() { self.met(state, None) } else { Alarms::new() }
     }
 
-    /// Wakes, writes, and takes the lock again.
+    /// Wakes these threads, writes pending frames, and takes the lock again.
     fn tell<'a>(&'a self, state: Guard<'a>, alarms: &[Arc<Alarm>]) -> Guard<'a> {
         if alarms.is_empty() {
             self.flush(state);
@@ -336,7 +342,7 @@ impl Driver {
         self.lock()
     }
 
-    /// Lets go of the lock: wakes those who wait for what is there now, and writes what is to be written.
+    /// Releases the lock: wakes the threads whose conditions are met, and writes pending frames.
     pub(super) fn leave(&self, mut state: Guard<'_>) {
         let mut untold = Vec::new();
         if !state.protocol.untold.is_empty() {
@@ -357,7 +363,7 @@ impl Driver {
         untold.iter().for_each(|error| failed::tell(error));
     }
 
-    /// Nothing more is to be read, for this reason; the gateway is ended.
+    /// Stops reading for this reason, which ends the gateway.
     pub(super) fn end_reading(&self, reason: String) {
         let mut state = self.lock();
         state.read_up.get_or_insert(Some(reason));

@@ -1,4 +1,4 @@
-//! Why there is no gateway, or no more; and why a call on a channel failed.
+//! Why a gateway was not opened, why it ended, and why a call on a channel failed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::status::ExitStatus;
 use crate::value::{DumpError, LoadError};
 use crate::waiting::Halt;
 
-/// What is known of a gateway that has ended.
+/// What is known about a gateway that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Death {
     /// The gateway's id.
     pub gateway: String,
-    /// Name of its node; none if it was a child of this program.
+    /// The name of its node; none if it was a child of this program.
     pub node: Option<String>,
-    /// Id of its node's host.
+    /// The id of its node's host.
     pub host: Option<String>,
-    /// How its interpreter ended, if that is known.
+    /// How its interpreter ended, if known.
     pub status: Option<ExitStatus>,
-    /// What else is known: it was lost, or broke the rules.
+    /// Any other reason: it was lost, or broke the protocol.
     pub reason: Option<String>,
     /// The last 4 KiB that it printed, escaped for a terminal.
     pub stderr: String,
 }
 
 impl Death {
-    /// Which one it was.
+    /// Which gateway it was.
     fn name(&self) -> String {
         match (&self.node, &self.host) {
             (Some(node), Some(host)) => {
@@ -41,7 +41,7 @@ impl Death {
         }
     }
 
-    /// Why it could not be what it was asked to be, in its own words, behind all else that it printed.
+    /// Why it could not do as configured, in its own words, and what it printed before that.
     fn refusal(&self) -> Option<(&str, &str)> {
         let is_told = self.reason.is_none() && self.status == Some(CANNOT);
         let begins = |at: &usize| *at == 0 || self.stderr[..*at].ends_with('\n');
@@ -50,7 +50,7 @@ impl Death {
         Some((self.stderr[..at].trim_end(), self.stderr[at + OWN.len()..].trim_end()))
     }
 
-    /// Why it is lost, if that is because its host was not waited for any longer.
+    /// Why it is lost, if that is because its host was given up.
     pub(super) fn unreachable(&self) -> Option<String> {
         let (reason, host) = (self.reason.as_ref()?, self.host.as_ref()?);
         let begins = reason.strip_prefix(host.as_str())?.starts_with(" is unreachable: ");
@@ -81,35 +81,36 @@ pub enum ChannelError {
     /// The channel is closed, and everything that had arrived was received.
     #[error("the channel is closed")]
     Closed,
-    /// The code at the other end failed: its traceback, as it came from there; `Display` escapes what could steer a terminal. Told once; then the
-    /// channel is just closed.
+    /// The code at the other end failed. The traceback is as it arrived; `Display` escapes what could control
+    /// a terminal. Returned once; after that the channel is just closed.
     #[error("{}", lines(.0))]
     Remote(String),
-    /// Not in time; the call may be made again.
+    /// It took too long. The call may be repeated.
     #[error("it took too long")]
     TimedOut,
-    /// Another thread interrupted the wait; the call may be made again.
+    /// Another thread interrupted the wait. The call may be repeated.
     #[error("waiting was interrupted")]
     Interrupted,
-    /// The interpreter has ended, or cannot be reached any more.
+    /// The interpreter has ended, or is lost.
     #[error("{0}")]
     GatewayDied(Arc<Death>),
-    /// What should be sent cannot be.
+    /// The value cannot be sent.
     #[error(transparent)]
     Dump(#[from] DumpError),
-    /// What was received is not of the type that was asked for. It is gone; the channel goes on.
+    /// The received value is not of the requested type. It is gone; the channel continues.
     #[error(transparent)]
     Load(LoadError),
-    /// The channel's values go to a callback.
+    /// The channel's values go to its callback.
     #[error("the channel's values go to its callback")]
     HasCallback,
-    /// The system gave no thread for the channel's callback, for this reason.
+    /// The system could not start a thread for the channel's callback, for this reason.
     #[error("no thread for a callback: {0}")]
     Thread(String),
-    /// The channel's callback panicked, or what makes its values did. Told once; then the channel is just closed.
+    /// The channel's callback panicked, or the code that decodes its values did. Returned once; after that
+    /// the channel is just closed.
     #[error("the channel's callback panicked")]
     CallbackPanicked,
-    /// The gateway belongs to the process that this one was forked from.
+    /// The gateway belongs to the parent of this forked process.
     #[error("a gateway cannot be used in a forked child; open another one there")]
     Forked,
 }
@@ -118,40 +119,40 @@ pub enum ChannelError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The network gave it no place.
+    /// The network did not place it.
     #[error(transparent)]
     Place(#[from] StartError),
-    /// The builder was asked for something that does not go together.
+    /// The builder was given contradictory or invalid settings.
     #[error("{0}")]
     Invalid(String),
     /// The interpreter could not be started on this machine.
     #[error("cannot start `{program}`{}", with(arguments, file.as_deref()))]
     Spawn {
-        /// What should have been started.
+        /// The program.
         program: String,
-        /// What it should have been given, separated by spaces.
+        /// Its arguments, separated by spaces.
         arguments: String,
-        /// The file that was meant, perhaps: its path has spaces, and came as several words.
+        /// The file that was probably meant: its path contains spaces, and was split into words.
         file: Option<String>,
         /// What the operating system said.
         #[source]
         source: Arc<std::io::Error>,
     },
-    /// The system gave no thread for the gateway.
+    /// The system could not start a thread for the gateway.
     #[error("cannot start a thread")]
     Thread {
         /// What the operating system said.
         #[source]
         source: Arc<std::io::Error>,
     },
-    /// What was started is no interpreter that can be used, or it ended before it was ready.
+    /// The program is not a usable interpreter, or ended before it was ready.
     #[error("{}", failed(death, noise, program))]
     Failed {
         /// How it ended.
         death: Arc<Death>,
         /// What it wrote to stdout, at most 4 KiB, escaped for a terminal.
         noise: String,
-        /// What was started, if another one than that of the node was asked for.
+        /// The program, if another one than the node's own was requested.
         program: String,
     },
     /// It was not ready in time.
@@ -162,13 +163,13 @@ pub enum OpenError {
         /// What it wrote to stdout so far, at most 4 KiB, escaped for a terminal.
         noise: String,
     },
-    /// Another thread interrupted the wait; nothing is left.
+    /// Another thread interrupted the wait. Nothing is left running.
     #[error("opening a gateway was interrupted")]
     Interrupted,
-    /// There is a gateway of this id in the group.
+    /// The group has a gateway with this id.
     #[error("there is a gateway {0} in the group")]
     IdTaken(String),
-    /// The connection or group belongs to the process that this one was forked from.
+    /// The connection or group belongs to the parent of this forked process.
     #[error("a gateway cannot be used in a forked child; open another one there")]
     Forked,
 }
@@ -181,13 +182,14 @@ fn with(arguments: &str, file: Option<&str>) -> String {
     }
 }
 
-/// The status of a kernel that could not do what it was asked for, or of a node's interpreter that could not become another one.
+/// The exit status of a kernel that could not do as configured, or of a node's interpreter that could not
+/// start another one.
 const CANNOT: ExitStatus = ExitStatus::Exited(94);
 
-/// What the reason begins with, on stderr.
+/// The prefix of its reason on stderr.
 const OWN: &str = "execnet: ";
 
-/// Characters of foreign output that are told.
+/// How many characters of a program's output an error quotes.
 const TOLD: usize = 200;
 
 fn failed(death: &Death, noise: &str, program: &str) -> String {

@@ -1,4 +1,5 @@
-//! The text of an error that ends a channel: how it comes, how much of it is kept, and how it is told when nobody receives it.
+//! The text of an error that closes a channel: how it arrives, how much of it is kept, and how it is printed
+//! if nobody receives it.
 
 use std::io::Write;
 
@@ -7,10 +8,10 @@ use execnet_proto::text::lines;
 use super::wire::MAX_ERROR;
 use crate::value::{LoadError, Value};
 
-/// What the kernel says of what KeyboardInterrupt has ended.
+/// The kernel's error for code that KeyboardInterrupt ended.
 pub(super) const INTERRUPTED: &str = "keyboard-interrupted";
 
-/// The error of a CLOSE, of whose payload the beginning was kept.
+/// The error in a CLOSE, of whose payload only the beginning was kept.
 pub(super) fn heard(
     payload: &[u8],
     length: usize,
@@ -33,7 +34,7 @@ pub(super) fn heard(
     }
 }
 
-/// As much of the text of an error as is kept; `length`: of all of it, in bytes.
+/// The part of an error's text that is kept; `length` is that of the whole text, in bytes.
 pub(super) fn cut(text: &str, length: usize) -> String {
     if text.len().max(length) <= MAX_ERROR - 5 {
         return text.to_owned();
@@ -44,7 +45,7 @@ pub(super) fn cut(text: &str, length: usize) -> String {
     format!("{}{rest}", &text[..end])
 }
 
-/// Tells of an error that nobody receives.
+/// Prints an error that nobody received.
 pub(super) fn tell(error: &str) {
     let pid = std::process::id();
     // nobody can be told that stderr is closed

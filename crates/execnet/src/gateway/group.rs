@@ -1,4 +1,4 @@
-//! Gateways that belong together: found by their ids, ended together.
+//! Groups of gateways, which are found by id and ended together.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long killed ones may take.
 const KILLED: Duration = Duration::from_secs(10);
 
-/// Gateways that belong together. One that has ended stays, and keeps its id, until it is [removed](Group::remove). Clones share it; when the last is dropped its gateways are ended, as by [`Group::terminate_timeout`] with 5 s.
+/// Gateways that belong together. A gateway that has ended stays in the group, and keeps its id, until it is
+/// [removed](Group::remove). Clones share the group. Dropping the last one ends its gateways, as
+/// [`Group::terminate_timeout`] with 5 s does.
 ///
 /// ```no_run
 /// let group = execnet::Group::new();
@@ -47,7 +49,7 @@ struct Members {
 }
 
 impl Group {
-    /// One without gateways.
+    /// An empty group.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -65,30 +67,30 @@ impl Group {
         self.shared.members().gateways.len()
     }
 
-    /// Whether it has none.
+    /// Whether it has no gateways.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The gateway of this id.
+    /// The gateway with this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Gateway> {
         self.shared.members().gateways.iter().find(|gateway| gateway.id() == id).cloned()
     }
 
-    /// The gateway at this place, in the order in which they were opened.
+    /// The gateway at this index, in the order in which they were opened.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<Gateway> {
         self.shared.members().gateways.get(index).cloned()
     }
 
-    /// Takes a gateway out of the group. Its id may be used again.
+    /// Removes a gateway from the group. Its id may be used again.
     pub fn remove(&self, gateway: &Gateway) {
         self.shared.remove(gateway);
     }
 
-    /// Has code executed in every gateway.
+    /// Executes code in every gateway.
     ///
     /// # Errors
     /// When one of them has ended or was told to.
@@ -102,23 +104,23 @@ impl Group {
         Ok(MultiChannel::new(channels))
     }
 
-    /// Ends all gateways and takes them out of the group: tells them to end, and waits until they have.
+    /// Ends all gateways and removes them from the group: tells them to end, and waits until they have ended.
     ///
     /// # Errors
-    /// When the wait was interrupted; the gateways that have not ended stay in the group.
+    /// When the wait was interrupted. Gateways that have not ended stay in the group.
     pub fn terminate(&self) -> Result<(), ChannelError> {
         self.shared.terminate(None)
     }
 
-    /// As [`Group::terminate`], waiting at most this long for all together, and kills what is left then.
+    /// As [`Group::terminate`], waiting at most this long for all together. Then kills those that are left.
     ///
     /// # Errors
-    /// As [`Group::terminate`], and when one could not be ended.
+    /// As [`Group::terminate`], and when one could not be killed.
     pub fn terminate_timeout(&self, timeout: Duration) -> Result<(), ChannelError> {
         self.shared.terminate(deadline(timeout))
     }
 
-    /// Keeps an id for a gateway that is about to be opened.
+    /// Reserves an id for a gateway that is about to be opened.
     pub(super) fn reserve(&self, wanted: Option<String>) -> Result<String, OpenError> {
         if self.shared.owner.is_forked() {
             return Err(OpenError::Forked);

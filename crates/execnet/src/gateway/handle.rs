@@ -9,10 +9,11 @@ use super::info::Info;
 use super::wire::Kind;
 use crate::waiting::Room;
 
-/// How long an interpreter may take to end when the last handle of its gateway is dropped, before it is killed.
+/// How long an interpreter may take to end after the last handle of its gateway is dropped, before it is
+/// killed.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Keeps a gateway open; ends it when the last is dropped.
+/// Keeps a gateway open. Dropping the last one ends the gateway.
 pub(crate) struct Handle {
     pub(super) driver: Arc<Driver>,
     pub(super) id: String,

@@ -1,4 +1,5 @@
-//! Values that have arrived on a channel and were not received yet. Small ones share memory, so that a million of them cost little more than their bytes.
+//! Values that have arrived on a channel and were not received yet. Small ones share memory: a million of
+//! them cost little more than their bytes.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Values below this size share memory.
 const SMALL: usize = 4_096;
 
-/// What a value costs besides its bytes.
+/// The overhead of a value, in bytes.
 const PREFIX: usize = 4;
 
 const ESCAPED: u32 = 1 << 31;
@@ -16,12 +17,12 @@ const LARGE: u32 = 1 << 30;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    /// Of each value its length, with the marks above, then its bytes if it is small.
+    /// For each value its length, with the flags above, then its bytes if it is small.
     values: BytesMut,
     large: VecDeque<Bytes>,
-    /// Given back: the last one comes out first, before all others.
+    /// Values that were given back. The last one comes out first, before all others.
     returned: Vec<(Bytes, bool)>,
-    /// Bytes of all values, with what each costs.
+    /// The bytes of all values, including their overhead.
     held: usize,
 }
 
@@ -67,7 +68,7 @@ impl Inbox {
         Some((value, prefix & ESCAPED != 0))
     }
 
-    /// Takes back what came out last.
+    /// Puts back the value that came out last.
     pub(crate) fn give_back(&mut self, value: Bytes, escaped: bool) {
         self.held += Self::cost(value.len());
         self.returned.push((value, escaped));
@@ -81,7 +82,7 @@ impl Inbox {
         self.held
     }
 
-    /// What a value of this length costs.
+    /// The cost of a value with this length.
     pub(crate) fn cost(length: usize) -> usize {
         length + PREFIX
     }

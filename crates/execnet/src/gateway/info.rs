@@ -1,8 +1,9 @@
-//! What a kernel says of itself.
+//! What a kernel reports about its interpreter.
 
 use crate::value::{Dialect, LoadError, Reading, Target, Value};
 
-/// What an interpreter said of itself when its kernel was ready. The texts come from there as they are: strip control characters before you show them.
+/// What an interpreter reported when its kernel was ready. The texts arrive unchanged: escape them before you
+/// show them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Info {
@@ -10,15 +11,15 @@ pub struct Info {
     pub pid: u32,
     /// `sys.executable`.
     pub executable: String,
-    /// `sys.version_info`: numbers, with a word among them.
+    /// `sys.version_info`: numbers, and a word among them.
     pub version_info: Vec<Value>,
     /// `sys.platform`.
     pub platform: String,
     /// `cpython`, `pypy`, `jython`.
     pub implementation: String,
-    /// The folder it works in.
+    /// Its working folder.
     pub cwd: String,
-    /// Which family of Python it is.
+    /// The major version of Python.
     pub dialect: Dialect,
     /// `sys.maxsize`.
     pub maxsize: u64,
@@ -34,7 +35,7 @@ impl Info {
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<Self, LoadError> {
-        // the dialect is not known before; all its text may be either kind of string
+        // the dialect is not known yet; text may be either kind of string
         let value = Value::decode(payload, Reading { dialect: Dialect::Two, ..Reading::default() })?;
         let missing = |key: &str| LoadError::unwanted(format!("no `{key}`"));
         let text = |key: &str| match value.get(key) {

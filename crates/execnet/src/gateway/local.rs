@@ -16,38 +16,39 @@ use crate::node::Node;
 use crate::status::ExitStatus;
 use crate::waiting::{Interrupt, Sleeps, Waker, left, poll};
 
-/// How often a child is looked after where the system cannot tell of its end.
+/// How often to check a child where the system cannot report its end.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a pipe is made to hold (Linux) when more than it held passes through it: with less, a large value is a long row of changes from one process to
-/// the other. Where the system allows no more, it stays as it is.
+/// The capacity of a pipe (Linux) once more than its usual capacity passes through it. With less, sending a
+/// large value causes many context switches between the two processes. If the system does not allow this
+/// size, the pipe keeps its own.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 256 * 1024;
 
-/// What it holds otherwise.
+/// The usual capacity, in bytes.
 const USUAL: usize = 64 * 1024;
 
 /// See the module's documentation.
 pub(super) struct Local {
-    /// None once it was waited for.
+    /// None once its end was reaped.
     child: Mutex<Option<Child>>,
     status: Mutex<Option<ExitStatus>>,
     pid: Pid,
-    /// None once it was released; closed when nobody is at it any more.
+    /// None once released. Closed when the last thread stops using it.
     pipes: Mutex<Option<Arc<Pipes>>>,
     buffer: Mutex<Vec<u8>>,
 }
 
-/// All that is open for a child.
+/// All descriptors for a child.
 struct Pipes {
-    /// Readable once the child has ended, where the system has such a thing.
+    /// Readable once the child has ended, on systems with such a descriptor.
     end: Option<OwnedFd>,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
-    /// Makes the thread that receives look around.
+    /// Wakes the thread that receives.
     waker: Arc<Waker>,
-    /// stdin, stdout were made larger.
+    /// stdin and stdout were enlarged.
     larger: [AtomicBool; 2],
 }
 
@@ -89,11 +90,11 @@ impl Local {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the child's end, if it has ended: what is left of its session ends, too.
+    /// If the child has ended, records its end, and ends what is left of its session.
     fn reap(&self) -> bool {
         let mut child = self.child();
         let Some(running) = child.as_mut() else { return true };
-        // left as it is, so that nobody else gets its number before its session has ended
+        // not reaped yet, so that its pid is not reused before its session has ended
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = rustix::process::waitid(WaitId::Pid(self.pid), options);
         if matches!(ended, Ok(None)) {
@@ -104,13 +105,13 @@ impl Local {
             (Some(code), _) => ExitStatus::Exited(code as u32),
             (_, signal) => ExitStatus::Signaled(signal.unwrap_or(0) as u32),
         });
-        // somebody else may have waited for all children
+        // other code may have waited for all children
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
         *child = None;
         true
     }
 
-    /// Waits until one of `fds` is ready or the child has ended (true).
+    /// Waits until one of `fds` is ready, or the child has ended (true).
     fn wait<'f>(
         &self,
         end: Option<&'f OwnedFd>,
@@ -123,7 +124,7 @@ impl Local {
             Some(end) => fds.push(PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)),
             None => most = Some(most.map_or(LOOK, |most| most.min(LOOK))),
         }
-        // a signal may interrupt it: the caller comes again
+        // a signal may interrupt it: the caller retries
         let ready = poll(fds, most).unwrap_or(1);
         let ended = match fds.get(before) {
             Some(end) => !end.revents().is_empty() && self.reap(),
@@ -135,7 +136,7 @@ impl Local {
     }
 }
 
-/// Lets a pipe hold more, once.
+/// Enlarges a pipe, once.
 fn enlarge(pipe: &OwnedFd, was: &AtomicBool) {
     if !was.swap(true, Ordering::Relaxed) {
         #[cfg(target_os = "linux")]
@@ -145,19 +146,19 @@ fn enlarge(pipe: &OwnedFd, was: &AtomicBool) {
     }
 }
 
-/// What becomes readable at the end of a child.
+/// A descriptor that becomes readable when the child ends.
 #[cfg(target_os = "linux")]
 fn end_of(pid: Pid) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
-/// Elsewhere it is looked for.
+/// Other systems have none: the child is polled.
 #[cfg(not(target_os = "linux"))]
 fn end_of(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// What there is to read; none where there is nothing yet.
+/// Reads what is there; none if there is nothing yet.
 fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Option<Result<usize, Stop>> {
     loop {
         match rustix::io::read(fd, &mut *buffer) {
@@ -178,7 +179,7 @@ impl Carrier for Local {
         let asleep = me.enter(Arc::downgrade(&place));
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.is_empty() {
-            // zeroed by the system, page by page as they are used
+            // the system zeroes it page by page, on first use
             *buffer = vec![0; READ];
         }
         loop {
@@ -204,7 +205,7 @@ impl Carrier for Local {
                     return Ok(());
                 }
                 Some(Err(stop)) => return Err(stop),
-                // who has it open now is not the interpreter
+                // another process holds it open now
                 None if ended => return Err(Stop::End),
                 None => {}
             }
@@ -263,14 +264,14 @@ impl Carrier for Local {
     }
 
     fn kill(&self) {
-        // with the lock held its number is its own
+        // while the lock is held, its pid is not reused
         if self.child().is_some() {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
             let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         }
     }
 
-    /// It is killed without that.
+    /// It is killed without this.
     fn close_output(&self) {}
 
     fn release(&self) {

@@ -1,4 +1,4 @@
-//! Opening many gateways at a time, so that they take little longer than one.
+//! Opens many gateways in parallel, so that they take little longer than one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,37 +10,37 @@ use crate::network::Network;
 use crate::waiting::{Halt, Interrupt, Monitor};
 
 impl Network {
-    /// Opens so many gateways on nodes of the network, all at a time.
+    /// Opens this many gateways on nodes of the network, in parallel.
     ///
     /// # Errors
-    /// When one of them could not be opened; then none is.
+    /// When one of them could not be opened. Then none is.
     pub fn makegateways(&self, count: usize) -> Result<Vec<Gateway>, OpenError> {
         self.makegateway().start_many(count)
     }
 }
 
 impl GatewayBuilder {
-    /// Opens so many of them, all at a time. With an id given, they are called by that and a number.
+    /// Opens this many gateways in parallel. If an id was given, each gets that id followed by a number.
     ///
     /// # Errors
-    /// When one of them could not be opened; then none is.
+    /// When one of them could not be opened. Then none is.
     pub fn start_many(self, count: usize) -> Result<Vec<Gateway>, OpenError> {
         Self::start_all((0..count).map(|number| self.numbered(number)))
     }
 
-    /// Opens a gateway for each builder, up to 32 at a time, and returns them in the builders' order.
+    /// Opens a gateway for each builder, up to 32 in parallel, and returns them in the order of the builders.
     ///
     /// # Errors
-    /// When one of them could not be opened; then none is.
+    /// When one of them could not be opened. Then none is.
     pub fn start_all(builders: impl IntoIterator<Item = Self>) -> Result<Vec<Gateway>, OpenError> {
         start_all(builders.into_iter().collect())
     }
 }
 
-/// How many are opened at a time.
+/// How many are opened in parallel.
 const PARALLEL: usize = 32;
 
-/// What the threads that open gateways share with the one that waits for them.
+/// Shared by the threads that open gateways and the one that waits for them.
 struct Work {
     builders: Vec<GatewayBuilder>,
     next: AtomicUsize,
@@ -73,7 +73,7 @@ impl Work {
         }
     }
 
-    /// Begins no more.
+    /// Starts no more.
     fn stop(&self) {
         self.next.store(self.builders.len(), Ordering::SeqCst);
     }
@@ -110,7 +110,7 @@ fn start_all(builders: Vec<GatewayBuilder>) -> Result<Vec<Gateway>, OpenError> {
     });
     let mut progress = std::mem::take(&mut *work.progress.lock());
     if let Some(error) = progress.failed {
-        // a group would keep its own open
+        // the group would keep them open
         for (number, gateway) in &progress.opened {
             work.builders[*number].forget(gateway);
         }

@@ -1,4 +1,4 @@
-//! Several channels as one.
+//! Several channels, used as one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, PoisonError};
@@ -19,7 +19,7 @@ pub struct MultiChannel {
 }
 
 impl MultiChannel {
-    /// Of these.
+    /// Bundles these channels.
     #[must_use]
     pub fn new(channels: Vec<Channel>) -> Self {
         Self { channels }
@@ -31,7 +31,7 @@ impl MultiChannel {
         &self.channels
     }
 
-    /// Sends a value on each.
+    /// Sends a value on each channel.
     ///
     /// # Errors
     /// As [`Channel::send`], at the first channel that fails.
@@ -39,7 +39,7 @@ impl MultiChannel {
         self.channels.iter().try_for_each(|channel| channel.send(&value))
     }
 
-    /// Receives a value from each, in order, with its gateway.
+    /// Receives a value from each channel, in order, with its gateway.
     ///
     /// # Errors
     /// As [`Channel::receive`], at the first channel that fails.
@@ -47,7 +47,7 @@ impl MultiChannel {
         self.channels.iter().map(|channel| Ok((channel.gateway(), channel.receive()?))).collect()
     }
 
-    /// Waits until all are closed, and then says the first error.
+    /// Waits until all channels are closed, and returns the first error.
     ///
     /// # Errors
     /// As [`Channel::wait_close`].
@@ -75,7 +75,7 @@ impl MultiChannel {
         result
     }
 
-    /// Puts what all channels receive from now on into one queue, as it comes.
+    /// From now on puts what any channel receives into one queue, in order of arrival.
     ///
     /// # Errors
     /// When one of them has a callback already.
@@ -91,9 +91,9 @@ impl MultiChannel {
     }
 }
 
-/// What several channels receive. See [`MultiChannel::make_receive_queue`].
+/// The values that several channels receive. See [`MultiChannel::make_receive_queue`].
 ///
-/// A thousand values wait in it at most; more wait in their channels, and in the end who sends them waits.
+/// At most 1,024 values wait in it. More wait in their channels and, eventually, block their senders.
 #[derive(Debug)]
 pub struct ReceiveQueue<T> {
     channels: Vec<Channel>,
@@ -104,19 +104,19 @@ pub struct ReceiveQueue<T> {
 #[derive(Debug)]
 struct Shared<T> {
     queue: Arc<Monitor<Queue<T>>>,
-    /// Notified when something was taken.
+    /// Notified when a value was taken.
     room: Condvar,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
-    /// Index of a channel, and what it received; none at its end.
+    /// The index of a channel, and a value that it received; none at its end.
     entries: VecDeque<(usize, Option<T>)>,
-    /// Nobody takes anything any more.
+    /// Nobody takes values any more.
     dropped: bool,
 }
 
-/// How many values may wait in a queue. More wait in their channels.
+/// How many values the queue holds. More wait in their channels.
 const MOST: usize = 1_024;
 
 impl<T> Default for Shared<T> {
@@ -145,10 +145,10 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + 'static> ReceiveQueue<T> {
-    /// The next value, with the channel that received it; none when all channels are closed.
+    /// The next value, with the channel that received it; none once all channels are closed.
     ///
     /// # Errors
-    /// When the wait was interrupted, or a channel ended with an error: the others go on.
+    /// When the wait was interrupted, or a channel was closed with an error. The others continue.
     pub fn receive(&mut self) -> Result<Option<(Channel, T)>, ChannelError> {
         self.receive_by(None)
     }

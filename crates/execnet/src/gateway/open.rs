@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::value::{StrConfig, Value, Writing};
 use crate::waiting::{Room, deadline};
 
-/// A fresh interpreter, and the way to have code executed in it. Clones share it, and any number of threads may use it.
+/// A fresh interpreter that executes code. Clones share it, and any number of threads may use it.
 ///
 /// ```no_run
 /// let network = execnet::connect("mynet")?;
@@ -27,13 +27,14 @@ use crate::waiting::{Room, deadline};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It ends when the last clone, the last of its channels and its group are dropped: as after [`Gateway::exit`], and after 12 s it is killed.
+/// When the last clone, the last of its channels and its group are dropped, the gateway ends as after
+/// [`Gateway::exit`]; after 12 s it is killed.
 #[derive(Clone)]
 pub struct Gateway {
     pub(crate) handle: Arc<Handle>,
 }
 
-/// What a kernel is doing just now.
+/// What a kernel is doing at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteStatus {
@@ -48,32 +49,33 @@ pub struct RemoteStatus {
 }
 
 impl Gateway {
-    /// Its id: the one that was asked for, or `gw0`, `gw1` and so on.
+    /// Its id: the one that was requested, or `gw0`, `gw1` and so on.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.handle.id
     }
 
-    /// The node that it runs on; none if it is a child of this program.
+    /// The node that it runs on; none for a child of this program.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         self.handle.driver.carrier.node()
     }
 
-    /// Why its host cannot be reached just now. What waits for the gateway goes on when it is back, without a value lost.
+    /// Why its host is unreachable now. Calls that wait for the gateway continue when it is reachable again,
+    /// without a value lost.
     #[must_use]
     pub fn unreachable(&self) -> Option<String> {
         self.handle.driver.carrier.unreachable()
     }
 
-    /// What its interpreter said of itself.
+    /// What its interpreter reported about itself.
     #[must_use]
     pub fn info(&self) -> &Info {
         &self.handle.info
     }
 
-    /// Has code executed there. What it sends and receives by its `channel` goes through the channel that is returned, which is closed when it
-    /// ends. Returns at once.
+    /// Executes code there. What the code sends and receives through its `channel` goes through the returned
+    /// channel, which is closed when the code ends. Returns at once.
     ///
     /// # Errors
     /// When the gateway has ended or was told to.
@@ -89,7 +91,7 @@ impl Gateway {
         Ok(Channel::new(self.handle.clone(), number))
     }
 
-    /// A channel that nothing is connected to yet: send it through another one.
+    /// A channel that is not connected to any code yet: send it through another channel.
     ///
     /// # Errors
     /// When the gateway has ended or was told to.
@@ -101,7 +103,7 @@ impl Gateway {
         Ok(Channel::new(self.handle.clone(), number))
     }
 
-    /// What its kernel is doing. No code that runs there can delay the answer.
+    /// What its kernel is doing. Code that runs there cannot delay the answer.
     ///
     /// # Errors
     /// When the gateway has ended, or the wait was interrupted.
@@ -135,7 +137,7 @@ impl Gateway {
         }
     }
 
-    /// Sets how text and bytes meet, at both ends, on all channels that are made from now on.
+    /// Sets how text and bytes are converted, at both ends, on all channels that are created from now on.
     ///
     /// # Errors
     /// When the gateway has ended or was told to.
@@ -147,9 +149,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// Tells the interpreter to end: its channels close, its main thread gets a KeyboardInterrupt 5 s later if it still executes something, and 10 s after
-    /// that it is gone. Does not wait: see [`Gateway::join`]. Once its host has been out of reach for 4 s the gateway has ended, and the interpreter is ended as
-    /// soon as the host can be reached.
+    /// Tells the interpreter to end: its channels close, its main thread gets a KeyboardInterrupt 5 s later
+    /// if it is still executing, and 10 s after that it is gone. Does not wait: see [`Gateway::join`]. Once
+    /// its host has been out of reach for 4 s, the gateway counts as ended, and the interpreter ends as soon
+    /// as the host is reachable.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -157,8 +160,9 @@ impl Gateway {
         self.handle.exit(None)
     }
 
-    /// Kills the interpreter, and what it started. Does not wait: see [`Gateway::join`]. Where its host cannot be reached, or does not answer within 2 s,
-    /// the gateway has ended then, and the interpreter is killed as soon as the host can be reached.
+    /// Kills the interpreter and everything it started. Does not wait: see [`Gateway::join`]. If its host is
+    /// unreachable, or does not answer within 2 s, the gateway counts as ended, and the interpreter is killed
+    /// as soon as the host is reachable.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -172,7 +176,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Waits for its end, and says how that was.
+    /// Waits for its end, and returns how it ended.
     ///
     /// # Errors
     /// When the wait was interrupted.
@@ -200,7 +204,7 @@ impl Gateway {
         self.handle.driver.enter().is_ok_and(|state| state.death.is_none() && state.read_up.is_none())
     }
 
-    /// Raises KeyboardInterrupt in what the main thread executes there.
+    /// Raises KeyboardInterrupt in the code that the main thread executes there.
     ///
     /// # Errors
     /// When the gateway has ended or was told to.
@@ -269,7 +273,7 @@ mod tests {
         drop(gateway.clone());
         drop(locked);
         driver.base().owner.pretend_to_be_forked(false);
-        // the parent's is untouched
+        // the parent's gateway is untouched
         channel.send(1).unwrap();
         assert_eq!(channel.receive::<i64>(), Ok(1));
         gateway.exit().unwrap();

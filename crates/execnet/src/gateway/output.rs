@@ -1,4 +1,4 @@
-//! What a gateway's interpreter prints: passed on line by line, and kept for the day it dies.
+//! What a gateway's interpreter prints: forwarded line by line, and kept in case it dies.
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use execnet_proto::text::lines;
 
-/// The longest line that is passed on in one piece, in bytes.
+/// The longest line that is forwarded in one piece, in bytes.
 const LINE: usize = 64 * 1024;
 
-/// Bytes that are kept.
+/// How many of the last bytes are kept.
 const TAIL: usize = 4_096;
 
-/// Lines of them that an error tells.
+/// How many of the last lines an error shows.
 pub(super) const LINES: usize = 20;
 
-/// Gets each line, without its end, as the bytes that were printed: `(id of the gateway, line)`.
+/// Called with the id of the gateway and each line, as printed, without the newline.
 pub(super) type OnOutput = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
 /// See the module's documentation.
@@ -24,7 +24,7 @@ pub(super) struct Printed {
     id: String,
     on_output: Option<OnOutput>,
     parts: Mutex<Parts>,
-    /// Lines that wait until it is known whether an error tells them.
+    /// Lines that are held until it is known whether an error shows them.
     held: Mutex<Option<VecDeque<Vec<u8>>>>,
 }
 
@@ -36,30 +36,31 @@ struct Parts {
 }
 
 impl Printed {
-    /// By a gateway; its lines go to `on_output`, or to this program's stderr, but then the last ones wait for [`Printed::release`].
+    /// For the gateway with this id. Its lines go to `on_output` or, but only after [`Printed::release`], to
+    /// this program's stderr.
     pub(super) fn new(id: String, on_output: Option<OnOutput>) -> Self {
         Self { id, on_output, parts: Mutex::default(), held: Mutex::new(Some(VecDeque::new())) }
     }
 
-    /// Lines wait no more.
+    /// Prints the held lines, and holds no more.
     pub(super) fn release(&self) {
         let mut held = self.held();
         held.take().into_iter().flatten().for_each(|line| self.write(&line));
     }
 
-    /// The same, but for those that have waited, which an error tells.
+    /// Drops the held lines, which an error shows, and holds no more.
     pub(super) fn forget(&self) {
         self.held().take();
     }
 
-    /// Bytes that were printed.
+    /// Takes bytes that were printed.
     pub(super) fn take(&self, bytes: &[u8]) {
         let mut parts = self.parts();
         parts.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
         let surplus = parts.tail.len().saturating_sub(TAIL);
         parts.tail.drain(..surplus);
         let mut line = std::mem::take(&mut parts.line);
-        // what gets the lines may well ask how the gateway is
+        // the callback may ask for the gateway's state
         drop(parts);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             line.extend_from_slice(piece.strip_suffix(b"\n").unwrap_or(piece));
@@ -79,7 +80,7 @@ impl Printed {
         }
     }
 
-    /// What was printed last.
+    /// The last output.
     pub(super) fn tail(&self) -> String {
         let parts = self.parts();
         let (front, back) = parts.tail.as_slices();
@@ -92,7 +93,7 @@ impl Printed {
 
     fn pass_on(&self, line: &[u8]) {
         match &self.on_output {
-            // whatever it does, the interpreter must not wait for it in vain
+            // a panic must not stop the interpreter's output
             Some(on_output) => drop(catch_unwind(AssertUnwindSafe(|| on_output(&self.id, line)))),
             None => {
                 let mut held = self.held();
@@ -105,7 +106,7 @@ impl Printed {
         }
     }
 
-    /// On this program's stderr.
+    /// Writes to this program's stderr.
     fn write(&self, line: &[u8]) {
         let mut stderr = std::io::stderr().lock();
         let line = if stderr.is_terminal() { plain(line).into_bytes() } else { line.to_vec() };

@@ -1,4 +1,5 @@
-//! A gateway's end of the protocol (docs/kernel.md) as a plain state machine: bytes in, frames out. No IO, no locks, no waiting.
+//! The client's end of a gateway's protocol (docs/kernel.md) as a pure state machine: bytes in, frames out.
+//! No IO, no locks, no waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::thread::ThreadId;
@@ -12,22 +13,22 @@ use super::info::Info;
 use super::wire::{Decoder, Frame, Kind, MARKER, frame, head};
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
 
-/// What a channel may hold unreceived, unless something else is said, in bytes.
+/// The default for how much may be unreceived on a channel, in bytes.
 pub(super) const WINDOW: u64 = 8 << 20;
 
-/// What all channels of a gateway may hold together, in bytes.
+/// How much may be unreceived on all channels of a gateway together, in bytes.
 const MAX_HELD: usize = 1 << 30;
 
-/// Channels that the kernel may have opened and nobody has taken.
+/// How many channels the kernel may have opened that nobody has taken.
 const MAX_UNTAKEN: usize = 4_096;
 
-/// Bytes before the marker that are kept.
+/// How many of the bytes before the marker are kept.
 const NOISE: usize = 4_096;
 
 /// See the module's documentation.
 pub(super) struct Protocol {
     decoder: Decoder,
-    /// What came before the marker; none once that has come.
+    /// What came before the marker; none once it has arrived.
     noise: Option<Vec<u8>>,
     info: Option<Info>,
     pub(super) channels: HashMap<u32, Chan>,
@@ -37,15 +38,15 @@ pub(super) struct Protocol {
     held: usize,
     untaken: usize,
     pub(super) out: Outbox,
-    /// STATUS frames that were sent, and answered; the answers that somebody waits for.
+    /// How many STATUS frames were sent and answered, and the answers that are awaited.
     asked: u64,
     answered: u64,
     pub(super) answers: HashMap<u64, Option<Value>>,
-    /// Errors that nobody will receive, for who tells of them.
+    /// Errors that nobody will receive, for printing.
     pub(super) untold: Vec<String>,
-    /// EXIT was said.
+    /// EXIT was sent.
     exiting: bool,
-    /// Something changed since the last look.
+    /// Something has changed since the last look.
     touched: bool,
 }
 
@@ -63,36 +64,36 @@ pub(super) struct Chan {
     said_last: bool,
     heard_last: bool,
     error: Option<String>,
-    /// The last handle was dropped while it was open: what goes wrong then nobody will ask for.
+    /// The last handle was dropped while it was open, so nobody will ask for its error.
     dropped: bool,
-    /// Its error is no surprise: its gateway was told to end.
+    /// Its error is no surprise, because the gateway was told to end.
     expected: bool,
     strconfig: StrConfig,
     /// How many handles there are.
     handles: usize,
     pub(super) has_callback: bool,
-    /// The thread of its callback, where waiting for the channel's end is waiting for that too.
+    /// The thread of its callback, if waiting for the channel to close includes the callback.
     pub(super) awaited: Option<Awaited>,
-    /// Why its callback has ended before its time.
+    /// Why its callback ended early.
     failed: Option<ChannelError>,
-    /// The kernel opened it, and nobody has a handle yet.
+    /// The kernel opened it, and it has no handle yet.
     untaken: bool,
 }
 
-/// A callback that those who wait for the end of its channel wait for.
+/// A callback that is included in waits for the channel to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
-    /// Its thread does not run yet.
+    /// Its thread has not started yet.
     Starting,
     In(ThreadId),
 }
 
-/// Frames that wait to be written.
+/// Frames that are to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) queue: VecDeque<Bytes>,
     pub(super) bytes: usize,
-    /// How many bytes of the frame in front were written before.
+    /// How many bytes of the first frame were already written.
     pub(super) begun: usize,
 }
 
@@ -122,7 +123,7 @@ impl Outbox {
 }
 
 impl Chan {
-    /// Whether nothing more will be put into it.
+    /// Whether nothing more will arrive on it.
     pub(super) fn receives_no_more(&self) -> bool {
         self.said_close || self.heard_close || self.heard_last
     }
@@ -163,17 +164,17 @@ impl Protocol {
         }
     }
 
-    /// What the kernel said of itself.
+    /// What the kernel reported.
     pub(super) fn info(&self) -> Option<&Info> {
         self.info.as_ref()
     }
 
-    /// What came instead of the marker.
+    /// What came before the marker.
     pub(super) fn noise(&self) -> &[u8] {
         self.noise.as_deref().unwrap_or_default()
     }
 
-    /// Whether something changed since the last time that this was asked.
+    /// Whether something has changed since the last call.
     pub(super) fn take_touched(&mut self) -> bool {
         std::mem::take(&mut self.touched)
     }
@@ -181,7 +182,7 @@ impl Protocol {
     /// Takes bytes from the kernel.
     ///
     /// # Errors
-    /// When it broke the rules: then the gateway has to be ended.
+    /// When the kernel broke the protocol. Then the gateway has to be closed.
     pub(super) fn handle(&mut self, bytes: &[u8]) -> Result<(), String> {
         let behind;
         let mut bytes = bytes;
@@ -197,7 +198,7 @@ impl Protocol {
             bytes = &behind;
         }
         while !bytes.is_empty() {
-            // a value that fits into what is left, or the longest one into nothing
+            // a value that fits into what is left or, if nothing is held, the longest one
             let room = MAX_HELD.saturating_sub(self.held).min(MAX_LENGTH);
             if let Some(frame) = self.decoder.next(&mut bytes, room)? {
                 self.frame(frame)?;
@@ -312,7 +313,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// A channel was mentioned in a value: it exists from now on.
+    /// A value mentions a channel, which exists from now on.
     fn mention(&mut self, number: u32) -> Result<(), String> {
         if self.channels.contains_key(&number) {
             return Ok(());
@@ -320,7 +321,7 @@ impl Protocol {
         if is_theirs(number) {
             return self.open_theirs(number);
         }
-        // one of ours that is closed; a handle that is made for it says so
+        // one of ours that is closed, as a handle for it would show
         if number < self.next { Ok(()) } else { Err(format!("a value with channel {number}, which is not")) }
     }
 
@@ -337,7 +338,7 @@ impl Protocol {
         Chan { credit: self.window, told: self.window, strconfig: self.strconfig, ..Chan::default() }
     }
 
-    /// A new channel, with one handle.
+    /// Opens a channel, with one handle.
     pub(super) fn open(&mut self) -> u32 {
         let number = self.next;
         self.next += 2;
@@ -345,7 +346,7 @@ impl Protocol {
         number
     }
 
-    /// One more handle on a channel; one that is gone is closed.
+    /// Adds a handle. A channel that is gone counts as closed.
     pub(super) fn take_handle(&mut self, number: u32) {
         let gone = Chan { said_close: true, heard_close: true, ..Chan::default() };
         let chan = self.channels.entry(number).or_insert(gone);
@@ -355,7 +356,7 @@ impl Protocol {
         }
     }
 
-    /// One handle less. Without any nothing is received on the channel, but by its callback.
+    /// Removes a handle. Without handles, only its callback receives on the channel.
     pub(super) fn drop_handle(&mut self, number: u32) {
         let Some(chan) = self.channels.get_mut(&number) else { return };
         chan.handles -= 1;
@@ -370,7 +371,7 @@ impl Protocol {
         }
     }
 
-    /// Says that nothing more is sent on a channel.
+    /// Declares that nothing more is sent on a channel.
     pub(super) fn close_sending(&mut self, number: u32) {
         let Some(chan) = self.channels.get_mut(&number) else { return };
         if !chan.said_close && !std::mem::replace(&mut chan.said_last, true) {
@@ -378,7 +379,7 @@ impl Protocol {
         }
     }
 
-    /// The channel's callback takes nothing more: it panicked, or something came that it cannot take.
+    /// The channel's callback has failed: it panicked, or could not take a value.
     pub(super) fn callback_failed(&mut self, number: u32, error: ChannelError) {
         if let Some(chan) = self.channels.get_mut(&number) {
             chan.failed = Some(error);
@@ -395,12 +396,12 @@ impl Protocol {
         }
     }
 
-    /// Why the channel's callback has ended before its time, once.
+    /// Why the channel's callback ended early, once.
     pub(super) fn take_failure(&mut self, number: u32) -> Option<ChannelError> {
         self.channels.get_mut(&number)?.failed.take()
     }
 
-    /// Closes a channel, with an error's encoding if there is one.
+    /// Closes a channel, with an encoded error if there is one.
     pub(super) fn close(&mut self, number: u32, error: Option<&[u8]>) {
         let Some(chan) = self.channels.get_mut(&number) else { return };
         if !std::mem::replace(&mut chan.said_close, true) {
@@ -410,7 +411,7 @@ impl Protocol {
         self.forget(number);
     }
 
-    /// Forgets a channel that nobody has and that is closed; what it holds is dropped as soon as nobody has it.
+    /// Forgets a channel that is closed and has no handles. Drops what it holds as soon as it has no handles.
     fn forget(&mut self, number: u32) {
         let mut numbers = vec![number];
         while let Some(number) = numbers.pop() {
@@ -429,7 +430,7 @@ impl Protocol {
             if chan.said_close && chan.heard_close {
                 self.channels.remove(&number);
             }
-            // channels that nobody will ever hear of
+            // channels in these values that nobody will ever see
             while let Some((value, escaped)) = inbox.pop() {
                 if escaped && let Ok(mentioned) = mentioned(&value) {
                     numbers.extend(mentioned.into_iter().filter(|&number| self.drop_untaken(number)));
@@ -448,7 +449,7 @@ impl Protocol {
         true
     }
 
-    /// Sends a value, which takes its credit whether there is some or not: see [`Chan::can_send`].
+    /// Sends a value, whether there is credit or not: see [`Chan::can_send`].
     pub(super) fn send(&mut self, number: u32, encoded: Encoded) {
         let Encoded { mut bytes, escaped, .. } = encoded;
         let length = bytes.len() - HEAD;
@@ -468,7 +469,7 @@ impl Protocol {
         self.out.push(bytes);
     }
 
-    /// Takes what comes next on a channel. Its credit comes back by [`Protocol::took`].
+    /// Takes the next value of a channel. [`Protocol::took`] returns its credit.
     pub(super) fn receive(&mut self, number: u32, take_error: bool) -> Next {
         let Some(chan) = self.channels.get_mut(&number) else { return Next::Closed };
         if let Some((bytes, escaped)) = chan.inbox.pop() {
@@ -489,7 +490,7 @@ impl Protocol {
         Some(error)
     }
 
-    /// A value of so many bytes has been received by the program.
+    /// The program has received a value with this length.
     pub(super) fn took(&mut self, number: u32, length: usize) {
         let window = self.window;
         let Some(chan) = self.channels.get_mut(&number) else { return };
@@ -501,7 +502,7 @@ impl Protocol {
         }
     }
 
-    /// The program gives back the value that it received last: it comes next, and credit that it has brought stays.
+    /// Takes back the value that was received last: it comes next. Credit that was granted for it stays.
     pub(super) fn give_back(&mut self, number: u32, bytes: Bytes, escaped: bool) {
         let Some(chan) = self.channels.get_mut(&number) else { return };
         chan.taken -= bytes.len() as u64;
@@ -510,7 +511,7 @@ impl Protocol {
         self.touched = true;
     }
 
-    /// Asks for the kernel's status; the answer comes under this number.
+    /// Asks for the kernel's status. The answer gets this number.
     pub(super) fn ask_status(&mut self) -> u64 {
         self.asked += 1;
         self.answers.insert(self.asked, None);
@@ -518,13 +519,14 @@ impl Protocol {
         self.asked
     }
 
-    /// Says something that is of the whole gateway: EXIT, INTERRUPT.
+    /// Sends a frame that concerns the whole gateway: EXIT, INTERRUPT.
     pub(super) fn say(&mut self, kind: Kind) {
         self.exiting |= kind == Kind::Exit;
         self.out.push(frame(kind, 0, b""));
     }
 
-    /// Sets how text and bytes meet, at both ends; for channel 0 on all channels that are made from now on.
+    /// Sets how text and bytes are converted, at both ends; for channel 0, on all channels that are created
+    /// from now on.
     pub(super) fn reconfigure(&mut self, channel: u32, strconfig: StrConfig) {
         let StrConfig { py2str_as_py3str, py3str_as_py2str } = strconfig;
         let payload = [py2str_as_py3str.into(), py3str_as_py2str.into()];
@@ -540,12 +542,12 @@ impl Protocol {
         }
     }
 
-    /// How text and bytes meet on a channel.
+    /// How text and bytes are converted on a channel.
     pub(super) fn strconfig(&self, channel: u32) -> StrConfig {
         self.channels.get(&channel).map_or(self.strconfig, |chan| chan.strconfig)
     }
 
-    /// What the kernel can read.
+    /// What the kernel supports.
     pub(super) fn target(&self) -> Target {
         self.info.as_ref().map(Info::target).unwrap_or_default()
     }
@@ -562,7 +564,7 @@ fn is_theirs(channel: u32) -> bool {
 
 /// The channels in a value.
 fn mentioned(payload: &[u8]) -> Result<Vec<u32>, String> {
-    // what text is does not matter here
+    // how text is converted does not matter here
     let mut reader = Reader::new(payload, Reading { escaped: true, ..Reading::default() });
     let mut numbers = Vec::new();
     while let Some(token) = reader.next_token().map_err(|error| error.to_string())? {

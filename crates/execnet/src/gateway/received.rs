@@ -1,4 +1,4 @@
-//! Values as they arrived.
+//! Received values, not decoded yet.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use super::spare::SPARE;
 use crate::value::{Dialect, LoadError, Reader, Reading, Value};
 use crate::waiting::Room;
 
-/// A value as it arrived.
+/// A received value, not decoded yet.
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub(super) bytes: Bytes,
     pub(super) reading: Reading,
 }
 
-/// A value as it arrived, which counts as received only when this is dropped; until then the other end has no credit for it.
+/// A value that counts as received only once this is dropped. Until then the other end gets no credit for it.
 #[derive(Debug)]
 pub struct Held {
     pub(super) raw: Raw,
@@ -26,7 +26,7 @@ pub struct Held {
     pub(super) number: u32,
 }
 
-/// That the gateway has not ended against its will.
+/// Fails if the gateway has ended.
 pub(super) fn check(state: &Guard<'_>) -> Result<(), ChannelError> {
     match &state.death {
         Some(_) if state.exiting => Err(ChannelError::Closed),
@@ -54,31 +54,31 @@ pub(super) fn take(
 }
 
 impl Raw {
-    /// Its bytes.
+    /// Its encoding.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Which family of Python wrote it.
+    /// The major version of the Python that wrote it.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.reading.dialect
     }
 
-    /// Whether there are channels in it, or text that needs an escape.
+    /// Whether it contains channels, or text that needs an escape.
     #[must_use]
     pub fn is_escaped(&self) -> bool {
         self.reading.escaped
     }
 
-    /// Reads it.
+    /// Decodes it, token by token.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         Reader::new(&self.bytes, self.reading)
     }
 
-    /// The length of its bytes.
+    /// Its length in bytes.
     pub(super) fn length(&self) -> usize {
         self.bytes.len()
     }
@@ -120,11 +120,11 @@ impl Drop for Held {
     }
 }
 
-/// What a raw value holds, for those who want to know before they take it apart.
+/// Decodes a value of unknown type.
 impl TryFrom<&Raw> for Value {
     type Error = LoadError;
 
-    /// Fails where there are channels: those need [`Channel::load`](crate::Channel::load).
+    /// Fails if it contains channels, which need [`Channel::load`](crate::Channel::load).
     fn try_from(raw: &Raw) -> Result<Self, LoadError> {
         Value::decode(raw.bytes(), Reading { escaped: false, ..raw.reading })
     }

@@ -1,5 +1,5 @@
-//! The memory in which a large value came, kept for the next one: fresh memory costs a page fault for each 4 KiB of it, almost half of the
-//! client's time where values of 1 MB come one after the other.
+//! Keeps the memory of a large received value for the next one. Fresh memory costs a page fault per 4 KiB,
+//! which is almost half of the client's time if values of 1 MB follow each other.
 
 use std::mem;
 use std::ops::RangeInclusive;
@@ -7,17 +7,17 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-/// Sizes that are worth it, and that a program may be left with.
+/// Sizes worth keeping, and small enough to keep.
 const KEPT: RangeInclusive<usize> = 128 << 10..=4 << 20;
 
-/// That of the whole program.
+/// For the whole program.
 pub(super) static SPARE: Spare = Spare(Mutex::new(Vec::new()));
 
-/// See the module's documentation. Never waits: a child that the program forked may find the lock held by nobody.
+/// See the module's documentation. Never blocks: in a forked child, the holder of the lock may not exist.
 pub(super) struct Spare(Mutex<Vec<u8>>);
 
 impl Spare {
-    /// An empty payload that is to have this length: with room if there is some to spare.
+    /// An empty buffer for a payload of this length: the kept memory, if it fits.
     pub(super) fn take(&self, length: usize) -> Vec<u8> {
         match self.0.try_lock() {
             Ok(mut memory) if KEPT.contains(&length) => mem::take(&mut *memory),
@@ -25,7 +25,7 @@ impl Spare {
         }
     }
 
-    /// Keeps the memory of a payload, unless somebody else has it too.
+    /// Keeps the memory of a payload, unless it is shared.
     pub(super) fn give(&self, payload: Bytes) {
         if KEPT.contains(&payload.len())
             && let Ok(payload) = payload.try_into_mut()

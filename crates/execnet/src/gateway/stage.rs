@@ -1,14 +1,14 @@
-//! What an interpreter is started with, and which one.
+//! The code and command that start an interpreter.
 
 use std::path::PathBuf;
 
-/// The text of what the interpreter is started with, between quotes.
+/// The first stage, as a Python string literal.
 const STAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/stage.txt"));
 
-/// Tells it that it may have to wait, while the host changes.
+/// An argument that says that the interpreter may have to wait while its host changes.
 pub(super) const AHEAD: &str = "ahead";
 
-/// What makes the interpreter of a node another one. Jython cannot.
+/// Starts another interpreter in place of a node's own. Does not work on Jython.
 pub(super) const OTHER: &str = "\
 import sys
 sys.path[:not sys.path[0]]=[]
@@ -21,22 +21,22 @@ except Exception:
     sys.exit(94)
 ";
 
-/// What the interpreter executes, with names of its own wherever that happens. A child of this program leads a session, and closes what it has inherited;
-/// a node's interpreter is one that the agent has started.
+/// What the interpreter executes, with globals of its own. A child of this program leads a session and closes
+/// inherited files; the agent already did that for a node's interpreter.
 pub(super) fn stage(inherited: Option<&[u32]>) -> String {
     let files = inherited.map(|files| files.iter().map(|file| format!("{file},")).collect::<String>());
     let inherited = files.map_or("None".to_owned(), |files| format!("({files})"));
     format!("exec({STAGE},{{\"__name__\":\"__main__\",\"inherited\":{inherited}}})")
 }
 
-/// Where something wrote what an interpreter is started with.
+/// Finds the first stage in a program's output.
 pub(super) fn echo(noise: &str) -> Option<usize> {
     const ENOUGH: std::ops::Range<usize> = 1..24;
     noise.find(&STAGE[ENOUGH])
 }
 
-/// Files of this program that its children inherit, besides the three: a pipe that somebody waits for the end of, a lock.
-/// Where the system does not say it is none.
+/// Files of this program, besides the standard three, that its children inherit, such as locks and pipes
+/// whose end somebody waits for. None if the system does not list them.
 pub(super) fn inheritable() -> Vec<u32> {
     const CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
     let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return Vec::new() };
@@ -50,7 +50,7 @@ pub(super) fn inheritable() -> Vec<u32> {
     entries.flatten().filter_map(inherited).collect()
 }
 
-/// The first of `python3` and `python` in `PATH`.
+/// The first of `python3` and `python` that is in `PATH`.
 pub(super) fn default_python() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there =

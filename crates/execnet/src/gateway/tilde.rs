@@ -1,6 +1,6 @@
-//! `~` and `~user` at the beginning of the path of a program on this machine, as a shell has them.
+//! Expands `~` and `~user` at the beginning of a program's path on this machine, as a shell does.
 
-/// The path without it. Who is not known stays, so that it is named when the program is not found.
+/// The expanded path. An unknown user stays, so that the error names it when the program is not found.
 pub(super) fn expanded(path: &str) -> String {
     let Some(rest) = path.strip_prefix('~') else { return path.to_owned() };
     let (user, rest) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));

@@ -1,4 +1,4 @@
-//! The frames between a gateway and its kernel (docs/kernel.md, 2), as bytes.
+//! The frames between a gateway and its kernel (docs/kernel.md, section 2), as bytes.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -8,18 +8,18 @@ use bytes::Bytes;
 use super::spare::SPARE;
 use crate::value::{HEAD, MAX_LENGTH};
 
-/// What the kernel says when it has taken over.
+/// What the kernel sends first.
 pub(crate) const MARKER: &[u8] = b"\r\nexecnet kernel 1\r\n";
 
 /// How much of an error's text is kept, in bytes.
 pub(super) const MAX_ERROR: usize = 1 << 20;
 
-/// What a value's buffer grows by at most before its bytes are there.
+/// The most that a payload's buffer grows before its bytes have arrived.
 const AHEAD: usize = 1 << 20;
 
 macro_rules! kinds {
     ($($name:ident $code:literal),+ $(,)?) => {
-        /// What a frame is.
+        /// The kind of a frame.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum Kind { $($name = $code),+ }
@@ -36,7 +36,7 @@ kinds! {
 }
 
 impl Kind {
-    /// The lengths that its payload may have when the kernel sends it; none if the kernel may not.
+    /// The payload lengths that the kernel may send; none if it may not send this kind.
     fn lengths(self) -> Option<std::ops::RangeInclusive<usize>> {
         Some(match self {
             Self::Hello | Self::Status => 1..=1 << 16,
@@ -49,20 +49,21 @@ impl Kind {
         })
     }
 
-    /// How much of its payload is kept. An error's text may be as long as a host likes; its beginning has to do.
+    /// How much of the payload is kept. The text of an error may have any length; its beginning has to
+    /// suffice.
     fn kept(self, length: usize) -> usize {
         if self == Self::Close { length.min(MAX_ERROR) } else { length }
     }
 }
 
-/// A frame that has come.
+/// A received frame.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) kind: Kind,
     pub(crate) channel: u32,
-    /// Of CLOSE at most the first [`MAX_ERROR`] bytes.
+    /// For CLOSE at most the first [`MAX_ERROR`] bytes.
     pub(crate) payload: Cow<'a, [u8]>,
-    /// How long the payload was.
+    /// The length of the whole payload.
     pub(crate) length: usize,
 }
 
@@ -81,19 +82,19 @@ pub(crate) fn frame(kind: Kind, channel: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Takes frames out of a stream of bytes.
+/// Splits a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     head: [u8; HEAD],
     have: usize,
     payload: Vec<u8>,
-    /// How many bytes behind what is kept of the payload have passed.
+    /// How many bytes after the kept part of the payload have passed.
     passed: usize,
 }
 
 impl Decoder {
-    /// The next frame that is complete, taken off `input`. What is left of `input` then has not been looked at; without a frame nothing is left. A
-    /// payload may be at most `room` bytes long.
+    /// The next complete frame, taken off `input`. Without a frame, all of `input` was taken. A payload may
+    /// have at most `room` bytes.
     pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a [u8],
@@ -157,7 +158,7 @@ impl Decoder {
     }
 }
 
-/// Small frames in one piece of about `most` bytes.
+/// Joins small frames into one piece of about `most` bytes.
 pub(super) fn gather(first: &Bytes, queue: &mut VecDeque<Bytes>, most: usize) -> Bytes {
     let mut batch = first.to_vec();
     while let Some(next) = queue.front()

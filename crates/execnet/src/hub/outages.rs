@@ -1,4 +1,5 @@
-//! The thread that looks after hosts that are away: it keeps the time, asks the daemon what is wrong, and calls what the program has given.
+//! The thread that watches unreachable hosts: it keeps the time, asks the daemon what is wrong, and calls the
+//! program's `on_outage`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
@@ -10,11 +11,11 @@ use super::{Condition, Guard, Hub, HubState, Inbox};
 use crate::lookout::patience;
 use crate::waiting::{Room, deadline};
 
-/// How long the daemon may take to say what is wrong with a host. Without an answer less is told.
+/// How long the daemon may take to say what is wrong with a host. Without an answer the report says less.
 const ANSWER: Duration = Duration::from_secs(5);
 
 impl Hub {
-    /// Acts on what was heard of hosts: called whenever that may have changed.
+    /// Call this whenever the reachability of a host may have changed.
     pub(crate) fn look_out(&self, state: &mut HubState) {
         let HubState { lookout, client, .. } = state;
         if !lookout.changed {
@@ -34,7 +35,7 @@ impl Hub {
     }
 }
 
-/// The thread: works for as long as a host is away.
+/// The thread. It runs while a host is unreachable.
 fn work(hub: &Hub) {
     let mut state = hub.lock();
     loop {
@@ -62,7 +63,7 @@ fn work(hub: &Hub) {
             lookout.subscribers.retain(|subscriber| subscriber.send(outage.clone()).is_ok());
             let on_outage = lookout.on_outage.clone();
             drop(state);
-            // a panic there is told by its hook
+            // the panic hook reports a panic there
             let _ = catch_unwind(AssertUnwindSafe(|| on_outage(&outage)));
             state = hub.lock();
         } else {
@@ -73,11 +74,11 @@ fn work(hub: &Hub) {
     }
 }
 
-/// Asks the daemon what is wrong with a host, and tells of it.
+/// Asks the daemon what is wrong with a host, and reports it.
 fn tell<'a>(hub: &'a Hub, mut state: Guard<'a>, host: &str) -> Guard<'a> {
     let mut status = None;
     let mut most = Some(state.lookout.patience);
-    // of a start the daemon has just said it
+    // for a start, the daemon has just said it
     let is_fresh = state.lookout.is_waited_for(host);
     if !is_fresh
         && !state.lookout.silent

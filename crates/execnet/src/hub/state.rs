@@ -1,4 +1,4 @@
-//! What the lock of a hub protects: what is known of the network, and what threads wait for.
+//! What the lock of a hub protects: the state of the connection, and the conditions that threads wait for.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
@@ -14,13 +14,13 @@ use crate::lookout::Lookout;
 use crate::route::ConnectError;
 use crate::waiting::Waiters;
 
-/// Replies to one request that may wait to be taken, in bytes.
+/// How many bytes of replies to one request may wait to be taken.
 const MAX_INBOX: usize = 64 * 1024 * 1024;
 
-/// How the daemon begins when a process waits for hosts that are joining: see SELECT in docs/protocol.md.
+/// How the daemon's message begins when a process waits for joining hosts: see SELECT in docs/protocol.md.
 const FOR_JOINING: &str = "waiting for ";
 
-/// Why a process cannot be reached while the daemon does not answer.
+/// Why a process is unreachable while the daemon does not answer.
 const SILENT: &str = "the network's daemon does not answer";
 
 /// What the lock protects.
@@ -30,40 +30,40 @@ pub(crate) struct HubState {
     pub(crate) starts: HashMap<ProcessId, Placing>,
     pub(crate) inboxes: HashMap<u32, Inbox>,
     pub(crate) daemon: Option<Daemon>,
-    /// Somebody wants a connection now.
+    /// A thread wants a connection now.
     pub(crate) wanted: bool,
-    /// How many times connecting has come to an end, and how the last one failed.
+    /// How many attempts to connect have ended, and how the last one failed.
     pub(crate) attempts: u64,
     pub(crate) failure: Option<ConnectError>,
     pub(crate) closing: bool,
     pub(crate) lookout: Lookout,
-    /// What was said last of hosts that are joining.
+    /// The last message about joining hosts.
     said: String,
     pub(super) waiters: Waiters<Condition>,
-    /// What was just read; the leader has it while it reads.
+    /// The read buffer. The thread that reads takes it meanwhile.
     pub(super) buffer: Vec<u8>,
 }
 
-/// A process on its way to a place.
+/// A process that is being placed.
 pub(crate) enum Placing {
-    /// What to launch, and in which folder instead where the node is on this machine, if that makes a difference.
+    /// What to launch, and the folder to use instead if the node is on this machine.
     Selecting(Launch, String),
     Launched,
     Refused(Refusal, String),
-    /// It waited for a host for long enough, as this says; the daemon has not answered.
+    /// Its limit for waiting for a host has passed, with this message; the daemon has not answered yet.
     GivenUp(String),
     /// The connection ended before it was placed.
     Gone,
-    /// Nobody waits for it any more: released as soon as it is placed.
+    /// Nobody waits for it any more; it is released as soon as it is placed.
     Abandoned,
 }
 
-/// Replies that nobody has taken yet.
+/// Replies to a request that have not been taken.
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) replies: VecDeque<Bytes>,
     waiting: usize,
-    /// No more will come.
+    /// Why no more will come.
     pub(crate) over: Option<Over>,
 }
 
@@ -75,24 +75,24 @@ pub(crate) enum Over {
     NotTaken,
 }
 
-/// Something to wait for.
+/// What a thread waits for.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// Room in stdin, or its end.
     Write(ProcessId),
     /// Output, or its end.
     Read(ProcessId, Stream),
-    /// The process's end.
+    /// The end of the process.
     End(ProcessId),
-    /// A state that is not this one any more.
+    /// A state of the process other than this one.
     Change(ProcessId, Seen),
     Placed(ProcessId),
     Reply(u32),
-    /// A connection, or the end of the attempt after this number of them.
+    /// A connection, or the end of the attempt that follows this many.
     Attempt(u64),
 }
 
-/// What is to be seen of a process.
+/// The observable state of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) pid: Option<u32>,
@@ -100,15 +100,16 @@ pub(crate) struct Seen {
     pub(crate) over: bool,
 }
 
-/// The daemon that greeted last.
+/// The daemon at the other end of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Daemon {
     /// Its process id.
     pub pid: u32,
-    /// Version of its program. It may differ from this crate's as long as both speak the same version of the protocol.
+    /// The version of its program. It may differ from this crate's while both speak the same version of the
+    /// protocol.
     pub release: String,
-    /// Name of its network.
+    /// The name of its network.
     pub network: String,
 }
 
@@ -131,12 +132,12 @@ impl HubState {
         }
     }
 
-    /// Whether something runs, or is to run, that another connection would go on with.
+    /// Whether any process runs, or is starting, that would continue on another connection.
     pub(crate) fn has_live(&self) -> bool {
         self.starts.keys().any(|&id| self.client.process(id).is_some_and(|process| !process.is_over()))
     }
 
-    /// The connection is over: what waits for a reply or a place gets none.
+    /// The connection has ended: pending requests and placements fail.
     pub(crate) fn fail_waiting(&mut self) {
         for inbox in self.inboxes.values_mut() {
             inbox.over.get_or_insert(Over::Disconnected);
@@ -158,14 +159,14 @@ impl HubState {
         }
     }
 
-    /// A process without a place does not wait for its host any longer.
+    /// A process that is not placed yet stops waiting for its host.
     pub(crate) fn give_up_start(&mut self, id: ProcessId, message: String) {
         if let Some(start @ Placing::Selecting(..)) = self.starts.get_mut(&id) {
             *start = Placing::GivenUp(message);
         }
     }
 
-    /// The reader thread has failed: nothing goes on, and nobody is to wait for it.
+    /// The reader thread has panicked: ends all waits, because nothing will continue.
     pub(crate) fn ruin(&mut self) {
         self.closing = true;
         self.lookout.close();
@@ -175,7 +176,7 @@ impl HubState {
         self.client = Client::new(ClientId([0; 16]), "");
     }
 
-    /// What is to be seen of a process now; none if it was released.
+    /// The state of a process now; none if it was released.
     pub(crate) fn seen(&self, id: ProcessId) -> Option<Seen> {
         let process = self.client.process(id)?;
         let silent = self.lookout.is_silent() && !process.is_over();
@@ -183,9 +184,9 @@ impl HubState {
         Some(Seen { pid: process.pid(), unreachable, over: process.is_over() })
     }
 
-    /// Takes a reply in.
+    /// Stores a reply.
     pub(crate) fn file(&mut self, request: u32, last: bool, json: Bytes) {
-        // replies to a request that nobody reads any more are dropped
+        // nobody reads the replies to this request any more
         let Some(inbox) = self.inboxes.get_mut(&request) else { return };
         if inbox.over.is_some() {
             return;
@@ -223,7 +224,7 @@ impl HubState {
         }
     }
 
-    /// Acts on what the state machine says.
+    /// Processes the events of the state machine.
     pub(crate) fn take_events(&mut self) {
         while let Some(event) = self.client.poll_event() {
             match event {
@@ -235,13 +236,14 @@ impl HubState {
                         connection.greeted = true;
                     }
                 }
-                // launched at once, so that the thread that waits is not on the way
+                // launched here, without waking the thread that waits for the placement
                 ClientEvent::Placed(id) => match self.starts.remove(&id) {
                     Some(Placing::Selecting(mut launch, local)) => {
                         self.lookout.waits_no_more(id, true);
                         let facts = self.client.placement(id).map_or(&[][..], |place| &place.facts[..]);
                         let here = facts.iter().find(|(key, _)| key == "local");
-                        // a folder of the host's spec goes before where the client happens to be, not before what it asks for
+                        // the folder of the host's spec takes precedence over the client's current one, but
+                        // not over the one it asked for
                         let counts = here.is_some_and(|(_, free)| free == "1" || !launch.chdir.is_empty());
                         if counts && !local.is_empty() {
                             launch.chdir = local;
@@ -271,11 +273,11 @@ impl HubState {
         }
     }
 
-    /// Says on stderr what starts wait for; once where many do.
+    /// Prints what starts are waiting for; once, even if many wait.
     fn say_once(&mut self, message: String) {
         if self.said != message {
             self.said.clone_from(&message);
-            // writing may take time, and the hub's lock is held here
+            // printing may block, and the hub's lock is held here
             let say = move || drop(writeln!(std::io::stderr(), "execnet: {}", line(&message)));
             drop(std::thread::Builder::new().name("execnet-says".into()).spawn(say));
         }
@@ -296,7 +298,7 @@ impl Inbox {
 }
 
 impl Condition {
-    /// The process that it is about.
+    /// The process that it concerns.
     pub(crate) fn process(&self) -> Option<ProcessId> {
         match self {
             Self::Write(id) | Self::Read(id, _) | Self::End(id) => Some(*id),

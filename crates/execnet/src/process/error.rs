@@ -2,12 +2,12 @@
 
 use std::io;
 
-/// A process that is gone without an exit status that anybody will ever know.
+/// A process whose exit status will never be known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the process on host `{host}` was lost: {}", execnet_proto::text::lines(message))]
 #[non_exhaustive]
 pub struct Lost {
-    /// Id of its host.
+    /// The id of its host.
     pub host: String,
     /// Why.
     pub message: String,
@@ -23,33 +23,33 @@ pub enum ProcessError {
     /// Nobody reads stdin any more: it was closed here or by the process, or the process has ended.
     #[error("stdin of the process on host `{host}` is closed")]
     Closed {
-        /// Id of its host.
+        /// The id of its host.
         host: String,
     },
-    /// The [`Process`](crate::Process) was dropped, and so hung up.
+    /// The [`Process`](crate::Process) was dropped, which hung the process up.
     #[error("the process on host `{host}` was hung up")]
     HungUp {
-        /// Id of its host.
+        /// The id of its host.
         host: String,
     },
-    /// Not in time; the call may be made again.
+    /// It took too long. The call may be repeated.
     #[error("waiting for the process on host `{host}` took too long")]
     TimedOut {
-        /// Id of its host.
+        /// The id of its host.
         host: String,
     },
-    /// Another thread interrupted the wait; the call may be made again.
+    /// Another thread interrupted the wait. The call may be repeated.
     #[error("waiting for the process on host `{host}` was interrupted")]
     Interrupted {
-        /// Id of its host.
+        /// The id of its host.
         host: String,
     },
-    /// The connection belongs to the process that this one was forked from.
+    /// The connection belongs to the parent of this forked process.
     #[error("a connection to a network cannot be used in a forked child; connect again there")]
     Forked,
 }
 
-/// An interruption is not [`io::ErrorKind::Interrupted`]: that would be tried again, unseen, by everything in `std::io`.
+/// Interruptions are not [`io::ErrorKind::Interrupted`]: everything in `std::io` silently retries on that.
 impl From<ProcessError> for io::Error {
     fn from(error: ProcessError) -> Self {
         let kind = match &error {

@@ -1,4 +1,4 @@
-//! What a process and its streams share: the way to the process, through its connection.
+//! What a process and its streams share: how they reach the process through its connection.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::hub::{Condition, Guard, Seen};
 use crate::status::ExitStatus;
 use crate::waiting::{Halt, Room};
 
-/// What a process and its streams need to reach it.
+/// How a process and its streams reach the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) handle: Arc<Handle>,

@@ -11,22 +11,23 @@ use super::shared::Shared;
 use crate::hub::Condition;
 use crate::waiting::deadline;
 
-/// Bytes that one write takes at most.
+/// The most that one write takes, in bytes.
 const WRITE: usize = 128 * 1024;
 
-/// Stdin of a process. Up to 2 MiB that the process has not taken are held here; then writes wait.
+/// Stdin of a process. Up to 2 MiB that the process has not read are buffered here; then writes block.
 ///
-/// What is written goes out at once; there is nothing to flush. Errors of [`Write`] hold a [`ProcessError`].
+/// Written bytes are sent at once; there is nothing to flush. Errors of [`Write`] hold a [`ProcessError`].
 #[derive(Debug)]
 pub struct Stdin {
     shared: Shared,
     closes: bool,
 }
 
-/// Stdout or stderr of a process. Up to 2 MiB that nobody reads are held here; then the process waits.
+/// Stdout or stderr of a process. Up to 2 MiB that nobody has read are buffered here; then the process
+/// blocks.
 ///
-/// When the process was lost, what had arrived can be read, then comes an error: an end of file is always the real one. Errors of [`Read`] hold
-/// a [`ProcessError`].
+/// After the process was lost, what had arrived can be read; then reads fail, so an end of file is always a
+/// real one. Errors of [`Read`] hold a [`ProcessError`].
 #[derive(Clone, Debug)]
 pub struct Output {
     shared: Shared,
@@ -38,22 +39,23 @@ impl Stdin {
         Self { shared, closes: false }
     }
 
-    /// Closes stdin when this handle is dropped; other handles of the same stdin are closed with it.
+    /// Closes stdin when this handle is dropped, for all other handles of the same stdin, too.
     #[must_use]
     pub fn close_on_drop(mut self) -> Self {
         self.closes = true;
         self
     }
 
-    /// Writes some of `bytes`, as [`Write::write`] does, waiting at most so long for room.
+    /// Writes some of `bytes`, as [`Write::write`] does; waits at most this long for room.
     ///
     /// # Errors
-    /// When stdin is closed, the process was lost, there was no room in time, or the wait was interrupted. Nothing was written then.
+    /// When stdin is closed, the process was lost, there was no room in time, or the wait was interrupted.
+    /// Then nothing was written.
     pub fn write_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<usize, ProcessError> {
         self.write_by(bytes, deadline(timeout))
     }
 
-    /// Closes stdin behind what was written; the process finds its end. Once is enough.
+    /// Closes stdin: after what was written, the process reads an end of file. Calling it again does nothing.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -64,7 +66,8 @@ impl Stdin {
         Ok(())
     }
 
-    /// Whether nothing can be written any more: it was closed here or by the process, or the process is gone.
+    /// Whether nothing can be written any more: stdin was closed here or by the process, or the process is
+    /// gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let Ok(state) = self.shared.enter() else { return true };
@@ -76,7 +79,7 @@ impl Stdin {
         self.put(Bytes::copy_from_slice(&bytes[..bytes.len().min(WRITE)]), deadline)
     }
 
-    /// Writes some of `bytes` without copying them; what they are a part of is kept until the process's host has them.
+    /// Writes some of `bytes` without copying them. Their buffer is kept until the process's host has them.
     pub(crate) fn share(&self, bytes: &Bytes, timeout: Duration) -> Result<usize, ProcessError> {
         self.put(bytes.slice(..bytes.len().min(WRITE)), deadline(timeout))
     }
@@ -96,7 +99,7 @@ impl Stdin {
             return Err(ProcessError::Closed { host: self.shared.host.to_string() });
         }
         if room < chunk.len() / 2 {
-            // a small part must not keep the whole copy
+            // a small part must not keep the whole buffer
             chunk = Bytes::copy_from_slice(&chunk[..room]);
         } else {
             chunk.truncate(room);
@@ -141,7 +144,7 @@ impl Output {
         Self { shared, stream }
     }
 
-    /// Reads into `buffer`, as [`Read::read`] does, waiting at most so long: 0 is the end.
+    /// Reads into `buffer`, as [`Read::read`] does; waits at most this long. 0 is the end.
     ///
     /// # Errors
     /// When the process was lost, nothing came in time, or the wait was interrupted.
@@ -149,7 +152,7 @@ impl Output {
         self.read_by(buffer, deadline(timeout))
     }
 
-    /// Waits for bytes, and takes what has arrived, at most `max`, without copying. Empty at the end.
+    /// Waits for bytes and takes what has arrived, at most `max` bytes, without copying. Empty at the end.
     ///
     /// # Errors
     /// When the process was lost, or the wait was interrupted.
@@ -165,7 +168,7 @@ impl Output {
         self.receive_by(max, deadline(timeout))
     }
 
-    /// Wants no more: what has arrived is dropped, and the process finds its end of the pipe closed.
+    /// Discards what has arrived and what follows. The process finds its end of the pipe closed.
     ///
     /// # Errors
     /// Only in a forked child.

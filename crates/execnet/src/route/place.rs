@@ -1,6 +1,7 @@
-//! Where the daemons of networks can be met: the usual folder, those that they may have fallen back to, and the notes that say which it is.
+//! Where the daemons of networks listen: in the usual folder or one of its fallbacks, or where a note says.
 //!
-//! Looks only. The daemon decides (`folders` in `execnet-daemon`); whoever connects checks what it finds.
+//! Only looks. The daemon chooses the folder (`folders` in `execnet-daemon`), and clients check what they
+//! find.
 
 use std::env;
 use std::fs;
@@ -16,12 +17,12 @@ use execnet_proto::place::{
 use execnet_proto::spec::NetworkName;
 use rustix::fs::{Mode, OFlags};
 
-/// Sockets that a network's daemon may have, the likely ones first.
+/// The sockets that a network's daemon may have, the likely ones first.
 #[must_use]
 pub fn sockets(network: &NetworkName) -> Vec<PathBuf> {
     let name = socket_name(network);
     let mut sockets: Vec<PathBuf> = folders().iter().map(|folder| folder.join(&name)).collect();
-    // a note is exact, but the usual place needs none
+    // a note is exact, but the usual folder needs none
     let noted = notes(network).into_iter().map(|note| note.socket).filter(|socket| socket.ends_with(&name));
     sockets.splice(1..1, noted);
     let mut seen = Vec::new();
@@ -34,7 +35,7 @@ pub fn sockets(network: &NetworkName) -> Vec<PathBuf> {
     sockets
 }
 
-/// Locks that a network's daemon may hold; each begins with its process id.
+/// The locks that a network's daemon may hold. Each begins with its process id.
 #[must_use]
 pub fn locks(network: &NetworkName) -> Vec<PathBuf> {
     let name = lock_name(network);
@@ -54,7 +55,7 @@ pub(crate) fn has_file(network: &NetworkName) -> bool {
     folder.is_some_and(|folder| folder.join(format!("{network}.toml")).exists())
 }
 
-/// The networks of which a daemon has left something, living or dead, sorted.
+/// The networks whose daemon has left a file, whether it runs or not, sorted.
 #[must_use]
 pub fn with_daemon() -> Vec<NetworkName> {
     left(&[SOCKET_SUFFIX, LOCK_SUFFIX])
@@ -81,10 +82,11 @@ fn left(suffixes: &[&str]) -> Vec<NetworkName> {
     names
 }
 
-/// Connects to, or binds, a socket whose path may be longer than a socket's address: then by way of its opened folder, where the system has such a way.
+/// Connects to, or binds, a socket. If its path is too long for a socket's address, goes through the opened
+/// folder, on systems that allow that.
 ///
 /// # Errors
-/// Those of `with`, and one that says that the path is too long.
+/// Those of `with`, and one for a path that is too long.
 pub fn reach<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let length = socket.as_os_str().len();
     let (Some(folder), Some(name)) =
@@ -102,19 +104,19 @@ pub fn reach<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io:
     with(&Path::new("/proc/self/fd").join(opened.as_raw_fd().to_string()).join(name))
 }
 
-/// Folders for sockets that need no note.
+/// The folders for sockets that need no note.
 fn folders() -> Vec<PathBuf> {
     let named = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     runtime_folders(rustix::process::geteuid().as_raw(), named.as_deref())
 }
 
-/// Folders that hold one for each network's state, as seen from here and by who has only a home.
+/// The folders that hold the state of networks: as seen from here, and as seen with only a home folder.
 fn state_folders() -> Vec<PathBuf> {
     let named = UserFolder::State.find(env::var_os(UserFolder::State.variable()), None);
     named.into_iter().chain(UserFolder::State.find(None, env::home_dir())).collect()
 }
 
-/// What daemons of the network on this machine have noted.
+/// The notes of the network's daemons on this machine.
 fn notes(network: &NetworkName) -> Vec<Note> {
     let read = |path: PathBuf| fs::read_to_string(path).ok();
     note_paths(network).into_iter().filter_map(read).filter_map(|text| Note::parse(&text)).collect()

@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BigInt {
     negative: bool,
-    /// Little-endian, without zeros at the end.
+    /// Little-endian, without trailing zeros.
     magnitude: Vec<u8>,
 }
 
@@ -24,7 +24,7 @@ pub struct BigInt {
 pub struct TooLarge;
 
 impl BigInt {
-    /// From sign and magnitude, the latter as bytes, the least significant first.
+    /// From a sign and a magnitude, whose bytes are little-endian.
     #[must_use]
     pub fn new(negative: bool, magnitude: impl Into<Vec<u8>>) -> Self {
         let mut magnitude = magnitude.into();
@@ -33,13 +33,13 @@ impl BigInt {
         Self { negative: negative && length > 0, magnitude }
     }
 
-    /// Whether it is below zero.
+    /// Whether it is less than zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {
         self.negative
     }
 
-    /// Its magnitude, the least significant byte first, without zeros at the end.
+    /// Its magnitude as little-endian bytes, without trailing zeros.
     #[must_use]
     pub fn magnitude(&self) -> &[u8] {
         &self.magnitude
@@ -69,7 +69,7 @@ impl BigInt {
     }
 }
 
-/// The digits of 15 bits of a magnitude (least significant byte first), the least significant first, without zeros at the end.
+/// A little-endian magnitude as digits of 15 bits, the least significant first, without trailing zeros.
 pub(crate) fn digits(magnitude: &[u8]) -> Vec<u16> {
     let mut digits = Vec::with_capacity(magnitude.len() * 8 / 15 + 1);
     let (mut bits, mut have) = (0_u32, 0);
@@ -136,7 +136,7 @@ impl TryFrom<&BigInt> for i64 {
     }
 }
 
-/// In hexadecimal, which takes no time even for a large one: `-0x1f`.
+/// In hexadecimal, which is fast even for huge numbers: `-0x1f`.
 impl fmt::Display for BigInt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((last, rest)) = self.magnitude.split_last() else { return f.write_str("0x0") };

@@ -1,16 +1,16 @@
-//! A [`Value`] from tokens and back, without recursion.
+//! Builds a [`Value`] from tokens, and writes it as tokens, without recursion.
 
 use super::read::{Reader, Token};
 use super::write::{Container, Writer};
 use super::{BigInt, DumpError, LoadError, Value};
 use crate::gateway::Channel;
 
-/// Gives the channel that a number in a value means.
+/// Returns the channel with a number that stands in a value.
 pub(crate) trait Channels {
     fn channel(&self, number: u32) -> Result<Channel, LoadError>;
 }
 
-/// Where values cannot have channels.
+/// For values that cannot contain channels.
 pub(crate) struct NoChannels;
 
 impl Channels for NoChannels {
@@ -19,7 +19,7 @@ impl Channels for NoChannels {
     }
 }
 
-/// A container that is being filled.
+/// A container while it is being filled.
 enum Open {
     Sequence(Container, Vec<Value>),
     Dict(Vec<(Value, Value)>, Option<Value>),
@@ -31,7 +31,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, channels: &dyn Channels) -> Result<V
     loop {
         let token = reader.next_token()?;
         let value = match token.ok_or_else(|| LoadError::malformed("no value"))? {
-            // what is announced is not there yet; the vectors grow as it comes
+            // the announced items are not there yet; the vectors grow as they come
             Token::Begin(container, count) => {
                 open.push(Open::Sequence(container, Vec::with_capacity(count.min(64))));
                 continue;
@@ -74,7 +74,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, channels: &dyn Channels) -> Result<V
     }
 }
 
-/// What is still to be written.
+/// What remains to be written.
 enum Rest<'v> {
     Values(std::slice::Iter<'v, Value>),
     Pairs(std::slice::Iter<'v, (Value, Value)>),
@@ -140,7 +140,7 @@ fn begin<'v>(value: &'v Value, writer: &mut Writer, rest: &mut Vec<Rest<'v>>) ->
     }
 }
 
-/// Writes what a reader reads, of a value in which channels are those of one gateway.
+/// Copies a value from a reader to a writer. The channels in it belong to one gateway.
 pub(crate) fn copy(reader: &mut Reader<'_>, writer: &mut Writer, gateway: u64) -> Result<(), DumpError> {
     while let Some(token) = reader.next_token().map_err(|error| DumpError::new(error.to_string()))? {
         match token {

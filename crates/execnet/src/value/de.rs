@@ -1,4 +1,4 @@
-//! Values as whatever serde can deserialize.
+//! Deserializes values with serde.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -11,10 +11,10 @@ use super::nested::{NAME, hand_over};
 use super::read::{Reader, Token};
 use super::{LoadError, Text};
 
-/// What serde may recurse at most, so that a value from a host cannot exhaust the stack.
+/// The deepest recursion of serde, so that a value from a host cannot exhaust the stack.
 const SERDE_DEPTH: usize = 256;
 
-/// The value that a reader reads, as a `T`.
+/// Reads a value as a `T`.
 pub(crate) fn from_reader<T: de::DeserializeOwned>(
     mut reader: Reader<'_>,
     channels: &dyn Channels,
@@ -37,12 +37,12 @@ impl<'a> De<'_, 'a> {
         self.reader.next_token()?.ok_or_else(|| LoadError::malformed("no value"))
     }
 
-    /// The same, where bytes may be wanted.
+    /// The same, if bytes may be wanted.
     fn token_for_bytes(&mut self) -> Result<Token<'a>, LoadError> {
         self.reader.next_for_bytes()?.ok_or_else(|| LoadError::malformed("no value"))
     }
 
-    /// Gives a visitor what a token begins.
+    /// Passes the value that a token begins to a visitor.
     fn visit<'de, V: Visitor<'de>>(mut self, token: Token<'a>, visitor: V) -> Result<V::Value, LoadError> {
         match token {
             Token::None => visitor.visit_unit(),
@@ -81,7 +81,7 @@ impl<'a> De<'_, 'a> {
         }
     }
 
-    /// Lets `visit` take the items of the container that was begun, and sees that it took them all.
+    /// Lets `visit` take the items of the current container, and checks that it took them all.
     fn items<T>(
         &mut self,
         visit: impl FnOnce(Items<'_, 'a>) -> Result<T, LoadError>,
@@ -190,7 +190,7 @@ impl<'de> Deserializer<'de> for De<'_, '_> {
     }
 }
 
-/// What is in a container.
+/// The items of a container.
 struct Items<'r, 'a> {
     reader: &'r mut Reader<'a>,
     channels: &'r dyn Channels,
@@ -203,7 +203,7 @@ impl<'a> Items<'_, 'a> {
         De { reader: self.reader, channels: self.channels }
     }
 
-    /// Whether the container has ended; its end is taken then.
+    /// Whether the container has ended. If so, takes its end.
     fn ended(&mut self) -> Result<bool, LoadError> {
         if self.reader.depth() == self.depth {
             return Ok(true);

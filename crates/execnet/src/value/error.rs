@@ -4,7 +4,7 @@ use std::fmt;
 
 use execnet_proto::text::{line, lines};
 
-/// Around the place in [`DumpError::as_text`].
+/// Surrounds the place in [`DumpError::as_text`].
 const MARK: char = '\0';
 
 /// A value cannot be sent.
@@ -12,7 +12,7 @@ const MARK: char = '\0';
 pub struct DumpError {
     message: String,
     place: Option<String>,
-    /// Where in a part that was written by itself.
+    /// The place within a part that was written separately.
     inner: String,
 }
 
@@ -26,32 +26,32 @@ pub struct LoadError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoadErrorKind {
-    /// It is a value, but not one that is wanted.
+    /// A valid value, but not one that is wanted.
     Unwanted,
-    /// It is not a value.
+    /// Not a valid value.
     Malformed,
-    /// A channel in it belongs to the process that this one was forked from.
+    /// A channel in it belongs to the parent of this forked process.
     Forked,
 }
 
 impl DumpError {
-    /// Why, in half a sentence: `cannot send a bytearray`.
+    /// With this reason, as half a sentence: `cannot send a bytearray`.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), place: None, inner: String::new() }
     }
 
-    /// As it passes through serde, which carries nothing but text.
+    /// In the form in which it passes through serde, which carries only text.
     pub(super) fn as_text(&self) -> String {
         format!("{MARK}{}{MARK}{}", self.place(), self.message)
     }
 
-    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
+    /// The place in the value, in Python's notation: `[2]['key']`; empty for the value itself.
     #[must_use]
     pub fn place(&self) -> &str {
         self.place.as_deref().unwrap_or_default()
     }
 
-    /// With the place in the value, unless that is known already.
+    /// Adds the place in the value, unless there is one already.
     #[must_use]
     pub fn at(mut self, place: impl FnOnce() -> String) -> Self {
         self.place.get_or_insert_with(|| short(place() + &self.inner));
@@ -60,12 +60,12 @@ impl DumpError {
 }
 
 impl LoadError {
-    /// It is a value, but not one that is wanted.
+    /// A valid value, but not one that is wanted.
     pub fn unwanted(message: impl Into<String>) -> Self {
         Self { message: message.into(), place: None, kind: LoadErrorKind::Unwanted }
     }
 
-    /// It is not a value.
+    /// Not a valid value.
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self { message: message.into(), place: None, kind: LoadErrorKind::Malformed }
     }
@@ -80,19 +80,19 @@ impl LoadError {
         self.kind == LoadErrorKind::Forked
     }
 
-    /// Where in the value, as Python would say it: `[2]['key']`; empty for the value itself.
+    /// The place in the value, in Python's notation: `[2]['key']`; empty for the value itself.
     #[must_use]
     pub fn place(&self) -> &str {
         self.place.as_deref().unwrap_or_default()
     }
 
-    /// Whether the bytes are no value at all: then who sent them breaks the rules, and its gateway ends.
+    /// Whether the bytes are not a value at all. Then their sender broke the protocol, and its gateway ends.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         self.kind == LoadErrorKind::Malformed
     }
 
-    /// With the place in the value, unless that is known already.
+    /// Adds the place in the value, unless there is one already.
     #[must_use]
     pub fn at(mut self, place: impl FnOnce() -> String) -> Self {
         self.place.get_or_insert_with(|| short(place()));
@@ -100,14 +100,14 @@ impl LoadError {
     }
 }
 
-/// The beginning and the end of a place that is long.
+/// Shortens a long place to its beginning and end.
 fn short(place: String) -> String {
     const PART: usize = 40;
     if place.chars().count() <= 2 * PART {
         return place;
     }
     let cut = |at: Option<(usize, char)>| at.map_or(0, |(at, _)| at);
-    // steps stay whole where they are not longer than a part
+    // keep steps whole unless they are longer than a part
     let begin = &place[..cut(place.char_indices().nth(PART))];
     let begin = begin.rfind(']').map_or(begin, |at| &begin[..=at]);
     let end = &place[cut(place.char_indices().nth_back(PART - 1))..];

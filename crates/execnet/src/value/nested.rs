@@ -1,7 +1,8 @@
-//! How a [`Value`], a [`Channel`] or a [`Text`] passes through serde, which knows none of them.
+//! Passes a [`Value`], a [`Channel`] or a [`Text`] through serde, which knows none of them.
 //!
-//! Our own serializer and deserializer recognize them by the names below. A value goes out as its encoding in bytes, and comes in through a slot of the
-//! thread, because serde would walk it by recursion, and a value may be nested 2,000 deep. Other formats get what comes nearest.
+//! Our own serializer and deserializer recognize them by the names below. A value leaves as its encoding in
+//! bytes, and arrives through a slot of the thread: serde would recurse into it, and values may be nested
+//! 2,000 deep. Other formats get the closest equivalent.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,7 +15,7 @@ use super::write::{HEAD, Writer, Writing};
 use super::{BigInt, Text, Value};
 use crate::gateway::Channel;
 
-/// The name under which all of them go.
+/// The name that marks all of them.
 pub(super) const NAME: &str = "$execnet::Value";
 
 thread_local! {
@@ -26,7 +27,7 @@ pub(super) fn hand_over(value: Value) {
     SLOT.set(Some(value));
 }
 
-/// A value's encoding, with the gateway of its channels in front.
+/// The encoding of a value, preceded by the gateway of its channels.
 struct Portable(Vec<u8>);
 
 impl Serialize for Portable {
@@ -50,13 +51,13 @@ impl Serialize for Value {
     }
 }
 
-/// The parts of what [`Portable`] holds: the gateway, whether there are escapes, the value.
+/// The parts of a [`Portable`]: the gateway, whether there are escapes, the value.
 pub(super) fn parts(bytes: &[u8]) -> Option<(u64, bool, &[u8])> {
     let (gateway, rest) = bytes.split_first_chunk()?;
     Some((u64::from_le_bytes(*gateway), *rest.first()? != 0, &bytes[HEAD..]))
 }
 
-/// For JSON and its like.
+/// For formats like JSON.
 fn for_people<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Value::None => serializer.serialize_unit(),
@@ -141,7 +142,7 @@ impl<'de> Deserialize<'de> for BigInt {
     }
 }
 
-/// Takes what was handed over, or what another format has.
+/// Takes the value that was handed over, or what another format has.
 struct ValueVisitor;
 
 macro_rules! visit {

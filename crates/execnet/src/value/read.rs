@@ -1,7 +1,8 @@
-//! Reading `marshal` data as a sequence of tokens. What comes in is hostile.
+//! Reads `marshal` data as a sequence of tokens. The input is hostile.
 //!
-//! Recognizes what every supported Python writes with version 2, and Python 2.7's own `s`, `t`, `R` and `I`. It neither recurses nor evaluates: the only
-//! memory it takes is a few words for each level of nesting, of which there are at most [`MAX_DEPTH`], and for each interned string.
+//! Recognizes everything that supported Pythons write with version 2, and Python 2.7's own `s`, `t`, `R` and
+//! `I`. Neither recurses nor evaluates: it allocates only a few words for each level of nesting, of which
+//! there are at most [`MAX_DEPTH`], and for each interned string.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,15 +13,15 @@ use super::bigint::BigInt;
 use super::write::Container;
 use super::{Dialect, LoadError, MAX_DEPTH, StrConfig, Text};
 
-/// How bytes are to be understood.
+/// How to read bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reading {
-    /// Which family of Python wrote them.
+    /// The major version of the Python that wrote them.
     pub dialect: Dialect,
-    /// What a `str` is.
+    /// What a `str` becomes.
     pub strconfig: StrConfig,
-    /// Whether tuples that begin with Ellipsis mean channels and such.
+    /// Whether tuples that begin with Ellipsis stand for channels and the like.
     pub escaped: bool,
 }
 
@@ -32,7 +33,7 @@ impl Reading {
     }
 }
 
-/// A part of a value. Containers are followed by what they hold and then by [`Token::End`].
+/// A part of a value. The items of a container follow it, and then [`Token::End`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token<'a> {
     /// `None`.
@@ -41,7 +42,7 @@ pub enum Token<'a> {
     Bool(bool),
     /// An `int` that fits.
     Int(i64),
-    /// An `int` that does not.
+    /// An `int` that does not fit.
     BigInt(BigInt),
     /// `float`.
     Float(f64),
@@ -51,13 +52,14 @@ pub enum Token<'a> {
     Str(Text<'a>),
     /// `bytes`.
     Bytes(&'a [u8]),
-    /// A list, tuple, set or frozenset of so many values. There may be fewer bytes than that needs: take no memory on its word alone.
+    /// A list, tuple, set or frozenset with this many values. The bytes may end earlier: do not allocate on
+    /// this number alone.
     Begin(Container, usize),
-    /// A dict: keys and values follow in turn.
+    /// A dict: keys and values follow alternately.
     Dict,
     /// The end of a container.
     End,
-    /// The channel of this number, as its sender knows it.
+    /// The channel with this number, as its sender knows it.
     Channel(u32),
 }
 
@@ -87,31 +89,31 @@ pub struct Reader<'a> {
 struct Open {
     /// None for a dict.
     container: Option<Container>,
-    /// Values that are to come; of a dict, what came.
+    /// How many values are still to come; for a dict, how many came.
     count: usize,
     total: usize,
     /// Where the last key of a dict begins.
     key: usize,
-    /// It is a key, or in a set, or in something that is: it cannot be a list, dict or set.
+    /// It is in a key or a set, so it cannot be a list, dict or set.
     fixed: bool,
 }
 
-/// On codes of marshal version 3 and later.
+/// Added to codes by marshal version 3 and later.
 const FLAG_REF: u8 = 0x80;
 
 const UNHASHABLE: &str = "a list, dict or set as a key or in a set";
 
 impl<'a> Reader<'a> {
-    /// Of one value's bytes.
+    /// For the bytes of one value.
     #[must_use]
     pub fn new(bytes: &'a [u8], reading: Reading) -> Self {
         Self { bytes, at: 0, reading, open: Vec::new(), interned: Vec::new(), started: false }
     }
 
-    /// The next token; none behind the last one.
+    /// The next token; none after the last one.
     ///
     /// # Errors
-    /// When the bytes are no value. The reader is of no more use then.
+    /// When the bytes are not a valid value. Then the reader cannot continue.
     pub fn next_token(&mut self) -> Result<Option<Token<'a>>, LoadError> {
         let at = self.at;
         let token = self.step().map_err(|why| {
@@ -121,7 +123,7 @@ impl<'a> Reader<'a> {
         token.map_err(|error| error.at(|| self.place()))
     }
 
-    /// The next token as who wants bytes takes it: a `str` of Python 2 is bytes.
+    /// The next token, with a `str` of Python 2 as bytes.
     pub(crate) fn next_for_bytes(&mut self) -> Result<Option<Token<'a>>, LoadError> {
         let strconfig = self.reading.strconfig;
         self.reading.strconfig.py2str_as_py3str = false;
@@ -130,19 +132,19 @@ impl<'a> Reader<'a> {
         token
     }
 
-    /// How deep the next token is nested: 0 for the value itself.
+    /// The depth of the next token: 0 for the value itself.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.open.len()
     }
 
-    /// Where the reader is, as Python would say it: `[2]['key']`.
+    /// The current place, in Python's notation: `[2]['key']`.
     #[must_use]
     pub fn place(&self) -> String {
         let mut place = String::new();
         for open in &self.open {
             match open.container {
-                // what is being read was counted already
+                // the current value was counted already
                 Some(Container::List | Container::Tuple) => {
                     let _ = write!(place, "[{}]", (open.total - open.count).saturating_sub(1));
                 }
@@ -160,7 +162,7 @@ impl<'a> Reader<'a> {
         !ended && self.bytes.get(self.at) == Some(&b'N')
     }
 
-    /// Whether the container that is being read has ended; its end is taken then.
+    /// Whether the current container has ended. If so, takes its end.
     pub(crate) fn take_end(&mut self) -> Result<bool, LoadError> {
         let ended = match self.open.last() {
             Some(Open { container: None, .. }) => self.bytes.get(self.at) == Some(&b'0'),
@@ -173,7 +175,7 @@ impl<'a> Reader<'a> {
         Ok(ended)
     }
 
-    /// Reads to the end of the value that has begun at this depth, and drops it.
+    /// Skips the rest of the value that began at this depth.
     pub(crate) fn skip_to(&mut self, depth: usize) -> Result<(), LoadError> {
         while self.open.len() > depth {
             self.next_token()?;
@@ -181,7 +183,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The errors are what is wrong; `None` where bytes are missing.
+    /// Errors are messages, or `None` where bytes are missing.
     fn step(&mut self) -> Result<Option<Token<'a>>, Option<&'static str>> {
         if let Some(open) = self.open.last_mut() {
             match open.container {
@@ -283,7 +285,7 @@ impl<'a> Reader<'a> {
         self.take(size)
     }
 
-    /// Whether text of Python 3 is to become bytes.
+    /// Whether text of Python 3 becomes bytes.
     fn is_narrow(&self) -> bool {
         self.reading.dialect == Dialect::Three && self.reading.strconfig.py3str_as_py2str
     }
@@ -308,7 +310,7 @@ impl<'a> Reader<'a> {
         }
         let fixed = fixed || matches!(container, Container::Set | Container::FrozenSet);
         let count = self.size()?;
-        // each takes a byte at least
+        // each takes at least a byte
         if count > self.bytes.len() - self.at {
             return Err(None);
         }
@@ -346,7 +348,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the value that begins here is a key, or in a set, or in something that is.
+    /// Whether the value that begins here is in a key or a set.
     fn is_fixed(&self) -> bool {
         // a key was counted already
         let key = |open: &Open| open.container.is_none() && open.count % 2 == 1;
@@ -375,7 +377,7 @@ fn text(bytes: &[u8]) -> Result<Text<'_>, Option<&'static str>> {
     Text::from_bytes(Cow::Borrowed(bytes)).ok_or(Some("text that is not UTF-8"))
 }
 
-/// A key as it stands in a place, from where its bytes begin.
+/// A key in the notation of a place, given where its bytes begin.
 pub(crate) fn key(bytes: &[u8], reading: Reading) -> String {
     let mut reader = Reader::new(bytes, reading);
     match reader.step() {

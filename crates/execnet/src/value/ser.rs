@@ -1,4 +1,4 @@
-//! Whatever serde can serialize, as a value.
+//! Serializes values with serde.
 
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
@@ -13,13 +13,13 @@ pub(crate) fn to_writer<T: Serialize + ?Sized>(value: &T, writer: &mut Writer) -
     value.serialize(Ser(writer)).map_err(|error| error.at(|| writer.place()))
 }
 
-/// Values nested deeper than this by serde's recursion might not fit on the stack; a [`Value`](super::Value) may be.
+/// serde's recursion could exhaust the stack below this depth; a [`Value`](super::Value) may be deeper.
 const SERDE_DEPTH: usize = 256;
 const _: () = assert!(SERDE_DEPTH < MAX_DEPTH);
 
 struct Ser<'w>(&'w mut Writer);
 
-/// A container that is being filled; a variant's is inside a dict of one entry.
+/// A container that is being filled. That of a variant is inside a dict with one entry.
 struct Filling<'w> {
     writer: &'w mut Writer,
     ends: usize,
@@ -268,7 +268,7 @@ macro_rules! fields {
 
 fields!(ser::SerializeStruct, ser::SerializeStructVariant);
 
-/// Takes the encoding of a [`Value`](super::Value), and writes it as the writer's reader wants it.
+/// Copies the encoding of a [`Value`](super::Value), in the form that the writer's target needs.
 struct Transcribe<'w>(&'w mut Writer);
 
 macro_rules! nothing_but_bytes {

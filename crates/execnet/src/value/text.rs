@@ -1,9 +1,10 @@
-//! Text as Python has it: any sequence of code points, lone surrogates too.
+//! Python's text: any sequence of code points, including lone surrogates.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Text of any code points, in UTF-8 where a surrogate takes three bytes like its neighbours (Python's `surrogatepass`).
+/// Text of any code points, in UTF-8. A surrogate takes three bytes, like its neighbours (Python's
+/// `surrogatepass`).
 ///
 /// ```
 /// use execnet::value::Text;
@@ -17,7 +18,7 @@ use std::fmt;
 pub struct Text<'a>(Cow<'a, [u8]>);
 
 impl<'a> Text<'a> {
-    /// The text that these bytes are; none if they are not UTF-8 with surrogates.
+    /// Text from these bytes; none if they are not UTF-8 with surrogates.
     pub fn from_bytes(bytes: impl Into<Cow<'a, [u8]>>) -> Option<Self> {
         let bytes = bytes.into();
         is_text(&bytes).then_some(Self(bytes))
@@ -52,7 +53,7 @@ impl<'a> Text<'a> {
         Text(self.0.into_owned().into())
     }
 
-    /// Each byte as the character of that number: latin-1.
+    /// Each byte as the character with that number (latin-1).
     #[must_use]
     pub fn from_latin1(bytes: &'a [u8]) -> Self {
         if bytes.is_ascii() {
@@ -61,7 +62,7 @@ impl<'a> Text<'a> {
         Self(bytes.iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes().into())
     }
 
-    /// UTF-16, big-endian; none for an odd number of bytes. A surrogate that has no partner stays one.
+    /// From big-endian UTF-16; none for an odd number of bytes. Lone surrogates stay.
     #[must_use]
     pub fn from_utf16_be(bytes: &[u8]) -> Option<Text<'static>> {
         if bytes.len() % 2 == 1 {
@@ -86,12 +87,13 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Whether these bytes are UTF-8, with surrogates allowed.
+/// Whether these bytes are UTF-8, surrogates allowed.
 fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() || for_each_part(bytes, |_| {})
 }
 
-/// The parts between surrogates, and `None` for each surrogate; false where it is neither.
+/// Calls back with the parts between surrogates, and with `None` for each surrogate; false if the bytes are
+/// neither.
 fn for_each_part<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Option<&'a str>)) -> bool {
     loop {
         match std::str::from_utf8(bytes) {
@@ -139,7 +141,7 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// With U+FFFD for each surrogate.
+/// Replaces each surrogate by U+FFFD.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.to_string_lossy())

@@ -1,6 +1,7 @@
-//! Writing values as `marshal` data, version 2: the part of it that every supported Python reads.
+//! Writes values as `marshal` data, version 2: the subset that every supported Python reads.
 //!
-//! Values are pushed one after the other; containers are begun and ended. Counts are filled in at the end, so that nobody needs to know them before.
+//! Values are pushed one after the other; containers are begun and ended. Counts are filled in at the end, so
+//! callers need not know them in advance.
 
 use std::fmt::Write;
 
@@ -9,14 +10,14 @@ use super::read::{Reading, key, text_key};
 use super::{Dialect, DumpError, MAX_DEPTH, MAX_LENGTH, StrConfig, Text};
 use crate::gateway::Channel;
 
-/// Room for the head of a frame before the value, so that nothing is copied when it is sent.
+/// Room for the head of a frame, so that sending a value copies nothing.
 pub(crate) const HEAD: usize = 9;
 
-/// What marshal, from version 3 on, adds to the code of something that is referred to later, and the code of a reference.
+/// From version 3 on, marshal adds NOTED to the code of an object that is referenced later.
 const NOTED: u8 = 0x80;
 const REFERENCE: u8 = b'r';
 
-/// What holds other values, besides dict.
+/// A container other than dict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Container {
     /// `list`.
@@ -29,7 +30,7 @@ pub enum Container {
     FrozenSet,
 }
 
-/// For whom a value is written: see [`Channel::writing`].
+/// What a value is written for: see [`Channel::writing`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Writing {
     /// How text is written.
@@ -37,23 +38,23 @@ pub struct Writing {
     pub(crate) target: Target,
 }
 
-/// What the reader of a value can read.
+/// What the reader of a value supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) dialect: Dialect,
-    /// It has no text with lone surrogates: Jython.
+    /// No text with lone surrogates: Jython.
     pub(crate) no_surrogates: bool,
     /// Its marshal reads references to earlier text, as version 3 has them: Python 3.4 and later.
     pub(crate) references: bool,
 }
 
-/// A value that was written, ready to be sent.
+/// An encoded value, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// HEAD bytes, then the value.
     pub(crate) bytes: Vec<u8>,
     pub(crate) escaped: bool,
-    /// The gateway whose channels are in it.
+    /// The gateway of the channels in it.
     pub(crate) gateway: Option<u64>,
 }
 
@@ -71,8 +72,8 @@ pub struct Encoded {
 /// # Ok::<(), execnet::value::DumpError>(())
 /// ```
 ///
-/// Each call is an error when the value gets nested too deeply or too long, or when a list, dict or set is put where Python wants something
-/// that does not change: among the keys of a dict, in a set.
+/// Each call fails if the value becomes nested too deeply or too long, or if a list, dict or set is put where
+/// Python needs something immutable: in the keys of a dict, in a set.
 #[derive(Clone, Debug)]
 pub struct Writer {
     out: Vec<u8>,
@@ -84,17 +85,17 @@ pub struct Writer {
     complete: bool,
 }
 
-/// Keys of dicts that can be referred to: dicts of a list mostly have the same ones.
+/// Dict keys that can be referenced: the dicts of a list mostly have the same ones.
 #[derive(Clone, Debug, Default)]
 struct Keys {
     /// Where they begin, in the order in which they were written.
     written: Vec<usize>,
-    /// Numbers of some of them, by a sum over their text; empty before there are any.
+    /// The indexes of some of them, by a hash of their text; empty until there are any.
     known: Vec<Option<u32>>,
 }
 
 impl Keys {
-    /// How many can be referred to, how many of them are known at a time, and how long they may be, in bytes.
+    /// How many can be referenced, how many are remembered at a time, and how long they may be, in bytes.
     const MOST: usize = 1_024;
     const KNOWN: usize = 64;
     const LONGEST: usize = 32;
@@ -104,12 +105,12 @@ impl Keys {
 struct Open {
     /// None for a dict.
     container: Option<Container>,
-    /// Where the count is to be written.
+    /// Where the count goes.
     at: usize,
     count: u32,
     /// Where the last key of a dict begins.
     key: usize,
-    /// It is a key, or in a set, or in something that is.
+    /// It is in a key or a set.
     fixed: bool,
 }
 
@@ -120,7 +121,7 @@ impl Encoded {
         &self.bytes[HEAD..]
     }
 
-    /// Whether there are channels or such in it.
+    /// Whether there are channels or the like in it.
     #[must_use]
     pub fn is_escaped(&self) -> bool {
         self.escaped
@@ -145,7 +146,7 @@ macro_rules! scalars {
 }
 
 impl Writer {
-    /// For the reader that `writing` stands for.
+    /// For the reader that `writing` describes.
     #[must_use]
     pub fn new(writing: Writing) -> Self {
         let mut out = Vec::with_capacity(64);
@@ -190,7 +191,7 @@ impl Writer {
         }
     }
 
-    /// An `int` of any size: its magnitude, the least significant byte first.
+    /// An `int` of any size, given its magnitude as little-endian bytes.
     ///
     /// # Errors
     /// See [`Writer`].
@@ -251,7 +252,7 @@ impl Writer {
     /// A channel of the gateway that the value goes to.
     ///
     /// # Errors
-    /// When there is a channel of another gateway in the value, and as in [`Writer`].
+    /// When the value contains a channel of another gateway, and as in [`Writer`].
     pub fn channel(&mut self, channel: &Channel) -> Result<(), DumpError> {
         self.channel_number(channel.gateway_key(), channel.number())
     }
@@ -266,7 +267,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a container; what is written next is in it, up to [`Writer::end`].
+    /// Begins a container: what is written next is in it, up to [`Writer::end`].
     ///
     /// # Errors
     /// See [`Writer`].
@@ -289,7 +290,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a dict; keys and values are written in turn, up to [`Writer::end`].
+    /// Begins a dict: keys and values are written alternately, up to [`Writer::end`].
     ///
     /// # Errors
     /// See [`Writer`].
@@ -308,7 +309,7 @@ impl Writer {
     /// Ends the container that was begun last.
     ///
     /// # Panics
-    /// When there is none, or when it is a dict and the last key has no value.
+    /// When there is none, or when it is a dict whose last key has no value.
     pub fn end(&mut self) {
         let open = self.open.pop().expect("a container was begun");
         match open.container {
@@ -324,7 +325,7 @@ impl Writer {
     /// The value.
     ///
     /// # Errors
-    /// When there is none or one that has not ended, or when it is too long.
+    /// When there is none, when it has not ended, or when it is too long.
     pub fn finish(self) -> Result<Encoded, DumpError> {
         if !self.complete {
             return Err(DumpError::new("the value is not complete"));
@@ -333,13 +334,13 @@ impl Writer {
         Ok(Encoded { bytes: self.out, escaped: self.escaped, gateway: self.gateway })
     }
 
-    /// The error for something of this type that cannot be sent, at the place where it would come next.
+    /// The error for an object of this type that cannot be sent, at the current place.
     #[must_use]
     pub fn refuse(&self, kind: &str) -> DumpError {
         DumpError::new(format!("cannot send {}", with_article(kind))).at(|| self.place())
     }
 
-    /// Where the next value comes, as Python would say it: `[2]['key']`.
+    /// The current place, in Python's notation: `[2]['key']`.
     #[must_use]
     pub fn place(&self) -> String {
         let reading = Reading {
@@ -349,7 +350,7 @@ impl Writer {
         };
         let mut place = String::new();
         for (depth, open) in self.open.iter().enumerate() {
-            // of the levels above the innermost one the current value was counted already
+            // on the levels above the innermost one the current value was counted already
             let inner = depth + 1 < self.open.len();
             match open.container {
                 Some(Container::List | Container::Tuple) => {
@@ -379,7 +380,7 @@ impl Writer {
         self.open.len()
     }
 
-    /// Counts a value in.
+    /// Counts a value.
     fn item(&mut self) -> Result<(), DumpError> {
         if self.open.len() >= MAX_DEPTH {
             return Err(DumpError::new(format!("nested more than {MAX_DEPTH} deep")).at(|| self.place()));
@@ -455,7 +456,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The beginning of an escape: a tuple of three, of which the last is to follow.
+    /// The beginning of an escape: a tuple of three items, of which the last follows.
     fn escape(&mut self, what: i32) {
         self.escaped = true;
         self.put(b'(', &3_u32.to_le_bytes());

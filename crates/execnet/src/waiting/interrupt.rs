@@ -1,6 +1,6 @@
 //! Interrupting a thread that waits: what Ctrl-C needs.
 //!
-//! Owns the mark that each thread has, and knows what the thread sleeps at.
+//! Owns the mark of each thread, and knows what the thread sleeps at.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A handle by which other threads interrupt the waits of one thread.
 ///
-/// [`Interrupt::raise`] ends the wait that the thread is in, in any call of this crate, with an `Interrupted` error; when it
-/// is in none, the next wait that would block ends so. A wait whose result is there already succeeds first. Nothing is lost by an
-/// interruption: the call can be made again.
+/// [`Interrupt::raise`] ends the wait that the thread is in, in any call of this crate, with an `Interrupted`
+/// error. If it is in none, it ends the next wait that would block. A wait whose result is already there
+/// succeeds first. An interruption loses nothing: the call can be repeated.
 ///
 /// ```
 /// use execnet::Interrupt;
@@ -21,30 +21,30 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// assert!(Interrupt::this_thread().clear());
 /// ```
 ///
-/// It takes locks, so it must not be called from within a signal handler: let the handler wake a thread that calls it.
+/// It takes locks, so do not call it in a signal handler: let the handler wake a thread that calls it.
 #[derive(Clone)]
 pub struct Interrupt {
     mark: Arc<Mark>,
 }
 
-/// Somebody raised it.
+/// `raise` was called.
 const RAISED: u8 = 1;
 
-/// A gateway wants its thread to look around: nobody else learns of that.
+/// A driver wants its reader to stop reading. The caller does not learn of that.
 const NUDGED: u8 = 2;
 
 #[derive(Default)]
 struct Mark {
     raised: AtomicU8,
-    /// What was cleared last.
+    /// What `clear` removed last.
     last: AtomicU8,
     /// What the thread sleeps at.
     at: Mutex<Option<Weak<dyn Sleeps>>>,
 }
 
-/// Something that a thread sleeps at.
+/// Something that a thread can sleep at.
 pub(crate) trait Sleeps: Send + Sync {
-    /// Makes it look at its mark, if it sleeps or is about to.
+    /// Makes the thread look at its mark, if it sleeps or is about to.
     fn wake(&self);
 }
 
@@ -53,19 +53,19 @@ thread_local! {
 }
 
 impl Interrupt {
-    /// The handle of the calling thread, to be given to another one.
+    /// The handle of the calling thread, for use by other threads.
     #[must_use]
     pub fn this_thread() -> Self {
-        // while the thread ends its own handle may be gone already: then nobody has it either
+        // while the thread ends, its own handle may be gone already: then nobody else has it either
         MINE.try_with(|mine| mine.get_or_init(Self::unused).clone()).unwrap_or_else(|_| Self::unused())
     }
 
-    /// Interrupts the thread's wait, or its next one.
+    /// Interrupts the thread's current wait, or its next one.
     pub fn raise(&self) {
         self.wake(RAISED);
     }
 
-    /// Ends the wait that the thread is in, in a way that its gateway does not take for an interruption.
+    /// Ends the thread's current wait, but its driver continues.
     pub(crate) fn nudge(&self) {
         self.wake(NUDGED);
     }
@@ -78,25 +78,26 @@ impl Interrupt {
         }
     }
 
-    /// Forgets a nudge that came too late; true if it was one that ended the last wait, and nothing else did.
+    /// Clears a nudge that came too late. Returns whether a nudge, and nothing else, ended the last wait.
     pub(crate) fn clear_nudge(&self) -> bool {
         self.mark.raised.fetch_and(!NUDGED, Ordering::SeqCst);
         self.mark.last.swap(0, Ordering::SeqCst) == NUDGED
     }
 
-    /// Takes back what was raised and not noticed yet; says whether there was something.
+    /// Clears an interruption that has not been noticed yet; returns whether there was one.
     pub fn clear(&self) -> bool {
         let was = self.mark.raised.swap(0, Ordering::SeqCst);
         self.mark.last.store(was, Ordering::SeqCst);
         was != 0
     }
 
-    /// Takes back what [`Interrupt::clear`] did last.
+    /// Restores what [`Interrupt::clear`] removed last.
     pub(crate) fn again(&self) {
         self.mark.raised.fetch_or(self.mark.last.swap(0, Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// The thread is about to sleep at this place, until the guard is dropped. It looks at its mark afterwards, before it sleeps.
+    /// The thread is about to sleep at this place, until the guard is dropped. It has to look at its mark
+    /// after this call, before it sleeps.
     pub(crate) fn enter(&self, place: Weak<dyn Sleeps>) -> Asleep<'_> {
         *self.place() = Some(place);
         Asleep(self)

@@ -1,4 +1,4 @@
-//! A value that threads wait on. They can be interrupted.
+//! A value that threads wait on. The waits can be interrupted.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -18,14 +18,14 @@ impl<T> Monitor<T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the threads that wait look at the value again.
+    /// Makes the waiting threads look at the value again.
     pub(crate) fn notify(&self) {
         self.changed.notify_all();
     }
 }
 
 impl<T: Send + 'static> Monitor<T> {
-    /// Waits until `look` finds something.
+    /// Waits until `look` returns something.
     pub(crate) fn wait<R>(
         self: &Arc<Self>,
         deadline: Option<Instant>,
@@ -55,7 +55,7 @@ impl<T: Send + 'static> Monitor<T> {
 
 impl<T: Send> Sleeps for Monitor<T> {
     fn wake(&self) {
-        // with the lock held the thread either sleeps or has yet to look at its mark
+        // while this holds the lock, the thread either sleeps or has yet to look at its mark
         let value = self.lock();
         self.changed.notify_all();
         drop(value);

@@ -1,4 +1,4 @@
-//! Which process something belongs to: a child that the program forks must not touch it.
+//! Which process something belongs to. A forked child must not touch it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,8 @@ impl Default for Owner {
 }
 
 impl Owner {
-    /// Whether this is a forked child. Then nothing may be touched, locks least of all: their holders do not exist here.
+    /// Whether this is a forked child. Then nothing may be touched, least of all locks: their holders do not
+    /// exist here.
     pub(crate) fn is_forked(&self) -> bool {
         std::process::id() != self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A state that threads wait on, and the source that one of them reads meanwhile.
+//! A state that threads wait on, and a source that one of them reads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,10 +21,10 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
 
     fn is_met(state: &Self::State, condition: &Self::Condition) -> bool;
 
-    /// Whether the source has to be read, and nobody reads it.
+    /// Whether the source has to be read and nobody reads it.
     fn wants_reader(state: &Self::State) -> bool;
 
-    /// Reads the source, at least once, for the thread in this seat.
+    /// Reads the source at least once, for the thread in this seat.
     fn read<'a>(
         &'a self,
         state: Guard<'a, Self>,
@@ -35,12 +35,12 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
     /// Ends the call of `read` that this thread is in. Called with the lock held.
     fn disturb(&self, reader: &Interrupt);
 
-    /// Called before a thread begins to wait. May let go of the lock.
+    /// Called before a thread begins to wait. May release the lock.
     fn prepare<'a>(&'a self, state: Guard<'a, Self>) -> Guard<'a, Self> {
         state
     }
 
-    /// Called after a thread has waited, which may have been the one that read.
+    /// Called after a thread has waited. It may have been the one that read.
     fn hand_over(&self, _state: &mut Self::State) {}
 
     /// Whether this is a forked child.
@@ -48,7 +48,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
         self.base().owner.is_forked()
     }
 
-    /// The lock, for everybody but a forked child.
+    /// The lock; an error in a forked child.
     fn enter(&self) -> Result<Guard<'_, Self>, Halt> {
         self.base().owner.check()?;
         Ok(self.lock())
@@ -58,7 +58,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
         self.base().state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the condition is met. Reads meanwhile, if nobody else does.
+    /// Waits until the condition is met. Meanwhile reads, if nobody else does.
     fn wait<'a>(
         &'a self,
         mut state: Guard<'a, Self>,
@@ -99,7 +99,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
         }
     }
 
-    /// Reads for a thread that waits for nothing else. It reads only while no other thread waits.
+    /// Reads once for a thread that reads only while no other thread waits.
     fn read_once<'a>(
         &'a self,
         mut state: Guard<'a, Self>,
@@ -113,8 +113,8 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
         state
     }
 
-    /// The threads whose conditions are met, each once, but for the one in seat `but`. They are woken once the lock is released. A thread that reads is
-    /// disturbed at once instead: later it might be in another wait.
+    /// The threads whose conditions are met, each once, except the one in seat `but`. Wake them once the lock
+    /// is released. A thread that reads is disturbed at once instead: later it might be in another wait.
     fn met(&self, state: &mut Self::State, but: Option<u64>) -> Vec<Arc<Alarm>> {
         let mut alarms = Vec::new();
         if Self::waiters(state).is_empty() {
@@ -135,7 +135,7 @@ pub(crate) trait Room: Send + Sync + Sized + 'static {
         alarms
     }
 
-    /// Ends the waits for conditions that `whose` chooses.
+    /// Interrupts the waits whose conditions `whose` selects.
     fn interrupt(&self, whose: impl Fn(&Self::Condition) -> bool) {
         let Ok(mut state) = self.enter() else { return };
         for waiter in Self::waiters(&mut state).list.iter_mut().filter(|waiter| whose(&waiter.condition)) {
@@ -164,12 +164,12 @@ impl<R: Room> Base<R> {
     }
 }
 
-/// How a thread that has read or slept goes on, unless its condition is met.
+/// How a thread that has read or slept continues, unless its condition is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// It reads if nobody else does.
     Read,
-    /// It sleeps, as another thread was woken that reads better.
+    /// It sleeps: a woken thread is the better reader.
     Sleep,
     Stop(Halt),
 }
@@ -200,7 +200,7 @@ impl<C> Waiters<C> {
         self.list.is_empty()
     }
 
-    /// Wakes a thread that nobody has woken yet, if there is one.
+    /// Wakes a thread that nobody has woken yet. Returns whether there was one.
     pub(crate) fn wake_one(&mut self) -> bool {
         let waiter = self.list.iter_mut().find(|waiter| !waiter.woken);
         waiter.is_some_and(|waiter| {
@@ -210,14 +210,14 @@ impl<C> Waiters<C> {
         })
     }
 
-    /// The thread in this seat looks by itself when it has the lock again: nobody has to wake it.
+    /// The thread in this seat will look by itself, so nobody has to wake it.
     pub(crate) fn is_awake(&mut self, number: u64) {
         if let Some(waiter) = self.of(number) {
             waiter.woken = true;
         }
     }
 
-    /// The thread in this seat is about to read or sleep; whether it was interrupted.
+    /// The thread in this seat is about to read or sleep. Returns whether it was interrupted.
     pub(crate) fn begin(&mut self, number: u64) -> bool {
         self.of(number).is_some_and(|waiter| {
             waiter.woken = false;
@@ -239,11 +239,11 @@ pub(crate) struct Alarm {
     room: Weak<dyn Latch>,
     condvar: Condvar,
     thread: Interrupt,
-    /// The thread does not sleep here, but reads.
+    /// The thread reads instead of sleeping here.
     reads: AtomicBool,
 }
 
-/// A lock without what it protects.
+/// A lock, without the type of what it protects.
 trait Latch: Send + Sync {
     /// Waits until nobody holds it.
     fn pass(&self);
@@ -264,7 +264,7 @@ impl Alarm {
 impl Sleeps for Alarm {
     fn wake(&self) {
         if let Some(room) = self.room.upgrade() {
-            // a thread that has looked at its mark before sleeps then
+            // now a thread that looked at its mark before sleeps
             room.pass();
             self.ring();
         }
@@ -297,7 +297,7 @@ impl<C: Clone> Seat<C> {
         Self { number, condition, alarm }
     }
 
-    /// The thread that sits here.
+    /// The thread in this seat.
     pub(crate) fn thread(&self) -> &Interrupt {
         &self.alarm.thread
     }

@@ -1,4 +1,4 @@
-//! Waking a thread that polls file descriptors.
+//! Wakes a thread that polls file descriptors.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -28,7 +28,7 @@ impl Waker {
         PollFd::new(&self.far, PollFlags::IN)
     }
 
-    /// Forgets all calls of `wake` so far.
+    /// Forgets all earlier calls of `wake`.
     pub(crate) fn drain(&self) {
         let mut bytes = [0; 64];
         while (&self.far).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
@@ -42,7 +42,7 @@ impl Sleeps for Waker {
     }
 }
 
-/// Polls for at most `timeout`; without one for as long as it takes.
+/// Polls for at most `timeout`; without one there is no limit.
 ///
 /// # Errors
 /// When a signal interrupted it.

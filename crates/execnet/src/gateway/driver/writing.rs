@@ -1,4 +1,5 @@
-//! How the outbox is written: by whoever puts something there, as far as there is room, and by the writer thread.
+//! How the outbox is written: by the thread that puts something there, as far as there is room, and by the
+//! writer thread.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -8,21 +9,22 @@ use super::super::wire;
 use super::{Driver, Guard, MAX_OUT, ring};
 use crate::waiting::{Interrupt, Room};
 
-/// Larger frames are copied piece by piece as they are sent: what is on its way must not keep all of a large value, in bytes.
+/// Larger frames are copied piece by piece as they are sent, so that a large value is not kept in memory
+/// until its last part has arrived. In bytes.
 const SHARED: usize = 4 << 20;
 
-/// What is handed to the carrier at a time, in bytes, where it is made of small frames.
+/// How many bytes of small frames are passed to the carrier at a time.
 const BATCH: usize = 64 * 1024;
 
-/// Frames that follow each other in a row are held so long, and up to so many bytes.
+/// How long frames in a row are held, and up to how many bytes.
 const HOLD: Duration = Duration::from_micros(500);
 const HOLD_BYTES: usize = 32 * 1024;
 
-/// How long a writer thread stays when there is nothing to do.
+/// How long an idle writer thread stays.
 const LINGER: Duration = Duration::from_secs(5);
 
 impl Driver {
-    /// Writes what is to be written as far as there is room, unless somebody is at it.
+    /// Writes pending frames as far as there is room, unless another thread is at it.
     pub(super) fn flush(&self, mut state: Guard<'_>) {
         if state.deaf {
             state.protocol.out.clear();
@@ -45,7 +47,7 @@ impl Driver {
         }
     }
 
-    /// Leaves writing to the writer thread.
+    /// Leaves the rest to the writer thread.
     fn rouse_writer(&self, mut state: Guard<'_>) {
         if state.writer_runs {
             self.writer.notify_all();
@@ -56,13 +58,13 @@ impl Driver {
         let Some(me) = self.base.me.upgrade() else { return };
         let spawned = std::thread::Builder::new().name("execnet-writer".into());
         if spawned.spawn(move || me.write_on()).is_err() {
-            // then this thread has to wait
+            // then this thread has to block
             self.write_up();
             self.lock().writer_runs = false;
         }
     }
 
-    /// Writes the outbox; true if there is no more room.
+    /// Writes the outbox. Returns true if there is no more room.
     fn write<'a>(&'a self, mut state: Guard<'a>, wait: bool) -> (Guard<'a>, bool) {
         while let Some(mut frame) = state.protocol.out.queue.pop_front() {
             if frame.len() < BATCH / 2 && !state.protocol.out.queue.is_empty() {
@@ -96,7 +98,7 @@ impl Driver {
             let before = state.protocol.out.bytes;
             state.protocol.out.bytes = before.saturating_sub(written);
             if before > MAX_OUT && state.protocol.out.bytes <= MAX_OUT {
-                // of no channel, but senders of all wait for it
+                // senders on all channels wait for this
                 state.touched = true;
                 let alarms = self.over(&mut state);
                 drop(state);
@@ -106,7 +108,7 @@ impl Driver {
             match stop {
                 None => {}
                 Some(Stop::End) => {
-                    // the end of stdout follows, or has come
+                    // the end of stdout follows, or was read already
                     state.deaf = true;
                     state.protocol.out.clear();
                     state.touched = true;
@@ -121,7 +123,7 @@ impl Driver {
         (state, false)
     }
 
-    /// What the writer thread does.
+    /// The writer thread.
     fn write_on(&self) {
         loop {
             let mut state = self.lock();
@@ -129,7 +131,7 @@ impl Driver {
                 state = self.writer.wait_timeout(state, HOLD).unwrap_or_else(PoisonError::into_inner).0;
             }
             state.held = false;
-            // who flushes takes along what there is
+            // a thread that flushes takes the frames along
             state.blocked |= !state.flushing;
             if state.blocked {
                 drop(state);
