@@ -1,29 +1,32 @@
-//! What a peer may say that costs it no credit, and how much of what it says is taken before others have their turn.
+//! How many frames a peer may send that cost it no credit, and how much work a peer gets before others have
+//! their turn.
 //!
-//! DATA is bounded by credit. Every other frame answers something that was said to the peer, or tells of a change there. So a peer
-//! earns what it may say by what it is told; beside that it has a stock, larger than all that can change at once, which fills up
-//! again with time. Who says more than that floods.
+//! Credit bounds DATA. Every other frame answers something that the peer was told, or reports a change there.
+//! So each frame sent to a peer earns it some, and beyond that it has a stock that is larger than everything
+//! that can change at once and refills with time. A peer that has used up both is flooding.
 
 use std::time::Duration;
 
-/// Frames of the stock. What changes at once, at the most: 64 nodes twice, 1,000 processes that end and say 5 frames each for it,
-/// 4,000 to be forgotten; and then half as many again.
+/// Frames in a full stock. At most this can change at once: 64 nodes twice, 1,000 processes that end with 5
+/// frames each, and 4,000 ids to be forgotten; plus half as many again.
 pub(crate) const STOCK: u64 = 16_384;
 
-/// One frame of the stock comes back each time this has passed: 256 a second.
+/// One frame returns to the stock each time this has passed: 256 per second.
 const EVERY: Duration = Duration::from_nanos(3_906_250);
 
-/// A frame may be answered by so many. A SPAWN is: by RESUMED, STARTED, CREDIT, STOP, two FINs and EXIT, and an ACK.
+/// Frames that may answer one frame. A SPAWN is answered by RESUMED, STARTED, CREDIT, STOP, two FINs and
+/// EXIT, and an ACK.
 const PER_FRAME: u64 = 8;
 
-/// DATA may be answered by one more frame for each of so many bytes, CREDIT and ACK: ours come for 16,384 at the least.
+/// DATA earns one more frame for each of this many bytes, for CREDIT and ACK: ours come for 16,384 bytes at
+/// least.
 const PER_BYTES: u64 = 1_024;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     left: u64,
-    /// Up to when the stock has filled up.
+    /// The moment up to which the stock has refilled.
     filled: Duration,
 }
 
@@ -32,12 +35,12 @@ impl Allowance {
         Self { left: STOCK, filled: now }
     }
 
-    /// The peer is told something in a frame, with so many bytes of DATA.
+    /// A frame with this many bytes of DATA was sent to the peer.
     pub(crate) fn earn(&mut self, bytes: usize) {
         self.left = (self.left + PER_FRAME + bytes as u64 / PER_BYTES).min(STOCK);
     }
 
-    /// The peer says something that costs so many frames. False if it may not.
+    /// The peer sent something that costs this many frames. False if it has not earned them.
     pub(crate) fn spend(&mut self, cost: u64, now: Duration) -> bool {
         let back = now.saturating_sub(self.filled).as_nanos() / EVERY.as_nanos();
         if back >= u128::from(STOCK) {
@@ -52,7 +55,8 @@ impl Allowance {
     }
 }
 
-/// What is taken from a peer before others have their turn, in frames of 2,048 bytes at the most: about 0.1 ms of work.
+/// Work that is done for a peer before others have their turn, in frames of at most 2,048 bytes: about 0.1
+/// ms.
 const TURN: u64 = 512;
 
 /// Bytes that cost as much as a frame.
@@ -75,7 +79,7 @@ impl Turn {
         self.0 == 0
     }
 
-    /// A frame of so many bytes was taken.
+    /// A frame of this many bytes was handled.
     pub(crate) fn frame(&mut self, bytes: usize) {
         self.spend(1 + bytes as u64 / PER_COST);
     }

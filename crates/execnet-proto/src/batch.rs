@@ -1,27 +1,27 @@
-//! What is to be written next: small frames copied together, large payloads as they are.
+//! Output for the next write: small frames are copied together, large payloads are kept as they are.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Smaller payloads are copied.
+/// Payloads below this size are copied.
 const SMALL: usize = 4_096;
 
-/// Takes what a connection has to send.
+/// Collects the bytes that a connection has to send.
 pub trait Sink {
     /// Number of bytes in it.
     fn len(&self) -> usize;
 
-    /// Whether there is nothing in it.
+    /// Whether it holds no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its end, to append to.
+    /// The end of it, to append to.
     fn tail(&mut self) -> &mut BytesMut;
 
-    /// Appends bytes that it may keep instead of a copy.
+    /// Appends bytes; the sink may keep them instead of a copy.
     fn share(&mut self, bytes: Bytes);
 }
 
@@ -71,10 +71,10 @@ impl Sink for Batch {
 }
 
 impl Batch {
-    /// The most parts that [`Batch::slices`] returns.
+    /// The most slices that [`Batch::slices`] returns.
     pub const PARTS: usize = 16;
 
-    /// What comes first, for one write.
+    /// The first bytes, for one write.
     pub fn slices(&self) -> ([IoSlice<'_>; Self::PARTS], usize) {
         let mut slices = [IoSlice::new(&[]); Self::PARTS];
         let mut count = 0;
@@ -88,10 +88,9 @@ impl Batch {
         (slices, count)
     }
 
-    /// So many bytes were written.
+    /// Drops this many bytes, which were written.
     ///
-    /// # Panics
-    /// If there are not so many.
+    /// # Panics If it holds fewer.
     pub fn advance(&mut self, mut count: usize) {
         while let Some(front) = self.parts.front_mut() {
             if count < front.len() {

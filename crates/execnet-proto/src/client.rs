@@ -1,4 +1,5 @@
-//! A client of a daemon: greeting, placing, processes, and all of it again after the daemon was replaced.
+//! A client of a daemon: it greets, asks for places and runs processes, and repeats all of it after the
+//! daemon was replaced.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
 use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
-/// Why a process cannot be reached while there is no connection to the daemon.
+/// The reason why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";
 
-/// Where a process was placed, and what is known of its node.
+/// Where a process was placed, and the facts of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The agent that will run it.
@@ -29,20 +30,20 @@ pub struct Placement {
     pub facts: Table,
 }
 
-/// What a client wants to run on the node that it was given.
+/// What a client starts on the node that it was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Launch {
     /// Working directory; empty for the node's own.
     pub chdir: String,
-    /// Arguments behind the node's own command.
+    /// Arguments after the node's own command.
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
-    /// Another one like it may be started ahead.
+    /// Another process like it may be started ahead.
     pub ahead: bool,
 }
 
-/// What a client learns that is not of one process.
+/// News for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
     /// The daemon greeted.
@@ -58,22 +59,23 @@ pub enum ClientEvent {
     Placed(ProcessId),
     /// The process was not placed.
     Refused(ProcessId, Refusal, String),
-    /// The process waits for a host that cannot be reached just now, for this reason; it may be placed or refused later.
+    /// The process waits for a host that cannot be reached just now, for this reason. It may still be placed
+    /// or refused.
     Waits(ProcessId, String),
-    /// A process that was launched can be reached no more, or again, or was lost.
+    /// A process that was launched became unreachable or reachable, or was lost.
     Changed(ProcessId),
     /// A reply to a request.
     Reply {
-        /// The number that [`Client::request`] gave it.
+        /// The number that [`Client::request`] returned.
         request: u32,
-        /// Whether no more follow.
+        /// Whether this is the last one.
         last: bool,
         /// The reply.
         json: Bytes,
     },
 }
 
-/// The daemon speaks another version of the protocol, or is no daemon.
+/// The daemon speaks another version of the protocol, broke it, or is not a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ClientError {
@@ -94,14 +96,14 @@ impl From<OpeningError> for ClientError {
     }
 }
 
-/// The progress machine of a client. Give it what arrives, and write what [`Client::transmit`] has.
+/// The state machine of a client. Pass it the bytes that arrive, and write the bytes of [`Client::transmit`].
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
     release: String,
     connection: Option<Connection>,
     processes: BTreeMap<ProcessId, Progress>,
-    /// Those with stdin that waits for room in the connection.
+    /// Processes whose stdin waits for room in the connection.
     waiting: BTreeSet<ProcessId>,
     pool: CreditPool,
     requests: u32,
@@ -112,14 +114,14 @@ pub struct Client {
 #[derive(Debug)]
 struct Connection {
     conn: Conn,
-    /// The daemon's, until it is complete.
+    /// The daemon's opening, until it is complete.
     opening: Option<Opening>,
 }
 
 #[derive(Debug)]
 enum Progress {
     Selecting(Table),
-    /// And why it was lost already, if it was.
+    /// With the reason if it is lost already.
     Placed(Placement, Option<String>),
     Running(Placement, Box<Process>),
 }
@@ -139,7 +141,7 @@ impl Client {
         }
     }
 
-    /// A socket to a daemon is open: greets, and claims what was running.
+    /// A socket to a daemon is open: greets, and claims the processes that were running.
     pub fn connected(&mut self, now: Duration) {
         let mut conn = Conn::socket(now);
         conn.send_first(Bytes::from_static(&OPENING));
@@ -171,7 +173,7 @@ impl Client {
         }
     }
 
-    /// When [`Client::tick`] has something to do; never before the daemon has greeted.
+    /// When to call [`Client::tick`]; `None` before the daemon has greeted.
     pub fn deadline(&self) -> Option<Duration> {
         self.connection
             .as_ref()
@@ -179,7 +181,7 @@ impl Client {
             .map(|connection| connection.conn.deadline())
     }
 
-    /// Notices silence: asks the daemon, or says false when it does not answer.
+    /// Notices silence: sends a PING, or returns false if the daemon does not answer.
     pub fn tick(&mut self, now: Duration) -> bool {
         self.connection
             .as_mut()
@@ -189,8 +191,7 @@ impl Client {
 
     /// Takes bytes that arrived.
     ///
-    /// # Errors
-    /// When the peer is no daemon of this version, or broke the protocol. Close the socket.
+    /// # Errors If the peer is not a daemon of this version, or broke the protocol. Close the socket then.
     pub fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), ClientError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if let Some(opening) = &mut connection.opening {
@@ -208,7 +209,7 @@ impl Client {
         Ok(())
     }
 
-    /// Appends what is to be written now to `out`, about `most` bytes.
+    /// Appends the bytes to write now to `out`, about `most` of them.
     pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
         let Some(connection) = &mut self.connection else { return };
         connection.conn.transmit(out, most, now);
@@ -226,12 +227,12 @@ impl Client {
         connection.conn.transmit(out, most, now);
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
     }
 
-    /// Asks the daemon something; replies carry the number returned.
+    /// Sends the daemon a request. Its replies carry the number returned.
     pub fn request(&mut self, json: Bytes) -> u32 {
         self.requests += 1;
         let request = self.requests;
@@ -241,7 +242,7 @@ impl Client {
         request
     }
 
-    /// Asks for a place for a new process on a node that is as `wants` says.
+    /// Asks for a place for a new process on a node that matches `wants`.
     pub fn select(&mut self, id: ProcessId, wants: Table) {
         if let Some(connection) = &mut self.connection {
             connection.conn.send(Frame::Select { id, wants: wants.clone() });
@@ -296,7 +297,7 @@ impl Client {
         self.with(id, |process, conn, _| process.write(bytes, conn));
     }
 
-    /// Closes a process's stdin behind what was written.
+    /// Closes a process's stdin after the bytes written so far.
     pub fn close_stdin(&mut self, id: ProcessId) {
         self.with(id, |process, conn, _| process.close_stdin(conn));
     }
@@ -306,7 +307,7 @@ impl Client {
         self.with(id, |process, conn, pool| process.read(stream, max, conn, pool)).unwrap_or_default()
     }
 
-    /// Wants no more of a process's stdout or stderr.
+    /// Closes a process's stdout or stderr: no more of it is wanted.
     pub fn stop(&mut self, id: ProcessId, stream: Stream) {
         self.with(id, |process, conn, _| process.stop(stream, conn));
     }
@@ -346,7 +347,8 @@ impl Client {
         }
     }
 
-    /// Gives up on a process that runs: for this client it is lost, and it is ended as soon as its host can be reached.
+    /// Gives up on a process that runs. For this client it is lost; it is ended as soon as its host can be
+    /// reached.
     pub fn give_up(&mut self, id: ProcessId, message: String) {
         let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return };
         if process.is_over() {
@@ -411,7 +413,7 @@ impl Client {
                             self.events.push_back(ClientEvent::Changed(id));
                         }
                         if let Err(violation) = process.handle(frame, &mut connection.conn, &mut self.pool) {
-                            // the daemon forwards what a host says: that host's process is lost, nothing else
+                            // the daemon forwards the words of a host: only the process on that host is lost
                             process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
                             connection.conn.send(Frame::Release(id));
                             self.events.push_back(ClientEvent::Changed(id));
@@ -420,12 +422,12 @@ impl Client {
                             self.waiting.insert(id);
                         }
                     }
-                    // found to be lost when it is launched
+                    // noticed when it is launched
                     (Some(Progress::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
                     (Some(Progress::Selecting(_)), Frame::Unreachable { message, .. }) => {
                         self.events.push_back(ClientEvent::Waits(id, message));
                     }
-                    // its place went before it was told: there may be another
+                    // its place was gone before it was told: there may be another
                     (Some(Progress::Selecting(wants)), Frame::Lost { .. }) => {
                         connection.conn.send(Frame::Select { id, wants: wants.clone() });
                     }

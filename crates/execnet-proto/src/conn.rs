@@ -1,7 +1,7 @@
-//! One connection: frames in, frames out, what is under way, and whether the other end still speaks.
+//! One connection: frames in, frames out, the bytes in flight, and whether the peer is still there.
 //!
-//! Used for a client's socket, for a link that is the stdio of ssh and for a link inside a tunnel alike. Answers
-//! PING, counts for ACK and hands every other frame to its owner.
+//! It serves a client's socket, a link that is the stdio of ssh and a link inside a tunnel alike. It answers
+//! PING, counts bytes for ACK and returns every other frame to its owner.
 
 use std::time::Duration;
 
@@ -15,22 +15,24 @@ use crate::pace::{ACK_EVERY, Pace};
 use crate::stream::Violation;
 use crate::wire::{Decoder, Frame, FrameKind};
 
-/// After this silence a PING is sent.
+/// After this much silence a PING is sent.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
 
-/// After this silence, and as long as a PING has to be answered, the other end is doubted.
+/// After this much silence the peer is in doubt. The answer to a PING gets at least the time from
+/// [`PING_AFTER`] to here.
 pub const DOUBTED_AFTER: Duration = Duration::from_millis(14_250);
 
-/// A doubted end that still says nothing counts as gone. A program that was itself stopped reads in this time what had arrived.
+/// A peer in doubt that stays silent this long counts as gone. If this program was itself stopped, it reads
+/// in this time what had arrived.
 const CONFIRMED_AFTER: Duration = Duration::from_millis(250);
 
-/// Replies that may wait for a client that does not read, in bytes.
+/// The most bytes of replies that may wait for a client that does not read.
 const MAX_FIRST: usize = 32 * 1024 * 1024;
 
-/// Processes for which something may wait, for a client that does not read.
+/// The most processes with frames that wait for a client that does not read.
 const MAX_WAITING: usize = 16_384;
 
-/// A connection that has been opened; times are durations since any fixed moment.
+/// A connection that has been opened. Times are durations since any fixed moment.
 #[derive(Debug)]
 pub struct Conn {
     decoder: Decoder,
@@ -48,12 +50,12 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A link: what is under way on it is bounded, and silence is noticed.
+    /// A link: the bytes in flight on it are bounded, and silence is noticed.
     pub fn link(now: Duration) -> Self {
         Self { pace: Some(Pace::default()), ..Self::socket(now) }
     }
 
-    /// A client's socket: the kernel bounds what is under way.
+    /// A client's socket: the kernel bounds the bytes in flight.
     pub fn socket(now: Duration) -> Self {
         Self {
             decoder: Decoder::default(),
@@ -78,15 +80,15 @@ impl Conn {
         self.doubted = None;
     }
 
-    /// The next frame that is not of the connection itself.
+    /// The next frame that is not handled by the connection itself.
     ///
-    /// # Errors
-    /// For bytes that are no frame, for an ACK of bytes that were never sent, and for a flood of frames of the connection itself.
+    /// # Errors For bytes that are not a frame, for an ACK of bytes that were never sent, and for a flood of
+    /// PING, PONG or ACK.
     pub fn next(&mut self, now: Duration) -> Result<Option<Frame>, Violation> {
         self.next_within(&mut Turn::endless(), now)
     }
 
-    /// The same, but none when the turn is over; more may wait then.
+    /// The same, but `None` once the turn is over; there may be more then.
     pub(crate) fn next_within(&mut self, turn: &mut Turn, now: Duration) -> Result<Option<Frame>, Violation> {
         while !turn.is_over()
             && let Some((frame, length)) = self.decoder.next()?
@@ -119,12 +121,13 @@ impl Conn {
         Ok(None)
     }
 
-    /// What has arrived of the next frame; behind an error about its header all from there on.
+    /// The bytes of the next, incomplete frame. After an error about a header, everything from that header
+    /// on.
     pub fn rest(&self) -> &[u8] {
         self.decoder.rest()
     }
 
-    /// Queues a frame. What is said of a process may be answered.
+    /// Queues a frame. A frame about a process earns the peer answers.
     pub fn send(&mut self, frame: Frame) {
         if frame.kind().is_of_process() {
             let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() } else { 0 };
@@ -133,42 +136,42 @@ impl Conn {
         self.mux.push(frame);
     }
 
-    /// The other end has reason to say something more.
+    /// The peer has reason to send something more.
     pub(crate) fn invite(&mut self) {
         self.allowance.earn(0);
     }
 
-    /// The other end said something of this kind that costs it no credit: as much as this many frames.
+    /// The peer sent a frame of this kind that costs it no credit, but as much as this many frames.
     pub(crate) fn charge(&mut self, kind: FrameKind, cost: u64, now: Duration) -> Result<(), Violation> {
         if self.allowance.spend(cost, now) { Ok(()) } else { Err(Violation::Flood(kind.name())) }
     }
 
-    /// Queues bytes that are no frame, or a frame that must not wait: they go before everything else.
+    /// Queues bytes that are not a frame, or a frame that must not wait: they go before everything else.
     pub fn send_first(&mut self, bytes: Bytes) {
         self.mux.push_first(bytes);
     }
 
-    /// Whether more waits than a client that reads would leave.
+    /// Whether more is queued than a client that reads would leave.
     pub fn is_clogged(&self) -> bool {
         self.mux.first_len() > MAX_FIRST || self.mux.processes() > MAX_WAITING
     }
 
-    /// Forgets what waits for a process.
+    /// Forgets the frames queued for a process.
     pub fn void(&mut self, id: ProcessId) {
         self.mux.void(id);
     }
 
-    /// Bytes of DATA that wait for a process.
+    /// Bytes of DATA queued for a process.
     pub fn queued(&self, id: ProcessId) -> usize {
         self.mux.queued(id)
     }
 
-    /// Bytes of DATA that wait for all processes.
+    /// Bytes of DATA queued for all processes.
     pub fn queued_in_all(&self) -> usize {
         self.mux.queued_in_all()
     }
 
-    /// Appends frames to `out` until it holds at least `most` bytes or nothing may be sent now.
+    /// Appends frames to `out` until it holds at least `most` bytes or nothing more may be sent now.
     pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
         if self.pace.is_some() && self.parsed - self.acknowledged >= ACK_EVERY {
             self.acknowledged = self.parsed;
@@ -187,7 +190,7 @@ impl Conn {
         }
     }
 
-    /// Sends a PING now, to measure the round trip, unless one is under way.
+    /// Sends a PING now, to measure the round trip, unless one is on its way.
     pub fn measure(&mut self, now: Duration) {
         if self.ping.is_none() {
             self.pings += 1;
@@ -196,24 +199,24 @@ impl Conn {
         }
     }
 
-    /// Forgets what was measured, and measures again: an answer that is still to come does not count.
+    /// Forgets the last round trip and measures again. An answer to an earlier PING does not count.
     pub fn measure_afresh(&mut self, now: Duration) {
         self.rtt = None;
         self.ping = None;
         self.measure(now);
     }
 
-    /// Whether the other end has ever answered.
+    /// Whether the peer has ever answered a PING.
     pub fn has_answered(&self) -> bool {
         self.answered
     }
 
-    /// The last round trip measured.
+    /// The last measured round trip.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
     }
 
-    /// When [`Conn::tick`] is to be called.
+    /// When to call [`Conn::tick`].
     pub fn deadline(&self) -> Duration {
         match (self.doubted, self.ping) {
             (Some(since), _) => since + CONFIRMED_AFTER,
@@ -222,7 +225,7 @@ impl Conn {
         }
     }
 
-    /// Notices silence: sends a PING, or says false when the other end counts as gone.
+    /// Notices silence: sends a PING, or returns false if the peer counts as gone.
     pub fn tick(&mut self, now: Duration) -> bool {
         if now < self.deadline() {
             return true;
@@ -234,7 +237,7 @@ impl Conn {
         self.doubted.replace(self.doubted.unwrap_or(now)).is_none()
     }
 
-    /// Takes silence up to now for explained: the link beneath was down.
+    /// Excuses the silence up to now: the link beneath was down.
     pub fn excuse(&mut self, now: Duration) {
         self.heard = now;
         self.doubted = None;

@@ -1,6 +1,6 @@
-//! The JSON of REQUEST and REPLY frames, as docs/commands.md has it.
+//! The JSON of REQUEST and REPLY frames (docs/commands.md).
 //!
-//! Only the shapes: reading and writing JSON text is left to the two ends. Unknown keys are ignored when reading, so that a
+//! These are only the shapes; the two ends read and write the JSON text. Readers ignore unknown keys, so a
 //! later release may add some.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::NodeInfo;
 
-/// A REQUEST: a verb, and what the daemon should take over from the client's environment.
+/// A REQUEST: a verb, and variables that the daemon takes over from the client's environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// What is asked for.
+    /// The verb and its arguments.
     #[serde(flatten)]
     pub verb: Verb,
     /// Variables for the ssh processes that the daemon starts from now on; only `SSH_AUTH_SOCK` is used.
@@ -21,15 +21,15 @@ pub struct Request {
     pub env: BTreeMap<String, String>,
 }
 
-/// What a client asks of the daemon.
+/// A request to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "lowercase")]
 pub enum Verb {
     /// One reply: a [`Status`].
     Status,
-    /// A [`HostReply`] for each host at once and at each change, until none is joining.
+    /// A [`HostReply`] for each host at once and at each change, until no host is joining.
     Watch,
-    /// Joins a host; replies as [`Verb::Watch`] for it.
+    /// Joins a host. Its replies are those of [`Verb::Watch`] for this host.
     AddHost {
         /// A host spec.
         spec: String,
@@ -41,13 +41,14 @@ pub enum Verb {
     },
     /// Ends every agent, then the daemon; one [`StopReply`].
     Stop,
-    /// What ssh asks through its askpass program; one [`AskpassReply`].
+    /// A question that ssh asks through its askpass program; one [`AskpassReply`].
     AskPass {
-        /// From the environment of that program: proves that it belongs to one of the daemon's ssh processes.
+        /// From the environment of the askpass program: proves that it belongs to one of the daemon's ssh
+        /// processes.
         token: String,
-        /// What ssh asks.
+        /// The question.
         prompt: String,
-        /// What sort of question that is.
+        /// The sort of question.
         #[serde(default)]
         kind: PromptKind,
     },
@@ -55,7 +56,7 @@ pub enum Verb {
     Answer {
         /// The prompt's id.
         prompt: u64,
-        /// `None` refuses.
+        /// `None` refuses to answer.
         answer: Option<String>,
     },
 }
@@ -66,25 +67,25 @@ impl From<Verb> for Request {
     }
 }
 
-/// A reply that is not the result itself.
+/// A reply other than the result itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interruption {
-    /// The request failed; the last reply.
+    /// The request failed; this is the last reply.
     Error(ReplyError),
     /// A question for the person, during `watch` and `addhost`.
     Prompt(Prompt),
 }
 
-/// `{"error": …}`: why a request failed.
+/// `{"error": …}`: the reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", crate::text::lines(message))]
 pub struct ReplyError {
-    /// What sort of failure.
+    /// The sort of failure.
     pub kind: ErrorKind,
     /// A sentence.
     pub message: String,
-    /// What to do.
+    /// Advice.
     #[serde(default)]
     pub hint: Option<String>,
 }
@@ -95,48 +96,48 @@ pub struct ReplyError {
 pub enum ErrorKind {
     /// The request makes no sense.
     Usage,
-    /// There is a host with that id.
+    /// There is already a host with that id.
     DuplicateHost,
     /// There is no host with that id.
     NoSuchHost,
-    /// The host is another one's `via`.
+    /// Other hosts are reached through this one.
     InUse,
     /// The daemon is ending.
     Closing,
     /// The person, or another request, ended it.
     Cancelled,
-    /// One that this release does not know.
+    /// A sort that this release does not know.
     #[serde(other)]
     Other,
 }
 
-/// What the askpass program knows of a question.
+/// What the askpass program knows about a question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptKind {
-    /// Nothing: it may ask for a secret, and be the server's.
+    /// Nothing: it may ask for a secret, and may come from the server.
     #[default]
     Text,
-    /// ssh's own question whether a host key is to be trusted.
+    /// ssh's own question whether to trust a host key.
     HostKey,
-    /// ssh's own question, to be answered by yes or no.
+    /// ssh's own question, answered by yes or no.
     Confirm,
-    /// Only to be shown, for as long as the askpass program is there.
+    /// A notice, shown while the askpass program runs.
     Notice,
 }
 
-/// A question of ssh's that a person should answer.
+/// A question from ssh that a person should answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prompt {
-    /// To answer it by.
+    /// Its id, for the answer.
     pub id: u64,
     /// The host that is being joined.
     pub host: String,
-    /// What ssh asks.
+    /// The question.
     pub text: String,
-    /// Whether the answer may be seen while it is typed.
+    /// Whether the answer is visible while it is typed.
     pub echo: bool,
-    /// Nothing is to be answered.
+    /// There is nothing to answer.
     #[serde(default)]
     pub notice: bool,
 }
@@ -144,7 +145,7 @@ pub struct Prompt {
 /// A reply to `watch`, `addhost` and `rmhost`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReply {
-    /// The host that changed; none in the last reply to `watch`.
+    /// The host that changed; `None` in the last reply to `watch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostStatus>,
 }
@@ -159,7 +160,7 @@ pub struct StopReply {
 /// The reply to `askpass`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskpassReply {
-    /// What the person typed.
+    /// What the person typed: the answer.
     pub answer: String,
 }
 
@@ -176,18 +177,18 @@ pub struct Status {
     pub protocol: u16,
     /// Seconds since the daemon started.
     pub uptime: f64,
-    /// Connected clients, the asking one included.
+    /// Connected clients, including the one that asks.
     pub clients: u32,
     /// How long agents outlive their link, in seconds.
     #[serde(default)]
     pub linger: Option<f64>,
-    /// Path of the socket where clients meet the daemon; none of a private one.
+    /// Path of the socket where clients meet the daemon; `None` for a private network.
     #[serde(default)]
     pub socket: Option<String>,
     /// Why the socket is not in the usual folder.
     #[serde(default)]
     pub socket_note: Option<String>,
-    /// The network's file when it was started.
+    /// The network's file at the time it was started.
     #[serde(default)]
     pub file: Option<String>,
     /// In the order in which they were added.
@@ -203,19 +204,19 @@ pub struct HostStatus {
     pub spec: String,
     /// Id of the host through which it is reached.
     pub via: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: HostState,
-    /// What a joining host is at, or where a failed one stopped.
+    /// The step that a joining host is at, or where a failed one stopped.
     pub step: Option<Step>,
     /// One sentence about the last failure.
     pub error: Option<String>,
-    /// The last lines that the host or ssh wrote, control characters removed.
+    /// The last lines that the host or ssh wrote, without control characters.
     pub said: Vec<String>,
-    /// What to do.
+    /// Advice.
     pub hint: Option<String>,
     /// Seconds until the next try.
     pub retry_in: Option<f64>,
-    /// The host's own name for itself, once it was up.
+    /// The hostname it reported, once it was up.
     pub hostname: Option<String>,
     /// `x86_64`, once it was up.
     pub machine: Option<String>,
@@ -223,15 +224,15 @@ pub struct HostStatus {
     pub cpus: Option<u32>,
     /// Process id of the agent there.
     pub agent_pid: Option<u32>,
-    /// False where the agent does not survive its link.
+    /// False if the agent does not survive its link.
     pub resume: bool,
-    /// One sentence that a person should know of a host that is up, if there is one.
+    /// One sentence that a person should know about a host that is up.
     pub note: Option<String>,
     /// Last round trip of the link, in seconds.
     pub rtt: Option<f64>,
     /// Processes running there for clients.
     pub processes: u32,
-    /// Its interpreters.
+    /// Its nodes.
     pub nodes: Vec<NodeStatus>,
 }
 
@@ -242,7 +243,7 @@ pub struct NodeStatus {
     pub name: String,
     /// Id of its host.
     pub host: String,
-    /// Where it stands.
+    /// Its state.
     pub state: NodeState,
     /// `sys.platform`.
     pub platform: String,
@@ -256,12 +257,12 @@ pub struct NodeStatus {
     pub machine: String,
     /// Processes running on it for clients.
     pub processes: u32,
-    /// Why it failed.
+    /// The reason why it failed.
     pub message: Option<String>,
 }
 
 impl NodeStatus {
-    /// What selections look at.
+    /// The facts that selections look at.
     #[must_use]
     pub fn info(&self) -> NodeInfo<'_> {
         NodeInfo {
@@ -274,24 +275,24 @@ impl NodeStatus {
     }
 }
 
-/// Where a host stands.
+/// The state of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostState {
-    /// On its way for the first time.
+    /// It is joining for the first time.
     #[default]
     Joining,
     /// Its agent is attached.
     Up,
     /// It was up; its link is down.
     Unreachable,
-    /// It never was up; it is tried again.
+    /// It was never up; it is tried again.
     Failed,
     /// It is being removed.
     Leaving,
 }
 
-/// Whether a node can be used. Agents tell it in NODE, by these numbers; the daemon in its status.
+/// Whether a node can be used. Agents send these numbers in NODE; status shows the words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
@@ -323,13 +324,13 @@ pub enum Step {
     Python,
     /// Its Python cannot run the agent.
     PythonTooOld,
-    /// It wrote something else than the agent does.
+    /// Something other than the agent's greeting arrived.
     Noise,
     /// Starting the agent.
     Agent,
     /// Waiting for the host through which it is reached.
     Via,
-    /// Starting the transport's command here.
+    /// Starting the transport's command on this machine.
     Start,
 }
 
@@ -339,7 +340,7 @@ macro_rules! words {
             /// Every value, in the order of the documentation.
             pub const ALL: &'static [$type] = &[$($type::$variant),+];
 
-            /// The word for it, in JSON and in messages.
+            /// Its word, in JSON and in messages.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $word),+ }
@@ -371,7 +372,7 @@ mod tests {
 
     const DOCUMENT: &str = include_str!("../../../docs/commands.md");
 
-    /// The text from one phrase of the document to the next empty line after its table or paragraph.
+    /// The text of the document from a phrase to the next empty line after its table or paragraph.
     fn section(from: &str, to: &str) -> &'static str {
         let start = DOCUMENT.find(from).unwrap_or_else(|| panic!("no `{from}` in the document"));
         let rest = &DOCUMENT[start + from.len()..];

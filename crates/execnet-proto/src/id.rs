@@ -1,4 +1,4 @@
-//! The names of things: 16 bytes each, made at random by whoever creates the thing.
+//! Ids: 16 bytes each, chosen at random by the part that creates the thing.
 
 use std::fmt;
 
@@ -29,15 +29,15 @@ id! {
     ProcessId
 }
 id! {
-    /// One run of a client program, or the daemon where it is itself the client of a tunnel.
+    /// One run of a client program; or the daemon, as the client of its tunnels.
     ClientId
 }
 id! {
-    /// One run of an agent. What ran under another incarnation is gone.
+    /// One run of an agent. Processes of another incarnation are gone.
     Incarnation
 }
 
-/// One attach of a link: the daemon's life in the upper half, the count of attaches in the lower.
+/// One attach of a link: the daemon's life in the upper 32 bits, the count of attaches in the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 

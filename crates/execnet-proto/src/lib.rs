@@ -1,10 +1,17 @@
 //! The language that the parts of an execnet network speak, as pure state machines.
 //!
-//! What opens a connection ([`opening`]), frames and their bytes ([`wire`]), streams with credit and replay ([`stream`]), connections ([`conn`]), the client's end of a
-//! process ([`process`]), a client ([`client`]), the daemon's heart ([`switch`]), host specs and selections ([`spec`]), what the
-//! command asks the daemon ([`control`]), and which characters may reach a terminal ([`text`]). Nothing here does IO, starts a thread or
-//! reads a clock: time comes in as a [`Duration`](std::time::Duration) since a moment that the caller fixed. docs/protocol.md says what goes
-//! over the wire.
+//! Nothing here does IO, starts a thread or reads a clock: time comes in as a
+//! [`Duration`](std::time::Duration) since a moment that the caller chose. docs/protocol.md describes the
+//! bytes.
+//!
+//! - [`wire`]: frames and their bytes, from one table; [`opening`]: the bytes that precede the first frame
+//! - [`conn`]: one connection; [`stream`]: streams with credit and replay; [`batch`]: output for one
+//!   gathering write
+//! - [`client`]: a client; [`process`]: the client's end of one process; [`switch`]: the heart of a daemon
+//! - [`spec`]: host specs and selections; [`shell`]: words of a shell; [`place`]: names of sockets and
+//!   folders
+//! - [`control`]: requests to the daemon and its replies
+//! - [`text`]: which characters may reach a terminal; [`signal`]: signals by number and name; [`id`]: ids
 
 mod allowance;
 pub mod batch;

@@ -1,7 +1,8 @@
-//! What waits to be written to one connection, and whose turn it is.
+//! The frames queued for one connection, and whose turn it is.
 //!
-//! Control is a slot per process that holds the last frame of each kind; DATA is a queue per stream that credit bounds. So
-//! nothing here grows with what a peer does. Control goes first; processes with DATA take turns of one frame.
+//! Control frames have a slot per process that holds the last frame of each kind. DATA has a queue per stream
+//! that credit bounds. So nothing here grows with what a peer does. Control goes first; processes with DATA
+//! take turns of one frame.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,7 +13,7 @@ use crate::id::ProcessId;
 use crate::stream::Chunks;
 use crate::wire::{Frame, FrameKind, MAX_DATA, Stream, put_data_head};
 
-/// The frames that wait for one connection.
+/// The frames queued for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Mux {
     slots: HashMap<ProcessId, Slot>,
@@ -23,7 +24,7 @@ pub(crate) struct Mux {
     last_data: Option<ProcessId>,
 }
 
-/// What waits for one process.
+/// The frames queued for one process.
 #[derive(Debug, Default)]
 struct Slot {
     control: BTreeMap<u8, Frame>,
@@ -40,7 +41,8 @@ struct Pending {
     chunks: Chunks,
 }
 
-/// Place of a frame among the control frames of its process. One of each is kept: per kind, and per stream where it has one.
+/// Place of a frame among the control frames of its process. One frame is kept for each place: per kind, and
+/// per stream if it has one.
 fn place(frame: &Frame) -> u8 {
     first_place(frame.kind()) + frame.stream().map_or(0, |stream| stream as u8)
 }
@@ -54,7 +56,7 @@ const fn first_place(kind: FrameKind) -> u8 {
 }
 
 impl Mux {
-    /// Queues a frame. One that opens something new drops what it makes void.
+    /// Queues a frame. If it opens an attempt, frames that it makes void are dropped.
     pub(crate) fn push(&mut self, frame: Frame) {
         let Some(id) = frame.process() else {
             self.push_first(frame.to_bytes());
@@ -88,14 +90,15 @@ impl Mux {
         slot.control.insert(place(&frame), frame);
         let has_turn = std::mem::replace(&mut slot.control_turn, true);
         if releases {
-            // before everything said later: what it gives back may be granted to another process at once
+            // before everything sent later: the credit that it gives back may be granted to another process
+            // at once
             self.control.push_front(id);
         } else if !has_turn {
             self.control.push_back(id);
         }
     }
 
-    /// The number of processes for which something waits.
+    /// The number of processes with queued frames.
     pub(crate) fn processes(&self) -> usize {
         self.slots.len()
     }
@@ -106,31 +109,31 @@ impl Mux {
         self.first.push_back(bytes);
     }
 
-    /// Bytes that [`Mux::push_first`] queued and that wait.
+    /// Queued bytes of [`Mux::push_first`].
     pub(crate) fn first_len(&self) -> usize {
         self.first_len
     }
 
-    /// Forgets everything of a process.
+    /// Forgets all frames of a process.
     pub(crate) fn void(&mut self, id: ProcessId) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.void_from(FrameKind::Select);
         }
     }
 
-    /// Bytes of DATA that wait for a process.
+    /// Bytes of DATA queued for a process.
     pub(crate) fn queued(&self, id: ProcessId) -> usize {
         let Some(slot) = self.slots.get(&id) else { return 0 };
         slot.data.iter().map(|pending| pending.chunks.len()).sum()
     }
 
-    /// Bytes of DATA that wait for all processes.
+    /// Bytes of DATA queued for all processes.
     pub(crate) fn queued_in_all(&self) -> usize {
         let streams = self.slots.values().flat_map(|slot| &slot.data);
         streams.map(|pending| pending.chunks.len()).sum()
     }
 
-    /// Appends the next frame to `out`, DATA only if `with_data`. False when there is none.
+    /// Appends the next frame to `out`, DATA only if `with_data`. Returns false if there is none.
     pub(crate) fn pop(&mut self, out: &mut impl Sink, with_data: bool) -> bool {
         if let Some(bytes) = self.first.pop_front() {
             self.first_len -= bytes.len();
@@ -174,7 +177,7 @@ impl Mux {
 }
 
 impl Slot {
-    /// Drops the control frames that rank with `kind` or behind it, and all DATA.
+    /// Drops control frames of `kind` and of kinds behind it, and all DATA.
     fn void_from(&mut self, kind: FrameKind) {
         self.control.split_off(&first_place(kind));
         for pending in &mut self.data {

@@ -1,15 +1,16 @@
-//! What precedes the first frame of a connection: the marker, and the version of the protocol (docs/protocol.md, 1.1).
+//! The bytes that precede the first frame of a connection: the marker and the protocol version
+//! (docs/protocol.md, 1.1).
 //!
-//! On a client's socket nothing comes before it. On a link a login shell may print something first: noise, which is bounded, and
-//! of which the beginning and the end are kept for the error message.
+//! On a client's socket nothing comes before them. On a link a login shell may print something first. This
+//! noise is bounded; its beginning and end are kept for the error message.
 
 /// The version of the protocol that this code speaks.
 pub const VERSION: u16 = 1;
 
-/// The same bytes in every version; two bytes with the version follow.
+/// The marker is the same in every version. Two bytes with the version follow.
 pub const MARKER: [u8; 14] = *b"\0execnet:link\0";
 
-/// Marker and version: what the agent says first on a link, and both ends on a client's socket.
+/// Marker and version: the first bytes from the agent on a link, and from both ends on a client's socket.
 pub const OPENING: [u8; LENGTH] = {
     let mut opening = [0; LENGTH];
     let (marker, version) = opening.split_at_mut(MARKER.len());
@@ -23,18 +24,18 @@ const LENGTH: usize = MARKER.len() + 2;
 /// The most noise that is read, in bytes.
 const MAX_NOISE: usize = 1024 * 1024;
 
-/// Bytes from the end of the noise that are kept.
+/// Bytes that are kept from the end of the noise.
 const KEPT: usize = 4096;
 
-/// Bytes from its beginning that are kept where there is more.
+/// Bytes that are kept from its beginning if there was more.
 const HEAD: usize = 256;
 
-/// Why a connection is not opened.
+/// The reason why a connection cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpeningError {
-    /// Something else than the marker came.
+    /// Something other than the marker came.
     NoMarker,
-    /// More than 1 MiB came before a marker.
+    /// More than 1 MiB came before the marker.
     Noise,
     /// The peer speaks this version.
     OtherVersion(u16),
@@ -43,9 +44,9 @@ pub(crate) enum OpeningError {
 /// Reads an opening, however its bytes arrive.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// What arrived and may be, or may begin, a marker; with the end of the noise.
+    /// Bytes that may be the marker or its beginning, and the end of the noise.
     pending: Vec<u8>,
-    /// On a link: what came before.
+    /// On a link: the noise so far.
     noise: Option<Noise>,
 }
 
@@ -56,19 +57,19 @@ struct Noise {
 }
 
 impl Opening {
-    /// That of a client's socket: it comes first.
+    /// The opening on a client's socket: it comes first.
     pub(crate) fn of_socket() -> Self {
         Self { pending: Vec::new(), noise: None }
     }
 
-    /// That of a link: noise may come first.
+    /// The opening on a link: noise may come first.
     pub(crate) fn of_link() -> Self {
         Self { pending: Vec::new(), noise: Some(Noise::default()) }
     }
 
-    /// Takes bytes that arrived. Once the opening is complete, returns those behind it.
+    /// Takes bytes that arrived. Once the opening is complete, returns the bytes after it.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, OpeningError> {
-        // what was looked at before is not looked at again, but for the beginning of a marker
+        // only the last bytes of what was searched before may begin a marker
         let seen = self.pending.len().saturating_sub(LENGTH - 1);
         self.pending.extend_from_slice(bytes);
         let at = match &mut self.noise {
@@ -98,7 +99,7 @@ impl Opening {
         if version == VERSION { Ok(Some(rest)) } else { Err(OpeningError::OtherVersion(version)) }
     }
 
-    /// What came before the marker: its beginning and its end.
+    /// The noise before the marker: its beginning and its end.
     pub(crate) fn noise(&self) -> Vec<u8> {
         let tail = &self.pending[self.pending.len().saturating_sub(KEPT)..];
         match &self.noise {
@@ -109,7 +110,7 @@ impl Opening {
 }
 
 impl Noise {
-    /// Drops all of `pending` but what may yet be wanted.
+    /// Drops the part of `pending` that is no longer needed.
     fn drop_from(&mut self, pending: &mut Vec<u8>) -> Result<(), OpeningError> {
         let keep = pending.len().min(KEPT + MARKER.len());
         if self.dropped == 0 && pending.len() > keep {

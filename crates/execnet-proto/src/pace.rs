@@ -1,47 +1,47 @@
-//! How much may be under way on a link.
+//! How many bytes may be in flight on a link.
 
 use std::time::Duration;
 
 use crate::id::ProcessId;
 use crate::stream::Violation;
 
-/// An ACK is sent for at least every this many bytes.
+/// An ACK is sent at least for this many bytes.
 pub(crate) const ACK_EVERY: u64 = 65_536;
 
 const MIN_WINDOW: u64 = 262_144;
 const MAX_WINDOW: u64 = 4_194_304;
 
-/// The smallest window of a process that shares the link with nobody.
+/// The smallest window of a process that has the link to itself.
 const ALONE: u64 = 1_048_576;
 
 /// How long a measured rate or round trip counts.
 const LATELY: Duration = Duration::from_secs(10);
 
-/// Who takes a turn again within this time comes back.
+/// A process that takes a turn again within this time comes back.
 const BACK: Duration = Duration::from_secs(5);
 
-/// The turns of so many processes are remembered.
+/// How many processes' turns are remembered.
 const REMEMBERED: usize = 8;
 
-/// A rate is that of so much time at least: in shorter times ACKs come in bursts.
+/// Rates are measured over at least this long; over shorter spans ACKs arrive in bursts.
 const LONG: Duration = Duration::from_millis(10);
 
-/// How many bytes may be under way: about twice what the path holds.
+/// How many bytes may be in flight: about twice the bandwidth-delay product.
 ///
-/// A round trip counts only if it began with almost nothing under way, because behind a full window it measures the window. When
-/// there was none for a while, the link is left to run empty once.
+/// A round trip counts only if it began with almost nothing in flight, because behind a full window it
+/// measures the window. If there was none for a while, the link is left to run empty once.
 ///
-/// What is under way is what a small message of another process waits behind. Where no two processes took turns lately nobody
-/// waits, and a larger window bridges the pauses of busy machines.
+/// A small message of another process waits behind the bytes in flight. If no two processes took turns
+/// lately, nobody waits, and a larger window bridges the pauses of busy machines.
 #[derive(Debug)]
 pub(crate) struct Pace {
     size: u64,
     sent: u64,
     acknowledged: u64,
-    /// The rate that is being measured.
+    /// The rate being measured.
     busy: Option<Busy>,
     rate: Lately,
-    /// Up to where a round trip that is being measured must be acknowledged, and since when it is.
+    /// A round trip being measured: the position to be acknowledged, and when it was sent.
     light: Option<(u64, Duration)>,
     round_trip: Lately,
     measured: Duration,
@@ -49,23 +49,23 @@ pub(crate) struct Pace {
     turns: Turns,
 }
 
-/// Who took turns lately.
+/// Processes that took turns lately.
 ///
-/// That two processes did says that both came back within [`BACK`]. A tunnel whose link is idle sends its PING every 10 s and is
-/// not one that waits.
+/// Two processes take turns if both came back within [`BACK`]. A tunnel whose link is idle sends its PING
+/// every 10 s and does not count.
 #[derive(Debug, Default)]
 struct Turns {
-    /// Whose DATA was sent last.
+    /// The process whose DATA was sent last.
     who: Option<ProcessId>,
-    /// When the turns of the last ones began, the newest last.
+    /// When the last processes began their turns, the newest last.
     began: Vec<(ProcessId, Duration)>,
-    /// Who came back last, and when.
+    /// The process that came back last, and when.
     back: Option<(ProcessId, Duration)>,
     /// When two took turns last.
     shared: Option<Duration>,
 }
 
-/// A moment when much was under way: how much had been sent and acknowledged.
+/// A moment when much was in flight: how much had been sent and acknowledged.
 #[derive(Debug)]
 struct Busy {
     sent: u64,
@@ -73,7 +73,7 @@ struct Busy {
     at: Duration,
 }
 
-/// The best of what was measured in this period and the one before.
+/// The best measurement in this period and the one before.
 #[derive(Debug, Default)]
 struct Lately {
     now: Option<f64>,
@@ -199,7 +199,8 @@ mod tests {
 
     const IDS: [ProcessId; 2] = [ProcessId([7; 16]), ProcessId([8; 16])];
 
-    /// Sends for a minute over a path with this round trip and rate; returns the highest amount under way.
+    /// Sends for a minute over a path with this round trip and rate. Returns the highest number of bytes in
+    /// flight.
     fn peak(processes: usize, round_trip: Duration, bytes_per_second: f64) -> u64 {
         let mut conn = Conn::link(Duration::ZERO);
         let (mut now, mut position, mut peak) = (Duration::ZERO, 0_u64, 0);
@@ -258,7 +259,7 @@ mod tests {
         let mut turns = Turns::default();
         for second in 0..100 {
             let now = seconds(f64::from(second));
-            // bulk, and beside it the PINGs of ten links that are idle
+            // bulk, beside the PINGs of ten idle links
             turns.begin(id(100), now);
             turns.begin(id((second % 10) as u8), now + seconds(0.5));
             assert!(!turns.are_shared(now), "{second}");

@@ -1,7 +1,9 @@
-//! Where the parts of a network meet on one machine: names of folders and files, as text. Nothing here touches a file.
+//! Names of the folders and files where the parts of a network meet on one machine. Nothing here touches a
+//! file.
 //!
-//! The usual folder is in /tmp, where anybody can be first to make it. Then the next one of [`runtime_folders`] is taken, and after them a
-//! folder beside the network's state. The daemon's *note* in the folder of the state says which one it was; it is also a lock.
+//! The usual folder is in /tmp, where anybody may be the first to make it. If it is taken, the next one of
+//! [`runtime_folders`] is used, and after these a folder beside the network's state. The daemon's *note* in
+//! the folder of the state names the one it uses. The note is also a lock.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,30 +11,31 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::NetworkName;
 
-/// What follows the network's name in the name of its daemon's socket.
+/// Follows the network's name in the name of its daemon's socket.
 pub const SOCKET_SUFFIX: &str = ".daemon.sock";
 
-/// What follows it in the name of the lock that its daemon holds for life.
+/// Follows it in the name of the lock that its daemon holds while it lives.
 pub const LOCK_SUFFIX: &str = ".daemon.lock";
 
-/// What the name of a daemon's note begins with.
+/// Begins the name of a daemon's note.
 pub const NOTE_PREFIX: &str = "daemon-";
 
-/// What the name of the folder for the socket begins with that is beside the state.
+/// Begins the name of the folder for the socket that is beside the state.
 pub const RUN_PREFIX: &str = "run-";
 
-/// Bytes of a socket's path that every system takes, without the zero behind them.
+/// The longest path of a socket that every system accepts, in bytes without the terminating zero.
 pub const MOST_OF_A_PATH: usize = 103;
 
-/// The folder of a user's sockets, by effective user id. It counts only when lstat says that it is a folder of that user with
-/// mode 0700. Never under HOME, which machines may share.
+/// The folder of a user's sockets, by effective user id. It is usable only if lstat says that it is a folder
+/// of that user with mode 0700. It is never under HOME, which several machines may share.
 #[must_use]
 pub fn runtime_folder(uid: u32) -> String {
     format!("/tmp/execnet-{uid}")
 }
 
-/// Folders for sockets that need no state, best first: the usual one, then those that the system makes for a user who is logged in. Each counts
-/// only as [`runtime_folder`] says; so does what is above the others.
+/// Folders for sockets that need no state, best first: the usual one, then those that the system makes for a
+/// user who is logged in. Each has to meet the conditions of [`runtime_folder`]; so do the parents of the
+/// others.
 #[must_use]
 pub fn runtime_folders(uid: u32, xdg_runtime_dir: Option<&Path>) -> Vec<PathBuf> {
     let mut folders = vec![PathBuf::from(runtime_folder(uid))];
@@ -40,7 +43,7 @@ pub fn runtime_folders(uid: u32, xdg_runtime_dir: Option<&Path>) -> Vec<PathBuf>
     let fits =
         |folder: &&Path| folder.is_absolute() && folder.to_str().is_some_and(|text| !text.contains('\n'));
     let named = xdg_runtime_dir.filter(fits).map(Path::to_owned);
-    // who comes by ssh or from cron may lack the variable
+    // a login by ssh or cron may lack the variable
     for folder in named.into_iter().chain([format!("/run/user/{uid}").into()]) {
         let folder = folder.join("execnet");
         if !folders.contains(&folder) {
@@ -50,12 +53,12 @@ pub fn runtime_folders(uid: u32, xdg_runtime_dir: Option<&Path>) -> Vec<PathBuf>
     folders
 }
 
-/// A folder in which a user's programs keep files of one kind, after the XDG base directory specification.
+/// A folder in which a user's programs keep files of one kind, by the XDG base directory specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserFolder {
-    /// What a person edits: `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
+    /// Files that a person edits: `$XDG_CONFIG_HOME/execnet`, by default `~/.config/execnet`.
     Config,
-    /// What programs keep: `$XDG_STATE_HOME/execnet`, by default `~/.local/state/execnet`.
+    /// Files that programs keep: `$XDG_STATE_HOME/execnet`, by default `~/.local/state/execnet`.
     State,
 }
 
@@ -69,7 +72,7 @@ impl UserFolder {
         }
     }
 
-    /// Our folder in it, for this value of the variable and this home folder. Relative paths count as not given.
+    /// Our folder in it, for this value of the variable and this home folder. Relative paths are ignored.
     #[must_use]
     pub fn find(self, variable: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
         let usual = match self {
@@ -95,21 +98,22 @@ pub fn lock_name(network: &NetworkName) -> String {
     format!("{network}{LOCK_SUFFIX}")
 }
 
-/// The network whose daemon's socket has this name, if it is one.
+/// The network whose daemon's socket has this name, if there is one.
 #[must_use]
 pub fn network_of(socket_name: &str) -> Option<NetworkName> {
     socket_name.strip_suffix(SOCKET_SUFFIX)?.parse().ok()
 }
 
-/// A machine as it runs now, for names in folders that several share: from the kernel's boot id, and from device and inode of the root
-/// folder, which differ in containers on one kernel.
+/// Identifies a machine since its last boot, for names in folders that several machines share: by the
+/// kernel's boot id, and by device and inode of the root folder, which differ between containers on one
+/// kernel.
 #[must_use]
 pub fn system(boot_id: &str, root: (u64, u64)) -> String {
     let boot: String = boot_id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{boot}-{:x}-{:x}", root.0, root.1)
 }
 
-/// What a daemon writes into its note: where it can be found, two lines.
+/// The contents of a daemon's note, in two lines: where it can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Its process id.
@@ -119,7 +123,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// Reads a note; none in what is no note, or not wholly written.
+    /// Reads a note. `None` if it is not a note or not completely written.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (pid, rest) = text.split_once('\n')?;

@@ -1,6 +1,7 @@
-//! The client's end of one process: its three streams, its signals, its end, and the attempts that carry all of it over breaks.
+//! The client's end of one process: its three streams, its signals, its end, and the attempts that carry them
+//! over breaks.
 //!
-//! Used by every client, and by the daemon for the processes that carry its tunnels.
+//! Every client uses it; so does the daemon for the processes that carry its tunnels.
 
 use bytes::Bytes;
 
@@ -9,7 +10,8 @@ use crate::id::ProcessId;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
 use crate::wire::{Ending, Exit, Frame, Span, Spawn, Stream};
 
-/// DATA that may wait in the connection for one process; the rest stays in its stream, so that turns stay short.
+/// The most DATA of one process that waits in the connection, in bytes; the rest stays in its stream, so
+/// turns stay short.
 const AHEAD: usize = 256 * 1024;
 
 /// The client's end of a process that has been placed.
@@ -29,17 +31,17 @@ pub struct Process {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// No way to the agent.
+    /// The agent cannot be reached.
     Waiting,
-    /// The first SPAWN is on its way; what follows it may be sent already.
+    /// The first SPAWN is on its way; frames may follow it at once.
     Fresh,
-    /// SPAWN or RESUME is on its way; nothing else counts until it is answered.
+    /// SPAWN or RESUME is on its way; nothing else counts until the answer.
     Asked,
-    /// Everything passes.
+    /// Frames pass both ways.
     Open,
 }
 
-/// Signals are numbered by batch: one is under way, the next one gathers.
+/// Signals are numbered in batches: one is on its way, the next one collects.
 #[derive(Debug, Default)]
 struct Signals {
     sequence: u32,
@@ -48,7 +50,7 @@ struct Signals {
 }
 
 impl Process {
-    /// A process to be started as `spawn` says; its attempt and its limits are set here.
+    /// A process to start as `spawn` says; its attempt and limits are set here.
     pub fn new(spawn: Spawn) -> Self {
         let limits = Spawn { attempt: 0, stdout_limit: OUTPUT_WINDOW, stderr_limit: OUTPUT_WINDOW, ..spawn };
         Self {
@@ -70,7 +72,7 @@ impl Process {
         self.spawn.id
     }
 
-    /// What was asked for.
+    /// The SPAWN that starts it.
     pub fn spawn(&self) -> &Spawn {
         &self.spawn
     }
@@ -85,12 +87,12 @@ impl Process {
         self.ending.as_ref().filter(|_| self.output.iter().all(RecvStream::is_complete))
     }
 
-    /// Why it was lost, if it was.
+    /// The reason why it was lost, if it was.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 
-    /// Why it cannot be reached just now, if so.
+    /// The reason why it cannot be reached now, if so.
     pub fn unreachable(&self) -> Option<&str> {
         self.unreachable.as_deref()
     }
@@ -105,27 +107,28 @@ impl Process {
         if self.is_over() || self.ending.is_some() { 0 } else { self.stdin.capacity() }
     }
 
-    /// Bytes of stdin that were written and not yet sent.
+    /// Bytes of stdin that were written but not sent yet.
     pub fn stdin_unsent(&self) -> u64 {
         self.stdin.unsent()
     }
 
-    /// Whether there are bytes of stdin that only wait for room in the connection: see [`Process::pump`].
+    /// Whether bytes of stdin wait only for room in the connection: see [`Process::pump`].
     pub fn stdin_waits(&self) -> bool {
         self.passes() && self.stdin.sendable() > 0
     }
 
-    /// Whether writing to stdin is over: closed here, or by the process, or it has ended.
+    /// Whether no more can be written to stdin: it was closed on this side or by the process, or the process
+    /// has ended.
     pub fn stdin_closed(&self) -> bool {
         self.stdin.is_closed() || self.is_over() || self.ending.is_some()
     }
 
-    /// Whether the agent has everything that was written to stdin.
+    /// Whether the agent has received everything that was written to stdin.
     pub fn stdin_delivered(&self) -> bool {
         self.stdin.is_stopped() || self.stdin.acknowledged() == self.stdin.end()
     }
 
-    /// Whether the agent has confirmed every signal, or it is over.
+    /// Whether the agent has confirmed every signal, or the process is over.
     pub fn has_heard(&self) -> bool {
         self.is_over() || self.signals.sent == 0 && self.signals.next == 0
     }
@@ -138,7 +141,7 @@ impl Process {
         }
     }
 
-    /// Closes stdin behind what was written.
+    /// Closes stdin after the bytes written so far.
     pub fn close_stdin(&mut self, conn: Option<&mut Conn>) {
         self.stdin.finish();
         if let (Some(conn), Some(frame)) = (conn.filter(|_| self.passes()), self.fin()) {
@@ -156,12 +159,12 @@ impl Process {
         self.output.iter().map(RecvStream::received).sum()
     }
 
-    /// Bytes of stdout and stderr that it has credit for, and that have not arrived.
+    /// Bytes of stdout and stderr that have credit but have not arrived.
     pub(crate) fn open(&self) -> u64 {
         self.output.iter().map(|recv| recv.limit() - recv.received()).sum()
     }
 
-    /// Whether everything of stdout or stderr was read, or never will come.
+    /// Whether everything of stdout or stderr was read, or no more will come.
     pub fn finished(&self, stream: Stream) -> bool {
         let recv = &self.output[output(stream)];
         recv.is_finished() || (self.lost.is_some() && recv.available() == 0)
@@ -182,7 +185,7 @@ impl Process {
         bytes
     }
 
-    /// Wants no more of stdout or stderr; the process finds it closed.
+    /// Closes stdout or stderr: no more of it is wanted.
     pub fn stop(&mut self, stream: Stream, conn: Option<&mut Conn>) {
         self.output[output(stream)].stop();
         if let Some(conn) = conn.filter(|_| self.passes()) {
@@ -198,7 +201,7 @@ impl Process {
         }
     }
 
-    /// There is a way to the agent: asks it to start or to resume.
+    /// The agent can be reached: asks it to start or to resume.
     pub fn reachable(&mut self, conn: &mut Conn) {
         if self.is_over() {
             return;
@@ -219,7 +222,7 @@ impl Process {
         }
     }
 
-    /// The way to the agent is broken, for the reason in `message`.
+    /// The agent can no longer be reached, for the reason in `message`.
     pub fn broken(&mut self, message: String) {
         self.phase = Phase::Waiting;
         self.unreachable = Some(message);
@@ -235,7 +238,7 @@ impl Process {
         self.close(pool);
     }
 
-    /// Gives its credit back. Call it once nothing more is read.
+    /// Gives its credit back. Call it when nothing more is read.
     pub fn close(&mut self, pool: &mut CreditPool) {
         for recv in &mut self.output {
             recv.close(pool);
@@ -244,8 +247,7 @@ impl Process {
 
     /// Takes a frame for this process.
     ///
-    /// # Errors
-    /// When the peer broke a rule; the connection is to be ended.
+    /// # Errors If the peer broke a rule. End the connection then.
     pub fn handle(&mut self, frame: Frame, conn: &mut Conn, pool: &mut CreditPool) -> Result<(), Violation> {
         match frame {
             Frame::Reachable(_) => self.reachable(conn),
@@ -290,7 +292,7 @@ impl Process {
         Ok(())
     }
 
-    /// Moves stdin on, as far as credit and the connection's queue allow.
+    /// Sends more of stdin, as far as credit and the connection's queue allow.
     pub fn pump(&mut self, conn: &mut Conn) {
         if !self.passes() {
             return;
@@ -320,7 +322,7 @@ impl Process {
         Ok(())
     }
 
-    /// Says again what still holds.
+    /// Repeats the frames that still hold.
     fn state_again(&mut self, conn: &mut Conn) {
         let id = self.id();
         if let Some(frame) = self.fin() {
@@ -349,7 +351,7 @@ impl Process {
     }
 
     fn grant(&mut self, stream: Stream, conn: &mut Conn, pool: &mut CreditPool) {
-        // before the agent has answered it might not have the process yet
+        // until the agent has answered it might not have the process yet
         if self.phase == Phase::Open
             && let Some(span) = self.output[output(stream)].credit(pool)
         {

@@ -1,6 +1,6 @@
 //! Words as a POSIX shell reads and writes them.
 //!
-//! Quotes and backslashes only: no variables, no globs, no commands.
+//! Only quotes and backslashes count: there are no variables, globs or commands.
 
 /// Splits a line at blanks; `'…'`, `"…"` and `\` quote. `None` if a quote is left open.
 pub fn split(line: &str) -> Option<Vec<String>> {
@@ -45,7 +45,7 @@ pub fn one_word(line: &str) -> Option<String> {
     split(line).and_then(|words| <[String; 1]>::try_from(words).ok()).map(|[word]| word)
 }
 
-/// A word as a person would write it in a shell: quoted only where the shell would touch it.
+/// A word as a person would write it in a shell: quoted only where needed.
 ///
 /// ```
 /// use execnet_proto::shell::quoted;
@@ -58,12 +58,12 @@ pub fn quoted(word: &str) -> String {
     quoted_unless(word, is_plain)
 }
 
-/// Whether no shell touches this character wherever it stands.
+/// Whether no shell treats this character specially, wherever it stands.
 pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c)
 }
 
-/// The same, but bare if it has only characters that `is_bare` lets through.
+/// Quotes a word unless all its characters are `is_bare`.
 pub(crate) fn quoted_unless(word: &str, is_bare: impl Fn(char) -> bool) -> String {
     if !word.is_empty() && word.chars().all(is_bare) {
         return word.to_owned();

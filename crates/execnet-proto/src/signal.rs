@@ -1,13 +1,13 @@
-//! Signals, by their numbers on Linux: SIGNAL and EXIT carry these whatever the host is.
+//! Signals by their Linux numbers. SIGNAL and EXIT carry these numbers whatever the host is.
 
 use std::fmt;
 
 macro_rules! signals {
     ($($variant:ident $number:literal $name:literal),+ $(,)?) => {
-        /// A signal, by its number on Linux whatever the host is.
+        /// A signal, by its Linux number whatever the host is.
         ///
-        /// SIGINT, SIGQUIT, SIGHUP and SIGTSTP go to the process and what it started (its process group), as from a terminal; others to the
-        /// process alone.
+        /// SIGINT, SIGQUIT, SIGHUP and SIGTSTP go to the process and its process group, as from a terminal;
+        /// others go to the process alone.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
         #[allow(missing_docs)]
@@ -36,13 +36,13 @@ signals! {
 }
 
 impl Signal {
-    /// Its number on Linux.
+    /// Its Linux number.
     #[must_use]
     pub fn number(self) -> u32 {
         self as u32
     }
 
-    /// The signal with this number on Linux.
+    /// The signal with this Linux number.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|signal| signal.number() == number)

@@ -1,11 +1,11 @@
-//! Host specs, network names and node selections: what people write to name the parts of a network.
+//! Host specs, network names and node selections: the texts by which people name the parts of a network.
 //!
-//! A host spec is a row of `key=value` parts between `//`, as execnet has always written them:
-//! `ssh=user@build1//python=jython//id=j1`. Parsing is strict: what it accepts can be used, and what it refuses is named.
-//! Nothing here looks at a file, an environment or a host.
+//! A host spec is a row of `key=value` parts separated by `//`, as in execnet:
+//! `ssh=user@build1//python=jython//id=j1`. Parsing is strict: an accepted spec can be used, and the error
+//! for a refused one names the key. Nothing here looks at a file, an environment or a host.
 //!
-//! Of three slashes in a row the first belongs to the value (`chdir=///id=x` is `chdir=/` and `id=x`). A value that needs `//`
-//! itself writes it as `/\/`, and then a backslash before `/` or `\` as `\\`.
+//! Of three slashes in a row the first belongs to the value (`chdir=///id=x` is `chdir=/` and `id=x`). A
+//! value that contains `//` writes it as `/\/`; then a backslash before `/` or `\` is written as `\\`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ pub use words::{join, python_command};
 /// Longest network name and host id, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Every key of a host spec; `env:` is followed by a variable's name.
+/// Every key of a host spec; a variable's name follows `env:`.
 pub const KEYS: [&str; 11] =
     ["popen", "ssh", "cmd", "python", "via", "id", "chdir", "nice", "env:", "ssh_config", "patience"];
 
@@ -38,7 +38,8 @@ pub struct HostSpec {
     pub id: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Command or path of the interpreter of its node, `*` for a node of every one found, `None` for the first one found.
+    /// Command or path of the interpreter of its node; `*` for a node of every interpreter found, `None` for
+    /// the first one found.
     pub python: Option<String>,
     /// Id of the host on which the transport's command runs; `None` for this machine.
     pub via: Option<String>,
@@ -46,11 +47,12 @@ pub struct HostSpec {
     pub chdir: Option<String>,
     /// Added to the niceness of processes, −20 to 19.
     pub nice: Option<i32>,
-    /// Environment of processes, in the order written.
+    /// Environment of processes, in the order of the spec.
     pub env: Vec<(String, String)>,
     /// Path of an ssh configuration file for `ssh=`, on the machine where ssh runs.
     pub ssh_config: Option<String>,
-    /// How long its agent has to greet, whole seconds and at least one; `None` for a time that grows with each try that took longer.
+    /// How long its agent gets to greet, whole seconds and at least one; `None` for a limit that grows with
+    /// each try that took longer.
     pub patience: Option<Duration>,
 }
 
@@ -70,7 +72,7 @@ pub enum Transport {
     Cmd(Vec<String>),
 }
 
-/// Why a text is no host spec. The message names the key.
+/// The reason why a text is not a host spec. The message names the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Nothing between two `//`, or at an end.
@@ -79,12 +81,12 @@ pub enum SpecError {
     /// A key that does not exist.
     #[error("`{key}` is not a key of a host spec{}", suggestion(*.nearest))]
     UnknownKey {
-        /// As written.
+        /// The key in the spec.
         key: String,
         /// The most similar key, if one is similar.
         nearest: Option<&'static str>,
     },
-    /// A key that stands twice.
+    /// A key that is given twice.
     #[error("`{0}` is given twice")]
     Doubled(String),
     /// A key without a value.
@@ -96,23 +98,23 @@ pub enum SpecError {
     /// Two keys say how to reach the host.
     #[error("`{0}` and `{1}` are two ways to reach one host; give one")]
     TwoTransports(&'static str, &'static str),
-    /// A NUL in a value, or a line end in one that is no folder.
+    /// A NUL in a value, or a line end in a value other than a folder.
     #[error("the value of `{0}` has a line end or a NUL in it")]
     Control(String),
-    /// A value that its key cannot take.
+    /// A value that does not fit its key.
     #[error("{key}={value}: {why}")]
     Value {
         /// The key.
         key: String,
-        /// Its value as written.
+        /// Its value.
         value: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The transport gives no usable id.
     #[error("`{0}` cannot be the host's id; add `//id=NAME` ({NAME_RULE})")]
     NoId(String),
-    /// A key that goes with another transport.
+    /// A key that belongs to another transport.
     #[error("`ssh_config` goes with `ssh=` only")]
     SshConfigWithoutSsh,
 }
@@ -136,8 +138,9 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// The candidate from which `word` differs by a single slip: a letter wrong, left out or too many, two that changed places, or capitals. From one of
-/// three letters or fewer many other words differ by one letter, so there only the last two count.
+/// The candidate from which `word` differs by a single slip: one letter wrong, missing or too many, two
+/// letters swapped, or capitals. Candidates of three letters or fewer differ from many other words by one
+/// letter, so only the last two count for them.
 pub fn misspelt<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |word: &str| {
         let mut letters: Vec<char> = word.chars().collect();
@@ -152,7 +155,7 @@ pub fn misspelt<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -
     })
 }
 
-/// The candidate most similar to `word`, if any is similar enough to be meant.
+/// The candidate most similar to `word`, if one is similar enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
@@ -181,11 +184,10 @@ impl FromStr for HostSpec {
 }
 
 impl HostSpec {
-    /// The host that `ssh=VALUE` alone reaches, as a library takes it: in `value` a `//` need not be escaped, and an address
-    /// that cannot be an id has `host` for its id.
+    /// The host of a spec with `ssh=VALUE` alone. A `//` in `value` needs no escape, and the id is `host` if
+    /// the address cannot be one.
     ///
-    /// # Errors
-    /// What is wrong with the value.
+    /// # Errors If the value is not one of `ssh=`.
     pub fn by_ssh(value: &str) -> Result<HostSpec, SpecError> {
         let draft = |id: Option<&str>| -> Result<HostSpec, SpecError> {
             let transport = Some(ssh(checked("ssh", Some(value))?)?);
@@ -231,13 +233,13 @@ impl fmt::Display for HostSpec {
 }
 
 impl Transport {
-    /// The id of a host whose spec gives none; not always a valid one.
+    /// The default id of a host with this transport; it may be invalid.
     fn default_id(&self) -> String {
         match self {
             Transport::Popen => "local".to_owned(),
             Transport::Ssh { destination, .. } => {
                 let host = host_part(destination);
-                // an address of IPv6 is no name: its groups are, in a row
+                // an address of IPv6 is not a valid name: join its groups
                 let groups = host.split([':', '%']).filter(|group| !group.is_empty());
                 if host.contains(':') {
                     groups.fold("ip6".into(), |id, group| id + "-" + group)
@@ -251,7 +253,7 @@ impl Transport {
         }
     }
 
-    /// The key that says it.
+    /// Its key.
     fn key(&self) -> &'static str {
         match self {
             Transport::Popen => "popen",
@@ -261,7 +263,7 @@ impl Transport {
     }
 }
 
-/// What has been read of a spec so far.
+/// The parts of a spec read so far.
 #[derive(Default)]
 struct Draft {
     transport: Option<Transport>,
@@ -363,7 +365,8 @@ impl Draft {
     }
 }
 
-/// Cuts `text` at each `//`; of three slashes the first belongs to the value before. The two of `ssh=ssh://host` belong to the value.
+/// Cuts `text` at each `//`. Of three slashes the first belongs to the value before. The two slashes of
+/// `ssh=ssh://host` belong to the value.
 fn parts(text: &str) -> Result<Vec<&str>, SpecError> {
     let cut = |text: &str, from: usize| {
         let at = from + text[from..].find("//")?;
@@ -397,7 +400,7 @@ fn put<T>(slot: &mut Option<T>, key: &str, value: T) -> Result<(), SpecError> {
 
 fn checked<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, SpecError> {
     let value = value.unwrap_or("");
-    // a folder may have any name; whoever shows it makes it harmless
+    // a folder may have any name; code that shows it escapes it
     if value.contains('\0') || (key != "chdir" && value.contains(['\n', '\r'])) {
         return Err(SpecError::Control(key.to_owned()));
     }
@@ -407,7 +410,7 @@ fn checked<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, SpecError> 
     Ok(value)
 }
 
-/// A single word that is no key is most often a host's name.
+/// A single word that is not a key is most often a host's name.
 fn unknown(key: &str, bare: bool) -> SpecError {
     let nearest = nearest(key, KEYS).filter(|near| *near != key);
     let destination = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "@._-".contains(c));
@@ -421,11 +424,12 @@ fn bad(key: &str, value: &str, why: &str) -> SpecError {
     SpecError::Value { key: key.to_owned(), value: value.to_owned(), why: why.to_owned() }
 }
 
-/// Options of ssh(1) that take an argument, and those with which it would not run our command on clean pipes.
+/// Options of ssh(1) that take an argument, and those that would keep our command from running on clean
+/// pipes.
 const SSH_WITH_ARGUMENT: &str = "BbcDEeFIiJLlmoPpRSw";
 const SSH_NOT_FOR_US: &str = "fGNnOQsTtVW";
 
-/// Takes `[options] [user@]host` apart as ssh itself would; options may also follow the host.
+/// Splits `[options] [user@]host` as ssh itself would; options may also follow the host.
 fn ssh(value: &str) -> Result<Transport, SpecError> {
     let refuse = |why: String| Err(bad("ssh", value, &why));
     let Some(words) = shell::split(value) else {
@@ -491,8 +495,8 @@ fn cmd(value: &str) -> Result<Transport, SpecError> {
     }
 }
 
-/// `[user@]host[:port]`, `[user@][address][:port]` or one of these behind `ssh://` as what ssh itself takes everywhere: `[user@]host`,
-/// and the port.
+/// Splits `[user@]host[:port]`, `[user@][address][:port]`, or one of these after `ssh://`, into
+/// `[user@]host`, which every ssh accepts, and the port.
 fn address(text: &str) -> Result<(String, Option<String>), String> {
     let text = text
         .strip_prefix("ssh:")
@@ -506,7 +510,7 @@ fn address(text: &str) -> Result<(String, Option<String>), String> {
             None => return Err(format!("`{text}` is not `[user@]host`")),
         },
         None => match host.split_once(':') {
-            // more than one colon is an address of IPv6
+            // more than one colon: an address of IPv6
             Some((host, port)) if !port.contains(':') => (host, Some(port)),
             _ => (host, None),
         },
@@ -524,7 +528,7 @@ fn host_part(destination: &str) -> &str {
     destination.rsplit_once('@').map_or(destination, |(_, host)| host)
 }
 
-/// Writes a value so that it holds no `//` and [`unescape`] gives it back.
+/// Writes a value without `//`; [`unescape`] reads it back.
 fn escape(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let mut chars = value.chars().peekable();
@@ -549,11 +553,11 @@ fn unescape(value: &str) -> String {
     text
 }
 
-/// The name of a network: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, so that it can be part of a file name anywhere.
+/// The name of a network: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, so it can be part of any file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetworkName(String);
 
-/// Why a text cannot name a network.
+/// A text that cannot name a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` cannot name a network ({NAME_RULE})")]
 pub struct NetworkNameError(String);

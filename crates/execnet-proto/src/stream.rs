@@ -1,7 +1,7 @@
 //! The two ends of a stream: numbered bytes, credit, replay.
 //!
-//! The sender keeps every byte that the receiver has not acknowledged, so the flow-control window is the replay buffer.
-//! Neither end knows frames, links or clocks.
+//! The sender keeps every byte that the receiver has not acknowledged: the flow-control window is the replay
+//! buffer. Neither end knows frames, links or clocks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,22 +10,23 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::wire::{MAX_DATA, Span};
 
-/// The most credit that one stream may have, in bytes.
+/// The most credit of one stream, in bytes.
 pub const MAX_WINDOW: u64 = 2 * 1024 * 1024;
 
-/// The credit that stdin starts with, before the agent has said anything, in bytes.
+/// The credit that stdin starts with, before the agent has sent anything, in bytes.
 pub const STDIN_WINDOW: u64 = 32_768;
 
-/// The credit that a client gives to stdout and to stderr in its SPAWN, in bytes.
+/// The credit of stdout and of stderr in a client's SPAWN, in bytes.
 pub const OUTPUT_WINDOW: u64 = 16_384;
 
-/// The most credit that all streams of one client or one host may have together, in bytes.
+/// The most credit of all streams of one client or one host together, in bytes.
 pub const POOL: u64 = 64 * 1024 * 1024;
 
-/// Chunks below this size are copied together, so that small DATA frames cannot cost many times their bytes.
+/// Chunks below this size are copied together, so small DATA frames cannot cost many times their bytes.
 const SMALL: usize = 8_192;
 
-/// Chunks below this size are copied: as parts of the 256 KiB that were read with them they would keep all of these.
+/// Chunks below this size are copied; as slices they would keep alive the whole 256 KiB that were read with
+/// them.
 const SHARED: usize = 32_768;
 
 /// The peer broke a rule of the protocol.
@@ -64,7 +65,7 @@ pub enum Violation {
     Frame(#[from] crate::wire::FrameError),
 }
 
-/// Bytes in order, cheap to append to and to take from; small pieces are copied together.
+/// Bytes in order, cheap to append to and to take from; small chunks are copied together.
 #[derive(Default)]
 pub struct Chunks {
     queue: VecDeque<Bytes>,
@@ -84,7 +85,7 @@ impl Chunks {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether it holds no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -103,7 +104,7 @@ impl Chunks {
         }
     }
 
-    /// Takes at most `max` bytes from the front; fewer when a chunk ends before. Empty only if there is nothing.
+    /// Takes at most `max` bytes from the front; fewer if a chunk ends before. Empty only if there are none.
     pub fn pop(&mut self, max: usize) -> Bytes {
         if self.queue.is_empty() {
             self.flush();
@@ -122,7 +123,7 @@ impl Chunks {
         }
     }
 
-    /// At most `max` bytes that begin `offset` bytes behind the front, without taking them.
+    /// At most `max` bytes from `offset` on, without taking them.
     pub fn peek(&mut self, offset: usize, max: usize) -> Bytes {
         if offset >= self.len - self.tail.len() {
             self.flush();
@@ -137,7 +138,7 @@ impl Chunks {
         Bytes::new()
     }
 
-    /// Forgets everything.
+    /// Drops all bytes.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -151,7 +152,7 @@ impl Chunks {
     }
 }
 
-/// The sending end: what was written and not yet acknowledged.
+/// The sending end: bytes that were written but not acknowledged yet.
 #[derive(Debug, Default)]
 pub struct SendStream {
     chunks: Chunks,
@@ -163,7 +164,7 @@ pub struct SendStream {
 }
 
 impl SendStream {
-    /// A stream whose receiver takes `limit` bytes to begin with.
+    /// A stream whose receiver accepts `limit` bytes at first.
     pub fn new(limit: u64) -> Self {
         Self { limit, ..Self::default() }
     }
@@ -183,7 +184,7 @@ impl SendStream {
         }
     }
 
-    /// Position behind the last byte written.
+    /// Position after the last byte written.
     pub fn end(&self) -> u64 {
         self.acknowledged + self.chunks.len() as u64
     }
@@ -203,12 +204,12 @@ impl SendStream {
         self.limit
     }
 
-    /// Bytes written and not yet sent.
+    /// Bytes written but not sent yet.
     pub fn unsent(&self) -> u64 {
         self.end() - self.sent
     }
 
-    /// Bytes that [`SendStream::next_data`] would give now.
+    /// Bytes that [`SendStream::next_data`] would return now.
     pub fn sendable(&self) -> u64 {
         if self.stopped { 0 } else { self.limit.min(self.end()).saturating_sub(self.sent) }
     }
@@ -245,10 +246,10 @@ impl SendStream {
         Some((position, bytes))
     }
 
-    /// The receiver's CREDIT.
+    /// Takes the receiver's CREDIT.
     ///
-    /// # Errors
-    /// If it acknowledges what was not sent, or grants more than a window. What an older frame says is not an error.
+    /// # Errors If it acknowledges bytes that were not sent, or grants more than a window. A frame that
+    /// arrives late is not an error.
     pub fn credit(&mut self, span: Span) -> Result<(), Violation> {
         if self.stopped {
             return Ok(());
@@ -265,10 +266,9 @@ impl SendStream {
         Ok(())
     }
 
-    /// A new attempt: the receiver has everything before `span.received`, sending goes on there.
+    /// A new attempt: the receiver has everything before `span.received`, and sending continues there.
     ///
-    /// # Errors
-    /// If that position was never sent, or was acknowledged already.
+    /// # Errors If that position was never sent, or is below what was acknowledged.
     pub fn resume(&mut self, span: Span) -> Result<(), Violation> {
         if self.stopped {
             return Ok(());
@@ -289,7 +289,7 @@ impl SendStream {
     }
 }
 
-/// The receiving end: what has arrived and was not yet taken.
+/// The receiving end: bytes that have arrived but were not taken yet.
 #[derive(Debug)]
 pub struct RecvStream {
     chunks: Chunks,
@@ -317,13 +317,13 @@ impl RecvStream {
         }
     }
 
-    /// What RESUME or RESUMED says of it; counts as told.
+    /// Its part of RESUME or RESUMED. The credit counts as granted.
     pub fn span(&mut self) -> Span {
         self.told = Span { received: self.received, limit: self.limit };
         self.told
     }
 
-    /// Bytes that arrived and were not taken.
+    /// Bytes that have arrived but were not taken.
     pub fn available(&self) -> usize {
         self.chunks.len()
     }
@@ -353,10 +353,9 @@ impl RecvStream {
         self.stopped
     }
 
-    /// DATA that arrived.
+    /// Takes DATA that arrived.
     ///
-    /// # Errors
-    /// For a gap, or bytes past the credit or the stream's end.
+    /// # Errors For a gap, and for bytes past the credit or the stream's end.
     pub fn data(&mut self, position: u64, mut bytes: Bytes) -> Result<(), Violation> {
         let end = position + bytes.len() as u64;
         if position > self.received {
@@ -381,10 +380,9 @@ impl RecvStream {
         Ok(())
     }
 
-    /// FIN: the stream is `length` bytes long.
+    /// Takes FIN: the stream is `length` bytes long.
     ///
-    /// # Errors
-    /// If more has arrived already, or another length was said before.
+    /// # Errors If more has arrived already, or FIN gave another length before.
     pub fn fin(&mut self, length: u64) -> Result<(), Violation> {
         if self.received > length || self.length.is_some_and(|before| before != length) {
             let end = self.length.unwrap_or(self.received);
@@ -401,7 +399,7 @@ impl RecvStream {
 
     /// New credit, if it is time to tell the sender.
     pub fn credit(&mut self, pool: &mut CreditPool) -> Option<Span> {
-        // half, so that a stream in full flow is seen to use its window up and gets a larger one
+        // half, so a stream in full flow is seen to use up its window and gets a larger one
         let enough = (self.window / 2).max(1);
         if !self.is_complete() {
             let consumed = self.received - self.chunks.len() as u64;
@@ -415,21 +413,21 @@ impl RecvStream {
         due.then(|| self.span())
     }
 
-    /// No more is wanted: what has arrived is dropped, and what still comes too.
+    /// No more is wanted: bytes that have arrived are dropped, and so are those still to come.
     pub fn stop(&mut self) {
         self.stopped = true;
         self.chunks.clear();
     }
 
-    /// Gives what its window has grown by back to the pool: it is not granted again.
+    /// Gives the growth of its window back to the pool; it is not granted again.
     pub fn close(&mut self, pool: &mut CreditPool) {
         pool.grown -= self.window - self.initial;
         self.window = self.initial;
     }
 }
 
-/// By how much the windows of one receiver have grown, all together. Half of [`POOL`] is for that, the other half for the
-/// windows that streams start with; so a stream can always have its own window again.
+/// How much the windows of one receiver have grown, all together. Half of [`POOL`] is for growth, the other
+/// half for the windows that streams start with. So a stream can always get its own window again.
 #[derive(Debug, Default)]
 pub struct CreditPool {
     grown: u64,
@@ -445,10 +443,9 @@ impl CreditPool {
     }
 }
 
-/// That `span` grants no more than a window.
+/// Checks that `span` grants no more than a window.
 ///
-/// # Errors
-/// If it does.
+/// # Errors If it grants more.
 pub fn check_window(span: Span) -> Result<(), Violation> {
     match span.limit.checked_sub(span.received) {
         Some(credit) if credit <= MAX_WINDOW => Ok(()),

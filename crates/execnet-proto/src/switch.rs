@@ -1,9 +1,10 @@
-//! The heart of a daemon: forwards between clients and hosts, opens tunnels, and decides who is unreachable and who is lost.
+//! The heart of a daemon: forwards between clients and hosts, opens tunnels, and decides which hosts are
+//! unreachable and which processes are lost.
 //!
-//! Pure: the driver hands in what arrived ([`Switch::client_bytes`], [`Switch::link_bytes`]), writes what
-//! [`Switch::client_transmit`] and [`Switch::link_transmit`] have for each peer that [`Switch::poll_ready`] names, and acts on
-//! [`SwitchEvent`]s. It starts no process and knows no clock. Ends no client's stream: queues die with their connection, state lives
-//! in client and agent.
+//! The driver passes in the bytes that arrived ([`Switch::client_bytes`], [`Switch::link_bytes`]), writes the
+//! bytes of [`Switch::client_transmit`] and [`Switch::link_transmit`] for each peer that
+//! [`Switch::poll_ready`] names, and acts on [`SwitchEvent`]s. The switch starts no process and knows no
+//! clock. It ends no client's stream: queues die with their connection, and client and agent hold the state.
 
 mod clients;
 mod hosts;
@@ -30,18 +31,18 @@ use clients::ClientSide;
 use hosts::HostSide;
 use relay::Relay;
 
-/// Added to `linger` before an unreachable host's processes count as lost.
+/// Added to `linger` before the processes of an unreachable host count as lost.
 const LOST_AFTER_LINGER: Duration = Duration::from_secs(30);
 
-/// A client's connection, for as long as it lasts.
+/// A client's connection, while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientKey(pub u64);
 
-/// A host of the network, for as long as it is in it.
+/// A host of the network, while it belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostKey(pub u32);
 
-/// Someone to write to.
+/// A peer with bytes to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
     /// A client's socket.
@@ -50,7 +51,7 @@ pub enum Peer {
     Host(HostKey),
 }
 
-/// What the driver has to act on.
+/// An event that the driver has to act on.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum SwitchEvent {
@@ -62,19 +63,19 @@ pub enum SwitchEvent {
     ClientEnded { client: ClientKey, why: ClientEnd },
     /// A host's agent has greeted.
     Up { host: HostKey, incarnation: Incarnation, resume: bool, pid: u32, facts: Table },
-    /// A host's agent told of a node.
+    /// A host's agent reported a node.
     Node { host: HostKey, name: String, state: NodeState, facts: Table },
-    /// A host's agent has told of all its nodes, this many.
+    /// A host's agent has reported all its nodes, this many.
     Nodes { host: HostKey, count: u16 },
-    /// The agent of a host that was removed answered, and was told to end: its link ends with it.
+    /// The agent of a removed host answered and was told to end. Its link ends with it.
     Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
     LinkEnded { host: HostKey, why: LinkEnd, said: Said },
-    /// A way to this host's via is there again or gone: its state changed with it.
+    /// This host's via became reachable or unreachable, and so did the host.
     ViaChanged { host: HostKey },
 }
 
-/// Why the switch dropped a link.
+/// The reason why the switch dropped a link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LinkEnd {
@@ -86,7 +87,7 @@ pub enum LinkEnd {
     Silent,
     #[error("its agent broke the protocol: {0}")]
     Violation(#[from] Violation),
-    /// Between frames: how its beginning is shown, without control characters.
+    /// Between frames. The text is the beginning of the bytes, without control characters.
     #[error("something else than its agent wrote to the link: {0}")]
     NoFrame(String),
     #[error("the process on {via} that leads to it {ending}")]
@@ -104,20 +105,20 @@ impl From<OpeningError> for LinkEnd {
     }
 }
 
-/// What came on a link that was no frame, and beside it. As it came: hostile.
+/// Text on a link and beside it that was not a frame, as it came: hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// On the link itself: what a login prints.
+    /// On the link itself: the noise of a login.
     pub noise: String,
-    /// What the process of a tunnel wrote on stderr.
+    /// The stderr of a tunnel's process.
     pub stderr: String,
-    /// The greeting of its agent had begun, and was not complete.
+    /// The agent's greeting had begun but was not complete.
     pub is_greeting_cut: bool,
     /// Its agent had answered.
     pub answered: bool,
 }
 
-/// Why the switch dropped a client.
+/// The reason why the switch dropped a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ClientEnd {
@@ -140,12 +141,12 @@ impl From<OpeningError> for ClientEnd {
     }
 }
 
-/// Who the daemon is, for its greeting.
+/// The daemon's facts for its greeting.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The client id under which it owns its tunnels.
     pub owner: ClientId,
-    /// Count of its starts.
+    /// The number of its starts.
     pub life: u32,
     /// Its process id.
     pub pid: u32,
@@ -167,21 +168,21 @@ pub struct Switch {
     tunnels: CreditPool,
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
-    /// Agents of hosts that were removed, which may still live: they are told to end when they answer again.
+    /// Agents of removed hosts that may still live. They are told to end when they answer again.
     outcasts: VecDeque<Incarnation>,
-    /// The rest of the turn of the peer whose bytes are taken.
+    /// The rest of the turn of the peer whose bytes are being handled.
     turn: Turn,
 }
 
-/// A process that the daemon forwards for, or must still see forgotten.
+/// A process that the daemon forwards for, or whose agent has yet to forget it.
 #[derive(Debug)]
 struct Forwarded {
     owner: Owner,
     host: HostKey,
-    /// The node on which it was placed; empty for one that was placed by an earlier daemon, or is none of a client.
+    /// The node it was placed on; empty if an earlier daemon placed it, or if it is not a client's.
     node: String,
     incarnation: Incarnation,
-    /// The agent may have it.
+    /// Whether the agent may have it.
     spawned: bool,
     relay: Relay,
 }
@@ -201,10 +202,10 @@ pub const MAX_PROCESSES: usize = 1_000;
 /// The most nodes that one host may have.
 pub const MAX_NODES: usize = 64;
 
-/// The most processes of a host that are known here, with those that its agent has still to forget.
+/// The most processes of a host that are known here, including those that its agent has yet to forget.
 const MAX_FORWARDED: usize = 4 * MAX_PROCESSES;
 
-/// How many agents of removed hosts are remembered.
+/// The most agents of removed hosts that are remembered.
 const MAX_OUTCASTS: usize = 1_000;
 
 impl Switch {
@@ -223,12 +224,12 @@ impl Switch {
         }
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<SwitchEvent> {
         self.events.pop_front()
     }
 
-    /// Someone for whom there may be bytes to write. Named again only when something changed.
+    /// A peer for which there may be bytes to write. It is named again only after a change.
     pub fn poll_ready(&mut self) -> Option<Peer> {
         self.ready.pop_first()
     }
@@ -238,7 +239,7 @@ impl Switch {
         self.nodes_in_use(host).count()
     }
 
-    /// For each process of a client on a host the node on which it runs; empty if an earlier daemon placed it.
+    /// The node of each client's process on a host; empty if an earlier daemon placed it.
     pub fn nodes_in_use(&self, host: HostKey) -> impl Iterator<Item = &str> {
         let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
         let entries = ids.filter_map(|id| self.forwarded.get(id));
@@ -246,14 +247,14 @@ impl Switch {
         of_clients.map(|entry| entry.node.as_str())
     }
 
-    /// Bytes of DATA that wait in all queues.
+    /// Bytes of DATA in all queues.
     pub fn queued(&self) -> usize {
         let clients = self.clients.values().map(|side| side.conn.queued_in_all());
         let hosts = self.hosts.values().filter_map(HostSide::conn).map(Conn::queued_in_all);
         clients.chain(hosts).sum()
     }
 
-    /// Whether no client has a process, none waits to be forgotten by its agent, and no DATA waits.
+    /// Whether no client has a process, no agent has yet to forget one, and no DATA is queued.
     pub fn is_idle(&self) -> bool {
         self.forwarded.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..))) && self.queued() == 0
     }
@@ -303,7 +304,7 @@ impl Switch {
         }
     }
 
-    /// A process is lost for its client, and is ended if its agent still has it.
+    /// A process is lost for its client; if its agent still has it, it is ended.
     fn lose(&mut self, id: ProcessId, message: &str) {
         let Some(entry) = self.forwarded.get(&id) else { return };
         if let Owner::Client(client) = entry.owner {
@@ -340,7 +341,7 @@ impl Switch {
         }
     }
 
-    /// There may be something to write on the link that leads to this host.
+    /// There may be bytes to write on the link that leads to this host.
     fn touch(&mut self, mut host: HostKey) {
         while let Some(via) = self.hosts.get(&host).and_then(HostSide::via) {
             host = via;

@@ -1,11 +1,13 @@
-//! Relative paths in a host spec, which mean something only to who wrote them.
+//! Relative paths in a host spec, which make sense only in the folder where the spec was written.
 
 use super::{HostSpec, Transport, words};
 use crate::shell;
 
 impl HostSpec {
-    /// The same host with its relative paths on this machine seen from `folder`, which is absolute and has no links in it: `ssh_config=`, a `cmd=` that is a path, and the
-    /// `python=` of `popen` that is one. A command without a slash is looked for in `PATH` and stays, as do `~` and, with `via=`, paths on another host.
+    /// The same host, with its relative paths on this machine made absolute from `folder`, an absolute path
+    /// without links. These are `ssh_config=`, a `cmd=` that is a path, and the `python=` of `popen` that is
+    /// a path. A command without a slash is looked up in `PATH` and stays; so do `~` and, with `via=`, paths
+    /// on another host.
     #[must_use]
     pub fn seen_from(mut self, folder: &str) -> HostSpec {
         if self.via.is_some() {
@@ -32,16 +34,16 @@ impl HostSpec {
     }
 }
 
-/// Whether it was relative.
+/// Returns whether it was relative.
 fn make_command_absolute(argv: &mut [String], folder: &str) -> bool {
     argv.first_mut().is_some_and(|command| {
         let (before, is_path) = command.split_once('/').map_or(("", false), |(before, _)| (before, true));
-        // a variable, or what a shell makes a path of
+        // a variable, or something that a shell makes a path of
         is_path && !before.contains(['=', '$', '`']) && make_absolute(command, folder)
     })
 }
 
-/// Whether it was relative.
+/// Returns whether it was relative.
 fn make_absolute(path: &mut String, folder: &str) -> bool {
     if path.starts_with(['/', '~']) {
         return false;

@@ -1,23 +1,23 @@
-//! Node selections: which nodes of a network would do.
+//! Node selections: which nodes of a network match.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a client asks of a node. Everything given must hold; nothing given means any node.
+/// The conditions on a node. All that are given must hold; without any, every node matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeSelection {
     /// A node's name, or a host's id for any of its nodes.
     pub node: Option<String>,
-    /// Beginning of `sys.platform` or of the implementation, in any case: `linux`, `java`, `pypy`.
+    /// Beginning of `sys.platform` or of the implementation, ignoring case: `linux`, `java`, `pypy`.
     pub platform: Option<String>,
-    /// `cpython`, `pypy` or `jython`, in any case.
+    /// `cpython`, `pypy` or `jython`, ignoring case.
     pub implementation: Option<String>,
     /// Bounds on the version.
     pub python_version: Option<VersionRequirement>,
 }
 
-/// What a node is, as far as selections look.
+/// The facts of a node that selections look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeInfo<'a> {
     /// Its name.
@@ -34,8 +34,8 @@ pub struct NodeInfo<'a> {
 
 /// Version bounds, all of which must hold: `>=3.8`, `>=3.8,<3.12`, `3.11`, `==3.11.2`, `!=3.9`.
 ///
-/// Versions are compared number by number, and only those numbers that the bound gives: `3.11` is every 3.11, `<=3.11` takes them all in, `>3.11`
-/// begins with 3.12. No operator means `==`.
+/// Versions are compared number by number, and only as many numbers as the bound gives: `3.11` means every
+/// 3.11, `<=3.11` includes all of them, and `>3.11` begins with 3.12. Without an operator, `==` is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionRequirement(Vec<(Operator, Vec<u32>)>);
 
@@ -58,19 +58,19 @@ const OPERATORS: [(&str, Operator); 6] = [
     ("<", Operator::Below),
 ];
 
-/// Why a selection makes no sense.
+/// The reason why a selection is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// Not a version with an operator.
+    /// A text that is not a version with an operator.
     #[error("`{0}` is not a Python version to ask for; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`")]
     Version(String),
-    /// A key with nothing to look for.
+    /// A key without a value.
     #[error("`{0}` needs a value")]
     Empty(&'static str),
     /// A key that selections do not have.
     #[error("a node cannot be selected by `{0}`")]
     UnknownKey(String),
-    /// The same key twice.
+    /// A key that is given twice.
     #[error("`{0}` is given twice")]
     Doubled(&'static str),
 }
@@ -79,10 +79,9 @@ impl NodeSelection {
     /// The keys in the table of a SELECT frame.
     pub const KEYS: [&'static str; 4] = ["node", "platform", "implementation", "python-version"];
 
-    /// Sets what the key of a SELECT table, or the option of that name, asks for.
+    /// Sets a condition, by a key of the SELECT table or the option of the same name.
     ///
-    /// # Errors
-    /// When the key is unknown or given before, or the value is empty or no version.
+    /// # Errors If the key is unknown or was given before, or the value is empty or not a version.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SelectionError> {
         let Some(&key) = Self::KEYS.iter().find(|known| **known == key) else {
             return Err(SelectionError::UnknownKey(key.to_owned()));
@@ -104,8 +103,7 @@ impl NodeSelection {
 
     /// Reads the table of a SELECT frame.
     ///
-    /// # Errors
-    /// As [`NodeSelection::set`].
+    /// # Errors Those of [`NodeSelection::set`].
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, SelectionError> {
@@ -124,7 +122,7 @@ impl NodeSelection {
         Self::KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// Whether the node is what is asked for.
+    /// Whether the node meets all conditions.
     #[must_use]
     pub fn matches(&self, node: &NodeInfo<'_>) -> bool {
         let named = self.node.as_ref().is_none_or(|name| name == node.name || name == node.host);
@@ -139,7 +137,7 @@ impl NodeSelection {
     }
 }
 
-/// `platform java, Python >=3.8`; `any node` when nothing is asked.
+/// `platform java, Python >=3.8`; `any node` without conditions.
 impl fmt::Display for NodeSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |key| if key == "python-version" { "Python" } else { key };
@@ -150,7 +148,8 @@ impl fmt::Display for NodeSelection {
 }
 
 impl VersionRequirement {
-    /// Whether `version` (`3.11.2`, `2.7.18+`, `3.15.0a1`) keeps all the bounds; a text without a number keeps none.
+    /// Whether `version` (`3.11.2`, `2.7.18+`, `3.15.0a1`) meets all the bounds. A text without a number
+    /// meets none.
     #[must_use]
     pub fn matches(&self, version: &str) -> bool {
         let version = numbers_of(version);

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Agents wait in poll(2), which counts milliseconds in 31 bits.
 const LONGEST: u64 = 24 * 86_400;
 
-/// `90s`, `10m`, `2h`, `1d` or seconds, at most 24 days.
+/// `90s`, `10m`, `2h`, `1d`, or a number of seconds; at most 24 days.
 #[must_use]
 pub fn time(text: &str) -> Option<Duration> {
     let text = text.trim();

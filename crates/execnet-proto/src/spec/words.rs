@@ -1,8 +1,9 @@
-//! Words in the value of a host spec: as a shell reads them, and without `//`, which would end the value.
+//! Words in the value of a host spec: read as a shell reads them, written without `//`, which would end the
+//! value.
 
 use crate::shell::{is_plain, quoted_unless, split};
 
-/// A value that [`shell::split`](crate::shell::split) takes apart into `words` again. It holds no `//`.
+/// A value that [`shell::split`](crate::shell::split) splits into `words` again. It contains no `//`.
 pub fn join<S: AsRef<str>>(words: &[S]) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word.as_ref())).collect();
     words.join(" ")
@@ -35,10 +36,10 @@ const OF_SHELLS: &str = "$`&;|<>()\n";
 /// Commands that only a shell has.
 const BUILTINS: [&str; 3] = ["exec", "command", "."];
 
-/// The command of `python=LINE`: its words, or a shell that executes the line and passes on what is appended, if only a
-/// shell understands the line. `None` when a quote is left open.
+/// The command of `python=LINE`: its words; or, if only a shell understands the line, a shell that executes
+/// the line with the arguments that are appended. `None` if a quote is left open.
 ///
-/// Agents decide alike (`words` in remote/agent/nodes.py).
+/// Agents do the same (`words` in remote/agent/nodes.py).
 pub fn python_command(line: &str) -> Option<Vec<String>> {
     let words = split(line)?;
     let first = words.first().map_or("", String::as_str);
