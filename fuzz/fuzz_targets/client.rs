@@ -1,4 +1,4 @@
-//! A client survives whatever its daemon says.
+//! A client survives everything that its daemon sends.
 #![no_main]
 
 #[path = "../../crates/execnet-proto/tests/common/frames.rs"]

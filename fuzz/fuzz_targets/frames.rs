@@ -1,4 +1,4 @@
-//! Any bytes are frames or refused, and frames stay what they are.
+//! Any bytes are frames or refused, and a frame survives encoding and decoding.
 #![no_main]
 
 use execnet_proto::wire::Decoder;

@@ -1,4 +1,4 @@
-//! Any text is a host spec, a selection or refused, and what was read is written so that it reads the same.
+//! Any text is a host spec, a selection or refused, and survives writing and reading.
 #![no_main]
 
 use execnet_proto::spec::{HostSpec, NetworkName, NodeSelection, VersionRequirement};

@@ -1,4 +1,4 @@
-//! A switch survives whatever hosts and clients do and say.
+//! A switch survives everything that hosts and clients do and send.
 #![no_main]
 
 #[path = "../../crates/execnet-proto/tests/common/frames.rs"]

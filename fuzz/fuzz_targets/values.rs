@@ -1,10 +1,11 @@
-//! Any bytes are a value or refused, within what they take themselves; a value that was read is written so that it reads the same.
+//! Any bytes are a value or refused, in memory of their own size. A value that was read survives writing and
+//! reading.
 #![no_main]
 
 use execnet::value::{Dialect, Reader, Reading, StrConfig, Token, Writer, Writing};
 use libfuzzer_sys::fuzz_target;
 
-/// The tokens of a value, and what was read of it before it was found not to be one.
+/// The tokens of a value, and of the part that was read before it was found not to be one.
 fn tokens(bytes: &[u8], reading: Reading) -> (Vec<Token<'_>>, bool) {
     let (mut reader, mut tokens) = (Reader::new(bytes, reading), Vec::new());
     loop {
@@ -22,7 +23,7 @@ fn tokens(bytes: &[u8], reading: Reading) -> (Vec<Token<'_>>, bool) {
 fn write(tokens: &[Token<'_>]) -> Option<Vec<u8>> {
     let mut writer = Writer::new(Writing::default());
     for token in tokens {
-        // what cannot be hashed cannot be sent, but can be read
+        // values that cannot be hashed cannot be sent, but can be read
         match token {
             Token::Begin(container, _) => writer.begin(*container).ok()?,
             Token::Dict => writer.begin_dict().ok()?,
@@ -49,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(read.len() <= 2 * bytes.len());
     if good && let Some(written) = write(&read) {
         let (again, good) = tokens(&written, Reading::default());
-        // numbers that are no numbers differ from themselves
+        // NaNs differ from themselves
         assert!(good && format!("{again:?}") == format!("{read:?}"));
     }
 });

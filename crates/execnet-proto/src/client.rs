@@ -81,7 +81,7 @@ pub enum ClientEvent {
 pub enum ClientError {
     #[error("the daemon speaks version {0} of the protocol, this program version {VERSION}")]
     OtherVersion(u16),
-    #[error("what answered on the network's socket is not an execnet daemon")]
+    #[error("the program on the network's socket is not an execnet daemon")]
     NotADaemon,
     #[error("the daemon broke the protocol: {0}")]
     Violation(#[from] Violation),

@@ -357,8 +357,9 @@ macro_rules! words {
 
 words!(HostState: Joining "joining", Up "up", Unreachable "unreachable", Failed "failed", Leaving "leaving");
 words!(NodeState: Ready "ready", Failed "failed", Probing "probing");
-words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate", Login "login",
-    Python "python", PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via", Start "start");
+words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate",
+    Login "login", Python "python", PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via",
+    Start "start");
 words!(ErrorKind: Usage "usage", DuplicateHost "duplicate-host", NoSuchHost "no-such-host", InUse "in-use",
     Closing "closing", Cancelled "cancelled", Other "other");
 

@@ -28,11 +28,12 @@ macro_rules! signals {
 }
 
 signals! {
-    Hup 1 "SIGHUP", Int 2 "SIGINT", Quit 3 "SIGQUIT", Ill 4 "SIGILL", Trap 5 "SIGTRAP", Abrt 6 "SIGABRT", Bus 7 "SIGBUS",
-    Fpe 8 "SIGFPE", Kill 9 "SIGKILL", Usr1 10 "SIGUSR1", Segv 11 "SIGSEGV", Usr2 12 "SIGUSR2", Pipe 13 "SIGPIPE",
-    Alrm 14 "SIGALRM", Term 15 "SIGTERM", StkFlt 16 "SIGSTKFLT", Chld 17 "SIGCHLD", Cont 18 "SIGCONT", Stop 19 "SIGSTOP",
-    Tstp 20 "SIGTSTP", Ttin 21 "SIGTTIN", Ttou 22 "SIGTTOU", Urg 23 "SIGURG", Xcpu 24 "SIGXCPU", Xfsz 25 "SIGXFSZ",
-    VtAlrm 26 "SIGVTALRM", Prof 27 "SIGPROF", Winch 28 "SIGWINCH", Io 29 "SIGIO", Pwr 30 "SIGPWR", Sys 31 "SIGSYS",
+    Hup 1 "SIGHUP", Int 2 "SIGINT", Quit 3 "SIGQUIT", Ill 4 "SIGILL", Trap 5 "SIGTRAP", Abrt 6 "SIGABRT",
+    Bus 7 "SIGBUS", Fpe 8 "SIGFPE", Kill 9 "SIGKILL", Usr1 10 "SIGUSR1", Segv 11 "SIGSEGV",
+    Usr2 12 "SIGUSR2", Pipe 13 "SIGPIPE", Alrm 14 "SIGALRM", Term 15 "SIGTERM", StkFlt 16 "SIGSTKFLT",
+    Chld 17 "SIGCHLD", Cont 18 "SIGCONT", Stop 19 "SIGSTOP", Tstp 20 "SIGTSTP", Ttin 21 "SIGTTIN",
+    Ttou 22 "SIGTTOU", Urg 23 "SIGURG", Xcpu 24 "SIGXCPU", Xfsz 25 "SIGXFSZ", VtAlrm 26 "SIGVTALRM",
+    Prof 27 "SIGPROF", Winch 28 "SIGWINCH", Io 29 "SIGIO", Pwr 30 "SIGPWR", Sys 31 "SIGSYS",
 }
 
 impl Signal {

@@ -76,7 +76,7 @@ pub enum Transport {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Nothing between two `//`, or at an end.
-    #[error("there is an empty part in it; `//` stands only between keys")]
+    #[error("it has an empty part; `//` only separates keys")]
     EmptyPart,
     /// A key that does not exist.
     #[error("`{key}` is not a key of a host spec{}", suggestion(*.nearest))]
@@ -93,13 +93,13 @@ pub enum SpecError {
     #[error("`{0}` needs a value: `{0}=…`")]
     Empty(String),
     /// No key says how to reach the host.
-    #[error("it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`{}", transport_suggestion(.0))]
+    #[error("{NO_TRANSPORT}{}", transport_suggestion(.0))]
     NoTransport(Option<String>),
     /// Two keys say how to reach the host.
     #[error("`{0}` and `{1}` are two ways to reach one host; give one")]
     TwoTransports(&'static str, &'static str),
     /// A NUL in a value, or a line end in a value other than a folder.
-    #[error("the value of `{0}` has a line end or a NUL in it")]
+    #[error("the value of `{0}` contains a line end or a NUL")]
     Control(String),
     /// A value that does not fit its key.
     #[error("{key}={value}: {why}")]
@@ -119,6 +119,7 @@ pub enum SpecError {
     SshConfigWithoutSsh,
 }
 
+const NO_TRANSPORT: &str = "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`";
 const NAME_RULE: &str = "letters, digits, `.`, `_` and `-`, beginning with a letter or digit, at most 64";
 
 fn suggestion(nearest: Option<&str>) -> String {

@@ -55,11 +55,11 @@ pub enum Violation {
     ForeignProcess(crate::id::ProcessId),
     #[error("a second SPAWN of process {0} differs from the first")]
     OtherSpawn(crate::id::ProcessId),
-    #[error("it told of a node whose name does not begin with that of its host")]
+    #[error("it reported a node whose name does not begin with its host's")]
     ForeignNode,
-    #[error("it told of more than 64 nodes")]
+    #[error("it reported more than 64 nodes")]
     TooManyNodes,
-    #[error("the greeting is wrong: {0}")]
+    #[error("its greeting is wrong: {0}")]
     Greeting(String),
     #[error(transparent)]
     Frame(#[from] crate::wire::FrameError),

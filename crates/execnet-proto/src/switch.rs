@@ -88,7 +88,7 @@ pub enum LinkEnd {
     #[error("its agent broke the protocol: {0}")]
     Violation(#[from] Violation),
     /// Between frames. The text is the beginning of the bytes, without control characters.
-    #[error("something else than its agent wrote to the link: {0}")]
+    #[error("something other than its agent wrote to the link: {0}")]
     NoFrame(String),
     #[error("the process on {via} that leads to it {ending}")]
     TunnelEnded { via: String, ending: Ending },

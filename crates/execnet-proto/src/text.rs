@@ -1,8 +1,10 @@
-//! Which characters may reach a terminal, or a report that a person reads: what daemon, library, command and Python package say passes here.
+//! Which characters may reach a terminal, or a report that a person reads. Text from daemon, library, command
+//! and Python package passes through here.
 //!
-//! Text from hosts is hostile. What could steer a terminal, change how other characters are shown, or not be seen at all is written as Python would write
-//! it: `\x1b`, `\u202e`, `\U000e0041`. Backslashes stay single, so this is for reading, not for getting the text back; but what was escaped once is not
-//! escaped again.
+//! Text from hosts is hostile. A character that could steer a terminal, change how other characters are
+//! shown, or not be visible is written as Python would write it: `\x1b`, `\u202e`, `\U000e0041`. Backslashes
+//! stay single, so the result is for reading, not for recovering the text; but text that was escaped once is
+//! not escaped again.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -10,13 +12,13 @@ use std::fmt::{self, Write};
 /// A piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segment<'a> {
-    /// Can be shown as it is.
+    /// It can be shown as it is.
     Shown(&'a str),
-    /// A character that cannot; ends of lines and tabs too.
+    /// A character that cannot be shown; ends of lines and tabs count as such.
     Hidden(char),
 }
 
-/// The pieces of a text, one after the other. See [`segments`].
+/// The segments of a text in order. See [`segments`].
 #[derive(Clone, Debug)]
 pub struct Segments<'a> {
     rest: &'a str,
@@ -24,18 +26,19 @@ pub struct Segments<'a> {
     before: Option<char>,
 }
 
-/// Takes a text apart into what can be shown as it is and what cannot:
+/// Splits a text into segments that can be shown as they are and characters that cannot:
 ///
-/// - controls, format characters (those that turn the direction of writing among them), separators of lines and paragraphs,
-/// - what is private or not assigned,
-/// - what is seen as nothing: fillers; joiners, but between two characters of scripts that have them, or of emoji; variation selectors, but one behind
-///   the character that it belongs to.
+/// - controls, format characters (including those that turn the direction of writing), line and paragraph
+///   separators
+/// - private and unassigned characters
+/// - invisible characters: fillers; joiners, except between two characters of scripts that use them, or of
+///   emoji; variation selectors, except after the character that they belong to
 #[must_use]
 pub fn segments(text: &str) -> Segments<'_> {
     Segments { rest: text, before: None }
 }
 
-/// A text for a place that has one line: everything that cannot be shown is escaped, ends of lines and tabs too.
+/// A text for a single line: everything that cannot be shown is escaped, including ends of lines and tabs.
 ///
 /// ```
 /// assert_eq!(execnet_proto::text::line("a\x1b[2J\nb"), r"a\x1b[2J\nb");
@@ -45,7 +48,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// A text that may have several lines, like a traceback: ends of lines and tabs stay. `\r\n` is one end of a line.
+/// A text of several lines, such as a traceback: ends of lines and tabs stay. `\r\n` is one end of a line.
 ///
 /// ```
 /// assert_eq!(execnet_proto::text::lines("a\x1b[2J\r\n\tb\rc"), "a\\x1b[2J\n\tb\\rc");
@@ -58,7 +61,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(&text.replace("\r\n", "\n"), |c| matches!(c, '\n' | '\t')).into_owned().into()
 }
 
-/// A text that may have several lines, on one: ends of lines and tabs become blanks, everything else as in [`line`].
+/// A text of several lines, put on one: ends of lines and tabs become blanks, everything else is as in
+/// [`line()`].
 ///
 /// ```
 /// assert_eq!(execnet_proto::text::one_line("a\x1b\r\n\tb"), r"a\x1b  b");
@@ -68,7 +72,8 @@ pub fn one_line(text: &str) -> String {
     lines(text).replace(['\n', '\t'], " ")
 }
 
-/// JSON in which everything is escaped that cannot be shown, but for ends of lines between values. JSON allows that wherever such a character can stand.
+/// JSON with everything escaped that cannot be shown, except ends of lines between values. JSON allows that
+/// wherever such a character can occur.
 #[must_use]
 pub fn json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
@@ -82,7 +87,7 @@ pub fn json(json: &str) -> String {
     text
 }
 
-/// Bytes as hex digits, two for each.
+/// Bytes as hex digits, two for each byte.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(2 * bytes.len());
@@ -123,7 +128,7 @@ impl fmt::Display for EscapedJson {
 }
 
 fn push(text: &mut String, escaped: impl fmt::Display) {
-    // a String takes everything
+    // writing to a String does not fail
     let _ = write!(text, "{escaped}");
 }
 
@@ -184,37 +189,38 @@ fn is_hidden(before: Option<char>, c: char, after: Option<char>) -> bool {
     }
 }
 
-/// Zero width non-joiner and joiner: Persian, the scripts of India and emoji cannot be written without.
+/// Zero width non-joiner and joiner. Persian, the scripts of India and emoji need them.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether joiners have a meaning beside it. Latin, Greek and Cyrillic have no use for them, nor has what stands between words.
+/// Whether a joiner next to it has a meaning. Latin, Greek and Cyrillic do not use joiners, nor do the
+/// characters between words.
 fn joins(c: char) -> bool {
     c >= '\u{590}' && !matches!(c, '\u{1e00}'..='\u{20cf}') && (is_selector(c) || is_visible(c))
 }
 
-/// They choose a form of the character before them.
+/// A variation selector: it chooses a form of the character before it.
 fn is_selector(c: char) -> bool {
     matches!(c, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// Whether a selector may follow: of ASCII only what keys are made of (`1`, `#`) has forms.
+/// Whether a selector may follow: of ASCII only the characters of keycaps (`1`, `#`) have forms.
 fn has_forms(c: char) -> bool {
     let key = c.is_ascii_digit() || matches!(c, '#' | '*');
     key || !(c.is_ascii() || is_selector(c) || is_joiner(c))
 }
 
-/// Whether a character that is not ASCII is seen when it stands for itself. Blanks are.
+/// Whether a character other than ASCII is visible by itself. Blanks are.
 fn is_visible(c: char) -> bool {
     match c {
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => true,
-        // letters and marks that are shown as nothing
+        // letters and marks that are invisible
         '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => false,
         c if is_joiner(c) => false,
         c => {
-            // The standard library escapes what is neither a letter, mark, number, punctuation nor symbol; but marks
-            // also where they follow nothing.
+            // The standard library escapes everything but letters, marks, numbers, punctuation and symbols.
+            // It also escapes marks that follow nothing.
             let mut pair = String::from('x');
             pair.push(c);
             pair.escape_debug().nth(1) == Some(c)

@@ -1,6 +1,7 @@
-//! Frames: their kinds, their limits, their bytes (docs/protocol.md, section 2).
+//! Frames and their bytes (docs/protocol.md, section 2). `wire/table.rs` has a row for each
+//! kind.
 //!
-//! Owns nothing but the translation between bytes and [`Frame`]. What a frame means is decided elsewhere.
+//! This module only translates between bytes and [`Frame`]; other modules give frames their meaning.
 
 mod codec;
 #[macro_use]
@@ -20,7 +21,7 @@ pub const MAX_DATA: usize = 65_536;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 4;
 
-/// Bytes that are not a frame of this protocol.
+/// The reason why bytes are not a frame of this protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum FrameError {
@@ -35,8 +36,8 @@ pub enum FrameError {
 impl Frame {
     /// Appends its bytes to `out`.
     ///
-    /// # Panics
-    /// Never for frames whose parts came from [`Decoder`]; texts and lists that this program makes itself must fit their
+    /// # Panics Never. Texts and lists that this program makes itself must fit their kind's limit: see
+    /// [`Frame::fits`].
     /// kind's limit: see [`Frame::fits`].
     pub fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
@@ -53,7 +54,7 @@ impl Frame {
         out.freeze()
     }
 
-    /// Whether its body keeps to its kind's limit.
+    /// Whether its body is within its kind's limit.
     pub fn fits(&self) -> bool {
         let mut body = BytesMut::new();
         self.put_body(&mut body);
@@ -61,7 +62,7 @@ impl Frame {
     }
 }
 
-/// Cuts a byte stream into frames. Holds at most one incomplete frame and what was handed in with it.
+/// Cuts a byte stream into frames. It holds at most one incomplete frame and the bytes pushed with it.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: BytesMut,
@@ -73,10 +74,9 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame and the number of its bytes, or `None` when it is not complete yet.
+    /// The next frame and the number of its bytes, or `None` if it is not complete yet.
     ///
-    /// # Errors
-    /// For bytes that are no frame of this protocol. Nothing can be read after that.
+    /// # Errors For bytes that are not a frame of this protocol. Nothing can be read after an error.
     #[allow(clippy::should_implement_trait)] // its errors are final, an iterator's are not
     pub fn next(&mut self) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some(header) = self.buffer.first_chunk() else { return Ok(None) };
@@ -93,12 +93,12 @@ impl Decoder {
         Frame::parse(kind, bytes).map(|frame| Some((frame, HEADER + length)))
     }
 
-    /// Bytes that wait for the rest of their frame.
+    /// The number of bytes that wait for the rest of their frame.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
     }
 
-    /// These bytes; behind an error about a header they begin with it.
+    /// These bytes. After an error about a header they begin with that header.
     pub fn rest(&self) -> &[u8] {
         &self.buffer
     }

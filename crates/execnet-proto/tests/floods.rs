@@ -1,5 +1,5 @@
-//! Who says more than it may ends its own connection, with a sentence, and until then takes one short turn after the other; who says
-//! all that the protocol has it say does not.
+//! A peer that sends more than it may ends its own connection, with a sentence, and until then gets one short
+//! turn after the other. A peer that sends everything the protocol asks for is left alone.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ const GRANTED: u64 = 65_536;
 struct Scene {
     switch: Switch,
     now: Duration,
-    /// Why the client's and the host's connection ended.
+    /// The reasons why the client's and the host's connections ended.
     ended: [Option<String>; 2],
     requests: usize,
     nodes: usize,
 }
 
 impl Scene {
-    /// A host that is up, and a client with processes on it that run.
+    /// A host that is up, and a client with running processes on it.
     fn new(processes: usize) -> Self {
         let me = Identity {
             owner: ClientId([0xdd; 16]),
@@ -75,7 +75,7 @@ impl Scene {
         self.look();
     }
 
-    /// What is to be written is taken, and forgotten.
+    /// Drops the bytes to write.
     fn told(&mut self) {
         while let Some(peer) = self.switch.poll_ready() {
             let mut out = BytesMut::new();
@@ -98,7 +98,7 @@ impl Scene {
         }
     }
 
-    /// The agent says this again and again, at once; the sentence with which its link ends.
+    /// The agent repeats this at once. Returns the sentence with which its link ends.
     fn flood(&mut self, frame: &Frame) -> String {
         let many = encoded(&vec![frame.clone(); 1_000]);
         for _ in 0..40 {
@@ -161,7 +161,7 @@ fn node(facts: Table) -> Frame {
     Frame::Node { name: "h:1".into(), state: NodeState::Ready, facts }
 }
 
-/// All that an agent says of a process, but for its output.
+/// Everything that an agent sends about a process, except its output.
 fn life(id: ProcessId) -> [Frame; 6] {
     [
         Frame::Started { id, pid: 7 },
@@ -203,7 +203,7 @@ fn an_agent_that_says_anything_without_end_ends_its_link_with_a_sentence() {
         assert!(scene.nodes < 20_000);
         assert_eq!(scene.ended[0], None, "the client stays");
     }
-    // the agent of a host that was removed
+    // the agent of a removed host
     let mut scene = Scene::new(0);
     scene.switch.remove_host(HOST, scene.now);
     scene.switch.add_host(HOST, "h", scene.now);
@@ -234,7 +234,7 @@ fn an_agent_may_say_all_that_holds_at_once_after_each_break() {
             })
             .collect();
         says.push(Frame::Nodes(64));
-        // what it was told to forget by an earlier daemon, and did not know
+        // ids that an earlier daemon told it to forget and that it did not know
         says.extend((0..3_000).map(|n| Frame::Forget(id(1_000_000 + n))));
         for n in 0..MAX_PROCESSES {
             let (stdout, stderr) = (span(0, GRANTED), span(0, 0));
@@ -257,7 +257,7 @@ fn small_frames_within_the_credit_are_no_flood_at_any_rate() {
         let bytes: Vec<Frame> = (position..position + 32_768).map(|at| data(p, at, 1)).collect();
         scene.agent(&bytes);
         position += 32_768;
-        // a reader that grants as little as it may, and an agent that acknowledges each frame that it is told
+        // a reader that grants as little as it may, and an agent that acknowledges each frame it gets
         scene.client(&[Frame::Credit {
             id: p,
             stream: Stream::Stdout,

@@ -1,5 +1,5 @@
-//! Peers that say anything beside honest ones on the same switch: what they break ends their own connection and nothing
-//! else, and memory stays bounded.
+//! Peers that send anything, beside honest ones on the same switch. What they break ends only their own
+//! connection, and memory stays bounded.
 
 #[path = "sim/agent.rs"]
 #[allow(dead_code)] // the simulation uses all of it
@@ -28,7 +28,7 @@ const HONEST: ClientKey = ClientKey(0);
 const BAD_INCARNATION: Incarnation = Incarnation([0xbb; 16]);
 const LIAR: ClientId = ClientId([0x66; 16]);
 
-/// What clients say of a process.
+/// Kinds that clients send about a process.
 const CLIENTS: [FrameKind; 8] = [
     FrameKind::Spawn,
     FrameKind::Resume,
@@ -40,7 +40,7 @@ const CLIENTS: [FrameKind; 8] = [
     FrameKind::Release,
 ];
 
-/// What agents say of a process.
+/// Kinds that agents send about a process.
 const AGENTS: [FrameKind; 9] = [
     FrameKind::Resumed,
     FrameKind::Started,
@@ -60,13 +60,13 @@ struct Scene {
     agent: Agent,
     running: BTreeSet<ProcessId>,
     honest: Client,
-    /// The honest client's echo on the good host, and what it wrote and read.
+    /// The honest client's echo on the good host, and the bytes it wrote and read.
     echo: ProcessId,
     written: u64,
     read: u64,
     liar: ClientKey,
     heard: Decoder,
-    /// What was placed for the liar, and the attempts it made.
+    /// The placements of the liar, and the attempts it made.
     places: BTreeMap<ProcessId, (Incarnation, String, u32)>,
     attaches: u32,
     /// Processes that the liar's agent was told of.
@@ -146,7 +146,7 @@ impl Scene {
         self.switch.client_bytes(self.liar, &bytes, self.now);
     }
 
-    /// Carries everything to where it goes until nobody says anything any more.
+    /// Carries all bytes to where they go until nothing is sent any more.
     fn settle(&mut self) {
         loop {
             let mut busy = self.events();
@@ -282,7 +282,7 @@ impl Scene {
         }
     }
 
-    /// A frame that is nearly right, for a client.
+    /// A nearly correct frame for a client.
     fn lie_of_client(&mut self) -> Bytes {
         if self.rng.u8(..40) == 0 {
             return (0..self.rng.usize(1..50)).map(|_| self.rng.u8(..)).collect();
@@ -319,7 +319,7 @@ impl Scene {
         frame.to_bytes()
     }
 
-    /// A frame that is nearly right, for an agent.
+    /// A nearly correct frame for an agent.
     fn lie_of_agent(&mut self) -> Bytes {
         if self.victims.is_empty() || self.rng.u8(..40) == 0 {
             return (0..self.rng.usize(1..50)).map(|_| self.rng.u8(..)).collect();
@@ -335,7 +335,7 @@ impl Scene {
         frame.to_bytes()
     }
 
-    /// Any frame, of this process if it is of one, and nearly always of a kind that this peer may send.
+    /// Any frame, about this process if it is about one, and nearly always of a kind that this peer may send.
     fn any(&mut self, id: ProcessId, kinds: &[FrameKind]) -> Frame {
         let strange = self.rng.u8(..60) == 0;
         let mut encoded = loop {
@@ -387,7 +387,7 @@ fn lies_end_the_liars_connection_and_nothing_else() {
     let seeds = std::env::var("EXECNET_HOSTILE_SEEDS").map_or(60, |value| value.parse().expect("a number"));
     for seed in 0..seeds {
         let mut scene = Scene::new(seed);
-        // an honest process on the bad host must not draw the honest client down with it
+        // an honest process on the bad host must not drag the honest client down with it
         scene.honest.select(ProcessId([0x77; 16]), Table::new());
         scene.settle();
         for _ in 0..120 {

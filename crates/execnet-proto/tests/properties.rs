@@ -1,4 +1,4 @@
-//! What holds for any bytes: frames, and whatever is said to a switch or to a client.
+//! Properties that hold for any bytes: of frames, and of a switch and a client that receive them.
 
 #[path = "common/frames.rs"]
 mod frames;
@@ -28,16 +28,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_frames_or_refused(mut bytes in vec(any::<u8>(), 4..200), kind in 0..FrameKind::ALL.len()) {
+    fn any_bytes_are_frames_or_refused(
+        mut bytes in vec(any::<u8>(), 4..200),
+        kind in 0..FrameKind::ALL.len(),
+    ) {
         again(&bytes);
-        // the same with a header that promises what is there
+        // the same with a header of the right length
         let length = bytes.len() - 4;
         bytes[..4].copy_from_slice(&[FrameKind::ALL[kind] as u8, 0, (length >> 8) as u8, length as u8]);
         again(&bytes);
     }
 
     #[test]
-    fn frames_stay_what_they_are(bytes in vec(any::<u8>(), 0..300), at in any::<usize>(), change in any::<u8>()) {
+    fn frames_stay_what_they_are(
+        bytes in vec(any::<u8>(), 0..300),
+        at in any::<usize>(),
+        change in any::<u8>(),
+    ) {
         let frame = frames::frame(&mut frames::Input(&bytes));
         let mut encoded = frame.to_bytes().to_vec();
         if frame.fits() {

@@ -1,5 +1,5 @@
-//! What the switch decides, one frame at a time: lies are found here and end the connection that told them, and a break
-//! beneath a tunnel is waited for.
+//! Decisions of the switch, one frame at a time: it detects lies and ends the connection that told them, and
+//! it waits for a break beneath a tunnel.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const AGENT: Incarnation = Incarnation([7; 16]);
 const ID: ProcessId = ProcessId([1; 16]);
 const OTHER: ProcessId = ProcessId([2; 16]);
 
-/// A switch with a host that is up and a client that has greeted; what both are told is kept.
+/// A switch with a host that is up and a client that has greeted. It keeps the frames to both.
 struct Bench {
     switch: Switch,
     now: Duration,
@@ -70,7 +70,7 @@ impl Bench {
         self.switch.link_bytes(HOST, &frame.to_bytes(), self.now);
     }
 
-    /// What the client and the agent are told now.
+    /// The frames for the client and the agent.
     fn told(&mut self) -> (Vec<Frame>, Vec<Frame>) {
         while let Some(peer) = self.switch.poll_ready() {
             let mut out = BytesMut::new();
@@ -205,7 +205,7 @@ fn what_a_client_lies_about_its_process_ends_the_client() {
         bench.told();
         bench.client(&lie);
         assert_eq!(bench.dropped(), (true, false), "{name}");
-        // its process is hung up, and nothing of the lie goes on to the agent
+        // its process is hung up, and nothing of the lie reaches the agent
         assert_eq!(bench.told().1, [Frame::Release(ID)], "{name}");
     }
 }
@@ -248,7 +248,7 @@ fn what_is_printed_between_frames_is_shown_instead_of_a_broken_protocol() {
             "`Broadcast message from root@h (pts/0)`",
             "\r\nBroadcast message from root@h (pts/0)\r\n",
         ),
-        // beginnings that are kinds of frames, of agents and of others
+        // texts that begin like kinds of frames, of agents and of others
         (b"2026-11-29 12:00\n", "`2026-11-29 12:00`", "2026-11-29 12:00\n"),
         (b"$HOME\n", "`$HOME`", "$HOME\n"),
         (b";", "`;`", ";"),
@@ -425,7 +425,7 @@ fn a_place_that_is_lost_before_it_was_told_is_asked_for_again() {
     assert_eq!(&out[..], &Frame::Select { id: ID, wants: Table::new() }.to_bytes()[..]);
 }
 
-/// A client with `count` processes that were launched and answered, and all credit that there is for their stdin.
+/// A client with `count` launched processes that were answered, with full credit for their stdin.
 fn running(count: u32) -> (Client, Vec<ProcessId>) {
     let mut client = Client::new(ME, "3.0.0");
     client.connected(Duration::ZERO);
@@ -467,7 +467,7 @@ fn stdin_goes_on_when_the_socket_has_room_again() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)] // the crate reads no clock; here the time that it takes is what is measured
+#[allow(clippy::disallowed_methods)] // the crate reads no clock; this test measures time
 fn a_thousand_processes_cost_a_transmit_nothing() {
     let (mut client, _) = running(1_000);
     let mut out = BytesMut::new();

@@ -1,4 +1,5 @@
-//! The conversations of protocol/vectors, held with the simulation's agent: the agents on the hosts are held to the same.
+//! The transcripts of protocol/vectors, run against the simulation's agent. The agents on hosts must pass the
+//! same ones.
 
 #[path = "sim/agent.rs"]
 #[allow(dead_code)] // the simulation uses all of it
@@ -115,7 +116,8 @@ fn actions(value: &Value) -> Vec<Value> {
 /// DATA of one stream, from its position on.
 type Said = (ProcessId, Stream, u64, Vec<u8>);
 
-/// What frames say in the end: control frames in any order, DATA joined; RESUMED before the rest of its process.
+/// Frames in a form that can be compared: control frames in any order, DATA joined, RESUMED before the rest
+/// of its process.
 fn said(bytes: &[u8]) -> (Vec<String>, Vec<Said>) {
     let mut decoder = Decoder::default();
     decoder.push(bytes);
@@ -127,7 +129,7 @@ fn said(bytes: &[u8]) -> (Vec<String>, Vec<Said>) {
         }
         seen.extend(frame.process());
         match frame {
-            // how much it grants is its own choice
+            // each agent chooses how much it grants
             Frame::Resumed { id, attempt, stdin } => {
                 assert!(stdin.limit - stdin.received <= 2_097_152);
                 control.push(format!("RESUMED {id} {attempt} {}", stdin.received));

@@ -1,4 +1,5 @@
-//! The golden frames of protocol/vectors: every interpreter that an agent runs on reads the same ones.
+//! The golden frames of protocol/vectors, which every interpreter of an agent reads too, and the tables of
+//! frames.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// The fields of a body as its kind's row lists them, by the names and in the forms of the vectors.
+/// The fields of a body as its kind's row lists them, with the names and forms of the vectors.
 fn fields(kind: FrameKind, mut body: &[u8]) -> Value {
     fn number(body: &mut &[u8], size: usize) -> u64 {
         body.split_off(..size)
@@ -106,13 +107,13 @@ fn bad_frames_are_refused() {
         let mut decoder = Decoder::default();
         decoder.push(&bytes);
         let error = decoder.next().expect_err(name);
-        // where only the header is given, it is refused by that, before anything is taken for the body
+        // a header by itself must be refused before anything is taken for the body
         let early = matches!(error, FrameError::UnknownKind(_) | FrameError::TooLong { .. });
         assert_eq!(early, bytes.len() == HEADER, "{name}: {error}");
     }
 }
 
-/// No table says what the values of an enumeration mean, nor which half of a span comes first.
+/// No table says what the values of an enumeration mean, or which half of a span comes first.
 #[test]
 fn golden_frames_mean_what_the_document_says() {
     let frame_of = |name: &str| {
@@ -181,7 +182,8 @@ fn table_of_the_code() -> BTreeMap<u8, Row> {
     FrameKind::ALL.iter().map(row).collect()
 }
 
-/// The rows of a Python file: `KIND: ("NAME", LIMIT, "FIELDS" "MORE FIELDS"),`, where KIND is a number or a constant.
+/// The rows of a Python file: `KIND: ("NAME", LIMIT, "FIELDS" "MORE FIELDS"),`, where KIND is a number or a
+/// constant.
 fn table_of_python(path: &str) -> BTreeMap<u8, Row> {
     let text = read(path);
     let number = |digits: &str| u8::from_str_radix(digits.trim().strip_prefix("0x")?, 16).ok();
@@ -202,8 +204,8 @@ fn table_of_python(path: &str) -> BTreeMap<u8, Row> {
     rows
 }
 
-/// The rows of docs/protocol.md: `| KIND | NAME | WAY | LIMIT | BODY |`; the body has a "`name` type" for each field. A row
-/// without a kind continues the one above.
+/// The rows of docs/protocol.md: `| KIND | NAME | WAY | LIMIT | BODY |`; the body has a "`name` type" for
+/// each field. A row without a kind continues the one above.
 fn table_of_the_document() -> BTreeMap<u8, (Row, String)> {
     let document = read("docs/protocol.md");
     let mut rows: BTreeMap<u8, (Row, String)> = BTreeMap::new();

@@ -86,7 +86,7 @@ fn what_a_job_of_the_login_prints_between_frames_is_shown() {
     let log = || std::fs::read_to_string(net.log()).unwrap_or_default();
     for id in ["build1", "behind"] {
         let shown = format!(
-            "{id}: noise: something else than its agent wrote to the link: `2026: you have new mail`"
+            "{id}: noise: something other than its agent wrote to the link: `2026: you have new mail`"
         );
         wait_until(SOON, &format!("the mail of {id}"), || {
             // both have such a job, and either may take the file

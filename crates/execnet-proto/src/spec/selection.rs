@@ -62,7 +62,7 @@ const OPERATORS: [(&str, Operator); 6] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// A text that is not a version with an operator.
-    #[error("`{0}` is not a Python version to ask for; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`")]
+    #[error("`{0}` is not a version of Python; write `3.11`, `==3.11.2`, `>=3.8` or `>=3.8,<3.12`")]
     Version(String),
     /// A key without a value.
     #[error("`{0}` needs a value")]

@@ -1,4 +1,5 @@
-//! The clients' side of the switch: greeting, placing, claiming, and what clients say of their processes.
+//! The clients' side of the switch: greeting, placing, claiming, and frames from clients about their
+//! processes.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::opening::{OPENING, Opening};
 use crate::stream::Violation;
 use crate::wire::{Frame, Refusal, Role, Table};
 
-/// A request may take as long as a turn: it has one of its own.
+/// Work of a request: as much as a whole turn.
 const REQUEST_WORK: u64 = u64::MAX;
 
-/// Finding a place takes as long as so many frames.
+/// Work of finding a place, in frames.
 const PLACE_WORK: u64 = 32;
 
 /// A client's connection, as the switch sees it.
@@ -55,7 +56,7 @@ impl Switch {
         self.ready.insert(Peer::Client(client));
     }
 
-    /// Bytes arrived from a client; all that they say is done.
+    /// Takes all bytes that arrived from a client.
     pub fn client_bytes(&mut self, client: ClientKey, bytes: &[u8], now: Duration) {
         let mut more = self.client_turn(client, bytes, now);
         while more {
@@ -63,7 +64,7 @@ impl Switch {
         }
     }
 
-    /// The same for a turn's work: see [`Switch::link_turn`].
+    /// The same, but only one turn of work: see [`Switch::link_turn`].
     pub fn client_turn(&mut self, client: ClientKey, bytes: &[u8], now: Duration) -> bool {
         self.turn = Turn::new();
         if let Err(why) = self.client_frames(client, bytes, now) {
@@ -74,7 +75,7 @@ impl Switch {
         self.turn.is_over()
     }
 
-    /// A client's socket is closed: what it ran is hung up.
+    /// A client's socket is closed: its processes are hung up.
     pub fn client_closed(&mut self, client: ClientKey) {
         if self.clients.remove(&client).is_none() {
             return;
@@ -88,7 +89,7 @@ impl Switch {
         }
     }
 
-    /// Appends what may be written to a client now.
+    /// Appends the bytes to write to a client now.
     pub fn client_transmit(&mut self, client: ClientKey, out: &mut impl Sink, most: usize, now: Duration) {
         if let Some(side) = self.clients.get_mut(&client) {
             side.conn.transmit(out, most, now);
@@ -100,7 +101,8 @@ impl Switch {
         self.clients.len()
     }
 
-    /// Places a process on a node of a host that is up. False if the host is not up, or too much runs there.
+    /// Places a process on a node of a host that is up. Returns false if the host is not up, or too many
+    /// processes run there.
     pub fn place(
         &mut self,
         client: ClientKey,
@@ -133,7 +135,7 @@ impl Switch {
         true
     }
 
-    /// Tells a client that a process waits for a host that cannot be reached just now.
+    /// Tells a client that a process waits for a host that cannot be reached now.
     pub fn keep_waiting(&mut self, client: ClientKey, id: ProcessId, message: String) {
         self.tell_client(client, Frame::Unreachable { id, message });
     }
@@ -211,7 +213,7 @@ impl Switch {
         Ok(())
     }
 
-    /// A client that came from an earlier daemon says what it runs.
+    /// A client that was connected to an earlier daemon names a process that it runs.
     fn claim(
         &mut self,
         client: ClientKey,
@@ -261,7 +263,7 @@ impl Switch {
         Ok(())
     }
 
-    /// A frame of a process, from its client.
+    /// Takes a frame about a process, from its client.
     fn client_says(
         &mut self,
         client: ClientKey,
@@ -271,7 +273,7 @@ impl Switch {
     ) -> Result<(), Violation> {
         let Some(entry) = self.forwarded.get_mut(&id) else {
             if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
-                let message = "the daemon does not know it any more".into();
+                let message = "the daemon no longer knows it".into();
                 self.tell_client(client, Frame::Lost { id, message });
             }
             return Ok(());
@@ -279,9 +281,9 @@ impl Switch {
         match entry.owner {
             Owner::Client(owner) if owner == client => {}
             Owner::Nobody => {
-                // most of it was said before the client learned that the process is gone
+                // most of these were sent before the client learned that the process is gone
                 if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
-                    let message = "it was hung up already".into();
+                    let message = "it has been hung up".into();
                     self.tell_client(client, Frame::Lost { id, message });
                 }
                 return Ok(());

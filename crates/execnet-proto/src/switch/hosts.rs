@@ -19,37 +19,37 @@ use crate::opening::{Opening, OpeningError};
 use crate::stream::Violation;
 use crate::wire::{Frame, FrameError, FrameKind};
 
-/// Bytes of a node's name.
+/// The longest name of a node, in bytes.
 const MAX_NODE_NAME: usize = 128;
 
-/// So many bytes of a NODE cost its agent as much as a frame: it is told to people.
+/// A NODE costs its agent one more frame for each of this many bytes: people read it.
 const NODE_BYTES: u64 = 256;
 
-/// And it takes as long as so many frames.
+/// Work of a NODE, in frames.
 const NODE_WORK: u64 = 32;
 
 /// One host as the switch sees it.
 #[derive(Debug)]
 pub(super) struct HostSide {
     pub(super) name: String,
-    /// The processes here that the switch knows of.
+    /// The processes here that the switch knows.
     pub(super) ids: BTreeSet<ProcessId>,
-    /// Those of them that carry a tunnel, and to which host.
+    /// Of these, the ones that carry a tunnel, and the host it leads to.
     pub(super) carries: BTreeMap<ProcessId, HostKey>,
     pub(super) link: Option<Link>,
     incarnation: Option<Incarnation>,
-    /// Where that runs.
+    /// Where its agent runs.
     origin: Origin,
     resume: bool,
-    /// Since when it cannot be reached.
+    /// Since when it is out of reach.
     pub(super) away: Option<Duration>,
-    /// Why.
+    /// The reason.
     pub(super) why: String,
-    /// Of the present link: what came on it that was no frame, and on the stderr of the process that carries it.
+    /// On the present link: bytes that were not a frame, and the stderr of the process that carries it.
     noise: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     pub(super) outstanding: Outstanding,
-    /// Tunnels whose bytes were more than the turn of this host's link.
+    /// Tunnels with more bytes than the turn of this host's link allowed.
     pub(super) left: BTreeSet<ProcessId>,
 }
 
@@ -58,19 +58,19 @@ pub(super) struct HostSide {
 pub(super) struct Link {
     pub(super) conn: Conn,
     epoch: Epoch,
-    /// What is to be written before the first frame.
+    /// The bytes to write before the first frame.
     bootstrap: Bytes,
     stage: Stage,
     tunnel: Option<(HostKey, ProcessId)>,
     nodes: Nodes,
 }
 
-/// The names of nodes that were told on a link.
+/// The names of the nodes reported on a link.
 #[derive(Debug, Default)]
 struct Nodes(BTreeSet<String>);
 
 impl Nodes {
-    /// That a host of this id may have a node of this name.
+    /// Checks that a host with this id may have a node with this name.
     fn check(&mut self, host: &str, name: &str) -> Result<(), Violation> {
         let own = name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":._+-".contains(&byte);
@@ -90,7 +90,7 @@ pub(super) enum Stage {
     Opening(Opening),
     Hello,
     Up,
-    /// The agent of a host that was removed: it was told to end, and nothing that it says counts.
+    /// The agent of a removed host. It was told to end, and its frames do not count.
     Ending,
 }
 
@@ -103,7 +103,7 @@ impl HostSide {
         self.link.as_mut().map(|link| &mut link.conn)
     }
 
-    /// The incarnation of its agent, if that has greeted on the present link.
+    /// The incarnation of its agent, if it has greeted on the present link.
     pub(super) fn up(&self) -> Option<Incarnation> {
         let up = matches!(self.link.as_ref()?.stage, Stage::Up);
         self.incarnation.filter(|_| up)
@@ -122,8 +122,8 @@ impl HostSide {
         self.link.as_ref()?.tunnel.map(|(via, _)| via)
     }
 
-    /// What to tell of bytes that begin no frame of an agent: who reads of a broken protocol would look for a broken agent, and where
-    /// text or zeros came the agent is fine.
+    /// The report of bytes that are not an agent's frame. A report of a broken protocol would send people
+    /// after a broken agent; but if text or zeros came, the agent is fine.
     fn not_a_frame(&mut self, violation: Violation) -> LinkEnd {
         let rest = self.conn().map_or(&[][..], Conn::rest);
         let zeros = rest.iter().take_while(|byte| **byte == 0).count();
@@ -168,7 +168,7 @@ impl Switch {
         self.hosts.insert(host, state);
     }
 
-    /// A host leaves the network; its link is dropped, what ran there is lost.
+    /// A host leaves the network. Its link is dropped, and its processes are lost.
     pub fn remove_host(&mut self, host: HostKey, now: Duration) {
         self.link_closed(host, "it was removed from the network", now);
         let Some(state) = self.hosts.get(&host) else { return };
@@ -187,19 +187,19 @@ impl Switch {
         }
     }
 
-    /// What runs on a host for clients is lost, for this reason.
+    /// The clients' processes on a host are lost, for this reason.
     pub fn lose_host(&mut self, host: HostKey, why: &str) {
         for id in self.forwarded_on(host) {
             self.lose(id, why);
         }
     }
 
-    /// Tells a host's agent to end everything and itself; the link's end says that it has.
+    /// Tells a host's agent to end everything and itself. The end of the link confirms it.
     pub fn end_host(&mut self, host: HostKey) {
         self.tell_host(host, Frame::End);
     }
 
-    /// The process that carries a host's own link runs: `bootstrap` is written to it, then frames.
+    /// The process that carries a host's own link runs. `bootstrap` is written to it, then frames.
     pub fn open_link(&mut self, host: HostKey, epoch: Epoch, bootstrap: Bytes, now: Duration) {
         self.open(host, epoch, bootstrap, None, now);
     }
@@ -222,7 +222,7 @@ impl Switch {
         self.touch(host);
     }
 
-    /// Bytes arrived on a host's own link; all that they say is done.
+    /// Takes all bytes that arrived on a host's own link.
     pub fn link_bytes(&mut self, host: HostKey, bytes: &[u8], now: Duration) {
         let mut more = self.link_turn(host, bytes, now);
         while more {
@@ -230,8 +230,9 @@ impl Switch {
         }
     }
 
-    /// Bytes arrived on a host's own link; they are taken, and a turn's work of what they say is done. True if there may be more:
-    /// then call it again without bytes, and pass it new ones only when it has said false, after others had their turn.
+    /// Takes bytes that arrived on a host's own link, and does one turn of work. Returns true if there may be
+    /// more: then call it again without bytes after others had their turn, and pass it new ones only once it
+    /// has returned false.
     pub fn link_turn(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> bool {
         self.turn = Turn::new();
         if let Err(why) = self.link_frames(host, bytes, now) {
@@ -241,8 +242,8 @@ impl Switch {
         self.turn.is_over()
     }
 
-    /// A host's link has ended, which the driver noticed. `why` is told to those who wait for the host.
-    /// Returns what was said on it that was no frame.
+    /// A host's link has ended, as the driver noticed. Clients that wait for the host are told `why`. Returns
+    /// the bytes on it that were not a frame.
     pub fn link_closed(&mut self, host: HostKey, why: &str, now: Duration) -> Said {
         let Some(state) = self.hosts.get_mut(&host) else { return Said::default() };
         let Some(link) = state.link.take() else { return Said::default() };
@@ -276,7 +277,7 @@ impl Switch {
         said
     }
 
-    /// Appends what may be written on a host's own link now.
+    /// Appends the bytes to write on a host's own link now.
     pub fn link_transmit(&mut self, host: HostKey, out: &mut impl Sink, most: usize, now: Duration) {
         let inner: Vec<_> = match self.hosts.get(&host) {
             Some(host) => host.carries.iter().map(|(&id, &key)| (key, id)).collect(),
@@ -303,7 +304,7 @@ impl Switch {
         }
     }
 
-    /// Measures it again, and knows nothing of it until then: what was measured before was another time.
+    /// Forgets the last round trip of a host's link and measures it again.
     pub fn measure_afresh(&mut self, host: HostKey, now: Duration) {
         if self.hosts.get(&host).and_then(HostSide::up).is_some()
             && let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut)
@@ -318,17 +319,17 @@ impl Switch {
         self.hosts.get(&host)?.conn()?.rtt()
     }
 
-    /// Whether a host's agent has greeted and it and all hosts on the way are connected.
+    /// Whether a host's agent has greeted, and it and all hosts on the way are connected.
     pub fn is_reachable(&self, host: HostKey) -> bool {
         self.hosts.get(&host).is_some_and(|state| state.reachable(&self.hosts).is_ok())
     }
 
-    /// Why a host cannot be reached, if it cannot: what clients that wait for it are told.
+    /// The reason why a host cannot be reached, if it cannot. Clients that wait for it are told this.
     pub fn unreachable(&self, host: HostKey) -> Option<String> {
         self.hosts.get(&host)?.reachable(&self.hosts).err()
     }
 
-    /// When [`Switch::tick`] is to be called.
+    /// When to call [`Switch::tick`].
     pub fn deadline(&mut self) -> Option<Duration> {
         let patience = self.me.linger + LOST_AFTER_LINGER;
         let owned = |id| self.forwarded.get(id).is_some_and(|entry| !matches!(entry.owner, Owner::Nobody));
@@ -340,7 +341,7 @@ impl Switch {
         deadline.min()
     }
 
-    /// Time has passed: asks silent links, drops dead ones, gives up on hosts that stayed away too long.
+    /// Time has passed: asks silent links, drops dead ones, gives up on hosts that were away too long.
     pub fn tick(&mut self, now: Duration) {
         let patience = self.me.linger + LOST_AFTER_LINGER;
         let keys: Vec<_> = self.hosts.keys().copied().collect();
@@ -359,7 +360,7 @@ impl Switch {
                     let seconds = patience.as_secs();
                     let message = format!("{}; it has been out of reach for {seconds} s", host.why);
                     for id in self.forwarded_on(key) {
-                        // not forgotten: should the agent answer after all, it is told to end it
+                        // not forgotten: if the agent answers after all, it is told to end it
                         self.lose(id, &message);
                         self.lose_tunnel(id, &message, now);
                     }
@@ -393,7 +394,7 @@ impl Switch {
                 Ok(None) if link.conn.rest().first().is_none_or(|byte| FrameKind::is_of_agents(*byte)) => {
                     break;
                 }
-                // an agent makes no such header: this is what a job of the login prints, or `wall`
+                // an agent writes no such header: a job of the login prints this, or `wall`
                 Ok(None) => return Err(state.not_a_frame(Violation::Unexpected("agent's"))),
                 Err(
                     violation @ Violation::Frame(FrameError::UnknownKind(_) | FrameError::TooLong { .. }),
@@ -463,7 +464,7 @@ impl Switch {
         }
     }
 
-    /// A frame of a process, from the agent that runs it.
+    /// Takes a frame about a process, from the agent that runs it.
     fn agent_says(
         &mut self,
         host: HostKey,
@@ -482,7 +483,7 @@ impl Switch {
         Ok(())
     }
 
-    /// Passes it on, if it counts. True if it did.
+    /// Passes a frame on if it counts. Returns true if it did.
     fn pass_on(
         &mut self,
         host: HostKey,
@@ -526,7 +527,7 @@ impl Switch {
         }
     }
 
-    /// Goes on with the tunnels of a host whose bytes were more than a turn.
+    /// Continues with tunnels that had more bytes than a turn allows.
     fn go_on(&mut self, host: HostKey, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         for id in std::mem::take(&mut state.left) {

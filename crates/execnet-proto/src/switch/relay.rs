@@ -1,7 +1,7 @@
-//! What the daemon knows of one process that it forwards for: whether frames may pass, and within which credit.
+//! What the daemon knows about one forwarded process: whether frames may pass, and within which credit.
 //!
-//! A client's lie must end its own connection, not the link of a host that others use: so what an agent would take for a
-//! breach is found here, as far as this life of the daemon has seen the process.
+//! A client's lie must end its own connection, not the link of a host that others use. So anything that an
+//! agent would treat as a breach is detected here, as far as this life of the daemon has seen the process.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -15,14 +15,14 @@ pub(super) struct Relay {
     attempt: Option<u32>,
     /// It was the first SPAWN: stdin begins at zero and need not wait for the answer.
     fresh: bool,
-    /// The agent has answered it.
+    /// Whether the agent has answered it.
     answered: bool,
     accounts: [Account; 3],
     lengths: [Option<u64>; 3],
     past: Past,
 }
 
-/// What was said on earlier attaches too.
+/// Facts from earlier attaches too.
 #[derive(Clone, Debug, Default)]
 struct Past {
     attempt: u32,
@@ -35,35 +35,35 @@ struct Past {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Output {
-    /// The client's bytes end here, at the most.
+    /// The client's bytes end here at the latest.
     forwarded: u64,
-    /// The client said that it has everything before.
+    /// The client acknowledged everything before this position.
     acknowledged: u64,
 }
 
-/// One stream: what was forwarded, and within which bounds.
+/// One stream: how much was forwarded, and its bounds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     position: u64,
     span: Span,
 }
 
-/// What one client or one host has given and got.
+/// The account of one client or one host.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
     /// Credit that it has given to all its streams together.
     granted: u64,
-    /// Bytes of processes that do not count any more, which it had credit for and may have sent before it knew that.
+    /// Bytes of processes that no longer count. It had credit for them and may have sent them before it knew.
     late: u64,
 }
 
 impl Outstanding {
-    /// More bytes that may still come, and do not count.
+    /// More bytes that may still come without counting.
     pub(super) fn expect_late(&mut self, bytes: u64) {
         self.late = (self.late + bytes).min(POOL);
     }
 
-    /// Whether bytes that do not count may be such.
+    /// Whether bytes that do not count may be among these.
     pub(super) fn are_late(&mut self, bytes: u64) -> bool {
         let may = bytes <= self.late;
         self.late -= if may { bytes } else { 0 };
@@ -72,12 +72,12 @@ impl Outstanding {
 }
 
 impl Relay {
-    /// The relay of a process that an earlier daemon began to forward for.
+    /// The relay of a process that an earlier daemon forwarded before.
     pub(super) fn claimed() -> Self {
         Self { past: Past { claimed: true, ..Past::default() }, ..Self::default() }
     }
 
-    /// Nothing passes any more; what was granted does not count any more.
+    /// Nothing passes any more, and the credit granted no longer counts.
     pub(super) fn shut(&mut self, client: Option<&mut Outstanding>, host: &mut Outstanding) {
         if let Some(client) = client {
             client.granted -= self.accounts[1].open() + self.accounts[2].open();
@@ -87,7 +87,7 @@ impl Relay {
         *self = Self { past: std::mem::take(&mut self.past), ..Self::default() };
     }
 
-    /// Whether a frame from the client may go on to the agent.
+    /// Whether a frame from the client may pass to the agent.
     pub(super) fn client_says(
         &mut self,
         frame: &Frame,
@@ -122,7 +122,7 @@ impl Relay {
                 }
                 Ok(true)
             }
-            // a client that waits for an answer says nothing; this was on its way before
+            // a client that waits for an answer sends nothing; this was on its way before
             _ if self.attempt.is_none() || (!self.fresh && !self.answered) => Ok(false),
             Frame::Data { stream: Stream::Stdin, position, bytes, .. } => {
                 self.accounts[0].data(*position, bytes.len() as u64)?;
@@ -144,7 +144,7 @@ impl Relay {
         }
     }
 
-    /// Whether a frame from the agent may go on to the client.
+    /// Whether a frame from the agent may pass to the client.
     pub(super) fn agent_says(&mut self, frame: &Frame, host: &mut Outstanding) -> Result<bool, Violation> {
         match frame {
             Frame::Resumed { attempt, stdin, .. } => {
@@ -249,7 +249,7 @@ impl Account {
         self.span.limit - self.span.received
     }
 
-    /// A new attempt goes on where the receiver is.
+    /// A new attempt continues at the receiver's position.
     fn restart(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
         owner.granted -= self.open();
         *self =

@@ -1,16 +1,17 @@
-//! Why another agent answers on a host than before, as far as their greetings tell. Agents of earlier releases tell nothing of it.
+//! The reason why a different agent answers on a host than before, as far as the greetings tell. Agents of
+//! earlier releases do not tell.
 
 use std::time::Duration;
 
 use crate::wire::Table;
 
-/// Characters of a host's name for itself that are shown.
+/// Characters of a host's own name that are shown.
 const NAME: usize = 64;
 
-/// Where an agent runs, in its own words; empty where it does not say.
+/// Where an agent runs, in its own words; empty if it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// The kernel's name for this run of it.
+    /// The kernel's boot id.
     boot: String,
     hostname: String,
     /// Which /tmp it sees.
@@ -18,7 +19,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// From the table of a HELLO. What is no plain word is left out: it is shown, and hosts lie.
+    /// From the table of a HELLO. Anything but a plain word is left out: it is shown, and hosts lie.
     pub(super) fn of(facts: &Table) -> Self {
         let fact = |key: &str| {
             let value = facts.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_ref());
@@ -31,45 +32,48 @@ impl Origin {
     }
 }
 
-/// What is told to those whose processes the agent before had. `away`: how long it had no link; then it waited for `linger`.
+/// The message to the clients whose processes the former agent had. `away`: how long it had no link; it
+/// waited for `linger`.
 pub(super) fn message(name: &str, before: &Origin, now: &Origin, away: Duration, linger: Duration) -> String {
     let told = |origin: &Origin| origin.boot.len() > 1 && !origin.hostname.is_empty();
     if !told(before) || !told(now) {
         return format!("the agent on {name} was replaced by a new one");
     }
     let seconds = linger.as_secs();
-    let ends = format!("may still run there; it ends when its agent was not reached for {seconds} s");
+    let ends = format!("it ends once its agent has not been reached for {seconds} s");
     let (old, new) = (&before.hostname, &now.hostname);
     if before.boot != now.boot && old == new {
-        return format!(
-            "{name} was started again since (its kernel is another run): what ran there has ended"
-        );
+        return format!("{name} was rebooted (its kernel has another boot id), so the process has ended");
     }
     if before.boot != now.boot {
         return format!(
-            "{name} leads to another machine now ({new}, before it was {old}): what ran on {old} {ends}; \
-             check what the name stands for"
+            "{name} now leads to another machine ({new}, not {old}): the process may still run on {old}; \
+             {ends}; check which host the name stands for"
         );
     }
     if old != new {
         return format!(
-            "{name} leads to another container now, or was renamed ({new}, before it was {old}): what ran before {ends}"
+            "{name} now leads to another container, or was renamed ({new}, not {old}): the process may still \
+             run; {ends}"
         );
     }
     if before.tmp != now.tmp && !before.tmp.is_empty() && !now.tmp.is_empty() {
         return format!(
-            "the login to {name} has another /tmp than before, where the agent cannot be found (or it is a container that was \
-             started again): what ran before {ends}; give all logins there one /tmp (pam_namespace, PrivateTmp)"
+            "the login to {name} has another /tmp than before, where the agent cannot be found (or it is a \
+             restarted container): the process may still run; {ends}; give all logins there the same /tmp \
+             (pam_namespace, PrivateTmp)"
         );
     }
     if away >= linger {
         return format!(
-            "the agent on {name} was not reached for {seconds} s, its `linger`, and has ended with all that it ran"
+            "the agent on {name} was not reached for {seconds} s, its `linger`, and has ended with its \
+             processes"
         );
     }
     format!(
-        "the agent on {name} has ended or was killed, and what it ran has lost its input and output; if logins there end all \
-         that they started (KillUserProcesses), `loginctl enable-linger` on {name} keeps it"
+        "the agent on {name} has ended or was killed, and its processes have lost their input and output; if \
+         logins there end everything they started (KillUserProcesses), `loginctl enable-linger` on {name} \
+         keeps it"
     )
 }
 
@@ -89,10 +93,10 @@ mod tests {
             message("x", &before, now, Duration::from_secs(away), Duration::from_secs(600))
         };
         let rebooted = told(&origin("b2", "alpha", "1-3"), 1);
-        assert!(rebooted.contains("started again") && rebooted.contains("has ended"), "{rebooted}");
+        assert!(rebooted.contains("rebooted") && rebooted.contains("has ended"), "{rebooted}");
         let elsewhere = told(&origin("b2", "beta", "1-2"), 1);
-        assert!(elsewhere.contains("another machine now (beta, before it was alpha)"), "{elsewhere}");
-        assert!(elsewhere.contains("what ran on alpha may still run there"), "{elsewhere}");
+        assert!(elsewhere.contains("another machine (beta, not alpha)"), "{elsewhere}");
+        assert!(elsewhere.contains("the process may still run on alpha"), "{elsewhere}");
         let container = told(&origin("b1", "beta", "1-2"), 1);
         assert!(
             container.contains("another container") && container.contains("may still run"),

@@ -1,4 +1,5 @@
-//! Tunnels: a host's link inside a process on another host, and what a break beneath means for those above.
+//! Tunnels: a host's link inside a process on another host, and what a break beneath means for the links
+//! above.
 //!
 //! The daemon is the client of a tunnel's process. The bytes of the inner link are its stdin and stdout.
 
@@ -13,15 +14,15 @@ use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
 use crate::wire::{Frame, Role, Spawn, Stream};
 
-/// The variable that tells an agent, and the command itself, that it has time to take back what it has submitted.
+/// The variable that tells an agent, and the command itself, that the command gets time to take back its job.
 const CANCEL: &str = "EXECNET_CANCEL";
 
-/// Bytes of a tunnel's link that may wait on their way down, so that turns stay short.
+/// Bytes of a tunnel's link that may wait on their way down, so turns stay short.
 const AHEAD: usize = 65_536;
 
 impl Switch {
-    /// Opens a host's link inside a process on another host that is up: `args` is its command, `id` its fresh id.
-    /// False if that host is not up, or is itself reached through this one.
+    /// Opens a host's link inside a process on another host that is up. `args` is its command, `id` a fresh
+    /// id. Returns false if that host is not up, or is itself reached through this one.
     #[allow(clippy::too_many_arguments)]
     pub fn open_tunnel(
         &mut self,
@@ -36,7 +37,8 @@ impl Switch {
         self.open_tunnel_with(host, via, id, args, false, epoch, bootstrap, now)
     }
 
-    /// The same; where the command is to be `cancelled`, it gets SIGTERM when it is not needed any more, and SIGKILL 10 s later.
+    /// The same. If the command is `cancelled` when it is no longer needed, it gets SIGTERM, and SIGKILL 10 s
+    /// later.
     #[allow(clippy::too_many_arguments)]
     pub fn open_tunnel_with(
         &mut self,
@@ -88,9 +90,9 @@ impl Switch {
         true
     }
 
-    /// Hands on what came out of a tunnel's process, as far as the turn goes.
+    /// Hands on the output of a tunnel's process, as far as the turn allows.
     pub(super) fn drain_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
-        // of what was handed on before, something may be left
+        // some of what was handed on before may be left
         let mut bytes = Bytes::new();
         loop {
             if let Err(why) = self.link_frames(inner, &bytes, now) {
@@ -131,7 +133,7 @@ impl Switch {
         }
     }
 
-    /// Moves what is to be written on an inner link into the process that carries it.
+    /// Moves bytes of an inner link into the process that carries it.
     pub(super) fn feed_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
         loop {
             let Some(Forwarded { owner: Owner::Tunnel(_, process), .. }) = self.forwarded.get_mut(&id) else {
@@ -156,7 +158,7 @@ impl Switch {
         }
     }
 
-    /// A host cannot be reached: its clients are told, and so are those of the hosts behind it.
+    /// A host went out of reach: tells its clients, and those of the hosts behind it.
     pub(super) fn away(&mut self, host: HostKey, why: &str, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         state.away.get_or_insert(now);
@@ -182,7 +184,7 @@ impl Switch {
         }
     }
 
-    /// A host can be reached again, by the same agent: everything there goes on.
+    /// A host can be reached again, with the same agent: everything there goes on.
     pub(super) fn back(&mut self, host: HostKey, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         state.away = None;
@@ -227,7 +229,7 @@ impl Switch {
         self.drop_link(inner, LinkEnd::TunnelLost { via, message }, now);
     }
 
-    /// The process that carried a tunnel is not needed any more.
+    /// The process that carried a tunnel is no longer needed.
     pub(super) fn end_tunnel(&mut self, id: ProcessId) {
         if let Some(Forwarded { owner: Owner::Tunnel(_, process), host, .. }) = self.forwarded.get_mut(&id) {
             process.close(&mut self.tunnels);

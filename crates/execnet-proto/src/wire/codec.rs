@@ -1,6 +1,8 @@
-//! How the fields of a frame become bytes and are read again: integers, ids, texts, lists, tables; and the head of DATA.
+//! Encoding and decoding of a frame's fields: integers, ids, texts, lists, tables. It also owns the layout of
+//! DATA.
 //!
-//! Trusts nothing: a length is checked before anything is taken, and bytes with no meaning are [`FrameError::Malformed`].
+//! Nothing is trusted: a length is checked before its bytes are taken, and bytes without a meaning are
+//! [`FrameError::Malformed`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -10,15 +12,15 @@ use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 /// Bytes of a DATA body before its payload: id, stream, position.
 pub(crate) const DATA_HEAD: usize = 16 + 1 + 8;
 
-/// A type that stands in the body of a frame.
+/// A type that can be a field of a frame.
 pub(super) trait Field: Sized {
     /// Appends its bytes.
     fn put(&self, out: &mut BytesMut);
 
-    /// Reads it from the front of the rest of a body.
+    /// Reads it from the front of the body.
     fn read(body: &mut Body) -> Result<Self, FrameError>;
 
-    /// Adds the fields that a field called `name` is on the wire: see [`FrameKind::fields`].
+    /// Adds the wire fields of a field called `name`: see [`FrameKind::fields`].
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>);
 
     /// The process that a frame with this field belongs to.
@@ -76,7 +78,7 @@ impl Frame {
     }
 }
 
-/// Appends what comes before the payload of a DATA frame with `length` bytes: header, id, stream, position.
+/// Appends everything before the payload of a DATA frame with `length` bytes: header, id, stream, position.
 pub(crate) fn put_data_head(out: &mut BytesMut, id: ProcessId, stream: Stream, position: u64, length: usize) {
     out.put_slice(&header(FrameKind::Data, DATA_HEAD + length));
     id.put(out);
@@ -89,13 +91,13 @@ pub(super) fn header(kind: FrameKind, length: usize) -> [u8; HEADER] {
     (u32::from(kind as u8) << 24 | (length as u32 & 0x00ff_ffff)).to_be_bytes()
 }
 
-/// FrameKind byte and body length from a header.
+/// First byte and body length of a header.
 pub(super) fn split_header(header: [u8; HEADER]) -> (u8, usize) {
     let header = u32::from_be_bytes(header);
     ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)
 }
 
-/// The bytes of a table alone: the form of the bootstrap's config.
+/// The bytes of a table by itself: the form of the bootstrap's config.
 pub fn encode_table(table: &[(String, Bytes)]) -> Bytes {
     let mut out = BytesMut::new();
     put_table(table, &mut out);
@@ -115,7 +117,7 @@ fn put_blob(blob: &[u8], out: &mut BytesMut) {
     out.put_slice(blob);
 }
 
-/// Appends a str. A text longer than a str can say is cut at a character's boundary: it is a message.
+/// Appends a str. A longer text is cut at a character's boundary: it is a message.
 pub(super) fn put_str(text: &str, out: &mut BytesMut) {
     let most = text.len().min(usize::from(u16::MAX));
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What frames are made of: streams, spans, what SPAWN asks for, how a process ended. Each type with its bytes.
+//! The compound fields of frames, each type with its bytes: streams, spans, the contents of SPAWN and EXIT.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::signal::Signal;
 use crate::text::line;
 
-/// Named texts of a greeting; keys may repeat.
+/// Pairs of key and value; keys may repeat.
 pub type Table = Vec<(String, Bytes)>;
 
 /// Types that are one byte on the wire; any other value is malformed.
@@ -52,7 +52,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The three of them, in the order of their numbers.
+    /// All three, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
 
     /// Its number, as an index.
@@ -80,7 +80,7 @@ impl Field for Stream {
     }
 }
 
-/// What a receiver says of a stream: how far it has it, how far it may be sent.
+/// A receiver's position in a stream, and the credit it gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Every byte before this position has arrived.
@@ -107,20 +107,20 @@ impl Field for Span {
     }
 }
 
-/// What SPAWN asks for.
+/// The contents of SPAWN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spawn {
     /// The process.
     pub id: ProcessId,
-    /// Raised by the client for each SPAWN or RESUME.
+    /// The client raises it for each SPAWN or RESUME.
     pub attempt: u32,
     /// The agent that may run it.
     pub incarnation: Incarnation,
     /// The client that owns it.
     pub owner: ClientId,
-    /// What kind of process it is.
+    /// How the agent treats it.
     pub role: Role,
-    /// First credit: nothing at or past this position may be sent on stdout.
+    /// First credit: stdout may not send anything at or past this position.
     pub stdout_limit: u64,
     /// The same for stderr.
     pub stderr_limit: u64,
@@ -130,7 +130,7 @@ pub struct Spawn {
     pub node: String,
     /// Working directory; empty for the node's own.
     pub chdir: String,
-    /// Arguments behind the node's own command; for a tunnel the whole command.
+    /// Arguments after the node's own command; for a tunnel the whole command.
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
@@ -165,22 +165,23 @@ spawn! {
     args as "argv": Vec<Bytes>, env: Table
 }
 
-/// What an agent may do with a process.
+/// How an agent treats a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    /// Nothing but start it.
+    /// It only starts it.
     #[default]
     Plain = 0,
-    /// It carries a link of the daemon, and ends with the daemon's life.
+    /// The process carries a link of the daemon and ends with the daemon's life.
     Tunnel = 1,
-    /// It does nothing before its stdin speaks: another one like it may be started ahead of the SPAWN that gets it.
+    /// The process does nothing until something comes on its stdin: the agent may start another one like it
+    /// ahead of the next SPAWN.
     Ahead = 2,
 }
 
 byte!(Role, "role": Plain, Tunnel, Ahead);
 
-/// What EXIT says.
+/// The contents of EXIT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// How the process ended.
@@ -251,7 +252,7 @@ impl Field for Exit {
     }
 }
 
-/// Why SELECT was refused.
+/// The reason why SELECT was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Refusal {

@@ -1,4 +1,5 @@
-//! The frames: one row for each kind. FrameKind, limit, directions, rank, process id and bytes all follow from it.
+//! The one table of frames. Kind, limit, directions, rank, process id and bytes of a frame all follow from
+//! its row.
 //!
 //! A row is
 //!
@@ -6,13 +7,15 @@
 //! BYTE "NAME" limit LARGEST_BODY, way [FROM->TO …], rank N => Variant { field: Type, … };
 //! ```
 //!
-//! Fields stand in the order of their bytes; each type's bytes are in [`codec`](super::codec) and [`fields`](super::fields). A field
-//! that docs/protocol.md and the agent call by another name gives it with `as`. A frame whose first field is a
-//! [`ProcessId`] belongs to that process. `rank` orders the control frames of one process in the queue of a connection, of
-//! which the queue keeps one for each rank (and stream); DATA and frames that belong to no process have none.
+//! Fields are in the order of their bytes; [`codec`](super::codec) and [`fields`](super::fields) define the
+//! bytes of each type. `as` gives the name of a field in docs/protocol.md and in the agent, if it is another
+//! one. A frame with a field of type [`ProcessId`] belongs to that process. `rank` orders the control frames
+//! of one process in the queue of a connection, which keeps one frame for each rank (and stream). DATA, and
+//! frames that belong to no process, have no rank.
 //!
-//! A new kind is a row here, a row and a handler in remote/agent (if it is one of the agent's), a row in docs/protocol.md
-//! and a golden frame in protocol/vectors. A test compares the three tables.
+//! A new kind needs a row here, a row in docs/protocol.md and a golden frame in protocol/vectors; a kind of
+//! the agent's also needs a row and a handler in remote/agent, and any other kind a row in
+//! remote/tests/wire_tests.py. A test compares the tables.
 
 use bytes::{Bytes, BytesMut};
 
@@ -35,12 +38,13 @@ use Party::{Agent as A, Client as C, Daemon as D};
 
 macro_rules! frames {
     ($(
-        $byte:literal $name:literal limit $limit:expr, way [$($from:ident -> $to:ident)+] $(, rank $rank:literal)?
+        $byte:literal $name:literal limit $limit:expr, way [$($from:ident -> $to:ident)+]
+            $(, rank $rank:literal)?
             => $kind:ident
                 $(($only:ident $(as $only_wire:literal)? : $only_type:ty))?
                 $({ $($field:ident $(as $wire:literal)? : $type:ty),+ })?;
     )+) => {
-        /// What a frame is, by its first byte.
+        /// The kind of a frame, by its first byte.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         #[allow(missing_docs)] // docs/protocol.md documents each; a test checks that it does
@@ -74,22 +78,24 @@ macro_rules! frames {
                 }
             }
 
-            /// Who sends it, and to whom.
+            /// Its senders and receivers.
             pub fn ways(self) -> &'static [(Party, Party)] {
                 match self {
                     $(Self::$kind => &[$(($from, $to)),+]),+
                 }
             }
 
-            /// Its place among the control frames of a process; `None` for DATA and for what belongs to no process.
+            /// Its place among the control frames of a process; `None` for DATA and for frames that belong to
+            /// no process.
             pub(crate) const fn rank(self) -> Option<u8> {
                 match self {
                     $(Self::$kind => optional!($($rank)?)),+
                 }
             }
 
-            /// Name and form of each field in its body, in order. Forms are those of remote/agent/wire.py: `16` is so many bytes,
-            /// `B`, `H`, `I` and `Q` are integers of 1, 2, 4 and 8 bytes, `rest` is everything up to the end.
+            /// Name and form of each field of the body, in order. The forms are those of
+            /// remote/agent/wire.py: `16` is 16 bytes, `B`, `H`, `I` and `Q` are integers of 1, 2, 4 and 8
+            /// bytes, `rest` is everything up to the end.
             pub fn fields(self) -> Vec<(String, &'static str)> {
                 #[allow(unused_mut)] // END has none
                 let mut fields = Vec::new();
@@ -128,7 +134,7 @@ macro_rules! frames {
                 }
             }
 
-            /// The stream that it speaks of, if it is about one.
+            /// The stream that it is about, if any.
             #[allow(unused_variables)]
             pub(crate) fn stream(&self) -> Option<Stream> {
                 match self {
@@ -227,12 +233,12 @@ frames! {
 }
 
 impl FrameKind {
-    /// Whether agents send frames whose first byte is this.
+    /// Whether agents send frames with this first byte.
     pub fn is_of_agents(byte: u8) -> bool {
         Self::of(byte).is_some_and(|kind| kind.ways().iter().any(|(from, _)| *from == A))
     }
 
-    /// Whether client and agent say it to each other, about a process; the daemon forwards it.
+    /// Whether client and agent send it to each other, about a process; the daemon forwards it.
     pub fn is_of_process(self) -> bool {
         self.ways().iter().any(|way| matches!(way, (C, A) | (A, C)))
     }

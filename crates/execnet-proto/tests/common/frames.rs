@@ -1,11 +1,11 @@
-//! Frames made from any bytes: well-formed, of every kind, with fields that are often nearly right.
+//! Well-formed frames made from any bytes, of every kind, with fields that are often nearly correct.
 
 use bytes::Bytes;
 use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::wire::{Ending, Exit, Frame, Refusal, Role, Span, Spawn, Stream, Table};
 
-/// Bytes that decide; zeros when they are used up.
+/// Bytes that decide; zeros once they are used up.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl Input<'_> {
@@ -30,7 +30,7 @@ impl Input<'_> {
         Bytes::copy_from_slice(bytes)
     }
 
-    /// Small most of the time, around the bounds of the protocol often, anything sometimes.
+    /// Small most of the time, often near the bounds of the protocol, sometimes anything.
     pub(crate) fn number(&mut self) -> u64 {
         let near = u64::from(self.byte());
         match self.below(8) {
@@ -52,7 +52,7 @@ impl Input<'_> {
         }
     }
 
-    /// One of a few, so that they meet.
+    /// One of a few, so that they coincide.
     pub(crate) fn id(&mut self) -> ProcessId {
         ProcessId([self.below(6); 16])
     }

@@ -1,5 +1,5 @@
-//! A switch driven by any bytes: hosts and clients come and go, and what they say is anything. Used by the property tests
-//! and by fuzz/.
+//! A switch driven by any bytes: hosts and clients come, go and send anything. The property tests and fuzz/
+//! use it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use execnet_proto::wire::{Frame, Refusal, Stream, Table};
 
 use crate::frames::{Input, frame};
 
-/// Does with a switch what `bytes` say, and checks its bounds.
+/// Drives a switch with `bytes` and checks its bounds.
 pub(crate) fn switch(bytes: &[u8]) {
     let mut input = Input(bytes);
     let me = Identity {
@@ -141,7 +141,7 @@ pub(crate) fn switch(bytes: &[u8]) {
     assert!(switch.is_idle(), "{switch:?}");
 }
 
-/// Does with a client what `bytes` say.
+/// Drives a client with `bytes`.
 pub(crate) fn client(bytes: &[u8]) {
     let mut input = Input(bytes);
     let mut client = Client::new(ClientId([1; 16]), "3.0.0");

@@ -1,5 +1,5 @@
-//! An agent that does what docs/protocol.md says and nothing else: frames in, frames out, and [`Action`]s for whoever
-//! plays the processes. It has no clock, no fds and no processes of its own.
+//! An agent that follows docs/protocol.md and does nothing else: frames in, frames and [`Action`]s out.
+//! Whoever plays the processes executes the actions. It has no clock, no fds and no processes of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -12,27 +12,27 @@ use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
 use execnet_proto::wire::{Ending, Exit, Frame, FrameKind, Role, Span, Spawn, Stream};
 
-/// Link time after which processes of an older life that nobody asked for are hung up.
+/// Link time after which unclaimed processes of an older life are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);
 
 /// DATA of one process that may wait in the connection.
 const AHEAD: usize = 65_536;
 
-/// What the processes' side has to do.
+/// An action for the side of the processes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(Box<Spawn>),
     /// Nobody wants this output any more.
     Close(ProcessId, Stream),
     Signal(ProcessId, Vec<u32>),
-    /// Close stdin, SIGHUP, SIGKILL 5 s later; the agent has forgotten it.
+    /// Close stdin, SIGHUP, SIGKILL 5 s later; the agent has forgotten the process.
     HangUp(ProcessId),
     /// Everything was hung up: end.
     End,
 }
 
 pub(crate) struct Agent {
-    /// That of its one node.
+    /// The state of its one node.
     pub(crate) name: String,
     pub(crate) incarnation: Incarnation,
     pub(crate) epoch: Epoch,
@@ -90,7 +90,7 @@ impl Agent {
         self.processes.len()
     }
 
-    /// The most bytes that wait here on one stream.
+    /// The most bytes that wait here in one stream.
     pub(crate) fn held(&self) -> u64 {
         let streams = self.processes.values().flat_map(|process| {
             let [stdout, stderr] = &process.outs;
@@ -108,7 +108,7 @@ impl Agent {
         self.processes.contains_key(&id)
     }
 
-    /// A link of this epoch is there.
+    /// A link of this epoch is up.
     pub(crate) fn attach(&mut self, epoch: Epoch, now: Duration) {
         let newer = epoch.life() > self.epoch.life();
         self.epoch = epoch;
@@ -191,7 +191,7 @@ impl Agent {
         }
     }
 
-    // --- what processes did
+    // --- processes
 
     pub(crate) fn started(&mut self, id: ProcessId, pid: u32) {
         if let Some(process) = self.processes.get_mut(&id) {
@@ -200,7 +200,7 @@ impl Agent {
         }
     }
 
-    /// How many bytes of its output may be read from it now.
+    /// How many bytes of its output may be read now.
     pub(crate) fn room(&self, id: ProcessId, stream: Stream) -> usize {
         let Some(process) = self.processes.get(&id) else { return 0 };
         let out = &process.outs[stream.index() - 1];
@@ -253,7 +253,7 @@ impl Agent {
         }
     }
 
-    /// Sum of what may still be sent to it, over all processes.
+    /// The credit of all processes together.
     pub(crate) fn granted(&self) -> u64 {
         let stdins = self.processes.values().map(|process| &process.stdin);
         stdins.map(|stdin| stdin.limit() - stdin.received()).sum()

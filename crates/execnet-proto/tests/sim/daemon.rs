@@ -1,4 +1,5 @@
-//! A driver of [`Switch`] as a daemon has one: it opens links and tunnels, places processes, and makes links again.
+//! A driver of [`Switch`], as a daemon has one: it opens links and tunnels, places processes, and reopens
+//! links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,14 +13,14 @@ use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};
 
-/// A link that has not greeted for so long is given up.
+/// A link that has not greeted after this long is given up.
 const JOIN: Duration = Duration::from_secs(20);
 
-/// A host as the network's file has it.
+/// A host as in the network's file.
 #[derive(Clone, Debug)]
 pub(crate) struct HostPlan {
     pub(crate) name: String,
-    /// Index of the host that it is reached through.
+    /// Index of the host through which it is reached.
     pub(crate) via: Option<usize>,
     pub(crate) removed: bool,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Daemon {
     pub(crate) stopped: Duration,
     pub(crate) dials: Vec<(HostKey, String)>,
     life: u32,
-    /// Milliseconds before a link is made again.
+    /// Milliseconds until a link is opened again.
     backoff: Range<u64>,
     attaches: u32,
     keys: u32,
@@ -39,7 +40,7 @@ pub(crate) struct Daemon {
     selects: Vec<(ClientKey, ProcessId)>,
     /// When each host was last reachable, by its name.
     reached: BTreeMap<String, Duration>,
-    /// For how long each host has been unreachable at a time, at the most.
+    /// The longest time for which each host was unreachable.
     pub(crate) gaps: BTreeMap<String, Duration>,
 }
 
@@ -48,7 +49,7 @@ struct Host {
     name: String,
     via: Option<usize>,
     wire: Option<Wire>,
-    /// A link was opened, own or tunnel.
+    /// A link was opened, a host's own or a tunnel.
     linked: Option<Duration>,
     up: bool,
     next: Duration,
@@ -114,7 +115,7 @@ impl Daemon {
         }
     }
 
-    /// The process ends: all that it had open is closed.
+    /// The daemon ends: all its sockets and links close.
     pub(crate) fn die(&mut self, net: &mut Net, now: Duration) {
         for wire in self.clients.values().chain(self.hosts.values().filter_map(|host| host.wire.as_ref())) {
             let side =
@@ -128,7 +129,7 @@ impl Daemon {
         self.clients.insert(client, Wire { link, out: BytesMut::new() });
     }
 
-    /// The ssh that a host wanted runs.
+    /// The ssh for a host runs.
     pub(crate) fn dialed(&mut self, key: HostKey, link: LinkId, net: &mut Net, now: Duration) {
         let bootstrap = self.bootstrap();
         match self.hosts.values_mut().find(|host| host.key == key) {
@@ -314,7 +315,7 @@ impl Daemon {
             self.dirty.insert(peer);
         }
         for peer in self.dirty.iter().copied().collect::<Vec<_>>() {
-            // what waits here can be made void by what happens next
+            // the next event may make void what waits here
             if rng.u8(..4) == 0 {
                 busy = true;
                 continue;

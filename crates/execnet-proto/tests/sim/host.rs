@@ -1,4 +1,4 @@
-//! A host of the simulation: its agent, the processes on it, and the stubs that wait to hand it a link.
+//! A host of the simulation: its agent, its processes, and the stubs that wait to hand a link to the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::plan::{self, Behaviour};
 /// Bytes of the bootstrap: the word, then the epoch.
 pub(crate) const BOOTSTRAP: usize = 12;
 
-/// Bytes that a pipe of a process holds.
+/// Bytes that a process's pipe holds.
 const PIPE: usize = 65_536;
 
-/// How a process really ended, and what it really said and got.
+/// How a process really ended, and what it really wrote and read.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) forks: u32,
@@ -32,7 +32,7 @@ pub(crate) struct SimHost {
     pub(crate) name: String,
     pub(crate) resume: bool,
     pub(crate) agent: Option<Agent>,
-    /// Incarnations whose agent has been killed or has ended.
+    /// Incarnations whose agent was killed or has ended.
     pub(crate) dead: BTreeSet<Incarnation>,
     pub(crate) truths: BTreeMap<ProcessId, Truth>,
     pub(crate) unclaimed: BTreeSet<ProcessId>,
@@ -40,7 +40,7 @@ pub(crate) struct SimHost {
     waiting: Vec<(LinkId, BytesMut)>,
     children: BTreeMap<ProcessId, Child>,
     linger: Duration,
-    /// Links that its tunnels want: the driver of the world dials them.
+    /// Links that its tunnels want; the driver of the world opens them.
     pub(crate) dials: Vec<(ProcessId, String)>,
 }
 
@@ -92,7 +92,7 @@ impl SimHost {
         format!("{}: {agent:?}\n  children {:?}", self.name, self.children)
     }
 
-    /// Whether nothing of a program runs here.
+    /// Whether no program has a process here.
     pub(crate) fn is_idle(&self) -> bool {
         self.children.values().all(|child| matches!(child.work, Work::Tunnel { .. }))
             && self.agent.as_ref().is_none_or(|agent| agent.processes() <= self.children.len())
@@ -103,7 +103,7 @@ impl SimHost {
         self.unclaimed.contains(&id) || self.agent.as_ref().is_some_and(|agent| agent.unclaimed.contains(&id))
     }
 
-    /// Someone started a stub here, whose stdio is this link.
+    /// A stub was started here, with this link as its stdio.
     pub(crate) fn stub(&mut self, link: LinkId) {
         self.waiting.push((link, BytesMut::new()));
     }
@@ -116,7 +116,7 @@ impl SimHost {
         }
     }
 
-    /// The agent dies at once, and what it started with it.
+    /// The agent dies at once, and its processes with it.
     pub(crate) fn kill_agent(&mut self, net: &mut Net, now: Duration) {
         if let Some(agent) = self.agent.take() {
             self.unclaimed.extend(&agent.unclaimed);
@@ -139,7 +139,7 @@ impl SimHost {
         children.flatten().chain(agent).min()
     }
 
-    /// Does what there is to do; says whether that was anything.
+    /// Does the next work. Returns whether there was any.
     pub(crate) fn step(&mut self, net: &mut Net, now: Duration, rng: &mut Rng) -> bool {
         let mut busy = self.attach(net, now, rng);
         busy |= self.link(net, now, rng);
@@ -252,7 +252,7 @@ impl SimHost {
             match action {
                 Action::Start(spawn) => self.start(&spawn, now, rng),
                 Action::Close(id, stream) => {
-                    // a writer gets SIGPIPE when it writes next
+                    // a writer gets SIGPIPE at its next write
                     if let Some(child) = self.children.get_mut(&id) {
                         let writes = !matches!(
                             child.work,
@@ -403,7 +403,7 @@ impl Child {
         bytes
     }
 
-    /// The process itself does something, if it is time.
+    /// The process itself does something, if it is due.
     fn live(
         &mut self,
         id: ProcessId,
@@ -489,7 +489,7 @@ impl Child {
         busy
     }
 
-    /// An ssh: what arrives on stdin goes out on the link, what the link says goes out on stdout.
+    /// An ssh: bytes from stdin go out on the link, bytes from the link go to stdout.
     fn carry(
         &mut self,
         id: ProcessId,

@@ -1,7 +1,7 @@
-//! The resume protocol under everything that goes wrong: clients, a daemon, agents and tunnels, joined by virtual links
-//! that are cut, stalled and made again, with any part restarted, by a seeded generator.
+//! The resume protocol under every kind of failure. A seeded generator runs clients, a daemon, agents and
+//! tunnels, joined by virtual links that it cuts, stalls and reopens, and restarts any part.
 //!
-//! `EXECNET_SIM_SEEDS=N` runs N worlds, from `EXECNET_SIM_FROM` on; a failure names its seed.
+//! `EXECNET_SIM_SEEDS=N` runs N worlds, from `EXECNET_SIM_FROM` on. A failure names its seed.
 
 mod agent;
 mod daemon;

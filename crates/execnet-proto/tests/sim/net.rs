@@ -1,4 +1,5 @@
-//! Virtual links: two byte pipes with delay and bounded buffers, which stall, are cut, and deliver in odd pieces.
+//! Virtual links: two byte pipes with delay and bounded buffers. They stall, are cut, and deliver in odd
+//! pieces.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use fastrand::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkId(pub(crate) u64);
 
-/// Which end of a link: the one that opened it, or the other.
+/// One end of a link: the side that opened it, or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Near = 0,
@@ -33,7 +34,7 @@ struct Link {
     delay: Duration,
     capacity: usize,
     long: bool,
-    /// What each side will read.
+    /// The bytes that each side will read.
     pipes: [Pipe; 2],
 }
 
@@ -73,7 +74,7 @@ impl Net {
         self.links.get(&id).is_some_and(|link| link.long)
     }
 
-    /// Writes what fits. What is written to a link that is gone vanishes: its end will be read.
+    /// Writes as much as fits. Bytes written to a closed link vanish: its end will be read.
     pub(crate) fn write(
         &mut self,
         id: LinkId,
@@ -129,7 +130,7 @@ impl Net {
         }
     }
 
-    /// One side closes: the other still reads what is under way.
+    /// One side closes. The other still reads the bytes on their way.
     pub(crate) fn close(&mut self, id: LinkId, side: Side, now: Duration) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let delay = link.delay;
@@ -144,7 +145,7 @@ impl Net {
         }
     }
 
-    /// Cuts a link: some of what is under way arrives, and each side learns of it in its own time.
+    /// Cuts a link. Some of the bytes on their way arrive, and each side learns of it in its own time.
     pub(crate) fn cut(&mut self, id: LinkId, now: Duration, rng: &mut Rng) {
         let Some(link) = self.links.get_mut(&id) else { return };
         for pipe in &mut link.pipes {
@@ -172,7 +173,7 @@ impl Net {
         }
     }
 
-    /// Nothing arrives any more, ever, and nobody is told.
+    /// Nothing ever arrives again, and nobody is told.
     pub(crate) fn deafen(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(&id) {
             for pipe in &mut link.pipes {
@@ -193,7 +194,7 @@ impl Net {
         }
     }
 
-    /// When something can next be read that cannot be read yet.
+    /// When more bytes can next be read.
     pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         let pipes = self.links.values().flat_map(|link| &link.pipes).filter(|pipe| !pipe.abandoned);
         let times = pipes.filter_map(|pipe| match pipe.queue.front() {

@@ -1,11 +1,11 @@
-//! What the processes of the simulation do, and the bytes that they and their clients say.
+//! The behaviours of the simulation's processes, and the bytes that they and their clients send.
 
 use bytes::Bytes;
 use execnet_proto::id::ProcessId;
 use execnet_proto::wire::Stream;
 use fastrand::Rng;
 
-/// What a process does; it travels as its only argument.
+/// The behaviour of a process; it travels as its only argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     /// Writes its stdin to stdout.
@@ -14,13 +14,13 @@ pub(crate) enum Behaviour {
     Source { out: u64, err: u64, status: u32 },
     /// Reads its stdin slowly up to the end.
     Sink { status: u32 },
-    /// Closes stdin after so many bytes.
+    /// Closes stdin after this many bytes.
     Closer { after: u64, status: u32 },
-    /// Writes, and dies after so many milliseconds.
+    /// Writes, and dies after this many milliseconds.
     Mortal { after: u64 },
-    /// Does nothing, and ends by SIGKILL only.
+    /// Does nothing, and ends only by SIGKILL.
     Stubborn,
-    /// Notes signals until SIGTERM.
+    /// Records signals until SIGTERM.
     Signals,
     /// Cannot be started.
     Missing,
@@ -93,7 +93,7 @@ pub(crate) fn pattern(id: ProcessId, stream: Stream, position: u64, length: usiz
     (position..position + length as u64).map(|at| byte(id, stream, at)).collect()
 }
 
-/// That `bytes` are what stands at this position.
+/// Checks that `bytes` belong at this position.
 pub(crate) fn check(id: ProcessId, stream: Stream, position: u64, bytes: &[u8]) {
     for (at, found) in (position..).zip(bytes) {
         assert_eq!(*found, byte(id, stream, at), "{id} {stream:?} at {at}");

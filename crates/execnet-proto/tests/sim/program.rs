@@ -1,4 +1,5 @@
-//! A program of the simulation: a client that runs processes, talks to them as it likes and checks what it hears.
+//! A program of the simulation: a client that runs processes, talks to them at random and checks everything
+//! it receives.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(crate) struct Program {
     pub(crate) to_start: usize,
     pub(crate) ended: Vec<Outcome>,
     pub(crate) refused: usize,
-    /// What the world's faults allow from now on.
+    /// The faults that the world still allows.
     pub(crate) calm: bool,
     jobs: BTreeMap<ProcessId, Job>,
     wake: Duration,
@@ -65,12 +66,12 @@ struct Job {
     stopped: [bool; 2],
     signals: u64,
     started: Duration,
-    /// Hangs up after so long.
+    /// Hangs up after this long.
     patience: Option<Duration>,
     lazy: bool,
     next_read: Duration,
     seen: Option<Ending>,
-    /// Since when it has been said to be unreachable.
+    /// Since when it is reported unreachable.
     unreachable: Option<Duration>,
 }
 
@@ -264,7 +265,7 @@ impl Program {
         if let Some(message) = lost {
             return self.end(id, End::Lost(message));
         }
-        // with room for a daemon that was stopped itself
+        // with time for a daemon that was itself stopped
         match process.unreachable() {
             Some(why) if self.link.is_some() => {
                 let since = *job.unreachable.get_or_insert(now);

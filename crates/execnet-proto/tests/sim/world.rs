@@ -1,4 +1,4 @@
-//! The world of one seed: hosts, a daemon, programs, the links between them, and what goes wrong.
+//! The world of one seed: hosts, a daemon, programs, the links between them, and their failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,10 +17,10 @@ use crate::program::{End, Outcome, Program};
 
 pub(crate) const LINGER: Duration = Duration::from_secs(40);
 
-/// After `linger` and this much a process counts as lost.
+/// After `linger` and this long a process counts as lost.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(70);
 
-/// Once nothing goes wrong any more, everything has to be over within this.
+/// After the last failure, everything has to be over within this time.
 const SETTLE: Duration = Duration::from_secs(900);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +63,17 @@ pub(crate) struct World {
     daemon_back: Duration,
     life: u32,
     programs: Vec<Program>,
-    /// Which socket is of which program: those of killed ones are gone.
+    /// The program of each socket; the sockets of killed programs are gone.
     sockets: u64,
     faults: Vec<Fault>,
     next_fault: Duration,
     faults_left: u32,
-    /// Things break within milliseconds, and are made again as fast.
+    /// Things break within milliseconds, and are repaired as fast.
     hasty: bool,
-    /// Dialing this host fails until then.
+    /// This host cannot be dialed until then.
     cut_off: BTreeMap<String, Duration>,
     removed: BTreeSet<String>,
-    /// For how long each host has been unreachable at a time, at the most.
+    /// The longest time for which each host was unreachable.
     gaps: BTreeMap<String, Duration>,
     calm_since: Option<Duration>,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
@@ -154,7 +154,7 @@ impl World {
         self.check_end();
     }
 
-    /// Everyone does something, in any order.
+    /// Every part does something, in any order.
     fn round(&mut self) -> bool {
         let mut busy = self.trouble();
         let mut turns: Vec<usize> = (0..=self.hosts.len() + self.programs.len()).collect();
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on nothing fails.
     fn calm(&mut self) {
         self.log.push(format!("{:?} calm", self.now));
         self.calm_since = Some(self.now);
@@ -380,7 +380,7 @@ impl World {
         self.rng.choice(names).expect("there is one")
     }
 
-    // --- what must hold
+    // --- invariants
 
     fn is_over(&self) -> bool {
         self.calm_since.is_some()
@@ -415,7 +415,7 @@ impl World {
         assert_eq!(daemon.switch.queued(), 0, "{}", self.dump());
     }
 
-    /// How a process ended for its client, against what really happened.
+    /// Compares how a process ended for its client with what really happened.
     fn judge(&mut self, outcome: &Outcome) {
         let id = outcome.id;
         let host = self.hosts.get(&outcome.host);
@@ -480,7 +480,7 @@ impl World {
     }
 }
 
-/// What each behaviour of process must have done when it came to its own end.
+/// Checks what a process of each behaviour must have done when it ended by itself.
 fn judge_behaviour(outcome: &Outcome, truth: &crate::host::Truth) {
     let Some(ending) = &truth.ending else { return };
     let whole = outcome.stopped == [false; 2];
@@ -505,7 +505,7 @@ fn judge_behaviour(outcome: &Outcome, truth: &crate::host::Truth) {
         (Behaviour::Mortal { .. } | Behaviour::Stubborn, Ending::Signaled(9))
         | (Behaviour::Missing, Ending::NotStarted(2, _)) => {}
         (Behaviour::Signals, Ending::Signaled(15)) => {
-            // every signal that was asked for has been applied, none more often than it was asked for
+            // every requested signal was applied, none more often than it was requested
             let applied = truth.signals.iter().fold(0, |mask, number| mask | 1_u64 << number);
             assert_eq!(applied, outcome.signals, "{outcome:?}");
         }

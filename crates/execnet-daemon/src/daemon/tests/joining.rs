@@ -174,7 +174,7 @@ fn a_host_that_tells_of_foreign_nodes_ends_its_link_at_the_first_one() {
         assert!(world.links.is_empty(), "{name:?}");
         let status = world.status("a");
         let error = status.error.unwrap_or_default();
-        assert!(error.contains("a node whose name does not begin with that of its host"), "{error}");
+        assert!(error.contains("a node whose name does not begin with its host's"), "{error}");
         assert_eq!(status.nodes.len(), 1);
     }
     let mut world = World::new(&["ssh=a"]);

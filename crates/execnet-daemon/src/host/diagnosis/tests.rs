@@ -362,7 +362,7 @@ fn what_others_print_between_frames_is_shown_as_noise() {
     };
     let ssh = told("ssh=h");
     assert_eq!(ssh.step, Step::Noise);
-    assert_eq!(ssh.error, "something else than its agent wrote to the link: `new mail`");
+    assert_eq!(ssh.error, "something other than its agent wrote to the link: `new mail`");
     assert_eq!(ssh.said, ["new mail"]);
     assert!(ssh.hint.unwrap().contains(">/dev/null 2>&1 &"));
     assert!(told("cmd=x python3").hint.unwrap().contains("stdout"));
