@@ -1,7 +1,7 @@
-"""Starting and ending the host's processes: fork, exec, signals, and what is left of a session.
+"""Starts and ends the host's processes: fork, exec, signals, and what is left of a session.
 
-Knows no frame and no credit. Nothing here waits: what a child fails at comes through its error pipe, what it
-leaves behind is asked for again and again by the loop in `posix`.
+Knows no frame and no credit. Nothing here waits: a child reports failures through its error pipe, and the
+loop in `posix` asks again and again for what a leader left behind.
 """
 import errno
 import fcntl
@@ -17,11 +17,11 @@ PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
 
 resource = None
-_limits = {}  # those that we changed, as they were: soft and hard
+_limits = {}  # limits that we changed: kind to soft and hard before
 
 
 class Child(object):
-    """A started process as the loop sees it: its fds (None when closed), and how far its end has got."""
+    """A started process as the loop sees it: its fds (None once closed), and the progress of its end."""
 
     __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started",
                  "alive", "status",
@@ -31,17 +31,17 @@ class Child(object):
         self.process = self.probe = None
         self.error_said = b""
         self.started = False
-        self.alive = True  # the leader was not reaped yet
+        self.alive = True  # the leader is not reaped yet
         self.status = None
-        self.early = []  # signals that came before the exec
+        self.early = []  # signals that arrived before the exec
         self.sweep_until = None
         self.draining = self.large = self.nudged = False
-        self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to take it back
+        self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to cancel it
 
 
 def start(argv, env, chdir, nice, mark):
-    """Fork and exec; OSError when not even the fork worked. All strings are bytes; `chdir`: where a login
-    starts, and what was asked for."""
+    """Fork and exec; OSError if even the fork fails. All strings are bytes. `chdir`: the folder of the login,
+    and the requested one."""
     pipes = []
     try:
         while len(pipes) < 4:
@@ -76,7 +76,7 @@ def start(argv, env, chdir, nice, mark):
 
 
 def _become(pipes, argv, env, chdir, nice):
-    """In the child: never returns."""
+    """Run in the child; never return."""
     failed = pipes[3][1]
     doing = "start"
     try:
@@ -127,8 +127,8 @@ def _shown(value):
 
 
 def prepare():
-    """What cannot be imported any more when there are no files left; and no core dump of ours, which has a
-    secret."""
+    """Import what cannot be imported once there are no fds left, and disable core dumps of the agent, which
+    has a secret."""
     global resource
     try:
         import resource
@@ -138,7 +138,7 @@ def prepare():
 
 
 def _raise_limit():
-    """Open files, as many as the system allows; what is started here keeps the limit that there was."""
+    """Raise the limit of open files as far as possible for the agent; its processes keep the old limit."""
     if resource is None or resource.RLIMIT_NOFILE in _limits:
         return False
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -153,21 +153,21 @@ def _raise_limit():
 
 
 def _limit(kind, soft):
-    """Another soft limit for the agent alone."""
+    """Set a soft limit for the agent only."""
     before = resource.getrlimit(kind)
     resource.setrlimit(kind, (soft, before[1]))
     _limits[kind] = before
 
 
 def send(child, numbers):
-    """Signals by their Linux numbers, in this order."""
+    """Send signals, given by their Linux numbers, in this order."""
     for number, to_group in local_signals(numbers):
         if child.alive:
             kill(-child.pid if to_group else child.pid, number)
 
 
 def kill(pid, number):
-    """True if there was somebody to send it to."""
+    """Send a signal. Return False if there is no such process or group."""
     try:
         if pid < 0:
             os.killpg(-pid, number)
@@ -185,7 +185,7 @@ def end_in_words(status):
 
 
 def sweep(child, leaders, number):
-    """Send `number` to what is left of a session whose leader has ended. False when there is nothing left."""
+    """Send `number` to the rest of a session whose leader has ended. Return False if nothing is left."""
     left = kill(-child.pid, number)
     for pid in _orphans(leaders):
         if _belongs(pid, child):
@@ -195,7 +195,7 @@ def sweep(child, leaders, number):
 
 
 def adopt():
-    """Become the parent of every orphan below (Linux), so that none escapes its session's end."""
+    """Become the parent of every orphan below us (Linux), so that none survives its session."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -206,7 +206,7 @@ def adopt():
 
 
 def _orphans(leaders):
-    """Our children that we did not start."""
+    """Return our children that we did not start."""
     return [pid for pid in _children("self") if pid not in leaders]
 
 
@@ -219,7 +219,7 @@ def _below(pid):
 
 
 def _children(pid):
-    """The children of a process; Linux only, else nothing."""
+    """Return the children of a process; Linux only, otherwise none."""
     found = []
     try:
         for task in os.listdir("/proc/%s/task" % pid):
@@ -229,7 +229,7 @@ def _children(pid):
         pass
     if not sys.platform.startswith("linux"):
         return found
-    parent = os.getpid() if pid == "self" else pid  # a kernel without the children file
+    parent = os.getpid() if pid == "self" else pid  # for a kernel without the children file
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -256,7 +256,7 @@ def _belongs(pid, child):
 
 
 def _stat(pid):
-    """State, parent, group and session of a process, or None."""
+    """Return state, parent, group and session of a process, or None."""
     try:
         return _read("/proc/%d/stat" % pid).rpartition(b")")[2].split()
     except (IOError, OSError):
@@ -283,7 +283,7 @@ def set_nonblocking(fd):
 
 
 def enlarge(fd):
-    """A pipe that carries much gets a large buffer, where that exists."""
+    """Enlarge the buffer of a pipe, where the system can."""
     try:
         fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE)
     except (IOError, OSError):

@@ -1,4 +1,4 @@
-"""What an agent is told about itself: the config table, the boot of its host; and how its secret is kept."""
+"""The config table, the boot id of the host, and how an agent keeps its secret."""
 import sys
 
 from agent import wire
@@ -31,7 +31,7 @@ class Config(object):
 
 
 def boot_id():
-    """The kernel's name for this run of it; 0 where there is none."""
+    """The kernel's id of this boot; 0 if there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -40,8 +40,8 @@ def boot_id():
 
 
 def hide():
-    """No core dump of this process, whose memory has a secret, and nobody of this account may read it
-    (Linux). What it starts is as ever."""
+    """Allow no core dump of this process, whose memory contains a secret, and let no process of this account
+    read it (Linux). Its children are not affected."""
     if sys.platform.startswith("linux"):
         try:
             import ctypes

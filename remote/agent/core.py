@@ -1,9 +1,9 @@
-"""What the agent does with every frame: processes, attaching, muting, taking turns, acknowledging.
+"""What the agent does with each frame: processes, attaching, muting, taking turns, acknowledging.
 
-A state machine without fds and without a clock. A driver (posix, jvm) gives it what arrived and what
-processes did, then takes `actions` and what poll_output() wants written. Only the last of a kind of control
-frame counts, so nothing here is a queue: a process keeps flags, and its frames are made when there is room to
-write them.
+A state machine without fds and clock. A driver (posix, jvm) passes in what arrived and what processes did,
+then performs `actions` and writes what poll_output() returns. Of each kind of control frame only the last one
+counts, so nothing here is a queue: a process keeps flags, and its frames are made when there is room to write
+them.
 """
 import zlib
 
@@ -13,13 +13,13 @@ from agent.stream import STDIN_WINDOW, RecvStream, SendStream, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
-SILENCE = 30.0  # a link that is there may be silent for so long, however short the time to linger is
-POOL = 64 * 1048576  # half of it is for windows that grow
+SILENCE = 30.0  # seconds that an open link may be silent, even if `linger` is shorter
+POOL = 64 * 1048576  # bytes; half of it is for windows that grow
 MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.MAX_DATA
-ACK_AFTER = 32768  # bytes: sooner than pace.ACK_EVERY, by which ours is due at the latest
-TURN = 256  # frames of the link that are handled before processes have their turn: some milliseconds
-TUNNEL, AHEAD = 1, 2  # what SPAWN says of a process
+ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
+TURN = 256  # frames that are handled before processes get their turn: some milliseconds
+TUNNEL, AHEAD = 1, 2  # roles in SPAWN
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
 FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
@@ -44,7 +44,7 @@ class Process(object):
         self.stdin = RecvStream()
         self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
         self.flags = 0
-        self.signals = 0  # the last sequence that was applied
+        self.signals = 0  # sequence number of the last ones that were applied
         self.exit = None  # (how, value, message)
         self.in_turn = False
         self.err_first = False
@@ -75,12 +75,13 @@ class Core(object):
         self.ending = False
         self.actions = []
         self.processes = {}
-        self.nodes = []  # (name, state, table) in the order in which they were told
+        self.nodes = []  # (name, state, table), in the order of their first report
         self.probing = True
         self.last_byte = now
-        self._unclaimed_left = None  # link time that processes of an older life still have
+        # seconds of link time that unclaimed processes of an older life have left
+        self._unclaimed_left = None
         self._unclaimed_until = None
-        self._ids = deque()  # ids that were here, so that no SPAWN runs twice
+        self._ids = deque()  # known ids, so that no SPAWN runs twice
         self._known_ids = set()
         self._grown = 0
         self._open(False)
@@ -88,7 +89,7 @@ class Core(object):
     # --- the link
 
     def attach(self, epoch, now):
-        """A link of this epoch is there: marker and HELLO are the first that poll_output() gives."""
+        """Start with a link of this epoch: poll_output() returns marker and HELLO first."""
         newer_life = epoch >> 32 > self.epoch >> 32
         self.epoch = epoch
         self.last_byte = now
@@ -108,15 +109,15 @@ class Core(object):
             self._unclaimed_until = now + self._unclaimed_left
 
     def greeted(self, size, told, complete):
-        """HELLO and nodes of these names were said already, in frames of `size` bytes; `complete`: and that
-        they are all."""
+        """Note that HELLO and the nodes of these names were sent already, in frames of `size` bytes;
+        `complete`: these are all nodes."""
         self._greet = False
         self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
         self._nodes_done_untold = not complete
         self._pace.sent = size
 
     def detach(self, now):
-        """The link is gone. Everything stays, nothing is said."""
+        """Drop the link. Processes stay, nothing is sent."""
         if now < self.last_byte + SILENCE:
             self.last_byte = now
         if self._unclaimed_until is not None:
@@ -138,9 +139,9 @@ class Core(object):
         self._turns = deque()  # processes with bytes to send
 
     def handle_bytes(self, data, now):
-        """Bytes from the link. RemoteProtocolError: the link must end.
+        """Handle bytes from the link. RemoteProtocolError: the link must end.
 
-        True if there is more than a turn's work in them: then call again with b"" when others had their turn.
+        Return True if they contain more than a turn's work: call again with b"" when others had their turn.
         """
         self.last_byte = now
         frames = self._parser.feed(data, TURN)
@@ -155,15 +156,15 @@ class Core(object):
         return len(frames) == TURN
 
     def wants_output(self, now):
-        """True when poll_output() would give something."""
+        """Whether poll_output() would return something."""
         return self.attached and bool(
             self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
             or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
             or self._turns and self._pace.room(now) > 0)
 
     def poll_output(self, now):
-        """A list of buffers to write to the link, in this order and completely; empty when there is nothing
-        to say."""
+        """Return buffers to write to the link, completely and in this order; empty if there is nothing to
+        send."""
         out = []
         if not self.attached:
             return out
@@ -237,7 +238,7 @@ class Core(object):
                                   stderr_length=process.outs[STDERR].end, message=message))
 
     def _turn(self, out, process):
-        """One DATA frame of this process; its two streams alternate. Returns its size."""
+        """Append one DATA frame of this process, alternating between its two streams. Return its size."""
         outs = process.outs
         errors_next = process.err_first and outs[STDERR].unsent() or not outs[STDOUT].unsent()
         stream = STDERR if errors_next else STDOUT
@@ -254,7 +255,7 @@ class Core(object):
     # --- time
 
     def deadline(self):
-        """When tick() has something to do."""
+        """Return when tick() has something to do."""
         when = self.last_byte + (86400 if self.ending else self._patience())
         if self._unclaimed_until is not None and self._unclaimed_until < when:
             return self._unclaimed_until
@@ -275,7 +276,7 @@ class Core(object):
         return max(self.linger, SILENCE) if self.attached else self.linger
 
     def end(self):
-        """Hang up everything, once."""
+        """Hang up all processes, once."""
         if self.ending:
             return
         self.ending = True
@@ -287,7 +288,7 @@ class Core(object):
     # --- nodes
 
     def node(self, name, state, table):
-        """A node is known, or its state changed."""
+        """Report a node, or its new state."""
         fresh = (name, state, table)
         for at, node in enumerate(self.nodes):
             if node[0] == name:
@@ -299,7 +300,7 @@ class Core(object):
             self._nodes_untold.append(name)
 
     def nodes_known(self, known):
-        """Whether all nodes have been told, none is probing."""
+        """Set whether all nodes have been reported and none is being probed."""
         self.probing = not known
 
     # --- what processes did
@@ -316,14 +317,14 @@ class Core(object):
         self._mark(process, FIN_OUT | FIN_ERR | EXIT)
 
     def child_output(self, process, stream, data):
-        """It wrote `data`: at most room() of this stream."""
+        """The process wrote `data`: at most capacity() of this stream."""
         process.outs[stream].write(data)
         if not process.in_turn and not process.muted:
             process.in_turn = True
             self._turns.append(process)
 
     def child_output_closed(self, process, stream):
-        """It will write no more."""
+        """The process closed this stream."""
         out = process.outs[stream]
         if not out.finished:
             out.finish()
@@ -332,14 +333,13 @@ class Core(object):
             self._maybe_exit(process)
 
     def child_exited(self, process, how, value, message=""):
-        """Its leader ended, and what was left of its session. EXIT is said when its outputs are closed
-        too."""
+        """The leader and the rest of its session have ended. EXIT follows when both outputs are closed."""
         process.exit = how, value, message
         self.stdin_closed(process)
         self._maybe_exit(process)
 
     def stdin_taken(self, process, size):
-        """It took `size` bytes of its stdin."""
+        """The process read `size` bytes of its stdin."""
         stdin = process.stdin
         stdin.consume(size)
         grown = stdin.credit(POOL // 2 - self._grown)
@@ -348,7 +348,7 @@ class Core(object):
             self._mark(process, CREDIT)
 
     def stdin_closed(self, process):
-        """It reads no more."""
+        """The process closed its stdin."""
         if not process.stdin.stopped:
             process.stdin.stop()
             self._mark(process, STOP)
@@ -359,7 +359,7 @@ class Core(object):
             self._mark(process, EXIT)
 
     def _said(self, process):
-        """The flags of everything that holds now."""
+        """Return the flags for the current state of a process."""
         flags = RESUMED
         outs = process.outs
         if process.pid is not None:
@@ -399,7 +399,7 @@ class Core(object):
     # --- frames
 
     def _heard(self, id):
-        """The process that a frame is for, or None when the frame must be dropped."""
+        """Return the process that a frame is for; None if the frame must be dropped."""
         process = self.processes.get(id)
         if process is None:
             self._say_forget(id)
@@ -506,7 +506,7 @@ class Core(object):
         if fields["sequence"] > process.signals:
             process.signals = fields["sequence"]
             mask = fields["mask"]
-            # SIGCONT first: a stopped process must be able to take the others
+            # SIGCONT first, so that a stopped process can take the others
             numbers = sorted([n for n in range(1, 64) if mask >> n & 1], key=lambda n: (n != 18, n))
             if numbers and process.exit is None:
                 self.actions.append(("signal", process, numbers))

@@ -1,5 +1,4 @@
-"""The processes of an agent on a POSIX Python, as the loop sees them: pipes, signals, exits, sweeps, and
-probes.
+"""The processes of an agent on a POSIX Python: pipes, signals, exits, sweeps, and probes.
 
 Moves bytes between pipes and the core as credit allows, and tells the core what happened. Knows no link and
 no frame. Nothing here waits.
@@ -14,17 +13,18 @@ from agent.lifecycle import SWEEP_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
-SWEEP_LIMIT = 5.0  # seconds: then what cannot be killed is left alone
+SWEEP_LIMIT = 5.0  # seconds after which processes that cannot be killed are left alone
 LARGE_PIPES = 16
 
 
 class Family(object):
-    """All processes that were started here and whose end was not seen yet."""
+    """All processes that were started here and have not ended yet."""
 
     def __init__(self, loop, core, home):
         self.loop = loop
         self.core = core
-        self.home = home and wire.utf8(home)  # where processes start when nobody says otherwise
+        # where processes start unless SPAWN or the config says otherwise
+        self.home = home and wire.utf8(home)
         self.config = self.env = self.nodes = self.spares = None
         self.by_pid = {}
         self.sweeping = []
@@ -32,7 +32,7 @@ class Family(object):
         self.large = 0
 
     def configure(self, config):
-        """A config as the last stub brought it."""
+        """Apply the config that the last stub brought."""
         from agent import nodes
         self.end_spares()
         self.config = config
@@ -41,7 +41,7 @@ class Family(object):
         self._probe()
 
     def act(self, action, now):
-        """One of the core's actions that concern a process."""
+        """Perform an action of the core that concerns a process."""
         kind, process = action[0], action[1]
         child = process.child
         if kind == "start":
@@ -77,7 +77,7 @@ class Family(object):
         return not self.by_pid and not self.sweeping
 
     def kill(self):
-        """At once, and without looking back."""
+        """Kill all processes at once, without waiting for their end."""
         for child in self.by_pid.values():
             children.kill(-child.pid, signal.SIGKILL)
 
@@ -114,7 +114,7 @@ class Family(object):
         return child
 
     def _listen(self, child):
-        """Its pipes are somebody's from now on."""
+        """Listen to the pipes of a child that has an owner now."""
         if child.stdin is not None:
             self.loop.arm(child.stdin, 0, self._on_stdin, child)
         self.loop.arm(child.outs[STDOUT], IN, self._on_stdout, child)
@@ -124,10 +124,10 @@ class Family(object):
         try:
             return self._launch(argv, env, chdir, self.config.nice, True)
         except EnvironmentError:
-            return None  # who asks for it next will hear of it
+            return None  # the next request for this command gets the error
 
     def _adopt(self, process, child):
-        """A child that was started ahead is this process from now on."""
+        """Make a child that was started ahead this process."""
         child.process = process
         process.child = child
         if child.started:
@@ -137,7 +137,7 @@ class Family(object):
     # --- a child's pipes
 
     def _on_error_pipe(self, child, now, event=IN):
-        """EOF without a word: the exec worked."""
+        """Read the error pipe: an end of file without text means that the exec worked."""
         try:
             said = os.read(child.error, 4096)
         except OSError as error:
@@ -167,7 +167,7 @@ class Family(object):
             self._feed(child)
 
     def _feed(self, child):
-        """Write to its stdin what there is."""
+        """Write the waiting bytes to its stdin."""
         process = child.process
         stdin = process.stdin
         fd = child.stdin
@@ -198,7 +198,7 @@ class Family(object):
             self.core.stdin_closed(child.process)
 
     def _on_stdout(self, child, now, event):
-        # behind a full chunk there is often another one: it spares a turn of the loop
+        # a full chunk often has another one behind it: save a turn of the loop
         if self._read(child, STDOUT, now) == MAX_DATA:
             self._read(child, STDOUT, now)
 
@@ -206,7 +206,7 @@ class Family(object):
         self._read(child, STDERR, now)
 
     def _read(self, child, stream, now):
-        """One read. The bytes it brought when another may bring more at once, else 0."""
+        """Read once. Return the number of bytes if more may follow at once, else 0."""
         fd = child.outs[stream]
         process = child.process
         room = process.outs[stream].capacity() if process is not None else child.probe.capacity(stream)
@@ -237,7 +237,7 @@ class Family(object):
         return size
 
     def _want(self, child, stream, now):
-        """There is room for this output."""
+        """Read again, because there is room for this output."""
         if child.draining:
             while child.outs[stream] is not None and self._read(child, stream, now):
                 pass
@@ -264,7 +264,7 @@ class Family(object):
     # --- the end of a child
 
     def reap(self, now):
-        """SIGCHLD came."""
+        """Handle SIGCHLD."""
         ended = []
         while True:
             try:
@@ -316,11 +316,11 @@ class Family(object):
         self.reap(now)
 
     def _drain(self, child, now):
-        """Nobody is left to write: what the pipes hold is the rest."""
+        """Read what is left in the pipes: nobody writes any more."""
         child.draining = True
         process = child.process
         if process is None and child.probe is None:
-            self._let_go(child)  # hung up, or nobody's yet
+            self._let_go(child)  # hung up, or started ahead and not used yet
             return
         if process is not None:
             if os.WIFSIGNALED(child.status):
@@ -342,7 +342,8 @@ class Family(object):
             self._probe()
 
     def _hang_up(self, child):
-        """The core forgot it: no stdio, SIGHUP (with CANCEL: SIGTERM), and later SIGKILL."""
+        """Hang up a child that the core has forgotten: close its stdio, SIGHUP (with CANCEL: SIGTERM), and
+        later SIGKILL."""
         if child.process is not None:
             child.process.child = None
         self._let_go(child)
@@ -360,7 +361,7 @@ class Family(object):
             children.kill(child.pid, signal.SIGKILL)
 
     def _let_go(self, child):
-        """Close what is open of it. Its end is still looked after."""
+        """Close its fds. Its end is still awaited."""
         child.process = None
         for fd in [child.stdin, child.error] + list(child.outs.values()):
             if fd is not None:
@@ -397,7 +398,7 @@ class Family(object):
 
 
 def _is_empty(fd):
-    """Whether a pipe holds nothing, asked without reading."""
+    """Whether a pipe is empty, without reading."""
     poll = select.poll()
     poll.register(fd, IN)
     return not [event for _, event in poll.poll(0) if event & IN]

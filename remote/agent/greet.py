@@ -1,8 +1,7 @@
-"""The first words of a new agent: who it is, said before the rest of the agent is compiled.
+"""The greeting of a new agent, sent before the rest of the agent is compiled.
 
-Compiling the agent takes longer than everything else together, so the fresh fork says HELLO, and what it
-knows of its nodes without asking, and only then loads the rest: when something arrives, or after a moment.
-Knows no process.
+Compiling the agent takes longer than everything else together. So the fresh fork sends HELLO and the nodes
+that it need not ask, and loads the rest when something arrives, or after a moment. Knows no process.
 """
 import os
 import select
@@ -22,7 +21,7 @@ IGNORED = "SIGHUP SIGINT SIGQUIT SIGPIPE SIGTSTP SIGUSR1".split()
 
 
 class Greeting(object):
-    """What was said: `size` bytes of frames, behind the marker."""
+    """The frames that were sent behind the marker, and their `size`."""
 
     def __init__(self, config, resume, more):
         self.incarnation = os.urandom(16)
@@ -57,8 +56,7 @@ class Greeting(object):
 
 
 class Settled(object):
-    """Away from the session, the folder and the signals of whoever started us; `terminated` once SIGTERM
-    came."""
+    """Leaves the session, the folder and the signals of the login; `terminated` after SIGTERM."""
 
     def __init__(self):
         self.terminated = False
@@ -74,8 +72,7 @@ class Settled(object):
 
 
 def home():
-    """The folder that the login began in, if it can be known: the script says it, and starts us in
-    another."""
+    """Return the folder that the login began in, or None: the script passes it, and starts us in `/`."""
     try:
         return (sys.argv[2:3] or [os.getcwd()])[0]
     except OSError:
@@ -83,7 +80,7 @@ def home():
 
 
 def rest(fds):
-    """Until something arrives at one of these, or a moment has passed."""
+    """Wait until something arrives at one of these fds, or for a moment."""
     try:
         select.select(fds, [], [], REST)
     except (OSError, select.error):
@@ -91,7 +88,7 @@ def rest(fds):
 
 
 def about_self():
-    """The agent's own interpreter, as in NODE."""
+    """Return what NODE says of the agent's own interpreter."""
     platform = str(sys.platform)
     implementation = getattr(sys, "implementation", None)
     if implementation is not None:
@@ -110,7 +107,7 @@ def about_self():
 
 
 def own_command():
-    """How the agent's own interpreter is started."""
+    """Return the command of the agent's own interpreter."""
     executable = sys.executable
     if not executable and os.path.exists("/proc/self/exe"):
         executable = os.path.realpath("/proc/self/exe")
@@ -118,7 +115,7 @@ def own_command():
 
 
 def is_own(python):
-    """Whether this python= surely means the agent's own interpreter, so that nobody need be asked."""
+    """Whether this python= is certainly the agent's own interpreter, so that it need not be asked."""
     if not python:
         return True
     if "/" in python:
@@ -131,5 +128,5 @@ def is_own(python):
 
 
 def pairs(table):
-    """A dict of text as a table's pairs, in one order."""
+    """Return a dict of text as the pairs of a table, sorted."""
     return [(key, wire.utf8(table[key])) for key in sorted(table)]

@@ -1,7 +1,7 @@
-"""Where processes start, and with which variables: folders as people write them, and an account's own home.
+"""Folders and variables of processes: paths as people write them, and an account's own home.
 
-Asks the file system, which may hang: so in the child between fork and exec, or in a thread of Jython's. Paths
-and variables are bytes.
+Asks the file system, which may hang, so it runs in the child between fork and exec, or in a thread on Jython.
+Paths and variables are bytes.
 """
 import os
 
@@ -12,11 +12,11 @@ PATH, BEFORE = b"PYTHONPATH", b"EXECNET_PYTHONPATH"
 
 
 def where(env, start, asked):
-    """The folder to go to. `start`: that of the login, where nobody asks for another and where relative ones
-    begin.
+    """Return the folder to start in. `start` is the folder of the login, the default and the base of relative
+    paths.
 
-    A login that became another account (runuser, sudo, su) may have left it in a folder, and with a HOME,
-    that it cannot enter.
+    A login that changed the account (runuser, sudo, su) may have a folder and a HOME that the new account
+    cannot enter.
     """
     home = env.get(b"HOME")
     if not home or not _opens(home):
@@ -32,7 +32,7 @@ def where(env, start, asked):
 
 
 def expand(path, env):
-    """`~` and `~user` as a shell has them. Who is not known stays."""
+    """Expand `~` and `~user` as a shell does. An unknown user stays."""
     if path[:1] != b"~":
         return path
     name, slash, rest = path[1:].partition(b"/")
@@ -41,9 +41,8 @@ def expand(path, env):
 
 
 def apart(env, host):
-    """Have an interpreter not look by itself in the folder that it starts in, where its client says that it
-    will put right what that changes (docs/protocol.md, SPAWN). `host`: the variables of all processes
-    here."""
+    """Keep an interpreter from looking in its start folder by itself, if its client says that it restores the
+    variables (docs/protocol.md, SPAWN). `host`: the variables of all processes here."""
     if env.get(SAFE) != OURS:
         return
     if host.get(SAFE):
@@ -59,7 +58,7 @@ def _opens(folder):
 
 
 def _home_of(name):
-    """What the system's list of accounts says, of our own without a name; or None."""
+    """Return the home of an account, or of our own without a name, from the system's list; or None."""
     try:
         import pwd
         if name:

@@ -1,8 +1,8 @@
 """The agent on Jython: the same core, with threads, because a JVM can neither fork nor poll a pipe.
 
-It is the process that ssh knows: when its link ends it ends what it started, and itself (HELLO says resume
-0). Owns the link's two streams, Java's processes and the threads around them. One lock guards the core;
-nobody holds it while waiting for a stream.
+It is the process that ssh started: when its link ends, it ends its processes and itself (HELLO says resume
+0). Owns the link's two streams, Java's processes and the threads around them. One lock guards the core; no
+thread holds it while it waits for a stream.
 """
 import errno
 import os
@@ -20,7 +20,7 @@ from agent.lifecycle import CANCEL_GRACE, signal
 from agent.nodes import Nodes
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
-DRAIN_GRACE = 1.0  # seconds, for a pipe that somebody else still holds
+DRAIN_GRACE = 1.0  # seconds for a pipe that another process still holds
 
 
 def clock():
@@ -28,7 +28,7 @@ def clock():
 
 
 def main(config):
-    """Until the link ends. Returns the exit status."""
+    """Run until the link ends. Return the exit status."""
     return Agent(config).run()
 
 
@@ -115,7 +115,7 @@ class Agent(object):
             child.kill(signal.SIGKILL)
 
     def _act(self):
-        """With the lock held."""
+        """Called with the lock held."""
         core = self.core
         while core.actions:
             actions, core.actions = core.actions, []
@@ -135,7 +135,7 @@ class Agent(object):
         self.changed.notifyAll()
 
     def _end(self):
-        """END: when all are gone, the link goes too."""
+        """End the link when all processes have ended."""
         self._wait_for_children()
         self.done = True
         with self.changed:
@@ -157,7 +157,7 @@ class Agent(object):
         _thread(child.run, argv, env, chdir, self.config.nice)
 
     def _probe(self):
-        """With the lock held."""
+        """Called with the lock held."""
         while True:
             probe = self.nodes.next()
             if probe is None:
@@ -168,21 +168,21 @@ class Agent(object):
 
 
 class Child(object):
-    """One process or probe: a thread that runs it, and one for each of its streams."""
+    """One process or probe: a thread that runs it, and one for each stream."""
 
     def __init__(self, agent, process, probe):
         self.agent = agent
-        self.process = process  # None: a probe, or hung up
+        self.process = process  # None for a probe, or after the hang-up
         self.probe = probe
         self.java = None
         self.pid = None
         self.gone = False
         self.released = False
-        self.gentle = False  # as in `children`: it may hold a job
+        self.gentle = False  # as in `children`
         self.early = []
         self.sent = []
         self.open = set([STDOUT, STDERR])
-        self.reading = {}  # stream: since when
+        self.reading = {}  # stream: when the read began
 
     def run(self, argv, env, chdir, nice):
         try:
@@ -276,7 +276,7 @@ class Child(object):
                 changed.notifyAll()
 
     def _room(self, stream):
-        """Negative: nobody wants it any more."""
+        """Return how many bytes may be read; negative if the output is not wanted any more."""
         if stream not in self.open or self.released:
             return -1
         if self.probe is not None:
@@ -322,7 +322,7 @@ class Child(object):
                 pass
 
     def _sweep(self):
-        """What is left of the session."""
+        """End the rest of the session."""
         if self.pid is None or not self.agent.setsid:
             return
         if _kill(-self.pid, lifecycle.first_signal(self.gentle)):
@@ -398,7 +398,7 @@ def _kill(pid, number):
 
 
 def _found(name, path):
-    """The file that a command is, or None."""
+    """Return the file of a command, or None."""
     if "/" in name:
         return name if os.access(name, os.X_OK) else None
     for folder in path.split(":"):
@@ -409,7 +409,7 @@ def _found(name, path):
 
 
 def _java(word):
-    """Bytes as Java wants them; what is not UTF-8 passes byte by byte."""
+    """Return bytes as text for Java; bytes that are not UTF-8 are passed as latin-1."""
     try:
         return word.decode("utf-8")
     except UnicodeDecodeError:

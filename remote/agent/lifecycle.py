@@ -1,7 +1,6 @@
-"""How processes start and end, as both drivers have it: what SPAWN asks for, and the signals and delays of an
-end.
+"""How processes start and end: what SPAWN asks for, and the signals and delays of an end.
 
-`family` does it on a POSIX Python, `jvm` on Jython. Starts nothing, sends nothing, waits for nothing.
+`family` does it on a POSIX Python, `jvm` on Jython. Nothing here starts, signals or waits.
 """
 import os
 import sys
@@ -14,12 +13,12 @@ try:
 except ImportError:
     import signal
 
-MARK = b"EXECNET_PROCESS"  # a variable that tells descendants which left the session
-# a variable of processes that may hold a job elsewhere: they get SIGTERM and more time
+MARK = b"EXECNET_PROCESS"  # variable that marks descendants, also those that left the session
+# variable of processes that may hold a job elsewhere: they get SIGTERM and more time
 CANCEL = b"EXECNET_CANCEL"
 HANGUP_GRACE = 5.0  # seconds from SIGHUP to SIGKILL
 CANCEL_GRACE = 10.0  # seconds from SIGTERM to SIGKILL, with CANCEL
-SWEEP_GRACE = 0.2  # seconds from SIGHUP to SIGKILL for what a leader leaves behind
+SWEEP_GRACE = 0.2  # seconds from SIGHUP to SIGKILL for the rest of a session whose leader has ended
 LINUX = sys.platform.startswith(("linux", "java"))
 LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
                  "STOP TSTP TTIN"
@@ -28,29 +27,29 @@ TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
 
 
 def environment(config):
-    """The variables of every process here, in bytes."""
+    """Return the variables of all processes here, in bytes."""
     env = dict(getattr(os, "environb", os.environ))
-    env.pop(CANCEL, None)  # of the command that started us
+    env.pop(CANCEL, None)  # set for the agent, not for its processes
     env.update(config.env)
     return env
 
 
 def request(spawn, command, config, host):
-    """What SPAWN asks for, as (argv, env, chdir). `command`: that of its node, none for a tunnel; `host`:
+    """Return (argv, env, chdir) of a SPAWN. `command`: that of its node, empty for a tunnel; `host`:
     environment()."""
     env = dict(host)
     env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
     homes.apart(env, host)
     argv = [wire.utf8(word) for word in command] + spawn["argv"]
     if not command:
-        # the command of a tunnel, and what ssh does not expand by itself
+        # no shell expands the command of a tunnel, and ssh not the file of -F
         for at in [0] + [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]:
             argv[at] = homes.expand(argv[at], env)
     return argv, env, wire.utf8(spawn["chdir"]) or config.chdir or b""
 
 
 def mark(env):
-    """Give these variables a new mark. Returns it."""
+    """Add a new mark to these variables, and return it."""
     env[MARK] = hexlify(os.urandom(16))
     return env[MARK]
 
@@ -73,7 +72,7 @@ def sweep_grace(gentle):
 
 
 def local_signals(numbers):
-    """Signals by their Linux numbers, as pairs: the number here, and whether it goes to the whole group."""
+    """Translate Linux signal numbers into pairs: the number here, and whether it goes to the whole group."""
     found = []
     for number in numbers:
         name = LINUX_SIGNALS[number - 1] if number <= len(LINUX_SIGNALS) else ""
@@ -84,7 +83,7 @@ def local_signals(numbers):
 
 
 def linux_number(local):
-    """The Linux number of a signal of this system."""
+    """Return the Linux number of a signal of this system."""
     for number, name in enumerate(LINUX_SIGNALS):
         if getattr(signal, "SIG" + name, None) == local:
             return number + 1

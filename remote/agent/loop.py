@@ -1,4 +1,4 @@
-"""The clock, the timers and the fds of a loop around poll(). Knows nothing of what the fds are for."""
+"""The clock, timers and fds of a loop around poll(). Does not know what the fds are for."""
 import errno
 import os
 import select
@@ -15,7 +15,7 @@ else:
     _drift = [os.times()[4] - time.time()]
 
     def clock():
-        """time.time(), with its jumps taken out by comparing it with os.times()."""
+        """Return time.time() without its jumps, which os.times() reveals."""
         steady = os.times()[4]
         fine = time.time() + _drift[0]
         if abs(fine - steady) > 1:
@@ -25,18 +25,18 @@ else:
 
 
 class Loop(object):
-    """Handlers are called as handler(what, now, events)."""
+    """A loop that calls handlers as handler(what, now, events)."""
 
     def __init__(self):
         self._poll = select.poll()
         self._armed = {}
         self._handlers = {}
-        self._fresh = set()  # fds that got their handler in this round: events of the round are not theirs
+        self._fresh = set()  # fds armed in this round: its events are not theirs
         self._timers = []
-        self._next = NEVER  # the first of them
+        self._next = NEVER  # when the first one is due
 
     def turn(self, until):
-        """Wait for events or `until`, or the next timer; call the handlers. Returns the time."""
+        """Wait for events, until `until` or the next timer, and call the handlers. Return the time."""
         wait = (until if until < self._next else self._next) - clock()
         try:
             events = self._poll.poll(wait * 1000 + 1 if 0 < wait < 3600 else 1 if wait <= 0 else 3600000)
@@ -51,7 +51,7 @@ class Loop(object):
         handlers = self._handlers
         for fd, event in events:
             handler = handlers.get(fd)
-            if handler is not None and fd not in fresh:  # it may have been closed, even opened anew
+            if handler is not None and fd not in fresh:  # the fd may have been closed, and opened again
                 handler[0](handler[1], now, event)
         return now
 
@@ -64,12 +64,12 @@ class Loop(object):
             self._poll.register(fd, events)
 
     def disarm(self, fd):
-        """Not even errors are wanted; for a fd that may be armed again."""
+        """Ignore this fd, even its errors; it may be armed again."""
         if self._armed.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
     def forget(self, fd):
-        """Somebody else closes it."""
+        """Remove an fd that another owner closes."""
         self.disarm(fd)
         self._handlers.pop(fd, None)
 
@@ -83,7 +83,7 @@ class Loop(object):
         self._next = min(self._next, at)
 
     def due(self, now):
-        """Call what is due by now."""
+        """Call the timers that are due."""
         if now < self._next:
             return
         due = [timer for timer in self._timers if timer[0] <= now]

@@ -1,7 +1,6 @@
-"""Which interpreters this host has: where to look, how to ask one, what its answer means, and the names of
-nodes.
+"""The interpreters of this host: where to look, how to ask one what it is, and the names of nodes.
 
-Starts nothing: a driver runs the probes it is given, and brings back what they said.
+Starts nothing: a driver runs the probes, and reports what they printed.
 """
 import os
 
@@ -26,25 +25,24 @@ NAMES = (["python", "python2", "python2.7", "python3"] + ["python3.%d" % minor f
 
 
 class Probe(object):
-    """One interpreter that is asked. Keeps what it says, bounded."""
+    """One interpreter to ask. Keeps a bounded part of its output."""
 
     patience = 20.0
 
     def __init__(self, name, words, every, env):
         self.name = name
-        # as with -E, which would take the second as well: it is not asked in a way that runs what lies in
-        # some folder
+        # as with -E, which would ignore PYTHONSAFEPATH, too: a probe must not import from the user's folders
         self.env = dict(env)
         for key in (b"PYTHONPATH", b"JYTHONPATH"):
             self.env.pop(key, None)
         self.env[b"PYTHONSAFEPATH"] = b"1"
         self.words = words
-        self.every = every  # found by a search: a bad one is no failure
+        self.every = every  # found by a search: if it does not work, that is no failure
         self.argv = [wire.utf8(word) for word in words] + [b"-S", b"-c", wire.utf8(ASK)]
         self.said = {1: b"", 2: b""}
         self.late = False
         self.running = False
-        self.outcome = None  # (command, table) or a sentence
+        self.outcome = None  # (command, table), or a sentence why it cannot be used
 
     def capacity(self, stream):
         return 65536
@@ -55,7 +53,7 @@ class Probe(object):
 
 
 class Nodes(object):
-    """The nodes of the config: told to the core as they become known."""
+    """The nodes of the config, reported to the core as they become known."""
 
     def __init__(self, wanted, before, core, env):
         self.core = core
@@ -82,18 +80,18 @@ class Nodes(object):
         self._settle()
 
     def command(self, name):
-        """How this node is started, as a list of words; or a sentence."""
+        """Return the command of this node as words, or a sentence why there is none."""
         command = self.commands.get(name)
         if command is not None:
             return command
         for known, _, table in self.core.nodes:
             if known == name:
-                why = wire.text(dict(table).get("message", b"it is still being asked what it is"))
+                why = wire.text(dict(table).get("message", b"it has not answered yet"))
                 return "node %s cannot be used: %s" % (str(name), str(why))
         return "there is no node %s on this host" % str(name)
 
     def next(self):
-        """A probe to run now, or None."""
+        """Return a probe to run now, or None."""
         if len([probe for probe in self._probes if probe.running]) >= AT_ONCE:
             return None
         for probe in self._probes:
@@ -103,13 +101,13 @@ class Nodes(object):
         return None
 
     def answered(self, probe, end, failure):
-        """A probe has ended: how, in words, and what its exec failed at."""
+        """Note how a probe ended, in words, or why its exec failed."""
         probe.running = False
         probe.outcome = _outcome(probe, end, failure, self.env)
         self._settle()
 
     def _again(self):
-        """What failed may have been mended: it is asked whenever a link is made."""
+        """Probe failed nodes again, with each new link: they may work by now."""
         wanted = dict(self._wanted)
         for name in [name for name, state, _ in self.core.nodes if state == FAILED]:
             self.core.node(name, PROBING, [])
@@ -127,11 +125,11 @@ class Nodes(object):
         self._seen = seen
 
     def _settle(self):
-        """Tell what is known, in the order of the config and of the search."""
+        """Report what is known, in the order of the config and of the search."""
         for probe in list(self._probes):
             if probe.outcome is None:
                 if probe.every:
-                    break  # so that names do not depend on who answers first
+                    break  # names must not depend on which probe answers first
                 continue
             self._probes.remove(probe)
             if not isinstance(probe.outcome, tuple):
@@ -165,7 +163,7 @@ class Nodes(object):
 
 
 def search(env):
-    """Paths of everything that is called like a Python, the most usual first."""
+    """Return the paths of all files that are named like a Python, the most usual first."""
     home = _text(env.get(b"HOME", b""))
     pyenv = _text(env.get(b"PYENV_ROOT", b"")) or home and home + "/.pyenv"
     folders = []
@@ -186,8 +184,8 @@ def search(env):
 
 
 def words(line, env):
-    """The command that a `python=` is: its words, or a shell that executes the line and passes on what is
-    appended."""
+    """Return the command of a `python=`: its words, or a shell that executes the line and passes on appended
+    words."""
     found = split(line)
     name, equals, _ = found[0].partition("=")
     assigns = equals and name.replace("_", "a").isalnum() and not name[0].isdigit()
@@ -199,7 +197,7 @@ def words(line, env):
 
 
 def split(line):
-    """Words as a shell would split them; quotes and backslashes, nothing else."""
+    """Split a line like a shell: quotes and backslashes, nothing else."""
     words, word, quote, at = [], None, "", 0
     while at < len(line):
         char = line[at]
@@ -256,8 +254,8 @@ def _ready_or_old(probe, shown, fields, env):
 
 
 def _just_finds(word, executable, env):
-    """Whether this word is the interpreter itself, or a shim that looks for it. `env`, `nice` and own scripts
-    do more."""
+    """Whether this word is the interpreter itself or a shim for it, but no command like `env` or `nice` or a
+    script."""
     folders = _text(env.get(b"PATH", b"")).split(":")
     paths = [word] if "/" in word else ["%s/%s" % (folder, word) for folder in folders]
     for path in paths:

@@ -1,15 +1,14 @@
-"""How much may be under way on a link (docs/protocol.md, 3.1): counts, samples and the window. No frames, no
-clock."""
+"""How many bytes may be under way on a link (docs/protocol.md, 3.1). No frames, no clock."""
 from agent.wire import RemoteProtocolError
 
 MIN_WINDOW = 262144
-ALONE = 1048576  # the smallest window of a process that shares the link with nobody
+ALONE = 1048576  # smallest window of a process that has the link to itself
 MAX_WINDOW = 4194304
-ACK_EVERY = 65536  # an ACK comes at least this often
+ACK_EVERY = 65536  # bytes after which an ACK comes at the latest
 LATELY = 10.0
 BACK = 5.0
 REMEMBERED = 8
-LONG = 0.01  # a rate is that of so many seconds at least: in shorter ones ACKs come in bursts
+LONG = 0.01  # seconds: rates are measured over at least this long; over shorter spans ACKs arrive in bursts
 
 
 class Lately(object):
@@ -17,7 +16,7 @@ class Lately(object):
 
     def __init__(self, better):
         self.best = None
-        self.at = None  # when something was measured last
+        self.at = None  # time of the last measurement
         self._better = better
         self._now = self._before = self._since = None
 
@@ -31,34 +30,34 @@ class Lately(object):
 
 
 class Pace(object):
-    """The window follows twice the highest rate lately times the lowest round trip lately.
+    """The window is twice the highest recent rate times the lowest recent round trip.
 
-    A round trip counts only when it began with (almost) nothing under way: one that began behind a full
-    window measures the window. When there was none for a while the link is left to run empty once.
+    A round trip counts only if it began with (almost) nothing under way: behind a full window it would
+    measure the window. If there was none for a while, the link is left to run empty once.
 
-    What is under way is what a small message of another process waits behind. Where no two processes took
-    turns lately nobody waits, and a larger window bridges the pauses of busy machines. Two took turns when
-    both came back within BACK: a tunnel whose link is idle sends its PONG every 10 s, and is not one that
-    waits.
+    A small message of another process waits behind the bytes under way. If no two processes took turns
+    lately, nobody waits, and a larger window bridges the pauses of busy machines. Two processes took turns if
+    both came back within BACK. A tunnel whose link is idle sends its PONG every 10 s: that does not count.
     """
 
     def __init__(self):
         self.window = MIN_WINDOW
         self.sent = 0
         self.acked = 0
-        self._light = None  # (bytes to be acknowledged, since when) of a round trip being measured
-        # (bytes to be acknowledged, since when, acknowledged then) of a rate being measured
+        self._light = None  # round trip being measured: (bytes to be acknowledged, start)
+        # rate being measured: (bytes to be acknowledged, start, acknowledged then)
         self._busy = None
         self._trip = Lately(min)  # seconds
         self._rate = Lately(max)  # bytes per second
         self._emptying = False
-        self._who = None  # whose DATA was sent last
-        self._began = []  # (who, when) of the last turns, the newest last
-        self._back = None  # (who, when): who came back last
-        self._shared = None  # when two processes took turns last
+        self._who = None  # id of the process whose DATA was sent last
+        self._began = []  # (id, when) of the last turns, the newest last
+        self._back = None  # (id, when) of the last process that came back
+        self._shared = None  # when two processes last took turns
 
     def room(self, now):
-        """How many bytes of DATA may be sent, more or less one frame; negative behind a full window."""
+        """Return how many bytes of DATA may be sent, give or take a frame; negative if the window is
+        exceeded."""
         if self._emptying:
             window = ACK_EVERY
         elif self.window >= ALONE or self._shared is not None and now - self._shared < LATELY:
@@ -68,7 +67,7 @@ class Pace(object):
         return window - self.sent + self.acked
 
     def turn(self, who, now):
-        """DATA of this process is sent."""
+        """Note that DATA of this process is sent."""
         if who == self._who:
             return
         self._who = who

@@ -1,8 +1,8 @@
 """The agent's place on its host: a folder, the lock and socket in it, and what passes over them
 (docs/protocol.md, 1.3).
 
-The usual folder is /tmp/execnet-UID. Anybody may be the first to make that; then it is the next one that is
-ours alone, and a note in the home folder says which. Holds no process and no frame.
+The usual folder is /tmp/execnet-UID. Another account may have created it first; then the next folder that is
+ours alone is used, and a note in the home folder names it. Knows no process and no frame.
 """
 import errno
 import os
@@ -22,7 +22,7 @@ from agent.config import boot_id
 OPENING = b"execnet:stub\0"
 HEAD = len(OPENING) + 2 + 1 + 32 + 8 + 4
 CONFIG_LIMIT = 1048576
-ADDRESS = 103  # bytes of a socket's path that every system takes
+ADDRESS = 103  # bytes that a socket's path may have on every system
 
 
 class PlaceError(Exception):
@@ -37,13 +37,13 @@ class Place(object):
         self.homes = _homes()
         self.folders = _folders(root) + self.homes
         self.folder = self.socket_path = self.lock_path = None
-        self.passed = []  # why better folders were not taken
-        self.refused = {}  # folders that are ours and take no lock or socket, and why
-        self.met = None  # the lock of the agent that was last connected to
+        self.passed = []  # why the folders before it were not taken
+        self.refused = {}  # our own folders in which no lock or socket can be made, and why
+        self.met = None  # lock of the agent that was connected to last
         self.lock_fd = None
 
     def _choose(self):
-        """The first folder that is ours alone; made if it has to be."""
+        """Choose the first folder that is ours alone; create it if necessary."""
         passed = []
         for folder in self.folders:
             try:
@@ -60,19 +60,18 @@ class Place(object):
         raise PlaceError("; ".join(passed))
 
     def pass_over(self, error):
-        """The folder takes no lock or socket: no room, no right to write, something in the way. The next one
-        may."""
+        """Give up a folder in which no lock or socket can be made, so that the next one is tried."""
         self.leave()
         self.refused[self.folder] = "%s cannot be used: %s" % (self.folder, error.strerror or error)
 
     def elsewhere(self):
-        """Where the socket is and why, if it is not in the usual folder."""
+        """Return where the socket is and why; empty for the usual folder."""
         if self.folder == self.folders[0]:
             return ""
         return "%s: %s" % (self.folder, "; ".join(self.passed))
 
     def tmp(self):
-        """Which /tmp this is, in a word: logins may have one each."""
+        """Return a word that identifies /tmp: logins may have one each."""
         about = os.stat(self.folders[0].rpartition("/")[0])
         return "%x-%x" % (about.st_dev, about.st_ino)
 
@@ -80,14 +79,14 @@ class Place(object):
         """Try to become this network's agent here."""
         self._choose()
         for folder in self._known():
-            # a folder that was not usable when an agent came may be now, and the other way round
+            # an agent may have chosen another folder, when other folders were usable
             path = "%s/%s.lock" % (folder, self.name)
             if folder == self.folder or not os.path.exists(path):
                 continue
             try:
                 fd = _lock(path, 0)
             except EnvironmentError:
-                continue  # nobody could have locked it
+                continue  # no agent can have locked it
             if fd is not None:
                 if fd < 0:
                     return False
@@ -103,7 +102,7 @@ class Place(object):
         return True
 
     def sign(self):
-        """Say whose the lock is, and where, as far as there is room for it."""
+        """Write our process id into the lock, and the folder into the note, if there is room."""
         try:
             os.ftruncate(self.lock_fd, 0)
             os.write(self.lock_fd, ("%d\n" % os.getpid()).encode("ascii"))
@@ -118,25 +117,25 @@ class Place(object):
                     pass
 
     def holder(self):
-        """The process that has the lock, in words."""
+        """Return the process that has the lock, in words."""
         try:
             with open(self.met) as file:
                 return "process %d" % int(file.read(32))
         except (TypeError, ValueError, EnvironmentError):
-            return "whose process is not known"
+            return "of an unknown process"
 
     def unlock(self):
-        """Let go of this copy; a forked copy keeps the lock."""
+        """Close the lock here; a forked copy keeps it."""
         if self.lock_fd is not None:
             os.close(self.lock_fd)
             self.lock_fd = None
 
     def owned(self):
-        """Whether the lock file is still the one that we hold, and nobody else's."""
+        """Whether we still hold the lock file, and its folder is still ours alone."""
         return self.lock_fd is not None and _fault(self.folder) == "" and _same(self.lock_fd, self.lock_path)
 
     def listen(self):
-        """The socket, bound anew. Only for the one with the lock."""
+        """Return the socket, bound anew; only for the holder of the lock."""
         _unlink(self.socket_path)
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         cloexec(sock.fileno())
@@ -150,7 +149,7 @@ class Place(object):
         return sock
 
     def connect(self):
-        """A connection to the living agent, or None."""
+        """Return a connection to the living agent, or None."""
         for folder in self._known():
             path = "%s/%s.sock" % (folder, self.name)
             if not _is_socket(path):
@@ -169,7 +168,7 @@ class Place(object):
         return None
 
     def _known(self):
-        """The folders that are ours alone and may have a socket of this name."""
+        """Return the folders that are ours alone and may contain a socket of this name."""
         noted = []
         for home in self.homes:
             if _fault(home) == "":
@@ -188,7 +187,7 @@ class Place(object):
         _unlink(self.socket_path)
 
     def leave(self):
-        """Nothing stays behind."""
+        """Remove everything that we made."""
         if self.lock_fd is not None and _same(self.lock_fd, self.lock_path):
             _unlink(self.socket_path)
             _unlink(self.lock_path)
@@ -207,8 +206,8 @@ class Place(object):
 
 
 def _folders(root):
-    """Folders that need no home, best first. Who comes by ssh may lack the variable: its usual value counts
-    as well."""
+    """Return folders outside the home folder, best first. A login over ssh may lack the variable: try its
+    usual value, too."""
     uid = os.geteuid()
     found = ["%s/execnet-%d" % (root, uid)]
     for above in (os.environ.get("XDG_RUNTIME_DIR", ""), "/run/user/%d" % uid):
@@ -218,7 +217,7 @@ def _folders(root):
 
 
 def _homes():
-    """Folders in the home folder, which hosts may share: the names in them have the boot id."""
+    """Return folders in the home folder. Hosts may share it: the names in them contain the boot id."""
     home = os.environ.get("HOME", "")
     if home[:1] != "/":
         try:
@@ -234,8 +233,8 @@ def _homes():
 
 
 def _make(folder, above):
-    """Make a folder, with what is above it if `above`. False if there is no such place, PlaceError if others
-    have it."""
+    """Create a folder; with `above`, also its parents. Return False if that place does not exist; raise
+    PlaceError if others control it."""
     parent = folder.rpartition("/")[0] or "/"
     mask = os.umask(0o077)
     try:
@@ -259,8 +258,8 @@ def _make(folder, above):
 
 
 def _fault(folder, shared=False):
-    """Why a folder is not ours alone; empty if it is, None if there is none. `shared`: others may read it,
-    and in one with the sticky bit, as /tmp, nobody takes away what is ours."""
+    """Return why a folder is not ours alone; empty if it is, None if it does not exist. `shared`: others may
+    read it, or it has the sticky bit, as /tmp has, so that nobody can remove our files."""
     try:
         about = os.lstat(folder)
     except OSError:
@@ -284,13 +283,13 @@ def _fault(folder, shared=False):
 
 
 def _lock(path, flags):
-    """A locked file; -1 if somebody else has it, None if there is none."""
+    """Return a locked file; -1 if another process has it, None if it does not exist."""
     while True:
         try:
             fd = os.open(path, os.O_RDWR | flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
         except OSError as error:
             if error.errno == errno.ENOENT:
-                return None  # somebody took the empty folder away: try again
+                return None  # the empty folder was removed meanwhile: try again
             raise
         cloexec(fd)
         try:
@@ -300,11 +299,11 @@ def _lock(path, flags):
             return -1
         if _same(fd, path):
             return fd
-        os.close(fd)  # removed by the one who had it before
+        os.close(fd)  # its previous holder removed it
 
 
 def _reach(call, path):
-    """Call with a socket's address. A path that is too long for one is reached through its opened folder."""
+    """Call with a socket's address; if the path is too long, by way of its opened folder."""
     if len(path) <= ADDRESS:
         return call(path)
     if not sys.platform.startswith("linux"):
@@ -318,7 +317,7 @@ def _reach(call, path):
 
 
 def _write(path, text):
-    """A whole file or none."""
+    """Write a file completely or not at all."""
     draft = "%s.%d" % (path, os.getpid())
     with open(draft, "w") as file:
         file.write(text)
@@ -333,7 +332,7 @@ def _is_socket(path):
 
 
 class Visitor(object):
-    """A stub's connection at the agent: collects its fds and its request without waiting."""
+    """A stub's connection to the agent: collects its fds and its request without waiting."""
 
     def __init__(self, sock):
         self.sock = sock
@@ -342,7 +341,8 @@ class Visitor(object):
         self.version = self.verb = self.secret = self.epoch = self.config = None
 
     def readable(self):
-        """True when the request is complete, False when more must come. ValueError, IOError: not a stub."""
+        """Return True when the request is complete, False if more must come. ValueError, IOError: not a
+        stub."""
         if len(self.fds) < 2:
             self.fds.append(_receive_fd(self.sock))
             return False
@@ -375,8 +375,8 @@ class Visitor(object):
 
 
 def knock(sock, verb, config):
-    """The stub's request on a fresh connection. Returns the agent's code and version; code is empty if it
-    hung up."""
+    """Send the stub's request on a fresh connection. Return the agent's code and version; the code is empty
+    if it hung up."""
     from binascii import unhexlify
     message = OPENING + struct.pack(">Hc32sQI", wire.VERSION, verb, unhexlify(config.secret), config.epoch,
                                     len(config.raw)) + config.raw
@@ -397,7 +397,7 @@ def knock(sock, verb, config):
 
 
 def accept(listener):
-    """A visitor, or None."""
+    """Return a visitor, or None."""
     try:
         if hasattr(listener, "_accept"):
             fd, _ = listener._accept()
@@ -415,7 +415,7 @@ def accept(listener):
 
 
 def same_user(sock):
-    """Whether the other end runs as our user; where that cannot be asked the folder's mode has to do."""
+    """Whether the other end runs as our user; if the system cannot tell, the folder's mode protects us."""
     if not sys.platform.startswith("linux"):
         return True
     peer = sock.getsockopt(_socket.SOL_SOCKET, getattr(_socket, "SO_PEERCRED", 17), 12)
@@ -434,7 +434,7 @@ def cloexec(fd):
 
 
 def _send_fd(sock, fd):
-    # One byte with one fd each: all that Python 2.7 can do.
+    # one byte per fd: Python 2.7 can do no more
     if hasattr(sock, "sendmsg"):
         sock.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))])
     else:

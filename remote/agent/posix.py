@@ -1,8 +1,7 @@
 """An agent on a POSIX Python: one thread around poll().
 
-Owns the link and the socket for stubs, and the order of things in a turn of the loop. Decides nothing about
-frames (core) or credit (stream), and leaves processes to `family`. Never blocks: not on a write, not on a
-child, not on a stub.
+Owns the link, the socket for stubs, and the order of work in a turn of the loop. Leaves frames to `core`,
+credit to `stream` and processes to `family`. Never blocks: not on a write, a child or a stub.
 """
 import os
 import time
@@ -20,14 +19,14 @@ CHECK_SOCKET = 60.0
 CHECK_SOCKET_UNREACHED = 5.0
 GIVE_UP = CANCEL_GRACE + SWEEP_LIMIT + 2
 VISIT = 10.0
-UNMET = 30.0  # whom nobody has sent a word holds nothing that is worth a longer wait
+UNMET = 30.0  # seconds; an agent that received nothing has nothing that is worth a longer wait
 VISITORS = 16
 READ = 262144
 AHEAD = 86400  # seconds by which clocks may differ
 
 if hasattr(os, "writev"):
     def write_some(fd, buffers):
-        """Write what fits of the list of buffers, and take it off the list."""
+        """Write what fits of the buffers, and remove it from the list."""
         size = os.writev(fd, buffers[:64])
         done = 0
         for part in buffers:
@@ -40,7 +39,7 @@ if hasattr(os, "writev"):
             buffers[0] = memoryview(buffers[0])[size:]
 else:
     def write_some(fd, buffers):
-        """Write what fits of the list of buffers, and take it off the list."""
+        """Write what fits of the buffers, and remove it from the list."""
         if len(buffers) > 1:
             buffers[:] = [b"".join([part if isinstance(part, bytes) else part.tobytes() for part in buffers])]
         size = os.write(fd, buffers[0])
@@ -51,19 +50,19 @@ else:
 
 
 class Agent(object):
-    """Runs until END, SIGTERM, or nobody came for `linger` seconds."""
+    """Runs until END, SIGTERM, or `linger` seconds without a link."""
 
     def __init__(self, config, here, listener, stub, settled, greeting):
         self.config = config
         self.here = here
         self.listener = listener
         self.done = False
-        self.ended_by = None  # when what still runs is given up
+        self.ended_by = None  # time at which processes that still run are given up
         self.link = None  # (fd to read, fd to write)
-        self.met = False  # somebody has sent us a word
+        self.met = False  # something has arrived
         self.stub = None
         self.outgoing = []
-        self.more = False  # what was read of the link is not all handled
+        self.more = False  # not all bytes that were read are handled
         self.visitors = {}
         self.child_ended = False
         self.settled = settled
@@ -91,7 +90,7 @@ class Agent(object):
         self.loop.arm(wake, IN, self._on_wake, wake)
 
     def _configure(self, config):
-        """A config as the last stub brought it."""
+        """Apply the config that the last stub brought."""
         self.config = config
         self.core.linger = config.linger
         self.family.configure(config)
@@ -102,7 +101,7 @@ class Agent(object):
         try:
             self._run()
         except BaseException:
-            self._tell_stub(_traceback())  # fd 2 is not ours any more
+            self._tell_stub(_traceback())  # fd 2 is closed by now
             raise
         finally:
             self.family.kill()
@@ -154,7 +153,7 @@ class Agent(object):
             set_cloexec(fd)
             set_nonblocking(fd)
         self.link = read, write
-        self.narrow = set(self.link)  # pipes that did not carry much yet
+        self.narrow = set(self.link)  # pipes that have not carried much yet
         self.stub = stub
         self.outgoing = []
         self.more = False
@@ -181,7 +180,7 @@ class Agent(object):
             self.core.linger = min(self.core.linger, UNMET)
         self.core.detach(now)
         if self.listener is None:
-            self.core.end()  # nobody can come back
+            self.core.end()  # no stub can reach us
         else:
             self._ensure_socket(now)
 
@@ -216,7 +215,7 @@ class Agent(object):
             self._flush(now)
 
     def _tell_stub(self, words):
-        """What the stub writes to stderr: the only words of ours that are not frames."""
+        """Send text that the stub writes to stderr."""
         try:
             if self.stub is not None:
                 self.stub.send(wire.utf8(words))
@@ -253,14 +252,13 @@ class Agent(object):
                 return
 
     def _widen(self, fd):
-        """A link that carries much gets large pipes; an idle one leaves the user's share of pipe memory
-        alone."""
+        """Give a busy link large pipes; an idle one leaves the user's share of pipe memory alone."""
         if fd in self.narrow:
             self.narrow.discard(fd)
             children.enlarge(fd)
 
     def _quiet(self):
-        """From here on there is nobody behind fds 0 to 2."""
+        """Close fds 0 to 2: nobody is behind them any more."""
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -271,7 +269,7 @@ class Agent(object):
 
     def _on_listener(self, _, now, event):
         visitor = place.accept(self.listener)
-        if visitor is None:  # perhaps there are no fds left: no busy loop
+        if visitor is None:  # perhaps no fds are left: avoid a busy loop
             self.loop.disarm(self.listener.fileno())
             self.loop.after(1.0, self._listen_again)
             return
@@ -336,8 +334,9 @@ class Agent(object):
         visitor.close()
 
     def _last_life(self, now):
-        """The highest life that a daemon can have by now: lives grow more slowly than seconds, and are
-        seconds at most. Who stole the secret cannot attach with one that no daemon ever reaches."""
+        """Return the highest life that a daemon can have by now: lives grow more slowly than seconds, and are
+        seconds at most. Otherwise a thief of the secret could attach with a life that no daemon ever
+        reaches."""
         return max(time.time(), self.first_life + now - self.born) + AHEAD
 
     def _check_socket(self, now):
@@ -346,7 +345,8 @@ class Agent(object):
             self.loop.after(CHECK_SOCKET if self.link else CHECK_SOCKET_UNREACHED, self._check_socket)
 
     def _ensure_socket(self, now):
-        """Neither a cleaner of /tmp nor who takes our folder's name must make the agent unreachable."""
+        """Bind the socket again after a cleaner of /tmp removed it, or another account took our folder's
+        name."""
         if self.core.ending or self.here.present() and self.here.owned():
             return
         try:
@@ -354,7 +354,7 @@ class Agent(object):
                 self.here.leave()
                 if not self.here.lock():
                     if self.link is None:
-                        self.core.end()  # another agent has our place, nobody will come
+                        self.core.end()  # another agent has our place, so no stub will come
                     return
                 self.here.sign()
             listener = self.here.listen()

@@ -1,21 +1,21 @@
-"""Processes that were started ahead, so that the next one like them is there at once.
+"""Processes that are started ahead, so that the next one with the same command is ready at once.
 
-Only for commands whose client says that they do nothing before their stdin speaks (role 2 of SPAWN). Behind
-such a process another one like it is started and waits, its pipes unread; whoever asks for the same next gets
-it. Knows no frame.
+Only for commands that do nothing before their stdin is written, as the client says (role 2 of SPAWN). After
+such a process another one with the same command is started and waits, its pipes unread, for the next request.
+Knows no frame.
 """
 import sys
 
 from agent import children
 from agent.lifecycle import signal
 
-PAUSE = 0.1  # the process that was asked for goes first
+PAUSE = 0.1  # seconds: the requested process goes first
 KEPT = 30.0
 MOST = 4
 
 
 class Spare(object):
-    """One command, and the child that waits for it."""
+    """One command, and the child that waits."""
 
     def __init__(self, command):
         self.command = command
@@ -29,17 +29,17 @@ class Spare(object):
 
 
 class Spares(object):
-    """At most one for each of the commands that were asked for last."""
+    """At most one waiting child for each of the last commands."""
 
     def __init__(self, loop, launch):
         self.loop = loop
-        self.launch = launch  # makes the child of a command, or None
+        self.launch = launch  # starts the child of a command, or returns None
         self.kept = []
 
     def take(self, command):
-        """The child that waits for it, or None. Another one follows, either way."""
+        """Return the child that waits for this command, or None. Start the next one in either case."""
         if not sys.platform.startswith("linux"):
-            return None  # it could not find out how to start again when something was installed meanwhile
+            return None  # it could not start again when something was installed meanwhile
         child = None
         for spare in self.kept:
             if spare.command == command:
@@ -54,7 +54,7 @@ class Spares(object):
         return child if child is not None and child.alive and not child.error_said else None
 
     def end(self):
-        """None is wanted any more."""
+        """End all that wait."""
         for spare in self.kept:
             spare.end()
         self.kept = []

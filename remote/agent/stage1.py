@@ -1,6 +1,5 @@
-# Stage 1: the first line of the link, once these lines were made one (docs/bootstrap.md, step 3). It is read
-# byte by byte, so it is short: it reads the bundle that follows and executes the bundle's first record, stage
-# 2.
+# Stage 1, the first line of the link once these lines are made one (docs/bootstrap.md, step 3). It is read
+# byte by byte, so it is short: it reads the bundle that follows, and executes its first record, stage 2.
 import os,sys
 def read(size):
  data=b""

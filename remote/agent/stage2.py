@@ -1,6 +1,6 @@
-# Stage 2: the first record of the bundle (docs/bootstrap.md, step 4), executed by stage 1 with its names:
-# `data`, the whole bundle; `end`, where the next record begins; `read`. Makes the modules importable, and
-# hands over to agent.stub.
+# Stage 2, the first record of the bundle (docs/bootstrap.md, step 4). Stage 1 executes it with these names:
+# `data`, the bundle; `end`, where the next record begins; `read`. It makes the modules importable and starts
+# agent.stub.
 
 
 class Bundle(object):
@@ -54,4 +54,4 @@ try:
     sys.stderr.write(words)
     sys.stderr.flush()
 finally:
-    os._exit(status)  # also where nobody reads what we write
+    os._exit(status)  # even if writing to stderr fails

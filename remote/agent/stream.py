@@ -27,7 +27,7 @@ class SendStream(object):
         self.acknowledged = 0
         self.sent = 0
         self.end = 0
-        self.finished = False  # the process will write no more: `end` is the length
+        self.finished = False  # the process writes no more; `end` is the length
         self.stopped = False  # the client wants no more
         self._chunks = deque()
         self._start = 0  # position of _chunks[0]
@@ -36,7 +36,7 @@ class SendStream(object):
         self.credit(0, limit)
 
     def capacity(self):
-        """How many bytes may be read from the process now."""
+        """Return how many bytes may be read from the process now."""
         return 0 if self.stopped or self.finished else self.limit - self.end
 
     def write(self, data):
@@ -45,7 +45,7 @@ class SendStream(object):
         size = len(data)
         self.end += size
         if size < SMALL and chunks and len(chunks[-1]) + size <= SMALL:
-            # many tiny writes must not cost an object each
+            # join tiny writes: each object costs memory
             if self._next == len(chunks):
                 self._next -= 1
                 self._next_start -= len(chunks[-1])
@@ -57,7 +57,7 @@ class SendStream(object):
         return self.end - self.sent
 
     def next_data(self):
-        """The next bytes to send, as (position, bytes): at most one chunk, and only while unsent()."""
+        """Return the next bytes to send, as (position, bytes): at most one chunk, and only while unsent()."""
         chunk = self._chunks[self._next]
         position = self.sent
         self._next += 1
@@ -68,8 +68,8 @@ class SendStream(object):
         return position, chunk
 
     def credit(self, received, limit):
-        """The client has everything before `received` and takes bytes before `limit`. True if there is new
-        room."""
+        """The client has everything before `received`, and takes bytes before `limit`. Return True if that is
+        new room."""
         if self.stopped:
             return False
         if received > self.sent:
@@ -85,7 +85,7 @@ class SendStream(object):
         return False
 
     def resume(self, received, limit):
-        """A new attempt: send again from `received`."""
+        """Start a new attempt: send again from `received`."""
         if self.stopped:
             return
         if received < self.acknowledged:
@@ -100,7 +100,7 @@ class SendStream(object):
         self._next_start = self._start
 
     def stop(self):
-        """Nobody wants the rest."""
+        """Drop the rest: the client wants no more."""
         self.stopped = True
         self._chunks.clear()
         self.sent = self.end
@@ -136,10 +136,10 @@ class RecvStream(object):
         self.chunks = deque()
 
     def data(self, position, data):
-        """DATA arrived. True if some of it was new."""
+        """Take DATA that arrived. Return True if some of it was new."""
         end = position + len(data)
         if position > self.received:
-            raise RemoteProtocolError("stdin goes on at %d, expected %d" % (position, self.received))
+            raise RemoteProtocolError("stdin continues at %d, expected %d" % (position, self.received))
         if end > self.limit:
             raise RemoteProtocolError("stdin up to %d, the limit is %d" % (end, self.limit))
         if end <= self.received:
@@ -156,13 +156,13 @@ class RecvStream(object):
         return True
 
     def fin(self, length):
-        """The client says how long the stream is."""
+        """Note the length of the stream."""
         if length < self.received or self.length not in (None, length):
             raise RemoteProtocolError("stdin of %d bytes, %d were received" % (length, self.received))
         self.length = length
 
     def consume(self, size):
-        """The process took `size` bytes from the front of `chunks`."""
+        """Remove `size` bytes, which the process took, from the front of `chunks`."""
         self.consumed += size
         chunks = self.chunks
         while size:
@@ -173,7 +173,7 @@ class RecvStream(object):
             size -= len(first)
 
     def is_finished(self):
-        """All bytes were taken and there will be no more."""
+        """Whether all bytes were taken and no more will come."""
         return self.consumed == self.length
 
     def stop(self):
@@ -182,10 +182,9 @@ class RecvStream(object):
         self.consumed = self.received
 
     def credit(self, spare):
-        """Raise the limit when half of the window was used. `spare` bytes may be added to the window for
-        growth.
+        """Raise the limit if half of the window is used. The window may grow by `spare` bytes.
 
-        Returns the bytes added to the window, or None when the limit stays.
+        Return the bytes by which the window grew, or None if the limit stays.
         """
         if self.stopped or (self.limit - self.consumed) * 2 > self.window:
             return None

@@ -1,9 +1,8 @@
-"""What runs first on a host: reads the config, finds the living agent of this network or forks a new one, and
-waits.
+"""What runs first on a host: finds the living agent of this network or forks a new one, and waits.
 
-The stub is the process that ssh knows. It owns nothing of the protocol: it hands its fds 0 and 1 over and
-ends when the agent lets go of them, so that no ssh is left behind. What the agent says on their socket
-meanwhile are complaints, for stderr. Exit statuses: docs/bootstrap.md.
+The stub is the process that ssh started. It passes its fds 0 and 1 to the agent and ends when the agent
+closes them, so that no ssh is left behind. What the agent sends over their socket meanwhile are error
+messages for stderr. Exit statuses: docs/bootstrap.md.
 """
 import os
 import sys
@@ -13,11 +12,11 @@ from agent import wire
 from agent.config import Config, hide
 
 LINK_ENDED, BROKEN, BUSY, WRONG_SECRET, OLD_EPOCH = 0, 93, 94, 95, 96
-PATIENCE = 75.0  # an agent whose socket vanished binds it again within a minute
+PATIENCE = 75.0  # seconds; an agent whose socket vanished binds it again within a minute
 
 
 def main(read):
-    """Run as stub; the agent is forked off in here. Returns the exit status."""
+    """Run as stub, and fork the agent if necessary. Return the exit status."""
     config = Config(read(int(read(8))))
     _end_watch()
     if sys.platform.startswith("java"):
@@ -44,12 +43,12 @@ def main(read):
 
 
 def _end_watch():
-    """Python is up: from here on we see to it ourselves that nothing stays when the link goes."""
-    for number in (13, 9):  # SIGPIPE first, of which no shell tells
+    """End the watch of the script: from here on we ourselves leave nothing behind when the link ends."""
+    for number in (13, 9):  # SIGPIPE first: shells do not report it
         try:
             os.kill(int(sys.argv[1]), number)
         except (EnvironmentError, IndexError, ValueError):
-            return  # nobody watches, as with cmd=
+            return  # there is no watch, as with cmd=
 
 
 def _link_is_gone():
@@ -57,14 +56,14 @@ def _link_is_gone():
     poll = select.poll()
     poll.register(0, 0)
     poll.register(1, 0)
-    return bool(poll.poll(0))  # no more bytes will come, or nobody reads ours
+    return bool(poll.poll(0))  # at the end of input, or if nobody reads our output
 
 
 def _find(config, here):
-    """Hand the link to the agent of this place, or get the right to be it.
+    """Pass the link to the agent of this place, or become that agent.
 
-    Returns four: an exit status when neither can be; the socket of the agent that took the link; the
-    listening socket of the agent to be; and the version of the agent that was told to end for it.
+    Return four values: the exit status if neither is possible; the socket of the agent that took the link;
+    the listening socket of the agent to be; and the version of the agent that was ended for it.
     """
     from agent import place
     replaced = None
@@ -84,10 +83,9 @@ def _find(config, here):
                 continue
             if code == b"S":
                 return _complain(WRONG_SECRET,
-                                 "what has the agent's place here (%s) has another secret" % here.holder())
+                                 "the agent at this place (%s) has another secret" % here.holder())
             if code == b"O":
-                return _complain(OLD_EPOCH, "somebody with the secret of its agent (%s) has attached it "
-                                            "later than epoch %d"
+                return _complain(OLD_EPOCH, "its agent (%s) was attached with a later epoch than %d"
                                  % (here.holder(), config.epoch))
         elif here.lock():
             try:
@@ -124,7 +122,7 @@ def _fork(config, here, listener, hello):
             greet.rest([0, theirs.fileno()] + ([listener.fileno()] if listener else []))
             from agent import posix
             agent = posix.Agent(config, here, listener, theirs, settled, greeting)
-            theirs = None  # what it fails at it tells by itself
+            theirs = None  # the agent reports its own failures
             agent.run()
             status = 0
         finally:
@@ -145,7 +143,7 @@ def _fork(config, here, listener, hello):
 
 
 def _wait(sock):
-    """Until the agent closes the socket. Its words go to stderr."""
+    """Wait until the agent closes the socket, and write its messages to stderr."""
     hide()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

@@ -1,7 +1,7 @@
 """Frames as bytes: kinds, limits, and the layout of every body (docs/protocol.md, section 2).
 
-Owns encoding and decoding, and nothing else: no positions, no processes, no IO. Whatever is malformed raises
-RemoteProtocolError; nothing here trusts a length before it was checked.
+Encodes and decodes, and nothing else: no positions, no processes, no IO. Malformed bytes raise
+RemoteProtocolError; no length is trusted before it was checked.
 """
 import struct
 
@@ -52,15 +52,15 @@ _u32 = struct.Struct(">I")
 _data = struct.Struct(">I16sBQ")
 _data_body = struct.Struct(">16sBQ")
 _layouts = {}
-_SMALL = {"stream": STDERR, "role": 2}  # bytes with a largest value
+_SMALL = {"stream": STDERR, "role": 2}  # bytes with a maximum
 
 
 class RemoteProtocolError(Exception):
-    """The other end broke the protocol: its link ends."""
+    """The other end violated the protocol: the link must end."""
 
 
 def frame(kind, **fields):
-    """One whole frame of this kind, as bytes."""
+    """Return a whole frame of this kind."""
     parts = []
     for name, how in _layout(kind):
         parts.append(_pack(how, fields[name]))
@@ -69,12 +69,12 @@ def frame(kind, **fields):
 
 
 def data_header(id, stream, position, size):
-    """What stands before `size` bytes in a DATA frame."""
+    """Return the header of a DATA frame with `size` bytes of data."""
     return _data.pack(DATA << 24 | size + 25, id, stream, position)
 
 
 def decode(kind, body):
-    """The fields of a body, as a dict."""
+    """Return the fields of a body as a dict."""
     fields, at = {}, 0
     for name, how in _layout(kind):
         fields[name], at = _unpack(how, body, at)
@@ -91,7 +91,7 @@ def decode(kind, body):
 
 
 def decode_data(body):
-    """The id, stream, position and bytes of a DATA body."""
+    """Return id, stream, position and bytes of a DATA body."""
     if len(body) < 26:
         raise RemoteProtocolError("DATA without data")
     id, stream, position = _data_body.unpack(body[:25])
@@ -101,17 +101,17 @@ def decode_data(body):
 
 
 def text(value):
-    """Bytes as text that can stand in a str field; text stays as it is."""
+    """Return bytes as text for a str field; text is returned unchanged."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def utf8(value):
-    """Text as the operating system wants it; bytes stay as they are."""
+    """Return text as bytes for the operating system; bytes are returned unchanged."""
     return value if isinstance(value, bytes) else value.encode("utf-8")
 
 
 def decode_table(data):
-    """A table that stands alone (the config): list of (key, bytes)."""
+    """Return a table outside a frame (the config) as a list of (key, bytes)."""
     table, at = _unpack("table", data, 0)
     if at != len(data):
         raise RemoteProtocolError("a table with %d bytes too many" % (len(data) - at))
@@ -123,7 +123,7 @@ def encode_table(pairs):
 
 
 class Parser(object):
-    """Cuts a byte stream into (kind, body). `parsed` counts the bytes of whole frames."""
+    """Splits a byte stream into (kind, body). `parsed` counts the bytes of whole frames."""
 
     def __init__(self, kinds=KINDS):
         self.kinds = kinds
@@ -133,7 +133,7 @@ class Parser(object):
         self._need = 4
 
     def feed(self, data, most=MOST):
-        """The frames that are complete now, as a list; at most so many, the others with the next call."""
+        """Return the frames that are complete, at most `most`; the rest comes with the next call."""
         self._parts.append(data)
         self._have += len(data)
         if self._have < self._need:

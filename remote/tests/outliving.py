@@ -75,7 +75,7 @@ class Posix(Host):
             old = self.link(epoch)
             self.assertEqual(96, old.process.wait(TIMEOUT))
             old.close()
-            self.assertIn(b"somebody with the secret of its agent (process %d)" % first.info["pid"],
+            self.assertIn(b"its agent (process %d) was attached with a later epoch" % first.info["pid"],
                           old.stderr)
         self.assertEqual(b"x", first.run("-c", "import sys;sys.stdout.write('x')")[2])
 

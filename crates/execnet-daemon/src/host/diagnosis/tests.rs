@@ -109,8 +109,7 @@ fn words_of_the_script_name_the_step() {
     let old = ended("ssh=h", 91, "execnet: /usr/bin/python3 is Python 3.4.2, needs 2.7 or 3.6+\n", "");
     assert_eq!(old.step, Step::PythonTooOld);
     assert_eq!(old.error, "/usr/bin/python3 is Python 3.4.2, needs 2.7 or 3.6+");
-    let secret =
-        ended("ssh=h", 95, "execnet: what has the agent's place here (process 7) has another secret\n", "");
+    let secret = ended("ssh=h", 95, "execnet: the agent at this place (process 7) has another secret\n", "");
     assert_eq!(secret.step, Step::Agent);
     assert!(secret.error.contains("process 7") && secret.hint.unwrap().contains("end that process"));
     assert!(none.hint.unwrap().contains("python=") && old.hint.unwrap().contains("2.7"));
