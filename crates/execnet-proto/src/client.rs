@@ -101,7 +101,7 @@ impl From<OpeningError> for ClientError {
 pub struct Client {
     id: ClientId,
     release: String,
-    connection: Option<Connection>,
+    socket: Option<Socket>,
     processes: BTreeMap<ProcessId, Progress>,
     /// Processes whose stdin waits for room in the connection.
     waiting: BTreeSet<ProcessId>,
@@ -110,9 +110,9 @@ pub struct Client {
     events: VecDeque<ClientEvent>,
 }
 
-/// One connection to a daemon.
+/// A socket to a daemon.
 #[derive(Debug)]
-struct Connection {
+struct Socket {
     conn: Conn,
     /// The daemon's opening, until it is complete.
     opening: Option<Opening>,
@@ -132,7 +132,7 @@ impl Client {
         Self {
             id,
             release: release.into(),
-            connection: None,
+            socket: None,
             processes: BTreeMap::new(),
             waiting: BTreeSet::new(),
             pool: CreditPool::default(),
@@ -157,12 +157,12 @@ impl Client {
                 }
             }
         }
-        self.connection = Some(Connection { conn, opening: Some(Opening::of_socket()) });
+        self.socket = Some(Socket { conn, opening: Some(Opening::of_socket()) });
     }
 
     /// The socket is closed. Processes wait for the next daemon.
     pub fn disconnected(&mut self) {
-        self.connection = None;
+        self.socket = None;
         for progress in self.processes.values_mut() {
             if let Progress::Running(_, process) = progress
                 && !process.is_over()
@@ -175,34 +175,31 @@ impl Client {
 
     /// When to call [`Client::tick`]; `None` before the daemon has greeted.
     pub fn deadline(&self) -> Option<Duration> {
-        self.connection
-            .as_ref()
-            .filter(|connection| connection.opening.is_none())
-            .map(|connection| connection.conn.deadline())
+        self.socket.as_ref().filter(|socket| socket.opening.is_none()).map(|socket| socket.conn.deadline())
     }
 
     /// Notices silence: sends a PING, or returns false if the daemon does not answer.
     pub fn tick(&mut self, now: Duration) -> bool {
-        self.connection
+        self.socket
             .as_mut()
-            .filter(|connection| connection.opening.is_none())
-            .is_none_or(|connection| connection.conn.tick(now))
+            .filter(|socket| socket.opening.is_none())
+            .is_none_or(|socket| socket.conn.tick(now))
     }
 
     /// Takes bytes that arrived.
     ///
     /// # Errors If the peer is not a daemon of this version, or broke the protocol. Close the socket then.
     pub fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), ClientError> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        if let Some(opening) = &mut connection.opening {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        if let Some(opening) = &mut socket.opening {
             let Some(rest) = opening.take(bytes)? else { return Ok(()) };
-            connection.opening = None;
-            connection.conn.push(&rest, now);
+            socket.opening = None;
+            socket.conn.push(&rest, now);
         } else {
-            connection.conn.push(bytes, now);
+            socket.conn.push(bytes, now);
         }
-        while let Some(connection) = &mut self.connection
-            && let Some(frame) = connection.conn.next(now)?
+        while let Some(socket) = &mut self.socket
+            && let Some(frame) = socket.conn.next(now)?
         {
             self.frame(frame)?;
         }
@@ -211,20 +208,20 @@ impl Client {
 
     /// Appends the bytes to write now to `out`, about `most` of them.
     pub fn transmit(&mut self, out: &mut impl Sink, most: usize, now: Duration) {
-        let Some(connection) = &mut self.connection else { return };
-        connection.conn.transmit(out, most, now);
+        let Some(socket) = &mut self.socket else { return };
+        socket.conn.transmit(out, most, now);
         if out.len() >= most || self.waiting.is_empty() {
             return;
         }
         let Self { processes, waiting, .. } = self;
         waiting.retain(|id| match processes.get_mut(id) {
             Some(Progress::Running(_, process)) => {
-                process.pump(&mut connection.conn);
+                process.pump(&mut socket.conn);
                 process.stdin_waits()
             }
             _ => false,
         });
-        connection.conn.transmit(out, most, now);
+        socket.conn.transmit(out, most, now);
     }
 
     /// The next event.
@@ -236,16 +233,16 @@ impl Client {
     pub fn request(&mut self, json: Bytes) -> u32 {
         self.requests += 1;
         let request = self.requests;
-        if let Some(connection) = &mut self.connection {
-            connection.conn.send(Frame::Request { request, json });
+        if let Some(socket) = &mut self.socket {
+            socket.conn.send(Frame::Request { request, json });
         }
         request
     }
 
     /// Asks for a place for a new process on a node that matches `wants`.
     pub fn select(&mut self, id: ProcessId, wants: Table) {
-        if let Some(connection) = &mut self.connection {
-            connection.conn.send(Frame::Select { id, wants: wants.clone() });
+        if let Some(socket) = &mut self.socket {
+            socket.conn.send(Frame::Select { id, wants: wants.clone() });
         }
         self.processes.insert(id, Progress::Selecting(wants));
     }
@@ -278,8 +275,8 @@ impl Client {
         }));
         if let Some(message) = lost {
             process.lose(message, &mut self.pool);
-        } else if let Some(connection) = &mut self.connection {
-            process.reachable(&mut connection.conn);
+        } else if let Some(socket) = &mut self.socket {
+            process.reachable(&mut socket.conn);
         }
         self.processes.insert(id, Progress::Running(place, process));
     }
@@ -328,10 +325,10 @@ impl Client {
             Progress::Placed(_, lost) => lost.is_some(),
             Progress::Selecting(_) => false,
         };
-        if let Some(connection) = &mut self.connection
+        if let Some(socket) = &mut self.socket
             && !lost
         {
-            connection.conn.send(Frame::Release(id));
+            socket.conn.send(Frame::Release(id));
         }
     }
 
@@ -356,8 +353,8 @@ impl Client {
         }
         process.lose(message, &mut self.pool);
         self.events.push_back(ClientEvent::Changed(id));
-        if let Some(connection) = &mut self.connection {
-            connection.conn.send(Frame::Release(id));
+        if let Some(socket) = &mut self.socket {
+            socket.conn.send(Frame::Release(id));
         }
     }
 
@@ -367,7 +364,7 @@ impl Client {
         act: impl FnOnce(&mut Process, Option<&mut Conn>, &mut CreditPool) -> T,
     ) -> Option<T> {
         let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return None };
-        let conn = self.connection.as_mut().map(|connection| &mut connection.conn);
+        let conn = self.socket.as_mut().map(|socket| &mut socket.conn);
         let done = act(process, conn, &mut self.pool);
         if process.stdin_waits() {
             self.waiting.insert(id);
@@ -376,7 +373,7 @@ impl Client {
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let Some(socket) = &mut self.socket else { return Ok(()) };
         match frame {
             Frame::Daemon { pid, release, network, .. } => {
                 self.events.push_back(ClientEvent::Greeted { pid, release, network });
@@ -392,7 +389,7 @@ impl Client {
                 }
                 Some(_) => {}
                 // it was released before it was placed
-                None => connection.conn.send(Frame::Release(id)),
+                None => socket.conn.send(Frame::Release(id)),
             },
             Frame::Refused { id, refusal, message } => {
                 if let Some(Progress::Selecting(_)) = self.processes.get(&id) {
@@ -412,10 +409,10 @@ impl Client {
                         ) {
                             self.events.push_back(ClientEvent::Changed(id));
                         }
-                        if let Err(violation) = process.handle(frame, &mut connection.conn, &mut self.pool) {
+                        if let Err(violation) = process.handle(frame, &mut socket.conn, &mut self.pool) {
                             // the daemon forwards the words of a host: only the process on that host is lost
                             process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
-                            connection.conn.send(Frame::Release(id));
+                            socket.conn.send(Frame::Release(id));
                             self.events.push_back(ClientEvent::Changed(id));
                         }
                         if process.stdin_waits() {
@@ -429,7 +426,7 @@ impl Client {
                     }
                     // its place was gone before it was told: there may be another
                     (Some(Progress::Selecting(wants)), Frame::Lost { .. }) => {
-                        connection.conn.send(Frame::Select { id, wants: wants.clone() });
+                        socket.conn.send(Frame::Select { id, wants: wants.clone() });
                     }
                     _ => {}
                 }

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_stopped_does_not_take_the_silence_for_the_others() {
+    fn a_stopped_program_does_not_blame_its_peer_for_the_silence() {
         let minute = Duration::from_secs(60);
         let mut never_asked = Conn::link(Duration::ZERO);
         assert!(never_asked.tick(minute));

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shares_a_near_link_waits_behind_little() {
+    fn sharing_a_near_link_means_short_waits() {
         let near = |processes| peak(processes, Duration::from_micros(300), 100e6);
         let (alone, shared) = (near(1), near(2));
         assert!(alone <= ALONE + 2 * MAX_DATA as u64, "{alone}");

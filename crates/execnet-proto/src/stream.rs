@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_acknowledged_is_sent_again() {
+    fn unacknowledged_bytes_are_sent_again() {
         let mut send = SendStream::new(8);
         send.write(Bytes::from_static(b"hello world"));
         assert_eq!(send.next_data(), Some((0, Bytes::from_static(b"hello wo"))));

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_or_is_not_seen_is_escaped() {
+    fn steering_and_invisible_characters_are_escaped() {
         let controls = (0..0x20).chain(0x7f..0xa0);
         let turns = [0x61c, 0x200e, 0x200f].into_iter().chain(0x202a..=0x202e).chain(0x2066..=0x2069);
         let nothing = [0xad, 0x34f, 0x180e, 0x200b, 0x3164, 0xfeff].into_iter().chain(0x2060..=0x2065);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays() {
+    fn text_that_people_write_stays() {
         for text in [
             "",
             r#"plain ' " \ $"#,
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_escaped_is_not_escaped_again() {
+    fn escaped_text_is_not_escaped_again() {
         let odd: String = (0..0x3000).chain(0xe_0000..0xe_0200).filter_map(char::from_u32).collect();
         for once in [line(&odd), lines(&odd)] {
             assert_eq!(lines(&once), once);

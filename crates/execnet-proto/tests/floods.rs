@@ -269,7 +269,7 @@ fn small_frames_within_the_credit_are_no_flood_at_any_rate() {
 }
 
 #[test]
-fn what_was_under_way_when_a_process_was_released_is_no_flood() {
+fn data_in_flight_when_a_process_is_released_is_no_flood() {
     let mut scene = Scene::new(1);
     scene.client(&[Frame::Release(id(0))]);
     let under_way: Vec<Frame> = (0..GRANTED).map(|at| data(id(0), at, 1)).collect();

@@ -166,7 +166,7 @@ fn fin(stream: Stream, length: u64) -> Frame {
 }
 
 #[test]
-fn what_a_client_lies_about_its_process_ends_the_client() {
+fn a_lie_about_a_process_ends_the_client() {
     let changed = |change: fn(&mut Spawn)| {
         let mut spawn = spawn_of(ID, 2);
         change(&mut spawn);
@@ -211,7 +211,7 @@ fn what_a_client_lies_about_its_process_ends_the_client() {
 }
 
 #[test]
-fn what_an_agent_lies_about_a_process_ends_its_link() {
+fn a_lie_about_a_process_ends_the_agents_link() {
     let exit = |stdout| Frame::Exit { id: ID, exit: Exit { ending: Ending::Exited(0), stdout, stderr: 0 } };
     let cases: Vec<(&str, Option<Frame>, Frame)> = vec![
         ("DATA with a gap", None, data(Stream::Stdout, 1, 1)),
@@ -240,7 +240,7 @@ fn what_an_agent_lies_about_a_process_ends_its_link() {
 }
 
 #[test]
-fn what_is_printed_between_frames_is_shown_instead_of_a_broken_protocol() {
+fn text_between_frames_is_shown_instead_of_a_broken_protocol() {
     for (printed, shown, kept) in [
         (&b"new\n"[..], "`new`", "new\n"),
         (
@@ -346,7 +346,7 @@ fn a_break_beneath_a_tunnel_is_waited_for() {
 }
 
 #[test]
-fn what_its_via_says_of_a_tunnel_does_not_make_up_for_the_silence_of_an_inner_host() {
+fn frames_about_a_tunnel_do_not_excuse_the_silence_of_the_inner_host() {
     let mut bench = Bench::new();
     bench.switch.add_host(INNER, "inner", bench.now);
     let epoch = Epoch::new(1, 2);
@@ -395,7 +395,7 @@ fn the_agent_of_a_removed_host_is_told_to_end_when_it_answers_again() {
 }
 
 #[test]
-fn what_was_lost_while_its_agent_was_away_is_ended_when_it_answers() {
+fn a_process_lost_while_its_agent_was_away_is_ended_when_it_answers() {
     let mut bench = Bench::new().spawned();
     bench.switch.link_closed(HOST, "ssh exited", bench.now);
     bench.now += Duration::from_secs(631);

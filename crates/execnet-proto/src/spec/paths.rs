@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absolute_a_command_or_elsewhere_stays() {
+    fn absolute_paths_commands_and_paths_elsewhere_stay() {
         for spec in [
             "ssh=h//ssh_config=/etc/cfg",
             "ssh=h//ssh_config=~/cfg",

@@ -110,7 +110,7 @@ fn patience_is_a_time_as_people_write_it() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_key() {
     for (text, message) in [
         ("ssh=h//pyton=python3", "`pyton` is not a key of a host spec; did you mean `python`?"),
         ("shh=h", "`shh` is not a key of a host spec; did you mean `ssh`?"),

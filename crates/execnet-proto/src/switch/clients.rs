@@ -230,7 +230,7 @@ impl Switch {
             return Ok(());
         }
         let Some((&key, host)) = self.hosts.iter().find(|(_, host)| host.name == name) else {
-            let message = format!("host {name} is not in the network any more");
+            let message = format!("host {name} is no longer in the network");
             self.tell_client(client, Frame::Lost { id, message });
             return Ok(());
         };
@@ -240,7 +240,7 @@ impl Switch {
             return Ok(());
         }
         if host.ids.len() >= MAX_FORWARDED {
-            let message = format!("too much runs on {name}");
+            let message = format!("too many processes run on {name}");
             self.tell_client(client, Frame::Lost { id, message });
             return Ok(());
         }

@@ -497,7 +497,7 @@ impl Switch {
         }
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(false) };
         if let Frame::Forget(_) = frame {
-            let message = format!("the agent on {} does not have it any more", state.name);
+            let message = format!("the agent on {} no longer has it", state.name);
             self.lose(id, &message);
             self.forget(id, now);
             return Ok(true);
@@ -546,7 +546,7 @@ impl Switch {
     /// Drops the entry of a process that its agent does not have.
     pub(super) fn forget(&mut self, id: ProcessId, now: Duration) {
         self.shut(id);
-        self.lose_tunnel(id, "its agent does not have it any more", now);
+        self.lose_tunnel(id, "its agent no longer has it", now);
         self.remove_forwarded(id);
     }
 

@@ -446,9 +446,10 @@ impl World {
             ("lost: another agent", replaced)
         } else if message.contains("cannot resume") {
             ("lost: cannot resume", !host.resume)
-        } else if message.contains("does not have it any more") {
+        } else if message.contains("no longer has it") {
             ("lost: forgotten", replaced || host.forgot(outcome.id))
-        } else if message.contains("removed from the network") || message.contains("not in the network") {
+        } else if message.contains("removed from the network") || message.contains("no longer in the network")
+        {
             ("lost: removed", self.removed.contains(&outcome.host))
         } else if message.contains("for 70 s") {
             ("lost: away", self.gaps.get(&outcome.host).is_some_and(|gap| *gap >= PATIENCE))
