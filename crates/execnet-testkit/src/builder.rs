@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
@@ -12,8 +12,9 @@ use crate::interpreters::{default_python3, select};
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::proxy::Proxy;
-use crate::sshd::{Sshd, free_port};
-use crate::tools::shell;
+use crate::settings::{HostSettings, KnownKey};
+use crate::sshd::Sshd;
+use crate::tools::{free_port, shell};
 
 /// A host that is not started yet. By default it has the machine's `python3` and accepts everybody in the
 /// lab.
@@ -23,34 +24,6 @@ pub struct LabHostBuilder<'a> {
     lab: &'a Lab,
     name: String,
     settings: HostSettings,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct HostSettings {
-    pythons: Option<Vec<String>>,
-    programs: Vec<(String, PathBuf)>,
-    scripts: Vec<(String, String)>,
-    pub(crate) noise: Option<String>,
-    pub(crate) noise_forever: bool,
-    pub(crate) login_shell: Option<PathBuf>,
-    shell_name: Option<String>,
-    pub(crate) max_startups: Option<u32>,
-    pub(crate) refuse_auth: bool,
-    pub(crate) host_key: KnownKey,
-    pub(crate) hidden: bool,
-    pub(crate) reaches: Vec<String>,
-    down: bool,
-    proxy: bool,
-    namespace: bool,
-}
-
-/// What the known_hosts files say about a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum KnownKey {
-    #[default]
-    Right,
-    Wrong,
-    None,
 }
 
 impl<'a> LabHostBuilder<'a> {

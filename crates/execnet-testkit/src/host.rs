@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::builder::HostSettings;
 use crate::folder::HostFolder;
 use crate::guardian::{HOST_MARK, MARK};
 use crate::lab::Shared;
 use crate::namespace::Namespace;
 use crate::processes::{connected_to, descendants_of, kill, processes_with_env};
 use crate::proxy::Proxy;
+use crate::settings::HostSettings;
 use crate::sshd::{Sshd, is_sshd};
 
 /// A started host. It lives as long as its lab; this handle may be cloned and dropped freely.

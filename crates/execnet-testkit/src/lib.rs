@@ -34,6 +34,7 @@ mod missing;
 mod namespace;
 mod processes;
 mod proxy;
+mod settings;
 mod sshd;
 mod tools;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::sshd::free_port;
+use crate::tools::free_port;
 
 /// The most that one direction holds: 64 MiB, enough for 300 MB/s at 200 ms.
 const HELD: usize = 64 << 20;

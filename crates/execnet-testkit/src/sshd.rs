@@ -1,7 +1,7 @@
 //! One sshd: its configuration, its start, its end.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::builder::HostSettings;
 use crate::folder::HostFolder;
 use crate::guardian::{HOST_MARK, MARK};
 use crate::namespace::Namespace;
 use crate::processes::{PATIENCE, alive, children_of, kill, start_time};
+use crate::settings::HostSettings;
 use crate::tools::{Tools, quote};
 
 /// The sshd of a host, running or not.
@@ -131,21 +131,6 @@ pub(crate) fn is_sshd(pid: u32) -> bool {
 fn note(running: &Path, pid: u32) -> Result<()> {
     let started = start_time(pid).unwrap_or_default();
     Ok(fs::write(running.join(pid.to_string()), started)?)
-}
-
-/// A free port of an address. Avoids ports that the kernel uses for outgoing connections, so that a stopped
-/// host's port stays free.
-pub(crate) fn free_port(address: IpAddr) -> Result<u16> {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let first = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
-    let ports = if first > 12_000 { 10_000..first } else { 61_000..65_000 };
-    for _ in 0..1000 {
-        let port = fastrand::u16(ports.clone());
-        if std::net::TcpListener::bind((address, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port on {address}");
 }
 
 fn configuration(

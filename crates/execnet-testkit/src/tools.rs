@@ -1,5 +1,7 @@
-//! Programs of this machine that the lab uses.
+//! What the lab uses of this machine: programs, ports.
 
+use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -101,4 +103,19 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (major, rest) = text.split_once("OpenSSH_")?.1.split_once('.')?;
     let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// A free port of an address. Avoids ports that the kernel uses for outgoing connections, so that a stopped
+/// host's port stays free.
+pub(crate) fn free_port(address: IpAddr) -> Result<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32768);
+    let ports = if first > 12_000 { 10_000..first } else { 61_000..65_000 };
+    for _ in 0..1000 {
+        let port = fastrand::u16(ports.clone());
+        if std::net::TcpListener::bind((address, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port on {address}");
 }
