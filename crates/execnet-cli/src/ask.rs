@@ -26,7 +26,7 @@ pub(crate) struct Terminal;
 impl Person for Terminal {
     fn ask(&self, prompt: &Prompt) -> Result<Option<String>, Interrupted> {
         let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
-            crate::text::say(&format!(
+            crate::print::say(&format!(
                 "{}: ssh asks `{}`, but there is no terminal to answer on",
                 one_line(&prompt.host),
                 one_line(&prompt.text)

@@ -12,7 +12,7 @@ use execnet_proto::control::{AskpassReply, ErrorKind, PromptKind, Verb};
 use execnet_proto::spec::NetworkName;
 
 use crate::error::{CommandError, Exit};
-use crate::{connection, text};
+use crate::{connection, print};
 
 /// Acts as askpass program if environment and arguments are those of one: the program's name and ssh's
 /// question.
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
         Ok(Some(answer)) if kind == PromptKind::Confirm && !is_yes(&answer) => {
             return Some(ExitCode::FAILURE);
         }
-        Ok(Some(answer)) => text::print(&format!("{answer}\n")),
+        Ok(Some(answer)) => print::print(&format!("{answer}\n")),
         // the daemon knows why; ssh would take words of ours for its own
         Ok(None) => return Some(ExitCode::FAILURE),
         Err(failure) => Err(failure),
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
     Some(match said {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.say();
+            print::error(&failure);
             failure.exit.into()
         }
     })

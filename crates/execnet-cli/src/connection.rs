@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::error::{CommandError, Exit};
-use crate::{paths, text};
+use crate::{paths, print};
 
 /// How long a removed socket is waited for: the daemon checks every 5 s and recreates it.
 const SOCKET_AGAIN: Duration = Duration::from_secs(7);
@@ -114,7 +114,7 @@ pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, CommandError
         let connect = connect.patience(linger + GRACE);
         if io::stderr().is_terminal() { connect.tell_after(BREAK) } else { connect }
     })?;
-    network.on_outage(|outage| text::say(&format!("execnet: {outage}")));
+    network.on_outage(|outage| print::say(&format!("execnet: {outage}")));
     Ok(network)
 }
 
@@ -153,7 +153,7 @@ fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
         thread::spawn(move || {
             if slow.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let daemon = paths::daemon(&name).map_or(String::new(), |pid| format!(" ({pid})"));
-                text::say(&format!("the daemon of {name}{daemon} does not answer; waiting for up to 30 s"));
+                print::say(&format!("the daemon of {name}{daemon} does not answer; waiting for up to 30 s"));
             }
         });
     }
@@ -217,6 +217,12 @@ pub(crate) fn stays_running(name: &NetworkName) -> bool {
     false
 }
 
+/// What `start` says of a network that runs.
+pub(crate) fn already_running(name: &NetworkName) -> CommandError {
+    CommandError::new(Exit::Running, format!("the network `{name}` is already running"))
+        .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows the network"))
+}
+
 fn is_listening(name: &NetworkName) -> bool {
     let connect = |socket: &Path| execnet::place::reach(socket, |path| UnixStream::connect(path));
     execnet::place::sockets(name).iter().any(|socket| paths::is_ours(socket) && connect(socket).is_ok())
@@ -229,7 +235,7 @@ fn wait_for_socket(name: &NetworkName) {
     while !paths::is_ours(&paths::socket(name)) && Instant::now() < deadline {
         let Some(daemon) = paths::daemon(name) else { return };
         if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
-            text::say(&format!(
+            print::say(&format!(
                 "the socket of {name} is gone; its daemon ({daemon}) recreates it within 5 s"
             ));
         }

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use execnet_proto::text::lines;
 
 use crate::text::one_line;
-use crate::{style, text};
 
 /// Exit codes, as docs/cli.md lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +78,6 @@ impl CommandError {
         self.causes.extend(cause.causes);
         self.hint = cause.hint.or(self.hint);
         self
-    }
-
-    /// Writes it to stderr.
-    pub(crate) fn say(&self) {
-        text::say_styled(&style::message(self.to_string().trim_end()));
     }
 
     /// A failure to read or write `path`.

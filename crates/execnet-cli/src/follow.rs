@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::ask::Person;
 use crate::connection::{self, DaemonApi};
 use crate::error::{CommandError, Exit};
+use crate::print;
 use crate::progress::JoinProgress;
 use crate::text;
 
@@ -32,7 +33,7 @@ pub(crate) fn follow(
             progress.suspend(|| match prompt.notice {
                 true => {
                     let [host, said] = [&prompt.host, &prompt.text].map(|text| text::one_line(text));
-                    text::say(&format!("{host}: {said}"));
+                    print::say(&format!("{host}: {said}"));
                     Ok(())
                 }
                 false => answer(daemon, &prompt, person),

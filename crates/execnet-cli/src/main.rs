@@ -17,6 +17,7 @@ mod connection;
 mod error;
 mod follow;
 mod paths;
+mod print;
 mod progress;
 mod render;
 mod stdio;
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
         if is_python {
             failure.exit = Exit::Python;
         }
-        failure.say();
+        print::error(&failure);
         failure.exit.into()
     })
 }
@@ -119,7 +120,7 @@ fn usage(error: &clap::Error, args: &[OsString], is_python: bool) -> ExitCode {
         _ => error.to_string(),
     };
     let said = said.strip_prefix("error: ").map_or(said.clone(), |said| format!("Error: {said}"));
-    text::say_styled(&style::message(&execnet_proto::text::lines(said.trim_end())));
+    print::say_styled(&style::message(&execnet_proto::text::lines(said.trim_end())));
     if is_python { Exit::Python.into() } else { Exit::Usage.into() }
 }
 

@@ -1,12 +1,8 @@
-//! Text for the terminal: everything that came from a host passes through here before it is printed.
-
-use std::io::{self, ErrorKind, Write};
+//! Text for the terminal: what came from a host is made safe here, and laid out.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use execnet_proto::text::lines;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::error::{CommandError, Exit};
 use crate::style;
 
 /// `text` on one line, safe for a terminal: line ends and tabs become spaces.
@@ -27,36 +23,6 @@ pub(crate) fn fit(line: &str, width: usize) -> String {
         fits
     };
     line.chars().take_while(fits).chain(['…']).collect()
-}
-
-/// Writes to stdout as it is. A reader that closed the pipe (`execnet status | head -1`) is no error.
-pub(crate) fn print(text: &str) -> Result<(), CommandError> {
-    write(io::stdout().lock(), text)
-}
-
-/// Writes coloured text to stdout, or plain text where colours are not wanted.
-pub(crate) fn print_styled(text: &str) -> Result<(), CommandError> {
-    write(anstream::stdout().lock(), text)
-}
-
-fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CommandError::new(Exit::Failed, "cannot write to stdout").because(&error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes lines to stderr, escaped. Ignores failures to write.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", lines(text));
-}
-
-/// Writes coloured lines to stderr, or plain ones where colours are not wanted. The text must be escaped
-/// already.
-pub(crate) fn say_styled(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// A rounded duration: `12 s`, `3 min`, `5 h`, `2 d`.

@@ -13,7 +13,7 @@ use crate::config::{self, NetworkFile};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::follow;
 use crate::progress::JoinProgress;
-use crate::{connection, paths, render, text};
+use crate::{connection, paths, print, render, text};
 
 /// Add a host to a running network and to its file
 ///
@@ -73,7 +73,7 @@ impl AddhostArgs {
             hosts => {
                 let told = tell(&name, hosts?.get(&host.id));
                 if let Some(other) = status.file.map(PathBuf::from).filter(|other| differ(other, &path)) {
-                    text::say(&other_file(&host.id, &path, &other));
+                    print::say(&other_file(&host.id, &path, &other));
                 }
                 told
             }
@@ -108,10 +108,10 @@ fn other_file(id: &str, ours: &Path, theirs: &Path) -> String {
 fn tell(network: &NetworkName, host: Option<&HostStatus>) -> CommandResult {
     let Some(host) = host else { return Err(connection::gone()) };
     if host.state == HostState::Up {
-        text::print_styled(&render::hosts(std::slice::from_ref(host)))?;
+        print::print_styled(&render::hosts(std::slice::from_ref(host)))?;
     }
     let Some(trouble) = render::trouble(network.as_str(), host) else { return Ok(ExitCode::SUCCESS) };
-    text::say_styled(trouble.trim_end());
+    print::say_styled(trouble.trim_end());
     Ok(Exit::HostsFailed.into())
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::env::Shells;
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::text;
+use crate::print;
 
 /// Bash splits words at `:` and `=`, which are part of node names and specs. This joins them for the
 /// completer and gives bash only the part of each answer after the last split, because bash replaces no more.
@@ -88,7 +88,7 @@ impl CompletionsArgs {
             "zsh" => ZSH.as_bytes(),
             _ => &[],
         });
-        text::print(&String::from_utf8_lossy(&script))?;
+        print::print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,7 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandError, CommandResult, Exit, no_room};
-use crate::text::{one_line, print};
+use crate::print::print;
+use crate::text::one_line;
 
 /// How long a daemon may take until it is ready. It needs a few milliseconds.
 const READY: Duration = Duration::from_secs(20);
@@ -64,7 +65,7 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
     match said.map_err(|error| fail("cannot read its answer", &error))? {
         Some(line) if line.starts_with("ready ") => Ok(()),
         // another command was faster
-        Some(line) if line == RUNNING => Err(super::start::already_running(name)),
+        Some(line) if line == RUNNING => Err(crate::connection::already_running(name)),
         Some(line) => {
             let _ = child.wait();
             let sentence = line.strip_prefix("error ").unwrap_or(&line);

@@ -7,7 +7,7 @@ use execnet_proto::spec::NetworkName;
 
 use crate::config::NetworkFile;
 use crate::error::CommandResult;
-use crate::{connection, paths, text};
+use crate::{connection, paths, print, text};
 
 /// List running networks and those that have a file
 #[derive(Debug, Args)]
@@ -23,9 +23,9 @@ impl ListArgs {
         let shown = |name: &NetworkName| connection::is_running(name) || configured.contains(name);
         let rows: Vec<Vec<String>> = paths::known().iter().filter(|name| shown(name)).map(row).collect();
         if rows.is_empty() {
-            text::say("no networks; `execnet start NAME` starts one with this machine's Pythons");
+            print::say("no networks; `execnet start NAME` starts one with this machine's Pythons");
         } else {
-            text::print_styled(&text::table(&["NETWORK", "STATE", "HOSTS", "FILE"], &rows))?;
+            print::print_styled(&text::table(&["NETWORK", "STATE", "HOSTS", "FILE"], &rows))?;
         }
         Ok(ExitCode::SUCCESS)
     }

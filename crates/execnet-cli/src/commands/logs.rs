@@ -9,7 +9,7 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, paths, text};
+use crate::{connection, paths, print};
 
 /// Print the log of a network's daemon
 #[derive(Debug, Args)]
@@ -99,7 +99,7 @@ fn print_from(file: &mut File, from: u64, whole_lines: bool) -> io::Result<Resul
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     }
     let text = execnet_proto::text::lines(&String::from_utf8_lossy(&bytes)).into_owned();
-    Ok(text::print(&text).map(|()| from + bytes.len() as u64))
+    Ok(print::print(&text).map(|()| from + bytes.len() as u64))
 }
 
 /// The position at which the last `lines` lines begin.

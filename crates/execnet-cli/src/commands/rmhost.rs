@@ -9,7 +9,7 @@ use execnet_proto::spec::nearest;
 
 use crate::config::{self, NetworkFile};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, paths, text};
+use crate::{connection, paths, print, text};
 
 /// Remove a host from a running network and its file, and end what runs there
 #[derive(Debug, Args)]
@@ -44,14 +44,14 @@ impl RmhostArgs {
         if runs {
             let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
             if let Some(why) = reply.host.and_then(|host| host.error) {
-                text::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
+                print::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
             }
         }
         if let Some(draft) = draft {
             draft.commit()?;
         }
         let more = if remembered { String::new() } else { not_named(&path) };
-        text::say(&format!("{}: removed from {name}{more}", self.host));
+        print::say(&format!("{}: removed from {name}{more}", self.host));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,10 +11,10 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 use super::{daemon, seen_from, typed_spec};
 use crate::ask::Terminal;
 use crate::config::{DEFAULT_LINGER, NetworkFile};
-use crate::error::{CommandError, CommandResult, Exit};
+use crate::error::{CommandResult, Exit};
 use crate::follow::follow;
 use crate::progress::JoinProgress;
-use crate::{connection, paths, render, text};
+use crate::{connection, paths, print, render};
 
 /// Start a network and show its hosts joining
 ///
@@ -47,7 +47,7 @@ impl StartArgs {
         let mut file = if changes { NetworkFile::edit(&path)? } else { NetworkFile::load(&path)? };
         // a running network gets no hosts this way, so do not check how they would fit
         if connection::stays_running(&name) {
-            return Err(already_running(&name));
+            return Err(connection::already_running(&name));
         }
         let known = file.hosts().len();
         let folder = self.file.as_deref().and_then(folder_of);
@@ -74,11 +74,6 @@ impl StartArgs {
     }
 }
 
-pub(super) fn already_running(name: &NetworkName) -> CommandError {
-    CommandError::new(Exit::Running, format!("the network `{name}` is already running"))
-        .hint(format!("`execnet addhost {name} SPEC` adds a host; `execnet status {name}` shows the network"))
-}
-
 /// The base of relative paths in a file: its folder, or the current one for a pipe.
 fn folder_of(file: &Path) -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
@@ -102,7 +97,7 @@ fn watch(name: &NetworkName, count: usize) -> CommandResult {
     let mut progress = JoinProgress::stderr(count);
     let hosts = follow(&network, Verb::Watch, &mut progress, &Terminal, &mut || Ok(()))?;
     let status: Status = connection::ask_once(&network, Verb::Status)?;
-    text::print_styled(&render::status(&status))?;
+    print::print_styled(&render::status(&status))?;
     // the last state while joining: by now the next attempt may be under way
     let last =
         |host: &HostStatus| if host.state == HostState::Up { host.clone() } else { hosts[&host.id].clone() };
@@ -110,7 +105,7 @@ fn watch(name: &NetworkName, count: usize) -> CommandResult {
     let troubles: Vec<String> =
         known.filter_map(|host| render::trouble(name.as_str(), &last(host))).collect();
     for trouble in &troubles {
-        text::say_styled(&format!("\n{}", trouble.trim_end()));
+        print::say_styled(&format!("\n{}", trouble.trim_end()));
     }
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
 }

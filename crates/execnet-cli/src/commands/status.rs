@@ -6,7 +6,7 @@ use clap::Args;
 use execnet_proto::control::{Status, Verb};
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, render, text};
+use crate::{connection, print, render};
 
 /// Show the hosts and nodes of a running network
 #[derive(Debug, Args)]
@@ -31,9 +31,9 @@ impl StatusArgs {
             let json = json.map_err(|error| {
                 CommandError::new(Exit::Failed, "cannot write the status as JSON").because(&error)
             })?;
-            text::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
+            print::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
         } else {
-            text::print_styled(
+            print::print_styled(
                 &(render::status(&status) + &render::troubles(&status.network, &status.hosts)),
             )?;
         }

@@ -9,7 +9,7 @@ use execnet_proto::control::{StopReply, Verb};
 use execnet_proto::spec::NetworkName;
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, paths, text};
+use crate::{connection, paths, print, text};
 
 /// How long the daemon may take to exit: the commands of its hosts get 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ impl StopArgs {
         let reply: StopReply = connection::ask_once(&network, Verb::Stop)?;
         drop(network);
         for host in &reply.left {
-            text::say(&format!(
+            print::say(&format!(
                 "{}: unreachable; what runs there ends by itself when its linger time is over",
                 text::one_line(host)
             ));
@@ -42,7 +42,7 @@ impl StopArgs {
         let (began, mut told) = (Instant::now(), false);
         while connection::is_running(&name) {
             if began.elapsed() > AT_ONCE && !std::mem::replace(&mut told, true) {
-                text::say("waiting for the commands of `cmd=` hosts, which get 10 s to end their jobs");
+                print::say("waiting for the commands of `cmd=` hosts, which get 10 s to end their jobs");
             }
             if began.elapsed() > GOODBYE {
                 return Err(CommandError::new(
@@ -52,7 +52,7 @@ impl StopArgs {
             }
             sleep(Duration::from_millis(10));
         }
-        text::say(&format!("{name}: stopped"));
+        print::say(&format!("{name}: stopped"));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,8 +7,8 @@ use std::thread;
 use execnet::value::Writer;
 use execnet::{Channel, ChannelError};
 
+use crate::print::say;
 use crate::stdio::OwnStream;
-use crate::text::say;
 
 /// Bytes per chunk.
 const CHUNK: usize = 65_536;

@@ -16,8 +16,9 @@ use execnet_proto::spec::{NodeInfo, NodeSelection};
 use super::node_options::NodeOptions;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::print::say;
 use crate::render::state_line;
-use crate::text::{one_line, say};
+use crate::text::one_line;
 
 mod feed;
 mod printer;

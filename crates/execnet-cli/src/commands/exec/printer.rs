@@ -10,8 +10,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::show::{Notation, Shown};
 use crate::error::{CommandError, Exit};
+use crate::print;
+use crate::print::say;
 use crate::stdio::OwnStream;
-use crate::text::{one_line, say};
+use crate::text::one_line;
 
 /// Writes to our stdout and stderr for all nodes.
 pub(super) struct Printer {
@@ -102,7 +104,7 @@ fn end(error: &io::Error) -> ! {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    CommandError::new(Exit::Failed, "cannot write to stdout").because(error).say();
+    print::error(&CommandError::new(Exit::Failed, "cannot write to stdout").because(error));
     std::process::exit(1);
 }
 

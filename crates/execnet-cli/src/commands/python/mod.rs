@@ -14,9 +14,10 @@ use execnet::{ExitStatus, Outage, Output, Process, Reach, Signal, StartError};
 use super::node_options::NodeOptions;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::print::say;
 use crate::render::reason;
 use crate::stdio::OwnStream;
-use crate::text::{one_line, say};
+use crate::text::one_line;
 
 mod pump;
 mod signals;

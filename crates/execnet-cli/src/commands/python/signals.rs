@@ -11,7 +11,8 @@ use signal_hook::consts::{
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{raise, signal_name};
 
-use crate::text::{one_line, say};
+use crate::print::say;
+use crate::text::one_line;
 
 const FORWARDED: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT];
 
