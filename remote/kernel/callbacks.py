@@ -1,4 +1,4 @@
-"""Callbacks of channels, and waiting for a channel's end, which is also that of its callback."""
+"""Callbacks of channels, and waiting for the end of a channel and its callback."""
 import os
 import sys
 
@@ -8,7 +8,7 @@ from .wait import wait, wake_all
 
 
 def set_callback(channel, callback, ends):
-    """`ends`: what it is called with at the end, a marker or nothing."""
+    """Call it in a thread of its own. `ends`: the end marker to call it with last, or nothing."""
     state = channel._state
     state.link.check(True)
     if state.callback:
@@ -23,7 +23,7 @@ def set_callback(channel, callback, ends):
 
 
 def _call_back(state, callback, ends):
-    """A callback's own thread."""
+    """Run in the thread of a callback."""
     try:
         while True:
             item = state.next()

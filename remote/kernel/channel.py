@@ -1,8 +1,7 @@
 """Channels: what user code sees, and the state behind it.
 
-The state lives as long as the channel's number does; a Channel only as long as user code holds it. A Channel
-that nobody holds any more is closed, or, when a callback goes on receiving, says that nothing more will be
-sent.
+The state lives as long as the channel's number, a Channel only as long as user code refers to it. When
+nothing refers to a Channel any more it is closed, or, if a callback still receives, LAST is sent.
 """
 import os
 
@@ -24,15 +23,15 @@ class State(object):
         self.link = link
         self.number = number
         self.channel = None  # a weak reference
-        self.items = deque()  # payloads as they came; (value, size) where they had escapes
+        self.items = deque()  # payloads as they arrived; (value, size) of those with escapes
         self.errors = []
         self.receivers = deque()
         self.watchers = deque()  # for credit, or for the end
         self.ended = False  # nothing more arrives
         self.closed = False  # nothing more is sent
         self.heard_close = self.said_close = False
-        self.executes = False  # code runs, or will, whose end closes it
-        self.through = True  # no callback has something left to do
+        self.executes = False  # its code runs or waits; the end of the code closes it
+        self.through = True  # no callback is at work
         self.callback = False
         self.sent, self.credit = 0, link.window
         self.taken, self.granted = 0, link.window
@@ -46,7 +45,7 @@ class State(object):
             wake(self.receivers)
 
     def end(self, closed, error=None):
-        """Nothing more arrives; `closed`: nor may be sent."""
+        """Note that nothing more arrives; `closed`: and nothing may be sent."""
         if error is not None:
             self.errors.append(error)
         self.closed = self.closed or closed
@@ -57,14 +56,14 @@ class State(object):
     # --- user code's
 
     def next(self, seconds=None):
-        """The next (value, size), or None at the end. TimeoutError when it takes too long."""
+        """Return the next (value, size), or None at the end. Raise TimeoutError after `seconds`."""
         items = self.items
         while True:
             item = None
             try:
                 item = items.popleft()
             except IndexError:
-                pass  # what is raised behind the handler does not show this
+                pass  # an error raised outside the handler does not show this one
             if item is None:
                 if self.ended and not items:
                     return None
@@ -83,7 +82,7 @@ class State(object):
             return loads(item), len(item)
 
     def took(self, size):
-        """The program has it: say so from time to time."""
+        """Note that the program has taken so many bytes, and send CREDIT from time to time."""
         self.taken += size
         window = self.link.window
         if self.taken + window - self.granted >= window >> 2 and not self.ended:
@@ -91,7 +90,7 @@ class State(object):
             try:
                 self.link.send(wire.CREDIT, self.number, wire.u64.pack(self.granted))
             except EnvironmentError as error:
-                # without a client nobody wants credit; but a signal's handler may have raised
+                # without a client nobody needs credit; but the error may come from a signal handler
                 if not self.link.ended and error.errno not in wire.GONE:
                     raise
 
@@ -101,7 +100,7 @@ class State(object):
             raise self.shut("cannot send on channel %d: it is closed" % self.number)
 
     def shut(self, why):
-        """The error of who sends on it when it is closed."""
+        """Return the error of a `send` on a closed channel."""
         error = OSError(why)
         error.of_channel = self.heard_close
         return error
@@ -124,8 +123,8 @@ class State(object):
         self.link.forget(self)
 
     def drop(self, failed=b""):
-        """Nobody holds its Channel any more, or its code failed with this dumped error. For finalizers, too:
-        never waits."""
+        """Close it because nothing refers to its Channel any more, or because its code failed with this
+        encoded error. Never waits: finalizers call it."""
         link = self.link
         if link.ended or link.pid != _getpid():
             return
@@ -167,7 +166,7 @@ class Channel(object):
             state.drop()
 
     def send(self, item):
-        """Send a value of simple types. Waits while the receiver has more than it wants unreceived."""
+        """Send a value of simple types. Wait while the receiver has no credit left."""
         state = self._state
         link = state.link
         link.check()
@@ -183,8 +182,8 @@ class Channel(object):
             state.wait_for_credit()
 
     def receive(self, timeout=None):
-        """The next value. EOFError when the channel is closed, RemoteError when that was by an error,
-        TimeoutError."""
+        """Return the next value. Raise EOFError if the channel is closed, RemoteError if it was closed with
+        an error, TimeoutError after `timeout` seconds."""
         state = self._state
         state.link.check(True)
         if state.callback:
@@ -215,16 +214,13 @@ class Channel(object):
     __next__ = next
 
     def setcallback(self, callback, endmarker=NO_ENDMARKER):
-        """Call it with each value, those that are here already first, and at the end with the end marker if
-        one is given.
-
-        It is called in a thread of this channel's own.
-        """
+        """Call `callback` in a thread of its own with each value, including those that have arrived, and last
+        with the end marker if one is given."""
         from . import callbacks
         callbacks.set_callback(self, callback, () if endmarker is NO_ENDMARKER else (endmarker,))
 
     def close(self, error=None):
-        """Close it for both sides, with an error that the other side's `receive` raises if one is given."""
+        """Close it for both sides; the other side's `receive` raises the error if one is given."""
         if self._executing:
             raise OSError("no explicit close() of this channel here: the end of the code that it executes "
                           "closes it")
@@ -239,19 +235,19 @@ class Channel(object):
         return self._state.closed
 
     def waitclose(self, timeout=None):
-        """Wait until nothing more arrives (and the callback has had everything). RemoteError,
+        """Wait until nothing more arrives and the callback has had everything. Raise RemoteError or
         TimeoutError."""
         from . import callbacks
         callbacks.wait_close(self, timeout)
 
     def makefile(self, mode="w", proxyclose=False):
-        """A file whose writes send (`w`) or whose reads receive (`r`) text or bytes."""
+        """Return a file that sends (`w`) or receives (`r`) text or bytes."""
         from . import files
         if mode not in files.KINDS:
             raise ValueError("no mode %r, only 'r' and 'w'" % (mode,))
         return files.KINDS[mode](self, proxyclose)
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
-        """How text crosses between Python 2 and 3 on this channel."""
+        """Set how text travels between Python 2 and 3 on this channel."""
         from . import control
         control.reconfigure(self._state, self.id, py2str_as_py3str, py3str_as_py2str)

@@ -1,7 +1,7 @@
-"""Values as bytes step by step: with escapes (channels, lone surrogates), and as deep as the contract says.
+"""Values as bytes without marshal's limits: with escapes (channels, lone surrogates), and 2,000 levels deep.
 
-The same bytes as marshal's, version 2, for what marshal cannot do: it knows no channels, and some
-interpreters' stops before 2,000 levels. Slow, and without recursion.
+The same bytes as marshal's, version 2, for values that marshal cannot handle: it knows no channels, and in
+some interpreters it stops before 2,000 levels. Slow, and without recursion.
 """
 import struct
 from marshal import dumps as marshal_dumps
@@ -14,14 +14,14 @@ from .values import ALLOWED, CONTAINERS, NESTING
 OPENING = {list: b"[", tuple: b"(", set: b"<", frozenset: b">"}
 MAKE = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}
 WIDTH = {b"i": 4, b"I": 8, b"g": 8, b"y": 16, b"N": 0, b"T": 0, b"F": 0, b".": 0, b"r": 4}
-NOTED = b"\xf5"  # text that is referred to later: u with marshal's flag
-ESCAPE = b"(\x03\0\0\0.i\0\0\0\0"  # and a channel's number
+NOTED = b"\xf5"  # text that a reference may name later: u with marshal's flag
+ESCAPE = b"(\x03\0\0\0.i\0\0\0\0"  # a channel's number follows
 _i32 = struct.Struct("<i")
 _END = object()
 
 
 def dumps(value, channel_type):
-    """(whether there are escapes, the bytes)."""
+    """Return (whether there are escapes, the bytes)."""
     out = []
     stack = [(iter((value,)), b"")]
     escaped = False
@@ -60,10 +60,10 @@ def _pairs(table):
 
 
 def loads(data, channel):
-    """The value; `channel` gives the one of a number, None where no escapes may be."""
+    """Return the value. `channel` returns the channel of a number; None if escapes are not allowed."""
     at = 0
-    stack = []  # [code, how many are missing, what there is]
-    noted = []  # keys that are referred to
+    stack = []  # [code, number of missing items, items]
+    noted = []  # keys that a reference may name
     while True:
         code = data[at:at + 1]
         at += 1
@@ -87,7 +87,7 @@ def loads(data, channel):
             else:
                 size = WIDTH.get(code, -1)
             if code == b"." and not (stack and stack[-1][0] == b"(" and not stack[-1][2]):
-                size = -1  # only an escape begins with it
+                size = -1  # only escapes begin with it
             if size < 0 or at + size > len(data):
                 raise LoadError("no value at byte %d" % (at - 1))
             if code == b".":
@@ -150,7 +150,7 @@ def _text(data):
 
 
 def complaint(value, allowed):
-    """A DumpError about the first part whose type cannot travel."""
+    """Return a DumpError about the first part whose type cannot be sent."""
     stack = [("", value)]
     while stack:
         place, item = stack.pop()

@@ -1,4 +1,4 @@
-"""What CONFIG asks for."""
+"""The settings of CONFIG."""
 import os
 import sys
 
@@ -6,7 +6,7 @@ from .interpreter import JYTHON, native
 
 
 def follow(config):
-    """Do what it says, before HELLO."""
+    """Apply them, before HELLO."""
     for key, value in (config.get("env") or {}).items():
         os.environ[native(key)] = native(value)
     if config.get("silent"):
@@ -37,7 +37,7 @@ def _do(words, action, argument):
 
 
 def _silence():
-    """What is written to stdout goes nowhere."""
+    """Drop what is written to stdout."""
     if JYTHON:
         from . import jvm
         jvm.silence()

@@ -24,14 +24,14 @@ def status(link):
     runner = link.runner
     waiting = len(runner.waiting)
     running = len(runner.threads) + (1 if runner.task is not None else 0)
-    if waiting and runner.task is None:  # the main thread wakes up for it
+    if waiting and runner.task is None:  # the main thread is about to run it
         running, waiting = running + 1, waiting - 1
     return {u"numchannels": len(link.states), u"numexecuting": running, u"execqsize": waiting,
             u"execmodel": runner.model}
 
 
 def reconfigure(owner, number, py2str_as_py3str, py3str_as_py2str):
-    """`owner`: the link, or a channel's state."""
+    """Set how text travels. `owner`: the link, or a channel's state."""
     link = owner if number == 0 else owner.link
     link.check()
     owner.strconfig = bool(py2str_as_py3str), bool(py3str_as_py2str)

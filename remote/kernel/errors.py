@@ -10,19 +10,19 @@ class Error(Exception):
 
 
 class DataFormatError(Error):
-    """A value that cannot travel."""
+    """A value cannot be sent, or bytes cannot be read as a value."""
 
 
 class DumpError(DataFormatError):
-    """A value that cannot be sent."""
+    """A value cannot be sent."""
 
 
 class LoadError(DataFormatError):
-    """Bytes that are no value, or not one of this interpreter."""
+    """Bytes cannot be read as a value, or not by this interpreter."""
 
 
 class RemoteError(Error):
-    """What ended the other side's code, as text."""
+    """The code on the other side failed; its text."""
 
     def __init__(self, formatted):
         if TWO and not isinstance(formatted, str):
@@ -39,11 +39,11 @@ class TimedOut(IOError):
 
 
 class TimeoutError(TimedOut):
-    """Nothing came in time."""
+    """Nothing arrived within the timeout."""
 
 
 def known():
-    """Makes our errors kinds of those of an `execnet` that user code has imported here, and may want to
+    """Make our errors subclasses of those of an `execnet` that user code has imported here and may want to
     catch.
 
     To be called before one is raised.
@@ -57,11 +57,11 @@ def known():
             try:
                 ours.__bases__ = (theirs,) + ours.__bases__
             except TypeError:
-                pass  # it is none
+                pass  # it cannot be a base
 
 
 def warn(errors):
-    """Nobody will receive them: they go to stderr."""
+    """Write errors that nobody will receive to stderr."""
     while errors:
         error = errors.pop(0)
         if error.formatted != "keyboard-interrupted":

@@ -21,13 +21,13 @@ class ChannelFile(object):
         return False
 
     def close(self):
-        """With `proxyclose` this closes the channel, else nothing."""
+        """Close the channel, if made with `proxyclose`."""
         if self._proxyclose:
             self.channel.close()
 
 
 class ChannelFileWrite(ChannelFile):
-    """Each write is one value."""
+    """A file whose writes send one value each."""
 
     def write(self, out):
         self.channel.send(out)
@@ -41,13 +41,13 @@ class ChannelFileWrite(ChannelFile):
 
 
 class ChannelFileRead(ChannelFile):
-    """Text, or bytes: what the first value is."""
+    """A file that reads text, or bytes, as the first value is."""
 
     _buffer = None
     _ended = False
 
     def read(self, n=-1):
-        """So much, or what there is until the channel is closed."""
+        """Return `n` characters or bytes, or everything until the channel is closed."""
         while n < 0 or self._buffer is None or len(self._buffer) < n:
             if not self._more():
                 break

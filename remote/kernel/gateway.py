@@ -1,4 +1,4 @@
-"""`channel.gateway`, and its `execmodel`: the modules and primitives that threads of this gateway use."""
+"""`channel.gateway`, and its `execmodel`: modules and primitives for the threads of this gateway."""
 import os
 import sys
 import time
@@ -20,12 +20,12 @@ class Gateway(object):
             self.id, "ended" if self._link.ended else "live", self.execmodel.backend, len(self._link.states))
 
     def newchannel(self):
-        """A new channel. The client knows it once it was sent over another."""
+        """Return a new channel. The client knows it once it was sent over another one."""
         self._link.check()
         return self._link.channel()
 
     def reconfigure(self, py2str_as_py3str=True, py3str_as_py2str=False):
-        """How text crosses between Python 2 and 3 on all channels that have no setting of their own."""
+        """Set how text travels between Python 2 and 3 on all channels that have no setting of their own."""
         from . import control
         control.reconfigure(self._link, 0, py2str_as_py3str, py3str_as_py2str)
 
@@ -33,7 +33,7 @@ class Gateway(object):
         return not self._link.ended
 
     def remote_status(self):
-        """What this gateway has to do: the same as the client's `remote_status` says."""
+        """Return what the client's `remote_status` returns."""
         from . import control
         return Facts(control.status(self._link))
 

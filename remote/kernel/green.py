@@ -1,7 +1,6 @@
-"""Where user code has green threads (gevent, eventlet): how one of them waits so that the others run.
+"""How a green thread of user code (gevent, eventlet) waits without blocking the others.
 
-A green thread that waited for a lock would keep all others from running, and so perhaps the one that would
-wake it.
+A green thread that waited for a lock would block all others, perhaps also the one that would release it.
 """
 import os
 import sys
@@ -10,12 +9,12 @@ from .interpreter import MAIN, TWO, allocate_lock, get_ident, start_new_thread
 
 
 class Late(Exception):
-    """It took too long."""
+    """The wait timed out."""
 
 
 def door():
-    """How this thread waits to read a file: `wait(fd, timeout=, timeout_exc=)`. None if it is one of the
-    system."""
+    """Return how this thread waits for a file to be readable: `wait(fd, timeout=, timeout_exc=)`; None for a
+    system thread."""
     get_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
     if get_hub is not None:
         hub = get_hub()
@@ -33,8 +32,8 @@ def door():
 
 
 def _has_green_ones(hub, loop, replaced):
-    """Whether this thread, which has this hub or none, has green ones in it; the event loop itself is
-    none."""
+    """Whether this thread, with this hub or none, runs green threads; the event loop itself does not
+    count."""
     if replaced:
         return hub is not None or get_ident() == MAIN
     if hub is None:
@@ -44,20 +43,20 @@ def _has_green_ones(hub, loop, replaced):
 
 
 def _says(module, function, name):
-    """Whether threads are replaced, as the library says, if it is there, all of it."""
+    """Whether threads are monkey-patched, as the library says if it is completely imported."""
     says = getattr(sys.modules.get(module), function, None)
     return says is not None and says(name)
 
 
 def start(function, args):
-    """Starts a thread as user code would: a green one where they are green."""
+    """Start a thread as user code would: a green one if threads are green."""
     if door() is None:
         return start_new_thread(function, args)
     return sys.modules["thread" if TWO else "_thread"].start_new_thread(function, args)
 
 
 class Waiter(object):
-    """As in `wait`: woken by any thread."""
+    """A waiter as in `wait`; any thread may release it."""
 
     def __init__(self, wait):
         self._wait = wait

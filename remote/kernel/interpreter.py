@@ -1,4 +1,4 @@
-"""What interpreters differ in, and the few things that every module here takes from this one."""
+"""The differences between interpreters, and the few names that every module here uses."""
 import os
 import sys
 import time
@@ -8,7 +8,7 @@ try:
 except ImportError:
     from thread import allocate_lock, get_ident, start_new_thread  # noqa: F401
 try:
-    from _collections import deque  # the module around it takes long to import
+    from _collections import deque  # the `collections` module takes long to import
 except ImportError:
     from collections import deque  # noqa: F401
 
@@ -17,7 +17,7 @@ JYTHON = sys.platform.startswith("java")
 ANY = Exception, BaseException
 if JYTHON:
     from java.lang import Throwable
-    ANY += (Throwable,)  # Java's are none of Python's
+    ANY += (Throwable,)  # Java's exceptions are not Python's
 clock = getattr(time, "monotonic", time.time)
 MAIN = get_ident()  # the thread that imports the kernel
 if TWO:
@@ -27,17 +27,17 @@ else:
 
 
 def native(text):
-    """Text as this interpreter's `str`."""
+    """Return text as this interpreter's `str`."""
     return text.encode("utf-8") if TWO and isinstance(text, type(u"")) else text
 
 
 def as_text(text):
-    """Text, a path or words of the system, as what is text in every dialect."""
+    """Return a path or a system's text as text in every dialect."""
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 def folder():
-    """Where we are, as as_text; empty where that has been removed."""
+    """Return the current folder as text; empty if it has been removed."""
     try:
         return as_text(os.getcwd())
     except EnvironmentError:
@@ -45,9 +45,9 @@ def folder():
 
 
 def flush():
-    """A line that code has begun is not to wait for the rest of it, which may never come."""
+    """Flush stdout and stderr: what code has printed must not wait for the rest of a line."""
     for file in (sys.stdout, sys.stderr):
         try:
             file.flush()
         except Exception:
-            pass  # it is user code's
+            pass  # user code may have replaced the file

@@ -1,4 +1,4 @@
-"""KeyboardInterrupt in what the main thread executes."""
+"""Raise KeyboardInterrupt in the code that the main thread executes."""
 import os
 import sys
 from time import sleep
@@ -7,7 +7,7 @@ from .interpreter import JYTHON, MAIN, TWO, start_new_thread
 
 
 def interrupt(runner):
-    """KeyboardInterrupt in what the main thread executes."""
+    """Raise KeyboardInterrupt in the code that the main thread executes."""
     task = runner.task
     if task is None:
         return
@@ -25,10 +25,10 @@ def interrupt(runner):
 
 
 def _insist(runner, task, place):
-    """Interrupt again where the signal came just before the main thread began to sleep, which it then does to
-    the end.
+    """Interrupt again if the signal came just before the main thread began to sleep, which it would not
+    notice.
 
-    As long as it stands where it stood it has not noticed, so this is one KeyboardInterrupt.
+    As long as the thread has not moved it has not noticed the signal, so this is a single KeyboardInterrupt.
     """
     import signal
     for pause in (0.02, 0.2):
@@ -41,6 +41,6 @@ def _insist(runner, task, place):
 
 
 def _place():
-    """Where the main thread stands."""
+    """Return where the main thread is."""
     frame = sys._current_frames().get(MAIN)
     return frame and (id(frame), frame.f_lasti)

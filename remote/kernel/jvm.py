@@ -1,4 +1,4 @@
-"""What is different on Jython: its streams are Java's, and so are waiting and the end."""
+"""What is different on Jython: Java's streams, waiting, and the end of the process."""
 import errno
 import os
 import sys
@@ -8,13 +8,13 @@ from java.lang import InterruptedException, Runtime, System, Thread
 from java.util.concurrent import Semaphore, TimeUnit
 
 try:
-    from jnr.posix import POSIXFactory  # not later: a folder of the user's may have such a name
+    from jnr.posix import POSIXFactory  # not later: the user's folder may contain such a name
 except ImportError:
     POSIXFactory = None
 
 from .interpreter import ANY
 
-posix = None  # jnr's, where fds 0 and 1 are not the protocol's
+posix = None  # jnr's, if fds 0 and 1 are no longer the protocol's
 _main = Thread.currentThread()
 
 
@@ -38,7 +38,7 @@ waiter = Waiter
 
 
 def take_stdio():
-    """(read, what it reads from, write, what it writes to)."""
+    """Return (read, its source, write, its sink)."""
     read, stdin, out = _moved() or (os.read, sys.stdin.fileno(), FileOutputStream(FileDescriptor.out))
     System.setIn(ByteArrayInputStream(b""))
     System.setOut(System.err)
@@ -48,10 +48,10 @@ def take_stdio():
 
 
 def _moved():
-    """The protocol's pipes under other fds, which no subprocess inherits; stdin is empty then, and stdout
+    """Move the protocol's pipes to other fds, which no subprocess inherits; then stdin is empty, and stdout
     goes to stderr.
 
-    None where there are no pipes, no /proc, or nothing native.
+    Return None without pipes, /proc or native calls.
     """
     global posix
     try:
@@ -69,13 +69,13 @@ def _moved():
     except ANY:
         return None
     posix = native
-    # Java's stream had some of it already; then comes the end of /dev/null
+    # Java's stream has buffered some input already; the end of /dev/null follows it
     ahead = list(iter(lambda: os.read(sys.stdin.fileno(), 65536), b""))[::-1]
     return lambda fd, size: ahead.pop() if ahead else os.read(fd, size), stdin, out
 
 
 def silence():
-    """What is written to stdout goes nowhere."""
+    """Drop what is written to stdout."""
     System.setOut(PrintStream(os.devnull))
     sys.stdout = sys.__stdout__ = open(os.devnull, "w")
     if posix is not None:
@@ -93,7 +93,7 @@ def _write(out, data):
 
 
 def interrupt():
-    """Breaks what waits or sleeps; Java has nothing that would break a loop."""
+    """Interrupt waiting and sleeping; Java cannot interrupt a loop."""
     _main.interrupt()
 
 

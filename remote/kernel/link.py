@@ -1,5 +1,5 @@
-"""What happens with a frame. Nothing here waits for a write, for user code, or for an import that user code
-may hold up."""
+"""What happens with a frame. Nothing here waits for a write, for user code, or for an import lock that user
+code may hold."""
 import os
 from _weakref import ref
 from itertools import count
@@ -45,21 +45,21 @@ class Link(object):
             raise
 
     def check(self, receiving=False):
-        """In a child that user code forked there are no channels; after the end nothing can be sent."""
+        """Raise OSError in a child that user code forked, and, unless `receiving`, after the end."""
         if self.pid != os.getpid():
             raise OSError("no channel works in a forked process")
         if self.ended and not receiving:
             raise OSError("cannot send: the gateway has ended")
 
     def gateway(self):
-        """As user code sees it."""
+        """Return `channel.gateway`."""
         if self._gateway is None:
             from .gateway import Gateway
             self._gateway = Gateway(self)
         return self._gateway
 
     def channel(self, number=None):
-        """The Channel of this number, or a new one."""
+        """Return the Channel of this number, or a new one."""
         state = self.state(next(self._numbers) if number is None else number)
         channel = state.channel and state.channel()
         if channel is None:
@@ -76,18 +76,18 @@ class Link(object):
         return state
 
     def forget(self, state):
-        """A number goes when both sides said CLOSE."""
+        """Forget a number when both sides have sent CLOSE."""
         if state.said_close and state.heard_close:
             self.states.pop(state.number, None)
 
     def end_reading(self):
-        """Nothing more is read."""
+        """Stop reading."""
         self.deaf = True
         for state in list(self.states.values()):
             state.end(False)
 
     def end(self, lost):
-        """Nothing more is read or written."""
+        """Stop reading and writing."""
         self.lost = self.lost or lost
         self.ended = True
         self.end_reading()
@@ -95,7 +95,7 @@ class Link(object):
     # --- the reader's
 
     def feed(self, data):
-        """Do what arrived. True at EXIT."""
+        """Handle what arrived. Return True at EXIT."""
         for kind, number, payload in self._parser.feed(data):
             if kind == wire.EXIT:
                 return True
@@ -120,7 +120,7 @@ class Link(object):
         try:
             value = codec.loads(payload, self.channel)
         except LoadError as error:
-            value = error  # for who receives it
+            value = error  # `receive` raises it
         state = self.states.get(number)
         if state is None and number & 1:
             state = self.state(number)
@@ -140,7 +140,7 @@ class Link(object):
         if state is None:
             return
         state.heard_close = True
-        # code that runs answers at its end, with its error
+        # running code answers when it ends, with its error
         answer = not (state.said_close or state.executes)
         state.said_close = state.said_close or answer
         error = RemoteError(loads(payload)) if payload else None

@@ -1,29 +1,29 @@
-# The first record of the bundle, executed by stage.py with its names: `data`, the whole bundle; `end`, where
-# the next record begins; `here`, what it took off sys.path. Makes the modules importable, loads those that
-# every kernel needs, and starts.
+# The first record of the bundle. stage.py executes it with these names: `data`, the bundle; `end`, where the
+# next record begins; `here`, the entries taken off sys.path. It makes the modules importable, loads those
+# that every kernel needs, and starts.
 
-JAVA = ("com", "java", "javax", "jnr", "org", "sun")  # where its packages are
+JAVA = ("com", "java", "javax", "jnr", "org", "sun")  # top-level Java packages
 
 
 class Bundle(object):
-    """Imports modules from the bundle; each is compiled when it is first imported. And sees to it that
-    whatever else the kernel imports, early or late, by itself or by what it calls, comes from the standard
-    library.
+    """Imports modules from the bundle; each is compiled when it is first imported. Everything else that the
+    kernel imports, early or late, directly or indirectly, comes from the standard library.
 
-    The folder that user code works in may hold anything, and be open to others, but it is first on sys.path.
-    So this stands in front of sys.meta_path, and looks at who imports: the first on the stack that is not of
-    the standard library. For the kernel there is nothing but the standard library; where there is nobody (the
-    interpreter itself, which has something to tell) that goes first; to user code nothing changes.
+    The folder that user code works in may contain anything and be writable for others, but it is first on
+    sys.path. So this finder stands in front of sys.meta_path and looks at the importer: the first caller on
+    the stack that is not in the standard library. For the kernel only the standard library exists. Without an
+    importer (the interpreter reports an error) the standard library goes first. For user code nothing
+    changes.
 
-    On CPython 3 our modules have builtins of their own, with our `__import__`: what user code does to
-    everybody's, and to sys.modules, is nothing to the kernel. Others cannot have them: Python 2 restricts
-    such code, PyPy does not look.
+    On CPython 3 our modules have builtins of their own, with our `__import__`, so that changes of user code
+    to builtins and sys.modules do not affect the kernel. Other interpreters do not allow it: Python 2
+    restricts such code, PyPy ignores such builtins.
     """
 
     def __init__(self, data, at):
         self.sources = {}
         self.eager = []
-        self.modules = {}  # all that our modules have imported
+        self.modules = {}  # everything that our modules have imported
         self.builtins = None
         self.finders = list(sys.meta_path)
         self.found = {}  # Python 2
@@ -47,8 +47,8 @@ class Bundle(object):
                 self.eager.append(str(name))
 
     def standard(self):
-        """The folder of the standard library, and its entries of sys.path. A frozen program has none: all
-        are."""
+        """Return the folder of the standard library, and its entries of sys.path; for a frozen program None
+        and all entries."""
         home = os.path.dirname(getattr(os, "__file__", None) or "") + "/"
         entries = [path for path in sys.path if (path + "/").startswith(home)
                    and "-packages" not in path[len(home):]]
@@ -64,7 +64,7 @@ class Bundle(object):
         return filename.startswith(self.home) and "-packages/" not in filename[len(self.home):]
 
     def importer(self):
-        """The file of who imports, an empty one for nobody."""
+        """Return the file of the importer; empty if there is none."""
         frame = sys._getframe().f_back.f_back
         while frame is not None:
             filename = frame.f_code.co_filename
@@ -144,7 +144,7 @@ class Bundle(object):
         else:
             sys.modules[name] = module
             self.exec_module(module)
-        # of two threads that come at a time the first one's
+        # if two threads load it at a time, both use the first one's
         module = sys.modules[name] = self.modules.setdefault(name, module)
         if not package:
             setattr(self.modules["execnet_kernel"], name.split(".")[1], module)
@@ -155,7 +155,7 @@ class Bundle(object):
         if not level:
             if name not in self.modules:
                 if self not in sys.meta_path:
-                    sys.meta_path.insert(0, self)  # user code has made another one
+                    sys.meta_path.insert(0, self)  # user code has replaced the list
                 self.modules[name] = self.find_others(name, space, local, wanted)
             return self.modules[name]
         for each in [name] if name else wanted:

@@ -1,4 +1,4 @@
-"""What an exception means, and tracebacks as text, without the kernel's own frames."""
+"""What an exception means for an execution, and tracebacks without the kernel's own frames."""
 import os
 import sys
 
@@ -10,13 +10,14 @@ TRIES = 9
 
 
 def judge(task, info):
-    """Exit status and error text, None for none, of an execution that ended with this exception."""
+    """Return exit status and error text (None for no error) of an execution that ended with this
+    exception."""
     kind, value = info[:2]
     ours = task.runner.link.pid == os.getpid()
     if issubclass(kind, SystemExit):
         code = value.code
         if (code is None or code == 0) and (task.argv is not None or not ours):
-            return 0, None  # as a program ends
+            return 0, None  # a program ends like this
         if not ours:
             if not isinstance(code, int):
                 sys.stderr.write("%s\n" % (code,))
@@ -26,7 +27,7 @@ def judge(task, info):
         return 1, u"keyboard-interrupted"
     elif ours and task.argv is None and getattr(value, "of_channel", False):
         if issubclass(kind, EOFError) or task.channel._state.heard_close:
-            return 1, None  # the client has gone on; a program is told that nothing comes
+            return 1, None  # the client did not wait for more; a program gets the error
     said = _with_its_lines(task, info)
     if not ours:
         sys.stderr.write(native(said))
@@ -34,8 +35,7 @@ def judge(task, info):
 
 
 def _with_its_lines(task, info):
-    """`text` with the lines of this source, while other executions may give theirs to a file of the same
-    name."""
+    """Return `text` with the lines of this source, while other executions may use the same file name."""
     try:
         import linecache  # noqa: F401
         import traceback  # noqa: F401
@@ -50,7 +50,7 @@ def _with_its_lines(task, info):
             cache[filename] = before
         return said
     except ANY:
-        return text(info)  # no file can be opened, or there is no memory
+        return text(info)  # no file can be opened, or memory is short
 
 
 def _filename(task):
@@ -58,23 +58,23 @@ def _filename(task):
 
 
 def _cache():
-    return getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing it
+    return getattr(sys.modules.get("linecache"), "cache", None)  # another thread may be importing linecache
 
 
 def _lines(task):
-    """As linecache has them."""
+    """Return the lines of the source as linecache stores them."""
     source = task.source
     return len(source), None, [native(line) + "\n" for line in source.split(u"\n")], _filename(task)
 
 
 def prepare(task):
-    """Let tracebacks show the lines of the source. Returns it as this interpreter compiles it."""
+    """Let tracebacks show the lines of the source. Return the source as this interpreter compiles it."""
     source = task.source
     cache = _cache()
     if cache is not None:
         cache[_filename(task)] = _lines(task)
     if sys.version_info[0] == 2:
-        # text that declares an encoding is refused there
+        # Python 2 refuses text that declares an encoding
         import re
         lines = source.split(u"\n", 2)
         for at, line in enumerate(lines[:2]):
@@ -85,17 +85,18 @@ def prepare(task):
 
 
 def text(info):
-    """What `traceback.format_exc` would say to user code, or as much of it as can be said. Never fails."""
+    """Return what `traceback.format_exc` would say to user code, or as much of it as possible. Never
+    fails."""
     for tell in (_text, _by_hand, _briefly):
         try:
             return tell(*info)
         except ANY:
-            pass  # its __str__ raises, no file can be opened to import what tells it, no memory
+            pass  # its __str__ raises, traceback cannot be imported, or memory is short
     return u"an error\n"
 
 
 def _by_hand(kind, value, trace):
-    """With what is here already."""
+    """Return a traceback made without imports."""
     lines = [HEADER]
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -130,7 +131,7 @@ def _text(kind, value, trace):
     told = traceback.TracebackException(kind, value, trace)
     _trim(told, set())
     said = "".join(told.format())
-    # without a frame of the user's, as where the source does not compile, there would be none
+    # a traceback without a frame of the user's, as of a SyntaxError, has no header
     return said if trace is not None or said.startswith(HEADER) else HEADER + said
 
 

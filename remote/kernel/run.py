@@ -16,30 +16,30 @@ NO_THREAD = dumps(u"no thread can be started to execute it: close what runs in t
 UNTOLD = dumps(u"an error that could not be told")[1]
 REFUSED = u"concurrent remote_exec would cause deadlock for main_thread_only execmodel"
 REFUSE_AFTER = 1.0
-BUILTINS = vars(builtins)  # everybody's; the kernel's modules may have some of their own
+BUILTINS = vars(builtins)  # user code's builtins; the kernel's modules may have their own
 SOON = 0.005
-# an arena of CPython's, of pages that nothing touches; Python 2 touches them, and has to compile less then
+# an arena of CPython's, of untouched pages; Python 2 touches them, but needs less memory to compile
 SPARE = 1 << 20
 
 
 class Runner(object):
-    """Who executes what."""
+    """Distributes executions to the main thread and others."""
 
     def __init__(self, link, model):
         self.link = link
         self.model = model
         self.waiting = deque()  # tasks for the main thread
-        self.threads = []  # tasks of others
-        self.task = None  # the main thread's
-        self.torn = None  # the kind of what tore the main thread out of it
-        self.spare = None  # memory to tell with that there is none
-        self.busy = False  # it has one, or will
-        self._claim = allocate_lock()  # while that is decided; not taken by the main thread
+        self.threads = []  # tasks in other threads
+        self.task = None  # the task in the main thread
+        self.torn = None  # type of the exception that tore the main thread out of its task
+        self.spare = None  # memory to report with when there is none left
+        self.busy = False  # the main thread has a task, or will have one
+        self._claim = allocate_lock()  # guards the decision who executes; the main thread does not take it
         self.ending = self.done = False
         self.sleepers = deque()
 
     def add(self, channel, order):
-        """In the reader."""
+        """Execute an EXEC. Called by the reader."""
         task = Task(self, channel, order)
         if not self._take_main(task):
             try:
@@ -48,7 +48,7 @@ class Runner(object):
                     start_new_thread(self._in_thread, (task,))
                     return
                 start_new_thread(self._refuse, (task,))
-            except ANY:  # there are too many, or too little memory
+            except ANY:  # too many threads, or too little memory
                 if task in self.threads:
                     self.threads.remove(task)
                 channel._executing = False
@@ -59,7 +59,7 @@ class Runner(object):
         wake_all(self.sleepers)
 
     def _take_main(self, task):
-        """Have the main thread execute it, if that has nothing else to do."""
+        """Give the task to the main thread if that is idle."""
         with self._claim:
             if self.busy:
                 return False
@@ -68,14 +68,15 @@ class Runner(object):
             return True
 
     def _refuse(self, task):
-        """A thread's work: a task may not wait for long, as the code that runs may be waiting for it."""
+        """Refuse a task that still waits after a while: the running code may be waiting for it. Runs in a
+        thread."""
         wait(deque(), lambda: False, REFUSE_AFTER)
         if self._drop(task):
             task.close(REFUSED)
 
     def _in_thread(self, task):
         torn = None
-        # who has what the code before it sent at last may ask for the next before that has ended
+        # a client that received the code's last value may send the next EXEC before the code has ended
         wait(self.sleepers, lambda: not self.busy, SOON)
         if self._take_main(task):
             self.threads.remove(task)
@@ -95,7 +96,7 @@ class Runner(object):
             wake_all(self.sleepers)
 
     def main(self):
-        """The main thread's life, however often user code's signal handlers raise in it."""
+        """Run the main thread, however often user code's signal handlers raise in it."""
         while not self.done:
             try:
                 while not self.done:
@@ -110,7 +111,8 @@ class Runner(object):
 
     def _main(self):
         self.link.outbox.main_is_outside()
-        if self.task is not None:  # torn out of it, with what was meant for it or came too late
+        # an exception meant for the task, or one that came too late, tore the thread out of it
+        if self.task is not None:
             self._drop(self.task)
             self.task.close(ended_by(self.torn))
             self.task = None
@@ -126,7 +128,7 @@ class Runner(object):
             self.done = True
 
     def _drop(self, task):
-        """Take it out of the line. False: it was refused just now."""
+        """Take a task out of the queue. Return False if it was refused just now."""
         try:
             self.waiting.remove(task)
             return True
@@ -141,7 +143,7 @@ class Task(object):
         self.runner = runner
         self.channel = channel
         self.kind, self.source, self.filename, self.name, self.kwargs, self.argv, stdin = order
-        # in the reader: the next frames may be for it
+        # here in the reader, because the next frames may be for it
         self.stdin = None if stdin is None else runner.link.channel(stdin)
 
     def run(self):
@@ -184,7 +186,7 @@ class Task(object):
             return
         channel._executing = False
         if get_ident() == MAIN:
-            # before the client hears of it: its next execution finds the main thread free
+            # before the client learns of it, so that its next EXEC finds the main thread idle
             self.runner.busy = bool(self.runner.waiting)
         for each, why in ((self.stdin, None), (channel, error)):
             try:
@@ -209,6 +211,6 @@ class Task(object):
 
 
 def ended_by(kind):
-    """All that is said of an exception where there may be no memory for more."""
+    """Return the short form of an error, for when memory is short."""
     return (u"keyboard-interrupted" if kind is None or issubclass(kind, KeyboardInterrupt)
             else u"" + kind.__name__)

@@ -8,11 +8,11 @@ from .interrupt import interrupt
 from .wait import wait, wake_all
 
 INTERRUPT_AFTER, KILL_AFTER = 5.0, 10.0
-HANGUP_GRACE = 0.5  # from SIGHUP to SIGKILL
+HANGUP_GRACE = 0.5  # seconds from SIGHUP to SIGKILL
 
 
 def end(runner, lost):
-    """A thread's last work, at EXIT or when the client is gone. Does not return."""
+    """End the kernel, at EXIT or when the client is gone. Runs in a thread, and does not return."""
     runner.link.end_reading()
     if lost:
         runner.link.end(lost)
@@ -29,7 +29,7 @@ def end(runner, lost):
 
 
 def finish(status, link=None):
-    """End this process as an interpreter ends: threads, atexit, files. With a link: the kernel's own."""
+    """End this process as an interpreter ends: threads, atexit, files. `link`: None in a forked child."""
     for ending in (_join_threads, _run_atexit, flush):
         try:
             ending()
@@ -41,10 +41,9 @@ def finish(status, link=None):
 
 
 def take_along(link):
-    """End what user code left in the group of this process, when it leads its session and the client that
-    could is gone.
+    """End what user code left in our process group, if we lead the session and the client is gone.
 
-    A child does it: this process ends as ever, and the group's number stays taken meanwhile.
+    A child does it: this process ends as usual, and the group's number stays taken meanwhile.
     """
     pid = os.getpid()
     if not link.lost or JYTHON or link.pid != pid or os.getsid(0) != pid:

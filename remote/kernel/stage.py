@@ -1,9 +1,9 @@
-# What the interpreter is started with, as `-c` (docs/kernel.md, section 1): reads the bundle from stdin and
-# executes its first record. Executed with names of its own. `inherited`: None on a node; for a child of the
-# client the fds that it has and should not.
+# The interpreter is started with this as `-c` (docs/kernel.md, section 1): it reads the bundle from stdin and
+# executes its first record, with names of its own. `inherited`: None on a node; in a child of the client, the
+# fds to close.
 import sys
-# from here on until the kernel is loaded nothing is looked for in the folder that we are in; `here`: what
-# user code gets back
+# until the kernel is loaded nothing is imported from the current folder; `here`: path entries that user code
+# gets back
 here = [(0, sys.path.pop(0))] if sys.path[:1] == [""] else []
 import os, zlib
 if inherited is not None:
@@ -53,8 +53,7 @@ def restart():
     except AttributeError:
         pass
 
-# what it was started with so that it does not look in its folder by itself is not for user code, whose path
-# is as ever
+# restore the variables and path that kept the interpreter from importing from its folder
 def put_right():
     if os.environ.get("PYTHONSAFEPATH") == "execnet":
         del os.environ["PYTHONSAFEPATH"]
@@ -68,7 +67,7 @@ def put_right():
                 here.insert(0, (at, folder()))
                 break
 
-# whether it has `-P` among its own options
+# whether the interpreter was started with `-P`
 def told():
     for word in sys.orig_argv[1:]:
         if word == "-c":
@@ -82,8 +81,7 @@ def folder():
     except OSError:
         return ""
 
-# `ahead`: it may have been waiting for long; when what it would be now has changed it starts again, given the
-# digit that it has read
+# `ahead`: if something has changed while it waited, it starts again, with the digit that it has read
 first = ""
 if sys.argv[-1:] == ["ahead"] or sys.argv[-1:] and len(sys.argv[-1]) == 1 and sys.argv[-1].isdigit():
     first = sys.argv.pop()

@@ -8,14 +8,14 @@ from .link import Link
 from .run import Runner
 from .values import dumps, loads
 
-CHUNK = 65536  # bytes that are read at a time; the second where a long frame is on its way
+CHUNK = 65536  # bytes to read at a time; the second while a long frame arrives
 LONG = 262144
 BROKEN, CANNOT = 93, 94
 
 
 def main():
-    """Does not return."""
-    # from 3.13 on it has what followed `-c`: no source of another "<string>"
+    """Run the kernel; does not return."""
+    # from 3.13 on it has the text of `-c`, which is not the source of another "<string>"
     lines = sys.modules.get("linecache")
     getattr(lines, "cache", {}).pop("<string>", None)
     getattr(lines, "_interactive_cache", {}).clear()
@@ -58,7 +58,7 @@ class Kernel(object):
         while hello:
             hello = hello[self._write(self._sink, hello):]
         if (3,) < sys.version_info < (3, 9):
-            # the first thread that ends opens a library: later there may be no fd for it
+            # the first thread that ends opens a library, for which there may be no fd later
             start_new_thread(int, ())
         start_new_thread(self._serve, (data,))
         if sys.version_info < (3, 13):
@@ -66,7 +66,7 @@ class Kernel(object):
         link.runner.main()
 
     def _serve(self, data):
-        """The reader."""
+        """Run the reader."""
         lost = True
         try:
             lost = not self._until_exit(data)
@@ -82,7 +82,7 @@ class Kernel(object):
             self._end(lost)
 
     def _until_exit(self, data):
-        """False when the client went without it."""
+        """Handle frames until EXIT. Return False if the client went without it."""
         read, source, feed, missing = self._read, self._source, self.link.feed, self.link.missing
         while not feed(data):
             try:
@@ -97,7 +97,7 @@ class Kernel(object):
         return True
 
     def _broken(self):
-        """Nobody reads what we write."""
+        """End, because nobody reads our output."""
         start_new_thread(self._end, (True,))
 
     def _end(self, lost):
@@ -105,21 +105,21 @@ class Kernel(object):
             self._ended = True
             try:
                 from . import shutdown
-            except ANY:  # what user code made of imports; somebody waits for our end
+            except ANY:  # user code has broken imports, and somebody waits for our end
                 os._exit(CANNOT)
             shutdown.end(self.link.runner, lost)
 
     def _let_go(self):
-        """In a forked child."""
+        """Close the protocol's fds in a forked child."""
         for fd in (self._source, self._sink):
             try:
                 os.close(fd)
             except OSError:
-                pass  # user code has closed it
+                pass  # closed by user code
 
 
 def _settings(data):
-    """(CONFIG or None, what follows it)."""
+    """Return (CONFIG or None, the bytes behind it)."""
     if len(data) < 9:
         return None, data
     kind, _, size = wire.header.unpack(data[:9])
@@ -131,7 +131,7 @@ def _settings(data):
 
 
 def _hello():
-    """Its text is text in every dialect."""
+    """Return HELLO; all its text is text in every dialect."""
     implementation = (u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names
                       else u"cpython")
     version_info = tuple([part if isinstance(part, int) else as_text(part) for part in sys.version_info])
@@ -148,7 +148,8 @@ def _complain(status, words):
 
 
 def _take_stdio():
-    """The protocol's two fds, above 2 and close-on-exec; stdin is empty then, and stdout goes to stderr."""
+    """Move the protocol to two close-on-exec fds above 2, and return them; then stdin is empty, and stdout
+    goes to stderr."""
     try:
         os.fstat(2)
     except OSError:
@@ -158,7 +159,7 @@ def _take_stdio():
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
-    # not with -u, which makes a system call for each part of a line
+    # not if started with -u, which writes every part of a line by itself
     buffered = hasattr(getattr(sys.stdout, "buffer", None), "raw")
     if buffered and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -171,18 +172,18 @@ def _take_stdio():
         sys.stderr = sys.__stderr__ = open(2, "w", 1, encoding=sys.stderr.encoding, errors="backslashreplace",
                                            closefd=False)
     elif hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(line_buffering=True)  # PyPy's is not where the locale is C
+        sys.stderr.reconfigure(line_buffering=True)  # PyPy's stderr is not line-buffered in the C locale
     try:
         import _signal as signal
     except ImportError:
         import signal
-    if signal.getsignal(2) == signal.SIG_IGN:  # started in the background; INTERRUPT means it all the same
+    if signal.getsignal(2) == signal.SIG_IGN:  # started in the background; INTERRUPT must work all the same
         signal.signal(2, signal.default_int_handler)
     return source, sink
 
 
 def _above(fd):
-    """A copy of it above 2."""
+    """Return a copy of an fd above 2."""
     new = os.dup(fd)
     if new < 3:
         again = _above(fd)

@@ -1,4 +1,4 @@
-"""`sys.stdin` of an execution: the bytes that come on a channel (docs/kernel.md, section 5)."""
+"""`sys.stdin` of an execution: the bytes that arrive on a channel (docs/kernel.md, section 5)."""
 import io
 
 from .interpreter import TWO
@@ -28,6 +28,6 @@ class Received(io.RawIOBase):
 
 
 def opened(channel):
-    """What this interpreter has for `sys.stdin`: text, or on Python 2 bytes."""
+    """Return a file for `sys.stdin`: of text, on Python 2 of bytes."""
     file = io.BufferedReader(Received(channel), 65536)
     return file if TWO else io.TextIOWrapper(file, "utf-8", "surrogateescape")

@@ -1,6 +1,6 @@
-"""Values as bytes: marshal, version 2, and a look at the types of one level of nesting after the other.
+"""Values as bytes: marshal, version 2, and a check of the types, one level of nesting after the other.
 
-marshal alone would take more than we do: whatever has a buffer, code, Ellipsis. docs/kernel.md, section 3.
+marshal alone accepts more than we do: objects with a buffer, code, Ellipsis (docs/kernel.md, section 3).
 """
 import sys
 from itertools import chain
@@ -23,15 +23,15 @@ ALLOWED = ATOMS | CONTAINERS
 
 
 def dumps(value, channel_type=None):
-    """(whether it has escapes, the bytes)."""
+    """Return (whether it has escapes, the bytes)."""
     escaped, data = False, None
     try:
         data = marshal_dumps(value, 2)
     except ANY:
-        # a channel, something that nobody can send, or too deep for this interpreter's marshal
+        # a channel, a type that cannot be sent, or nested too deep for this interpreter's marshal
         _not_by_marshal()
     if data is None:
-        # behind the handler: marshal's error is nothing to tell
+        # outside the handler, so that marshal's error is not shown
         from . import codec
         escaped, data = codec.dumps(value, channel_type)
     elif type(value) not in ATOMS and not allowed(value, data):
@@ -43,7 +43,7 @@ def dumps(value, channel_type=None):
 
 
 def loads(data):
-    """The value of bytes without escapes."""
+    """Return the value of bytes without escapes."""
     try:
         return marshal_loads(data)
     except ANY:
@@ -53,16 +53,16 @@ def loads(data):
 
 
 def _not_by_marshal():
-    """What a signal handler raised goes on: it has frames of its own."""
+    """Raise the current exception again if a signal handler raised it: it has frames of its own then."""
     kind, _, trace = sys.exc_info()
     if trace.tb_next is not None and not JYTHON or kind is MemoryError:
         raise
 
 
 def allowed(value, data):
-    """Whether all types in there are ours; `data` is what marshal made of it."""
+    """Whether all types in a value can be sent; `data`: the value as marshal wrote it."""
     if type(value) is list or type(value) is tuple:
-        # numbers that are alike have their type's code in the same places
+        # equal types of numbers have their code at equal distances
         size, count = len(data) - 5, len(value)
         if size == 5 * count and data[5::5].count(b"i") == count:
             return True
@@ -86,7 +86,7 @@ def allowed(value, data):
 
 
 def _inside(parts):
-    """What is in all these containers."""
+    """Return the items of all these containers."""
     below = []
     for those, dicts in parts:
         below.append(chain.from_iterable(those))

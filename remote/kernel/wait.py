@@ -1,8 +1,8 @@
-"""How a thread waits for another, in a way that signal handlers and timeouts can break where the interpreter
+"""How a thread waits for another, so that signal handlers and timeouts end the wait where the interpreter
 allows it.
 
-`waiter()` makes one: somebody calls its `acquire(True, seconds)`, -1 for ever, once; somebody else its
-`release()`, once.
+`waiter()` returns a waiter: one thread calls `acquire(True, seconds)` once, -1 for no limit; another calls
+`release()` once.
 """
 import sys
 
@@ -18,7 +18,7 @@ else:
 
 
 def green():
-    """A waiter for a green thread; None for one of the system."""
+    """Return a waiter for a green thread; None for a system thread."""
     if "gevent._hub_local" in sys.modules or "eventlet.hubs" in sys.modules:
         from .green import Waiter, door
         wait = door()
@@ -27,7 +27,7 @@ def green():
 
 
 def wake(waiters):
-    """Wakes one of them, if there is one."""
+    """Wake one of them, if any."""
     try:
         waiter = waiters.popleft()
     except IndexError:
@@ -41,8 +41,8 @@ def wake_all(waiters):
 
 
 def wait(waiters, ready, seconds=None):
-    """Waits in this line until `ready()`; whoever makes it so wakes the line afterwards. False after so many
-    seconds."""
+    """Wait in this queue until `ready()`; the thread that makes it so wakes the queue. Return False after
+    `seconds`."""
     until = seconds is not None and clock() + seconds
     while not ready():
         mine = green() or waiter()
@@ -63,5 +63,5 @@ def wait(waiters, ready, seconds=None):
                 try:
                     waiters.remove(mine)
                 except ValueError:
-                    wake(waiters)  # somebody woke us, who do not take what there is
+                    wake(waiters)  # we were woken but do not take the item: wake another one
     return True

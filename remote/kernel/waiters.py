@@ -1,4 +1,4 @@
-"""Waiting on Python 2, whose locks know no timeout, and hold back all signals where the main thread waits for
+"""Waiting on Python 2, whose locks have no timeout and block all signals while the main thread waits for
 them."""
 import os
 import sys
@@ -8,7 +8,7 @@ from .interpreter import MAIN, allocate_lock, clock, get_ident
 
 
 class PollingWaiter(object):
-    """CPython, threads but the main one."""
+    """A waiter for CPython's threads except the main one."""
 
     def __init__(self):
         lock = self._lock = allocate_lock()
@@ -30,7 +30,7 @@ class PollingWaiter(object):
 
 
 class PipeWaiter(object):
-    """CPython, main thread: signals break `select`."""
+    """A waiter for CPython's main thread: signals interrupt `select`."""
 
     pipe = None
 
@@ -48,7 +48,7 @@ class PipeWaiter(object):
         try:
             os.write(self.pipe[1], b"x")
         except OSError:
-            pass  # full: then it is readable
+            pass  # full, so it is readable
 
     def acquire(self, blocking, seconds):
         until = clock() + seconds
@@ -60,7 +60,7 @@ class PipeWaiter(object):
                 if select(self.pipe[:1], (), (), left)[0]:
                     os.read(self.pipe[0], 4096)
             except (OSError, select_error):
-                pass  # a signal, whose handler did not raise
+                pass  # a signal whose handler did not raise
         return True
 
 

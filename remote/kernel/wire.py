@@ -1,9 +1,8 @@
-"""Frames as bytes, and the outbox: what is not written yet, of all threads (docs/kernel.md, section 2).
+"""Frames as bytes, and the outbox of unwritten frames, which all threads share (docs/kernel.md, section 2).
 
-The main thread may be torn out of any line by a signal handler that raises. So nothing that matters stands in
-a local variable between two lines: how much of a frame was written is noted by the same call that writes it
-(`extend` over `map`), and a lock is taken and given back by calls that note that they did. What is left over
-is written by whoever comes next.
+A signal handler that raises may tear the main thread out of any line. So nothing that matters is kept in a
+local variable between two lines: the call that writes a part of a frame also notes its size (`extend` over
+`map`), and a lock is taken and released by calls that note it. The next writer completes what is left.
 """
 import errno
 import struct
@@ -15,7 +14,7 @@ CONFIG = HELLO = 1
 EXEC, DATA, CLOSE, LAST, CREDIT, STATUS, STRCONFIG, EXIT, ESCAPED, INTERRUPT = range(2, 12)
 MARKER = b"\r\nexecnet kernel 1\r\n"
 MOST = 1073741823
-TOGETHER = 65536  # payloads up to here are copied behind their header
+TOGETHER = 65536  # payloads up to this size are copied behind their header
 
 header = struct.Struct(">BII")
 u64 = struct.Struct(">Q")
@@ -24,11 +23,11 @@ _ONCE, _NONE = (True,), (None,)
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol: the gateway ends."""
+    """The client violated the protocol: the gateway ends."""
 
 
 def unpack(layout, payload):
-    """A payload of one size."""
+    """Return the fields of a payload of fixed size."""
     if len(payload) != layout.size:
         raise ProtocolError("a payload of %d bytes, not %d" % (len(payload), layout.size))
     return layout.unpack(payload)
@@ -39,22 +38,22 @@ def is_interrupt(error):
 
 
 def write_all(write, fd, data):
-    """Before anybody else writes."""
+    """Write everything; only before other threads write."""
     while data:
         data = data[write(fd, data):]
 
 
 class Parser(object):
-    """Cuts what arrives into (kind, channel, payload)."""
+    """Splits a byte stream into (kind, channel, payload)."""
 
     def __init__(self):
         self._parts = []
         self._have = 0
         self._need = 9
-        self._open = None  # kind and channel of a long frame, whose payload alone is in _parts
+        self._open = None  # kind and channel of a long frame; _parts has its payload only
 
     def feed(self, data):
-        """The frames that are complete now, as a list."""
+        """Return the frames that are complete."""
         self._have += len(data)
         frames, at, end, need = [], 0, len(data), 9
         if self._parts:
@@ -95,11 +94,11 @@ class Parser(object):
         return frames
 
     def missing(self):
-        """How many bytes the frame that has begun waits for."""
+        """Return how many bytes of the current frame are missing."""
         return self._need - self._have
 
     def rest(self):
-        """The bytes that no frame had yet."""
+        """Return the bytes of the incomplete frame."""
         return b"".join(self._parts)
 
 
@@ -108,15 +107,15 @@ class Outbox(object):
 
     def __init__(self, write, fd, broken):
         self._write, self._fd = write, (fd,)  # os.write or the like
-        self._broken = broken  # called when nobody reads any more
-        self._queue = deque()  # [bytes, what was written of them, state, its count after them]
+        self._broken = broken  # called when nobody reads our output any more
+        self._queue = deque()  # [bytes, sizes written, state, its count after them]
         self._lock = allocate_lock()
-        self._in_main = []  # what the main thread notes of the lock, one per call
-        self._late = deque()  # said by a signal handler while the thread below it was writing
+        self._in_main = []  # what the main thread notes of the lock, once per call
+        self._late = deque()  # sent by a signal handler while the thread below it was writing
         self._flusher = False
 
     def send(self, kind, channel, payload=b"", state=None):
-        """Returns when it is written. False: the channel of this state has no credit for it."""
+        """Send a frame, and return when it is written. Return False if this channel has no credit."""
         main = get_ident() == MAIN
         if main:
             if [noted for noted in self._in_main if len(noted) == 1]:
@@ -129,7 +128,7 @@ class Outbox(object):
         return sent
 
     def settle(self):
-        """Write what is left over."""
+        """Write what is left over from calls that were torn."""
         while self._late:
             try:
                 late = self._late.popleft()
@@ -146,14 +145,14 @@ class Outbox(object):
         return self._queue or self._late
 
     def post(self, kind, channel, payload=b""):
-        """Have it written, without waiting: from the thread that reads, and from finalizers."""
+        """Send a frame without waiting: for the reader and finalizers."""
         self._queue.append([header.pack(kind, channel, len(payload)) + payload, [], None, 0])
         if not self._flusher:
             self._flusher = True
             try:
                 start_new_thread(self._flush_once, ())
             except Exception:
-                self._flusher = False  # the interpreter ends; or the next writer does it
+                self._flusher = False  # the interpreter ends, or the next writer writes it
 
     def _flush_once(self):
         self._flusher = False
@@ -190,13 +189,14 @@ class Outbox(object):
         return sent
 
     def _released(self):
-        """Gives the lock back when somebody iterates over it."""
+        """Return an iterator that releases the lock."""
         if JYTHON:
             return islice(iter(self._lock.release, _ONCE), 1)
         return map(self._lock.__exit__, _NONE, _NONE, _NONE)
 
     def main_is_outside(self):
-        """Said by the main thread between executions: it holds no lock, whatever hit it twice."""
+        """Release the lock for the main thread, between executions: a second exception may have kept it from
+        doing so."""
         noted, self._in_main = self._in_main, []
         for each in noted:
             if len(each) == 1:
@@ -224,10 +224,10 @@ class Outbox(object):
             except EnvironmentError as error:
                 if is_interrupt(error):
                     continue
-                if error.errno == errno.EAGAIN:  # somebody made the pipe non-blocking
+                if error.errno == errno.EAGAIN:  # the pipe was made non-blocking
                     _wait_for_room(self._fd)
                     continue
-                if error.errno in GONE:  # others are of signal handlers
+                if error.errno in GONE:  # other errors come from signal handlers
                     queue.clear()
                     self._broken()
                 raise

@@ -1,5 +1,5 @@
-"""Reference builder of what is sent: to a host the script, stage 1 and the agent's bundle
-(docs/bootstrap.md), into the interpreter of a gateway the stage and the kernel's bundle (docs/kernel.md).
+"""Reference builder of everything that is sent: to a host the script, stage 1 and the agent's bundle
+(docs/bootstrap.md); into a gateway's interpreter the stage and the kernel's bundle (docs/kernel.md).
 
 The program's build does the same in Rust; the tests here use this one. Runs on CPython 3 only, never on a
 host.
@@ -19,13 +19,13 @@ def source(name, folder=AGENT):
 
 
 def boot():
-    """The Python that the script starts, one line."""
+    """Return the Python that the script starts, as one line."""
     lines = [line for line in source("boot.py").decode("ascii").splitlines() if not line.startswith("#")]
     return ";".join(lines).replace("LENGTH", str(len(stage1())))
 
 
 def script(candidates=CANDIDATES):
-    """The POSIX sh script, one line, for `sh -c '…'`."""
+    """Return the POSIX sh script as one line, for `sh -c '…'`."""
     lines = [line.strip() for line in source("boot.sh").decode("ascii").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     words = " ".join('"%s"' % word if set(word) - SAFE else word for word in candidates)
@@ -38,29 +38,28 @@ SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-"
 
 
 def stage1():
-    """The first line of the link, with its end of line: comment lines go, the rest becomes one string."""
+    """Return the first line of the link, with its line end: comment lines are removed, the rest becomes one
+    string."""
     lines = [line for line in source("stage1.py").decode("ascii").splitlines() if not line.startswith("#")]
     return ('exec("%s")\n' % escaped("\n".join(lines) + "\n")).encode("ascii")
 
 
 def escaped(text):
-    """As it stands between quotes, in one line."""
+    """Return text as it stands between quotes, in one line."""
     for char, instead in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
         text = text.replace(char, instead)
     return text
 
 
 def kernel_stage(inherited="None"):
-    """What a gateway's interpreter is started with (docs/kernel.md): one line that executes those without
-    comments."""
+    """Return the line that a gateway's interpreter is started with (docs/kernel.md); comments are removed."""
     lines = source("stage.py", KERNEL).decode("ascii").splitlines()
     text = "\n".join([line for line in lines if line and not line.startswith("#")]) + "\n"
     return 'exec("%s",{"__name__":"__main__","inherited":%s})' % (escaped(text), inherited)
 
 
 def squeeze(text):
-    """The same code on the same lines, without comment lines and docstrings: what only readers of the source
-    need."""
+    """Return the same code on the same lines, without comment lines and docstrings."""
     out, inside = [], False
     for line in text.split("\n"):
         word = line.strip()
@@ -73,7 +72,7 @@ def squeeze(text):
 
 
 def records(changes=(), folder=AGENT):
-    """All modules; `changes` are pairs of texts to replace, for tests."""
+    """Return the records of all modules. `changes`: pairs of texts to replace, for tests."""
     out = []
     for name in source("ORDER", folder).decode("ascii").split():
         path = name.split(".")[1] + ".py" if "." in name else "__init__.py"
