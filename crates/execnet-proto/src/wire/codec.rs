@@ -24,11 +24,13 @@ pub(super) trait Field: Sized {
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>);
 
     /// The process that a frame with this field belongs to.
+    #[inline]
     fn process(&self) -> Option<ProcessId> {
         None
     }
 
     /// The stream that a frame with this field is about.
+    #[inline]
     fn stream(&self) -> Option<Stream> {
         None
     }
@@ -128,10 +130,12 @@ pub(super) fn put_str(text: &str, out: &mut BytesMut) {
 macro_rules! integer {
     ($($type:ty: $form:literal),+) => {$(
         impl Field for $type {
+            #[inline]
             fn put(&self, out: &mut BytesMut) {
                 out.put_slice(&self.to_be_bytes());
             }
 
+            #[inline]
             fn read(body: &mut Body) -> Result<Self, FrameError> {
                 body.array().map(Self::from_be_bytes)
             }
@@ -146,10 +150,12 @@ macro_rules! integer {
 integer!(u8: "B", u16: "H", u32: "I", u64: "Q");
 
 impl Field for bool {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         out.put_u8(u8::from(*self));
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         match u8::read(body)? {
             0 => Ok(false),
@@ -164,10 +170,12 @@ impl Field for bool {
 }
 
 impl Field for [u8; 16] {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         out.put_slice(self);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         body.array()
     }
@@ -180,10 +188,12 @@ impl Field for [u8; 16] {
 macro_rules! newtype {
     ($($type:ident($inner:ty)),+) => {$(
         impl Field for $type {
+            #[inline]
             fn put(&self, out: &mut BytesMut) {
                 self.0.put(out);
             }
 
+            #[inline]
             fn read(body: &mut Body) -> Result<Self, FrameError> {
                 <$inner>::read(body).map(Self)
             }
@@ -198,10 +208,12 @@ macro_rules! newtype {
 newtype!(ClientId([u8; 16]), Incarnation([u8; 16]), Epoch(u64));
 
 impl Field for ProcessId {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         self.0.put(out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         body.array().map(Self)
     }
@@ -210,16 +222,19 @@ impl Field for ProcessId {
         <[u8; 16]>::describe(name, fields);
     }
 
+    #[inline]
     fn process(&self) -> Option<ProcessId> {
         Some(*self)
     }
 }
 
 impl Field for String {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         put_str(self, out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let length = usize::from(u16::read(body)?);
         let bytes = body.take(length)?;
@@ -233,10 +248,12 @@ impl Field for String {
 
 /// Everything up to the end of the body.
 impl Field for Bytes {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         out.put_slice(self);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         Ok(std::mem::take(&mut body.bytes))
     }
@@ -248,6 +265,7 @@ impl Field for Bytes {
 
 /// A list of blobs.
 impl Field for Vec<Bytes> {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         out.put_u16(self.len() as u16);
         for blob in self {
@@ -255,6 +273,7 @@ impl Field for Vec<Bytes> {
         }
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let count = u16::read(body)?;
         (0..count).map(|_| body.blob()).collect()
@@ -266,10 +285,12 @@ impl Field for Vec<Bytes> {
 }
 
 impl Field for Table {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         put_table(self, out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let count = u16::read(body)?;
         (0..count).map(|_| Ok((String::read(body)?, body.blob()?))).collect()

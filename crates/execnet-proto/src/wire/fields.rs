@@ -24,10 +24,12 @@ macro_rules! byte {
         }
 
         impl Field for $type {
+            #[inline]
             fn put(&self, out: &mut BytesMut) {
                 (*self as u8).put(out);
             }
 
+            #[inline]
             fn read(body: &mut Body) -> Result<Self, FrameError> {
                 Self::of(u8::read(body)?).ok_or_else(|| body.malformed())
             }
@@ -62,10 +64,12 @@ impl Stream {
 }
 
 impl Field for Stream {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         (*self as u8).put(out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let index = usize::from(u8::read(body)?);
         Self::ALL.get(index).copied().ok_or_else(|| body.malformed())
@@ -75,6 +79,7 @@ impl Field for Stream {
         fields.push((name.into(), "stream"));
     }
 
+    #[inline]
     fn stream(&self) -> Option<Stream> {
         Some(*self)
     }
@@ -90,11 +95,13 @@ pub struct Span {
 }
 
 impl Field for Span {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         self.received.put(out);
         self.limit.put(out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let span = Self { received: u64::read(body)?, limit: u64::read(body)? };
         if span.limit < span.received { Err(body.malformed()) } else { Ok(span) }
@@ -139,10 +146,12 @@ pub struct Spawn {
 macro_rules! spawn {
     ($($field:ident $(as $wire:literal)?: $type:ty),+) => {
         impl Field for Box<Spawn> {
+            #[inline]
             fn put(&self, out: &mut BytesMut) {
                 $(self.$field.put(out);)+
             }
 
+            #[inline]
             fn read(body: &mut Body) -> Result<Self, FrameError> {
                 Ok(Self::new(Spawn { $($field: <$type>::read(body)?),+ }))
             }
@@ -151,6 +160,7 @@ macro_rules! spawn {
                 $(<$type>::describe(wire_name!($field $($wire)?), fields);)+
             }
 
+            #[inline]
             fn process(&self) -> Option<ProcessId> {
                 Some(self.id)
             }
@@ -218,6 +228,7 @@ impl fmt::Display for Ending {
 }
 
 impl Field for Exit {
+    #[inline]
     fn put(&self, out: &mut BytesMut) {
         let (how, value, message) = match &self.ending {
             Ending::Exited(status) => (0_u8, status, ""),
@@ -231,6 +242,7 @@ impl Field for Exit {
         put_str(message, out);
     }
 
+    #[inline]
     fn read(body: &mut Body) -> Result<Self, FrameError> {
         let (how, value) = (u8::read(body)?, u32::read(body)?);
         let (stdout, stderr, message) = (u64::read(body)?, u64::read(body)?, String::read(body)?);
