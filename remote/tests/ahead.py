@@ -11,10 +11,11 @@ AHEAD = 2
 
 
 class Ahead(Host):
-    """A process whose client says that it does nothing before its stdin speaks, and the next one like it."""
+    """A process that does nothing before its stdin is written, as its client says, and the next one like
+    it."""
 
     def first(self, link, **how):
-        """One such process, from start to end; the pid of the one that waits then."""
+        """Run one such process from start to end. Return the pid of the one that waits then."""
         self.talk(link, **how)
         deadline = time.monotonic() + TIMEOUT
         while not children(link.info["pid"]):
@@ -23,7 +24,7 @@ class Ahead(Host):
         return children(link.info["pid"])[0]
 
     def talk(self, link, *words, **how):
-        """Runs one to its end; its pid."""
+        """Run one to its end. Return its pid."""
         id = link.spawn("-c", WORD, *words, role=AHEAD, **how)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.data(id, 0, b"end")

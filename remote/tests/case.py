@@ -1,7 +1,7 @@
-"""One agent under test, and what every end-to-end test needs to know of this machine: its interpreters, its
+"""One agent under test, and what every end-to-end test needs to know about this machine: its interpreters and
 processes.
 
-Has no test itself.
+Contains no tests.
 """
 import glob
 import os
@@ -121,13 +121,13 @@ _chosen = []
 
 
 def main():
-    """Runs the program's tests on the interpreters that its arguments name, or on all."""
+    """Run the tests on the interpreters named as arguments, or on all."""
     _chosen[:] = [word for word in sys.argv[1:] if word in WANTED]
     unittest.main(argv=sys.argv[:1] + [word for word in sys.argv[1:] if word not in WANTED])
 
 
 def suite(loader, bases):
-    """The tests of these classes, `bases(whether it is Jython)`, for each interpreter."""
+    """Return the tests of the classes that `bases(is_jython)` returns, for each interpreter."""
     tests = unittest.TestSuite()
     found = interpreters()
     for name in _chosen or WANTED:

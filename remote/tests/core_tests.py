@@ -1,4 +1,4 @@
-"""What the agent says and does for every frame, without a process and without a link."""
+"""What the agent sends and does for each frame, without processes and links."""
 import unittest
 
 from agent import core, pace, wire
@@ -383,7 +383,7 @@ class Resuming(Test):
         self.core.actions = []
         self.host.now += 20
         self.core.tick(self.host.now)
-        self.core.detach(self.host.now)  # what follows is no link time
+        self.core.detach(self.host.now)  # the following time does not count as link time
         self.host.now += 100
         self.core.tick(self.host.now)
         self.host.attach(2 << 32 | 2)
@@ -432,7 +432,7 @@ class Ending(Test):
 class Window(unittest.TestCase):
 
     def run_link(self, rate, trip, seconds):
-        """A link of this rate and round trip, always busy; returns the window at the end."""
+        """Simulate a busy link of this rate and round trip. Return the window at the end."""
         link, now, queue, free = pace.Pace(), 0.0, [], 0.0
         while now < seconds:
             while link.room(now) > 0:
@@ -452,7 +452,7 @@ class Window(unittest.TestCase):
 
     def test_only_those_who_come_back_share_a_link(self):
         link = pace.Pace()
-        for second in range(100):  # bulk, and beside it the PONGs of ten links that are idle
+        for second in range(100):  # bulk data, and the PONGs of ten idle links
             link.turn(b"bulk", second)
             link.turn(second % 10, second + 0.5)
             self.assertEqual(pace.ALONE, link.room(second))

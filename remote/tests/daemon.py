@@ -21,14 +21,14 @@ from agent import wire  # noqa: E402
 
 
 def payload(*replaced):
-    """What is sent to a host, with other limits in its source: pairs of old and new."""
+    """Return what is sent to a host, with other limits in its source: pairs of old and new."""
     return bundle.stage1() + bundle.bundle(list(replaced))
 
 
 PAYLOAD = payload()
-# what ends in time with this one was not waited for, but did so itself
+# with these limits, a process that ends did so by itself
 PATIENT = payload(("HANGUP_GRACE = 5.0", "HANGUP_GRACE = 9e5"))
-TIMEOUT = 300  # for hangs, in seconds: on a machine that has much else to do all takes ten times as long
+TIMEOUT = 300  # seconds; a limit for hangs: on a busy machine everything takes ten times as long
 LIFE = 1 << 32
 
 
@@ -122,7 +122,7 @@ class Link:
         self._write(wire.data_header(id, 0, position, len(data)) + data)
 
     def next(self, timeout=TIMEOUT):
-        """The next frame as (kind, fields); kind is None at the end of the link."""
+        """Return the next frame as (kind, fields); kind is None at the end of the link."""
         if self.backlog:
             return self.backlog.pop(0)
         return self._next(timeout)
@@ -135,7 +135,7 @@ class Link:
         return kind, (wire.decode(kind, body) if kind is not None else {})
 
     def wait(self, kind, timeout=TIMEOUT, **match):
-        """The next frame of this kind; the others are kept for later."""
+        """Return the next frame of this kind; keep the others for later."""
         for at, (known, fields) in enumerate(self.backlog):
             if known == kind and all(fields[k] == v for k, v in match.items()):
                 return self.backlog.pop(at)[1]
@@ -172,12 +172,12 @@ class Link:
         self._write(data)
 
     def cut(self):
-        """End our side, as when the daemon dies; returns the exit status of the script."""
+        """Close our side, as when the daemon dies. Return the exit status of the script."""
         self.process.stdin.close()
         return self._ended()
 
     def kill(self):
-        """SIGKILL to the script and the stub, as when ssh dies; what is on its way is lost."""
+        """Send SIGKILL to the script and the stub, as when ssh dies; bytes under way are lost."""
         agent = self.info["pid"]
         spared = [agent] + children(agent)
         for pid in [pid for pid in children(self.process.pid)
@@ -185,12 +185,12 @@ class Link:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
-                pass  # it has ended meanwhile
+                pass  # the process has ended meanwhile
         self.process.wait()
         self.close()
 
     def close(self):
-        """Wait for the script, read what is left of stderr."""
+        """Wait for the script, and read the rest of stderr."""
         self._ended()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
@@ -205,7 +205,7 @@ class Link:
         return self._ended()
 
     def _ended(self):
-        """The exit status of the script, when all that it wrote was read."""
+        """Return the exit status of the script, once all its output was read."""
         status = self.process.wait(TIMEOUT)
         for thread in self.threads:
             thread.join(TIMEOUT)
@@ -214,7 +214,7 @@ class Link:
         return status
 
     def _holders(self):
-        """Processes that have the other end of a pipe of ours."""
+        """Return the processes that have the other end of one of our pipes."""
         pipes = [os.readlink("/proc/self/fd/%d" % pipe.fileno())
                  for pipe in (self.process.stdout, self.process.stderr)]
         for folder in glob.glob("/proc/[0-9]*"):
@@ -224,7 +224,7 @@ class Link:
                     with open(folder + "/cmdline") as file:
                         yield folder + " " + file.read().replace("\0", " ")[:300]
             except OSError:
-                pass  # it has ended meanwhile
+                pass  # the process has ended meanwhile
 
     # --- a process
 
@@ -240,8 +240,8 @@ class Link:
         return id
 
     def finish(self, id, timeout=TIMEOUT, release=True, got=None):
-        """Everything until EXIT: (how, value, stdout, stderr, message). Grants credit as it comes; `got` is
-        there already."""
+        """Return everything until EXIT: (how, value, stdout, stderr, message). Grants credit as data arrives;
+        `got` was received before."""
         got = {1: b"", 2: b"", **(got or {})}
         for stream in (1, 2):
             if got[stream]:
@@ -280,8 +280,8 @@ class Link:
 
 
 def children(pid):
-    """The processes that this one started, and what they started, however threads and processes end
-    meanwhile."""
+    """Return the processes that this one started, and those that they started, even if threads and processes
+    end meanwhile."""
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -20,7 +20,7 @@ from outliving import Posix  # noqa: E402
 
 
 class Everywhere(Host):
-    """What holds on Jython too."""
+    """Tests that hold on Jython, too."""
 
     def test_a_host_joins_runs_a_process_and_ends_without_a_trace(self):
         link = self.joined()
@@ -231,12 +231,12 @@ class Jython(Host):
 
 
 def stage(code):
-    """Code as a first line of the link: boot takes none of another length than that of stage 1."""
+    """Return code as a first line of the link, as long as stage 1: boot accepts no other length."""
     return code.ljust(len(bundle.stage1()) - 1) + b"\n"
 
 
 class Script(Host):
-    """The script alone: which Python it takes, and what it says when there is none."""
+    """The script alone: which Python it picks, and what it says if there is none."""
 
     def run_script(self, candidates, files, stdin=b""):
         for name, text in files.items():
@@ -389,12 +389,12 @@ class Script(Host):
 
 
 def said(stderr):
-    """What was written there, without the empty lines of the watch: one a second, until Python is up."""
+    """Return what was written to stderr, without the watch's empty lines, one a second until Python is up."""
     return stderr.strip(b"\n")
 
 
 def children(pid):
-    """What a process has started and has not ended."""
+    """Return the children of a process that have not ended."""
     found = []
     for name in os.listdir("/proc"):
         try:

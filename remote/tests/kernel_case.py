@@ -1,9 +1,9 @@
-"""One kernel under test. Has no test itself."""
+"""One kernel under test. Contains no tests."""
 import unittest
 
 from kernel_client import Client
 
-# seconds in which the main thread, which said so, falls asleep: an earlier signal is noticed late
+# seconds that the main thread gets to fall asleep: it notices an earlier signal late
 ASLEEP = 0.3
 
 
@@ -46,7 +46,7 @@ class Shared(Kernel):
             raise AssertionError("the kernel ended with status %d: %s" % (status, cls.k.stderr))
 
     def dialect(self, value):
-        """What comes back of a value that goes there: `str` of Python 2 is text here."""
+        """Return what a value sent to the kernel comes back as: `str` of Python 2 is text here."""
         if self.hello["dialect"] == 2:
             if isinstance(value, bytes):
                 return value.decode("latin-1")

@@ -159,7 +159,7 @@ class Channels(Shared):
         for text in ("ab", "cdef\n", "g\nend", "less"):
             self.k.send(number, text)
         self.k.close(number)
-        # the channel is closed then, so the answer comes by another
+        # the channel is closed then, so the answer comes on another one
         number = self.k.execute("c = channel.receive(); f = c.makefile('r', proxyclose=True)\n"
                                 "channel.send([f.read(3), f.readline(), f.readline(), f.readline(), "
                                 "f.read(9), f.readline()])")

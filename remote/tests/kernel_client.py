@@ -21,7 +21,7 @@ from kernel.wire import CLOSE, CREDIT, DATA, ESCAPED, EXEC, EXIT, HELLO, INTERRU
 
 STAGE = bundle.kernel_stage()
 BUNDLE = bundle.bundle(folder=bundle.KERNEL)
-TIMEOUT = 300  # for hangs, in seconds: on a machine that has much else to do all takes ten times as long
+TIMEOUT = 300  # seconds; a limit for hangs: on a busy machine everything takes ten times as long
 WINDOW = 8388608
 NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT",
          STATUS: "STATUS",
@@ -33,11 +33,11 @@ class Timeout(Exception):
 
 
 class Number(int):
-    """A channel's number where an escape stood."""
+    """The number of a channel, from an escape."""
 
 
 class Reader:
-    """Values of every dialect. Text of Python 2's `str` comes as latin-1, as the default STRCONFIG says."""
+    """Reads values of every dialect. Text of Python 2's `str` is latin-1, as the default STRCONFIG says."""
 
     def __init__(self, data):
         self.data, self.at, self.interned = data, 0, []
@@ -113,7 +113,7 @@ class Client:
         self.noise = b""
         self.auto_credit = auto_credit
         self.received = {}
-        self.deaf_after = None  # a channel's number: its first value is the last that is read
+        self.deaf_after = None  # the number of a channel, whose first value is the last to be read
         self.number = -1
         self.lock = threading.Lock()
         self.reader = Reader
@@ -127,12 +127,12 @@ class Client:
             self.begin(config, limits)
 
     def begin(self, config=(), limits=()):
-        """`limits`: other limits in its source, as pairs of old and new."""
+        """Send the bundle and CONFIG. `limits`: other limits in its source, as pairs of old and new."""
         self.raw(bundle.bundle(list(limits), folder=bundle.KERNEL) if limits else BUNDLE)
         self.frame(HELLO, 0, marshal.dumps(dict(config), 2))
 
     def until_it_reads(self):
-        """Waits until its main thread waits for a pipe, as the system's kernel says."""
+        """Wait until its main thread waits for a pipe, as the system's kernel says."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             with open("/proc/%d/wchan" % self.process.pid) as file:
@@ -175,7 +175,7 @@ class Client:
     # --- from the kernel
 
     def get(self, kind, number=None, timeout=TIMEOUT):
-        """The value of the next such frame; others are kept."""
+        """Return the value of the next such frame; keep the others."""
         return self.next([kind], number, timeout)[2]
 
     def next(self, kinds, number=None, timeout=TIMEOUT):
@@ -201,7 +201,8 @@ class Client:
             self.backlog.append(frame)
 
     def receive(self, number, timeout=TIMEOUT):
-        """The next value; EOFError or RuntimeError (with the error) when it is closed instead."""
+        """Return the next value. Raise EOFError, or RuntimeError with the error, if the channel closes
+        instead."""
         kind, _, value = self.next([DATA, ESCAPED, CLOSE], number, timeout)
         if kind == CLOSE:
             self.backlog.append((kind, number, value))
@@ -209,11 +210,11 @@ class Client:
         return value
 
     def end(self, number):
-        """What CLOSE says: None or the error."""
+        """Return the error in CLOSE, or None."""
         return self.get(CLOSE, number)
 
     def run(self, source, **how):
-        """Execute it to its end; everything that it sent."""
+        """Execute code to its end. Return everything that it sent."""
         number = self.execute(source, **how)
         out = []
         while True:
@@ -246,7 +247,7 @@ class Client:
         self.process.wait()
         for thread in self.threads:
             thread.join(TIMEOUT)
-        # a thread that still has credit to give must not find another file's number
+        # a thread that still grants credit must not write to another file of this number
         with self.lock:
             for file in (self.process.stdin, self.process.stdout, self.process.stderr):
                 try:

@@ -1,5 +1,4 @@
-"""End to end: how kernels start and end, and what user code, signals and forks may do to them. Run by
-kernel_tests.py."""
+"""End to end: how kernels start and end. Run by kernel_tests.py."""
 import os
 import shutil
 import signal
@@ -12,7 +11,7 @@ from kernel_case import ASLEEP, Kernel
 
 from kernel_client import BUNDLE, DATA, INTERRUPT, TIMEOUT
 
-PATIENT = "INTERRUPT_AFTER, KILL_AFTER = 9e5, 9e5"  # what ends in time with these was not ended by them
+PATIENT = "INTERRUPT_AFTER, KILL_AFTER = 9e5, 9e5"  # with these limits, a kernel that ends did so by itself
 
 
 class Start(Kernel):
@@ -77,7 +76,7 @@ class Start(Kernel):
 
     def test_one_that_waited_starts_again_when_something_was_installed_meanwhile(self):
         if self.jython:
-            return  # it cannot
+            return  # Java cannot
         folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, folder)
         os.mkdir(folder + "/site")
@@ -182,7 +181,7 @@ class Ends(Kernel):
         return self.limited()
 
     def limited(self, *limits):
-        """A kernel with other limits."""
+        """Start a kernel with other limits."""
         usual = "INTERRUPT_AFTER, KILL_AFTER = 5.0, 10.0"
         k = self.start(self.config, limits=[(usual, each) for each in limits])
         k.hello()
@@ -268,7 +267,7 @@ class Ends(Kernel):
             self.k.frame(INTERRUPT)
             self.assertEqual("keyboard-interrupted", self.k.end(number))
             self.k.close(number)
-        self.k.frame(INTERRUPT)  # nobody executes
+        self.k.frame(INTERRUPT)  # no code runs
         self.assertEqual([1], self.k.run("channel.send(1)"))
 
     def test_code_that_follows_an_answer_finds_the_main_thread(self):
@@ -279,7 +278,7 @@ class Ends(Kernel):
         before, = self.k.run(soon % 30)  # however busy this machine is
         first, = self.k.run(source)
         for _ in range(5):
-            # the end of the one before is not waited for
+            # the end of the previous one is not awaited
             self.assertEqual(first, self.k.receive(self.k.execute(source)))
         self.k.run(soon % before)
 

@@ -1,4 +1,4 @@
-"""End to end: how the client hears of errors of code whose channel it has closed, and how long they may be.
+"""End to end: how the client learns of errors in code whose channel it has closed, and how long they may be.
 Run by kernel_tests.py."""
 from kernel_case import Shared
 
@@ -10,7 +10,7 @@ LATE = "channel.send(1)\ntry:\n    channel.receive()\nexcept EOFError: pass\n"
 class Errors(Shared):
 
     def closed(self, source):
-        """What CLOSE says when the client has closed the channel before the code ended."""
+        """Return the error in CLOSE if the client has closed the channel before the code ended."""
         number = self.k.execute(LATE + source)
         self.k.get(DATA, number)
         self.k.close(number)

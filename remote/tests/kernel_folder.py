@@ -1,5 +1,5 @@
-"""End to end: a folder that holds a file for every module of the standard library. Whoever works there is not
-to run one of them, unless the code that he executes imports it itself. Run by kernel_tests.py."""
+"""End to end: a folder with a file for every module of the standard library. Nothing that works there may
+import one of them, except user code itself. Run by kernel_tests.py."""
 import os
 import shutil
 import subprocess
@@ -20,7 +20,8 @@ OTHERS = ["sitecustomize", "usercustomize", "java", "javax", "org", "com", "sun"
 
 
 def names(python):
-    """Of all modules that this interpreter's standard library has, and the one that runs this."""
+    """Return the names of all modules in the standard libraries of this interpreter and the one that runs the
+    tests."""
     where = subprocess.check_output([python, "-c", "import os; print(os.path.dirname(os.__file__))"],
                                     text=True, cwd="/").strip()
     found = set(OTHERS) | set(getattr(sys, "stdlib_module_names", ()))
@@ -91,8 +92,8 @@ class Folder(Kernel):
             return []
 
     def interrupted(self, k, number, hello):
-        """How it ended. PyPy loses what a handler raises while it clears up after an import: there once more
-        if need be."""
+        """Wait for the end. PyPy loses an exception that a handler raises during the cleanup after an import:
+        send it again if necessary."""
         tries = 10 if hello["implementation"] == "pypy" else 1
         for left in reversed(range(tries)):
             k.frame(INTERRUPT)
@@ -103,7 +104,7 @@ class Folder(Kernel):
                     raise
 
     def everything(self, k):
-        """All that a kernel does, in this folder."""
+        """Let a kernel do everything that it can, in this folder."""
         hello = k.hello()
         three = hello["dialect"] == 3
         self.assertEqual([5], k.run("import mine; channel.send(mine.value)"))
@@ -113,7 +114,7 @@ class Folder(Kernel):
         for code in QUIET:
             if "threading" in code and not (three and hello["version_info"][:2] < (3, 13)
                                             and hello["implementation"] == "cpython"):
-                continue  # it would be user code that imports the folder's
+                continue  # user code would import the folder's module
             if "execmodel" in code and not three or "_thread as t" in code and not three:
                 continue
             number = k.execute(code)
@@ -123,7 +124,7 @@ class Folder(Kernel):
         self.assertIn("RuntimeError" if hello["implementation"] != "jython" else "", self.fail_with(
             k, "def f(channel):\n    raise RuntimeError('x')", kind="function", name="f"))
         self.assertEqual([], self.ran())
-        # errors that nobody receives, and what a client says of settings
+        # errors that nobody receives, and settings of the client
         number = k.execute("c = channel.gateway.newchannel(); channel.send(c); channel.receive(); del c")
         inner = k.receive(number)
         k.close(inner, "an error from the client")
@@ -131,7 +132,7 @@ class Folder(Kernel):
         k.end(number)
         k.frame(STRCONFIG, 0, b"\1\0")
         k.frame(STATUS, k.new())
-        # two at a time, one of which is interrupted
+        # two at a time, one of them interrupted
         number = k.execute("channel.send(1)\nwhile not channel.isclosed(): sum(range(1000))")
         k.receive(number)
         other = k.execute("1/0")
@@ -205,5 +206,5 @@ class Folder(Kernel):
             self.assertEqual(0, k.exit())
 
     def environment(self):
-        """As a client or an agent starts it."""
+        """Start it as a client or an agent does."""
         return dict(os.environ, PYTHONSAFEPATH="execnet")

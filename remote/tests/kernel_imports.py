@@ -1,5 +1,4 @@
-"""End to end: what user code does to imports, at which the kernel may not fall silent. Run by
-kernel_tests.py."""
+"""End to end: user code breaks imports, and the kernel must not fall silent. Run by kernel_tests.py."""
 from kernel_case import Kernel
 
 from kernel_client import DATA, STATUS
@@ -25,13 +24,13 @@ ALL = "import sys; sys.modules.clear()"
 class Imports(Kernel):
 
     def started(self):
-        """A kernel, and whether it has builtins and modules of its own."""
+        """Return a kernel, and whether it has builtins and modules of its own."""
         k = self.start()
         hello = k.hello()
         return k, hello["implementation"] == "cpython" and hello["dialect"] == 3
 
     def check(self, k, lives):
-        """It says its status, or it ends and says why."""
+        """Check that it answers STATUS, or ends and says why."""
         k.frame(STATUS, 1)
         if lives:
             k.get(STATUS, 1)

@@ -1,4 +1,4 @@
-"""End to end: what code prints, when it is seen, and ends of channels as errors. Run by kernel_tests.py."""
+"""End to end: when the output of code is seen, and ends of channels as errors. Run by kernel_tests.py."""
 import os
 
 from kernel_case import Kernel

@@ -1,4 +1,4 @@
-"""End to end: what signals, forks, subprocesses and a shortage of files or memory do to kernels, but not on
+"""End to end: what signals, forks, subprocesses and a lack of files or memory do to kernels, except on
 Jython. Run by kernel_tests.py."""
 import os
 import shutil
@@ -69,8 +69,7 @@ class Posix(Kernel):
                 k.wait_stderr(b"alive\n")
 
     def test_errors_are_told_where_no_more_files_can_be_opened(self):
-        # the library that CPython 3.8 and before opens when its first thread ends, which is a moment after
-        # the kernel's start
+        # the library that CPython 3.8 and before opens when its first thread ends, shortly after the start
         self.k.run("import sys, time\nfor _ in range(100 if (3,) < sys.version_info < (3, 9) else 0):\n"
                    "  if 'libgcc_s' in open('/proc/self/maps').read(): break\n  time.sleep(0.01)")
         source = ("import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\nopened = []\n"
@@ -111,7 +110,7 @@ class Posix(Kernel):
             work()
         """))
         if self.hello["dialect"] == 2:
-            self.assertIn("MemoryError", error)  # there nothing is put by to say more with
+            self.assertIn("MemoryError", error)  # there is no reserve to report more with
         else:
             self.check_told(error, "MemoryError", 11)
 
@@ -156,7 +155,7 @@ class Posix(Kernel):
         pid = self.k.receive(number)
         self.addCleanup(os.kill, pid, signal.SIGKILL)
         if self.hello_version() < (3, 7):
-            return  # there it holds them, but never writes
+            return  # the child holds the fds, but never writes
         self.assertEqual(0, self.k_exit())
 
     def hello_version(self):
@@ -213,8 +212,8 @@ class Posix(Kernel):
                 if value is None:
                     break
                 self.assertEqual(size, len(value[1]))
-                # the sender counts a value when send returned: one that was torn is sent under the same
-                # number again
+                # the sender counts a value when send has returned: a torn one is sent again under the same
+                # number
                 self.assertIn(value[0], (last, last + 1))
                 last = value[0]
                 count += 1

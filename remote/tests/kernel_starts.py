@@ -1,12 +1,11 @@
-"""End to end: odd places and odd programs to start a kernel in. Run by kernel_tests.py."""
+"""End to end: unusual folders and programs to start a kernel in. Run by kernel_tests.py."""
 import os
 import shutil
 import tempfile
 
 from kernel_case import Kernel
 
-# what a program that was made of Python code and an interpreter does with the arguments that it starts itself
-# with
+# what a frozen program does with arguments for the interpreter in it
 FROZEN = "import sys\nexec(sys.argv[sys.argv.index('-c') + 1])\n"
 FROZEN_IN_FUNCTION = "import sys\ndef main():\n    exec(sys.argv[sys.argv.index('-c') + 1])\nmain()\n"
 
@@ -40,7 +39,7 @@ class Starts(Kernel):
             return  # Java does not start there
         there = os.path.join(self.folder, "there")
         os.mkdir(there)
-        # a shell, as its own folder cannot be removed by who starts it
+        # through a shell: a process cannot remove the folder that it starts a child in
         script = os.path.join(self.folder, "start")
         with open(script, "w") as file:
             file.write('#!/bin/sh\nrmdir "%s" && exec "%s" "$@"\n' % (there, self.python))

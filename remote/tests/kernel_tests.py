@@ -318,7 +318,7 @@ except ValueError:
         source = ("import threading\nchannel.send(type(threading.current_thread()).__name__)\n"
                   "channel.receive()")
         while self.status()["numexecuting"]:
-            pass  # a channel that the client closed is closed before its execution has ended
+            pass  # a channel that the client closed is closed before its code has ended
         first = self.k.execute(source)
         self.assertEqual("_MainThread", self.k.receive(first))
         second = self.k.execute(source)
@@ -349,7 +349,7 @@ except ValueError:
         self.assertEqual(before, self.status()["numchannels"])
 
     def test_what_user_code_says_and_reads(self):
-        # PyPy and CPython write by line, whatever their buffers
+        # PyPy and CPython write line by line, however large their buffers are
         number = self.k.execute("import sys\nsys.stdout.write('by '); sys.stdout.write('line\\n')\n"
                                 "channel.send(sys.stdin.read())\nchannel.receive()")
         self.k.wait_stderr(b"by line\n")

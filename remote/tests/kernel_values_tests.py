@@ -29,7 +29,7 @@ def load(name):
 
 
 def same(one, other):
-    """Equal, of equal types all the way down, and nan is nan."""
+    """Whether two values are equal, with equal types at every level; nan equals nan."""
     if type(one) is not type(other) and not TWO:
         return False
     if isinstance(one, (list, tuple)):
@@ -79,7 +79,7 @@ class Vectors(unittest.TestCase):
         self.assertRaises(LoadError, codec.loads, data.replace(b"r\1", b"r\2"), Channel)
 
     def test_what_must_be_refused_is_refused(self):
-        """By the bounded reader; marshal itself need not."""
+        """The bounded reader refuses it; marshal itself need not."""
         for vector in load("values.json")["refused"]:
             if vector.get("kernel", True):
                 try:

@@ -1,4 +1,4 @@
-"""The kernel's frames and outbox, without an interpreter of their own."""
+"""The kernel's frames and outbox, without starting an interpreter."""
 import errno
 import os
 import struct
@@ -55,7 +55,7 @@ class Credit(object):
 
 
 class Pipe(object):
-    """Takes so many bytes at a time, and fails where it is told to."""
+    """A sink that takes so many bytes at a time, and fails where it is told to."""
 
     def __init__(self, most=1 << 30):
         self.data, self.most, self.fail, self.broken = b"", most, deque(), 0
@@ -138,7 +138,7 @@ class Outboxes(unittest.TestCase):
         self.assertEqual([(DATA, 1, b"x" * 10)], self.frames())
 
     def test_a_send_within_a_send_comes_behind_it(self):
-        """As from a signal handler: the lock is held by the same thread."""
+        """Send as from a signal handler: the same thread holds the lock."""
         write, outbox = self.pipe.write, self.outbox
 
         def busy(fd, data):
@@ -169,7 +169,7 @@ class Outboxes(unittest.TestCase):
 class Taking(unittest.TestCase):
 
     def take(self, error):
-        """Who receives a value whose credit cannot be sent."""
+        """Receive a value whose credit cannot be sent."""
         def write(fd, data):
             raise error
         link = Link({"window": 4}, write, 1, lambda: None)

@@ -1,14 +1,15 @@
-"""No module of agent or kernel imports one that imports it, early or late."""
+"""The imports of agent and kernel, early and late, have no circles."""
 import os
 import re
 import unittest
 
 REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NATURAL = {"agent": [], "kernel": [("values", "codec")]}  # values: a fast way and a complete one
+# the fast way to the bytes of values, and the complete one
+NATURAL = {"agent": [], "kernel": [("values", "codec")]}
 
 
 def imports(package):
-    """Each module of the package, and the others that it names in imports."""
+    """Return the modules of a package, each with the modules of the package that it imports."""
     folder = os.path.join(REMOTE, package)
     names = [name[:-3] for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
     own = "from (?:%s)" % ("agent" if package == "agent" else r"\.")
@@ -31,7 +32,7 @@ class Layers(unittest.TestCase):
             self.assertTrue(sum([len(below[name]) for name in below]) > 30)
             for name, other in NATURAL[package]:
                 below[name].remove(other)
-            for name in below:  # what it imports by way of others as well
+            for name in below:  # what it imports directly and through others
                 reached, more = set(), set(below[name])
                 while more:
                     reached |= more

@@ -1,4 +1,4 @@
-"""End to end, on interpreters that can fork: what outlives a link, and what has to end all the same. Run by
+"""End to end, on interpreters that can fork: what outlives a link, and what must end all the same. Run by
 hosts.py."""
 import os
 import shutil
@@ -14,7 +14,7 @@ ECHO = "import os\nwhile 1:\n d=os.read(0,65536)\n if not d: break\n while d: d=
 
 
 class Posix(Host):
-    """What needs an agent that outlives its link."""
+    """Tests that need an agent that outlives its link."""
 
     def attached(self, epoch, **how):
         link = self.joined(epoch, **how)
@@ -108,12 +108,12 @@ class Posix(Host):
             thief = self.link(epoch)
             self.assertEqual(96, thief.process.wait(TIMEOUT), epoch)
             thief.close()
-        # a count that was lost goes on with seconds
+        # a lost count continues with seconds
         for epoch in (LIFE | 6, 7 << 32 | 1, int(time.time()) << 32):
             self.assertEqual(first.incarnation, self.attached(epoch).incarnation)
 
     def elsewhere(self, **more):
-        """A bundle with a /tmp of this test's own, and an environment with the other folders."""
+        """Return a bundle with a /tmp of its own, and an environment with the other folders."""
         for name in ("tmp", "run", "home"):
             if not os.path.exists(self.path(name)):
                 os.mkdir(self.path(name), 0o700)
@@ -172,14 +172,14 @@ class Posix(Host):
             id = link.spawn("-c", ECHO)
             link.wait(wire.STARTED, id=id)
             link.cut()
-            # a login without the variable finds it by the note
+            # a login without the variable finds it through the note
             second = self.joined(LIFE | 2, key=key, env=bare, payload=payload)
             self.assertEqual(link.incarnation, second.incarnation)
             if os.path.isdir(usual) and not os.path.islink(usual):
                 os.rmdir(usual)
             else:
                 os.unlink(usual)
-            # and so does one that could use the usual folder
+            # and so does a login that could use the usual folder
             third = self.joined(LIFE | 3, key=key, env=bare, payload=payload)
             self.assertEqual(link.incarnation, third.incarnation)
             self.assertEqual(0, third.end())
@@ -250,7 +250,7 @@ class Posix(Host):
         link = self.joined(wrap=wrap, env=dict(os.environ, HOME="/"), cwd="/", python=python)
         id = link.spawn("sleep", "100", role=1)
         child = link.wait(wire.STARTED, id=id)["pid"]
-        # the kernel gives these files to root where a process may not be looked into
+        # files of a process that may not be inspected belong to root
         owner = lambda pid: os.stat("/proc/%d/environ" % pid).st_uid  # noqa: E731
         with open("/proc/%d/stat" % link.info["pid"]) as file:
             stub = int(file.read().rpartition(")")[2].split()[1])
@@ -450,7 +450,7 @@ class Posix(Host):
 
 
 class Sender:
-    """Sends `data` to a process's stdin from a thread, as credit allows, over one link after the other."""
+    """Sends `data` to a process's stdin from a thread, as credit allows, over one link after another."""
 
     def __init__(self, data):
         self.data = data

@@ -1,4 +1,4 @@
-"""The conversations of protocol/vectors, held with the core: the model of the protocol's simulation gives the
+"""The conversations of protocol/vectors, held with the core. The model of the protocol's simulation gives the
 same answers."""
 import json
 import os
@@ -21,7 +21,7 @@ def identify(process):
 
 
 class Talk(object):
-    """A core, and what the steps of a transcript do with it."""
+    """A core, and the steps of a transcript."""
 
     def __init__(self, agent):
         table = [(key, unhex(value)) for key, value in agent["table"]]
@@ -117,7 +117,7 @@ class Talk(object):
 
 
 def said(data):
-    """What frames say in the end: control in any order, DATA joined; RESUMED before the rest of its
+    """Return what frames say in the end: control in any order, DATA joined, RESUMED first for each
     process."""
     control, streams, seen = [], {}, set()
     for kind, body in wire.Parser().feed(data) if data else []:
