@@ -1,4 +1,5 @@
-//! Embeds what is sent into a gateway's interpreter (remote/kernel): the stage and the compressed bundle, as docs/kernel.md has them.
+//! Embeds the files that are sent into a gateway's interpreter (remote/kernel): the stage and the compressed
+//! bundle, as docs/kernel.md describes them.
 
 #[path = "../../remote/tools/bundle.rs"]
 mod bundle;

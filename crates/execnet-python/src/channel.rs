@@ -1,4 +1,4 @@
-//! Channels, as Python sees them: the base of `execnet.Channel`, and the delivery of values to callbacks.
+//! Channels for Python: the base of `execnet.Channel`, and the delivery of values to callbacks.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::encode::encode;
 use crate::error::{Failure, RemoteError, Result, TimeoutError, receiving, sending};
 use crate::wait::{deadline, released, this_thread, wait};
 
-/// A channel that no Python channel stands for yet.
+/// A channel that has no Python channel yet.
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct RawChannel {
     channel: execnet::Channel,
@@ -44,34 +44,34 @@ pub(crate) struct Channel {
 struct Shared {
     channel: execnet::Channel,
     delivery: Mutex<Deliveries>,
-    /// Rings when everything was delivered.
+    /// Notified when everything was delivered.
     delivered: Condvar,
 }
 
-/// How far a callback has come.
+/// The progress of a callback.
 #[derive(Default)]
 struct Deliveries {
-    /// Until the endmarker was given.
+    /// None after the endmarker was passed.
     callback: Option<Arc<Callback>>,
-    /// There is or was one.
+    /// There is or was a callback.
     begun: bool,
     /// It is being called.
     running: bool,
-    /// The channel was closed here, or the callback failed: no item is delivered any more.
+    /// The channel was closed here, or the callback failed: no more items are delivered.
     stopped: bool,
     /// Everything was delivered.
     over: bool,
-    /// As Python numbers them.
+    /// Python's number of the thread.
     thread: Option<u64>,
     /// Why the callback failed.
     error: Option<String>,
 }
 
-/// What gets the values of a channel.
+/// The callback of a channel.
 struct Callback {
     function: Py<PyAny>,
     endmarker: Option<Py<PyAny>>,
-    /// The Python gateway, which makes the channels that are in values.
+    /// The Python gateway, which makes the channels in values.
     gateway: Py<PyAny>,
 }
 
@@ -97,10 +97,11 @@ impl Channel {
         self.shared.channel.number()
     }
 
-    /// Sends an item, as a copy: None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, channels, and any nesting of them.
+    /// Sends a copy of an item: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
+    /// frozenset, channels, and any nesting of them.
     ///
-    /// Waits while the other side has not received what was sent before (8 MiB). Raises `DumpError` for what cannot be sent, and `OSError` when the channel
-    /// is closed or the other side is gone.
+    /// Blocks once 8 MiB are unreceived on the other side. Raises `DumpError` if the item cannot be sent, and
+    /// `OSError` if the channel is closed or the other side is gone.
     fn send(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<()> {
         let channel = &self.shared.channel;
         let mut encoded = Some(encode(item, channel.writing().map_err(sending(channel))?)?);
@@ -112,8 +113,8 @@ impl Channel {
 
     /// Waits for an item, at most `timeout` seconds.
     ///
-    /// Raises `TimeoutError` when none came in time, `EOFError` at the end of the channel, `GatewayDied` (an `EOFError`) when the other side is gone, and
-    /// `RemoteError`, once, when the code there has failed.
+    /// Raises `TimeoutError` if none came in time, `EOFError` at the end of the channel, `GatewayDied` (an
+    /// `EOFError`) if the other side is gone, and `RemoteError`, once, if the code there failed.
     #[pyo3(signature = (timeout = None))]
     fn receive<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
@@ -127,7 +128,7 @@ impl Channel {
         let raw = raw.ok_or_else(|| {
             TimeoutError::new_err(format!("no item after {} seconds", timeout.unwrap_or(0.0)))
         })?;
-        // a signal's handler that raises now, or behind this call, throws the item away
+        // if a signal handler raises now or after this call, the item is lost
         if let Err(raised) = py.check_signals() {
             raw::give_back(channel, raw);
             return Err(raised);
@@ -139,7 +140,7 @@ impl Channel {
             }
             item => item?,
         };
-        // large ones take their time; but channels that were read are open, and close with the item
+        // large ones take long; but channels in them are open by now, and would close with the item
         if !raw.is_escaped()
             && let Err(raised) = py.check_signals()
         {
@@ -149,10 +150,12 @@ impl Channel {
         Ok(item)
     }
 
-    /// Waits until no more items can come, at most `timeout` seconds: the code on the other side has ended, or the channel was closed. Items that
-    /// have arrived can still be received; a callback has had all of them.
+    /// Waits until no more items can arrive, at most `timeout` seconds: the code on the other side has ended,
+    /// or the channel was closed. Items that have arrived can still be received; a callback has had all of
+    /// them.
     ///
-    /// Raises `RemoteError`, once, when the code on the other side has failed, `GatewayDied` when that side is gone, and `TimeoutError`.
+    /// Raises `RemoteError`, once, if the code on the other side failed, `GatewayDied` if that side is gone,
+    /// and `TimeoutError`.
     #[pyo3(signature = (timeout = None))]
     fn waitclose(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let late = || {
@@ -184,7 +187,8 @@ impl Channel {
         closed.ok_or_else(late)
     }
 
-    /// Closes the channel, with an error text if one is given: the other side finds `EOFError`, or that error as a `RemoteError`. Once is enough.
+    /// Closes the channel, with an error text if one is given: the other side gets `EOFError`, or that error
+    /// as a `RemoteError`. Calling it again does nothing.
     #[pyo3(signature = (error = None))]
     fn close(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let error =
@@ -202,7 +206,8 @@ impl Channel {
         if idle { shared.finish(py) } else { Ok(()) }
     }
 
-    /// Whether nothing can be sent any more. Items that have arrived can still be received; a callback has had all of them.
+    /// Returns whether nothing can be sent any more. Items that have arrived can still be received; a
+    /// callback has had all of them.
     fn isclosed(&self, py: Python<'_>) -> PyResult<bool> {
         let shared = &self.shared;
         if !shared.channel.is_closed() || raw::is_forked(&shared.channel) {
@@ -212,14 +217,15 @@ impl Channel {
         Ok(stopped || !shared.has_callback_elsewhere(py)?)
     }
 
-    /// How `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.
+    /// Sets how `str` of Python 2 maps to text and bytes on this channel: see `Gateway.reconfigure`.
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {
         let strconfig = StrConfig::new(py2str_as_py3str, py3str_as_py2str);
         let channel = &self.shared.channel;
         Ok(channel.reconfigure(strconfig).map_err(sending(channel))?)
     }
 
-    /// The error that nobody has asked for yet: a `RemoteError`, or a `GatewayDied` if the other side is gone.
+    /// The error that nobody has asked for yet: a `RemoteError`, or a `GatewayDied` if the other side is
+    /// gone.
     fn _getremoteerror(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         if let Some(error) = self.shared.deliveries().error.take() {
             return Some(RemoteError::new_err(error).into_value(py).into_any());
@@ -233,7 +239,7 @@ impl Channel {
         }
     }
 
-    /// The text of a remote error that nobody has asked for, when the channel is given up.
+    /// The text of a remote error that nobody has asked for, when the channel is dropped.
     fn _unread_error(&self) -> Option<String> {
         if !self.shared.channel.is_closed() {
             return None;
@@ -244,7 +250,7 @@ impl Channel {
         }
     }
 
-    /// From now on items go to a callback, through what is returned.
+    /// Passes items to a callback from now on, through the returned object.
     fn _deliver_to(
         &self,
         gateway: Py<PyAny>,
@@ -265,13 +271,13 @@ impl Channel {
 }
 
 impl Drop for Channel {
-    /// One with a callback goes on receiving.
+    /// A channel with a callback continues to receive.
     fn drop(&mut self) {
         let deliveries = self.shared.deliveries();
         let receives = deliveries.begun && !deliveries.over;
         drop(deliveries);
         if receives {
-            // an error means that there is nobody to be told
+            // if that fails, there is nobody to tell
             let _ = self.shared.channel.close_sending();
         }
     }
@@ -290,7 +296,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether there is a callback, and this is not the thread that calls it.
+    /// Whether there is a callback, and this is not its thread.
     fn has_callback_elsewhere(&self, py: Python<'_>) -> PyResult<bool> {
         let deliveries = self.deliveries();
         let (open, thread) = (deliveries.begun && !deliveries.over, deliveries.thread);
@@ -313,7 +319,7 @@ impl Shared {
         Some(())
     }
 
-    /// Makes an object of what arrived.
+    /// Makes an object of a received value.
     fn read<'py>(
         &self,
         py: Python<'py>,
@@ -328,7 +334,7 @@ impl Shared {
         decode(py, raw.reader(), adopt, |error| receiving(&self.channel)(self.channel.malformed(error)))
     }
 
-    /// Gives the endmarker, once.
+    /// Passes the endmarker, once.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let callback = self.deliveries().callback.take();
         let result = match callback.as_ref().map(|callback| (&callback.function, &callback.endmarker)) {
@@ -345,13 +351,13 @@ impl Shared {
     }
 }
 
-/// Says what a channel's callback is to be called with. The call itself is Python's: a thread that is in one when the interpreter ends is torn
-/// out of it, which no frame of Rust survives.
+/// Decides what a channel's callback is called with. Python makes the call: when the interpreter ends, a
+/// thread in a call is torn out of it, which frames of Rust would not survive.
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     callback: Arc<Callback>,
-    /// The item that it is being called with.
+    /// The item of the current call.
     held: Mutex<Option<Held>>,
 }
 
@@ -360,7 +366,8 @@ type Call = (Py<PyAny>, Py<PyAny>);
 
 #[pymethods]
 impl Delivery {
-    /// The next call; [`Delivery::done`] has to follow it. None when everything was delivered, or when `at_once` nothing more is there.
+    /// The next call, after which [`Delivery::done`] must be called. None when everything was delivered or,
+    /// if `at_once`, when nothing more is there.
     fn next(&self, py: Python<'_>, at_once: bool) -> PyResult<Option<Call>> {
         let shared = &self.shared;
         let deadline = at_once.then(Instant::now);
@@ -396,7 +403,7 @@ impl Delivery {
                 },
                 Ok(None) => return Ok(None),
                 Err(error) => {
-                    // at its end; but a signal's handler may have raised
+                    // it is at its end; but a signal handler may have raised
                     let error = PyErr::from(error);
                     if !error.is_instance_of::<PyEOFError>(py) && !error.is_instance_of::<RemoteError>(py) {
                         return Err(error);
@@ -414,7 +421,7 @@ impl Delivery {
         Ok(None)
     }
 
-    /// A call has ended, perhaps with an exception. Whether that was told to both ends of the channel.
+    /// A call has ended, perhaps with an exception. Returns whether both ends of the channel were told.
     fn done(&self, py: Python<'_>, error: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
         let held = self.held().take();
         let Some(held) = held else {
@@ -430,7 +437,7 @@ impl Delivery {
         Ok(true)
     }
 
-    /// There is nobody to go on with it: items can be received again.
+    /// Nobody continues the delivery: items can be received again.
     fn give_back(&self) {
         *self.shared.deliveries() = Deliveries::default();
     }
@@ -446,7 +453,7 @@ impl Delivery {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The callback failed: both ends of the channel learn of it.
+    /// The callback failed: tells both ends of the channel.
     fn fail(&self, py: Python<'_>, error: &PyErr) -> PyResult<()> {
         let text = match py
             .import("traceback")?
@@ -460,19 +467,19 @@ impl Delivery {
             deliveries.error = Some(text.clone());
             deliveries.stopped = true;
         }
-        // an error means that the other end is gone
+        // if that fails, the other end is gone
         let _ = released(py, || self.shared.channel.close_with_error(&text));
         Ok(())
     }
 }
 
-/// What waits until `channel` is so far: see [`wait`].
+/// Waits until `channel` is ready: see [`wait`].
 fn ready(channel: &execnet::Channel, what: Ready) -> impl FnMut(Option<Duration>) -> bool + Send + use<> {
     let channel = channel.clone();
     move |slice| raw::until(&channel, what, until(slice)) != Err(ChannelError::TimedOut)
 }
 
-/// `None` where it was not done in time.
+/// `None` if it was not in time.
 fn in_time<T>(result: std::result::Result<T, ChannelError>) -> std::result::Result<Option<T>, ChannelError> {
     match result {
         Err(ChannelError::TimedOut) => Ok(None),

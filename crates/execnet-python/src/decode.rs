@@ -1,4 +1,5 @@
-//! From bytes to Python objects. The bytes come from a host: what is wrong with them is an error, and takes no more memory than they do.
+//! Decodes bytes to Python objects. The bytes come from a host: malformed ones are an error, and take no more
+//! memory than their length.
 
 use execnet::value::{BigInt, Container, LoadError, Reader, Text, Token};
 use pyo3::exceptions::PyTypeError;
@@ -10,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Failure, Result};
 use crate::hashed::is_long;
 
-/// A container that is being read: its parts are on the stack, from this position on.
+/// A container that is being read. Its parts are on the stack, from this position on.
 struct Level {
     /// None for a dict.
     container: Option<Container>,
@@ -18,17 +19,17 @@ struct Level {
 }
 
 impl Level {
-    /// Whether the next part is a dict's key.
+    /// Whether the next part is a dict key.
     fn is_at_key(&self, stack: &[Bound<'_, PyAny>]) -> bool {
         self.container.is_none() && (stack.len() - self.from).is_multiple_of(2)
     }
 }
 
-/// Keys that were read before: dicts of a list mostly have the same ones, and a str that is there knows its hash.
+/// Recent keys: the dicts of a list mostly have the same ones, and an existing str knows its hash.
 #[derive(Default)]
 struct Keys<'py>(Vec<Option<Key<'py>>>);
 
-/// Its bytes, and what they are in Python.
+/// Its bytes, and the Python object.
 type Key<'py> = (Box<[u8]>, Bound<'py, PyAny>);
 
 impl<'py> Keys<'py> {
@@ -57,7 +58,7 @@ impl<'py> Keys<'py> {
     }
 }
 
-/// Reads one value; channels in it are made by `channel`, and what is wrong with it is told to `wrong`.
+/// Reads one value. `channel` makes the channels in it, and `wrong` converts errors.
 pub(crate) fn decode<'py>(
     py: Python<'py>,
     mut reader: Reader<'_>,
@@ -101,7 +102,7 @@ pub(crate) fn decode<'py>(
     stack.pop().ok_or_else(|| Failure::from(LoadError::unwanted("there is no value")))
 }
 
-/// A container of what is on the stack.
+/// Makes a container of the parts on the stack.
 fn build<'py>(
     py: Python<'py>,
     level: &Level,
@@ -111,7 +112,7 @@ fn build<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let mut parts = stack.drain(level.from..);
     let unhashable = |error: PyErr| {
-        // what Python cannot have as a key
+        // unhashable keys
         if error.is_instance_of::<PyTypeError>(py) {
             Failure::from(LoadError::unwanted(error.value(py).to_string()).at(|| reader.place()))
         } else {
@@ -135,7 +136,7 @@ fn build<'py>(
     })
 }
 
-/// A set of these, made in slices.
+/// A set of these items, with checkpoints.
 pub(crate) fn set<'py>(
     py: Python<'py>,
     parts: impl Iterator<Item = Bound<'py, PyAny>>,
@@ -151,7 +152,7 @@ pub(crate) fn set<'py>(
     Ok(set.into_any())
 }
 
-/// A frozenset of these, made in slices.
+/// A frozenset of these items, with checkpoints.
 pub(crate) fn frozenset<'py>(
     py: Python<'py>,
     parts: impl Iterator<Item = Bound<'py, PyAny>>,

@@ -1,4 +1,5 @@
-//! From Python objects to bytes: level by level, without recursion. Only exact types are taken, so that no Python code runs meanwhile.
+//! Encodes Python objects to bytes, level by level, without recursion. Accepts only exact types, so that no
+//! Python code runs meanwhile.
 
 use execnet::value::{Container, Encoded, Text, Writer, Writing};
 use pyo3::prelude::*;
@@ -15,7 +16,7 @@ use crate::error::{Failure, Result};
 enum Level<'py> {
     List(Bound<'py, PyList>, usize),
     Tuple(Bound<'py, PyTuple>, usize),
-    /// With the value that belongs to the key that was written last.
+    /// With the value of the key that was written last.
     Dict(BoundDictIterator<'py>, Option<Bound<'py, PyAny>>),
     Set(std::vec::IntoIter<Bound<'py, PyAny>>),
 }
@@ -65,13 +66,13 @@ impl<'py> Level<'py> {
         }
     }
 
-    /// Whether what came last is a dict's key.
+    /// Whether a dict key was written last.
     fn is_at_key(&self) -> bool {
         matches!(self, Self::Dict(_, Some(_)))
     }
 }
 
-/// Keys that were written before: dicts of a list mostly have the same ones, and asking Python for their text takes long.
+/// Recent keys: the dicts of a list mostly have the same ones, and getting their text from Python takes long.
 #[derive(Default)]
 struct Keys<'py>(Vec<Option<(Bound<'py, PyString>, String)>>);
 
@@ -102,7 +103,7 @@ impl<'py> Keys<'py> {
     }
 }
 
-/// Writes an object, or begins it if it has parts.
+/// Writes an object, or begins it if it is a container.
 fn put<'py>(object: &Bound<'py, PyAny>, writer: &mut Writer, levels: &mut Vec<Level<'py>>) -> Result<()> {
     if object.is_exact_instance_of::<PyInt>() {
         match object.extract::<i64>() {
@@ -173,7 +174,7 @@ fn set<'py>(
     Ok(())
 }
 
-/// An int that takes more than 64 bits.
+/// An int with more than 64 bits.
 fn big_int(object: &Bound<'_, PyAny>, writer: &mut Writer) -> Result<()> {
     let bits: usize = object.call_method0("bit_length")?.extract()?;
     let negative = object.lt(0)?;

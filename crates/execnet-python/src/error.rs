@@ -1,4 +1,4 @@
-//! Which Python exception an error is.
+//! Converts errors to Python exceptions.
 
 use execnet::text::{line, lines};
 use execnet::{ChannelError, ConnectError, JoinError, OpenError, RequestError, StartError, value};
@@ -31,12 +31,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What a signal's handler has raised.
+    /// Raised by a signal handler.
     pub(crate) fn raised(error: PyErr) -> Self {
         Self { error, raised: true }
     }
 
-    /// Whether a signal's handler has raised it: then nothing is wrong with what was being done.
+    /// Whether a signal handler raised it. Then the interrupted operation itself did not fail.
     pub(crate) fn is_raised(&self) -> bool {
         self.raised
     }
@@ -66,7 +66,7 @@ impl From<value::LoadError> for Failure {
     }
 }
 
-/// What goes wrong in waits for something from the other side of a channel.
+/// Errors of waits for the other side of a channel.
 pub(crate) fn receiving(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Failure + '_ {
     move |error| {
         Failure::from(match error {
@@ -77,7 +77,7 @@ pub(crate) fn receiving(channel: &execnet::Channel) -> impl Fn(ChannelError) -> 
     }
 }
 
-/// What goes wrong in everything else that is done with a channel.
+/// Errors of other operations on a channel.
 pub(crate) fn sending(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Failure + '_ {
     move |error| match error {
         ChannelError::Closed => {
@@ -88,7 +88,7 @@ pub(crate) fn sending(channel: &execnet::Channel) -> impl Fn(ChannelError) -> Fa
     }
 }
 
-/// What goes wrong in what is done with a gateway.
+/// Errors of operations on a gateway.
 pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Failure + '_ {
     move |error| match error {
         ChannelError::Closed => {
@@ -122,7 +122,7 @@ impl From<OpenError> for Failure {
                 "{}; if it takes long to start, give it more with `patience=` in the spec",
                 said(&error)
             ))),
-            // Python makes it a FileNotFoundError and the like
+            // Python makes a FileNotFoundError or the like of it
             OpenError::Spawn { ref source, .. } if let Some(errno) = source.raw_os_error() => {
                 Self::from(PyOSError::new_err((errno, with_source(&error))))
             }
@@ -178,7 +178,7 @@ impl From<RequestError> for Failure {
     }
 }
 
-/// An error with what is behind it.
+/// An error with its sources.
 fn with_source(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -189,22 +189,22 @@ fn with_source(error: &dyn std::error::Error) -> String {
     lines(&text).into_owned()
 }
 
-/// Without Rust's ` (os error 2)`: Python has its own way to say that number.
+/// Removes Rust's ` (os error 2)`: Python shows that number in its own way.
 fn without_number(text: &str) -> &str {
     let number = |rest: &str| rest.strip_suffix(')').is_some_and(|number| number.parse::<i32>().is_ok());
     text.rsplit_once(" (os error ").filter(|(_, rest)| number(rest)).map_or(text, |(words, _)| words)
 }
 
-/// What Python shall print of an error.
+/// The text of an error for Python.
 fn said(error: &impl std::fmt::Display) -> String {
     lines(&error.to_string()).into_owned()
 }
 
-/// A text as it may reach a terminal: see `execnet_proto::text`. On one line, or with its lines.
+/// Escapes a text for a terminal (see `execnet_proto::text`): as one line, or with its lines.
 #[pyfunction]
 #[pyo3(signature = (text, one_line = false))]
 pub(crate) fn shown(text: &Bound<'_, PyString>, one_line: bool) -> PyResult<String> {
-    // what UTF-8 has no bytes for is escaped by Python
+    // Python escapes what UTF-8 cannot encode
     let bytes = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
     let text = String::from_utf8_lossy(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());
     Ok(if one_line { line(&text) } else { lines(&text) }.into_owned())

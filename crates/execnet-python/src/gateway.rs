@@ -1,4 +1,4 @@
-//! Gateways, as Python sees them: what is to be started, and what became of it.
+//! Gateways for Python: how they are started, and the handle of one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::error::{DumpError, Failure, using};
 use crate::network::{Network, Node, Outages};
 use crate::wait::{Coming, aside, deadline, wait};
 
-/// Lines that wait for a program that wants them; then who prints waits.
+/// How many lines wait for a program that takes them. Then printing blocks.
 const LINES: usize = 1024;
 
-/// What all gateways can be told, wherever they are.
+/// The settings that every gateway has, wherever it runs.
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Settings {
     id: String,
@@ -83,7 +83,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// `node_python`: the node was chosen for its interpreter.
+    /// `node_python`: the node was selected by its interpreter.
     fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
         builder = builder
             .id(&self.id)
@@ -109,12 +109,12 @@ impl Settings {
     }
 }
 
-/// A gateway that can be started.
+/// Starts a gateway.
 #[pyclass(frozen, module = "execnet._native")]
 #[derive(Clone)]
 pub(crate) struct Launcher {
     builder: GatewayBuilder,
-    /// What is started as a child of this program, if it is one.
+    /// The command of a child of this program, if it is one.
     python: Vec<String>,
     network: Option<execnet::Network>,
     private: Option<Arc<Private>>,
@@ -148,7 +148,8 @@ impl Launcher {
         Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
     }
 
-    /// On a host that ssh reaches, maybe from where another gateway has its interpreter. `command` is the `execnet` command.
+    /// On a host that ssh reaches, from this machine or from where another gateway runs. `command` is the
+    /// `execnet` command.
     #[staticmethod]
     #[pyo3(signature = (command, host, config, via, settings))]
     fn ssh(
@@ -174,26 +175,26 @@ impl Launcher {
         Ok(Self { builder, python: Vec::new(), network, private: Some(private), keeps_output })
     }
 
-    /// Where another gateway has its interpreter.
+    /// Where another gateway runs.
     #[staticmethod]
     fn beside(gateway: &Gateway, settings: &Settings) -> Self {
         let mut start = match (&gateway.network, gateway.gateway.node()) {
             (Some(network), Some(node)) => {
                 Self::new(network.makegateway().node(&node.name), Some(network.clone()), settings)
             }
-            // not what it says its executable is: behind `python=ssh …` that is another machine's word
+            // not the executable that it reports: with `python=ssh …` that is a path on another machine
             _ => Self::child(&gateway.python, settings),
         };
         start.private = gateway.private.clone();
         start
     }
 
-    /// The outages of what it is started through, if nobody listens to them yet.
+    /// The outages of its network, if nobody listens to them yet.
     fn outages(&self) -> Option<Outages> {
         raw::first_outages(self.network.as_ref()?).map(Outages::new)
     }
 
-    /// Starts it and waits until it is ready.
+    /// Opens the gateway, and waits until it is ready.
     fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
         let started = self.clone();
         Ok(aside(py, move || started.start())?.map_err(Failure::from)?)
@@ -211,7 +212,7 @@ impl Launcher {
         }
     }
 
-    /// As a child of this program, started with these words unless the settings have others.
+    /// As a child of this program, started with this command unless the settings have another.
     fn child(python: &[String], settings: &Settings) -> Self {
         let python = settings.python.clone().unwrap_or_else(|| python.to_vec());
         let builder = execnet::Gateway::popen().python_args(python.clone());
@@ -223,7 +224,7 @@ impl Launcher {
         Ok(opened(builder.start()?))
     }
 
-    /// What is to be opened, and what to make of it.
+    /// The builder, and what to make of the opened gateway.
     fn prepare(self) -> (GatewayBuilder, impl FnOnce(execnet::Gateway) -> Gateway) {
         let Self { builder, python, network, private, keeps_output } = self;
         let (lines_tx, lines) = sync_channel(LINES);
@@ -234,7 +235,7 @@ impl Launcher {
 }
 
 fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBuilder {
-    // nobody wants them any more if this fails
+    // if this fails, nobody wants lines any more
     builder.on_output(move |_, line| drop(lines.send(String::from_utf8_lossy(line).into_owned())))
 }
 
@@ -242,18 +243,19 @@ fn keep_output(builder: GatewayBuilder, lines: SyncSender<String>) -> GatewayBui
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Gateway {
     gateway: execnet::Gateway,
-    /// With what it was started, if it is a child of this program.
+    /// Its command, if it is a child of this program.
     python: Vec<String>,
     network: Option<execnet::Network>,
-    /// Keeps the program's own network, if it is of that one.
+    /// Keeps the program's private network alive, if the gateway is on it.
     private: Option<Arc<Private>>,
-    /// What was printed there.
+    /// The lines printed there.
     lines: Arc<Coming<String>>,
 }
 
 #[pymethods]
 impl Gateway {
-    /// Where it runs, and whether that can be reached now, or what ran there is lost; none if it is a child of this program.
+    /// The node it runs on, and whether that is reachable now or its processes are lost; none for a child of
+    /// this program.
     #[getter]
     fn node(&self) -> Option<Node> {
         let state = match self.gateway.join_timeout(Duration::ZERO) {
@@ -265,7 +267,7 @@ impl Gateway {
         self.gateway.node().map(|node| Node::seen(node, state))
     }
 
-    /// Has code executed.
+    /// Executes code.
     fn remote_exec(
         &self,
         kind: &str,
@@ -293,7 +295,7 @@ impl Gateway {
         Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(using(&self.gateway))?))
     }
 
-    /// A channel for nobody yet.
+    /// A channel that is not connected to any code yet.
     fn newchannel(&self) -> PyResult<RawChannel> {
         Ok(RawChannel::new(self.gateway.new_channel().map_err(using(&self.gateway))?))
     }
@@ -310,7 +312,7 @@ impl Gateway {
         Ok(facts)
     }
 
-    /// What the interpreter said of itself when it started.
+    /// What the interpreter reported at its start.
     fn rinfo<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         use execnet::value::Value;
         let info = self.gateway.info();
@@ -348,12 +350,12 @@ impl Gateway {
         Ok(self.gateway.interrupt().map_err(using(&self.gateway))?)
     }
 
-    /// Ends the interpreter at once.
+    /// Kills the interpreter.
     fn kill(&self) -> PyResult<()> {
         Ok(self.gateway.kill().map_err(using(&self.gateway))?)
     }
 
-    /// Waits for its end; false if that did not come in time.
+    /// Waits for its end; false if it did not end in time.
     #[pyo3(signature = (timeout = None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let ready = || {
@@ -368,14 +370,14 @@ impl Gateway {
         Ok(ended.is_some())
     }
 
-    /// The next line that was printed there; none behind the last one.
+    /// The next line printed there; none after the last one.
     fn next_line(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.lines.next(py)?)
     }
 }
 
 impl Gateway {
-    /// The host of the program's own network that it is on; none if it is on this machine.
+    /// The host of the program's private network that it is on; none if it is on this machine.
     fn private_host(&self) -> PyResult<Option<String>> {
         match (&self.private, self.gateway.node()) {
             (Some(_), Some(node)) => Ok(Some(node.host.clone())),
@@ -387,7 +389,7 @@ impl Gateway {
     }
 }
 
-/// The host to be reached. Without `python=` its first Python is taken.
+/// The host to reach. Without `python=`, its first Python is used.
 fn host_spec(
     host: &str,
     config: Option<String>,
@@ -396,7 +398,7 @@ fn host_spec(
 ) -> PyResult<HostSpec> {
     let spec = HostSpec::by_ssh(host)
         .map_err(|error| PyValueError::new_err(line(&format!("ssh={host}: {error}")).into_owned()))?;
-    // more than one word is started by the host's own Python
+    // the host's own Python starts a command of several words
     let python = settings.python.as_deref();
     let python = python.and_then(|words| if let [word] = words { Some(join(&[word])) } else { None });
     Ok(HostSpec { ssh_config: config, patience: settings.patience, via, python, ..spec })
@@ -409,7 +411,7 @@ fn a_time(text: &str) -> PyResult<Duration> {
     time.ok_or_else(|| PyValueError::new_err(wrong()))
 }
 
-/// How long something may take, in seconds or as people write it.
+/// A duration, in seconds or as people write it.
 pub(crate) fn limit(text: &str) -> PyResult<Duration> {
     let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();
     seconds(text).or_else(|| time(text)).ok_or_else(|| {
@@ -417,12 +419,12 @@ pub(crate) fn limit(text: &str) -> PyResult<Duration> {
     })
 }
 
-/// What is told of a network's hosts is told by Python.
+/// Python reports the hosts of a network.
 pub(crate) fn quiet(network: &execnet::Network) {
     network.on_outage(|_| {});
 }
 
-/// Starts several at a time: all, or none.
+/// Starts several gateways in parallel: all, or none.
 #[pyfunction]
 pub(crate) fn start_all(py: Python<'_>, launchers: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
     let launchers = launchers.iter().map(|launcher| Ok(launcher.cast::<Launcher>()?.get().clone()));
@@ -437,7 +439,7 @@ fn open_all(launchers: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
     Ok(opened.into_iter().zip(gateways).map(|(opened, gateway)| opened(gateway)).collect())
 }
 
-/// A connection that was closed.
+/// The error for a connection that was closed.
 pub(crate) fn closed() -> PyErr {
     PyOSError::new_err("the connection to the network is closed")
 }

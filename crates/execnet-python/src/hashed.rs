@@ -1,19 +1,20 @@
-//! Keys of dicts and items of sets, before they are put there.
+//! Checks dict keys and set items before they are inserted.
 //!
-//! Keys of one hash are compared with each other. A host chooses them, so also such that each comparison takes long, in one call that
-//! nothing interrupts: long tuples, which are bounded by the bytes that came, and frozensets whose items all have one hash, which are not.
+//! Keys with the same hash are compared with each other. A host chooses them, and may choose some whose
+//! comparison takes long, in one call that nothing can interrupt: long tuples, which are bounded by the
+//! received bytes, and frozensets whose items all have the same hash, which are not.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFrozenSet, PyTuple};
 
-/// How many items of a frozenset may have the same hash, where it is a key or in one.
+/// How many items of a frozenset may have the same hash, in a key.
 const SAME: usize = 64;
 
-/// Whether a key may take long to be compared.
+/// Whether comparing a key may take long.
 ///
 /// # Errors
-/// It would take time that grows with the square of its size.
+/// When comparing it would take time that grows with the square of its size.
 pub(crate) fn is_long(key: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(items) = key.cast_exact::<PyFrozenSet>() {
         check(items)?;

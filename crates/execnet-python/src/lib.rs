@@ -1,7 +1,7 @@
-//! The native half of the Python package `execnet`: what the crate `execnet` can do, for Python. What waits does so outside the interpreter, and lets
-//! signals through; values go from Python objects to bytes and back without anything in between.
+//! The native half of the Python package `execnet`: the crate `execnet`, for Python. Waits run outside the
+//! interpreter and let signals through; values are converted directly between Python objects and bytes.
 //!
-//! The names, docstrings and shapes that programs see are in `python/execnet`.
+//! `python/execnet` has the names and docstrings that programs see.
 
 mod channel;
 mod checkpoint;
@@ -21,8 +21,8 @@ use pyo3::types::PyList;
 /// See `python/execnet/_native.pyi`.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // PyO3 asks for it otherwise, and to ask a module for what it has not is an error without an exception on CPython 3.13
-    // when the current folder is gone and "" in sys.path
+    // otherwise PyO3 asks the module for it, and on CPython 3.13 asking for a missing attribute fails without
+    // an exception if the current folder is gone and "" is in sys.path
     module.setattr("__all__", PyList::empty(module.py()))?;
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<channel::Channel>()?;

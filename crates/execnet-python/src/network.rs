@@ -1,4 +1,4 @@
-//! Networks, as Python sees them.
+//! Networks for Python.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub(crate) struct Network {
     network: Mutex<Option<execnet::Network>>,
 }
 
-/// Connects to the network of this name.
+/// Connects to the network with this name.
 #[pyfunction]
 #[pyo3(signature = (name, give_up = None))]
 pub(crate) fn connect(py: Python<'_>, name: String, give_up: Option<&str>) -> PyResult<Network> {
@@ -63,14 +63,16 @@ impl Network {
     }
 }
 
-/// A node of a network: an interpreter on a host, as it was when it was asked for. Two are equal when they are the same interpreter.
+/// A node of a network: an interpreter on a host, as it was when the node was requested. Two nodes are equal
+/// if they are the same interpreter.
 #[pyclass(frozen, get_all, eq, hash, module = "execnet")]
 pub(crate) struct Node {
     /// Its name.
     name: String,
-    /// Id of its host.
+    /// The id of its host.
     host: String,
-    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` as its host is. `lost` only of a gateway's node, and where `on_unreachable` is told so.
+    /// `probing`, `ready`, `failed`, or `unreachable` or `leaving` like its host. `lost` only for a gateway's
+    /// node, and in calls of `on_unreachable`.
     state: String,
     /// `sys.platform`.
     platform: String,
@@ -80,18 +82,18 @@ pub(crate) struct Node {
     version: String,
     /// `x86_64`.
     machine: String,
-    /// Path of the interpreter.
+    /// The path of the interpreter.
     executable: String,
-    /// How many processors its host has, if that is known.
+    /// How many processors its host has, if known.
     cpus: Option<u32>,
-    /// Id of the host through which its host is reached, if there is one.
+    /// The id of the host through which its host is reached, if there is one.
     via: Option<String>,
     /// How many processes run on it.
     processes: u32,
 }
 
 impl Node {
-    /// What stays the same while it works, and is known of a gateway's node too.
+    /// What stays the same while it works, and is known for a gateway's node, too.
     fn identity(&self) -> [&str; 5] {
         [&self.name, &self.host, &self.implementation, &self.version, &self.executable]
     }
@@ -119,7 +121,7 @@ impl Node {
         }
     }
 
-    /// As a program that runs something there sees it.
+    /// As seen by a program that runs something there.
     pub(crate) fn seen(node: &execnet::Node, state: &str) -> Self {
         Self {
             name: node.name.clone(),
@@ -137,7 +139,7 @@ impl Node {
     }
 }
 
-/// What is to be told of the hosts that gateways use. One thread at a time waits for it.
+/// Reports about the hosts that gateways use. One thread at a time waits for them.
 #[pyclass(frozen, module = "execnet._native")]
 pub(crate) struct Outages {
     outages: Arc<Coming<Outage>>,

@@ -1,7 +1,9 @@
-//! `dumps` and `loads`: objects as bytes in execnet's own format (2), which execnet 2 and older programs read and write.
+//! `dumps` and `loads`: execnet's own serialization format (version 2), which execnet 2 and older programs
+//! read and write.
 //!
-//! A stack machine's program: a version byte, then opcodes of one letter. Scalars are pushed. A tuple or set takes what was pushed for it; a list or
-//! dict is pushed empty, and filled by pushing key and value for each part. Numbers are big-endian, lengths take four bytes.
+//! The format is a program for a stack machine: a version byte, then opcodes of one letter. Scalars are
+//! pushed. A tuple or set takes its items from the stack; a list or dict is pushed empty, and filled by
+//! pushing key and value of each item. Numbers are big-endian, lengths have four bytes.
 
 use execnet::value::{
     self, BigInt, Container, Encoded, LoadError, MAX_DEPTH, Reader, Reading, Text, Token, Writing,
@@ -18,15 +20,15 @@ use crate::hashed::is_long;
 
 const VERSION: u8 = 2;
 
-/// The bytes of an object.
+/// Serializes an object.
 #[pyfunction]
 pub(crate) fn dumps<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let encoded = encode(obj, Writing::default())?;
     Ok(PyBytes::new(py, &translate(py, &encoded)?))
 }
 
-/// The object that these bytes are. `py2str_as_py3str`: what was a `str` of Python 2 becomes text, otherwise bytes. `py3str_as_py2str`: what was a `str`
-/// of Python 3 becomes bytes, otherwise text.
+/// Deserializes an object. `py2str_as_py3str`: a `str` of Python 2 becomes text, otherwise bytes.
+/// `py3str_as_py2str`: a `str` of Python 3 becomes bytes, otherwise text.
 #[pyfunction]
 #[pyo3(signature = (bytestring, py2str_as_py3str = false, py3str_as_py2str = false))]
 pub(crate) fn loads<'py>(
@@ -44,7 +46,7 @@ pub(crate) fn loads<'py>(
     Ok(Loader::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
-/// As [`loads`], with `read(length)` giving the bytes.
+/// Like [`loads`]; `read(length)` returns the bytes.
 #[pyfunction]
 pub(crate) fn load<'py>(
     py: Python<'py>,
@@ -67,14 +69,14 @@ pub(crate) fn load<'py>(
     Ok(Loader::new(py, take, py2str_as_py3str, py3str_as_py2str).run()?)
 }
 
-/// From one format to the other.
+/// Converts from marshal to this format.
 fn translate(py: Python<'_>, encoded: &Encoded) -> Result<Vec<u8>> {
     if encoded.is_escaped() {
         return Err(DumpError::new_err("cannot dump a Channel: it can be sent only").into());
     }
     let mut reader = Reader::new(encoded.as_bytes(), Reading::default());
     let mut out = vec![VERSION];
-    // what is open, and how many values were begun in it; None for a dict
+    // the open containers, and how many values were begun in each; None for a dict
     let mut open: Vec<(Option<Container>, usize)> = Vec::new();
     while let Some(token) = reader.next_token()? {
         if !matches!(token, Token::End)
@@ -162,7 +164,8 @@ fn length(out: &mut Vec<u8>, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// The digits of a number: as many as Python is willing to make, which takes time that grows with the square of their number.
+/// The decimal digits of a number: as many as Python agrees to make, which takes time that grows with the
+/// square of their number.
 fn decimal(py: Python<'_>, value: &BigInt) -> Result<Vec<u8>> {
     let text = big_int(py, value)?.str().map_err(|error| {
         let why = error.value(py);
@@ -183,14 +186,14 @@ fn wrong(why: impl Into<String>) -> Failure {
     LoadError::unwanted(why).into()
 }
 
-/// Runs a program and keeps what it has pushed.
+/// Runs a program, and keeps its stack.
 struct Loader<'py, T> {
     py: Python<'py>,
     take: T,
     py2str_as_py3str: bool,
     py3str_as_py2str: bool,
     stack: Vec<Bound<'py, PyAny>>,
-    /// Of each object on the stack: how deep it is nested.
+    /// For each object on the stack, how deep it is nested.
     depths: Vec<usize>,
     checkpoint: Checkpoint,
 }
@@ -316,8 +319,8 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Loader<'py, T> {
         Ok(self.stack.split_off(from))
     }
 
-    /// How deep a container of the objects from here on is nested; they are taken off. Python itself goes down into it when it
-    /// makes a hash of it.
+    /// The nesting of a container of the objects from here on, which are taken off. Python itself recurses
+    /// into it to hash it.
     fn deepest(&mut self, from: usize) -> Result<usize> {
         let depth = 1 + self.depths.drain(from..).max().unwrap_or(0);
         if depth > MAX_DEPTH {
@@ -337,7 +340,7 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Loader<'py, T> {
         if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(wrong("an integer that is no number"));
         }
-        // as many digits as Python is willing to take
+        // as many digits as Python agrees to parse
         self.py.get_type::<PyInt>().call1((digits,)).map_err(|error| {
             let why = error.value(self.py).to_string();
             if error.is_instance_of::<PyValueError>(self.py) { wrong(why) } else { error.into() }

@@ -1,5 +1,6 @@
-//! Waiting outside the interpreter. Python's signal handlers run in its main thread only, and only when that asks for them: so its waits are cut into
-//! slices, and it asks in between. Other threads wait in one piece. Where threads are green (gevent, eventlet) nobody waits here at all: see [`Door`].
+//! Waits outside the interpreter. Python runs signal handlers only in its main thread, and only when that
+//! thread asks: so the main thread waits in slices and asks in between. Other threads wait in one piece.
+//! Green threads (gevent, eventlet) do not wait here at all: see [`Door`].
 
 use std::cell::OnceCell;
 use std::io::PipeReader;
@@ -15,30 +16,32 @@ use pyo3::sync::PyOnceLock;
 
 use crate::error::{Failure, Result};
 
-/// How long Ctrl-C may have to wait.
+/// The longest delay of Ctrl-C.
 const SLICE: Duration = Duration::from_millis(40);
 
-/// How long a thread waits for somebody who may have given up.
+/// How often a thread checks whether the one it waits for has given up.
 const LOOK: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IS_MAIN: OnceCell<bool> = const { OnceCell::new() };
 }
 
-/// An interpreter that is about to end has ended by then.
+/// By this time after `ending`, the interpreter has ended.
 const END: Duration = Duration::from_secs(5);
 
 /// The program ends: see [`released`].
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// The interpreter is about to end, and everything that it would have waited for has ended.
+/// Tells the waits that the interpreter is about to end, and that everything it would have waited for has
+/// ended.
 #[pyfunction]
 pub(crate) fn ending() {
     ENDING.store(true, Ordering::Release);
 }
 
-/// Does something outside the interpreter. A thread that comes back into one that ends is torn out of all its frames, which those of Rust do not
-/// survive: so it waits for the end. Not for ever, as something that ends after us may wait for it.
+/// Runs `work` outside the interpreter. A thread that returns into an ending interpreter is torn out of all
+/// its frames, which those of Rust do not survive: so it waits for the end. Not forever, because something
+/// that ends after us may wait for it.
 pub(crate) fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     let is_main = is_main(py);
     py.detach(|| {
@@ -55,7 +58,7 @@ fn is_main(py: Python<'_>) -> bool {
     let ask = || {
         let threading = py.import("threading")?;
         let main = threading.call_method0("main_thread")?;
-        // of green threads any may be the first that asks
+        // with green threads, any of them may be the first that asks
         Ok::<_, PyErr>(
             main.getattr("ident")?.eq(threading.call_method0("get_ident")?)?
                 || main.getattr("native_id")?.eq(threading.call_method0("get_native_id")?)?,
@@ -64,22 +67,23 @@ fn is_main(py: Python<'_>) -> bool {
     IS_MAIN.with(|is_main| *is_main.get_or_init(|| ask().unwrap_or(true)))
 }
 
-/// What tells Python's threads apart, green ones too.
+/// Identifies Python's threads, including green ones.
 pub(crate) fn this_thread(py: Python<'_>) -> PyResult<u64> {
     py.import("threading")?.call_method0("get_ident")?.extract()
 }
 
-/// Seconds as Python has them; none for no limit, and for more than there is.
+/// A timeout in Python's seconds as a deadline; none for no limit, and for a time past the end of the clock.
 pub(crate) fn deadline(timeout: Option<f64>) -> Option<Instant> {
     let seconds = Duration::try_from_secs_f64(timeout?.max(0.0)).ok()?;
     Instant::now().checked_add(seconds)
 }
 
-/// Calls `step` with the time that it may wait, until it comes back with something else than `None` (not in time). At the deadline the
-/// result is `None`.
+/// Calls `step` with the time that it may wait, until it returns something other than `None` (not in time).
+/// At the deadline the result is `None`.
 ///
-/// Where threads are green the call itself must not wait: `ready` makes what waits elsewhere until `step` would not have to, and says whether that
-/// was in time. It takes nothing, so nothing is lost with a thread that is interrupted.
+/// For green threads, `step` must not wait. Instead, `ready` makes a function that another thread calls; it
+/// waits until `step` would not have to, and returns whether that was in time. It takes nothing, so nothing
+/// is lost if the thread is interrupted.
 pub(crate) fn wait<T: Send, E: Into<Failure> + Send, R>(
     py: Python<'_>,
     deadline: Option<Instant>,
@@ -111,25 +115,25 @@ where
     }
 }
 
-/// Waits at most so long for the next one.
+/// Waits at most this long for the next one.
 type Waits<T> = dyn FnMut(Duration) -> std::result::Result<T, RecvTimeoutError> + Send;
 
-/// What comes one after the other, for which one thread at a time waits.
+/// A sequence of items, for which one thread at a time waits.
 pub(crate) struct Coming<T> {
     wait: Mutex<Box<Waits<T>>>,
-    /// What has come; none behind the last one.
+    /// The item that has come; none after the last one.
     next: Mutex<Option<Option<T>>>,
 }
 
 impl<T: Send + 'static> Coming<T> {
-    /// What `wait` gives.
+    /// The items that `wait` returns.
     pub(crate) fn new(
         wait: impl FnMut(Duration) -> std::result::Result<T, RecvTimeoutError> + Send + 'static,
     ) -> Arc<Self> {
         Arc::new(Self { wait: Mutex::new(Box::new(wait)), next: Mutex::default() })
     }
 
-    /// Waits for the next one; none behind the last one.
+    /// Waits for the next one; none after the last one.
     pub(crate) fn next(self: &Arc<Self>, py: Python<'_>) -> Result<Option<T>> {
         let ready = || {
             let coming = self.clone();
@@ -141,7 +145,7 @@ impl<T: Send + 'static> Coming<T> {
         Ok(next.flatten())
     }
 
-    /// Waits until there is one, or the end; false if that did not come in time.
+    /// Waits until there is one, or the end; false if neither came in time.
     fn look(&self, timeout: Option<Duration>) -> bool {
         if self.seen().is_some() {
             return true;
@@ -161,8 +165,8 @@ impl<T: Send + 'static> Coming<T> {
     }
 }
 
-/// Does something that cannot be cut into slices: in a thread of its own, if this is the main thread, or a green one. When a signal's handler raises,
-/// the work is interrupted, and what it results in after all is dropped.
+/// Runs `work`, which cannot be cut into slices: in a thread of its own if this is the main thread or a green
+/// one. If a signal handler raises, `work` is interrupted, and its result is dropped.
 pub(crate) fn aside<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce() -> T + Send + 'static,
@@ -173,12 +177,13 @@ pub(crate) fn aside<T: Send + 'static>(
     }
 }
 
-/// The way in which a green thread waits. A green thread that waits in native code keeps all others of its program from running, and so perhaps the
-/// one that it waits for: it has to wait in its library, for something that this knows, here the end of a pipe.
+/// How a green thread waits. In native code it would keep all other green threads from running, perhaps even
+/// the one it waits for. So it waits in its library, for something that the library supports: the end of a
+/// pipe.
 struct Door(Py<PyAny>);
 
 impl Door {
-    /// The one for the calling thread; none if that may wait where it is. What `execnet._green` says.
+    /// The door for the calling thread; none if it may wait in native code. `execnet._green` decides.
     fn of_this_thread(py: Python<'_>) -> PyResult<Option<Self>> {
         static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let ask = ASK
@@ -192,7 +197,7 @@ impl Door {
         self.0.call1(py, (pipe.as_raw_fd(),)).map(drop)
     }
 
-    /// Lets others run until it is `ready`, or `deadline`.
+    /// Lets others run until `ready`, or until the deadline.
     fn await_ready(
         &self,
         py: Python<'_>,
@@ -214,7 +219,7 @@ impl Door {
     }
 }
 
-/// Does something in a thread of its own, and waits for that in slices, or at the door.
+/// Runs `work` in a thread of its own, and waits for it in slices, or at the door.
 fn apart<T: Send + 'static>(
     py: Python<'_>,
     door: Option<&Door>,
@@ -228,7 +233,7 @@ fn apart<T: Send + 'static>(
     };
     let thread = std::thread::Builder::new().name("execnet-work".into()).spawn(move || {
         let _ = thread_tx.send(Interrupt::this_thread());
-        // nobody wants it any more if this fails
+        // if this fails, nobody wants the result any more
         let _ = done_tx.send(work());
         drop(end);
     });
@@ -240,7 +245,7 @@ fn apart<T: Send + 'static>(
             (Some(door), Some(pipe)) => door.wait(py, pipe).map(|()| next(Duration::ZERO)),
             _ => Ok(py.detach(|| next(SLICE))),
         };
-        // what is done is lost, without having ended, if a handler raises behind this call
+        // if a handler raises after this call, the finished work is lost
         let raised = match (waited, py.check_signals()) {
             (Ok(Ok(done)), Ok(())) => return Ok(done),
             (Ok(Err(RecvTimeoutError::Disconnected)), Ok(())) => {

@@ -1,4 +1,4 @@
-//! The examples of README and guide: connects to a running network by name, and asks a fresh Jython for a sum.
+//! The example of README and guide: connects to a running network by name, and asks a fresh Jython for a sum.
 //!
 //! `cargo run -p execnet --example connect -- NETWORK`, on a network that has a Jython.
 

@@ -1,4 +1,4 @@
-//! Waits that are interrupted or take too long, links that break, daemons that are replaced, forks.
+//! Interrupted waits and timeouts, broken links, replaced daemons, forks.
 
 mod fake;
 
@@ -55,7 +55,7 @@ fn every_wait_can_be_limited() {
     assert!(matches!(replies.next_timeout(SHORT), Some(Err(RequestError::TimedOut))));
     let error = network.process().node("silence").timeout(SHORT).start().unwrap_err();
     assert!(matches!(error, StartError::TimedOut { .. }), "{error:?}");
-    // all of it was left usable
+    // everything is still usable
     assert_eq!(network.status().unwrap().network, "fake");
 }
 
@@ -142,7 +142,7 @@ fn a_daemon_that_does_nothing_leaves_waits_their_limits_and_takes_no_memory() {
     assert!(bytes == patterned(0, bytes.len()));
 }
 
-/// Echoes `length` bytes of the pattern while `disturb` is called each time that a tenth of them was read.
+/// Echoes `length` bytes of the pattern. Calls `disturb` whenever another tenth was read.
 fn echo_through(process: &Process, length: u64, mut disturb: impl FnMut(u64)) {
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -194,7 +194,7 @@ fn nothing_is_lost_when_the_daemon_is_replaced() {
         fake.kill();
         fake.start();
     });
-    // the same connection goes on to serve
+    // the same connection continues to work
     assert!(start(&network, &["exit", "0"]).wait().unwrap().success());
     assert!(network.is_connected());
 }
@@ -356,7 +356,7 @@ fn connecting_fails_with_what_is_wrong() {
             assert!(expected(&error), "{error:?}");
         });
     }
-    // one that is stopped
+    // a stopped daemon
     let begin = Instant::now();
     let error = Connect::at(&path).timeout(SHORT).open().unwrap_err();
     assert!(matches!(error, ConnectError::Silent { .. }), "{error:?}");
@@ -385,7 +385,7 @@ fn a_place_that_comes_too_late_is_given_back() {
     let network = fake.connect();
     let error = network.process().node("late").timeout(SHORT).start().unwrap_err();
     assert!(matches!(error, StartError::TimedOut { .. }), "{error:?}");
-    // the daemon gives the place before it answers this
+    // the daemon places it before it answers this
     assert_eq!(network.status().unwrap().hosts[0].processes, 1);
     while network.status().unwrap().hosts[0].processes > 0 {}
     assert!(fake.running().is_empty());

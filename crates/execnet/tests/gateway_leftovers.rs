@@ -1,4 +1,4 @@
-//! What gateways leave behind: nothing. Alone in its program, because it counts threads, descriptors and children.
+//! Gateways leave nothing behind. Alone in its program, because it counts threads, descriptors and children.
 
 use std::time::Duration;
 

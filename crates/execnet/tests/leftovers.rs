@@ -1,4 +1,5 @@
-//! What a dropped connection leaves behind: nothing. Alone in its program, because it counts threads and descriptors.
+//! A dropped connection leaves nothing behind. Alone in its program, because it counts threads and
+//! descriptors.
 
 mod fake;
 
@@ -26,7 +27,8 @@ fn a_dropped_connection_leaves_no_thread_and_no_descriptor() {
         let failed = execnet::connect("surely-not-running");
         assert!(failed.is_err());
     };
-    // counted beside one more connection: when it is answered, the fake daemon has seen that the earlier ones are gone
+    // counted next to one more connection: once that one is answered, the fake daemon has noticed that the
+    // earlier ones are gone
     let count = || {
         let network = fake.connect();
         network.status().unwrap();
@@ -37,7 +39,7 @@ fn a_dropped_connection_leaves_no_thread_and_no_descriptor() {
     for _ in 0..50 {
         once();
     }
-    // a thread that was joined may still be listed for a moment
+    // a joined thread may be listed for a moment longer
     let settled = (0..1_000).any(|_| count() == before);
     assert!(settled, "{:?} became {:?}", before, count());
 }

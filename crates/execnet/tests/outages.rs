@@ -1,4 +1,4 @@
-//! Hosts that cannot be reached: what a program is told, and how long it waits.
+//! Unreachable hosts: what a program is told, and how long it waits.
 
 mod fake;
 
@@ -13,7 +13,7 @@ use fake::Fake;
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// Connects; what is told is told at once, and not on stderr.
+/// Connects. Outages are reported at once, and not on stderr.
 fn connect(fake: &Fake, say: impl FnOnce(Connect) -> Connect) -> (Network, Outages) {
     let network = say(Connect::at(&fake.socket).tell_after(Duration::ZERO)).open().unwrap();
     network.on_outage(|_| {});
@@ -113,7 +113,7 @@ fn nobody_hears_of_a_host_that_is_not_used_any_more() {
     unreachable(&outages);
     drop(process);
     fake.join();
-    // it has joined when the next answer comes
+    // it has joined when the next answer arrives
     network.status().unwrap();
     let process = deaf(&network);
     fake.cut();
@@ -141,14 +141,14 @@ fn who_waits_long_enough_gives_up_and_others_go_on() {
     }
     assert!(lost(&hasty) == said);
 
-    // who was given up, and who is not needed any more
+    // processes that were given up, and those that were dropped
     let again = deaf(&network);
     fake.cut();
     lost(&again);
     unreachable(&outages);
     drop(patient);
 
-    // nobody is left who waits
+    // nobody is left that waits
     fake.join();
     network.status().unwrap();
     let hasty = deaf(&network);
@@ -202,7 +202,7 @@ fn a_daemon_that_does_not_answer_is_told_and_given_up_like_one_that_is_gone() {
     assert_eq!(patient.unreachable(), None);
 }
 
-/// Starts a process that waits for a place on a host that is away.
+/// Starts a process that waits for an unreachable host.
 fn start_away(network: &Network, node: &'static str) -> Receiver<Result<Process, StartError>> {
     let (started_tx, started) = channel();
     let builder = network.process().arg("deaf").node(node);
@@ -220,7 +220,7 @@ fn a_start_that_waits_for_a_host_is_told_at_once() {
     let text = outage.to_string();
     assert!(text.starts_with("alpha is unreachable (its ssh ended); waiting, at most "), "{text}");
     assert!(outage.limit.unwrap() <= Duration::from_secs(10));
-    // the fake gives those that wait their places at a request
+    // the fake places those that wait at the next request
     let mut processes = Vec::new();
     while processes.len() < starts.len() {
         network.request(&Verb::Status.into()).for_each(drop);
@@ -251,7 +251,7 @@ fn a_start_waits_for_a_host_no_longer_than_it_said() {
             assert!(outage.state == Reach::Unreachable && outage.limit.unwrap() <= limit, "{outage:?}");
         }
     }
-    // what gets a place nevertheless is released there
+    // a process that is placed nevertheless is released there
     network.request(&Verb::Status.into()).for_each(drop);
     assert_eq!(network.status().unwrap().hosts[0].processes, 0);
     assert!(fake.running().is_empty());

@@ -19,7 +19,7 @@ fn read_all(mut output: impl Read) -> Vec<u8> {
     bytes
 }
 
-/// Reads the pattern up to its end; says how long it was.
+/// Reads the pattern to its end, and returns its length.
 fn read_pattern(mut output: impl Read) -> u64 {
     let mut buffer = vec![0; 256 * 1024];
     let mut count = 0;
@@ -123,7 +123,7 @@ fn writing_to_a_closed_stdin_is_a_broken_pipe() {
     let fake = Fake::new();
     let network = fake.connect();
     let process = start(&network, &["shut"]);
-    // a writer that waits for room learns of it, too
+    // a writer that waits for room is told, too
     let error = process.stdin().write_all(&vec![0; 4 << 20]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     assert!(process.stdin().is_closed());
@@ -237,7 +237,7 @@ fn a_dropped_process_is_hung_up_and_its_streams_say_so() {
     assert_eq!(fake.running(), [process.id()]);
     drop(process);
     assert_eq!(reader.join().unwrap(), Err(ProcessError::HungUp { host: "alpha".into() }));
-    // the daemon answers in order: it has passed the hang-up on before
+    // the daemon answers in order: it has forwarded the hang-up before
     network.status().unwrap();
     assert!(fake.running().is_empty());
 }
@@ -248,7 +248,7 @@ fn a_small_round_trip_is_not_slow() {
     let network = fake.connect();
     let process = start(&network, &["echo"]);
     let (mut stdin, mut stdout) = (process.stdin(), process.stdout());
-    // the quickest: a machine that has much else to do makes others slow
+    // the fastest one: on a busy machine others may be slow
     let round_trip = |_| {
         let begin = Instant::now();
         stdin.write_all(b"x").unwrap();

@@ -1,4 +1,4 @@
-//! Handles, events and errors can go to other threads and be used from several.
+//! Handles, events and errors can be sent to other threads and shared.
 
 #[test]
 fn everything_can_be_sent_and_shared() {
@@ -36,6 +36,6 @@ fn everything_can_be_sent_and_shared() {
 #[test]
 fn outages_can_be_sent() {
     fn check<T: Send>() {}
-    // a receiver of `std::sync::mpsc`, which one thread at a time uses
+    // a receiver of `std::sync::mpsc`, which only one thread uses at a time
     check::<execnet::Outages>();
 }

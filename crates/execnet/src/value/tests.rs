@@ -42,7 +42,7 @@ fn any_text() -> impl Strategy<Value = Text<'static>> {
     ]
 }
 
-/// What may be a key: nothing that changes.
+/// What may be a key: only immutable values.
 fn any_leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::None),
@@ -78,7 +78,7 @@ proptest! {
         let encoded = encode(&value);
         prop_assert!(!encoded.is_escaped());
         prop_assert_eq!(decode(encoded.as_bytes(), Reading::default()), Ok(value.clone()));
-        // through serde, which takes another way
+        // through serde, which takes another path
         let bytes = dump(&(1, &value)).unwrap();
         prop_assert_eq!(load::<(i64, Value)>(&bytes), Ok((1, value)));
     }
@@ -125,7 +125,7 @@ proptest! {
     }
 }
 
-/// Bytes that a value takes.
+/// How many bytes a value takes.
 fn size(value: &Value) -> usize {
     let own = size_of::<Value>();
     own + match value {
@@ -219,7 +219,7 @@ fn text_of_python_3_is_bytes_where_a_program_wants_it() {
     }
     let bytes = dump(&value).unwrap();
     assert_eq!(decode(&bytes, Reading { strconfig, ..plain }).unwrap(), narrow);
-    // Python 2 tells them apart itself
+    // Python 2 itself distinguishes them
     let two = Reading { dialect: Dialect::Two, strconfig, escaped: false };
     assert_eq!(decode(b"u\x01\0\0\0x", two).unwrap(), Value::from("x"));
 }
@@ -343,13 +343,13 @@ fn values_are_nested_two_thousand_deep_and_no_deeper() {
     let place = format!("{}…{}", "[0]".repeat(13), "[0]".repeat(13));
     assert_eq!(error.to_string(), format!("nested more than 2000 deep, at {place}"));
 
-    // what recurses stops before the stack ends
+    // recursion stops before the stack ends
     #[derive(Debug, Serialize, Deserialize)]
     struct Onion(Vec<Onion>);
     let onion = (0..300).fold(Onion(vec![]), |inner, _| Onion(vec![inner]));
     assert!(dump(&onion).unwrap_err().to_string().contains("send it as a Value"));
     assert!(load::<Onion>(&nested(1_000)).unwrap_err().to_string().contains("receive it as a Value"));
-    // what is not wanted at all may be as deep as it likes
+    // a value that is skipped may be as deep as it likes
     let mut dict = b"{u\x01\0\0\0x".to_vec();
     dict.extend(nested(MAX_DEPTH - 2));
     dict.push(b'0');
@@ -413,7 +413,7 @@ fn what_is_not_of_the_type_is_named_with_its_place() {
     assert_eq!(load::<Vec<u8>>(&dump(&Value::Bytes(vec![1, 2])).unwrap()), Ok(vec![1, 2]));
 }
 
-/// What Python's own marshal says: each line of `source` is an expression.
+/// The output of Python's own marshal: each line of `source` is an expression.
 fn python(source: &str, input: &[u8]) -> Vec<u8> {
     let python = execnet_testkit::require(&["3.11"]).unwrap().remove(0).path;
     let mut child = Command::new(python)
@@ -456,7 +456,7 @@ fn pythons_own_marshal_reads_and_writes_the_same() {
     }
 }
 
-/// With sets in an order.
+/// With sets sorted.
 fn sorted(value: Value) -> Value {
     let each = |values: Vec<Value>| values.into_iter().map(sorted).collect::<Vec<_>>();
     let order = |values: Vec<Value>| {

@@ -1,4 +1,4 @@
-//! A model of an agent: keeps the protocol of docs/protocol.md, and runs programs that are a few lines each.
+//! A model of an agent: follows docs/protocol.md, and runs programs that are a few lines each.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream};
 use execnet_proto::wire::{Ending, Exit, Frame, Spawn, Stream};
 
-/// Byte `at` of what programs write and tests expect.
+/// Byte `at` of the pattern that programs write and tests expect.
 fn pattern(at: u64) -> u8 {
     (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
@@ -56,7 +56,7 @@ impl Agent {
         }
     }
 
-    /// Ids of the programs that run.
+    /// The ids of the running programs.
     pub fn running(&self) -> Vec<ProcessId> {
         self.programs.keys().copied().collect()
     }
@@ -179,7 +179,7 @@ impl Program {
         }
     }
 
-    /// What the arguments say: the first is the program.
+    /// Chooses the program by the first argument.
     fn run(&mut self) {
         if self.ending.is_some() {
             return;
@@ -198,7 +198,7 @@ impl Program {
                     self.end(Ending::Exited(0));
                 }
             }
-            // compares stdin with the pattern, and says how long it was
+            // compares stdin with the pattern, and reports its length
             "compare" => {
                 while self.stdin.available() > 0 {
                     for byte in self.stdin.read(usize::MAX) {
@@ -211,7 +211,7 @@ impl Program {
                     self.end(Ending::Exited(0));
                 }
             }
-            // writes so many bytes of the pattern
+            // writes this many bytes of the pattern
             "source" => {
                 let left = number() - self.count;
                 let length = left.min(self.output[0].capacity() as u64) as usize;
@@ -226,7 +226,7 @@ impl Program {
                 self.end(Ending::Exited(number() as u32));
             }
             "missing" => self.end(Ending::NotStarted(2, "no such file".into())),
-            // says which signals it gets
+            // reports the signals it gets
             "trap" => {
                 for signal in std::mem::take(&mut self.caught) {
                     self.output[0].write(format!("{signal} ").into());
@@ -235,7 +235,7 @@ impl Program {
                     self.end(Ending::Exited(0));
                 }
             }
-            // closes stdin and goes on
+            // closes stdin and continues
             "shut" => self.stopped_stdin = true,
             // reads nothing, writes nothing
             "deaf" => {}

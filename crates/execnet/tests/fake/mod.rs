@@ -1,4 +1,5 @@
-//! A network in this process: the real daemon's heart behind a real socket, with a model agent instead of a host.
+//! A network in this process: the real daemon's core behind a real socket, with a model agent instead of a
+//! host.
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 mod agent;
@@ -26,7 +27,7 @@ pub use agent::patterned;
 
 const HOST: HostKey = HostKey(1);
 
-/// A test's network: its socket's path, its host's agent, and its daemon, which can be replaced.
+/// A test's network: the path of its socket, its host's agent, and its daemon, which can be replaced.
 pub struct Fake {
     pub socket: PathBuf,
     agent: Arc<Mutex<Agent>>,
@@ -40,9 +41,9 @@ enum Command {
     Join,
     /// Removes the host.
     Remove,
-    /// Says this of the host when it is asked.
+    /// Reports this about the host when asked.
     Fail(String),
-    /// Does nothing until the lock can be taken; tells the sender when it stopped.
+    /// Does nothing until it gets the lock; tells the sender when it stopped.
     Pause(Arc<Mutex<()>>, Sender<()>),
 }
 
@@ -73,7 +74,7 @@ impl Fake {
         self.daemon = Some((thread, commands_tx, waker));
     }
 
-    /// Kills the daemon: its socket is closed, the agent stays.
+    /// Kills the daemon: its socket closes, the agent stays.
     pub fn kill(&mut self) {
         if let Some((thread, ..)) = self.tell(Command::End).then(|| self.daemon.take()).flatten() {
             thread.join().unwrap();
@@ -142,7 +143,7 @@ struct Daemon {
     wake: UnixStream,
     started: Instant,
     epoch: Epoch,
-    /// Places to be given at the next request; none to those that are refused.
+    /// Processes to place at the next request, except those that are refused.
     late: Vec<(ClientKey, ProcessId, bool)>,
     error: Option<String>,
 }
@@ -370,7 +371,7 @@ impl Daemon {
                 };
                 reply(true, serde_json::to_value(status).unwrap());
             }
-            // a first reply, and never a second
+            // a first reply, but no second one
             Verb::Watch => reply(false, serde_json::json!({"host": null})),
             Verb::RmHost { .. } => {
                 let error = serde_json::json!({"kind": "no-such-host", "message": "no host x", "hint": null});

@@ -1,4 +1,4 @@
-//! Callbacks of channels: when they are called, and what becomes of those that fail.
+//! Callbacks of channels: when they are called, and what happens when they fail.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ fn a_callback_that_fails_closes_its_channel_with_an_error() {
     assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
-/// What panics when it is made.
+/// Panics when it is deserialized.
 #[derive(Debug)]
 struct Bomb;
 
@@ -90,7 +90,7 @@ fn who_waits_for_the_end_of_a_channel_waits_for_its_callback() {
         channel
             .set_callback(move |number: Option<i64>| {
                 if number.is_none() {
-                    // does not wait for itself
+                    // it does not wait for itself
                     let _ = own.wait_close_timeout(PATIENCE);
                 } else {
                     std::thread::sleep(Duration::from_millis(100));

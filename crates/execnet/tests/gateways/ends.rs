@@ -1,4 +1,4 @@
-//! How gateways end, and what those who wait are told.
+//! How gateways end, and what waiting threads are told.
 
 use std::time::Duration;
 
@@ -207,7 +207,8 @@ fn a_kernel_that_breaks_the_rules_is_ended_with_a_sentence() {
     }
 }
 
-/// A kernel that greets, waits for code, and then says `frames`, a Python expression in which `frame(kind, channel, payload)` makes one.
+/// A kernel that greets, waits for code, and then sends `frames`, a Python expression in which `frame(kind,
+/// channel, payload)` makes a frame.
 fn liar(frames: &str) -> Gateway {
     let script = format!(
         "import marshal, os, struct, time\n\
@@ -220,7 +221,7 @@ fn liar(frames: &str) -> Gateway {
          os.write(1, {frames})\n\
          time.sleep(1000)"
     );
-    // what follows `-c` is the stage, which this one does not execute
+    // after `-c` comes the stage, which this one does not execute
     Gateway::popen().python_args([crate::support::python(), "-c".into(), script]).start().unwrap()
 }
 
@@ -243,7 +244,7 @@ fn what_is_no_value_ends_its_gateway_and_nothing_else() {
     ] {
         let gateway = liar(frames);
         let channel = gateway.remote_exec("the code").unwrap();
-        // nobody has to receive it; what is no value is found by who does
+        // nobody has to receive it; malformed values are found by the thread that receives them
         let first = channel.receive::<i64>().unwrap_err();
         assert!(matches!(first, ChannelError::Load(_) | ChannelError::GatewayDied(_)), "{first}");
         let death = gateway.join_timeout(PATIENCE).unwrap();

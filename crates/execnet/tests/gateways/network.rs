@@ -1,4 +1,4 @@
-//! The same over a network: a daemon in this program, with hosts of this machine.
+//! Gateways over a network: a daemon in this program, with this machine as its hosts.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -23,7 +23,7 @@ struct Net {
 }
 
 impl Net {
-    /// Of hosts `h0`, `h1` and so on with an interpreter each.
+    /// With hosts `h0`, `h1` and so on, each with one interpreter.
     fn start(pythons: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name =
@@ -49,7 +49,7 @@ impl Net {
         Self { folder, network: Some(network), daemon: Some(daemon) }
     }
 
-    /// Makes a host `away` a part of it, whose link is made only while it may be.
+    /// Adds a host `away`, whose link is made only while it may be.
     fn add_away(&self, python: &str) {
         let link = self.folder.join("link");
         let (folder, python) =
@@ -208,7 +208,7 @@ fn a_gateway_whose_host_is_away_ends_although_nobody_kills_it() {
     let group = Group::new();
     let builder = || group.makegateway(net.network()).node("away").on_output(|_, _| {});
     let (told_before, told_then) = (builder().start().unwrap(), builder().start().unwrap());
-    // while its end is waited for by a thread that reads
+    // while a thread that reads waits for its end
     let waits = std::thread::spawn({
         let told_before = told_before.clone();
         move || told_before.join().unwrap()
@@ -241,7 +241,7 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
     gateway.kill().unwrap();
     let death = gateway.join_timeout(PATIENCE).unwrap();
     assert!(of_group.join_timeout(Duration::from_secs(2)).is_err());
-    // what it was told 2 s ago it has not heard either
+    // nor has it received what it was sent 2 s ago
     group.terminate_timeout(Duration::ZERO).unwrap();
     let of_group = of_group.join_timeout(Duration::ZERO).unwrap();
     assert_eq!(of_group.reason, death.reason);

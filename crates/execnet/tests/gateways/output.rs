@@ -1,4 +1,4 @@
-//! What is printed at the other end.
+//! What the code at the other end prints.
 
 use crate::support::{Lines, PATIENCE, python, quiet};
 
@@ -29,7 +29,7 @@ fn a_flood_of_output_delays_nobody_and_comes_whole() {
 
 #[test]
 fn a_default_interpreter_is_found_in_the_path() {
-    // which one it is does not matter
+    // which one does not matter
     let gateway = execnet::Gateway::popen().start().unwrap();
     assert!(!gateway.info().executable.is_empty());
     assert!(!python().is_empty());

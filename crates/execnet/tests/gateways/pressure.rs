@@ -1,4 +1,4 @@
-//! Who sends more than is received waits; nobody else does.
+//! A sender blocks when it sends more than is received; nobody else does.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn a_sender_waits_for_a_receiver_that_is_busy_and_others_go_on() {
     }
     assert_eq!(lazy.send_timeout(1, Duration::from_millis(20)), Err(ChannelError::TimedOut));
 
-    // it is told to go on by closing
+    // closing tells it to continue
     let sender = lazy.clone();
     let thread = std::thread::spawn(move || sender.send(1));
     lazy.close().unwrap();
@@ -148,7 +148,7 @@ fn a_slow_callback_delays_only_its_own_channel() {
         assert_eq!(echo.receive::<i64>(), Ok(number));
     }
     assert!(see.try_recv().is_err());
-    // a dropped handle leaves the callback where it is
+    // a dropped handle leaves the callback in place
     drop(slow);
     drop(go);
     assert_eq!([see.recv(), see.recv(), see.recv()], [Ok(Some(1)), Ok(Some(2)), Ok(None)]);

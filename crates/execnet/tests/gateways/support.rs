@@ -1,14 +1,14 @@
-//! What the tests open gateways with.
+//! How the tests open gateways.
 
 use std::sync::{Arc, Mutex};
 
 use execnet::{Gateway, GatewayBuilder};
 use execnet_testkit::{Interpreter, require};
 
-/// Long enough for whatever has to happen; nothing waits for it unless something is wrong.
+/// Long enough for everything; tests wait this long only if something is wrong.
 pub(crate) use execnet_testkit::PATIENCE;
 
-/// The interpreters that gateways are tried on; Jython, which takes a second to start, by its own tests.
+/// The interpreters that gateways are tested with. Jython, which takes a second to start, has its own tests.
 pub(crate) fn pythons() -> Vec<Interpreter> {
     require(&["2.7", "3.6", "3.11", "3.13", "pypy3"]).unwrap()
 }
@@ -31,7 +31,7 @@ pub(crate) fn open() -> Gateway {
     quiet().start().unwrap()
 }
 
-/// Lines that were printed.
+/// Collects printed lines.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 

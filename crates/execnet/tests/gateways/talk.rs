@@ -242,7 +242,7 @@ fn text_of_python_2_is_what_the_program_says() {
     channel.send("é").unwrap();
     assert_eq!(channel.receive::<String>().unwrap(), "u'\\xe9'");
 
-    // who asks for bytes gets them
+    // bytes are available on request
     let source = "for n in range(2): channel.send({'deep': ['\\x00\\xff']})\nchannel.send(channel.receive())";
     let channel = gateway.remote_exec(source).unwrap();
     let deep = channel.receive::<BTreeMap<String, Vec<bytes::Bytes>>>().unwrap();
@@ -324,7 +324,7 @@ fn several_channels_are_used_as_one() {
     assert_eq!(ids, ["gw0", "gw1", "gw2"]);
     assert!(group.get("gw1").is_some() && group.get("gw3").is_none() && group.at(2).is_some());
     assert!(group.popen().id("gw1").start().is_err());
-    // of many either all are there or none
+    // either all of them are opened or none
     assert!(group.popen().python(python()).id("gw").start_many(4).is_err());
     assert_eq!(group.len(), 3);
 
@@ -353,7 +353,7 @@ fn waiting_ends_in_time_and_by_interruption_and_nothing_is_lost() {
     channel.send(1).unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
 
-    // as a reader, and as one of two who wait
+    // as the reader, and as one of two that wait
     for _ in 0..20 {
         let (told, telling) = std::sync::mpsc::channel();
         let waits = |channel: Channel| {
@@ -439,7 +439,7 @@ fn nothing_is_lost_or_stuck_among_waits_that_end_early() {
         let marks: Vec<_> = threads.iter().map(|_| telling.recv().unwrap()).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
             marks.iter().for_each(execnet::Interrupt::raise);
-            // channels that come and go wake those who read
+            // channels that come and go wake the reader
             let passing = gateway.new_channel().unwrap();
             passing.close().unwrap();
             std::thread::yield_now();

@@ -28,7 +28,7 @@ fn hello() -> Vec<u8> {
     [MARKER, &frame(Kind::Hello, 0, encode(&Value::Dict(pairs)).as_bytes())].concat()
 }
 
-/// A gateway whose kernel has greeted.
+/// A gateway whose kernel has sent its greeting.
 fn greeted(window: u64) -> Protocol {
     let mut protocol = Protocol::new(window);
     protocol.handle(&hello()).unwrap();
@@ -112,7 +112,7 @@ fn a_sender_has_credit_until_it_began_past_it() {
     assert!(!can(&protocol));
     protocol.handle(&credit(23)).unwrap();
     assert!(can(&protocol));
-    // an older one takes nothing back
+    // an older credit takes nothing back
     protocol.handle(&credit(5)).unwrap();
     assert!(can(&protocol));
 }
@@ -132,7 +132,7 @@ fn a_close_is_answered_once_and_the_channel_forgotten_with_its_last_handle() {
     protocol.drop_handle(number);
     assert!(protocol.channels.is_empty() && said(&mut protocol).is_empty());
 
-    // closed here first: known until the other end has answered
+    // closed here first: kept until the other end has answered
     let number = protocol.open();
     protocol.handle(&data(number, &Value::Int(1))).unwrap();
     protocol.drop_handle(number);
@@ -162,15 +162,15 @@ fn a_channel_in_a_value_exists_from_its_arrival_and_ends_with_the_value() {
     let carrier = protocol.open();
     protocol.handle(&frame(Kind::Escaped, carrier, &channel_in(2))).unwrap();
     assert!(protocol.channels.contains_key(&2));
-    // nobody receives the value: its channel is closed with it
+    // nobody receives the value, so its channel is closed with it
     protocol.drop_handle(carrier);
     assert_eq!(said(&mut protocol), [(Kind::Close as u8, carrier, vec![]), (Kind::Close as u8, 2, vec![])]);
     assert_eq!(protocol.untaken, 0);
 
-    // one that was never ours cannot be in a value
+    // a channel that never existed cannot be in a value
     let carrier = protocol.open();
     assert!(protocol.handle(&frame(Kind::Escaped, carrier, &channel_in(99))).is_err());
-    // nor can what is no value
+    // nor can malformed values
     let mut protocol = greeted(100);
     let carrier = protocol.open();
     assert!(protocol.handle(&frame(Kind::Escaped, carrier, b"[")).is_err());
@@ -257,7 +257,7 @@ fn what_all_channels_hold_together_is_bounded() {
     protocol.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap();
     let error = protocol.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap_err();
     assert_eq!(error, "more than 1 GiB that was not received");
-    // it is refused before it has come
+    // refused before it has arrived
     assert!(protocol.handle(&frame(Kind::Data, number, &[0; 600])[..HEAD]).is_err());
 }
 
@@ -268,12 +268,12 @@ fn close(channel: u32, error: &str) -> Vec<u8> {
 #[test]
 fn an_error_that_nobody_receives_is_told_once() {
     let mut protocol = greeted(WINDOW);
-    // it came before the channel was let go
+    // it arrived before the channel was dropped
     let number = protocol.open();
     protocol.handle(&close(number, "unread")).unwrap();
     assert!(protocol.untold.is_empty());
     protocol.drop_handle(number);
-    // it comes behind that
+    // it arrives afterwards
     let number = protocol.open();
     protocol.drop_handle(number);
     assert_eq!(said(&mut protocol).last(), Some(&(Kind::Close as u8, number, Vec::new())));
