@@ -42,7 +42,10 @@ pub(crate) struct Settings {
 #[pymethods]
 impl Settings {
     #[new]
-    #[pyo3(signature = (*, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output, give_up))]
+    #[pyo3(signature = (
+        *, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output,
+        give_up
+    ))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
         id: String,
@@ -383,7 +386,8 @@ impl Gateway {
             (Some(_), Some(node)) => Ok(Some(node.host.clone())),
             (None, None) => Ok(None),
             _ => Err(PyValueError::new_err(
-                "via= a gateway of a network cannot lead to another host: `execnet addhost` adds hosts to a network",
+                "via= a gateway of a network cannot lead to another host: \
+                 `execnet addhost` adds hosts to a network",
             )),
         }
     }

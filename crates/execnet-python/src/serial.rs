@@ -72,7 +72,7 @@ pub(crate) fn load<'py>(
 /// Converts from marshal to this format.
 fn translate(py: Python<'_>, encoded: &Encoded) -> Result<Vec<u8>> {
     if encoded.is_escaped() {
-        return Err(DumpError::new_err("cannot dump a Channel: it can be sent only").into());
+        return Err(DumpError::new_err("cannot dump a Channel; it can only be sent").into());
     }
     let mut reader = Reader::new(encoded.as_bytes(), Reading::default());
     let mut out = vec![VERSION];
@@ -158,8 +158,7 @@ fn sized(out: &mut Vec<u8>, code: u8, bytes: &[u8]) -> Result<()> {
 }
 
 fn length(out: &mut Vec<u8>, length: usize) -> Result<()> {
-    let length =
-        i32::try_from(length).map_err(|_| DumpError::new_err("cannot dump what is longer than 2 GiB"))?;
+    let length = i32::try_from(length).map_err(|_| DumpError::new_err("cannot dump more than 2 GiB"))?;
     out.extend_from_slice(&length.to_be_bytes());
     Ok(())
 }
@@ -306,15 +305,14 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Loader<'py, T> {
                 self.checkpoint.look(self.py)?;
             }
         } else {
-            return Err(wrong("an item for what has none"));
+            return Err(wrong("an item for something that has none"));
         }
         Ok(())
     }
 
     fn parts(&mut self, depth: &mut usize) -> Result<Vec<Bound<'py, PyAny>>> {
         let count = self.length()?;
-        let from =
-            self.stack.len().checked_sub(count).ok_or_else(|| wrong("fewer items than were promised"))?;
+        let from = self.stack.len().checked_sub(count).ok_or_else(|| wrong("fewer items than announced"))?;
         *depth = self.deepest(from)?;
         Ok(self.stack.split_off(from))
     }
@@ -331,14 +329,14 @@ impl<'py, T: FnMut(usize) -> Result<Vec<u8>>> Loader<'py, T> {
 
     fn long(&mut self) -> Result<Bound<'py, PyAny>> {
         let digits = self.sized()?;
-        let text = std::str::from_utf8(&digits).map_err(|_| wrong("an integer that is no number"))?;
+        let text = std::str::from_utf8(&digits).map_err(|_| wrong("an integer that is not a number"))?;
         if let Ok(value) = text.parse::<i64>() {
             return Ok(PyInt::new(self.py, value).into_any());
         }
         let digits = text;
         let text = digits.strip_prefix('-').unwrap_or(digits);
         if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(wrong("an integer that is no number"));
+            return Err(wrong("an integer that is not a number"));
         }
         // as many digits as Python agrees to parse
         self.py.get_type::<PyInt>().call1((digits,)).map_err(|error| {

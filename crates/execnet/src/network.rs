@@ -36,13 +36,13 @@ pub enum RequestError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection ended before the last reply. The daemon may or may not have done what was asked.
-    #[error("the daemon of `{network}` ended before it had answered")]
+    #[error("the daemon of `{network}` ended before it answered")]
     Disconnected {
         /// The network.
         network: String,
     },
     /// The daemon's answer does not have the expected shape.
-    #[error("the daemon of `{network}` gave an answer that does not fit the question")]
+    #[error("the daemon of `{network}` gave an unexpected answer")]
     Unexpected {
         /// The network.
         network: String,
@@ -51,7 +51,7 @@ pub enum RequestError {
         source: Arc<serde_json::Error>,
     },
     /// The request is too long.
-    #[error("a request of {length} bytes; at most {} are allowed", FrameKind::Request.limit())]
+    #[error("the request has {length} bytes; at most {} are allowed", FrameKind::Request.limit())]
     TooLong {
         /// Its length in bytes.
         length: usize,

@@ -62,7 +62,7 @@ pub enum JoinError {
     #[error("{}", Down(.0))]
     Down(Box<HostStatus>),
     /// The host is up, but its `python=` is not a usable Python.
-    #[error("`{}` has no Python that can be used: {}; correct python=", line(spec), line(message))]
+    #[error("`{}` has no usable Python: {}; correct python=", line(spec), line(message))]
     NoPython {
         /// The host's spec.
         spec: String,

@@ -86,7 +86,8 @@ impl Reader {
                         let seconds = self.patience.as_secs();
                         self.give_up(&match self.route {
                             Route::Over(_) => {
-                                "this program's own daemon, which led to its host, has ended".to_owned()
+                                "this program's own daemon, through which its host was reached, has ended"
+                                    .to_owned()
                             }
                             _ => format!("the network's daemon was gone for {seconds} s: {why}"),
                         });

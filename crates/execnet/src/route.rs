@@ -31,7 +31,7 @@ pub enum ConnectError {
         has_file: bool,
     },
     /// Somebody else has access to a folder or socket on the way to the daemon.
-    #[error("{} {what}; what listens there is not trusted", path.display())]
+    #[error("{} {what}; it is not trusted", path.display())]
     NotOurs {
         /// The folder or the socket.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum ConnectError {
         program: u16,
     },
     /// The peer does not speak the protocol.
-    #[error("what answers for `{network}` is not an execnet daemon: {why}")]
+    #[error("the program that answers for `{network}` is not an execnet daemon: {why}")]
     NotADaemon {
         /// The network.
         network: String,

@@ -69,13 +69,16 @@ pub enum StartError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection ended before the process was placed. Nothing was started.
-    #[error("the daemon of `{network}` ended before it had found a place; nothing was started")]
+    #[error("the daemon of `{network}` ended before it placed the process; nothing was started")]
     Disconnected {
         /// The network.
         network: String,
     },
     /// The arguments and environment are too long.
-    #[error("{length} bytes of arguments and environment; at most about {} are allowed", FrameKind::Spawn.limit() - BESIDES)]
+    #[error(
+        "arguments and environment have {length} bytes; at most about {} are allowed",
+        FrameKind::Spawn.limit() - BESIDES
+    )]
     TooLong {
         /// Their length in bytes.
         length: usize,
@@ -94,7 +97,7 @@ pub enum StartError {
     },
     /// The process was not placed within the time that [`ProcessBuilder::timeout`] allows. Nothing was
     /// started.
-    #[error("the daemon of `{network}` found no place in time; nothing was started")]
+    #[error("the daemon of `{network}` did not place the process in time; nothing was started")]
     TimedOut {
         /// The network.
         network: String,
@@ -342,18 +345,20 @@ fn bytes(text: impl AsRef<OsStr>) -> Bytes {
 fn check(launch: &Launch) -> Result<(), StartError> {
     let invalid = |what: String| Err(StartError::Invalid { what });
     if let Some(at) = launch.args.iter().position(|arg| arg.contains(&0)) {
-        return invalid(format!("argument {} has a zero byte, which no process can get", at + 1));
+        return invalid(format!("argument {} contains a zero byte, which no process can receive", at + 1));
     }
     for (name, value) in &launch.env {
         if name.is_empty() || name.contains(['=', '\0']) {
             return invalid(format!("{name:?} is not the name of an environment variable"));
         }
         if value.contains(&0) {
-            return invalid(format!("the variable {name} has a zero byte, which no process can get"));
+            return invalid(format!(
+                "the variable {name} contains a zero byte, which no process can receive"
+            ));
         }
     }
     if launch.chdir.contains('\0') {
-        return invalid("the folder to run in has a zero byte in its name".into());
+        return invalid("the name of the folder to run in contains a zero byte".into());
     }
     let counts = [launch.args.len(), launch.env.len(), launch.chdir.len()];
     let names = launch.env.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

@@ -337,10 +337,7 @@ fn connecting_fails_with_what_is_wrong() {
     // only root can give it away
     if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
         let error = Connect::at(&path).open().unwrap_err();
-        assert!(
-            error.to_string().contains("belongs to user 65534; what listens there is not trusted"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("belongs to user 65534; it is not trusted"), "{error}");
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
     }
     type Expected = fn(&ConnectError) -> bool;

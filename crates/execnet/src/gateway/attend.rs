@@ -90,7 +90,7 @@ pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
         (Killed::No, None) => (Killed::Told, HEARS),
         (Killed::Told, None) if carrier.has_heard() => (Killed::Heard, KILLED),
         (Killed::Told, None) => (deaf(), KILLED),
-        (Killed::Heard, None) => (Killed::Left("it could not be ended".into()), KILLED),
+        (Killed::Heard, None) => (Killed::Left("it could not be killed".into()), KILLED),
     };
     match next {
         Killed::Told => carrier.kill(),
@@ -130,7 +130,7 @@ fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, ex
         state = driver.attendant.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     let left = match &state.killed {
-        Killed::Left(why) => Some(format!("{why}; it is ended as soon as its host can be reached")),
+        Killed::Left(why) => Some(format!("{why}; it ends as soon as its host is reachable")),
         _ => None,
     };
     drop(state);
@@ -139,10 +139,10 @@ fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, ex
         (Some(Ending::Status(status)), _) => (Some(status), None),
         (_, Some(left)) => (None, Some(left)),
         (Some(Ending::Lost(message)), None) => (None, Some(message)),
-        (None, None) => (None, Some("it could not be ended".into())),
+        (None, None) => (None, Some("it could not be killed".into())),
     };
     let not_started = matches!(status, Some(ExitStatus::NotStarted { .. }));
-    let broke = reason.map(|reason| format!("its kernel broke the rules: {reason}"));
+    let broke = reason.map(|reason| format!("its kernel broke the protocol: {reason}"));
     driver.bury(Death {
         gateway: id.to_owned(),
         node: carrier.node().map(|node| node.name.clone()),

@@ -378,7 +378,9 @@ impl GatewayBuilder {
 
     fn child(&self) -> Result<Arc<dyn Carrier>, OpenError> {
         if self.selection != NodeSelection::default() {
-            return Err(OpenError::Invalid("a child of this program runs on no node to be selected".into()));
+            return Err(OpenError::Invalid(
+                "a child of this program does not run on a node, so none can be selected".into(),
+            ));
         }
         let python;
         let words: &[String] = if self.python.is_empty() {

@@ -9,7 +9,8 @@ use crate::value::{Container, DumpError, Encoded, Reader, Reading, Value, Writer
 /// use execnet::Code;
 ///
 /// let code = Code::source("channel.send(__file__)").argv(["prog", "-v"]);
-/// let twice = Code::function("def twice(channel, number):\n    channel.send(2 * number)\n", "twice", [("number", 21)]);
+/// let source = "def twice(channel, number):\n    channel.send(2 * number)\n";
+/// let twice = Code::function(source, "twice", [("number", 21)]);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "it is executed by `Gateway::remote_exec`"]
@@ -94,7 +95,8 @@ impl Code {
     ///
     /// # let gateway = execnet::Gateway::popen().start()?;
     /// let stdin = gateway.new_channel()?;
-    /// let channel = gateway.remote_exec(Code::source("import sys; channel.send(sys.stdin.read())").stdin(&stdin))?;
+    /// let code = Code::source("import sys; channel.send(sys.stdin.read())").stdin(&stdin);
+    /// let channel = gateway.remote_exec(code)?;
     /// stdin.send(Value::Bytes(b"some text".to_vec()))?;
     /// stdin.close()?;
     /// assert_eq!(channel.receive::<String>()?, "some text");

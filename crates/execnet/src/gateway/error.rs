@@ -167,7 +167,7 @@ pub enum OpenError {
     #[error("opening a gateway was interrupted")]
     Interrupted,
     /// The group has a gateway with this id.
-    #[error("there is a gateway {0} in the group")]
+    #[error("the group already has a gateway {0}")]
     IdTaken(String),
     /// The connection or group belongs to the parent of this forked process.
     #[error("a gateway cannot be used in a forked child; open another one there")]
@@ -200,18 +200,18 @@ fn failed(death: &Death, noise: &str, program: &str) -> String {
     }
     let said_nothing = death.reason.is_none() && death.stderr.trim().is_empty() && noise.trim().is_empty();
     if said_nothing && !program.is_empty() {
-        return format!("{death} without a word: is `{program}` a Python?");
+        return format!("{death} without any output: is `{program}` a Python?");
     }
     if let Some(at) = echo(noise).filter(|_| !program.is_empty()) {
         let told = cut(noise[..at].trim_start());
-        return format!("{death}; `{program}` is no Python: it wrote what it was given: {told}…");
+        return format!("{death}; `{program}` is no Python: it printed its input: {told}…");
     }
     format!("{death}{}", wrote(noise))
 }
 
 fn wrote(noise: &str) -> String {
     let noise = cut(noise.trim());
-    if noise.is_empty() { String::new() } else { format!("; it wrote to its standard output:\n{noise}") }
+    if noise.is_empty() { String::new() } else { format!("; it wrote to stdout:\n{noise}") }
 }
 
 fn cut(text: &str) -> String {

@@ -25,7 +25,7 @@ pub(super) fn heard(
             [b'u', a, b, c, d, text @ ..] if u32::from_le_bytes([*a, *b, *c, *d]) as usize == length - 5 => {
                 Ok(Some(cut(&String::from_utf8_lossy(text), length - 5)))
             }
-            _ => Err("a long CLOSE that is no text".into()),
+            _ => Err("a long CLOSE that is not text".into()),
         };
     }
     match read(payload).map_err(|error| format!("CLOSE: {error}"))? {

@@ -273,7 +273,7 @@ impl Protocol {
         }
         let cost = Inbox::cost(payload.len());
         if self.held + payload.len() > MAX_HELD {
-            return Err("more than 1 GiB that was not received".into());
+            return Err("more than 1 GiB of unreceived data".into());
         }
         chan.received += payload.len() as u64;
         if escaped {
@@ -302,7 +302,7 @@ impl Protocol {
         }
         if let Some(error) = error.filter(|_| !said_close || chan.dropped) {
             if error.len() > room {
-                return Err("more than 1 GiB that was not received".into());
+                return Err("more than 1 GiB of unreceived data".into());
             }
             self.held += error.len();
             chan.expected = exiting && !chan.dropped;
@@ -322,7 +322,11 @@ impl Protocol {
             return self.open_theirs(number);
         }
         // one of ours that is closed, as a handle for it would show
-        if number < self.next { Ok(()) } else { Err(format!("a value with channel {number}, which is not")) }
+        if number < self.next {
+            Ok(())
+        } else {
+            Err(format!("a value with channel {number}, which does not exist"))
+        }
     }
 
     fn open_theirs(&mut self, number: u32) -> Result<(), String> {

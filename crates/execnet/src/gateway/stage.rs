@@ -17,7 +17,8 @@ try:
     os.execvp(os.path.expanduser(sys.argv[1]),sys.argv[1:])
 except Exception:
     why=sys.exc_info()[1]
-    sys.stderr.write('execnet: cannot start the interpreter `%s`: %s\\n'%(sys.argv[1],getattr(why,'strerror',None) or why))
+    why=getattr(why,'strerror',None) or why
+    sys.stderr.write('execnet: cannot start the interpreter `%s`: %s\\n'%(sys.argv[1],why))
     sys.exit(94)
 ";
 

@@ -32,7 +32,8 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Hello 1, Exec 2, Data 3, Close 4, Last 5, Credit 6, Status 7, StrConfig 8, Exit 9, Escaped 10, Interrupt 11,
+    Hello 1, Exec 2, Data 3, Close 4, Last 5, Credit 6, Status 7, StrConfig 8, Exit 9, Escaped 10,
+    Interrupt 11,
 }
 
 impl Kind {
@@ -152,7 +153,7 @@ impl Decoder {
             return Err(format!("a frame {kind:?} of {length} bytes"));
         }
         if kind.kept(length) > room {
-            return Err("more than 1 GiB that was not received".into());
+            return Err("more than 1 GiB of unreceived data".into());
         }
         Ok((kind, u32::from_be_bytes([a, b, c, d]), length))
     }

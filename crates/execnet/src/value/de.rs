@@ -23,7 +23,7 @@ pub(crate) fn from_reader<T: de::DeserializeOwned>(
     let value = value.map_err(|error| error.at(|| reader.place()))?;
     match reader.next_token()? {
         None => Ok(value),
-        Some(_) => Err(LoadError::unwanted("more than is wanted")),
+        Some(_) => Err(LoadError::unwanted("more than expected")),
     }
 }
 
@@ -75,9 +75,9 @@ impl<'a> De<'_, 'a> {
                 self.items(|items| visitor.visit_map(items))
             }
             Token::Channel(_) => Err(LoadError::unwanted(
-                "a channel where none is wanted; an enum with `tag` or `untagged`, and what is `flatten`ed, cannot hold one",
+                "an unexpected channel; enums with `tag` or `untagged`, and `flatten`ed fields, cannot hold one",
             )),
-            Token::End => Err(LoadError::unwanted("fewer items than are wanted")),
+            Token::End => Err(LoadError::unwanted("fewer items than expected")),
         }
     }
 
@@ -90,7 +90,7 @@ impl<'a> De<'_, 'a> {
         let items = Items { reader: self.reader, channels: self.channels, depth };
         let value = visit(items)?;
         if self.reader.depth() > depth && !matches!(self.token()?, Token::End) {
-            return Err(LoadError::unwanted("more items than are wanted"));
+            return Err(LoadError::unwanted("more items than expected"));
         }
         Ok(value)
     }
@@ -178,7 +178,7 @@ impl<'de> Deserializer<'de> for De<'_, '_> {
     fn deserialize_ignored_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, LoadError> {
         let depth = self.reader.depth();
         if matches!(self.token()?, Token::End) {
-            return Err(LoadError::unwanted("fewer items than are wanted"));
+            return Err(LoadError::unwanted("fewer items than expected"));
         }
         self.reader.skip_to(depth)?;
         visitor.visit_unit()
@@ -252,7 +252,7 @@ impl<'de> EnumAccess<'de> for Items<'_, '_> {
 
     fn variant_seed<V: DeserializeSeed<'de>>(mut self, seed: V) -> Result<(V::Value, Self), LoadError> {
         if self.ended()? {
-            return Err(LoadError::unwanted("an empty dict where the name of a variant is wanted"));
+            return Err(LoadError::unwanted("an empty dict where the name of a variant is expected"));
         }
         Ok((seed.deserialize(self.de())?, self))
     }

@@ -165,7 +165,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     visit! {
         visit_bool(bool) => |it| Value::Bool(it);
         visit_i64(i64) => |it| Value::Int(it);
-        visit_u64(u64) => |it| i64::try_from(it).map_or_else(|_| Value::BigInt(u128::from(it).into()), Value::Int);
+        visit_u64(u64) => |it| {
+            i64::try_from(it).map_or_else(|_| Value::BigInt(u128::from(it).into()), Value::Int)
+        };
         visit_f64(f64) => |it| Value::Float(it);
         visit_str(&str) => |it| it.into();
         visit_bytes(&[u8]) => |it| it.into();

@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
             b'c' => return Err(Some("a code object")),
             b'f' | b'x' => return Err(Some("marshal version 0 or 1")),
             b'r' | b'a' | b'A' | b'z' | b'Z' | b')' => return Err(Some("marshal version 3 or later")),
-            b'0' => return Err(Some("an end where there is nothing to end")),
+            b'0' => return Err(Some("an end without a beginning")),
             code if code & FLAG_REF != 0 => return Err(Some("marshal version 3 or later")),
             _ => return Err(Some("an unknown code")),
         })

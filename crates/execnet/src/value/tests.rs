@@ -86,14 +86,17 @@ proptest! {
     #[test]
     fn no_bytes_are_a_panic_or_much_memory(
         bytes in proptest::collection::vec(
-            prop_oneof![3 => proptest::sample::select(&b"NTFiIlgfyxustR([<>{0.\0\x01\x02"[..]), 1 => any::<u8>()],
+            prop_oneof![
+                3 => proptest::sample::select(&b"NTFiIlgfyxustR([<>{0.\0\x01\x02"[..]),
+                1 => any::<u8>(),
+            ],
             0..200,
         ),
         escaped: bool,
         py2str_as_py3str: bool,
     ) {
         for dialect in [Dialect::Two, Dialect::Three] {
-            let reading = Reading { dialect, escaped, strconfig: StrConfig { py2str_as_py3str, py3str_as_py2str: false } };
+            let reading = Reading::new(dialect, StrConfig::new(py2str_as_py3str, false), escaped);
             if let Ok(value) = decode(&bytes, reading) {
                 prop_assert!(size(&value) <= 64 * bytes.len());
             }
@@ -108,7 +111,11 @@ proptest! {
     }
 
     #[test]
-    fn a_value_that_was_cut_or_changed_is_an_error_or_another_value(value in any_value(), at: usize, byte: u8) {
+    fn a_value_that_was_cut_or_changed_is_an_error_or_another_value(
+        value in any_value(),
+        at: usize,
+        byte: u8,
+    ) {
         let mut bytes = encode(&value).as_bytes().to_vec();
         let at = at % bytes.len();
         prop_assert!(decode(&bytes[..at], Reading::default()).is_err());
@@ -403,7 +410,7 @@ fn what_is_not_of_the_type_is_named_with_its_place() {
     assert_eq!(error.to_string(), "invalid type: string \"one\", expected u8, at [1][0][1]");
     assert!(!error.is_malformed());
     let error = load::<(String,)>(&bytes).unwrap_err();
-    assert!(error.to_string().starts_with("more items than are wanted"), "{error}");
+    assert!(error.to_string().starts_with("more items than expected"), "{error}");
     let error = load::<(String, Vec<(u8, String)>, i64)>(&bytes).unwrap_err();
     assert!(error.to_string().starts_with("invalid length 2"), "{error}");
     assert!(load::<i8>(&dump(&300).unwrap()).is_err());

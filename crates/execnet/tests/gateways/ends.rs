@@ -15,7 +15,10 @@ fn pid(gateway: &Gateway) -> u32 {
 fn a_killed_interpreter_ends_every_wait_with_what_is_known() {
     let gateway = open();
     let channel = gateway
-        .remote_exec("import sys\nsys.stderr.write('last words\\n')\nsys.stderr.flush()\nchannel.send(1)\nchannel.receive()")
+        .remote_exec(
+            "import sys\nsys.stderr.write('last words\\n')\nsys.stderr.flush()\n\
+             channel.send(1)\nchannel.receive()",
+        )
         .unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
     let threads: Vec<_> = (0..4)
@@ -149,13 +152,14 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
         (noise.as_str(), death.stderr.as_str()),
         ("Welcome to \\x1b[1mthis\\x1b[0m machine\n", "no Python here\n")
     );
-    let text = "gateway x exited with status 3; it printed last:\nno Python here; it wrote to its standard output:\nWelcome to \\x1b[1mthis\\x1b[0m machine";
+    let text = "gateway x exited with status 3; it printed last:\nno Python here; it wrote to stdout:\n\
+                Welcome to \\x1b[1mthis\\x1b[0m machine";
     assert_eq!(error.to_string(), text);
 
     let error = Gateway::popen().python("/nowhere/python").start().unwrap_err();
     assert_eq!(error.to_string(), "cannot start `/nowhere/python`");
     let error = Gateway::popen().id("x").python("true").start().unwrap_err();
-    assert_eq!(error.to_string(), "gateway x exited with status 0 without a word: is `true` a Python?");
+    assert_eq!(error.to_string(), "gateway x exited with status 0 without any output: is `true` a Python?");
     let error = Gateway::popen().node("x").start().unwrap_err();
     assert!(matches!(error, OpenError::Invalid(_)), "{error}");
     let error = quiet().chdir("/dev/null/x").start().unwrap_err();
@@ -175,7 +179,7 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
 fn what_writes_what_it_was_given_is_said_to_be_no_python_and_cut_short() {
     let error = quiet().id("x").python_args(["echo", "hi"]).start().unwrap_err();
     let (told, was) = (error.to_string(), "gateway x exited with status 0; `echo hi` is no Python: ");
-    assert_eq!(told, format!("{was}it wrote what it was given: hi -u -c exec(\"…"));
+    assert_eq!(told, format!("{was}it printed its input: hi -u -c exec(\"…"));
     let long = format!("printf '%s' {}; exit 1", "x".repeat(4_000));
     let told = quiet().python_args(["sh", "-c", &long, "sh"]).start().unwrap_err().to_string();
     assert!(told.ends_with("x…") && told.len() < 400, "{told}");
@@ -203,7 +207,7 @@ fn a_kernel_that_breaks_the_rules_is_ended_with_a_sentence() {
         let script = format!("printf '{marker}{said}'; exec sleep 1000");
         let error = Gateway::popen().python_args(["sh", "-c", &script, "sh"]).start().unwrap_err();
         let OpenError::Failed { death, .. } = &error else { panic!("{error:?}") };
-        assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
+        assert_eq!(death.reason, Some(format!("its kernel broke the protocol: {why}")));
     }
 }
 
@@ -212,7 +216,8 @@ fn a_kernel_that_breaks_the_rules_is_ended_with_a_sentence() {
 fn liar(frames: &str) -> Gateway {
     let script = format!(
         "import marshal, os, struct, time\n\
-         def frame(kind, channel, payload): return struct.pack('>BII', kind, channel, len(payload)) + payload\n\
+         def frame(kind, channel, payload):\n \
+         return struct.pack('>BII', kind, channel, len(payload)) + payload\n\
          hello = dict(version=1, pid=os.getpid(), executable='', version_info=(3, 11), platform='', cwd='',\n\
          \x20            implementation='cpython', dialect=3, maxsize=5)\n\
          os.write(1, b'\\r\\nexecnet kernel 1\\r\\n' + frame(1, 0, marshal.dumps(hello, 2)))\n\
@@ -233,7 +238,7 @@ fn what_is_no_value_ends_its_gateway_and_nothing_else() {
         ("frame(10, 1, b'[')", "malformed value, byte 0: it ends too early"),
         (
             "frame(10, 1, b'(\\x03\\0\\0\\0.i\\0\\0\\0\\0i\\x09\\0\\0\\0')",
-            "a value with channel 9, which is not",
+            "a value with channel 9, which does not exist",
         ),
         ("frame(4, 1, b'N')", "CLOSE with a None"),
         ("frame(3, 1, b'N' * (8 << 20)) + frame(3, 1, b'N')", "more on channel 1 than it has credit for"),
@@ -248,7 +253,7 @@ fn what_is_no_value_ends_its_gateway_and_nothing_else() {
         let first = channel.receive::<i64>().unwrap_err();
         assert!(matches!(first, ChannelError::Load(_) | ChannelError::GatewayDied(_)), "{first}");
         let death = gateway.join_timeout(PATIENCE).unwrap();
-        assert_eq!(death.reason, Some(format!("its kernel broke the rules: {why}")));
+        assert_eq!(death.reason, Some(format!("its kernel broke the protocol: {why}")));
         assert_eq!(death.status, Some(ExitStatus::Signaled(9)));
     }
     let channel = other.remote_exec("channel.send(1)").unwrap();

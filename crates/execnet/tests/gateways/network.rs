@@ -193,7 +193,7 @@ fn a_gateway_whose_host_is_away_is_not_waited_for_when_it_is_killed() {
     let death = gateway.join_timeout(Duration::ZERO).unwrap();
     let reason = death.reason.as_deref().unwrap();
     assert!(reason.starts_with("away is unreachable: "), "{reason}");
-    assert!(reason.ends_with("; it is ended as soon as its host can be reached"), "{reason}");
+    assert!(reason.ends_with("; it ends as soon as its host is reachable"), "{reason}");
     assert!(matches!(channel.receive::<i64>(), Err(ChannelError::Closed | ChannelError::GatewayDied(_))));
     assert!(alive(pid(&gateway)));
     net.mend();
@@ -220,7 +220,7 @@ fn a_gateway_whose_host_is_away_ends_although_nobody_kills_it() {
     told_before.exit().unwrap();
     group.remove(&told_before);
     let death = waits.join().unwrap();
-    assert!(death.reason.as_deref().unwrap().ends_with("; it is ended as soon as its host can be reached"));
+    assert!(death.reason.as_deref().unwrap().ends_with("; it ends as soon as its host is reachable"));
     group.terminate().unwrap();
     assert_eq!(told_then.join_timeout(Duration::ZERO).unwrap().status, None);
     net.mend();
@@ -247,7 +247,7 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
     assert_eq!(of_group.reason, death.reason);
     rustix::process::kill_process(agent, rustix::process::Signal::CONT).unwrap();
     assert!(
-        death.reason.as_deref().unwrap().starts_with("its host does not answer; it is ended as soon"),
+        death.reason.as_deref().unwrap().starts_with("its host does not answer; it ends as soon"),
         "{death:?}"
     );
     wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&gateway)));

@@ -6,7 +6,8 @@ use crate::support::{Lines, PATIENCE, python, quiet};
 fn what_is_printed_comes_line_by_line_with_the_gateways_id() {
     let lines = Lines::default();
     let gateway = quiet().id("p").on_output(lines.collector()).start().unwrap();
-    let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\nsys.stderr.write('three')\n";
+    let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\n\
+                  sys.stderr.write('three')\n";
     gateway.remote_exec(source).unwrap().wait_close_timeout(PATIENCE).unwrap();
     gateway.exit().unwrap();
     gateway.join_timeout(PATIENCE).unwrap();
@@ -39,7 +40,8 @@ fn a_default_interpreter_is_found_in_the_path() {
 fn a_silent_one_says_only_what_goes_to_stderr() {
     let lines = Lines::default();
     let gateway = quiet().id("s").silent(true).on_output(lines.collector()).start().unwrap();
-    let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\nsys.stderr.write('three\\n')\n";
+    let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\n\
+                  sys.stderr.write('three\\n')\n";
     gateway.remote_exec(source).unwrap().wait_close_timeout(PATIENCE).unwrap();
     gateway.exit().unwrap();
     gateway.join_timeout(PATIENCE).unwrap();

@@ -74,8 +74,8 @@ fn jython_is_an_interpreter_like_others() {
         let gateway = quiet().python(path(&interpreter)).start().unwrap();
         assert_eq!(gateway.info().implementation, "jython");
         let channel = gateway.remote_exec(ECHO).unwrap();
-        for value in [Value::Int(5), Value::from("grüße \u{1f600}"), Value::Float(2.5), Value::Tuple(vec![])]
-        {
+        let text = Value::from("grüße \u{1f600}");
+        for value in [Value::Int(5), text, Value::Float(2.5), Value::Tuple(vec![])] {
             channel.send(&value).unwrap();
             assert_eq!(channel.receive::<Value>().unwrap(), value);
         }
@@ -150,9 +150,10 @@ fn the_error_of_code_that_failed_is_its_traceback_and_comes_once() {
     assert!(channel.is_closed());
 
     let channel = gateway.remote_exec("this is no python").unwrap();
-    assert!(
-        matches!(channel.wait_close_timeout(PATIENCE), Err(ChannelError::Remote(text)) if text.contains("SyntaxError"))
-    );
+    assert!(matches!(
+        channel.wait_close_timeout(PATIENCE),
+        Err(ChannelError::Remote(text)) if text.contains("SyntaxError")
+    ));
     assert_eq!(channel.wait_close_timeout(PATIENCE), Ok(()));
 }
 
@@ -231,7 +232,8 @@ fn channels_travel_in_values_both_ways() {
 fn text_of_python_2_is_what_the_program_says() {
     let Some(interpreter) = pythons().into_iter().find(|found| found.name == "2.7") else { return };
     let gateway = quiet().python(path(&interpreter)).start().unwrap();
-    let source = "channel.send('s\\xff')\nchannel.send('s\\xff')\nchannel.send(repr(channel.receive()))\nchannel.send(repr(channel.receive()))";
+    let source = "channel.send('s\\xff')\nchannel.send('s\\xff')\n\
+                  channel.send(repr(channel.receive()))\nchannel.send(repr(channel.receive()))";
     let channel = gateway.remote_exec(source).unwrap();
     assert_eq!(channel.receive::<String>().unwrap(), "s\u{ff}");
     channel.reconfigure(StrConfig::new(false, true)).unwrap();

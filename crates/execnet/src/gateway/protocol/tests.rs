@@ -256,7 +256,7 @@ fn what_all_channels_hold_together_is_bounded() {
     protocol.held = MAX_HELD - 1_000;
     protocol.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap();
     let error = protocol.handle(&data(number, &Value::Bytes(vec![0; 500]))).unwrap_err();
-    assert_eq!(error, "more than 1 GiB that was not received");
+    assert_eq!(error, "more than 1 GiB of unreceived data");
     // refused before it has arrived
     assert!(protocol.handle(&frame(Kind::Data, number, &[0; 600])[..HEAD]).is_err());
 }
