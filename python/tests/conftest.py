@@ -1,4 +1,4 @@
-"""What tests share: groups that end with their test, and the interpreters of this machine."""
+"""Shared by all tests: groups that end with their test, and the interpreters of this machine."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ import execnet
 import pytest
 
 WAIT = 300
-"""For hangs, in seconds: on a machine that has much else to do all takes ten times as long."""
+"""Seconds; a limit for hangs: on a busy machine everything takes ten times as long."""
 
 PATIENT = """
 import sys
 shutdown = sys.modules["execnet_kernel.run"].__spec__.loader.load_module("execnet_kernel.shutdown")
 shutdown.INTERRUPT_AFTER = shutdown.KILL_AFTER = 9e5
 """
-"""Executed in a gateway: what ends in time there was not ended by its kernel's limits."""
+"""Executed in a gateway, lifts its kernel's limits: what ends then did so by itself."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def gateway(group):
 
 
 def interpreters():
-    """Name and command of one interpreter of each version on this machine."""
+    """Return name and command of one interpreter of each version on this machine."""
     found = {}
     names = ["python2.7", *(f"python3.{minor}" for minor in range(6, 15)), "pypy3", "jython"]
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -55,7 +55,7 @@ INTERPRETERS = interpreters()
 
 
 def children(parent):
-    """The processes that have this parent, however its threads come and go meanwhile."""
+    """Return the children of this process, even if its threads end meanwhile."""
     found = set()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -72,7 +72,7 @@ TWO = [name for name in INTERPRETERS if name in ("python2.7", "jython")]
 
 @pytest.fixture(scope="session", params=list(INTERPRETERS))
 def every(request):
-    """A gateway to each interpreter of this machine, one after the other."""
+    """A gateway to each interpreter of this machine, one after another."""
     with execnet.Group() as group:
         yield group.makegateway(
             f"popen//python={INTERPRETERS[request.param]}//id={request.param}//patience={WAIT}"
@@ -80,7 +80,7 @@ def every(request):
 
 
 def pytest_sessionfinish(session):
-    """Where everything has to be there, a test that was skipped is a failure."""
+    """Turn skipped tests into failures where everything must be installed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = 1
@@ -88,7 +88,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture
 def run_program(tmp_path):
-    """Runs a Python program in a process of its own, to its end."""
+    """Run a Python program in a process of its own, to its end."""
 
     def run(source, *args, timeout=WAIT, **options):
         program = tmp_path / "program.py"
@@ -101,7 +101,7 @@ def run_program(tmp_path):
 
 
 class Network:
-    """A running network for the tests: its name, and the environment where the command finds its files."""
+    """A running network for the tests: its name, and the environment in which the command finds its files."""
 
     def __init__(self, name, folder, *specs):
         self.name = name

@@ -363,7 +363,7 @@ def test_a_channel_is_closed_once_its_callback_has_had_everything(gateway):
 
     def callback(item):
         assert goes_on.wait(WAIT)
-        # the callback itself does not wait for itself
+        # the callback does not wait for itself
         seen.append(channel.isclosed())
         got.append(item)
 

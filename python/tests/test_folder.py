@@ -1,4 +1,4 @@
-"""The folder that a gateway works in, which may be gone, a home, or open to others; and odd interpreters."""
+"""The folder of a gateway, which may be removed, a home, or open to others; and unusual interpreters."""
 
 import os
 import subprocess
@@ -21,7 +21,8 @@ NAMES = getattr(sys, "stdlib_module_names", None) or [
 
 @pytest.fixture
 def open_folder(tmp_path):
-    """A folder with a file for every module of the standard library, and what they write to."""
+    """Make a folder with a file for every module of the standard library. Return it, and the file they write
+    to."""
     folder, marker = tmp_path / "open", tmp_path / "marker"
     folder.mkdir()
     for name in (*NAMES, "Queue", "commands", "md5"):
@@ -52,7 +53,7 @@ def test_nothing_that_lies_there_runs(interpreter, group, open_folder, tmp_path)
 
 def test_a_program_that_stands_there(open_folder):
     folder, marker = open_folder
-    # what it has imported before is all that it needs: its own path leads to the folder
+    # everything it needs is imported already: its own path leads to the folder
     code = (
         "import os, sys, execnet\n"
         "assert sys.path[0] == ''; os.chdir(sys.argv[1]); g = execnet.makegateway()\n"

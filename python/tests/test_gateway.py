@@ -1,4 +1,4 @@
-"""Gateways: what they execute, what they know, how they end."""
+"""Gateways: executing code, facts about them, and their end."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Programs that have green threads, of gevent or eventlet. Each test runs such a program."""
+"""Programs with green threads of gevent or eventlet. Each test runs such a program."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ def patch(request):
 
 @pytest.fixture
 def run(run_program, patch):
-    """Runs a program, to its end; what it printed."""
+    """Run a program to its end. Return what it printed."""
 
     def run(source, late=False):
         begin = BEGIN.format(wait=WAIT)
@@ -262,7 +262,7 @@ gevent.sleep(0.01)
 
 
 def waits(pid):
-    """Whether a thread of the system waits in the place of a green one."""
+    """Whether a system thread waits instead of a green one."""
     for name in Path(f"/proc/{pid}/task").glob("*/comm"):
         with contextlib.suppress(OSError):
             if name.read_text() == "execnet-work\n":
@@ -288,14 +288,14 @@ except KeyboardInterrupt:
     command = [sys.executable, str(tmp_path / "program.py")]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert program.stdout.readline() == "begins\n"
-    # any other green thread that runs just then would get it
+    # another green thread that happens to run would get it
     deadline = time.monotonic() + WAIT
     while not waits(program.pid):
         assert time.monotonic() < deadline, "it does not wait"
         time.sleep(0.01)
     program.send_signal(signal.SIGINT)
     said, errors = program.communicate(timeout=WAIT)
-    # gevent itself names what ended a wait in it
+    # gevent itself names the exception that ended a wait in it
     assert said == "1\n" and "Traceback" not in errors, errors
 
 

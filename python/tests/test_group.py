@@ -109,7 +109,7 @@ def test_terminate_kills_what_does_not_end_in_time(group):
 
 
 class Clock:
-    """Time that passes only where somebody waits."""
+    """A clock that advances only while something waits."""
 
     def __init__(self):
         self.now = 0.0
@@ -140,8 +140,8 @@ def test_the_timeout_of_terminate_is_for_all_gateways_together(group, clock):
 
 
 class Unreachable:
-    """A gateway that does not end before it is killed. With `deaf` its end is not reported even then, as if
-    the daemon were dead."""
+    """A gateway that ends only when it is killed. If `deaf`, its end is not reported even then, as if the
+    daemon were dead."""
 
     def __init__(self, native, clock, deaf=False):
         self.native, self.clock, self.deaf, self.killed_at = native, clock, deaf, None
@@ -174,7 +174,7 @@ def test_what_cannot_be_reached_is_killed_and_given_up_all_at_once(group, clock)
 
 
 class Late:
-    """A callback's thread that takes long."""
+    """A callback thread that takes long."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -186,7 +186,7 @@ class Late:
 @pytest.mark.parametrize("wait", ["group.terminate(8)", "gateway.exit(); gateway.join(8)"])
 def test_callbacks_that_take_long_share_the_timeout(group, clock, wait):
     gateway = group.makegateway()
-    # a timeout of real time would have to be long, and this test with it
+    # a real timeout would have to be long, and so would this test
     gateway._native.exit()
     assert gateway._native.join(WAIT)
     gateway._threads.update(Late(clock) for _ in range(4))
@@ -221,7 +221,7 @@ finally:
 
 
 class Counted:
-    """Counts what is sent to interrupt."""
+    """Counts interrupts."""
 
     def __init__(self, native):
         self._native = native
@@ -246,7 +246,7 @@ def test_what_ctrl_c_ends_is_interrupted_once_and_at_once(group, end, monkeypatc
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         exec(ENDS[end], dict(group=group, gateway=gateway, WAIT=WAIT))
     assert channel.receive(WAIT) == "interrupted"
-    # a second one would break off its cleaning up
+    # a second one would interrupt the cleanup
     assert native.interrupts == 1
 
 
@@ -358,7 +358,7 @@ def test_many_gateways_leave_nothing_behind():
             for channel in group.remote_exec("channel.send(1)"):
                 channel.setcallback(lambda item: None)
         del group, channel
-    # threads that have told of an end are about to end
+    # threads that have reported an end are about to end
     deadline = time.monotonic() + WAIT
     while (fds(), threading.active_count()) != (before, threads) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Values that a host has made to do harm: they take time or are refused, but block nobody."""
+"""Values that a malicious host sends: they take time or are refused, but block nothing."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ import execnet
 import pytest
 from conftest import WAIT
 
-# all of them have the same hash
+# all have the same hash
 PRIME = 2**61 - 1
 SLOW = {
     "dict": f"dict.fromkeys([k * {PRIME} for k in range(1, N)])",
@@ -41,7 +41,7 @@ class Ticks:
 
 
 def colliding(count):
-    """As `dumps` has a dict of that many keys of one hash, without this Python having to make it."""
+    """Return what `dumps` makes of a dict with that many keys of the same hash, without making the dict."""
     parts = [b"\x02J"]
     for k in range(1, count):
         digits = str(k * PRIME).encode()
@@ -59,7 +59,7 @@ def hear(number, frame):
 
 @pytest.fixture
 def heard():
-    """SIGALRM raises `Heard`."""
+    """Make SIGALRM raise `Heard`."""
     before = signal.signal(signal.SIGALRM, hear)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -67,7 +67,7 @@ def heard():
 
 
 def interrupted(work, after=0.5):
-    """Has a signal raise in the middle of work that would take longer."""
+    """Let a signal raise in the middle of work that would take longer."""
     begin = time.monotonic()
     signal.setitimer(signal.ITIMER_REAL, after)
     with pytest.raises(Heard):
@@ -77,7 +77,7 @@ def interrupted(work, after=0.5):
 
 @pytest.mark.parametrize("of", ["dict", "set", "frozenset"])
 def test_a_value_whose_keys_collide_does_not_stop_signals_and_threads(gateway, heard, of):
-    # made without hashing: as bytes that only look like what marshal would write
+    # the bytes that marshal would write, built without hashing
     code = (
         "from struct import pack\n"
         "def int_(n):\n"
@@ -100,7 +100,7 @@ def test_a_value_whose_keys_collide_does_not_stop_signals_and_threads(gateway, h
 
 def test_a_value_that_was_interrupted_comes_again(gateway, heard):
     channel = gateway.remote_exec(f"channel.send({SLOW['dict']}); channel.send('next')".replace("N", "9000"))
-    # until it is there
+    # until the value has arrived
     while not gateway._native.is_alive() or gateway.remote_status().numexecuting:
         pass
     interrupted(lambda: channel.receive(WAIT), 0.1)
@@ -143,7 +143,7 @@ def test_long_keys_that_collide_do_not_stop_signals(gateway):
     )
     channel = gateway.remote_exec(code)
     channel.waitclose(WAIT)
-    # in processor time, so that nobody else's work counts
+    # in processor time, so that other processes do not count
     heard = []
     before = signal.signal(signal.SIGPROF, lambda number, frame: heard.append(time.process_time()))
     try:
@@ -155,7 +155,7 @@ def test_long_keys_that_collide_do_not_stop_signals(gateway):
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
     longest = max(later - earlier for earlier, later in zip(heard, heard[1:]))
-    # the last 16 insertions together take a fifth of it
+    # the last 16 insertions take a fifth of the time
     assert longest < max((heard[-1] - heard[0]) / 8, 0.1)
 
 
@@ -164,7 +164,7 @@ FROZEN = f"frozenset([k * {PRIME} for k in range(1, 100)])"
 
 @pytest.mark.parametrize("nested", ["{F: 1}", "{(2, (F,)): 1}", "{F}", "frozenset([(F,)])"])
 def test_a_key_whose_own_items_collide_is_refused(gateway, nested):
-    # to compare two of them takes time that grows with the square, in one call that nothing interrupts
+    # comparing two takes quadratic time, in one call that cannot be interrupted
     code = nested.replace("F", FROZEN)
     with pytest.raises(execnet.LoadError, match="items of the same hash"):
         gateway.remote_exec(f"channel.send({code})").receive(WAIT)
@@ -231,7 +231,7 @@ def test_an_endless_error_is_cut_and_says_so(gateway):
         channel.receive(WAIT)
     text = caught.value.raw
     assert len(text.encode()) <= 1 << 20 and text.startswith("Traceback") and "cut off: it is 8" in text
-    # and of a kernel that does not cut
+    # and of a kernel that does not cut it
     channel = gateway.remote_exec(
         "import struct\n"
         "text = b'x' * (8 << 20)\n"

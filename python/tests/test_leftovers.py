@@ -1,4 +1,4 @@
-"""Nothing is left behind: neither by gateways that were closed, nor by those that died."""
+"""Gateways leave nothing behind, whether they were closed or died."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def tasks():
 
 
 def comes(true, within=WAIT):
-    """Whether it comes true in time."""
+    """Whether a condition becomes true in time."""
     deadline = time.monotonic() + within
     while not true() and time.monotonic() < deadline:
         time.sleep(0.01)

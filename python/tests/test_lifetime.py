@@ -251,13 +251,13 @@ def test_an_error_of_code_whose_channel_nobody_kept_is_told(tmp_path, later):
 
 
 FINE = [
-    # what goes wrong because the channel is gone is nobody's fault
+    # errors because the channel is gone do not count
     "gateway.remote_exec('channel.receive()')",
     "gateway.remote_exec('while True: channel.send(1)')",
     "gateway.remote_exec('channel.send(b\"x\" * (16 << 20)); channel.send(1)')",
-    # this one is not wanted
+    # nobody wants this one
     "channel = gateway.remote_exec('list(channel); 1/0'); channel.close()",
-    # so does the end of the program
+    # the end of the program does so, too
     "channel = gateway.remote_exec('channel.receive()')",
     "channel = gateway.remote_exec('while True: channel.send(1)')",
     "channel = gateway.remote_exec('import time; time.sleep(3600)'); gateway._interrupt()",

@@ -133,7 +133,7 @@ def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch
         assert time.monotonic() < began + WAIT
         time.sleep(0.02)
     (waiting,) = waiting
-    # what waits for anybody has nobody's variables
+    # an interpreter started ahead has no variables of a client
     assert net.makegateway(node="mine", env={"MINE": "1"})._rinfo().pid != waiting
     second = net.makegateway(node="mine")
     assert second._rinfo().pid == waiting

@@ -1,4 +1,4 @@
-"""What breaks between a program and its gateways is not seen by either: killed ssh, killed daemon."""
+"""Neither programs nor gateways notice breaks between them: killed ssh, killed daemon."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ ECHO = "for item in channel: channel.send(item)"
 
 @pytest.fixture
 def lab(ssh_config, tmp_path):
-    """A network of its own, with a host that ssh reaches and one behind it."""
+    """A separate network, with a host that ssh reaches and one behind it."""
     name = f"python-resume-{os.getpid()}"
     network = Network(name, tmp_path, f"ssh=build1//ssh_config={ssh_config}", "ssh=inner//via=build1")
     yield network
@@ -36,11 +36,12 @@ def daemon(network):
 
 
 def kill_ssh(network, ssh_config, host):
-    """Kills what connects to a host of the lab, from here or from another host of it; whether that was up."""
+    """Kill the processes that connect to a host of the lab, from here or from another host of it. Return
+    whether it was up."""
     killed = False
     hosts = {each["id"]: each["state"] for each in json.loads(network("status", "--json"))["hosts"]}
     if hosts[host] != "up":
-        # who is killed while it connects is not disturbed in its work, but tried again later and later
+        # a connection that is killed while it is made disturbs nothing, but is retried later and later
         return False
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -48,7 +49,7 @@ def kill_ssh(network, ssh_config, host):
             if os.path.basename(argv[0]) != b"ssh" or host.encode() not in argv:
                 continue
             environ = (folder / "environ").read_bytes()
-            # those of other labs are none of ours
+            # processes of other labs are not ours
             if ssh_config.encode() in argv or os.path.dirname(ssh_config).encode() in environ:
                 os.kill(int(folder.name), signal.SIGKILL)
                 killed = True
@@ -68,7 +69,7 @@ def kill_daemon(network):
 
 
 class Kills:
-    """Kills in a thread of its own, once in each part of the way but the first and the last one."""
+    """Kills in a thread, once in each part of the work but the first and the last."""
 
     def __init__(self, *kills):
         self.kills = kills
@@ -79,7 +80,7 @@ class Kills:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def passed(self, number):
-        """So far the way has come, of COUNT."""
+        """Note the progress, of COUNT."""
         if number * (len(self.kills) + 2) // COUNT == self.at:
             return
         self.at += 1
@@ -119,7 +120,7 @@ def ping_pong(channel, kills):
 
 
 def in_a_flow(channel, kills):
-    """Many are on the way, in both directions."""
+    """Many values are under way in both directions."""
     sender = threading.Thread(target=lambda: [channel.send(number) for number in range(COUNT)], daemon=True)
     sender.start()
     for number in range(COUNT):
@@ -133,7 +134,7 @@ def in_a_flow(channel, kills):
 def test_every_answer_comes_in_order_although_ssh_is_killed(lab, ssh_config, hops, talk):
     with execnet.connect(lab.name) as net:
         channel = net.makegateway(node=hops[-1]).remote_exec(ECHO)
-        # each of a host's links is the shorter-lived, so the next login comes later and later
+        # every link to a host is short-lived, so the next login comes later and later
         kills = [partial(kill_ssh, lab, ssh_config, host) for _ in range(5) for host in hops]
         with Kills(*kills) as kills:
             talk(channel, kills)
@@ -150,7 +151,7 @@ def test_every_answer_comes_in_order_although_the_daemon_is_killed(lab, talk):
 
 
 class Cuttable:
-    """A network whose host build1 can be put out of reach."""
+    """A network whose host build1 can be made unreachable."""
 
     def __init__(self, ssh_config, folder, name):
         self.config = folder / "config"
@@ -161,7 +162,7 @@ class Cuttable:
 
     def cut(self):
         self.mended = self.config.read_text()
-        # nobody listens there
+        # nothing listens there
         self.config.write_text(f"Host build1\n  Port 1\n{self.mended}")
         while not kill_ssh(self.network, str(self.config), "build1"):
             time.sleep(0.02)
@@ -187,7 +188,7 @@ def test_nodes_and_gateways_tell_that_their_host_is_out_of_reach(cuttable):
             assert time.monotonic() < deadline, net.nodes
             time.sleep(0.05)
         assert gateway.node.state == "unreachable" and gateway.node == net.nodes[0]
-        # nobody there could hear of the end, so nobody waits for it
+        # the host cannot learn of the end, so nothing waits for it
         net.close(timeout=None)
         assert gateway.node.state == "lost" and not gateway.hasreceiver()
 
@@ -204,7 +205,7 @@ def test_a_program_hears_when_a_host_is_out_of_reach_and_when_it_is_back(cuttabl
     with execnet.connect(cuttable.name, on_unreachable=on_unreachable) as net, execnet.Group() as group:
         channel = net.makegateway(id="a").remote_exec(ECHO)
         net.makegateway(id="b")
-        # by a connection of its own
+        # through a connection of its own
         other = group.makegateway(f"net={cuttable.name}").remote_exec(ECHO)
         cuttable.cut()
         node, text, thread = told.get(timeout=WAIT)
@@ -264,7 +265,7 @@ def test_a_gateway_waits_for_a_host_that_is_on_its_way_back(cuttable):
             time.sleep(0.02)
         gateway = None
         while gateway is None:
-            # it waits for 10 s, for which a machine may be too busy
+            # it waits for 10 s, which a busy machine may exceed
             with contextlib.suppress(execnet.HostNotFound):
                 gateway = net.makegateway()
         assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1

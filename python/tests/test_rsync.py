@@ -1,4 +1,4 @@
-"""RSync, to every interpreter."""
+"""RSync to every interpreter."""
 
 import os
 
@@ -169,10 +169,10 @@ def test_folders_and_gateways_of_wrong_types_are_refused_at_once(gateway, source
 def test_names_that_are_no_utf_8_arrive_as_they_are(every, source, tmp_path):
     names = [b"bad\xff\xfe.bin"]
     if every.id == "jython":
-        # Java has no such names
+        # Java cannot have such names
         names = [b"odd"]
     elif every._rinfo().version_info[0] == 2:
-        # others have names in the encoding of their locale
+        # other interpreters have names in the encoding of their locale
         names.append("gr\u00fc\u00df \U0001f40d".encode())
     for name in names:
         (source / os.fsdecode(name)).write_text("here")

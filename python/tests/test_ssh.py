@@ -1,4 +1,4 @@
-"""Gateways on hosts that ssh reaches, over real ssh servers, without a network of a name."""
+"""Gateways on hosts that ssh reaches, with real ssh servers and without a named network."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a host says cannot steer the terminal that it is printed on."""
+"""Text from a host cannot steer the terminal that it is printed on."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ def test_what_a_remote_error_says_is_escaped_and_what_came_is_there(gateway):
     for text in (str(error), repr(error), error.formatted, printed):
         assert ESCAPED in text
         assert all(c.isprintable() or c in "\n\t" for c in text)
-    # lines stay lines
+    # line ends are kept
     assert "ValueError: " in str(error).splitlines()[-1] and len(str(error).splitlines()) > 3
     again = pickle.loads(pickle.dumps(error))
     assert (again.raw, str(again)) == (error.raw, str(error))
@@ -60,7 +60,7 @@ def test_what_a_gateway_prints_is_escaped_on_a_terminal_and_whole_elsewhere(tmp_
     child = subprocess.Popen(command, stderr=theirs)
     os.close(theirs)
     said = b""
-    with contextlib.suppress(OSError):  # nobody has it open any more
+    with contextlib.suppress(OSError):  # it is closed everywhere
         while more := os.read(ours, 4096):
             said += more
     os.close(ours)
@@ -91,7 +91,7 @@ def test_every_character_is_shown_or_escaped():
     for code in [*range(0x20000), *range(0xE0000, 0xE0200), *range(0x20000, sys.maxunicode + 1, 0x101)]:
         text = shown(chr(code))
         assert text in (chr(code), ascii(chr(code))[1:-1]), hex(code)
-        # there it may be assigned, and here not yet
+        # the character may be assigned there, but not here
         if unicodedata.category(chr(code)) != "Cn":
             assert text.isprintable() or text in "\n\t" or unicodedata.category(text) == "Zs", hex(code)
     assert shown("\ud800 a\u200db") == r"\ud800 a\u200db"

@@ -1,4 +1,4 @@
-"""What can be sent, to every interpreter and back."""
+"""Values travel to every interpreter and back."""
 
 import io
 import math
@@ -71,7 +71,7 @@ def test_nan_comes_back(echo):
 
 def test_lone_surrogates_come_back(echo, every):
     if every.id == "jython":
-        # it has no such text
+        # Java has no such text
         with pytest.raises(DumpError, match="Jython"):
             echo.send("\ud800")
         return
@@ -151,7 +151,7 @@ def test_the_setting_of_a_gateway_is_of_the_channels_made_since(group, tmp_path)
     assert told.receive(WAIT) == b"'errors are text'"
     with pytest.raises(execnet.RemoteError, match="division"):
         gateway.remote_exec("1/0").receive(WAIT)
-    # what goes on beneath does not change with it
+    # the package itself does not use these settings
     assert gateway._rinfo(update=True).cwd == gateway._rinfo().cwd
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").write_text("text")
@@ -201,7 +201,7 @@ def test_lone_surrogates_cannot_be_dumped(value, place):
         dumps(value)
 
 
-# ints are dumped as digits, of which Python makes 4,300 by itself
+# ints are dumped as digits; by default Python converts at most 4,300
 DUMPED = [value for value in VALUES if not isinstance(value, int) or abs(value) < 10**4000]
 
 

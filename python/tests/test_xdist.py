@@ -142,7 +142,7 @@ def run(project, *args, python=sys.executable):
 
 @pytest.fixture(scope="module")
 def expected(project):
-    """What stock execnet gives."""
+    """Results of stock execnet."""
     if VENV is None:
         _done, results = run(project, "-p", "no:xdist")
     else:
@@ -169,12 +169,12 @@ def test_the_results_are_the_same(project, expected, args):
         expected = {name: result for name, result in expected.items() if "TestClass" not in name}
     assert results == expected, done.stdout + done.stderr
     assert done.returncode == 1 and "INTERNALERROR" not in done.stdout
-    # the workers' own reports
+    # reports of the workers themselves
     assert "[gw" not in done.stderr, done.stderr
 
 
 def same_elsewhere(project, expected, spec):
-    """On nodes that get the project by rsync, and so under other names."""
+    """On nodes that get the project by rsync, under other names."""
     folder = project.parent / "remote"
     args = ["--dist", "loadfile", "--tx", f"2*{spec}//chdir={folder}", f"--rsyncdir={project}"]
     done, results = run(project, *args)
@@ -202,7 +202,7 @@ def test_a_crashed_worker_is_replaced(tmp_path):
 
 
 def test_ctrl_c_ends_quietly(tmp_path):
-    """The workers are told to end in the middle of their tests. What pytest prints then is no error."""
+    """The workers are told to end during their tests. What pytest prints then is not an error."""
     (tmp_path / "test_slow.py").write_text(SLOW)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n", "2"]
     pytest_ = subprocess.Popen(
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_quietly(tmp_path):
 
 
 def test_ctrl_c_interrupts_long_tests_at_once(tmp_path):
-    """Here their time to end by themselves is that of days. Their fixtures are torn down."""
+    """Here they get days to end by themselves. Their fixtures are torn down."""
     (tmp_path / "conftest.py").write_text(PATIENT_CONFTEST)
     (tmp_path / "test_long.py").write_text(LONG)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2"]
@@ -245,7 +245,7 @@ def test_ctrl_c_interrupts_long_tests_at_once(tmp_path):
         ("net=nwec", "the network `nwec` is not running; `execnet start nwec` starts it"),
         ("popen//pyhton=x", "is python= meant instead of 'pyhton'?"),
         ("via=nobody", "via=nobody: there is no such gateway"),
-        # pytest-xdist gives the model itself
+        # pytest-xdist names the model itself
         ("popen//execmodel=thread", "'execmodel' is given twice"),
     ],
 )
