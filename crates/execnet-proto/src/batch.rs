@@ -90,7 +90,8 @@ impl Batch {
 
     /// Drops this many bytes, which were written.
     ///
-    /// # Panics If it holds fewer.
+    /// # Panics
+    /// If it holds fewer.
     pub fn advance(&mut self, mut count: usize) {
         while let Some(front) = self.parts.front_mut() {
             if count < front.len() {

@@ -188,7 +188,8 @@ impl Client {
 
     /// Takes bytes that arrived.
     ///
-    /// # Errors If the peer is not a daemon of this version, or broke the protocol. Close the socket then.
+    /// # Errors
+    /// If the peer is not a daemon of this version, or broke the protocol. Close the socket then.
     pub fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), ClientError> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         if let Some(opening) = &mut socket.opening {

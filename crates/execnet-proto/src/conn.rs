@@ -82,8 +82,9 @@ impl Conn {
 
     /// The next frame that is not handled by the connection itself.
     ///
-    /// # Errors For bytes that are not a frame, for an ACK of bytes that were never sent, and for a flood of
-    /// PING, PONG or ACK.
+    /// # Errors
+    /// For bytes that are not a frame, for an ACK of bytes that were never sent, and for a flood of PING,
+    /// PONG or ACK.
     pub fn next(&mut self, now: Duration) -> Result<Option<Frame>, Violation> {
         self.next_within(&mut Turn::endless(), now)
     }

@@ -247,7 +247,8 @@ impl Process {
 
     /// Takes a frame for this process.
     ///
-    /// # Errors If the peer broke a rule. End the connection then.
+    /// # Errors
+    /// If the peer broke a rule. End the connection then.
     pub fn handle(&mut self, frame: Frame, conn: &mut Conn, pool: &mut CreditPool) -> Result<(), Violation> {
         match frame {
             Frame::Reachable(_) => self.reachable(conn),

@@ -188,7 +188,8 @@ impl HostSpec {
     /// The host of a spec with `ssh=VALUE` alone. A `//` in `value` needs no escape, and the id is `host` if
     /// the address cannot be one.
     ///
-    /// # Errors If the value is not one of `ssh=`.
+    /// # Errors
+    /// If the value is not one of `ssh=`.
     pub fn by_ssh(value: &str) -> Result<HostSpec, SpecError> {
         let draft = |id: Option<&str>| -> Result<HostSpec, SpecError> {
             let transport = Some(ssh(checked("ssh", Some(value))?)?);

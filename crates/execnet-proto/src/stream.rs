@@ -248,8 +248,9 @@ impl SendStream {
 
     /// Takes the receiver's CREDIT.
     ///
-    /// # Errors If it acknowledges bytes that were not sent, or grants more than a window. A frame that
-    /// arrives late is not an error.
+    /// # Errors
+    /// If it acknowledges bytes that were not sent, or grants more than a window. A frame that arrives late
+    /// is not an error.
     pub fn credit(&mut self, span: Span) -> Result<(), Violation> {
         if self.stopped {
             return Ok(());
@@ -268,7 +269,8 @@ impl SendStream {
 
     /// A new attempt: the receiver has everything before `span.received`, and sending continues there.
     ///
-    /// # Errors If that position was never sent, or is below what was acknowledged.
+    /// # Errors
+    /// If that position was never sent, or is below what was acknowledged.
     pub fn resume(&mut self, span: Span) -> Result<(), Violation> {
         if self.stopped {
             return Ok(());
@@ -355,7 +357,8 @@ impl RecvStream {
 
     /// Takes DATA that arrived.
     ///
-    /// # Errors For a gap, and for bytes past the credit or the stream's end.
+    /// # Errors
+    /// For a gap, and for bytes past the credit or the stream's end.
     pub fn data(&mut self, position: u64, mut bytes: Bytes) -> Result<(), Violation> {
         let end = position + bytes.len() as u64;
         if position > self.received {
@@ -382,7 +385,8 @@ impl RecvStream {
 
     /// Takes FIN: the stream is `length` bytes long.
     ///
-    /// # Errors If more has arrived already, or FIN gave another length before.
+    /// # Errors
+    /// If more has arrived already, or FIN gave another length before.
     pub fn fin(&mut self, length: u64) -> Result<(), Violation> {
         if self.received > length || self.length.is_some_and(|before| before != length) {
             let end = self.length.unwrap_or(self.received);
@@ -445,7 +449,8 @@ impl CreditPool {
 
 /// Checks that `span` grants no more than a window.
 ///
-/// # Errors If it grants more.
+/// # Errors
+/// If it grants more.
 pub fn check_window(span: Span) -> Result<(), Violation> {
     match span.limit.checked_sub(span.received) {
         Some(credit) if credit <= MAX_WINDOW => Ok(()),

@@ -1,22 +1,20 @@
-//! Frames and their bytes (docs/protocol.md, section 2). `wire/table.rs` has a row for each
-//! kind.
+//! Frames and their bytes (docs/protocol.md, section 2). `wire/table.rs` has a row for each kind.
 //!
 //! This module only translates between bytes and [`Frame`]; other modules give frames their meaning.
 
-mod codec;
 #[macro_use]
-mod table;
+mod codec;
 mod fields;
+mod table;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-pub use codec::encode_table;
-pub(crate) use codec::put_data_head;
-pub use fields::{Ending, Exit, Refusal, Role, Span, Spawn, Stream, Table};
-pub use table::{Frame, FrameKind, Party};
+use crate::id::ProcessId;
 
-/// The largest number of bytes in one DATA frame.
-pub const MAX_DATA: usize = 65_536;
+use codec::{DATA_HEAD, Field};
+pub use codec::{MAX_DATA, Stream, Table, encode_table};
+pub use fields::{Ending, Exit, Refusal, Role, Span, Spawn};
+pub use table::{Frame, FrameKind, Party};
 
 /// Bytes of a frame's header.
 pub const HEADER: usize = 4;
@@ -36,15 +34,26 @@ pub enum FrameError {
 impl Frame {
     /// Appends its bytes to `out`.
     ///
-    /// # Panics Never. Texts and lists that this program makes itself must fit their kind's limit: see
+    /// # Panics
+    /// Never. Texts and lists that this program makes itself must fit their kind's limit: see
     /// [`Frame::fits`].
-    /// kind's limit: see [`Frame::fits`].
     pub fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         self.put_body(out);
         let length = out.len() - start - HEADER;
-        out[start..start + HEADER].copy_from_slice(&codec::header(self.kind(), length));
+        out[start..start + HEADER].copy_from_slice(&header(self.kind(), length));
+    }
+
+    fn parse(kind: FrameKind, mut body: Bytes) -> Result<Self, FrameError> {
+        let frame = Self::read_body(kind, &mut body).filter(Self::holds);
+        frame.filter(|_| body.is_empty()).ok_or(FrameError::Malformed(kind))
+    }
+
+    /// Whether its fields fit each other; only those of DATA depend on one another.
+    fn holds(&self) -> bool {
+        let Self::Data { position, bytes, .. } = self else { return true };
+        !bytes.is_empty() && position.checked_add(bytes.len() as u64).is_some()
     }
 
     /// Its bytes.
@@ -62,6 +71,25 @@ impl Frame {
     }
 }
 
+/// Appends everything before the payload of a DATA frame with `length` bytes: header, id, stream, position.
+pub(crate) fn put_data_head(out: &mut BytesMut, id: ProcessId, stream: Stream, position: u64, length: usize) {
+    out.extend_from_slice(&header(FrameKind::Data, DATA_HEAD + length));
+    id.put(out);
+    stream.put(out);
+    position.put(out);
+}
+
+/// The header of a frame with a body of `length` bytes.
+fn header(kind: FrameKind, length: usize) -> [u8; HEADER] {
+    (u32::from(kind as u8) << 24 | (length as u32 & 0x00ff_ffff)).to_be_bytes()
+}
+
+/// First byte and body length of a header.
+fn split_header(header: [u8; HEADER]) -> (u8, usize) {
+    let header = u32::from_be_bytes(header);
+    ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)
+}
+
 /// Cuts a byte stream into frames. It holds at most one incomplete frame and the bytes pushed with it.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -76,11 +104,12 @@ impl Decoder {
 
     /// The next frame and the number of its bytes, or `None` if it is not complete yet.
     ///
-    /// # Errors For bytes that are not a frame of this protocol. Nothing can be read after an error.
+    /// # Errors
+    /// For bytes that are not a frame of this protocol. Nothing can be read after an error.
     #[allow(clippy::should_implement_trait)] // its errors are final, an iterator's are not
     pub fn next(&mut self) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some(header) = self.buffer.first_chunk() else { return Ok(None) };
-        let (byte, length) = codec::split_header(*header);
+        let (byte, length) = split_header(*header);
         let kind = FrameKind::of(byte).ok_or(FrameError::UnknownKind(byte))?;
         if length > kind.limit() {
             return Err(FrameError::TooLong { kind, length });

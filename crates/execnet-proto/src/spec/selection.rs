@@ -81,7 +81,8 @@ impl NodeSelection {
 
     /// Sets a condition, by a key of the SELECT table or the option of the same name.
     ///
-    /// # Errors If the key is unknown or was given before, or the value is empty or not a version.
+    /// # Errors
+    /// If the key is unknown or was given before, or the value is empty or not a version.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SelectionError> {
         let Some(&key) = Self::KEYS.iter().find(|known| **known == key) else {
             return Err(SelectionError::UnknownKey(key.to_owned()));
@@ -103,7 +104,8 @@ impl NodeSelection {
 
     /// Reads the table of a SELECT frame.
     ///
-    /// # Errors Those of [`NodeSelection::set`].
+    /// # Errors
+    /// Those of [`NodeSelection::set`].
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, SelectionError> {

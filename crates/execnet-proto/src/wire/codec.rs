@@ -1,26 +1,61 @@
-//! Encoding and decoding of a frame's fields: integers, ids, texts, lists, tables. It also owns the layout of
-//! DATA.
+//! Encoding and decoding of simple fields: integers, ids, texts, lists, tables, the number of a stream.
 //!
-//! Nothing is trusted: a length is checked before its bytes are taken, and bytes without a meaning are
-//! [`FrameError::Malformed`].
+//! Nothing is trusted: a length is checked before its bytes are taken, and bytes without a meaning give `None`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Frame, FrameError, FrameKind, HEADER, Stream, Table};
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
+
+/// The largest number of bytes in one DATA frame.
+pub const MAX_DATA: usize = 65_536;
 
 /// Bytes of a DATA body before its payload: id, stream, position.
 pub(crate) const DATA_HEAD: usize = 16 + 1 + 8;
+
+/// Pairs of key and value; keys may repeat.
+pub type Table = Vec<(String, Bytes)>;
+
+/// One of the three byte streams of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stream {
+    /// From the client to the process.
+    Stdin = 0,
+    /// From the process to the client.
+    Stdout = 1,
+    /// From the process to the client.
+    Stderr = 2,
+}
+
+impl Stream {
+    /// All three, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
+
+    /// Its number, as an index.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The name of a field on the wire: its own, or the one given with `as`.
+macro_rules! wire_name {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $wire:literal) => {
+        $wire
+    };
+}
 
 /// A type that can be a field of a frame.
 pub(super) trait Field: Sized {
     /// Appends its bytes.
     fn put(&self, out: &mut BytesMut);
 
-    /// Reads it from the front of the body.
-    fn read(body: &mut Body) -> Result<Self, FrameError>;
+    /// Reads it from the front of the body. `None` if the body is too short or malformed.
+    fn read(body: &mut Bytes) -> Option<Self>;
 
-    /// Adds the wire fields of a field called `name`: see [`FrameKind::fields`].
+    /// Adds the wire fields of a field called `name`: see `FrameKind::fields`.
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>);
 
     /// The process that a frame with this field belongs to.
@@ -36,67 +71,21 @@ pub(super) trait Field: Sized {
     }
 }
 
-/// The unread rest of a frame's body.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) kind: FrameKind,
+/// Takes this many bytes from the front of a body.
+fn take(body: &mut Bytes, count: usize) -> Option<Bytes> {
+    (body.len() >= count).then(|| body.split_to(count))
 }
 
-impl Body {
-    pub(super) fn malformed(&self) -> FrameError {
-        FrameError::Malformed(self.kind)
-    }
-
-    pub(super) fn take(&mut self, count: usize) -> Result<Bytes, FrameError> {
-        if self.bytes.len() < count {
-            return Err(self.malformed());
-        }
-        Ok(self.bytes.split_to(count))
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
-        let array = *self.bytes.first_chunk().ok_or_else(|| self.malformed())?;
-        self.bytes.advance(N);
-        Ok(array)
-    }
-
-    fn blob(&mut self) -> Result<Bytes, FrameError> {
-        let length = u32::read(self)? as usize;
-        self.take(length)
-    }
+#[inline]
+fn array<const N: usize>(body: &mut Bytes) -> Option<[u8; N]> {
+    let array = *body.first_chunk()?;
+    body.advance(N);
+    Some(array)
 }
 
-impl Frame {
-    pub(super) fn parse(kind: FrameKind, bytes: Bytes) -> Result<Self, FrameError> {
-        let mut body = Body { bytes, kind };
-        let frame = Self::read_body(kind, &mut body)?;
-        if body.bytes.is_empty() && frame.holds() { Ok(frame) } else { Err(body.malformed()) }
-    }
-
-    /// Whether its fields fit each other; only those of DATA depend on one another.
-    fn holds(&self) -> bool {
-        let Self::Data { position, bytes, .. } = self else { return true };
-        !bytes.is_empty() && position.checked_add(bytes.len() as u64).is_some()
-    }
-}
-
-/// Appends everything before the payload of a DATA frame with `length` bytes: header, id, stream, position.
-pub(crate) fn put_data_head(out: &mut BytesMut, id: ProcessId, stream: Stream, position: u64, length: usize) {
-    out.put_slice(&header(FrameKind::Data, DATA_HEAD + length));
-    id.put(out);
-    stream.put(out);
-    position.put(out);
-}
-
-/// The header of a frame with a body of `length` bytes.
-pub(super) fn header(kind: FrameKind, length: usize) -> [u8; HEADER] {
-    (u32::from(kind as u8) << 24 | (length as u32 & 0x00ff_ffff)).to_be_bytes()
-}
-
-/// First byte and body length of a header.
-pub(super) fn split_header(header: [u8; HEADER]) -> (u8, usize) {
-    let header = u32::from_be_bytes(header);
-    ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)
+fn blob(body: &mut Bytes) -> Option<Bytes> {
+    let length = u32::read(body)? as usize;
+    take(body, length)
 }
 
 /// The bytes of a table by itself: the form of the bootstrap's config.
@@ -136,8 +125,8 @@ macro_rules! integer {
             }
 
             #[inline]
-            fn read(body: &mut Body) -> Result<Self, FrameError> {
-                body.array().map(Self::from_be_bytes)
+            fn read(body: &mut Bytes) -> Option<Self> {
+                array(body).map(Self::from_be_bytes)
             }
 
             fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -156,11 +145,11 @@ impl Field for bool {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         match u8::read(body)? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(body.malformed()),
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
         }
     }
 
@@ -176,8 +165,8 @@ impl Field for [u8; 16] {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
-        body.array()
+    fn read(body: &mut Bytes) -> Option<Self> {
+        array(body)
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -194,7 +183,7 @@ macro_rules! newtype {
             }
 
             #[inline]
-            fn read(body: &mut Body) -> Result<Self, FrameError> {
+            fn read(body: &mut Bytes) -> Option<Self> {
                 <$inner>::read(body).map(Self)
             }
 
@@ -214,8 +203,8 @@ impl Field for ProcessId {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
-        body.array().map(Self)
+    fn read(body: &mut Bytes) -> Option<Self> {
+        array(body).map(Self)
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -235,10 +224,9 @@ impl Field for String {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         let length = usize::from(u16::read(body)?);
-        let bytes = body.take(length)?;
-        Self::from_utf8(bytes.to_vec()).map_err(|_| body.malformed())
+        Self::from_utf8(take(body, length)?.to_vec()).ok()
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -254,8 +242,8 @@ impl Field for Bytes {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
-        Ok(std::mem::take(&mut body.bytes))
+    fn read(body: &mut Bytes) -> Option<Self> {
+        Some(std::mem::take(body))
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -274,9 +262,9 @@ impl Field for Vec<Bytes> {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         let count = u16::read(body)?;
-        (0..count).map(|_| body.blob()).collect()
+        (0..count).map(|_| blob(body)).collect()
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -291,12 +279,34 @@ impl Field for Table {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         let count = u16::read(body)?;
-        (0..count).map(|_| Ok((String::read(body)?, body.blob()?))).collect()
+        (0..count).map(|_| Some((String::read(body)?, blob(body)?))).collect()
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
         fields.push((name.into(), "table"));
+    }
+}
+
+impl Field for Stream {
+    #[inline]
+    fn put(&self, out: &mut BytesMut) {
+        (*self as u8).put(out);
+    }
+
+    #[inline]
+    fn read(body: &mut Bytes) -> Option<Self> {
+        let index = usize::from(u8::read(body)?);
+        Self::ALL.get(index).copied()
+    }
+
+    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
+        fields.push((name.into(), "stream"));
+    }
+
+    #[inline]
+    fn stream(&self) -> Option<Stream> {
+        Some(*self)
     }
 }

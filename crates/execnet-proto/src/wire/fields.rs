@@ -4,15 +4,11 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::FrameError;
-use super::codec::{Body, Field, put_str};
+use super::codec::{Field, Table, put_str};
 use crate::control::NodeState;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::signal::Signal;
 use crate::text::line;
-
-/// Pairs of key and value; keys may repeat.
-pub type Table = Vec<(String, Bytes)>;
 
 /// Types that are one byte on the wire; any other value is malformed.
 macro_rules! byte {
@@ -30,8 +26,8 @@ macro_rules! byte {
             }
 
             #[inline]
-            fn read(body: &mut Body) -> Result<Self, FrameError> {
-                Self::of(u8::read(body)?).ok_or_else(|| body.malformed())
+            fn read(body: &mut Bytes) -> Option<Self> {
+                Self::of(u8::read(body)?)
             }
 
             fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -39,50 +35,6 @@ macro_rules! byte {
             }
         }
     };
-}
-
-/// One of the three byte streams of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Stream {
-    /// From the client to the process.
-    Stdin = 0,
-    /// From the process to the client.
-    Stdout = 1,
-    /// From the process to the client.
-    Stderr = 2,
-}
-
-impl Stream {
-    /// All three, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Stdin, Self::Stdout, Self::Stderr];
-
-    /// Its number, as an index.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl Field for Stream {
-    #[inline]
-    fn put(&self, out: &mut BytesMut) {
-        (*self as u8).put(out);
-    }
-
-    #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
-        let index = usize::from(u8::read(body)?);
-        Self::ALL.get(index).copied().ok_or_else(|| body.malformed())
-    }
-
-    fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
-        fields.push((name.into(), "stream"));
-    }
-
-    #[inline]
-    fn stream(&self) -> Option<Stream> {
-        Some(*self)
-    }
 }
 
 /// A receiver's position in a stream, and the credit it gives.
@@ -102,9 +54,9 @@ impl Field for Span {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         let span = Self { received: u64::read(body)?, limit: u64::read(body)? };
-        if span.limit < span.received { Err(body.malformed()) } else { Ok(span) }
+        (span.received <= span.limit).then_some(span)
     }
 
     fn describe(name: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -152,8 +104,8 @@ macro_rules! spawn {
             }
 
             #[inline]
-            fn read(body: &mut Body) -> Result<Self, FrameError> {
-                Ok(Self::new(Spawn { $($field: <$type>::read(body)?),+ }))
+            fn read(body: &mut Bytes) -> Option<Self> {
+                Some(Self::new(Spawn { $($field: <$type>::read(body)?),+ }))
             }
 
             fn describe(_: &str, fields: &mut Vec<(String, &'static str)>) {
@@ -243,16 +195,16 @@ impl Field for Exit {
     }
 
     #[inline]
-    fn read(body: &mut Body) -> Result<Self, FrameError> {
+    fn read(body: &mut Bytes) -> Option<Self> {
         let (how, value) = (u8::read(body)?, u32::read(body)?);
         let (stdout, stderr, message) = (u64::read(body)?, u64::read(body)?, String::read(body)?);
         let ending = match how {
             0 => Ending::Exited(value),
             1 => Ending::Signaled(value),
             2 => Ending::NotStarted(value, message),
-            _ => return Err(body.malformed()),
+            _ => return None,
         };
-        Ok(Self { ending, stdout, stderr })
+        Some(Self { ending, stdout, stderr })
     }
 
     fn describe(_: &str, fields: &mut Vec<(String, &'static str)>) {

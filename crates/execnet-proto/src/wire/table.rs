@@ -19,9 +19,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::codec::{Body, Field};
-use super::fields::{Exit, Refusal, Span, Spawn, Stream, Table};
-use super::{FrameError, MAX_DATA};
+use super::codec::{DATA_HEAD, Field, MAX_DATA, Stream, Table};
+use super::fields::{Exit, Refusal, Span, Spawn};
 use crate::control::NodeState;
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
@@ -82,6 +81,13 @@ macro_rules! frames {
             pub fn ways(self) -> &'static [(Party, Party)] {
                 match self {
                     $(Self::$kind => &[$(($from, $to)),+]),+
+                }
+            }
+
+            /// Whether client and agent send it to each other, about a process; the daemon forwards it.
+            pub fn is_of_process(self) -> bool {
+                match self {
+                    $(Self::$kind => const { is_forwarded(&[$(($from, $to)),+]) }),+
                 }
             }
 
@@ -153,8 +159,8 @@ macro_rules! frames {
                 }
             }
 
-            pub(super) fn read_body(kind: FrameKind, body: &mut Body) -> Result<Self, FrameError> {
-                Ok(match kind {
+            pub(super) fn read_body(kind: FrameKind, body: &mut Bytes) -> Option<Self> {
+                Some(match kind {
                     $(FrameKind::$kind => {
                         Self::$kind $((<$only_type>::read(body)?))? $({ $($field: <$type>::read(body)?),+ })?
                     })+
@@ -170,15 +176,6 @@ macro_rules! optional {
     };
     ($value:literal) => {
         Some($value)
-    };
-}
-
-macro_rules! wire_name {
-    ($field:ident) => {
-        stringify!($field)
-    };
-    ($field:ident $wire:literal) => {
-        $wire
     };
 }
 
@@ -201,7 +198,7 @@ frames! {
         => Resume { id: ProcessId, attempt: u32, stdout: Span, stderr: Span };
     0x22 "RESUMED" limit 256, way [A->C], rank 6 => Resumed { id: ProcessId, attempt: u32, stdin: Span };
     0x23 "STARTED" limit 20, way [A->C], rank 7 => Started { id: ProcessId, pid: u32 };
-    0x24 "DATA" limit super::codec::DATA_HEAD + MAX_DATA, way [C->A A->C]
+    0x24 "DATA" limit DATA_HEAD + MAX_DATA, way [C->A A->C]
         => Data { id: ProcessId, stream: Stream, position: u64, bytes as "data": Bytes };
     0x25 "CREDIT" limit 33, way [C->A A->C], rank 8
         => Credit { id: ProcessId, stream: Stream, span as "": Span };
@@ -237,9 +234,14 @@ impl FrameKind {
     pub fn is_of_agents(byte: u8) -> bool {
         Self::of(byte).is_some_and(|kind| kind.ways().iter().any(|(from, _)| *from == A))
     }
+}
 
-    /// Whether client and agent send it to each other, about a process; the daemon forwards it.
-    pub fn is_of_process(self) -> bool {
-        self.ways().iter().any(|way| matches!(way, (C, A) | (A, C)))
+const fn is_forwarded(mut ways: &[(Party, Party)]) -> bool {
+    while let [way, rest @ ..] = ways {
+        if matches!(way, (C, A) | (A, C)) {
+            return true;
+        }
+        ways = rest;
     }
+    false
 }
