@@ -28,6 +28,7 @@ mod bigint;
 mod build;
 mod de;
 mod error;
+mod format;
 mod nested;
 mod read;
 mod ser;
@@ -36,23 +37,18 @@ mod write;
 
 pub use bigint::BigInt;
 pub use error::{DumpError, LoadError};
+pub use format::{Container, Dialect, MAX_DEPTH, MAX_LENGTH, StrConfig};
 pub use read::{Reader, Reading, Token};
 pub use text::Text;
-pub use write::{Container, Encoded, Writer, Writing};
+pub use write::{Encoded, Writer, Writing};
 
 pub(crate) use build::Channels;
 pub(crate) use build::copy;
 pub(crate) use de::from_reader;
+pub(crate) use format::{HEAD, Target};
 pub(crate) use ser::to_writer;
-pub(crate) use write::{HEAD, Target};
 
 use crate::gateway::Channel;
-
-/// The deepest nesting of values, counted from the outermost one: Python's own limit.
-pub const MAX_DEPTH: usize = 2_000;
-
-/// The longest encoding of a value, in bytes.
-pub const MAX_LENGTH: usize = (1 << 30) - 1;
 
 /// A value of a type that every Python has.
 ///
@@ -93,43 +89,6 @@ pub enum Value {
     FrozenSet(Vec<Value>),
     /// A channel of the gateway that the value comes from or goes to.
     Channel(Channel),
-}
-
-/// How text and bytes are converted: Python 2's `str` is both, and programs of its time may want bytes from
-/// Python 3, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct StrConfig {
-    /// A `str` of Python 2 arrives as text, each byte as the character with that number; otherwise as bytes.
-    pub py2str_as_py3str: bool,
-    /// Text arrives as bytes, in UTF-8: on Python 2 as `str`, otherwise as `unicode`; between this program
-    /// and Python 3 as `bytes`, both ways.
-    pub py3str_as_py2str: bool,
-}
-
-impl StrConfig {
-    /// See the fields.
-    #[must_use]
-    pub fn new(py2str_as_py3str: bool, py3str_as_py2str: bool) -> Self {
-        Self { py2str_as_py3str, py3str_as_py2str }
-    }
-}
-
-impl Default for StrConfig {
-    /// Text stays text, both ways.
-    fn default() -> Self {
-        Self { py2str_as_py3str: true, py3str_as_py2str: false }
-    }
-}
-
-/// The major version of the Python that encoded a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// Python 2: a `str` is text or bytes, as [`StrConfig`] says.
-    Two,
-    /// Python 3.
-    #[default]
-    Three,
 }
 
 impl Value {

@@ -1,7 +1,8 @@
 //! Builds a [`Value`] from tokens, and writes it as tokens, without recursion.
 
+use super::format::Container;
 use super::read::{Reader, Token};
-use super::write::{Container, Writer};
+use super::write::Writer;
 use super::{BigInt, DumpError, LoadError, Value};
 use crate::gateway::Channel;
 

@@ -75,7 +75,7 @@ impl<'a> De<'_, 'a> {
                 self.items(|items| visitor.visit_map(items))
             }
             Token::Channel(_) => Err(LoadError::unwanted(
-                "an unexpected channel; enums with `tag` or `untagged`, and `flatten`ed fields, cannot hold one",
+                "an unexpected channel; enums with `tag` or `untagged` and `flatten`ed fields hold none",
             )),
             Token::End => Err(LoadError::unwanted("fewer items than expected")),
         }

@@ -11,7 +11,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeTuple, Serializer};
 
 use super::build;
-use super::write::{HEAD, Writer, Writing};
+use super::format::HEAD;
+use super::write::{Writer, Writing};
 use super::{BigInt, Text, Value};
 use crate::gateway::Channel;
 

@@ -10,8 +10,9 @@ use std::fmt::Write;
 use execnet_proto::text::line;
 
 use super::bigint::BigInt;
-use super::write::Container;
-use super::{Dialect, LoadError, MAX_DEPTH, StrConfig, Text};
+use super::error::LoadError;
+use super::format::{Container, Dialect, MAX_DEPTH, StrConfig};
+use super::text::Text;
 
 /// How to read bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

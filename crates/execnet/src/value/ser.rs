@@ -3,9 +3,10 @@
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
 use super::build;
+use super::format::Container;
 use super::nested::{NAME, parts};
 use super::read::{Reader, Reading};
-use super::write::{Container, Writer};
+use super::write::Writer;
 use super::{DumpError, MAX_DEPTH};
 
 /// Writes a value.

@@ -6,29 +6,15 @@
 use std::fmt::Write;
 
 use super::bigint::{BigInt, digits};
+use super::error::DumpError;
+use super::format::{Container, HEAD, MAX_DEPTH, MAX_LENGTH, StrConfig, Target};
 use super::read::{Reading, key, text_key};
-use super::{Dialect, DumpError, MAX_DEPTH, MAX_LENGTH, StrConfig, Text};
+use super::text::Text;
 use crate::gateway::Channel;
-
-/// Room for the head of a frame, so that sending a value copies nothing.
-pub(crate) const HEAD: usize = 9;
 
 /// From version 3 on, marshal adds NOTED to the code of an object that is referenced later.
 const NOTED: u8 = 0x80;
 const REFERENCE: u8 = b'r';
-
-/// A container other than dict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Container {
-    /// `list`.
-    List,
-    /// `tuple`.
-    Tuple,
-    /// `set`.
-    Set,
-    /// `frozenset`.
-    FrozenSet,
-}
 
 /// What a value is written for: see [`Channel::writing`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,16 +22,6 @@ pub struct Writing {
     /// How text is written.
     pub strconfig: StrConfig,
     pub(crate) target: Target,
-}
-
-/// What the reader of a value supports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) dialect: Dialect,
-    /// No text with lone surrogates: Jython.
-    pub(crate) no_surrogates: bool,
-    /// Its marshal reads references to earlier text, as version 3 has them: Python 3.4 and later.
-    pub(crate) references: bool,
 }
 
 /// An encoded value, ready to send.
