@@ -5,7 +5,6 @@
 //! (where the interpreter runs), `driver` (the threads: who waits, reads and writes), `attend` (a gateway's
 //! own threads), and on top the handles.
 
-mod apart;
 mod attend;
 mod builder;
 mod callback;
@@ -14,7 +13,6 @@ mod channel;
 mod code;
 mod driver;
 mod error;
-mod failed;
 mod group;
 mod handle;
 mod inbox;
@@ -26,6 +24,8 @@ mod open;
 mod output;
 mod protocol;
 mod received;
+mod remote_error;
+mod safe_path;
 mod spare;
 mod stage;
 mod tilde;

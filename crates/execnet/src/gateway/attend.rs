@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::carrier::{Carrier, Ending};
 use super::driver::{Condition, Driver, DriverState, Killed};
 use super::error::Death;
-use super::failed;
 use super::output::Printed;
+use super::remote_error;
 use crate::status::ExitStatus;
 use crate::waiting::Room;
 
@@ -42,7 +42,7 @@ pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
         if !state.protocol.untold.is_empty() {
             let untold = std::mem::take(&mut state.protocol.untold);
             drop(state);
-            untold.iter().for_each(|error| failed::tell(error));
+            untold.iter().for_each(|error| remote_error::tell(error));
             state = driver.lock();
             continue;
         }

@@ -19,7 +19,7 @@ use super::output::{OnOutput, Printed, plain};
 use super::protocol::{Protocol, WINDOW};
 use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
 use super::wire::{Kind, frame};
-use super::{apart, attend, tilde};
+use super::{attend, safe_path, tilde};
 use crate::network::Network;
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
@@ -354,9 +354,9 @@ impl GatewayBuilder {
             process = process.args(["-c", OTHER]).args(&self.python);
         }
         process = process.args(["-c", &stage(None)]).timeout(self.timeout).opening();
-        if !self.config.env.iter().any(|(name, _)| name == apart::SAFE) {
+        if !self.config.env.iter().any(|(name, _)| name == safe_path::SAFE) {
             // the agent knows the host's variables and does the rest
-            process = process.env(apart::SAFE, apart::OURS);
+            process = process.env(safe_path::SAFE, safe_path::OURS);
         }
         if self.config.env.is_empty() {
             // an interpreter that is started ahead of need must not contain anybody's variables
@@ -393,7 +393,7 @@ impl GatewayBuilder {
         // exactly these words: some programs look for them
         command.args(&words[1..]).args(["-u", "-c", &stage(Some(&inheritable()))]);
         command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
-        command.envs(apart::variables(|name| {
+        command.envs(safe_path::variables(|name| {
             let own = self.config.env.iter().rev().find(|(own, _)| own == name);
             own.map(|(_, value)| value.into()).or_else(|| std::env::var_os(name))
         }));

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use super::callback;
 use super::driver::{Condition, Driver, Guard};
 use super::error::ChannelError;
-use super::failed;
 use super::handle::Handle;
 use super::protocol::Awaited;
 use super::received::{Held, Raw, check, take};
+use super::remote_error;
 use crate::value::{
     Channels, DumpError, Encoded, LoadError, StrConfig, Writer, Writing, from_reader, to_writer,
 };
@@ -249,7 +249,7 @@ impl Channel {
     pub fn close_with_error(&self, error: &str) -> Result<(), ChannelError> {
         // always text, whatever the channel's strconfig
         let mut writer = Writer::new(Writing { strconfig: StrConfig::default(), ..self.writing()? });
-        writer.str(&failed::cut(error, error.len()))?;
+        writer.str(&remote_error::cut(error, error.len()))?;
         self.close_by(Some(&writer.finish()?))
     }
 

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stop};
 use super::error::Death;
-use super::failed;
 use super::protocol::Protocol;
+use super::remote_error;
 use crate::waiting::{self, Alarm, Base, Halt, Interrupt, Room, Seat, Turn, Waiters};
 
 /// Senders block while the outbox holds more than this, in bytes.
@@ -360,7 +360,7 @@ impl Driver {
             ring(&alarms);
             self.flush(self.lock());
         }
-        untold.iter().for_each(|error| failed::tell(error));
+        untold.iter().for_each(|error| remote_error::tell(error));
     }
 
     /// Stops reading for this reason, which ends the gateway.

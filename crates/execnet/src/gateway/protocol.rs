@@ -7,9 +7,9 @@ use std::thread::ThreadId;
 use bytes::Bytes;
 
 use super::error::ChannelError;
-use super::failed;
 use super::inbox::Inbox;
 use super::info::Info;
+use super::remote_error;
 use super::wire::{Decoder, Frame, Kind, MARKER, frame, head};
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
 
@@ -290,7 +290,7 @@ impl Protocol {
     }
 
     fn heard_close(&mut self, channel: u32, payload: &[u8], length: usize) -> Result<(), String> {
-        let error = failed::heard(payload, length, |payload| self.value(payload))?;
+        let error = remote_error::heard(payload, length, |payload| self.value(payload))?;
         let (room, exiting) = (MAX_HELD.saturating_sub(self.held), self.exiting);
         let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
         if std::mem::replace(&mut chan.heard_close, true) {
@@ -426,7 +426,7 @@ impl Protocol {
             self.held -= chan.inbox.held();
             if let Some(error) = chan.error.take() {
                 self.held -= error.len();
-                if !chan.expected && error != failed::INTERRUPTED {
+                if !chan.expected && error != remote_error::INTERRUPTED {
                     self.untold.push(error);
                 }
             }

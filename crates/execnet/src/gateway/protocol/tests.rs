@@ -295,7 +295,7 @@ fn an_error_that_was_received_or_is_not_wanted_is_not_told() {
     protocol.handle(&close(closed, "not wanted")).unwrap();
     let interrupted = protocol.open();
     protocol.drop_handle(interrupted);
-    protocol.handle(&close(interrupted, failed::INTERRUPTED)).unwrap();
+    protocol.handle(&close(interrupted, remote_error::INTERRUPTED)).unwrap();
     let late = protocol.open();
     protocol.say(Kind::Exit);
     protocol.handle(&close(late, "because of the exit")).unwrap();
