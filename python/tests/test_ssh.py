@@ -64,7 +64,7 @@ def test_hosts_that_are_not_found_are_named(group, ssh_config):
     with pytest.raises(execnet.HostNotFound, match="nowhere.invalid"):
         group.makegateway(f"ssh=nowhere.invalid//ssh_config={ssh_config}")
     with pytest.raises(
-        execnet.HostNotFound, match=r"`ssh=build2.* has no Python .*/no/python.*correct python="
+        execnet.HostNotFound, match=r"`ssh=build2.* has no usable Python: .*/no/python.*correct python="
     ):
         group.makegateway(f"ssh=build2//ssh_config={ssh_config}//python=/no/python")
     assert len(group) == 0
