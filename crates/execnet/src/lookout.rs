@@ -436,7 +436,7 @@ impl fmt::Display for Outage {
         let (host, reason) = (line(&self.node.host), line(&self.reason));
         match self.state {
             Reach::Reachable => write!(f, "{host} is reachable again"),
-            Reach::Lost => write!(f, "what ran on {host} is lost ({reason})"),
+            Reach::Lost => write!(f, "the processes on {host} are lost ({reason})"),
             Reach::Unreachable => {
                 write!(f, "{host} is unreachable ({reason}); waiting")?;
                 let whole = |limit: Duration| limit.as_secs() + u64::from(limit.subsec_nanos() > 0);

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_thread_that_failed() {
+    fn waits_end_when_the_reader_thread_fails() {
         let (network, process, _theirs) = connection();
         let waits = std::thread::spawn(move || process.wait());
         let hub = &network.handle.hub;

@@ -236,7 +236,7 @@ fn an_unreachable_process_says_why_until_it_is_back() {
 }
 
 #[test]
-fn what_was_lost_is_reported_and_never_an_end_of_file() {
+fn a_loss_is_reported_and_never_an_end_of_file() {
     let mut fake = Fake::new();
     let network = fake.connect();
     let process = start(&network, &["deaf"]);

@@ -105,7 +105,7 @@ fn a_break_that_is_soon_over_is_not_worth_a_word() {
 }
 
 #[test]
-fn nobody_hears_of_a_host_that_is_not_used_any_more() {
+fn outages_of_unused_hosts_are_not_reported() {
     let fake = Fake::new();
     let (network, outages) = connect(&fake, |connect| connect);
     let process = deaf(&network);
@@ -123,7 +123,7 @@ fn nobody_hears_of_a_host_that_is_not_used_any_more() {
 }
 
 #[test]
-fn who_waits_long_enough_gives_up_and_others_go_on() {
+fn a_process_past_its_limit_is_given_up_and_others_continue() {
     let fake = Fake::new();
     let (network, outages) = connect(&fake, |connect| connect.give_up(Duration::from_millis(20)));
     let (hasty, patient) = (deaf(&network), network.process().arg("trap").give_up(NEVER).start().unwrap());
@@ -160,7 +160,10 @@ fn who_waits_long_enough_gives_up_and_others_go_on() {
     }
     let end = ends.pop().unwrap();
     assert_eq!(end.state, Reach::Lost);
-    assert_eq!(end.to_string(), "what ran on alpha is lost (the test cut its link; given up after 0.02 s)");
+    assert_eq!(
+        end.to_string(),
+        "the processes on alpha are lost (the test cut its link; given up after 0.02 s)"
+    );
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn many_threads_use_one_connection() {
 }
 
 #[test]
-fn what_no_node_matches_is_refused_with_the_daemons_words() {
+fn a_selection_without_a_match_is_refused_with_the_daemons_words() {
     let fake = Fake::new();
     let network = fake.connect();
     let error = network.process().node("nowhere").start().unwrap_err();
@@ -208,7 +208,7 @@ fn what_no_node_matches_is_refused_with_the_daemons_words() {
 }
 
 #[test]
-fn what_no_process_can_get_is_refused_before_it_is_sent() {
+fn impossible_arguments_are_refused_before_they_are_sent() {
     let fake = Fake::new();
     let network = fake.connect();
     let errors = [

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_comes_out_again_before_the_others() {
+    fn values_given_back_come_out_before_the_others() {
         let mut inbox = Inbox::default();
         for length in [1, SMALL, 2] {
             inbox.push(vec![7; length].into(), length == 1);

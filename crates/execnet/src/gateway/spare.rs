@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_to_keep_is_not_kept() {
+    fn memory_too_large_to_keep_is_not_kept() {
         let spare = Spare(Mutex::default());
         spare.give(vec![7; KEPT.end() + 1].into());
         assert_eq!(spare.take(1 << 20).capacity(), 0);

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_may_not_say_is_an_error() {
+    fn frames_that_the_kernel_may_not_send_are_errors() {
         for bad in [
             frame(Kind::Exec, 1, b"N"),
             frame(Kind::Data, 1, b""),

@@ -74,7 +74,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn what_was_written_is_read(value in any_value()) {
+    fn written_values_are_read(value in any_value()) {
         let encoded = encode(&value);
         prop_assert!(!encoded.is_escaped());
         prop_assert_eq!(decode(encoded.as_bytes(), Reading::default()), Ok(value.clone()));
@@ -151,7 +151,7 @@ fn size(value: &Value) -> usize {
 }
 
 #[test]
-fn what_python_2_writes_is_read() {
+fn output_of_python_2_is_read() {
     let good = [
         &b"(\x07\0\0\0"[..],
         b"t\x03\0\0\0abc",
@@ -176,7 +176,7 @@ fn what_python_2_writes_is_read() {
 }
 
 #[test]
-fn what_is_no_value_is_refused_with_a_sentence() {
+fn malformed_values_are_refused_with_a_sentence() {
     for (bytes, why) in [
         (&b""[..], "malformed value, byte 0: it ends too early"),
         (b"NN", "malformed value, byte 1: more than one value"),
@@ -366,7 +366,7 @@ fn values_are_nested_two_thousand_deep_and_no_deeper() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_named_with_its_place() {
+fn an_unsendable_value_is_named_with_its_place() {
     let mut writer = Writer::new(Writing::default());
     writer.begin(Container::List).unwrap();
     writer.int(1).unwrap();
@@ -403,7 +403,7 @@ fn long_places_are_told_by_their_begin_and_end() {
 }
 
 #[test]
-fn what_is_not_of_the_type_is_named_with_its_place() {
+fn a_value_of_another_type_is_named_with_its_place() {
     let bytes = dump(&("x", vec![(1, "one"), (2, "two")])).unwrap();
     assert_eq!(load::<(String, Vec<(u8, String)>)>(&bytes).unwrap().1[1].1, "two");
     let error = load::<(String, Vec<(u8, u8)>)>(&bytes).unwrap_err();

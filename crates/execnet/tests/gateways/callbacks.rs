@@ -79,7 +79,7 @@ fn a_queue_tells_of_what_it_cannot_take() {
 }
 
 #[test]
-fn who_waits_for_the_end_of_a_channel_waits_for_its_callback() {
+fn waiting_for_a_channel_to_close_waits_for_its_callback() {
     for dies in [false, true] {
         let gateway = quiet().start().unwrap();
         let end = if dies { "import os; os._exit(3)" } else { "" };

@@ -45,7 +45,7 @@ fn a_killed_interpreter_ends_every_wait_with_what_is_known() {
 }
 
 #[test]
-fn what_had_arrived_can_be_received_after_the_end() {
+fn values_that_arrived_can_be_received_after_the_end() {
     let gateway = open();
     let channel = gateway.remote_exec("import os\nfor i in range(3): channel.send(i)\nos._exit(3)").unwrap();
     assert_eq!(gateway.join_timeout(PATIENCE).unwrap().status, Some(ExitStatus::Exited(3)));
@@ -68,7 +68,7 @@ fn a_gateway_that_is_told_to_end_ends() {
 }
 
 #[test]
-fn what_the_interpreter_started_ends_with_it() {
+fn children_of_the_interpreter_end_with_it() {
     let gateway = open();
     let source = "import subprocess, sys\n\
                   child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n\
@@ -138,7 +138,7 @@ fn an_interruption_reaches_the_main_thread() {
 }
 
 #[test]
-fn what_is_no_interpreter_fails_with_its_own_words() {
+fn a_program_that_is_no_interpreter_fails_with_its_own_words() {
     let script = "echo 'Welcome to \x1b[1mthis\x1b[0m machine'; echo 'no Python here' >&2; exit 3";
     let error = Gateway::popen()
         .id("x")
@@ -176,7 +176,7 @@ fn what_is_no_interpreter_fails_with_its_own_words() {
 }
 
 #[test]
-fn what_writes_what_it_was_given_is_said_to_be_no_python_and_cut_short() {
+fn a_program_that_echoes_is_said_to_be_no_python_and_cut_short() {
     let error = quiet().id("x").python_args(["echo", "hi"]).start().unwrap_err();
     let (told, was) = (error.to_string(), "gateway x exited with status 0; `echo hi` is no Python: ");
     assert_eq!(told, format!("{was}it printed its input: hi -u -c exec(\"…"));
@@ -231,7 +231,7 @@ fn liar(frames: &str) -> Gateway {
 }
 
 #[test]
-fn what_is_no_value_ends_its_gateway_and_nothing_else() {
+fn a_malformed_value_ends_its_gateway_and_nothing_else() {
     let other = open();
     for (frames, why) in [
         ("frame(3, 1, b'[')", "malformed value, byte 0: it ends too early"),

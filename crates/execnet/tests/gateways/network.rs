@@ -254,7 +254,7 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
 }
 
 #[test]
-fn who_gives_up_a_host_gets_an_error_with_the_reason() {
+fn giving_up_a_host_is_an_error_with_the_reason() {
     let net = Net::start(&["3.11"]);
     net.add_away("3.11");
     net.network().on_outage(|_| {});

@@ -3,7 +3,7 @@
 use crate::support::{Lines, PATIENCE, python, quiet};
 
 #[test]
-fn what_is_printed_comes_line_by_line_with_the_gateways_id() {
+fn output_comes_line_by_line_with_the_gateways_id() {
     let lines = Lines::default();
     let gateway = quiet().id("p").on_output(lines.collector()).start().unwrap();
     let source = "import os, sys\nprint('one')\nsys.stdout.flush()\nos.system('echo two')\n\

@@ -172,7 +172,7 @@ fn functions_and_modules_are_executed_with_what_they_are_given() {
 }
 
 #[test]
-fn what_is_sent_on_a_channel_can_be_the_stdin_of_code() {
+fn a_channel_can_be_the_stdin_of_code() {
     let gateway = open();
     let stdin = gateway.new_channel().unwrap();
     let code = Code::source("import sys; channel.send([line for line in sys.stdin])").stdin(&stdin);
@@ -256,7 +256,7 @@ fn text_of_python_2_is_what_the_program_says() {
 }
 
 #[test]
-fn what_no_interpreter_can_be_started_with_is_named() {
+fn settings_that_no_interpreter_can_start_with_are_named() {
     let fails = |builder: execnet::GatewayBuilder| builder.start().unwrap_err().to_string();
     assert_eq!(fails(quiet().python("")), "the name of the interpreter is empty");
     assert_eq!(fails(quiet().env("", "x")), "\"\" cannot be the name of a variable");
@@ -378,7 +378,7 @@ fn waiting_ends_in_time_and_by_interruption_and_nothing_is_lost() {
 }
 
 #[test]
-fn whoever_waits_gets_what_is_his_however_many_wait() {
+fn each_waiting_thread_gets_its_value_however_many_wait() {
     let gateway = open();
     std::thread::scope(|scope| {
         for number in 0..16_i64 {

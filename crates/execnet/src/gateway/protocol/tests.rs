@@ -250,7 +250,7 @@ fn any_frames_are_no_panic_and_hold_no_more_than_they_are() {
 }
 
 #[test]
-fn what_all_channels_hold_together_is_bounded() {
+fn all_channels_together_hold_a_bounded_amount() {
     let mut protocol = greeted(WINDOW);
     let number = protocol.open();
     protocol.held = MAX_HELD - 1_000;
