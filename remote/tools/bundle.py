@@ -79,9 +79,7 @@ def records(changes=(), folder=AGENT):
         text = source(path, folder).decode("ascii")
         for old, new in changes:
             text = text.replace(old, new)
-        if folder == KERNEL:
-            text = squeeze(text)
-        text = text.encode("ascii")
+        text = squeeze(text).encode("ascii")
         out.append(("%s %d\n" % (name, len(text))).encode("ascii") + text)
     return b"".join(out)
 

@@ -35,17 +35,35 @@ pub(crate) fn quoted(source: &str) -> String {
     format!("\"{}\"", source.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// The modules in ORDER as records of `NAME SIZE\n` and source, compressed, behind their length.
+/// The modules in ORDER as records of `NAME SIZE\n` and squeezed source, compressed, behind their length.
 pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for module in text(folder, "ORDER").split_whitespace() {
         let file =
             module.split_once('.').map_or_else(|| "__init__.py".to_owned(), |(_, name)| format!("{name}.py"));
-        let source = text(folder, &file);
+        let source = squeeze(&text(folder, &file));
         write!(encoder, "{module} {}\n{source}", source.len()).expect("a Vec takes everything");
     }
     let data = encoder.finish().expect("a Vec takes everything");
     let mut bundle = format!("{:08}", data.len()).into_bytes();
     bundle.extend_from_slice(&data);
     bundle
+}
+
+/// The same code on the same lines, without comment lines and docstrings, which only readers of the source need.
+/// As `squeeze` in `bundle.py`; a test compares what the two make.
+fn squeeze(source: &str) -> String {
+    let mut inside = false;
+    let lines = source.split('\n').map(|line| {
+        let word = line.trim();
+        if !inside && !word.starts_with("\"\"\"") {
+            return if word.starts_with('#') { String::new() } else { line.to_owned() };
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        // a body needs a statement
+        let squeezed = if inside || indent.is_empty() { String::new() } else { format!("{indent}0") };
+        inside = !(word.ends_with("\"\"\"") && (inside || word.len() > 3));
+        squeezed
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -122,10 +122,19 @@ fn word(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../../../remote/tools/reference.rs"]
+mod reference;
+
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn the_bundle_is_that_of_the_reference() {
+        super::reference::assert_as_reference(BUNDLE, "AGENT");
+    }
 
     fn spec(text: &str) -> HostSpec {
         text.parse().unwrap()

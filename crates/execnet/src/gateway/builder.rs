@@ -485,3 +485,17 @@ impl std::fmt::Debug for GatewayBuilder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "../../../../remote/tools/reference.rs"]
+mod reference;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundle_is_that_of_the_reference() {
+        reference::assert_as_reference(KERNEL, "KERNEL");
+    }
+}
