@@ -14,7 +14,7 @@ use crate::hub::Hub;
 use crate::network::Network;
 use crate::reader::Reader;
 use crate::route::{ConnectError, Route};
-use crate::waiting::Room;
+use crate::waiting::{Room, deadline};
 
 /// The default limit of [`Connect::open`].
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -114,7 +114,7 @@ impl Connect {
     /// # Errors
     /// See [`ConnectError`].
     pub fn open(self) -> Result<Network, ConnectError> {
-        let deadline = Instant::now().checked_add(self.timeout);
+        let deadline = deadline(self.timeout);
         let name = self.route.network();
         let io = |error: io::Error| ConnectError::Io { network: name.clone(), source: Arc::new(error) };
         let mut id = [0; 16];

@@ -14,7 +14,7 @@ use crate::handle::Handle;
 use crate::hub::{Condition, Daemon, Inbox, Over};
 use crate::lookout::{Outage, Outages};
 use crate::route::ConnectError;
-use crate::waiting::{Halt, Room};
+use crate::waiting::{Halt, Room, deadline};
 
 /// A connection to a network. Clones share it, and any number of threads may use it.
 ///
@@ -198,7 +198,7 @@ impl fmt::Debug for Network {
 impl Replies {
     /// The next reply; waits at most this long. [`RequestError::TimedOut`] does not end the iterator.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<Value, RequestError>> {
-        self.next_by(Instant::now().checked_add(timeout))
+        self.next_by(deadline(timeout))
     }
 
     fn next_by(&mut self, deadline: Option<Instant>) -> Option<Result<Value, RequestError>> {

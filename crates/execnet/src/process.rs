@@ -14,7 +14,7 @@ use crate::handle::Handle;
 use crate::hub::{Condition, Seen};
 use crate::node::Node;
 use crate::status::{ExitStatus, Signal};
-use crate::waiting::Room;
+use crate::waiting::{Room, deadline};
 pub use error::{Lost, ProcessError};
 use shared::Shared;
 pub use streams::{Output, Stdin};
@@ -101,8 +101,7 @@ impl Process {
     /// # Errors
     /// As [`Process::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>, ProcessError> {
-        // a time past the end of the clock means no limit
-        match self.wait_by(Instant::now().checked_add(timeout)) {
+        match self.wait_by(deadline(timeout)) {
             Err(ProcessError::TimedOut { .. }) => Ok(None),
             result => result.map(Some),
         }
@@ -172,7 +171,7 @@ impl Process {
         hub.leave(state);
     }
 
-    fn wait_by(&self, deadline: Option<Instant>) -> Result<ExitStatus, ProcessError> {
+    pub(crate) fn wait_by(&self, deadline: Option<Instant>) -> Result<ExitStatus, ProcessError> {
         let state = self.shared.wait(&Condition::End(self.shared.id), deadline)?;
         self.shared.ended(&state)?.ok_or_else(|| self.shared.hung_up())
     }
@@ -214,7 +213,7 @@ impl Events {
     /// # Errors
     /// When none came in time, the wait was interrupted, or the process was hung up.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<ProcessEvent>, ProcessError> {
-        self.next_by(Instant::now().checked_add(timeout))
+        self.next_by(deadline(timeout))
     }
 
     fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<ProcessEvent>, ProcessError> {

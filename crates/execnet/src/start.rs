@@ -19,7 +19,7 @@ use crate::network::Network;
 use crate::node::Node;
 use crate::process::Process;
 use crate::route::ConnectError;
-use crate::waiting::{Halt, Room};
+use crate::waiting::{Halt, Room, deadline};
 
 /// No system allows longer paths; see PATH_MAX.
 const LONGEST_PATH: usize = 4096;
@@ -244,7 +244,7 @@ impl ProcessBuilder {
     /// See [`StartError`]. Then nothing runs.
     pub fn start(self) -> Result<Process, StartError> {
         check(&self.launch)?;
-        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = deadline(self.timeout);
         match self.place(deadline) {
             // a replaced daemon is noticed only when the old one is spoken to; nothing has run there
             Err(StartError::Disconnected { .. }) => self.place(deadline),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::node::Node;
 use crate::process::{Output, Process, ProcessError, Stdin};
 use crate::status::{ExitStatus, Signal};
+use crate::waiting::deadline;
 
 /// The size of a read from stdout or stderr, in bytes.
 pub(super) const READ: usize = 256 * 1024;
@@ -138,12 +139,11 @@ impl Carrier for Remote {
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
         let process = self.process()?;
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         loop {
-            let left =
-                deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            return match process.wait_timeout(left) {
-                Ok(status) => status.map(Ending::Status),
+            return match process.wait_by(deadline) {
+                Ok(status) => Some(Ending::Status(status)),
+                Err(ProcessError::TimedOut { .. }) => None,
                 Err(ProcessError::Interrupted { .. }) => continue,
                 Err(ProcessError::Lost(lost)) => Some(Ending::Lost(lost.message)),
                 Err(error) => Some(Ending::Lost(error.to_string())),

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use super::carrier::{Carrier, Ending, READ, Stop};
 use crate::node::Node;
 use crate::status::ExitStatus;
-use crate::waiting::{Interrupt, Sleeps, Waker, left, poll};
+use crate::waiting::{Interrupt, Sleeps, Waker, deadline, left, poll};
 
 /// How often to check a child where the system cannot report its end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -249,7 +249,7 @@ impl Carrier for Local {
     }
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         let pipes = self.pipes();
         let end = pipes.as_ref().and_then(|pipes| pipes.end.as_ref());
         while !self.reap() {
