@@ -91,8 +91,8 @@ fn a_host_without_an_id_is_called_by_its_transport() {
     }
     assert_eq!(
         refused("ssh=bücher"),
-        "`bücher` cannot be the host's id; add `//id=NAME` (letters, digits, `.`, `_` and `-`, beginning with \
-         a letter or digit, at most 64)"
+        "`bücher` cannot be the host's id; add `//id=NAME` (letters, digits, `.`, `_` and `-`, beginning \
+         with a letter or digit, at most 64)"
     );
     assert_eq!(spec("ssh=bücher//id=books").id, "books");
 }
