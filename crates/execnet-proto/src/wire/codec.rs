@@ -1,6 +1,6 @@
 //! Encoding and decoding of simple fields: integers, ids, texts, lists, tables, the number of a stream.
 //!
-//! Nothing is trusted: a length is checked before its bytes are taken, and bytes without a meaning give `None`.
+//! Nothing is trusted: a length is checked before its bytes are taken, and malformed bytes give `None`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
