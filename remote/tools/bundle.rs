@@ -50,8 +50,8 @@ pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
     bundle
 }
 
-/// The same code on the same lines, without comment lines and docstrings, which only readers of the source need.
-/// As `squeeze` in `bundle.py`; a test compares what the two make.
+/// The same code on the same lines, without comment lines and docstrings, which only readers of the source
+/// need. As `squeeze` in `bundle.py`; a test compares what the two make.
 fn squeeze(source: &str) -> String {
     let mut inside = false;
     let lines = source.split('\n').map(|line| {

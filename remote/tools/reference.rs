@@ -1,5 +1,5 @@
-// Compares a bundle that the build made with the one of bundle.py, with which the tests of remote/ run. The tests of
-// the crates that send a bundle include this file.
+// Compares a bundle that the build made with the one of bundle.py, with which the tests of remote/ run. The
+// tests of the crates that send a bundle include this file.
 
 use std::io::Read;
 use std::process::Command;

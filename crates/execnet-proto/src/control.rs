@@ -1,4 +1,4 @@
-//! The JSON of REQUEST and REPLY frames (docs/commands.md).
+//! The JSON of REQUEST and REPLY frames (docs/requests.md).
 //!
 //! These are only the shapes; the two ends read and write the JSON text. Readers ignore unknown keys, so a
 //! later release may add some.
@@ -371,7 +371,7 @@ mod tests {
 
     use super::*;
 
-    const DOCUMENT: &str = include_str!("../../../docs/commands.md");
+    const DOCUMENT: &str = include_str!("../../../docs/requests.md");
 
     /// The text of the document from a phrase to the next empty line after its table or paragraph.
     fn section(from: &str, to: &str) -> &'static str {

@@ -17,7 +17,7 @@ Example:
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Print JSON; docs/commands.md lists its keys
+    /// Print JSON; docs/requests.md lists its keys
     #[arg(long)]
     json: bool,
 }

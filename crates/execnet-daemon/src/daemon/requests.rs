@@ -1,4 +1,4 @@
-//! What the command asks of the daemon (docs/commands.md), and who hears about changes.
+//! What the command asks of the daemon (docs/requests.md), and who hears about changes.
 
 use std::time::Duration;
 
