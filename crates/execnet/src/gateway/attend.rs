@@ -94,7 +94,7 @@ pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
     };
     match next {
         Killed::Told => carrier.kill(),
-        // makes it end for those who wait
+        // ends it for the threads that wait
         Killed::Left(_) => carrier.release(),
         Killed::Heard | Killed::No => {}
     }
