@@ -3,16 +3,19 @@
 //! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are
 //! drawn below these lines: one line each, or one bar for all if they are many.
 
+mod screen;
+
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use execnet_proto::control::{HostState, HostStatus, NodeState, Step};
 use execnet_proto::spec::HostSpec;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::text::one_line;
 use crate::{render, style};
+use screen::Screen;
 
 /// More hosts than this share a bar, and so do hosts that would leave fewer than [`MARGIN`] rows of the
 /// terminal.
@@ -21,6 +24,9 @@ const MARGIN: usize = 4;
 
 /// Between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(120);
+
+/// The most frames a second.
+const RATE: u8 = 20;
 
 /// Shows how hosts join.
 pub(crate) struct JoinProgress<'a> {
@@ -55,9 +61,7 @@ impl JoinProgress<'_> {
         let size = size.filter(|size| able && size.ws_col > 0 && size.ws_row > 0);
         let live = match size {
             None => Live::Nothing,
-            Some(size) => {
-                Live::new(ProgressDrawTarget::stderr(), count, size.ws_row.into(), size.ws_col.into())
-            }
+            Some(size) => Live::new(Screen::new(io::stderr()), count, size.ws_row.into(), size.ws_col.into()),
         };
         JoinProgress { out: Box::new(anstream::stderr()), live, hosts: Vec::new() }
     }
@@ -155,7 +159,8 @@ impl Drop for JoinProgress<'_> {
 }
 
 impl Live {
-    fn new(target: ProgressDrawTarget, count: usize, rows: usize, columns: usize) -> Live {
+    fn new(screen: impl TermLike + 'static, count: usize, rows: usize, columns: usize) -> Live {
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen), RATE);
         let drawn = MultiProgress::with_draw_target(target);
         if count <= MOST_LINES && count + MARGIN <= rows {
             return Live::Lines(drawn);

@@ -70,10 +70,8 @@ fn drawn<'a>(
     columns: u16,
 ) -> (InMemoryTerm, JoinProgress<'a>) {
     let screen = InMemoryTerm::new(rows, columns);
-    let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
-    let live = Live::new(target, count, rows.into(), columns.into());
     let mut progress = JoinProgress::written_to(out);
-    progress.live = live;
+    progress.live = Live::new(screen.clone(), count, rows.into(), columns.into());
     (screen, progress)
 }
 
@@ -121,5 +119,20 @@ fn many_hosts_share_a_bar_above_which_failures_are_told() {
         assert_eq!(screen.contents(), "");
         drop(progress);
         assert_eq!(style::plain(&String::from_utf8(out).unwrap()), "h1: failed: connect\n");
+    }
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_does_not_end_the_command() {
+    let broken = || std::fs::File::from(rustix::pipe::pipe().unwrap().1);
+    for count in [2, 30] {
+        let mut out = broken();
+        let mut progress = JoinProgress::written_to(&mut out);
+        progress.live = Live::new(Screen::new(broken()), count, 50, 80);
+        progress.update(&host("a", HostState::Joining));
+        progress.update(&host("b", HostState::Failed));
+        assert_eq!(progress.suspend(|| "asked"), "asked");
+        progress.update(&up("a", "", &[NodeState::Ready]));
+        progress.finish();
     }
 }
