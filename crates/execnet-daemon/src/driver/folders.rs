@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use execnet_proto::place::{self, UserFolder};
 use execnet_proto::spec::NetworkName;
 use execnet_proto::text::hex;
-use tempfile::NamedTempFile;
 
 use crate::error::DaemonError;
 
@@ -166,8 +165,12 @@ fn random_secret() -> io::Result<String> {
 /// At any moment either the old or the new contents are there, on the disk too.
 fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), DaemonError> {
     let write = || {
+        let draft = path.with_extension("new");
+        // of a daemon that was killed here: files with random names would pile up
+        let _ = fs::remove_file(&draft);
+        let name = draft.file_name().unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let mut draft = NamedTempFile::new_in(folder)?;
+        let mut draft = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(folder)?;
         draft.write_all(contents)?;
         draft.as_file().sync_all()?;
         draft.persist(path)?;
@@ -199,6 +202,10 @@ mod tests {
         assert_eq!(first.secret, second.secret);
         let mode = |name: &str| fs::metadata(folder.join("n").join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode(""), mode("secret"), mode("life")), (0o700, 0o600, 0o600));
+        // a killed daemon may have left one behind
+        fs::write(folder.join("n/life.new"), "4\n").unwrap();
+        assert_eq!(Life::begin(&folder.join("n")).unwrap().number, 3);
+        assert_eq!(fs::read_dir(folder.join("n")).unwrap().count(), 2);
         // a lost or broken count does not go back, and an impossibly high one is not believed
         for broken in ["x", "4294967295", "4294967294", "18446744073709551615"] {
             fs::write(folder.join("n/life"), broken).unwrap();
