@@ -218,20 +218,19 @@ fn a_start_that_waits_for_a_host_is_told_at_once() {
     let fake = Fake::new();
     let (network, outages) = connect(&fake, |connect| connect.tell_after(NEVER));
     let starts = [start_away(&network, "away"), start_away(&network, "away")];
+    fake.until_waiting(starts.len());
     let outage = unreachable(&outages);
     assert_eq!((outage.node.name.as_str(), outage.node.version.as_str()), ("alpha", ""));
     let text = outage.to_string();
     assert!(text.starts_with("alpha is unreachable (its ssh ended); waiting, at most "), "{text}");
     assert!(outage.limit.unwrap() <= Duration::from_secs(10));
     // the fake places those that wait at the next request
-    let mut processes = Vec::new();
-    while processes.len() < starts.len() {
-        network.request(&Verb::Status.into()).for_each(drop);
-        processes.extend(starts.iter().filter_map(|start| start.try_recv().ok()).map(Result::unwrap));
-    }
+    network.request(&Verb::Status.into()).for_each(drop);
+    let processes = starts.map(|start| start.recv().unwrap().unwrap());
     assert_eq!(next(&outages).state, Reach::Reachable);
 
     let start = start_away(&network, "gone");
+    fake.until_waiting(1);
     unreachable(&outages);
     network.request(&Verb::Status.into()).for_each(drop);
     let error = start.recv().unwrap().unwrap_err();

@@ -43,6 +43,8 @@ enum Command {
     Remove,
     /// Reports this about the host when asked.
     Fail(String),
+    /// Tells the sender when this many processes wait for a place.
+    Waiting(usize, Sender<()>),
     /// Does nothing until it gets the lock; tells the sender when it stopped.
     Pause(Arc<Mutex<()>>, Sender<()>),
 }
@@ -97,6 +99,13 @@ impl Fake {
         self.tell(Command::Remove);
     }
 
+    /// Returns when this many processes wait for a place.
+    pub fn until_waiting(&self, count: usize) {
+        let (waiting_tx, waiting) = channel();
+        self.tell(Command::Waiting(count, waiting_tx));
+        waiting.recv().unwrap();
+    }
+
     /// The daemon does nothing while `act` runs.
     pub fn paused<T>(&self, act: impl FnOnce() -> T) -> T {
         let pause = Arc::new(Mutex::new(()));
@@ -145,6 +154,8 @@ struct Daemon {
     epoch: Epoch,
     /// Processes to place at the next request, except those that are refused.
     late: Vec<(ClientKey, ProcessId, bool)>,
+    /// Hears when this many of them are there.
+    awaited: Option<(usize, Sender<()>)>,
     error: Option<String>,
 }
 
@@ -180,6 +191,7 @@ impl Daemon {
             started: Instant::now(),
             epoch: Epoch::new(life, 0),
             late: Vec::new(),
+            awaited: None,
             error: None,
         };
         daemon.join();
@@ -199,6 +211,9 @@ impl Daemon {
     fn run(mut self) {
         loop {
             self.settle();
+            if let Some((_, waiting)) = self.awaited.take_if(|(count, _)| self.late.len() >= *count) {
+                waiting.send(()).unwrap();
+            }
             self.sleep();
             while let Ok(command) = self.commands.try_recv() {
                 match command {
@@ -209,6 +224,7 @@ impl Daemon {
                     }
                     Command::Join => self.join(),
                     Command::Fail(error) => self.error = Some(error),
+                    Command::Waiting(count, waiting) => self.awaited = Some((count, waiting)),
                     Command::Remove => self.switch.remove_host(HOST, self.now()),
                     Command::Pause(lock, stopped) => {
                         stopped.send(()).unwrap();
