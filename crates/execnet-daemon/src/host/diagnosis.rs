@@ -387,7 +387,8 @@ impl Evidence<'_> {
                 format!("`{program}` failed without saying why (status 255)")
             }
             (_, Some(Ending::Exited(status @ 129..=192))) if !self.was_up => {
-                format!("what `{program}` ran there {}", Ending::Signaled(status - 128))
+                // the host's own number, which need not be Linux's: no name
+                format!("what `{program}` ran there was ended by signal {}", status - 128)
             }
             (_, Some(Ending::Exited(93))) if !self.was_up => {
                 "its Python got only part of what was sent, or failed on it (status 93)".into()

@@ -317,7 +317,7 @@ fn a_login_that_does_not_run_its_command_is_told_from_a_host_without_python() {
     assert_eq!((noisy.step, noisy.retry), (Step::Noise, Retry::Late));
     assert_eq!(noisy.error, "its login ends without running the command it is given; it wrote: Welcome!");
     let killed = ended("ssh=h", 137, "", "");
-    assert_eq!(killed.error, "what `ssh` ran there was ended by SIGKILL");
+    assert_eq!(killed.error, "what `ssh` ran there was ended by signal 9");
 }
 
 #[test]
