@@ -1,4 +1,4 @@
-//! The few colours of the command. Whether a stream gets them is decided where it is written (`text`).
+//! The few colours of the command. Whether a stream gets them is decided where it is written (`print`).
 
 use anstyle::{AnsiColor, Style};
 

@@ -214,7 +214,7 @@ pub struct HostStatus {
     pub said: Vec<String>,
     /// Advice.
     pub hint: Option<String>,
-    /// Seconds until the next try.
+    /// Seconds until the next attempt.
     pub retry_in: Option<f64>,
     /// The hostname it reported, once it was up.
     pub hostname: Option<String>,

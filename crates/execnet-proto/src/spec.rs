@@ -52,7 +52,7 @@ pub struct HostSpec {
     /// Path of an ssh configuration file for `ssh=`, on the machine where ssh runs.
     pub ssh_config: Option<String>,
     /// How long its agent gets to greet, whole seconds and at least one; `None` for a limit that grows with
-    /// each try that took longer.
+    /// each attempt that took longer.
     pub patience: Option<Duration>,
 }
 
