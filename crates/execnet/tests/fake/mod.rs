@@ -78,9 +78,16 @@ impl Fake {
 
     /// Kills the daemon: its socket closes, the agent stays.
     pub fn kill(&mut self) {
-        if let Some((thread, ..)) = self.tell(Command::End).then(|| self.daemon.take()).flatten() {
-            thread.join().unwrap();
-        }
+        self.end().unwrap();
+    }
+
+    fn end(&mut self) -> std::thread::Result<()> {
+        self.daemon.take().map_or(Ok(()), |(thread, commands, mut waker)| {
+            // it may have panicked
+            let _ = commands.send(Command::End);
+            let _ = waker.write_all(&[1]);
+            thread.join()
+        })
     }
 
     pub fn cut(&self) {
@@ -127,18 +134,21 @@ impl Fake {
         self.agent.lock().unwrap().running()
     }
 
-    fn tell(&self, command: Command) -> bool {
-        let Some((_, commands, waker)) = &self.daemon else { return false };
+    fn tell(&self, command: Command) {
+        let Some((_, commands, waker)) = &self.daemon else { return };
         commands.send(command).unwrap();
         (&mut &*waker).write_all(&[1]).unwrap();
-        true
     }
 }
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.kill();
+        let ended = self.end();
         let _ = std::fs::remove_dir_all(self.socket.parent().unwrap());
+        // a panic while another one unwinds would abort the program
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
     }
 }
 
@@ -215,6 +225,9 @@ impl Daemon {
                 waiting.send(()).unwrap();
             }
             self.sleep();
+            // before the commands: what a client sends after a command must not be read before it
+            self.accept();
+            self.read();
             while let Ok(command) = self.commands.try_recv() {
                 match command {
                     Command::End => return self.agent.lock().unwrap().detach(),
@@ -232,8 +245,6 @@ impl Daemon {
                     }
                 }
             }
-            self.accept();
-            self.read();
         }
     }
 
