@@ -317,13 +317,18 @@ class RInfo(_Facts):
     pid: int
 
 
-class RemoteStatus(_Facts):
-    """What a gateway has to do."""
+if TYPE_CHECKING:
 
-    numchannels: int
-    numexecuting: int
-    execqsize: int
-    execmodel: str
+    class RemoteStatus(_Facts):
+        """What a gateway has to do."""
+
+        numchannels: int
+        numexecuting: int
+        execqsize: int
+        execmodel: str
+
+else:
+    RemoteStatus = RInfo  # one class, as in execnet 2
 
 
 def _tell_rinfo(channel):  # type: ignore[no-untyped-def]

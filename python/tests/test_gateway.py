@@ -209,6 +209,8 @@ def test_an_interrupted_update_of_what_it_knows_does_not_wait_again(gateway, mon
 def test_remote_status_counts(gateway):
     status = gateway.remote_status()
     assert (status.numchannels, status.numexecuting, status.execmodel) == (0, 0, "thread")
+    # of the class that execnet 2 has for it
+    assert type(status) is type(gateway._rinfo()) and repr(status).startswith("<RInfo ")
     channel = gateway.remote_exec("channel.receive()")
     status = gateway.remote_status()
     assert (status.numchannels, status.numexecuting) == (1, 1)
