@@ -93,12 +93,14 @@ class Network:
         `">=3.8,<3.12"`), and whose name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`,
         `patience` and `give_up` are as in specs: see `Group.makegateway`. Keywords count more than `spec`.
         """
+        _check_keywords("makegateway", keywords)
         return self.group.makegateway(self._spec(spec, keywords, id))
 
     def makegateways(
         self, n: int, spec: Optional[Spec] = None, **keywords: Unpack[GatewayKeywords]
     ) -> list[Gateway]:
         """Make `n` gateways at a time, each as `makegateway` makes one. When one cannot be made, none is."""
+        _check_keywords("makegateways", keywords)
         if not isinstance(n, int):
             raise TypeError(f"the number of gateways must be an int, not {type(n).__name__}")
         if n < 0:
@@ -119,9 +121,6 @@ class Network:
                 raise ValueError(f"{str(given)!r} is not for the network {self.name!r}")
             vars(spec).update({key: value for key, value in vars(given).items() if not key.startswith("_")})
             spec.env = dict(given.env)
-        for key in keywords:
-            if key not in GatewayKeywords.__annotations__:
-                raise TypeError(f"unexpected keyword argument {key!r}")
         for key, value in [("id", id), *keywords.items()]:
             if value is not None and key != "env":
                 setattr(spec, key, _text(key, value))
@@ -133,6 +132,12 @@ class Network:
         parts = [(key, value) for key, value in vars(spec).items() if key in known]
         spec._spec = "//".join([f"net={self.name}", *(f"{key}={value}" for key, value in parts)])
         return spec
+
+
+def _check_keywords(method: str, keywords: GatewayKeywords) -> None:
+    for key in keywords:
+        if key not in GatewayKeywords.__annotations__:
+            raise TypeError(f"Network.{method}() got an unexpected keyword argument {key!r}")
 
 
 def _text(key: str, value: object) -> str:
