@@ -358,7 +358,7 @@ def test_an_error_nobody_asked_for_is_said(run_program):
 
 
 def test_a_channel_is_closed_once_its_callback_has_had_everything(gateway):
-    channel = gateway.remote_exec("channel.send(1); channel.send(2)")
+    channel = gateway.remote_exec("channel.receive(); channel.send(1); channel.send(2)")
     goes_on, got, seen = threading.Event(), [], []
 
     def callback(item):
@@ -368,6 +368,8 @@ def test_a_channel_is_closed_once_its_callback_has_had_everything(gateway):
         got.append(item)
 
     channel.setcallback(callback, endmarker=None)
+    # what has arrived before goes to the callback in this thread
+    channel.send(None)
     other = gateway.remote_exec("")
     other.waitclose(WAIT)
     assert not channel.isclosed()
@@ -376,6 +378,21 @@ def test_a_channel_is_closed_once_its_callback_has_had_everything(gateway):
     while not channel.isclosed() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert got == [1, 2, None] and seen[-1]
+
+
+def test_a_callback_that_is_called_at_once_does_not_wait_for_itself(gateway):
+    channel = gateway.remote_exec("channel.send(1)")
+    while not channel.isclosed():
+        time.sleep(0.001)
+    seen = []
+
+    def callback(item):
+        channel.waitclose(WAIT)
+        seen.append(channel.isclosed())
+
+    channel.setcallback(callback, endmarker=None)
+    channel.waitclose(WAIT)
+    assert seen == [True, True] and channel.isclosed()
 
 
 def test_files_write_and_read(gateway):

@@ -371,10 +371,8 @@ impl Delivery {
     fn next(&self, py: Python<'_>, at_once: bool) -> PyResult<Option<Call>> {
         let shared = &self.shared;
         let deadline = at_once.then(Instant::now);
-        if !at_once {
-            let thread = this_thread(py)?;
-            shared.deliveries().thread = Some(thread);
-        }
+        let thread = this_thread(py)?;
+        shared.deliveries().thread = Some(thread);
         while !shared.deliveries().stopped {
             let channel = &shared.channel;
             let receive =
@@ -401,7 +399,11 @@ impl Delivery {
                     }
                     Err(error) => self.fail(py, &PyErr::from(error))?,
                 },
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    // a thread of its own continues
+                    shared.deliveries().thread = None;
+                    return Ok(None);
+                }
                 Err(error) => {
                     // it is at its end; but a signal handler may have raised
                     let error = PyErr::from(error);
