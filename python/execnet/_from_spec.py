@@ -159,9 +159,8 @@ def words(spec: XSpec, python: str) -> list[str]:
     """Return the words of python=; a shell on the host gets the line if only a shell understands it."""
     found = _native.python_command(python)
     if found is None:
-        raise ValueError(
-            f"python={python} cannot be split into words, in {spec._spec!r}: a quote is not closed"
-        )
+        why = "it ends with a backslash" if python.endswith("\\") else "a quote is not closed"
+        raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {why}")
     return found
 
 

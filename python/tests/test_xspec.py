@@ -102,6 +102,7 @@ def test_what_is_not_supported_is_said(group, spec, words):
         ("popen//env=A", "env:NAME=VALUE"),
         ("popen//id=", "id= needs a name"),
         ("popen//python='", "python=' cannot be split into words, in .*: a quote is not closed"),
+        ("popen//python=py\\", "cannot be split into words, in .*: it ends with a backslash"),
         ("net=mynet//python='", "cannot be split into words"),
         ("popen//env:A=a\0b", "variable A cannot hold a null character"),
         ("popen//chdir=\0", "chdir= cannot hold a null character"),
