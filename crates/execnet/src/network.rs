@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::handle::Handle;
 use crate::hub::{Condition, Daemon, Inbox, Over};
-use crate::lookout::{Outage, Outages};
+use crate::lookout::{OnOutage, Outage, Outages};
 use crate::route::ConnectError;
 use crate::waiting::{Halt, Room, deadline};
 
@@ -156,9 +156,11 @@ impl Network {
     /// Calls `on_outage` for each of the [`Network::outages`], instead of printing a line to stderr. A thread
     /// of the connection calls it, one outage after the other; it should not take long.
     pub fn on_outage(&self, on_outage: impl Fn(&Outage) + Send + Sync + 'static) {
+        let mut on_outage: OnOutage = Arc::new(on_outage);
         if let Ok(mut state) = self.handle.hub.enter() {
-            state.lookout.on_outage = Arc::new(on_outage);
+            std::mem::swap(&mut state.lookout.on_outage, &mut on_outage);
         }
+        // now the last one is dropped; it may hold a process, whose drop takes the lock
     }
 
     /// Ends every wait on this connection and its processes that any thread is in now, with an `Interrupted`

@@ -278,6 +278,18 @@ fn a_callback_that_panics_does_not_keep_others_from_hearing() {
 }
 
 #[test]
+fn a_callback_can_hold_a_process_and_be_replaced() {
+    let fake = Fake::new();
+    let network = Connect::at(&fake.socket).open().unwrap();
+    let process = deaf(&network);
+    network.on_outage(move |_| drop(process.events()));
+    network.on_outage(|_| {});
+    // the hang-up was sent before
+    network.status().unwrap();
+    assert!(fake.running().is_empty());
+}
+
+#[test]
 fn outages_end_with_the_connection() {
     let fake = Fake::new();
     let (network, outages) = connect(&fake, |connect| connect);

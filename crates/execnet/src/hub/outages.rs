@@ -65,6 +65,8 @@ fn work(hub: &Hub) {
             drop(state);
             // the panic hook reports a panic there
             let _ = catch_unwind(AssertUnwindSafe(|| on_outage(&outage)));
+            // if it was replaced meanwhile, this drops it: see `Network::on_outage`
+            drop(on_outage);
             state = hub.lock();
         } else {
             let left = lookout.deadline(client).map(|at| at.saturating_duration_since(now));
