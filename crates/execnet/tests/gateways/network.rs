@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use execnet::control::Verb;
-use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reach};
+use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reach, StartError};
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_testkit::{alive, kill, wait_until};
 
@@ -251,6 +251,38 @@ fn a_host_that_does_not_hear_of_a_kill_is_not_waited_for() {
         "{death:?}"
     );
     wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&gateway)));
+}
+
+#[test]
+fn a_gateway_that_opens_waits_for_its_host_as_for_a_place() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let outages = net.network().outages().unwrap();
+    for (give_up, after, most) in [(Some(Duration::from_millis(50)), "0.05 s", 1), (None, "10 s", 10)] {
+        // a file of its own: the host starts another such interpreter ahead, which makes one, too
+        let started = net.folder.join(format!("started-{most}"));
+        let script = format!("touch {}; exec sleep 1000", started.display());
+        let mut builder = net.network().makegateway().node("away").on_output(|_, _| {}).timeout(PATIENCE);
+        builder = builder.python_args(["/bin/sh", "-c", &script]);
+        if let Some(limit) = give_up {
+            builder = builder.give_up(limit);
+        }
+        let opening = std::thread::spawn(move || builder.start());
+        wait_until(PATIENCE, "the interpreter to start", || started.exists());
+        net.cut();
+        let error = opening.join().unwrap().unwrap_err();
+        assert!(matches!(error, OpenError::Place(StartError::NoMatch { .. })), "{error:?}");
+        let said = error.to_string();
+        assert!(said.starts_with("away is unreachable: "), "{said}");
+        assert!(said.ends_with(&format!("; given up after {after}")), "{said}");
+        while let Ok(outage) = outages.next_timeout(Duration::ZERO) {
+            if outage.state == Reach::Unreachable {
+                assert!(outage.limit.unwrap() <= Duration::from_secs(most), "{outage}");
+            }
+        }
+        net.mend();
+    }
 }
 
 #[test]
