@@ -10,14 +10,14 @@ use execnet::spec::{HostSpec, NodeSelection, join, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::channel::{RawChannel, until};
 use crate::encode::encode;
 use crate::error::{DumpError, Failure, using};
-use crate::network::{Network, Node, Outages};
+use crate::network::{Network, Node, Outages, limit, quiet};
 use crate::wait::{Coming, aside, deadline, wait};
 
 /// How many lines wait for a program that takes them. Then printing blocks.
@@ -415,19 +415,6 @@ fn a_time(text: &str) -> PyResult<Duration> {
     time.ok_or_else(|| PyValueError::new_err(wrong()))
 }
 
-/// A duration, in seconds or as people write it.
-pub(crate) fn limit(text: &str) -> PyResult<Duration> {
-    let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();
-    seconds(text).or_else(|| time(text)).ok_or_else(|| {
-        PyValueError::new_err(format!("give_up={}: not a time like `30`, `30s`, `2m` or `1h`", line(text)))
-    })
-}
-
-/// Python reports the hosts of a network.
-pub(crate) fn quiet(network: &execnet::Network) {
-    network.on_outage(|_| {});
-}
-
 /// Starts several gateways in parallel: all, or none.
 #[pyfunction]
 pub(crate) fn start_all(py: Python<'_>, launchers: &Bound<'_, PyList>) -> PyResult<Vec<Gateway>> {
@@ -441,9 +428,4 @@ fn open_all(launchers: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
     let (builders, opened): (Vec<_>, Vec<_>) = launchers.into_iter().map(Launcher::prepare).unzip();
     let gateways = GatewayBuilder::start_all(builders)?;
     Ok(opened.into_iter().zip(gateways).map(|(opened, gateway)| opened(gateway)).collect())
-}
-
-/// The error for a connection that was closed.
-pub(crate) fn closed() -> PyErr {
-    PyOSError::new_err("the connection to the network is closed")
 }

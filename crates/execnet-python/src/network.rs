@@ -2,14 +2,16 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
+use execnet::spec::time;
 use execnet::text::line;
 use execnet::{Outage, Reach};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Failure;
-use crate::gateway::{closed, limit, quiet};
 use crate::wait::{Coming, aside, released};
 
 /// A connection to a network.
@@ -188,4 +190,22 @@ impl Node {
         };
         line(&text).into_owned()
     }
+}
+
+/// A duration, in seconds or as people write it.
+pub(crate) fn limit(text: &str) -> PyResult<Duration> {
+    let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();
+    seconds(text).or_else(|| time(text)).ok_or_else(|| {
+        PyValueError::new_err(format!("give_up={}: not a time like `30`, `30s`, `2m` or `1h`", line(text)))
+    })
+}
+
+/// Python reports the hosts of a network.
+pub(crate) fn quiet(network: &execnet::Network) {
+    network.on_outage(|_| {});
+}
+
+/// The error for a connection that was closed.
+fn closed() -> PyErr {
+    PyOSError::new_err("the connection to the network is closed")
 }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::TermLike;
 
-/// Writes frames to a terminal, each at once. Drops what it cannot write: `indicatif` panics on some failures.
+/// Writes frames to a terminal, each at once. Drops what it cannot write: `indicatif` panics on some
+/// failures.
 #[derive(Debug)]
 pub(super) struct Screen<W> {
     drawing: Mutex<Drawing<W>>,
