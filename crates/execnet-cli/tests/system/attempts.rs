@@ -50,11 +50,11 @@ fn an_interpreter_that_hangs_ends_with_the_attempt_that_started_it() {
         assert!(net.host(name)["error"].as_str().unwrap().contains("within 2 s"), "{}", net.host(name));
         // another attempt
         let mut tried = Vec::new();
-        wait_until(SOON, "the next try", || {
+        wait_until(SOON, "the next attempt", || {
             tried = host.processes();
             tried.len() >= 3
         });
-        wait_until(SOON, "that try to be over", || !tried.iter().any(|pid| alive(*pid)));
+        wait_until(SOON, "that attempt to be over", || !tried.iter().any(|pid| alive(*pid)));
     }
     net.ok("stop", &[]);
     for name in names {
