@@ -234,7 +234,7 @@ fn code_comes_from_text_a_file_or_the_standard_input() {
         (vec![], "Error: no code to execute"),
         (vec!["-c", "print(1)"], "Error: `execnet exec` takes code without -c"),
         (vec!["--jsno", "pass"], "'--jsno'"),
-        (vec!["--python-version", "x", "pass"], "`x` is not a Python version"),
+        (vec!["--python-version", "x", "pass"], "`x` is not a version of Python"),
     ] {
         let output = net.exec(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));

@@ -487,7 +487,7 @@ fn a_host_that_tells_of_foreign_nodes_does_not_wash_out_the_log() {
     });
     let log = std::fs::read_to_string(net.log()).unwrap();
     assert!(log.lines().next().is_some_and(|line| line.contains("life 1")), "{log}");
-    let ends = log.lines().filter(|line| line.contains("does not begin with that of its host")).count();
+    let ends = log.lines().filter(|line| line.contains("does not begin with its host's")).count();
     assert!((2..=3).contains(&ends) && log.lines().count() < 30, "{log}");
 }
 
