@@ -51,7 +51,16 @@ def _of_eventlet(hubs: ModuleType, patcher: Optional[ModuleType]) -> Optional[Wa
     loop = getattr(hub, "greenlet", None)
     if not _has_green_ones(hub, loop, is_patched is not None and is_patched("thread")):
         return None
-    return lambda fd: hubs.trampoline(fd, read=True)
+
+    def wait(fd: int) -> object:
+        try:
+            return hubs.trampoline(fd, read=True)
+        except BaseException:
+            # a signal handler that raises while the hub takes the fd leaves it there, and the next wait fails
+            hubs.get_hub().remove_descriptor(fd)
+            raise
+
+    return wait
 
 
 def _has_green_ones(hub: object, loop: object, replaced: bool) -> bool:

@@ -299,6 +299,34 @@ except KeyboardInterrupt:
     assert said == "1\n" and "Traceback" not in errors, errors
 
 
+def test_ctrl_c_before_eventlet_waits_leaves_nothing_in_its_hub(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "import eventlet; eventlet.monkey_patch(); spawn = eventlet.spawn"
+        + BEGIN.format(wait=WAIT)
+        + """
+from eventlet import hubs
+channel = gateway.remote_exec("channel.receive(); channel.send(1)")
+hub = hubs.get_hub()
+register = hub.register
+
+def interrupted(*args, **keywords):
+    # the hub has the fd by now
+    hub.register = register
+    raise KeyboardInterrupt
+
+hub.register = interrupted
+try:
+    channel.receive()
+except KeyboardInterrupt:
+    channel.send(1)
+    print(channel.receive(WAIT))
+"""
+    )
+    command = [sys.executable, str(tmp_path / "program.py")]
+    program = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert program.stdout == "1\n" and "Traceback" not in program.stderr, program.stderr
+
+
 TESTS = """
 import queue
 import threading
