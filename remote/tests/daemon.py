@@ -132,7 +132,10 @@ class Link:
             kind, body = self.frames.get(timeout=timeout)
         except queue.Empty:
             raise Timeout("no frame; noise %r stderr %r" % (self.noise, self.stderr)) from None
-        return kind, (wire.decode(kind, body) if kind is not None else {})
+        if kind is None:
+            self.frames.put((None, None))  # the link stays ended, for every wait that follows
+            return None, {}
+        return kind, wire.decode(kind, body)
 
     def wait(self, kind, timeout=TIMEOUT, **match):
         """Return the next frame of this kind; keep the others for later."""
