@@ -40,3 +40,4 @@ pub use info::Info;
 pub use multi::{MultiChannel, ReceiveQueue};
 pub use open::{Gateway, RemoteStatus};
 pub use received::{Held, Raw};
+pub(crate) use tilde::expanded;

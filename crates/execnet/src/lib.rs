@@ -72,6 +72,7 @@ mod hub;
 mod lookout;
 mod network;
 mod node;
+pub mod packages;
 mod private;
 mod process;
 #[doc(hidden)]
@@ -92,6 +93,7 @@ pub use hub::Daemon;
 pub use lookout::{Outage, Outages, Reach};
 pub use network::{Network, Replies, RequestError};
 pub use node::Node;
+pub use packages::{Activated, Environment, Packages, PackagesError, Step, Transfer};
 pub use private::{JoinError, Private};
 pub use process::{Events, Lost, Output, Process, ProcessError, ProcessEvent, Stdin};
 pub use route::ConnectError;

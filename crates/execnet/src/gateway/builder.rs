@@ -21,6 +21,9 @@ use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
 use super::wire::{Kind, frame};
 use super::{attend, safe_path, tilde};
 use crate::network::Network;
+use crate::packages::Packages;
+use crate::packages::facts::Facts;
+use crate::packages::plan::plan;
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::value::{DumpError, Writer, Writing};
 use crate::waiting::{Halt, Room, deadline};
@@ -49,6 +52,17 @@ pub struct GatewayBuilder {
     on_output: Option<OnOutput>,
     timeout: Duration,
     give_up: Option<Duration>,
+    packages: Wanted,
+}
+
+/// What of the host's packages is used.
+#[derive(Clone, Debug, Default)]
+enum Wanted {
+    #[default]
+    Nothing,
+    /// They are listed or removed.
+    Visit,
+    These(Packages),
 }
 
 /// The configuration for the kernel.
@@ -130,6 +144,7 @@ impl GatewayBuilder {
             on_output: None,
             timeout: TIMEOUT,
             give_up: None,
+            packages: Wanted::Nothing,
         }
     }
 
@@ -231,6 +246,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// What it brings along: installed distributions and folders of this machine. They are sent to its host
+    /// once, and are importable there as if installed.
+    pub fn packages(mut self, packages: Packages) -> Self {
+        self.packages = Wanted::These(packages);
+        self
+    }
+
+    /// Lets [`packages::list`](crate::packages::list) and [`packages::clean`](crate::packages::clean) see
+    /// what its host holds.
+    pub fn visit_packages(mut self) -> Self {
+        self.packages = Wanted::Visit;
+        self
+    }
+
     /// Opens the gateway. Returns when its interpreter is ready.
     ///
     /// # Errors
@@ -272,6 +301,10 @@ impl GatewayBuilder {
     fn open(self, id: String) -> Result<Gateway, OpenError> {
         let until = deadline(Some(self.timeout));
         self.check().map_err(OpenError::Invalid)?;
+        if let Wanted::These(packages) = &self.packages {
+            let facts = Facts::read(&crate::value::Value::None).map_err(OpenError::Invalid)?;
+            plan(packages, &facts, &mut |_| {})?;
+        }
         let window = self.config.window.unwrap_or(WINDOW);
         let program = self.python.join(" ");
         let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
@@ -302,7 +335,7 @@ impl GatewayBuilder {
                 printed.release();
                 driver.carrier.opened();
                 let driver = driver.clone();
-                return Ok(Gateway { handle: Arc::new(Handle { driver, id, info }) });
+                return Ok(Gateway { handle: Arc::new(Handle { driver, id, info, packages: None }) });
             }
             (None, None) => {
                 let death = state.death.clone().unwrap_or_default();

@@ -7,6 +7,7 @@ use execnet_proto::text::{line, lines};
 
 use super::output::LINES;
 use super::stage::echo;
+use crate::packages::PackagesError;
 use crate::start::StartError;
 use crate::status::ExitStatus;
 use crate::value::{DumpError, LoadError};
@@ -166,6 +167,9 @@ pub enum OpenError {
     /// Another thread interrupted the wait. Nothing is left running.
     #[error("opening a gateway was interrupted")]
     Interrupted,
+    /// Its packages could not be planned or sent.
+    #[error(transparent)]
+    Packages(#[from] PackagesError),
     /// The group has a gateway with this id.
     #[error("the group already has a gateway {0}")]
     IdTaken(String),

@@ -13,6 +13,7 @@ use super::handle::Handle;
 use super::info::Info;
 use super::wire::Kind;
 use crate::node::Node;
+use crate::packages::Activated;
 use crate::value::{StrConfig, Value, Writing};
 use crate::waiting::{Room, deadline};
 
@@ -72,6 +73,13 @@ impl Gateway {
     #[must_use]
     pub fn info(&self) -> &Info {
         &self.handle.info
+    }
+
+    /// What it has brought along, if it was opened with
+    /// [`GatewayBuilder::packages`](crate::GatewayBuilder::packages).
+    #[must_use]
+    pub fn packages(&self) -> Option<&Activated> {
+        self.handle.packages.as_ref()
     }
 
     /// Executes code there. What the code sends and receives through its `channel` goes through the returned

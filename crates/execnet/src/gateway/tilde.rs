@@ -1,7 +1,7 @@
 //! Expands `~` and `~user` at the beginning of a program's path on this machine, as a shell does.
 
 /// The expanded path. An unknown user stays, so that the error names it when the program is not found.
-pub(super) fn expanded(path: &str) -> String {
+pub(crate) fn expanded(path: &str) -> String {
     let Some(rest) = path.strip_prefix('~') else { return path.to_owned() };
     let (user, rest) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     let home = match user {

@@ -1,0 +1,78 @@
+//! Why packages could not be planned or sent.
+
+use std::path::PathBuf;
+
+use execnet_proto::text::{line, lines};
+
+/// Why a gateway's packages could not be planned or sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackagesError {
+    /// The text is no item.
+    #[error("`{}` cannot be packages: {reason}", line(.item))]
+    Item {
+        /// The text.
+        item: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The environment's interpreter could not be asked.
+    #[error("cannot ask `{}` what is installed: {}", line(.python), lines(.reason))]
+    Environment {
+        /// The interpreter.
+        python: String,
+        /// Why not, or what it printed.
+        reason: String,
+    },
+    /// An item, or something that it requires, is missing here, or fits the other interpreter in no version.
+    #[error("{}{}", lines(.reason), .hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default())]
+    Unfit {
+        /// The distribution, or the path.
+        item: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What helps.
+        hint: Option<String>,
+    },
+    /// A file cannot be sent.
+    #[error("cannot send {}: {reason}", line(&.path.display().to_string()))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// More than 256 MiB would be sent.
+    #[error("{}", too_large(*.bytes, .largest))]
+    TooLarge {
+        /// How many bytes.
+        bytes: u64,
+        /// The largest files, and their sizes in bytes.
+        largest: Vec<(String, u64)>,
+    },
+    /// The same, and which gateway it was for.
+    #[error("gateway {gateway}{}: {source}", on(.host.as_deref()))]
+    For {
+        /// The gateway's id.
+        gateway: String,
+        /// The id of its host; none for a child of this program.
+        host: Option<String>,
+        /// What is wrong.
+        source: Box<PackagesError>,
+    },
+}
+
+fn on(host: Option<&str>) -> String {
+    host.map(|host| format!(" on host `{}`", line(host))).unwrap_or_default()
+}
+
+fn too_large(bytes: u64, largest: &[(String, u64)]) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let files: Vec<String> =
+        largest.iter().map(|(name, size)| format!("{} ({} MiB)", line(name), mib(*size))).collect();
+    format!(
+        "{} MiB of packages would be sent, more than 256; the largest files: {}",
+        mib(bytes),
+        files.join(", ")
+    )
+}

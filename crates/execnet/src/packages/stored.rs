@@ -1,0 +1,88 @@
+//! What hosts hold of earlier packages.
+
+use std::time::Duration;
+
+use crate::gateway::{ChannelError, Gateway};
+use crate::value::Value;
+
+/// A folder of packages on a host. Its texts come from the host unchanged: escape them before you show them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// Its name, the hash of its content.
+    pub id: String,
+    /// What it contains, in words.
+    pub title: String,
+    /// In bytes.
+    pub size: u64,
+    /// How many files.
+    pub files: u64,
+    /// How long ago it was last used.
+    pub used: Duration,
+    /// A process uses it now.
+    pub in_use: bool,
+    /// Where it is.
+    pub place: String,
+}
+
+/// What [`clean`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleaned {
+    /// How many folders were removed.
+    pub removed: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// The titles of those that are in use, and stay.
+    pub in_use: Vec<String>,
+}
+
+/// Lists what the gateway's host holds. The gateway has to be opened with
+/// [`GatewayBuilder::visit_packages`](crate::GatewayBuilder::visit_packages).
+///
+/// # Errors
+/// As [`Channel::receive`](crate::Channel::receive).
+pub fn list(gateway: &Gateway) -> Result<Vec<Stored>, ChannelError> {
+    let answer = ask(gateway, "list")?;
+    let (Value::List(folders) | Value::Tuple(folders)) = answer else { return Ok(Vec::new()) };
+    Ok(folders.iter().map(Stored::read).collect())
+}
+
+/// Removes what the gateway's host holds and nobody uses. The gateway has to be opened with
+/// [`GatewayBuilder::visit_packages`](crate::GatewayBuilder::visit_packages).
+///
+/// # Errors
+/// As [`Channel::receive`](crate::Channel::receive).
+pub fn clean(gateway: &Gateway) -> Result<Cleaned, ChannelError> {
+    let answer = ask(gateway, "clean")?;
+    let in_use = match answer.get("in_use") {
+        Some(Value::List(titles) | Value::Tuple(titles)) => {
+            titles.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Cleaned { removed: number(&answer, "removed"), bytes: number(&answer, "bytes"), in_use })
+}
+
+fn ask(gateway: &Gateway, what: &str) -> Result<Value, ChannelError> {
+    gateway.remote_exec(format!("channel.send(channel.gateway._packages({what:?}))"))?.receive()
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_int).and_then(|number| number.try_into().ok()).unwrap_or(0)
+}
+
+impl Stored {
+    fn read(value: &Value) -> Self {
+        let text = |key| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            id: text("id"),
+            title: text("title"),
+            size: number(value, "size"),
+            files: number(value, "files"),
+            used: Duration::from_secs(number(value, "used")),
+            in_use: matches!(value.get("in_use"), Some(Value::Bool(true))),
+            place: text("where"),
+        }
+    }
+}
