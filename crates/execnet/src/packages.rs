@@ -6,6 +6,7 @@
 mod error;
 pub(crate) mod facts;
 mod item;
+mod manifest;
 pub(crate) mod plan;
 mod stored;
 
