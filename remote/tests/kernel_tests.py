@@ -11,6 +11,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+from kernel_activate import Activate
 from kernel_case import Shared
 from kernel_channels import Channels, Credit
 from kernel_ends import Ends, Start
@@ -361,7 +362,7 @@ except ValueError:
 def load_tests(loader, tests, pattern):
     def bases(jython):
         return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder,
-                Starts) + (() if jython else (Posix,))
+                Starts, Activate) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 
