@@ -1,0 +1,4 @@
+"""`HostNotFound`, where programs import it from."""
+from ._errors import HostNotFound
+
+__all__ = ["HostNotFound"]
