@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from ._native import VERSION as __version__
+from ._native import Transfer
 from .gateway import Gateway
 from .gateway_base import (
     Channel,
@@ -53,6 +54,7 @@ __all__ = [
     "RSync",
     "RemoteError",
     "TimeoutError",
+    "Transfer",
     "XSpec",
     "__version__",
     "connect",

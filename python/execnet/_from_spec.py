@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Optional
 
-from . import _away, _native
+from . import _away, _native, _packages, _progress
 from .gateway_base import get_execmodel
-from .xspec import XSpec
+from .xspec import XSpec, absolute
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -16,13 +16,34 @@ if TYPE_CHECKING:
 
 SELECTS = ("platform", "implementation", "version", "node")
 KINDS = ("popen", "net", "ssh")
-FLAGS = ("popen", "dont_write_bytecode")
-HOW = ("via", "id", "python", "chdir", "nice", "patience", "execmodel", "dont_write_bytecode", "give_up")
+FLAGS = ("popen", "dont_write_bytecode", "large")
+HOW = (
+    "via",
+    "id",
+    "python",
+    "chdir",
+    "nice",
+    "patience",
+    "execmodel",
+    "dont_write_bytecode",
+    "give_up",
+    "packages",
+    "large",
+)
 
 
 def start(spec: XSpec, group: Group) -> _native.Gateway:
     """Start the gateway that a spec describes, and wait until it is ready."""
-    return prepare(spec, group).open()
+    launcher = prepare(spec, group)
+    with _progress.shown([launcher], group.on_progress):
+        return launcher.open()
+
+
+def start_all(specs: list[XSpec], group: Group) -> list[_native.Gateway]:
+    """Start the gateways that the specs describe, at the same time: all, or none."""
+    launchers = [prepare(spec, group) for spec in specs]
+    with _progress.shown(launchers, group.on_progress):
+        return _native.start_all(launchers)
 
 
 def prepare(spec: XSpec, group: Group) -> _native.Launcher:
@@ -51,6 +72,7 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
         silent=execmodel == "main_thread_only" and group._output is None,
         keeps_output=group._output is not None,
         give_up=text(spec, "give_up"),
+        packages=_packages.native(spec.packages, bool(spec.large)),
     )
     via = find(needed(spec, "via"), group)._native if spec.via else None
     if spec.ssh is not None:
@@ -162,17 +184,6 @@ def words(spec: XSpec, python: str) -> list[str]:
         why = "it ends with a backslash" if python.endswith("\\") else "a quote is not closed"
         raise ValueError(f"python={python} cannot be split into words, in {spec._spec!r}: {why}")
     return found
-
-
-def absolute(what: str, path: str) -> str:
-    """Return the absolute path of a file on this machine."""
-    path = os.path.expanduser(path)
-    try:
-        return os.path.abspath(path)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{what}{path} is relative, and the current folder is gone: give the whole path"
-        ) from None
 
 
 def needed(spec: XSpec, name: str) -> str:

@@ -32,7 +32,58 @@ class Settings:
         silent: bool,
         keeps_output: bool,
         give_up: Optional[str],
+        packages: Optional[Packages],
     ) -> Settings: ...
+
+@final
+class Packages:
+    def __new__(
+        cls,
+        *,
+        items: list[tuple[bool, str]],
+        large: bool,
+        sent: list[str],
+        python: str,
+        path: list[str],
+    ) -> Packages: ...
+
+@final
+class Progress:
+    def next(self) -> Optional[Transfer]: ...
+    def end(self) -> None: ...
+
+@final
+class Transfer:
+    """How far the packages of a gateway have come."""
+
+    @property
+    def gateway(self) -> str:
+        """The id of the gateway."""
+    @property
+    def node(self) -> Optional[Node]:
+        """The node that it runs on; None if it is not on a network."""
+    @property
+    def step(self) -> str:
+        """What is done: `reading` files here, `resolving` for another interpreter, `waiting` for another
+        gateway that brings the same, or `sending`."""
+    @property
+    def waits_for(self) -> Optional[str]:
+        """What it waits for, in the host's words: escape them before you show them."""
+    @property
+    def files(self) -> int:
+        """Files that were sent."""
+    @property
+    def of_files(self) -> int:
+        """Files that are to be sent."""
+    @property
+    def bytes(self) -> int:
+        """Bytes that were sent, before compression."""
+    @property
+    def of_bytes(self) -> int:
+        """Bytes that are to be sent."""
+    @property
+    def notes(self) -> list[str]:
+        """What was left out or replaced, and why: one sentence each."""
 
 @final
 class Launcher:
@@ -51,6 +102,7 @@ class Launcher:
         settings: Settings,
     ) -> Launcher: ...
     def outages(self) -> Optional[Outages]: ...
+    def progress(self) -> Optional[Progress]: ...
     def open(self) -> Gateway: ...
 
 @final
@@ -101,6 +153,7 @@ class Gateway:
     def newchannel(self) -> RawChannel: ...
     def status(self) -> dict[str, Any]: ...
     def rinfo(self) -> dict[str, Any]: ...
+    def packages(self) -> Optional[tuple[list[str], dict[str, str]]]: ...
     def reconfigure(self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> None: ...
     def is_alive(self) -> bool: ...
     def exit(self) -> None: ...

@@ -21,6 +21,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
 from . import _native, rsync_remote
+from ._packages import Activated
 from .gateway_base import Channel, ChannelFactory, ExecModel
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ class Gateway:
     @node.setter
     def node(self, node: object) -> None:
         self._node = node
+
+    @property
+    def packages(self) -> Optional[Activated]:
+        """What it has brought along: the `folders` there, and the `environment` under which other processes
+        of the same interpreter on that host find them; None without `packages=`."""
+        told = self._native.packages()
+        return None if told is None else Activated(*told)
 
     @property
     def remoteaddress(self) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union, overload
 
-from . import _from_spec, _native
+from . import _from_spec, _native, _packages
 from ._away import OnUnreachable
+from ._packages import Packages
+from ._progress import OnProgress
 from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
@@ -37,6 +39,10 @@ class Group:
 
     defaultspec = "popen"
     """The spec of `makegateway()` without one."""
+
+    on_progress: OnProgress = True
+    """What is told while `packages=` takes longer than a second: a function is called with each `Transfer`,
+    True writes to stderr, False does nothing."""
 
     _network: Optional[_native.Network] = None
     """The connection of the `Network` that the group belongs to, if any."""
@@ -115,7 +121,9 @@ class Group:
     def __exit__(self, kind: Optional[type[BaseException]], *exception: object) -> None:
         self._end(10.0, kind)
 
-    def makegateway(self, spec: Optional[Spec] = None) -> Gateway:
+    def makegateway(
+        self, spec: Optional[Spec] = None, *, packages: Optional[Packages] = None, large: bool = False
+    ) -> Gateway:
         """Start an interpreter, and return a gateway to it. Without a spec, `defaultspec` is used.
 
         A spec is `key=value//key=value`. It says where with one of
@@ -131,11 +139,19 @@ class Group:
         seconds its host may be unreachable before the gateway has died; also `2m`). With `via=ID` the
         interpreter starts where that gateway of the group has its own. Programs may add keys of their own,
         but not beside `net=`.
+
+        `packages=` says what of this program's environment the interpreter gets, as if installed there:
+        `attrs`, `requests[socks]` (installed distributions, each with what it requires), `./src` (a folder
+        or module: with a `/`, or beginning with `.`), `*` (all that is installed), `*,!torch` (all but one).
+        The argument `packages` takes the same text, or a list, in which a `Path` is a path whatever its
+        name. More than 256 MiB needs `large`.
         """
         if spec is None or spec == "":
             spec = self.defaultspec
         if not isinstance(spec, XSpec):
             spec = XSpec(spec)
+        if packages is not None or large:
+            spec = _packages.added(spec, packages, large)
         self.allocate_id(spec)
         self._check_id(spec)
         return self._register(_from_spec.start(spec, self), spec)
@@ -147,8 +163,9 @@ class Group:
             self._check_id(spec)
         if len({spec.id for spec in specs}) < len(specs):
             raise ValueError(f"{len(specs)} gateways cannot all have the id {specs[0].id!r}: leave id= out")
-        starts = [_from_spec.prepare(spec, self) for spec in specs]
-        return [self._register(native, spec) for native, spec in zip(_native.start_all(starts), specs)]
+        return [
+            self._register(native, spec) for native, spec in zip(_from_spec.start_all(specs, self), specs)
+        ]
 
     def _check_id(self, spec: XSpec) -> None:
         if not isinstance(spec.id, str) or not spec.id or "//" in spec.id:
@@ -171,6 +188,8 @@ class Group:
         with self._lock:
             self._check_id(spec)
             self._gateways.append(gateway)
+        node = native.node
+        spec._node = None if node is None else node.name
         if self._output is not None:
             gateway._hand_out(self._output)
         return gateway

@@ -7,13 +7,15 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional, TypedDict, Union
 
-from . import _native
+from . import _native, _progress
 from ._away import OnUnreachable, checked
 from ._from_spec import sound
 from ._native import Node
+from ._packages import Packages, listed
+from ._progress import OnProgress
 from .gateway import Gateway
 from .multi import Group, Spec
-from .xspec import XSpec
+from .xspec import XSpec, written
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,6 +39,8 @@ class GatewayKeywords(TypedDict, total=False):
     execmodel: Optional[str]
     patience: Union[int, str, None]
     give_up: Union[float, str, None]
+    packages: Optional[Packages]
+    large: bool
 
 
 class Network:
@@ -49,15 +53,21 @@ class Network:
     """
 
     def __init__(
-        self, name: str, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
+        self,
+        name: str,
+        on_unreachable: OnUnreachable = True,
+        give_up: Union[float, str, None] = None,
+        on_progress: OnProgress = True,
     ) -> None:
         on_unreachable = checked(on_unreachable)
+        _progress.check(on_progress)
         self._native = _native.connect(name, None if give_up is None else _text("give_up", give_up))
         self._pid = os.getpid()
         self.group = Group()
         self.group.defaultspec = f"net={name}"
         self.group._network = self._native
         self.group._on_unreachable = on_unreachable
+        self.group.on_progress = on_progress
 
     def __repr__(self) -> str:
         return f"<Network {self.name!r}>"
@@ -91,7 +101,8 @@ class Network:
         The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation`
         is that (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`,
         `">=3.8,<3.12"`), and whose name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`,
-        `patience` and `give_up` are as in specs: see `Group.makegateway`. Keywords count more than `spec`.
+        `patience`, `give_up`, `packages` and `large` are as in specs: see `Group.makegateway`. Keywords count
+        more than `spec`.
         """
         _check_keywords("makegateway", keywords)
         return self.group.makegateway(self._spec(spec, keywords, id))
@@ -122,15 +133,19 @@ class Network:
             vars(spec).update({key: value for key, value in vars(given).items() if not key.startswith("_")})
             spec.env = dict(given.env)
         for key, value in [("id", id), *keywords.items()]:
-            if value is not None and key != "env":
+            if key == "packages" and value is not None:
+                spec.packages = listed(value)
+            elif key == "large":
+                spec.large = spec.large or bool(value) or None
+            elif value is not None and key != "env":
                 setattr(spec, key, _text(key, value))
         env = keywords.get("env")
         if not isinstance(env, (Mapping, type(None))):
             raise TypeError(f"env must be a mapping of names to values, not a {type(env).__name__}")
         spec.env.update(env or {})
         known = {*XSpec.__annotations__, *spec._keys} - {"net", "env"}
-        parts = [(key, value) for key, value in vars(spec).items() if key in known]
-        spec._spec = "//".join([f"net={self.name}", *(f"{key}={value}" for key, value in parts)])
+        parts = [(key, value) for key, value in vars(spec).items() if key in known and value is not None]
+        spec._spec = "//".join([f"net={self.name}", *(written(key, value) for key, value in parts)])
         return spec
 
 
@@ -154,7 +169,11 @@ def _text(key: str, value: object) -> str:
 
 
 def connect(
-    name: str, *, on_unreachable: OnUnreachable = True, give_up: Union[float, str, None] = None
+    name: str,
+    *,
+    on_unreachable: OnUnreachable = True,
+    give_up: Union[float, str, None] = None,
+    on_progress: OnProgress = True,
 ) -> Network:
     """Connect to the network of this name, which runs on this machine (`execnet start NAME` starts it).
 
@@ -167,7 +186,11 @@ def connect(
     Calls that wait for such a host continue when it is back. `give_up` limits that: after so many seconds (or
     `"2m"`) the gateways there have died, and waiting calls raise `GatewayDied`. `makegateway` can set another
     limit.
+
+    When it takes longer than a second to bring `packages` to a host, lines on stderr say how far they are. If
+    `on_progress` is a function, it is called instead, in a thread of its own, with a `Transfer` each time
+    something has changed. With `False` or `None` nothing is reported, and no notes on what was left out.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a network must be a str, not {type(name).__name__}")
-    return Network(sound("the name of a network", name), on_unreachable, give_up)
+    return Network(sound("the name of a network", name), on_unreachable, give_up, on_progress)

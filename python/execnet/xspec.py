@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Optional, Union
+import os
+import re
+from typing import Any, Optional, Union
 
 
 class XSpec:
@@ -10,7 +12,8 @@ class XSpec:
 
     A key without a value is `True`. Keys and values must not contain `//` (except `ssh=ssh://host:port`).
     Keys must not contain `=` or begin with an underscore, and each may occur once. `env:NAME=value` adds to
-    `env`. Every key is an attribute that can be assigned; missing ones are `None`.
+    `env`. Every key is an attribute that can be assigned; missing ones are `None`. Relative paths in
+    `packages=` start at the current folder, and are absolute from then on, in the text, too.
 
     >>> spec = XSpec("net=mynet//platform=java//env:LANG=C//nice=5")
     >>> spec.platform, spec.env, spec.popen
@@ -24,9 +27,11 @@ class XSpec:
     id: Optional[str] = None
     implementation: Optional[str] = None
     installvia: Optional[str] = None
+    large: Optional[bool] = None
     net: Optional[str] = None
     nice: Optional[str] = None
     node: Optional[str] = None
+    packages: Any = None
     patience: Optional[str] = None
     platform: Optional[str] = None
     popen: Optional[bool] = None
@@ -44,10 +49,13 @@ class XSpec:
         if not isinstance(string, str):
             raise TypeError(f"a spec must be a str or an XSpec, not {type(string).__name__}")
         self._spec = string
+        # the name of the node that its gateway is on
+        self._node: Optional[str] = None
         # keys of the text; a program may add attributes of its own
         self._keys: list[str] = []
         self.env = {}
-        for part in _parts(string):
+        parts = parts_of(string)
+        for at, part in enumerate(parts):
             key, equals, text = part.partition("=")
             value: Union[str, bool] = text if equals else True
             if not key:
@@ -64,6 +72,10 @@ class XSpec:
             elif key in self.__dict__:
                 raise ValueError(f"{key!r} is given twice in {string!r}")
             else:
+                if key == "packages" and equals:
+                    value = _with_absolute_paths(text, string)
+                    parts[at] = f"{key}={value}"
+                    self._spec = "//".join(parts)
                 self._keys.append(key)
                 setattr(self, key, value)
 
@@ -79,17 +91,30 @@ class XSpec:
         return self._spec
 
     def __hash__(self) -> int:
-        return hash(self._spec)
+        return hash((self._spec, self._place()))
 
     def __eq__(self, other: object) -> bool:
-        return bool(self._spec == getattr(other, "_spec", None))
+        """Return whether both lead to the same place by the same words.
+
+        `net=` leads each gateway elsewhere. pytest-xdist sends files once to a spec.
+        """
+        if not isinstance(other, XSpec):
+            return False
+        return self._spec == other._spec and self._place() == other._place()
+
+    def _place(self) -> Optional[tuple[str, Optional[str]]]:
+        """Return what tells two `net=` specs of the same words apart: the node, or the id until a gateway is
+        there."""
+        if self.net is None:
+            return None
+        return ("id", self.id) if self._node is None else ("node", self._node)
 
     def _samefilesystem(self) -> bool:
         """Return whether the other side surely sees the same files under the same relative names."""
         return self.popen is not None and self.chdir is None
 
 
-def _parts(string: str) -> list[str]:
+def parts_of(string: str) -> list[str]:
     """Return the parts between `//`; the `//` of `ssh=ssh://host` belongs to the value."""
     parts = string.split("//")
     for at, part in enumerate(parts[:-1]):
@@ -97,3 +122,49 @@ def _parts(string: str) -> list[str]:
             parts[at : at + 2] = [f"{part}//{parts[at + 1]}"]
             break
     return parts
+
+
+def written(key: str, value: object) -> str:
+    """Return a part of a spec."""
+    if value is True:
+        return key
+    return f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def items_of(packages: str) -> list[str]:
+    """Return the items of `packages=`: what is between commas, except for those in `requests[socks,use]`."""
+    items = [item.strip() for item in re.split(r",(?![^\[\]]*\])", packages)]
+    if "" in items:
+        raise ValueError(f"packages={packages}: an item is empty")
+    return items
+
+
+def looks_like_path(item: str) -> bool:
+    """Return whether an item of `packages=` is a path, and not the name of a distribution."""
+    return "/" in item or item.startswith((".", "~"))
+
+
+def absolute(what: str, path: str) -> str:
+    """Return the absolute path of a file on this machine."""
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{what}{path} is relative, and the current folder is gone: give the whole path"
+        ) from None
+
+
+def _with_absolute_paths(packages: str, spec: str) -> str:
+    """Return the items of `packages=` so that they mean the same in every folder."""
+    items = []
+    for item in items_of(packages):
+        if looks_like_path(item):
+            item = absolute("packages=", item)
+            if "," in item or "//" in item:
+                raise ValueError(
+                    f"packages= cannot hold the path {item!r} in a spec, because of its `,` or `//`: "
+                    f"give it with makegateway(packages=[...]), in {spec!r}"
+                )
+        items.append(item)
+    return ",".join(items)

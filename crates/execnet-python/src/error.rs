@@ -1,7 +1,9 @@
 //! Converts errors to Python exceptions.
 
 use execnet::text::{line, lines};
-use execnet::{ChannelError, ConnectError, JoinError, OpenError, RequestError, StartError, value};
+use execnet::{
+    ChannelError, ConnectError, JoinError, OpenError, PackagesError, RequestError, StartError, value,
+};
 use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -117,6 +119,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Place(error) => error.into(),
+            OpenError::Packages(error) => error.into(),
             OpenError::Invalid(_) | OpenError::IdTaken(_) => Self::from(PyValueError::new_err(said(&error))),
             OpenError::TimedOut { .. } => Self::from(TimeoutError::new_err(format!(
                 "{}; if it takes long to start, give it more with `patience=` in the spec",
@@ -128,6 +131,24 @@ impl From<OpenError> for Failure {
             }
             other => Self::from(PyOSError::new_err(with_source(&other))),
         }
+    }
+}
+
+impl From<PackagesError> for Failure {
+    fn from(error: PackagesError) -> Self {
+        let mut kind = &error;
+        while let PackagesError::For { source, .. } = kind {
+            kind = source;
+        }
+        Self::from(match kind {
+            PackagesError::TooLarge { .. } => {
+                let hint =
+                    "large=True (in a spec `large`) sends them all the same, `!NAME` leaves one out of `*`";
+                PyValueError::new_err(format!("{}; {hint}", said(&error)))
+            }
+            PackagesError::Item { .. } | PackagesError::Unfit { .. } => PyValueError::new_err(said(&error)),
+            _ => PyOSError::new_err(with_source(&error)),
+        })
     }
 }
 

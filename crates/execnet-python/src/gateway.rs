@@ -12,12 +12,13 @@ use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{IntoPyDict, PyDict, PyList, PyTuple};
 
 use crate::channel::{RawChannel, until};
 use crate::encode::encode;
 use crate::error::{DumpError, Failure, using};
 use crate::network::{Network, Node, Outages, limit, quiet};
+use crate::packages::{Packages, Progress};
 use crate::wait::{Coming, aside, deadline, wait};
 
 /// How many lines wait for a program that takes them. Then printing blocks.
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     silent: bool,
     keeps_output: bool,
     give_up: Option<Duration>,
+    packages: Option<Packages>,
 }
 
 #[pymethods]
@@ -44,7 +46,7 @@ impl Settings {
     #[new]
     #[pyo3(signature = (
         *, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output,
-        give_up
+        give_up, packages
     ))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
@@ -59,6 +61,7 @@ impl Settings {
         silent: bool,
         keeps_output: bool,
         give_up: Option<&str>,
+        packages: Option<&Packages>,
     ) -> PyResult<Self> {
         let execmodel = match execmodel {
             "thread" => ExecModel::Thread,
@@ -81,13 +84,14 @@ impl Settings {
             silent,
             keeps_output,
             give_up,
+            packages: packages.cloned(),
         })
     }
 }
 
 impl Settings {
     /// `node_python`: the node was selected by its interpreter.
-    fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> GatewayBuilder {
+    fn follow(&self, mut builder: GatewayBuilder, node_python: bool) -> (GatewayBuilder, Option<Progress>) {
         builder = builder
             .id(&self.id)
             .execmodel(self.execmodel)
@@ -108,7 +112,14 @@ impl Settings {
         if let Some(patience) = self.patience {
             builder = builder.timeout(patience);
         }
-        self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
+        builder = self.env.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
+        match &self.packages {
+            None => (builder, None),
+            Some(packages) => {
+                let (builder, progress) = packages.follow(builder);
+                (builder, Some(progress))
+            }
+        }
     }
 }
 
@@ -122,6 +133,8 @@ pub(crate) struct Launcher {
     network: Option<execnet::Network>,
     private: Option<Arc<Private>>,
     keeps_output: bool,
+    /// Of its packages, if it has some.
+    progress: Option<Progress>,
 }
 
 #[pymethods]
@@ -172,10 +185,10 @@ impl Launcher {
             Ok((private, host))
         })?
         .map_err(|error: JoinError| Failure::from(error))?;
-        let builder = settings.follow(private.network().makegateway().node(host), true);
+        let (builder, progress) = settings.follow(private.network().makegateway().node(host), true);
         let network = Some(private.network().clone());
         let keeps_output = settings.keeps_output;
-        Ok(Self { builder, python: Vec::new(), network, private: Some(private), keeps_output })
+        Ok(Self { builder, python: Vec::new(), network, private: Some(private), keeps_output, progress })
     }
 
     /// Where another gateway runs.
@@ -197,6 +210,11 @@ impl Launcher {
         raw::first_outages(self.network.as_ref()?).map(Outages::new)
     }
 
+    /// The progress of its packages, if it has some. The caller ends it.
+    fn progress(&self) -> Option<Progress> {
+        self.progress.clone()
+    }
+
     /// Opens the gateway, and waits until it is ready.
     fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
         let started = self.clone();
@@ -206,13 +224,9 @@ impl Launcher {
 
 impl Launcher {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
-        Self {
-            builder: settings.follow(builder, false),
-            python: Vec::new(),
-            network,
-            private: None,
-            keeps_output: settings.keeps_output,
-        }
+        let (builder, progress) = settings.follow(builder, false);
+        let (python, keeps_output) = (Vec::new(), settings.keeps_output);
+        Self { builder, python, network, private: None, keeps_output, progress }
     }
 
     /// As a child of this program, started with this command unless the settings have another.
@@ -229,7 +243,7 @@ impl Launcher {
 
     /// The builder, and what to make of the opened gateway.
     fn prepare(self) -> (GatewayBuilder, impl FnOnce(execnet::Gateway) -> Gateway) {
-        let Self { builder, python, network, private, keeps_output } = self;
+        let Self { builder, python, network, private, keeps_output, .. } = self;
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if keeps_output { keep_output(builder, lines_tx) } else { builder };
         let lines = Coming::new(move |timeout| lines.recv_timeout(timeout));
@@ -331,6 +345,13 @@ impl Gateway {
         facts.set_item("cwd", &info.cwd)?;
         facts.set_item("pid", info.pid)?;
         Ok(facts)
+    }
+
+    /// What it has brought along: its folders and variables there, if it was asked to.
+    fn packages<'py>(&self, py: Python<'py>) -> PyResult<Option<(Vec<String>, Bound<'py, PyDict>)>> {
+        let Some(packages) = self.gateway.packages() else { return Ok(None) };
+        let environment = packages.environment.iter().into_py_dict(py)?;
+        Ok(Some((packages.folders.clone(), environment)))
     }
 
     fn reconfigure(&self, py2str_as_py3str: bool, py3str_as_py2str: bool) -> PyResult<()> {

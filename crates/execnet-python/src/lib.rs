@@ -11,6 +11,7 @@ mod error;
 mod gateway;
 mod hashed;
 mod network;
+mod packages;
 mod serial;
 mod spell;
 mod wait;
@@ -34,6 +35,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<network::Network>()?;
     module.add_class::<network::Node>()?;
     module.add_class::<network::Outages>()?;
+    module.add_class::<packages::Packages>()?;
+    module.add_class::<packages::Progress>()?;
+    module.add_class::<packages::Transfer>()?;
     module.add_function(wrap_pyfunction!(error::shown, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::start_all, module)?)?;
     module.add_function(wrap_pyfunction!(network::connect, module)?)?;

@@ -68,6 +68,7 @@ impl Network {
 /// A node of a network: an interpreter on a host, as it was when the node was requested. Two nodes are equal
 /// if they are the same interpreter.
 #[pyclass(frozen, get_all, eq, hash, module = "execnet")]
+#[derive(Clone)]
 pub(crate) struct Node {
     /// Its name.
     name: String,
