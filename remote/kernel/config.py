@@ -1,12 +1,14 @@
 """The settings of CONFIG."""
 import os
 import sys
+import zlib
 
 from .interpreter import JYTHON, native
 
 
-def follow(config):
-    """Apply them, before HELLO."""
+def follow(config, *pipe):
+    """Apply them, before HELLO. `pipe`: how the client is reached, and what was read behind CONFIG. Return
+    what HELLO says of packages, the bytes that are still to be read, and what a thread does then."""
     for key, value in (config.get("env") or {}).items():
         os.environ[native(key)] = native(value)
     if config.get("silent"):
@@ -26,6 +28,12 @@ def follow(config):
             _do("cannot change the niceness by %d" % config["nice"], os.nice, config["nice"])
         elif os.system("renice -n %d -p %d >/dev/null" % (config["nice"], os.getpid())):
             raise OSError("cannot change the niceness")
+    asked = config.pop("packages", None)
+    if asked:
+        sys.meta_path[0].add(zlib.decompress(asked["bundle"]), 0)
+        from . import packages
+        return packages.prepare(asked, *pipe)
+    return None, pipe[-1], None
 
 
 def _do(words, action, argument):

@@ -42,6 +42,11 @@ class Gateway(object):
                       "platform": sys.platform,
                       "cwd": native(folder()), "pid": os.getpid()})
 
+    def _packages(self, verb):
+        """List or clean the packages of this host, if the client sent what can do it."""
+        from . import store
+        return store.listing() if verb == "list" else store.clean()
+
     def join(self, timeout=None):
         """Wait until the client is gone."""
         runner = self._link.runner

@@ -38,6 +38,10 @@ class Bundle(object):
             import builtins
             self.builtins = dict(vars(builtins), __import__=self.find)
             self.find_others = builtins.__import__
+        self.add(data, at)
+
+    def add(self, data, at):
+        """Make the modules of records importable. At first some of them are `eager`."""
         while at < len(data):
             end = data.index(b"\n", at)
             name, size = data[at:end].decode("ascii").split(" ")

@@ -43,20 +43,26 @@ class Kernel(object):
                 os._exit(BROKEN)
             data += part
             settings, data = _settings(data)
+        packages = attend = None
         if settings:
             from . import config
             try:
-                config.follow(settings)
+                packages, data, attend = config.follow(settings, self._read, self._source, self._write,
+                                                       self._sink, data)
             except Exception:
                 _complain(CANNOT, "%s" % sys.exc_info()[1])
         link = self.link = Link(settings, self._write, self._sink, self._broken)
         link.runner = Runner(link, u"" + (settings.get("execmodel") or u"thread"))
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._let_go)
-        hello = dumps(_hello())[1]
-        hello = wire.MARKER + wire.header.pack(wire.HELLO, 0, len(hello)) + hello
-        while hello:
-            hello = hello[self._write(self._sink, hello):]
+        hello = _hello()
+        if packages:  # the marker has been written
+            hello[u"packages"] = packages
+        hello = dumps(hello)[1]
+        hello = wire.header.pack(wire.HELLO, 0, len(hello)) + hello
+        wire.write_all(self._write, self._sink, hello if packages else wire.MARKER + hello)
+        if attend:
+            start_new_thread(attend, ())
         if (3,) < sys.version_info < (3, 9):
             # the first thread that ends opens a library, for which there may be no fd later
             start_new_thread(int, ())

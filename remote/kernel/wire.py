@@ -71,7 +71,7 @@ class Parser(object):
                 self._open = None
         while end - at >= 9:
             kind, channel, size = header.unpack_from(data, at)
-            if not 0 < kind < 12:
+            if not 0 < kind < 14:  # the last two: PACKAGES and FILES, before HELLO
                 raise ProtocolError("unknown frame kind 0x%02x" % kind)
             if size > MOST:
                 raise ProtocolError("a frame of %d bytes, at most %d" % (size, MOST))

@@ -23,9 +23,10 @@ STAGE = bundle.kernel_stage()
 BUNDLE = bundle.bundle(folder=bundle.KERNEL)
 TIMEOUT = 300  # seconds; a limit for hangs: on a busy machine everything takes ten times as long
 WINDOW = 8388608
+PACKAGES, FILES = 12, 13
 NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT",
          STATUS: "STATUS",
-         STRCONFIG: "STRCONFIG"}
+         STRCONFIG: "STRCONFIG", PACKAGES: "PACKAGES"}
 
 
 class Timeout(Exception):
@@ -290,7 +291,7 @@ class Client:
             value = struct.unpack(">Q", payload)[0]
         elif kind == STRCONFIG:
             value = tuple(payload)
-        elif kind in (DATA, ESCAPED, HELLO, STATUS) or payload:
+        elif kind in (DATA, ESCAPED, HELLO, STATUS, PACKAGES) or payload:
             value = self.reader(payload).whole()
             if kind == HELLO:
                 self.reader = Two if value["dialect"] == 2 else Reader

@@ -9,7 +9,7 @@ import sys
 import zlib
 
 REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-AGENT, KERNEL = os.path.join(REMOTE, "agent"), os.path.join(REMOTE, "kernel")
+AGENT, KERNEL, PACKAGES = [os.path.join(REMOTE, name) for name in ("agent", "kernel", "packages")]
 CANDIDATES = ["python3", "python", "pypy3", "python2", "jython"]
 
 
@@ -89,9 +89,16 @@ def bundle(changes=(), folder=AGENT):
     return b"%08d" % len(data) + data
 
 
+def packages(changes=()):
+    """Return the bundle for packages, which travels within CONFIG and so without its length."""
+    return zlib.compress(records(changes, PACKAGES), 9)
+
+
 if __name__ == "__main__":
     print(script(sys.argv[1:] or CANDIDATES))
     print("script %d bytes, stage 1 %d, bundle %d (%d before compression)"
           % (len(script()), len(stage1()), len(bundle()), len(records())), file=sys.stderr)
     print("kernel: stage %d bytes, bundle %d (%d before compression)"
           % (len(kernel_stage()), len(bundle(folder=KERNEL)), len(records(folder=KERNEL))), file=sys.stderr)
+    print("packages: bundle %d (%d before compression)" % (len(packages()), len(records(folder=PACKAGES))),
+          file=sys.stderr)

@@ -1,0 +1,165 @@
+"""What goes when nobody has used it for a day, or when there is too much; and what a host holds.
+
+The age is the difference to a file touched now in the same folder, because clocks differ.
+"""
+import os
+
+from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, touch
+from .places import as_bytes
+from .store import path, read_about, sets
+
+DAY = 86400
+MOST = 2147483648  # bytes of all sets in a place
+OFTEN = 3600  # seconds between two collections
+
+
+def listing(store):
+    """Return a dict for each set."""
+    found = []
+    for place in store.places:
+        if place.fault():
+            continue
+        now = _now(place)
+        for name in sets(place):
+            about = read_about(place, name)
+            if about and not about[0]:
+                continue  # made by a kernel for its children
+            lock = _unused(place, name, now)
+            found.append({
+                u"id": u"" + name, u"title": about[0].decode("utf-8", "replace") if about else u"",
+                u"size": about[2] if about else 0, u"files": about[1] if about else 0,
+                u"used": max(0, int(now - _stamp(place, name, now))), u"in_use": lock is None,
+                u"where": as_bytes(place.path).decode("utf-8", "replace")})
+            for each in lock or ():
+                each.close()
+    return found
+
+
+def collect(store, at_once=False, everything=False):
+    """Remove what is not in use. `at_once`: although it was done within the hour; `everything`: also what was
+    used today. Return what was removed."""
+    removed, size, in_use = 0, 0, []
+    for place in store.places:
+        if place.fault():
+            continue
+        last, now = _mark(place)
+        if now is None or not at_once and 0 <= now - last < OFTEN:
+            continue
+        _sweep(place, now)
+        known = []
+        for name in sets(place):
+            about = read_about(place, name) or (b"", 0, 0, b"")
+            known.append((_stamp(place, name, now), name, about[2], about[0]))
+        total = sum([each[2] for each in known])
+        for stamp, name, bytes_of, title in sorted(known):
+            if not everything and total <= MOST and -DAY < now - stamp < DAY:
+                continue
+            if _remove(place, name, now):
+                removed, size, total = removed + 1, size + bytes_of, total - bytes_of
+            elif title:
+                in_use.append(title.decode("utf-8", "replace"))
+    return {u"removed": removed, u"bytes": size, u"in_use": in_use}
+
+
+def _remove(place, name, now):
+    """Remove a set that nobody uses. Return whether it is gone."""
+    locks = _unused(place, name, now)
+    if locks is None:
+        return False
+    gone = place.raw + as_bytes("/.gone-%s-%d" % (name, os.getpid()))
+    try:
+        os.rename(path(place, name), gone)
+    except EnvironmentError:
+        return False
+    else:
+        for each in os.listdir(place.path):
+            if each.startswith(name + ".") and each != name + ".lock":
+                remove(place.raw + as_bytes("/" + each))
+        remove(path(place, name, ".lock"))
+    finally:
+        for lock in locks:
+            lock.close()
+    remove_tree(gone)
+    return True
+
+
+def _unused(place, name, now):
+    """Return the locks of a set that nobody uses or writes; None if somebody does."""
+    locks = []
+    try:
+        locks.append(Lock(path(place, name, ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW))
+        locks.append(Lock(path(place, name), EXCLUSIVE))
+        opened = _time(path(place, name, ".open"))
+        real = [lock for lock in locks if not lock.real] == []
+        if not real:  # then whoever uses it touches a file
+            opened = max(opened or 0, _stamp(place, name, now))
+        if opened is None or not -DAY < now - opened < DAY:
+            return locks
+    except (Busy, Gone, EnvironmentError):
+        pass
+    for lock in locks:
+        lock.close()
+    return None
+
+
+def _sweep(place, now):
+    """Remove what killed processes have left."""
+    for name in os.listdir(place.path):
+        full = place.raw + as_bytes("/" + name)
+        if name.startswith(".gone-"):
+            remove_tree(full)
+        elif name.startswith(".new-") and len(name) > 70:
+            if name.endswith("-open"):
+                if -DAY < now - (_time(full) or 0) < DAY:
+                    continue
+                remove_tree(full)
+                continue
+            try:
+                lock = Lock(path(place, name[5:69], ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW)
+            except (Busy, Gone, EnvironmentError):
+                continue
+            if lock.real:
+                remove_tree(full)
+                if not os.path.isdir(path(place, name[5:69])):
+                    remove(lock.path)
+            lock.close()
+
+
+def _stamp(place, name, now):
+    """Return when a set was used last."""
+    times = [_time(path(place, name, end)) for end in (".lock", ".open")]
+    times = [each for each in times if each is not None]
+    return max(times) if times else now
+
+
+def _time(path):
+    try:
+        return os.lstat(path).st_mtime
+    except EnvironmentError:
+        return None
+
+
+def _mark(place):
+    """Return (when a collection began here last, now by this folder's clock or None)."""
+    mark = place.raw + as_bytes("/.collected")
+    last = _time(mark)
+    if not touch(mark):
+        try:
+            os.close(create(mark))
+        except EnvironmentError:
+            return 0, None
+    return (0 if last is None else last), _time(mark)
+
+
+def _now(place):
+    """Return now by this folder's clock."""
+    mark = place.raw + as_bytes("/.now-%d" % os.getpid())
+    try:
+        remove(mark)
+        os.close(create(mark))
+        return _time(mark)
+    except EnvironmentError:
+        import time
+        return time.time()
+    finally:
+        remove(mark)

@@ -1,0 +1,235 @@
+"""A folder while it is written: beside its place, and renamed when it is complete."""
+import os
+import sys
+from hashlib import sha256
+
+from . import seal
+from .interpreter import JYTHON
+from .locks import FULL, SHARED, Lock, create, read, remove_tree, write_all
+from .manifest import Manifest, shown, written
+from .places import as_bytes, inside
+from .store import StoreError, path, read_about, sets, write_about
+
+EMPTY = sha256(b"").hexdigest().encode("ascii")
+SOURCES = 64  # other folders in which files are looked for
+INNER_TIME = 946684800  # of files that the kernel makes itself
+
+
+class Wrong(Exception):
+    """What arrived is not what the manifest says."""
+
+
+class Draft(object):
+    """A set that is being written, by whoever holds `lock`."""
+
+    def __init__(self, store, place, lock, manifest, title):
+        self.store, self.place, self.manifest, self.title = store, place, manifest, title
+        self.base = place.raw + as_bytes("/.new-%s-%d%s" % (
+            manifest.id, os.getpid(), "" if lock.real else "-open"))
+        self.wanted = []  # numbers of the files that must be sent
+        self._lock = lock
+        self._at = 0
+        self._fd = None
+        self._mask = os.umask(0o022)
+        try:
+            remove_tree(self.base)
+            os.mkdir(self.base, 0o755)
+            for folder in manifest.folders:
+                os.mkdir(inside(self.base, folder), 0o755)
+            if not JYTHON and sys.version_info[0] > 2:
+                # so that importing changes no folder of the seal
+                sources = [file[0] for file in manifest.files if file[0].endswith(b".py")]
+                for folder in set([name[:name.rfind(b"/") + 1] for name in sources]):
+                    os.mkdir(inside(self.base, folder + b"__pycache__"), 0o755)
+            known = self._known()
+            for number, (name, digest, size, _, _) in enumerate(manifest.files):
+                if not size:
+                    if digest != EMPTY:
+                        raise Wrong("%s is empty, but not by its hash" % shown(name))
+                    self._close(self._create(number), number)
+                elif digest not in known or not self._copy(number, *known[digest]):
+                    self.wanted.append(number)
+        except BaseException:
+            self._failed()
+
+    def bitmap(self):
+        """Return the wanted files, a bit each."""
+        bits = bytearray((len(self.manifest.files) + 7) // 8)
+        for number in self.wanted:
+            bits[number // 8] |= 1 << number % 8
+        return bytes(bits)
+
+    def feed(self, data):
+        """Take bytes of the wanted files. Return those behind the last one."""
+        try:
+            while data and self._at < len(self.wanted):
+                number = self.wanted[self._at]
+                name, digest, size, _, _ = self.manifest.files[number]
+                if self._fd is None:
+                    self._fd = self._create(number)
+                    self._hash, self._left = sha256(), size
+                part = data[:self._left]
+                write_all(self._fd, part)
+                self._hash.update(part)
+                self._left -= len(part)
+                data = data[len(part):]
+                if not self._left:
+                    if self._hash.hexdigest().encode("ascii") != digest:
+                        raise Wrong("%s is not what the manifest says" % shown(name))
+                    fd, self._fd = self._fd, None
+                    self._close(fd, number)
+                    self._at += 1
+            return data
+        except BaseException:
+            self._failed()
+
+    def complete(self):
+        return self._at == len(self.wanted)
+
+    def finish(self):
+        """Give the complete folder its name. Return its path."""
+        place, name, store = self.place, self.manifest.id, self.store
+        base = path(place, name)
+        try:
+            write_about(place, self.title, self.manifest)
+            lock = Lock(self.base, SHARED)  # of the folder, which keeps it under its new name
+            if os.path.lexists(base) and self._lock.real:
+                os.rename(base, place.raw + as_bytes("/.gone-%s-%d" % (name, os.getpid())))
+            try:
+                os.rename(self.base, base)
+            except EnvironmentError:
+                # without locks another may have written it meanwhile
+                if self._lock.real or not store.find(name, False):
+                    raise
+                lock.close()
+                self.drop()
+                return place.path + "/" + name
+            lock.path = base
+            store.held[base] = lock
+            seal.keep(path(place, name, store.seal), base, self.manifest)
+            if not store.hold(place, name):
+                raise StoreError("%s is not there any more: somebody cleans up in it" % place)
+            store.use(place, name)
+        except BaseException:
+            self._failed()
+        os.umask(self._mask)
+        self._lock.close()
+        return place.path + "/" + name
+
+    def drop(self):
+        """Remove it."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        remove_tree(self.base)
+        os.umask(self._mask)
+        self._lock.close()
+
+    def _failed(self):
+        """Remove it after an error, and raise that again, in words."""
+        error = sys.exc_info()[1]
+        self.drop()
+        if isinstance(error, EnvironmentError):
+            if error.errno in FULL:
+                self._full(error)
+            raise StoreError("cannot write packages in %s: %s" % (self.place, error))
+        raise error
+
+    def _full(self, error):
+        from . import collect
+        removed = collect.collect(self.store, True, True)
+        title = self.title.decode("utf-8", "replace")
+        raise StoreError("cannot write the %d bytes of %s in %s: %s; removed %d unused sets, %d bytes; "
+                         "make room, and try again" % (self.manifest.size, title, self.place, error.strerror,
+                                                       removed["removed"], removed["bytes"]))
+
+    def _create(self, number):
+        name, _, _, executable, _ = self.manifest.files[number]
+        return create(inside(self.base, name), 0o555 if executable else 0o444)
+
+    def _close(self, fd, number):
+        os.close(fd)
+        name, mtime = self.manifest.files[number][0], self.manifest.files[number][4]
+        os.utime(inside(self.base, name), (mtime, mtime))
+
+    def _known(self):
+        """Return {hash: (folder, path in it, time, whether compiled files may be taken)} of what is here."""
+        wanted = dict([(file[1], file[0]) for file in self.manifest.files if file[2]])
+        known = {}
+        for place in self.store.places:
+            if place.fault():
+                continue
+            for name in sets(place)[:SOURCES]:
+                about = read_about(place, name)
+                for line in about[3].split(b"\n") if about else ():
+                    digest = line[:64]
+                    if digest in wanted and (digest not in known or line.endswith(b" " + wanted[digest])):
+                        mtime, found = line.split(b" ", 4)[3:]
+                        known[digest] = path(place, name), found, int(mtime), name != self.manifest.id
+        return known
+
+    def _copy(self, number, folder, found, mtime, with_compiled):
+        """Copy a file, and what was compiled from it. Return whether it was what it should be."""
+        name, digest, size, _, own_mtime = self.manifest.files[number]
+        data = read(inside(folder, found))
+        if data is None or len(data) != size or sha256(data).hexdigest().encode("ascii") != digest:
+            return False
+        fd = self._create(number)
+        try:
+            write_all(fd, data)
+        finally:
+            self._close(fd, number)
+        if with_compiled and found == name and mtime == own_mtime and name.endswith(b".py"):
+            self._copy_compiled(folder, name)
+        return True
+
+    def _copy_compiled(self, folder, name):
+        above, _, last = name.rpartition(b"/")
+        above = above + b"/" if above else b""
+        cache = above + b"__pycache__"
+        names = [above + last + b"c", above + last[:-3] + b"$py.class"]
+        try:
+            found = [each if isinstance(each, bytes) else each.encode("utf-8")
+                     for each in os.listdir(inside(folder, cache))]
+        except EnvironmentError:
+            found = ()
+        names += [cache + b"/" + each for each in found
+                  if each.startswith(last[:-2]) and each.endswith(b".pyc")]
+        for each in names:
+            data = read(inside(folder, each))
+            if data is not None:
+                try:
+                    fd = create(inside(self.base, each), 0o644)
+                except EnvironmentError:
+                    continue
+                try:
+                    write_all(fd, data)
+                finally:
+                    os.close(fd)
+
+
+def keep(store, files):
+    """Return a folder with these files; None if there is no place for one."""
+    lines = [(as_path(name), sha256(data).hexdigest().encode("ascii"), len(data), False, INNER_TIME)
+             for name, data in files.items()]
+    manifest = Manifest(written(lines))
+    found = store.find(manifest.id, False)
+    if found:
+        return found
+    claimed = store.claim(manifest.id, False)
+    if claimed is None:
+        return None
+    place, lock = claimed
+    found = store.find(manifest.id, False)
+    if found:
+        lock.close()
+        return found
+    draft = Draft(store, place, lock, manifest, b"")
+    contents = dict([(as_path(name), data) for name, data in files.items()])
+    for number in list(draft.wanted):
+        draft.feed(contents[manifest.files[number][0]])
+    return draft.finish()
+
+
+def as_path(name):
+    return name if isinstance(name, bytes) else name.encode("utf-8")
