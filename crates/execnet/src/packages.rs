@@ -3,12 +3,20 @@
 //! [`Packages`] says which, [`Environment`] where they are installed. Which files these are for a given
 //! interpreter is decided by `plan`; `supply` sends them.
 
+mod closure;
+mod environment;
 mod error;
 pub(crate) mod facts;
+mod fit;
+mod folder;
 mod item;
 mod manifest;
 pub(crate) mod plan;
+mod record;
+mod scripts;
 mod stored;
+mod tracked;
+mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
