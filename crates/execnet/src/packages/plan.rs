@@ -2,7 +2,6 @@
 //!
 //! A plan has parts: what is installed, and each folder. A part is made once for each state of the files that
 //! it was made from, and then only checked by their stamps.
-#![allow(dead_code)] // `supply` will read it
 
 mod installed;
 mod roots;

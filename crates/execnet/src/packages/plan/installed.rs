@@ -9,10 +9,11 @@ use super::super::facts::Facts;
 use super::super::fit::{misfit, same_python};
 use super::super::record::{self, is_extension};
 use super::super::scripts::script;
+use super::super::standin;
 use super::super::watch::Watch;
 use super::super::{Environment, Item, Packages, PackagesError, Step};
 use super::roots::Editable;
-use super::{Cache, File, Set, check_names};
+use super::{Cache, File, Set, Source, check_names};
 
 /// What is installed and wanted.
 #[derive(Debug, Default)]
@@ -93,6 +94,13 @@ fn make(
         let why = format!("requires `{}` there, which is not installed here", missing.requirement.name);
         return Err(no_uv(who, &why, there));
     }
+    // in place of execnet itself
+    let standin = standin::files().iter().map(|&(path, bytes)| File {
+        path: path.to_owned(),
+        source: Source::Bytes(bytes.into()),
+        executable: false,
+    });
+    files.splice(..0, standin);
     // two distributions may share a file, as the `__init__.py` of a namespace
     let mut seen = HashSet::new();
     files.retain(|file| seen.insert(file.path.clone()));
