@@ -4,9 +4,9 @@ The age is the difference to a file touched now in the same folder, because cloc
 """
 import os
 
-from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, touch
+from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, time_of, touch
 from .places import as_bytes
-from .store import path, read_about, sets
+from .store import last_use, path, read_about, sets
 
 DAY = 86400
 MOST = 2147483648  # bytes of all sets in a place
@@ -61,6 +61,23 @@ def collect(store, at_once=False, everything=False):
     return {u"removed": removed, u"bytes": size, u"in_use": in_use}
 
 
+def make_room(store, place, enough):
+    """Remove sets of a place that nobody uses, the oldest first, until there is enough room. Return (their
+    number, their bytes)."""
+    now = _mark(place)[1]
+    if now is None:
+        now = _now(place)
+    _sweep(place, now)
+    removed, size = 0, 0
+    for _, name in sorted([(_stamp(place, name, now), name) for name in sets(place)]):
+        if enough():
+            break
+        about = read_about(place, name)
+        if _remove(place, name, now):
+            removed, size = removed + 1, size + (about[2] if about else 0)
+    return removed, size
+
+
 def _remove(place, name, now):
     """Remove a set that nobody uses. Return whether it is gone."""
     locks = _unused(place, name, now)
@@ -89,7 +106,7 @@ def _unused(place, name, now):
     try:
         locks.append(Lock(path(place, name, ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW))
         locks.append(Lock(path(place, name), EXCLUSIVE))
-        opened = _time(path(place, name, ".open"))
+        opened = time_of(path(place, name, ".open"))
         real = [lock for lock in locks if not lock.real] == []
         if not real:  # then whoever uses it touches a file
             opened = max(opened or 0, _stamp(place, name, now))
@@ -110,7 +127,7 @@ def _sweep(place, now):
             remove_tree(full)
         elif name.startswith(".new-") and len(name) > 70:
             if name.endswith("-open"):
-                if -DAY < now - (_time(full) or 0) < DAY:
+                if -DAY < now - (time_of(full) or 0) < DAY:
                     continue
                 remove_tree(full)
                 continue
@@ -126,29 +143,20 @@ def _sweep(place, now):
 
 
 def _stamp(place, name, now):
-    """Return when a set was used last."""
-    times = [_time(path(place, name, end)) for end in (".lock", ".open")]
-    times = [each for each in times if each is not None]
-    return max(times) if times else now
-
-
-def _time(path):
-    try:
-        return os.lstat(path).st_mtime
-    except EnvironmentError:
-        return None
+    """Return when a set was used last, which is now if nothing tells it."""
+    return last_use(place, name) or now
 
 
 def _mark(place):
     """Return (when a collection began here last, now by this folder's clock or None)."""
     mark = place.raw + as_bytes("/.collected")
-    last = _time(mark)
+    last = time_of(mark)
     if not touch(mark):
         try:
             os.close(create(mark))
         except EnvironmentError:
             return 0, None
-    return (0 if last is None else last), _time(mark)
+    return (0 if last is None else last), time_of(mark)
 
 
 def _now(place):
@@ -157,7 +165,7 @@ def _now(place):
     try:
         remove(mark)
         os.close(create(mark))
-        return _time(mark)
+        return time_of(mark)
     except EnvironmentError:
         import time
         return time.time()

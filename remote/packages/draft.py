@@ -1,18 +1,19 @@
 """A folder while it is written: beside its place, and renamed when it is complete."""
 import os
+import stat
 import sys
 from hashlib import sha256
 
 from . import seal
 from .interpreter import JYTHON
-from .locks import FULL, SHARED, Lock, create, read, remove_tree, write_all
-from .manifest import Manifest, shown, written
+from .locks import FULL, NOFOLLOW, SHARED, Lock, create, read, remove_tree, write_all
+from .manifest import shown
 from .places import as_bytes, inside
-from .store import StoreError, path, read_about, sets, write_about
+from .store import StoreError, last_use, path, read_about, sets, write_about
 
 EMPTY = sha256(b"").hexdigest().encode("ascii")
+PIECE = 1048576
 SOURCES = 64  # other folders in which files are looked for
-INNER_TIME = 946684800  # of files that the kernel makes itself
 
 
 class Wrong(Exception):
@@ -32,7 +33,7 @@ class Draft(object):
         self._fd = None
         self._mask = os.umask(0o022)
         try:
-            remove_tree(self.base)
+            left = self._left_over()
             os.mkdir(self.base, 0o755)
             for folder in manifest.folders:
                 os.mkdir(inside(self.base, folder), 0o755)
@@ -47,10 +48,25 @@ class Draft(object):
                     if digest != EMPTY:
                         raise Wrong("%s is empty, but not by its hash" % shown(name))
                     self._close(self._create(number), number)
-                elif digest not in known or not self._copy(number, *known[digest]):
-                    self.wanted.append(number)
+                elif not (digest in known and self._copy(number, *known[digest])):
+                    if not [each for each in left if self._copy(number, each, name, 0, False)]:
+                        self.wanted.append(number)
+            for each in left:
+                remove_tree(each)
         except BaseException:
             self._failed()
+
+    def _left_over(self):
+        """Return the drafts of this set that killed writers have left."""
+        left = []
+        for name in os.listdir(self.place.path):
+            if name.startswith(".new-%s-" % self.manifest.id):
+                path = self.place.raw + as_bytes("/" + name)
+                if path == self.base:
+                    remove_tree(path)
+                elif self._lock.real and not name.endswith("-open"):
+                    left.append(path)
+        return left
 
     def bitmap(self):
         """Return the wanted files, a bit each."""
@@ -137,11 +153,10 @@ class Draft(object):
 
     def _full(self, error):
         from . import collect
-        removed = collect.collect(self.store, True, True)
-        title = self.title.decode("utf-8", "replace")
-        raise StoreError("cannot write the %d bytes of %s in %s: %s; removed %d unused sets, %d bytes; "
-                         "make room, and try again" % (self.manifest.size, title, self.place, error.strerror,
-                                                       removed["removed"], removed["bytes"]))
+        removed = collect.make_room(self.store, self.place, lambda: self.place.has_room(self.manifest))
+        raise StoreError("cannot write %d bytes of packages in %s: %s; removed %d sets with %d bytes that "
+                         "nobody used; make room there, and try again" % (
+                             self.manifest.size, self.place, error.strerror, removed[0], removed[1]))
 
     def _create(self, number):
         name, _, _, executable, _ = self.manifest.files[number]
@@ -159,7 +174,7 @@ class Draft(object):
         for place in self.store.places:
             if place.fault():
                 continue
-            for name in sets(place)[:SOURCES]:
+            for name in sorted(sets(place), key=lambda name: -last_use(place, name))[:SOURCES]:
                 about = read_about(place, name)
                 for line in about[3].split(b"\n") if about else ():
                     digest = line[:64]
@@ -171,14 +186,27 @@ class Draft(object):
     def _copy(self, number, folder, found, mtime, with_compiled):
         """Copy a file, and what was compiled from it. Return whether it was what it should be."""
         name, digest, size, _, own_mtime = self.manifest.files[number]
-        data = read(inside(folder, found))
-        if data is None or len(data) != size or sha256(data).hexdigest().encode("ascii") != digest:
-            return False
-        fd = self._create(number)
+        source = inside(folder, found)
         try:
-            write_all(fd, data)
+            about = os.lstat(source)
+            if not stat.S_ISREG(about.st_mode) or about.st_size != size or seal.hash_of(source) != digest:
+                return False
+            source = os.open(source, os.O_RDONLY | NOFOLLOW)
+        except EnvironmentError:
+            return False
+        copied = sha256()
+        try:
+            fd = self._create(number)
+            try:
+                for part in iter(lambda: os.read(source, PIECE), b""):
+                    write_all(fd, part)
+                    copied.update(part)
+            finally:
+                self._close(fd, number)
         finally:
-            self._close(fd, number)
+            os.close(source)
+        if copied.hexdigest().encode("ascii") != digest:
+            raise StoreError("%s changes while it is read" % shown(found))
         if with_compiled and found == name and mtime == own_mtime and name.endswith(b".py"):
             self._copy_compiled(folder, name)
         return True
@@ -206,30 +234,3 @@ class Draft(object):
                     write_all(fd, data)
                 finally:
                     os.close(fd)
-
-
-def keep(store, files):
-    """Return a folder with these files; None if there is no place for one."""
-    lines = [(as_path(name), sha256(data).hexdigest().encode("ascii"), len(data), False, INNER_TIME)
-             for name, data in files.items()]
-    manifest = Manifest(written(lines))
-    found = store.find(manifest.id, False)
-    if found:
-        return found
-    claimed = store.claim(manifest.id, False)
-    if claimed is None:
-        return None
-    place, lock = claimed
-    found = store.find(manifest.id, False)
-    if found:
-        lock.close()
-        return found
-    draft = Draft(store, place, lock, manifest, b"")
-    contents = dict([(as_path(name), data) for name, data in files.items()])
-    for number in list(draft.wanted):
-        draft.feed(contents[manifest.files[number][0]])
-    return draft.finish()
-
-
-def as_path(name):
-    return name if isinstance(name, bytes) else name.encode("utf-8")

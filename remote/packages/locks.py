@@ -114,6 +114,14 @@ def same(fd, path):
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
+def time_of(path):
+    """Return when a file was written or touched last, or None."""
+    try:
+        return os.lstat(path).st_mtime
+    except EnvironmentError:
+        return None
+
+
 def touch(path):
     """Set a file's times to now, by the clock of its file system. Return whether that was possible."""
     try:

@@ -109,6 +109,7 @@ class Conversation(object):
         self.store = Store(self._waits)
         self.title = u""  # of the set whose lock is waited for
         self.drafts = []
+        self.claims = {}  # number of a set: (place, Lock)
 
     def run(self):
         from . import facts
@@ -122,10 +123,6 @@ class Conversation(object):
                 break
             except Again:
                 self._take(sys.exc_info()[1].words)
-            finally:
-                for draft in self.drafts:
-                    draft.drop()
-                self.drafts = []
         else:
             raise wire.ProtocolError("the sets changed more than %d times" % RESTARTS)
         from . import activate
@@ -158,60 +155,56 @@ class Conversation(object):
 
     def _folders(self):
         """Return the folder of each set, after those that are missing were sent."""
-        found, claimed = {}, {}
         try:
-            for at in sorted(range(len(self.sets)), key=lambda at: self.sets[at][0]):
-                name, is_native, title = self.sets[at]
-                if name in found or name in claimed:
-                    continue
-                self.title = title
-                found[name] = self.store.find(name, is_native)
-                if found[name] is None:
-                    claim = self.store.claim(name, is_native)
-                    # another gateway may have written it while we waited
-                    found[name] = claim and self.store.find(name, is_native)
+            found, missing = {}, []
+            # all in one order: nobody waits for somebody who waits for him
+            for name, at in sorted([(each[0], at) for at, each in enumerate(self.sets)]):
+                if name not in found:
+                    found[name] = self._find(at)
                     if found[name] is None:
-                        claimed[name] = self._or_memory(claim, is_native)
-                    else:
-                        claim[1].close()
-            missing = [at for at in range(len(self.sets))
-                       if self.sets[at][0] in claimed and self.sets[at][0] not in
-                       [each[0] for each in self.sets[:at]]]
+                        missing.append(at)
             if missing:
-                self._receive(missing, claimed, found)
+                self._receive(missing, found)
+            return [found[each[0]] for each in self.sets]
         finally:
-            for claim in claimed.values():
-                if claim:
-                    claim[1].close()
-        return [found[each[0]] for each in self.sets]
+            for draft in self.drafts:
+                draft.drop()
+            for _, lock in self.claims.values():
+                lock.close()
+            self.drafts, self.claims = [], {}
 
-    def _or_memory(self, claim, is_native):
-        if claim is None:
-            from . import memory
-            if is_native or not memory.possible():
-                raise self.store.nowhere()
-        return claim
+    def _find(self, at):
+        """Return the folder of a set. If it is not there, return None, and be its only writer."""
+        name, is_native, self.title = self.sets[at]
+        folder = self.store.find(name, is_native)
+        if folder is None:
+            claim = self.store.claim(name, is_native)
+            if claim is None:
+                from . import memory
+                if is_native or not memory.possible():
+                    raise self.store.nowhere()
+                return None
+            self.claims[at] = claim
+            # another gateway may have written it while we waited
+            folder = self.store.find(name, is_native)
+        return folder
 
-    def _receive(self, missing, claimed, found):
+    def _receive(self, missing, found):
         from . import draft, manifest
         self.pipe.tell(u"lacks", missing)
         answers = self._words("manifests")[1]
         if [each[0] for each in answers] != missing:
             raise wire.ProtocolError("other manifests than were asked for")
         try:
+            wants = []
             for at, packed in answers:
                 name, _, title = self.sets[at]
                 known = manifest.Manifest(_unzipped(packed, TEXT))
                 if known.id != name:
                     raise wire.ProtocolError("the manifest of %s has another id" % native(title))
-                claim = claimed[name]
-                if claim:
-                    self.drafts.append(draft.Draft(self.store, claim[0], claim[1], known,
-                                                   title.encode("utf-8")))
-                else:
-                    from . import memory
-                    self.drafts.append(memory.Memory(known))
-            wants = [(at, each.bitmap()) for at, each in zip(missing, self.drafts) if each.wanted]
+                found[name] = self._begin(at, known)
+                if found[name] is None and self.drafts[-1].wanted:
+                    wants.append((at, self.drafts[-1].bitmap()))
             if wants:
                 self.pipe.want(wants)
             while self.drafts:
@@ -221,10 +214,30 @@ class Conversation(object):
                         rest = each.feed(rest)
                     if rest:
                         raise wire.ProtocolError("more files than were asked for")
-                found[self.drafts[0].manifest.id] = self.drafts[0].finish()
-                del self.drafts[0]
+                complete = self.drafts.pop(0)
+                found[complete.manifest.id] = complete.finish()
         except (manifest.ManifestError, draft.Wrong):
             raise wire.ProtocolError("%s" % sys.exc_info()[1])
+
+    def _begin(self, at, manifest):
+        """Begin to write a set, as the last of `drafts`; or return its folder, if another gateway has written
+        it where there is room."""
+        name, is_native, title = self.sets[at]
+        if at not in self.claims:
+            from .memory import Memory
+            self.drafts.append(Memory(manifest))
+            return None
+        place, lock = self.claims[at]
+        other = self.store.other(place, name, is_native, manifest)
+        if other:
+            place, lock = self.claims[~at] = other
+            folder = self.store.find(name, is_native)
+            if folder:
+                return folder
+        from .draft import Draft
+        self.drafts.append(Draft(self.store, place, lock, manifest, title.encode("utf-8")))
+        place.reserved += sum([manifest.files[number][2] for number in self.drafts[-1].wanted])
+        return None
 
     def _block(self):
         """Return the next bytes of files."""

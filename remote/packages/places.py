@@ -22,6 +22,7 @@ class Place(object):
         self.path = around + "/packages"
         self.deep = deep  # its parents may be missing, too
         self.raw = as_bytes(self.path)
+        self.reserved = 0  # bytes that this process will write
 
     def __repr__(self):
         return self.path
@@ -29,29 +30,20 @@ class Place(object):
     def fault(self, make=False):
         """Return why it cannot be used; empty if it can. `make`: create what is missing."""
         parent = self.around.rpartition("/")[0] or "/"
-        mask = os.umask(0o077)
-        try:
-            if make and self.deep and not os.path.isdir(parent):
-                os.makedirs(parent)
-            words = _fault(parent, True)
+        if make and self.deep:
+            words = _make(parent, os.makedirs)
             if words:
-                return "%s %s" % (parent, words)
-            for folder in (self.around, self.path):
-                try:
-                    if make:
-                        os.mkdir(folder, 0o700)
-                except EnvironmentError:
-                    error = sys.exc_info()[1]
-                    if error.errno != errno.EEXIST and not os.path.isdir(folder):
-                        return "cannot make %s: %s" % (folder, error.strerror or error)
-                words = _fault(folder, open_to=0o022 if self.deep and folder == self.around else 0o077)
-                if words:
-                    return "%s %s" % (folder, words)
-        except EnvironmentError:
-            error = sys.exc_info()[1]
-            return "cannot make %s: %s" % (parent, error.strerror or error)
-        finally:
-            os.umask(mask)
+                return words
+        words = _fault(parent, True)
+        if words:
+            return "%s %s" % (parent, words)
+        for folder in (self.around, self.path):
+            words = make and _make(folder, os.mkdir)
+            if words:
+                return words
+            words = _fault(folder, open_to=0o022 if self.deep and folder == self.around else 0o077)
+            if words:
+                return "%s %s" % (folder, words)
         return ""
 
     def no_programs(self):
@@ -63,13 +55,17 @@ class Place(object):
         except EnvironmentError:
             return False
 
-    def room(self):
-        """Return (bytes, files) for which there is room; None each if the system does not say."""
+    def has_room(self, manifest):
+        """Whether there is room for a set, as far as the system tells."""
         try:
             about = os.statvfs(self.path)
         except (EnvironmentError, AttributeError):
-            return None, None
-        return about.f_bavail * about.f_frsize, about.f_favail if about.f_files else None
+            return True
+        count = len(manifest.files) + len(manifest.folders)
+        if about.f_files and about.f_favail < count + 8:
+            return False
+        needed = self.reserved + manifest.size + (count // 2 + 8) * about.f_frsize
+        return about.f_bavail * about.f_frsize >= needed
 
 
 def candidates():
@@ -93,6 +89,22 @@ def candidates():
     if cache:
         found.append(Place(cache + "/execnet", True))
     return found + [Place("%s/execnet-%d" % (above, uid)) for above in ("/var/tmp", "/dev/shm")]
+
+
+def _make(folder, call):
+    """Make a folder. Return why it is not there."""
+    if os.path.lexists(folder):
+        return ""
+    mask = os.umask(0o077)
+    try:
+        call(folder, 0o700)
+    except EnvironmentError:
+        error = sys.exc_info()[1]
+        if error.errno != errno.EEXIST:
+            return "cannot make %s: %s" % (folder, error.strerror or error)
+    finally:
+        os.umask(mask)
+    return ""
 
 
 def _fault(folder, shared=False, open_to=0o022):

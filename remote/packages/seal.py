@@ -59,7 +59,9 @@ def made(base, manifest):
 def is_true(base, manifest):
     """Whether the folder has the files of its manifest, by their hashes, and else only compiled ones."""
     try:
-        for folder in [b"."] + manifest.folders:
+        if not _ours(os.lstat(base)):
+            return False
+        for folder in manifest.folders:
             if not _ours(os.lstat(inside(base, folder))):
                 return False
         for path, digest, size, executable, _ in manifest.files:

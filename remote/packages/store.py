@@ -8,11 +8,12 @@ import os
 import sys
 
 from . import seal
-from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, touch, write
+from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, time_of, touch, write
 from .places import as_bytes, candidates
 
 TRIES = 9  # how often to start over while somebody else cleans up
 HOUR = 3600
+INNER_TIME = 946684800  # of files that a kernel makes for its children
 
 
 class StoreError(Exception):
@@ -39,13 +40,17 @@ class Store(object):
                     return place.path + "/" + name
         return None
 
-    def claim(self, name, native):
-        """Return (place, Lock) where a set can be written; None if there is no such place, see `tried`."""
-        self.tried = []
-        for place in self.places:
+    def claim(self, name, native, places=None, manifest=None):
+        """Return (place, Lock) where a set can be written; None if there is no such place, see `tried`.
+        `manifest`: only where there is room for it."""
+        if places is None:
+            places, self.tried = self.places, []
+        for place in places:
             fault = place.fault(make=True)
             if not fault and native and place.no_programs():
                 fault = "%s is mounted noexec, and there are extension modules" % place
+            if not fault and manifest:
+                fault = self.full(place, manifest)
             if not fault:
                 try:
                     lock = self._claim(path(place, name, ".lock"))
@@ -56,6 +61,17 @@ class Store(object):
                     fault = "cannot write in %s: %s" % (place, error.strerror or error)
             self.tried.append(fault)
         return None
+
+    def full(self, place, manifest):
+        """Return why there is no room for a set, after what nobody uses was removed; empty if there is."""
+        if place.has_room(manifest):
+            return ""
+        from . import collect
+        removed = collect.make_room(self, place, lambda: place.has_room(manifest))
+        if place.has_room(manifest):
+            return ""
+        return ("%s has no room for %d files with %d bytes, although %d sets with %d bytes were removed that "
+                "nobody used" % (place, len(manifest.files), manifest.size, removed[0], removed[1]))
 
     def _claim(self, path):
         for _ in range(TRIES):
@@ -69,6 +85,18 @@ class Store(object):
         """Return the error if no place can be written."""
         return StoreError("there is no folder for packages on this host: " + "; ".join(self.tried))
 
+    def other(self, place, name, native, manifest):
+        """Return (place, Lock) behind a place that has no room for a set; None if it has."""
+        fault = self.full(place, manifest)
+        if not fault:
+            return None
+        self.tried = [fault]
+        # only those behind it: two who wait for each other's locks would wait for ever
+        claim = self.claim(name, native, self.places[self.places.index(place) + 1:], manifest)
+        if claim is None:
+            raise self.nowhere()
+        return claim
+
     def hold(self, place, name):
         """Lock a set's folder and those around it, shared. Return False if it is not there."""
         base = path(place, name)
@@ -78,16 +106,13 @@ class Store(object):
                 for each in (as_bytes(place.around), place.raw, base):
                     if each not in self.held:
                         locks.append(Lock(each, SHARED, wait=self.wait))
-            except Gone:
+                self.held.update([(lock.path, lock) for lock in locks])
+                return True
+            except (Gone, EnvironmentError):
                 for lock in locks:
                     lock.close()
-                if os.path.isdir(base):
-                    continue
-                return False
-            except EnvironmentError:
-                return False
-            self.held.update([(lock.path, lock) for lock in locks])
-            return True
+                if not isinstance(sys.exc_info()[1], Gone) or not os.path.isdir(base):
+                    break
         return False
 
     def _open(self, place, name):
@@ -129,8 +154,25 @@ class Store(object):
 
     def keep(self, files):
         """Return a folder with these files, {relative path: bytes}; None if there is no place for one."""
-        from . import draft
-        return draft.keep(self, files)
+        from . import manifest
+        files = dict([(path if isinstance(path, bytes) else path.encode("utf-8"), files[path])
+                      for path in files])
+        text = manifest.written([(path, manifest.identity(files[path]).encode("ascii"), len(files[path]),
+                                  False, INNER_TIME) for path in files])
+        name = manifest.identity(text)
+        folder = self.find(name, False)
+        claim = None if folder else self.claim(name, False)
+        if claim is None:
+            return folder
+        folder = self.find(name, False)
+        if folder:
+            claim[1].close()
+            return folder
+        from .draft import Draft
+        draft = Draft(self, claim[0], claim[1], manifest.Manifest(text), b"")
+        for number in list(draft.wanted):
+            draft.feed(files[draft.manifest.files[number][0]])
+        return draft.finish()
 
     def attend(self):
         """Clean up, then note every hour that the sets are in use. Runs in a thread."""
@@ -166,6 +208,11 @@ def read_about(place, name):
 def write_about(place, title, manifest):
     numbers = ("\n%d %d\n" % (len(manifest.files), manifest.size)).encode("ascii")
     write(path(place, manifest.id, ".set"), title.replace(b"\n", b" ") + numbers + manifest.text)
+
+
+def last_use(place, name):
+    """Return when a set was used last, by the clock of its file system; 0 if nothing tells it."""
+    return max([time_of(path(place, name, end)) or 0 for end in (".lock", ".open")])
 
 
 def sets(place):

@@ -60,8 +60,6 @@ pub enum UserFolder {
     Config,
     /// Files that programs keep: `$XDG_STATE_HOME/execnet`, by default `~/.local/state/execnet`.
     State,
-    /// Files that can be made again: `$XDG_CACHE_HOME/execnet`, by default `~/.cache/execnet`.
-    Cache,
 }
 
 impl UserFolder {
@@ -71,7 +69,6 @@ impl UserFolder {
         match self {
             Self::Config => "XDG_CONFIG_HOME",
             Self::State => "XDG_STATE_HOME",
-            Self::Cache => "XDG_CACHE_HOME",
         }
     }
 
@@ -81,7 +78,6 @@ impl UserFolder {
         let usual = match self {
             Self::Config => ".config",
             Self::State => ".local/state",
-            Self::Cache => ".cache",
         };
         let is_absolute = |path: &PathBuf| path.is_absolute();
         let named = variable.map(PathBuf::from).filter(is_absolute);

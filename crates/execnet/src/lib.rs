@@ -81,7 +81,6 @@ mod reader;
 mod route;
 mod start;
 mod status;
-mod tilde;
 pub mod value;
 mod waiting;
 

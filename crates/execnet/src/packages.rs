@@ -3,28 +3,12 @@
 //! [`Packages`] says which, [`Environment`] where they are installed. Which files these are for a given
 //! interpreter is decided by `plan`; `supply` sends them.
 
-pub(crate) mod ask;
-mod beneath;
-mod closure;
-mod environment;
 mod error;
-mod facts;
-mod fit;
-mod folder;
-mod hashes;
+pub(crate) mod facts;
 mod item;
 mod manifest;
-mod plan;
-pub(crate) mod progress;
-mod record;
-mod scripts;
-mod sending;
-mod squeeze;
-mod standin;
+pub(crate) mod plan;
 mod stored;
-pub(crate) mod supply;
-mod tracked;
-mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -150,8 +134,7 @@ impl Packages {
         self
     }
 
-    /// Calls back while the packages are prepared and sent: when a step begins, and then at most every
-    /// 100 ms. The thread that opens the gateway calls it, however little time that takes.
+    /// Calls back while the packages are prepared and sent.
     pub fn on_progress(mut self, on_progress: impl Fn(&Transfer) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(on_progress));
         self
