@@ -1,5 +1,10 @@
-//! Embeds the files that are sent into a gateway's interpreter (remote/kernel): the stage and the compressed
-//! bundle, as docs/kernel.md describes them.
+//! Embeds the files that are sent into a gateway's interpreter, as docs/kernel.md describes them: the stage
+//! and the compressed bundle (remote/kernel); with packages, a second bundle (remote/packages) and the files
+//! of the stand-in (remote/standin).
+
+use std::env;
+use std::fs;
+use std::path::Path;
 
 #[path = "../../remote/tools/bundle.rs"]
 mod bundle;
@@ -10,4 +15,30 @@ fn main() {
     let stage: Vec<&str> = stage.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     bundle::write("stage.txt", bundle::quoted(&(stage.join("\n") + "\n")).as_bytes());
     bundle::write("kernel.bin", &bundle::bundle(&kernel));
+    bundle::write("packages.bin", &bundle::records(&bundle::folder("packages")));
+    let mut files = Vec::new();
+    list(&bundle::folder("standin"), "", &mut files);
+    files.sort();
+    bundle::write("standin.rs", format!("&[{}]", files.concat()).as_bytes());
+}
+
+/// Lists the files in a folder as Rust source: pairs of path and content, both with our version.
+fn list(folder: &Path, above: &str, files: &mut Vec<String>) {
+    let version = env::var("CARGO_PKG_VERSION").expect("set by cargo");
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
+        let name =
+            entry.file_name().into_string().expect("our names are ASCII").replace("@VERSION@", &version);
+        if name == "__pycache__" {
+            continue;
+        }
+        let path = format!("{above}{name}");
+        if entry.path().is_dir() {
+            list(&entry.path(), &format!("{path}/"), files);
+        } else {
+            let text = fs::read_to_string(entry.path()).expect("our files are text");
+            let text = text.replace("@VERSION@", &version);
+            files.push(format!("({path:?}, b\"{}\"),\n", text.as_bytes().escape_ascii()));
+        }
+    }
 }

@@ -35,8 +35,16 @@ pub(crate) fn quoted(source: &str) -> String {
     format!("\"{}\"", source.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// The modules in ORDER as records of `NAME SIZE\n` and squeezed source, compressed, behind their length.
+/// The modules in ORDER, compressed, behind their length.
 pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
+    let data = records(folder);
+    let mut bundle = format!("{:08}", data.len()).into_bytes();
+    bundle.extend_from_slice(&data);
+    bundle
+}
+
+/// The modules in ORDER as records of `NAME SIZE\n` and squeezed source, compressed.
+pub(crate) fn records(folder: &Path) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for module in text(folder, "ORDER").split_whitespace() {
         let file =
@@ -44,10 +52,7 @@ pub(crate) fn bundle(folder: &Path) -> Vec<u8> {
         let source = squeeze(&text(folder, &file));
         write!(encoder, "{module} {}\n{source}", source.len()).expect("a Vec takes everything");
     }
-    let data = encoder.finish().expect("a Vec takes everything");
-    let mut bundle = format!("{:08}", data.len()).into_bytes();
-    bundle.extend_from_slice(&data);
-    bundle
+    encoder.finish().expect("a Vec takes everything")
 }
 
 /// The same code on the same lines, without comment lines and docstrings, which only readers of the source

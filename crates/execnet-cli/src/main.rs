@@ -25,8 +25,8 @@ mod style;
 mod text;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, DaemonArgs, ExecArgs, ListArgs, LogsArgs, PythonArgs, RmhostArgs,
-    StartArgs, StatusArgs, StopArgs,
+    AddhostArgs, CompletionsArgs, DaemonArgs, ExecArgs, ListArgs, LogsArgs, PackagesArgs, PythonArgs,
+    RmhostArgs, StartArgs, StatusArgs, StopArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -57,6 +57,7 @@ enum Command {
     Status(StatusArgs),
     Python(PythonArgs),
     Exec(ExecArgs),
+    Packages(PackagesArgs),
     List(ListArgs),
     Logs(LogsArgs),
     Stop(StopArgs),
@@ -74,6 +75,7 @@ impl Command {
             Command::Status(args) => args.run(),
             Command::Python(args) => args.run(),
             Command::Exec(args) => args.run(),
+            Command::Packages(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Stop(args) => args.run(),

@@ -1,11 +1,35 @@
 //! Writing to the terminal: results to stdout, messages to stderr.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use execnet_proto::text::lines;
+use indicatif::MultiProgress;
 
 use crate::error::{CommandError, Exit};
 use crate::style;
+
+/// What is drawn on the terminal while lines are written: they go above it.
+static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// From now on lines go above this drawing; with None, nothing is drawn any more.
+pub(crate) fn draw_below(drawing: Option<MultiProgress>) {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = drawing;
+}
+
+/// Runs `write` with nothing drawn, as it writes to the terminal. Must not be nested.
+pub(crate) fn above<T>(write: impl FnOnce() -> T) -> T {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match drawn {
+        Some(drawn) => drawn.suspend(write),
+        None => write(),
+    }
+}
+
+/// As [`above`], for stdout, which may be something else than the terminal.
+pub(crate) fn above_on_stdout<T>(write: impl FnOnce() -> T) -> T {
+    if io::stdout().is_terminal() { above(write) } else { write() }
+}
 
 /// Writes to stdout as it is. A reader that closed the pipe (`execnet status | head -1`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
@@ -18,7 +42,7 @@ pub(crate) fn print_styled(text: &str) -> Result<(), CommandError> {
 }
 
 fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match above_on_stdout(|| out.write_all(text.as_bytes()).and_then(|()| out.flush())) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(CommandError::new(Exit::Failed, "cannot write to stdout").because(&error))
         }
@@ -28,13 +52,13 @@ fn write(mut out: impl Write, text: &str) -> Result<(), CommandError> {
 
 /// Writes lines to stderr, escaped. Ignores failures to write.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", lines(text));
+    let _ = above(|| writeln!(io::stderr(), "{}", lines(text)));
 }
 
 /// Writes coloured lines to stderr, or plain ones where colours are not wanted. The text must be escaped
 /// already.
 pub(crate) fn say_styled(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = above(|| writeln!(anstream::stderr().lock(), "{text}"));
 }
 
 /// Writes an error to stderr.

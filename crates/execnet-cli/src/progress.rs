@@ -1,8 +1,9 @@
-//! Progress of joining hosts.
+//! Progress of joining hosts; that of packages is in `packages`.
 //!
 //! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are
 //! drawn below these lines: one line each, or one bar for all if they are many.
 
+mod packages;
 mod screen;
 
 use std::io::{self, IsTerminal, Write};
@@ -15,6 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 use crate::text::one_line;
 use crate::{render, style};
+pub(crate) use packages::{PackageProgress, Teller};
 use screen::Screen;
 
 /// More hosts than this share a bar, and so do hosts that would leave fewer than [`MARGIN`] rows of the
@@ -38,7 +40,7 @@ pub(crate) struct JoinProgress<'a> {
 /// What is drawn below the lines that stay.
 enum Live {
     Nothing,
-    /// A line for each host that is joining.
+    /// A line for each host.
     Lines(MultiProgress),
     /// One bar for all hosts.
     Bar(MultiProgress, ProgressBar),
@@ -56,14 +58,7 @@ struct HostLine {
 impl JoinProgress<'_> {
     /// On stderr, for about `count` hosts; drawn in place if that is a capable terminal.
     pub(crate) fn stderr(count: usize) -> JoinProgress<'static> {
-        let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
-        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
-        let size = size.filter(|size| able && size.ws_col > 0 && size.ws_row > 0);
-        let live = match size {
-            None => Live::Nothing,
-            Some(size) => Live::new(Screen::new(io::stderr()), count, size.ws_row.into(), size.ws_col.into()),
-        };
-        JoinProgress { out: Box::new(anstream::stderr()), live, hosts: Vec::new() }
+        JoinProgress { out: Box::new(anstream::stderr()), live: Live::stderr(count), hosts: Vec::new() }
     }
 
     /// Only the lines that stay.
@@ -159,6 +154,23 @@ impl Drop for JoinProgress<'_> {
 }
 
 impl Live {
+    /// On stderr, for about `count` hosts; nothing is drawn unless that is a capable terminal.
+    fn stderr(count: usize) -> Live {
+        let able = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        match size.filter(|size| able && size.ws_col > 0 && size.ws_row > 0) {
+            None => Live::Nothing,
+            Some(size) => Live::new(Screen::new(io::stderr()), count, size.ws_row.into(), size.ws_col.into()),
+        }
+    }
+
+    fn drawn(&self) -> Option<&MultiProgress> {
+        match self {
+            Live::Nothing => None,
+            Live::Lines(drawn) | Live::Bar(drawn, _) => Some(drawn),
+        }
+    }
+
     fn new(screen: impl TermLike + 'static, count: usize, rows: usize, columns: usize) -> Live {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen), RATE);
         let drawn = MultiProgress::with_draw_target(target);

@@ -23,6 +23,7 @@ fn the_help_lists_every_command() {
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
       exec         Execute code on every matching node and print what it sends
+      packages     List or remove the packages that hosts hold
       list         List running networks and those that have a file
       logs         Print the log of a network's daemon
       stop         Stop a network and end what runs on its hosts
@@ -93,11 +94,17 @@ fn the_help_of_python() {
           --python-version <VERSION>  Version: `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
           --chdir <FOLDER>            Working folder on the host
           --env <NAME=VALUE>          Environment variable of the process (repeatable)
+          --with <ITEM>               Package to bring along (repeatable): `attrs`, `requests[socks]`,
+                                      `./src`, `'*'`, `'!torch'`
+          --large                     Also send more than 256 MiB of packages
+          --environment <PYTHON>      Python whose packages are brought along, or its environment's
+                                      folder
       -h, --help                      Print help (see more with '--help')
 
     Example:
       execnet python mynet -c 'import sys; print(sys.version)'
       execnet python mynet --platform java --env DEBUG=1 script.py < input > output
+      execnet python mynet --node build1 --with requests -c 'import requests'
     ");
 }
 
@@ -120,6 +127,11 @@ fn the_help_of_exec() {
           --python-version <VERSION>  Version: `3.11`, `'>=3.8'`, `'>=3.8,<3.12'`
           --chdir <FOLDER>            Working folder on the host
           --env <NAME=VALUE>          Environment variable of the process (repeatable)
+          --with <ITEM>               Package to bring along (repeatable): `attrs`, `requests[socks]`,
+                                      `./src`, `'*'`, `'!torch'`
+          --large                     Also send more than 256 MiB of packages
+          --environment <PYTHON>      Python whose packages are brought along, or its environment's
+                                      folder
           --one                       Use only one matching node, the least busy
           --json                      Print a JSON object for each value, with `node`, `host` and
                                       `value`
@@ -128,6 +140,7 @@ fn the_help_of_exec() {
     Example:
       execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
       execnet exec mynet --platform java script.py arg1 < input
+      execnet exec mynet --with attrs --with ./src script.py
       execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'
     ");
 }

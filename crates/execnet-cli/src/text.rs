@@ -35,6 +35,24 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{:.0} {unit}", (whole / size).floor())
 }
 
+/// A rounded number of bytes: `565 B`, `12 KiB`, `1.4 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut units = ["KiB", "MiB", "GiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        // so that no more than three digits are shown
+        if size < 999.5 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, next);
+    }
+    if size < 9.95 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
+}
+
 /// Rows under a header, columns two spaces apart, without a frame. Cells are escaped. The second column holds
 /// states, which are coloured.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -115,5 +133,18 @@ mod tests {
         assert_eq!(said, ["0 s", "59 s", "119 s", "2 min", "2 h", "2 d"]);
         assert_eq!(fit("abcdef", 4), "abc…");
         assert_eq!(fit("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn sizes_are_said_shortly() {
+        let sizes = [0, 1023, 1024, 10_000, 10_240, 1_023_000, 1_023_999, 1_468_006, 3 << 30, 5000 << 30];
+        let said: Vec<String> = sizes.map(size).into();
+        assert_eq!(
+            said,
+            [
+                "0 B", "1023 B", "1.0 KiB", "9.8 KiB", "10 KiB", "999 KiB", "1.0 MiB", "1.4 MiB", "3.0 GiB",
+                "5000 GiB"
+            ]
+        );
     }
 }

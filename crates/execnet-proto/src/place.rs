@@ -60,6 +60,8 @@ pub enum UserFolder {
     Config,
     /// Files that programs keep: `$XDG_STATE_HOME/execnet`, by default `~/.local/state/execnet`.
     State,
+    /// Files that can be made again: `$XDG_CACHE_HOME/execnet`, by default `~/.cache/execnet`.
+    Cache,
 }
 
 impl UserFolder {
@@ -69,6 +71,7 @@ impl UserFolder {
         match self {
             Self::Config => "XDG_CONFIG_HOME",
             Self::State => "XDG_STATE_HOME",
+            Self::Cache => "XDG_CACHE_HOME",
         }
     }
 
@@ -78,6 +81,7 @@ impl UserFolder {
         let usual = match self {
             Self::Config => ".config",
             Self::State => ".local/state",
+            Self::Cache => ".cache",
         };
         let is_absolute = |path: &PathBuf| path.is_absolute();
         let named = variable.map(PathBuf::from).filter(is_absolute);

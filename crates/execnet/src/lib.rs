@@ -81,6 +81,7 @@ mod reader;
 mod route;
 mod start;
 mod status;
+mod tilde;
 pub mod value;
 mod waiting;
 

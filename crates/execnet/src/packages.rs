@@ -3,12 +3,28 @@
 //! [`Packages`] says which, [`Environment`] where they are installed. Which files these are for a given
 //! interpreter is decided by `plan`; `supply` sends them.
 
+pub(crate) mod ask;
+mod beneath;
+mod closure;
+mod environment;
 mod error;
-pub(crate) mod facts;
+mod facts;
+mod fit;
+mod folder;
+mod hashes;
 mod item;
 mod manifest;
-pub(crate) mod plan;
+mod plan;
+pub(crate) mod progress;
+mod record;
+mod scripts;
+mod sending;
+mod squeeze;
+mod standin;
 mod stored;
+pub(crate) mod supply;
+mod tracked;
+mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -134,7 +150,8 @@ impl Packages {
         self
     }
 
-    /// Calls back while the packages are prepared and sent.
+    /// Calls back while the packages are prepared and sent: when a step begins, and then at most every
+    /// 100 ms. The thread that opens the gateway calls it, however little time that takes.
     pub fn on_progress(mut self, on_progress: impl Fn(&Transfer) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(on_progress));
         self

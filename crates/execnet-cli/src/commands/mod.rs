@@ -8,6 +8,8 @@ mod exec;
 mod list;
 mod logs;
 mod node_options;
+mod package_options;
+mod packages;
 mod python;
 mod rmhost;
 mod start;
@@ -21,6 +23,7 @@ pub(crate) use exec::ExecArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use node_options::mark_arguments;
+pub(crate) use packages::PackagesArgs;
 pub(crate) use python::PythonArgs;
 pub(crate) use rmhost::RmhostArgs;
 pub(crate) use start::StartArgs;
@@ -30,7 +33,8 @@ pub(crate) use stop::StopArgs;
 use std::path::Path;
 
 use clap::Args;
-use execnet_proto::spec::{HostSpec, NetworkName};
+use execnet_proto::control::Status;
+use execnet_proto::spec::{HostSpec, NetworkName, nearest};
 
 use crate::error::{CommandError, Exit};
 
@@ -70,4 +74,16 @@ fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
             .because(&error)
             .hint("for example `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
     })
+}
+
+/// The error if a host is not one of the running network.
+fn no_such_host(host: &str, status: &Status) -> CommandError {
+    let failure =
+        CommandError::new(Exit::NoHost, format!("the network `{}` has no host `{host}`", status.network));
+    let ids: Vec<&str> = status.hosts.iter().map(|host| host.id.as_str()).collect();
+    match nearest(host, ids.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None if ids.is_empty() => failure,
+        None => failure.hint(format!("there are: {}", ids.join(", "))),
+    }
 }

@@ -1,5 +1,5 @@
-//! Options that select nodes and set up the process there, shared by `python` and `exec`; and where these
-//! options end.
+//! Options that select nodes and set up the process there, shared by `python` and `exec`; and where the
+//! options of these commands end.
 
 use std::ffi::{OsStr, OsString};
 
@@ -56,18 +56,31 @@ fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
     split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: expected NAME=VALUE")))
 }
 
-const WITH_VALUE: [&str; 6] =
-    ["--node", "--platform", "--implementation", "--python-version", "--chdir", "--env"];
+const WITH_VALUE: [&str; 8] = [
+    "--node",
+    "--platform",
+    "--implementation",
+    "--python-version",
+    "--chdir",
+    "--env",
+    "--with",
+    "--environment",
+];
 
-/// Options of `execnet exec` alone.
-const FLAGS: [&str; 2] = ["--one", "--json"];
+/// Options without a value.
+const FLAGS: [&str; 1] = ["--large"];
 
-/// Whether an option is close to one of ours, or its beginning. Python has few long options, none of them
-/// close to ours.
+/// Those of `execnet exec` alone.
+const FLAGS_OF_EXEC: [&str; 2] = ["--one", "--json"];
+
+/// Whether an option is close to one of ours, or its beginning. Python has few long options; only its `--jit`
+/// is close to one of ours.
 fn is_misspelt(option: &str) -> bool {
-    let names = || WITH_VALUE.iter().chain(&FLAGS).filter_map(|name| name.strip_prefix("--"));
+    let names =
+        || WITH_VALUE.iter().chain(&FLAGS).chain(&FLAGS_OF_EXEC).filter_map(|name| name.strip_prefix("--"));
     option.strip_prefix("--").is_some_and(|name| {
-        nearest(name, names()).is_some() || name.len() > 2 && names().any(|ours| ours.starts_with(name))
+        nearest(name, names().filter(|ours| *ours != "with")).is_some()
+            || name.len() > 2 && names().any(|ours| ours.starts_with(name))
     })
 }
 
@@ -90,7 +103,7 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
         let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
         if WITH_VALUE.contains(&option) {
             at += if text == option { 2 } else { 1 };
-        } else if is_exec && FLAGS.contains(&text) {
+        } else if FLAGS.contains(&text) || is_exec && FLAGS_OF_EXEC.contains(&text) {
             at += 1;
         } else if arg == OsStr::new("--") || foreign || is_misspelt(option) {
             return args;
@@ -151,6 +164,12 @@ mod tests {
             ("execnet exec net -- -x", "execnet exec net -- -x"),
             ("execnet exec net --help", "execnet exec net --help"),
             ("execnet python net --one", "execnet python net --one"),
+            (
+                "execnet python net --with ./src --large --environment=x -c --with",
+                "execnet python net --with ./src --large --environment=x -- -c --with",
+            ),
+            ("execnet exec net --with=* --large - x", "execnet exec net --with=* --large -- - x"),
+            ("execnet python net --enviroment x -c y", "execnet python net --enviroment x -c y"),
             ("execnet python net --print", "execnet python net -- --print"),
             ("execnet python net --jit off", "execnet python net -- --jit off"),
             ("execnet status net -x", "execnet status net -x"),

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
-use execnet_proto::spec::nearest;
 
+use super::packages::visit;
 use crate::config::{self, NetworkFile};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, print, text};
@@ -22,6 +22,9 @@ pub(crate) struct RmhostArgs {
     /// Id of the host, as `execnet status` shows it
     #[arg(value_name = "HOST", add = super::complete::hosts())]
     host: String,
+    /// Before that, remove the packages there that nobody uses
+    #[arg(long)]
+    clean: bool,
 }
 
 impl RmhostArgs {
@@ -31,17 +34,18 @@ impl RmhostArgs {
         let status: Status = connection::ask_once(&network, Verb::Status)?;
         let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
-        let runs = status.hosts.iter().any(|host| host.id == self.host);
+        let running = status.hosts.iter().find(|host| host.id == self.host);
         if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
             return Err(in_use(&self.host, dependant));
         }
         let remembered = file.remove(&self.host);
-        if !runs && !remembered {
-            return Err(no_such_host(&self.host, &status));
+        if running.is_none() && !remembered {
+            return Err(super::no_such_host(&self.host, &status));
         }
         config::check(file.hosts())?;
         let draft = if remembered { Some(file.prepare()?) } else { None };
-        if runs {
+        let cleaned = running.is_none_or(|host| !self.clean || visit::clean(&network, &[host]));
+        if running.is_some() {
             let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
             if let Some(why) = reply.host.and_then(|host| host.error) {
                 print::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
@@ -52,7 +56,7 @@ impl RmhostArgs {
         }
         let more = if remembered { String::new() } else { not_named(&path) };
         print::say(&format!("{}: removed from {name}{more}", self.host));
-        Ok(ExitCode::SUCCESS)
+        Ok(if cleaned { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
     }
 }
 
@@ -67,15 +71,4 @@ fn not_named(file: &Path) -> String {
 fn in_use(host: &str, dependant: &HostStatus) -> CommandError {
     CommandError::new(Exit::Failed, format!("`{}` is reached via `{host}`", dependant.id))
         .hint(format!("remove `{}` first", dependant.id))
-}
-
-fn no_such_host(host: &str, status: &Status) -> CommandError {
-    let failure =
-        CommandError::new(Exit::NoHost, format!("the network `{}` has no host `{host}`", status.network));
-    let ids: Vec<&str> = status.hosts.iter().map(|host| host.id.as_str()).collect();
-    match nearest(host, ids.iter().copied()) {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None if ids.is_empty() => failure,
-        None => failure.hint(format!("there are: {}", ids.join(", "))),
-    }
 }

@@ -5,9 +5,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use execnet_proto::control::{StopReply, Verb};
+use execnet_proto::control::{HostStatus, Status, StopReply, Verb};
 use execnet_proto::spec::NetworkName;
 
+use super::packages::visit;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, print, text};
 
@@ -25,12 +26,20 @@ Example:
 pub(crate) struct StopArgs {
     #[command(flatten)]
     network: super::NetworkArg,
+    /// Before that, remove the packages on its hosts that nobody uses
+    #[arg(long)]
+    clean: bool,
 }
 
 impl StopArgs {
     pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
         let network = connection::connect_any_release(&name).map_err(|failure| stopped(failure, &name))?;
+        let mut cleaned = true;
+        if self.clean {
+            let status: Status = connection::ask_once(&network, Verb::Status)?;
+            cleaned = visit::clean(&network, &status.hosts.iter().collect::<Vec<&HostStatus>>());
+        }
         let reply: StopReply = connection::ask_once(&network, Verb::Stop)?;
         drop(network);
         for host in &reply.left {
@@ -53,7 +62,7 @@ impl StopArgs {
             sleep(Duration::from_millis(10));
         }
         print::say(&format!("{name}: stopped"));
-        Ok(ExitCode::SUCCESS)
+        Ok(if cleaned { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
     }
 }
 

@@ -9,23 +9,26 @@ use std::time::{Duration, Instant};
 use execnet_proto::spec::{NodeSelection, SelectionError};
 
 use super::carrier::{Carrier, Remote};
-use super::driver::{Condition, Driver};
+use super::config::{Bring, Config, ExecModel, Wanted};
+use super::driver::Driver;
 use super::error::OpenError;
 use super::group::Group;
 use super::handle::Handle;
 use super::local::Local;
 use super::open::Gateway;
+use super::opening::{Opening, Stopped};
 use super::output::{OnOutput, Printed, plain};
 use super::protocol::{Protocol, WINDOW};
 use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
 use super::wire::{Kind, frame};
-use super::{attend, safe_path, tilde};
+use super::{attend, safe_path};
 use crate::network::Network;
-use crate::packages::Packages;
-use crate::packages::facts::Facts;
-use crate::packages::plan::plan;
+use crate::packages::progress::Progress;
+use crate::packages::supply::{Place, Supply};
+use crate::packages::{Packages, PackagesError};
 use crate::start::{ProcessBuilder, StartError, selection_methods};
-use crate::value::{DumpError, Writer, Writing};
+use crate::tilde;
+use crate::value::DumpError;
 use crate::waiting::{Halt, Room, deadline};
 
 /// Sent to its stdin after that.
@@ -33,10 +36,6 @@ const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 
 /// The default limit of opening.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// For this long after the start, printed lines are held unless the program takes them: if opening fails, the
-/// error contains them.
-const SOON: Duration = Duration::from_secs(3);
 
 /// Describes a gateway. Made by [`Network::makegateway`], [`Gateway::popen`] and [`Group`].
 #[derive(Clone)]
@@ -53,49 +52,6 @@ pub struct GatewayBuilder {
     timeout: Duration,
     give_up: Option<Duration>,
     packages: Wanted,
-}
-
-/// What of the host's packages is used.
-#[derive(Clone, Debug, Default)]
-enum Wanted {
-    #[default]
-    Nothing,
-    /// They are listed or removed.
-    Visit,
-    These(Packages),
-}
-
-/// The configuration for the kernel.
-#[derive(Clone, Debug, Default)]
-struct Config {
-    execmodel: ExecModel,
-    chdir: Option<String>,
-    nice: Option<i32>,
-    env: Vec<(String, String)>,
-    dont_write_bytecode: bool,
-    silent: bool,
-    window: Option<u64>,
-}
-
-/// In which threads code is executed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ExecModel {
-    /// The first execution in the main thread; while that is busy, others in threads of their own.
-    #[default]
-    Thread,
-    /// All executions in the main thread, one after the other.
-    MainThreadOnly,
-}
-
-impl ExecModel {
-    /// Python's name for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Thread => "thread",
-            Self::MainThreadOnly => "main_thread_only",
-        }
-    }
 }
 
 impl Gateway {
@@ -298,56 +254,73 @@ impl GatewayBuilder {
         }
     }
 
-    fn open(self, id: String) -> Result<Gateway, OpenError> {
+    fn open(mut self, id: String) -> Result<Gateway, OpenError> {
         let until = deadline(Some(self.timeout));
         self.check().map_err(OpenError::Invalid)?;
-        if let Wanted::These(packages) = &self.packages {
-            let facts = Facts::read(&crate::value::Value::None).map_err(OpenError::Invalid)?;
-            plan(packages, &facts, &mut |_| {})?;
-        }
         let window = self.config.window.unwrap_or(WINDOW);
         let program = self.python.join(" ");
-        let config = self.config.encode(&id).map_err(|error| OpenError::Invalid(error.to_string()))?;
+        let wanted = std::mem::take(&mut self.packages);
+        let bring = if matches!(wanted, Wanted::Visit) { Bring::Visit } else { Bring::Nothing };
+        let config = self.config.encode(&id, &bring).map_err(invalid)?;
         let carrier = self.carrier()?;
+        let mut supply = match wanted {
+            Wanted::These(packages) => {
+                let (place, node) = (self.place(&*carrier), carrier.node());
+                let progress = Progress::new(&id, node, packages.on_progress.clone());
+                Some(Supply::new(packages, place, progress))
+            }
+            Wanted::Nothing | Wanted::Visit => None,
+        };
         let mut protocol = Protocol::new(window);
         protocol.out.push(KERNEL);
-        protocol.out.push(frame(Kind::Hello, 0, &config));
+        match &supply {
+            Some(_) => protocol.expect_asks(),
+            None => protocol.out.push(frame(Kind::Hello, 0, &config)),
+        }
         let driver = Driver::new(carrier, protocol);
-        let printed = Arc::new(Printed::new(id.clone(), self.on_output));
+        let printed = Arc::new(Printed::new(id.clone(), self.on_output.take()));
         start_threads(&driver, &id, &printed)?;
         driver.leave(driver.lock());
-        let soon = deadline(Some(SOON)).filter(|soon| until.is_none_or(|until| *soon < until));
-        let mut greeted = driver.wait(driver.lock(), &Condition::Greeting, soon.or(until));
-        if soon.is_some() && matches!(greeted, Err((Halt::TimedOut, _))) {
-            drop(greeted);
-            // the lines may say what takes so long
-            printed.release();
-            greeted = driver.wait(driver.lock(), &Condition::Greeting, until);
-        }
-        let (mut state, halt) = match greeted {
-            Ok(state) => (state, None),
-            Err((halt, state)) => (state, Some(halt)),
+        let opened = match &mut supply {
+            // while the interpreter starts
+            Some(supply) => match self.with_guess(&id, supply) {
+                Ok(config) => {
+                    let mut state = driver.lock();
+                    state.protocol.out.push(frame(Kind::Hello, 0, &config));
+                    driver.leave(state);
+                    let until = deadline(Some(self.timeout));
+                    Opening::new(&driver, &printed, self.timeout, until).run(Some(supply))
+                }
+                Err(error) => Err(Stopped::Packages(error)),
+            },
+            None => Opening::new(&driver, &printed, self.timeout, until).run(None),
         };
-        let noise = plain(state.protocol.noise());
-        let error = match (state.protocol.info().cloned(), halt) {
-            (Some(info), None) => {
-                drop(state);
+        let stopped = match opened {
+            Ok(info) => {
                 printed.release();
                 driver.carrier.opened();
-                let driver = driver.clone();
-                return Ok(Gateway { handle: Arc::new(Handle { driver, id, info, packages: None }) });
+                return Ok(Gateway { handle: Arc::new(Handle { driver, id, info: *info }) });
             }
-            (None, None) => {
-                let death = state.death.clone().unwrap_or_default();
+            Err(stopped) => stopped,
+        };
+        let mut state = driver.lock();
+        let noise = plain(state.protocol.noise());
+        let error = match stopped {
+            Stopped::Dead(death) => {
+                drop(state);
                 printed.forget();
                 if let Some(message) = death.unreachable() {
                     return Err(StartError::NoMatch { message }.into());
                 }
                 return Err(OpenError::Failed { death, noise, program });
             }
-            (_, Some(Halt::TimedOut)) => OpenError::TimedOut { gateway: id, noise },
-            (_, Some(Halt::Interrupted)) => OpenError::Interrupted,
-            (_, Some(Halt::Forked)) => return Err(OpenError::Forked),
+            Stopped::Halted(Halt::TimedOut) => OpenError::TimedOut { gateway: id, noise },
+            Stopped::Halted(Halt::Interrupted) => OpenError::Interrupted,
+            Stopped::Halted(Halt::Forked) => return Err(OpenError::Forked),
+            Stopped::Packages(source) => {
+                let host = driver.carrier.node().map(|node| node.host.clone());
+                PackagesError::For { gateway: id, host, source: Box::new(source) }.into()
+            }
         };
         state.exiting = true;
         state.kill_at = Some(Instant::now());
@@ -356,6 +329,21 @@ impl GatewayBuilder {
         printed.release();
         driver.attendant.notify_all();
         Err(error)
+    }
+
+    /// CONFIG with what the kernel will probably ask for.
+    fn with_guess(&self, id: &str, supply: &mut Supply) -> Result<Vec<u8>, PackagesError> {
+        let guess = supply.guess()?;
+        self.config
+            .encode(id, &Bring::These(guess))
+            .map_err(|error| PackagesError::File { path: "CONFIG".into(), reason: error.to_string() })
+    }
+
+    fn place(&self, carrier: &dyn Carrier) -> Place {
+        let network = self.network.as_ref().map(|network| network.name().to_owned());
+        let node = carrier.node().zip(network);
+        let node = node.map(|(node, network)| [network, node.host.clone(), node.name.clone()]);
+        Place { node, python: self.python.clone() }
     }
 
     /// Checks what operating systems reject with less helpful errors.
@@ -449,6 +437,11 @@ impl GatewayBuilder {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn invalid(error: DumpError) -> OpenError {
+    OpenError::Invalid(error.to_string())
+}
+
 fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
     let failed = |error: std::io::Error| {
         driver.carrier.kill();
@@ -462,49 +455,6 @@ fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Resu
     let thread = std::thread::Builder::new().name("execnet-gateway".into());
     thread.spawn(move || attend::attend(&for_reading, &id, &printed)).map_err(failed)?;
     Ok(())
-}
-
-impl Config {
-    /// The payload of CONFIG.
-    fn encode(&self, id: &str) -> Result<Vec<u8>, DumpError> {
-        let mut writer = Writer::new(Writing::default());
-        writer.begin_dict()?;
-        writer.str("id")?;
-        writer.str(id)?;
-        writer.str("execmodel")?;
-        writer.str(self.execmodel.name())?;
-        if let Some(folder) = &self.chdir {
-            writer.str("chdir")?;
-            writer.str(folder)?;
-        }
-        if let Some(increment) = self.nice {
-            writer.str("nice")?;
-            writer.int(increment.into())?;
-        }
-        if !self.env.is_empty() {
-            writer.str("env")?;
-            writer.begin_dict()?;
-            for (name, value) in &self.env {
-                writer.str(name)?;
-                writer.str(value)?;
-            }
-            writer.end();
-        }
-        if self.dont_write_bytecode {
-            writer.str("dont_write_bytecode")?;
-            writer.bool(true)?;
-        }
-        if self.silent {
-            writer.str("silent")?;
-            writer.bool(true)?;
-        }
-        if let Some(window) = self.window {
-            writer.str("window")?;
-            writer.int(window as i64)?;
-        }
-        writer.end();
-        Ok(writer.finish()?.as_bytes().to_vec())
-    }
 }
 
 impl std::fmt::Debug for GatewayBuilder {
@@ -525,10 +475,13 @@ mod reference;
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::PACKAGES;
     use super::*;
 
     #[test]
-    fn the_bundle_is_that_of_the_reference() {
+    fn the_bundles_are_those_of_the_reference() {
         reference::assert_as_reference(KERNEL, "KERNEL");
+        let behind_its_length = [b"00000000", PACKAGES].concat();
+        reference::assert_as_reference(&behind_its_length, "PACKAGES");
     }
 }

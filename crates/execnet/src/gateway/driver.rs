@@ -26,6 +26,9 @@ use crate::waiting::{self, Alarm, Base, Halt, Interrupt, Room, Seat, Turn, Waite
 /// Senders block while the outbox holds more than this, in bytes.
 const MAX_OUT: usize = 4 << 20;
 
+/// Files are read while it holds less than this, in bytes.
+const FEW_OUT: usize = 1 << 20;
+
 /// After this many frames in a row, each within `ROW_PAUSE` of the one before and while nobody waits, frames
 /// are held.
 const ROW: u32 = 16;
@@ -110,8 +113,10 @@ pub(super) enum Condition {
     CalledBack(u32),
     /// The answer with this number.
     Status(u64),
-    /// HELLO.
+    /// HELLO, or a question about packages.
     Greeting,
+    /// Room for more files, or what `Greeting` waits for.
+    Room,
     /// The end of the gateway.
     Death,
     /// The time to kill, or whether it was told to end, differs from what the gateway's own thread knows.
@@ -148,7 +153,8 @@ impl DriverState {
                 channels.get(&number).is_none_or(super::protocol::Chan::receives_no_more)
             }
             Condition::Status(number) => self.protocol.answers.get(&number).is_none_or(Option::is_some),
-            Condition::Greeting => self.protocol.info().is_some(),
+            Condition::Greeting => self.protocol.info().is_some() || self.protocol.has_asked(),
+            Condition::Room => self.protocol.out.bytes <= FEW_OUT || self.is_ready(Condition::Greeting),
             Condition::Death => false,
             Condition::Attend(kill_at, leaving) => {
                 (self.kill_at, self.is_leaving()) != (kill_at, leaving)

@@ -7,7 +7,6 @@ use super::driver::Driver;
 use super::error::ChannelError;
 use super::info::Info;
 use super::wire::Kind;
-use crate::packages::Activated;
 use crate::waiting::Room;
 
 /// How long an interpreter may take to end after the last handle of its gateway is dropped, before it is
@@ -19,7 +18,6 @@ pub(crate) struct Handle {
     pub(super) driver: Arc<Driver>,
     pub(super) id: String,
     pub(super) info: Info,
-    pub(super) packages: Option<Activated>,
 }
 
 impl Handle {

@@ -1,5 +1,6 @@
 //! What a kernel reports about its interpreter.
 
+use crate::packages::Activated;
 use crate::value::{Dialect, LoadError, Reading, Target, Value};
 
 /// What an interpreter reported when its kernel was ready. The texts arrive unchanged: escape them before you
@@ -23,6 +24,8 @@ pub struct Info {
     pub dialect: Dialect,
     /// `sys.maxsize`.
     pub maxsize: u64,
+    /// What it has brought along.
+    pub(super) packages: Option<Activated>,
 }
 
 impl Info {
@@ -62,6 +65,7 @@ impl Info {
                 3 => Dialect::Three,
                 other => return Err(LoadError::unwanted(format!("an unknown dialect {other}"))),
             },
+            packages: value.get("packages").map(activated),
             maxsize: number("maxsize")?.try_into().map_err(|_| missing("maxsize"))?,
         })
     }
@@ -73,4 +77,20 @@ impl Info {
             references: self.dialect == Dialect::Three,
         }
     }
+}
+
+fn activated(value: &Value) -> Activated {
+    let text = |value: &Value| match value {
+        Value::Str(text) => Some(text.to_string_lossy().into_owned()),
+        _ => None,
+    };
+    let mut activated = Activated::default();
+    if let Some(Value::List(folders) | Value::Tuple(folders)) = value.get("folders") {
+        activated.folders = folders.iter().filter_map(text).collect();
+    }
+    if let Some(Value::Dict(variables)) = value.get("environment") {
+        let pair = |(name, value): &(Value, Value)| Some((text(name)?, text(value)?));
+        activated.environment = variables.iter().filter_map(pair).collect();
+    }
+    activated
 }

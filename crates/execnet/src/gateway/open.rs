@@ -79,7 +79,7 @@ impl Gateway {
     /// [`GatewayBuilder::packages`](crate::GatewayBuilder::packages).
     #[must_use]
     pub fn packages(&self) -> Option<&Activated> {
-        self.handle.packages.as_ref()
+        self.handle.info.packages.as_ref()
     }
 
     /// Executes code there. What the code sends and receives through its `channel` goes through the returned

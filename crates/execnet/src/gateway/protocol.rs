@@ -11,6 +11,7 @@ use super::inbox::Inbox;
 use super::info::Info;
 use super::remote_error;
 use super::wire::{Decoder, Frame, Kind, MARKER, frame, head};
+use crate::packages::ask::Ask;
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
 
 /// The default for how much may be unreceived on a channel, in bytes.
@@ -22,6 +23,9 @@ const MAX_HELD: usize = 1 << 30;
 /// How many channels the kernel may have opened that nobody has taken.
 const MAX_UNTAKEN: usize = 4_096;
 
+/// How many questions about packages may wait for their answers: one, behind a remark that needs none.
+const MAX_ASKS: usize = 2;
+
 /// How many of the bytes before the marker are kept.
 const NOISE: usize = 4_096;
 
@@ -31,6 +35,8 @@ pub(super) struct Protocol {
     /// What came before the marker; none once it has arrived.
     noise: Option<Vec<u8>>,
     info: Option<Info>,
+    /// What it asks about packages; none if it was given none.
+    asks: Option<VecDeque<Ask>>,
     pub(super) channels: HashMap<u32, Chan>,
     next: u32,
     window: u64,
@@ -148,6 +154,7 @@ impl Protocol {
             decoder: Decoder::default(),
             noise: Some(Vec::new()),
             info: None,
+            asks: None,
             channels: HashMap::new(),
             next: 1,
             window,
@@ -162,6 +169,20 @@ impl Protocol {
             exiting: false,
             touched: false,
         }
+    }
+
+    /// Allows the kernel to ask about packages before HELLO.
+    pub(super) fn expect_asks(&mut self) {
+        self.asks = Some(VecDeque::new());
+    }
+
+    /// What the kernel asks next about packages.
+    pub(super) fn take_ask(&mut self) -> Option<Ask> {
+        self.asks.as_mut()?.pop_front()
+    }
+
+    pub(super) fn has_asked(&self) -> bool {
+        self.asks.as_ref().is_some_and(|asks| !asks.is_empty())
     }
 
     /// What the kernel reported.
@@ -210,7 +231,18 @@ impl Protocol {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
         let Frame { kind, channel, payload, length } = frame;
         if self.info.is_none() && kind != Kind::Hello {
-            return Err(format!("a frame {kind:?} before HELLO"));
+            let asks = self.asks.as_mut().filter(|_| kind == Kind::Packages);
+            let asks = asks.ok_or_else(|| format!("a frame {kind:?} before HELLO"))?;
+            let ask = Ask::read(&payload)?;
+            if let (Some(Ask::Waits(last)), Ask::Waits(now)) = (asks.back_mut(), &ask) {
+                last.clone_from(now);
+            } else if asks.len() == MAX_ASKS {
+                return Err("more PACKAGES than it had answers".into());
+            } else {
+                asks.push_back(ask);
+            }
+            self.touched = true;
+            return Ok(());
         }
         match kind {
             Kind::Hello if self.info.is_none() => {
@@ -248,7 +280,7 @@ impl Protocol {
                     StrConfig { py2str_as_py3str: payload[0] != 0, py3str_as_py2str: payload[1] != 0 };
                 self.set_strconfig(channel, strconfig);
             }
-            Kind::Hello | Kind::Exec | Kind::Exit | Kind::Interrupt => {
+            Kind::Hello | Kind::Exec | Kind::Exit | Kind::Interrupt | Kind::Packages | Kind::Files => {
                 return Err(format!("a frame {kind:?} where there cannot be one"));
             }
         }

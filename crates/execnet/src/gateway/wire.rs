@@ -33,7 +33,7 @@ macro_rules! kinds {
 
 kinds! {
     Hello 1, Exec 2, Data 3, Close 4, Last 5, Credit 6, Status 7, StrConfig 8, Exit 9, Escaped 10,
-    Interrupt 11,
+    Interrupt 11, Packages 12, Files 13,
 }
 
 impl Kind {
@@ -41,12 +41,13 @@ impl Kind {
     fn lengths(self) -> Option<std::ops::RangeInclusive<usize>> {
         Some(match self {
             Self::Hello | Self::Status => 1..=1 << 16,
+            Self::Packages => 1..=1 << 20,
             Self::Data | Self::Escaped => 1..=MAX_LENGTH,
             Self::Close => 0..=MAX_LENGTH,
             Self::Last => 0..=0,
             Self::Credit => 8..=8,
             Self::StrConfig => 2..=2,
-            Self::Exec | Self::Exit | Self::Interrupt => return None,
+            Self::Exec | Self::Exit | Self::Interrupt | Self::Files => return None,
         })
     }
 

@@ -76,3 +76,24 @@ fn too_large(bytes: u64, largest: &[(String, u64)]) -> String {
         files.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_what_they_are_about() {
+        let error = PackagesError::TooLarge {
+            bytes: (256 << 20) + 1,
+            largest: vec![("torch/lib/\u{1b}[0m.so".into(), 200 << 20), ("b".into(), 1)],
+        };
+        let error = PackagesError::For {
+            gateway: "gw0".into(),
+            host: Some("build1".into()),
+            source: Box::new(error),
+        };
+        let text = "gateway gw0 on host `build1`: 257 MiB of packages would be sent, more than 256; the \
+                    largest files: torch/lib/\\x1b[0m.so (200 MiB), b (1 MiB)";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -28,7 +28,7 @@ impl Item {
             if text.contains('\0') {
                 return Err(wrong("it has a NUL in it"));
             }
-            return Ok(Self::Path(absolute(Path::new(&crate::gateway::expanded(text)))));
+            return Ok(Self::Path(absolute(Path::new(&crate::tilde::expanded(text)))));
         }
         if let Some(name) = text.strip_prefix('!') {
             let name = name.trim();

@@ -1,5 +1,4 @@
 //! The list of a set's files, by whose hash the set is known (docs/kernel.md, "Packages").
-#![allow(dead_code)] // `supply` will write it
 
 use std::collections::HashSet;
 

@@ -1,11 +1,18 @@
 //! Which files packages are for a given interpreter.
-#![allow(dead_code)] // `supply` will read it
+//!
+//! A plan has parts: what is installed, and each folder. A part is made once for each state of the files that
+//! it was made from, and then only checked by their stamps.
+
+mod installed;
+mod roots;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::{Packages, PackagesError, Step};
+use super::{Item, Packages, PackagesError, Step};
 
 /// What is on the host's `sys.path`.
 #[derive(Clone, Debug, Default)]
@@ -50,15 +57,83 @@ pub(crate) enum Source {
 }
 
 /// Plans the files for an interpreter with these facts.
+///
+/// Paths come first, in their order, so that they win over what is installed; then what is installed; then
+/// the sources of editable installs, whose entries stand behind the site folders here, too.
 pub(crate) fn plan(
     packages: &Packages,
     facts: &Facts,
     told: &mut dyn FnMut(Step),
 ) -> Result<Plan, PackagesError> {
-    let _ = (facts, told);
-    Err(PackagesError::Unfit {
-        item: String::new(),
-        reason: format!("{} items cannot be planned yet", packages.items.len()),
-        hint: None,
-    })
+    told(Step::Reading);
+    let mut plan = Plan { isolate: packages.items.contains(&Item::Everything), ..Plan::default() };
+    let mut roots = roots::Roots::new(&packages.sent);
+    for item in &packages.items {
+        if let Item::Path(path) = item {
+            roots.path(path, &mut plan)?;
+        }
+    }
+    let part = installed::part(packages, facts, told)?;
+    plan.notes.extend(part.notes.iter().cloned());
+    if !part.set.files.is_empty() {
+        plan.sets.push(part.set.clone());
+    }
+    for editable in &part.editables {
+        roots.editable(editable, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+/// Parts that were made, the latest last.
+struct Cache<K, V>(Vec<(K, Arc<V>)>);
+
+impl<K: PartialEq, V> Cache<K, V> {
+    /// The part for this key, if it still holds; else it is made.
+    fn get(
+        &mut self,
+        key: K,
+        holds: impl FnOnce(&V) -> bool,
+        make: impl FnOnce() -> Result<V, PackagesError>,
+    ) -> Result<Arc<V>, PackagesError> {
+        if let Some(place) = self.0.iter().position(|(other, _)| *other == key) {
+            let kept = self.0.remove(place);
+            if holds(&kept.1) {
+                let value = kept.1.clone();
+                self.0.push(kept);
+                return Ok(value);
+            }
+        }
+        let value = Arc::new(make()?);
+        if self.0.len() >= 32 {
+            self.0.remove(0);
+        }
+        self.0.push((key, value.clone()));
+        Ok(value)
+    }
+}
+
+/// Whether two paths would be one on a file system that ignores case.
+fn check_names(set: &Set) -> Result<(), PackagesError> {
+    let mut seen = std::collections::HashMap::new();
+    for file in &set.files {
+        let mut end = 0;
+        // each folder, too
+        for part in file.path.split_inclusive('/') {
+            end += part.len();
+            let path = file.path[..end].trim_end_matches('/');
+            let other = *seen.entry(path.to_uppercase().to_lowercase()).or_insert(path);
+            if other != path {
+                let reason = format!("`{other}` differs from it only in the case of letters: rename one");
+                return Err(PackagesError::File { path: file_path(file), reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn file_path(file: &File) -> PathBuf {
+    match &file.source {
+        Source::Path { file, .. } => file.clone(),
+        Source::Bytes(_) => PathBuf::from(&file.path),
+    }
 }

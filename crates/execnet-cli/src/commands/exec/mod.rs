@@ -9,23 +9,29 @@ use std::thread;
 
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
-use execnet::{Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, StartError};
+use execnet::{
+    Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, PackagesError, StartError,
+};
 use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::{NodeInfo, NodeSelection};
 
 use super::node_options::NodeOptions;
+use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
+use crate::progress::{PackageProgress, Teller};
 use crate::render::state_line;
 use crate::text::one_line;
 
 mod feed;
 mod printer;
+mod refusals;
 mod show;
 mod source;
 
 use printer::{Origin, Printer};
+use refusals::Refusals;
 use source::ExecSource;
 
 /// Credit of a channel in each direction, in bytes.
@@ -43,6 +49,7 @@ const WINDOW: u64 = 1 << 20;
 Example:
   execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
   execnet exec mynet --platform java script.py arg1 < input
+  execnet exec mynet --with attrs --with ./src script.py
   execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'"
 )]
 pub(crate) struct ExecArgs {
@@ -50,6 +57,8 @@ pub(crate) struct ExecArgs {
     network: super::NetworkArg,
     #[command(flatten)]
     options: NodeOptions,
+    #[command(flatten)]
+    packages: PackageOptions,
     /// Use only one matching node, the least busy
     #[arg(long)]
     one: bool,
@@ -85,7 +94,19 @@ struct Execution {
     /// Takes the channel for stdin; dropped if there will be none.
     feed: Option<Sender<Channel>>,
     printer: Arc<Printer>,
+    progress: Teller,
     origin: Option<Origin>,
+}
+
+/// What an execution reports.
+enum Report {
+    /// Its gateway is open.
+    Opened,
+    /// The daemon chose no node.
+    Unplaced(StartError),
+    /// The packages cannot be sent to its node.
+    Refused(Origin, PackagesError),
+    Ended(NodeOutcome),
 }
 
 impl ExecArgs {
@@ -94,13 +115,19 @@ impl ExecArgs {
         let env = self.options.variables()?;
         let name = &self.network.network;
         let program = ExecSource::read(&self.words)?;
+        let packages = self.packages.packages()?;
         let network = connection::open_patiently(name)?;
         let (destinations, mut worst) = if self.one {
             (vec![Destination { selection, origin: None }], NodeOutcome::Fine)
         } else {
             choose(&network, selection)?
         };
+        let nodes = destinations.len();
+        let progress = PackageProgress::stderr(nodes);
         let mut builder = network.makegateway().window(WINDOW);
+        if let Some(packages) = packages {
+            builder = builder.packages(shown(packages, &progress));
+        }
         for (name, value) in env {
             builder = builder.env(name, value);
         }
@@ -126,18 +153,29 @@ impl ExecArgs {
                 code: program.code.clone(),
                 feed: feed.clone(),
                 printer: printer.clone(),
+                progress: progress.teller(),
                 origin: destination.origin,
             };
             let done = done.clone();
             thread::Builder::new()
                 .name("node".to_owned())
-                .spawn(move || drop(done.send(execution.run())))
+                .spawn(move || {
+                    let report = execution.run(|| drop(done.send(Report::Opened)));
+                    drop(done.send(report));
+                })
                 .map_err(fail)?;
         }
         drop((feed, done));
-        for outcome in ended {
-            worst = worst.max(outcome.map_err(|error| unplaced(name, &error))?);
+        let mut refusals = Refusals::new(&printer, nodes);
+        for report in ended {
+            match report {
+                Report::Opened => refusals.tell(),
+                Report::Unplaced(error) => return Err(unplaced(name, &error)),
+                Report::Refused(origin, error) => refusals.add(origin, &error)?,
+                Report::Ended(outcome) => worst = worst.max(outcome),
+            }
         }
+        worst = worst.max(refusals.end()?);
         Ok(match worst {
             NodeOutcome::Fine => ExitCode::SUCCESS,
             NodeOutcome::Failed => Exit::Failed.into(),
@@ -219,10 +257,9 @@ fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> Comm
 }
 
 impl Execution {
-    /// Runs a gateway from start to end. Only a failed choice of the daemon is an error; all else is an
-    /// outcome.
-    fn run(self) -> Result<NodeOutcome, StartError> {
-        let Self { builder, code, feed, printer, origin } = self;
+    /// Runs a gateway from start to end. Calls `opened` when it is open.
+    fn run(self, opened: impl FnOnce()) -> Report {
+        let Self { builder, code, feed, printer, progress, origin } = self;
         let line = {
             let (printer, origin) = (printer.clone(), origin.clone().unwrap_or_else(Origin::nobody));
             move |_: &str, line: &[u8]| printer.line(&origin, line)
@@ -231,13 +268,21 @@ impl Execution {
         let builder = id.into_iter().fold(builder.on_output(line), GatewayBuilder::id);
         let gateway = match (builder.start(), origin.clone()) {
             (Ok(gateway), _) => gateway,
-            (Err(OpenError::Place(error)), None) => return Err(error),
+            (Err(OpenError::Place(error)), None) => return Report::Unplaced(error),
+            (Err(OpenError::Packages(error)), origin) => {
+                let origin = origin.unwrap_or_else(Origin::nobody);
+                progress.done(&origin.node);
+                return Report::Refused(origin, error);
+            }
             (Err(error), origin) => {
                 let origin = origin.unwrap_or_else(|| Origin::of(&error));
+                progress.done(&origin.node);
                 printer.error(&origin, &unopened(&origin, &error));
-                return Ok(NodeOutcome::Broken);
+                return Report::Ended(NodeOutcome::Broken);
             }
         };
+        progress.done(gateway.id());
+        opened();
         let node = gateway.node().map(|node| Origin { node: node.name.clone(), host: node.host.clone() });
         let origin = origin.or(node).unwrap_or_else(Origin::nobody);
         let (code, feed) = match feed.map(|feed| (gateway.new_channel(), feed)) {
@@ -264,13 +309,13 @@ impl Execution {
             ended = Err(ChannelError::GatewayDied(death));
         }
         let (worst, words) = match ended {
-            Ok(()) | Err(ChannelError::Closed) => return Ok(NodeOutcome::Fine),
+            Ok(()) | Err(ChannelError::Closed) => return Report::Ended(NodeOutcome::Fine),
             Err(ChannelError::Remote(traceback)) => (NodeOutcome::Failed, traceback),
             Err(ChannelError::GatewayDied(death)) => (NodeOutcome::Broken, died(&origin, &death)),
             Err(error) => (NodeOutcome::Broken, format!("execnet: {error}")),
         };
         printer.error(&origin, &words);
-        Ok(worst)
+        Report::Ended(worst)
     }
 }
 

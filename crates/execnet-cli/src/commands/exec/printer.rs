@@ -48,11 +48,12 @@ impl Printer {
             Notation::Python => self.mark(from),
         };
         let tail: &[u8] = if self.notation == Notation::Json { b"}\n" } else { b"\n" };
-        let written = out
-            .write_all(head.as_bytes())
-            .and_then(|()| value.write(&mut *out))
-            .and_then(|()| out.write_all(tail))
-            .and_then(|()| out.flush());
+        let written = print::above_on_stdout(|| {
+            out.write_all(head.as_bytes())
+                .and_then(|()| value.write(&mut *out))
+                .and_then(|()| out.write_all(tail))
+                .and_then(|()| out.flush())
+        });
         written.unwrap_or_else(|error| end(&error));
         Ok(())
     }
@@ -72,7 +73,8 @@ impl Printer {
             let error = text::json(&serde_json::Value::from(error.trim_end()).to_string());
             let line = format!("{}\"error\": {error}}}\n", json_head(from));
             let mut out = self.out();
-            out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap_or_else(|error| end(&error));
+            print::above_on_stdout(|| out.write_all(line.as_bytes()).and_then(|()| out.flush()))
+                .unwrap_or_else(|error| end(&error));
         }
     }
 

@@ -9,12 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use clap::Args;
-use execnet::{ExitStatus, Outage, Output, Process, Reach, Signal, StartError};
+use execnet::{
+    ExitStatus, Gateway, Network, OpenError, Outage, Output, Packages, Process, Reach, Signal, StartError,
+};
+use execnet_proto::spec::{NetworkName, NodeSelection};
 
 use super::node_options::NodeOptions;
+use super::package_options::{PackageOptions, refused, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
+use crate::progress::PackageProgress;
 use crate::render::reason;
 use crate::stdio::OwnStream;
 use crate::text::one_line;
@@ -42,13 +47,16 @@ del os, sys
     after_help = "\
 Example:
   execnet python mynet -c 'import sys; print(sys.version)'
-  execnet python mynet --platform java --env DEBUG=1 script.py < input > output"
+  execnet python mynet --platform java --env DEBUG=1 script.py < input > output
+  execnet python mynet --node build1 --with requests -c 'import requests'"
 )]
 pub(crate) struct PythonArgs {
     #[command(flatten)]
     network: super::NetworkArg,
     #[command(flatten)]
     options: NodeOptions,
+    #[command(flatten)]
+    packages: PackageOptions,
     /// Arguments for Python
     #[arg(value_name = "ARGS", last = true)]
     args: Vec<OsString>,
@@ -59,10 +67,18 @@ impl PythonArgs {
         let name = &self.network.network;
         let selection = self.options.selection()?;
         let env = self.options.variables()?;
+        let packages = self.packages.packages()?;
         let network = connection::open_patiently(name)?;
         let notices = Arc::new(OutageNotices::default());
         let told = notices.clone();
         network.on_outage(move |outage| told.tell(outage));
+        // as long as this gateway is open, the packages are in use and stay
+        let supplier =
+            packages.map(|packages| supply(&network, name, &selection, &env, packages)).transpose()?;
+        let selection = supplier.as_ref().and_then(Gateway::node).map_or(selection, |node| NodeSelection {
+            node: Some(node.name.clone()),
+            ..NodeSelection::default()
+        });
         let mut process = network.process().selection(selection).args(&self.args);
         if self.args.is_empty() && io::stdin().is_terminal() {
             // Python itself would not prompt, as it reads from a pipe.
@@ -79,12 +95,44 @@ impl PythonArgs {
         for (name, value) in env {
             process = process.env(name, value);
         }
-        let process = process.start().map_err(|error| match &error {
-            StartError::Connect(error) => connection::unconnected(name, error),
-            error => CommandError::new(Exit::Python, error),
-        })?;
+        for (name, value) in
+            supplier.as_ref().and_then(Gateway::packages).iter().flat_map(|all| &all.environment)
+        {
+            process = process.env(name, value);
+        }
+        let process = process.start().map_err(|error| unplaced(name, &error))?;
         notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
         stand_for(process)
+    }
+}
+
+/// Brings packages to a node that matches, for a process there with these variables.
+fn supply(
+    network: &Network,
+    name: &NetworkName,
+    selection: &NodeSelection,
+    env: &[(&str, &str)],
+    packages: Packages,
+) -> Result<Gateway, CommandError> {
+    let progress = PackageProgress::stderr(1);
+    let mut builder = network.makegateway().selection(selection.clone()).packages(shown(packages, &progress));
+    for (name, value) in env {
+        builder = builder.env(*name, *value);
+    }
+    // stdout and stderr belong to the process
+    let opened = builder.on_output(|_, _| {}).start();
+    drop(progress);
+    opened.map_err(|error| match &error {
+        OpenError::Place(error) => unplaced(name, error),
+        OpenError::Packages(error) => refused(error),
+        error => CommandError::new(Exit::Python, error),
+    })
+}
+
+fn unplaced(name: &NetworkName, error: &StartError) -> CommandError {
+    match error {
+        StartError::Connect(error) => connection::unconnected(name, error),
+        error => CommandError::new(Exit::Python, error),
     }
 }
 

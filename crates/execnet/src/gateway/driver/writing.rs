@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::carrier::Stop;
 use super::super::wire;
-use super::{Driver, Guard, MAX_OUT, ring};
+use super::{Driver, FEW_OUT, Guard, MAX_OUT, ring};
 use crate::waiting::{Interrupt, Room};
 
 /// Larger frames are copied piece by piece as they are sent, so that a large value is not kept in memory
@@ -97,7 +97,8 @@ impl Driver {
             state = self.lock();
             let before = state.protocol.out.bytes;
             state.protocol.out.bytes = before.saturating_sub(written);
-            if before > MAX_OUT && state.protocol.out.bytes <= MAX_OUT {
+            let after = state.protocol.out.bytes;
+            if [MAX_OUT, FEW_OUT].iter().any(|&most| before > most && after <= most) {
                 // senders on all channels wait for this
                 state.touched = true;
                 let alarms = self.over(&mut state);

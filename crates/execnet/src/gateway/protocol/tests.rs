@@ -315,3 +315,56 @@ fn errors_count_as_what_a_gateway_holds() {
     let number = protocol.open();
     protocol.handle(&close(number, "short as well")).unwrap_err();
 }
+
+/// A PACKAGES frame.
+fn asked(verb: &str, content: Value) -> Vec<u8> {
+    frame(Kind::Packages, 0, encode(&Value::Tuple(vec![verb.into(), content])).as_bytes())
+}
+
+/// A gateway with packages, whose kernel has sent its marker.
+fn with_packages() -> Protocol {
+    let mut protocol = Protocol::new(WINDOW);
+    protocol.expect_asks();
+    protocol.handle(MARKER).unwrap();
+    protocol
+}
+
+#[test]
+fn packages_are_asked_for_between_the_marker_and_hello() {
+    let mut protocol = with_packages();
+    protocol.handle(&asked("lacks", Value::List(vec![0.into()]))).unwrap();
+    assert!(protocol.has_asked() && protocol.take_touched());
+    assert_eq!(protocol.take_ask(), Some(Ask::Lacks(vec![0])));
+    assert_eq!(protocol.take_ask(), None);
+    protocol.handle(&hello()[MARKER.len()..]).unwrap();
+    assert!(protocol.info().is_some());
+    let error = protocol.handle(&asked("waits", "late".into())).unwrap_err();
+    assert_eq!(error, "a frame Packages where there cannot be one");
+}
+
+#[test]
+fn packages_that_were_not_given_are_not_asked_for() {
+    let mut protocol = Protocol::new(WINDOW);
+    protocol.handle(MARKER).unwrap();
+    let error = protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap_err();
+    assert_eq!(error, "a frame Packages before HELLO");
+    // and nobody is sent files
+    assert!(with_packages().handle(&frame(Kind::Files, 0, b"\0x")).is_err());
+}
+
+#[test]
+fn a_flood_of_questions_takes_no_memory() {
+    let mut protocol = with_packages();
+    for number in 0..1_000 {
+        protocol.handle(&asked("waits", format!("for {number}").as_str().into())).unwrap();
+    }
+    protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap();
+    let error = protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap_err();
+    assert_eq!(error, "more PACKAGES than it had answers");
+    assert_eq!(protocol.take_ask(), Some(Ask::Waits("for 999".into())));
+    let mut long = frame(Kind::Packages, 0, b"");
+    long[5..9].copy_from_slice(&(1u32 << 20).wrapping_add(1).to_be_bytes());
+    assert!(with_packages().handle(&long).unwrap_err().contains("a frame Packages of 1048577 bytes"));
+    let error = with_packages().handle(&frame(Kind::Packages, 0, b"N")).unwrap_err();
+    assert_eq!(error, "PACKAGES: no tuple");
+}

@@ -1,0 +1,137 @@
+//! Options for packages that processes bring along, shared by `python` and `exec`.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap_complete::engine::{ArgValueCompleter, PathCompleter};
+use execnet::{Environment, Packages, PackagesError};
+
+use crate::error::{CommandError, Exit};
+use crate::progress::PackageProgress;
+
+/// Packages from here.
+#[derive(Debug, Args)]
+pub(super) struct PackageOptions {
+    /// Package to bring along (repeatable): `attrs`, `requests[socks]`, `./src`, `'*'`, `'!torch'`
+    ///
+    /// A name is a distribution that is installed here, with all it requires; a folder or module has a `/` or
+    /// begins with `.`; `'*'` is everything installed here, and `'!NAME'` leaves one out of that.
+    #[arg(long, value_name = "ITEM", add = ArgValueCompleter::new(PathCompleter::any()))]
+    with: Vec<OsString>,
+    /// Also send more than 256 MiB of packages
+    #[arg(long, requires = "with")]
+    large: bool,
+    /// Python whose packages are brought along, or its environment's folder
+    ///
+    /// By default the one of the active virtual environment, else the one beside this command, else
+    /// `python3` or `python` in PATH.
+    #[arg(long, value_name = "PYTHON", requires = "with", add = ArgValueCompleter::new(PathCompleter::any()))]
+    environment: Option<PathBuf>,
+}
+
+impl PackageOptions {
+    /// What to bring along, if anything.
+    pub(super) fn packages(&self) -> Result<Option<Packages>, CommandError> {
+        if self.with.is_empty() {
+            return Ok(None);
+        }
+        let command = env::current_exe().ok();
+        let python = interpreter(self.environment.as_deref(), |name| env::var_os(name), command.as_deref())?;
+        let mut packages = Packages::new(Environment::new(python)).large(self.large);
+        for item in &self.with {
+            packages = match item.to_str() {
+                Some(text) => packages.item(text).map_err(|error| refused(&error))?,
+                None => packages.path(item),
+            };
+        }
+        Ok(Some(packages))
+    }
+}
+
+/// The packages, whose progress is shown.
+pub(super) fn shown(packages: Packages, progress: &PackageProgress) -> Packages {
+    let teller = progress.teller();
+    packages.on_progress(move |transfer| teller.tell(transfer))
+}
+
+/// Names of an interpreter, the best first.
+const NAMES: [&str; 2] = ["python3", "python"];
+
+/// The interpreter whose packages are brought along.
+fn interpreter(
+    given: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    command: Option<&Path>,
+) -> Result<PathBuf, CommandError> {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let in_path = |name: &OsStr| {
+        let path = variable("PATH")?;
+        env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+    };
+    if let Some(given) = given {
+        let found = match given {
+            folder if folder.is_dir() => python_in(&folder.join("bin")),
+            name if name.components().count() == 1 && !given.as_os_str().is_empty() => {
+                in_path(name.as_os_str()).or_else(|| is_program(given).then(|| given.to_owned()))
+            }
+            file => is_program(file).then(|| file.to_owned()),
+        };
+        let what = if given.is_dir() { "has no Python in its folder `bin`" } else { "is no program" };
+        let message = format!("--environment: `{}` {what}", given.display());
+        return found.ok_or_else(|| {
+            CommandError::new(Exit::Usage, message).hint(
+                "name a Python (`python3.12`, `/opt/app/bin/python`), or the folder of a virtual environment",
+            )
+        });
+    }
+    if let Some(folder) = variable("VIRTUAL_ENV").map(PathBuf::from) {
+        return python_in(&folder.join("bin")).ok_or_else(|| {
+            let message = format!("VIRTUAL_ENV is `{}`, which has no Python", folder.display());
+            CommandError::new(Exit::Usage, message)
+                .hint("unset it, or choose a Python with `--environment PYTHON`")
+        });
+    }
+    let beside = command.and_then(Path::parent).and_then(python_in);
+    beside.or_else(|| NAMES.iter().find_map(|name| in_path(name.as_ref()))).ok_or_else(|| {
+        CommandError::new(Exit::Usage, "there is no Python here whose packages could be brought along")
+            .hint("name one with `--environment PYTHON`")
+    })
+}
+
+fn python_in(folder: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Why packages cannot be brought along, and what to do.
+pub(super) fn refused(error: &PackagesError) -> CommandError {
+    match error {
+        PackagesError::For { source, .. } => refused(source),
+        PackagesError::Item { .. } => CommandError::new(Exit::Usage, error),
+        PackagesError::Unfit { reason, hint, .. } => {
+            let failure = CommandError::new(Exit::Usage, reason);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        PackagesError::TooLarge { .. } => CommandError::new(Exit::Usage, error).hint(
+            "`--large` sends them all the same; with `'*'`, `--with '!NAME'` leaves a distribution out",
+        ),
+        error => CommandError::new(Exit::Failed, error),
+    }
+}
+
+/// Whether the error is the same for every host.
+pub(super) fn is_for_all(error: &PackagesError) -> bool {
+    match error {
+        PackagesError::For { source, .. } => is_for_all(source),
+        PackagesError::Unfit { .. } => false,
+        _ => true,
+    }
+}

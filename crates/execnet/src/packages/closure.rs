@@ -1,0 +1,303 @@
+//! From items to distributions: what they require, by markers for the other interpreter.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::str::FromStr;
+
+use pep440_rs::Version;
+use pep508_rs::{ExtraName, MarkerEnvironment, Requirement, VersionOrUrl};
+
+use super::environment::{Installed, normalized};
+use super::facts::Facts;
+use super::{Item, PackagesError};
+
+/// `*` brings these only where something requires them.
+const TOOLS: [&str; 3] = ["pip", "setuptools", "wheel"];
+
+/// The kernel's stand-in has its name and its version.
+const OURS: &str = "execnet";
+
+/// The distributions that are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Closure {
+    /// In the order in which they were found: the items' own first.
+    pub(super) members: Vec<Member>,
+    /// What the other interpreter needs and this one does not, with the requirement's text.
+    pub(super) missing: Vec<Missing>,
+    /// What is wrong with distributions that nobody named.
+    pub(super) notes: Vec<String>,
+}
+
+/// A distribution that is wanted.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its index among what is installed.
+    pub(super) index: usize,
+    pub(super) extras: BTreeSet<ExtraName>,
+    /// An item named it, or something that an item named requires it.
+    pub(super) named: bool,
+    /// An item or `*` asked for it.
+    pub(super) root: bool,
+}
+
+/// A requirement that nothing here meets.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) requirement: Requirement,
+    pub(super) by: usize,
+}
+
+/// Follows the items. `there` is the other interpreter.
+pub(super) fn closure(
+    items: &[Item],
+    installed: &Installed,
+    there: &Facts,
+) -> Result<Closure, PackagesError> {
+    let strange = || PackagesError::Unfit {
+        item: there.title(),
+        reason: format!("the version of {} on the host cannot be read", there.title()),
+        hint: None,
+    };
+    let mut search = Search {
+        installed,
+        there: there.markers().ok_or_else(strange)?,
+        here: installed.facts.markers().ok_or_else(strange)?,
+        same: installed.facts.implementation_name == there.implementation_name,
+        except: BTreeSet::new(),
+        found: Closure::default(),
+        places: BTreeMap::new(),
+        queue: VecDeque::new(),
+    };
+    for item in items {
+        if let Item::Except(name) = item {
+            search.except.insert(normalized(name));
+        }
+    }
+    for item in items {
+        if let Item::Named { name, extras } = item {
+            search.item(name, extras)?;
+        }
+    }
+    search.follow()?;
+    if items.contains(&Item::Everything) {
+        for index in search.everything() {
+            search.want(index, &[], false, true);
+        }
+        search.follow()?;
+    }
+    // in the order of the items, then of the alphabet
+    let mut found = search.found;
+    found.members.sort_by_cached_key(|member| {
+        let name = normalized(&installed.distributions[member.index].name);
+        let item = items
+            .iter()
+            .position(|item| matches!(item, Item::Named { name: n, .. } if normalized(n) == name));
+        (item.unwrap_or(usize::MAX), name)
+    });
+    Ok(found)
+}
+
+struct Search<'s> {
+    installed: &'s Installed,
+    there: MarkerEnvironment,
+    here: MarkerEnvironment,
+    /// Both are of the same implementation.
+    same: bool,
+    except: BTreeSet<String>,
+    found: Closure,
+    /// From an installed distribution to its member.
+    places: BTreeMap<usize, usize>,
+    /// Members whose requirements are to be followed.
+    queue: VecDeque<usize>,
+}
+
+impl Search<'_> {
+    fn item(&mut self, name: &str, extras: &[String]) -> Result<(), PackagesError> {
+        if normalized(name) == OURS {
+            return Ok(());
+        }
+        let Some(index) = self.installed.find(name) else {
+            let hint = match self.installed.similar(name) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => format!("install it: {} -m pip install {name}", self.installed.executable),
+            };
+            return Err(PackagesError::Unfit {
+                item: name.to_owned(),
+                reason: format!("`{name}` is not installed in {}", self.installed.executable),
+                hint: Some(hint),
+            });
+        };
+        let distribution = &self.installed.distributions[index];
+        let mut wanted = Vec::new();
+        for extra in extras {
+            let known = distribution.extras.iter().any(|other| normalized(other) == normalized(extra));
+            match ExtraName::from_str(extra) {
+                Ok(extra) if known => wanted.push(extra),
+                _ => {
+                    let all = distribution.extras.join(", ");
+                    let hint = if all.is_empty() { "it has none".into() } else { format!("it has {all}") };
+                    return Err(PackagesError::Unfit {
+                        item: name.to_owned(),
+                        reason: format!("`{name}` has no extra `{extra}`"),
+                        hint: Some(hint),
+                    });
+                }
+            }
+        }
+        self.want(index, &wanted, true, true);
+        Ok(())
+    }
+
+    /// What `*` stands for.
+    fn everything(&self) -> Vec<usize> {
+        let all = self.installed.distributions.iter().enumerate();
+        let meant = all.filter(|(_, distribution)| {
+            let name = normalized(&distribution.name);
+            let left_out = TOOLS.contains(&name.as_str()) || self.except.contains(&name);
+            !left_out && name != OURS && distribution.place != self.installed.library
+        });
+        let meant: BTreeSet<usize> = meant.map(|(index, _)| index).collect();
+        let only_for_them = self.brought_by_exceptions(&meant);
+        meant.difference(&only_for_them).copied().collect()
+    }
+
+    /// Of these, what was installed only because an exception requires it. Installers that write down what
+    /// was asked for by name let us know.
+    fn brought_by_exceptions(&self, meant: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let excepted = self.except.iter().filter_map(|name| self.installed.find(name));
+        let excepted: Vec<usize> =
+            excepted.filter(|index| self.installed.distributions[*index].requested).collect();
+        let theirs = self.reach(excepted);
+        let others = self.reach(meant.difference(&theirs).copied().collect());
+        let only = theirs.into_iter().filter(|index| !others.contains(index));
+        only.filter(|index| !self.installed.distributions[*index].requested).collect()
+    }
+
+    /// What these require, and what that requires.
+    fn reach(&self, from: Vec<usize>) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::new();
+        let mut queue = from;
+        while let Some(index) = queue.pop() {
+            for requirement in self.installed.distributions[index].requires().iter().flatten() {
+                let name = requirement.name.as_ref();
+                if self.except.contains(name) || !requirement.evaluate_markers(&self.there, &[]) {
+                    continue;
+                }
+                queue.extend(self.installed.find(name).filter(|index| reached.insert(*index)));
+            }
+        }
+        reached
+    }
+
+    /// Adds a distribution, or more extras of it.
+    fn want(&mut self, index: usize, extras: &[ExtraName], named: bool, root: bool) {
+        let new = self.found.members.len();
+        let place = *self.places.entry(index).or_insert(new);
+        if place == new {
+            self.found.members.push(Member { index, extras: BTreeSet::new(), named, root });
+        }
+        let member = &mut self.found.members[place];
+        let known = member.extras.len();
+        member.extras.extend(extras.iter().cloned());
+        if place == new || member.extras.len() > known || (named && !member.named) {
+            self.queue.push_back(place);
+        }
+        member.named |= named;
+        member.root |= root;
+    }
+
+    fn follow(&mut self) -> Result<(), PackagesError> {
+        while let Some(place) = self.queue.pop_front() {
+            let (index, named) = (self.found.members[place].index, self.found.members[place].named);
+            let extras: Vec<ExtraName> = self.found.members[place].extras.iter().cloned().collect();
+            let distribution = &self.installed.distributions[index];
+            if normalized(&distribution.name) == "pytest" {
+                for (plugin, other) in self.installed.distributions.iter().enumerate() {
+                    if other.pytest11 && !self.except.contains(&normalized(&other.name)) {
+                        self.want(plugin, &[], named, false);
+                    }
+                }
+            }
+            for requirement in distribution.requires() {
+                match requirement {
+                    Ok(requirement) if requirement.evaluate_markers(&self.there, &extras) => {
+                        self.require(requirement, index, named, &extras)?;
+                    }
+                    Ok(_) => {}
+                    Err(text) => {
+                        let name = &distribution.name;
+                        self.found.notes.push(format!("`{name}` requires `{text}`, which is no requirement"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn require(
+        &mut self,
+        requirement: &Requirement,
+        by: usize,
+        named: bool,
+        extras: &[ExtraName],
+    ) -> Result<(), PackagesError> {
+        let name = requirement.name.as_ref();
+        if name == OURS || self.except.contains(name) {
+            return Ok(());
+        }
+        let who = &self.installed.distributions[by];
+        let Some(index) = self.installed.find(name) else {
+            if requirement.evaluate_markers(&self.here, extras) {
+                // broken here, too
+                let reason = format!(
+                    "`{}` requires `{name}`, which is not installed in {}",
+                    who.name, self.installed.executable
+                );
+                return self.problem(name, reason, named, |python| format!("{python} -m pip install {name}"));
+            }
+            let known = |missing: &Missing| missing.requirement == *requirement;
+            if !self.found.missing.iter().any(known) {
+                self.found.missing.push(Missing { requirement: requirement.clone(), by });
+            }
+            return Ok(());
+        };
+        let distribution = &self.installed.distributions[index];
+        if distribution.place == self.installed.library {
+            // a part of the interpreter, which only the same one has
+            if !self.same {
+                self.found.missing.push(Missing { requirement: requirement.clone(), by });
+            }
+            return Ok(());
+        }
+        if let Some(VersionOrUrl::VersionSpecifier(specifiers)) = &requirement.version_or_url {
+            let version = Version::from_str(&distribution.version);
+            if version.is_ok_and(|version| !specifiers.contains(&version)) {
+                let reason = format!(
+                    "`{}` requires `{name}{specifiers}`, but {} is installed in {}",
+                    who.name, distribution.version, self.installed.executable
+                );
+                let wanted = format!("{name}{}", specifiers.to_string().replace(' ', ""));
+                self.problem(name, reason, named, |python| format!("{python} -m pip install '{wanted}'"))?;
+            }
+        }
+        self.want(index, &requirement.extras, named, false);
+        Ok(())
+    }
+
+    /// An error for what an item needs, a note for the rest of `*`.
+    fn problem(
+        &mut self,
+        name: &str,
+        reason: String,
+        named: bool,
+        hint: impl FnOnce(&str) -> String,
+    ) -> Result<(), PackagesError> {
+        if named {
+            let hint = Some(hint(&self.installed.executable));
+            return Err(PackagesError::Unfit { item: name.to_owned(), reason, hint });
+        }
+        if !self.found.notes.contains(&reason) {
+            self.found.notes.push(reason);
+        }
+        Ok(())
+    }
+}

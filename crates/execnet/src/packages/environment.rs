@@ -1,0 +1,277 @@
+//! What is installed where the client runs. The client's interpreter is asked (environment.py), once for each
+//! state of its folders.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use std::{env, io, thread};
+
+use pep508_rs::Requirement;
+
+use super::facts::Facts;
+use super::watch::Watch;
+use super::{Environment, PackagesError};
+
+/// A hung file system must not hang the client in silence.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The relative entries of `sys.path` would be looked for modules; the rest of the program comes on stdin.
+const START: &str = "import sys\nsys.path[:] = [place for place in sys.path if place]\n\
+    exec(compile(sys.stdin.buffer.read(), '<execnet environment>', 'exec'))";
+
+/// What decides about an interpreter's `sys.path`, besides its own files.
+const VARIABLES: [&str; 6] =
+    ["PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "HOME", "__PYVENV_LAUNCHER__"];
+
+/// What is installed.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Installed {
+    pub(super) facts: Facts,
+    /// The interpreter.
+    pub(super) executable: String,
+    /// Its `sys.path`.
+    path: Vec<PathBuf>,
+    /// Where its standard library has distributions of its own (PyPy's cffi).
+    pub(super) library: PathBuf,
+    /// In the order in which `importlib.metadata` finds them.
+    pub(super) distributions: Vec<Distribution>,
+    /// What could not be read, in words.
+    pub(super) problems: Vec<String>,
+    #[serde(skip)]
+    names: HashMap<String, usize>,
+    #[serde(skip)]
+    watch: Watch,
+}
+
+/// An installed distribution.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Distribution {
+    /// As its metadata writes it.
+    pub(super) name: String,
+    pub(super) version: String,
+    /// The folder of `sys.path` that it is in.
+    pub(super) place: PathBuf,
+    /// The name of its metadata there: a folder, or a file of distutils.
+    pub(super) metadata: String,
+    requires: Vec<String>,
+    pub(super) requires_python: String,
+    pub(super) extras: Vec<String>,
+    /// The tags in WHEEL.
+    pub(super) tags: Vec<String>,
+    /// Console scripts: `name` and `module:object`.
+    pub(super) scripts: BTreeMap<String, String>,
+    /// pytest finds a plugin in it.
+    pub(super) pytest11: bool,
+    /// Somebody asked for it by name.
+    pub(super) requested: bool,
+    /// For an editable install: the name in the set (empty: a folder that is on `sys.path` whole), and where
+    /// it is.
+    pub(super) roots: Option<Vec<(String, PathBuf)>>,
+    /// The files in `place` that make an editable one.
+    pub(super) pointers: Vec<String>,
+    /// Why it cannot be sent.
+    pub(super) problem: String,
+    #[serde(skip)]
+    parsed: OnceLock<Vec<Result<Requirement, String>>>,
+}
+
+impl Installed {
+    /// The distribution of this name, however it is written.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.names.get(&normalized(name)).copied()
+    }
+
+    /// An installed distribution whose name is much like this one.
+    pub(super) fn similar(&self, name: &str) -> Option<&str> {
+        let name = normalized(name);
+        let mut best = (0.75, None);
+        for (other, &index) in &self.names {
+            let likeness = strsim::jaro_winkler(&name, other);
+            if likeness > best.0 {
+                best = (likeness, Some(self.distributions[index].name.as_str()));
+            }
+        }
+        best.1
+    }
+}
+
+impl Distribution {
+    /// What it requires, for all markers; a text that is no requirement as it is.
+    pub(super) fn requires(&self) -> &[Result<Requirement, String>] {
+        self.parsed.get_or_init(|| {
+            let parse = |text: &String| Requirement::from_str(text).map_err(|_| text.clone());
+            self.requires.iter().map(parse).collect()
+        })
+    }
+
+    /// Its metadata.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.place.join(&self.metadata)
+    }
+}
+
+/// A name as indexes compare it (PEP 503).
+pub(super) fn normalized(name: &str) -> String {
+    let mut normalized = String::with_capacity(name.len());
+    for char in name.chars() {
+        match char {
+            '-' | '_' | '.' if normalized.ends_with('-') => {}
+            '-' | '_' | '.' => normalized.push('-'),
+            char => normalized.push(char.to_ascii_lowercase()),
+        }
+    }
+    normalized
+}
+
+/// What is installed there. Asks the interpreter only if something has changed since the last time.
+pub(super) fn installed(environment: &Environment) -> Result<Arc<Installed>, PackagesError> {
+    type Key = (Environment, Vec<Option<OsString>>, Option<PathBuf>);
+    static KNOWN: Mutex<Vec<(Key, Arc<Installed>)>> = Mutex::new(Vec::new());
+    let folder = env::current_dir().ok();
+    let key = (environment.clone(), VARIABLES.iter().map(env::var_os).collect::<Vec<_>>(), folder);
+    // held: whoever asks for the same at the same time waits for this answer
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = known.iter().position(|(other, _)| *other == key);
+    if let Some(same) = same {
+        if known[same].1.watch.holds() {
+            return Ok(known[same].1.clone());
+        }
+        known.swap_remove(same);
+    }
+    let installed = Arc::new(ask(environment)?);
+    if known.len() >= 8 {
+        known.remove(0);
+    }
+    known.push((key, installed.clone()));
+    Ok(installed)
+}
+
+fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
+    let python = &environment.python;
+    let error = |reason: String| {
+        let python = python.display().to_string();
+        PackagesError::Environment { python, reason }
+    };
+    let mut watch = Watch::start();
+    let paths = match &environment.path {
+        None => "None".to_owned(),
+        Some(paths) => {
+            let paths: Option<Vec<_>> = paths.iter().map(|path| path.to_str()).collect();
+            let paths = paths.ok_or_else(|| error("a folder of `sys.path` is not named in UTF-8".into()))?;
+            // JSON's strings without anything beyond ASCII are Python's
+            ascii(&serde_json::to_string(&paths).map_err(|cause| error(cause.to_string()))?)
+        }
+    };
+    let source = format!("PATHS = {paths}\n{}", include_str!("environment.py"));
+    let mut command = Command::new(python);
+    // Python 3.13 with colours, or an interactive one, would add to what is read
+    command.args(["-c", START]).env_remove("PYTHONINSPECT").env_remove("PYTHONSTARTUP");
+    let ran = run(command, source.into_bytes(), LIMIT).map_err(|cause| error(cause.to_string()))?;
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr);
+        let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        return Err(error(format!("{}: {}", ran.status, said.trim())));
+    }
+    let mut installed: Installed = serde_json::from_slice(document(&ran.stdout))
+        .map_err(|cause| error(format!("its answer is not what was expected: {cause}")))?;
+    if installed.facts.markers().is_none() {
+        return Err(error(format!("its version is strange: {}", installed.facts.python_full_version)));
+    }
+    for (index, distribution) in installed.distributions.iter().enumerate() {
+        installed.names.entry(normalized(&distribution.name)).or_insert(index);
+        watch.path(&distribution.folder());
+        for pointer in &distribution.pointers {
+            watch.path(&distribution.place.join(pointer));
+        }
+    }
+    for place in &installed.path {
+        watch.path(place);
+    }
+    watch.path(&which(python).unwrap_or_else(|| python.clone()));
+    installed.watch = watch;
+    Ok(installed)
+}
+
+/// The document in what was printed: a `sitecustomize` may have spoken before it.
+fn document(stdout: &[u8]) -> &[u8] {
+    let start = stdout.windows(9).position(|bytes| bytes == b"\n{\"facts\"").map_or(0, |at| at + 1);
+    &stdout[start..]
+}
+
+fn ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_ascii() {
+            ascii.push(char);
+        } else {
+            ascii.push_str(&format!("\\U{:08x}", char as u32));
+        }
+    }
+    ascii
+}
+
+/// The program that this is the name of.
+pub(super) fn which(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return Some(program.to_owned());
+    }
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// What a program did.
+pub(super) struct Ran {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Runs a program to its end, which comes after this time at the latest.
+pub(super) fn run(mut command: Command, stdin: Vec<u8>, limit: Duration) -> io::Result<Ran> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Running(command.spawn()?);
+    let (Some(mut to), Some(from), Some(errors)) =
+        (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take())
+    else {
+        return Err(io::Error::other("a pipe is missing"));
+    };
+    let (ended_tx, ended_rx) = mpsc::channel();
+    let stdout = read(from, ended_tx.clone());
+    let stderr = read(errors, ended_tx);
+    // it may end without having read it
+    thread::spawn(move || to.write_all(&stdin).map(|()| drop(to)));
+    let deadline = std::time::Instant::now() + limit;
+    for _ in 0..2 {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if ended_rx.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            return Err(io::Error::other(format!("no answer within {} s", limit.as_secs())));
+        }
+    }
+    let status = child.0.wait()?;
+    let bytes = |of: thread::JoinHandle<Vec<u8>>| of.join().unwrap_or_default();
+    Ok(Ran { status, stdout: bytes(stdout), stderr: bytes(stderr) })
+}
+
+fn read(mut from: impl Read + Send + 'static, ended: mpsc::Sender<()>) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = ended.send(());
+        bytes
+    })
+}
+
+/// Killed if nobody waits for it any longer.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,372 @@
+//! The files of folders and modules that are not installed: paths, and the sources of editable installs.
+//!
+//! `.gitignore` counts as for git, except that an ignored module of a package travels: it was generated, and
+//! is imported here. What is somebody's secret by its name, or lies outside, never travels.
+
+use std::collections::HashSet;
+use std::fs::{Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rustix::fs::OFlags;
+
+use super::PackagesError;
+use super::plan::{File, Source};
+use super::record::is_extension;
+use super::tracked::tracked;
+use super::watch::Watch;
+
+/// Beyond this it is hardly the folder that was meant.
+const MOST: usize = 100_000;
+
+/// Folders that are made anew wherever they are wanted.
+const MADE: [&str; 8] = [
+    "__pycache__",
+    "node_modules",
+    ".tox",
+    ".nox",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+];
+
+/// Ignored folders with these names hold what was built, even if there is an `__init__.py` in them.
+const BUILT: [&str; 3] = ["build", "dist", "site"];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) files: Vec<File>,
+    /// What was left out, in words.
+    pub(super) notes: Vec<String>,
+    pub(super) watch: Watch,
+}
+
+/// How a path gets on `sys.path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The folder that is to be on `sys.path`.
+    pub(super) folder: PathBuf,
+    /// Its only package or module that is meant; none if all are.
+    pub(super) only: Option<String>,
+}
+
+impl Entry {
+    /// A folder with an `__init__.py` is a package, any other one is to be on `sys.path`; a file is a module.
+    pub(super) fn of(path: &Path) -> Result<Self, PackagesError> {
+        let unfit = |reason: &str, hint: Option<&str>| PackagesError::Unfit {
+            item: path.display().to_string(),
+            reason: format!("`{}` {reason}", path.display()),
+            hint: hint.map(str::to_owned),
+        };
+        let path = &path
+            .canonicalize()
+            .map_err(|error| unfit(&format!("cannot be read: {error}"), Some("paths start where you are")))?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let parent = path.parent().unwrap_or(path);
+        if path.is_dir() {
+            let package = is_identifier(name) && path.join("__init__.py").is_file();
+            return Ok(match package {
+                true => Self { folder: parent.to_owned(), only: Some(name.to_owned()) },
+                false => Self { folder: path.clone(), only: None },
+            });
+        }
+        if path.is_file() && (name.ends_with(".py") || is_extension(name)) {
+            return Ok(Self { folder: parent.to_owned(), only: Some(name.to_owned()) });
+        }
+        let archive = [".whl", ".zip", ".egg", ".pyz", ".gz"].iter().any(|end| name.ends_with(end));
+        let hint =
+            if archive { "install it here, and give its name" } else { "give a folder or a `.py` file" };
+        Err(unfit("is neither a folder nor a module", Some(hint)))
+    }
+}
+
+/// The files of a path, beneath `prefix` in their set (empty: at the top).
+pub(super) fn files(prefix: &str, path: &Path, found: &mut Found) -> Result<(), PackagesError> {
+    let cannot =
+        |error: std::io::Error| PackagesError::File { path: path.to_owned(), reason: error.to_string() };
+    let root = path.canonicalize().map_err(cannot)?;
+    let metadata = root.metadata().map_err(cannot)?;
+    if metadata.is_file() {
+        let parent = root.parent().unwrap_or(&root).to_owned();
+        let file = Source::Path { root: parent, file: root.clone() };
+        found.watch.file(root, &metadata);
+        found.files.push(File {
+            path: prefix.to_owned(),
+            source: file,
+            executable: is_executable(&metadata),
+        });
+        return Ok(());
+    }
+    let git = Git::around(&root, &mut found.watch);
+    let mut walk = Walk { root: &root, git: &git, above: Vec::new(), found };
+    walk.folder(&root, prefix, false)
+}
+
+/// A walk through the folders of a root.
+struct Walk<'w> {
+    root: &'w Path,
+    git: &'w Git,
+    /// The folders that lead here, with their own rules.
+    above: Vec<(PathBuf, Option<Gitignore>)>,
+    found: &'w mut Found,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path, prefix: &str, ignored: bool) -> Result<(), PackagesError> {
+        let cannot = |reason: String| PackagesError::File { path: folder.to_owned(), reason };
+        self.found.watch.path(folder);
+        let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut entries = entries.map_err(|error| cannot(error.to_string()))?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        let rules = Some(folder.join(".gitignore")).filter(|path| !ignored && path.is_file());
+        let rules = rules.map(|path| {
+            self.found.watch.path(&path);
+            let mut builder = GitignoreBuilder::new(folder);
+            // a line that is no pattern ignores nothing
+            builder.add(path);
+            builder.build().unwrap_or_else(|_| Gitignore::empty())
+        });
+        self.above.push((folder.to_owned(), rules));
+        let package = entries.iter().any(|entry| entry.file_name() == "__init__.py");
+        for entry in entries {
+            self.entry(&entry.path(), prefix, ignored, package)?;
+        }
+        self.above.pop();
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        path: &Path,
+        prefix: &str,
+        ignored: bool,
+        package: bool,
+    ) -> Result<(), PackagesError> {
+        let name = path.file_name().unwrap_or_default();
+        let shown = name.to_string_lossy();
+        if MADE.contains(&&*shown) || shown == ".git" || shown.ends_with(".pyc") || shown.ends_with(".pyo") {
+            return Ok(());
+        }
+        // gone in the meantime
+        let Ok(mut metadata) = path.symlink_metadata() else { return Ok(()) };
+        let ignored = ignored || self.is_ignored(path, metadata.is_dir());
+        let mut real = path.to_owned();
+        if metadata.is_symlink() {
+            self.found.watch.path(path);
+            match self.target(path) {
+                Ok((target, target_metadata)) => (real, metadata) = (target, target_metadata),
+                Err(_) if ignored => return Ok(()),
+                Err(why) => return self.left_out(path, why),
+            }
+        }
+        if metadata.is_dir() {
+            let wanted = match ignored {
+                false => true,
+                true => {
+                    !BUILT.contains(&&*shown) && real.join("__init__.py").is_file()
+                        || self.holds_tracked(path)
+                }
+            };
+            if !wanted
+                || real.join("pyvenv.cfg").is_file()
+                || self.above.iter().any(|(folder, _)| *folder == real)
+            {
+                return Ok(());
+            }
+            if is_secret_name(&shown) {
+                return self.left_out(path, "its name is that of a secret");
+            }
+            let name = self.named(path)?;
+            return self.folder(&real, &join(prefix, &name), ignored);
+        }
+        if ignored && !self.git.tracked.contains(path) {
+            // generated: a version, or what a compiler made
+            let module = package && shown.ends_with(".py") || is_extension(&shown);
+            if !module || !(package || path.parent() == Some(self.root)) {
+                return Ok(());
+            }
+        }
+        if !metadata.is_file() {
+            let kind = metadata.file_type();
+            let kind = match (kind.is_fifo(), kind.is_socket()) {
+                (true, _) => "it is a FIFO",
+                (_, true) => "it is a socket",
+                _ => "it is a device",
+            };
+            return self.left_out(path, kind);
+        }
+        if is_secret_name(&shown) {
+            return self.left_out(path, "its name is that of a secret");
+        }
+        if is_private_key(&real) {
+            return self.left_out(path, "a private key is in it");
+        }
+        let name = self.named(path)?;
+        if self.found.files.len() >= MOST {
+            let reason = format!("there are more than {MOST} files in it");
+            return Err(PackagesError::File { path: self.root.to_owned(), reason });
+        }
+        self.found.watch.file(real.clone(), &metadata);
+        self.found.files.push(File {
+            path: join(prefix, &name),
+            executable: is_executable(&metadata),
+            source: Source::Path { root: self.root.to_owned(), file: real },
+        });
+        Ok(())
+    }
+
+    fn left_out(&mut self, path: &Path, why: &str) -> Result<(), PackagesError> {
+        self.found.notes.push(format!("{} is left out: {why}", path.display()));
+        Ok(())
+    }
+
+    /// The name of what will be sent.
+    fn named(&self, path: &Path) -> Result<String, PackagesError> {
+        let error = |reason: String| PackagesError::File { path: path.to_owned(), reason };
+        let name = path.file_name().unwrap_or_default();
+        let name = name.to_str().ok_or_else(|| error("its name is not UTF-8: rename it".into()))?;
+        refused(name).map_or_else(|| Ok(name.to_owned()), |reason| Err(error(reason)))
+    }
+
+    /// Where a link leads, if that may travel.
+    fn target(&self, link: &Path) -> Result<(PathBuf, Metadata), &'static str> {
+        let target = link.canonicalize().map_err(|_| "it leads nowhere")?;
+        let inside = target.strip_prefix(self.root).map_err(|_| "it leads out of the folder")?;
+        let secret = inside.components().any(|part| match part {
+            Component::Normal(name) => name == ".git" || name.to_str().is_some_and(is_secret_name),
+            _ => false,
+        });
+        if secret {
+            return Err("it leads to a secret");
+        }
+        let metadata = target.metadata().map_err(|_| "it leads nowhere")?;
+        Ok((target, metadata))
+    }
+
+    /// Whether git would leave it out, from the nearest rules to the farthest.
+    fn is_ignored(&self, path: &Path, is_dir: bool) -> bool {
+        let nearest = self.above.iter().rev().filter_map(|(_, rules)| rules.as_ref());
+        for rules in nearest.chain(&self.git.rules) {
+            match rules.matched(path, is_dir) {
+                Match::Ignore(_) => return true,
+                Match::Whitelist(_) => return false,
+                Match::None => {}
+            }
+        }
+        false
+    }
+
+    fn holds_tracked(&self, folder: &Path) -> bool {
+        self.git.tracked.iter().any(|path| path.starts_with(folder))
+    }
+}
+
+/// What git says from outside a folder.
+struct Git {
+    /// Rules, the nearest first.
+    rules: Vec<Gitignore>,
+    /// Files that git keeps although rules ignore them.
+    tracked: HashSet<PathBuf>,
+}
+
+impl Git {
+    fn around(root: &Path, watch: &mut Watch) -> Self {
+        let mut rules = Vec::new();
+        let Some(top) = root.ancestors().find(|folder| folder.join(".git").exists()) else {
+            return Self { rules, tracked: HashSet::new() };
+        };
+        let mut add = |folder: &Path, file: PathBuf| {
+            watch.path(&file);
+            if file.is_file() {
+                let mut builder = GitignoreBuilder::new(folder);
+                builder.add(file);
+                rules.extend(builder.build().ok());
+            }
+        };
+        for folder in root.ancestors().skip(1).take_while(|folder| folder.starts_with(top)) {
+            add(folder, folder.join(".gitignore"));
+        }
+        add(top, top.join(".git/info/exclude"));
+        if let Some(global) = ignore::gitignore::gitconfig_excludes_path() {
+            add(top, global);
+        }
+        Self { rules, tracked: tracked(top, root, watch) }
+    }
+}
+
+/// Names that say that their content is for nobody else.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    const NAMES: [&str; 24] = [
+        ".env",
+        ".envrc",
+        ".git",
+        ".hg",
+        ".svn",
+        ".bzr",
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".azure",
+        ".kube",
+        ".netrc",
+        "_netrc",
+        ".pgpass",
+        ".pypirc",
+        ".npmrc",
+        ".git-credentials",
+        ".htpasswd",
+        ".vault-token",
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "id_ed25519_sk",
+    ];
+    const EXAMPLES: [&str; 5] = ["example", "sample", "template", "dist", "defaults"];
+    const ENDS: [&str; 5] = [".ppk", ".kdbx", ".p12", ".pfx", ".jks"];
+    let name = name.to_ascii_lowercase();
+    let variant = name.strip_prefix(".env.").is_some_and(|kind| !EXAMPLES.contains(&kind));
+    variant || NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Certificates are public; the key to one is not.
+fn is_private_key(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if !name.ends_with(".pem") && !name.ends_with(".key") {
+        return false;
+    }
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let mut head = Vec::new();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let read = opened.and_then(|file| file.take(1 << 20).read_to_end(&mut head));
+    read.is_ok() && head.windows(16).any(|bytes| bytes == b"PRIVATE KEY-----")
+}
+
+/// Why no host could have a file of this name; a path is checked by its parts.
+pub(super) fn refused(path: &str) -> Option<String> {
+    if path.contains(['\n', '\r', '\0']) {
+        return Some("there is a line end in its name: rename it".to_owned());
+    }
+    let long = path.split('/').any(|part| part.len() > 255);
+    long.then(|| "its name has more than 255 bytes: rename it".to_owned())
+}
+
+fn is_executable(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o100 != 0
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+}
+
+/// Whether `import` could name it.
+pub(super) fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|char| char.is_alphabetic() || char == '_')
+        && chars.all(|char| char.is_alphanumeric() || char == '_')
+}

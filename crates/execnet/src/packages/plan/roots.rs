@@ -1,0 +1,156 @@
+//! The part of a plan for folders and modules: paths, and the sources of editable installs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::super::PackagesError;
+use super::super::folder::{self, Entry, Found};
+use super::super::record::is_extension;
+use super::super::watch::Watch;
+use super::{Cache, Plan, Set, check_names};
+
+/// An editable install.
+#[derive(Clone, Debug)]
+pub(super) struct Editable {
+    pub(super) name: String,
+    /// The name in the set (empty: a folder that is on `sys.path` whole), and where it is.
+    pub(super) roots: Vec<(String, PathBuf)>,
+    /// The suffixes of extension modules here and there; none if they are for the same Python.
+    pub(super) suffixes: Option<(String, String)>,
+}
+
+/// What paths have become.
+pub(super) struct Roots {
+    /// Folders that come by other means, resolved.
+    sent: Vec<PathBuf>,
+    /// Whole folders that are sets.
+    whole: Vec<PathBuf>,
+}
+
+/// Names in a set, and what they lead to.
+type Mapping = Vec<(String, PathBuf)>;
+
+impl Roots {
+    pub(super) fn new(sent: &[PathBuf]) -> Self {
+        let sent =
+            sent.iter().map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.clone())).collect();
+        Self { sent, whole: Vec::new() }
+    }
+
+    /// Adds a path that somebody wrote.
+    pub(super) fn path(&mut self, path: &Path, plan: &mut Plan) -> Result<(), PackagesError> {
+        let entry = Entry::of(path)?;
+        let target = entry.only.as_ref().map_or_else(|| entry.folder.clone(), |only| entry.folder.join(only));
+        if let Some(beside) = self.beside(&entry.folder, &target) {
+            add(&mut plan.beside, beside);
+            return Ok(());
+        }
+        if entry.only.is_none() {
+            if self.whole.contains(&entry.folder) {
+                return Ok(());
+            }
+            self.whole.push(entry.folder);
+        }
+        let set = self.set(title(path), &vec![(entry.only.unwrap_or_default(), target)], plan)?;
+        plan.sets.push(set);
+        Ok(())
+    }
+
+    /// Adds the sources of an editable install.
+    pub(super) fn editable(&mut self, editable: &Editable, plan: &mut Plan) -> Result<(), PackagesError> {
+        let mut mapping = Mapping::new();
+        for (name, path) in &editable.roots {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let entry = entry_of(name, &path);
+            if let Some(beside) = entry.as_ref().and_then(|folder| self.beside(folder, &path)) {
+                add(&mut plan.beside, beside);
+            } else if !entry.is_some_and(|folder| self.whole.contains(&folder)) {
+                mapping.push((name.clone(), path));
+            }
+        }
+        if mapping.is_empty() {
+            return Ok(());
+        }
+        let set = self.set(format!("{} (editable)", editable.name), &mapping, plan)?;
+        if let Some((here, there)) = &editable.suffixes {
+            let fits = |path: &str| !path.ends_with(here.as_str()) || path.ends_with(there.as_str());
+            if let Some(file) = set.files.iter().find(|file| !here.is_empty() && !fits(&file.path)) {
+                let (name, path) = (&editable.name, &file.path);
+                return Err(PackagesError::Unfit {
+                    item: name.clone(),
+                    reason: format!(
+                        "`{name}` has an extension module that was built for this Python: {path}"
+                    ),
+                    hint: Some("install it without -e, from a wheel that an index has".to_owned()),
+                });
+            }
+        }
+        plan.sets.push(set);
+        Ok(())
+    }
+
+    fn set(&self, title: String, mapping: &Mapping, plan: &mut Plan) -> Result<Set, PackagesError> {
+        static FOUND: Mutex<Cache<Mapping, Found>> = Mutex::new(Cache(Vec::new()));
+        let mut cache = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cache.get(
+            mapping.clone(),
+            |found| found.watch.holds(),
+            || {
+                let mut found = Found { watch: Watch::start(), ..Found::default() };
+                for (name, path) in mapping {
+                    folder::files(name, path, &mut found)?;
+                }
+                found.files.sort_by(|a, b| a.path.cmp(&b.path));
+                found.files.dedup_by(|a, b| a.path == b.path);
+                Ok(found)
+            },
+        )?;
+        drop(cache);
+        plan.notes.extend(found.notes.iter().cloned());
+        let native = found.files.iter().any(|file| is_extension(&file.path));
+        let set = Set { title, native, files: found.files.clone() };
+        check_names(&set)?;
+        Ok(set)
+    }
+
+    /// The entry of `sys.path` in the working folder, if the target comes there by other means.
+    fn beside(&self, entry: &Path, target: &Path) -> Option<String> {
+        let sent = self.sent.iter().find(|sent| target.starts_with(sent))?;
+        let name = sent.file_name()?.to_str()?;
+        match entry.strip_prefix(sent) {
+            Ok(inside) if inside.as_os_str().is_empty() => Some(name.to_owned()),
+            Ok(inside) => Some(format!("{name}/{}", inside.to_str()?)),
+            // the package itself is what comes
+            Err(_) if Some(entry) == sent.parent() => Some(".".to_owned()),
+            Err(_) => None,
+        }
+    }
+}
+
+/// The folder that has this name lead to this path, if there is one.
+fn entry_of(name: &str, path: &Path) -> Option<PathBuf> {
+    let mut folder = path;
+    for part in name.split('/').filter(|part| !part.is_empty()).rev() {
+        if folder.file_name()?.to_str()? != part {
+            return None;
+        }
+        folder = folder.parent()?;
+    }
+    Some(folder.to_owned())
+}
+
+fn add(beside: &mut Vec<String>, entry: String) {
+    if !beside.contains(&entry) {
+        beside.push(entry);
+    }
+}
+
+/// A path as people would write it here.
+fn title(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
+        Ok(inside) => format!("./{}", inside.display()),
+        Err(_) => path.display().to_string(),
+    }
+}

@@ -1,0 +1,280 @@
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::packages::Environment;
+use crate::packages::environment::installed;
+
+/// A folder of installed distributions, as pip would have left it.
+struct Site(TempDir);
+
+/// What a distribution's metadata say.
+#[derive(Clone, Copy)]
+struct Wheel<'w> {
+    requires: &'w [&'w str],
+    headers: &'w [&'w str],
+    tag: &'w str,
+    entry_points: &'w str,
+    files: &'w [&'w str],
+}
+
+const PURE: Wheel<'static> =
+    Wheel { requires: &[], headers: &[], tag: "py3-none-any", entry_points: "", files: &[] };
+
+impl Site {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().canonicalize().unwrap()
+    }
+
+    fn install(&self, name: &str, version: &str, wheel: Wheel<'_>) -> &Self {
+        let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
+        let mut metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+        metadata.extend(wheel.requires.iter().map(|text| format!("Requires-Dist: {text}\n")));
+        metadata.extend(wheel.headers.iter().map(|text| format!("{text}\n")));
+        write(&self.path().join(&info).join("METADATA"), &(metadata + "\nName: in the text\n"));
+        let mut record = format!("{info}/METADATA,,\n{info}/RECORD,,\n../../bin/{name},,\n");
+        if !wheel.tag.is_empty() {
+            let tag = format!("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {}\n", wheel.tag);
+            write(&self.path().join(&info).join("WHEEL"), &tag);
+            record.push_str(&format!("{info}/WHEEL,,\n"));
+        }
+        if !wheel.entry_points.is_empty() {
+            write(&self.path().join(&info).join("entry_points.txt"), wheel.entry_points);
+            record.push_str(&format!("{info}/entry_points.txt,,\n"));
+        }
+        let module = format!("{}/__init__.py", name.replace('-', "_"));
+        for file in [module.as_str()].iter().chain(wheel.files) {
+            write(&self.path().join(file), &format!("# {name}\n"));
+            record.push_str(&format!("{file},sha256=x,9\n"));
+        }
+        write(&self.path().join(&info).join("RECORD"), &record);
+        self
+    }
+
+    fn packages(&self, items: &[&str]) -> Packages {
+        let environment = Environment::new("python3").path(vec![self.path()]);
+        items.iter().fold(Packages::new(environment), |packages, item| packages.item(item).unwrap())
+    }
+
+    fn facts(&self) -> Facts {
+        installed(&self.packages(&[]).environment).unwrap().facts.clone()
+    }
+
+    /// The plan for an interpreter like this one.
+    fn plan(&self, items: &[&str]) -> Result<Plan, PackagesError> {
+        planned(&self.packages(items), &self.facts())
+    }
+
+    fn error(&self, items: &[&str]) -> String {
+        let error = self.plan(items).unwrap_err().to_string();
+        let python = installed(&self.packages(&[]).environment).unwrap().executable.clone();
+        error.replace(&python, "PYTHON")
+    }
+}
+
+fn planned(packages: &Packages, facts: &Facts) -> Result<Plan, PackagesError> {
+    plan(packages, facts, &mut |_| {})
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// The names in all sets, without metadata.
+fn names(plan: &Plan) -> Vec<&str> {
+    let files = plan.sets.iter().flat_map(|set| &set.files);
+    let names = files.map(|file| file.path.as_str()).filter(|path| !path.contains(".dist-info/"));
+    let mut names: Vec<&str> = names.filter(|path| !path.starts_with("execnet/")).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn an_item_brings_what_it_requires_there() {
+    let site = Site::new();
+    let requires = ["b >= 1", "old; python_version < '3'", "c; extra == 'more'", "execnet >= 99"];
+    site.install("a", "1.0", Wheel { requires: &requires, headers: &["Provides-Extra: more"], ..PURE })
+        .install("b", "1.5", Wheel { files: &["b/data.txt", "b/__pycache__/x.pyc"], ..PURE })
+        .install("c", "1", PURE)
+        .install("d", "1", PURE);
+    let plan = site.plan(&["a"]).unwrap();
+    assert_eq!(names(&plan), ["a/__init__.py", "b/__init__.py", "b/data.txt"]);
+    assert_eq!(plan.sets[0].title, "a and 1 more");
+    assert!(!plan.isolate && !plan.sets[0].native);
+    let plan = site.plan(&["A[More]"]).unwrap();
+    assert_eq!(names(&plan), ["a/__init__.py", "b/__init__.py", "b/data.txt", "c/__init__.py"]);
+    let plan = site.plan(&["*"]).unwrap();
+    assert_eq!(
+        names(&plan),
+        ["a/__init__.py", "b/__init__.py", "b/data.txt", "c/__init__.py", "d/__init__.py"]
+    );
+    assert!(plan.isolate);
+    // metadata travel, for entry points and versions
+    assert!(plan.sets[0].files.iter().any(|file| file.path == "a-1.0.dist-info/METADATA"));
+}
+
+#[test]
+fn markers_are_those_of_the_other_interpreter() {
+    let site = Site::new();
+    site.install(
+        "a",
+        "1",
+        Wheel { requires: &["b; implementation_name == 'pypy'", "c; os_name == 'nt'"], ..PURE },
+    )
+    .install("b", "1", PURE)
+    .install("c", "1", PURE);
+    let pypy = Facts { implementation_name: "pypy".into(), ..site.facts() };
+    assert_eq!(names(&site.plan(&["a"]).unwrap()), ["a/__init__.py"]);
+    assert_eq!(names(&planned(&site.packages(&["a"]), &pypy).unwrap()), ["a/__init__.py", "b/__init__.py"]);
+}
+
+#[test]
+fn pytest_brings_its_plugins() {
+    let site = Site::new();
+    let plugin = "[pytest11]\nx = pytest_x\n";
+    site.install("pytest", "9", PURE)
+        .install("pytest-x", "1", Wheel { entry_points: plugin, requires: &["pytest", "y"], ..PURE })
+        .install("pytest-z", "1", Wheel { entry_points: plugin, ..PURE })
+        .install("y", "1", PURE);
+    let plan = site.plan(&["pytest", "!pytest-z"]).unwrap();
+    assert_eq!(names(&plan), ["pytest/__init__.py", "pytest_x/__init__.py", "y/__init__.py"]);
+}
+
+#[test]
+fn everything_leaves_out_the_tools_that_nothing_requires() {
+    let site = Site::new();
+    site.install("pip", "1", PURE)
+        .install("setuptools", "1", PURE)
+        .install("wheel", "1", PURE)
+        .install("execnet", "2.1", PURE)
+        .install("a", "1", Wheel { requires: &["setuptools"], ..PURE })
+        .install("torch", "1", PURE);
+    assert_eq!(names(&site.plan(&["*", "!torch"]).unwrap()), ["a/__init__.py", "setuptools/__init__.py"]);
+}
+
+#[test]
+fn an_exception_takes_along_what_only_it_requires() {
+    let site = Site::new();
+    site.install("torch", "1", Wheel { requires: &["cuda", "numpy", "typing"], ..PURE })
+        .install("cuda", "1", Wheel { requires: &["blas"], ..PURE })
+        .install("blas", "1", PURE)
+        .install("numpy", "1", PURE)
+        .install("typing", "1", PURE)
+        .install("a", "1", Wheel { requires: &["typing"], ..PURE });
+    // an installer that writes down nothing
+    let all =
+        ["a/__init__.py", "blas/__init__.py", "cuda/__init__.py", "numpy/__init__.py", "typing/__init__.py"];
+    assert_eq!(names(&site.plan(&["*", "!torch"]).unwrap()), all);
+    for name in ["torch", "numpy", "a"] {
+        write(&site.path().join(format!("{name}-1.dist-info/REQUESTED")), "");
+    }
+    let left = ["a/__init__.py", "numpy/__init__.py", "typing/__init__.py"];
+    assert_eq!(names(&site.plan(&["*", "!torch"]).unwrap()), left);
+}
+
+#[test]
+fn what_is_not_installed_is_named_with_its_environment() {
+    let site = Site::new();
+    site.install("attrs", "25", PURE).install("a", "1", Wheel { requires: &["gone>=2"], ..PURE });
+    assert_eq!(site.error(&["atrs"]), "`atrs` is not installed in PYTHON; did you mean `attrs`?");
+    assert_eq!(
+        site.error(&["numpy"]),
+        "`numpy` is not installed in PYTHON; install it: PYTHON -m pip install numpy"
+    );
+    let gone = "`a` requires `gone`, which is not installed in PYTHON";
+    assert_eq!(site.error(&["a"]), format!("{gone}; PYTHON -m pip install gone"));
+    assert_eq!(site.error(&["attrs[x]"]), "`attrs` has no extra `x`; it has none");
+    // nobody named it
+    assert_eq!(site.plan(&["*"]).unwrap().notes.len(), 1);
+}
+
+#[test]
+fn a_conflict_is_an_error_where_it_was_named() {
+    let site = Site::new();
+    site.install("a", "1", Wheel { requires: &["b >= 2"], ..PURE }).install("b", "1.9", PURE);
+    let conflict = "`a` requires `b>=2`, but 1.9 is installed in PYTHON";
+    assert_eq!(site.error(&["a"]), format!("{conflict}; PYTHON -m pip install 'b>=2'"));
+    let plan = site.plan(&["*"]).unwrap();
+    assert!(plan.notes[0].starts_with("`a` requires `b>=2`, but 1.9"), "{:?}", plan.notes);
+    assert_eq!(names(&plan), ["a/__init__.py", "b/__init__.py"]);
+}
+
+#[test]
+fn console_scripts_are_programs_of_the_set() {
+    let site = Site::new();
+    site.install(
+        "a",
+        "1",
+        Wheel { entry_points: "[console_scripts]\ntool = a:main\nx/y = a:main\n", ..PURE },
+    );
+    let plan = site.plan(&["a"]).unwrap();
+    assert_eq!(names(&plan), ["a/__init__.py", "bin/tool"]);
+    assert!(plan.sets[0].files.iter().any(|file| file.path == "bin/tool" && file.executable));
+}
+
+#[test]
+fn a_plan_is_made_anew_when_something_changes() {
+    let site = Site::new();
+    site.install("a", "1", Wheel { files: &["a/b.py"], ..PURE });
+    assert_eq!(names(&site.plan(&["a"]).unwrap()), ["a/__init__.py", "a/b.py"]);
+    fs::remove_file(site.path().join("a/b.py")).unwrap();
+    assert_eq!(names(&site.plan(&["a"]).unwrap()), ["a/__init__.py"]);
+    site.install("c", "1", PURE);
+    assert_eq!(names(&site.plan(&["c"]).unwrap()), ["c/__init__.py"]);
+}
+
+#[test]
+fn a_folder_a_package_and_a_module_are_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for file in ["src/p/__init__.py", "src/p/data.txt", "src/tool.py", "src/.env", "src/p/__pycache__/p.pyc"]
+    {
+        write(&root.join(file), "");
+    }
+    let facts = Site::new().facts();
+    let of = |path: &str| {
+        let packages = Packages::new(Environment::new("/no/python")).path(root.join(path));
+        planned(&packages, &facts)
+    };
+    let plan = of("src").unwrap();
+    assert_eq!(names(&plan), ["p/__init__.py", "p/data.txt", "tool.py"]);
+    assert!(plan.notes[0].contains(".env is left out: its name is that of a secret"), "{:?}", plan.notes);
+    assert_eq!(names(&of("src/p").unwrap()), ["p/__init__.py", "p/data.txt"]);
+    assert_eq!(names(&of("src/tool.py").unwrap()), ["tool.py"]);
+    assert!(of("src/p/data.txt").unwrap_err().to_string().contains("is neither a folder nor a module"));
+    assert!(of("sources").unwrap_err().to_string().contains("cannot be read: No such file"));
+}
+
+#[test]
+fn what_comes_by_other_means_is_only_an_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("project");
+    for file in ["src/p/__init__.py", "tool.py", "lib/x.py"] {
+        write(&root.join(file), "");
+    }
+    let facts = Site::new().facts();
+    let of = |sent: &[&str], path: &str| {
+        let packages = Packages::new(Environment::new("/no/python")).path(root.join(path));
+        planned(&packages.sent(sent.iter().map(|path| root.join(path))), &facts).unwrap()
+    };
+    for (sent, path, beside) in [
+        (&["."][..], "src", "project/src"),
+        (&["."], "src/p", "project/src"),
+        (&["."], "tool.py", "project"),
+        (&["."], ".", "project"),
+        (&["src/p"], "src/p", "."),
+        (&["lib", "src"], "src", "src"),
+    ] {
+        let plan = of(sent, path);
+        assert_eq!((plan.sets.len(), plan.beside), (0, vec![beside.to_owned()]), "{path}");
+    }
+    let plan = of(&["lib"], "src");
+    assert_eq!((plan.sets.len(), plan.beside.len()), (1, 0));
+}

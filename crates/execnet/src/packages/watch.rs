@@ -1,0 +1,77 @@
+//! Whether files and folders are still as they were when something was made from them.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Clocks of file systems are coarse: a file that is written twice within this time may look the same.
+const COARSE: Duration = Duration::from_millis(100);
+
+/// What something was made from.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Before the first of them was read.
+    started: Option<SystemTime>,
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    /// Files that count only by being there.
+    present: Vec<(PathBuf, u32)>,
+}
+
+/// What changes when a file or a folder does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Watch {
+    /// Call this before the first file is read.
+    pub(super) fn start() -> Self {
+        Self { started: Some(SystemTime::now()), ..Self::default() }
+    }
+
+    /// Watches what this path leads to, or that there is nothing.
+    pub(super) fn path(&mut self, path: &Path) {
+        self.stamps.push((path.to_owned(), Stamp::of(path)));
+    }
+
+    /// Watches that a file is there, and whether it can be executed: its content is somebody else's care.
+    pub(super) fn file(&mut self, path: PathBuf, metadata: &Metadata) {
+        self.present.push((path, metadata.mode()));
+    }
+
+    /// Whether all is as it was.
+    pub(super) fn holds(&self) -> bool {
+        let Some(started) = self.started else { return false };
+        // what changed so late may have changed again, with the same stamp
+        let late = started - COARSE;
+        let late = late.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let late = (late.as_secs() as i64, i64::from(late.subsec_nanos()));
+        let same = |(path, stamp): &(PathBuf, Option<Stamp>)| {
+            Stamp::of(path) == *stamp && stamp.is_none_or(|stamp| stamp.changed < late)
+        };
+        let present = |(path, mode): &(PathBuf, u32)| {
+            std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.mode() == *mode)
+        };
+        self.stamps.iter().all(same) && self.present.iter().all(present)
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
