@@ -4,6 +4,8 @@ import sys
 
 from . import door
 
+JYTHON = sys.platform.startswith("java")
+
 
 def activate(folders, isolate, beside, place):
     """Put the folders of packages on `sys.path`, and their scripts on PATH. Return the environment variables
@@ -13,7 +15,7 @@ def activate(folders, isolate, beside, place):
     is installed here leaves `sys.path`. `place`: writes files (a dict of relative path to bytes) into a
     folder of its own, and returns that; None if it cannot.
     """
-    folders = [_native(folder) for folder in folders]
+    folders = [_native(folder) for at, folder in enumerate(folders) if folder not in folders[:at]]
     how = {
         "folders": folders,
         "plain": [folder for folder in folders if not _has_pth(folder)],
@@ -25,13 +27,14 @@ def activate(folders, isolate, beside, place):
     call = "\nenter(%s, **%s)\n" % (_literal(door.this_interpreter()), _literal(how))
     folder = place({"sitecustomize.py": _source() + call.encode("ascii")})
     if folder is not None:
-        name = "JYTHONPATH" if sys.platform.startswith("java") else "PYTHONPATH"
+        name = "JYTHONPATH" if JYTHON else "PYTHONPATH"
         variables[name] = _before(os.environ.get(name), [_native(folder)])
     scripts = [path for path in [os.path.join(folder, "bin") for folder in folders] if os.path.isdir(path)]
     if scripts:
         variables["PATH"] = _before(os.environ.get("PATH", os.defpath), scripts)
     if sys.executable:
-        variables["EXECNET_PYTHON"] = sys.executable
+        known = not JYTHON or os.path.exists(sys.executable)  # a guess of its own
+        variables["EXECNET_PYTHON"] = sys.executable if known else "jython"
     os.environ.update(variables)
     kernels = sys.meta_path and hasattr(sys.meta_path[0], "sources")
     door.apply(at=1 if kernels else 0, **how)

@@ -19,7 +19,6 @@ class Finder(object):
         self.claimed = claimed
         self.awaited = [entry for entry in beside if not os.path.isdir(entry)]
         self.kept = []  # modules that are forgotten, but whose code may still be in use
-        self.found = {}  # Python 2
 
     def find_spec(self, name, path=None, target=None):
         if path is None and self.looks_for(name):
@@ -28,21 +27,11 @@ class Finder(object):
 
     def find_module(self, name, path=None):  # Python 2
         if path is None and self.looks_for(name):
-            import imp
-            try:
-                self.found[name] = imp.find_module(name, self.folders)
-                return self
-            except ImportError:
-                pass
-
-    def load_module(self, name):  # Python 2
-        import imp
-        found = self.found.pop(name)
-        try:
-            return imp.load_module(name, *found)
-        finally:
-            if found[0]:
-                found[0].close()
+            from pkgutil import ImpImporter
+            for folder in self.folders:
+                loader = ImpImporter(folder).find_module(name)
+                if loader is not None:
+                    return loader
 
     def looks_for(self, name):
         if self.awaited:
@@ -66,14 +55,19 @@ def enter(interpreter, isolate, **how):
     here = os.path.dirname(__file__)
     ours = sys.modules.pop(__name__)  # Python 2 clears a module that nothing refers to
     sys.path[:] = [entry for entry in sys.path if entry != here]
+    error = None
     try:
         import sitecustomize  # noqa: F401
-    finally:
-        if this_interpreter() == interpreter:
-            site = sys.modules.get("site")
-            if isolate and getattr(site, "ENABLE_USER_SITE", False):
-                site.execusercustomize()  # while it can be found
-            apply(isolate=isolate, at=0, **how).kept.append(ours)
+    except BaseException:
+        error = sys.exc_info()[1]
+    # outside the handler: errors of `.pth` files have nothing to do with that one
+    if this_interpreter() == interpreter:
+        site = sys.modules.get("site")
+        if isolate and getattr(site, "ENABLE_USER_SITE", False):
+            site.execusercustomize()  # while it can be found
+        apply(isolate=isolate, at=0, **how).kept.append(ours)
+    if error is not None:
+        raise error
 
 
 def apply(folders, plain, claimed, beside, isolate, at):
