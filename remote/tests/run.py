@@ -14,7 +14,7 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 if __name__ == "__main__":
     names = ["wire_tests", "stream_tests", "core_tests", "transcript_tests", "nodes_tests",
              "kernel_wire_tests",
-             "kernel_values_tests", "layers_tests"]
+             "kernel_values_tests", "layers_tests", "packages_tests"]
     suite = unittest.TestLoader().loadTestsFromNames(names)
     result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())
