@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use execnet::raw;
-use execnet::spec::{HostSpec, NodeSelection, join, time};
+use execnet::spec::{HostSpec, join, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
 use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
@@ -17,7 +17,7 @@ use pyo3::types::{IntoPyDict, PyDict, PyList, PyTuple};
 use crate::channel::{RawChannel, until};
 use crate::encode::encode;
 use crate::error::{DumpError, Failure, using};
-use crate::network::{Network, Node, Outages, limit, quiet};
+use crate::network::{Network, Node, Outages, limit, quiet, selection_of};
 use crate::packages::{Packages, Progress};
 use crate::wait::{Coming, aside, deadline, wait};
 
@@ -148,18 +148,7 @@ impl Launcher {
     /// On a node of a network.
     #[staticmethod]
     fn on(network: &Network, selection: &Bound<'_, PyDict>, settings: &Settings) -> PyResult<Self> {
-        let wanted = |key: &str| selection.get_item(key)?.map(|value| value.extract::<String>()).transpose();
-        let version = wanted("version")?.map(|version| {
-            let wrong =
-                |error| PyValueError::new_err(line(&format!("version={version}: {error}")).into_owned());
-            version.parse().map_err(wrong)
-        });
-        let chosen = NodeSelection {
-            platform: wanted("platform")?,
-            implementation: wanted("implementation")?,
-            node: wanted("node")?,
-            python_version: version.transpose()?,
-        };
+        let chosen = selection_of(selection)?;
         let network = network.open()?;
         Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
     }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use execnet::control::{HostState, HostStatus, NodeState, NodeStatus};
-use execnet::spec::time;
+use execnet::spec::{NodeSelection, time};
 use execnet::text::line;
 use execnet::{Outage, Reach};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::error::Failure;
 use crate::wait::{Coming, aside, released};
@@ -47,14 +48,18 @@ impl Network {
         &self.name
     }
 
-    /// Its nodes, as they are now.
-    fn nodes(&self, py: Python<'_>) -> PyResult<Vec<Node>> {
+    /// Its nodes that match, as they are now.
+    #[pyo3(signature = (selection = None))]
+    fn nodes(&self, py: Python<'_>, selection: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<Node>> {
+        let chosen = selection.map(selection_of).transpose()?.unwrap_or_default();
         let network = self.open()?;
         let status = aside(py, move || network.status())?.map_err(Failure::from)?;
         Ok(status
             .hosts
             .iter()
-            .flat_map(|host| host.nodes.iter().map(|node| Node::of_status(host, node)))
+            .flat_map(|host| host.nodes.iter().map(move |node| (host, node)))
+            .filter(|(_, node)| chosen.matches(&node.info()))
+            .map(|(host, node)| Node::of_status(host, node))
             .collect())
     }
 
@@ -191,6 +196,21 @@ impl Node {
         };
         line(&text).into_owned()
     }
+}
+
+/// The selection that keywords describe.
+pub(crate) fn selection_of(keywords: &Bound<'_, PyDict>) -> PyResult<NodeSelection> {
+    let wanted = |key: &str| keywords.get_item(key)?.map(|value| value.extract::<String>()).transpose();
+    let version = wanted("version")?.map(|version| {
+        let wrong = |error| PyValueError::new_err(line(&format!("version={version}: {error}")).into_owned());
+        version.parse().map_err(wrong)
+    });
+    Ok(NodeSelection {
+        platform: wanted("platform")?,
+        implementation: wanted("implementation")?,
+        node: wanted("node")?,
+        python_version: version.transpose()?,
+    })
 }
 
 /// A duration, in seconds or as people write it.

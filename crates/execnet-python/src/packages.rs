@@ -5,18 +5,24 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use execnet::{Environment, GatewayBuilder, Step};
+use execnet::{Environment, GatewayBuilder, Step, raw};
 use pyo3::prelude::*;
 
 use crate::error::Failure;
 use crate::network::Node;
-use crate::wait::Coming;
+use crate::wait::{Coming, aside};
 
 /// A state is passed on at most this often.
 const OFTEN: Duration = Duration::from_millis(100);
 
 /// It is passed on again after this time, even if it has not changed.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The files of a folder that may travel, and what was left out, in words.
+#[pyfunction]
+pub(crate) fn files_of(py: Python<'_>, folder: PathBuf) -> PyResult<(Vec<String>, Vec<String>)> {
+    Ok(aside(py, move || raw::files_of(&folder))?.map_err(Failure::from)?)
+}
 
 /// What a gateway brings along.
 #[pyclass(frozen, module = "execnet._native")]

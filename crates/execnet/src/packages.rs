@@ -158,6 +158,13 @@ impl Packages {
     }
 }
 
+/// The paths of a folder's files within it, and what was left out.
+pub(crate) fn files_of(folder: &Path) -> Result<(Vec<String>, Vec<String>), PackagesError> {
+    let mut found = folder::Found::default();
+    folder::files("", folder, &mut found)?;
+    Ok((found.files.into_iter().map(|file| file.path).collect(), found.notes))
+}
+
 impl fmt::Debug for Packages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Packages")

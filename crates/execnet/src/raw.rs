@@ -1,6 +1,7 @@
 //! For the Python package only, and free to change with it: calls that wait in slices, and can be repeated if
 //! a slice was too short.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,17 @@ use crate::gateway::{Channel, ChannelError, Code, Death, Gateway, Raw};
 pub use crate::gateway::{Held, Ready};
 use crate::lookout::Outages;
 use crate::network::Network;
+use crate::packages::{self, PackagesError};
 use crate::value::Encoded;
+
+/// The files of a folder that may travel, as paths within it, and what was left out, in words: the rules for
+/// packages.
+///
+/// # Errors
+/// A [`PackagesError`] that names what cannot be read or sent.
+pub fn files_of(folder: &Path) -> Result<(Vec<String>, Vec<String>), PackagesError> {
+    packages::files_of(folder)
+}
 
 /// Sends a value and takes it, or fails and leaves it for another try.
 ///

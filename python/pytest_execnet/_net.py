@@ -1,0 +1,405 @@
+"""`pytest --net NAME`: the tests run on the nodes of a network.
+
+pytest-xdist distributes them. This says where: on one node of each host, by the processors that the hosts
+have. It sends rootdir to each host once. A worker then finds itself in the copy of the folder that pytest was
+called in, and gets the same arguments, so relative paths, test ids and coverage are as they are here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import queue
+import re
+import shlex
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Union
+
+import pytest
+
+if TYPE_CHECKING:
+    from execnet import Gateway, Node, XSpec
+    from xdist.workermanage import NodeManager, WorkerController
+
+OLDEST = (3, 8)
+"""The oldest Python for which there is a pytest that today's pytest-xdist can control."""
+
+NAME = "execnet-net"
+"""The name of the plugin that `begin` registers."""
+
+LARGE = 256 << 20
+"""Bytes; more of rootdir is not sent unless somebody says so."""
+
+PASSED_ON = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+"""Variables that decide which options and plugins pytest has."""
+
+# they show something and end
+SHOW = ("help", "version", "collectonly", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
+
+
+def begin(config: pytest.Config) -> None:
+    """Choose nodes, and tell pytest-xdist of them: its options are set as if somebody had written them."""
+    option = config.option
+    if getattr(option, "numprocesses", None) == 0 or any(getattr(option, name, None) for name in SHOW):
+        return
+    if not config.pluginmanager.hasplugin("xdist"):
+        raise pytest.UsageError(
+            "--net needs pytest-xdist, which distributes the tests: pip install pytest-xdist"
+        )
+    if option.tx:
+        raise pytest.UsageError("--net and --tx both say where the tests run: give one of them")
+    if getattr(option, "usepdb", False):
+        raise pytest.UsageError("--pdb needs the tests in this process: leave --net out")
+    run = Run(config)
+    option.tx = [str(spec) for spec in run.specs]
+    option.numprocesses = None
+    if option.dist == "no":
+        option.dist = "load"
+    config.pluginmanager.register(run, NAME)
+
+
+class Run:
+    """A run of tests on a network."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from execnet import _from_spec
+        from execnet.xspec import XSpec
+
+        self.config = config
+        self.root = config.rootpath
+        if self.root in (Path(self.root.anchor), Path.home()):
+            raise pytest.UsageError(
+                f"--net would send all of {self.root}, which is rootdir: say with --rootdir, or by a "
+                "pytest.ini, which folder the tests need"
+            )
+        self.here = config.invocation_params.dir
+        if self.root not in (self.here, *self.here.parents):
+            self.here = self.root
+        try:
+            self.spec = XSpec(f"net={option(config)}")
+            _from_spec.refuse(self.spec)
+            if self.spec.id is not None:
+                raise ValueError("id= is for one gateway: pytest-xdist names its workers")
+            network = _from_spec.connection(_from_spec.needed(self.spec, "net"))
+            wanted = {
+                key: _from_spec.needed(self.spec, key)
+                for key in _from_spec.SELECTS
+                if getattr(self.spec, key)
+            }
+            found = network.nodes(wanted)
+        except (OSError, ValueError) as error:
+            raise pytest.UsageError(f"--net: {error}") from None
+        self.nodes = chosen(found)
+        if not self.nodes:
+            raise pytest.UsageError(f"--net: {none_of(str(self.spec.net), found)}")
+        self.places = shares(self.nodes, self._count())
+        self.specs = [self._spec_for(node) for node in self.places]
+
+    def _count(self) -> int:
+        """Return how many workers there are: as `-n` says, or one for each processor."""
+        option, wanted = self.config.option, self.config.option.numprocesses
+        count = wanted if isinstance(wanted, int) else sum(processors(node) for node in self.nodes)
+        most = option.maxprocesses
+        return min(count, most) if most and not isinstance(wanted, int) else count
+
+    def _spec_for(self, node: Node) -> XSpec:
+        from execnet.xspec import XSpec, parts_of
+
+        replaced = ("platform", "implementation", "version", "node")
+        parts = [part for part in parts_of(str(self.spec)) if part.partition("=")[0] not in replaced]
+        parts.append(f"node={node.name}")
+        if self.spec.packages is None:
+            parts.append(f"packages={','.join(['*', *self._beside()])}")
+        return XSpec("//".join(parts))
+
+    def _beside(self) -> list[str]:
+        """Return the folders of PYTHONPATH that are not in rootdir: they travel, too."""
+        folders = [os.path.abspath(folder) for folder in self._python_path() if os.path.isdir(folder)]
+        return [folder for folder in folders if self._within(folder) is None and "," not in folder]
+
+    def _python_path(self) -> list[str]:
+        return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> list[str]:
+        """Say where the tests run."""
+        from execnet._native import shown
+
+        parts = [
+            f"{self.places.count(node)} on {node.name} ({node.implementation} {node.version})"
+            for node in self.nodes
+            if node in self.places
+        ]
+        return [
+            shown(f"network {self.spec.net}: {len(self.places)} workers, {', '.join(parts)}", one_line=True)
+        ]
+
+    def take_over(self, manager: NodeManager, roots: Sequence[Path]) -> list[Path]:
+        """Leave pytest-xdist only the folders that the user named, and that are not in rootdir. Return all
+        that reach the workers."""
+        from xdist import workermanage
+
+        manager.roots = [root for root in roots if self._within(str(root)) is None]
+        # where pytest-xdist maps arguments to the folders that it sends
+        self._reltoroot = getattr(workermanage, "make_reltoroot", None)
+        if self._reltoroot is not None:
+            workermanage.make_reltoroot = self._arguments
+        return [self.root, *manager.roots]
+
+    def prepare(self, specs: list[XSpec]) -> None:
+        """Bring packages and rootdir to all hosts at a time, and leave out those where that fails."""
+        option = self.config.option
+        ignored = [str(pattern) for pattern in [*option.rsyncignore, *self.config.getini("rsyncignore")]]
+        sources = Sources(self.root, ignored, bool(self.spec.large))
+        for note in sources.notes:
+            self._tell(note)
+        places = self._prepare_hosts(sources)
+        for node, place in places.items():
+            if isinstance(place, BaseException):
+                self._tell(f"{node.name} is left out: {place}")
+        folders = {node.name: place for node, place in places.items() if isinstance(place, str)}
+        for spec in specs:
+            spec.chdir = folders.get(str(spec.node))
+        specs[:] = [spec for spec in specs if spec.chdir is not None]
+        if not specs:
+            raise pytest.UsageError(f"--net: no node of {self.spec.net} can run the tests")
+
+    def _prepare_hosts(self, sources: Sources) -> dict[Node, Union[str, BaseException]]:
+        """Bring packages and rootdir to each host. Return the folders there, or why that failed."""
+        import execnet
+
+        nodes = [node for node in self.nodes if node in self.places]
+        done: queue.Queue[tuple[Node, Union[str, BaseException]]] = queue.Queue()
+        with execnet.Group() as group:
+
+            def prepare(node: Node) -> None:
+                try:
+                    done.put((node, sources.send_to(group.makegateway(self._spec_for(node)))))
+                except BaseException as error:
+                    done.put((node, error))
+
+            for node in nodes:
+                name = f"execnet {node.name}"
+                threading.Thread(target=prepare, args=[node], name=name, daemon=True).start()
+            return dict(done.get() for _ in nodes)
+
+    def _tell(self, text: str) -> None:
+        from execnet._native import shown
+
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(f"execnet: {shown(text, one_line=True)}", yellow=True)
+
+    @pytest.hookimpl
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Bring a worker to the copy of this folder. It has the spec's folder as the current one."""
+        path = [
+            rel
+            for folder in self._python_path()
+            if (rel := self._within(os.path.abspath(folder))) is not None
+        ]
+        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        if "PYTEST_ADDOPTS" in variables:
+            words = shlex.split(variables["PYTEST_ADDOPTS"])
+            variables["PYTEST_ADDOPTS"] = shlex.join(self._moved(word) for word in without_net(words))
+        channel = node.gateway.remote_exec(ENTER)
+        channel.send((self.root.name, os.path.relpath(self.here, self.root), path, variables))
+        channel.waitclose()
+
+    @pytest.hookimpl
+    def pytest_unconfigure(self) -> None:
+        """Leave pytest-xdist as it was."""
+        if getattr(self, "_reltoroot", None) is not None:
+            from xdist import workermanage
+
+            workermanage.make_reltoroot = self._reltoroot
+
+    def _arguments(self, roots: Sequence[Path], args: list[str]) -> list[str]:
+        """Return the arguments for a worker. The first ones make it as the main process is."""
+        dist = f"--dist={self.config.option.dist}"
+        root = f"--rootdir={os.path.relpath(self.root, self.here)}"
+        return [dist, root, *(self._moved(arg) for arg in without_net(args))]
+
+    def _moved(self, arg: str) -> str:
+        """Return an argument in which an absolute path in rootdir is one relative to the worker's folder."""
+        option, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
+        path, colons, rest = value.partition("::")
+        if not os.path.isabs(path):
+            if self.here == self.config.invocation_params.dir or not path or not os.path.exists(path):
+                return arg
+        within = self._within(os.path.abspath(path))
+        if within is None:
+            return arg
+        moved = os.path.relpath(self.root / within, self.here)
+        return f"{option}{equals}{moved}{colons}{rest}"
+
+    def _within(self, path: str) -> Optional[str]:
+        """Return where in rootdir an absolute path is; None if it is not there."""
+        for candidate in (Path(path), Path(path).resolve()):
+            if candidate == self.root or self.root in candidate.parents:
+                return str(candidate.relative_to(self.root))
+        return None
+
+
+class Sources:
+    """The files of rootdir that travel: by the rules for packages, and without what `rsyncignore` names."""
+
+    def __init__(self, root: Path, ignored: Sequence[str], large: bool) -> None:
+        from execnet import _native
+
+        files, self.notes = _native.files_of(str(root))
+        matches = [re.compile(fnmatch.translate(pattern)).match for pattern in ignored]
+        self._root = root
+        self._paths = {str(root)}
+        sizes = {}
+        for file in files:
+            path = os.path.join(root, file)
+            parents = [path]
+            while parents[-1] != str(root):
+                parents.append(os.path.dirname(parents[-1]))
+            if any(
+                match(path) or match(os.path.basename(path)) for match in matches for path in parents[:-1]
+            ):
+                continue
+            self._paths.update(parents)
+            sizes[file] = os.path.getsize(path)
+        if sum(sizes.values()) > LARGE and not large:
+            largest = sorted(sizes, key=lambda file: -sizes[file])[:3]
+            named = ", ".join(f"{file} ({sizes[file] >> 20} MiB)" for file in largest)
+            raise pytest.UsageError(
+                f"--net would send {sum(sizes.values()) >> 20} MiB of {root}, more than 256; the largest "
+                f"files: {named}; --net 'NAME//large' sends them, --rsyncignore=GLOB leaves some out"
+            )
+
+    def send_to(self, gateway: Gateway) -> str:
+        """Make the copy on this gateway's host equal. Return the folder that it is in."""
+        import execnet
+
+        paths = self._paths
+
+        class Sending(execnet.RSync):
+            def filter(self, path: str) -> bool:
+                return path in paths
+
+        channel = gateway.remote_exec(PLACE)
+        packages = gateway.packages
+        name = f"{self._root.name}-{digest(self._root)}"
+        channel.send((packages.folders if packages else [], name, gateway.spec.chdir is not None))
+        place: str = channel.receive()
+        sending = Sending(self._root, verbose=False)
+        sending.add_target(gateway, os.path.join(place, self._root.name), delete=True)
+        sending.send()
+        return place
+
+
+def roots_of_the_user(roots: Sequence[Path]) -> list[Path]:
+    """Return the folders that pytest-xdist sends, without pytest itself."""
+    import _pytest
+
+    own = {Path(module.__file__ or "").parent.resolve() for module in (pytest, _pytest)}
+    return [root for root in roots if root not in own]
+
+
+def option(config: pytest.Config) -> Optional[str]:
+    """Return the value of `--net`; None on workers, which have the option, too."""
+    value: Optional[str] = getattr(config.option, "net", None)
+    return None if hasattr(config, "workerinput") else value
+
+
+def without_net(args: Sequence[str]) -> list[str]:
+    """Return arguments without `--net`, which workers need not know."""
+    kept: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            return [*kept, word, *words]
+        if word == "--net":
+            next(words, None)
+        elif not word.startswith("--net="):
+            kept.append(word)
+    return kept
+
+
+def chosen(nodes: Sequence[Node]) -> list[Node]:
+    """Return one node of each host that can run pytest: the one that is like the Python here, or else the
+    first."""
+    hosts: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.state == "ready" and node.implementation in ("cpython", "pypy") and version(node) >= OLDEST:
+            hosts.setdefault(node.host, []).append(node)
+    own = sys.implementation.name, sys.version_info[:2]
+    return [
+        min(same, key=lambda node: (node.implementation, version(node)) != own) for same in hosts.values()
+    ]
+
+
+def version(node: Node) -> tuple[int, ...]:
+    """Return the first two numbers of its Python's version."""
+    return tuple(int(part) if part.isdigit() else 0 for part in node.version.split(".")[:2])
+
+
+def none_of(network: str, nodes: Sequence[Node]) -> str:
+    """Say why none of these nodes can run pytest."""
+    from execnet._native import shown
+
+    parts = [f"{node.name}: {node.implementation} {node.version} ({node.state})" for node in nodes]
+    there = f"there are {', '.join(parts)}" if parts else "no node matches"
+    return shown(
+        f"pytest needs a node of {network} with Python 3.8 or later that is ready; {there}", one_line=True
+    )
+
+
+def processors(node: Node) -> int:
+    return node.cpus or 1
+
+
+def shares(nodes: Sequence[Node], count: int) -> list[Node]:
+    """Return the node of each of so many workers, in turn, each host with as many as its processors make."""
+    places: list[Node] = []
+    while len(places) < count:
+        places.append(min(nodes, key=lambda node: (places.count(node) + 1) / processors(node)))
+    return places
+
+
+def digest(root: Path) -> str:
+    """Return what tells this folder from others of the same name, here and on other machines."""
+    return hashlib.sha256(
+        f"{socket.gethostname()}\0{os.getuid()}\0{root}".encode("utf-8", "replace")
+    ).hexdigest()[:12]
+
+
+PLACE = """
+import os
+
+folders, name, is_chosen = channel.receive()
+stores = [os.path.dirname(os.path.dirname(folder)) for folder in folders]
+stores = [store for store in stores if os.path.isdir(store) and os.access(store, os.W_OK)]
+stores = [os.path.join(store, "tests") for store in stores]
+stores.append(os.path.join(os.path.expanduser("~"), "pyexecnetcache"))
+place = os.path.abspath(os.path.join("" if is_chosen else stores[0], name))
+if not os.path.isdir(place):
+    os.makedirs(place, 0o700)
+channel.send(place)
+"""
+"""Executed on each host: makes the folder for the copy of rootdir. It is beside the store of packages, which
+is known to be writable and to belong to us."""
+
+ENTER = """
+import os, sys
+
+root, folder, path, variables = channel.receive()
+root = os.path.abspath(root)
+os.environ.update(variables)
+path = [os.path.normpath(os.path.join(root, entry)) for entry in path]
+if path:
+    sys.path[0:0] = path
+    path += [entry for entry in [os.environ.get("PYTHONPATH")] if entry]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+os.chdir(os.path.join(root, folder))
+"""
+"""Executed in a worker: makes it as the main process is, in its copy of the folder."""
