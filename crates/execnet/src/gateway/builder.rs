@@ -296,7 +296,8 @@ impl GatewayBuilder {
             None => Opening::new(&driver, &printed, self.timeout, until).run(None),
         };
         let stopped = match opened {
-            Ok(info) => {
+            Ok(mut info) => {
+                info.packages = info.packages.filter(|_| supply.is_some());
                 printed.release();
                 driver.carrier.opened();
                 return Ok(Gateway { handle: Arc::new(Handle { driver, id, info: *info }) });

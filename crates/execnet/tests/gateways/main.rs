@@ -2,8 +2,10 @@
 
 mod callbacks;
 mod ends;
+mod hostile;
 mod network;
 mod output;
+mod packages;
 mod pressure;
 mod support;
 mod talk;
