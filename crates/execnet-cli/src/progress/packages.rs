@@ -73,7 +73,7 @@ struct Entry {
 enum At {
     Reading,
     Resolving,
-    /// Another gateway brings them.
+    /// Another gateway brings them: what is waited for.
     Waiting(String),
     Sending(Amounts),
     Other,
@@ -296,7 +296,7 @@ impl At {
         match self {
             At::Reading => "reading packages".to_owned(),
             At::Resolving => "resolving packages with uv".to_owned(),
-            At::Waiting(why) => format!("waiting for another gateway: {why}"),
+            At::Waiting(what) => format!("waiting for {what}"),
             At::Sending(amounts) => format!("sending packages, {amounts}"),
             At::Other => "preparing packages".to_owned(),
         }

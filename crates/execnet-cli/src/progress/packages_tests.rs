@@ -42,8 +42,8 @@ fn only_what_takes_longer_than_a_second_is_drawn() {
         "[=====>              ] build1: 1.0 MiB of 4.0 MiB, 3 of 20 files",
     );
     assert!(!screen.contents().contains("build2"), "{}", screen.contents());
-    board.update("gw1", "build2", At::Waiting("for gw0".into()), after(1.2));
-    shows(&screen, &mut board, after(2.0), "build2: waiting for another gateway: for gw0");
+    board.update("gw1", "build2", At::Waiting("attrs, which process 7 receives".into()), after(1.2));
+    shows(&screen, &mut board, after(2.0), "build2: waiting for attrs, which process 7 receives");
     board.done("gw0");
     board.show(after(2.0));
     assert!(!screen.contents().contains("build1"), "{}", screen.contents());

@@ -47,6 +47,13 @@ impl Net {
         self.folder.join("state/execnet").join(&self.name)
     }
 
+    /// A folder of this test.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
     /// The daemon's log.
     pub(crate) fn log(&self) -> PathBuf {
         self.state().join("log")
@@ -61,6 +68,7 @@ impl Net {
             .args(args)
             .env("XDG_CONFIG_HOME", self.folder.join("config"))
             .env("XDG_STATE_HOME", self.folder.join("state"))
+            .env("XDG_CACHE_HOME", self.folder.join("cache"))
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null());
         command

@@ -10,6 +10,7 @@ mod harness;
 mod hops;
 mod join;
 mod login;
+mod packages;
 mod process;
 mod resume;
 mod trust;
