@@ -55,7 +55,8 @@ def collect(store, at_once=False, everything=False):
             if not everything and total <= MOST and -DAY < now - stamp < DAY:
                 continue
             if _remove(place, name, now):
-                removed, size, total = removed + 1, size + bytes_of, total - bytes_of
+                # what a kernel made for its children is not listed, so it is not counted
+                removed, size, total = removed + (1 if title else 0), size + bytes_of, total - bytes_of
             elif title:
                 in_use.append(title.decode("utf-8", "replace"))
     return {u"removed": removed, u"bytes": size, u"in_use": in_use}

@@ -167,7 +167,7 @@ fn stored_json(folders: &[Stored]) -> Value {
             "files": folder.files,
             "used": folder.used.as_secs(),
             "in_use": folder.in_use,
-            "folder": folder.place,
+            "folder": format!("{}/{}", folder.place, folder.id),
         })
     };
     json!({ "packages": folders.iter().map(folder).collect::<Vec<Value>>() })
