@@ -186,7 +186,8 @@ fn python_runs_as_before_on_the_node_that_has_the_packages() {
         command.env("VIRTUAL_ENV", &venv);
         command
     };
-    let code = "import greeting, os, sys; print(greeting.greet(sys.stdin.read()), sys.argv[1:], os.environ['A'])\n\
+    let code = "import greeting, os, sys\n\
+                print(greeting.greet(sys.stdin.read()), sys.argv[1:], os.environ['A'])\n\
                 sys.stderr.write('err'); sys.exit(7)";
     let mut child = piped(python(&["--node", "build2", "--env", "A=b", "-c", code, "x y"]));
     child.stdin.take().unwrap().write_all(b"you").unwrap();
