@@ -212,7 +212,8 @@ impl Search<'_> {
             let distribution = &self.installed.distributions[index];
             if normalized(&distribution.name) == "pytest" {
                 for (plugin, other) in self.installed.distributions.iter().enumerate() {
-                    if other.pytest11 && !self.except.contains(&normalized(&other.name)) {
+                    let name = normalized(&other.name);
+                    if other.pytest11 && name != OURS && !self.except.contains(&name) {
                         self.want(plugin, &[], named, false);
                     }
                 }

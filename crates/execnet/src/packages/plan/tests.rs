@@ -142,6 +142,7 @@ fn pytest_brings_its_plugins() {
     site.install("pytest", "9", PURE)
         .install("pytest-x", "1", Wheel { entry_points: plugin, requires: &["pytest", "y"], ..PURE })
         .install("pytest-z", "1", Wheel { entry_points: plugin, ..PURE })
+        .install("execnet", "3", Wheel { entry_points: plugin, ..PURE })
         .install("y", "1", PURE);
     let plan = site.plan(&["pytest", "!pytest-z"]).unwrap();
     assert_eq!(names(&plan), ["pytest/__init__.py", "pytest_x/__init__.py", "y/__init__.py"]);
