@@ -117,7 +117,8 @@ def _end_of_library(path):
 
 
 def _is_site(entry):
-    return "-packages/" in "%s/" % (entry,)
+    entry = "%s/" % (entry,)
+    return "/site-packages/" in entry or "/dist-packages/" in entry
 
 
 def _inside(path, folders):

@@ -3,12 +3,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import textwrap
 
 from kernel_case import Kernel
 
+from case import interpreters
 from kernel_client import bundle
 
 PACKAGES = os.path.join(bundle.REMOTE, "packages")
@@ -233,6 +233,32 @@ class Activate(Kernel):
             sys.meta_path.append(Editable)
         """ % {"file": self.path("source/edited.py")})
 
+    def test_isolate_takes_site_folders_of_pythonpath_but_no_others(self):
+        name = "JYTHONPATH" if self.jython else "PYTHONPATH"
+        self.write("own/site-packages/foreign.py", "WHO = 'foreign'")
+        self.write("my-packages/mine.py", "WHO = 'mine'")
+        self.env[name] = self.path("own/site-packages") + ":" + self.path("my-packages")
+        k, variables = self.activated(["one"], isolate=True)
+        files = self.everywhere(k, variables, "foreign", "mine")["files"]
+        self.assertEqual((None, "mine"), (files["foreign"], files["mine"][1]))
+
+    def test_packages_of_a_gateway_within_a_gateway(self):
+        self.write("one/first.py", "WHO = 'one'")
+        self.write("one/pytest.py", "WHO = 'one'")
+        self.write("one/both.py", "WHO = 'one'")
+        self.write("two/both.py", "WHO = 'two'")
+        self.write("work/pytest.py", "WHO = 'copied'")
+        _, variables = self.activated(["one"])
+        self.env.update(variables)
+        for isolate in (False, True):
+            self.door = self.path("door-%s" % isolate)
+            k, variables = self.activated(["two"], isolate=isolate)
+            self.assertEqual(self.door + ":" + self.path("door"),
+                             variables["JYTHONPATH" if self.jython else "PYTHONPATH"])
+            files = self.everywhere(k, variables, "first", "both", "pytest")["files"]
+            self.assertEqual([None if isolate else "one", "two", "copied" if isolate else "one"],
+                             [files[name] and files[name][1] for name in ("first", "both", "pytest")])
+
     def test_scripts_are_on_the_path_and_know_the_interpreter(self):
         script = self.write("one/bin/tool", """\
             #!/bin/sh
@@ -298,10 +324,15 @@ class Activate(Kernel):
         self.write("early/sitecustomize.py", "import sys; sys.host = 'ran'")
         k, variables = self.activated(["one"])
         variables["PYTHONPATH"] = self.door + ":" + self.path("early")
-        there = self.child(variables, "first", "sitecustomize", python=sys.executable)
-        self.assertIsNone(there["files"]["first"])
-        self.assertEqual(self.path("early/sitecustomize.py"), there["files"]["sitecustomize"][0])
-        self.assertNotIn(self.door, there["path"])
+        others = [path for name, path in interpreters().items()
+                  if path != self.python and name in ("2.7", "3.8", "3.11", "3.13", "pypy3")]
+        if not others:
+            self.skipTest("there is no other interpreter")
+        for python in others:
+            there = self.child(variables, "first", "sitecustomize", python=python)
+            self.assertIsNone(there["files"]["first"])
+            self.assertEqual(self.path("early/sitecustomize.py"), there["files"]["sitecustomize"][0])
+            self.assertNotIn(self.door, there["path"])
 
     def test_a_virtual_environment_ignores_the_door(self):
         if self.jython or not self.has_namespaces():
@@ -312,6 +343,24 @@ class Activate(Kernel):
                        check=True)
         python = self.path("venv/bin/python")
         self.assertIsNone(self.child(variables, "first", python=python)["files"]["first"])
+
+    def test_a_kernel_in_a_virtual_environment(self):
+        if self.jython or not self.has_namespaces():
+            self.skipTest("it has no venv module")
+        subprocess.run([self.python, "-m", "venv", "--without-pip", self.path("venv")], env=self.env,
+                       check=True)
+        base, self.python = self.python, self.path("venv/bin/python")
+        self.site = self.python_says("import sys; print(sys.path[-1])")
+        self.assertIn("/venv/", self.site)
+        self.host("first.py", "WHO = 'host'")
+        self.host("second.py", "WHO = 'host'")
+        self.write("one/first.py", "WHO = 'one'")
+        for isolate in (False, True):
+            k, variables = self.activated(["one"], isolate=isolate)
+            files = self.everywhere(k, variables, "first", "second")["files"]
+            self.assertEqual("one", files["first"][1])
+            self.assertEqual(isolate, files["second"] is None)
+            self.assertIsNone(self.child(variables, "first", python=base)["files"]["first"])
 
     def test_children_of_children_and_modules_run_as_programs(self):
         self.write("one/first.py", "WHO = 'one'")
