@@ -36,9 +36,10 @@ class Finder(object):
     def looks_for(self, name):
         if self.awaited:
             # the interpreter remembers that a folder is missing
-            for entry in [entry for entry in self.awaited if os.path.isdir(entry)]:
-                self.awaited.remove(entry)
+            appeared = [entry for entry in self.awaited if os.path.isdir(entry)]
+            for entry in appeared:
                 sys.path_importer_cache.pop(entry, None)
+            self.awaited = [entry for entry in self.awaited if entry not in appeared]
         return name in self.claimed
 
 

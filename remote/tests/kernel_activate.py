@@ -416,11 +416,14 @@ class Activate(Kernel):
         self.host("foreign-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: foreign\nVersion: 1\n")
         self.host("foreign-1.dist-info/entry_points.txt", "[plugins]\nforeign = foreign:plugin\n")
         code = """if True:
-            import importlib.metadata as m, pkgutil, sys
+            import importlib.metadata as m
             found = m.entry_points()
             found = found.select(group="plugins") if hasattr(found, "select") else found["plugins"]
             found = sorted([(each.name, each.load() if each.name == "one" else None) for each in found])
-            tell([m.version("dist"), pkgutil.get_data("dist", "data.txt").decode(), found])
+            import importlib.resources as r
+            read = r.files("dist").joinpath("data.txt") if hasattr(r, "files") else r
+            text = read.read_text() if read is not r else r.read_text("dist", "data.txt")
+            tell([m.version("dist"), text, found])
         """
         for isolate in (False, True):
             k, variables = self.activated(["one"], isolate=isolate)
