@@ -1,12 +1,16 @@
 """End to end: packages, from the conversation before HELLO to the folders on the host. Run by
 kernel_tests.py."""
 import json
+import marshal
 import os
 import shutil
 import tempfile
+import zlib
 
 from kernel_case import Kernel
 from packages_client import Files, Supplier
+
+from kernel_client import EXEC, EXIT, FILES, PACKAGES
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../protocol/vectors/manifests.json")
 ONE = {"one.py": b"x = 1\n", "pack/__init__.py": b"", "pack/inner.py": b"y = 2\n" + b"# a comment\n" * 20000,
@@ -27,6 +31,10 @@ class Hosts(Kernel):
         self.changes = [('TMP = "/tmp"', "TMP = %r" % self.path("tmp")),
                         ('("/var/tmp", "/dev/shm")', "(%r, %r)" % (self.path("var"), self.path("shm")))]
         self.store = os.path.join(self.path("tmp"), "execnet-%d" % os.getuid(), "packages")
+
+    def few(self, *cases):
+        """Return the cases; on Jython, which takes seconds to start, only the first two."""
+        return cases[:2] if self.jython else cases
 
     def path(self, *names):
         return os.path.join(self.tmp, *names)
@@ -65,6 +73,12 @@ class Hosts(Kernel):
         """Return the sets in a store, without those that a kernel makes for its children."""
         return sorted(name for name in os.listdir(where or self.store) if len(name) == 64
                       and not self.title(name, where).startswith("\n"))
+
+    def drafts(self, where=None):
+        """Return what is unfinished in a store, or on its way out."""
+        where = where or self.store
+        return [name for name in os.listdir(where) if name[0] == "." and name != ".collected"] \
+            if os.path.exists(where) else []
 
     def title(self, name, where=None):
         with open(os.path.join(where or self.store, name + ".set")) as file:
@@ -116,6 +130,134 @@ class Packages(Hosts):
             self.assertEqual(["in use"], cleaned["in_use"])
             self.assertEqual([Files(ONE).id], self.names())
         self.assertEqual([1], for_use.run("import one; channel.send(one.x)"))
+
+
+class Answers(Hosts):
+    """A client that answers wrongly, or otherwise."""
+
+    def stop(self, client, status=93):
+        """Check that the kernel ends. Return why."""
+        self.assertEqual(status, client.wait(), client.stderr)
+        self.assertEqual([], self.drafts())
+        return client.stderr.decode()
+
+    def lacking(self, *sets, **options):
+        client = self.supplier(sets or [Files(ONE)], **options)
+        self.assertEqual(list(range(len(client.sets))), sorted(client.hear("lacks")))
+        return client
+
+    def wanting(self, *sets, **options):
+        client = self.lacking(*sets, **options)
+        client.manifests(range(len(client.sets)))
+        return client, client.hear("wants")
+
+    def refused(self, text, words):
+        """Check that a manifest is refused whose id is right."""
+        files = Files({})
+        files.manifest = text
+        client = self.lacking(files)
+        client.manifests([0])
+        self.assertIn(words, self.stop(client))
+
+    def test_a_manifest_that_leads_out_of_its_folder_is_refused(self):
+        line = Files({"PATH": b""}).manifest
+        for path in self.few(b"../up.py", b"/tmp/absolute.py", b"a/../../b", b"a//b", b".", b"n\0l"):
+            self.refused(line.replace(b"PATH", path), "protocol error")
+        self.assertEqual([], [name for name in os.listdir(self.store) if "lock" not in name])
+
+    def test_a_manifest_of_another_id_is_refused(self):
+        client = self.lacking()
+        client.sets[0] = Files({"two.py": b"2"})
+        client.manifests([0])
+        self.assertIn("has another id", self.stop(client))
+
+    def test_other_manifests_than_were_asked_for_are_refused(self):
+        for answer in self.few([], [0, 1], [0, 0], [1]):
+            client = self.lacking()
+            client.sets.append(client.sets[0])
+            client.manifests(answer)
+            self.assertIn("other manifests", self.stop(client))
+
+    def test_a_file_that_is_not_what_the_manifest_says_is_not_kept(self):
+        client, wants = self.wanting()
+        client.sets[0].files[0] = (b"one.py", b"x = 9\n", False, 0)
+        client.send_files(wants)
+        self.assertIn("'one.py' is not what the manifest says", self.stop(client))
+        self.assertEqual([], self.names())
+
+    def test_an_empty_file_must_be_empty_by_its_hash(self):
+        self.refused(Files({"a": b"1"}).manifest.replace(b" 1 - ", b" 0 - "), "is empty, but not by its hash")
+
+    def test_more_than_was_asked_for_is_refused(self):
+        client, wants = self.wanting()
+        client.sets[0].files[-1] = client.sets[0].files[-1][:1] + (client.sets[0].files[-1][1] + b"more",)
+        client.sets[0].files[-1] += (False, 0)
+        client.send_files(wants)
+        self.assertIn("more files than were asked for", self.stop(client))
+        client, wants = self.wanting()
+        client.send_files(wants + wants)
+        self.assertIn("more files than were asked for", self.stop(client))
+
+    def test_what_is_no_answer_is_refused(self):
+        for words in self.few(("wrong", 1), ("manifests",), ("manifests", [], 1), (), [1], None, "lacks",
+                              ("lacks", [0])):
+            client = self.lacking()
+            client.frame(PACKAGES, 0, marshal.dumps(words, 2))
+            self.assertIn("protocol error", self.stop(client))
+
+    def test_frames_that_do_not_belong_there_are_refused(self):
+        for kind, number, payload in self.few((EXEC, 1, b""), (FILES, 0, b"\0x"), (EXIT, 0, b""),
+                                              (PACKAGES, 1, b"N"), (14, 0, b"")):
+            client = self.lacking()
+            client.frame(kind, number, payload)
+            self.assertIn("protocol error", self.stop(client))
+
+    def test_blocks_that_are_wrong_are_refused(self):
+        bomb = zlib.compress(bytes(1 << 20))
+        for block in self.few(b"", b"\1" + bomb, b"\0", b"\2x", b"\1x", b"\0" + bytes(65537),
+                              b"\1" + zlib.compress(b"")):
+            client, _ = self.wanting()
+            client.frame(FILES, 0, block)
+            self.assertIn("protocol error", self.stop(client))
+
+    def test_a_client_that_goes_leaves_no_draft(self):
+        client, wants = self.wanting()
+        client.send_files(wants, 70000)
+        client.process.stdin.close()
+        self.assertEqual("", self.stop(client))
+        self.assertEqual([], self.names())
+
+    def test_the_client_starts_over_with_other_sets(self):
+        client = self.lacking()
+        for number, cut in enumerate((10, 70000, None)):
+            client.sets = [Files(dict(ONE, **{"one.py": b"x = %d\n" % number}))]
+            client.say("sets", [client.sets[0].triple], False, [])
+            client.manifests(client.hear("lacks"))
+            client.send_files(client.hear("wants"), cut)
+        client.answer()
+        self.assertEqual([2], client.run("import one; channel.send(one.x)"))
+        self.assertEqual((1, []), (len(self.names()), self.drafts()))
+
+    def test_not_for_ever(self):
+        client = self.lacking()
+        for _ in range(4):
+            client.say("sets", [each.triple for each in client.sets], False, [])
+            if _ < 3:
+                client.hear("lacks")
+        self.assertIn("the sets changed more than 3 times", self.stop(client))
+
+    def test_ids_that_are_none_are_refused(self):
+        for name in self.few("../" + "a" * 61, "a" * 63, "A" * 64, "g" * 64):
+            files = Files(ONE)
+            client = self.supplier([], known=False)
+            client.hear("facts")
+            client.say("sets", [(name, False, files.title)], False, [])
+            self.assertIn("is no id of a set", self.stop(client))
+
+    def test_visiting_does_nothing_with_sets(self):
+        client = self.opened([Files(ONE)], visit=True)
+        self.assertEqual(([], 0), (client.told, client.exit()))
+        self.assertFalse(os.path.exists(self.store))
 
 
 class Manifests(Hosts):

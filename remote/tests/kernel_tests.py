@@ -19,7 +19,7 @@ from kernel_errors import Errors
 from kernel_folder import Folder
 from kernel_imports import Imports
 from kernel_output import Output
-from kernel_packages import Manifests, Packages
+from kernel_packages import Answers, Manifests, Packages
 from kernel_posix import Posix
 from kernel_starts import Starts
 
@@ -363,7 +363,7 @@ except ValueError:
 def load_tests(loader, tests, pattern):
     def bases(jython):
         return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder,
-                Starts, Activate, Packages, Manifests) + (() if jython else (Posix,))
+                Starts, Activate, Packages, Answers, Manifests) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 
