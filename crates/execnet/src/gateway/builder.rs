@@ -24,7 +24,7 @@ use super::wire::{Kind, frame};
 use super::{attend, safe_path};
 use crate::network::Network;
 use crate::packages::progress::Progress;
-use crate::packages::supply::{Place, Supply};
+use crate::packages::supply::{Place, Supply, Trouble};
 use crate::packages::{Packages, PackagesError};
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::tilde;
@@ -291,7 +291,8 @@ impl GatewayBuilder {
                     let until = deadline(Some(self.timeout));
                     Opening::new(&driver, &printed, self.timeout, until).run(Some(supply))
                 }
-                Err(error) => Err(Stopped::Packages(error)),
+                Err(Trouble::Packages(error)) => Err(Stopped::Packages(error)),
+                Err(_) => Err(Stopped::Halted(Halt::Interrupted)),
             },
             None => Opening::new(&driver, &printed, self.timeout, until).run(None),
         };
@@ -333,11 +334,10 @@ impl GatewayBuilder {
     }
 
     /// CONFIG with what the kernel will probably ask for.
-    fn with_guess(&self, id: &str, supply: &mut Supply) -> Result<Vec<u8>, PackagesError> {
+    fn with_guess(&self, id: &str, supply: &mut Supply) -> Result<Vec<u8>, Trouble> {
         let guess = supply.guess()?;
-        self.config
-            .encode(id, &Bring::These(guess))
-            .map_err(|error| PackagesError::File { path: "CONFIG".into(), reason: error.to_string() })
+        let config = self.config.encode(id, &Bring::These(guess));
+        config.map_err(|error| PackagesError::Sets(error.to_string()).into())
     }
 
     fn place(&self, carrier: &dyn Carrier) -> Place {

@@ -112,6 +112,8 @@ impl<'a> Opening<'a> {
                     let left = state.protocol.out.bytes;
                     if let Some(ask) = state.protocol.take_ask() {
                         drop(state);
+                        // from now on, breaks of its link are waited for as those of an open gateway
+                        self.driver.carrier.opened();
                         self.renew();
                         return Ok(Next::Answer(ask));
                     }

@@ -42,6 +42,9 @@ pub enum PackagesError {
         /// Why not.
         reason: String,
     },
+    /// The files cannot be listed for the other interpreter.
+    #[error("cannot list the files of packages: {0}")]
+    Sets(String),
     /// More than 256 MiB would be sent.
     #[error("{}", too_large(*.bytes, .largest))]
     TooLarge {

@@ -54,14 +54,7 @@ pub fn list(gateway: &Gateway) -> Result<Vec<Stored>, ChannelError> {
 /// # Errors
 /// As [`Channel::receive`](crate::Channel::receive).
 pub fn clean(gateway: &Gateway) -> Result<Cleaned, ChannelError> {
-    let answer = ask(gateway, "clean")?;
-    let in_use = match answer.get("in_use") {
-        Some(Value::List(titles) | Value::Tuple(titles)) => {
-            titles.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
-        _ => Vec::new(),
-    };
-    Ok(Cleaned { removed: number(&answer, "removed"), bytes: number(&answer, "bytes"), in_use })
+    Ok(Cleaned::read(&ask(gateway, "clean")?))
 }
 
 fn ask(gateway: &Gateway, what: &str) -> Result<Value, ChannelError> {
@@ -84,5 +77,36 @@ impl Stored {
             in_use: matches!(value.get("in_use"), Some(Value::Bool(true))),
             place: text("where"),
         }
+    }
+}
+
+impl Cleaned {
+    fn read(value: &Value) -> Self {
+        let in_use = match value.get("in_use") {
+            Some(Value::List(titles) | Value::Tuple(titles)) => {
+                titles.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { removed: number(value, "removed"), bytes: number(value, "bytes"), in_use }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The command's tests do so on real hosts: it removes the packages of everybody who does not use them.
+    #[test]
+    fn what_was_removed_is_read() {
+        let pairs: [(Value, Value); 3] = [
+            ("removed".into(), 2.into()),
+            ("bytes".into(), (5_i64 << 32).into()),
+            ("in_use".into(), Value::List(vec!["pytest and 7 more".into()])),
+        ];
+        let cleaned = Cleaned::read(&Value::Dict(pairs.to_vec()));
+        let in_use = vec!["pytest and 7 more".to_owned()];
+        assert_eq!(cleaned, Cleaned { removed: 2, bytes: 5 << 32, in_use });
+        assert_eq!(Cleaned::read(&Value::None), Cleaned::default());
     }
 }

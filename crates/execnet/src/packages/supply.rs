@@ -21,6 +21,7 @@ use super::progress::Progress;
 use super::sending::{Changed, Halt, Sending, mtime};
 use super::{Packages, PackagesError, Step, hashes};
 use crate::value::{Container, DumpError, Writer, Writing};
+use crate::waiting::Interrupt;
 
 /// The most that is sent unless more was allowed, in bytes, and how many files the error then names.
 const LIMIT: u64 = 256 << 20;
@@ -72,8 +73,14 @@ pub(crate) enum Trouble {
     /// The kernel broke the protocol.
     Protocol(String),
     Packages(PackagesError),
-    /// The link has ended, or waiting for it has.
+    /// The link has ended, or the thread was interrupted.
     Stopped,
+}
+
+impl From<PackagesError> for Trouble {
+    fn from(error: PackagesError) -> Self {
+        Self::Packages(error)
+    }
 }
 
 /// See the module's documentation.
@@ -147,8 +154,8 @@ impl Supply {
     /// Guesses what the kernel would ask for, from what the last one there has reported.
     ///
     /// # Errors
-    /// When the packages cannot be planned.
-    pub(crate) fn guess(&mut self) -> Result<Guess<'_>, PackagesError> {
+    /// When the packages cannot be planned, or the thread is interrupted.
+    pub(crate) fn guess(&mut self) -> Result<Guess<'_>, Trouble> {
         let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&self.place).cloned();
         if let Some(facts) = known.and_then(|known| known.last) {
             self.prepare(facts)?;
@@ -166,7 +173,7 @@ impl Supply {
                     return Err(protocol("facts that it was told"));
                 }
                 self.remember(&facts)?;
-                self.prepare(facts).map_err(Trouble::Packages)?;
+                self.prepare(facts)?;
                 self.tell_sets(link)
             }
             (Ask::Waits(for_), State::Guessed | State::Sets) if self.facts.is_some() => {
@@ -206,7 +213,7 @@ impl Supply {
     }
 
     /// Plans the sets and makes their manifests.
-    fn prepare(&mut self, facts: Facts) -> Result<(), PackagesError> {
+    fn prepare(&mut self, facts: Facts) -> Result<(), Trouble> {
         let progress = &mut self.progress;
         progress.step(Step::Reading);
         let Plan { sets, isolate, beside, notes } =
@@ -214,8 +221,9 @@ impl Supply {
         progress.notes(notes);
         progress.step(Step::Reading);
         let sets = sets.into_iter().map(|set| Ready::new(set.title, set.native, set.files));
-        self.sets = sets.collect::<Result<_, _>>()?;
+        let sets: Result<_, Trouble> = sets.collect();
         hashes::keep();
+        self.sets = sets?;
         (self.isolate, self.beside, self.facts) = (isolate, beside, Some(facts));
         Ok(())
     }
@@ -296,7 +304,7 @@ impl Supply {
             return Err(Trouble::Packages(PackagesError::File { path, reason }));
         }
         if let Some(facts) = self.facts.take() {
-            self.prepare(facts).map_err(Trouble::Packages)?;
+            self.prepare(facts)?;
         }
         self.tell_sets(link)
     }
@@ -317,13 +325,15 @@ impl Guess<'_> {
 }
 
 impl Ready {
-    fn new(title: String, native: bool, mut files: Vec<File>) -> Result<Self, PackagesError> {
+    fn new(title: String, native: bool, mut files: Vec<File>) -> Result<Self, Trouble> {
         files.sort_by(|one, other| order(&one.path, &other.path));
+        let me = Interrupt::this_thread();
+        let entry = |file| if me.take() { Err(Trouble::Stopped) } else { Ok(entry(file)?) };
         let entries: Vec<Entry> = files.iter().map(entry).collect::<Result<_, _>>()?;
         let manifest = Manifest::new(&entries).map_err(|Refused { path, reason }| {
             let file = files.iter().find(|file| file.path == path);
             let path = file.and_then(File::place).unwrap_or_else(|| path.into());
-            PackagesError::File { path, reason }
+            Trouble::Packages(PackagesError::File { path, reason })
         })?;
         Ok(Self { title, native, files, entries, manifest })
     }

@@ -91,6 +91,11 @@ impl Interrupt {
         was != 0
     }
 
+    /// As [`Interrupt::clear`], for a thread that works instead of waiting. A nudge stays.
+    pub(crate) fn take(&self) -> bool {
+        self.mark.raised.fetch_and(!RAISED, Ordering::SeqCst) & RAISED != 0
+    }
+
     /// Restores what [`Interrupt::clear`] removed last.
     pub(crate) fn again(&self) {
         self.mark.raised.fetch_or(self.mark.last.swap(0, Ordering::SeqCst), Ordering::SeqCst);

@@ -13,6 +13,7 @@ use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reac
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_testkit::{alive, kill, wait_until};
 
+use crate::packages::{Told, ask, folder, paths};
 use crate::support::{Lines, PATIENCE, path};
 
 /// A network in a folder of its own.
@@ -308,4 +309,50 @@ fn giving_up_a_host_is_an_error_with_the_reason() {
     of_patient.send(1).unwrap();
     assert_eq!(of_patient.receive::<i64>(), Ok(1));
     wait_until(PATIENCE, "the interpreter to end", || !alive(pid(&hasty)));
+}
+
+#[test]
+fn packages_are_sent_once_to_each_host() {
+    let net = Net::start(&["3.11", "2.7"]);
+    let source = folder(&[("one.py", "name = u'one'\n")]);
+    let store = folder(&[]);
+    let told = Told::default();
+    let packages = paths(&source).on_progress(told.collector());
+    let open = |version: &str| {
+        let builder = net.network().makegateway().python_version(version).unwrap();
+        let builder = builder.env("EXECNET_PACKAGES_FOLDER", store.path().to_str().unwrap());
+        builder.packages(packages.clone()).on_output(|_, _| {}).start().unwrap()
+    };
+    for (version, files) in [("3.11", 1), ("2.7", 0), ("3.11", 0), ("2.7", 0)] {
+        let gateway = open(version);
+        assert_eq!(ask(&gateway, "import one\nchannel.send(one.name)"), "one");
+        let last = told.take().pop().unwrap();
+        assert_eq!((last.files, &last.node), (files, &gateway.node().cloned()), "{last:?}");
+    }
+}
+
+#[test]
+fn packages_arrive_whole_over_a_link_that_breaks() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    let lines: String = (0..300_000).map(|line| format!("line_{line} = {line}\n")).collect();
+    let source = folder(&[("large.txt", &lines), ("tool.py", "import pkgutil\n")]);
+    let store = folder(&[]);
+    let (sending_tx, sending) = mpsc::channel();
+    let packages = paths(&source).on_progress(move |transfer| {
+        if transfer.bytes > 0 {
+            let _ = sending_tx.send(());
+        }
+    });
+    let builder = net.network().makegateway().node("away").timeout(PATIENCE);
+    let builder = builder.env("EXECNET_PACKAGES_FOLDER", store.path().to_str().unwrap());
+    let opening = std::thread::spawn(move || builder.packages(packages).on_output(|_, _| {}).start());
+    sending.recv_timeout(PATIENCE).unwrap();
+    net.cut();
+    net.mend();
+    let gateway = opening.join().unwrap().unwrap();
+    let code = "import tool\n\
+                data = tool.pkgutil.get_data('tool', 'large.txt')\n\
+                channel.send(len(data))";
+    assert_eq!(gateway.remote_exec(code).unwrap().receive::<usize>().unwrap(), lines.len());
 }

@@ -15,7 +15,7 @@ fn builder(store: &TempDir) -> GatewayBuilder {
     quiet().env("EXECNET_PACKAGES_FOLDER", store.path().to_str().unwrap())
 }
 
-fn folder(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), files);
     folder
@@ -48,21 +48,21 @@ fn letters(site: &TempDir) -> Packages {
     Packages::new(Environment::new(python()).path(vec![site.path().to_owned()]))
 }
 
-fn paths(folder: &TempDir) -> Packages {
+pub(crate) fn paths(folder: &TempDir) -> Packages {
     Packages::new(Environment::new(python())).path(folder.path())
 }
 
 /// What this code sends first.
-fn ask(gateway: &Gateway, code: &str) -> String {
+pub(crate) fn ask(gateway: &Gateway, code: &str) -> String {
     gateway.remote_exec(code).unwrap().receive().unwrap()
 }
 
 /// Collects what progress tells.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Transfer>>>);
+pub(crate) struct Told(Arc<Mutex<Vec<Transfer>>>);
 
 impl Told {
-    fn collector(&self) -> impl Fn(&Transfer) + Send + Sync + 'static {
+    pub(crate) fn collector(&self) -> impl Fn(&Transfer) + Send + Sync + 'static {
         let told = self.0.clone();
         move |transfer| told.lock().unwrap().push(transfer.clone())
     }
@@ -80,7 +80,7 @@ impl Told {
         sent
     }
 
-    fn take(&self) -> Vec<Transfer> {
+    pub(crate) fn take(&self) -> Vec<Transfer> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
@@ -197,26 +197,22 @@ fn gateways_that_open_at_the_same_time_are_sent_files_once() {
 }
 
 #[test]
-fn what_a_host_holds_is_listed_and_removed() {
+fn what_a_host_holds_is_listed() {
     let source = folder(&[("one.py", "name = u'one'\n")]);
-    let other = folder(&[("two.py", "name = u'two'\n")]);
-    let store = TempDir::new().unwrap();
-    let user = builder(&store).packages(paths(&source)).start().unwrap();
+    let other = folder(&[("two.py", "name = u'two'\n"), ("three.py", "")]);
+    let store = folder(&[]);
+    let _user = builder(&store).packages(paths(&source)).start().unwrap();
     let gone = builder(&store).packages(paths(&other)).start().unwrap();
     gone.exit().unwrap();
     gone.join().unwrap();
     let visitor = builder(&store).visit_packages().start().unwrap();
-    let listed = packages::list(&visitor).unwrap();
-    let mut held: Vec<_> = listed.iter().map(|stored| (stored.files, stored.size, stored.in_use)).collect();
-    held.sort_unstable();
-    assert_eq!(held, [(1, 14, false), (1, 14, true)]);
-    assert!(listed.iter().all(|stored| stored.id.len() == 64 && !stored.title.is_empty()), "{listed:?}");
-    let titles: Vec<&str> =
-        listed.iter().filter(|stored| stored.in_use).map(|stored| stored.title.as_str()).collect();
-    let cleaned = packages::clean(&visitor).unwrap();
-    assert!(cleaned.removed >= 1 && cleaned.bytes >= 14, "{cleaned:?}");
-    assert_eq!(cleaned.in_use, titles);
-    assert_eq!(packages::list(&visitor).unwrap().len(), 1);
-    assert_eq!(ask(&user, "import one\nchannel.send(one.name)"), "one");
     assert_eq!(visitor.packages(), None);
+    let place = store.path().to_str().unwrap();
+    // this user may have others
+    let listed = packages::list(&visitor).unwrap().into_iter().filter(|stored| stored.place.contains(place));
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|stored| stored.files);
+    let held: Vec<_> = listed.iter().map(|stored| (stored.files, stored.size, stored.in_use)).collect();
+    assert_eq!(held, [(1, 14, true), (2, 14, false)]);
+    assert!(listed.iter().all(|stored| stored.id.len() == 64 && !stored.title.is_empty()), "{listed:?}");
 }

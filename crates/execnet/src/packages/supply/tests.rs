@@ -376,3 +376,15 @@ fn the_limit_counts_what_would_be_sent() {
     listed(heard).answer(wants(0, &[0x7f - 2]), heard).unwrap();
     assert_eq!(heard.files.len(), 116);
 }
+
+#[test]
+fn an_interrupted_thread_reads_no_more_files() {
+    let files = folder(&[("a/x", b"x")]);
+    let mut supply = supply(files.path());
+    let heard = &mut Heard::default();
+    let _ = supply.guess().unwrap();
+    Interrupt::this_thread().raise();
+    let stopped = supply.answer(Ask::Facts(facts(1)), heard);
+    assert!(matches!(stopped, Err(Trouble::Stopped)), "{stopped:?}");
+    assert!(!Interrupt::this_thread().clear());
+}
