@@ -24,6 +24,7 @@ mod standin;
 mod stored;
 pub(crate) mod supply;
 mod tracked;
+mod uv;
 mod watch;
 
 use std::fmt;

@@ -14,7 +14,7 @@ use super::{Item, PackagesError};
 const TOOLS: [&str; 3] = ["pip", "setuptools", "wheel"];
 
 /// The kernel's stand-in has its name and its version.
-const OURS: &str = "execnet";
+pub(super) const OURS: &str = "execnet";
 
 /// The distributions that are wanted.
 #[derive(Debug, Default)]
@@ -35,8 +35,20 @@ pub(super) struct Member {
     pub(super) extras: BTreeSet<ExtraName>,
     /// An item named it, or something that an item named requires it.
     pub(super) named: bool,
-    /// An item or `*` asked for it.
-    pub(super) root: bool,
+    pub(super) asked: Asked,
+}
+
+/// Why a distribution is wanted; the first that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    /// An item named it.
+    Item,
+    /// It is a plugin of pytest.
+    Plugin,
+    /// By `*`.
+    Everything,
+    /// Another one requires it.
+    Required,
 }
 
 /// A requirement that nothing here meets.
@@ -80,7 +92,7 @@ pub(super) fn closure(
     search.follow()?;
     if items.contains(&Item::Everything) {
         for index in search.everything() {
-            search.want(index, &[], false, true);
+            search.want(index, &[], false, Asked::Everything);
         }
         search.follow()?;
     }
@@ -94,6 +106,14 @@ pub(super) fn closure(
         (item.unwrap_or(usize::MAX), name)
     });
     Ok(found)
+}
+
+/// PyPy's own, which no index has for it.
+pub(super) const OF_PYPY: [&str; 4] = ["cffi", "greenlet", "hpy", "readline"];
+
+/// What an interpreter brings itself.
+pub(super) fn provided(name: &str, there: &MarkerEnvironment) -> bool {
+    there.implementation_name() == "pypy" && OF_PYPY.contains(&name)
 }
 
 struct Search<'s> {
@@ -143,7 +163,7 @@ impl Search<'_> {
                 }
             }
         }
-        self.want(index, &wanted, true, true);
+        self.want(index, &wanted, true, Asked::Item);
         Ok(())
     }
 
@@ -152,7 +172,8 @@ impl Search<'_> {
         let all = self.installed.distributions.iter().enumerate();
         let meant = all.filter(|(_, distribution)| {
             let name = normalized(&distribution.name);
-            let left_out = TOOLS.contains(&name.as_str()) || self.except.contains(&name);
+            let left_out =
+                TOOLS.contains(&name.as_str()) || self.except.contains(&name) || provided(&name, &self.there);
             !left_out && name != OURS && distribution.place != self.installed.library
         });
         let meant: BTreeSet<usize> = meant.map(|(index, _)| index).collect();
@@ -189,11 +210,11 @@ impl Search<'_> {
     }
 
     /// Adds a distribution, or more extras of it.
-    fn want(&mut self, index: usize, extras: &[ExtraName], named: bool, root: bool) {
+    fn want(&mut self, index: usize, extras: &[ExtraName], named: bool, asked: Asked) {
         let new = self.found.members.len();
         let place = *self.places.entry(index).or_insert(new);
         if place == new {
-            self.found.members.push(Member { index, extras: BTreeSet::new(), named, root });
+            self.found.members.push(Member { index, extras: BTreeSet::new(), named, asked });
         }
         let member = &mut self.found.members[place];
         let known = member.extras.len();
@@ -202,7 +223,7 @@ impl Search<'_> {
             self.queue.push_back(place);
         }
         member.named |= named;
-        member.root |= root;
+        member.asked = member.asked.min(asked);
     }
 
     fn follow(&mut self) -> Result<(), PackagesError> {
@@ -214,7 +235,7 @@ impl Search<'_> {
                 for (plugin, other) in self.installed.distributions.iter().enumerate() {
                     let name = normalized(&other.name);
                     if other.pytest11 && name != OURS && !self.except.contains(&name) {
-                        self.want(plugin, &[], named, false);
+                        self.want(plugin, &[], named, Asked::Plugin);
                     }
                 }
             }
@@ -242,7 +263,7 @@ impl Search<'_> {
         extras: &[ExtraName],
     ) -> Result<(), PackagesError> {
         let name = requirement.name.as_ref();
-        if name == OURS || self.except.contains(name) {
+        if name == OURS || self.except.contains(name) || provided(name, &self.there) {
             return Ok(());
         }
         let who = &self.installed.distributions[by];
@@ -280,7 +301,7 @@ impl Search<'_> {
                 self.problem(name, reason, named, |python| format!("{python} -m pip install '{wanted}'"))?;
             }
         }
-        self.want(index, &requirement.extras, named, false);
+        self.want(index, &requirement.extras, named, Asked::Required);
         Ok(())
     }
 

@@ -80,6 +80,7 @@ def distribution(place, name, stem):
         "scripts": {},
         "pytest11": False,
         "requested": False,
+        "direct": False,
         "roots": None,
         "pointers": [],
         "problem": "",
@@ -89,6 +90,7 @@ def distribution(place, name, stem):
     told["tags"] = headers_of(text_of(folder, "WHEEL")).get("tag", [])
     told["scripts"], told["pytest11"] = entry_points(text_of(folder, "entry_points.txt"))
     told["requested"] = os.path.exists(os.path.join(folder, "REQUESTED"))
+    told["direct"] = os.path.exists(os.path.join(folder, "direct_url.json"))
     if is_editable(place, folder):
         names = record(folder)
         told["pointers"] = [name for name in names if "/" not in name and POINTERS.search(name)]

@@ -22,7 +22,9 @@ use super::{Environment, PackagesError};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The relative entries of `sys.path` would be looked for modules; the rest of the program comes on stdin.
-const START: &str = "import sys\nsys.path[:] = [place for place in sys.path if place]\n\
+const START: &str = "import sys\n\
+    sys.version_info < (3, 8) and sys.exit('it is %d.%d, and 3.8 is needed' % sys.version_info[:2])\n\
+    sys.path[:] = [place for place in sys.path if place]\n\
     exec(compile(sys.stdin.buffer.read(), '<execnet environment>', 'exec'))";
 
 /// What decides about an interpreter's `sys.path`, besides its own files.
@@ -70,6 +72,8 @@ pub(super) struct Distribution {
     pub(super) pytest11: bool,
     /// Somebody asked for it by name.
     pub(super) requested: bool,
+    /// It came from a repository, a folder or a file, not from an index.
+    pub(super) direct: bool,
     /// For an editable install: the name in the set (empty: a folder that is on `sys.path` whole), and where
     /// it is.
     pub(super) roots: Option<Vec<(String, PathBuf)>>,

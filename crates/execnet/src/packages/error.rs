@@ -1,6 +1,6 @@
 //! Why packages could not be planned or sent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use execnet_proto::text::{line, lines};
 
@@ -35,7 +35,7 @@ pub enum PackagesError {
         hint: Option<String>,
     },
     /// A file cannot be sent.
-    #[error("cannot send {}: {reason}", line(&.path.display().to_string()))]
+    #[error("cannot send {}: {reason}", shown(.path))]
     File {
         /// The file.
         path: PathBuf,
@@ -45,6 +45,14 @@ pub enum PackagesError {
     /// The files cannot be listed for the other interpreter.
     #[error("cannot list the files of packages: {0}")]
     Sets(String),
+    /// What was found for the other interpreter cannot be kept.
+    #[error("cannot keep packages in {}: {reason} (XDG_CACHE_HOME names another folder)", shown(.path))]
+    Cache {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// More than 256 MiB would be sent.
     #[error("{}", too_large(*.bytes, .largest))]
     TooLarge {
@@ -63,6 +71,10 @@ pub enum PackagesError {
         /// What is wrong.
         source: Box<PackagesError>,
     },
+}
+
+fn shown(path: &Path) -> String {
+    line(&path.display().to_string()).to_string()
 }
 
 fn on(host: Option<&str>) -> String {

@@ -51,6 +51,12 @@ pub(super) fn misfit(
     Some(format!("has extension modules for {}", platforms.join(", ")))
 }
 
+/// Whether its wheel says that it is pure.
+pub(super) fn is_pure(distribution: &Distribution) -> bool {
+    distribution.roots.is_none()
+        && distribution.tags.iter().flat_map(|tag| Tag::all(tag)).any(|tag| tag.is_pure())
+}
+
 /// Whether `Requires-Python` does. What cannot be read forbids nothing, as with pip.
 pub(super) fn allows(requires_python: &str, there: &Facts) -> bool {
     match (VersionSpecifiers::from_str(requires_python), there.release()) {

@@ -75,9 +75,7 @@ pub(crate) fn plan(
     }
     let part = installed::part(packages, facts, told)?;
     plan.notes.extend(part.notes.iter().cloned());
-    if !part.set.files.is_empty() {
-        plan.sets.push(part.set.clone());
-    }
+    plan.sets.push(part.set.clone());
     for editable in &part.editables {
         roots.editable(editable, &mut plan)?;
     }

@@ -1,15 +1,18 @@
 //! The part of a plan for what is installed: one set, with the stand-in for `execnet`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::super::closure::{Closure, closure};
-use super::super::environment::{Distribution, Installed, installed};
+use pep508_rs::{MarkerTree, Requirement};
+
+use super::super::closure::{Asked, Closure, Member, OF_PYPY, OURS, closure, provided};
+use super::super::environment::{Distribution, Installed, installed, normalized};
 use super::super::facts::Facts;
-use super::super::fit::{misfit, same_python};
+use super::super::fit::{is_pure, misfit, same_python};
 use super::super::record::{self, is_extension};
 use super::super::scripts::script;
 use super::super::standin;
+use super::super::uv::{Pin, Wanted, replaced, resolved};
 use super::super::watch::Watch;
 use super::super::{Environment, Item, Packages, PackagesError, Step};
 use super::roots::Editable;
@@ -22,6 +25,8 @@ pub(super) struct Part {
     pub(super) editables: Vec<Editable>,
     pub(super) notes: Vec<String>,
     watch: Watch,
+    /// Of what uv has found.
+    found: Option<Watch>,
     /// What it was made from.
     of: Option<Arc<Installed>>,
 }
@@ -37,14 +42,18 @@ pub(super) fn part(
     let is_path = |item: &&Item| matches!(item, Item::Path(_));
     let items: Vec<Item> = packages.items.iter().filter(|item| !is_path(item)).cloned().collect();
     if items.is_empty() {
-        return Ok(Arc::default());
+        let set = Set { title: title(&[], 0), native: false, files: stand_in() };
+        return Ok(Arc::new(Part { set, ..Part::default() }));
     }
     let installed = installed(&packages.environment)?;
     // held: gateways that open at the same time wait for one answer
     let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (packages.environment.clone(), items.clone(), facts.clone());
-    let holds =
-        |part: &Part| part.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &installed)) && part.watch.holds();
+    let holds = |part: &Part| {
+        part.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &installed))
+            && part.watch.holds()
+            && part.found.as_ref().is_none_or(Watch::holds)
+    };
     parts.get(key, holds, || make(&items, &installed, facts, told))
 }
 
@@ -54,88 +63,198 @@ fn make(
     there: &Facts,
     told: &mut dyn FnMut(Step),
 ) -> Result<Part, PackagesError> {
-    let Closure { members, missing, notes } = closure(items, installed, there)?;
-    let mut part = Part { notes, watch: Watch::start(), of: Some(installed.clone()), ..Part::default() };
+    let closure = closure(items, installed, there)?;
+    let mut part = Part { watch: Watch::start(), of: Some(installed.clone()), ..Part::default() };
     part.notes.extend(installed.problems.iter().map(|problem| format!("{problem}: it is left out")));
-    let here = &installed.facts;
-    let mut files: Vec<File> = Vec::new();
-    let mut misfits = Vec::new();
-    for member in &members {
-        let distribution = &installed.distributions[member.index];
-        if !distribution.problem.is_empty() {
-            let reason = format!("`{}` {}", distribution.name, distribution.problem);
-            if !member.named {
-                part.notes.push(format!("{reason}, so it is left out"));
-                continue;
-            }
-            return Err(PackagesError::Unfit { item: distribution.name.clone(), reason, hint: None });
+    part.notes.extend(closure.notes.iter().cloned());
+    let mut gathered = Vec::new();
+    for member in &closure.members {
+        match gather(member, installed, there, &mut part) {
+            Ok(this) => gathered.push(this),
+            Err(error) if member.named => return Err(error),
+            Err(error) => part.notes.push(format!("{error}; it is left out")),
         }
-        let from = files.len();
-        if let Err(error) = record::files(distribution, &mut files, &mut part.notes, &mut part.watch) {
-            if member.named {
-                return Err(error);
-            }
-            part.notes.push(format!("{error}; it is left out"));
-            continue;
-        }
-        let has_extensions = files[from..].iter().any(|file| is_extension(&file.path));
-        if let Some(why) = misfit(distribution, has_extensions, here, there) {
-            misfits.push((member.index, why));
-        }
-        files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
-        part.editables.extend(editable(distribution, here, there));
     }
-    if let Some((index, why)) = misfits.first() {
-        let _ = told;
-        return Err(no_uv(&installed.distributions[*index], why, there));
-    }
-    if let Some(missing) = missing.first() {
-        let who = &installed.distributions[missing.by];
-        let why = format!("requires `{}` there, which is not installed here", missing.requirement.name);
-        return Err(no_uv(who, &why, there));
-    }
-    // in place of execnet itself
-    let standin = standin::files().iter().map(|&(path, bytes)| File {
-        path: path.to_owned(),
-        source: Source::Bytes(bytes.into()),
-        executable: false,
+    let misfit = gathered.iter().find_map(|gathered| gathered.misfit.clone());
+    let misfit = misfit.or_else(|| {
+        let missing = closure.missing.first()?;
+        let who = &installed.distributions[missing.by].name;
+        Some(format!("`{who}` requires `{}` there, which is not installed here", missing.requirement.name))
     });
-    files.splice(..0, standin);
+    let mut files = stand_in();
+    match misfit {
+        None => files.extend(gathered.iter().flat_map(|gathered| gathered.files.iter().cloned())),
+        Some(because) => {
+            told(Step::Resolving);
+            let editables = gathered.iter().filter(|gathered| gathered.distribution.roots.is_some());
+            files.extend(editables.flat_map(|gathered| gathered.files.iter().cloned()));
+            let wanted = wanted(because, items, &closure, &gathered, installed, there);
+            found(&wanted, &mut files, &mut part)?;
+        }
+    }
     // two distributions may share a file, as the `__init__.py` of a namespace
     let mut seen = HashSet::new();
     files.retain(|file| seen.insert(file.path.clone()));
-    let names: Vec<&str> =
-        members.iter().map(|member| installed.distributions[member.index].name.as_str()).collect();
-    let roots = members.iter().filter(|member| member.root).count();
+    let names: Vec<&str> = gathered.iter().map(|gathered| gathered.distribution.name.as_str()).collect();
+    let asked = gathered.iter().filter(|gathered| gathered.member.asked == Asked::Item).count();
     let native = files.iter().any(|file| is_extension(&file.path));
-    part.set = Set { title: title(&names[..roots.min(names.len())], &names), native, files };
+    part.set = Set { title: title(&names, asked), native, files };
     check_names(&part.set)?;
     Ok(part)
 }
 
-fn no_uv(distribution: &Distribution, why: &str, there: &Facts) -> PackagesError {
+/// A member with its files.
+struct Gathered<'g> {
+    member: &'g Member,
+    distribution: &'g Distribution,
+    files: Vec<File>,
+    /// Why it cannot travel as it is.
+    misfit: Option<String>,
+}
+
+fn gather<'g>(
+    member: &'g Member,
+    installed: &'g Installed,
+    there: &Facts,
+    part: &mut Part,
+) -> Result<Gathered<'g>, PackagesError> {
+    let (here, distribution) = (&installed.facts, &installed.distributions[member.index]);
     let name = &distribution.name;
-    PackagesError::Unfit {
-        item: name.clone(),
-        reason: format!("`{name}` {why}, so {} cannot have it as it is installed here", there.title()),
-        hint: Some("install uv here, which finds the right one".to_owned()),
+    if !distribution.problem.is_empty() {
+        let reason = format!("`{name}` {}", distribution.problem);
+        return Err(PackagesError::Unfit { item: name.clone(), reason, hint: None });
     }
+    let mut files = Vec::new();
+    record::files(distribution, &mut files, &mut part.notes, &mut part.watch)?;
+    let has_extensions = files.iter().any(|file| is_extension(&file.path));
+    let misfit = misfit(distribution, has_extensions, here, there).map(|why| format!("`{name}` {why}"));
+    if let (Some(why), true) = (&misfit, distribution.roots.is_some()) {
+        // no index has what is developed here
+        return Err(PackagesError::Unfit {
+            item: name.clone(),
+            reason: format!("{why}, so {} cannot have it", there.title()),
+            hint: Some("an editable install can only travel as it is".to_owned()),
+        });
+    }
+    files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
+    if let Some(roots) = &distribution.roots {
+        let suffixes =
+            (!same_python(here, there)).then(|| (here.ext_suffix.clone(), there.ext_suffix.clone()));
+        part.editables.push(Editable { name: name.clone(), roots: roots.clone(), suffixes });
+    }
+    Ok(Gathered { member, distribution, files, misfit })
 }
 
-fn editable(distribution: &Distribution, here: &Facts, there: &Facts) -> Option<Editable> {
-    let roots = distribution.roots.clone()?;
-    let suffixes = (here.ext_suffix.clone(), there.ext_suffix.clone());
-    let suffixes = (!same_python(here, there)).then_some(suffixes);
-    Some(Editable { name: distribution.name.clone(), roots, suffixes })
+/// What uv is to find.
+fn wanted<'w>(
+    because: String,
+    items: &[Item],
+    closure: &Closure,
+    gathered: &'w [Gathered<'w>],
+    installed: &'w Installed,
+    there: &'w Facts,
+) -> Wanted<'w> {
+    let markers = there.markers();
+    let text = |requirement: &Requirement| {
+        let mut requirement = requirement.clone();
+        requirement.clear_url();
+        requirement.marker = MarkerTree::TRUE;
+        requirement.to_string()
+    };
+    let is_provided = |name: &str| markers.as_ref().is_some_and(|markers| provided(name, markers));
+    let mut excludes = BTreeSet::from([OURS.to_owned()]);
+    excludes.extend(items.iter().filter_map(|item| match item {
+        Item::Except(name) => Some(normalized(name)),
+        _ => None,
+    }));
+    excludes.extend(OF_PYPY.iter().filter(|name| is_provided(name)).map(|name| (*name).to_owned()));
+    let mut more: BTreeSet<String> =
+        closure.missing.iter().map(|missing| text(&missing.requirement)).collect();
+    // what others require comes if they require it there, too
+    let mut required = BTreeSet::new();
+    for Gathered { member, distribution, .. } in gathered {
+        let extras: Vec<_> = member.extras.iter().cloned().collect();
+        let editable = distribution.roots.is_some();
+        if editable {
+            excludes.insert(normalized(&distribution.name));
+        }
+        for requirement in distribution.requires().iter().flatten() {
+            if !markers.as_ref().is_some_and(|markers| requirement.evaluate_markers(markers, &extras)) {
+                continue;
+            }
+            if editable {
+                more.insert(text(requirement));
+            } else {
+                required.insert(requirement.name.to_string());
+            }
+        }
+    }
+    let others = gathered.iter().filter(|gathered| gathered.distribution.roots.is_none());
+    let pins = others.map(|Gathered { member, distribution, files, misfit }| Pin {
+        distribution,
+        extras: member.extras.iter().map(ToString::to_string).collect(),
+        top: member.asked != Asked::Required || !required.contains(&normalized(&distribution.name)),
+        named: member.named,
+        pure: (misfit.is_none() && is_pure(distribution)).then_some(files.as_slice()),
+    });
+    let pins = pins.collect();
+    Wanted { here: installed, there, pins, more: more.into_iter().collect(), excludes, because }
 }
 
-/// `pytest, pytest-xdist and 7 more`
-fn title(roots: &[&str], all: &[&str]) -> String {
-    let first = &roots[..roots.len().min(if all.len() <= 3 { 3 } else { 2 })];
-    match (first.len(), all.len() - first.len()) {
-        (0, 0) => "execnet".to_owned(),
-        (0, more) => format!("{more} distributions"),
-        (_, 0) => first.join(", "),
-        (_, more) => format!("{} and {more} more", first.join(", ")),
+/// Adds what uv finds.
+fn found(wanted: &Wanted<'_>, files: &mut Vec<File>, part: &mut Part) -> Result<(), PackagesError> {
+    let resolved = resolved(wanted)?;
+    let environment = Environment {
+        python: wanted.here.executable.clone().into(),
+        path: Some(vec![resolved.folder.clone()]),
+    };
+    let there = installed(&environment)?;
+    let mut watch = Watch::start();
+    for distribution in &there.distributions {
+        if resolved.pure && !is_pure(distribution) {
+            let name = distribution.name.clone();
+            let reason = format!("`{name}` is not pure, so {} cannot have it", wanted.there.title());
+            return Err(PackagesError::Unfit { item: name, reason, hint: None });
+        }
+        let from = files.len();
+        record::files(distribution, files, &mut part.notes, &mut watch)?;
+        // uv's scripts are for this machine
+        let mut place = 0;
+        files.retain(|file| {
+            place += 1;
+            place <= from || !file.path.starts_with("bin/")
+        });
+        files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
+    }
+    part.found = Some(watch);
+    part.notes.extend(replaced(wanted.there, wanted.here, &there.distributions));
+    if !resolved.left_out.is_empty() {
+        let names = resolved.left_out.join(", ");
+        part.notes.push(format!("left out, because they do not fit {}: {names}", wanted.there.title()));
+    }
+    Ok(())
+}
+
+/// `execnet` as code in a kernel may import it.
+fn stand_in() -> Vec<File> {
+    let file = |&(path, bytes): &(&str, &[u8])| File {
+        path: path.to_owned(),
+        source: Source::Bytes(bytes.into()),
+        executable: false,
+    };
+    standin::files().iter().map(file).collect()
+}
+
+/// `pytest, pytest-xdist and 7 more`: those that were asked for come first.
+fn title(names: &[&str], asked: usize) -> String {
+    let shown = match names.len() {
+        0 => return "execnet".to_owned(),
+        few @ ..=3 => few,
+        _ if asked == 1 => 1,
+        _ => 2,
+    };
+    match names.len() - shown {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..shown].join(", ")),
     }
 }

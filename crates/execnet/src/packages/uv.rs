@@ -1,0 +1,370 @@
+//! What an index has for the other interpreter, where it cannot have what is installed here: the whole
+//! closure, chosen by uv and unpacked into a cache of ours.
+//!
+//! First the versions that are installed here, then none that are newer. Only wheels: no build code of a
+//! stranger runs. What no index has as a wheel, but is pure and fits as it is, is handed to uv as a wheel
+//! made from the installed files.
+
+mod cache;
+mod command;
+mod platform;
+mod wheel;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use pep440_rs::Version;
+use pep508_rs::Requirement;
+use serde::{Deserialize, Serialize};
+
+use super::PackagesError;
+use super::environment::{Distribution, Installed, normalized};
+use super::facts::Facts;
+use super::plan::File;
+use cache::Draft;
+use command::{Failed, Uv};
+use platform::{Target, target};
+
+/// What is to be found.
+pub(super) struct Wanted<'w> {
+    /// Where the client runs.
+    pub(super) here: &'w Installed,
+    pub(super) there: &'w Facts,
+    pub(super) pins: Vec<Pin<'w>>,
+    /// Requirements of what comes otherwise, and those that nothing here meets.
+    pub(super) more: Vec<String>,
+    /// Normalized names of what comes otherwise, or not at all.
+    pub(super) excludes: BTreeSet<String>,
+    /// Why what is installed here does not do.
+    pub(super) because: String,
+}
+
+/// An installed distribution, of which another version may be sent.
+pub(super) struct Pin<'p> {
+    pub(super) distribution: &'p Distribution,
+    pub(super) extras: Vec<String>,
+    /// Nothing else requires it, or it was asked for.
+    pub(super) top: bool,
+    /// An item needs it: without it, there is no gateway.
+    pub(super) named: bool,
+    /// Its files, if it is pure and fits as it is.
+    pub(super) pure: Option<&'p [File]>,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Resolved {
+    /// A folder of distributions.
+    #[serde(skip)]
+    pub(super) folder: PathBuf,
+    /// uv was not told what the interpreter is: all of them have to be pure.
+    pub(super) pure: bool,
+    /// What is left out.
+    pub(super) left_out: Vec<String>,
+}
+
+/// Finds it, in the cache or through uv.
+pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
+    let target = target(wanted.there);
+    let cache = cache::Cache::open(&wanted.key(&target))?;
+    if let Some(resolved) = cache.read() {
+        return Ok(resolved);
+    }
+    let uv = Uv::find(wanted.here).ok_or_else(|| wanted.without_uv())?;
+    // one at a time, whatever the number of gateways and programs
+    let _lock = cache.lock()?;
+    if let Some(resolved) = cache.read() {
+        return Ok(resolved);
+    }
+    let draft = cache.draft()?;
+    let mut search =
+        Search { wanted, uv, target, draft: &draft, made: BTreeSet::new(), left_out: BTreeSet::new() };
+    search.make_what_no_index_has()?;
+    let found = match search.run(Exact::Yes) {
+        Err(Stop::NoSolution(_)) => search.run(Exact::No),
+        found => found,
+    };
+    match found {
+        Ok(()) => {
+            let left_out = search.left_out.into_iter().collect();
+            cache.keep(draft, Resolved { pure: target.is_pure(), left_out, ..Resolved::default() })
+        }
+        Err(Stop::NoSolution(text)) => Err(wanted.error(&text)),
+        Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+/// Whether versions are those that are installed here, or those and older ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exact {
+    Yes,
+    No,
+}
+
+enum Stop {
+    /// uv's explanation.
+    NoSolution(String),
+    Error(PackagesError),
+}
+
+struct Search<'s> {
+    wanted: &'s Wanted<'s>,
+    uv: Uv,
+    target: Target,
+    draft: &'s Draft,
+    /// Normalized names of those that are handed over as wheels.
+    made: BTreeSet<String>,
+    /// Normalized names of those that fit nowhere, and that nothing named needs.
+    left_out: BTreeSet<String>,
+}
+
+impl Search<'_> {
+    /// What came from a repository or a folder is in no index, or is something else there.
+    fn make_what_no_index_has(&mut self) -> Result<(), PackagesError> {
+        let wanted = self.wanted;
+        for pin in wanted.pins.iter().filter(|pin| pin.distribution.direct) {
+            self.make(pin)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a wheel of installed files; false if it may not be one.
+    fn make(&mut self, pin: &Pin<'_>) -> Result<bool, PackagesError> {
+        let Some(files) = pin.pure else { return Ok(false) };
+        wheel::make(pin.distribution, files, &self.draft.wheels())
+            .map_err(|error| self.draft.error(&self.draft.wheels(), &error))?;
+        Ok(self.made.insert(pin.name()))
+    }
+
+    /// Runs uv until all that can be found is found.
+    fn run(&mut self, exact: Exact) -> Result<(), Stop> {
+        loop {
+            let text = match self.once(exact) {
+                Ok(()) => return Ok(()),
+                Err(Failed::NoSolution(text)) => text,
+                Err(Failed::Other(text)) => return Err(Stop::Error(self.wanted.error(&text))),
+            };
+            if !self.change(&text, exact).map_err(Stop::Error)? {
+                return Err(Stop::NoSolution(text));
+            }
+        }
+    }
+
+    fn once(&self, exact: Exact) -> Result<(), Failed> {
+        let draft = self.draft;
+        let write = |name: &str, lines: Vec<String>| draft.write(name, &lines);
+        let pins = || self.wanted.pins.iter().filter(|pin| !self.left_out.contains(&pin.name()));
+        let tops = pins().filter(|pin| pin.top).map(|pin| pin.text(exact, true));
+        let more = self.wanted.more.iter().cloned();
+        let wanted = write("wanted.txt", tops.chain(more).collect())?;
+        let limits =
+            write("limits.txt", pins().filter(|pin| !pin.top).map(|pin| pin.text(exact, false)).collect())?;
+        let mut excludes: Vec<String> = self.wanted.excludes.iter().cloned().collect();
+        excludes.extend(self.left_out.iter().cloned());
+        let excludes = write("excludes.txt", excludes)?;
+        if self.target.is_pure() {
+            // uv has no word for this interpreter: it resolves for all, and we evaluate the markers
+            let args = ["pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"];
+            let mut command = self.command(&args);
+            command.arg("--constraints").arg(limits).arg("--excludes").arg(excludes).arg(wanted);
+            let printed = self.uv.run(command)?;
+            let list = write("list.txt", self.list(&printed))?;
+            let mut command = self.command(&["pip", "install", "--no-deps"]);
+            command
+                .arg("--target")
+                .arg(draft.packages())
+                .args(["--link-mode", "copy"])
+                .arg("--requirements")
+                .arg(list);
+            command.args(self.target.words());
+            return self.uv.run(command).map(drop);
+        }
+        let mut command = self.command(&["pip", "install"]);
+        command.arg("--target").arg(draft.packages()).args(["--link-mode", "copy"]);
+        command.arg("--constraints").arg(limits).arg("--excludes").arg(excludes);
+        command.arg("--requirements").arg(wanted).args(self.target.words());
+        self.uv.run(command).map(drop)
+    }
+
+    /// What all of uv's commands have in common.
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.uv.command(args);
+        command.args(["--python", &self.wanted.here.executable, "--only-binary", ":all:"]);
+        command.args(["--python-version", &platform::version(self.wanted.there)]);
+        command.arg("--find-links").arg(self.draft.wheels()).envs(self.target.variables(self.wanted.there));
+        command
+    }
+
+    /// Of a list for all interpreters, what this one needs.
+    fn list(&self, printed: &str) -> Vec<String> {
+        let Some(markers) = self.wanted.there.markers() else { return Vec::new() };
+        let mut list = Vec::new();
+        for line in printed.lines() {
+            let Ok(mut requirement) = Requirement::<pep508_rs::VerbatimUrl>::from_str(line.trim()) else {
+                continue;
+            };
+            if requirement.evaluate_markers(&markers, &[]) {
+                requirement.marker = pep508_rs::MarkerTree::TRUE;
+                list.push(requirement.to_string());
+            }
+        }
+        list
+    }
+
+    /// After a failure: hands over what is pure as it is, and leaves out what fits nowhere and nothing named
+    /// needs. False if there is nothing to change.
+    fn change(&mut self, text: &str, exact: Exact) -> Result<bool, PackagesError> {
+        let wanted = self.wanted;
+        let mut changed = false;
+        let mentioned = |pin: &&Pin<'_>| mentions(text, &pin.name());
+        let known = |pin: &&Pin<'_>, search: &Self| {
+            search.made.contains(&pin.name()) || search.left_out.contains(&pin.name())
+        };
+        for pin in wanted.pins.iter().filter(mentioned) {
+            let droppable = exact == Exact::No && !pin.named;
+            if known(&pin, self) || (pin.pure.is_none() && !droppable) || self.is_there(pin, exact)? {
+                continue;
+            }
+            changed |= self.make(pin)? || self.leave_out(pin);
+        }
+        if changed || exact == Exact::Yes {
+            return Ok(changed);
+        }
+        // those that require what is left out
+        let gone: Vec<String> = self.left_out.iter().cloned().collect();
+        for pin in wanted.pins.iter().filter(mentioned) {
+            if !pin.named && !known(&pin, self) && gone.iter().any(|name| pin.requires(name, wanted.there)) {
+                changed |= self.leave_out(pin);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn leave_out(&mut self, pin: &Pin<'_>) -> bool {
+        !pin.named && self.left_out.insert(pin.name())
+    }
+
+    /// Whether there is a wheel, whatever else it needs.
+    fn is_there(&self, pin: &Pin<'_>, exact: Exact) -> Result<bool, PackagesError> {
+        let error = |text: &str| self.wanted.error(text);
+        let file = match self.draft.write("one.txt", &[pin.text(exact, false)]) {
+            Ok(file) => file,
+            Err(Failed::Other(text) | Failed::NoSolution(text)) => return Err(error(&text)),
+        };
+        let mut command = self.command(&["pip", "install", "--dry-run", "--no-deps"]);
+        command
+            .arg("--target")
+            .arg(self.draft.packages())
+            .arg("--requirements")
+            .arg(file)
+            .args(self.target.words());
+        match self.uv.run(command) {
+            Ok(_) => Ok(true),
+            Err(Failed::NoSolution(_)) => Ok(false),
+            Err(Failed::Other(text)) => Err(error(&text)),
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// What decides about the result.
+    fn key(&self, target: &Target) -> Vec<String> {
+        let mut key = vec![target.words().join(" "), platform::version(self.there)];
+        if target.is_pure() {
+            let there = self.there;
+            key.extend(
+                [&there.implementation_name, &there.implementation_version, &there.sys_platform]
+                    .map(Clone::clone),
+            );
+            key.extend([&there.platform_machine, &there.platform_system, &there.os_name].map(Clone::clone));
+        }
+        for pin in &self.pins {
+            let kind = format!("{}{}", u8::from(pin.top), u8::from(pin.named));
+            key.push(format!("{} {kind} {}", pin.text(Exact::Yes, true), pin.distribution.direct));
+            if pin.distribution.direct {
+                // installed again, it has another one
+                let record = pin.distribution.folder().join("RECORD");
+                let changed = std::fs::metadata(record).and_then(|metadata| metadata.modified());
+                key.push(format!("{} {changed:?}", pin.distribution.folder().display()));
+            }
+        }
+        key.push(self.more.join("\n"));
+        key.extend(self.excludes.iter().map(|name| format!("!{name}")));
+        key
+    }
+
+    fn without_uv(&self) -> PackagesError {
+        let (title, python) = (self.there.title(), &self.here.executable);
+        PackagesError::Unfit {
+            item: self.item(),
+            reason: format!("{}, so {title} cannot have what is installed here", self.because),
+            hint: Some(format!("install uv, which finds what it can have: {python} -m pip install uv")),
+        }
+    }
+
+    fn error(&self, text: &str) -> PackagesError {
+        PackagesError::Unfit {
+            item: self.item(),
+            reason: format!(
+                "{}, and uv finds nothing else for {} on {}: {text}",
+                self.because,
+                self.there.title(),
+                self.there.platform_machine
+            ),
+            hint: None,
+        }
+    }
+
+    /// The name in the reason.
+    fn item(&self) -> String {
+        self.because.split('`').nth(1).unwrap_or_default().to_owned()
+    }
+}
+
+impl Pin<'_> {
+    fn name(&self) -> String {
+        normalized(&self.distribution.name)
+    }
+
+    /// As a requirement; as a limit, it has no extras.
+    fn text(&self, exact: Exact, with_extras: bool) -> String {
+        let mut text = self.name();
+        if with_extras && !self.extras.is_empty() {
+            text.push_str(&format!("[{}]", self.extras.join(",")));
+        }
+        if let Ok(version) = Version::from_str(&self.distribution.version) {
+            text.push_str(if exact == Exact::Yes { "==" } else { "<=" });
+            text.push_str(&version.to_string());
+        }
+        text
+    }
+
+    fn requires(&self, name: &str, there: &Facts) -> bool {
+        let Some(markers) = there.markers() else { return false };
+        let mut requires = self.distribution.requires().iter().flatten();
+        requires.any(|other| other.name.as_ref() == name && other.evaluate_markers(&markers, &[]))
+    }
+}
+
+/// Whether a text has this name as a word.
+fn mentions(text: &str, name: &str) -> bool {
+    let part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    text.split(|char: char| !part(char)).any(|word| normalized(word.trim_matches('.')) == name)
+}
+
+/// One line about the versions that are not those that are installed here.
+pub(super) fn replaced(there: &Facts, here: &Installed, found: &[Distribution]) -> Option<String> {
+    let mut other: Vec<String> = Vec::new();
+    for distribution in found {
+        let Some(index) = here.find(&distribution.name) else { continue };
+        let installed = &here.distributions[index].version;
+        if *installed != distribution.version {
+            other.push(format!("{} {} instead of {installed}", distribution.name, distribution.version));
+        }
+    }
+    let more = other.len().saturating_sub(6);
+    other.truncate(6);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!other.is_empty()).then(|| format!("for {}: {}{more}", there.title(), other.join(", ")))
+}
