@@ -38,6 +38,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Packages
+//! A gateway can bring along what is installed here: [`GatewayBuilder::packages`] takes distributions and
+//! folders. They are sent to its host once, and are importable there as if installed:
+//!
+//! ```no_run
+//! use execnet::{Environment, Packages};
+//!
+//! let packages = Packages::new(Environment::new("python3")).item("attrs")?.item("./src")?;
+//! let gateway = execnet::connect("mynet")?.makegateway().packages(packages).start()?;
+//! let channel = gateway.remote_exec("import attrs; channel.send(attrs.__version__)")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Breaks
 //! When a host's link breaks, or the network's daemon is replaced, processes and their streams continue where
 //! they were: no byte is lost or duplicated. Until then, reads and waits just take longer, and
@@ -61,6 +74,7 @@
 //! - Each connection has one thread, and a second one while a host is out of reach. Each gateway has two
 //!   threads, one more for each channel with a callback, and one more while its interpreter reads its input
 //!   more slowly than it arrives.
+//! - At most 256 MiB of packages are sent to a host for a gateway, unless [`Packages::large`] allows more.
 //! - A gateway is closed when its channels hold more than 1 GiB of unreceived data, or when its code has
 //!   opened 4,096 channels that nobody took.
 
