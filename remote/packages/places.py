@@ -71,11 +71,10 @@ class Place(object):
 def candidates():
     """Return the places, best first."""
     uid = os.geteuid()
-    found = []
     wanted = os.environ.get("EXECNET_PACKAGES_FOLDER", "")
     if wanted[:1] == "/":
-        found.append(Place(wanted.rstrip("/"), True))
-    found.append(Place("%s/execnet-%d" % (TMP, uid)))
+        return [Place(wanted.rstrip("/"), True)]  # and no other: also what is removed is removed there
+    found = [Place("%s/execnet-%d" % (TMP, uid))]
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if cache[:1] != "/":
         home = os.environ.get("HOME", "")
