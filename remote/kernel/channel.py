@@ -195,7 +195,7 @@ class Channel(object):
             if state.errors:
                 known()
                 raise state.errors.pop(0)
-            error = EOFError("%r" % self)
+            error = EOFError("the other side sends nothing more on %r" % self)
             error.of_channel = True
             raise error
         value, size = item
