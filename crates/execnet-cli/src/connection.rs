@@ -100,6 +100,22 @@ pub(crate) fn refused(error: &ReplyError) -> CommandError {
     }
 }
 
+/// The error if the daemon found no node.
+pub(crate) fn no_match(exit: Exit, message: &str) -> CommandError {
+    match advice(message) {
+        (message, Some(hint)) => CommandError::new(exit, message).hint(hint),
+        (message, None) => CommandError::new(exit, message),
+    }
+}
+
+/// Why the daemon found no node, and its hint, which has a line of its own. Lines of lists are indented.
+pub(crate) fn advice(message: &str) -> (&str, Option<&str>) {
+    match message.split_once('\n') {
+        Some((message, hint)) if !hint.starts_with(' ') => (message, Some(hint)),
+        _ => (message, None),
+    }
+}
+
 /// Connects to a network's daemon, which must be of our own release.
 pub(crate) fn connect(name: &NetworkName) -> Result<Network, CommandError> {
     open(name, |connect| connect)
@@ -333,6 +349,19 @@ mod tests {
         ");
         let told = failed(&ConnectError::Silent { network: "no such network".into() }.into()).to_string();
         assert!(told.starts_with("Error: the daemon of `no such network` does not answer\n"), "{told}");
+    }
+
+    #[test]
+    fn the_hint_of_a_refusal_is_told_from_a_list() {
+        insta::assert_snapshot!(no_match(Exit::NoHost, "the host a is unreachable: connect: no\nlook"), @"
+        Error: the host a is unreachable: connect: no
+        Hint: look
+        ");
+        insta::assert_snapshot!(no_match(Exit::NoHost, "none; there are:\n  a: linux\n  b: java"), @"
+        Error: none; there are:
+          a: linux
+          b: java
+        ");
     }
 
     #[test]

@@ -32,6 +32,21 @@ pub(super) struct PackageOptions {
 }
 
 impl PackageOptions {
+    /// Why these packages cannot be brought along, and what to do.
+    pub(super) fn refused(&self, error: &PackagesError) -> CommandError {
+        match error {
+            PackagesError::For { source, .. } => self.refused(source),
+            PackagesError::Unfit { item, reason, .. }
+                if reason.starts_with(&format!("`{item}` is not installed"))
+                    && self.with.iter().any(|typed| typed == item.as_str())
+                    && Path::new(item).exists() =>
+            {
+                refused(error).hint(format!("`--with ./{item}` brings along what is here"))
+            }
+            error => refused(error),
+        }
+    }
+
     /// What to bring along, if anything.
     pub(super) fn packages(&self) -> Result<Option<Packages>, CommandError> {
         if self.with.is_empty() {
@@ -109,9 +124,8 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// Why packages cannot be brought along, and what to do.
-pub(super) fn refused(error: &PackagesError) -> CommandError {
+fn refused(error: &PackagesError) -> CommandError {
     match error {
-        PackagesError::For { source, .. } => refused(source),
         PackagesError::Item { .. } => CommandError::new(Exit::Usage, error),
         PackagesError::Unfit { reason, hint, .. } => {
             let failure = CommandError::new(Exit::Usage, reason);

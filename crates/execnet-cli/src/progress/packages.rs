@@ -297,7 +297,7 @@ impl At {
             At::Reading => "reading packages".to_owned(),
             At::Resolving => "resolving packages with uv".to_owned(),
             At::Waiting(what) => format!("waiting for {what}"),
-            At::Sending(amounts) => format!("sending packages, {amounts}"),
+            At::Sending(amounts) => format!("packages: {amounts}"),
             At::Other => "preparing packages".to_owned(),
         }
     }
@@ -317,6 +317,10 @@ impl Amounts {
 impl fmt::Display for Amounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Amounts { bytes, of_bytes, files, of_files } = *self;
+        if (bytes, files) == (of_bytes, of_files) {
+            // what is buffered on the way takes its time
+            return write!(f, "{} in {files} files are on their way", size(bytes));
+        }
         write!(f, "{} of {}, {files} of {of_files} files", size(bytes), size(of_bytes))
     }
 }

@@ -42,6 +42,9 @@ fn only_what_takes_longer_than_a_second_is_drawn() {
         "[=====>              ] build1: 1.0 MiB of 4.0 MiB, 3 of 20 files",
     );
     assert!(!screen.contents().contains("build2"), "{}", screen.contents());
+    let all = Amounts { bytes: 4 << 20, of_bytes: 4 << 20, files: 20, of_files: 20 };
+    board.update("gw0", "build1", At::Sending(all), after(1.1));
+    shows(&screen, &mut board, after(1.1), "] build1: 4.0 MiB in 20 files are on their way");
     board.update("gw1", "build2", At::Waiting("attrs, which process 7 receives".into()), after(1.2));
     shows(&screen, &mut board, after(2.0), "build2: waiting for attrs, which process 7 receives");
     board.done("gw0");
@@ -85,14 +88,14 @@ fn where_nothing_can_be_drawn_each_long_step_is_told_once() {
         lines,
         [
             "execnet: h0, h1, h2, h3, h4 and 2 more: resolving packages with uv",
-            "execnet: h7: sending packages, 3 B of 4.0 MiB, 3 of 20 files"
+            "execnet: h7: packages: 3 B of 4.0 MiB, 3 of 20 files"
         ]
     );
     board.update("gw7", "h7", sending(4), after(6));
     assert_eq!(board.show(after(20)), [""; 0], "it is told already");
     board.update("gw0", "h0", sending(1 << 20), after(20));
     assert_eq!(board.show(after(24)), [""; 0]);
-    assert_eq!(board.show(after(25)), ["execnet: h0: sending packages, 1.0 MiB of 4.0 MiB, 3 of 20 files"]);
+    assert_eq!(board.show(after(25)), ["execnet: h0: packages: 1.0 MiB of 4.0 MiB, 3 of 20 files"]);
     board.done("gw1");
     board.update("gw2", "h2", At::Reading, after(30));
     board.done("gw2");

@@ -277,7 +277,8 @@ fn who_receives_finds_the_end() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"'after'\n"[..]), "{}", text(&output));
     let output = net.exec(&["channel.receive()\nchannel.send('never')"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{}", text(&output));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("EOFError"), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with("EOFError: the other side sends nothing more on <Channel id=3 open>\n"), "{said}");
 }
 
 #[test]
@@ -321,13 +322,42 @@ fn hosts_that_cannot_be_used_are_named_and_no_match_lists_what_there_is() {
     let output = net.exec(&["--node", "build2", "pass"]).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("execnet: build2: the host build2 is unreachable: "), "{said}");
+    let end = said.find("execnet: build2: unreachable: connect: ").unwrap_or_else(|| panic!("{said}"));
+    assert!(said[end..].contains("\nHint: ") && said[end..].lines().count() == 2, "{said}");
+    let python = net.python(&["--node", "build2", "-V"]).output().unwrap();
+    let said = String::from_utf8_lossy(&python.stderr);
+    // it was waited for, and a line says so
+    assert!(said.contains("Error: the host build2 is unreachable: ") && said.contains("\nHint: "), "{said}");
     build2.start_sshd().unwrap();
     let output = net.exec(&["--node", "build2", "channel.send(2)"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"2\n"[..]), "{}", text(&output));
 
     net.ok("stop", &[]);
     assert_eq!(net.exec(&["pass"]).output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn hosts_that_are_joining_are_waited_for() {
+    let net = local();
+    let folder = net.state();
+    let (script, gate) = (folder.join("slow"), folder.join("gate"));
+    let waits = format!("while ! test -e '{}'; do sleep 0.05; done; exec python3 \"$@\"", gate.display());
+    fs::write(&script, waits).unwrap();
+    let spec = format!("cmd=sh {}//id=slow", script.display());
+    let mut joining = piped(net.execnet(["addhost", &net.name, &spec]));
+    let joins = || net.status()["hosts"].as_array().unwrap().iter().any(|host| host["state"] == "joining");
+    wait_until(SOON, "the host to be joining", joins);
+    // another one is not waited for
+    assert_eq!(net.exec(&["--node", "here", "channel.send(1)"]).output().unwrap().stdout, b"1\n");
+    let mut child = piped(net.exec(&["channel.send(1)"]));
+    let said = line(child.stderr.as_mut().unwrap());
+    assert_eq!(said, "execnet: waiting for hosts that are joining: slow");
+    fs::write(&gate, "").unwrap();
+    assert!(joining.wait().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(sorted(&output.stdout), ["here: 1", "slow: 1"]);
+    assert_eq!(output.stderr, b"");
 }
 
 /// Starts code with a mark in its environment on every node, and waits for the first line.

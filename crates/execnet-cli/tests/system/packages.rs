@@ -119,6 +119,11 @@ fn a_folder_comes_along_to_every_node() {
     let expected = ["build1", "build2"].map(|node| format!("{node}: (-42, -8, ['--with'])"));
     assert_eq!(lines(&output), expected);
 
+    let output = net.within(&work, "exec", &["--with", "src", "pass"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("Error: `src` is not installed in "), "{said}");
+    assert!(said.ends_with("\nHint: `--with ./src` brings along what is here\n"), "{said}");
     let output = net.within(&work, "exec", &["--with", "./scr", "pass"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
@@ -241,7 +246,6 @@ fn what_hosts_hold_is_listed_and_removed_unless_it_is_in_use() {
     assert_eq!(lines(&output), ["build1: 1", "build2: 1"]);
 
     let held = net.packages("build1");
-    assert_eq!(held.len(), 2, "{held:#?}");
     let used = |name: &str| {
         let of = |held: &&Value| held["title"].as_str().unwrap().contains(name);
         let held = net.packages("build1");
@@ -260,7 +264,7 @@ fn what_hosts_hold_is_listed_and_removed_unless_it_is_in_use() {
     );
 
     let said = net.ok("packages", &["build1", "--clean"]);
-    assert!(said.starts_with("build1: removed 1 folder of packages, "), "{said}");
+    assert!(said.starts_with("build1: removed ") && said.contains(" of packages, "), "{said}");
     assert!(said.contains("; in use, so kept: "), "{said}");
     assert!(said.contains("greeting") && said.lines().count() == 1, "{said}");
     assert!(used("greeting"));
@@ -288,10 +292,9 @@ fn what_hosts_hold_is_listed_and_removed_unless_it_is_in_use() {
     let output = net.run("packages", &["--json", "--clean"]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (&json["hosts"][0]["removed"], &json["hosts"][0]["in_use"]),
-        (&1.into(), &Value::Array(vec![]))
-    );
+    assert!(json["hosts"][0]["removed"].as_u64() > Some(0), "{json:#}");
+    assert_eq!(json["hosts"][0]["in_use"], Value::Array(vec![]));
+    assert_eq!(json["hosts"][0].as_object().unwrap().len(), 4, "{json:#}");
     assert!(json["hosts"][1]["error"].as_str().unwrap().starts_with("unreachable: "), "{json:#}");
 }
 
@@ -308,18 +311,17 @@ fn hosts_are_cleaned_before_they_are_told_to_end() {
     // what `exec` has left may still be ending
     let unused = |host: &str| net.packages(host).iter().all(|held| held["in_use"] == false);
     wait_until(SOON, "the packages to be unused", || unused("build1") && unused("build2"));
-    // one folder for the module, one with what children need
-    let held = |host: &str| {
+    let holds = |host: &str| {
         let entries = fs::read_dir(net.folder(host).join("packages")).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+        entries.map(|entry| entry.unwrap().path()).any(|path| path.is_dir())
     };
-    assert_eq!((held("build1"), held("build2")), (2, 2));
+    assert!(holds("build1") && holds("build2"));
     let output = net.run("rmhost", &["build2", "--clean"]);
     assert!(output.status.success(), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("build2: removed 1 folder of packages, "), "{said}");
+    assert!(said.contains("build2: removed "), "{said}");
     assert!(said.contains("build2: removed from "), "{said}");
-    assert_eq!((held("build1"), held("build2")), (2, 0));
+    assert!(holds("build1") && !holds("build2"));
 
     let folder = net.folder("build2");
     net.ok("addhost", &[&net.spec("build2", &format!("//env:EXECNET_PACKAGES_FOLDER={}", folder.display()))]);
@@ -332,8 +334,8 @@ fn hosts_are_cleaned_before_they_are_told_to_end() {
     let output = net.run("stop", &["--clean"]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("build1: removed 1 folder of packages, "), "{said}");
+    assert!(said.contains("build1: removed "), "{said}");
     assert!(said.contains("build2: its packages stay: unreachable: "), "{said}");
     assert!(said.ends_with(": stopped\n"), "{said}");
-    assert_eq!((held("build1"), held("build2")), (0, 2));
+    assert!(!holds("build1") && holds("build2"));
 }

@@ -10,26 +10,23 @@ use std::thread;
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
 use execnet::{
-    Channel, ChannelError, Death, ExitStatus, GatewayBuilder, Network, OpenError, PackagesError, StartError,
+    Channel, ChannelError, Death, ExitStatus, GatewayBuilder, OpenError, PackagesError, StartError,
 };
-use execnet_proto::control::{HostState, HostStatus, NodeState};
-use execnet_proto::spec::{NodeInfo, NodeSelection};
 
 use super::node_options::NodeOptions;
 use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::print::say;
 use crate::progress::{PackageProgress, Teller};
-use crate::render::state_line;
-use crate::text::one_line;
 
+mod choice;
 mod feed;
 mod printer;
 mod refusals;
 mod show;
 mod source;
 
+use choice::{Destination, choose};
 use printer::{Origin, Printer};
 use refusals::Refusals;
 use source::ExecSource;
@@ -78,13 +75,6 @@ enum NodeOutcome {
     Failed,
     /// The node could not execute the code to its end.
     Broken,
-}
-
-/// Where to execute the code.
-struct Destination {
-    selection: NodeSelection,
-    /// None if the daemon chooses.
-    origin: Option<Origin>,
 }
 
 /// All that is needed to execute the code on one node.
@@ -166,7 +156,7 @@ impl ExecArgs {
                 .map_err(fail)?;
         }
         drop((feed, done));
-        let mut refusals = Refusals::new(&printer, nodes);
+        let mut refusals = Refusals::new(&printer, &self.packages, nodes);
         for report in ended {
             match report {
                 Report::Opened => refusals.tell(),
@@ -184,74 +174,11 @@ impl ExecArgs {
     }
 }
 
-/// The matching nodes that are ready. Names the ones that are not.
-fn choose(
-    network: &Network,
-    selection: NodeSelection,
-) -> Result<(Vec<Destination>, NodeOutcome), CommandError> {
-    let status = network.status().map_err(|error| {
-        CommandError::new(Exit::Failed, "cannot query the network's daemon").because(&error)
-    })?;
-    let (origins, left_out) = sort(&status.hosts, &selection);
-    if origins.is_empty() {
-        // the daemon's refusal says which nodes exist
-        if left_out.is_empty() {
-            return Ok((vec![Destination { selection, origin: None }], NodeOutcome::Fine));
-        }
-        let message = format!("no matching node of `{}` is usable: {}", status.network, left_out.join("; "));
-        return Err(CommandError::new(Exit::HostsFailed, message));
-    }
-    for line in &left_out {
-        say(&format!("execnet: skipped: {line}"));
-    }
-    let destination = |origin: Origin| {
-        let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };
-        Destination { selection, origin: Some(origin) }
-    };
-    let worst = if left_out.is_empty() { NodeOutcome::Fine } else { NodeOutcome::Broken };
-    Ok((origins.into_iter().map(destination).collect(), worst))
-}
-
-/// The matching nodes that are ready, and a line about each matching node and host that is not.
-fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
-    let (mut ready, mut left_out) = (Vec::new(), Vec::new());
-    let asks_for_version = selection.python_version.is_some();
-    for host in hosts {
-        let unknown =
-            NodeInfo { name: &host.id, host: &host.id, platform: "", implementation: "", version: "" };
-        let before = left_out.len();
-        for node in &host.nodes {
-            if !selection.matches(&node.info()) || asks_for_version && node.version.is_empty() {
-                continue;
-            }
-            // the daemon waits for a node selected by name, if it may be back soon
-            let usable = host.state == HostState::Up
-                || host.state == HostState::Unreachable && selection.node.is_some();
-            if usable && node.state == NodeState::Ready {
-                ready.push(Origin { node: node.name.clone(), host: host.id.clone() });
-            } else if host.state == HostState::Up {
-                let why = node.message.as_deref().unwrap_or("it is still being probed");
-                left_out.push(format!("{}: {}", one_line(&node.name), one_line(why)));
-            } else if left_out.len() == before {
-                left_out.push(left_out_host(host));
-            }
-        }
-        if host.nodes.is_empty() && !asks_for_version && selection.matches(&unknown) {
-            left_out.push(left_out_host(host));
-        }
-    }
-    (ready, left_out)
-}
-
-fn left_out_host(host: &HostStatus) -> String {
-    format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))
-}
-
 /// The error if the daemon found no node.
 fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
     match error {
         StartError::Connect(error) => connection::unconnected(name, error),
-        StartError::NoMatch { .. } => CommandError::new(Exit::NoHost, error),
+        StartError::NoMatch { message } => connection::no_match(Exit::NoHost, message),
         error => CommandError::new(Exit::Failed, error),
     }
 }
@@ -359,6 +286,13 @@ const MOST_NOISE: usize = 200;
 
 fn unopened(origin: &Origin, error: &OpenError) -> String {
     match error {
+        OpenError::Place(StartError::NoMatch { message }) if !origin.node.is_empty() => {
+            let (why, hint) = connection::advice(message);
+            let why = why.strip_prefix(&format!("the host {} ", origin.host)).unwrap_or(why);
+            let why = why.strip_prefix("is ").unwrap_or(why);
+            let hint = hint.map_or_else(String::new, |hint| format!("\nHint: {hint}"));
+            format!("execnet: {}: {why}{hint}", origin.node)
+        }
         OpenError::Failed { death, noise, .. } => {
             let mut words = died(origin, death);
             if !noise.trim().is_empty() {
@@ -373,5 +307,24 @@ fn unopened(origin: &Origin, error: &OpenError) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_an_interpreter_died_is_told_with_its_last_words() {
+        let origin = Origin { node: "b:pypy3.11".into(), host: "b".into() };
+        let mut death = Death::default();
+        death.status = Some(ExitStatus::Signaled(11));
+        death.stderr = (0..30).map(|n| format!("line {n}\n")).collect();
+        let said = died(&origin, &death);
+        let begin = "execnet: Python on node b:pypy3.11 of host b was ended by SIGSEGV; it printed last:\n";
+        assert!(said.starts_with(&format!("{begin}  line 20\n")), "{said}");
+        assert!(said.ends_with("\n  line 29"), "{said}");
+        death.stderr.clear();
+        death.reason = Some("its host was lost".into());
+        assert_eq!(
+            died(&origin, &death),
+            "execnet: Python on node b:pypy3.11 of host b has ended: its host was lost"
+        );
+    }
+}

@@ -7,13 +7,14 @@ use execnet::PackagesError;
 
 use super::NodeOutcome;
 use super::printer::{Origin, Printer};
-use crate::commands::package_options::{is_for_all, refused};
+use crate::commands::package_options::{PackageOptions, is_for_all};
 use crate::error::CommandError;
 use crate::text::one_line;
 
 /// The nodes whose packages were refused, and why.
 pub(super) struct Refusals<'a> {
     printer: &'a Printer,
+    options: &'a PackageOptions,
     /// Those that were not told yet: as long as no gateway is open, it may be that none will.
     held: Vec<(Origin, CommandError)>,
     opened: bool,
@@ -24,8 +25,8 @@ pub(super) struct Refusals<'a> {
 }
 
 impl<'a> Refusals<'a> {
-    pub(super) fn new(printer: &'a Printer, nodes: usize) -> Self {
-        Self { printer, held: Vec::new(), opened: false, nodes, told: BTreeMap::new() }
+    pub(super) fn new(printer: &'a Printer, options: &'a PackageOptions, nodes: usize) -> Self {
+        Self { printer, options, held: Vec::new(), opened: false, nodes, told: BTreeMap::new() }
     }
 
     /// Adds a node.
@@ -33,7 +34,7 @@ impl<'a> Refusals<'a> {
     /// # Errors
     /// If the packages can be sent to no node at all.
     pub(super) fn add(&mut self, origin: Origin, error: &PackagesError) -> Result<(), CommandError> {
-        let failure = refused(error);
+        let failure = self.options.refused(error);
         if is_for_all(error) {
             return Err(failure);
         }

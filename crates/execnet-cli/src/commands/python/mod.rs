@@ -15,7 +15,7 @@ use execnet::{
 use execnet_proto::spec::{NetworkName, NodeSelection};
 
 use super::node_options::NodeOptions;
-use super::package_options::{PackageOptions, refused, shown};
+use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
@@ -74,7 +74,7 @@ impl PythonArgs {
         network.on_outage(move |outage| told.tell(outage));
         // as long as this gateway is open, the packages are in use and stay
         let supplier =
-            packages.map(|packages| supply(&network, name, &selection, &env, packages)).transpose()?;
+            packages.map(|packages| self.supply(&network, &selection, &env, packages)).transpose()?;
         let selection = supplier.as_ref().and_then(Gateway::node).map_or(selection, |node| NodeSelection {
             node: Some(node.name.clone()),
             ..NodeSelection::default()
@@ -104,34 +104,36 @@ impl PythonArgs {
         notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
         stand_for(process)
     }
-}
 
-/// Brings packages to a node that matches, for a process there with these variables.
-fn supply(
-    network: &Network,
-    name: &NetworkName,
-    selection: &NodeSelection,
-    env: &[(&str, &str)],
-    packages: Packages,
-) -> Result<Gateway, CommandError> {
-    let progress = PackageProgress::stderr(1);
-    let mut builder = network.makegateway().selection(selection.clone()).packages(shown(packages, &progress));
-    for (name, value) in env {
-        builder = builder.env(*name, *value);
+    /// Brings packages to a node that matches, for a process there with these variables.
+    fn supply(
+        &self,
+        network: &Network,
+        selection: &NodeSelection,
+        env: &[(&str, &str)],
+        packages: Packages,
+    ) -> Result<Gateway, CommandError> {
+        let progress = PackageProgress::stderr(1);
+        let builder = network.makegateway().selection(selection.clone());
+        let mut builder = builder.packages(shown(packages, &progress));
+        for (name, value) in env {
+            builder = builder.env(*name, *value);
+        }
+        // stdout and stderr belong to the process
+        let opened = builder.on_output(|_, _| {}).start();
+        drop(progress);
+        opened.map_err(|error| match &error {
+            OpenError::Place(error) => unplaced(&self.network.network, error),
+            OpenError::Packages(error) => self.packages.refused(error),
+            error => CommandError::new(Exit::Python, error),
+        })
     }
-    // stdout and stderr belong to the process
-    let opened = builder.on_output(|_, _| {}).start();
-    drop(progress);
-    opened.map_err(|error| match &error {
-        OpenError::Place(error) => unplaced(name, error),
-        OpenError::Packages(error) => refused(error),
-        error => CommandError::new(Exit::Python, error),
-    })
 }
 
 fn unplaced(name: &NetworkName, error: &StartError) -> CommandError {
     match error {
         StartError::Connect(error) => connection::unconnected(name, error),
+        StartError::NoMatch { message } => connection::no_match(Exit::Python, message),
         error => CommandError::new(Exit::Python, error),
     }
 }

@@ -82,23 +82,43 @@ fn why_a_node_is_left_out_is_said_without_control_characters() {
 }
 
 #[test]
-fn how_an_interpreter_died_is_told_with_its_last_words() {
-    let origin = Origin { node: "b:pypy3.11".into(), host: "b".into() };
-    let mut death = Death::default();
-    death.status = Some(ExitStatus::Signaled(11));
-    death.stderr = (0..30).map(|n| format!("line {n}\n")).collect();
-    let said = died(&origin, &death);
-    assert!(
-        said.starts_with(
-            "execnet: Python on node b:pypy3.11 of host b was ended by SIGSEGV; it printed last:\n  line 20\n"
-        ),
-        "{said}"
-    );
-    assert!(said.ends_with("\n  line 29"), "{said}");
-    death.stderr.clear();
-    death.reason = Some("its host was lost".into());
-    assert_eq!(
-        died(&origin, &death),
-        "execnet: Python on node b:pypy3.11 of host b has ended: its host was lost"
-    );
+fn hosts_that_may_soon_have_a_matching_node_are_waited_for() {
+    let named = |name: &str| NodeSelection { node: Some(name.into()), ..NodeSelection::default() };
+    let any = NodeSelection::default();
+    let mut host = HostStatus { id: "a".into(), state: HostState::Joining, ..HostStatus::default() };
+    assert!(may_match_soon(&host, &any));
+    assert!(may_match_soon(&host, &named("a")) && may_match_soon(&host, &named("a:pypy3.9")));
+    assert!(!may_match_soon(&host, &named("ab")) && !may_match_soon(&host, &named("b")));
+    host.state = HostState::Up;
+    assert!(!may_match_soon(&host, &any));
+    host.nodes = vec![node("a", "a", NodeState::Probing, "")];
+    assert!(may_match_soon(&host, &any) && !may_match_soon(&host, &named("b")));
+    for state in [HostState::Failed, HostState::Unreachable, HostState::Leaving] {
+        host.state = state;
+        assert!(!may_match_soon(&host, &any), "{state}");
+    }
+}
+
+#[test]
+fn many_nodes_that_cannot_be_used_have_a_line_each_up_to_a_limit() {
+    let left_out = |count| (0..count).map(|n| format!("h{n}: failed: connect")).collect();
+    insta::assert_snapshot!(unusable("net", left_out(1)), @"
+    Error: the only matching node of `net` cannot be used: h0: failed: connect
+    Hint: `execnet status net` says what to do, and when they are tried again
+    ");
+    insta::assert_snapshot!(unusable("net", left_out(12)), @"
+    Error: no matching node of `net` can be used:
+      h0: failed: connect
+      h1: failed: connect
+      h2: failed: connect
+      h3: failed: connect
+      h4: failed: connect
+      h5: failed: connect
+      h6: failed: connect
+      h7: failed: connect
+      h8: failed: connect
+      h9: failed: connect
+      and 2 more
+    Hint: `execnet status net` says what to do, and when they are tried again
+    ");
 }
