@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,9 @@ enum Command {
         /// One more host, inner, that only build1 can reach (for via=build1).
         #[arg(long)]
         inner: bool,
+        /// Delay every byte to and from the hosts by so many milliseconds, each way.
+        #[arg(long, value_name = "MS")]
+        delay: Option<u64>,
     },
     /// List the interpreters that hosts can be given.
     Interpreters,
@@ -38,7 +42,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Lab { hosts, python, inner } => lab(hosts, &python, inner),
+        Command::Lab { hosts, python, inner, delay } => {
+            lab(hosts, &python, inner, delay.map(Duration::from_millis))
+        }
         Command::Interpreters => {
             for found in execnet_testkit::interpreters() {
                 println!(
@@ -61,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
+fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>) -> Result<()> {
     let (ended_tx, ended_rx) = mpsc::channel();
     // signals first: one that arrives while hosts start must find a handler that cleans up
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -81,7 +87,13 @@ fn lab(hosts: u32, python: &[String], inner: bool) -> Result<()> {
         if inner && number == 1 {
             host = host.reaches(["inner"]);
         }
-        host.start()?;
+        if delay.is_some() {
+            host = host.through_proxy();
+        }
+        let host = host.start()?;
+        if let Some(delay) = delay {
+            host.proxy().delay(delay);
+        }
         if ended_rx.try_recv().is_ok() {
             return Ok(());
         }
