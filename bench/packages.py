@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Measures packages for bare hosts beside what does the same without them, and prints one Markdown table.
+
+    bench/packages.py              all rows (about ten minutes after the builds)
+    bench/packages.py first next   some rows
+
+Needs cargo, sshd, rsync, a package index for pip, and Python 3.10 or later. Makes two venvs in target/bench:
+one for the program, and one that stands for a host with everything installed. The bare host runs the
+interpreter that both were made from, which should have nothing but pip. Hosts come from the project's lab.
+Absolute times depend on the machine; compare the ratio of the medians of a row.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from run import PIPES, ROOT, Bench, ms, pairs, row, run, timed
+
+HERE = Path(__file__).resolve().parent
+TESTS = ["pytest==9.2.0", "pytest-xdist==3.8.0"]
+JINJA = "jinja2==3.1.6"
+BARE = os.path.realpath(sys.executable)
+MODULES = 135  # that a worker of pytest and xdist imports from its packages
+DELAY = 25  # milliseconds each way
+
+
+class Packages(Bench):
+    """A network of one ssh host with two interpreters: `bare` and `full`."""
+
+    def __init__(self, *more):
+        super().__init__(1, *more)
+        self.env["XDG_CACHE_HOME"] = os.path.join(self.folder.name, "cache")
+        self.venv = venv("packages", [*TESTS, "trio", "markupsafe", str(ROOT)])
+        self.full = venv("full", [*TESTS, "trio", "markupsafe"])
+        self.site = next(self.venv.glob("lib/python3*/site-packages"))
+        self.program = None
+
+    def begin(self):
+        hosts = [
+            self.spec(1, "//id=bare//python=%s" % BARE),
+            self.spec(1, "//id=full//python=%s" % (self.full / "bin/python")),
+        ]
+        self.execnet("start", *hosts)
+        command = [self.venv / "bin/python", HERE / "with_packages.py", self.name]
+        self.program = subprocess.Popen(command, env=self.env, text=True, bufsize=1, **PIPES)
+
+    def opened(self, **keywords):
+        """Seconds until a new gateway has answered."""
+        print(json.dumps(keywords), file=self.program.stdin)
+        return json.loads(self.program.stdout.readline())
+
+    def forget_packages(self):
+        """Empty the host's store; it is this machine's, and this user's."""
+        self.execnet("packages", "--clean")
+
+    def pytest(self, project, *args, **more):
+        command = [self.venv / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
+        done = run(command, cwd=project, env=self.env, **more)
+        assert " passed" in done.stdout, done.stdout + done.stderr
+        return done.stdout
+
+    def end(self):
+        if self.program:
+            self.program.stdin.close()
+            self.program.wait()
+        super().end()
+
+
+def venv(name, packages):
+    folder = ROOT / "target/bench" / name
+    python = folder / "bin/python"
+    if str(ROOT) in packages or not (folder / "complete").exists():
+        subprocess.run([BARE, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+def suite(bench):
+    """The tests of jinja2's source release, and the module itself where the host has everything."""
+    folder = ROOT / "target/bench" / JINJA.replace("==", "-")
+    if not folder.exists():
+        pip = [bench.venv / "bin/python", "-m", "pip"]
+        where = ROOT / "target/bench"
+        subprocess.run(
+            [*pip, "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", where, JINJA], check=True
+        )
+        with tarfile.open(next(where.glob("jinja2-*.tar.gz"))) as archive:
+            archive.extractall(where, filter="data")
+    for place in (bench.venv, bench.full):
+        done = run([place / "bin/python", "-m", "pip", "install", "-q", JINJA])
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+# The rows, in the order of the table.
+
+
+def first(bench):
+    target = os.path.join(bench.folder.name, "target")
+    shell = " ".join(map(str, bench.ssh))
+
+    def floor():
+        shutil.rmtree(target, ignore_errors=True)
+        command = ["rsync", "-a", "--exclude=__pycache__", "-e", shell, "%s/" % bench.site]
+        return timed(lambda: subprocess.run([*command, "build1:%s" % target], check=True))
+
+    def ours():
+        bench.forget_packages()
+        return bench.opened(node="bare", packages="*")
+
+    ours()
+    floor, mine = pairs(9, floor, ours)
+    row(
+        "first gateway with `packages=*` of pytest and xdist, ssh host",
+        "`rsync -a` of that site-packages, with its login",
+        ms(floor),
+        ms(mine),
+        "%.2f ×" % (mine / floor),
+        "1.2 ×",
+        mine <= 1.2 * floor,
+    )
+
+
+def next_one(bench):
+    bench.opened(node="bare", packages="*")
+    floor, mine = pairs(
+        30, lambda: bench.opened(node="bare"), lambda: bench.opened(node="bare", packages="*")
+    )
+    row(
+        "the next gateway with the same packages",
+        "one without packages",
+        ms(floor),
+        ms(mine),
+        "+ %.1f ms" % ((mine - floor) * 1e3),
+        "+ 30 ms",
+        mine <= floor + 0.03,
+    )
+
+
+def tests(bench):
+    project = suite(bench)
+
+    def ran(node, more=""):
+        spec = "4*net=%s//node=%s%s" % (bench.name, node, more)
+        args = ["--dist", "load", "--tx", spec, "--rsyncdir=%s" % project, str(project / "tests")]
+        said = []
+        took = timed(lambda: said.append(bench.pytest(project, *args)))
+        counts.add(re.search(r"(\d+ passed)", said[0]).group(1))
+        return took
+
+    counts = set()
+    ran("bare", "//packages=*")
+    floor, mine = pairs(5, lambda: ran("full"), lambda: ran("bare", "//packages=*"))
+    assert len(counts) == 1, counts
+    row(
+        "jinja2's tests (%s) with 4 workers on a bare ssh host" % counts.pop(),
+        "the same with everything installed there",
+        "%.2f s" % floor,
+        "%.2f s" % mine,
+        "%.2f ×" % (mine / floor),
+        "1.1 ×",
+        mine <= 1.1 * floor,
+    )
+
+
+def delay(bench):
+    """Until one worker has collected, over a link with a delay."""
+    slow = Packages("--delay", str(DELAY))
+    try:
+        slow.begin()
+        project = Path(slow.folder.name) / "project"
+        project.mkdir()
+        (project / "test_it.py").write_text("def test_it():\n    pass\n")
+        spec = "1*net=%s//node=bare//packages=*" % slow.name
+        args = ["--dist", "load", "--tx", spec, "--rsyncdir=%s" % project, str(project)]
+
+        def ours():
+            slow.forget_packages()
+            return timed(lambda: slow.pytest(project, *args))
+
+        mine, again = pairs(5, ours, lambda: timed(lambda: slow.pytest(project, *args)))
+        reckoned = MODULES * 2 * DELAY / 1e3
+        row(
+            "one test on a bare host, %d ms of delay" % (2 * DELAY),
+            "%d round trips, one a module, of an import hook" % MODULES,
+            "%.2f s" % reckoned,
+            "%.2f s" % mine,
+            "%.2f ×" % (mine / reckoned),
+            "0.33 ×",
+            mine <= reckoned / 3,
+            "with the packages there already %.2f s" % again,
+        )
+    finally:
+        slow.end()
+
+
+ROWS = {"first": first, "next": next_one, "tests": tests, "delay": delay}
+
+
+def main(names):
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
+    build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bench = Packages()
+    try:
+        bench.begin()
+        print("%s, %d cores, Python %s\n" % (platform.platform(), os.cpu_count(), platform.python_version()))
+        print("| what | floor is | floor | execnet | ratio | goal | reached | notes |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name in names or ROWS:
+            ROWS[name](bench)
+    finally:
+        bench.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
