@@ -14,10 +14,12 @@ import re
 import sys
 
 METADATA = ("METADATA", "PKG-INFO")
-# the loaders of editables that build at import: to ask them for a spec would build
-BUILDS = re.compile(r"_.*_editable(_loader)?\.py$")
-# what makes an editable one: neither travels
-POINTERS = re.compile(r"([^/]*\.pth|__editable__[^/]*|_editable_impl_[^/]*|[^/]*_editable(_loader)?\.py)$")
+# of meson-python and scikit-build-core: to ask these for a spec may build
+BUILDS = re.compile(r"_.*_editable_loader\.py$|_editable_skbc_.*\.py$|_.*_editable\.py$")
+# what makes an editable one: none of them travels
+POINTERS = re.compile(
+    r"[^/]*\.pth$|__editable__|_editable_impl_|_editable_skbc_|_[^/]*_editable(_loader)?\.py$"
+)
 
 
 def main(paths):
@@ -170,74 +172,88 @@ def is_editable(place, folder):
 def roots(place, folder, pointers):
     """Where an editable's top-level names are: [name, path], with a name of `` for a folder that belongs on
     sys.path whole; and the problem, if there is one."""
-    for name in pointers:
-        if BUILDS.match(name):
-            return [], "is an editable install that builds at import: install it without -e"
-    names = [name for name in text_of(folder, "top_level.txt").split() if name]
-    found, whole_folders = [], []
+    names = text_of(folder, "top_level.txt").split()
+    found, folders, mapped = [], [], set()
     for pointer in pointers:
         text = text_of(place, pointer)
         if pointer.endswith(".pth"):
             lines = [line.strip() for line in text.splitlines()]
             lines = [line for line in lines if line and not line.startswith(("#", "import ", "import\t"))]
-            whole_folders += [os.path.abspath(os.path.join(place, line)) for line in lines]
+            folders += [os.path.abspath(os.path.join(place, line)) for line in lines]
+        elif BUILDS.match(pointer) and not only_sources(text):
+            return [], "is an editable install that is built when it is imported: install it without -e"
         else:
             for name, path in mapping(text):
-                if "." in name:
-                    found.append([name.replace(".", "/"), path])
-                elif name not in names:
-                    names.append(name)
+                mapped.add(name.partition(".")[0])
+                found.append([name.replace(".", "/"), path])
+    names = [name for name in names if name not in mapped]
     if folder.endswith(".egg-info") and not names:
-        whole_folders.append(place)
-    if not names:
-        found += [["", path] for path in whole_folders if os.path.isdir(path)]
-    inside = os.path.realpath(place) + os.sep
+        folders.append(place)
+    if not names and not mapped:
+        found += [["", path] for path in folders if os.path.isdir(path)]
     for name in names:
-        if any(other.startswith(name + "/") for other, _ in found):
-            continue
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        if spec is None:
-            return [], "its module %s cannot be found" % name
-        if spec.submodule_search_locations is not None:
-            places = list(spec.submodule_search_locations)
-            if spec.origin is None or spec.loader is None:
-                # a namespace package has parts of others, too
-                mine = tuple(os.path.realpath(whole_folder) + os.sep for whole_folder in whole_folders)
-                places = [part for part in places if not mine or os.path.realpath(part).startswith(mine)]
-        else:
-            places = [spec.origin or ""]
-        for path in places:
-            if not os.path.exists(path):
-                continue
-            # what lies in the site folder itself is in RECORD
-            if folder.endswith(".egg-info") or not os.path.realpath(path).startswith(inside):
-                end = "" if os.path.isdir(path) else os.path.basename(path)[len(name) :]
-                found.append([name + end, os.path.abspath(path)])
+        parts = parts_of(name, folders)
+        if parts is None:
+            return [], "cannot be sent: its module %s is not found" % name
+        # what lies in the site folder itself is in RECORD
+        inside = "" if folder.endswith(".egg-info") else os.path.realpath(place) + os.sep
+        found += [part for part in parts if not inside or not os.path.realpath(part[1]).startswith(inside)]
     for root in found:
-        if not os.path.isdir(root[1]) and not os.path.isfile(root[1]):
-            # the finders of setuptools name a module without its `.py`
+        if not os.path.exists(root[1]):
+            # setuptools names a module without its `.py`
             ends = [end for end in importlib.machinery.all_suffixes() if os.path.isfile(root[1] + end)]
             if not ends:
-                return [], "its sources are not at %s" % root[1]
+                return [], "cannot be sent: its sources are not at %s" % root[1]
             root[:] = [root[0] + ends[0], root[1] + ends[0]]
-    return found, ""
+    return [root for number, root in enumerate(found) if root not in found[:number]], ""
+
+
+def parts_of(name, folders):
+    """[name, path] of a top-level name, by the finders of this interpreter; None if there is none."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:
+        return [[os.path.basename(spec.origin), spec.origin]] if os.path.isfile(spec.origin or "") else None
+    places = list(spec.submodule_search_locations)
+    if spec.origin is None or spec.loader is None:
+        # a namespace package has parts of others, too
+        mine = tuple(os.path.realpath(folder) + os.sep for folder in folders)
+        places = [part for part in places if not mine or os.path.realpath(part).startswith(mine)]
+    return [[name, os.path.abspath(part)] for part in places if os.path.isdir(part)]
 
 
 def mapping(text):
-    """The names and paths in the finder of an editable: setuptools' MAPPING, and calls of `map_module`."""
+    """The names and paths in the finder of an editable: setuptools' MAPPING and NAMESPACES, and calls of
+    `map_module`."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if [getattr(target, "id", "") for target in targets] == ["MAPPING"]:
+            name = getattr(targets[0], "id", "")
+            if name == "MAPPING":
                 found += ast.literal_eval(node.value).items()
+            elif name == "NAMESPACES":
+                several = ast.literal_eval(node.value).items()
+                found += [(name, path) for name, paths in several for path in paths if os.path.isdir(path)]
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("map_module", "add_mapping"):
             found.append(tuple(ast.literal_eval(argument) for argument in node.args[:2]))
     # the package's `__init__.py` stands for its folder
     return [(name, re.sub(r"[/\\]__init__\.py$", "", path)) for name, path in found]
+
+
+def only_sources(text):
+    """Whether scikit-build-core's finder neither builds at import nor has files beside the sources."""
+    for node in ast.parse(text).body:
+        call = getattr(node, "value", None)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "install" and len(call.args) >= 5:
+            wheel_files, build_folder = call.args[1], call.args[4]
+            no_files = isinstance(wheel_files, ast.Dict) and not wheel_files.keys
+            return no_files and isinstance(build_folder, ast.Constant) and build_folder.value is None
+    return False
 
 
 def record(folder):

@@ -197,7 +197,7 @@ fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
     for place in &installed.path {
         watch.path(place);
     }
-    watch.path(&which(python).unwrap_or_else(|| python.clone()));
+    watch.path(&which(python, env::var_os("PATH")).unwrap_or_else(|| python.clone()));
     installed.watch = watch;
     Ok(installed)
 }
@@ -220,12 +220,12 @@ fn ascii(text: &str) -> String {
     ascii
 }
 
-/// The program that this is the name of.
-pub(super) fn which(program: &Path) -> Option<PathBuf> {
+/// The program that this is the name of, in the folders of a `PATH`.
+pub(super) fn which(program: &Path, path: Option<OsString>) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.to_owned());
     }
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    env::split_paths(&path?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// What a program did.

@@ -21,7 +21,6 @@ pub(super) fn script(name: &str, entry: &str) -> Option<File> {
         "#!/bin/sh\n\
          '''exec' \"${{EXECNET_PYTHON:-python3}}\" \"$0\" \"$@\"\n\
          ' '''\n\
-         # -*- coding: utf-8 -*-\n\
          import sys\n\
          from {module} import {first}\n\
          if __name__ == \"__main__\":\n    sys.exit({object}())\n"

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Those beneath `root`, in the working tree whose top is `top`.
 pub(super) fn tracked(top: &Path, root: &Path, watch: &mut Watch) -> HashSet<PathBuf> {
     watch.path(&top.join(".git/index"));
-    let Some(git) = which(Path::new("git")) else { return HashSet::new() };
+    let Some(git) = which(Path::new("git"), std::env::var_os("PATH")) else { return HashSet::new() };
     let mut command = Command::new(git);
     command.arg("-C").arg(root);
     command.args(["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]);

@@ -8,14 +8,15 @@
 mod cache;
 mod command;
 mod platform;
-mod wheel;
+pub(super) mod wheel;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use pep440_rs::Version;
-use pep508_rs::Requirement;
+use pep508_rs::{Requirement, VerbatimUrl};
 use serde::{Deserialize, Serialize};
 
 use super::PackagesError;
@@ -67,11 +68,12 @@ pub(super) struct Resolved {
 /// Finds it, in the cache or through uv.
 pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
     let target = target(wanted.there);
-    let cache = cache::Cache::open(&wanted.key(&target))?;
+    let cache = cache::Cache::open(&place(wanted.here)?, &wanted.key(&target))?;
     if let Some(resolved) = cache.read() {
         return Ok(resolved);
     }
-    let uv = Uv::find(wanted.here).ok_or_else(|| wanted.without_uv())?;
+    let uv = Uv::find(wanted.here, std::env::var_os("PATH"))
+        .ok_or_else(|| without_uv(wanted.here, wanted.there, &wanted.because))?;
     // one at a time, whatever the number of gateways and programs
     let _lock = cache.lock()?;
     if let Some(resolved) = cache.read() {
@@ -79,7 +81,7 @@ pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
     }
     let draft = cache.draft()?;
     let mut search =
-        Search { wanted, uv, target, draft: &draft, made: BTreeSet::new(), left_out: BTreeSet::new() };
+        Search { wanted, uv, target, draft: &draft, made: BTreeMap::new(), left_out: BTreeSet::new() };
     search.make_what_no_index_has()?;
     let found = match search.run(Exact::Yes) {
         Err(Stop::NoSolution(_)) => search.run(Exact::No),
@@ -93,6 +95,30 @@ pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
         Err(Stop::NoSolution(text)) => Err(wanted.error(&text)),
         Err(Stop::Error(error)) => Err(error),
     }
+}
+
+/// Whether there is no uv.
+#[cfg(test)]
+pub(super) fn is_missing(here: &Installed, path: Option<std::ffi::OsString>) -> bool {
+    Uv::find(here, path).is_none()
+}
+
+/// Where results are kept.
+#[cfg(not(test))]
+fn place(_: &Installed) -> Result<PathBuf, PackagesError> {
+    use execnet_proto::place::UserFolder;
+    let variable = std::env::var_os(UserFolder::Cache.variable());
+    let folder = UserFolder::Cache.find(variable, std::env::home_dir());
+    folder.map(|folder| folder.join("packages")).ok_or_else(|| PackagesError::Cache {
+        path: "~/.cache/execnet/packages".into(),
+        reason: "there is no home folder".to_owned(),
+    })
+}
+
+/// Tests leave nothing in anybody's home folder.
+#[cfg(test)]
+fn place(here: &Installed) -> Result<PathBuf, PackagesError> {
+    Ok(PathBuf::from(&here.executable).with_file_name("cache"))
 }
 
 /// Whether versions are those that are installed here, or those and older ones.
@@ -113,8 +139,8 @@ struct Search<'s> {
     uv: Uv,
     target: Target,
     draft: &'s Draft,
-    /// Normalized names of those that are handed over as wheels.
-    made: BTreeSet<String>,
+    /// Normalized names of those that are handed over as wheels, and where these are.
+    made: BTreeMap<String, String>,
     /// Normalized names of those that fit nowhere, and that nothing named needs.
     left_out: BTreeSet<String>,
 }
@@ -132,9 +158,10 @@ impl Search<'_> {
     /// Makes a wheel of installed files; false if it may not be one.
     fn make(&mut self, pin: &Pin<'_>) -> Result<bool, PackagesError> {
         let Some(files) = pin.pure else { return Ok(false) };
-        wheel::make(pin.distribution, files, &self.draft.wheels())
-            .map_err(|error| self.draft.error(&self.draft.wheels(), &error))?;
-        Ok(self.made.insert(pin.name()))
+        let folder = self.draft.wheels();
+        let path = wheel::make(pin.distribution, files, &folder);
+        let path = path.map_err(|error| self.draft.error(&folder, &error))?;
+        Ok(self.made.insert(pin.name(), url(&path)).is_none())
     }
 
     /// Runs uv until all that can be found is found.
@@ -155,13 +182,15 @@ impl Search<'_> {
         let draft = self.draft;
         let write = |name: &str, lines: Vec<String>| draft.write(name, &lines);
         let pins = || self.wanted.pins.iter().filter(|pin| !self.left_out.contains(&pin.name()));
-        let tops = pins().filter(|pin| pin.top).map(|pin| pin.text(exact, true));
+        let others = || pins().filter(|pin| !self.made.contains_key(&pin.name()));
+        let tops = others().filter(|pin| pin.top).map(|pin| pin.text(exact, true));
+        let made =
+            pins().filter_map(|pin| Some(format!("{} @ {}", pin.start(true), self.made.get(&pin.name())?)));
         let more = self.wanted.more.iter().cloned();
-        let wanted = write("wanted.txt", tops.chain(more).collect())?;
-        let limits =
-            write("limits.txt", pins().filter(|pin| !pin.top).map(|pin| pin.text(exact, false)).collect())?;
-        let mut excludes: Vec<String> = self.wanted.excludes.iter().cloned().collect();
-        excludes.extend(self.left_out.iter().cloned());
+        let wanted = write("wanted.txt", tops.chain(made).chain(more).collect())?;
+        let limits = others().filter(|pin| !pin.top).map(|pin| pin.text(exact, false));
+        let limits = write("limits.txt", limits.collect())?;
+        let excludes: Vec<String> = self.wanted.excludes.iter().cloned().collect();
         let excludes = write("excludes.txt", excludes)?;
         if self.target.is_pure() {
             // uv has no word for this interpreter: it resolves for all, and we evaluate the markers
@@ -192,7 +221,7 @@ impl Search<'_> {
         let mut command = self.uv.command(args);
         command.args(["--python", &self.wanted.here.executable, "--only-binary", ":all:"]);
         command.args(["--python-version", &platform::version(self.wanted.there)]);
-        command.arg("--find-links").arg(self.draft.wheels()).envs(self.target.variables(self.wanted.there));
+        command.envs(self.target.variables(self.wanted.there));
         command
     }
 
@@ -201,7 +230,7 @@ impl Search<'_> {
         let Some(markers) = self.wanted.there.markers() else { return Vec::new() };
         let mut list = Vec::new();
         for line in printed.lines() {
-            let Ok(mut requirement) = Requirement::<pep508_rs::VerbatimUrl>::from_str(line.trim()) else {
+            let Ok(mut requirement) = Requirement::<VerbatimUrl>::from_str(line.trim()) else {
                 continue;
             };
             if requirement.evaluate_markers(&markers, &[]) {
@@ -219,7 +248,7 @@ impl Search<'_> {
         let mut changed = false;
         let mentioned = |pin: &&Pin<'_>| mentions(text, &pin.name());
         let known = |pin: &&Pin<'_>, search: &Self| {
-            search.made.contains(&pin.name()) || search.left_out.contains(&pin.name())
+            search.made.contains_key(&pin.name()) || search.left_out.contains(&pin.name())
         };
         for pin in wanted.pins.iter().filter(mentioned) {
             let droppable = exact == Exact::No && !pin.named;
@@ -294,18 +323,9 @@ impl Wanted<'_> {
         key
     }
 
-    fn without_uv(&self) -> PackagesError {
-        let (title, python) = (self.there.title(), &self.here.executable);
-        PackagesError::Unfit {
-            item: self.item(),
-            reason: format!("{}, so {title} cannot have what is installed here", self.because),
-            hint: Some(format!("install uv, which finds what it can have: {python} -m pip install uv")),
-        }
-    }
-
     fn error(&self, text: &str) -> PackagesError {
         PackagesError::Unfit {
-            item: self.item(),
+            item: named(&self.because),
             reason: format!(
                 "{}, and uv finds nothing else for {} on {}: {text}",
                 self.because,
@@ -315,11 +335,21 @@ impl Wanted<'_> {
             hint: None,
         }
     }
+}
 
-    /// The name in the reason.
-    fn item(&self) -> String {
-        self.because.split('`').nth(1).unwrap_or_default().to_owned()
+/// What to do where there is no uv.
+pub(super) fn without_uv(here: &Installed, there: &Facts, because: &str) -> PackagesError {
+    let (title, python) = (there.title(), &here.executable);
+    PackagesError::Unfit {
+        item: named(because),
+        reason: format!("{because}, so {title} cannot have what is installed here"),
+        hint: Some(format!("install uv, which finds what it can have: {python} -m pip install uv")),
     }
+}
+
+/// The name in a reason.
+fn named(because: &str) -> String {
+    because.split('`').nth(1).unwrap_or_default().to_owned()
 }
 
 impl Pin<'_> {
@@ -327,15 +357,20 @@ impl Pin<'_> {
         normalized(&self.distribution.name)
     }
 
+    fn start(&self, with_extras: bool) -> String {
+        let extras = with_extras && !self.extras.is_empty();
+        let extras = if extras { format!("[{}]", self.extras.join(",")) } else { String::new() };
+        self.name() + &extras
+    }
+
     /// As a requirement; as a limit, it has no extras.
     fn text(&self, exact: Exact, with_extras: bool) -> String {
-        let mut text = self.name();
-        if with_extras && !self.extras.is_empty() {
-            text.push_str(&format!("[{}]", self.extras.join(",")));
-        }
-        if let Ok(version) = Version::from_str(&self.distribution.version) {
-            text.push_str(if exact == Exact::Yes { "==" } else { "<=" });
-            text.push_str(&version.to_string());
+        let mut text = self.start(with_extras);
+        match (Version::from_str(&self.distribution.version), exact) {
+            (Ok(version), Exact::Yes) => text.push_str(&format!("=={version}")),
+            // no other operator knows the local part of a version
+            (Ok(version), Exact::No) => text.push_str(&format!("<={}", version.without_local())),
+            (Err(_), _) => {}
         }
         text
     }
@@ -345,6 +380,19 @@ impl Pin<'_> {
         let mut requires = self.distribution.requires().iter().flatten();
         requires.any(|other| other.name.as_ref() == name && other.evaluate_markers(&markers, &[]))
     }
+}
+
+/// An absolute path as a URL.
+fn url(path: &Path) -> String {
+    let mut url = String::from("file://");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            url.push(byte.into());
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url
 }
 
 /// Whether a text has this name as a word.

@@ -1,5 +1,12 @@
+//! What plans are made of; the environments are folders that look as installers leave them.
+
+mod editables;
+mod folders;
+mod through_uv;
+
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -34,27 +41,7 @@ impl Site {
     }
 
     fn install(&self, name: &str, version: &str, wheel: Wheel<'_>) -> &Self {
-        let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
-        let mut metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
-        metadata.extend(wheel.requires.iter().map(|text| format!("Requires-Dist: {text}\n")));
-        metadata.extend(wheel.headers.iter().map(|text| format!("{text}\n")));
-        write(&self.path().join(&info).join("METADATA"), &(metadata + "\nName: in the text\n"));
-        let mut record = format!("{info}/METADATA,,\n{info}/RECORD,,\n../../bin/{name},,\n");
-        if !wheel.tag.is_empty() {
-            let tag = format!("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {}\n", wheel.tag);
-            write(&self.path().join(&info).join("WHEEL"), &tag);
-            record.push_str(&format!("{info}/WHEEL,,\n"));
-        }
-        if !wheel.entry_points.is_empty() {
-            write(&self.path().join(&info).join("entry_points.txt"), wheel.entry_points);
-            record.push_str(&format!("{info}/entry_points.txt,,\n"));
-        }
-        let module = format!("{}/__init__.py", name.replace('-', "_"));
-        for file in [module.as_str()].iter().chain(wheel.files) {
-            write(&self.path().join(file), &format!("# {name}\n"));
-            record.push_str(&format!("{file},sha256=x,9\n"));
-        }
-        write(&self.path().join(&info).join("RECORD"), &record);
+        install(&self.path(), name, version, wheel);
         self
     }
 
@@ -76,6 +63,63 @@ impl Site {
         let error = self.plan(items).unwrap_err().to_string();
         let python = installed(&self.packages(&[]).environment).unwrap().executable.clone();
         error.replace(&python, "PYTHON")
+    }
+}
+
+/// Writes what pip would have written into a folder.
+fn install(place: &Path, name: &str, version: &str, wheel: Wheel<'_>) {
+    let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
+    let mut record = format!("{info}/RECORD,,\n../../bin/{name},,\n");
+    for (file, text) in wheel.content(name, version) {
+        write(&place.join(&file), &text);
+        record.push_str(&format!("{file},sha256=x,9\n"));
+    }
+    write(&place.join(&info).join("RECORD"), &record);
+}
+
+impl Wheel<'_> {
+    /// All files but RECORD.
+    fn content(&self, name: &str, version: &str) -> Vec<(String, String)> {
+        let info = format!("{}-{version}.dist-info", name.replace('-', "_"));
+        let mut metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+        metadata.extend(self.requires.iter().map(|text| format!("Requires-Dist: {text}\n")));
+        metadata.extend(self.headers.iter().map(|text| format!("{text}\n")));
+        let mut content = vec![(format!("{info}/METADATA"), metadata + "\nName: in the text\n")];
+        if !self.tag.is_empty() {
+            let text =
+                format!("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {}\n", self.tag);
+            content.push((format!("{info}/WHEEL"), text));
+        }
+        if !self.entry_points.is_empty() {
+            content.push((format!("{info}/entry_points.txt"), self.entry_points.to_owned()));
+        }
+        let module = format!("{}/__init__.py", name.replace('-', "_"));
+        let files = [module.as_str()].into_iter().chain(self.files.iter().copied());
+        content.extend(files.map(|file| (file.to_owned(), format!("# {name} {version}\n"))));
+        content
+    }
+}
+
+/// An environment whose interpreter processes `.pth` files at its start.
+struct Venv(TempDir);
+
+impl Venv {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("python3");
+        let made =
+            command.args(["-m", "venv", "--without-pip"]).arg(folder.path().join("v")).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Self(folder)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().canonicalize().unwrap()
+    }
+
+    fn site(&self) -> PathBuf {
+        let lib = fs::read_dir(self.root().join("v/lib")).unwrap().next().unwrap().unwrap();
+        lib.path().join("site-packages")
     }
 }
 
@@ -232,53 +276,4 @@ fn a_plan_is_made_anew_when_something_changes() {
     assert_eq!(names(&site.plan(&["a"]).unwrap()), ["a/__init__.py"]);
     site.install("c", "1", PURE);
     assert_eq!(names(&site.plan(&["c"]).unwrap()), ["c/__init__.py"]);
-}
-
-#[test]
-fn a_folder_a_package_and_a_module_are_paths() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    for file in ["src/p/__init__.py", "src/p/data.txt", "src/tool.py", "src/.env", "src/p/__pycache__/p.pyc"]
-    {
-        write(&root.join(file), "");
-    }
-    let facts = Site::new().facts();
-    let of = |path: &str| {
-        let packages = Packages::new(Environment::new("/no/python")).path(root.join(path));
-        planned(&packages, &facts)
-    };
-    let plan = of("src").unwrap();
-    assert_eq!(names(&plan), ["p/__init__.py", "p/data.txt", "tool.py"]);
-    assert!(plan.notes[0].contains(".env is left out: its name is that of a secret"), "{:?}", plan.notes);
-    assert_eq!(names(&of("src/p").unwrap()), ["p/__init__.py", "p/data.txt"]);
-    assert_eq!(names(&of("src/tool.py").unwrap()), ["tool.py"]);
-    assert!(of("src/p/data.txt").unwrap_err().to_string().contains("is neither a folder nor a module"));
-    assert!(of("sources").unwrap_err().to_string().contains("cannot be read: No such file"));
-}
-
-#[test]
-fn what_comes_by_other_means_is_only_an_entry() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("project");
-    for file in ["src/p/__init__.py", "tool.py", "lib/x.py"] {
-        write(&root.join(file), "");
-    }
-    let facts = Site::new().facts();
-    let of = |sent: &[&str], path: &str| {
-        let packages = Packages::new(Environment::new("/no/python")).path(root.join(path));
-        planned(&packages.sent(sent.iter().map(|path| root.join(path))), &facts).unwrap()
-    };
-    for (sent, path, beside) in [
-        (&["."][..], "src", "project/src"),
-        (&["."], "src/p", "project/src"),
-        (&["."], "tool.py", "project"),
-        (&["."], ".", "project"),
-        (&["src/p"], "src/p", "."),
-        (&["lib", "src"], "src", "src"),
-    ] {
-        let plan = of(sent, path);
-        assert_eq!((names(&plan).len(), plan.beside), (0, vec![beside.to_owned()]), "{path}");
-    }
-    let plan = of(&["lib"], "src");
-    assert_eq!((names(&plan).len(), plan.beside.len()), (1, 0));
 }

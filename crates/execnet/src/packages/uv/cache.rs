@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use execnet_proto::place::UserFolder;
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -36,16 +35,9 @@ pub(super) struct Cache {
 pub(super) struct Draft(TempDir);
 
 impl Cache {
-    /// For what these texts say.
-    pub(super) fn open(key: &[String]) -> Result<Self, PackagesError> {
-        let variable = std::env::var_os(UserFolder::Cache.variable());
-        let all =
-            UserFolder::Cache.find(variable, std::env::home_dir()).ok_or_else(|| PackagesError::File {
-                path: "~/.cache/execnet".into(),
-                reason: "there is no home folder: set HOME or XDG_CACHE_HOME".to_owned(),
-            })?;
-        let all = all.join("packages");
-        fs::create_dir_all(&all).map_err(|error| error_at(&all, &error))?;
+    /// For what these texts say, in a folder for all.
+    pub(super) fn open(all: &Path, key: &[String]) -> Result<Self, PackagesError> {
+        fs::create_dir_all(all).map_err(|error| error_at(all, &error))?;
         let mut hash = Sha256::new();
         hash.update(b"execnet packages 1");
         for text in key {
@@ -53,7 +45,7 @@ impl Cache {
             hash.update(text);
         }
         let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { folder: all.join(&name[..32]), all })
+        Ok(Self { folder: all.join(&name[..32]), all: all.to_owned() })
     }
 
     /// The result, if it was made before.

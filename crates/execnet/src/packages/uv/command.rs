@@ -1,5 +1,6 @@
 //! uv as a command: which one, and what its failures mean.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -24,11 +25,11 @@ pub(super) enum Failed {
 }
 
 impl Uv {
-    /// The environment's own, else the one in PATH.
-    pub(super) fn find(here: &Installed) -> Option<Self> {
+    /// The environment's own, else the one in PATH, else the environment's as a module.
+    pub(super) fn find(here: &Installed, path: Option<OsString>) -> Option<Self> {
         let python = PathBuf::from(&here.executable);
         let beside = python.parent().map(|folder| folder.join("uv")).filter(|path| path.is_file());
-        if let Some(uv) = beside.or_else(|| which(Path::new("uv"))) {
+        if let Some(uv) = beside.or_else(|| which(Path::new("uv"), path)) {
             return Some(Self(vec![uv]));
         }
         here.find("uv").map(|_| Self(vec![python, "-m".into(), "uv".into()]))

@@ -2,19 +2,18 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
 use super::super::environment::{Distribution, normalized};
 use super::super::plan::{File, Source};
 
-/// Makes it in a folder.
-pub(super) fn make(distribution: &Distribution, files: &[File], folder: &Path) -> io::Result<()> {
+/// Makes it in a folder, and returns its path.
+pub(super) fn make(distribution: &Distribution, files: &[File], folder: &Path) -> io::Result<PathBuf> {
     let name = normalized(&distribution.name).replace('-', "_");
     let path = folder.join(format!("{name}-{}-py3-none-any.whl", distribution.version.replace('-', "_")));
-    let mut zip =
-        Zip { out: io::BufWriter::new(fs::File::create(path)?), at: 0, central: Vec::new(), count: 0 };
+    let mut zip = Zip::new(io::BufWriter::new(fs::File::create(&path)?));
     let record = format!("{}/RECORD", distribution.metadata);
     let mut lines = String::new();
     for file in files.iter().filter(|file| file.path != record) {
@@ -26,10 +25,12 @@ pub(super) fn make(distribution: &Distribution, files: &[File], folder: &Path) -
         lines.push_str(&format!("\"{}\",,\n", file.path.replace('"', "\"\"")));
     }
     zip.add(&record, format!("{lines}{record},,\n").as_bytes(), false)?;
-    zip.end()
+    zip.end()?;
+    Ok(path)
 }
 
-struct Zip<W> {
+/// A zip file that is being written.
+pub(in super::super) struct Zip<W> {
     out: W,
     at: u32,
     central: Vec<u8>,
@@ -37,7 +38,11 @@ struct Zip<W> {
 }
 
 impl<W: Write> Zip<W> {
-    fn add(&mut self, path: &str, content: &[u8], executable: bool) -> io::Result<()> {
+    pub(in super::super) fn new(out: W) -> Self {
+        Self { out, at: 0, central: Vec::new(), count: 0 }
+    }
+
+    pub(in super::super) fn add(&mut self, path: &str, content: &[u8], executable: bool) -> io::Result<()> {
         let large = |_| io::Error::other("too large for a wheel");
         let size = u32::try_from(content.len()).map_err(large)?;
         let length = u16::try_from(path.len()).map_err(large)?;
@@ -72,7 +77,7 @@ impl<W: Write> Zip<W> {
         Ok(())
     }
 
-    fn end(mut self) -> io::Result<()> {
+    pub(in super::super) fn end(mut self) -> io::Result<()> {
         let large = |_| io::Error::other("too large for a wheel");
         let mut end = b"PK\x05\x06\0\0\0\0".to_vec();
         end.extend(self.count.to_le_bytes());
@@ -96,7 +101,7 @@ mod tests {
     fn python_reads_the_zip_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.zip");
-        let mut zip = Zip { out: fs::File::create(&path).unwrap(), at: 0, central: Vec::new(), count: 0 };
+        let mut zip = Zip::new(fs::File::create(&path).unwrap());
         zip.add("a/ö.py", b"x = 1\n", false).unwrap();
         zip.add("empty", b"", true).unwrap();
         zip.end().unwrap();

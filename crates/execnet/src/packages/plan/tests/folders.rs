@@ -1,0 +1,308 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use super::*;
+
+/// A plan for a path in a folder, where nothing is installed.
+fn of(root: &Path, path: &str) -> Result<Plan, PackagesError> {
+    planned(&Packages::new(Environment::new("/no/python")).path(root.join(path)), &Facts::default())
+}
+
+#[test]
+fn a_folder_a_package_and_a_module_are_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for file in ["src/p/__init__.py", "src/p/data.txt", "src/tool.py", "src/.env", "src/p/__pycache__/p.pyc"]
+    {
+        write(&root.join(file), "");
+    }
+    let plan = of(root, "src").unwrap();
+    assert_eq!(names(&plan), ["p/__init__.py", "p/data.txt", "tool.py"]);
+    assert!(plan.notes[0].contains(".env is left out: its name is that of a secret"), "{:?}", plan.notes);
+    assert_eq!(names(&of(root, "src/p").unwrap()), ["p/__init__.py", "p/data.txt"]);
+    assert_eq!(names(&of(root, "src/tool.py").unwrap()), ["tool.py"]);
+    assert!(of(root, "src/p/data.txt").unwrap_err().to_string().contains("is neither a folder nor a module"));
+    assert!(of(root, "sources").unwrap_err().to_string().contains("cannot be read: No such file"));
+}
+
+#[test]
+fn what_comes_by_other_means_is_only_an_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("project");
+    for file in ["src/p/__init__.py", "tool.py", "lib/x.py"] {
+        write(&root.join(file), "");
+    }
+    let facts = Site::new().facts();
+    let of = |sent: &[&str], path: &str| {
+        let packages = Packages::new(Environment::new("/no/python")).path(root.join(path));
+        planned(&packages.sent(sent.iter().map(|path| root.join(path))), &facts).unwrap()
+    };
+    for (sent, path, beside) in [
+        (&["."][..], "src", "project/src"),
+        (&["."], "src/p", "project/src"),
+        (&["."], "tool.py", "project"),
+        (&["."], ".", "project"),
+        (&["src/p"], "src/p", "."),
+        (&["lib", "src"], "src", "src"),
+    ] {
+        let plan = of(sent, path);
+        assert_eq!((names(&plan).len(), plan.beside), (0, vec![beside.to_owned()]), "{path}");
+    }
+    let plan = of(&["lib"], "src");
+    assert_eq!((names(&plan).len(), plan.beside.len()), (1, 0));
+}
+
+#[test]
+fn ignored_files_stay_except_modules_of_packages() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(
+        &root.join(".gitignore"),
+        "*.log\n_version.py\n*.so\n/build/\n/junk/\nsettings.py\n/venv/\n/old/\n",
+    );
+    write(&root.join("p/.gitignore"), "!keep.log\nlocal/\n");
+    let travel = [
+        ".gitignore",
+        "_speed.cpython-313-x86_64-linux-gnu.so",
+        "keep/x.py",
+        "p/.gitignore",
+        "p/__init__.py",
+        "p/_version.py",
+        "p/keep.log",
+        "p/local/__init__.py",
+        "p/x.so",
+    ];
+    let stay = [
+        "a.log",
+        "build/lib/p/__init__.py",
+        "build/__init__.py",
+        "junk/x.py",
+        "keep/a.log",
+        "p/local/data.txt",
+        "settings.py",
+        "venv/pyvenv.cfg",
+        "venv/x.py",
+        "p/__pycache__/x.pyc",
+        "node_modules/x.js",
+        "env/pyvenv.cfg",
+        "env/x.py",
+        "old/x.so",
+    ];
+    for file in travel.iter().chain(&stay).filter(|file| !file.ends_with(".gitignore")) {
+        write(&root.join(file), "");
+    }
+    assert_eq!(names(&of(root, ".").unwrap()), travel);
+}
+
+#[test]
+fn links_travel_as_what_they_point_to_within_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    for file in
+        ["src/p/__init__.py", "src/data/x.txt", "outside.py", "src/.env", "src/.git/config", "src/run.sh"]
+    {
+        write(&root.join(file), "");
+    }
+    fs::set_permissions(root.join("src/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (target, link) in [
+        ("../data", "src/p/data"),
+        ("../../outside.py", "src/p/outside.py"),
+        ("../.env", "src/p/innocent.txt"),
+        ("../.git/config", "src/p/config"),
+        ("nowhere", "src/p/broken"),
+        ("..", "src/p/loop"),
+        ("__init__.py", "src/p/same.py"),
+        ("/etc/passwd", "src/p/passwd"),
+        ("..", "src/up"),
+    ] {
+        symlink(target, root.join(link)).unwrap();
+    }
+    assert!(Command::new("mkfifo").arg(root.join("src/fifo")).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("src/socket")).unwrap();
+    let plan = of(&root, "src").unwrap();
+    assert_eq!(names(&plan), ["data/x.txt", "p/__init__.py", "p/data/x.txt", "p/same.py", "run.sh"]);
+    let mut notes: Vec<String> =
+        plan.notes.iter().map(|note| note.replace(root.join("src").to_str().unwrap(), "SRC")).collect();
+    notes.sort();
+    let expected = [
+        "SRC/.env is left out: its name is that of a secret",
+        "SRC/fifo is left out: it is a FIFO",
+        "SRC/p/broken is left out: it leads nowhere",
+        "SRC/p/config is left out: it leads to a secret",
+        "SRC/p/innocent.txt is left out: it leads to a secret",
+        "SRC/p/outside.py is left out: it leads out of the folder",
+        "SRC/p/passwd is left out: it leads out of the folder",
+        "SRC/socket is left out: it is a socket",
+        "SRC/up is left out: it leads out of the folder",
+    ];
+    assert_eq!(notes, expected);
+    // no file is opened by way of a link
+    for file in &plan.sets[0].files {
+        let Source::Path { root: top, file } = &file.source else { panic!("{file:?}") };
+        assert_eq!((top, file.canonicalize().unwrap()), (&root.join("src"), file.clone()));
+    }
+    let executable = |name: &str| plan.sets[0].files.iter().any(|file| file.path == name && file.executable);
+    assert!(executable("run.sh") && !executable("p/same.py"));
+}
+
+#[test]
+fn secrets_stay_whatever_git_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
+    for (file, text) in [
+        ("x.py", ""),
+        (".env", ""),
+        (".env.local", ""),
+        (".env.example", ""),
+        ("id_rsa", ""),
+        ("id_rsa.pub", ""),
+        ("a/.netrc", ""),
+        ("a/.ssh/config", ""),
+        ("a/server.key", key),
+        ("a/cert.pem", "-----BEGIN CERTIFICATE-----"),
+        ("a/both.pem", key),
+        ("a/ID_ED25519", ""),
+        ("a/keys.py", key),
+        (".pypirc", ""),
+        ("store.p12", ""),
+    ] {
+        write(&root.join(file), text);
+    }
+    git(root, &["init", "-q"]);
+    git(root, &["add", "-f", "."]);
+    let plan = of(root, ".").unwrap();
+    assert_eq!(names(&plan), [".env.example", "a/cert.pem", "a/keys.py", "id_rsa.pub", "x.py"]);
+    assert_eq!(plan.notes.len(), 10, "{:?}", plan.notes);
+}
+
+#[test]
+fn names_that_no_host_should_get_are_errors() {
+    use std::os::unix::ffi::OsStrExt;
+    let refused = |names: &[&[u8]]| {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+        }
+        of(folder.path(), ".").unwrap_err().to_string()
+    };
+    assert!(refused(&[b"a\xff.py"]).ends_with("its name is not UTF-8: rename it"));
+    assert!(refused(&[b"a\nb.py"]).ends_with("there is a line end in its name: rename it"));
+    let error = refused(&[b"Readme", b"README"]);
+    assert!(error.ends_with("differs from it only in the case of letters: rename one"), "{error}");
+    assert!(refused(&["stra\u{df}e".as_bytes(), b"STRASSE"]).contains("only in the case"));
+}
+
+#[test]
+fn a_folder_is_listed_anew_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(&root.join("p/__init__.py"), "");
+    let listed = |expected: &[&str]| assert_eq!(names(&of(root, ".").unwrap()), expected);
+    listed(&["p/__init__.py"]);
+    write(&root.join("p/new.py"), "");
+    listed(&["p/__init__.py", "p/new.py"]);
+    write(&root.join(".gitignore"), "*.txt\n");
+    write(&root.join("x.txt"), "");
+    listed(&[".gitignore", "p/__init__.py", "p/new.py"]);
+    write(&root.join(".gitignore"), "*.log\n");
+    listed(&[".gitignore", "p/__init__.py", "p/new.py", "x.txt"]);
+    fs::remove_file(root.join("p/new.py")).unwrap();
+    listed(&[".gitignore", "p/__init__.py", "x.txt"]);
+}
+
+fn git(root: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(root).args(args);
+    // no settings of the person that runs the tests
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// Without modules, secrets and what is made anew, a folder has the files that git lists.
+#[test]
+fn rules_are_read_as_git_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "-q"]);
+    let rules = [
+        (
+            ".gitignore",
+            "*.log\n!keep.log\n/top\ndeep/**/x\ndoc/*.txt\n\\!odd\n#comment\n\\#hash\n*.t[mx]p\nout/\n\
+            foo/*\n!foo/bar/\nspace\\ \n**/any\nabc/**\nq?.dat\n/a/*/c\n",
+        ),
+        ("sub/.gitignore", "*\n!.gitignore\n!*.md\n"),
+        ("sub2/.gitignore", "!*.log\nlocal\n/anchored\n"),
+        (".git/info/exclude", "excluded\n"),
+    ];
+    for (file, text) in rules {
+        write(&root.join(file), text);
+    }
+    let files = [
+        "a.log",
+        "keep.log",
+        "x/keep.log",
+        "x/a.log",
+        "top",
+        "x/top",
+        "deep/x",
+        "deep/a/x",
+        "deep/a/b/x",
+        "doc/a.txt",
+        "doc/a/b.txt",
+        "!odd",
+        "#hash",
+        "#comment",
+        "a.tmp",
+        "a.txp",
+        "a.tap",
+        "out/a",
+        "x/out",
+        "y/out/b",
+        "foo/a",
+        "foo/bar/b",
+        "foo/c/d",
+        "space ",
+        "space",
+        "any",
+        "x/any",
+        "x/y/any/z",
+        "abc/a",
+        "abc/b/c",
+        "q1.dat",
+        "q12.dat",
+        "a/b/c",
+        "a/b/d/c",
+        "a/c",
+        "sub/a",
+        "sub/a.md",
+        "sub/d/a.md",
+        "sub2/a.log",
+        "sub2/local",
+        "sub2/x/local",
+        "sub2/anchored",
+        "sub2/x/anchored",
+        "excluded",
+        "x/excluded",
+        "tracked.log",
+        "out/tracked",
+        "unicode-\u{e9}",
+    ];
+    for file in files {
+        write(&root.join(file), "");
+    }
+    git(root, &["add", "-f", "tracked.log", "out/tracked"]);
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let listed = |root: &Path| {
+        let said = git(root, &list);
+        let mut listed: Vec<String> = said.split_terminator('\0').map(str::to_owned).collect();
+        listed.sort();
+        listed
+    };
+    assert_eq!(names(&of(root, ".").unwrap()), listed(root));
+    for below in ["sub", "sub2", "x"] {
+        assert_eq!(names(&of(root, below).unwrap()), listed(&root.join(below)), "{below}");
+    }
+}
