@@ -122,11 +122,20 @@ impl PythonArgs {
         // stdout and stderr belong to the process
         let opened = builder.on_output(|_, _| {}).start();
         drop(progress);
-        opened.map_err(|error| match &error {
+        let gateway = opened.map_err(|error| match &error {
             OpenError::Place(error) => unplaced(&self.network.network, error),
             OpenError::Packages(error) => self.packages.refused(error),
             error => CommandError::new(Exit::Python, error),
-        })
+        })?;
+        let variables = gateway.packages().map(|packages| &packages.environment);
+        if variables.into_iter().flatten().any(|(name, _)| name == "PYTHONPATH" || name == "JYTHONPATH") {
+            return Ok(gateway);
+        }
+        let node = gateway.node().map(|node| one_line(&node.name)).unwrap_or_default();
+        let message = format!("the packages cannot be kept on `{node}`: nothing can be written there");
+        Err(CommandError::new(Exit::Python, message).hint(
+            "make room in its /tmp or home folder; `execnet exec` can hold packages in memory, but only for itself",
+        ))
     }
 }
 
