@@ -2,10 +2,11 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap_complete::engine::{ArgValueCompleter, PathCompleter};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use execnet::{Environment, Packages, PackagesError};
 
 use crate::error::{CommandError, Exit};
@@ -18,7 +19,7 @@ pub(super) struct PackageOptions {
     ///
     /// A name is a distribution that is installed here, with all it requires; a folder or module has a `/` or
     /// begins with `.`; `'*'` is everything installed here, and `'!NAME'` leaves one out of that.
-    #[arg(long, value_name = "ITEM", add = ArgValueCompleter::new(PathCompleter::any()))]
+    #[arg(long, value_name = "ITEM", add = ArgValueCompleter::new(candidates))]
     with: Vec<OsString>,
     /// Also send more than 256 MiB of packages
     #[arg(long, requires = "with")]
@@ -63,6 +64,36 @@ impl PackageOptions {
         }
         Ok(Some(packages))
     }
+}
+
+/// What may follow `--with`: paths, or names of what is installed in the default environment.
+fn candidates(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let text = typed.to_string_lossy();
+    if text.contains('/') || text.starts_with(['.', '~']) {
+        return PathCompleter::any().complete(typed);
+    }
+    let python = interpreter(None, |name| env::var_os(name), env::current_exe().ok().as_deref());
+    let names = python.map_or_else(|_| Vec::new(), |python| installed(&python));
+    let fits = |name: &String| name.starts_with(text.as_ref());
+    names.into_iter().filter(fits).map(CompletionCandidate::new).collect()
+}
+
+/// The names of the distributions beside an interpreter, without asking it: that would take too long.
+fn installed(python: &Path) -> Vec<String> {
+    let Some(prefix) = python.parent().and_then(Path::parent) else { return Vec::new() };
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let sites =
+        entries(&prefix.join("lib")).filter(|lib| lib.file_name().to_string_lossy().starts_with("python"));
+    let files = sites.flat_map(|lib| entries(&lib.path().join("site-packages")).collect::<Vec<_>>());
+    let name = |file: fs::DirEntry| {
+        let file = file.file_name().into_string().ok()?;
+        let (name, _) = file.strip_suffix(".dist-info")?.split_once('-')?;
+        Some(name.replace('_', "-"))
+    };
+    let mut names: Vec<String> = files.filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The packages, whose progress is shown.
@@ -141,11 +172,6 @@ fn refused(error: &PackagesError) -> CommandError {
     }
 }
 
-/// Whether the error is the same for every host.
-pub(super) fn is_for_all(error: &PackagesError) -> bool {
-    match error {
-        PackagesError::For { source, .. } => is_for_all(source),
-        PackagesError::Unfit { .. } => false,
-        _ => true,
-    }
-}
+#[cfg(test)]
+#[path = "package_options_tests.rs"]
+mod tests;

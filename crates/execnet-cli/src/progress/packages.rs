@@ -38,6 +38,7 @@ pub(crate) struct Teller(Arc<Shared>);
 
 struct Shared {
     board: Mutex<Board>,
+    /// There is something to show at all, or it is the end.
     changed: Condvar,
 }
 
@@ -121,10 +122,13 @@ impl Teller {
             return;
         }
         let name = transfer.node.as_ref().map_or(&transfer.gateway, |node| &node.name);
+        let is_first = board.entries.is_empty();
         board.update(&transfer.gateway, name, At::of(transfer), Instant::now());
         let notes = board.new_notes(&transfer.notes);
         drop(board);
-        self.0.changed.notify_all();
+        if is_first {
+            self.0.changed.notify_all();
+        }
         for note in notes {
             print::say(&format!("execnet: {note}"));
         }
@@ -133,7 +137,6 @@ impl Teller {
     /// The gateway with this id is open, or will not be.
     pub(crate) fn done(&self, gateway: &str) {
         self.0.lock().done(gateway);
-        self.0.changed.notify_all();
     }
 }
 
@@ -155,9 +158,8 @@ impl Shared {
                 board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
             } else {
                 // not at each change: there may be thousands a second
-                drop(board);
-                thread::sleep(TICK);
-                board = self.lock();
+                let waited = self.changed.wait_timeout(board, TICK);
+                board = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
         board.clear();

@@ -156,12 +156,12 @@ impl ExecArgs {
                 .map_err(fail)?;
         }
         drop((feed, done));
-        let mut refusals = Refusals::new(&printer, &self.packages, nodes);
+        let mut refusals = Refusals::new(nodes, |origin, words| printer.error(origin, words));
         for report in ended {
             match report {
-                Report::Opened => refusals.tell(),
+                Report::Opened => refusals.opened(),
                 Report::Unplaced(error) => return Err(unplaced(name, &error)),
-                Report::Refused(origin, error) => refusals.add(origin, &error)?,
+                Report::Refused(origin, error) => refusals.add(origin, self.packages.refused(&error)),
                 Report::Ended(outcome) => worst = worst.max(outcome),
             }
         }

@@ -134,7 +134,7 @@ impl PythonArgs {
         let node = gateway.node().map(|node| one_line(&node.name)).unwrap_or_default();
         let message = format!("the packages cannot be kept on `{node}`: nothing can be written there");
         Err(CommandError::new(Exit::Python, message).hint(
-            "make room in its /tmp or home folder; `execnet exec` can hold packages in memory, but only for itself",
+            "make room in its /tmp or home folder; `execnet exec` holds them in memory, for itself only",
         ))
     }
 }
