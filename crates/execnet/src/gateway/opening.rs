@@ -172,20 +172,29 @@ impl Link for Opening<'_> {
     }
 
     fn files(&mut self, payload: Vec<u8>) -> Result<(), Trouble> {
-        match self.next(&Condition::Room) {
-            Ok(Next::Send) => {
-                self.files.begun.get_or_insert_with(Instant::now);
-                self.files.sent += payload.len() as u64;
-                self.push(Kind::Files, payload);
-                Ok(())
-            }
-            Ok(Next::Answer(ask)) => {
-                Err(Trouble::Protocol(format!("PACKAGES: {} before it had its files", ask.verb())))
-            }
-            Ok(Next::Ready(_)) => Err(Trouble::Protocol("HELLO before it had its files".into())),
-            Err(stopped) => {
-                self.stopped = Some(stopped);
-                Err(Trouble::Stopped)
+        loop {
+            match self.next(&Condition::Room) {
+                Ok(Next::Send) => {
+                    self.files.begun.get_or_insert_with(Instant::now);
+                    self.files.sent += payload.len() as u64;
+                    self.push(Kind::Files, payload);
+                    return Ok(());
+                }
+                // for a lock on a set that it has
+                Ok(Next::Answer(Ask::Waits(_))) => {}
+                Ok(Next::Answer(ask)) => {
+                    return Err(Trouble::Protocol(format!(
+                        "PACKAGES: {} before it had its files",
+                        ask.verb()
+                    )));
+                }
+                Ok(Next::Ready(_)) => {
+                    return Err(Trouble::Protocol("HELLO before it had its files".into()));
+                }
+                Err(stopped) => {
+                    self.stopped = Some(stopped);
+                    return Err(Trouble::Stopped);
+                }
             }
         }
     }

@@ -23,6 +23,9 @@ const MAX_HELD: usize = 1 << 30;
 /// How many channels the kernel may have opened that nobody has taken.
 const MAX_UNTAKEN: usize = 4_096;
 
+/// How often the kernel may say that it waits: once a second for a day.
+const MAX_WAITS: u32 = 86_400;
+
 /// How many questions about packages may wait for their answers: one, behind a remark that needs none.
 const MAX_ASKS: usize = 2;
 
@@ -37,6 +40,8 @@ pub(super) struct Protocol {
     info: Option<Info>,
     /// What it asks about packages; none if it was given none.
     asks: Option<VecDeque<Ask>>,
+    /// How often it has said that it waits.
+    waits: u32,
     pub(super) channels: HashMap<u32, Chan>,
     next: u32,
     window: u64,
@@ -155,6 +160,7 @@ impl Protocol {
             noise: Some(Vec::new()),
             info: None,
             asks: None,
+            waits: 0,
             channels: HashMap::new(),
             next: 1,
             window,
@@ -234,6 +240,10 @@ impl Protocol {
             let asks = self.asks.as_mut().filter(|_| kind == Kind::Packages);
             let asks = asks.ok_or_else(|| format!("a frame {kind:?} before HELLO"))?;
             let ask = Ask::read(&payload)?;
+            self.waits += u32::from(matches!(ask, Ask::Waits(_)));
+            if self.waits > MAX_WAITS {
+                return Err("it waits for packages without end".into());
+            }
             if let (Some(Ask::Waits(last)), Ask::Waits(now)) = (asks.back_mut(), &ask) {
                 last.clone_from(now);
             } else if asks.len() == MAX_ASKS {

@@ -33,9 +33,6 @@ const RESTARTS: u32 = 3;
 /// How many different facts a node may report to this program.
 const MAX_FACTS: usize = 4;
 
-/// How often a kernel may say that it waits: once a second for a day.
-const MAX_WAITS: u32 = 86_400;
-
 /// The mtime of files that are made here, in seconds since 1970.
 const MADE: u32 = 946_684_800;
 
@@ -97,7 +94,6 @@ pub(crate) struct Supply {
     beside: Vec<String>,
     state: State,
     restarts: u32,
-    waits: u32,
     progress: Progress,
 }
 
@@ -146,7 +142,6 @@ impl Supply {
             beside: Vec::new(),
             state: State::Guessed,
             restarts: 0,
-            waits: 0,
             progress,
         }
     }
@@ -176,12 +171,11 @@ impl Supply {
                 self.prepare(facts)?;
                 self.tell_sets(link)
             }
-            (Ask::Waits(for_), State::Guessed | State::Sets) if self.facts.is_some() => {
-                self.waits += 1;
-                if self.waits > MAX_WAITS {
-                    return Err(protocol("it waits without end"));
+            (Ask::Waits(for_), state) if self.facts.is_some() => {
+                // it does so for the writer of a set, but also when it has written one itself
+                if state == State::Guessed {
+                    self.state = State::Sets;
                 }
-                self.state = State::Sets;
                 self.progress.step(Step::Waiting { for_ });
                 Ok(())
             }

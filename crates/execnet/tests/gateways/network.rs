@@ -13,7 +13,7 @@ use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reac
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_testkit::{alive, kill, wait_until};
 
-use crate::packages::{Told, ask, folder, paths};
+use crate::packages::{Told, ask, folder, paths, with_standin};
 use crate::support::{Lines, PATIENCE, path};
 
 /// A network in a folder of its own.
@@ -315,7 +315,7 @@ fn giving_up_a_host_is_an_error_with_the_reason() {
 fn packages_are_sent_once_to_each_host() {
     let net = Net::start(&["3.11", "2.7"]);
     let source = folder(&[("one.py", "name = u'one'\n")]);
-    let store = folder(&[]);
+    let store = with_standin();
     let told = Told::default();
     let packages = paths(&source).on_progress(told.collector());
     let open = |version: &str| {

@@ -355,13 +355,15 @@ fn packages_that_were_not_given_are_not_asked_for() {
 #[test]
 fn a_flood_of_questions_takes_no_memory() {
     let mut protocol = with_packages();
-    for number in 0..1_000 {
+    for number in 0..MAX_WAITS {
         protocol.handle(&asked("waits", format!("for {number}").as_str().into())).unwrap();
     }
     protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap();
     let error = protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap_err();
     assert_eq!(error, "more PACKAGES than it had answers");
-    assert_eq!(protocol.take_ask(), Some(Ask::Waits("for 999".into())));
+    assert_eq!(protocol.take_ask(), Some(Ask::Waits(format!("for {}", MAX_WAITS - 1))));
+    let error = protocol.handle(&asked("waits", "for more".into())).unwrap_err();
+    assert_eq!(error, "it waits for packages without end");
     let mut long = frame(Kind::Packages, 0, b"");
     long[5..9].copy_from_slice(&(1u32 << 20).wrapping_add(1).to_be_bytes());
     assert!(with_packages().handle(&long).unwrap_err().contains("a frame Packages of 1048577 bytes"));
