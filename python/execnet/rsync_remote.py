@@ -43,7 +43,12 @@ def receive_tree(channel):
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, True)
         else:
-            os.unlink(path)
+            try:
+                os.unlink(path)
+            except OSError:
+                # another program may have removed it meanwhile
+                if lstat(path):
+                    raise
 
     def lstat(path):
         try:

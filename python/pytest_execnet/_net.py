@@ -38,6 +38,9 @@ LARGE = 256 << 20
 PASSED_ON = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 """Variables that decide which options and plugins pytest has."""
 
+CACHE_OPTIONS = ("lf", "failedfirst", "newfirst", "stepwise")
+"""Options that need what pytest remembers of earlier runs."""
+
 # they show something and end
 SHOW = ("help", "version", "collectonly", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
 
@@ -155,7 +158,7 @@ class Run:
         """Bring packages and rootdir to all hosts at a time, and leave out those where that fails."""
         option = self.config.option
         ignored = [str(pattern) for pattern in [*option.rsyncignore, *self.config.getini("rsyncignore")]]
-        sources = Sources(self.root, ignored, bool(self.spec.large))
+        sources = Sources(self.root, ignored, self._cached(), bool(self.spec.large))
         for note in sources.notes:
             self._tell(note)
         places = self._prepare_hosts(sources)
@@ -168,6 +171,28 @@ class Run:
         specs[:] = [spec for spec in specs if spec.chdir is not None]
         if not specs:
             raise pytest.UsageError(f"--net: no node of {self.spec.net} can run the tests")
+        # pytest-xdist's schedulers wait for so many
+        option.tx = [str(spec) for spec in specs]
+        self._map_coverage([f"{folder}/{self.root.name}" for folder in folders.values()])
+
+    def _cached(self) -> list[str]:
+        """Return the files in which pytest remembers earlier runs, if `--lf` or the like asks for these."""
+        cache = getattr(self.config, "cache", None)
+        wanted = any(getattr(self.config.option, name, None) for name in CACHE_OPTIONS)
+        folder = getattr(cache, "_cachedir", None)
+        if not wanted or folder is None or self._within(str(folder)) is None:
+            return []
+        return [str(file.relative_to(self.root)) for file in folder.rglob("*") if file.is_file()]
+
+    def _map_coverage(self, copies: list[str]) -> None:
+        """Let pytest-cov find the sources in what workers report. Alone it does so only if the user's
+        configuration names the folders of the workers."""
+        controller = getattr(self.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+        combining = getattr(controller, "combining_cov", None)
+        if combining is not None:
+            combining.set_option(
+                "paths", {**combining.get_option("paths"), "execnet": [str(self.root), *copies]}
+            )
 
     def _prepare_hosts(self, sources: Sources) -> dict[Node, Union[str, BaseException]]:
         """Bring packages and rootdir to each host. Return the folders there, or why that failed."""
@@ -179,7 +204,7 @@ class Run:
 
             def prepare(node: Node) -> None:
                 try:
-                    done.put((node, sources.send_to(group.makegateway(self._spec_for(node)))))
+                    done.put((node, sources.send_to(group.makegateway(self._spec_for(node)), node.host)))
                 except BaseException as error:
                     done.put((node, error))
 
@@ -208,7 +233,8 @@ class Run:
             words = shlex.split(variables["PYTEST_ADDOPTS"])
             variables["PYTEST_ADDOPTS"] = shlex.join(self._moved(word) for word in without_net(words))
         channel = node.gateway.remote_exec(ENTER)
-        channel.send((self.root.name, os.path.relpath(self.here, self.root), path, variables))
+        measures = f"coverage-{node.gateway.id}" if getattr(self.config.option, "cov_source", None) else None
+        channel.send((self.root.name, os.path.relpath(self.here, self.root), path, variables, measures))
         channel.waitclose()
 
     @pytest.hookimpl
@@ -247,9 +273,10 @@ class Run:
 
 
 class Sources:
-    """The files of rootdir that travel: by the rules for packages, and without what `rsyncignore` names."""
+    """The files of rootdir that travel: by the rules for packages, without what `rsyncignore` names, and with
+    some more."""
 
-    def __init__(self, root: Path, ignored: Sequence[str], large: bool) -> None:
+    def __init__(self, root: Path, ignored: Sequence[str], more: Sequence[str], large: bool) -> None:
         from execnet import _native
 
         files, self.notes = _native.files_of(str(root))
@@ -257,7 +284,7 @@ class Sources:
         self._root = root
         self._paths = {str(root)}
         sizes = {}
-        for file in files:
+        for file in [*files, *more]:
             path = os.path.join(root, file)
             parents = [path]
             while parents[-1] != str(root):
@@ -276,7 +303,7 @@ class Sources:
                 f"files: {named}; --net 'NAME//large' sends them, --rsyncignore=GLOB leaves some out"
             )
 
-    def send_to(self, gateway: Gateway) -> str:
+    def send_to(self, gateway: Gateway, host: str) -> str:
         """Make the copy on this gateway's host equal. Return the folder that it is in."""
         import execnet
 
@@ -288,7 +315,7 @@ class Sources:
 
         channel = gateway.remote_exec(PLACE)
         packages = gateway.packages
-        name = f"{self._root.name}-{digest(self._root)}"
+        name = f"{self._root.name}-{digest(self._root, host)}"
         channel.send((packages.folders if packages else [], name, gateway.spec.chdir is not None))
         place: str = channel.receive()
         sending = Sending(self._root, verbose=False)
@@ -366,11 +393,11 @@ def shares(nodes: Sequence[Node], count: int) -> list[Node]:
     return places
 
 
-def digest(root: Path) -> str:
-    """Return what tells this folder from others of the same name, here and on other machines."""
-    return hashlib.sha256(
-        f"{socket.gethostname()}\0{os.getuid()}\0{root}".encode("utf-8", "replace")
-    ).hexdigest()[:12]
+def digest(root: Path, host: str) -> str:
+    """Return what tells the copy of this folder from others: hosts may share a file system, and a user may
+    come from several machines."""
+    words = [socket.gethostname(), str(os.getuid()), str(root), host]
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 PLACE = """
@@ -392,7 +419,7 @@ is known to be writable and to belong to us."""
 ENTER = """
 import os, sys
 
-root, folder, path, variables = channel.receive()
+root, folder, path, variables, measures = channel.receive()
 root = os.path.abspath(root)
 os.environ.update(variables)
 path = [os.path.normpath(os.path.join(root, entry)) for entry in path]
@@ -400,6 +427,13 @@ if path:
     sys.path[0:0] = path
     path += [entry for entry in [os.environ.get("PYTHONPATH")] if entry]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
+if measures:
+    # a folder of its own, and empty: workers combine what they find
+    if not os.path.isdir(measures):
+        os.mkdir(measures)
+    for name in os.listdir(measures):
+        os.unlink(os.path.join(measures, name))
+    os.environ["COVERAGE_FILE"] = os.path.abspath(os.path.join(measures, ".coverage"))
 os.chdir(os.path.join(root, folder))
 """
 """Executed in a worker: makes it as the main process is, in its copy of the folder."""

@@ -1,6 +1,9 @@
 """Shared by all tests: groups that end with their test, and the interpreters of this machine."""
 
+import contextlib
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,13 +133,13 @@ def network(tmp_path_factory):
     network("stop")
 
 
-@pytest.fixture(scope="session")
-def ssh_config():
-    """The ssh configuration of a lab: hosts build1 and build2, and inner, which only build1 can reach."""
+@contextlib.contextmanager
+def lab(*args):
+    """A lab with two hosts; yields the path of its ssh configuration."""
     program = os.environ.get("EXECNET_TESTKIT")
     if program is None:
         pytest.skip("skipped, because EXECNET_TESTKIT does not say where the lab's program is")
-    command = [program, "lab", "--hosts", "2", "--inner"]
+    command = [program, "lab", "--hosts", "2", *args]
     lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in lab.stdout:
         if line.startswith("ssh_config: "):
@@ -144,3 +147,61 @@ def ssh_config():
     yield line.split()[1]
     lab.stdin.close()
     lab.wait(WAIT)
+
+
+@pytest.fixture(scope="session")
+def ssh_config():
+    """The ssh configuration of a lab: hosts build1 and build2, and inner, which only build1 can reach."""
+    with lab("--inner") as ssh_config:
+        yield ssh_config
+
+
+OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
+"""The version of this Python, as a spec says it."""
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """A network of two ssh hosts with three interpreters each, where nothing is installed."""
+    with lab("--python", OWN, "3.12", "3.10") as ssh_config:
+        specs = [f"ssh={host}//ssh_config={ssh_config}//python=*" for host in ("build1", "build2")]
+        network = Network(f"bare-{os.getpid()}", tmp_path_factory.mktemp("bare"), *specs)
+        yield network
+        network("stop")
+
+
+class Client:
+    """An environment with execnet, pytest and what it requires, as a person may have it."""
+
+    DISTRIBUTIONS = ("execnet", "pytest", "pytest-xdist", "pytest-cov", "attrs")
+
+    def __init__(self, folder):
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        subprocess.run([base, "-m", "venv", "--without-pip", str(folder)], check=True)
+        self.python = folder / "bin" / "python"
+        self.site = folder / "lib" / f"python{OWN}" / "site-packages"
+        self._names = set()
+        for name in self.DISTRIBUTIONS:
+            self.install(name)
+        (folder / "bin" / "execnet").symlink_to(shutil.which("execnet"))
+
+    def install(self, name):
+        """Copy an installed distribution, and what it requires."""
+        name = name.lower()
+        if name in self._names:
+            return
+        self._names.add(name)
+        distribution = importlib.metadata.distribution(name)
+        for file in distribution.files:
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = self.site / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file.locate(), target)
+        for requirement in distribution.requires or ():
+            if ";" not in requirement:
+                self.install(re.match(r"[\w.-]+", requirement).group())
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory):
+    return Client(tmp_path_factory.mktemp("client"))

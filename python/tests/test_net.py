@@ -1,12 +1,14 @@
 """`pytest --net`: where its workers run, and what is said when they cannot."""
 
+import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree
 from types import SimpleNamespace
 
 import pytest
-from conftest import WAIT
+from conftest import OWN, WAIT
 from pytest_execnet import _net
 
 
@@ -121,3 +123,275 @@ def test_packages_that_pytest_xdist_would_lose_are_refused(project, spec, words)
     done = run(project, "--dist=load", f"--rsyncdir={project}", "--px", "id=first//popen", "--tx", spec)
     assert done.returncode == 4 and words in done.stderr, done.stdout + done.stderr
     assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+CONFTEST = """
+import pytest
+
+pytest.register_assert_rewrite("helper")
+
+pytest_plugins = ["plugin"]
+
+def pytest_addoption(parser):
+    parser.addoption("--word", default="none")
+"""
+
+TESTS = """
+import importlib.metadata, importlib.resources, inspect, multiprocessing, os, pkgutil, subprocess, sys
+from pathlib import Path
+
+import attr
+import pytest
+import thing
+from helper import checked
+
+@pytest.mark.parametrize("n", range(30))
+def test_numbers(n):
+    assert thing.plus(n) == n + 1, n
+    assert n % 7 != 5, f"seven {n}"
+
+def test_assertions_are_rewritten_in_helpers_too():
+    with pytest.raises(AssertionError, match="where 2 = .*plus"):
+        checked()
+
+def test_the_plugin_gives_a_fixture(from_plugin, request):
+    assert from_plugin == 5 and request.config.option.word == "given"
+
+def test_paths_and_folders(request):
+    here = Path(__file__).resolve().parent
+    assert request.config.rootpath == here.parent and Path.cwd() == here.parent
+    assert Path(thing.__file__).resolve() == here.parent / "src" / "thing" / "__init__.py"
+    assert (here / "data" / ".hidden.txt").read_text() == "hidden"
+
+def test_what_is_installed_looks_installed():
+    assert importlib.metadata.version("attrs") == attr.__version__
+    assert any(point.name == "xdist" for point in importlib.metadata.entry_points(group="pytest11"))
+    assert "def " in inspect.getsource(attr.make_class) and os.path.exists(attr.__file__)
+    assert "converters" in {module.name for module in pkgutil.iter_modules(attr.__path__)}
+    assert (importlib.resources.files("attr") / "py.typed").is_file()
+    assert importlib.metadata.version("thing") == "1.2"
+
+def test_children_see_it_too():
+    code = "import attr, thing, pytest; print(thing.plus(1))"
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"2\\n"
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(thing.plus, [1]) == [2]
+
+@pytest.mark.skip(reason="söme reason")
+def test_skipped():
+    pass
+
+@pytest.mark.xfail
+def test_expected():
+    assert 0
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("fixture")
+
+def test_error(broken):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def thing(tmp_path_factory, client):
+    """A project with a src layout, installed for development; tests, a plugin and a helper of its own."""
+    root = tmp_path_factory.mktemp("work") / "thing"
+    files = {
+        "pytest.ini": "[pytest]\ntestpaths = tests\naddopts = -rN\n",
+        "src/thing/__init__.py": "def plus(n):\n    return n + 1\n\ndef unused():\n    return 0\n",
+        "tests/conftest.py": CONFTEST,
+        "tests/helper.py": "import thing\n\ndef checked():\n    assert thing.plus(1) == 3\n",
+        "tests/plugin.py": "import pytest\n\n@pytest.fixture\ndef from_plugin():\n    return 5\n",
+        "tests/test_thing.py": TESTS,
+        "tests/data/.hidden.txt": "hidden",
+        ".env": "SECRET=1",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    info = client.site / "thing-1.2.dist-info"
+    info.mkdir()
+    (client.site / "_thing.pth").write_text(f"{root}/src\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.2\n")
+    (info / "direct_url.json").write_text(json.dumps({"url": root.as_uri(), "dir_info": {"editable": True}}))
+    (info / "RECORD").write_text("_thing.pth,,\nthing-1.2.dist-info/METADATA,,\n")
+    return root
+
+
+def run_of(client, network, folder, *args, **variables):
+    """Run pytest of the client's environment in a folder. Return what it printed, and the tests' results."""
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    env = {name: value for name, value in network.env.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    command = [str(client.python), "-m", "pytest", f"--junitxml={report}", *map(str, args)]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=WAIT, env={**env, **variables}
+    )
+    assert "INTERNALERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
+    results = {}
+    for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('classname') or ''}::{case.get('name') or ''}"
+        results[name] = sorted((child.tag, (child.get("message") or "").splitlines()[:1]) for child in case)
+    return done, results
+
+
+@pytest.fixture(scope="module")
+def expected(client, bare, thing):
+    """The results of a run without pytest-xdist."""
+    done, results = run_of(client, bare, thing, "-p", "no:xdist", "--word", "given")
+    assert len(results) == 38, done.stdout + done.stderr
+    return results
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["-n3", "--dist=loadscope"],
+        ["--dist=worksteal", "tests"],
+        ["-n2", "--dist=loadfile", "THING/tests/test_thing.py"],
+    ],
+    ids=" ".join,
+)
+def test_the_results_are_those_of_a_run_here(client, bare, thing, expected, args):
+    args = [arg.replace("THING", str(thing)) for arg in args]
+    done, results = run_of(client, bare, thing, "--net", bare.name, "--word", "given", *args)
+    assert results == expected, done.stdout + done.stderr
+    assert done.returncode == 1 and f"] linux -- Python {OWN}" in done.stdout + done.stderr
+
+
+def short(results):
+    """Results by names without the folder that pytest-xdist puts in front."""
+    return {name.rpartition("tests.")[2]: result for name, result in results.items()}
+
+
+@pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
+def test_pytest_xdist_alone_has_the_same_results(client, bare, thing, expected, dist):
+    """As released: workers stand in a folder above the one that `--rsyncdir` sends."""
+    spec = f"4*net={bare.name}//platform=linux//version={OWN}//packages=*"
+    args = ["--dist", dist, "--tx", spec, f"--rsyncdir={thing}", thing / "tests", "--word=given"]
+    done, results = run_of(client, bare, thing, *args, "-k", "not paths")
+    expected = {name: result for name, result in short(expected).items() if "paths" not in name}
+    assert short(results) == expected, done.stdout + done.stderr
+    assert all(f"[gw{n}]" not in done.stderr for n in range(4)), done.stderr
+
+
+@pytest.mark.parametrize("where", ["tests", "tests/data"])
+def test_it_can_be_called_in_a_folder_below(client, bare, thing, expected, where):
+    args = ["--net", bare.name, "--word=given", f"--rootdir={thing}", "-k", "numbers or installed"]
+    args += [".."] * (where == "tests/data") + [f"--ignore={thing}/tests/nothing"]
+    done, results = run_of(client, bare, thing / where, *args)
+    kept = {name: result for name, result in expected.items() if "numbers" in name or "installed" in name}
+    assert results == kept, done.stdout + done.stderr
+
+
+def test_options_may_stand_in_the_configuration(client, bare, thing, expected):
+    """Workers read it, too, and have no network."""
+    ini = thing / "pytest.ini"
+    before = ini.read_text()
+    ini.write_text(f"{before.rstrip()} --net={bare.name} --word=given\n")
+    try:
+        done, results = run_of(client, bare, thing)
+    finally:
+        ini.write_text(before)
+    assert results == expected and "network bare-" in done.stdout, done.stdout + done.stderr
+    variables = {"PYTEST_ADDOPTS": f"--net {bare.name} --word given {thing}/tests/test_thing.py"}
+    done, results = run_of(client, bare, thing, **variables)
+    assert results == expected and "network bare-" in done.stdout, done.stdout + done.stderr
+
+
+def test_coverage_is_that_of_a_run_here(client, bare, thing):
+    reports = []
+    for args in (["-p", "no:xdist"], ["--net", bare.name]):
+        report = thing / "coverage.json"
+        more = ["--cov=thing", "--cov-branch", f"--cov-report=json:{report}", "--word=given"]
+        done, _ = run_of(client, bare, thing, *args, *more)
+        files = json.loads(report.read_text())["files"]
+        assert list(files) == ["src/thing/__init__.py"], done.stdout + done.stderr
+        reports.append(
+            (files["src/thing/__init__.py"]["summary"], files["src/thing/__init__.py"]["missing_lines"])
+        )
+    assert reports[0] == reports[1] and reports[0][1] == [5]
+
+
+def test_a_worker_that_crashes_is_replaced(client, bare, thing):
+    crash = thing / "tests" / "test_crash.py"
+    crash.write_text("import os\n\ndef test_a(): pass\n\ndef test_b(): os._exit(3)\n\ndef test_c(): pass\n")
+    try:
+        done, _ = run_of(client, bare, thing, "--net", bare.name, "-n1", "tests/test_crash.py")
+    finally:
+        crash.unlink()
+    assert "crashed while running 'tests/test_crash.py::test_b'" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 2 passed" in done.stdout
+
+
+def test_maxfail_ends_the_run(client, bare, thing):
+    done, results = run_of(client, bare, thing, "--net", bare.name, "--word=given", "--maxfail=1", "-n2")
+    assert done.returncode == 2 and "stopping after 1 failures" in done.stdout, done.stdout + done.stderr
+    assert len(results) < 38
+
+
+def test_last_failed_tests_are_known_to_workers(client, bare, thing):
+    args = ["--net", bare.name, "--word=given"]
+    done, results = run_of(client, bare, thing, *args)
+    failed = {
+        name for name, outcome in results.items() if {"failure", "error"} & {kind for kind, _ in outcome}
+    }
+    done, results = run_of(client, bare, thing, *args, "--lf")
+    assert set(results) == failed and len(failed) == 5, done.stdout + done.stderr
+
+
+def test_pythonpath_leads_to_the_same_modules(client, bare, thing):
+    outside = thing.parent / "outside"
+    outside.mkdir()
+    (outside / "elsewhere.py").write_text("VALUE = 7")
+    (thing / "extra").mkdir()
+    (thing / "extra" / "nearby.py").write_text("VALUE = 8")
+    test = thing / "tests" / "test_path.py"
+    test.write_text(
+        "import subprocess, sys\nimport elsewhere, nearby\n\n"
+        "def test_it():\n"
+        "    assert (elsewhere.VALUE, nearby.VALUE) == (7, 8)\n"
+        "    assert '/extra/' in nearby.__file__\n"
+        "    subprocess.check_call([sys.executable, '-c', 'import elsewhere, nearby'])\n"
+    )
+    try:
+        path = f"extra{os.pathsep}{outside}"
+        done, _ = run_of(client, bare, thing, "--net", bare.name, "tests/test_path.py", PYTHONPATH=path)
+    finally:
+        test.unlink()
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_secrets_do_not_travel(client, bare, thing):
+    test = thing / "tests" / "test_secret.py"
+    test.write_text("import os\n\ndef test_it():\n    assert not os.path.exists('.env')\n")
+    try:
+        done, _ = run_of(client, bare, thing, "--net", bare.name, "tests/test_secret.py")
+    finally:
+        test.unlink()
+    assert "1 passed" in done.stdout and ".env is left out: its name is" in done.stdout, done.stdout
+
+
+def test_a_host_that_cannot_take_part_is_left_out(client, bare, thing, expected):
+    """Here because its name is that of a file there."""
+    conftest = thing.parent / "sitecustomize.py"
+    conftest.write_text(
+        "import pytest_execnet._net as net\n"
+        "spec_for = net.Run._spec_for\n"
+        "def broken(self, node):\n"
+        "    spec = spec_for(self, node)\n"
+        "    if node.host == 'build1':\n"
+        "        spec.chdir = '/dev/null/x'\n"
+        "    return spec\n"
+        "net.Run._spec_for = broken\n"
+    )
+    try:
+        args = ["--net", bare.name, "--word=given"]
+        done, results = run_of(client, bare, thing, *args, PYTHONPATH=str(thing.parent))
+    finally:
+        conftest.unlink()
+    assert results == expected, done.stdout + done.stderr
+    assert f"execnet: build1:cpython{OWN} is left out: " in done.stdout
