@@ -216,6 +216,14 @@ fn python_runs_as_before_on_the_node_that_has_the_packages() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("Error: the packages cannot be kept on `build1`: "), "{said}");
 
+    let all = ["--env", "EXECNET_PACKAGES_FOLDER=/proc/none", "--with", "native", "pass"];
+    install(&venv.join("lib/python3.13/site-packages"), "native", "", &[("native.abi3.so", "none")]);
+    let output = net.within(&work, "exec", &all).env("VIRTUAL_ENV", &venv).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = "build1: execnet: there is no folder for packages on this host: ";
+    assert_eq!(said.matches(why).count(), 1, "{said}");
+
     // signals arrive
     let code = "import greeting, signal, sys\n\
                 signal.signal(signal.SIGINT, lambda *_: sys.exit(9))\n\

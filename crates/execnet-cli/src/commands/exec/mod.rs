@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -187,9 +188,16 @@ impl Execution {
     /// Runs a gateway from start to end. Calls `opened` when it is open.
     fn run(self, opened: impl FnOnce()) -> Report {
         let Self { builder, code, feed, printer, progress, origin } = self;
+        // the kernel's own words before its gateway is open say why it will not be; the error says that, too
+        let is_open = Arc::new(AtomicBool::new(false));
         let line = {
-            let (printer, origin) = (printer.clone(), origin.clone().unwrap_or_else(Origin::nobody));
-            move |_: &str, line: &[u8]| printer.line(&origin, line)
+            let (printer, is_open) = (printer.clone(), is_open.clone());
+            let origin = origin.clone().unwrap_or_else(Origin::nobody);
+            move |_: &str, line: &[u8]| {
+                if is_open.load(Ordering::SeqCst) || !line.starts_with(OWN.as_bytes()) {
+                    printer.line(&origin, line);
+                }
+            }
         };
         let id = origin.as_ref().map(|origin| origin.node.clone());
         let builder = id.into_iter().fold(builder.on_output(line), GatewayBuilder::id);
@@ -204,10 +212,11 @@ impl Execution {
             (Err(error), origin) => {
                 let origin = origin.unwrap_or_else(|| Origin::of(&error));
                 progress.done(&origin.node);
-                printer.error(&origin, &unopened(&origin, &error));
+                printer.error(&origin, &unopened(&origin, &error, printer.marked));
                 return Report::Ended(NodeOutcome::Broken);
             }
         };
+        is_open.store(true, Ordering::SeqCst);
         progress.done(gateway.id());
         opened();
         let node = gateway.node().map(|node| Origin { node: node.name.clone(), host: node.host.clone() });
@@ -278,22 +287,37 @@ fn died(origin: &Origin, death: &Death) -> String {
     words
 }
 
+/// The exit status of a kernel that could not do as configured, and the prefix of its reason on stderr.
+const CANNOT: ExitStatus = ExitStatus::Exited(94);
+const OWN: &str = "execnet: ";
+
+/// Why a kernel could not do as configured, in its own words.
+fn refusal(death: &Death) -> Option<&str> {
+    let last = death.stderr.trim_end().lines().last().filter(|_| death.status == Some(CANNOT))?;
+    last.strip_prefix(OWN)
+}
+
 /// How many of its last lines are shown of an interpreter that died.
 const LAST_LINES: usize = 10;
 
 /// How many characters of its stdout are shown of a program that is no Python.
 const MOST_NOISE: usize = 200;
 
-fn unopened(origin: &Origin, error: &OpenError) -> String {
+/// Why a gateway was not opened. `marked`: each line will begin with the node's name.
+fn unopened(origin: &Origin, error: &OpenError, marked: bool) -> String {
+    let name = if marked || origin.node.is_empty() { String::new() } else { format!("{}: ", origin.node) };
     match error {
         OpenError::Place(StartError::NoMatch { message }) if !origin.node.is_empty() => {
             let (why, hint) = connection::advice(message);
             let why = why.strip_prefix(&format!("the host {} ", origin.host)).unwrap_or(why);
             let why = why.strip_prefix("is ").unwrap_or(why);
             let hint = hint.map_or_else(String::new, |hint| format!("\nHint: {hint}"));
-            format!("execnet: {}: {why}{hint}", origin.node)
+            format!("execnet: {name}{why}{hint}")
         }
         OpenError::Failed { death, noise, .. } => {
+            if let Some(why) = refusal(death) {
+                return format!("execnet: {name}{why}");
+            }
             let mut words = died(origin, death);
             if !noise.trim().is_empty() {
                 let told: String = noise.trim().chars().take(MOST_NOISE).collect();
@@ -301,8 +325,7 @@ fn unopened(origin: &Origin, error: &OpenError) -> String {
             }
             words
         }
-        error if origin.node.is_empty() => format!("execnet: {error}"),
-        error => format!("execnet: {}: {error}", origin.node),
+        error => format!("execnet: {name}{error}"),
     }
 }
 

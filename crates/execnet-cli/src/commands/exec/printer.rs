@@ -20,7 +20,7 @@ pub(super) struct Printer {
     out: Mutex<BufWriter<OwnStream>>,
     notation: Notation,
     /// Lines begin with the node's name.
-    marked: bool,
+    pub(super) marked: bool,
 }
 
 /// The node that a line comes from.
