@@ -18,7 +18,7 @@ LONG = 1.0
 """Seconds; what takes less is not told."""
 
 STILL = 10.0
-"""Seconds between two lines, where a line cannot be written over."""
+"""Seconds between two lines about one step, where a line cannot be written over."""
 
 
 def check(on_progress: object) -> None:
@@ -80,8 +80,9 @@ class Entry:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.told: Optional[float] = None
         self.step = ""
+        # when the next line is due
+        self.due = self.began
 
 
 class Display:
@@ -102,13 +103,15 @@ class Display:
                 if note not in self._notes:
                     self._notes.add(note)
                     self._write(f"execnet: {_native.shown(note, one_line=True)}\n")
+            if entry.step != transfer.step:
+                entry.step, entry.due = transfer.step, now + LONG
             if now - entry.began < LONG:
                 return
             if is_terminal():
                 self._entries[entry] = words(transfer)
                 self._draw()
-            elif entry.told is None or entry.step != transfer.step or now - entry.told >= STILL:
-                entry.told, entry.step = now, transfer.step
+            elif now >= entry.due:
+                entry.due = now + STILL
                 self._write(f"execnet: {words(transfer)}\n")
 
     def end(self, entry: Entry) -> None:
@@ -151,14 +154,14 @@ def words(transfer: _native.Transfer) -> str:
 
 
 def _step(transfer: _native.Transfer) -> str:
-    if transfer.step == "sending":
+    if transfer.step == "sending" and transfer.of_files:
         sizes = f"{size(transfer.bytes)} of {size(transfer.of_bytes)}"
         return f"sending packages, {sizes}, {transfer.files} of {transfer.of_files} files"
     if transfer.step == "waiting":
         return f"waiting for another gateway: {_native.shown(transfer.waits_for or '', one_line=True)}"
     if transfer.step == "resolving":
         return "resolving packages with uv"
-    return "reading packages"
+    return f"{'sending' if transfer.step == 'sending' else 'reading'} packages"
 
 
 def size(count: int) -> str:

@@ -3,11 +3,16 @@
 import io
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import execnet
 import pytest
+from conftest import INTERPRETERS, WAIT
 from execnet import XSpec, _packages, _progress
 
 
@@ -161,23 +166,29 @@ def clock(monkeypatch):
     return clock
 
 
-def test_progress_is_lines_where_nothing_can_be_written_over(capsys, clock):
+def test_progress_is_a_line_for_each_step_that_lasts(capsys, clock):
     display, entry = _progress.Display(), _progress.Entry()
-    display.show(entry, under_way("reading"))
-    clock.now += 0.9
-    display.show(entry, under_way())
-    assert capsys.readouterr().err == ""
-    clock.now += 0.1
-    display.show(entry, under_way())
-    clock.now += 5
-    display.show(entry, under_way(files=4))
-    display.show(entry, under_way("waiting", None))
-    clock.now += 10
-    display.show(entry, under_way("waiting", None))
+    told = [
+        (0, under_way("reading")),
+        (0.9, under_way("resolving")),
+        (1, under_way("resolving")),
+        (0, under_way("reading")),
+        (0, under_way(of_files=0)),
+        (1, under_way(of_files=0)),
+        (5, under_way(files=4)),
+        (5, under_way(files=5)),
+        (0, under_way("waiting", None)),
+        (1, under_way("waiting", None)),
+    ]
+    for later, transfer in told:
+        clock.now += later
+        display.show(entry, transfer)
     display.end(entry)
     assert capsys.readouterr().err.splitlines() == [
-        "execnet: build1: sending packages, 2.0 KiB of 5.0 MiB, 3 of 12 files",
-        *["execnet: this machine: waiting for another gateway: \\x1b[2J"] * 2,
+        "execnet: build1: resolving packages with uv",
+        "execnet: build1: sending packages",
+        "execnet: build1: sending packages, 2.0 KiB of 5.0 MiB, 5 of 12 files",
+        "execnet: this machine: waiting for another gateway: \\x1b[2J",
     ]
 
 
@@ -215,3 +226,146 @@ def test_a_note_is_told_once_and_at_once(capsys, clock):
 )
 def test_sizes_are_said_shortly(count, said):
     assert _progress.size(count) == said
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A distribution in a folder of its own, which only this program's sys.path knows; and a folder."""
+    installed, sources = tmp_path / "installed", tmp_path / "sources"
+    info = installed / "Greeting-1.5.dist-info"
+    info.mkdir(parents=True)
+    (installed / "greeting.py").write_text("def greet():\n    return 'hello'\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Greeting\nVersion: 1.5\n")
+    (info / "WHEEL").write_text("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2.py3-none-any\n")
+    (info / "RECORD").write_text("greeting.py,,\nGreeting-1.5.dist-info/METADATA,,\n")
+    sources.mkdir()
+    (sources / "own.py").write_text("import greeting\n\ndef twice():\n    return 2 * greeting.greet()\n")
+    monkeypatch.syspath_prepend(str(installed))
+    return sources
+
+
+ASK = """
+import os, subprocess, sys
+import own, greeting
+command = [sys.executable, "-c", "import own; print(own.twice())"]
+said = subprocess.Popen(command, stdout=subprocess.PIPE).communicate()[0]
+channel.send((own.twice(), greeting.__file__, said.decode().strip()))
+"""
+
+
+def brought(gateway):
+    text, file, said = gateway.remote_exec(ASK).receive()
+    assert text == said == "hellohello"
+    return file
+
+
+@pytest.mark.parametrize("name", [name for name in INTERPRETERS if name != "jython"])
+def test_what_the_program_has_is_there_on_every_interpreter(group, library, name):
+    spec = f"popen//python={INTERPRETERS[name]}//patience={WAIT}"
+    gateway = group.makegateway(spec, packages=["greeting", library])
+    folders = gateway.packages.folders
+    assert os.path.dirname(brought(gateway)) in folders and len(folders) == 2
+    # others on that host see it, too
+    command = [INTERPRETERS[name], "-c", "import own; print(own.twice())"]
+    said = subprocess.check_output(command, env={**os.environ, **gateway.packages.environment})
+    assert said.decode().strip() == "hellohello"
+
+
+def test_every_kind_of_spec_takes_packages(group, library, network, ssh_config):
+    items = f"greeting,{library}"
+    assert group.makegateway("popen//id=bare").packages is None
+    for spec in (
+        f"popen//packages={items}",
+        f"net={network.name}//node=mine//packages={items}",
+        f"ssh=build1//ssh_config={ssh_config}//id=first//python={sys.executable}//packages={items}",
+        f"via=first//python={sys.executable}//packages={items}",
+        f"via=bare//packages={items}",
+        f"ssh=inner//via=first//python={sys.executable}//packages={items}",
+    ):
+        brought(group.makegateway(spec))
+    with execnet.connect(network.name) as mynet:
+        brought(mynet.makegateway(node="mine", packages=["greeting", library]))
+        for gateway in mynet.makegateways(3, node="mine", packages=["Greeting", library]):
+            brought(gateway)
+
+
+def test_a_function_learns_how_far_they_are_and_the_second_time_there_is_nothing_to_send(group, library):
+    (library / "new.py").write_text(f"NAME = {os.urandom(9)!r}\n")
+    told = []
+    group.on_progress = told.append
+    gateways = [group.makegateway("popen", packages=["greeting", library]) for _ in range(2)]
+    first, second = ([each for each in told if each.gateway == gateway.id] for gateway in gateways)
+    assert {each.node for each in told} == {None} and "sending" in [each.step for each in first]
+    assert first[-1].files == first[-1].of_files >= 1 and first[-1].bytes == first[-1].of_bytes > 0
+    assert all(each.files == 0 for each in second)
+
+
+@pytest.mark.parametrize(
+    "packages, words",
+    [
+        (["gretting"], "`gretting` is not installed in .*did you mean `Greeting`"),
+        (["greeting[loud]"], "`greeting` has no extra `loud`"),
+        (["./nothing"], "nothing` cannot be read"),
+    ],
+)
+def test_what_is_not_here_is_named(group, library, packages, words):
+    with pytest.raises(ValueError, match=words):
+        group.makegateway("popen", packages=packages)
+
+
+def test_too_much_is_refused_unless_it_is_wanted(group, tmp_path):
+    with open(tmp_path / "big.bin", "wb") as file:
+        file.truncate(257 << 20)
+    with pytest.raises(ValueError, match=r"big.bin \(257 MiB\); large=True .*sends them"):
+        group.makegateway("popen", packages=[tmp_path])
+    assert group.makegateway("popen", packages=[tmp_path], large=True).packages.folders
+
+
+PROGRAM = """
+import sys, execnet
+sys.executable = sys.argv[1]
+print("begins", flush=True)
+try:
+    execnet.makegateway("popen", packages=["attrs"])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_interrupts(tmp_path):
+    """Here while the interpreter is asked what it has, which takes for ever."""
+    python, began = tmp_path / "python", tmp_path / "began"
+    python.write_text(f"#!/bin/sh\ntouch {began}\nexec sleep 100000\n")
+    python.chmod(0o755)
+    command = [sys.executable, "-c", PROGRAM, str(python)]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not began.exists():
+        assert program.poll() is None, program.stderr.read()
+        time.sleep(0.01)
+    program.send_signal(signal.SIGINT)
+    said, words = program.communicate(timeout=WAIT)
+    assert "interrupted" in said, said + words
+    assert program.returncode == 0
+
+
+GREEN = """
+import sys
+from gevent import monkey
+monkey.patch_all()
+import gevent, execnet
+turns = []
+def others():
+    while True:
+        turns.append(1)
+        gevent.sleep(0.001)
+gevent.spawn(others)
+with execnet.makegateway("popen", packages=["attrs"]) as gateway:
+    count = len(turns)
+    assert gateway.remote_exec("import attr; channel.send(attr.__name__)").receive() == "attr"
+print("turns" if count > 3 else "none")
+"""
+
+
+def test_green_threads_go_on(run_program):
+    done = run_program(GREEN)
+    assert done.stdout.strip() == "turns", done.stdout + done.stderr
