@@ -52,7 +52,7 @@ pub(super) struct Installed {
 }
 
 /// An installed distribution.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Distribution {
     /// As its metadata writes it.
     pub(super) name: String,

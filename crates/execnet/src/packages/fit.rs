@@ -185,3 +185,162 @@ impl<'t> Tag<'t> {
         fits && pair(&format!("{major}.{minor}")).is_some_and(|of| of.0 == version.0 && of <= version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(python: &str, suffix: &str, libc: &str) -> Facts {
+        Facts {
+            python_version: python.into(),
+            python_full_version: format!("{python}.4"),
+            implementation_name: "cpython".into(),
+            platform_python_implementation: "CPython".into(),
+            sys_platform: "linux".into(),
+            platform_machine: "x86_64".into(),
+            ext_suffix: suffix.into(),
+            libc: libc.into(),
+            bits: "64".into(),
+            ..Facts::default()
+        }
+    }
+
+    fn here() -> Facts {
+        facts("3.13", ".cpython-313-x86_64-linux-gnu.so", "glibc 2.36")
+    }
+
+    fn mac(machine: &str, release: &str) -> Facts {
+        Facts {
+            sys_platform: "darwin".into(),
+            platform_machine: machine.into(),
+            platform_release: release.into(),
+            ..facts("3.13", ".cpython-313-darwin.so", "")
+        }
+    }
+
+    fn why(tags: &[&str], there: &Facts) -> String {
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        let mut distribution = Distribution::default();
+        distribution.tags = tags;
+        let here = if there.sys_platform == "darwin" { &mac("arm64", "24.0.0") } else { &here() };
+        misfit(&distribution, false, here, there).unwrap_or_default()
+    }
+
+    #[test]
+    fn pure_wheels_fit_where_their_tag_does() {
+        let older = facts("3.8", ".cpython-38-x86_64-linux-gnu.so", "musl 1.2");
+        let oldest = Facts { implementation_name: String::new(), ..facts("2.7", ".so", "glibc 2.36") };
+        for (tags, there, fits) in [
+            (&["py3-none-any"][..], &older, true),
+            (&["py3-none-any"], &oldest, false),
+            (&["py2.py3-none-any"], &oldest, true),
+            (&["py2-none-any", "py3-none-any"], &oldest, true),
+            (&["py2-none-any"], &older, false),
+            (&["py38-none-any"], &older, true),
+            (&["py39-none-any"], &older, false),
+            (&["cp38-none-any"], &older, true),
+            (&["cp39-none-any"], &older, false),
+            (&["pp38-none-any"], &older, false),
+            (&["nonsense"], &older, false),
+        ] {
+            assert_eq!(why(tags, there).is_empty(), fits, "{tags:?} {}", there.title());
+        }
+    }
+
+    #[test]
+    fn requires_python_is_asked() {
+        let of = |text: &str, full: &str| {
+            let there = Facts { python_full_version: full.into(), ..here() };
+            allows(text, &there)
+        };
+        assert!(of(">=3.10", "3.13.4") && of(">=3.14", "3.14.0rc1") && of("<4,!=3.12.*", "3.13.0"));
+        assert!(!of(">=3.14", "3.13.9") && !of("<3.13", "3.13.0"));
+        // what nobody can read forbids nothing
+        assert!(of("three", "3.13.0"));
+    }
+
+    #[test]
+    fn extension_modules_fit_the_same_python_on_a_system_that_is_new_enough() {
+        let with = |change: &dyn Fn(&mut Facts)| {
+            let mut facts = here();
+            change(&mut facts);
+            facts
+        };
+        let tag = ["cp313-cp313-manylinux2014_x86_64", "cp313-cp313-manylinux_2_17_x86_64"];
+        assert_eq!(why(&tag, &here()), "");
+        assert_eq!(why(&["cp313-cp313-manylinux_2_28_x86_64.manylinux_2_17_x86_64"], &here()), "");
+        assert_eq!(why(&["cp313-cp313-manylinux1_x86_64"], &with(&|f| f.libc = "glibc 2.5".into())), "");
+        assert_eq!(why(&["cp313-cp313-musllinux_1_2_x86_64"], &with(&|f| f.libc = "musl 1.2".into())), "");
+        assert_eq!(why(&["cp39-abi3-manylinux_2_17_x86_64"], &here()), "");
+        // a program in a wheel loads into no Python
+        let other = facts("3.8", ".cpython-38-x86_64-linux-gnu.so", "glibc 2.36");
+        assert_eq!(why(&["py3-none-manylinux_2_17_x86_64"], &other), "");
+        let python = "has extension modules for CPython 3.13 on x86_64 with glibc 2.36";
+        let system = "has extension modules for manylinux2014_x86_64, manylinux_2_17_x86_64";
+        for (change, expected) in [
+            (
+                &(|f: &mut Facts| f.ext_suffix = ".cpython-313t-x86_64-linux-gnu.so".into())
+                    as &dyn Fn(&mut Facts),
+                python,
+            ),
+            (&|f| f.ext_suffix = ".cpython-313d-x86_64-linux-gnu.so".into(), python),
+            (&|f| f.python_version = "3.12".into(), python),
+            (&|f| f.implementation_name = "pypy".into(), python),
+            (&|f| f.platform_machine = "aarch64".into(), python),
+            (&|f| f.libc = "glibc 2.16".into(), system),
+            (&|f| f.libc = "musl 1.2".into(), system),
+            (&|f| f.libc = String::new(), system),
+        ] {
+            assert_eq!(why(&tag, &with(change)), expected);
+        }
+        // built for this machine alone
+        assert_eq!(why(&["cp313-cp313-linux_x86_64"], &here()), "has extension modules for linux_x86_64");
+        assert_eq!(
+            why(&["cp313-cp313-musllinux_1_2_x86_64"], &here()),
+            "has extension modules for musllinux_1_2_x86_64"
+        );
+    }
+
+    #[test]
+    fn macos_fits_by_version_and_machine() {
+        let new = mac("arm64", "24.6.0");
+        assert_eq!(macos(&new), Some((15, 0)));
+        assert_eq!(macos(&mac("arm64", "25.1.0")), Some((26, 0)));
+        assert_eq!(macos(&mac("x86_64", "19.6.0")), Some((10, 15)));
+        for (tag, there, fits) in [
+            ("cp313-cp313-macosx_11_0_arm64", &new, true),
+            ("cp313-cp313-macosx_10_13_universal2", &new, true),
+            ("cp313-cp313-macosx_26_0_arm64", &new, false),
+            ("cp313-cp313-macosx_11_0_x86_64", &new, false),
+            ("cp313-cp313-macosx_14_0_arm64", &mac("arm64", "22.0.0"), false),
+        ] {
+            assert_eq!(why(&[tag], there).is_empty(), fits, "{tag}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_wheel_fits_only_the_same_python() {
+        let of = |has_extensions: bool, there: &Facts| {
+            misfit(&Distribution::default(), has_extensions, &here(), there).unwrap_or_default()
+        };
+        let other = facts("3.12", ".cpython-312-x86_64-linux-gnu.so", "glibc 2.36");
+        assert_eq!(of(false, &here()), "");
+        assert!(of(true, &here()).starts_with("has extension modules, and no WHEEL says"));
+        assert!(of(false, &other).starts_with("was installed without a wheel"));
+    }
+
+    #[test]
+    fn an_editables_extension_modules_need_what_they_were_built_with() {
+        let mut editable = Distribution::default();
+        editable.roots = Some(Vec::new());
+        let of = |there: &Facts| misfit(&editable, true, &here(), there).unwrap_or_default();
+        let libc = |libc: &str| Facts { libc: libc.into(), ..here() };
+        assert_eq!((of(&here()), of(&libc("glibc 2.40"))), (String::new(), String::new()));
+        for other in ["glibc 2.35", "musl 1.2", ""] {
+            let expected =
+                "has extension modules that were built here, for CPython 3.13 on x86_64 with glibc 2.36";
+            assert_eq!(of(&libc(other)), expected);
+        }
+        assert_eq!(misfit(&editable, false, &here(), &libc("")), None);
+    }
+}

@@ -33,7 +33,7 @@ pub(super) struct Wanted<'w> {
     pub(super) here: &'w Installed,
     pub(super) there: &'w Facts,
     pub(super) pins: Vec<Pin<'w>>,
-    /// Requirements of what comes otherwise, and those that nothing here meets.
+    /// Requirements of what comes otherwise.
     pub(super) more: Vec<String>,
     /// Normalized names of what comes otherwise, or not at all.
     pub(super) excludes: BTreeSet<String>,
@@ -401,18 +401,18 @@ fn mentions(text: &str, name: &str) -> bool {
     text.split(|char: char| !part(char)).any(|word| normalized(word.trim_matches('.')) == name)
 }
 
-/// One line about the versions that are not those that are installed here.
-pub(super) fn replaced(there: &Facts, here: &Installed, found: &[Distribution]) -> Option<String> {
+/// One line about the versions that are not those that are installed here, those that were asked for first.
+pub(super) fn replaced(wanted: &Wanted<'_>, found: &[Distribution]) -> Option<String> {
     let mut other: Vec<String> = Vec::new();
-    for distribution in found {
-        let Some(index) = here.find(&distribution.name) else { continue };
-        let installed = &here.distributions[index].version;
-        if *installed != distribution.version {
-            other.push(format!("{} {} instead of {installed}", distribution.name, distribution.version));
-        }
+    for Pin { distribution: here, .. } in &wanted.pins {
+        let same = |found: &&Distribution| normalized(&found.name) == normalized(&here.name);
+        let Some(found) = found.iter().find(same).filter(|found| found.version != here.version) else {
+            continue;
+        };
+        other.push(format!("{} {} instead of {}", here.name, found.version, here.version));
     }
-    let more = other.len().saturating_sub(6);
-    other.truncate(6);
+    let more = other.len().saturating_sub(8);
+    other.truncate(8);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!other.is_empty()).then(|| format!("for {}: {}{more}", there.title(), other.join(", ")))
+    (!other.is_empty()).then(|| format!("for {}: {}{more}", wanted.there.title(), other.join(", ")))
 }

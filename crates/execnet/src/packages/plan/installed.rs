@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pep508_rs::{MarkerTree, Requirement};
 
-use super::super::closure::{Asked, Closure, Member, OF_PYPY, OURS, closure, provided};
+use super::super::closure::{Asked, Member, OF_PYPY, OURS, closure, provided};
 use super::super::environment::{Distribution, Installed, installed, normalized};
 use super::super::facts::Facts;
 use super::super::fit::{is_pure, misfit, same_python};
@@ -88,7 +88,10 @@ fn make(
             told(Step::Resolving);
             let editables = gathered.iter().filter(|gathered| gathered.distribution.roots.is_some());
             files.extend(editables.flat_map(|gathered| gathered.files.iter().cloned()));
-            let wanted = wanted(because, items, &closure, &gathered, installed, there);
+            if !uv_knows(there) {
+                return Err(only_as_it_is(&because, there));
+            }
+            let wanted = wanted(because, items, &gathered, installed, there);
             found(&wanted, &mut files, &mut part)?;
         }
     }
@@ -145,11 +148,27 @@ fn gather<'g>(
     Ok(Gathered { member, distribution, files, misfit })
 }
 
+/// Whether anything is to be found for it: not for Python 2 and Jython.
+fn uv_knows(there: &Facts) -> bool {
+    there.version() >= Some((3, 6)) && there.implementation_name != "jython"
+}
+
+fn only_as_it_is(because: &str, there: &Facts) -> PackagesError {
+    let title = there.title();
+    PackagesError::Unfit {
+        item: because.split('`').nth(1).unwrap_or_default().to_owned(),
+        reason: format!("{because}, and {title} can only have what fits as it is installed here"),
+        hint: Some(format!(
+            "give a folder, a module, or a distribution whose wheel is for Python {}",
+            there.python_version
+        )),
+    }
+}
+
 /// What uv is to find.
 fn wanted<'w>(
     because: String,
     items: &[Item],
-    closure: &Closure,
     gathered: &'w [Gathered<'w>],
     installed: &'w Installed,
     there: &'w Facts,
@@ -168,10 +187,8 @@ fn wanted<'w>(
         _ => None,
     }));
     excludes.extend(OF_PYPY.iter().filter(|name| is_provided(name)).map(|name| (*name).to_owned()));
-    let mut more: BTreeSet<String> =
-        closure.missing.iter().map(|missing| text(&missing.requirement)).collect();
-    // what others require comes if they require it there, too
-    let mut required = BTreeSet::new();
+    // what uv's distributions require comes by itself, if they do so in the versions that it finds
+    let (mut more, mut required) = (Vec::new(), BTreeSet::new());
     for Gathered { member, distribution, .. } in gathered {
         let extras: Vec<_> = member.extras.iter().cloned().collect();
         let editable = distribution.roots.is_some();
@@ -183,7 +200,7 @@ fn wanted<'w>(
                 continue;
             }
             if editable {
-                more.insert(text(requirement));
+                more.push(requirement);
             } else {
                 required.insert(requirement.name.to_string());
             }
@@ -198,6 +215,8 @@ fn wanted<'w>(
         pure: (misfit.is_none() && is_pure(distribution)).then_some(files.as_slice()),
     });
     let pins = pins.collect();
+    let more = more.into_iter().filter(|requirement| !excludes.contains(requirement.name.as_ref()));
+    let more: BTreeSet<String> = more.map(text).collect();
     Wanted { here: installed, there, pins, more: more.into_iter().collect(), excludes, because }
 }
 
@@ -227,7 +246,7 @@ fn found(wanted: &Wanted<'_>, files: &mut Vec<File>, part: &mut Part) -> Result<
         files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
     }
     part.found = Some(watch);
-    part.notes.extend(replaced(wanted.there, wanted.here, &there.distributions));
+    part.notes.extend(replaced(wanted, &there.distributions));
     if !resolved.left_out.is_empty() {
         let names = resolved.left_out.join(", ");
         part.notes.push(format!("left out, because they do not fit {}: {names}", wanted.there.title()));

@@ -183,6 +183,30 @@ fn markers_are_those_of_the_other_interpreter() {
 }
 
 #[test]
+fn old_pythons_get_what_fits_as_it_is() {
+    let site = Site::new();
+    site.install("six", "1", Wheel { tag: "py2.py3-none-any", ..PURE })
+        .install("a", "1", Wheel { requires: &["six"], ..PURE })
+        .install("new", "1", Wheel { tag: "py2.py3-none-any", headers: &["Requires-Python: >=3.8"], ..PURE })
+        .install("fast", "1", Wheel { tag: "cp313-cp313-manylinux_2_17_x86_64", ..PURE });
+    let jython = Facts {
+        python_version: "2.7".into(),
+        python_full_version: "2.7.3".into(),
+        implementation_name: "jython".into(),
+        platform_python_implementation: "Jython".into(),
+        ..Facts::default()
+    };
+    assert_eq!(names(&planned(&site.packages(&["six"]), &jython).unwrap()), ["six/__init__.py"]);
+    let error = |item: &str| planned(&site.packages(&[item]), &jython).unwrap_err().to_string();
+    let help = "give a folder, a module, or a distribution whose wheel is for Python 2.7";
+    let expected =
+        "`a` is not made for Python 2.7, and Jython 2.7 can only have what fits as it is installed here";
+    assert_eq!(error("a"), format!("{expected}; {help}"));
+    assert!(error("new").starts_with("`new` 1 needs Python >=3.8, and Jython"), "{}", error("new"));
+    assert!(error("fast").starts_with("`fast` has extension modules for "), "{}", error("fast"));
+}
+
+#[test]
 fn pytest_brings_its_plugins() {
     let site = Site::new();
     let plugin = "[pytest11]\nx = pytest_x\n";
