@@ -149,11 +149,15 @@ impl Supply {
     /// Guesses what the kernel would ask for, from what the last one there has reported.
     ///
     /// # Errors
-    /// When the packages cannot be planned, or the thread is interrupted.
+    /// When the thread is interrupted.
     pub(crate) fn guess(&mut self) -> Result<Guess<'_>, Trouble> {
         let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&self.place).cloned();
         if let Some(facts) = known.and_then(|known| known.last) {
-            self.prepare(facts)?;
+            match self.prepare(facts) {
+                // perhaps there is another interpreter now, for which they can be planned: it will tell
+                Ok(()) | Err(Trouble::Packages(_)) => {}
+                Err(trouble) => return Err(trouble),
+            }
         }
         let facts = self.facts.as_ref().map_or("", |facts| &facts.digest);
         Ok(Guess { facts, supply: self })

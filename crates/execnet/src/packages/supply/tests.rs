@@ -390,3 +390,28 @@ fn an_interrupted_thread_reads_no_more_files() {
     assert!(matches!(stopped, Err(Trouble::Stopped)), "{stopped:?}");
     assert!(!Interrupt::this_thread().clear());
 }
+
+#[test]
+fn a_guess_for_which_nothing_can_be_planned_is_none() {
+    let files = folder(&[("a/x", b"x")]);
+    let heard = &mut Heard::default();
+    let place = supply(files.path()).place;
+    let fits_2_only = || {
+        let mut supply = again(files.path(), place.clone());
+        let root = files.path().to_owned();
+        supply.planner = Box::new(move |_, facts, _| match &facts.digest[..2] {
+            "02" => Ok(plan_of(&root)),
+            _ => Err(PackagesError::Sets("no".into())),
+        });
+        supply
+    };
+    let mut first = fits_2_only();
+    let _ = first.guess().unwrap();
+    let error = first.answer(Ask::Facts(facts(1)), heard);
+    assert!(matches!(error, Err(Trouble::Packages(_))), "{error:?}");
+    // meanwhile somebody has installed another interpreter there
+    let mut second = fits_2_only();
+    assert_eq!(second.guess().unwrap().facts, "");
+    second.answer(Ask::Facts(facts(2)), heard).unwrap();
+    assert_eq!(fits_2_only().guess().unwrap().facts, "02".repeat(32));
+}
