@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import execnet
@@ -31,6 +32,15 @@ def test_gateways_of_a_host_share_its_link(group, spec):
     assert {gateway.node.host for gateway in gateways} == {"build1"}
     logins = group.remote_exec("import os; channel.send(os.environ['SSH_CONNECTION'])").receive_each()
     assert len(logins) == 4 and len(set(logins)) == 1
+
+
+def test_threads_may_reach_a_host_in_several_ways_at_once(group, spec):
+    pythons = ["python3", "python3 -W error", "python3 -W ignore", "python3 -O"]
+    with ThreadPoolExecutor(4) as threads:
+        gateways = list(threads.map(lambda python: group.makegateway(f"{spec}//python={python}"), pythons))
+    options = group.remote_exec("import sys; channel.send((sys.warnoptions, sys.flags.optimize))")
+    assert sorted(options.receive_each()) == [([], 0), ([], 1), (["error"], 0), (["ignore"], 0)]
+    assert len(gateways) == 4
 
 
 def test_via_leads_further(group, spec):

@@ -1,7 +1,7 @@
 //! Hosts outside of any running network. The program reaches them through a daemon of its own, which nobody
 //! else uses and which ends with the program.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,6 +37,8 @@ pub struct Private {
     owner: Owner,
     /// The id of each joined host, by its spec without the id.
     hosts: Mutex<HashMap<HostSpec, Arc<Mutex<Option<String>>>>>,
+    /// The ids of hosts that are being joined, which the daemon may not know yet.
+    joining: Mutex<HashSet<String>>,
 }
 
 /// Why a host cannot be used.
@@ -131,18 +133,28 @@ impl Private {
             return Ok(id.clone());
         }
         let id = self.free_id(&spec.id)?;
-        let status = self.add(&HostSpec { id: id.clone(), ..spec.clone() })?;
-        if status.state != HostState::Up {
+        let result = self.bring_up(spec, &id);
+        self.joining.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        result?;
+        *joined = Some(id.clone());
+        Ok(id)
+    }
+
+    fn bring_up(&self, spec: &HostSpec, id: &str) -> Result<(), JoinError> {
+        let status = self.add(&HostSpec { id: id.to_owned(), ..spec.clone() })?;
+        let leave = || {
             // or the daemon would keep trying it
-            let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
+            let _ = self.network.request(&Verb::RmHost { host: id.to_owned() }.into()).next();
+        };
+        if status.state != HostState::Up {
+            leave();
             return Err(JoinError::Down(Box::new(status)));
         }
         if let Some(message) = no_python(&status) {
-            let _ = self.network.request(&Verb::RmHost { host: id }.into()).next();
+            leave();
             return Err(JoinError::NoPython { spec: spec.to_string(), message });
         }
-        *joined = Some(id.clone());
-        Ok(id)
+        Ok(())
     }
 
     fn add(&self, spec: &HostSpec) -> Result<HostStatus, JoinError> {
@@ -159,13 +171,18 @@ impl Private {
         Ok(last)
     }
 
+    /// An id for a host that is joined now. Several may be, by several threads.
     fn free_id(&self, wanted: &str) -> Result<String, JoinError> {
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = self.network.status()?.hosts;
-        let is_free = |id: &String| is_name(id) && taken.iter().all(|host| host.id != *id);
+        let is_free =
+            |id: &String| is_name(id) && !joining.contains(id) && taken.iter().all(|host| host.id != *id);
         let short: String = wanted.chars().take(MAX_NAME - 8).collect();
         let numbered = (2_u32..).map(|number| format!("{short}-{number}"));
         let mut ids = std::iter::once(wanted.to_owned()).chain(numbered).take(10_000);
-        Ok(ids.find(is_free).unwrap_or_else(|| wanted.to_owned()))
+        let id = ids.find(is_free).unwrap_or_else(|| wanted.to_owned());
+        joining.insert(id.clone());
+        Ok(id)
     }
 
     fn start(command: &Path) -> Result<Self, JoinError> {
@@ -179,7 +196,7 @@ impl Private {
         let reaper = std::thread::Builder::new().name("execnet-daemon".into());
         reaper.spawn(move || child.wait()).map_err(failed)?;
         let network = Connect::over(ours).open()?;
-        Ok(Self { network, owner: Owner::default(), hosts: Mutex::default() })
+        Ok(Self { network, owner: Owner::default(), hosts: Mutex::default(), joining: Mutex::default() })
     }
 }
 
