@@ -351,12 +351,12 @@ fn draw_all(bar: &ProgressBar, entries: &[Entry], count: usize) {
     let done = entries.iter().filter(|entry| entry.done).count();
     let busy: Vec<&Entry> = entries.iter().filter(|entry| !entry.done).collect();
     let mut message = format!("packages for {done}/{all} nodes");
-    if !busy.is_empty() {
-        message += &format!("; on the way: {}", names(&busy));
-    }
-    let sums = sums(&busy);
+    let sums = sums(&entries.iter().collect::<Vec<_>>());
     if sums.of_bytes > 0 {
         message += &format!(", {} of {}", size(sums.bytes), size(sums.of_bytes));
+    }
+    if !busy.is_empty() {
+        message += &format!("; on the way: {}", names(&busy));
     }
     bar.set_length(all as u64);
     bar.set_position(done as u64);

@@ -65,7 +65,8 @@ fn many_gateways_share_a_bar() {
     }
     board.done("gw0");
     let now = start + Duration::from_secs(2);
-    shows(&screen, &mut board, now, "packages for 1/30 nodes; on the way: h1, h2");
+    shows(&screen, &mut board, now, "packages for 1/30 nodes, 30 MiB of 120 MiB");
+    assert!(screen.contents().contains("; on"), "{}", screen.contents());
     assert_eq!(screen.contents().lines().count(), 1, "{}", screen.contents());
     (1..30).for_each(|number| board.done(&format!("gw{number}")));
     board.show(now);
