@@ -50,3 +50,37 @@ fn what_was_removed_is_told_with_what_stays() {
         r"a: removed 2 folders of packages, 2.0 KiB; in use, so kept: pytest; s\x1brc"
     );
 }
+
+#[test]
+fn a_host_is_asked_through_its_best_node() {
+    use execnet_proto::control::{HostState, NodeState, NodeStatus};
+
+    let node = |name: &str, implementation: &str, version: &str, state| NodeStatus {
+        name: name.into(),
+        implementation: implementation.into(),
+        version: version.into(),
+        state,
+        ..NodeStatus::default()
+    };
+    let mut host = HostStatus { id: "a".into(), state: HostState::Up, ..HostStatus::default() };
+    for (name, implementation, version) in [
+        ("a:jython2.7", "jython", "2.7.3"),
+        ("a:cpython2.7", "cpython", "2.7.18"),
+        ("a:pypy3.9", "pypy", "3.9.16"),
+        ("a:cpython3.8", "cpython", "3.8.18"),
+    ] {
+        host.nodes.push(node("a:broken", "cpython", "3.13.0", NodeState::Failed));
+        host.nodes.push(node(name, implementation, version, NodeState::Ready));
+        assert_eq!(visit::destination(&host, false), Ok(name));
+    }
+    host.nodes.truncate(1);
+    assert_eq!(visit::destination(&host, true), Err("it has no working Python".into()));
+    host.nodes.push(node("a:x", "", "", NodeState::Probing));
+    assert_eq!(visit::destination(&host, false), Ok("a"));
+    host.state = HostState::Unreachable;
+    host.error = Some("no route".into());
+    assert_eq!(visit::destination(&host, false), Err("unreachable: no route".into()));
+    assert_eq!(visit::destination(&host, true), Ok("a"), "it may be back soon");
+    host.state = HostState::Failed;
+    assert!(visit::destination(&host, true).is_err());
+}

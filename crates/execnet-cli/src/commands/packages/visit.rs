@@ -72,7 +72,7 @@ pub(in crate::commands) fn clean(network: &Network, hosts: &[&HostStatus]) -> bo
 }
 
 /// The node that answers for a host.
-fn destination(host: &HostStatus, wait: bool) -> Result<&str, String> {
+pub(super) fn destination(host: &HostStatus, wait: bool) -> Result<&str, String> {
     match host.state {
         HostState::Up => {
             match host.nodes.iter().filter(|node| node.state == NodeState::Ready).min_by_key(rank) {
