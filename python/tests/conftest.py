@@ -184,6 +184,9 @@ class Client:
         for name in self.DISTRIBUTIONS:
             self.install(name)
         (folder / "bin" / "execnet").symlink_to(shutil.which("execnet"))
+        pytest_ = folder / "bin" / "pytest"
+        pytest_.write_text(f"#!{self.python}\nimport sys, pytest\nsys.exit(pytest.main())\n")
+        pytest_.chmod(0o755)
 
     def install(self, name):
         """Copy an installed distribution, and what it requires."""

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -104,7 +103,7 @@ def missing(expected, said):
 class Reader:
     """A person who types what a page shows, in a folder of their own, and compares the output."""
 
-    def __init__(self, folder, ssh_config):
+    def __init__(self, folder, ssh_config, python):
         self.folder = folder
         self.name = f"docs{os.getpid()}"
         tools = folder / "tools"
@@ -113,11 +112,11 @@ class Reader:
         ssh = tools / "ssh"
         ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {ssh_config} "$@"\n')
         ssh.chmod(0o755)
-        path = os.pathsep.join([str(tools), os.path.dirname(sys.executable), os.environ["PATH"]])
+        path = os.pathsep.join([str(tools), str(python.parent), os.environ["PATH"]])
         folders = {"XDG_CONFIG_HOME": str(folder), "XDG_STATE_HOME": str(folder)}
         self.env = dict(os.environ, PATH=path, COLUMNS="100", **folders)
         self.python = subprocess.Popen(
-            [sys.executable, "-u", "-c", RUNNER],
+            [str(python), "-u", "-c", RUNNER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, cwd=folder, env=self.env,
         )  # fmt: skip
@@ -209,7 +208,7 @@ def commands(block):
 
 
 @pytest.fixture
-def reader(tmp_path):
+def reader(tmp_path, client):
     program = os.environ.get("EXECNET_TESTKIT")
     if program is None:
         pytest.skip("skipped, because EXECNET_TESTKIT does not say where the lab's program is")
@@ -218,7 +217,7 @@ def reader(tmp_path):
     config = next(line.split()[1] for line in lab.stdout if line.startswith("ssh_config: "))
     # the name that the guide uses
     (tmp_path / "proj").mkdir()
-    reader = Reader(tmp_path / "proj", config)
+    reader = Reader(tmp_path / "proj", config, client.python)
     yield reader
     reader.close()
     lab.stdin.close()
