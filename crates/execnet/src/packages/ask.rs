@@ -145,4 +145,26 @@ mod tests {
         assert!(files(&[0, 0b10], 9).is_err());
         assert!(files(&[0], 9).is_err() && files(&[0, 0, 0], 9).is_err() && files(&[0], 0).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            noise: Vec<u8>,
+            at: proptest::sample::Index,
+            byte: u8,
+            count in 0_usize..99,
+        ) {
+            let _ = Ask::read(&noise);
+            let wanted = Value::Tuple(vec![1.into(), Value::Bytes(vec![0b101, 1])]);
+            let mut payload = frame("wants", &Value::List(vec![wanted]));
+            let at = at.index(payload.len());
+            payload[at] = byte;
+            if let Ok(Ask::Wants(wanted)) = Ask::read(&payload) {
+                for wanted in wanted {
+                    let files = wanted.files(count).unwrap_or_default();
+                    assert!(files.iter().all(|&file| file < count));
+                }
+            }
+        }
+    }
 }
