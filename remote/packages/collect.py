@@ -127,16 +127,12 @@ def _sweep(place, now):
         if name.startswith(".gone-"):
             remove_tree(full)
         elif name.startswith(".new-") and len(name) > 70:
-            if name.endswith("-open"):
-                if -DAY < now - (time_of(full) or 0) < DAY:
-                    continue
-                remove_tree(full)
-                continue
             try:
                 lock = Lock(path(place, name[5:69], ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW)
             except (Busy, Gone, EnvironmentError):
                 continue
-            if lock.real:
+            # a writer without locks may still be at work
+            if lock.real and not name.endswith("-open") or not -DAY < now - (time_of(full) or 0) < DAY:
                 remove_tree(full)
                 if not os.path.isdir(path(place, name[5:69])):
                     remove(lock.path)

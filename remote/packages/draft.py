@@ -42,15 +42,17 @@ class Draft(object):
                 sources = [file[0] for file in manifest.files if file[0].endswith(b".py")]
                 for folder in set([name[:name.rfind(b"/") + 1] for name in sources]):
                     os.mkdir(inside(self.base, folder + b"__pycache__"), 0o755)
-            known = self._known()
+            known, same = self._known()
             for number, (name, digest, size, _, _) in enumerate(manifest.files):
                 if not size:
                     if digest != EMPTY:
                         raise Wrong("%s is empty, but not by its hash" % shown(name))
                     self._close(self._create(number), number)
                 elif not (digest in known and self._copy(number, *known[digest])):
-                    if not [each for each in left if self._copy(number, each, name, 0, False)]:
+                    if not any(self._copy(number, each, name) for each in left):
                         self.wanted.append(number)
+                if name in same and name.endswith(b".py"):
+                    self._copy_compiled(same[name], name)
             for each in left:
                 remove_tree(each)
         except BaseException:
@@ -107,19 +109,25 @@ class Draft(object):
         place, name, store = self.place, self.manifest.id, self.store
         base = path(place, name)
         try:
+            found = None if self._lock.real else store.find(name, False)
+            if found:  # where there are no locks, another has written it
+                self.drop()
+                return found
             write_about(place, self.title, self.manifest)
             lock = Lock(self.base, SHARED)  # of the folder, which keeps it under its new name
-            if os.path.lexists(base) and self._lock.real:
-                os.rename(base, place.raw + as_bytes("/.gone-%s-%d" % (name, os.getpid())))
+            if os.path.lexists(base):
+                gone = place.raw + as_bytes("/.gone-%s-%d" % (name, os.getpid()))
+                os.rename(base, gone)
+                store.gone.append(gone)
             try:
                 os.rename(self.base, base)
             except EnvironmentError:
-                # without locks another may have written it meanwhile
-                if self._lock.real or not store.find(name, False):
-                    raise
                 lock.close()
+                found = None if self._lock.real else store.find(name, False)
+                if not found:
+                    raise
                 self.drop()
-                return place.path + "/" + name
+                return found
             lock.path = base
             store.held[base] = lock
             seal.keep(path(place, name, store.seal), base, self.manifest)
@@ -168,24 +176,28 @@ class Draft(object):
         os.utime(inside(self.base, name), (mtime, mtime))
 
     def _known(self):
-        """Return {hash: (folder, path in it, time, whether compiled files may be taken)} of what is here."""
-        wanted = dict([(file[1], file[0]) for file in self.manifest.files if file[2]])
-        known = {}
+        """Look for files in other folders. Return {hash: (folder, path in it)}, and {path: folder} of those
+        that have the path and time of ours, too, and so what was compiled from them."""
+        mine = set(self.manifest.text.split(b"\n"))
+        wanted = set([file[1] for file in self.manifest.files if file[2]])
+        known, same = {}, {}
         for place in self.store.places:
             if place.fault():
                 continue
             for name in sorted(sets(place), key=lambda name: -last_use(place, name))[:SOURCES]:
                 about = read_about(place, name)
                 for line in about[3].split(b"\n") if about else ():
-                    digest = line[:64]
-                    if digest in wanted and (digest not in known or line.endswith(b" " + wanted[digest])):
-                        mtime, found = line.split(b" ", 4)[3:]
-                        known[digest] = path(place, name), found, int(mtime), name != self.manifest.id
-        return known
+                    if line in mine and len(line) > 64 and name != self.manifest.id:
+                        found = line.split(b" ", 4)
+                        same.setdefault(found[4], path(place, name))
+                        known[found[0]] = path(place, name), found[4]
+                    elif line[:64] in wanted and line[:64] not in known:
+                        known[line[:64]] = path(place, name), line.split(b" ", 4)[4]
+        return known, same
 
-    def _copy(self, number, folder, found, mtime, with_compiled):
-        """Copy a file, and what was compiled from it. Return whether it was what it should be."""
-        name, digest, size, _, own_mtime = self.manifest.files[number]
+    def _copy(self, number, folder, found):
+        """Copy a file. Return whether it was what it should be."""
+        _, digest, size, _, _ = self.manifest.files[number]
         source = inside(folder, found)
         try:
             about = os.lstat(source)
@@ -207,8 +219,6 @@ class Draft(object):
             os.close(source)
         if copied.hexdigest().encode("ascii") != digest:
             raise StoreError("%s changes while it is read" % shown(found))
-        if with_compiled and found == name and mtime == own_mtime and name.endswith(b".py"):
-            self._copy_compiled(folder, name)
         return True
 
     def _copy_compiled(self, folder, name):

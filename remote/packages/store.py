@@ -8,7 +8,7 @@ import os
 import sys
 
 from . import seal
-from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, time_of, touch, write
+from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, remove_tree, sleep, time_of, touch, write
 from .places import as_bytes, candidates
 
 TRIES = 9  # how often to start over while somebody else cleans up
@@ -30,6 +30,7 @@ class Store(object):
         self.tried = []  # why places were not taken
         self.held = {}  # path: Lock, while this process lives
         self.used = []  # (place, id) of the sets in use
+        self.gone = []  # damaged folders, under the names under which they are deleted
         self.seal = ".seal-" + seal.boot()
 
     def find(self, name, native):
@@ -178,7 +179,8 @@ class Store(object):
         """Clean up, then note every hour that the sets are in use. Runs in a thread."""
         try:
             from . import collect
-            from .locks import sleep
+            for each in self.gone:
+                remove_tree(each)
             collect.collect(self)
             while True:
                 sleep(HOUR)

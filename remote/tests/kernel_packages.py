@@ -49,7 +49,7 @@ class Hosts(Kernel):
         return cls.digests[cls.python]
 
     def supplier(self, sets, changes=(), env=(), known=True, visit=False, **options):
-        env = dict(os.environ, HOME=self.home, XDG_CACHE_HOME="", **dict(env))
+        env = dict(os.environ, HOME=self.home, XDG_CACHE_HOME="", PYTHONDONTWRITEBYTECODE="", **dict(env))
         digest = self.digest() if known and not visit else ""
         client = Supplier(self.python, sets, self.changes + list(changes), env=env, digest=digest,
                           visit=visit, **options)

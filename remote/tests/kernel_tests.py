@@ -22,6 +22,7 @@ from kernel_output import Output
 from kernel_packages import Answers, Manifests, Packages
 from kernel_posix import Posix
 from kernel_starts import Starts
+from kernel_store import Mounts, Store
 
 from case import main, suite
 from kernel_client import CLOSE, DATA, STATUS, Number, wire
@@ -363,7 +364,7 @@ except ValueError:
 def load_tests(loader, tests, pattern):
     def bases(jython):
         return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder,
-                Starts, Activate, Packages, Answers, Manifests) + (() if jython else (Posix,))
+                Starts, Activate, Packages, Answers, Manifests, Store) + (() if jython else (Posix, Mounts))
     return suite(loader, bases)
 
 
