@@ -276,7 +276,7 @@ impl Search<'_> {
                 );
                 return self.problem(name, reason, named, |python| format!("{python} -m pip install {name}"));
             }
-            let known = |missing: &Missing| missing.requirement == *requirement;
+            let known = |missing: &Missing| missing.requirement == *requirement && missing.by == by;
             if !self.found.missing.iter().any(known) {
                 self.found.missing.push(Missing { requirement: requirement.clone(), by });
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pep508_rs::{MarkerTree, Requirement};
 
-use super::super::closure::{Asked, Member, OF_PYPY, OURS, closure, provided};
+use super::super::closure::{Asked, Closure, Member, Missing, OF_PYPY, OURS, closure, provided};
 use super::super::environment::{Distribution, Installed, installed, normalized};
 use super::super::facts::Facts;
 use super::super::fit::{is_pure, misfit, same_python};
@@ -75,11 +75,15 @@ fn make(
             Err(error) => part.notes.push(format!("{error}; it is left out")),
         }
     }
+    if !uv_knows(there) {
+        only_what_fits(&mut gathered, &closure, there, &mut part)?;
+    }
     let misfit = gathered.iter().find_map(|gathered| gathered.misfit.clone());
     let misfit = misfit.or_else(|| {
-        let missing = closure.missing.first()?;
-        let who = &installed.distributions[missing.by].name;
-        Some(format!("`{who}` requires `{}` there, which is not installed here", missing.requirement.name))
+        // what only those require that are left out is not missing
+        let of = |missing: &&Missing| gathered.iter().any(|gathered| gathered.member.index == missing.by);
+        let missing = closure.missing.iter().find(of)?;
+        Some(reason(missing, &installed.distributions[missing.by]))
     });
     let mut files = stand_in();
     match misfit {
@@ -88,9 +92,6 @@ fn make(
             told(Step::Resolving);
             let editables = gathered.iter().filter(|gathered| gathered.distribution.roots.is_some());
             files.extend(editables.flat_map(|gathered| gathered.files.iter().cloned()));
-            if !uv_knows(there) {
-                return Err(only_as_it_is(&because, there));
-            }
             let wanted = wanted(because, items, &gathered, installed, there);
             found(&wanted, &mut files, &mut part)?;
         }
@@ -146,6 +147,45 @@ fn gather<'g>(
         part.editables.push(Editable { name: name.clone(), roots: roots.clone(), suffixes });
     }
     Ok(Gathered { member, distribution, files, misfit })
+}
+
+/// Leaves out what does not fit as it is, and what misses something there. An error if it was named.
+fn only_what_fits(
+    gathered: &mut Vec<Gathered<'_>>,
+    closure: &Closure,
+    there: &Facts,
+    part: &mut Part,
+) -> Result<(), PackagesError> {
+    let mut left_out = Vec::new();
+    let mut error = None;
+    gathered.retain(|Gathered { member, distribution, misfit, .. }| {
+        let missing = || {
+            let missing = closure.missing.iter().find(|missing| missing.by == member.index)?;
+            Some(reason(missing, distribution))
+        };
+        let Some(because) = misfit.clone().or_else(missing) else { return true };
+        if member.named && error.is_none() {
+            error = Some(only_as_it_is(&because, there));
+        }
+        left_out.push(distribution.name.as_str());
+        false
+    });
+    if let Some(error) = error {
+        return Err(error);
+    }
+    if !left_out.is_empty() {
+        part.notes.push(unfit(there, &left_out));
+    }
+    Ok(())
+}
+
+fn reason(missing: &Missing, who: &Distribution) -> String {
+    let name = &missing.requirement.name;
+    format!("`{}` requires `{name}` there, which is not installed here", who.name)
+}
+
+fn unfit(there: &Facts, names: &[&str]) -> String {
+    format!("left out, because they do not fit {}: {}", there.title(), names.join(", "))
 }
 
 /// Whether anything is to be found for it: not for Python 2 and Jython.
@@ -248,8 +288,8 @@ fn found(wanted: &Wanted<'_>, files: &mut Vec<File>, part: &mut Part) -> Result<
     part.found = Some(watch);
     part.notes.extend(replaced(wanted, &there.distributions));
     if !resolved.left_out.is_empty() {
-        let names = resolved.left_out.join(", ");
-        part.notes.push(format!("left out, because they do not fit {}: {names}", wanted.there.title()));
+        let names: Vec<&str> = resolved.left_out.iter().map(String::as_str).collect();
+        part.notes.push(unfit(wanted.there, &names));
     }
     Ok(())
 }

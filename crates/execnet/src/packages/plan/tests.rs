@@ -204,6 +204,15 @@ fn old_pythons_get_what_fits_as_it_is() {
     assert_eq!(error("a"), format!("{expected}; {help}"));
     assert!(error("new").starts_with("`new` 1 needs Python >=3.8, and Jython"), "{}", error("new"));
     assert!(error("fast").starts_with("`fast` has extension modules for "), "{}", error("fast"));
+
+    // `*` leaves out what nobody named
+    let both = Wheel { tag: "py2.py3-none-any", requires: &["back; python_version < '3'"], ..PURE };
+    site.install("misses", "1", both);
+    let plan = planned(&site.packages(&["*"]), &jython).unwrap();
+    assert_eq!(names(&plan), ["six/__init__.py"]);
+    assert_eq!(plan.notes, ["left out, because they do not fit Jython 2.7: a, fast, misses, new"]);
+    let error = planned(&site.packages(&["*", "a"]), &jython).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
