@@ -109,8 +109,10 @@ def first(bench):
 
     def floor():
         shutil.rmtree(target, ignore_errors=True)
-        command = ["rsync", "-a", "--exclude=__pycache__", "-e", shell, "%s/" % bench.site]
-        return timed(lambda: subprocess.run([*command, "build1:%s" % target], check=True))
+        # hosts of the lab have little in their PATH
+        command = ["rsync", "-a", "--exclude=__pycache__", "--rsync-path=%s" % shutil.which("rsync")]
+        command += ["-e", shell, "%s/" % bench.site, "build1:%s" % target]
+        return timed(lambda: subprocess.run(command, check=True))
 
     def ours():
         bench.forget_packages()
