@@ -73,13 +73,26 @@ pub(crate) fn plan(
             roots.path(path, &mut plan)?;
         }
     }
-    let part = installed::part(packages, facts, told)?;
-    plan.notes.extend(part.notes.iter().cloned());
-    plan.sets.push(part.set.clone());
-    for editable in &part.editables {
-        roots.editable(editable, &mut plan)?;
+    let is_path = |item: &&Item| matches!(item, Item::Path(_));
+    let mut items: Vec<Item> = packages.items.iter().filter(|item| !is_path(item)).cloned().collect();
+    loop {
+        let mut whole = plan.clone();
+        let part = installed::part(&packages.environment, &items, facts, told)?;
+        whole.notes.extend(part.notes.iter().cloned());
+        whole.sets.push(part.set.clone());
+        let mut unfit = None;
+        for editable in &part.editables {
+            match roots.editable(editable, &mut whole) {
+                Ok(()) => {}
+                Err(error) if editable.named => return Err(error),
+                Err(error) => unfit = Some((editable, error)),
+            }
+        }
+        let Some((editable, error)) = unfit else { return Ok(whole) };
+        // its metadata does not come, either
+        plan.notes.push(format!("{error}; it is left out"));
+        items.push(Item::Except(editable.name.clone()));
     }
-    Ok(plan)
 }
 
 /// Parts that were made, the latest last.

@@ -14,7 +14,7 @@ use super::super::scripts::script;
 use super::super::standin;
 use super::super::uv::{Pin, Wanted, replaced, resolved};
 use super::super::watch::Watch;
-use super::super::{Environment, Item, Packages, PackagesError, Step};
+use super::super::{Environment, Item, PackagesError, Step};
 use super::roots::Editable;
 use super::{Cache, File, Set, Source, check_names};
 
@@ -31,30 +31,29 @@ pub(super) struct Part {
     of: Option<Arc<Installed>>,
 }
 
-/// The part for these items.
+/// The part for these items, of which none is a path.
 pub(super) fn part(
-    packages: &Packages,
+    environment: &Environment,
+    items: &[Item],
     facts: &Facts,
     told: &mut dyn FnMut(Step),
 ) -> Result<Arc<Part>, PackagesError> {
     type Key = (Environment, Vec<Item>, Facts);
     static PARTS: Mutex<Cache<Key, Part>> = Mutex::new(Cache(Vec::new()));
-    let is_path = |item: &&Item| matches!(item, Item::Path(_));
-    let items: Vec<Item> = packages.items.iter().filter(|item| !is_path(item)).cloned().collect();
     if items.is_empty() {
         let set = Set { title: title(&[], 0), native: false, files: stand_in() };
         return Ok(Arc::new(Part { set, ..Part::default() }));
     }
-    let installed = installed(&packages.environment)?;
+    let installed = installed(environment)?;
     // held: gateways that open at the same time wait for one answer
     let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (packages.environment.clone(), items.clone(), facts.clone());
+    let key = (environment.clone(), items.to_vec(), facts.clone());
     let holds = |part: &Part| {
         part.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &installed))
             && part.watch.holds()
             && part.found.as_ref().is_none_or(Watch::holds)
     };
-    parts.get(key, holds, || make(&items, &installed, facts, told))
+    parts.get(key, holds, || make(items, &installed, facts, told))
 }
 
 fn make(
@@ -144,7 +143,12 @@ fn gather<'g>(
     if let Some(roots) = &distribution.roots {
         let suffixes =
             (!same_python(here, there)).then(|| (here.ext_suffix.clone(), there.ext_suffix.clone()));
-        part.editables.push(Editable { name: name.clone(), roots: roots.clone(), suffixes });
+        part.editables.push(Editable {
+            name: name.clone(),
+            named: member.named,
+            roots: roots.clone(),
+            suffixes,
+        });
     }
     Ok(Gathered { member, distribution, files, misfit })
 }

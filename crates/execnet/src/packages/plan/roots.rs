@@ -13,6 +13,8 @@ use super::{Cache, Plan, Set, check_names};
 #[derive(Clone, Debug)]
 pub(super) struct Editable {
     pub(super) name: String,
+    /// An item named it, or something that an item named requires it.
+    pub(super) named: bool,
     /// The name in the set (empty: a folder that is on `sys.path` whole), and where it is.
     pub(super) roots: Vec<(String, PathBuf)>,
     /// The suffixes of extension modules here and there; none if they are for the same Python.

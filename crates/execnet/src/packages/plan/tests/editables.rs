@@ -101,6 +101,9 @@ fn hatch_and_maturin_projects_are_followed_to_their_sources() {
         error.starts_with("`m` has an extension module that was built for this Python: m/_native."),
         "{error}"
     );
+    let plan = planned(&venv.packages("*"), &other).unwrap();
+    assert_eq!(names(&plan), ["e/__init__.py", "e/x.py", "h/__init__.py", "tool.py"]);
+    assert_eq!(plan.notes, [format!("{error}; it is left out")]);
 }
 
 #[test]
