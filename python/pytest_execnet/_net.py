@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Optional, Union
 import pytest
 
 if TYPE_CHECKING:
-    from execnet import Gateway, Node, XSpec
+    from execnet import Channel, Gateway, Group, Node, XSpec
     from xdist.workermanage import NodeManager, WorkerController
 
 OLDEST = (3, 8)
@@ -37,6 +37,9 @@ LARGE = 256 << 20
 
 PASSED_ON = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 """Variables that decide which options and plugins pytest has."""
+
+ENOUGH = 5.0
+"""Seconds that the gateways get to end that hold the copies."""
 
 CACHE_OPTIONS = ("lf", "failedfirst", "newfirst", "stepwise")
 """Options that need what pytest remembers of earlier runs."""
@@ -100,6 +103,9 @@ class Run:
         self.nodes = chosen(found)
         if not self.nodes:
             raise pytest.UsageError(f"--net: {none_of(str(self.spec.net), found)}")
+        # they hold the copies
+        self._group: Optional[Group] = None
+        self._sources: Optional[Sources] = None
         self.places = shares(self.nodes, self._count())
         self.specs = [self._spec_for(node) for node in self.places]
 
@@ -158,7 +164,7 @@ class Run:
         """Bring packages and rootdir to all hosts at a time, and leave out those where that fails."""
         option = self.config.option
         ignored = [str(pattern) for pattern in [*option.rsyncignore, *self.config.getini("rsyncignore")]]
-        sources = Sources(self.root, ignored, self._cached(), bool(self.spec.large))
+        sources = self._sources = Sources(self.root, ignored, self._cached(), bool(self.spec.large))
         for note in sources.notes:
             self._tell(note)
         places = self._prepare_hosts(sources)
@@ -200,18 +206,18 @@ class Run:
 
         nodes = [node for node in self.nodes if node in self.places]
         done: queue.Queue[tuple[Node, Union[str, BaseException]]] = queue.Queue()
-        with execnet.Group() as group:
+        group = self._group = execnet.Group()
 
-            def prepare(node: Node) -> None:
-                try:
-                    done.put((node, sources.send_to(group.makegateway(self._spec_for(node)), node.host)))
-                except BaseException as error:
-                    done.put((node, error))
+        def prepare(node: Node) -> None:
+            try:
+                done.put((node, sources.send_to(group.makegateway(self._spec_for(node)), node.host)))
+            except BaseException as error:
+                done.put((node, error))
 
-            for node in nodes:
-                name = f"execnet {node.name}"
-                threading.Thread(target=prepare, args=[node], name=name, daemon=True).start()
-            return dict(done.get() for _ in nodes)
+        for node in nodes:
+            name = f"execnet {node.name}"
+            threading.Thread(target=prepare, args=[node], name=name, daemon=True).start()
+        return dict(done.get() for _ in nodes)
 
     def _tell(self, text: str) -> None:
         from execnet._native import shown
@@ -239,7 +245,9 @@ class Run:
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
-        """Leave pytest-xdist as it was."""
+        """Give the copies free, and leave pytest-xdist as it was."""
+        if self._group is not None:
+            self._group.terminate(ENOUGH)
         if getattr(self, "_reltoroot", None) is not None:
             from xdist import workermanage
 
@@ -279,6 +287,7 @@ class Sources:
     def __init__(self, root: Path, ignored: Sequence[str], more: Sequence[str], large: bool) -> None:
         from execnet import _native
 
+        self._held: list[Channel] = []
         files, self.notes = _native.files_of(str(root))
         matches = [re.compile(fnmatch.translate(pattern)).match for pattern in ignored]
         self._root = root
@@ -318,6 +327,8 @@ class Sources:
         name = f"{self._root.name}-{digest(self._root, host)}"
         channel.send((packages.folders if packages else [], name, gateway.spec.chdir is not None))
         place: str = channel.receive()
+        # until then the copy is not somebody else's
+        self._held.append(channel)
         sending = Sending(self._root, verbose=False)
         sending.add_target(gateway, os.path.join(place, self._root.name), delete=True)
         sending.send()
@@ -401,20 +412,36 @@ def digest(root: Path, host: str) -> str:
 
 
 PLACE = """
-import os
+import errno, fcntl, os
 
 folders, name, is_chosen = channel.receive()
 stores = [os.path.dirname(os.path.dirname(folder)) for folder in folders]
 stores = [store for store in stores if os.path.isdir(store) and os.access(store, os.W_OK)]
 stores = [os.path.join(store, "tests") for store in stores]
 stores.append(os.path.join(os.path.expanduser("~"), "pyexecnetcache"))
-place = os.path.abspath(os.path.join("" if is_chosen else stores[0], name))
-if not os.path.isdir(place):
-    os.makedirs(place, 0o700)
-channel.send(place)
+base = os.path.abspath("" if is_chosen else stores[0])
+
+def take(place):
+    os.makedirs(place, 0o700, exist_ok=True)
+    folder = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.utime(place)
+        return os.path.samestat(os.fstat(folder), os.stat(place))
+    except OSError as error:
+        # there are file systems without locks; and somebody may have removed it just now
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT)
+
+places = (os.path.join(base, name if number == 1 else "%s.%d" % (name, number)) for number in range(1, 1000))
+channel.send(next(place for place in places if take(place)))
+# holds the lock until the run ends
+try:
+    channel.receive()
+except EOFError:
+    pass
 """
-"""Executed on each host: makes the folder for the copy of rootdir. It is beside the store of packages, which
-is known to be writable and to belong to us."""
+"""Executed on each host: makes the folder for the copy of rootdir, which no other run has at the time. It is
+beside the store of packages, which is known to be writable and to belong to us, and is cleaned up with it."""
 
 ENTER = """
 import os, sys

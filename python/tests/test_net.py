@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -395,3 +397,37 @@ def test_a_host_that_cannot_take_part_is_left_out(client, bare, thing, expected)
         conftest.unlink()
     assert results == expected, done.stdout + done.stderr
     assert f"execnet: build1:cpython{OWN} is left out: " in done.stdout
+
+
+def test_two_runs_at_a_time_have_copies_of_their_own(client, bare, thing, tmp_path):
+    test = thing / "tests" / "test_places.py"
+    test.write_text(
+        "import os, time\n\n"
+        "def test_it():\n"
+        f"    for name in ('began', 'go'):\n"
+        f"        while name == 'go' and not os.path.exists('{tmp_path}/go'):\n"
+        f"            time.sleep(0.01)\n"
+        f"        with open('{tmp_path}/' + name, 'a') as file:\n"
+        f"            file.write(os.getcwd() + '\\n')\n"
+    )
+    command = [str(client.python), "-m", "pytest", "--net", f"{bare.name}//node=build1", "-n1", str(test)]
+    env = {name: value for name, value in bare.env.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    runs = []
+    try:
+        for count in (1, 2):
+            runs.append(subprocess.Popen(command, cwd=thing, env=env, stdout=subprocess.PIPE, text=True))
+            while not (tmp_path / "began").exists() or len((tmp_path / "began").read_text().split()) < count:
+                assert runs[-1].poll() is None, runs[-1].stdout.read()
+                time.sleep(0.05)
+    finally:
+        (tmp_path / "go").touch()
+        said = [run.communicate(timeout=WAIT)[0] for run in runs]
+        test.unlink()
+    assert [run.returncode for run in runs] == [0, 0], said
+    first, second = (tmp_path / "began").read_text().split()
+    assert Path(second).parent.name == Path(first).parent.name + ".2"
+    held = json.loads(bare("packages", "build1", "--json"))
+    titles = [
+        each for host in held["hosts"] for each in host["packages"] if each["title"] == "tests of thing"
+    ]
+    assert titles and not any(each["in_use"] for each in titles)

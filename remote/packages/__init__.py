@@ -16,5 +16,6 @@ rest is compiled when it is first used.
     manifest     the files of a set, as text                             no IO
     draft        a folder while it is written
     memory       sets in memory, where nothing can be written
+    copies       projects under test, which `pytest --net` copies beside the packages
     collect      what goes when nobody has used it for long, and what a host holds
 """

@@ -4,6 +4,7 @@ The age is the difference to a file touched now in the same folder, because cloc
 """
 import os
 
+from . import copies
 from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, time_of, touch
 from .places import as_bytes
 from .store import last_use, path, read_about, sets
@@ -32,6 +33,7 @@ def listing(store):
                 u"where": as_bytes(place.path).decode("utf-8", "replace")})
             for each in lock or ():
                 each.close()
+        found += [copies.about(place, name, now) for name in copies.copies(place)]
     return found
 
 
@@ -59,6 +61,15 @@ def collect(store, at_once=False, everything=False):
                 removed, size, total = removed + (1 if title else 0), size + bytes_of, total - bytes_of
             elif title:
                 in_use.append(title.decode("utf-8", "replace"))
+        copies.sweep(place)
+        for name in copies.copies(place):
+            if not everything and -DAY < now - copies.last_use(place, name) < DAY:
+                continue
+            bytes_of = copies.remove(place, name)
+            if bytes_of is None:
+                in_use.append(copies.about(place, name, now)[u"title"])
+            else:
+                removed, size = removed + 1, size + bytes_of
     return {u"removed": removed, u"bytes": size, u"in_use": in_use}
 
 

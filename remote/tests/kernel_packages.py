@@ -1,10 +1,12 @@
 """End to end: packages, from the conversation before HELLO to the folders on the host. Run by
 kernel_tests.py."""
+import fcntl
 import json
 import marshal
 import os
 import shutil
 import tempfile
+import time
 import zlib
 
 from kernel_case import Kernel
@@ -130,6 +132,34 @@ class Packages(Hosts):
             self.assertEqual(["in use"], cleaned["in_use"])
             self.assertEqual([Files(ONE).id], self.names())
         self.assertEqual([1], for_use.run("import one; channel.send(one.x)"))
+
+    def test_copies_of_tests_are_listed_and_cleaned_too(self):
+        if self.jython:
+            return  # without locks they stay
+        self.used([Files(ONE)], "import one")
+        tests = os.path.join(os.path.dirname(self.store), "tests")
+        for name in ("used-1", "free-1", "old-1"):
+            os.makedirs(os.path.join(tests, name, "folder"), 0o700)
+            with open(os.path.join(tests, name, "folder", "a.py"), "wb") as file:
+                file.write(b"12345")
+        os.utime(os.path.join(tests, "old-1"), (1, 1))
+        lock = os.open(os.path.join(tests, "used-1"), os.O_RDONLY)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = self.opened([], visit=True)
+        found = client.run("channel.send(channel.gateway._packages('list'))")[0]
+        found = {each["id"]: each for each in found if each["where"] == tests}
+        self.assertEqual({"used-1": True, "free-1": False, "old-1": False},
+                         {name: each["in_use"] for name, each in found.items()})
+        self.assertEqual(("tests of free", 5, 1),
+                         tuple(found["free-1"][key] for key in ("title", "size", "files")))
+        os.unlink(os.path.join(self.store, ".collected"))
+        self.used([Files({"two.py": b"1\n"})], "import two, time; time.sleep(0.1)")
+        while os.path.exists(os.path.join(tests, "old-1")):
+            time.sleep(0.01)
+        self.assertEqual(["free-1", "used-1"], sorted(os.listdir(tests)))
+        cleaned = client.run("channel.send(channel.gateway._packages('clean'))")[0]
+        self.assertEqual((["used-1"], ["tests of used"]), (os.listdir(tests), cleaned["in_use"]))
 
 
 class Answers(Hosts):

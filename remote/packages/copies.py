@@ -1,0 +1,97 @@
+"""Copies of projects under test, which `pytest --net` makes beside the packages (python/pytest_execnet).
+
+Each is a folder; who uses it holds a lock on that, and has touched it.
+"""
+import os
+import stat
+
+from .locks import EXCLUSIVE, Busy, Gone, Lock, remove_tree, time_of
+from .places import as_bytes
+
+
+def copies(place):
+    """Return the names of the copies beside a place."""
+    try:
+        return sorted([name for name in os.listdir(folder(place)) if not name.startswith(".")])
+    except EnvironmentError:
+        return []
+
+
+def folder(place):
+    return place.around + "/tests"
+
+
+def about(place, name, now):
+    """Return what `execnet packages` shows of a copy."""
+    lock = _unused(place, name)
+    size, files = _size(_path(place, name))
+    found = {
+        u"id": _text(name), u"title": u"tests of " + _text(name).rpartition(u"-")[0], u"size": size,
+        u"files": files, u"used": max(0, int(now - (time_of(_path(place, name)) or now))),
+        u"in_use": lock is None, u"where": _text(folder(place))}
+    if lock:
+        lock.close()
+    return found
+
+
+def remove(place, name):
+    """Remove a copy that nobody uses. Return its size, or None."""
+    lock = _unused(place, name)
+    if lock is None:
+        return None
+    path = _path(place, name)
+    gone = as_bytes(folder(place)) + as_bytes("/.gone-%d-" % os.getpid()) + as_bytes(name)
+    try:
+        size = _size(path)[0]
+        os.rename(path, gone)
+    except EnvironmentError:
+        return None
+    finally:
+        lock.close()
+    remove_tree(gone)
+    return size
+
+
+def last_use(place, name):
+    return time_of(_path(place, name)) or 0
+
+
+def sweep(place):
+    """Remove what killed processes have left."""
+    try:
+        names = os.listdir(folder(place))
+    except EnvironmentError:
+        return
+    for name in names:
+        if name.startswith(".gone-"):
+            remove_tree(_path(place, name))
+
+
+def _path(place, name):
+    return as_bytes(folder(place)) + as_bytes("/") + as_bytes(name)
+
+
+def _text(name):
+    return as_bytes(name).decode("utf-8", "replace")
+
+
+def _unused(place, name):
+    try:
+        lock = Lock(_path(place, name), EXCLUSIVE)
+    except (Busy, Gone, EnvironmentError):
+        return None
+    # without real locks nobody can tell
+    return lock if lock.real else None
+
+
+def _size(path):
+    size = files = 0
+    for at, _, names in os.walk(path):
+        for name in names:
+            try:
+                entry = os.lstat(os.path.join(at, name))
+            except EnvironmentError:
+                continue
+            if stat.S_ISREG(entry.st_mode):
+                size, files = size + entry.st_size, files + 1
+    return size, files
