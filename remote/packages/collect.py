@@ -5,6 +5,7 @@ The age is the difference to a file touched now in the same folder, because cloc
 import os
 
 from . import copies
+from .interpreter import as_text
 from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, time_of, touch
 from .places import as_bytes
 from .store import last_use, path, read_about, sets
@@ -30,7 +31,7 @@ def listing(store):
                 u"id": u"" + name, u"title": about[0].decode("utf-8", "replace") if about else u"",
                 u"size": about[2] if about else 0, u"files": about[1] if about else 0,
                 u"used": max(0, int(now - _stamp(place, name, now))), u"in_use": lock is None,
-                u"where": as_bytes(place.path).decode("utf-8", "replace")})
+                u"where": as_text(place.raw)})
             for each in lock or ():
                 each.close()
         found += [copies.about(place, name, now) for name in copies.copies(place)]

@@ -5,6 +5,7 @@ Each is a folder; who uses it holds a lock on that, and has touched it.
 import os
 import stat
 
+from .interpreter import as_text
 from .locks import EXCLUSIVE, Busy, Gone, Lock, remove_tree, time_of
 from .places import as_bytes
 
@@ -72,7 +73,7 @@ def _path(place, name):
 
 
 def _text(name):
-    return as_bytes(name).decode("utf-8", "replace")
+    return as_text(as_bytes(name))
 
 
 def _unused(place, name):

@@ -5,7 +5,7 @@ import sys
 import zlib
 
 from . import wire
-from .interpreter import deque, native
+from .interpreter import as_text, deque, native
 from .store import Store
 from .values import dumps, loads
 
@@ -115,7 +115,7 @@ class Conversation(object):
         from . import facts
         known = facts.collect()
         if known["digest"] != self.digest:
-            self.pipe.tell(u"facts", dict([(_text(key), _text(known[key])) for key in known]))
+            self.pipe.tell(u"facts", dict([(as_text(key), as_text(known[key])) for key in known]))
             self._take(self._words("sets"))
         for _ in range(RESTARTS + 1):
             try:
@@ -128,8 +128,8 @@ class Conversation(object):
         from . import activate
         environment = activate.activate(folders, self.isolate, [native(each) for each in self.beside],
                                         self.store.keep)
-        told = {u"folders": [_text(folder) for folder in folders],
-                u"environment": dict([(_text(name), _text(environment[name])) for name in environment])}
+        told = {u"folders": [as_text(folder) for folder in folders],
+                u"environment": dict([(as_text(name), as_text(environment[name])) for name in environment])}
         return told, self.pipe.rest(), self.store.attend
 
     def _take(self, words):
@@ -181,7 +181,7 @@ class Conversation(object):
             claim = self.store.claim(name, is_native)
             if claim is None:
                 from . import memory
-                if is_native or not memory.possible():
+                if is_native or len(self.store.places) == 1 or not memory.possible():
                     raise self.store.nowhere()
                 return None
             self.claims[at] = claim
@@ -273,7 +273,3 @@ def _sets(sets):
             raise wire.ProtocolError("%r is no id of a set" % native(name))
         found.append((str(native(name)), is_native, title))
     return found
-
-
-def _text(word):
-    return word.decode("utf-8", "replace") if isinstance(word, bytes) else word

@@ -71,9 +71,9 @@ class Place(object):
 def candidates():
     """Return the places, best first."""
     uid = os.geteuid()
-    wanted = os.environ.get("EXECNET_PACKAGES_FOLDER", "")
-    if wanted[:1] == "/":
-        return [Place(wanted.rstrip("/"), True)]  # and no other: also what is removed is removed there
+    wanted = os.environ.get("EXECNET_PACKAGES_FOLDER")
+    if wanted:  # and no other: also what is removed is removed there
+        return [Place(os.path.abspath(os.path.expanduser(wanted)), True)]
     found = [Place("%s/execnet-%d" % (TMP, uid))]
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if cache[:1] != "/":

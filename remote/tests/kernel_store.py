@@ -254,6 +254,10 @@ class Store(Folders):
         where = self.path("named")
         client, values = self.used([files], CODE, env={"EXECNET_PACKAGES_FOLDER": where})
         self.assertEqual([os.path.join(where, "packages", files.id)], client.packages["folders"])
+        os.chmod(where, 0o777)
+        client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
+        self.assertEqual(94, client.wait())
+        self.assertIn("on this host: %s is open to other users" % where, client.stderr.decode())
 
     def nowhere(self):
         """Make all places unusable: nobody can make folders in /proc."""
@@ -302,7 +306,7 @@ class Store(Folders):
         old, new, held = Files(ONE, "old"), Files({"two.py": b"2\n"}, "new"), Files({"three.py": b""}, "held")
         for files in (old, new):
             self.used([files], "0")
-        holder = self.opened([held])
+        holder = self.opened([held], [("collect.collect(self)", "pass")])
         for files, age in ((old, DAY + 9), (new, DAY - 99), (held, 9 * DAY)):
             self.age(files, 9 if self.jython and files is held else age)
         left = [".new-%s-1" % old.id, ".gone-%s-1" % old.id]
