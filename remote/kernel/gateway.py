@@ -44,8 +44,8 @@ class Gateway(object):
 
     def _packages(self, verb):
         """List or clean the packages of this host, if the client sent what can do it."""
-        from . import store
-        return store.listing() if verb == "list" else store.clean()
+        from . import collect
+        return collect.listing() if verb == "list" else collect.clean()
 
     def join(self, timeout=None):
         """Wait until the client is gone."""

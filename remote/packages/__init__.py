@@ -12,10 +12,11 @@ rest is compiled when it is first used.
     facts        what this interpreter is
     activate     makes sets importable, here and in children
     door         what they change in an interpreter; children execute it, too
-
+    doors        folders for children
     manifest     the files of a set, as text                             no IO
+
     draft        a folder while it is written
     memory       sets in memory, where nothing can be written
     copies       projects under test, which `pytest --net` copies beside the packages
-    collect      what goes when nobody has used it for long, and what a host holds
+    collect      what goes when nobody has used it for long, or for room; what a host holds
 """

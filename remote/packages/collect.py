@@ -1,4 +1,4 @@
-"""What goes when nobody has used it for a day, or when there is too much; and what a host holds.
+"""What goes when nobody has used it for a day, or when there is too much or no room; and what a host holds.
 
 The age is the difference to a file touched now in the same folder, because clocks differ.
 """
@@ -6,19 +6,19 @@ import os
 
 from . import copies
 from .interpreter import as_text
-from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, time_of, touch
+from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, sleep, time_of, touch
 from .places import as_bytes
-from .store import last_use, path, read_about, sets
+from .store import Store, last_use, path, read_about, sets
 
 DAY = 86400
 MOST = 2147483648  # bytes of all sets in a place
-OFTEN = 3600  # seconds between two collections
+HOUR = 3600  # seconds between two collections, and between two notes that a set is in use
 
 
-def listing(store):
-    """Return a dict for each set."""
+def listing():
+    """Return what this host holds, for `execnet packages`: a dict for each set."""
     found = []
-    for place in store.places:
+    for place in Store().places:
         if place.fault():
             continue
         now = _now(place)
@@ -38,6 +38,23 @@ def listing(store):
     return found
 
 
+def clean():
+    """Remove what is not in use. Return what was removed, and what is in use."""
+    return collect(Store(), True, True)
+
+
+def attend(store):
+    """Clean up, then note every hour that the sets are in use. Runs in a thread."""
+    for each in store.gone:
+        remove_tree(each)
+    collect(store)
+    while True:
+        sleep(HOUR)
+        for place, name in store.used:
+            store.note(place, name)
+            touch(place.raw)
+
+
 def collect(store, at_once=False, everything=False):
     """Remove what is not in use. `at_once`: although it was done within the hour; `everything`: also what was
     used today. Return what was removed."""
@@ -46,7 +63,7 @@ def collect(store, at_once=False, everything=False):
         if place.fault():
             continue
         last, now = _mark(place)
-        if now is None or not at_once and 0 <= now - last < OFTEN:
+        if now is None or not at_once and 0 <= now - last < HOUR:
             continue
         _sweep(place, now)
         known = []
@@ -74,16 +91,41 @@ def collect(store, at_once=False, everything=False):
     return {u"removed": removed, u"bytes": size, u"in_use": in_use}
 
 
-def make_room(store, place, enough):
-    """Remove sets of a place that nobody uses, the oldest first, until there is enough room. Return (their
+def other_place(store, place, name, native, manifest):
+    """Return (place, Lock) behind a place that has no room for a set; None if it has, after what nobody uses
+    was removed."""
+    store.tried = [_full(place, manifest)]
+    if not store.tried[0]:
+        return None
+    # only those behind it: two who wait for each other's locks would wait for ever
+    places = store.places[store.places.index(place) + 1:]
+    claim = store.claim(name, native, places, lambda place: _full(place, manifest))
+    if claim is None:
+        raise store.nowhere()
+    return claim
+
+
+def _full(place, manifest):
+    """Return why there is no room for a set; empty if there is."""
+    removed = make_room(place, manifest)
+    if place.has_room(manifest):
+        return ""
+    return ("%s has no room for %d files with %d bytes, although %d sets with %d bytes were removed that "
+            "nobody used" % (place, len(manifest.files), manifest.size, removed[0], removed[1]))
+
+
+def make_room(place, manifest):
+    """Remove sets of a place that nobody uses, the oldest first, until there is room for one. Return (their
     number, their bytes)."""
+    removed, size = 0, 0
+    if place.has_room(manifest):
+        return removed, size
     now = _mark(place)[1]
     if now is None:
         now = _now(place)
     _sweep(place, now)
-    removed, size = 0, 0
     for _, name in sorted([(_stamp(place, name, now), name) for name in sets(place)]):
-        if enough():
+        if place.has_room(manifest):
             break
         about = read_about(place, name)
         if _remove(place, name, now):

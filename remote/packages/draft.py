@@ -161,7 +161,7 @@ class Draft(object):
 
     def _full(self, error):
         from . import collect
-        removed = collect.make_room(self.store, self.place, lambda: self.place.has_room(self.manifest))
+        removed = collect.make_room(self.place, self.manifest)
         raise StoreError("cannot write %d bytes of packages in %s: %s; removed %d sets with %d bytes that "
                          "nobody used; make room there, and try again" % (
                              self.manifest.size, self.place, error.strerror, removed[0], removed[1]))

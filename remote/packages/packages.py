@@ -127,10 +127,21 @@ class Conversation(object):
             raise wire.ProtocolError("the sets changed more than %d times" % RESTARTS)
         from . import activate
         environment = activate.activate(folders, self.isolate, [native(each) for each in self.beside],
-                                        self.store.keep)
+                                        self._keep)
         told = {u"folders": [as_text(folder) for folder in folders],
                 u"environment": dict([(as_text(name), as_text(environment[name])) for name in environment])}
-        return told, self.pipe.rest(), self.store.attend
+        return told, self.pipe.rest(), self._attend
+
+    def _keep(self, files):
+        from . import doors
+        return doors.keep(self.store, files)
+
+    def _attend(self):
+        try:
+            from . import collect
+            collect.attend(self.store)
+        except Exception:
+            pass  # the interpreter ends, or user code has broken imports; the locks remain
 
     def _take(self, words):
         self.sets, self.isolate, self.beside = _sets(words[1]), words[2], words[3]
@@ -228,7 +239,7 @@ class Conversation(object):
             self.drafts.append(Memory(manifest))
             return None
         place, lock = self.claims[at]
-        other = self.store.other(place, name, is_native, manifest)
+        other = None if place.has_room(manifest) else self._other(place, name, is_native, manifest)
         if other:
             place, lock = self.claims[~at] = other
             folder = self.store.find(name, is_native)
@@ -238,6 +249,10 @@ class Conversation(object):
         self.drafts.append(Draft(self.store, place, lock, manifest, title.encode("utf-8")))
         place.reserved += sum([manifest.files[number][2] for number in self.drafts[-1].wanted])
         return None
+
+    def _other(self, *how):
+        from . import collect
+        return collect.other_place(self.store, *how)
 
     def _block(self):
         """Return the next bytes of files."""

@@ -8,12 +8,10 @@ import os
 import sys
 
 from . import seal
-from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, remove_tree, sleep, time_of, touch, write
+from .locks import EXCLUSIVE, NOFOLLOW, SHARED, Gone, Lock, read, time_of, touch, write
 from .places import as_bytes, candidates
 
 TRIES = 9  # how often to start over while somebody else cleans up
-HOUR = 3600
-INNER_TIME = 946684800  # of files that a kernel makes for its children
 
 
 class StoreError(Exception):
@@ -41,17 +39,17 @@ class Store(object):
                     return place.path + "/" + name
         return None
 
-    def claim(self, name, native, places=None, manifest=None):
+    def claim(self, name, native, places=None, fault_of=None):
         """Return (place, Lock) where a set can be written; None if there is no such place, see `tried`.
-        `manifest`: only where there is room for it."""
+        `fault_of` returns what else may be wrong with a place."""
         if places is None:
             places, self.tried = self.places, []
         for place in places:
             fault = place.fault(make=True)
             if not fault and native and place.no_programs():
                 fault = "%s is mounted noexec, and there are extension modules" % place
-            if not fault and manifest:
-                fault = self.full(place, manifest)
+            if not fault and fault_of:
+                fault = fault_of(place)
             if not fault:
                 try:
                     lock = self._claim(path(place, name, ".lock"))
@@ -62,17 +60,6 @@ class Store(object):
                     fault = "cannot write in %s: %s" % (place, error.strerror or error)
             self.tried.append(fault)
         return None
-
-    def full(self, place, manifest):
-        """Return why there is no room for a set, after what nobody uses was removed; empty if there is."""
-        if place.has_room(manifest):
-            return ""
-        from . import collect
-        removed = collect.make_room(self, place, lambda: place.has_room(manifest))
-        if place.has_room(manifest):
-            return ""
-        return ("%s has no room for %d files with %d bytes, although %d sets with %d bytes were removed that "
-                "nobody used" % (place, len(manifest.files), manifest.size, removed[0], removed[1]))
 
     def _claim(self, path):
         for _ in range(TRIES):
@@ -85,18 +72,6 @@ class Store(object):
     def nowhere(self):
         """Return the error if no place can be written."""
         return StoreError("there is no folder for packages on this host: " + "; ".join(self.tried))
-
-    def other(self, place, name, native, manifest):
-        """Return (place, Lock) behind a place that has no room for a set; None if it has."""
-        fault = self.full(place, manifest)
-        if not fault:
-            return None
-        self.tried = [fault]
-        # only those behind it: two who wait for each other's locks would wait for ever
-        claim = self.claim(name, native, self.places[self.places.index(place) + 1:], manifest)
-        if claim is None:
-            raise self.nowhere()
-        return claim
 
     def hold(self, place, name):
         """Lock a set's folder and those around it, shared. Return False if it is not there."""
@@ -153,43 +128,6 @@ class Store(object):
             return None
         return manifest if manifest and manifest.id == name else None
 
-    def keep(self, files):
-        """Return a folder with these files, {relative path: bytes}; None if there is no place for one."""
-        from . import manifest
-        files = dict([(path if isinstance(path, bytes) else path.encode("utf-8"), files[path])
-                      for path in files])
-        text = manifest.written([(path, manifest.identity(files[path]).encode("ascii"), len(files[path]),
-                                  False, INNER_TIME) for path in files])
-        name = manifest.identity(text)
-        folder = self.find(name, False)
-        claim = None if folder else self.claim(name, False)
-        if claim is None:
-            return folder
-        folder = self.find(name, False)
-        if folder:
-            claim[1].close()
-            return folder
-        from .draft import Draft
-        draft = Draft(self, claim[0], claim[1], manifest.Manifest(text), b"")
-        for number in list(draft.wanted):
-            draft.feed(files[draft.manifest.files[number][0]])
-        return draft.finish()
-
-    def attend(self):
-        """Clean up, then note every hour that the sets are in use. Runs in a thread."""
-        try:
-            from . import collect
-            for each in self.gone:
-                remove_tree(each)
-            collect.collect(self)
-            while True:
-                sleep(HOUR)
-                for place, name in self.used:
-                    self.note(place, name)
-                    touch(place.raw)
-        except Exception:
-            pass  # the interpreter ends, or user code has broken imports; the locks remain
-
 
 def path(place, name, end=""):
     """Return the path of a set's folder, or of a file of it, as file calls take it."""
@@ -224,15 +162,3 @@ def sets(place):
     except EnvironmentError:
         return []
     return [name for name in names if len(name) == 64 and not name.strip("0123456789abcdef")]
-
-
-def listing():
-    """Return what this host holds, for `execnet packages`."""
-    from . import collect
-    return collect.listing(Store())
-
-
-def clean(all=True):
-    """Remove what is not in use; without `all`, what has not been used for a day. Return what was removed."""
-    from . import collect
-    return collect.collect(Store(), True, all)

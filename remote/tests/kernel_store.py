@@ -306,7 +306,7 @@ class Store(Folders):
         old, new, held = Files(ONE, "old"), Files({"two.py": b"2\n"}, "new"), Files({"three.py": b""}, "held")
         for files in (old, new):
             self.used([files], "0")
-        holder = self.opened([held], [("collect.collect(self)", "pass")])
+        holder = self.opened([held], [("    collect(store)\n", "    pass\n")])
         for files, age in ((old, DAY + 9), (new, DAY - 99), (held, 9 * DAY)):
             self.age(files, 9 if self.jython and files is held else age)
         left = [".new-%s-1" % old.id, ".gone-%s-1" % old.id]
