@@ -124,7 +124,8 @@ fn file(
 
 /// Installers may have made links to a cache of theirs.
 fn made(place: &Path, path: &str, full: PathBuf, metadata: &Metadata, watch: &mut Watch) -> File {
-    watch.file(full.clone(), metadata);
+    // a file that comes or goes changes its folder
+    watch.path(full.parent().unwrap_or(place));
     let executable = metadata.mode() & 0o100 != 0;
     let (root, file) = match full.canonicalize() {
         Ok(real) => match place.canonicalize() {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use pep440_rs::Version;
-use pep508_rs::{Requirement, VerbatimUrl};
+use pep508_rs::{ExtraName, Requirement, VerbatimUrl};
 use serde::{Deserialize, Serialize};
 
 use super::PackagesError;
@@ -80,8 +80,16 @@ pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
         return Ok(resolved);
     }
     let draft = cache.draft()?;
-    let mut search =
-        Search { wanted, uv, target, draft: &draft, made: BTreeMap::new(), left_out: BTreeSet::new() };
+    let mut search = Search {
+        wanted,
+        uv,
+        target,
+        draft: &draft,
+        made: BTreeMap::new(),
+        chosen: BTreeMap::new(),
+        via: BTreeMap::new(),
+        left_out: BTreeSet::new(),
+    };
     search.make_what_no_index_has()?;
     let found = match search.run(Exact::Yes) {
         Err(Stop::NoSolution(_)) => search.run(Exact::No),
@@ -141,6 +149,10 @@ struct Search<'s> {
     draft: &'s Draft,
     /// Normalized names of those that are handed over as wheels, and where these are.
     made: BTreeMap<String, String>,
+    /// Versions of those of which another one would have been taken.
+    chosen: BTreeMap<String, String>,
+    /// Who requires what, if uv has said so.
+    via: BTreeMap<String, BTreeSet<String>>,
     /// Normalized names of those that fit nowhere, and that nothing named needs.
     left_out: BTreeSet<String>,
 }
@@ -178,27 +190,32 @@ impl Search<'_> {
         }
     }
 
-    fn once(&self, exact: Exact) -> Result<(), Failed> {
+    fn once(&mut self, exact: Exact) -> Result<(), Failed> {
         let draft = self.draft;
         let write = |name: &str, lines: Vec<String>| draft.write(name, &lines);
-        let pins = || self.wanted.pins.iter().filter(|pin| !self.left_out.contains(&pin.name()));
-        let others = || pins().filter(|pin| !self.made.contains_key(&pin.name()));
-        let tops = others().filter(|pin| pin.top).map(|pin| pin.text(exact, true));
-        let made =
-            pins().filter_map(|pin| Some(format!("{} @ {}", pin.start(true), self.made.get(&pin.name())?)));
+        let pins = || self.wanted.pins.iter().filter(|pin| !self.made.contains_key(&pin.name()));
+        let is_out = |pin: &&Pin<'_>| self.left_out.contains(&pin.name());
+        let tops = pins().filter(|pin| pin.top && !is_out(pin)).map(|pin| self.text(pin, exact, true));
+        let made = self.wanted.pins.iter().filter_map(|pin| {
+            let url = self.made.get(&pin.name())?;
+            Some(format!("{} @ {url}", pin.start(true)))
+        });
         let more = self.wanted.more.iter().cloned();
         let wanted = write("wanted.txt", tops.chain(made).chain(more).collect())?;
-        let limits = others().filter(|pin| !pin.top).map(|pin| pin.text(exact, false));
+        // what is left out may come by way of another, but no newer one
+        let limits = pins().filter(|pin| !pin.top || is_out(pin)).map(|pin| self.text(pin, exact, false));
         let limits = write("limits.txt", limits.collect())?;
         let excludes: Vec<String> = self.wanted.excludes.iter().cloned().collect();
         let excludes = write("excludes.txt", excludes)?;
         if self.target.is_pure() {
             // uv has no word for this interpreter: it resolves for all, and we evaluate the markers
-            let args = ["pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"];
+            let args = ["pip", "compile", "--quiet", "--universal", "--no-header"];
             let mut command = self.command(&args);
+            command.args(["--annotation-style", "line"]);
             command.arg("--constraints").arg(limits).arg("--excludes").arg(excludes).arg(wanted);
             let printed = self.uv.run(command)?;
-            let list = write("list.txt", self.list(&printed))?;
+            let list = self.list(&printed);
+            let list = draft.write("list.txt", &list)?;
             let mut command = self.command(&["pip", "install", "--no-deps"]);
             command
                 .arg("--target")
@@ -216,6 +233,13 @@ impl Search<'_> {
         self.uv.run(command).map(drop)
     }
 
+    fn text(&self, pin: &Pin<'_>, exact: Exact, with_extras: bool) -> String {
+        match self.chosen.get(&pin.name()) {
+            Some(version) => format!("{}=={version}", pin.start(with_extras)),
+            None => pin.text(exact, with_extras),
+        }
+    }
+
     /// What all of uv's commands have in common.
     fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.uv.command(args);
@@ -225,17 +249,19 @@ impl Search<'_> {
         command
     }
 
-    /// Of a list for all interpreters, what this one needs.
-    fn list(&self, printed: &str) -> Vec<String> {
+    /// Of a list for all interpreters, what this one needs. Keeps who requires it.
+    fn list(&mut self, printed: &str) -> Vec<String> {
         let Some(markers) = self.wanted.there.markers() else { return Vec::new() };
         let mut list = Vec::new();
+        self.via.clear();
         for line in printed.lines() {
-            let Ok(mut requirement) = Requirement::<VerbatimUrl>::from_str(line.trim()) else {
-                continue;
-            };
+            let (text, via) = line.split_once("  # via ").unwrap_or((line, ""));
+            let Ok(mut requirement) = Requirement::<VerbatimUrl>::from_str(text.trim()) else { continue };
             if requirement.evaluate_markers(&markers, &[]) {
                 requirement.marker = pep508_rs::MarkerTree::TRUE;
                 list.push(requirement.to_string());
+                let via = via.split(", ").map(normalized);
+                self.via.entry(requirement.name.to_string()).or_default().extend(via);
             }
         }
         list
@@ -252,19 +278,30 @@ impl Search<'_> {
         };
         for pin in wanted.pins.iter().filter(mentioned) {
             let droppable = exact == Exact::No && !pin.named;
-            if known(&pin, self) || (pin.pure.is_none() && !droppable) || self.is_there(pin, exact)? {
+            let choosable = exact == Exact::No && self.target.is_pure();
+            if known(&pin, self) || (pin.pure.is_none() && !droppable && !choosable) {
                 continue;
             }
-            changed |= self.make(pin)? || self.leave_out(pin);
+            changed |= match self.version(pin, exact)? {
+                // which of all versions is pure, was not known when one was chosen
+                Some(version) => choosable && self.chosen.insert(pin.name(), version).is_none(),
+                None => self.make(pin)? || (droppable && self.leave_out(pin)),
+            };
         }
         if changed || exact == Exact::Yes {
             return Ok(changed);
         }
-        // those that require what is left out
-        let gone: Vec<String> = self.left_out.iter().cloned().collect();
-        for pin in wanted.pins.iter().filter(mentioned) {
-            if !pin.named && !known(&pin, self) && gone.iter().any(|name| pin.requires(name, wanted.there)) {
-                changed |= self.leave_out(pin);
+        // what is left out is still required: by those that leave with it, in their versions here at least
+        let gone = |pin: &&Pin<'_>| self.left_out.contains(&pin.name()) && mentions(text, &pin.name());
+        let mut gone: Vec<String> = wanted.pins.iter().filter(gone).map(Pin::name).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = gone.pop() {
+            for pin in wanted.pins.iter().filter(|pin| !pin.named) {
+                let via = self.via.get(&name).is_some_and(|via| via.contains(&pin.name()));
+                if (via || pin.requires(&name, wanted.there)) && seen.insert(pin.name()) {
+                    changed |= self.leave_out(pin);
+                    gone.push(pin.name());
+                }
             }
         }
         Ok(changed)
@@ -274,23 +311,23 @@ impl Search<'_> {
         !pin.named && self.left_out.insert(pin.name())
     }
 
-    /// Whether there is a wheel, whatever else it needs.
-    fn is_there(&self, pin: &Pin<'_>, exact: Exact) -> Result<bool, PackagesError> {
+    /// The version of which there is a wheel, whatever else it needs.
+    fn version(&self, pin: &Pin<'_>, exact: Exact) -> Result<Option<String>, PackagesError> {
         let error = |text: &str| self.wanted.error(text);
         let file = match self.draft.write("one.txt", &[pin.text(exact, false)]) {
             Ok(file) => file,
             Err(Failed::Other(text) | Failed::NoSolution(text)) => return Err(error(&text)),
         };
         let mut command = self.command(&["pip", "install", "--dry-run", "--no-deps"]);
-        command
-            .arg("--target")
-            .arg(self.draft.packages())
-            .arg("--requirements")
-            .arg(file)
-            .args(self.target.words());
+        command.arg("--target").arg(self.draft.packages()).arg("--requirements").arg(file);
+        command.args(self.target.words());
         match self.uv.run(command) {
-            Ok(_) => Ok(true),
-            Err(Failed::NoSolution(_)) => Ok(false),
+            Ok(printed) => {
+                let start = format!(" + {}==", pin.name());
+                let mut lines = printed.lines().filter_map(|line| line.strip_prefix(&start));
+                Ok(Some(lines.next().unwrap_or_default().trim().to_owned()))
+            }
+            Err(Failed::NoSolution(_)) => Ok(None),
             Err(Failed::Other(text)) => Err(error(&text)),
         }
     }
@@ -377,8 +414,9 @@ impl Pin<'_> {
 
     fn requires(&self, name: &str, there: &Facts) -> bool {
         let Some(markers) = there.markers() else { return false };
+        let extras: Vec<ExtraName> = self.extras.iter().flat_map(|extra| extra.parse()).collect();
         let mut requires = self.distribution.requires().iter().flatten();
-        requires.any(|other| other.name.as_ref() == name && other.evaluate_markers(&markers, &[]))
+        requires.any(|other| other.name.as_ref() == name && other.evaluate_markers(&markers, &extras))
     }
 }
 

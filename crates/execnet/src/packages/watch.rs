@@ -1,5 +1,6 @@
 //! Whether files and folders are still as they were when something was made from them.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ const COARSE: Duration = Duration::from_millis(100);
 pub(super) struct Watch {
     /// Before the first of them was read.
     started: Option<SystemTime>,
-    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    stamps: BTreeMap<PathBuf, Option<Stamp>>,
     /// Files that count only by being there.
     present: Vec<(PathBuf, u32)>,
 }
@@ -37,7 +38,9 @@ impl Watch {
 
     /// Watches what this path leads to, or that there is nothing.
     pub(super) fn path(&mut self, path: &Path) {
-        self.stamps.push((path.to_owned(), Stamp::of(path)));
+        if !self.stamps.contains_key(path) {
+            self.stamps.insert(path.to_owned(), Stamp::of(path));
+        }
     }
 
     /// Watches that a file is there, and whether it can be executed: its content is somebody else's care.
@@ -52,7 +55,7 @@ impl Watch {
         let late = started - COARSE;
         let late = late.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let late = (late.as_secs() as i64, i64::from(late.subsec_nanos()));
-        let same = |(path, stamp): &(PathBuf, Option<Stamp>)| {
+        let same = |(path, stamp): (&PathBuf, &Option<Stamp>)| {
             Stamp::of(path) == *stamp && stamp.is_none_or(|stamp| stamp.changed < late)
         };
         let present = |(path, mode): &(PathBuf, u32)| {

@@ -100,7 +100,7 @@ fn make(
     files.retain(|file| seen.insert(file.path.clone()));
     let names: Vec<&str> = gathered.iter().map(|gathered| gathered.distribution.name.as_str()).collect();
     let asked = gathered.iter().filter(|gathered| gathered.member.asked == Asked::Item).count();
-    let native = files.iter().any(|file| is_extension(&file.path));
+    let native = has_extensions(&files);
     part.set = Set { title: title(&names, asked), native, files };
     check_names(&part.set)?;
     Ok(part)
@@ -129,8 +129,8 @@ fn gather<'g>(
     }
     let mut files = Vec::new();
     record::files(distribution, &mut files, &mut part.notes, &mut part.watch)?;
-    let has_extensions = files.iter().any(|file| is_extension(&file.path));
-    let misfit = misfit(distribution, has_extensions, here, there).map(|why| format!("`{name}` {why}"));
+    let misfit =
+        misfit(distribution, has_extensions(&files), here, there).map(|why| format!("`{name}` {why}"));
     if let (Some(why), true) = (&misfit, distribution.roots.is_some()) {
         // no index has what is developed here
         return Err(PackagesError::Unfit {
@@ -256,7 +256,7 @@ fn wanted<'w>(
         extras: member.extras.iter().map(ToString::to_string).collect(),
         top: member.asked != Asked::Required || !required.contains(&normalized(&distribution.name)),
         named: member.named,
-        pure: (misfit.is_none() && is_pure(distribution)).then_some(files.as_slice()),
+        pure: (misfit.is_none() && !has_extensions(files)).then_some(files.as_slice()),
     });
     let pins = pins.collect();
     let more = more.into_iter().filter(|requirement| !excludes.contains(requirement.name.as_ref()));
@@ -296,6 +296,10 @@ fn found(wanted: &Wanted<'_>, files: &mut Vec<File>, part: &mut Part) -> Result<
         part.notes.push(unfit(wanted.there, &names));
     }
     Ok(())
+}
+
+fn has_extensions(files: &[File]) -> bool {
+    files.iter().any(|file| is_extension(&file.path))
 }
 
 /// `execnet` as code in a kernel may import it.

@@ -46,7 +46,8 @@ impl Uv {
     pub(super) fn run(&self, command: Command) -> Result<String, Failed> {
         let ran = run(command, Vec::new(), LIMIT).map_err(|error| Failed::Other(format!("uv: {error}")))?;
         if ran.status.success() {
-            return Ok(String::from_utf8_lossy(&ran.stdout).into_owned());
+            let said = [&ran.stdout[..], &ran.stderr].concat();
+            return Ok(String::from_utf8_lossy(&said).into_owned());
         }
         let said = String::from_utf8_lossy(&ran.stderr);
         let text = explanation(&said);

@@ -14,19 +14,51 @@ pub(super) fn make(distribution: &Distribution, files: &[File], folder: &Path) -
     let name = normalized(&distribution.name).replace('-', "_");
     let path = folder.join(format!("{name}-{}-py3-none-any.whl", distribution.version.replace('-', "_")));
     let mut zip = Zip::new(io::BufWriter::new(fs::File::create(&path)?));
-    let record = format!("{}/RECORD", distribution.metadata);
-    let mut lines = String::new();
-    for file in files.iter().filter(|file| file.path != record) {
-        let content = match &file.source {
-            Source::Path { file, .. } => fs::read(file)?,
-            Source::Bytes(bytes) => bytes.to_vec(),
-        };
-        zip.add(&file.path, &content, file.executable)?;
-        lines.push_str(&format!("\"{}\",,\n", file.path.replace('"', "\"\"")));
+    let (mut info, mut lines) = (distribution.metadata.clone(), String::new());
+    let mut add = |path: &str, content: &[u8], executable: bool| {
+        lines.push_str(&format!("\"{}\",,\n", path.replace('"', "\"\"")));
+        zip.add(path, content, executable)
+    };
+    if let Some(older) = info.strip_suffix(".egg-info") {
+        // setuptools' older metadata
+        let older = format!("{older}.egg-info/");
+        info = format!("{name}-{}.dist-info", distribution.version.replace('-', "_"));
+        add(&format!("{info}/METADATA"), metadata(distribution).as_bytes(), false)?;
+        for file in files.iter().filter(|file| file.path == format!("{older}entry_points.txt")) {
+            add(&format!("{info}/entry_points.txt"), &content(file)?, false)?;
+        }
+    }
+    if distribution.tags.is_empty() {
+        let text = "Wheel-Version: 1.0\nGenerator: execnet\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+        add(&format!("{info}/WHEEL"), text.as_bytes(), false)?;
+    }
+    let record = format!("{info}/RECORD");
+    let is_egg_info = |path: &str| path.split('/').next().is_some_and(|top| top.ends_with(".egg-info"));
+    for file in files.iter().filter(|file| file.path != record && !is_egg_info(&file.path)) {
+        add(&file.path, &content(file)?, file.executable)?;
     }
     zip.add(&record, format!("{lines}{record},,\n").as_bytes(), false)?;
     zip.end()?;
     Ok(path)
+}
+
+fn content(file: &File) -> io::Result<Vec<u8>> {
+    match &file.source {
+        Source::Path { file, .. } => fs::read(file),
+        Source::Bytes(bytes) => Ok(bytes.to_vec()),
+    }
+}
+
+/// What uv needs to know of a distribution.
+fn metadata(distribution: &Distribution) -> String {
+    let Distribution { name, version, requires_python, .. } = distribution;
+    let mut text = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+    if !requires_python.is_empty() {
+        text.push_str(&format!("Requires-Python: {requires_python}\n"));
+    }
+    text.extend(distribution.extras.iter().map(|extra| format!("Provides-Extra: {extra}\n")));
+    text.extend(distribution.requires().iter().flatten().map(|other| format!("Requires-Dist: {other}\n")));
+    text
 }
 
 /// A zip file that is being written.

@@ -200,6 +200,58 @@ fn everything_leaves_out_what_fits_nowhere_unless_it_is_named() {
 }
 
 #[test]
+fn nothing_newer_comes_in_the_place_of_what_is_left_out() {
+    let Some(world) = World::new() else { return };
+    world
+        .here("n", "1", native("cp313-cp313-linux_x86_64"))
+        .here("user", "1", Wheel { requires: &["n"], headers: &["Requires-Python: >=3.12"], ..PURE })
+        .here("its-user", "1", Wheel { requires: &["user"], ..PURE })
+        .offer("n", "2", native(OLD))
+        .offer("user", "0.5", Wheel { requires: &["n"], ..PURE })
+        .offer("its-user", "1", Wheel { requires: &["user"], ..PURE });
+    let plan = world.plan(&["*"]).unwrap();
+    assert_eq!(names(&plan), Vec::<&str>::new());
+    assert_eq!(plan.notes, ["left out, because they do not fit CPython 3.9: its-user, n, user"]);
+}
+
+#[test]
+fn what_has_older_metadata_is_handed_over_too() {
+    let Some(world) = World::new() else { return };
+    let facts = world.linux();
+    let python = facts.python_version.replace('.', "");
+    let (site, tag) = (world.venv.site(), format!("cp{python}-cp{python}-manylinux_2_17_x86_64"));
+    let built_here = Wheel { tag: "cp38-cp38-linux_x86_64", ..PURE };
+    world.here("n", "1", built_here).offer("n", "1", Wheel { tag: &tag, ..PURE });
+    world.here("more", "1", PURE).offer("more", "1", PURE);
+    for (file, text) in [
+        ("old-1.egg-info/PKG-INFO", "Name: old\nVersion: 1\n"),
+        ("old-1.egg-info/requires.txt", "n\n[x]\nmore\n"),
+        ("old-1.egg-info/entry_points.txt", "[console_scripts]\nold = old:main\n"),
+        ("old-1.egg-info/installed-files.txt", "../old/__init__.py\nPKG-INFO\n"),
+        ("old/__init__.py", "# old 1\n"),
+    ] {
+        write(&site.join(file), text);
+    }
+    let plan = planned(&world.packages(&["old[x]"]), &facts).unwrap();
+    assert_eq!(names(&plan), ["bin/old", "more/__init__.py", "n/__init__.py", "old/__init__.py"]);
+    assert_eq!(line(&plan, "old-1.dist-info/METADATA"), "Metadata-Version: 2.1");
+}
+
+#[test]
+fn an_older_version_comes_if_only_that_is_pure() {
+    let Some(world) = World::new() else { return };
+    let newer = native("cp39-cp39-manylinux_2_17_x86_64");
+    world
+        .here("n", "3", native("cp313-cp313-linux_x86_64"))
+        .offer("n", "3", newer)
+        .offer("n", "2", newer)
+        .offer("n", "1", PURE);
+    let plan = planned(&world.packages(&["n"]), &world.pypy()).unwrap();
+    assert_eq!(line(&plan, "n/__init__.py"), "# n 1");
+    assert_eq!(plan.notes, ["for PyPy 3.9: n 1 instead of 3"]);
+}
+
+#[test]
 fn for_pypy_markers_are_ours_and_wheels_are_pure() {
     let Some(world) = World::new() else { return };
     let requires = ["b; implementation_name == 'pypy'", "c; implementation_name == 'cpython'", "cffi"];
