@@ -91,7 +91,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
     """Tell execnet which folders reach the workers by RSync: they are no packages, too."""
     from execnet import _packages
 
-    from . import _net
+    from . import _net, _reports
 
     for spec in specs:
         _refuse_lost_packages(spec)
@@ -101,6 +101,8 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
     if run is not None:
         roots = run.take_over(manager, roots)
     _packages.sent[:] = [str(root) for root in roots]
+    if roots:
+        config.pluginmanager.register(_reports.Reports(roots), _reports.NAME)
     if run is not None:
         run.prepare(specs)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -316,6 +317,33 @@ def test_coverage_is_that_of_a_run_here(client, bare, thing):
             (files["src/thing/__init__.py"]["summary"], files["src/thing/__init__.py"]["missing_lines"])
         )
     assert reports[0] == reports[1] and reports[0][1] == [5]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["net", "tx"])
+def test_what_workers_of_several_hosts_say_of_a_module_counts_once(client, bare, thing, alone):
+    """The copies are in different folders. pytest-xdist compares texts in which these stand."""
+    texts = {
+        "test_absent.py": "import pytest\npytest.importorskip('absent')\n",
+        "test_broken.py": "import absent\n",
+        "test_warns.py": "import warnings\n\ndef test_it():\n    warnings.warn('odd')\n",
+    }
+    folder = thing / "tests" / "said"
+    folder.mkdir()
+    try:
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        where = ["--net", bare.name, "-n4"]
+        if alone:
+            spec = f"net={bare.name}//version={OWN}//packages=*"
+            where = ["--dist=load", f"--tx={spec}//node=build1", f"--tx={spec}//node=build2"]
+            where += [f"--rsyncdir={thing}", "-W", "ignore:The --rsyncdir:DeprecationWarning"]
+        done, _ = run_of(client, bare, thing, "-rsE", *where, folder)
+    finally:
+        shutil.rmtree(folder)
+    assert "1 passed, 1 skipped, 1 warning, 1 error in" in done.stdout, done.stdout + done.stderr
+    assert "SKIPPED [1] tests/said/test_absent.py:2: " in done.stdout
+    assert f"ImportError while importing test module '{folder}/test_broken.py'" in done.stdout
+    assert f"{folder}/test_warns.py:4: UserWarning: odd\n    warnings.warn('odd')" in done.stdout
 
 
 def test_a_worker_that_crashes_is_replaced(client, bare, thing):
