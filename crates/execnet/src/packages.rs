@@ -13,6 +13,7 @@ mod fit;
 mod folder;
 mod hashes;
 mod item;
+mod kept;
 mod manifest;
 mod plan;
 pub(crate) mod progress;

@@ -19,7 +19,8 @@ pub(super) fn misfit(
         return Some(format!("{} needs Python {}", distribution.version, distribution.requires_python));
     }
     if distribution.roots.is_some() {
-        return has_extensions.then(|| built(here, there)).flatten();
+        let other = (!same_python(here, there)).then(|| format!("has extension modules for {}", build(here)));
+        return has_extensions.then(|| other.or_else(|| built(here, there))).flatten();
     }
     let tags: Vec<Tag<'_>> = distribution.tags.iter().flat_map(|tag| Tag::all(tag)).collect();
     if tags.iter().any(|tag| tag.is_pure() && tag.python_fits(there)) {
@@ -66,7 +67,7 @@ pub(super) fn allows(requires_python: &str, there: &Facts) -> bool {
 }
 
 /// Extension modules of the one can be loaded by the other.
-pub(super) fn same_python(here: &Facts, there: &Facts) -> bool {
+fn same_python(here: &Facts, there: &Facts) -> bool {
     here.implementation_name == there.implementation_name
         && here.python_version == there.python_version
         && here.ext_suffix == there.ext_suffix
@@ -74,14 +75,18 @@ pub(super) fn same_python(here: &Facts, there: &Facts) -> bool {
         && here.sys_platform == there.sys_platform
 }
 
-/// An editable's extension modules were built here: they need this C library, or a newer one.
-fn built(here: &Facts, there: &Facts) -> Option<String> {
+/// Why extension modules that were built here cannot be loaded by any version of that implementation there:
+/// they need this machine, and this C library or a newer one.
+pub(super) fn built(here: &Facts, there: &Facts) -> Option<String> {
     let library = match (here.libc(), there.libc()) {
         (Some((name, version)), Some((other, theirs))) => name == other && theirs >= version,
         (None, None) => macos(here) <= macos(there),
         _ => false,
     };
-    let fits = same_python(here, there) && library;
+    let fits = library
+        && here.implementation_name == there.implementation_name
+        && here.platform_machine == there.platform_machine
+        && here.sys_platform == there.sys_platform;
     (!fits).then(|| format!("has extension modules that were built here, for {}", build(here)))
 }
 
@@ -342,5 +347,9 @@ mod tests {
             assert_eq!(of(&libc(other)), expected);
         }
         assert_eq!(misfit(&editable, false, &here(), &libc("")), None);
+        let other = facts("3.12", ".cpython-312-x86_64-linux-gnu.so", "glibc 2.36");
+        assert!(of(&other).starts_with("has extension modules for CPython 3.13"), "{}", of(&other));
+        assert_eq!(built(&here(), &other), None);
+        assert!(built(&here(), &Facts { implementation_name: "pypy".into(), ..here() }).is_some());
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, PackagesError> {
     told(Step::Reading);
     let mut plan = Plan { isolate: packages.items.contains(&Item::Everything), ..Plan::default() };
-    let mut roots = roots::Roots::new(&packages.sent);
+    let mut roots = roots::Roots::new(&packages.sent, facts);
     for item in &packages.items {
         if let Item::Path(path) = item {
             roots.path(path, &mut plan)?;
@@ -92,34 +92,6 @@ pub(crate) fn plan(
         // its metadata does not come, either
         plan.notes.push(format!("{error}; it is left out"));
         items.push(Item::Except(editable.name.clone()));
-    }
-}
-
-/// Parts that were made, the latest last.
-struct Cache<K, V>(Vec<(K, Arc<V>)>);
-
-impl<K: PartialEq, V> Cache<K, V> {
-    /// The part for this key, if it still holds; else it is made.
-    fn get(
-        &mut self,
-        key: K,
-        holds: impl FnOnce(&V) -> bool,
-        make: impl FnOnce() -> Result<V, PackagesError>,
-    ) -> Result<Arc<V>, PackagesError> {
-        if let Some(place) = self.0.iter().position(|(other, _)| *other == key) {
-            let kept = self.0.remove(place);
-            if holds(&kept.1) {
-                let value = kept.1.clone();
-                self.0.push(kept);
-                return Ok(value);
-            }
-        }
-        let value = Arc::new(make()?);
-        if self.0.len() >= 32 {
-            self.0.remove(0);
-        }
-        self.0.push((key, value.clone()));
-        Ok(value)
     }
 }
 

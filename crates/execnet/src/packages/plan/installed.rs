@@ -1,14 +1,15 @@
 //! The part of a plan for what is installed: one set, with the stand-in for `execnet`.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pep508_rs::{MarkerTree, Requirement};
 
 use super::super::closure::{Asked, Closure, Member, Missing, OF_PYPY, OURS, closure, provided};
 use super::super::environment::{Distribution, Installed, installed, normalized};
 use super::super::facts::Facts;
-use super::super::fit::{is_pure, misfit, same_python};
+use super::super::fit::{built, is_pure, misfit};
+use super::super::kept::Kept;
 use super::super::record::{self, is_extension};
 use super::super::scripts::script;
 use super::super::standin;
@@ -16,7 +17,7 @@ use super::super::uv::{Pin, Wanted, replaced, resolved};
 use super::super::watch::Watch;
 use super::super::{Environment, Item, PackagesError, Step};
 use super::roots::Editable;
-use super::{Cache, File, Set, Source, check_names};
+use super::{File, Set, Source, check_names};
 
 /// What is installed and wanted.
 #[derive(Debug, Default)]
@@ -39,21 +40,19 @@ pub(super) fn part(
     told: &mut dyn FnMut(Step),
 ) -> Result<Arc<Part>, PackagesError> {
     type Key = (Environment, Vec<Item>, Facts);
-    static PARTS: Mutex<Cache<Key, Part>> = Mutex::new(Cache(Vec::new()));
+    static PARTS: Kept<Key, Part> = Kept::new();
     if items.is_empty() {
         let set = Set { title: title(&[], 0), native: false, files: stand_in() };
         return Ok(Arc::new(Part { set, ..Part::default() }));
     }
     let installed = installed(environment)?;
-    // held: gateways that open at the same time wait for one answer
-    let mut parts = PARTS.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (environment.clone(), items.to_vec(), facts.clone());
     let holds = |part: &Part| {
         part.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &installed))
             && part.watch.holds()
             && part.found.as_ref().is_none_or(Watch::holds)
     };
-    parts.get(key, holds, || make(items, &installed, facts, told))
+    PARTS.get(key, holds, || make(items, &installed, facts, told))
 }
 
 fn make(
@@ -141,14 +140,8 @@ fn gather<'g>(
     }
     files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
     if let Some(roots) = &distribution.roots {
-        let suffixes =
-            (!same_python(here, there)).then(|| (here.ext_suffix.clone(), there.ext_suffix.clone()));
-        part.editables.push(Editable {
-            name: name.clone(),
-            named: member.named,
-            roots: roots.clone(),
-            suffixes,
-        });
+        let (name, roots, built) = (name.clone(), roots.clone(), built(here, there));
+        part.editables.push(Editable { name, named: member.named, roots, built });
     }
     Ok(Gathered { member, distribution, files, misfit })
 }

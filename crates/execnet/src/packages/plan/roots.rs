@@ -1,13 +1,14 @@
 //! The part of a plan for folders and modules: paths, and the sources of editable installs.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::super::PackagesError;
+use super::super::facts::Facts;
 use super::super::folder::{self, Entry, Found};
+use super::super::kept::Kept;
 use super::super::record::is_extension;
 use super::super::watch::Watch;
-use super::{Cache, Plan, Set, check_names};
+use super::{Plan, Set, check_names};
 
 /// An editable install.
 #[derive(Clone, Debug)]
@@ -17,26 +18,29 @@ pub(super) struct Editable {
     pub(super) named: bool,
     /// The name in the set (empty: a folder that is on `sys.path` whole), and where it is.
     pub(super) roots: Vec<(String, PathBuf)>,
-    /// The suffixes of extension modules here and there; none if they are for the same Python.
-    pub(super) suffixes: Option<(String, String)>,
+    /// Why no extension module that was built here can be loaded there.
+    pub(super) built: Option<String>,
 }
 
 /// What paths have become.
-pub(super) struct Roots {
+pub(super) struct Roots<'r> {
+    there: &'r Facts,
     /// Folders that come by other means, resolved.
     sent: Vec<PathBuf>,
     /// Whole folders that are sets.
     whole: Vec<PathBuf>,
+    /// What is a set by its path.
+    seen: Vec<Mapping>,
 }
 
 /// Names in a set, and what they lead to.
 type Mapping = Vec<(String, PathBuf)>;
 
-impl Roots {
-    pub(super) fn new(sent: &[PathBuf]) -> Self {
+impl<'r> Roots<'r> {
+    pub(super) fn new(sent: &[PathBuf], there: &'r Facts) -> Self {
         let sent =
             sent.iter().map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.clone())).collect();
-        Self { sent, whole: Vec::new() }
+        Self { there, sent, whole: Vec::new(), seen: Vec::new() }
     }
 
     /// Adds a path that somebody wrote.
@@ -53,7 +57,17 @@ impl Roots {
             }
             self.whole.push(entry.folder);
         }
-        let set = self.set(title(path), &vec![(entry.only.unwrap_or_default(), target)], plan)?;
+        let mapping = vec![(entry.only.unwrap_or_default(), target)];
+        if self.seen.contains(&mapping) {
+            return Ok(());
+        }
+        let set = self.set(title(path), &mapping, plan)?;
+        self.seen.push(mapping);
+        if let [first, more @ ..] = &self.foreign(&set)[..] {
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let (title, there) = (&set.title, self.there.title());
+            plan.notes.push(format!("{title} has extension modules that {there} cannot load: {first}{more}"));
+        }
         plan.sets.push(set);
         Ok(())
     }
@@ -74,27 +88,24 @@ impl Roots {
             return Ok(());
         }
         let set = self.set(format!("{} (editable)", editable.name), &mapping, plan)?;
-        if let Some((here, there)) = &editable.suffixes {
-            let fits = |path: &str| !path.ends_with(here.as_str()) || path.ends_with(there.as_str());
-            if let Some(file) = set.files.iter().find(|file| !here.is_empty() && !fits(&file.path)) {
-                let (name, path) = (&editable.name, &file.path);
-                return Err(PackagesError::Unfit {
-                    item: name.clone(),
-                    reason: format!(
-                        "`{name}` has an extension module that was built for this Python: {path}"
-                    ),
-                    hint: Some("install it without -e, from a wheel that an index has".to_owned()),
-                });
-            }
+        let foreign = self.foreign(&set);
+        let foreign =
+            foreign.first().map(|path| format!("has an extension module for another Python: {path}"));
+        if let Some(why) = editable.built.clone().filter(|_| set.native).or(foreign) {
+            let (name, title) = (&editable.name, self.there.title());
+            return Err(PackagesError::Unfit {
+                item: name.clone(),
+                reason: format!("`{name}` {why}, so {title} cannot have it"),
+                hint: Some("install it without -e, from a wheel that an index has".to_owned()),
+            });
         }
         plan.sets.push(set);
         Ok(())
     }
 
     fn set(&self, title: String, mapping: &Mapping, plan: &mut Plan) -> Result<Set, PackagesError> {
-        static FOUND: Mutex<Cache<Mapping, Found>> = Mutex::new(Cache(Vec::new()));
-        let mut cache = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = cache.get(
+        static FOUND: Kept<Mapping, Found> = Kept::new();
+        let found = FOUND.get(
             mapping.clone(),
             |found| found.watch.holds(),
             || {
@@ -107,12 +118,28 @@ impl Roots {
                 Ok(found)
             },
         )?;
-        drop(cache);
         plan.notes.extend(found.notes.iter().cloned());
         let native = found.files.iter().any(|file| is_extension(&file.path));
         let set = Set { title, native, files: found.files.clone() };
         check_names(&set)?;
         Ok(set)
+    }
+
+    /// Extension modules for other Pythons, of which there is none for this one.
+    fn foreign<'s>(&self, set: &'s Set) -> Vec<&'s str> {
+        let suffix = &self.there.ext_suffix;
+        let is_foreign = |path: &&str| {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let Some((stem, rest)) = name.split_once('.') else { return false };
+            // others are for all Pythons, or no modules
+            let tagged = ["cpython-", "pypy", "graalpy"].iter().any(|start| rest.starts_with(start));
+            if !is_extension(name) || !tagged || suffix.is_empty() || name.ends_with(suffix.as_str()) {
+                return false;
+            }
+            let own = [folder, if folder.is_empty() { "" } else { "/" }, stem, suffix].concat();
+            !set.files.iter().any(|file| file.path == own)
+        };
+        set.files.iter().map(|file| file.path.as_str()).filter(is_foreign).collect()
     }
 
     /// The entry of `sys.path` in the working folder, if the target comes there by other means.

@@ -95,6 +95,29 @@ fn ignored_files_stay_except_modules_of_packages() {
 }
 
 #[test]
+fn extension_modules_for_another_python_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for file in ["p/__init__.py", "p/_a.cpython-313-x86_64-linux-gnu.so", "p/_b.abi3.so", "libc.so.6"] {
+        write(&root.join(file), "");
+    }
+    let packages = Packages::new(Environment::new("/no/python")).path(root);
+    let notes = |suffix: &str| {
+        planned(&packages, &Facts { ext_suffix: suffix.into(), ..Facts::default() }).unwrap().notes
+    };
+    let foreign = ".cpython-39-x86_64-linux-gnu.so";
+    assert!(
+        notes(foreign)[0].ends_with("cannot load: p/_a.cpython-313-x86_64-linux-gnu.so"),
+        "{:?}",
+        notes(foreign)
+    );
+    assert_eq!(notes(".cpython-313-x86_64-linux-gnu.so"), Vec::<String>::new());
+    // there is one for each
+    write(&root.join("p/_a.cpython-39-x86_64-linux-gnu.so"), "");
+    assert_eq!(notes(foreign), Vec::<String>::new());
+}
+
+#[test]
 fn links_travel_as_what_they_point_to_within_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
