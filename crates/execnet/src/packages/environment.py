@@ -25,7 +25,7 @@ POINTERS = re.compile(
 def main(paths):
     if paths is not None:
         sys.path[:] = paths
-    found, seen, problems = [], set(), []
+    found, seen, problems, watch = [], set(), [], [os.path.join(sys.prefix, "pyvenv.cfg")]
     for place in sys.path:
         try:
             names = sorted(os.listdir(place or "."))
@@ -33,6 +33,8 @@ def main(paths):
             continue
         for name in names:
             stem, end = os.path.splitext(name)
+            if end == ".pth":
+                watch.append(os.path.join(os.path.abspath(place), name))
             if end not in (".dist-info", ".egg-info"):
                 continue
             try:
@@ -51,6 +53,7 @@ def main(paths):
         "executable": sys.executable or "",
         "path": [os.path.abspath(place) for place in sys.path if whole(place)],
         "library": os.path.dirname(os.__file__),
+        "watch": [place for place in watch if whole(place)],
         "distributions": found,
         "problems": problems,
     }

@@ -1,6 +1,8 @@
 //! What is installed where the client runs. The client's interpreter is asked (environment.py), once for each
 //! state of its folders.
 
+mod disk;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -8,15 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{env, io, thread};
 
 use pep508_rs::Requirement;
 
 use super::facts::Facts;
+use super::kept::Kept;
 use super::watch::Watch;
 use super::{Environment, PackagesError};
+use disk::Disk;
 
 /// A hung file system must not hang the client in silence.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,12 +31,15 @@ const START: &str = "import sys\n\
     sys.path[:] = [place for place in sys.path if place]\n\
     exec(compile(sys.stdin.buffer.read(), '<execnet environment>', 'exec'))";
 
+/// What it executes.
+const SOURCE: &str = include_str!("environment.py");
+
 /// What decides about an interpreter's `sys.path`, besides its own files.
 const VARIABLES: [&str; 6] =
     ["PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "HOME", "__PYVENV_LAUNCHER__"];
 
 /// What is installed.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct Installed {
     pub(super) facts: Facts,
     /// The interpreter.
@@ -45,6 +52,9 @@ pub(super) struct Installed {
     pub(super) distributions: Vec<Distribution>,
     /// What could not be read, in words.
     pub(super) problems: Vec<String>,
+    /// Files that decide about the path.
+    #[serde(rename = "watch")]
+    watched: Vec<PathBuf>,
     #[serde(skip)]
     names: HashMap<String, usize>,
     #[serde(skip)]
@@ -52,7 +62,7 @@ pub(super) struct Installed {
 }
 
 /// An installed distribution.
-#[derive(Debug, Default, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize, serde::Serialize)]
 pub(super) struct Distribution {
     /// As its metadata writes it.
     pub(super) name: String,
@@ -86,6 +96,12 @@ pub(super) struct Distribution {
 }
 
 impl Installed {
+    fn index(&mut self) {
+        for (index, distribution) in self.distributions.iter().enumerate() {
+            self.names.entry(normalized(&distribution.name)).or_insert(index);
+        }
+    }
+
     /// The distribution of this name, however it is written.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.names.get(&normalized(name)).copied()
@@ -135,25 +151,47 @@ pub(super) fn normalized(name: &str) -> String {
 
 /// What is installed there. Asks the interpreter only if something has changed since the last time.
 pub(super) fn installed(environment: &Environment) -> Result<Arc<Installed>, PackagesError> {
-    type Key = (Environment, Vec<Option<OsString>>, Option<PathBuf>);
-    static KNOWN: Mutex<Vec<(Key, Arc<Installed>)>> = Mutex::new(Vec::new());
-    let folder = env::current_dir().ok();
-    let key = (environment.clone(), VARIABLES.iter().map(env::var_os).collect::<Vec<_>>(), folder);
-    // held: whoever asks for the same at the same time waits for this answer
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = known.iter().position(|(other, _)| *other == key);
-    if let Some(same) = same {
-        if known[same].1.watch.holds() {
-            return Ok(known[same].1.clone());
-        }
-        known.swap_remove(same);
+    static KNOWN: Kept<Key, Installed> = Kept::new();
+    let key = Key::of(environment);
+    let disk = Disk::of(&key);
+    KNOWN.get(
+        key,
+        |installed| installed.watch.holds(),
+        || match disk.as_ref().and_then(Disk::read) {
+            Some(installed) => Ok(installed),
+            None => {
+                let installed = ask(environment)?;
+                if let Some(disk) = disk {
+                    disk.write(&installed);
+                }
+                Ok(installed)
+            }
+        },
+    )
+}
+
+/// What decides about the answer, besides the files that are watched.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    /// The program, as it will be found.
+    python: PathBuf,
+    path: Option<Vec<PathBuf>>,
+    variables: Vec<Option<OsString>>,
+    /// The working folder, if something is relative to it.
+    folder: Option<PathBuf>,
+}
+
+impl Key {
+    fn of(environment: &Environment) -> Self {
+        let Environment { python, path } = environment;
+        let python = which(python, env::var_os("PATH")).unwrap_or_else(|| python.clone());
+        let entries = env::var_os("PYTHONPATH").unwrap_or_default();
+        let relative = |path: &Path| !path.is_absolute();
+        let named = !entries.is_empty() && env::split_paths(&entries).any(|path| relative(&path));
+        let given = path.iter().flatten().any(|path| relative(path));
+        let folder = if named || given || relative(&python) { env::current_dir().ok() } else { None };
+        Self { python, path: path.clone(), variables: VARIABLES.iter().map(env::var_os).collect(), folder }
     }
-    let installed = Arc::new(ask(environment)?);
-    if known.len() >= 8 {
-        known.remove(0);
-    }
-    known.push((key, installed.clone()));
-    Ok(installed)
 }
 
 fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
@@ -172,7 +210,7 @@ fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
             ascii(&serde_json::to_string(&paths).map_err(|cause| error(cause.to_string()))?)
         }
     };
-    let source = format!("PATHS = {paths}\n{}", include_str!("environment.py"));
+    let source = format!("PATHS = {paths}\n{SOURCE}");
     let mut command = Command::new(python);
     // Python 3.13 with colours, or an interactive one, would add to what is read
     command.args(["-c", START]).env_remove("PYTHONINSPECT").env_remove("PYTHONSTARTUP");
@@ -187,14 +225,14 @@ fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
     if installed.facts.markers().is_none() {
         return Err(error(format!("its version is strange: {}", installed.facts.python_full_version)));
     }
-    for (index, distribution) in installed.distributions.iter().enumerate() {
-        installed.names.entry(normalized(&distribution.name)).or_insert(index);
+    installed.index();
+    for distribution in &installed.distributions {
         watch.path(&distribution.folder());
         for pointer in &distribution.pointers {
             watch.path(&distribution.place.join(pointer));
         }
     }
-    for place in &installed.path {
+    for place in installed.path.iter().chain(&installed.watched) {
         watch.path(place);
     }
     watch.path(&which(python, env::var_os("PATH")).unwrap_or_else(|| python.clone()));

@@ -12,7 +12,7 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
 use crate::value::Value;
 
 /// The facts of an interpreter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Facts {
     /// The kernel's hash of them all. Empty for the client's own.
     #[serde(default)]

@@ -6,11 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 /// Clocks of file systems are coarse: a file that is written twice within this time may look the same.
 const COARSE: Duration = Duration::from_millis(100);
 
 /// What something was made from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Watch {
     /// Before the first of them was read.
     started: Option<SystemTime>,
@@ -20,7 +22,7 @@ pub(super) struct Watch {
 }
 
 /// What changes when a file or a folder does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     device: u64,
     inode: u64,
