@@ -163,8 +163,11 @@ def test_the_plugin_gives_a_fixture(from_plugin, request):
 def test_paths_and_folders(request):
     here = Path(__file__).resolve().parent
     assert request.config.rootpath == here.parent and Path.cwd() == here.parent
-    assert Path(thing.__file__).resolve() == here.parent / "src" / "thing" / "__init__.py"
     assert (here / "data" / ".hidden.txt").read_text() == "hidden"
+
+def test_the_editable_project_is_the_copy_beside_its_tests():
+    project = Path(__file__).resolve().parent.parent
+    assert Path(thing.__file__).resolve() == project / "src" / "thing" / "__init__.py"
 
 def test_what_is_installed_looks_installed():
     assert importlib.metadata.version("attrs") == attr.__version__
@@ -244,7 +247,7 @@ def run_of(client, network, folder, *args, **variables):
 def expected(client, bare, thing):
     """The results of a run without pytest-xdist."""
     done, results = run_of(client, bare, thing, "-p", "no:xdist", "--word", "given")
-    assert len(results) == 38, done.stdout + done.stderr
+    assert len(results) == 39, done.stdout + done.stderr
     return results
 
 
@@ -360,7 +363,7 @@ def test_a_worker_that_crashes_is_replaced(client, bare, thing):
 def test_maxfail_ends_the_run(client, bare, thing):
     done, results = run_of(client, bare, thing, "--net", bare.name, "--word=given", "--maxfail=1", "-n2")
     assert done.returncode == 2 and "stopping after 1 failures" in done.stdout, done.stdout + done.stderr
-    assert len(results) < 38
+    assert len(results) < 39
 
 
 def test_last_failed_tests_are_known_to_workers(client, bare, thing):
@@ -459,3 +462,58 @@ def test_two_runs_at_a_time_have_copies_of_their_own(client, bare, thing, tmp_pa
         each for host in held["hosts"] for each in host["packages"] if each["title"] == "tests of thing"
     ]
     assert titles and not any(each["in_use"] for each in titles)
+
+
+INSIDE = {
+    "inside/__init__.py": "VALUE = 5\n",
+    "inside/deep/__init__.py": "",
+    "inside/deep/words.txt": "words\n",
+    "inside/tests/__init__.py": "",
+    "inside/tests/conftest.py": "import pytest\n\n@pytest.fixture\ndef value():\n    return 5\n",
+    "inside/tests/test_inside.py": (
+        "from importlib import resources\n\nimport inside\nfrom inside.tests import conftest\n\n"
+        "def test_value(value):\n    assert inside.VALUE == value and conftest.value\n\n"
+        "def test_data():\n    file = resources.files('inside.deep') / 'words.txt'\n"
+        "    assert file.read_text() == 'words\\n'\n\n"
+        "def test_it_is_one_module():\n    assert __name__ == 'inside.tests.test_inside'\n"
+    ),
+    "test_beside.py": "import inside\n\ndef test_beside():\n    assert inside.VALUE == 6\n",
+}
+
+
+def test_tests_inside_of_the_package_find_it(client, bare, tmp_path):
+    """Not installed: pytest's own rules lead to it."""
+    root = tmp_path / "flat"
+    for name, text in INSIDE.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    done, here = run_of(client, bare, root, "-p", "no:xdist", "--import-mode=prepend")
+    assert sorted(map(len, here.values())) == [0, 0, 0, 1], done.stdout + done.stderr
+    spec = f"2*net={bare.name}//version={OWN}//packages=*"
+    for args in (["--net", bare.name], ["--dist=load", "--tx", spec, f"--rsyncdir={root}", root]):
+        done, there = run_of(client, bare, root, *args)
+        # pytest-xdist's workers stand in the folder above
+        assert {name.removeprefix("flat."): said for name, said in there.items()} == here, done.stdout
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.10"])
+def test_other_versions_have_the_same_results(client, bare, thing, expected, version):
+    done, results = run_of(client, bare, thing, "--net", f"{bare.name}//version={version}", "--word=given")
+    assert results == expected, done.stdout + done.stderr
+    assert f"linux -- Python {version}" in done.stdout
+
+
+def test_other_implementations_have_the_same_results(client, bare, thing, network):
+    test = thing / "tests" / "test_simple.py"
+    test.write_text(
+        "import pytest, thing\n\n"
+        "@pytest.mark.parametrize('n', range(20))\n"
+        "def test_it(n):\n    assert thing.plus(n) == n + 1, n\n    assert n % 7 != 5\n"
+    )
+    try:
+        _, here = run_of(client, network, thing, "-p", "no:xdist", "tests/test_simple.py")
+        where = f"{network.name}//implementation=pypy"
+        done, there = run_of(client, network, thing, "--net", where, "tests/test_simple.py")
+    finally:
+        test.unlink()
+    assert there == here and len(here) == 20, done.stdout + done.stderr
