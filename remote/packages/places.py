@@ -29,6 +29,8 @@ class Place(object):
 
     def fault(self, make=False):
         """Return why it cannot be used; empty if it can. `make`: create what is missing."""
+        if os.pathsep in self.path:
+            return "%s has a `%s` in its name, where PYTHONPATH would be cut" % (self.around, os.pathsep)
         parent = self.around.rpartition("/")[0] or "/"
         if make and self.deep:
             words = _make(parent, os.makedirs)

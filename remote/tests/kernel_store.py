@@ -258,6 +258,11 @@ class Store(Folders):
         client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
         self.assertEqual(94, client.wait())
         self.assertIn("on this host: %s is open to other users" % where, client.stderr.decode())
+        where = self.path("one:two")  # children would not find it
+        client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
+        self.assertEqual(94, client.wait())
+        self.assertIn("on this host: %s has a `:` in its name" % where, client.stderr.decode())
+        self.assertFalse(os.path.exists(where))
 
     def nowhere(self):
         """Make all places unusable: nobody can make folders in /proc."""
