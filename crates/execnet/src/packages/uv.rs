@@ -182,7 +182,7 @@ impl Search<'_> {
             let text = match self.once(exact) {
                 Ok(()) => return Ok(()),
                 Err(Failed::NoSolution(text)) => text,
-                Err(Failed::Other(text)) => return Err(Stop::Error(self.wanted.error(&text))),
+                Err(Failed::Other(text)) => return Err(Stop::Error(self.wanted.failed(&text))),
             };
             if !self.change(&text, exact).map_err(Stop::Error)? {
                 return Err(Stop::NoSolution(text));
@@ -313,10 +313,10 @@ impl Search<'_> {
 
     /// The version of which there is a wheel, whatever else it needs.
     fn version(&self, pin: &Pin<'_>, exact: Exact) -> Result<Option<String>, PackagesError> {
-        let error = |text: &str| self.wanted.error(text);
+        let failed = |text: &str| self.wanted.failed(text);
         let file = match self.draft.write("one.txt", &[pin.text(exact, false)]) {
             Ok(file) => file,
-            Err(Failed::Other(text) | Failed::NoSolution(text)) => return Err(error(&text)),
+            Err(Failed::Other(text) | Failed::NoSolution(text)) => return Err(failed(&text)),
         };
         let mut command = self.command(&["pip", "install", "--dry-run", "--no-deps"]);
         command.arg("--target").arg(self.draft.packages()).arg("--requirements").arg(file);
@@ -328,7 +328,7 @@ impl Search<'_> {
                 Ok(Some(lines.next().unwrap_or_default().trim().to_owned()))
             }
             Err(Failed::NoSolution(_)) => Ok(None),
-            Err(Failed::Other(text)) => Err(error(&text)),
+            Err(Failed::Other(text)) => Err(failed(&text)),
         }
     }
 }
@@ -360,17 +360,23 @@ impl Wanted<'_> {
         key
     }
 
+    /// There is nothing that fits.
     fn error(&self, text: &str) -> PackagesError {
-        PackagesError::Unfit {
-            item: named(&self.because),
-            reason: format!(
-                "{}, and uv finds nothing else for {} on {}: {text}",
-                self.because,
-                self.there.title(),
-                self.there.platform_machine
-            ),
-            hint: None,
-        }
+        self.unfit(&format!("uv finds nothing else for {}: {text}", self.whom()))
+    }
+
+    /// Whether there is, uv cannot tell.
+    fn failed(&self, text: &str) -> PackagesError {
+        self.unfit(&format!("uv cannot look for something else for {}: {text}", self.whom()))
+    }
+
+    fn whom(&self) -> String {
+        format!("{} on {}", self.there.title(), self.there.platform_machine)
+    }
+
+    fn unfit(&self, words: &str) -> PackagesError {
+        let reason = format!("{}, and {words}", self.because);
+        PackagesError::Unfit { item: named(&self.because), reason, hint: None }
     }
 }
 

@@ -200,6 +200,17 @@ fn everything_leaves_out_what_fits_nowhere_unless_it_is_named() {
 }
 
 #[test]
+fn a_uv_that_fails_has_not_said_that_there_is_nothing() {
+    let Some(world) = World::new() else { return };
+    world.here("a", "1", Wheel { headers: &["Requires-Python: >=3.12"], ..PURE });
+    let uv = world.venv.root().join("v/bin/uv");
+    write(&uv, "#!/bin/sh\necho 'error: Request failed after 3 retries' >&2\nexit 2\n");
+    let why = "`a` 1 needs Python >=3.12, and uv cannot look for something else for CPython 3.9 on x86_64: \
+               Request failed after 3 retries";
+    assert_eq!(world.error(&["a"]), why);
+}
+
+#[test]
 fn nothing_newer_comes_in_the_place_of_what_is_left_out() {
     let Some(world) = World::new() else { return };
     world
