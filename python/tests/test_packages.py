@@ -313,6 +313,12 @@ def test_what_is_not_here_is_named(group, library, packages, words):
         group.makegateway("popen", packages=packages)
 
 
+def test_a_file_that_cannot_be_sent_is_named_once(group, tmp_path):
+    (tmp_path / "two\nlines").touch()
+    with pytest.raises(OSError, match=r"^gateway gw0: cannot send \S*/two\\nlines: [^:]*: rename it$"):
+        group.makegateway("popen", packages=[tmp_path])
+
+
 def test_too_much_is_refused_unless_it_is_wanted(group, tmp_path):
     with open(tmp_path / "big.bin", "wb") as file:
         file.truncate(257 << 20)

@@ -147,7 +147,8 @@ impl From<PackagesError> for Failure {
                 PyValueError::new_err(format!("{}; {hint}", said(&error)))
             }
             PackagesError::Item { .. } | PackagesError::Unfit { .. } => PyValueError::new_err(said(&error)),
-            _ => PyOSError::new_err(with_source(&error)),
+            // its text has that of its source
+            _ => PyOSError::new_err(said(&error)),
         })
     }
 }
