@@ -235,7 +235,7 @@ impl Search<'_> {
                 for (plugin, other) in self.installed.distributions.iter().enumerate() {
                     let name = normalized(&other.name);
                     if other.pytest11 && name != OURS && !self.except.contains(&name) {
-                        self.want(plugin, &[], named, Asked::Plugin);
+                        self.want(plugin, &[], false, Asked::Plugin);
                     }
                 }
             }

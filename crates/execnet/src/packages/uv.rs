@@ -2,8 +2,8 @@
 //! closure, chosen by uv and unpacked into a cache of ours.
 //!
 //! First the versions that are installed here, then none that are newer. Only wheels: no build code of a
-//! stranger runs. What no index has as a wheel, but is pure and fits as it is, is handed to uv as a wheel
-//! made from the installed files.
+//! stranger runs. What no index has as a wheel, but fits as it is, is handed to uv as a wheel made from the
+//! installed files. What did not come from an index is looked for in none: something else may have its name.
 
 mod cache;
 mod command;
@@ -11,6 +11,7 @@ mod platform;
 pub(super) mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -49,8 +50,8 @@ pub(super) struct Pin<'p> {
     pub(super) top: bool,
     /// An item needs it: without it, there is no gateway.
     pub(super) named: bool,
-    /// Its files, if it is pure and fits as it is.
-    pub(super) pure: Option<&'p [File]>,
+    /// Its files, if it fits as it is.
+    pub(super) fits: Option<&'p [File]>,
 }
 
 /// What was found.
@@ -88,9 +89,10 @@ pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
         made: BTreeMap::new(),
         chosen: BTreeMap::new(),
         via: BTreeMap::new(),
+        private: BTreeSet::new(),
         left_out: BTreeSet::new(),
     };
-    search.make_what_no_index_has()?;
+    search.hand_over()?;
     let found = match search.run(Exact::Yes) {
         Err(Stop::NoSolution(_)) => search.run(Exact::No),
         found => found,
@@ -153,23 +155,41 @@ struct Search<'s> {
     chosen: BTreeMap<String, String>,
     /// Who requires what, if uv has said so.
     via: BTreeMap<String, BTreeSet<String>>,
+    /// Normalized names of those that no index is asked for.
+    private: BTreeSet<String>,
     /// Normalized names of those that fit nowhere, and that nothing named needs.
     left_out: BTreeSet<String>,
 }
 
 impl Search<'_> {
-    /// What came from a repository or a folder is in no index, or is something else there.
-    fn make_what_no_index_has(&mut self) -> Result<(), PackagesError> {
-        let wanted = self.wanted;
+    /// What came from a repository, a folder or a file is handed over if it fits. If not, it is left out,
+    /// with all that require it.
+    fn hand_over(&mut self) -> Result<(), PackagesError> {
+        let (wanted, title) = (self.wanted, self.wanted.there.title());
         for pin in wanted.pins.iter().filter(|pin| pin.distribution.direct) {
-            self.make(pin)?;
+            if pin.fits.is_some() {
+                self.make(pin)?;
+            } else if pin.named {
+                let name = &pin.distribution.name;
+                return Err(PackagesError::Unfit {
+                    item: name.clone(),
+                    reason: format!("`{name}` does not fit {title} as it is, and did not come from an index"),
+                    hint: Some("give the folder of its sources in its place, or leave it out".to_owned()),
+                });
+            } else {
+                self.private.insert(pin.name());
+            }
+        }
+        for name in self.private.clone() {
+            self.left_out.insert(name.clone());
+            self.leave_with(vec![name]);
         }
         Ok(())
     }
 
     /// Makes a wheel of installed files; false if it may not be one.
     fn make(&mut self, pin: &Pin<'_>) -> Result<bool, PackagesError> {
-        let Some(files) = pin.pure else { return Ok(false) };
+        let Some(files) = pin.fits else { return Ok(false) };
         let folder = self.draft.wheels();
         let path = wheel::make(pin.distribution, files, &folder);
         let path = path.map_err(|error| self.draft.error(&folder, &error))?;
@@ -205,7 +225,7 @@ impl Search<'_> {
         // what is left out may come by way of another, but no newer one
         let limits = pins().filter(|pin| !pin.top || is_out(pin)).map(|pin| self.text(pin, exact, false));
         let limits = write("limits.txt", limits.collect())?;
-        let excludes: Vec<String> = self.wanted.excludes.iter().cloned().collect();
+        let excludes: Vec<String> = self.wanted.excludes.union(&self.private).cloned().collect();
         let excludes = write("excludes.txt", excludes)?;
         if self.target.is_pure() {
             // uv has no word for this interpreter: it resolves for all, and we evaluate the markers
@@ -279,7 +299,7 @@ impl Search<'_> {
         for pin in wanted.pins.iter().filter(mentioned) {
             let droppable = exact == Exact::No && !pin.named;
             let choosable = exact == Exact::No && self.target.is_pure();
-            if known(&pin, self) || (pin.pure.is_none() && !droppable && !choosable) {
+            if known(&pin, self) || (pin.fits.is_none() && !droppable && !choosable) {
                 continue;
             }
             changed |= match self.version(pin, exact)? {
@@ -293,8 +313,13 @@ impl Search<'_> {
         }
         // what is left out is still required: by those that leave with it, in their versions here at least
         let gone = |pin: &&Pin<'_>| self.left_out.contains(&pin.name()) && mentions(text, &pin.name());
-        let mut gone: Vec<String> = wanted.pins.iter().filter(gone).map(Pin::name).collect();
-        let mut seen = BTreeSet::new();
+        let gone: Vec<String> = wanted.pins.iter().filter(gone).map(Pin::name).collect();
+        Ok(self.leave_with(gone))
+    }
+
+    /// Leaves out those that nothing named needs and that require one of these, and so on.
+    fn leave_with(&mut self, mut gone: Vec<String>) -> bool {
+        let (wanted, mut seen, mut changed) = (self.wanted, BTreeSet::new(), false);
         while let Some(name) = gone.pop() {
             for pin in wanted.pins.iter().filter(|pin| !pin.named) {
                 let via = self.via.get(&name).is_some_and(|via| via.contains(&pin.name()));
@@ -304,7 +329,7 @@ impl Search<'_> {
                 }
             }
         }
-        Ok(changed)
+        changed
     }
 
     fn leave_out(&mut self, pin: &Pin<'_>) -> bool {
@@ -356,6 +381,11 @@ impl Wanted<'_> {
             }
         }
         key.push(self.more.join("\n"));
+        // another index may have other things
+        let own = |(name, _): &(OsString, OsString)| name.as_bytes().starts_with(b"UV_");
+        let mut variables: Vec<_> = std::env::vars_os().filter(own).collect();
+        variables.sort();
+        key.push(format!("{variables:?}"));
         key.extend(self.excludes.iter().map(|name| format!("!{name}")));
         key
     }

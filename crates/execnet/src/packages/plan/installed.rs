@@ -249,7 +249,7 @@ fn wanted<'w>(
         extras: member.extras.iter().map(ToString::to_string).collect(),
         top: member.asked != Asked::Required || !required.contains(&normalized(&distribution.name)),
         named: member.named,
-        pure: (misfit.is_none() && !has_extensions(files)).then_some(files.as_slice()),
+        fits: misfit.is_none().then_some(files.as_slice()),
     });
     let pins = pins.collect();
     let more = more.into_iter().filter(|requirement| !excludes.contains(requirement.name.as_ref()));

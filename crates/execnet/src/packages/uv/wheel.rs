@@ -12,7 +12,8 @@ use super::super::plan::{File, Source};
 /// Makes it in a folder, and returns its path.
 pub(super) fn make(distribution: &Distribution, files: &[File], folder: &Path) -> io::Result<PathBuf> {
     let name = normalized(&distribution.name).replace('-', "_");
-    let path = folder.join(format!("{name}-{}-py3-none-any.whl", distribution.version.replace('-', "_")));
+    let tag = distribution.tags.first().map_or("py3-none-any", String::as_str);
+    let path = folder.join(format!("{name}-{}-{tag}.whl", distribution.version.replace('-', "_")));
     let mut zip = Zip::new(io::BufWriter::new(fs::File::create(&path)?));
     let (mut info, mut lines) = (distribution.metadata.clone(), String::new());
     let mut add = |path: &str, content: &[u8], executable: bool| {

@@ -181,6 +181,32 @@ fn what_no_index_has_is_handed_over_if_it_is_pure() {
 }
 
 #[test]
+fn what_did_not_come_from_an_index_is_looked_for_in_none() {
+    let Some(world) = World::new() else { return };
+    let built_here = native("cp313-cp313-linux_x86_64");
+    world
+        .here("ours", "1", built_here)
+        .here("user", "1", Wheel { requires: &["ours"], headers: &["Requires-Python: >=3.12"], ..PURE })
+        .here("a", "1", PURE)
+        // a stranger's
+        .offer("ours", "1", native(OLD))
+        .offer("user", "1", Wheel { requires: &["ours"], ..PURE })
+        .offer("a", "1", PURE);
+    write(
+        &world.venv.site().join("ours-1.dist-info/direct_url.json"),
+        r#"{"url": "file:///x", "dir_info": {}}"#,
+    );
+    let plan = world.plan(&["*"]).unwrap();
+    assert_eq!(names(&plan), ["a/__init__.py"]);
+    assert_eq!(plan.notes, ["left out, because they do not fit CPython 3.9: ours, user"]);
+    let error = world.error(&["user"]);
+    assert!(
+        error.starts_with("`ours` does not fit CPython 3.9 as it is, and did not come from an index"),
+        "{error}"
+    );
+}
+
+#[test]
 fn everything_leaves_out_what_fits_nowhere_unless_it_is_named() {
     let Some(world) = World::new() else { return };
     let built_here = native("cp313-cp313-linux_x86_64");
