@@ -110,8 +110,10 @@ def _full(place, manifest):
     removed = make_room(place, manifest)
     if place.has_room(manifest):
         return ""
-    return ("%s has no room for %d files with %d bytes, although %d sets with %d bytes were removed that "
-            "nobody used" % (place, len(manifest.files), manifest.size, removed[0], removed[1]))
+    words = "%s has no room for %d files with %d bytes" % (place, len(manifest.files), manifest.size)
+    if removed[0]:
+        words += ", although sets (%d) with %d bytes were removed that nobody used" % removed
+    return words
 
 
 def make_room(place, manifest):

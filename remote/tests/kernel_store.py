@@ -376,6 +376,7 @@ class Store(Folders):
         client.manifests(client.hear("lacks"))
         self.assertEqual(94, client.wait())
         self.assertEqual(4, client.stderr.count(b"has no room for 1 files with 1 bytes"), client.stderr)
+        self.assertNotIn(b"(0)", client.stderr)  # only what was removed is worth a word
         self.assertEqual([], self.drafts())
 
 
