@@ -52,10 +52,10 @@ pub(super) fn misfit(
     Some(format!("has extension modules for {}", platforms.join(", ")))
 }
 
-/// Whether its wheel says that it is pure.
+/// Whether it is pure: its wheel says so, or without a wheel, it has no extension modules.
 pub(super) fn is_pure(distribution: &Distribution) -> bool {
-    distribution.roots.is_none()
-        && distribution.tags.iter().flat_map(|tag| Tag::all(tag)).any(|tag| tag.is_pure())
+    let mut tags = distribution.tags.iter().flat_map(|tag| Tag::all(tag));
+    distribution.roots.is_none() && (distribution.tags.is_empty() || tags.any(|tag| tag.is_pure()))
 }
 
 /// Whether `Requires-Python` does. What cannot be read forbids nothing, as with pip.

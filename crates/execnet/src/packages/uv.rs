@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::PackagesError;
 use super::environment::{Distribution, Installed, normalized};
 use super::facts::Facts;
+use super::fit::is_pure;
 use super::plan::File;
 use cache::Draft;
 use command::{Failed, Uv};
@@ -167,7 +168,7 @@ impl Search<'_> {
     fn hand_over(&mut self) -> Result<(), PackagesError> {
         let (wanted, title) = (self.wanted, self.wanted.there.title());
         for pin in wanted.pins.iter().filter(|pin| pin.distribution.direct) {
-            if pin.fits.is_some() {
+            if self.can_take(pin) {
                 self.make(pin)?;
             } else if pin.named {
                 let name = &pin.distribution.name;
@@ -189,11 +190,16 @@ impl Search<'_> {
 
     /// Makes a wheel of installed files; false if it may not be one.
     fn make(&mut self, pin: &Pin<'_>) -> Result<bool, PackagesError> {
-        let Some(files) = pin.fits else { return Ok(false) };
+        let Some(files) = pin.fits.filter(|_| self.can_take(pin)) else { return Ok(false) };
         let folder = self.draft.wheels();
         let path = wheel::make(pin.distribution, files, &folder);
         let path = path.map_err(|error| self.draft.error(&folder, &error))?;
         Ok(self.made.insert(pin.name(), url(&path)).is_none())
+    }
+
+    /// Whether uv takes it as it is.
+    fn can_take(&self, pin: &Pin<'_>) -> bool {
+        pin.fits.is_some() && (!self.target.is_pure() || is_pure(pin.distribution))
     }
 
     /// Runs uv until all that can be found is found.
@@ -299,7 +305,7 @@ impl Search<'_> {
         for pin in wanted.pins.iter().filter(mentioned) {
             let droppable = exact == Exact::No && !pin.named;
             let choosable = exact == Exact::No && self.target.is_pure();
-            if known(&pin, self) || (pin.fits.is_none() && !droppable && !choosable) {
+            if known(&pin, self) || (!self.can_take(pin) && !droppable && !choosable) {
                 continue;
             }
             changed |= match self.version(pin, exact)? {

@@ -301,14 +301,15 @@ fn for_pypy_markers_are_ours_and_wheels_are_pure() {
         .offer("b", "1", native("pp39-pypy39_pp73-manylinux_2_17_x86_64"))
         .offer("c", "1", PURE)
         .offer("n", "1", native(OLD))
-        .here("n", "1", native("cp313-cp313-linux_x86_64"));
+        .here("n", "1", native("cp313-cp313-linux_x86_64"))
+        .here("program", "1", Wheel { tag: "py3-none-manylinux2010_x86_64", ..PURE });
     let plan = planned(&world.packages(&["a"]), &world.pypy()).unwrap();
     assert_eq!(names(&plan), ["a/__init__.py", "b/__init__.py"]);
     let error = planned(&world.packages(&["n"]), &world.pypy()).unwrap_err().to_string();
     assert!(error.contains("uv finds nothing else for PyPy 3.9"), "{error}");
     let plan = planned(&world.packages(&["*"]), &world.pypy()).unwrap();
     assert_eq!(names(&plan), ["a/__init__.py", "b/__init__.py", "c/__init__.py"]);
-    assert_eq!(plan.notes, ["left out, because they do not fit PyPy 3.9: n"]);
+    assert_eq!(plan.notes, ["left out, because they do not fit PyPy 3.9: n, program"]);
 }
 
 #[test]
