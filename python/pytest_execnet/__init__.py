@@ -95,7 +95,10 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
 
     for spec in specs:
         _refuse_lost_packages(spec)
-    manager = config.pluginmanager.getplugin("dsession").nodemanager
+    session = config.pluginmanager.getplugin("dsession")
+    if session is None:
+        return  # another plugin distributes the tests
+    manager = session.nodemanager
     roots = _net.roots_of_the_user(manager.roots)
     run = config.pluginmanager.getplugin(_net.NAME)
     if run is not None:

@@ -77,15 +77,16 @@ class Run:
         from execnet.xspec import XSpec
 
         self.config = config
-        self.root = config.rootpath
+        self.root = config.rootpath.resolve()
         if self.root in (Path(self.root.anchor), Path.home()):
             raise pytest.UsageError(
                 f"--net would send all of {self.root}, which is rootdir: say with --rootdir, or by a "
                 "pytest.ini, which folder the tests need"
             )
-        self.here = config.invocation_params.dir
-        if self.root not in (self.here, *self.here.parents):
-            self.here = self.root
+        within = self._within(str(config.invocation_params.dir))
+        # a folder outside of rootdir is not copied
+        self._is_within = within is not None
+        self.here = self.root / (within or "")
         try:
             self.spec = XSpec(f"net={option(config)}")
             _from_spec.refuse(self.spec)
@@ -188,7 +189,8 @@ class Run:
         folder = getattr(cache, "_cachedir", None)
         if not wanted or folder is None or self._within(str(folder)) is None:
             return []
-        return [str(file.relative_to(self.root)) for file in folder.rglob("*") if file.is_file()]
+        files = (self._within(str(file)) for file in folder.rglob("*") if file.is_file())
+        return [file for file in files if file is not None]
 
     def _map_coverage(self, copies: list[str]) -> None:
         """Let pytest-cov find the sources in what workers report. Alone it does so only if the user's
@@ -264,7 +266,7 @@ class Run:
         option, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
         path, colons, rest = value.partition("::")
         if not os.path.isabs(path):
-            if self.here == self.config.invocation_params.dir or not path or not os.path.exists(path):
+            if self._is_within or not path or not os.path.exists(path):
                 return arg
         within = self._within(os.path.abspath(path))
         if within is None:
@@ -273,9 +275,9 @@ class Run:
         return f"{option}{equals}{moved}{colons}{rest}"
 
     def _within(self, path: str) -> Optional[str]:
-        """Return where in rootdir an absolute path is; None if it is not there."""
+        """Return where in rootdir an absolute path is, also by links; None if it is not there."""
         for candidate in (Path(path), Path(path).resolve()):
-            if candidate == self.root or self.root in candidate.parents:
+            if self.root in (candidate, *candidate.parents):
                 return str(candidate.relative_to(self.root))
         return None
 

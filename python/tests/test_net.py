@@ -293,6 +293,16 @@ def test_it_can_be_called_in_a_folder_below(client, bare, thing, expected, where
     assert results == kept, done.stdout + done.stderr
 
 
+def test_links_lead_to_the_same_tests(client, bare, thing, expected):
+    """The shell says another name of the folder than the system."""
+    link = thing.parent / "link"
+    link.symlink_to(thing)
+    args = ["--net", bare.name, "--word=given", f"--rootdir={link}", "-k", "numbers", link / "tests"]
+    done, results = run_of(client, bare, link, *args)
+    kept = {name: result for name, result in expected.items() if "numbers" in name}
+    assert results == kept, done.stdout + done.stderr
+
+
 def test_options_may_stand_in_the_configuration(client, bare, thing, expected):
     """Workers read it, too, and have no network."""
     ini = thing / "pytest.ini"
