@@ -10,8 +10,6 @@ import unittest
 from kernel_packages import ONE, Hosts
 from packages_client import Files
 
-from kernel_client import TIMEOUT
-
 DAY = 86400
 SENT = ["one.py", "pack/data.bin", "pack/inner.py"]
 CODE = "import one, pack.inner; channel.send((one.x, pack.inner.y))"
@@ -35,12 +33,6 @@ class Folders(Hosts):
         self.assertEqual([(1, 2)], values)
         self.assertEqual([files.id], self.names())
         return client
-
-    def until(self, holds):
-        deadline = time.monotonic() + TIMEOUT
-        while not holds():
-            self.assertLess(time.monotonic(), deadline, "it never holds")
-            time.sleep(0.01)
 
 
 class Store(Folders):
@@ -301,11 +293,6 @@ class Store(Folders):
             path = os.path.join(self.store, files.id + end)
             if os.path.exists(path):
                 os.utime(path, (time.time() - seconds,) * 2)
-
-    def collected_long_ago(self):
-        mark = os.path.join(self.store, ".collected")
-        with open(mark, "a"):
-            os.utime(mark, (5, 5))
 
     def test_what_nobody_used_for_a_day_goes(self):
         old, new, held = Files(ONE, "old"), Files({"two.py": b"2\n"}, "new"), Files({"three.py": b""}, "held")
