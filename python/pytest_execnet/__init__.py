@@ -104,8 +104,8 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[XSpec]) -> None:
     if run is not None:
         roots = run.take_over(manager, roots)
     _packages.sent[:] = [str(root) for root in roots]
-    if roots:
-        config.pluginmanager.register(_reports.Reports(roots), _reports.NAME)
+    if roots or any(spec.packages for spec in specs):
+        config.pluginmanager.register(_reports.Reports(config, roots), _reports.NAME)
     if run is not None:
         run.prepare(specs)
 

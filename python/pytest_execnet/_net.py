@@ -64,6 +64,9 @@ def begin(config: pytest.Config) -> None:
     run = Run(config)
     option.tx = [str(spec) for spec in run.specs]
     option.numprocesses = None
+    if option.maxworkerrestart is None:
+        # as with -n; with --tx, pytest-xdist replaces workers without end
+        option.maxworkerrestart = str(4 * len(run.specs))
     if option.dist == "no":
         option.dist = "load"
     config.pluginmanager.register(run, NAME)
@@ -180,7 +183,6 @@ class Run:
             raise pytest.UsageError(f"--net: no node of {self.spec.net} can run the tests")
         # pytest-xdist's schedulers wait for so many
         option.tx = [str(spec) for spec in specs]
-        self._map_coverage([f"{folder}/{self.root.name}" for folder in folders.values()])
 
     def _cached(self) -> list[str]:
         """Return the files in which pytest remembers earlier runs, if `--lf` or the like asks for these."""
@@ -191,16 +193,6 @@ class Run:
             return []
         files = (self._within(str(file)) for file in folder.rglob("*") if file.is_file())
         return [file for file in files if file is not None]
-
-    def _map_coverage(self, copies: list[str]) -> None:
-        """Let pytest-cov find the sources in what workers report. Alone it does so only if the user's
-        configuration names the folders of the workers."""
-        controller = getattr(self.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-        combining = getattr(controller, "combining_cov", None)
-        if combining is not None:
-            combining.set_option(
-                "paths", {**combining.get_option("paths"), "execnet": [str(self.root), *copies]}
-            )
 
     def _prepare_hosts(self, sources: Sources) -> dict[Node, Union[str, BaseException]]:
         """Bring packages and rootdir to each host. Return the folders there, or why that failed."""

@@ -318,18 +318,34 @@ def test_options_may_stand_in_the_configuration(client, bare, thing, expected):
     assert results == expected and "network bare-" in done.stdout, done.stdout + done.stderr
 
 
-def test_coverage_is_that_of_a_run_here(client, bare, thing):
+@pytest.mark.parametrize(
+    "cov, alone",
+    # `thing` is a folder, and so another source, where a worker of --tx stands
+    [
+        ("--cov=thing", False),
+        ("--cov=src/thing", False),
+        ("--cov=attr", False),
+        ("--cov", False),
+        ("--cov=attr", True),
+        ("--cov", True),
+    ],
+)
+def test_coverage_is_that_of_a_run_here(client, bare, thing, cov, alone):
+    """Of the project, of what is installed, and of all that is not installed."""
+    where = ["--net", bare.name]
+    if alone:
+        spec = f"net={bare.name}//version={OWN}//packages=*"
+        where = ["--dist=load", f"--tx={spec}//node=build1", f"--tx={spec}//node=build2"]
+        where += [f"--rsyncdir={thing}", f"{thing}/tests"]
     reports = []
-    for args in (["-p", "no:xdist"], ["--net", bare.name]):
+    for args in (["-p", "no:xdist"], where):
         report = thing / "coverage.json"
-        more = ["--cov=thing", "--cov-branch", f"--cov-report=json:{report}", "--word=given"]
+        more = [cov, "--cov-branch", f"--cov-report=json:{report}", "--word=given", "-k", "not paths"]
         done, _ = run_of(client, bare, thing, *args, *more)
         files = json.loads(report.read_text())["files"]
-        assert list(files) == ["src/thing/__init__.py"], done.stdout + done.stderr
-        reports.append(
-            (files["src/thing/__init__.py"]["summary"], files["src/thing/__init__.py"]["missing_lines"])
-        )
-    assert reports[0] == reports[1] and reports[0][1] == [5]
+        reports.append({name: (file["summary"], file["missing_lines"]) for name, file in files.items()})
+    assert reports[0] == reports[1], done.stdout + done.stderr
+    assert len(reports[0]) > (cov == "--cov=attr") and (cov == "--cov=attr") == (len(reports[0]) > 6)
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["net", "tx"])
@@ -368,6 +384,17 @@ def test_a_worker_that_crashes_is_replaced(client, bare, thing):
         crash.unlink()
     assert "crashed while running 'tests/test_crash.py::test_b'" in done.stdout, done.stdout + done.stderr
     assert "1 failed, 2 passed" in done.stdout
+
+
+def test_workers_that_cannot_start_are_not_replaced_without_end(client, bare, thing):
+    """pytest-xdist has a limit for -n only."""
+    conftest = thing / "conftest.py"
+    conftest.write_text("import os\n\nif 'PYTEST_XDIST_WORKER' in os.environ:\n    os._exit(3)\n")
+    try:
+        done, _ = run_of(client, bare, thing, "--net", f"{bare.name}//node=build1", "-n1")
+    finally:
+        conftest.unlink()
+    assert "maximum crashed workers reached: 4" in done.stdout, done.stdout
 
 
 def test_maxfail_ends_the_run(client, bare, thing):

@@ -40,6 +40,8 @@ class Finder(object):
             for entry in appeared:
                 sys.path_importer_cache.pop(entry, None)
             self.awaited = [entry for entry in self.awaited if entry not in appeared]
+        if name == "coverage":
+            _call_installed([folder for folder in self.folders if os.path.isdir(os.path.join(folder, name))])
         return name in self.claimed
 
 
@@ -160,6 +162,17 @@ def _forget(gone, folders, kept):
                          for each in os.listdir(folder)])
         if names is None or name.split(".")[0] in names:
             kept.append(sys.modules.pop(name))
+
+
+def _call_installed(folders):
+    """Let sysconfig name these folders. Coverage measures what is in none that sysconfig names."""
+    import sysconfig
+    schemes = getattr(sysconfig, "_INSTALL_SCHEMES", None)
+    for number, folder in enumerate(folders if isinstance(schemes, dict) else []):
+        folder = folder.replace("{", "{{").replace("}", "}}")
+        paths = dict.fromkeys(("purelib", "platlib"), folder)
+        paths["scripts"] = folder + "/bin"
+        schemes["posix_execnet%d" % number] = dict(schemes.get("posix_prefix", {}), **paths)
 
 
 def _run_pth(folder):

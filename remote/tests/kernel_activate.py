@@ -445,6 +445,22 @@ class Activate(Kernel):
             channel.send([found[1] for found in pkgutil.iter_modules([%r])])
         """ % self.path("one")))
 
+    def test_coverage_sees_what_is_installed_beside_it_as_installed(self):
+        self.write("site/coverage/__init__.py")
+        self.write("own/own.py")
+        says = """
+            import sys, coverage, sysconfig
+            schemes = [sysconfig.get_paths(each) for each in sysconfig.get_scheme_names()]
+            names = [[paths[key] for key in ("purelib", "platlib", "stdlib")] for paths in schemes]
+        """
+        k, variables = self.activated(["site", "own"])
+        names, = k.run(textwrap.dedent(says) + "channel.send(names)")
+        self.assertIn([self.path("site")] * 2, [paths[:2] for paths in names])
+        self.assertNotIn(self.path("own"), sum(names, []))
+        child = self.python_says(textwrap.dedent(says) + "print(%r in sum(names, []))" % self.path("site"),
+                                 **variables)
+        self.assertEqual(child, "True")
+
     def test_the_kernel_goes_on_importing_from_the_standard_library_only(self):
         for name in ("traceback", "linecache", "threading", "codecs", "signal", "pytest", "site"):
             self.write("work/%s.py" % name, "raise SystemError('of the folder')")
