@@ -322,10 +322,12 @@ class Store(Folders):
         self.until(lambda: self.names() == [new.id])
 
     def test_what_is_too_much_goes_the_oldest_first(self):
+        if self.jython:
+            self.skipTest("where there are no locks, what was used today stays")
         sets = [Files({"data": b"%d" % number * 100000}, str(number)) for number in range(4)]
         for number, files in enumerate(sets):
             self.used([files], "0")
-            self.age(files, (4, 3, 2, 1)[number] * 3600 + (DAY if self.jython else 0))
+            self.age(files, (4, 3, 2, 1)[number] * 3600)
         self.collected_long_ago()
         new = Files(ONE)
         size = sum(map(len, ONE.values()))
