@@ -24,6 +24,7 @@ mod multi;
 mod open;
 mod opening;
 mod output;
+mod prologue;
 mod protocol;
 mod received;
 mod remote_error;

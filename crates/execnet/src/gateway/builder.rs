@@ -274,7 +274,7 @@ impl GatewayBuilder {
         let mut protocol = Protocol::new(window);
         protocol.out.push(KERNEL);
         match &supply {
-            Some(_) => protocol.expect_asks(),
+            Some(_) => protocol.prologue.expect_asks(),
             None => protocol.out.push(frame(Kind::Hello, 0, &config)),
         }
         let driver = Driver::new(carrier, protocol);
@@ -306,7 +306,7 @@ impl GatewayBuilder {
             Err(stopped) => stopped,
         };
         let mut state = driver.lock();
-        let noise = plain(state.protocol.noise());
+        let noise = plain(state.protocol.prologue.noise());
         let error = match stopped {
             Stopped::Dead(death) => {
                 drop(state);

@@ -153,7 +153,7 @@ impl DriverState {
                 channels.get(&number).is_none_or(super::protocol::Chan::receives_no_more)
             }
             Condition::Status(number) => self.protocol.answers.get(&number).is_none_or(Option::is_some),
-            Condition::Greeting => self.protocol.info().is_some() || self.protocol.has_asked(),
+            Condition::Greeting => self.protocol.info().is_some() || self.protocol.prologue.has_asked(),
             Condition::Room => self.protocol.out.bytes <= FEW_OUT || self.is_ready(Condition::Greeting),
             Condition::Death => false,
             Condition::Attend(kill_at, leaving) => {

@@ -110,7 +110,7 @@ impl<'a> Opening<'a> {
             match self.driver.wait(self.driver.lock(), condition, soon.or(self.until)) {
                 Ok(mut state) => {
                     let left = state.protocol.out.bytes;
-                    if let Some(ask) = state.protocol.take_ask() {
+                    if let Some(ask) = state.protocol.prologue.take_ask() {
                         drop(state);
                         // from now on, breaks of its link are waited for as those of an open gateway
                         self.driver.carrier.opened();

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::error::ChannelError;
 use super::inbox::Inbox;
 use super::info::Info;
+use super::prologue::Prologue;
 use super::remote_error;
-use super::wire::{Decoder, Frame, Kind, MARKER, frame, head};
-use crate::packages::ask::Ask;
+use super::wire::{Decoder, Frame, Kind, frame, head};
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
 
 /// The default for how much may be unreceived on a channel, in bytes.
@@ -23,25 +23,11 @@ const MAX_HELD: usize = 1 << 30;
 /// How many channels the kernel may have opened that nobody has taken.
 const MAX_UNTAKEN: usize = 4_096;
 
-/// How often the kernel may say that it waits: once a second for a day.
-const MAX_WAITS: u32 = 86_400;
-
-/// How many questions about packages may wait for their answers: one, behind a remark that needs none.
-const MAX_ASKS: usize = 2;
-
-/// How many of the bytes before the marker are kept.
-const NOISE: usize = 4_096;
-
 /// See the module's documentation.
 pub(super) struct Protocol {
     decoder: Decoder,
-    /// What came before the marker; none once it has arrived.
-    noise: Option<Vec<u8>>,
+    pub(super) prologue: Prologue,
     info: Option<Info>,
-    /// What it asks about packages; none if it was given none.
-    asks: Option<VecDeque<Ask>>,
-    /// How often it has said that it waits.
-    waits: u32,
     pub(super) channels: HashMap<u32, Chan>,
     next: u32,
     window: u64,
@@ -157,10 +143,8 @@ impl Protocol {
     pub(super) fn new(window: u64) -> Self {
         Self {
             decoder: Decoder::default(),
-            noise: Some(Vec::new()),
+            prologue: Prologue::default(),
             info: None,
-            asks: None,
-            waits: 0,
             channels: HashMap::new(),
             next: 1,
             window,
@@ -177,28 +161,9 @@ impl Protocol {
         }
     }
 
-    /// Allows the kernel to ask about packages before HELLO.
-    pub(super) fn expect_asks(&mut self) {
-        self.asks = Some(VecDeque::new());
-    }
-
-    /// What the kernel asks next about packages.
-    pub(super) fn take_ask(&mut self) -> Option<Ask> {
-        self.asks.as_mut()?.pop_front()
-    }
-
-    pub(super) fn has_asked(&self) -> bool {
-        self.asks.as_ref().is_some_and(|asks| !asks.is_empty())
-    }
-
     /// What the kernel reported.
     pub(super) fn info(&self) -> Option<&Info> {
         self.info.as_ref()
-    }
-
-    /// What came before the marker.
-    pub(super) fn noise(&self) -> &[u8] {
-        self.noise.as_deref().unwrap_or_default()
     }
 
     /// Whether something has changed since the last call.
@@ -211,19 +176,8 @@ impl Protocol {
     /// # Errors
     /// When the kernel broke the protocol. Then the gateway has to be closed.
     pub(super) fn handle(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let behind;
-        let mut bytes = bytes;
-        if let Some(noise) = &mut self.noise {
-            noise.extend_from_slice(bytes);
-            let Some(at) = noise.windows(MARKER.len()).position(|part| part == MARKER) else {
-                let surplus = noise.len().saturating_sub(NOISE + MARKER.len());
-                noise.drain(..surplus);
-                return Ok(());
-            };
-            behind = noise.split_off(at + MARKER.len());
-            self.noise = None;
-            bytes = &behind;
-        }
+        let Some(behind) = self.prologue.behind_marker(bytes) else { return Ok(()) };
+        let mut bytes = behind.as_ref();
         while !bytes.is_empty() {
             // a value that fits into what is left or, if nothing is held, the longest one
             let room = MAX_HELD.saturating_sub(self.held).min(MAX_LENGTH);
@@ -235,25 +189,11 @@ impl Protocol {
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), String> {
-        let Frame { kind, channel, payload, length } = frame;
-        if self.info.is_none() && kind != Kind::Hello {
-            let asks = self.asks.as_mut().filter(|_| kind == Kind::Packages);
-            let asks = asks.ok_or_else(|| format!("a frame {kind:?} before HELLO"))?;
-            let ask = Ask::read(&payload)?;
-            self.waits += u32::from(matches!(ask, Ask::Waits(_)));
-            if self.waits > MAX_WAITS {
-                return Err("it waits for packages without end".into());
-            }
-            if let (Some(Ask::Waits(last)), Ask::Waits(now)) = (asks.back_mut(), &ask) {
-                last.clone_from(now);
-            } else if asks.len() == MAX_ASKS {
-                return Err("more PACKAGES than it had answers".into());
-            } else {
-                asks.push_back(ask);
-            }
+        if self.info.is_none() && frame.kind != Kind::Hello {
             self.touched = true;
-            return Ok(());
+            return self.prologue.frame(&frame);
         }
+        let Frame { kind, channel, payload, length } = frame;
         match kind {
             Kind::Hello if self.info.is_none() => {
                 self.info = Some(Info::read(&payload).map_err(|error| format!("HELLO: {error}"))?);

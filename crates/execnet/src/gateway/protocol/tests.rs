@@ -1,4 +1,7 @@
 use super::*;
+use crate::gateway::prologue::{MAX_WAITS, NOISE};
+use crate::gateway::wire::MARKER;
+use crate::packages::ask::Ask;
 use crate::value::{Writer, Writing};
 
 fn encode(value: &Value) -> Encoded {
@@ -55,7 +58,7 @@ fn noise_before_the_marker_is_kept_however_it_comes() {
         let bytes = [&b"welcome\n"[..], &hello()].concat();
         for (at, part) in bytes.chunks(size).enumerate() {
             if (size, at) == (1, 8) {
-                assert_eq!(protocol.noise(), b"welcome\n");
+                assert_eq!(protocol.prologue.noise(), b"welcome\n");
             }
             protocol.handle(part).unwrap();
         }
@@ -63,7 +66,7 @@ fn noise_before_the_marker_is_kept_however_it_comes() {
     }
     let mut protocol = Protocol::new(WINDOW);
     protocol.handle(&vec![b'x'; 1 << 20]).unwrap();
-    assert!(protocol.noise().len() <= NOISE + MARKER.len());
+    assert!(protocol.prologue.noise().len() <= NOISE + MARKER.len());
 }
 
 #[test]
@@ -324,7 +327,7 @@ fn asked(verb: &str, content: Value) -> Vec<u8> {
 /// A gateway with packages, whose kernel has sent its marker.
 fn with_packages() -> Protocol {
     let mut protocol = Protocol::new(WINDOW);
-    protocol.expect_asks();
+    protocol.prologue.expect_asks();
     protocol.handle(MARKER).unwrap();
     protocol
 }
@@ -333,9 +336,9 @@ fn with_packages() -> Protocol {
 fn packages_are_asked_for_between_the_marker_and_hello() {
     let mut protocol = with_packages();
     protocol.handle(&asked("lacks", Value::List(vec![0.into()]))).unwrap();
-    assert!(protocol.has_asked() && protocol.take_touched());
-    assert_eq!(protocol.take_ask(), Some(Ask::Lacks(vec![0])));
-    assert_eq!(protocol.take_ask(), None);
+    assert!(protocol.prologue.has_asked() && protocol.take_touched());
+    assert_eq!(protocol.prologue.take_ask(), Some(Ask::Lacks(vec![0])));
+    assert_eq!(protocol.prologue.take_ask(), None);
     protocol.handle(&hello()[MARKER.len()..]).unwrap();
     assert!(protocol.info().is_some());
     let error = protocol.handle(&asked("waits", "late".into())).unwrap_err();
@@ -361,7 +364,7 @@ fn a_flood_of_questions_takes_no_memory() {
     protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap();
     let error = protocol.handle(&asked("lacks", Value::List(vec![]))).unwrap_err();
     assert_eq!(error, "more PACKAGES than it had answers");
-    assert_eq!(protocol.take_ask(), Some(Ask::Waits(format!("for {}", MAX_WAITS - 1))));
+    assert_eq!(protocol.prologue.take_ask(), Some(Ask::Waits(format!("for {}", MAX_WAITS - 1))));
     let error = protocol.handle(&asked("waits", "for more".into())).unwrap_err();
     assert_eq!(error, "it waits for packages without end");
     let mut long = frame(Kind::Packages, 0, b"");
