@@ -154,7 +154,9 @@ def tests(bench):
 
     def ran(node, more=""):
         spec = "4*net=%s//node=%s%s" % (bench.name, node, more)
-        args = ["--dist", "load", "--tx", spec, "--rsyncdir=%s" % project, str(project / "tests")]
+        # jinja2 makes errors of warnings, and pytest-xdist warns of --rsyncdir
+        args = ["-W", "ignore::DeprecationWarning", "--dist", "load", "--tx", spec]
+        args += ["--rsyncdir=%s" % project, str(project / "tests")]
         said = []
         took = timed(lambda: said.append(bench.pytest(project, *args)))
         counts.add(re.search(r"(\d+ passed)", said[0]).group(1))
