@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self, hosts, *more):
         self.folder = tempfile.TemporaryDirectory(prefix="execnet-bench-")
-        self.name = "bench-%d" % os.getpid()
+        self.name = os.path.basename(self.folder.name).replace("_", "-")
         self.env = dict(os.environ)
         for key in ("CONFIG", "STATE"):
             self.env["XDG_%s_HOME" % key] = os.path.join(self.folder.name, key.lower())
