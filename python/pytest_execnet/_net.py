@@ -24,6 +24,7 @@ import pytest
 
 if TYPE_CHECKING:
     from execnet import Channel, Gateway, Group, Node, XSpec
+    from execnet._native import Network
     from xdist.workermanage import NodeManager, WorkerController
 
 OLDEST = (3, 8)
@@ -76,7 +77,7 @@ class Run:
     """A run of tests on a network."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from execnet import _from_spec
+        from execnet import HostNotFound, _from_spec
         from execnet.xspec import XSpec
 
         self.config = config
@@ -101,8 +102,8 @@ class Run:
                 for key in _from_spec.SELECTS
                 if getattr(self.spec, key)
             }
-            found = network.nodes(wanted)
-        except (OSError, ValueError) as error:
+            found = network.nodes(wanted) or self._awaited(network, wanted)
+        except (OSError, ValueError, HostNotFound) as error:
             raise pytest.UsageError(f"--net: {error}") from None
         self.nodes = chosen(found)
         if not self.nodes:
@@ -112,6 +113,17 @@ class Run:
         self._sources: Optional[Sources] = None
         self.places = shares(self.nodes, self._count())
         self.specs = [self._spec_for(node) for node in self.places]
+
+    def _awaited(self, network: Network, wanted: dict[str, str]) -> list[Node]:
+        """Return the nodes that match, once there is one. The network knows whether there may be one soon,
+        and if not, says why."""
+        import execnet
+        from execnet.xspec import XSpec
+
+        with execnet.Group() as group:
+            chosen = "//".join(f"{key}={value}" for key, value in {"net": self.spec.net, **wanted}.items())
+            group.makegateway(XSpec(chosen))
+            return network.nodes(wanted)
 
     def _count(self) -> int:
         """Return how many workers there are: as `-n` says, or one for each processor."""

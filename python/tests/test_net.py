@@ -92,7 +92,11 @@ def run(project, *args, network=None, python=(), **variables):
         (["--net", "NET//id=a"], "id= is for one gateway"),
         (["--net", "NET//via=a"], "net= and via= do not go together"),
         (["--net", "NET//version=x"], "version=x: "),
-        (["--net", "NET//node=nobody"], "that is ready; no node matches"),
+        (["--net", "NET//node=nobody"], "--net: no node of NET matches node nobody; there are:\n  "),
+        (["--net", "NET//node=minee"], "did you mean `mine`?"),
+        (["--net", "NET//platform=linxu"], "did you mean `linux`?"),
+        (["--net", "NET//implementation=cpyton"], "did you mean `cpython`?"),
+        (["--net", "NET//version=>=9"], "--net: no node of NET matches Python >=9; there are:\n  "),
         (["--net", "NET", "-p", "no:xdist"], "--net needs pytest-xdist"),
         (["--net", "NET", "--rootdir=/"], "--net would send all of /, which is rootdir"),
     ],
@@ -100,6 +104,7 @@ def run(project, *args, network=None, python=(), **variables):
 def test_what_cannot_be_is_one_sentence(project, network, args, words):
     done = run(project, *(arg.replace("NET", network.name) for arg in args), network=network)
     assert done.returncode == 4, done.stdout + done.stderr
+    words = words.replace("NET", network.name)
     assert words in done.stderr and "Traceback" not in done.stderr + done.stdout, done.stderr
 
 
