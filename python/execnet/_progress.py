@@ -80,19 +80,28 @@ class Entry:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.step = ""
+        # the name of its node, and its step
+        self.at: Optional[tuple[str, str]] = None
+
+
+class Step:
+    """A step at which gateways of a node are."""
+
+    def __init__(self, due: float) -> None:
         # when the next line is due
-        self.due = self.began
+        self.due = due
+        self.entries: set[Entry] = set()
 
 
 class Display:
-    """Writes to stderr: on a terminal one line for all, which is written over; elsewhere a line now and
-    then."""
+    """Writes to stderr: on a terminal one line for all, which is written over; elsewhere a line now and then
+    for each step at which gateways of a node are."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._notes: set[str] = set()
         self._entries: dict[Entry, str] = {}
+        self._steps: dict[tuple[str, str], Step] = {}
         self._drawn = 0
 
     def show(self, entry: Entry, transfer: _native.Transfer) -> None:
@@ -103,22 +112,35 @@ class Display:
                 if note not in self._notes:
                     self._notes.add(note)
                     self._write(f"execnet: {_native.shown(note, one_line=True)}\n")
-            if entry.step != transfer.step:
-                entry.step, entry.due = transfer.step, now + LONG
+            at = (where(transfer), transfer.step)
+            if entry.at != at:
+                self._leave(entry)
+                entry.at = at
+            step = self._steps.setdefault(at, Step(now + LONG))
+            step.entries.add(entry)
             if now - entry.began < LONG:
                 return
             if is_terminal():
                 self._entries[entry] = words(transfer)
                 self._draw()
-            elif now >= entry.due:
-                entry.due = now + STILL
+            elif now >= step.due:
+                step.due = now + STILL
                 self._write(f"execnet: {words(transfer)}\n")
 
     def end(self, entry: Entry) -> None:
         """Forget a gateway: it is open, or cannot be opened."""
         with self._lock:
+            self._leave(entry)
             if self._entries.pop(entry, None) is not None:
                 self._draw()
+
+    def _leave(self, entry: Entry) -> None:
+        if entry.at is not None:
+            step = self._steps[entry.at]
+            step.entries.discard(entry)
+            if not step.entries:
+                del self._steps[entry.at]
+            entry.at = None
 
     def _draw(self) -> None:
         first, more = next(iter(self._entries.values()), ""), len(self._entries) - 1
@@ -149,8 +171,12 @@ display = Display()
 
 def words(transfer: _native.Transfer) -> str:
     """Return the state in words."""
-    name = "this machine" if transfer.node is None else transfer.node.name
-    return f"{_native.shown(name, one_line=True)}: {_step(transfer)}"
+    return f"{_native.shown(where(transfer), one_line=True)}: {_step(transfer)}"
+
+
+def where(transfer: _native.Transfer) -> str:
+    """Return the name of a gateway's node."""
+    return "this machine" if transfer.node is None else transfer.node.name
 
 
 def _step(transfer: _native.Transfer) -> str:

@@ -192,6 +192,23 @@ def test_progress_is_a_line_for_each_step_that_lasts(capsys, clock):
     ]
 
 
+def test_gateways_that_wait_for_the_same_share_their_lines(capsys, clock):
+    display, entries = _progress.Display(), [_progress.Entry() for _ in range(20)]
+
+    def told(later, step, entries):
+        clock.now += later
+        for entry in entries:
+            display.show(entry, under_way(step))
+        return len(capsys.readouterr().err.splitlines())
+
+    assert [told(later, "reading", entries) for later in (0, 1, 5, 5)] == [0, 1, 0, 1]
+    assert [told(later, "waiting", entries[1:]) for later in (0, 1, 5, 5)] == [0, 1, 0, 1]
+    for entry in entries[1:]:
+        display.end(entry)
+    # it is another time
+    assert [told(later, "waiting", [entries[0]]) for later in (0, 1, 5)] == [0, 1, 0]
+
+
 def test_progress_is_one_line_on_a_terminal(monkeypatch, clock):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
