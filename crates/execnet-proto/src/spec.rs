@@ -31,6 +31,10 @@ pub const MAX_NAME: usize = 64;
 pub const KEYS: [&str; 11] =
     ["popen", "ssh", "cmd", "python", "via", "id", "chdir", "nice", "env:", "ssh_config", "patience"];
 
+/// Keys of specs for gateways, which mean nothing for a host.
+const OF_GATEWAYS: [&str; 8] =
+    ["packages", "large", "execmodel", "give_up", "platform", "implementation", "version", "node"];
+
 /// One host: how it is reached and how its nodes are started.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostSpec {
@@ -86,6 +90,12 @@ pub enum SpecError {
         /// The most similar key, if one is similar.
         nearest: Option<&'static str>,
     },
+    /// A key of specs for gateways.
+    #[error("`{key}` is for gateways, not for hosts: {}", place_of(.key))]
+    OfGateways {
+        /// The key in the spec.
+        key: String,
+    },
     /// A key that is given twice.
     #[error("`{0}` is given twice")]
     Doubled(String),
@@ -125,6 +135,16 @@ const NAME_RULE: &str = "letters, digits, `.`, `_` and `-`, beginning with a let
 fn suggestion(nearest: Option<&str>) -> String {
     nearest
         .map_or_else(|| format!("; there are {}", KEYS.join(", ")), |key| format!("; did you mean `{key}`?"))
+}
+
+/// Where a key for gateways is given instead.
+fn place_of(key: &str) -> String {
+    let (option, example) = match key {
+        "packages" => ("`--with` of `execnet exec` and `execnet python`, ", "packages=*".to_owned()),
+        "large" => ("`--large` of `execnet exec` and `execnet python`, ", "packages=*//large".to_owned()),
+        _ => ("", format!("{key}=…")),
+    };
+    format!("{option}`{key}=` of `makegateway`, `pytest --tx net=NAME//{example}`")
 }
 
 fn transport_suggestion(host: &Option<String>) -> String {
@@ -293,6 +313,9 @@ impl Draft {
                 None => self.reach(Transport::Popen),
                 Some(value) => Err(bad(key, value, "`popen` takes no value")),
             };
+        }
+        if OF_GATEWAYS.contains(&key) && !(value.is_none() && alone) {
+            return Err(SpecError::OfGateways { key: key.to_owned() });
         }
         if !KEYS.contains(&key) {
             return Err(unknown(key, value.is_none() && alone));

@@ -34,7 +34,7 @@ use std::path::Path;
 
 use clap::Args;
 use execnet_proto::control::Status;
-use execnet_proto::spec::{HostSpec, NetworkName, nearest};
+use execnet_proto::spec::{HostSpec, NetworkName, SpecError, nearest};
 
 use crate::error::{CommandError, Exit};
 
@@ -69,10 +69,14 @@ fn seen_from(host: HostSpec, folder: Option<&Path>) -> Result<HostSpec, CommandE
 
 /// Reads a host spec.
 fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
-    text.parse().map_err(|error: execnet_proto::spec::SpecError| {
-        CommandError::new(Exit::Usage, format!("`{text}` is not a host spec"))
-            .because(&error)
-            .hint("for example `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`")
+    text.parse().map_err(|error: SpecError| {
+        let failure = CommandError::new(Exit::Usage, format!("`{text}` is not a host spec")).because(&error);
+        match error {
+            SpecError::OfGateways { .. } => failure,
+            _ => failure.hint(
+                "for example `popen`, `ssh=user@build1//python=pypy3`, `cmd=docker exec -i web python3`",
+            ),
+        }
     })
 }
 

@@ -121,6 +121,25 @@ fn errors_name_the_key() {
              env:, ssh_config, patience",
         ),
         (
+            "ssh=h//packages=attrs",
+            "`packages` is for gateways, not for hosts: `--with` of `execnet exec` and `execnet python`, \
+             `packages=` of `makegateway`, `pytest --tx net=NAME//packages=*`",
+        ),
+        (
+            "ssh=h//large",
+            "`large` is for gateways, not for hosts: `--large` of `execnet exec` and `execnet python`, \
+             `large=` of `makegateway`, `pytest --tx net=NAME//packages=*//large`",
+        ),
+        (
+            "node=b//ssh=h",
+            "`node` is for gateways, not for hosts: `node=` of `makegateway`, `pytest --tx net=NAME//node=…`",
+        ),
+        (
+            "packages",
+            "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`; did you mean \
+             `ssh=packages`?",
+        ),
+        (
             "build1",
             "it does not say how to reach the host: `popen`, `ssh=HOST` or `cmd=COMMAND`; did you mean \
              `ssh=build1`?",
