@@ -156,8 +156,9 @@ impl NetworkFile {
                     host.id
                 );
                 return Err(CommandError::new(Exit::Usage, message).hint(format!(
-                    "give the new host another id (`//id=NAME`), or remove `{}` first",
-                    host.id
+                    "give the new host another id (`//id=NAME`), or correct the spec of `{}` in {}",
+                    host.id,
+                    self.path.display()
                 )));
             }
             None => {}

@@ -91,7 +91,7 @@ fn a_host_that_is_there_is_not_added_again() {
     let failure = file.add(&host("ssh=a//python=pypy3")).unwrap_err();
     insta::assert_snapshot!(failure, @"
     Error: mynet.toml already has a host `a` with a different spec: ssh=a
-    Hint: give the new host another id (`//id=NAME`), or remove `a` first
+    Hint: give the new host another id (`//id=NAME`), or correct the spec of `a` in mynet.toml
     ");
 }
 

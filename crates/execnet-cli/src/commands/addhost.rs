@@ -133,7 +133,7 @@ fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), CommandError> {
             let mut other = host.clone();
             other.id = "NAME".to_owned();
             Err(CommandError::new(Exit::Usage, message)
-                .hint(format!("give the new host another id: `{other}`")))
+                .hint(format!("give the new host another id: `{other}`, or remove `{}` first", host.id)))
         }
     }
 }
@@ -167,7 +167,7 @@ mod tests {
 Error: `ssh=build1` is already a host of this network");
         insta::assert_snapshot!(fits(&specs(&["ssh=x//id=local"])[0], &running).unwrap_err(), @"
         Error: the network already has a host `local` with a different spec: popen
-        Hint: give the new host another id: `ssh=x//id=NAME`
+        Hint: give the new host another id: `ssh=x//id=NAME`, or remove `local` first
         ");
         insta::assert_snapshot!(fits(&specs(&["ssh=c//via=biuld1"])[0], &running).unwrap_err(), @"
         Error: `c` is reached via `biuld1`, which is not a host of this network
