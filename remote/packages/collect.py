@@ -3,22 +3,42 @@
 The age is the difference to a file touched now in the same folder, because clocks differ.
 """
 import os
+import sys
 
 from . import copies
 from .interpreter import as_text
-from .locks import EXCLUSIVE, NOFOLLOW, Busy, Gone, Lock, create, remove, remove_tree, sleep, time_of, touch
-from .places import as_bytes
+from .locks import (
+    EXCLUSIVE,
+    FULL,
+    NOFOLLOW,
+    Busy,
+    Gone,
+    Lock,
+    create,
+    remove,
+    remove_tree,
+    sleep,
+    time_of,
+    touch,
+)
+from .places import MISSING, as_bytes
 from .store import Store, last_use, path, read_about, sets
 
 DAY = 86400
 MOST = 2147483648  # bytes of all sets in a place
 HOUR = 3600  # seconds between two collections, and between two notes that a set is in use
+UNFINISHED = u"unfinished"  # the title of drafts, and of what is being deleted
 
 
 def listing():
-    """Return what this host holds, for `execnet packages`: a dict for each set."""
-    found = []
-    for place in Store().places:
+    """Return what this host holds, for `execnet packages`: a dict for each set, and one without an id for all
+    that is unfinished in a place. Instead of the list, `fault` says why the folder that was named for it
+    cannot be used."""
+    store, found = Store(), []
+    fault = _fault(store)
+    if fault:
+        return fault
+    for place in store.places:
         if place.fault():
             continue
         now = _now(place)
@@ -35,12 +55,44 @@ def listing():
             for each in lock or ():
                 each.close()
         found += [copies.about(place, name, now) for name in copies.copies(place)]
+        found += _about_unfinished(place, now)
     return found
 
 
 def clean():
-    """Remove what is not in use. Return what was removed, and what is in use."""
-    return collect(Store(), True, True)
+    """Remove what is not in use. Return what was removed, and what is in use; or `fault`, as `listing`."""
+    store = Store()
+    return _fault(store) or collect(store, True, True)
+
+
+def _fault(store):
+    """Return what is said instead of an answer, if a folder was named that cannot be used; else None."""
+    for place in store.places:
+        words = place.named and _obstacle(place)
+        if words:
+            return {u"fault": as_text(words)}
+
+
+def _obstacle(place):
+    """Return why nothing can be written in a place, nor can it be made; empty if it can. Makes nothing that
+    stays. Full disks are none: there something can be removed."""
+    words = place.fault()
+    if words and not words.endswith(" " + MISSING):
+        return words
+    folder = place.path
+    while not os.path.lexists(folder):
+        folder = folder.rpartition("/")[0] or "/"
+    trial = as_bytes("%s/.gone-%d" % (folder, os.getpid()))
+    try:
+        os.mkdir(trial, 0o700)
+    except EnvironmentError:
+        error = sys.exc_info()[1]
+        if error.errno in FULL:
+            return ""
+        return "cannot %s %s: %s" % (
+            "write in" if folder == place.path else "make", place, error.strerror or error)
+    remove_tree(trial)
+    return ""
 
 
 def attend(store):
@@ -63,9 +115,14 @@ def collect(store, at_once=False, everything=False):
         if place.fault():
             continue
         last, now = _mark(place)
+        if now is None and everything:  # a full disk has no room for the mark
+            now = _now(place)
         if now is None or not at_once and 0 <= now - last < HOUR:
             continue
-        _sweep(place, now)
+        count, bytes_of, is_written = _sweep(place, now)
+        removed, size = removed + count, size + bytes_of
+        if is_written:
+            in_use.append(UNFINISHED)
         known = []
         for name in sets(place):
             about = read_about(place, name) or (b"", 0, 0, b"")
@@ -79,7 +136,6 @@ def collect(store, at_once=False, everything=False):
                 removed, size, total = removed + (1 if title else 0), size + bytes_of, total - bytes_of
             elif title:
                 in_use.append(title.decode("utf-8", "replace"))
-        copies.sweep(place)
         for name in copies.copies(place):
             if not everything and -DAY < now - copies.last_use(place, name) < DAY:
                 continue
@@ -146,15 +202,20 @@ def _remove(place, name, now):
     except EnvironmentError:
         return False
     else:
-        for each in os.listdir(place.path):
-            if each.startswith(name + ".") and each != name + ".lock":
-                remove(place.raw + as_bytes("/" + each))
-        remove(path(place, name, ".lock"))
+        _remove_beside(place, name)
     finally:
         for lock in locks:
             lock.close()
     remove_tree(gone)
     return True
+
+
+def _remove_beside(place, name):
+    """Remove the files of a set whose folder is gone, the lock last. It is held."""
+    for each in os.listdir(place.path):
+        if each.startswith(name + ".") and each != name + ".lock":
+            remove(place.raw + as_bytes("/" + each))
+    remove(path(place, name, ".lock"))
 
 
 def _unused(place, name, now):
@@ -177,22 +238,66 @@ def _unused(place, name, now):
 
 
 def _sweep(place, now):
-    """Remove what killed processes have left."""
-    for name in os.listdir(place.path):
-        full = place.raw + as_bytes("/" + name)
-        if name.startswith(".gone-"):
-            remove_tree(full)
-        elif name.startswith(".new-") and len(name) > 70:
-            try:
-                lock = Lock(path(place, name[5:69], ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW)
-            except (Busy, Gone, EnvironmentError):
-                continue
-            # a writer without locks may still be at work
-            if lock.real and not name.endswith("-open") or not -DAY < now - (time_of(full) or 0) < DAY:
-                remove_tree(full)
-                if not os.path.isdir(path(place, name[5:69])):
-                    remove(lock.path)
+    """Remove what killed processes have left. Return (how many folders, how many bytes, whether there are
+    drafts that somebody may still write)."""
+    removed, size, is_written = 0, 0, False
+    for each in copies.left(place) + _left(place):
+        size, removed = size + copies.size_of(each)[0], removed + 1
+        remove_tree(each)
+    for name in _drafts(place):
+        lock = _unwritten(place, name, now)
+        if lock is None:
+            is_written = True
+            continue
+        draft = path(place, name)
+        size, removed = size + copies.size_of(draft)[0], removed + 1
+        remove_tree(draft)
+        if not os.path.isdir(path(place, name[5:69])):
+            _remove_beside(place, name[5:69])
+        lock.close()
+    return removed, size, is_written
+
+
+def _about_unfinished(place, now):
+    """Return what `execnet packages` shows of what is unfinished, in a list with a dict or none."""
+    size = files = 0
+    times, in_use = [], False
+    for name in _drafts(place):
+        lock = _unwritten(place, name, now)
+        if lock:
             lock.close()
+        in_use = in_use or lock is None
+    for each in copies.left(place) + _left(place) + [path(place, name) for name in _drafts(place)]:
+        more = copies.size_of(each)
+        size, files = size + more[0], files + more[1]
+        times.append(time_of(each) or now)
+    return [{u"id": u"", u"title": UNFINISHED, u"size": size, u"files": files,
+             u"used": max(0, int(now - max(times))), u"in_use": in_use,
+             u"where": as_text(place.raw)}] if times else []
+
+
+def _left(place):
+    """Return the paths of what is being deleted, or was when a process was killed."""
+    return [path(place, name) for name in os.listdir(place.path) if name.startswith(".gone-")]
+
+
+def _drafts(place):
+    """Return the names of drafts; behind `.new-` there is the id."""
+    return [name for name in os.listdir(place.path) if name.startswith(".new-") and len(name) > 70]
+
+
+def _unwritten(place, name, now):
+    """Return the lock of a draft that nobody writes; None if somebody may."""
+    try:
+        lock = Lock(path(place, name[5:69], ".lock"), EXCLUSIVE, os.O_RDWR | os.O_CREAT | NOFOLLOW)
+    except (Busy, Gone, EnvironmentError):
+        return None
+    # a writer without locks may still be at work
+    if lock.real and not name.endswith("-open") or \
+            not -DAY < now - (time_of(path(place, name)) or 0) < DAY:
+        return lock
+    lock.close()
+    return None
 
 
 def _stamp(place, name, now):

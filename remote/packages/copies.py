@@ -25,7 +25,7 @@ def folder(place):
 def about(place, name, now):
     """Return what `execnet packages` shows of a copy."""
     lock = _unused(place, name)
-    size, files = _size(_path(place, name))
+    size, files = size_of(_path(place, name))
     found = {
         u"id": _text(name), u"title": u"tests of " + _text(name).rpartition(u"-")[0], u"size": size,
         u"files": files, u"used": max(0, int(now - (time_of(_path(place, name)) or now))),
@@ -43,7 +43,7 @@ def remove(place, name):
     path = _path(place, name)
     gone = as_bytes(folder(place)) + as_bytes("/.gone-%d-" % os.getpid()) + as_bytes(name)
     try:
-        size = _size(path)[0]
+        size = size_of(path)[0]
         os.rename(path, gone)
     except EnvironmentError:
         return None
@@ -57,15 +57,13 @@ def last_use(place, name):
     return time_of(_path(place, name)) or 0
 
 
-def sweep(place):
-    """Remove what killed processes have left."""
+def left(place):
+    """Return the paths of what is being deleted, or was when a process was killed."""
     try:
         names = os.listdir(folder(place))
     except EnvironmentError:
-        return
-    for name in names:
-        if name.startswith(".gone-"):
-            remove_tree(_path(place, name))
+        return []
+    return [_path(place, name) for name in names if name.startswith(".gone-")]
 
 
 def _path(place, name):
@@ -85,7 +83,8 @@ def _unused(place, name):
     return lock if lock.real else None
 
 
-def _size(path):
+def size_of(path):
+    """Return (bytes, number of files) of a folder."""
     size = files = 0
     for at, _, names in os.walk(path):
         for name in names:

@@ -12,15 +12,17 @@ from .interpreter import JYTHON, TWO, native
 
 TMP = "/tmp"
 NOEXEC = 8  # of statvfs, on Linux
+MISSING = "does not exist"
 
 
 class Place(object):
     """A folder and the one around it; both must be ours alone."""
 
-    def __init__(self, around, deep=False):
+    def __init__(self, around, deep=False, named=False):
         self.around = around
         self.path = around + "/packages"
         self.deep = deep  # its parents may be missing, too
+        self.named = named  # by EXECNET_PACKAGES_FOLDER
         self.raw = as_bytes(self.path)
         self.reserved = 0  # bytes that this process will write
 
@@ -75,7 +77,7 @@ def candidates():
     uid = os.geteuid()
     wanted = os.environ.get("EXECNET_PACKAGES_FOLDER")
     if wanted:  # and no other: also what is removed is removed there
-        return [Place(os.path.abspath(os.path.expanduser(wanted)), True)]
+        return [Place(os.path.abspath(os.path.expanduser(wanted)), True, True)]
     found = [Place("%s/execnet-%d" % (TMP, uid))]
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if cache[:1] != "/":
@@ -114,7 +116,7 @@ def _fault(folder, shared=False, open_to=0o022):
     try:
         about = os.stat(folder) if shared else os.lstat(folder)
     except OSError:
-        return "does not exist"
+        return MISSING
     if stat.S_ISLNK(about.st_mode):
         return "is a link"
     if not stat.S_ISDIR(about.st_mode):

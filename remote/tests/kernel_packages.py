@@ -82,6 +82,13 @@ class Hosts(Kernel):
         return [name for name in os.listdir(where) if name[0] == "." and name != ".collected"] \
             if os.path.exists(where) else []
 
+    def leave(self, name, where=None):
+        """Make a folder with a file of 12 bytes, as a killed process leaves it."""
+        folder = os.path.join(where or self.store, name)
+        os.makedirs(folder, 0o700)
+        with open(os.path.join(folder, "file.py"), "wb") as file:
+            file.write(b"x = 12345678")
+
     def title(self, name, where=None):
         try:
             with open(os.path.join(where or self.store, name + ".set")) as file:
@@ -147,6 +154,62 @@ class Packages(Hosts):
             self.assertEqual(["in use"], cleaned["in_use"])
             self.assertEqual([Files(ONE).id], self.names())
         self.assertEqual([1], for_use.run("import one; channel.send(one.x)"))
+
+    def test_what_is_unfinished_is_listed_and_cleaned_too(self):
+        writing = self.supplier([Files(ONE)])
+        writing.manifests(writing.hear("lacks"))
+        writing.hear("wants")
+        client = self.opened([], visit=True)
+        listed = "channel.send(channel.gateway._packages('list'))"
+        found, = client.run(listed)[0]
+        self.assertEqual(("", "unfinished", 0, True, self.store),
+                         tuple(found[key] for key in ("id", "title", "size", "in_use", "where")))
+        killed = Files({"two.py": b""}).id
+        tests = os.path.join(os.path.dirname(self.store), "tests")
+        names = [".new-%s-1" % killed, ".gone-%s-1" % killed]
+        for name in names:
+            self.leave(name)
+        self.leave(".gone-1-project", tests)
+        with open(os.path.join(self.store, killed + ".set"), "w"):
+            pass
+        if self.jython:  # where a draft may be written for a day
+            os.utime(os.path.join(self.store, names[0]), (5, 5))
+        found, = client.run(listed)[0]
+        self.assertEqual((36, 4, True),
+                         tuple(found[key] for key in ("size", "files", "in_use")))
+        cleaned = client.run("channel.send(channel.gateway._packages('clean'))")[0]
+        self.assertEqual({"removed": 3, "bytes": 36, "in_use": ["unfinished"]}, cleaned)
+        self.assertEqual([], os.listdir(tests))
+        self.assertEqual([], [name for name in os.listdir(self.store) if killed in name])
+        writing.kill()
+        if not self.jython:
+            found, = client.run(listed)[0]
+            self.assertFalse(found["in_use"])
+            cleaned = client.run("channel.send(channel.gateway._packages('clean'))")[0]
+            self.assertEqual((1, []), (cleaned["removed"], cleaned["in_use"]))
+            self.assertEqual(([], []), (client.run(listed)[0], self.drafts()))
+
+    def test_a_named_folder_that_cannot_be_used_is_a_fault(self):
+        where = self.path("named")
+        with open(self.path("file"), "w"):
+            pass
+        os.mkdir(self.path("open"))
+        os.chmod(self.path("open"), 0o777)
+        for named, fault in self.few(
+                (where, None),
+                (self.path("open"), "%s is open to other users" % self.path("open")),
+                (self.path("file", "deep", "named"), "cannot make %s: Not a directory"
+                 % self.path("file", "deep", "named", "packages")),
+                ("/proc/none", "cannot make /proc/none/packages: No such file or directory"),
+                (self.path("one:two"), "%s has a `:` in its name, where PYTHONPATH would be cut"
+                 % self.path("one:two"))):
+            client = self.opened([], visit=True, env={"EXECNET_PACKAGES_FOLDER": named})
+            for verb, nothing in (("list", []), ("clean", {"removed": 0, "bytes": 0, "in_use": []})):
+                found = client.run("channel.send(channel.gateway._packages(%r))" % verb)[0]
+                self.assertEqual({"fault": fault} if fault else nothing, found)
+        # it asks, and makes nothing
+        self.assertEqual(["file", "home", "open", "shm", "tmp", "var"], sorted(os.listdir(self.tmp)))
+        self.assertEqual([], os.listdir(self.path("open")))
 
     def test_copies_of_tests_are_listed_and_cleaned_too(self):
         if self.jython:

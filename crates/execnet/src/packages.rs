@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub use error::PackagesError;
 pub(crate) use item::Item;
-pub use stored::{Cleaned, Stored, clean, list};
+pub use stored::{Cleaned, Stored, StoredError, clean, list};
 
 use crate::node::Node;
 

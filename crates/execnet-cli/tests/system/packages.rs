@@ -315,6 +315,45 @@ fn what_hosts_hold_is_listed_and_removed_unless_it_is_in_use() {
 }
 
 #[test]
+fn a_host_that_cannot_use_its_folder_is_named() {
+    let Some(net) = two() else { return };
+    let draft = net.folder("build1").join("packages").join(format!(".new-{}-1", "0".repeat(64)));
+    let work = net.folder("work");
+    fs::write(work.join("mine.py"), "").unwrap();
+    let brought = output_of(net.within(&work, "exec", &["--node", "build1", "--with", "./mine.py", "pass"]));
+    assert!(brought.status.success(), "{}", text(&brought));
+    fs::create_dir(&draft).unwrap();
+    fs::write(draft.join("half.py"), "x = 1\n".repeat(500_000)).unwrap();
+    net.ok("addhost", &["popen//id=odd//env:EXECNET_PACKAGES_FOLDER=/dev/null/x"]);
+    let why = "EXECNET_PACKAGES_FOLDER names a folder that cannot be used: /dev/null is not a folder";
+    let unfinished = net.packages("build1").into_iter().find(|held| held["title"] == "unfinished").unwrap();
+    assert_eq!((&unfinished["size"], &unfinished["in_use"]), (&3_000_000.into(), &false.into()));
+
+    for (args, said) in [(&[][..], "listed"), (&["--clean"], "cleaned")] {
+        let output = net.run("packages", args);
+        assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!("execnet: odd: not {said}: {why}\n"),
+            "{}",
+            text(&output)
+        );
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains(if args.is_empty() { "  unfinished " } else { "build1: removed " }), "{told}");
+        assert!(!told.contains("odd"), "{told}");
+        let output = net.run("packages", &[args, &["--json", "odd"]].concat());
+        assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["hosts"], serde_json::json!([{"host": "odd", "error": why}]));
+    }
+    assert!(!draft.exists());
+    let output = net.run("rmhost", &["odd", "--clean"]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with(&format!("odd: its packages stay: {why}\nodd: removed from ")), "{said}");
+}
+
+#[test]
 fn hosts_are_cleaned_before_they_are_told_to_end() {
     let Some(net) = two() else { return };
     let work = net.folder("work");

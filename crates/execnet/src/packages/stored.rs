@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use execnet_proto::text::line;
+
 use crate::gateway::{ChannelError, Gateway};
 use crate::value::Value;
 
-/// A folder of packages on a host. Its texts come from the host unchanged: escape them before you show them.
+/// A folder of packages on a host, or all that is unfinished there: drafts of folders, and what is being
+/// deleted. Its texts come from the host unchanged: escape them before you show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
-    /// Its name, the hash of its content.
+    /// Its name, the hash of its content; empty for what is unfinished.
     pub id: String,
     /// What it contains, in words.
     pub title: String,
@@ -29,7 +32,7 @@ pub struct Stored {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cleaned {
-    /// How many folders were removed.
+    /// How many folders were removed, unfinished ones too.
     pub removed: u64,
     /// Their size, in bytes.
     pub bytes: u64,
@@ -37,12 +40,24 @@ pub struct Cleaned {
     pub in_use: Vec<String>,
 }
 
+/// Why what a host holds could not be listed or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoredError {
+    /// It could not be asked.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The folder that `EXECNET_PACKAGES_FOLDER` names there cannot be used, for this reason.
+    #[error("EXECNET_PACKAGES_FOLDER names a folder that cannot be used: {}", line(.0))]
+    Folder(String),
+}
+
 /// Lists what the gateway's host holds. The gateway has to be opened with
 /// [`GatewayBuilder::visit_packages`](crate::GatewayBuilder::visit_packages).
 ///
 /// # Errors
-/// As [`Channel::receive`](crate::Channel::receive).
-pub fn list(gateway: &Gateway) -> Result<Vec<Stored>, ChannelError> {
+/// As [`Channel::receive`](crate::Channel::receive), and if the folder that was named there cannot be used.
+pub fn list(gateway: &Gateway) -> Result<Vec<Stored>, StoredError> {
     let answer = ask(gateway, "list")?;
     let (Value::List(folders) | Value::Tuple(folders)) = answer else { return Ok(Vec::new()) };
     Ok(folders.iter().map(Stored::read).collect())
@@ -52,13 +67,18 @@ pub fn list(gateway: &Gateway) -> Result<Vec<Stored>, ChannelError> {
 /// [`GatewayBuilder::visit_packages`](crate::GatewayBuilder::visit_packages).
 ///
 /// # Errors
-/// As [`Channel::receive`](crate::Channel::receive).
-pub fn clean(gateway: &Gateway) -> Result<Cleaned, ChannelError> {
+/// As [`list`].
+pub fn clean(gateway: &Gateway) -> Result<Cleaned, StoredError> {
     Ok(Cleaned::read(&ask(gateway, "clean")?))
 }
 
-fn ask(gateway: &Gateway, what: &str) -> Result<Value, ChannelError> {
-    gateway.remote_exec(format!("channel.send(channel.gateway._packages({what:?}))"))?.receive()
+fn ask(gateway: &Gateway, what: &str) -> Result<Value, StoredError> {
+    let code = format!("channel.send(channel.gateway._packages({what:?}))");
+    let answer: Value = gateway.remote_exec(code)?.receive()?;
+    match answer.get("fault").and_then(Value::as_str) {
+        Some(fault) => Err(StoredError::Folder(fault.to_owned())),
+        None => Ok(answer),
+    }
 }
 
 fn number(value: &Value, key: &str) -> u64 {

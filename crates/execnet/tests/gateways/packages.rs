@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use execnet::packages::StoredError;
 use execnet::{
     Environment, Gateway, GatewayBuilder, OpenError, Packages, PackagesError, Step, Transfer, packages,
 };
@@ -204,6 +205,18 @@ fn gateways_that_open_at_the_same_time_are_sent_files_once() {
     assert_eq!(sent, 1, "{:?}", told.sent());
     let total: u64 = told.sent().iter().map(|(_, _, bytes)| bytes).sum();
     assert!(total < 2 * large.len() as u64, "{:?}", told.sent());
+}
+
+#[test]
+fn a_folder_that_was_named_and_cannot_be_used_is_an_error() {
+    let visitor = quiet().env("EXECNET_PACKAGES_FOLDER", "/dev/null/x").visit_packages().start().unwrap();
+    let error = packages::list(&visitor).unwrap_err();
+    assert_eq!(packages::clean(&visitor).unwrap_err(), error);
+    assert!(matches!(error, StoredError::Folder(_)), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "EXECNET_PACKAGES_FOLDER names a folder that cannot be used: /dev/null is not a folder"
+    );
 }
 
 #[test]

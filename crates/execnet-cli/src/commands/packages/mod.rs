@@ -167,7 +167,10 @@ fn stored_json(folders: &[Stored]) -> Value {
             "files": folder.files,
             "used": folder.used.as_secs(),
             "in_use": folder.in_use,
-            "folder": format!("{}/{}", folder.place, folder.id),
+            "folder": match folder.id.as_str() {
+                "" => folder.place.clone(),
+                id => format!("{}/{id}", folder.place),
+            },
         })
     };
     json!({ "packages": folders.iter().map(folder).collect::<Vec<Value>>() })

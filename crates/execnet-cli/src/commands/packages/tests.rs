@@ -38,6 +38,15 @@ fn packages_are_listed_below_their_hosts() {
 }
 
 #[test]
+fn what_is_unfinished_has_no_folder_of_its_own() {
+    let mut unfinished = stored("unfinished", 5, 1, 0, true);
+    unfinished.id = String::new();
+    let json = stored_json(&[stored("attrs", 900, 1, 3, false), unfinished]);
+    let folders = json["packages"].as_array().unwrap();
+    assert_eq!(folders.iter().map(|folder| &folder["folder"]).collect::<Vec<_>>(), ["/tmp/x/ab", "/tmp/x"]);
+}
+
+#[test]
 fn what_was_removed_is_told_with_what_stays() {
     let mut done = Cleaned::default();
     assert_eq!(cleaned("a", &done), "a: nothing to remove");

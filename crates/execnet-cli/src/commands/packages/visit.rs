@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use execnet::{ChannelError, Gateway, Network, OpenError, StartError};
+use execnet::packages::StoredError;
+use execnet::{Gateway, Network, OpenError, StartError};
 use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus};
 
 use super::cleaned;
@@ -31,7 +32,7 @@ pub(super) fn visit<T: Send>(
     network: &Network,
     hosts: &[&HostStatus],
     wait: bool,
-    ask: fn(&Gateway) -> Result<T, ChannelError>,
+    ask: fn(&Gateway) -> Result<T, StoredError>,
 ) -> Vec<Visited<T>> {
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::new());
@@ -99,7 +100,7 @@ fn ask_node<T>(
     network: &Network,
     host: &HostStatus,
     node: &str,
-    ask: fn(&Gateway) -> Result<T, ChannelError>,
+    ask: fn(&Gateway) -> Result<T, StoredError>,
 ) -> Result<T, String> {
     let gateway = network.makegateway().node(node).visit_packages().timeout(PATIENCE).on_output(|_, _| {});
     let gateway = gateway.start().map_err(|error| match &error {
