@@ -22,12 +22,14 @@ from .locks import (
     touch,
 )
 from .places import MISSING, as_bytes
-from .store import Store, last_use, path, read_about, sets
+from .store import Store, StoreError, last_use, path, read_about, sets
 
 DAY = 86400
 MOST = 2147483648  # bytes of all sets in a place
 HOUR = 3600  # seconds between two collections, and between two notes that a set is in use
 UNFINISHED = u"unfinished"  # the title of drafts, and of what is being deleted
+ROOM = ("make room there (`execnet packages NETWORK --clean` removes what is not in use), or name a folder "
+        "on another disk (env:EXECNET_PACKAGES_FOLDER=/PATH in the spec)")
 
 
 def listing():
@@ -157,7 +159,7 @@ def other_place(store, place, name, native, manifest):
     places = store.places[store.places.index(place) + 1:]
     claim = store.claim(name, native, places, lambda place: _full(place, manifest))
     if claim is None:
-        raise store.nowhere()
+        raise StoreError("%s; %s" % (store.nowhere(), ROOM))
     return claim
 
 
@@ -166,29 +168,51 @@ def _full(place, manifest):
     removed = make_room(place, manifest)
     if place.has_room(manifest):
         return ""
-    words = "%s has no room for %d files with %d bytes" % (place, len(manifest.files), manifest.size)
-    if removed[0]:
-        words += ", although sets (%d) with %d bytes were removed that nobody used" % removed
+    count = len(manifest.files)
+    words = "%s has no room for %s of packages in %d file%s" % (
+        place, as_size(manifest.size), count, "" if count == 1 else "s")
+    if removed:
+        words += ", although %s that nobody used were removed" % as_size(removed)
     return words
 
 
+def full(place, manifest, error):
+    """Return the error if a disk has become full while a set was written."""
+    words = "cannot write %s of packages in %s: %s" % (as_size(manifest.size), place, error.strerror)
+    removed = make_room(place, manifest)
+    if removed:
+        words += "; %s that nobody used are removed now" % as_size(removed)
+    return StoreError("%s; %s" % (words, ROOM))
+
+
+def as_size(count):
+    """Return a number of bytes as people write it, with no more than three digits."""
+    if count < 1024:
+        return "%d B" % count
+    number, unit = count / 1024.0, "KiB"
+    for following in ("MiB", "GiB"):
+        if number >= 999.5:
+            number, unit = number / 1024, following
+    return "%.*f %s" % (1 if number < 9.95 else 0, number, unit)
+
+
 def make_room(place, manifest):
-    """Remove sets of a place that nobody uses, the oldest first, until there is room for one. Return (their
-    number, their bytes)."""
-    removed, size = 0, 0
+    """Remove what is unfinished and sets that nobody uses in a place, the oldest first, until there is room
+    for one. Return how many bytes went."""
+    removed = 0
     if place.has_room(manifest):
-        return removed, size
+        return removed
     now = _mark(place)[1]
     if now is None:
         now = _now(place)
-    _sweep(place, now)
+    removed += _sweep(place, now)[1]
     for _, name in sorted([(_stamp(place, name, now), name) for name in sets(place)]):
         if place.has_room(manifest):
             break
         about = read_about(place, name)
         if _remove(place, name, now):
-            removed, size = removed + 1, size + (about[2] if about else 0)
-    return removed, size
+            removed += about[2] if about else 0
+    return removed
 
 
 def _remove(place, name, now):

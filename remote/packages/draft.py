@@ -155,16 +155,10 @@ class Draft(object):
         self.drop()
         if isinstance(error, EnvironmentError):
             if error.errno in FULL:
-                self._full(error)
+                from . import collect
+                raise collect.full(self.place, self.manifest, error)
             raise StoreError("cannot write packages in %s: %s" % (self.place, error))
         raise error
-
-    def _full(self, error):
-        from . import collect
-        removed = collect.make_room(self.place, self.manifest)
-        raise StoreError("cannot write %d bytes of packages in %s: %s; removed %d sets with %d bytes that "
-                         "nobody used; make room there, and try again" % (
-                             self.manifest.size, self.place, error.strerror, removed[0], removed[1]))
 
     def _create(self, number):
         name, _, _, executable, _ = self.manifest.files[number]

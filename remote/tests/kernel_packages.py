@@ -211,6 +211,13 @@ class Packages(Hosts):
         self.assertEqual(["file", "home", "open", "shm", "tmp", "var"], sorted(os.listdir(self.tmp)))
         self.assertEqual([], os.listdir(self.path("open")))
 
+    def test_sizes_are_said_as_by_the_command(self):
+        sizes = [0, 1023, 1024, 10000, 10240, 1023000, 1023999, 1468006, 3 << 30, 5000 << 30]
+        client = self.opened([], visit=True)
+        code = "from execnet_kernel import collect; channel.send([collect.as_size(n) for n in %r])" % sizes
+        self.assertEqual(["0 B", "1023 B", "1.0 KiB", "9.8 KiB", "10 KiB", "999 KiB", "1.0 MiB", "1.4 MiB",
+                          "3.0 GiB", "5000 GiB"], client.run(code)[0])
+
     def test_copies_of_tests_are_listed_and_cleaned_too(self):
         if self.jython:
             return  # without locks they stay

@@ -361,12 +361,22 @@ class Store(Folders):
         self.assertEqual(["one.py"], client.sent)
         # no room anywhere
         none = ("about.f_bavail * about.f_frsize >= needed", "False")
+        self.full(none)
+        first = "%s has no room for 1 B of packages in 1 file" % self.store
+        self.assertIn(first + "; ", self.full(none))
+        self.leave(".gone-1")
+        self.assertIn(first + ", although 12 B that nobody used were removed; ", self.full(none))
+
+    def full(self, none):
+        """Open a gateway for whose packages there is room nowhere. Return what it says."""
         client = self.supplier([Files({"a": b"1"})], [none])
         client.manifests(client.hear("lacks"))
         self.assertEqual(94, client.wait())
-        self.assertEqual(4, client.stderr.count(b"has no room for 1 files with 1 bytes"), client.stderr)
-        self.assertNotIn(b"(0)", client.stderr)  # only what was removed is worth a word
         self.assertEqual([], self.drafts())
+        said = client.stderr.decode()
+        self.assertEqual(4, said.count("has no room for 1 B of packages in 1 file"), said)
+        self.assertIn("; make room there (`execnet packages NETWORK --clean` ", said)
+        return said
 
 
 @unittest.skipUnless(ROOT and can_mount(), "only root can mount")
@@ -418,9 +428,9 @@ class Mounts(Folders):
             pass  # it has noticed before it got everything
         self.assertEqual(94, client.wait())
         error = client.stderr.decode()
-        self.assertIn("cannot write %d bytes of packages in %s: No space left on device; removed 0 sets"
-                      % (sum(map(len, ONE.values())), self.store), error)
-        self.assertIn("make room there, and try again", error)
+        self.assertIn("cannot write 409 KiB of packages in %s: No space left on device; make room there "
+                      "(`execnet packages NETWORK --clean`" % self.store, error)
+        self.assertIn("another disk (env:EXECNET_PACKAGES_FOLDER=/PATH", error)
 
     def test_a_folder_that_is_read_only(self):
         client = self.mounted("mode=1777,ro", [Files(ONE)])
