@@ -4,6 +4,7 @@
 //! is imported here. What is somebody's secret by its name, or lies outside, never travels.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -104,7 +105,11 @@ pub(super) fn files(prefix: &str, path: &Path, found: &mut Found) -> Result<(), 
     }
     let git = Git::around(&root, &mut found.watch);
     let mut walk = Walk { root: &root, git: &git, above: Vec::new(), found };
-    walk.folder(&root, prefix, false)
+    walk.folder(&root, prefix, false)?;
+    // a folder may be met again by way of a link
+    let mut seen = HashSet::new();
+    found.notes.retain(|note| seen.insert(note.clone()));
+    Ok(())
 }
 
 /// A walk through the folders of a root.
@@ -126,10 +131,7 @@ impl Walk<'_> {
         let rules = Some(folder.join(".gitignore")).filter(|path| !ignored && path.is_file());
         let rules = rules.map(|path| {
             self.found.watch.path(&path);
-            let mut builder = GitignoreBuilder::new(folder);
-            // a line that is no pattern ignores nothing
-            builder.add(path);
-            builder.build().unwrap_or_else(|_| Gitignore::empty())
+            read_rules(folder, &path)
         });
         self.above.push((folder.to_owned(), rules));
         let package = entries.iter().any(|entry| entry.file_name() == "__init__.py");
@@ -168,26 +170,27 @@ impl Walk<'_> {
             let wanted = match ignored {
                 false => true,
                 true => {
-                    !BUILT.contains(&&*shown) && real.join("__init__.py").is_file()
+                    !BUILT.contains(&&*shown) && real.join("__init__.py").is_file() && sendable(name).is_ok()
                         || self.holds_tracked(path)
                 }
             };
-            if !wanted
-                || real.join("pyvenv.cfg").is_file()
-                || self.above.iter().any(|(folder, _)| *folder == real)
-            {
+            if !wanted || real.join("pyvenv.cfg").is_file() {
                 return Ok(());
+            }
+            if self.above.iter().any(|(folder, _)| *folder == real) {
+                return self.left_out(path, "it leads to a folder that it is in");
             }
             if is_secret_name(&shown) {
                 return self.left_out(path, "its name is that of a secret");
             }
-            let name = self.named(path)?;
+            let name = named(path, ignored)?;
             return self.folder(&real, &join(prefix, &name), ignored);
         }
         if ignored && !self.git.tracked.contains(path) {
             // generated: a version, or what a compiler made
             let module = package && shown.ends_with(".py") || is_extension(&shown);
-            if !module || !(package || path.parent() == Some(self.root)) {
+            let importable = module && (package || path.parent() == Some(self.root));
+            if !importable || sendable(name).is_err() {
                 return Ok(());
             }
         }
@@ -206,9 +209,9 @@ impl Walk<'_> {
         if is_private_key(&real) {
             return self.left_out(path, "a private key is in it");
         }
-        let name = self.named(path)?;
+        let name = named(path, ignored)?;
         if self.found.files.len() >= MOST {
-            let reason = format!("there are more than {MOST} files in it");
+            let reason = format!("there are more than {MOST} files in it: exclude some in its `.gitignore`");
             return Err(PackagesError::File { path: self.root.to_owned(), reason });
         }
         self.found.watch.file(real.clone(), &metadata);
@@ -223,14 +226,6 @@ impl Walk<'_> {
     fn left_out(&mut self, path: &Path, why: &str) -> Result<(), PackagesError> {
         self.found.notes.push(format!("{} is left out: {why}", path.display()));
         Ok(())
-    }
-
-    /// The name of what will be sent.
-    fn named(&self, path: &Path) -> Result<String, PackagesError> {
-        let error = |reason: String| PackagesError::File { path: path.to_owned(), reason };
-        let name = path.file_name().unwrap_or_default();
-        let name = name.to_str().ok_or_else(|| error("its name is not UTF-8: rename it".into()))?;
-        refused(name).map_or_else(|| Ok(name.to_owned()), |reason| Err(error(reason)))
     }
 
     /// Where a link leads, if that may travel.
@@ -283,9 +278,7 @@ impl Git {
         let mut add = |folder: &Path, file: PathBuf| {
             watch.path(&file);
             if file.is_file() {
-                let mut builder = GitignoreBuilder::new(folder);
-                builder.add(file);
-                rules.extend(builder.build().ok());
+                rules.push(read_rules(folder, &file));
             }
         };
         for folder in root.ancestors().skip(1).take_while(|folder| folder.starts_with(top)) {
@@ -297,6 +290,22 @@ impl Git {
         }
         Self { rules, tracked: tracked(top, root, watch) }
     }
+}
+
+/// The rules of a file for a folder. A line that is no pattern ignores nothing.
+fn read_rules(folder: &Path, file: &Path) -> Gitignore {
+    let mut builder = GitignoreBuilder::new(folder);
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    for line in bytes.split(|byte| *byte == b'\n') {
+        // names need not be UTF-8, but patterns here do
+        let line: String = line
+            .utf8_chunks()
+            .map(|part| part.valid().to_owned() + &"?".repeat(part.invalid().len()))
+            .collect();
+        let _ = builder.add_line(Some(file.to_owned()), line.strip_suffix('\r').unwrap_or(&line));
+    }
+    builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
 
 /// Names that say that their content is for nobody else.
@@ -347,13 +356,31 @@ fn is_private_key(path: &Path) -> bool {
     read.is_ok() && head.windows(16).any(|bytes| bytes == b"PRIVATE KEY-----")
 }
 
+/// The name of what will be sent. Of what is ignored, only what git keeps all the same gets here.
+fn named(path: &Path, ignored: bool) -> Result<String, PackagesError> {
+    let name = path.file_name().unwrap_or_default();
+    sendable(name).map(str::to_owned).map_err(|why| {
+        let help = match ignored {
+            false => "rename it, or exclude it by a pattern in `.gitignore`",
+            true => "rename it: git keeps it, although it is ignored",
+        };
+        PackagesError::File { path: path.to_owned(), reason: format!("{why}; {help}") }
+    })
+}
+
+/// The name, unless no host could have it.
+fn sendable(name: &OsStr) -> Result<&str, &'static str> {
+    let name = name.to_str().ok_or("its name is not UTF-8")?;
+    refused(name).map_or(Ok(name), Err)
+}
+
 /// Why no host could have a file of this name; a path is checked by its parts.
-pub(super) fn refused(path: &str) -> Option<String> {
+pub(super) fn refused(path: &str) -> Option<&'static str> {
     if path.contains(['\n', '\r', '\0']) {
-        return Some("there is a line end in its name: rename it".to_owned());
+        return Some("there is a line end in its name");
     }
     let long = path.split('/').any(|part| part.len() > 255);
-    long.then(|| "its name has more than 255 bytes: rename it".to_owned())
+    long.then_some("its name has more than 255 bytes")
 }
 
 fn is_executable(metadata: &Metadata) -> bool {

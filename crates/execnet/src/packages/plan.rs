@@ -95,8 +95,8 @@ pub(crate) fn plan(
     }
 }
 
-/// Whether two paths would be one on a file system that ignores case.
-fn check_names(set: &Set) -> Result<(), PackagesError> {
+/// Whether two paths would be one on a file system that ignores case, and what helps then.
+fn check_names(set: &Set, help: &str) -> Result<(), PackagesError> {
     let mut seen = std::collections::HashMap::new();
     for file in &set.files {
         let mut end = 0;
@@ -106,7 +106,7 @@ fn check_names(set: &Set) -> Result<(), PackagesError> {
             let path = file.path[..end].trim_end_matches('/');
             let other = *seen.entry(path.to_uppercase().to_lowercase()).or_insert(path);
             if other != path {
-                let reason = format!("`{other}` differs from it only in the case of letters: rename one");
+                let reason = format!("`{other}` differs from it only in the case of letters: {help}");
                 return Err(PackagesError::File { path: file_path(file), reason });
             }
         }

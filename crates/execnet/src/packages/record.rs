@@ -115,8 +115,8 @@ fn file(
         notes.push(format!("{}: its name is that of a secret, so it is not sent", full.display()));
         return Ok(());
     }
-    if let Some(reason) = refused(path) {
-        return Err(PackagesError::File { path: full, reason });
+    if let Some(why) = refused(path) {
+        return Err(PackagesError::File { path: full, reason: format!("{why}: rename it") });
     }
     into.push(made(place, path, full, &metadata, watch));
     Ok(())

@@ -101,7 +101,7 @@ fn make(
     let asked = gathered.iter().filter(|gathered| gathered.member.asked == Asked::Item).count();
     let native = has_extensions(&files);
     part.set = Set { title: title(&names, asked), native, files };
-    check_names(&part.set)?;
+    check_names(&part.set, "rename one")?;
     Ok(part)
 }
 

@@ -121,7 +121,7 @@ impl<'r> Roots<'r> {
         plan.notes.extend(found.notes.iter().cloned());
         let native = found.files.iter().any(|file| is_extension(&file.path));
         let set = Set { title, native, files: found.files.clone() };
-        check_names(&set)?;
+        check_names(&set, "rename one, or exclude one in `.gitignore`")?;
         Ok(set)
     }
 

@@ -126,6 +126,8 @@ fn links_travel_as_what_they_point_to_within_the_folder() {
     {
         write(&root.join(file), "");
     }
+    // met twice, and told once
+    write(&root.join("src/data/.netrc"), "");
     fs::set_permissions(root.join("src/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     for (target, link) in [
         ("../data", "src/p/data"),
@@ -134,6 +136,7 @@ fn links_travel_as_what_they_point_to_within_the_folder() {
         ("../.git/config", "src/p/config"),
         ("nowhere", "src/p/broken"),
         ("..", "src/p/loop"),
+        ("itself", "src/p/itself"),
         ("__init__.py", "src/p/same.py"),
         ("/etc/passwd", "src/p/passwd"),
         ("..", "src/up"),
@@ -149,10 +152,13 @@ fn links_travel_as_what_they_point_to_within_the_folder() {
     notes.sort();
     let expected = [
         "SRC/.env is left out: its name is that of a secret",
+        "SRC/data/.netrc is left out: its name is that of a secret",
         "SRC/fifo is left out: it is a FIFO",
         "SRC/p/broken is left out: it leads nowhere",
         "SRC/p/config is left out: it leads to a secret",
         "SRC/p/innocent.txt is left out: it leads to a secret",
+        "SRC/p/itself is left out: it leads nowhere",
+        "SRC/p/loop is left out: it leads to a folder that it is in",
         "SRC/p/outside.py is left out: it leads out of the folder",
         "SRC/p/passwd is left out: it leads out of the folder",
         "SRC/socket is left out: it is a socket",
@@ -209,11 +215,35 @@ fn names_that_no_host_should_get_are_errors() {
         }
         of(folder.path(), ".").unwrap_err().to_string()
     };
-    assert!(refused(&[b"a\xff.py"]).ends_with("its name is not UTF-8: rename it"));
-    assert!(refused(&[b"a\nb.py"]).ends_with("there is a line end in its name: rename it"));
+    let help = "rename it, or exclude it by a pattern in `.gitignore`";
+    assert!(refused(&[b"a\xff.py"]).ends_with(&format!("its name is not UTF-8; {help}")));
+    assert!(refused(&[b"a\nb.py"]).ends_with(&format!("there is a line end in its name; {help}")));
     let error = refused(&[b"Readme", b"README"]);
-    assert!(error.ends_with("differs from it only in the case of letters: rename one"), "{error}");
+    let why = "differs from it only in the case of letters: rename one, or exclude one in `.gitignore`";
+    assert!(error.ends_with(why), "{error}");
     assert!(refused(&["stra\u{df}e".as_bytes(), b"STRASSE"]).contains("only in the case"));
+}
+
+#[test]
+fn names_that_no_host_should_get_can_be_ignored() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for file in ["p/__init__.py", "x.py", "README", "Readme"] {
+        write(&root.join(file), "");
+    }
+    let odd = |name: &[u8]| root.join(std::ffi::OsStr::from_bytes(name));
+    for name in [&b"\xff.txt"[..], b"p/\xfe.py", b"p/\n.py", b"q\xfd/__init__.py", b"r\xfcd.txt"] {
+        fs::create_dir_all(odd(name).parent().unwrap()).unwrap();
+        fs::write(odd(name), "").unwrap();
+    }
+    // a line in the bytes of the name counts, too
+    fs::write(root.join(".gitignore"), b"?.txt\n?.py\n!x.py\nq*/\nr\xfcd.txt\nReadme\n").unwrap();
+    assert_eq!(names(&of(root, ".").unwrap()), [".gitignore", "README", "p/__init__.py", "x.py"]);
+    git(root, &["init", "-q"]);
+    git(root, &["add", "-f", "p"]);
+    let error = of(root, ".").unwrap_err().to_string();
+    assert!(error.ends_with("; rename it: git keeps it, although it is ignored"), "{error}");
 }
 
 #[test]
