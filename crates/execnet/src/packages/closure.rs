@@ -36,6 +36,8 @@ pub(super) struct Member {
     /// An item named it, or something that an item named requires it.
     pub(super) named: bool,
     pub(super) asked: Asked,
+    /// The index of one that requires it; none if it is wanted for itself.
+    by: Option<usize>,
 }
 
 /// Why a distribution is wanted; the first that holds.
@@ -56,6 +58,35 @@ pub(super) enum Asked {
 pub(super) struct Missing {
     pub(super) requirement: Requirement,
     pub(super) by: usize,
+}
+
+impl Closure {
+    /// Begins a sentence about what a member requires: "`jinja2`", or, if nobody has asked for that,
+    /// "`flask` requires `jinja2`, which".
+    pub(super) fn subject(&self, index: usize, installed: &Installed) -> String {
+        let member = |index| self.members.iter().find(|member| member.index == index);
+        let by = |index: &usize| member(*index).and_then(|member| member.by);
+        let mut chain: Vec<usize> = std::iter::successors(Some(index), by).collect();
+        chain.reverse();
+        let names = chain.iter().map(|index| installed.distributions[*index].name.as_str());
+        chained(names) + if chain.len() > 1 { ", which" } else { "" }
+    }
+
+    /// Who requires a member, to follow a sentence about it: " (`jinja2` requires it)".
+    pub(super) fn required(&self, index: usize, installed: &Installed) -> String {
+        let by = self.members.iter().find(|member| member.index == index).and_then(|member| member.by);
+        by.map(|by| format!(" ({} requires it)", self.subject(by, installed))).unwrap_or_default()
+    }
+}
+
+/// "`a` requires `b`, which requires `c`"
+pub(super) fn chained<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut text = String::new();
+    for (place, name) in names.enumerate() {
+        text.push_str(["", " requires ", ", which requires "][place.min(2)]);
+        text.push_str(&format!("`{name}`"));
+    }
+    text
 }
 
 /// Follows the items. `there` is the other interpreter.
@@ -92,7 +123,7 @@ pub(super) fn closure(
     search.follow()?;
     if items.contains(&Item::Everything) {
         for index in search.everything() {
-            search.want(index, &[], false, Asked::Everything);
+            search.want(index, &[], false, Asked::Everything, None);
         }
         search.follow()?;
     }
@@ -163,7 +194,7 @@ impl Search<'_> {
                 }
             }
         }
-        self.want(index, &wanted, true, Asked::Item);
+        self.want(index, &wanted, true, Asked::Item, None);
         Ok(())
     }
 
@@ -210,13 +241,17 @@ impl Search<'_> {
     }
 
     /// Adds a distribution, or more extras of it.
-    fn want(&mut self, index: usize, extras: &[ExtraName], named: bool, asked: Asked) {
+    fn want(&mut self, index: usize, extras: &[ExtraName], named: bool, asked: Asked, by: Option<usize>) {
         let new = self.found.members.len();
         let place = *self.places.entry(index).or_insert(new);
         if place == new {
-            self.found.members.push(Member { index, extras: BTreeSet::new(), named, asked });
+            self.found.members.push(Member { index, extras: BTreeSet::new(), named, asked, by });
         }
         let member = &mut self.found.members[place];
+        if named && !member.named {
+            // its error names this way to it
+            member.by = by;
+        }
         let known = member.extras.len();
         member.extras.extend(extras.iter().cloned());
         if place == new || member.extras.len() > known || (named && !member.named) {
@@ -235,7 +270,7 @@ impl Search<'_> {
                 for (plugin, other) in self.installed.distributions.iter().enumerate() {
                     let name = normalized(&other.name);
                     if other.pytest11 && name != OURS && !self.except.contains(&name) {
-                        self.want(plugin, &[], false, Asked::Plugin);
+                        self.want(plugin, &[], false, Asked::Plugin, None);
                     }
                 }
             }
@@ -266,14 +301,11 @@ impl Search<'_> {
         if name == OURS || self.except.contains(name) || provided(name, &self.there) {
             return Ok(());
         }
-        let who = &self.installed.distributions[by];
         let Some(index) = self.installed.find(name) else {
             if requirement.evaluate_markers(&self.here, extras) {
                 // broken here, too
-                let reason = format!(
-                    "`{}` requires `{name}`, which is not installed in {}",
-                    who.name, self.installed.executable
-                );
+                let (who, python) = (self.found.subject(by, self.installed), &self.installed.executable);
+                let reason = format!("{who} requires `{name}`, which is not installed in {python}");
                 return self.problem(name, reason, named, |python| format!("{python} -m pip install {name}"));
             }
             let known = |missing: &Missing| missing.requirement == *requirement && missing.by == by;
@@ -293,15 +325,16 @@ impl Search<'_> {
         if let Some(VersionOrUrl::VersionSpecifier(specifiers)) = &requirement.version_or_url {
             let version = Version::from_str(&distribution.version);
             if version.is_ok_and(|version| !specifiers.contains(&version)) {
+                let who = self.found.subject(by, self.installed);
                 let reason = format!(
-                    "`{}` requires `{name}{specifiers}`, but {} is installed in {}",
-                    who.name, distribution.version, self.installed.executable
+                    "{who} requires `{name}{specifiers}`, but {} is installed in {}",
+                    distribution.version, self.installed.executable
                 );
                 let wanted = format!("{name}{}", specifiers.to_string().replace(' ', ""));
                 self.problem(name, reason, named, |python| format!("{python} -m pip install '{wanted}'"))?;
             }
         }
-        self.want(index, &requirement.extras, named, Asked::Required);
+        self.want(index, &requirement.extras, named, Asked::Required, Some(by));
         Ok(())
     }
 

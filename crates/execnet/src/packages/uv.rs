@@ -25,7 +25,7 @@ use super::PackagesError;
 use super::environment::{Distribution, Installed, normalized};
 use super::facts::Facts;
 use super::plan::File;
-use command::Uv;
+use command::{Failed, Uv};
 use platform::{Target, target};
 
 /// What is to be found.
@@ -52,6 +52,10 @@ pub(super) struct Pin<'p> {
     pub(super) named: bool,
     /// Its files, if it fits as it is.
     pub(super) fits: Option<&'p [File]>,
+    /// Why it does not, as a sentence.
+    pub(super) misfit: Option<&'p str>,
+    /// Who requires it, in parentheses behind a blank; empty if it was asked for.
+    pub(super) required: &'p str,
 }
 
 /// What was found.
@@ -141,24 +145,29 @@ impl Wanted<'_> {
         key
     }
 
-    /// There is nothing that fits.
-    fn error(&self, text: &str) -> PackagesError {
-        self.unfit(&format!("uv finds nothing else for {}: {text}", self.whom()))
+    /// Why it was not found.
+    fn error(&self, failed: Failed) -> PackagesError {
+        let whom = format!("{} on {}", self.there.title(), self.there.platform_machine);
+        let mut because = self.because.as_str();
+        let (what, hint) = match failed {
+            Failed::NoSolution(text) => {
+                // of several that do not fit, the one that is in the way
+                let in_way = |pin: &&Pin<'_>| pin.named && mentions(&text, &pin.name());
+                let in_way = self.pins.iter().filter(in_way).find_map(|pin| pin.misfit);
+                because = in_way.unwrap_or(because);
+                (format!("uv finds nothing else for {whom}: {text}"), None)
+            }
+            Failed::Unusable { what, help } => (what, Some(help)),
+            Failed::Other(text) => (format!("uv cannot look for something else for {whom}: {text}"), None),
+        };
+        PackagesError::Unfit { item: named(because), reason: format!("{because}, and {what}"), hint }
     }
+}
 
-    /// Whether there is, uv cannot tell.
-    fn failed(&self, text: &str) -> PackagesError {
-        self.unfit(&format!("uv cannot look for something else for {}: {text}", self.whom()))
-    }
-
-    fn whom(&self) -> String {
-        format!("{} on {}", self.there.title(), self.there.platform_machine)
-    }
-
-    fn unfit(&self, words: &str) -> PackagesError {
-        let reason = format!("{}, and {words}", self.because);
-        PackagesError::Unfit { item: named(&self.because), reason, hint: None }
-    }
+/// Whether a text has this name as a word.
+fn mentions(text: &str, name: &str) -> bool {
+    let part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    text.split(|char: char| !part(char)).any(|word| normalized(word.trim_matches('.')) == name)
 }
 
 /// What to do where there is no uv.

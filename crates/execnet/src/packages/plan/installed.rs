@@ -67,21 +67,21 @@ fn make(
     part.notes.extend(closure.notes.iter().cloned());
     let mut gathered = Vec::new();
     for member in &closure.members {
-        match gather(member, installed, there, &mut part) {
+        match gather(member, &closure, installed, there, &mut part) {
             Ok(this) => gathered.push(this),
             Err(error) if member.named => return Err(error),
             Err(error) => part.notes.push(format!("{error}; it is left out")),
         }
     }
     if !uv_knows(there) {
-        only_what_fits(&mut gathered, &closure, there, &mut part)?;
+        only_what_fits(&mut gathered, &closure, installed, there, &mut part)?;
     }
     let misfit = gathered.iter().find_map(|gathered| gathered.misfit.clone());
     let misfit = misfit.or_else(|| {
         // what only those require that are left out is not missing
         let of = |missing: &&Missing| gathered.iter().any(|gathered| gathered.member.index == missing.by);
         let missing = closure.missing.iter().find(of)?;
-        Some(reason(missing, &installed.distributions[missing.by]))
+        Some(reason(missing, &closure, installed))
     });
     let mut files = stand_in();
     match misfit {
@@ -112,24 +112,34 @@ struct Gathered<'g> {
     files: Vec<File>,
     /// Why it cannot travel as it is.
     misfit: Option<String>,
+    /// Who requires it, in parentheses behind a blank; empty if it was asked for.
+    required: String,
 }
 
 fn gather<'g>(
     member: &'g Member,
+    closure: &Closure,
     installed: &'g Installed,
     there: &Facts,
     part: &mut Part,
 ) -> Result<Gathered<'g>, PackagesError> {
     let (here, distribution) = (&installed.facts, &installed.distributions[member.index]);
     let name = &distribution.name;
+    let required = closure.required(member.index, installed);
     if !distribution.problem.is_empty() {
-        let reason = format!("`{name}` {}", distribution.problem);
+        let reason = format!("`{name}` {}{required}", distribution.problem);
         return Err(PackagesError::Unfit { item: name.clone(), reason, hint: None });
     }
     let mut files = Vec::new();
-    record::files(distribution, &mut files, &mut part.notes, &mut part.watch)?;
-    let misfit =
-        misfit(distribution, has_extensions(&files), here, there).map(|why| format!("`{name}` {why}"));
+    let listed = record::files(distribution, &mut files, &mut part.notes, &mut part.watch);
+    listed.map_err(|error| match error {
+        PackagesError::Unfit { item, reason, hint } => {
+            PackagesError::Unfit { item, reason: reason + &required, hint }
+        }
+        error => error,
+    })?;
+    let misfit = misfit(distribution, has_extensions(&files), here, there);
+    let misfit = misfit.map(|why| format!("`{name}` {why}{required}"));
     if let (Some(why), true) = (&misfit, distribution.roots.is_some()) {
         // no index has what is developed here
         return Err(PackagesError::Unfit {
@@ -141,15 +151,17 @@ fn gather<'g>(
     files.extend(distribution.scripts.iter().filter_map(|(name, entry)| script(name, entry)));
     if let Some(roots) = &distribution.roots {
         let (name, roots, built) = (name.clone(), roots.clone(), built(here, there));
-        part.editables.push(Editable { name, named: member.named, roots, built });
+        let (named, required) = (member.named, required.clone());
+        part.editables.push(Editable { name, named, required, roots, built });
     }
-    Ok(Gathered { member, distribution, files, misfit })
+    Ok(Gathered { member, distribution, files, misfit, required })
 }
 
 /// Leaves out what does not fit as it is, and what misses something there. An error if it was named.
 fn only_what_fits(
     gathered: &mut Vec<Gathered<'_>>,
     closure: &Closure,
+    installed: &Installed,
     there: &Facts,
     part: &mut Part,
 ) -> Result<(), PackagesError> {
@@ -158,7 +170,7 @@ fn only_what_fits(
     gathered.retain(|Gathered { member, distribution, misfit, .. }| {
         let missing = || {
             let missing = closure.missing.iter().find(|missing| missing.by == member.index)?;
-            Some(reason(missing, distribution))
+            Some(reason(missing, closure, installed))
         };
         let Some(because) = misfit.clone().or_else(missing) else { return true };
         if member.named && error.is_none() {
@@ -176,9 +188,9 @@ fn only_what_fits(
     Ok(())
 }
 
-fn reason(missing: &Missing, who: &Distribution) -> String {
-    let name = &missing.requirement.name;
-    format!("`{}` requires `{name}` there, which is not installed here", who.name)
+fn reason(missing: &Missing, closure: &Closure, installed: &Installed) -> String {
+    let (who, name) = (closure.subject(missing.by, installed), &missing.requirement.name);
+    format!("{who} requires `{name}` there, which is not installed here")
 }
 
 fn unfit(there: &Facts, names: &[&str]) -> String {
@@ -244,12 +256,14 @@ fn wanted<'w>(
         }
     }
     let others = gathered.iter().filter(|gathered| gathered.distribution.roots.is_none());
-    let pins = others.map(|Gathered { member, distribution, files, misfit }| Pin {
+    let pins = others.map(|Gathered { member, distribution, files, misfit, required: by }| Pin {
         distribution,
         extras: member.extras.iter().map(ToString::to_string).collect(),
         top: member.asked != Asked::Required || !required.contains(&normalized(&distribution.name)),
         named: member.named,
         fits: misfit.is_none().then_some(files.as_slice()),
+        misfit: misfit.as_deref(),
+        required: by,
     });
     let pins = pins.collect();
     let more = more.into_iter().filter(|requirement| !excludes.contains(requirement.name.as_ref()));

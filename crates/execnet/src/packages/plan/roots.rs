@@ -16,6 +16,8 @@ pub(super) struct Editable {
     pub(super) name: String,
     /// An item named it, or something that an item named requires it.
     pub(super) named: bool,
+    /// Who requires it, in parentheses behind a blank; empty if it was asked for.
+    pub(super) required: String,
     /// The name in the set (empty: a folder that is on `sys.path` whole), and where it is.
     pub(super) roots: Vec<(String, PathBuf)>,
     /// Why no extension module that was built here can be loaded there.
@@ -92,10 +94,10 @@ impl<'r> Roots<'r> {
         let foreign =
             foreign.first().map(|path| format!("has an extension module for another Python: {path}"));
         if let Some(why) = editable.built.clone().filter(|_| set.native).or(foreign) {
-            let (name, title) = (&editable.name, self.there.title());
+            let Editable { name, required, .. } = editable;
             return Err(PackagesError::Unfit {
                 item: name.clone(),
-                reason: format!("`{name}` {why}, so {title} cannot have it"),
+                reason: format!("`{name}` {why}{required}, so {} cannot have it", self.there.title()),
                 hint: Some("install it without -e, from a wheel that an index has".to_owned()),
             });
         }

@@ -20,6 +20,8 @@ pub(super) struct Uv(Vec<PathBuf>);
 pub(super) enum Failed {
     /// What is wanted cannot be had together, or not at all: uv's explanation.
     NoSolution(String),
+    /// uv itself is what is wrong: the end of a sentence, and what helps.
+    Unusable { what: String, help: String },
     /// Anything else: no network, no disk, a uv that is too old.
     Other(String),
 }
@@ -50,6 +52,22 @@ impl Uv {
             return Ok(String::from_utf8_lossy(&said).into_owned());
         }
         let said = String::from_utf8_lossy(&ran.stderr);
+        if let [python, ..] = &self.0[..]
+            && self.0.len() > 1
+            && (said.contains("Traceback (most recent") || said.contains("No module named"))
+        {
+            let python = python.display();
+            return Err(Failed::Unusable {
+                what: format!("the uv that is installed in {python} has no program"),
+                help: format!("install it anew: {python} -m pip install --force-reinstall uv"),
+            });
+        }
+        if said.contains("network was disabled") {
+            return Err(Failed::Unusable {
+                what: "uv is offline, and its cache has nothing that fits".to_owned(),
+                help: "let it go online once, without UV_OFFLINE or `offline` in its settings".to_owned(),
+            });
+        }
         let text = explanation(&said);
         if text.is_empty() {
             return Err(Failed::Other(format!("uv: {}", ran.status)));
@@ -58,8 +76,7 @@ impl Uv {
             return Err(Failed::Other(format!("{text} (a newer uv knows it: pip install --upgrade uv)")));
         }
         // without a network, nothing can be said of what there is
-        let unknown = said.contains("network was disabled") || said.contains("Failed to fetch");
-        let no_solution = said.contains("No solution found") && !unknown;
+        let no_solution = said.contains("No solution found") && !said.contains("Failed to fetch");
         Err(if no_solution { Failed::NoSolution(text) } else { Failed::Other(text) })
     }
 }
@@ -89,6 +106,33 @@ fn explanation(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_without_its_program_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, module) = (folder.path(), folder.path().join("uv"));
+        std::fs::create_dir(&module).unwrap();
+        let uv = Uv(vec!["python3".into(), "-m".into(), "uv".into()]);
+        let run = || {
+            let mut command = uv.command(&["pip"]);
+            command.env("PYTHONPATH", root);
+            uv.run(command)
+        };
+        let told = || match run() {
+            Err(Failed::Unusable { what, help }) => format!("{what}; {help}"),
+            ran => panic!("{}", ran.unwrap_or_else(|_| "another failure".into())),
+        };
+        let expected = "the uv that is installed in python3 has no program; install it anew: python3 -m pip \
+                        install --force-reinstall uv";
+        std::fs::write(module.join("__init__.py"), "").unwrap();
+        assert_eq!(told(), expected);
+        let main = module.join("__main__.py");
+        std::fs::write(&main, "raise FileNotFoundError('bin/uv')\n").unwrap();
+        assert_eq!(told(), expected);
+        // it has one, which fails
+        std::fs::write(&main, "import sys\nsys.exit('error: no disk')\n").unwrap();
+        assert!(matches!(run(), Err(Failed::Other(text)) if text == "no disk"));
+    }
 
     #[test]
     fn an_explanation_is_one_sentence() {

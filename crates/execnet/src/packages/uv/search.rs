@@ -10,12 +10,13 @@ use std::thread;
 use pep508_rs::{MarkerTree, Requirement, VerbatimUrl};
 
 use super::super::PackagesError;
+use super::super::closure::chained;
 use super::super::environment::normalized;
 use super::super::fit::is_pure;
 use super::cache::Draft;
 use super::command::{Failed, Uv};
 use super::platform::{self, Target};
-use super::{Exact, Pin, Wanted, wheel};
+use super::{Exact, Pin, Wanted, mentions, wheel};
 
 /// Has uv unpack what is wanted, and returns what is left out.
 pub(super) fn search(
@@ -46,7 +47,10 @@ pub(super) fn search(
     };
     match found {
         Ok(()) => Ok(search.left_out.into_iter().collect()),
-        Err(Stop::NoSolution(text)) => Err(wanted.error(&text)),
+        Err(Stop::NoSolution(text)) => {
+            let text = text.clone() + &search.requirers(&text);
+            Err(wanted.error(Failed::NoSolution(text)))
+        }
         Err(Stop::Error(error)) => Err(error),
     }
 }
@@ -88,7 +92,10 @@ impl Search<'_> {
                 let name = &pin.distribution.name;
                 return Err(PackagesError::Unfit {
                     item: name.clone(),
-                    reason: format!("`{name}` does not fit {title} as it is, and did not come from an index"),
+                    reason: format!(
+                        "`{name}` does not fit {title} as it is, and did not come from an index{}",
+                        pin.required
+                    ),
                     hint: Some("give the folder of its sources in its place, or leave it out".to_owned()),
                 });
             } else {
@@ -145,7 +152,7 @@ impl Search<'_> {
             let text = match self.once(exact) {
                 Ok(()) => return Ok(()),
                 Err(Failed::NoSolution(text)) => text,
-                Err(Failed::Other(text)) => return Err(Stop::Error(self.wanted.failed(&text))),
+                Err(failed) => return Err(Stop::Error(self.wanted.error(failed))),
             };
             if !self.change(&text, exact).map_err(Stop::Error)? {
                 return Err(Stop::NoSolution(text));
@@ -232,6 +239,23 @@ impl Search<'_> {
         list
     }
 
+    /// Who requires what uv's explanation is about, if that is not installed here.
+    fn requirers(&self, text: &str) -> String {
+        let is_here = |name: &str| self.wanted.pins.iter().any(|pin| pin.name() == name);
+        let in_way = self.via.keys().find(|name| mentions(text, name) && !is_here(name));
+        let mut chain: Vec<&String> = in_way.filter(|_| self.listed).into_iter().collect();
+        while let Some(by) = chain.last().and_then(|name| {
+            let mut by = self.via.get(*name)?.iter();
+            by.find(|by| self.via.contains_key(*by) && !chain.contains(by))
+        }) {
+            chain.push(by);
+        }
+        match chain.len() {
+            0 | 1 => String::new(),
+            _ => format!(" ({})", chained(chain.iter().rev().map(|name| name.as_str()))),
+        }
+    }
+
     /// After a failure: hands over what is pure as it is, and leaves out what fits nowhere and nothing named
     /// needs. False if there is nothing to change.
     fn change(&mut self, text: &str, exact: Exact) -> Result<bool, PackagesError> {
@@ -288,14 +312,9 @@ impl Search<'_> {
 
     /// The version of which there is a wheel, whatever else it needs.
     fn version(&self, pin: &Pin<'_>, exact: Exact) -> Result<Option<String>, PackagesError> {
-        let failed = |text: &str| self.wanted.failed(text);
-        let file = match self
-            .draft
-            .write(&format!("one-{}.txt", pin.name().replace('/', "-")), &[pin.text(exact, false)])
-        {
-            Ok(file) => file,
-            Err(Failed::Other(text) | Failed::NoSolution(text)) => return Err(failed(&text)),
-        };
+        let name = format!("one-{}.txt", pin.name().replace('/', "-"));
+        let file = self.draft.write(&name, &[pin.text(exact, false)]);
+        let file = file.map_err(|failed| self.wanted.error(failed))?;
         let mut command = self.command(&["pip", "install", "--dry-run", "--no-deps"]);
         command.arg("--target").arg(self.draft.packages()).arg("--requirements").arg(file);
         command.args(self.target.words());
@@ -306,7 +325,7 @@ impl Search<'_> {
                 Ok(Some(lines.next().unwrap_or_default().trim().to_owned()))
             }
             Err(Failed::NoSolution(_)) => Ok(None),
-            Err(Failed::Other(text)) => Err(failed(&text)),
+            Err(failed) => Err(self.wanted.error(failed)),
         }
     }
 }
@@ -322,10 +341,4 @@ fn url(path: &Path) -> String {
         }
     }
     url
-}
-
-/// Whether a text has this name as a word.
-fn mentions(text: &str, name: &str) -> bool {
-    let part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    text.split(|char: char| !part(char)).any(|word| normalized(word.trim_matches('.')) == name)
 }

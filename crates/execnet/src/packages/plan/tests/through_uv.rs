@@ -220,9 +220,8 @@ fn everything_leaves_out_what_fits_nowhere_unless_it_is_named() {
     assert_eq!(names(&plan), ["a/__init__.py"]);
     assert_eq!(plan.notes, ["left out, because they do not fit CPython 3.9: n, user"]);
     let error = world.error(&["*", "user"]);
-    let why =
-        "`user` 1 needs Python >=3.12, and uv finds nothing else for CPython 3.9 on x86_64: Because n was";
-    assert!(error.starts_with(why), "{error}");
+    let why = " (`user` requires it), and uv finds nothing else for CPython 3.9 on x86_64: Because n was";
+    assert!(error.starts_with("`n` has extension modules for ") && error.contains(why), "{error}");
 }
 
 #[test]
@@ -234,6 +233,56 @@ fn a_uv_that_fails_has_not_said_that_there_is_nothing() {
     let why = "`a` 1 needs Python >=3.12, and uv cannot look for something else for CPython 3.9 on x86_64: \
                Request failed after 3 retries";
     assert_eq!(world.error(&["a"]), why);
+}
+
+#[test]
+fn an_offline_uv_says_how_to_go_on() {
+    let Some(world) = World::new() else { return };
+    world.here("a", "1", Wheel { headers: &["Requires-Python: >=3.12"], ..PURE });
+    let (own, uv) = (world.venv.root().join("v/bin/uv"), uv().unwrap());
+    let offline = "exec \"$UV\" --offline --no-config --cache-dir \"$0-cache\" \"$@\"";
+    write(&own, &format!("#!/bin/sh\nUV={}\n{offline}\n", uv.display()));
+    let why = "`a` 1 needs Python >=3.12, and uv is offline, and its cache has nothing that fits; let it go \
+               online once, without UV_OFFLINE or `offline` in its settings";
+    assert_eq!(world.error(&["a"]), why);
+}
+
+#[test]
+fn who_requires_what_fits_nowhere_is_named() {
+    let Some(world) = World::new() else { return };
+    let newer = Wheel { headers: &["Requires-Python: >=3.10"], ..PURE };
+    let mid = Wheel { requires: &["ann", "fast"], ..PURE };
+    let top = Wheel { requires: &["mid"], ..PURE };
+    let new = Wheel { headers: &["Requires-Python: >=3.12"], ..PURE };
+    world
+        .here("fast", "1", native("cp313-cp313-linux_x86_64"))
+        .here("ann", "1", newer)
+        .here("mid", "1", mid)
+        .here("top", "1", top)
+        .here("new", "1", new)
+        .offer("fast", "1", native(OLD))
+        .offer("ann", "1", PURE)
+        .offer("mid", "1", mid)
+        .offer("top", "1", top)
+        // these are not installed here
+        .offer("new", "1", Wheel { requires: &["newer"], ..PURE })
+        .offer("newer", "1", Wheel { requires: &["newest"], ..PURE })
+        .offer("newest", "1", native(OLD));
+    let reason = |item: &str| match planned(&world.packages(&[item]), &world.pypy()).unwrap_err() {
+        PackagesError::Unfit { reason, .. } => reason,
+        error => panic!("{error}"),
+    };
+    // `ann` does not fit either, but is not in the way
+    for (item, chain) in
+        [("fast", ""), ("mid", " (`mid` requires it)"), ("top", " (`top` requires `mid`, which requires it)")]
+    {
+        let said = reason(item);
+        let why = format!("{chain}, and uv finds nothing else for PyPy 3.9 on x86_64: ");
+        assert!(said.starts_with("`fast` has extension modules for ") && said.contains(&why), "{said}");
+    }
+    let said = reason("new");
+    assert!(said.starts_with("`new` 1 needs Python >=3.12, and uv finds nothing else"), "{said}");
+    assert!(said.ends_with(" (`new` requires `newer`, which requires `newest`)"), "{said}");
 }
 
 #[test]
