@@ -332,8 +332,19 @@ def test_what_is_not_here_is_named(group, library, packages, words):
 
 def test_a_file_that_cannot_be_sent_is_named_once(group, tmp_path):
     (tmp_path / "two\nlines").touch()
-    with pytest.raises(OSError, match=r"^gateway gw0: cannot send \S*/two\\nlines: [^:]*: rename it$"):
+    words = r"^gateway gw0: cannot send \S*/two\\nlines: [^:]*; rename it, or [^:]*$"
+    with pytest.raises(OSError, match=words):
         group.makegateway("popen", packages=[tmp_path])
+    (tmp_path / ".gitignore").write_text("two?lines\n")
+    assert group.makegateway("popen", packages=[tmp_path]).packages.folders
+
+
+def test_an_executable_that_is_no_python_is_named(group, monkeypatch):
+    spec = f"popen//python={sys.executable}"
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    words = r"^gateway gw0: `/bin/true` is no Python interpreter \(.*\); it is `sys.executable`$"
+    with pytest.raises(ValueError, match=words):
+        group.makegateway(spec, packages=["attrs"])
 
 
 def test_too_much_is_refused_unless_it_is_wanted(group, tmp_path):

@@ -146,6 +146,9 @@ impl From<PackagesError> for Failure {
                     "large=True (in a spec `large`) sends them all the same, `!NAME` leaves one out of `*`";
                 PyValueError::new_err(format!("{}; {hint}", said(&error)))
             }
+            PackagesError::Interpreter { .. } => {
+                PyValueError::new_err(format!("{}; it is `sys.executable`", said(&error)))
+            }
             PackagesError::Item { .. } | PackagesError::Unfit { .. } => PyValueError::new_err(said(&error)),
             // its text has that of its source
             _ => PyOSError::new_err(said(&error)),

@@ -44,6 +44,12 @@ impl PackageOptions {
             {
                 refused(error).hint(format!("`--with ./{item}` brings along what is here"))
             }
+            PackagesError::Interpreter { .. } => match &self.environment {
+                Some(_) => CommandError::new(Exit::Usage, format!("--environment: {error}")).hint(ANOTHER),
+                None => {
+                    CommandError::new(Exit::Usage, error).hint("choose a Python with `--environment PYTHON`")
+                }
+            },
             error => refused(error),
         }
     }
@@ -102,6 +108,10 @@ pub(super) fn shown(packages: Packages, progress: &PackageProgress) -> Packages 
     packages.on_progress(move |transfer| teller.tell(transfer))
 }
 
+/// What may stand behind `--environment`.
+const ANOTHER: &str =
+    "name a Python (`python3.12`, `/opt/app/bin/python`), or the folder of a virtual environment";
+
 /// Names of an interpreter, the best first.
 const NAMES: [&str; 2] = ["python3", "python"];
 
@@ -126,11 +136,7 @@ fn interpreter(
         };
         let what = if given.is_dir() { "has no Python in its folder `bin`" } else { "is no program" };
         let message = format!("--environment: `{}` {what}", given.display());
-        return found.ok_or_else(|| {
-            CommandError::new(Exit::Usage, message).hint(
-                "name a Python (`python3.12`, `/opt/app/bin/python`), or the folder of a virtual environment",
-            )
-        });
+        return found.ok_or_else(|| CommandError::new(Exit::Usage, message).hint(ANOTHER));
     }
     if let Some(folder) = variable("VIRTUAL_ENV").map(PathBuf::from) {
         return python_in(&folder.join("bin")).ok_or_else(|| {

@@ -25,9 +25,18 @@ use disk::Disk;
 /// A hung file system must not hang the client in silence.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The relative entries of `sys.path` would be looked for modules; the rest of the program comes on stdin.
+/// More than any answer has: what prints without end must not fill the memory.
+const LONGEST: u64 = 16 << 20;
+
+/// The first Python that can be asked.
+const OLDEST: (u32, u32) = (3, 8);
+
+/// Whatever executes this is a Python, and says which. The relative entries of `sys.path` would be looked for
+/// modules; the rest of the program comes on stdin.
 const START: &str = "import sys\n\
-    sys.version_info < (3, 8) and sys.exit('it is %d.%d, and 3.8 is needed' % sys.version_info[:2])\n\
+    sys.stdout.write('\\nexecnet: Python %d.%d\\n' % sys.version_info[:2])\n\
+    sys.stdout.flush()\n\
+    sys.version_info < (3, 8) and sys.exit()\n\
     sys.path[:] = [place for place in sys.path if place]\n\
     exec(compile(sys.stdin.buffer.read(), '<execnet environment>', 'exec'))";
 
@@ -196,10 +205,9 @@ impl Key {
 
 fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
     let python = &environment.python;
-    let error = |reason: String| {
-        let python = python.display().to_string();
-        PackagesError::Environment { python, reason }
-    };
+    let shown = || python.display().to_string();
+    let error = |reason: String| PackagesError::Environment { python: shown(), reason };
+    let unusable = |reason: String| PackagesError::Interpreter { python: shown(), reason };
     let mut watch = Watch::start();
     let paths = match &environment.path {
         None => "None".to_owned(),
@@ -214,11 +222,28 @@ fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
     let mut command = Command::new(python);
     // Python 3.13 with colours, or an interactive one, would add to what is read
     command.args(["-c", START]).env_remove("PYTHONINSPECT").env_remove("PYTHONSTARTUP");
-    let ran = run(command, source.into_bytes(), LIMIT).map_err(|cause| error(cause.to_string()))?;
+    let ran = run(command, source.into_bytes(), LIMIT).map_err(|cause| match is_no_program(&cause) {
+        true => unusable(format!("is no Python interpreter ({cause})")),
+        false => error(cause.to_string()),
+    })?;
+    match version(&ran.stdout) {
+        Some(version) if version < OLDEST => {
+            let ((major, minor), (from, least)) = (version, OLDEST);
+            return Err(unusable(format!(
+                "is Python {major}.{minor}, and {from}.{least} or later is needed"
+            )));
+        }
+        Some(_) => {}
+        None => {
+            let said = String::from_utf8_lossy(&ran.stderr);
+            return Err(match said.lines().find(|line| line.starts_with("Fatal Python error")) {
+                Some(line) => error(line.to_owned()),
+                None => unusable(format!("is no Python interpreter ({})", ran.last_words())),
+            });
+        }
+    }
     if !ran.status.success() {
-        let said = String::from_utf8_lossy(&ran.stderr);
-        let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        return Err(error(format!("{}: {}", ran.status, said.trim())));
+        return Err(error(ran.last_words()));
     }
     let mut installed: Installed = serde_json::from_slice(document(&ran.stdout))
         .map_err(|cause| error(format!("its answer is not what was expected: {cause}")))?;
@@ -238,6 +263,21 @@ fn ask(environment: &Environment) -> Result<Installed, PackagesError> {
     watch.path(&which(python, env::var_os("PATH")).unwrap_or_else(|| python.clone()));
     installed.watch = watch;
     Ok(installed)
+}
+
+/// Whether that is what the system says of a file that is no program.
+fn is_no_program(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::NOEXEC, Errno::LOOP, Errno::NAMETOOLONG];
+    Errno::from_io_error(error).is_some_and(|errno| of.contains(&errno))
+}
+
+/// The version of Python that has executed `START`, if one has.
+fn version(stdout: &[u8]) -> Option<(u32, u32)> {
+    let stdout = String::from_utf8_lossy(stdout);
+    let (_, after) = stdout.split_once("\nexecnet: Python ")?;
+    let (major, minor) = after.lines().next()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The document in what was printed: a `sitecustomize` may have spoken before it.
@@ -273,6 +313,21 @@ pub(super) struct Ran {
     pub(super) stderr: Vec<u8>,
 }
 
+impl Ran {
+    /// How it ended, and the last that it printed.
+    fn last_words(&self) -> String {
+        const MOST: usize = 200;
+        let last = |bytes: &Vec<u8>| {
+            let bytes = bytes.trim_ascii_end();
+            let line = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(&line[..line.len().min(MOST)]).trim().to_owned();
+            (!line.is_empty()).then_some(line)
+        };
+        let said = [&self.stderr, &self.stdout].into_iter().find_map(last);
+        format!("{}: {}", self.status, said.as_deref().unwrap_or("it printed nothing"))
+    }
+}
+
 /// Runs a program to its end, which comes after this time at the latest.
 pub(super) fn run(mut command: Command, stdin: Vec<u8>, limit: Duration) -> io::Result<Ran> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -299,10 +354,10 @@ pub(super) fn run(mut command: Command, stdin: Vec<u8>, limit: Duration) -> io::
     Ok(Ran { status, stdout: bytes(stdout), stderr: bytes(stderr) })
 }
 
-fn read(mut from: impl Read + Send + 'static, ended: mpsc::Sender<()>) -> thread::JoinHandle<Vec<u8>> {
+fn read(from: impl Read + Send + 'static, ended: mpsc::Sender<()>) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
+        let _ = from.take(LONGEST).read_to_end(&mut bytes);
         let _ = ended.send(());
         bytes
     })

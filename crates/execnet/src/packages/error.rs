@@ -24,6 +24,14 @@ pub enum PackagesError {
         /// Why not, or what it printed.
         reason: String,
     },
+    /// The environment's interpreter is none that could be asked.
+    #[error("`{}` {}", line(.python), line(.reason))]
+    Interpreter {
+        /// The interpreter.
+        python: String,
+        /// What it is instead, as the end of a sentence.
+        reason: String,
+    },
     /// An item, or something that it requires, is missing here, or fits the other interpreter in no version.
     #[error("{}{}", lines(.reason), .hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     Unfit {
