@@ -141,7 +141,7 @@ def items_of(packages: str) -> list[str]:
 
 def looks_like_path(item: str) -> bool:
     """Return whether an item of `packages=` is a path, and not the name of a distribution."""
-    return "/" in item or item.startswith((".", "~"))
+    return ("/" in item or item.startswith((".", "~"))) and not item.startswith("!")
 
 
 def absolute(what: str, path: str) -> str:

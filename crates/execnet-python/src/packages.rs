@@ -49,6 +49,7 @@ impl Packages {
                 false => packages.item(&item.to_string_lossy()).map_err(Failure::from)?,
             };
         }
+        packages.check().map_err(Failure::from)?;
         Ok(Self(packages))
     }
 }

@@ -124,7 +124,7 @@ impl Packages {
 
     /// Adds an item: an installed distribution with all that it requires (`attrs`, `requests[socks]`), a
     /// folder or module (`./src`, `/home/me/lib/tool.py`: with a `/`, or beginning with `.` or `~`),
-    /// everything that is installed (`*`), or an exception from that (`!torch`).
+    /// everything that is installed (`*`), or an exception from all that (`!torch`).
     ///
     /// # Errors
     /// [`PackagesError::Item`] if it is none of these.
@@ -137,6 +137,14 @@ impl Packages {
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.items.push(Item::Path(item::absolute(path.as_ref())));
         self
+    }
+
+    /// Whether these items go together. [`GatewayBuilder::start`](crate::GatewayBuilder::start) asks, too.
+    ///
+    /// # Errors
+    /// [`PackagesError::Item`] if nothing but exceptions is given, or an exception from what an item names.
+    pub fn check(&self) -> Result<(), PackagesError> {
+        item::check(&self.items)
     }
 
     /// Allows to send more than 256 MiB.

@@ -68,6 +68,7 @@ impl PackageOptions {
                 None => packages.path(item),
             };
         }
+        packages.check().map_err(|error| refused(&error))?;
         Ok(Some(packages))
     }
 }

@@ -156,6 +156,7 @@ fn a_distribution_comes_along_with_what_it_requires() {
         ("greeting[fast]", vec!["`greeting` has no extra `fast`"]),
         ("greeting==1", vec!["`greeting==1` cannot be packages: only a name"]),
         ("!*", vec!["`!*` cannot be packages: "]),
+        ("!words", vec!["`!words` cannot be packages: it only leaves something out; add `*`"]),
     ] {
         let output = net
             .within(&work, "exec", &["--with", item, "channel.send(1)"])
@@ -170,9 +171,19 @@ fn a_distribution_comes_along_with_what_it_requires() {
     let mut wrong = net.within(&work, "python", &["--with", "gretting", "-V"]);
     let output = wrong.env("VIRTUAL_ENV", &venv).output().unwrap();
     assert_eq!(output.status.code(), Some(125), "{}", text(&output));
+    let fake = net.folder("fake/bin").join("python3");
+    std::os::unix::fs::symlink("/bin/true", &fake).unwrap();
+    let fake = net.folder("fake").display().to_string();
     for (variable, args, said) in [
         ("/not/there", vec!["--with", "greeting"], "VIRTUAL_ENV is `/not/there`, which has no Python"),
         ("", vec!["--with", "greeting", "--environment", "/not/there"], "`/not/there` is no program"),
+        (
+            "",
+            vec!["--with", "greeting", "--environment", "/bin/true"],
+            "Error: --environment: `/bin/true` is no Python interpreter (exit status: 0: it printed \
+             nothing)\nHint: name a Python",
+        ),
+        (&fake, vec!["--with", "greeting"], "\nHint: choose a Python with `--environment PYTHON`"),
         ("", vec!["--large"], "--with <ITEM>"),
     ] {
         let mut command = net.within(&work, "exec", &[&args[..], &["pass"]].concat());

@@ -260,6 +260,9 @@ impl GatewayBuilder {
         let window = self.config.window.unwrap_or(WINDOW);
         let program = self.python.join(" ");
         let wanted = std::mem::take(&mut self.packages);
+        if let Wanted::These(packages) = &wanted {
+            packages.check()?;
+        }
         let bring = if matches!(wanted, Wanted::Visit) { Bring::Visit } else { Bring::Nothing };
         let config = self.config.encode(&id, &bring).map_err(invalid)?;
         let carrier = self.carrier()?;

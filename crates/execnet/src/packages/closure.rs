@@ -127,6 +127,7 @@ pub(super) fn closure(
         }
         search.follow()?;
     }
+    search.check_exceptions(items);
     // in the order of the items, then of the alphabet
     let mut found = search.found;
     found.members.sort_by_cached_key(|member| {
@@ -196,6 +197,29 @@ impl Search<'_> {
         }
         self.want(index, &wanted, true, Asked::Item, None);
         Ok(())
+    }
+
+    /// Notes exceptions from nothing. They are no errors: another machine may have what they name.
+    fn check_exceptions(&mut self, items: &[Item]) {
+        let Installed { distributions, executable, .. } = self.installed;
+        let is_required = |name: &str| {
+            let mut all =
+                distributions.iter().flat_map(|distribution| distribution.requires().iter().flatten());
+            all.any(|requirement| requirement.name.as_ref() == name)
+        };
+        for item in items {
+            let Item::Except(typed) = item else { continue };
+            let name = normalized(typed);
+            if name == OURS || self.installed.find(&name).is_some() || is_required(&name) {
+                continue;
+            }
+            let mut note =
+                format!("`!{typed}` leaves out nothing: `{typed}` is not installed in {executable}");
+            if let Some(similar) = self.installed.similar(typed) {
+                note.push_str(&format!("; did you mean `!{similar}`?"));
+            }
+            self.found.notes.push(note);
+        }
     }
 
     /// What `*` stands for.

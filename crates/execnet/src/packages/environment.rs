@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{env, io, thread};
 
+use execnet_proto::spec::nearest;
 use pep508_rs::Requirement;
 
 use super::facts::Facts;
@@ -118,15 +119,7 @@ impl Installed {
 
     /// An installed distribution whose name is much like this one.
     pub(super) fn similar(&self, name: &str) -> Option<&str> {
-        let name = normalized(name);
-        let mut best = (0.75, None);
-        for (other, &index) in &self.names {
-            let likeness = strsim::jaro_winkler(&name, other);
-            if likeness > best.0 {
-                best = (likeness, Some(self.distributions[index].name.as_str()));
-            }
-        }
-        best.1
+        nearest(name, self.distributions.iter().map(|distribution| distribution.name.as_str()))
     }
 }
 

@@ -261,6 +261,85 @@ fn an_exception_takes_along_what_only_it_requires() {
 }
 
 #[test]
+fn an_exception_from_nothing_is_noted() {
+    let site = Site::new();
+    site.install("attrs", "25", Wheel { requires: &["back; python_version < '3'"], ..PURE });
+    let notes = |items: &[&str]| {
+        let plan = site.plan(items).unwrap();
+        let python = installed(&site.packages(&[]).environment).unwrap().executable.clone();
+        plan.notes.iter().map(|note| note.replace(&python, "PYTHON")).collect::<Vec<_>>()
+    };
+    let nothing = "`!atrs` leaves out nothing: `atrs` is not installed in PYTHON; did you mean `!attrs`?";
+    assert_eq!(notes(&["attrs", "!atrs"]), [nothing]);
+    assert_eq!(notes(&["*", "!tests"]), ["`!tests` leaves out nothing: `tests` is not installed in PYTHON"]);
+    // another interpreter may get what one of these requires there
+    assert_eq!(notes(&["*", "!Attrs", "!back", "!execnet"]), [""; 0]);
+}
+
+#[test]
+fn who_requires_it_is_named_to_the_item() {
+    let site = Site::new();
+    site.install("a", "1", Wheel { requires: &["b"], ..PURE })
+        .install("b", "1", Wheel { requires: &["c"], ..PURE })
+        .install("c", "1", Wheel { requires: &["gone", "d<1"], ..PURE })
+        .install("d", "1", PURE);
+    let why = "`a` requires `b`, which requires `c`, which requires `gone`, which is not installed in PYTHON";
+    assert!(site.error(&["a"]).starts_with(why), "{}", site.error(&["a"]));
+    let why = "`b` requires `c`, which requires `gone`, which is not installed in PYTHON";
+    assert!(site.error(&["*", "b"]).starts_with(why), "{}", site.error(&["*", "b"]));
+    site.install("gone", "1", PURE);
+    let why = "`b` requires `c`, which requires `d<1`, but 1 is installed in PYTHON";
+    assert!(site.error(&["b"]).starts_with(why), "{}", site.error(&["b"]));
+    write(&site.path().join("c-1.dist-info/METADATA"), "Name: c\nVersion: 1\n");
+    fs::remove_file(site.path().join("c-1.dist-info/RECORD")).unwrap();
+    let why = "`c` is installed without a list of its files";
+    let error = site.error(&["a"]);
+    assert!(error.starts_with(why) && error.contains(" (`a` requires `b`, which requires it); "), "{error}");
+}
+
+#[test]
+fn what_is_no_python_is_no_environment() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().canonicalize().unwrap().join(name);
+    let program = |name: &str, text: &str| {
+        write(&path(name), text);
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        path(name)
+    };
+    let error = |python: &Path| {
+        let packages = Packages::new(Environment::new(python)).item("*").unwrap();
+        let error = planned(&packages, &Facts::default()).unwrap_err();
+        let is_told = matches!(error, PackagesError::Interpreter { .. });
+        (is_told, error.to_string().replace(python.to_str().unwrap(), "PATH"))
+    };
+    let no = |why: &str| (true, format!("`PATH` is no Python interpreter ({why})"));
+    assert_eq!(error(Path::new("/bin/true")), no("exit status: 0: it printed nothing"));
+    assert_eq!(error(Path::new("/bin/false")), no("exit status: 1: it printed nothing"));
+    assert_eq!(error(&path("none")), no("No such file or directory (os error 2)"));
+    assert_eq!(error(&path("")), no("Permission denied (os error 13)"));
+    write(&path("text"), "hello\n");
+    assert_eq!(error(&path("text")), no("Permission denied (os error 13)"));
+    assert_eq!(error(&program("program", "hello\n")), no("Exec format error (os error 8)"));
+    let noise = program("noise", "#!/bin/sh\necho \"$@\"; cat; echo '  at the end '\n");
+    assert_eq!(error(&noise), no("exit status: 0: at the end"));
+    let endless = program("endless", "#!/bin/sh\nexec yes\n");
+    assert_eq!(error(&endless), no("signal: 13 (SIGPIPE): y"));
+    let old = program("old", "#!/bin/sh\nprintf 'x\\nexecnet: Python 2.7\\n'\n");
+    assert_eq!(error(&old), (true, "`PATH` is Python 2.7, and 3.8 or later is needed".into()));
+
+    // these are, and have other troubles
+    let broken = program("broken", "#!/bin/sh\nPYTHONHOME=/none exec python3 \"$@\"\n");
+    let (is_told, said) = error(&broken);
+    let why = "cannot ask `PATH` what is installed: Fatal Python error: ";
+    assert!(!is_told && said.starts_with(why), "{said}");
+    let noise = program("noisy", "#!/bin/sh\necho noise; exec python3 \"$@\"\n");
+    let packages = Packages::new(Environment::new(noise)).item("*").unwrap();
+    let facts = installed(&packages.environment).unwrap().facts.clone();
+    planned(&packages, &facts).unwrap();
+}
+
+#[test]
 fn what_is_not_installed_is_named_with_its_environment() {
     let site = Site::new();
     site.install("attrs", "25", PURE).install("a", "1", Wheel { requires: &["gone>=2"], ..PURE });
