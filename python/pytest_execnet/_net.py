@@ -87,6 +87,7 @@ class Run:
                 f"--net would send all of {self.root}, which is rootdir: say with --rootdir, or by a "
                 "pytest.ini, which folder the tests need"
             )
+        self._refuse_what_is_outside()
         within = self._within(str(config.invocation_params.dir))
         # a folder outside of rootdir is not copied
         self._is_within = within is not None
@@ -113,6 +114,31 @@ class Run:
         self._sources: Optional[Sources] = None
         self.places = shares(self.nodes, self._count())
         self.specs = [self._spec_for(node) for node in self.places]
+
+    def _refuse_what_is_outside(self) -> None:
+        """Raise UsageError for arguments that are not in the copies: other tests would run there."""
+        here, option = self.config.invocation_params.dir, self.config.option
+        places = []
+        for arg in self.config.args:
+            path = arg.partition("::")[0]
+            if arg == str(here):
+                places.append((f"the current folder, {here}", arg))
+            elif not os.path.exists(here / path):
+                # it may be the name of a module
+                if not option.pyargs:
+                    raise pytest.UsageError(f"file or directory not found: {arg}")
+            elif not option.pyargs or os.sep in path:
+                real = "" if os.path.isabs(path) else f", {(here / path).resolve()}"
+                places.append((f"the argument {path}{real}", path))
+        if self.config.inipath is not None:
+            places.append((f"the configuration, {self.config.inipath}", str(self.config.inipath)))
+        for named, path in places:
+            real_path = (here / path).resolve()
+            if self.root not in (real_path, *real_path.parents):
+                raise pytest.UsageError(
+                    f"--net copies rootdir, {self.root}, and {named}, is not in it: call pytest in rootdir, "
+                    "with tests that are there, or name with --rootdir a folder that has it all"
+                )
 
     def _awaited(self, network: Network, wanted: dict[str, str]) -> list[Node]:
         """Return the nodes that match, once there is one. The network knows whether there may be one soon,
@@ -270,7 +296,9 @@ class Run:
         option, equals, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
         path, colons, rest = value.partition("::")
         if not os.path.isabs(path):
-            if self._is_within or not path or not os.path.exists(path):
+            # the copy has the folder's name, but perhaps not those of the ones above
+            is_below = self._is_within and not path.startswith("..")
+            if is_below or not path or not os.path.exists(path):
                 return arg
         within = self._within(os.path.abspath(path))
         if within is None:
@@ -280,7 +308,7 @@ class Run:
 
     def _within(self, path: str) -> Optional[str]:
         """Return where in rootdir an absolute path is, also by links; None if it is not there."""
-        for candidate in (Path(path), Path(path).resolve()):
+        for candidate in (Path(os.path.normpath(path)), Path(path).resolve()):
             if self.root in (candidate, *candidate.parents):
                 return str(candidate.relative_to(self.root))
         return None

@@ -108,6 +108,44 @@ def test_what_cannot_be_is_one_sentence(project, network, args, words):
     assert words in done.stderr and "Traceback" not in done.stderr + done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    "where, args, words",
+    [
+        ("project", ["tests", "../wild/tests"], "WILD, and the argument tests, PROJECT/tests, is"),
+        (
+            "project",
+            ["PROJECT/tests/test_it.py::test_it", "--rootdir=../wild"],
+            "WILD, and the argument PROJECT/",
+        ),
+        ("project", ["link"], "PROJECT, and the argument link, WILD/tests, is"),
+        ("project", ["--pyargs", "./link"], "PROJECT, and the argument ./link, WILD/tests, is"),
+        (
+            "project",
+            ["--rootdir=tests", "tests"],
+            "PROJECT/tests, and the configuration, PROJECT/pytest.ini, is",
+        ),
+        ("wild", ["--rootdir=../project"], "PROJECT, and the current folder, WILD, is"),
+        ("wild", ["-c", "../project/pytest.ini"], "PROJECT, and the current folder, WILD, is"),
+        (".", ["project/tests", "wild/tests"], "and the argument "),
+        ("project", ["tests/nothing.py::test_it"], "file or directory not found: tests/nothing.py::test_it"),
+    ],
+)
+def test_other_tests_than_here_are_refused(project, network, where, args, words):
+    """The copies have what is in rootdir."""
+    wild = project.parent / "wild"
+    (wild / "tests").mkdir(parents=True)
+    (wild / "pytest.ini").write_text("[pytest]\n")
+    (wild / "tests" / "test_wild.py").write_text("def test_wild(): pass")
+    (project / "link").symlink_to("../wild/tests")
+    if "../wild/tests" in args:
+        (project / "pytest.ini").unlink()
+    args = [arg.replace("PROJECT", str(project)) for arg in args]
+    done = run(project.parent / where, "--net", network.name, *args, network=network)
+    words = words.replace("PROJECT", str(project)).replace("WILD", str(wild))
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert words in done.stderr and done.stderr.count("\n") == 2 and not done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("args", [["-n0"], ["--collect-only"], ["--help"], ["--markers"], ["--fixtures"]])
 def test_what_needs_no_worker_needs_no_network(project, args):
     done = run(project, "--net", "nwec", *args)
@@ -302,10 +340,11 @@ def test_links_lead_to_the_same_tests(client, bare, thing, expected):
     """The shell says another name of the folder than the system."""
     link = thing.parent / "link"
     link.symlink_to(thing)
-    args = ["--net", bare.name, "--word=given", f"--rootdir={link}", "-k", "numbers", link / "tests"]
-    done, results = run_of(client, bare, link, *args)
     kept = {name: result for name, result in expected.items() if "numbers" in name}
-    assert results == kept, done.stdout + done.stderr
+    for tests in (link / "tests", "../link/tests/test_thing.py"):
+        args = ["--net", bare.name, "--word=given", f"--rootdir={link}", "-k", "numbers", tests]
+        done, results = run_of(client, bare, link, *args)
+        assert results == kept, done.stdout + done.stderr
 
 
 def test_options_may_stand_in_the_configuration(client, bare, thing, expected):
