@@ -109,6 +109,10 @@ class Run:
         self.nodes = chosen(found)
         if not self.nodes:
             raise pytest.UsageError(f"--net: {none_of(str(self.spec.net), found)}")
+        self._collected: set[str] = set()
+        self._reported: set[str] = set()
+        # why workers on these nodes failed
+        self._failed: dict[str, str] = {}
         # they hold the copies
         self._group: Optional[Group] = None
         self._sources: Optional[Sources] = None
@@ -251,12 +255,12 @@ class Run:
             threading.Thread(target=prepare, args=[node], name=name, daemon=True).start()
         return dict(done.get() for _ in nodes)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, red: bool = False) -> None:
         from execnet._native import shown
 
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
-            terminal.write_line(f"execnet: {shown(text, one_line=True)}", yellow=True)
+            terminal.write_line(f"execnet: {shown(text, one_line=True)}", yellow=not red, red=red)
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: WorkerController) -> None:
@@ -274,6 +278,38 @@ class Run:
         measures = f"coverage-{node.gateway.id}" if getattr(self.config.option, "cov_source", None) else None
         channel.send((self.root.name, os.path.relpath(self.here, self.root), path, variables, measures))
         channel.waitclose()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Remember which tests there are."""
+        self._collected.update(ids)
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember which tests have run."""
+        self._reported.add(report.nodeid)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
+        """Remember which workers failed."""
+        if error:
+            self._failed[str(node.gateway.spec.node)] = last_line(error)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let a run fail in which tests did not run: pytest-xdist gives up if too many workers fail."""
+        if session.exitstatus == pytest.ExitCode.OK and self._failed and self._collected - self._reported:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, exitstatus: int) -> None:
+        """Say which nodes failed, if tests did not run."""
+        left = len(self._collected - self._reported)
+        if not self._failed or self._collected and not left or exitstatus == pytest.ExitCode.INTERRUPTED:
+            return
+        which = f"{left} of {len(self._collected)} tests did not run" if self._reported else "no test has run"
+        for node, why in self._failed.items():
+            self._tell(f"{which}: a worker on {node} failed: {why}", red=True)
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
@@ -424,6 +460,12 @@ def none_of(network: str, nodes: Sequence[Node]) -> str:
     return shown(
         f"pytest needs a node of {network} with Python 3.8 or later that is ready; {there}", one_line=True
     )
+
+
+def last_line(error: object) -> str:
+    """Return what an error says in the end: that of a host begins with its traceback there."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def processors(node: Node) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -439,6 +440,19 @@ def test_workers_that_cannot_start_are_not_replaced_without_end(client, bare, th
     finally:
         conftest.unlink()
     assert "maximum crashed workers reached: 4" in done.stdout, done.stdout
+
+
+def test_a_run_without_all_tests_fails(client, bare, thing):
+    """pytest-xdist waits for all workers, and gives up without a failed test."""
+    conftest = thing / "conftest.py"
+    conftest.write_text("import os\n\nif os.environ.get('PYTEST_XDIST_WORKER', 'gw1') != 'gw1':\n    1 / 0\n")
+    try:
+        done, results = run_of(client, bare, thing, "--net", bare.name, "-n2", "--word=given")
+    finally:
+        conftest.unlink()
+    assert done.returncode == 1 and not results, done.stdout + done.stderr
+    said = f"execnet: no test has run: a worker on build[12]:cpython{OWN} failed: .*ZeroDivisionError: "
+    assert len(re.findall(said, done.stdout)) == 1, done.stdout
 
 
 def test_maxfail_ends_the_run(client, bare, thing):
