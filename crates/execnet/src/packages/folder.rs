@@ -206,15 +206,21 @@ impl Walk<'_> {
         if is_secret_name(&shown) {
             return self.left_out(path, "its name is that of a secret");
         }
-        if is_private_key(&real) {
-            return self.left_out(path, "a private key is in it");
+        let real_name = real.to_string_lossy();
+        if real_name.ends_with(".py") || real_name.ends_with(".pyi") {
+            self.found.watch.file(real.clone(), &metadata);
+        } else {
+            // whether it travels depends on its content
+            self.found.watch.content(real.clone(), &metadata);
+            if metadata.len() > 0 && is_private_key(&real) {
+                return self.left_out(path, "a private key is in it");
+            }
         }
         let name = named(path, ignored)?;
         if self.found.files.len() >= MOST {
             let reason = format!("there are more than {MOST} files in it: exclude some in its `.gitignore`");
             return Err(PackagesError::File { path: self.root.to_owned(), reason });
         }
-        self.found.watch.file(real.clone(), &metadata);
         self.found.files.push(File {
             path: join(prefix, &name),
             executable: is_executable(&metadata),
@@ -343,17 +349,40 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     variant || NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// Certificates are public; the key to one is not.
+/// Whether a file is the private half of a key, whatever its name: it begins as OpenSSH, OpenSSL, GnuPG or
+/// PuTTY begin one, or there is a key among its certificates.
 fn is_private_key(path: &Path) -> bool {
+    const HEAD: usize = 1024;
+    const MOST: u64 = 1 << 20;
+    const ENDS: [&[u8]; 3] = [b"PRIVATE KEY-----", b"PRIVATE KEY BLOCK-----", b"PRIVATE KEY ----"];
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if !name.ends_with(".pem") && !name.ends_with(".key") {
+    let is_named = name.ends_with(".pem") || name.ends_with(".key");
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let Ok(mut file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
+    let mut head = [0; HEAD];
+    let Ok(count) = file.read(&mut head) else { return false };
+    // behind blank lines, and what tells the encoding
+    let start = head[..count].iter().position(u8::is_ascii_graphic).unwrap_or(count);
+    let text = &head[start..count];
+    if !is_named && !text.starts_with(b"-") && !text.starts_with(b"P") {
         return false;
     }
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let mut head = Vec::new();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let read = opened.and_then(|file| file.take(1 << 20).read_to_end(&mut head));
-    read.is_ok() && head.windows(16).any(|bytes| bytes == b"PRIVATE KEY-----")
+    let mut text = ascii(text);
+    if text.starts_with(b"PuTTY-User-Key-File-") {
+        return true;
+    }
+    if !is_named && !text.starts_with(b"-----BEGIN ") && !text.starts_with(b"---- BEGIN ") {
+        return false;
+    }
+    let mut rest = Vec::new();
+    let read = file.take(MOST).read_to_end(&mut rest);
+    text.extend(ascii(&rest));
+    read.is_ok() && ENDS.iter().any(|end| text.windows(end.len()).any(|bytes| bytes == *end))
+}
+
+/// Of text in UTF-16, what it is in ASCII.
+fn ascii(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().filter(|byte| *byte != 0).collect()
 }
 
 /// The name of what will be sent. Of what is ignored, only what git keeps all the same gets here.

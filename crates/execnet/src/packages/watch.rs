@@ -38,6 +38,13 @@ impl Watch {
         Self { started: Some(SystemTime::now()), ..Self::default() }
     }
 
+    /// As if nothing had changed lately.
+    #[cfg(test)]
+    pub(super) fn settled() -> Self {
+        let started = SystemTime::now().checked_add(Duration::from_secs(1));
+        Self { started, ..Self::default() }
+    }
+
     /// Watches what this path leads to, or that there is nothing.
     pub(super) fn path(&mut self, path: &Path) {
         if !self.stamps.contains_key(path) {
@@ -48,6 +55,11 @@ impl Watch {
     /// Watches that a file is there, and whether it can be executed: its content is somebody else's care.
     pub(super) fn file(&mut self, path: PathBuf, metadata: &Metadata) {
         self.present.push((path, metadata.mode()));
+    }
+
+    /// Watches a file's content, which is read after these metadata were.
+    pub(super) fn content(&mut self, path: PathBuf, metadata: &Metadata) {
+        self.stamps.entry(path).or_insert(Some(Stamp::new(metadata)));
     }
 
     /// Whether all is as it was.
@@ -69,14 +81,17 @@ impl Watch {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
+        std::fs::metadata(path).ok().as_ref().map(Self::new)
+    }
+
+    fn new(metadata: &Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             mode: metadata.mode(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
 }

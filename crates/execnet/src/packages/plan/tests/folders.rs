@@ -2,6 +2,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::*;
+use crate::packages::folder::{Found, files};
+use crate::packages::watch::Watch;
 
 /// A plan for a path in a folder, where nothing is installed.
 fn of(root: &Path, path: &str) -> Result<Plan, PackagesError> {
@@ -203,6 +205,76 @@ fn secrets_stay_whatever_git_says() {
     let plan = of(root, ".").unwrap();
     assert_eq!(names(&plan), [".env.example", "a/cert.pem", "a/keys.py", "id_rsa.pub", "x.py"]);
     assert_eq!(plan.notes.len(), 10, "{:?}", plan.notes);
+}
+
+#[test]
+fn a_private_key_stays_whatever_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nMIGk\n-----END {kind}-----\n");
+    let key = pem("PRIVATE KEY");
+    let stay = [
+        ("deploy_key", pem("OPENSSH PRIVATE KEY")),
+        ("key2.txt", pem("RSA PRIVATE KEY")),
+        ("ec.json", pem("EC PRIVATE KEY")),
+        ("dsa", pem("DSA PRIVATE KEY")),
+        ("locked.bin", pem("ENCRYPTED PRIVATE KEY")),
+        ("backup.asc", pem("PGP PRIVATE KEY BLOCK")),
+        ("ssh.com", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n".to_owned()),
+        ("putty.txt", "PuTTY-User-Key-File-3: ssh-ed25519\n".to_owned()),
+        ("bom", format!("\u{feff}{key}")),
+        ("blank", format!("\r\n \n\n{key}")),
+        ("wide", key.chars().flat_map(|char| [char, '\0']).collect()),
+        ("server.crt", pem("CERTIFICATE").repeat(40) + &key),
+        ("chain.pem", pem("CERTIFICATE").repeat(2000) + &key),
+    ];
+    let travel = [
+        ("authority.crt", pem("CERTIFICATE").repeat(40)),
+        ("deploy_key.pub", "ssh-ed25519 AAAA".to_owned()),
+        ("empty", String::new()),
+        ("guide.md", format!("A key begins so:\n{key}")),
+        ("keys.py", key.clone()),
+        ("public.txt", pem("PUBLIC KEY")),
+    ];
+    for (file, text) in stay.iter().chain(&travel) {
+        write(&root.join("p").join(file), text);
+    }
+    for link in ["link", "link.py"] {
+        symlink("deploy_key", root.join("p").join(link)).unwrap();
+    }
+    let plan = of(root, ".").unwrap();
+    assert_eq!(names(&plan), travel.each_ref().map(|(file, _)| format!("p/{file}")));
+    let why = |note: &&String| note.ends_with(" is left out: a private key is in it");
+    assert_eq!(plan.notes.iter().filter(why).count(), stay.len() + 2, "{:?}", plan.notes);
+}
+
+/// A plan that is kept in memory still holds then, or does not.
+#[test]
+fn a_file_that_becomes_a_private_key_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let key = "-----BEGIN PRIVATE KEY-----\n";
+    for (file, text) in [("notes.txt", "x"), ("deploy_key", key), ("x.py", "")] {
+        write(&root.join(file), text);
+    }
+    let found = || {
+        let mut found = Found { watch: Watch::settled(), ..Found::default() };
+        files("", root, &mut found).unwrap();
+        assert!(found.watch.holds());
+        found
+    };
+    let paths = |found: &Found| found.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+    let first = found();
+    assert_eq!(paths(&first), ["notes.txt", "x.py"]);
+    write(&root.join("x.py"), key);
+    assert!(first.watch.holds(), "an edited module costs no new list");
+    write(&root.join("notes.txt"), key);
+    assert!(!first.watch.holds());
+    let second = found();
+    assert_eq!(paths(&second), ["x.py"]);
+    write(&root.join("deploy_key"), "x");
+    assert!(!second.watch.holds());
+    assert_eq!(paths(&found()), ["deploy_key", "x.py"]);
 }
 
 #[test]
