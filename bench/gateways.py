@@ -12,14 +12,12 @@ the ratio of the medians of a row.
 import json
 import os
 import pickle
-import platform
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from run import PIPES, ROOT, Bench, ms, pairs, pingpong, run, timed, us
+from run import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us
 
 HERE = Path(__file__).resolve().parent
 STOCK, MITOGEN = "execnet 2.1.2", "mitogen 0.3.54"
@@ -80,6 +78,7 @@ class Gateways(Bench):
             assert self.master.poll() is None, "the ControlMaster ended"
             time.sleep(0.1)
         self.peers = {name: Peer(name, self) for name in PEERS}
+        print("%s there" % run([self.python_there, "-V"]).stdout.strip())
 
     def compare(self, rounds, floor, act, *args):
         """The medians of the floor and of each peer, measured in turn."""
@@ -259,31 +258,7 @@ def many(bench):
 ROWS = {act.__name__: act for act in (open, rtt, flow, bulk, values, many)}
 
 
-def main(names):
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
-    build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
-    subprocess.run(build, cwd=ROOT, check=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    bench = Gateways()
-    try:
-        bench.begin()
-        ssh = run(["ssh", "-V"]).stderr.strip()
-        there = run([bench.python_there, "-V"]).stdout.strip()
-        here = platform.python_version()
-        print(
-            "%s, %d cores, %s, Python %s here, %s there"
-            % (platform.platform(), os.cpu_count(), ssh, here, there)
-        )
-        print("load %.1f before\n" % os.getloadavg()[0])
-        print("| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN))
-        print("|---|---|---|---|---|---|---|---|", flush=True)
-        for name in names or ROWS:
-            ROWS[name](bench)
-    finally:
-        bench.end()
-
+HEAD = "| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN)
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure(Gateways, ROWS, sys.argv[1:], HEAD)

@@ -12,17 +12,15 @@ Absolute times depend on the machine; compare the ratio of the medians of a row.
 
 import json
 import os
-import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
 
-from run import PIPES, ROOT, Bench, ms, pairs, row, run, timed
+from run import HEAD, PIPES, ROOT, Bench, measure, ms, pairs, row, run, timed
 
 HERE = Path(__file__).resolve().parent
 TESTS = ["pytest==9.2.0", "pytest-xdist==3.8.0"]
@@ -226,24 +224,5 @@ def delay(bench):
 ROWS = {"first": first, "next": next_one, "tests": tests, "delay": delay}
 
 
-def main(names):
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
-    build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
-    subprocess.run(build, cwd=ROOT, check=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    bench = Packages()
-    try:
-        bench.begin()
-        print("%s, %d cores, Python %s\n" % (platform.platform(), os.cpu_count(), platform.python_version()))
-        print("| what | floor is | floor | execnet | ratio | goal | reached | notes |")
-        print("|---|---|---|---|---|---|---|---|")
-        for name in names or ROWS:
-            ROWS[name](bench)
-    finally:
-        bench.end()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure(Packages, ROWS, sys.argv[1:], HEAD)

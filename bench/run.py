@@ -26,6 +26,7 @@ LAB = ROOT / "target/release/execnet-testkit"
 PROGRAM = ROOT / "target/release/examples/process"
 TICK = os.sysconf("SC_CLK_TCK")
 MB = 1e6
+HEAD = "| what | floor is | floor | execnet | ratio | goal | reached | notes |"
 
 
 class Bench:
@@ -52,6 +53,9 @@ class Bench:
         self.ssh = ["ssh", "-F", self.config, "-T", "-S", "none", "-o", "BatchMode=yes"]
         for n in range(hosts):
             assert run(self.ssh + ["build%d" % (n + 1), "true"]).returncode == 0
+
+    def begin(self):
+        """What takes so long that it must be ended when it is interrupted."""
 
     def execnet(self, command, *args, **more):
         done = run([EXECNET, command, self.name, *args], env=self.env, **more)
@@ -134,6 +138,29 @@ def row(what, against, floor, ours, ratio, aim, fine, note=""):
         % (what, against, floor, ours, ratio, aim, "yes" if fine else "**no**", note),
         flush=True,
     )
+
+
+def measure(make, rows, names, head):
+    """Build the release, and print the rows with these names, or all: a table below `head`."""
+    unknown = [name for name in names if name not in rows]
+    if unknown:
+        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(rows)))
+    build = ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bench = make()
+    try:
+        bench.begin()
+        ssh = run(["ssh", "-V"]).stderr.strip()
+        python = platform.python_version()
+        print("%s, %d cores, %s, Python %s" % (platform.platform(), os.cpu_count(), ssh, python))
+        print("load %.1f before\n" % os.getloadavg()[0])
+        print(head)
+        print("|---" * (head.count("|") - 1) + "|", flush=True)
+        for name in names or rows:
+            rows[name](bench)
+    finally:
+        bench.end()
 
 
 def ms(seconds):
@@ -554,25 +581,10 @@ ROWS = {act.__name__: act for act in (join, join20, exec20, agents, first, bulk,
 
 
 def main(names):
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(ROWS)))
-    for what in (["-p", "execnet-cli", "-p", "execnet-testkit"], ["-p", "execnet", "--example", "process"]):
-        subprocess.run(["cargo", "build", "-q", "--release", *what], cwd=ROOT, check=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    bench = Bench(20)
-    try:
-        ssh = run(["ssh", "-V"]).stderr.strip()
-        print(
-            "%s, %d cores, %s, Python %s\n"
-            % (platform.platform(), os.cpu_count(), ssh, platform.python_version())
-        )
-        print("| what | floor is | floor | execnet | ratio | goal | reached | notes |")
-        print("|---|---|---|---|---|---|---|---|")
-        for name in names or ROWS:
-            ROWS[name](bench)
-    finally:
-        bench.end()
+    subprocess.run(
+        ["cargo", "build", "-q", "--release", "-p", "execnet", "--example", "process"], cwd=ROOT, check=True
+    )
+    measure(lambda: Bench(20), ROWS, names, HEAD)
 
 
 if __name__ == "__main__":
