@@ -159,7 +159,7 @@ def other_place(store, place, name, native, manifest):
     places = store.places[store.places.index(place) + 1:]
     claim = store.claim(name, native, places, lambda place: _full(place, manifest))
     if claim is None:
-        raise StoreError("%s; %s" % (store.nowhere(), ROOM))
+        raise store.nowhere(ROOM)
     return claim
 
 

@@ -1,21 +1,24 @@
 """Copies of projects under test, which `pytest --net` makes beside the packages (python/pytest_execnet).
 
-Each is a folder; who uses it holds a lock on that, and has touched it.
+Each is a folder; who uses it holds a lock on that, and has touched it. Its name tells it from what else
+somebody may have there.
 """
 import os
+import re
 import stat
 
 from .interpreter import as_text
 from .locks import EXCLUSIVE, Busy, Gone, Lock, remove_tree, time_of
 from .places import as_bytes
 
+# as the plugin makes them: the project's, a digest, and a number behind a dot if there are several
+NAME = r"[^.](.|\n)*-[0-9a-f]{12}(\.[0-9]+)?$"
+COPY, GONE = re.compile(NAME), re.compile(r"\.gone-[0-9]+-" + NAME)
+
 
 def copies(place):
     """Return the names of the copies beside a place."""
-    try:
-        return sorted([name for name in os.listdir(folder(place)) if not name.startswith(".")])
-    except EnvironmentError:
-        return []
+    return _names(place, COPY)
 
 
 def folder(place):
@@ -59,11 +62,14 @@ def last_use(place, name):
 
 def left(place):
     """Return the paths of what is being deleted, or was when a process was killed."""
+    return [_path(place, name) for name in _names(place, GONE)]
+
+
+def _names(place, pattern):
     try:
-        names = os.listdir(folder(place))
+        return sorted([name for name in os.listdir(folder(place)) if pattern.match(name)])
     except EnvironmentError:
         return []
-    return [_path(place, name) for name in names if name.startswith(".gone-")]
 
 
 def _path(place, name):

@@ -33,6 +33,8 @@ class Place(object):
         """Return why it cannot be used; empty if it can. `make`: create what is missing."""
         if os.pathsep in self.path:
             return "%s has a `%s` in its name, where PYTHONPATH would be cut" % (self.around, os.pathsep)
+        if self.around[:1] != "/":
+            return "%s is no absolute path" % self.around
         parent = self.around.rpartition("/")[0] or "/"
         if make and self.deep:
             words = _make(parent, os.makedirs)
@@ -77,7 +79,7 @@ def candidates():
     uid = os.geteuid()
     wanted = os.environ.get("EXECNET_PACKAGES_FOLDER")
     if wanted:  # and no other: also what is removed is removed there
-        return [Place(os.path.abspath(os.path.expanduser(wanted)), True, True)]
+        return [Place(os.path.normpath(os.path.expanduser(wanted)), True, True)]
     found = [Place("%s/execnet-%d" % (TMP, uid))]
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if cache[:1] != "/":

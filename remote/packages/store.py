@@ -69,9 +69,10 @@ class Store(object):
                 pass  # it was removed with its set
         raise EnvironmentError(0, "the lock %s is removed again and again" % path)
 
-    def nowhere(self):
+    def nowhere(self, advice=None):
         """Return the error if no place can be written."""
-        return StoreError("there is no folder for packages on this host: " + "; ".join(self.tried))
+        advice = advice or "name another folder (env:EXECNET_PACKAGES_FOLDER=/PATH in the spec)"
+        return StoreError("cannot keep packages on this host: %s; %s" % ("; ".join(self.tried), advice))
 
     def hold(self, place, name):
         """Lock a set's folder and those around it, shared. Return False if it is not there."""

@@ -169,7 +169,7 @@ class Packages(Hosts):
         names = [".new-%s-1" % killed, ".gone-%s-1" % killed]
         for name in names:
             self.leave(name)
-        self.leave(".gone-1-project", tests)
+        self.leave(".gone-1-project-0123456789ab", tests)
         with open(os.path.join(self.store, killed + ".set"), "w"):
             pass
         if self.jython:  # where a draft may be written for a day
@@ -223,27 +223,33 @@ class Packages(Hosts):
             return  # without locks they stay
         self.used([Files(ONE)], "import one")
         tests = os.path.join(os.path.dirname(self.store), "tests")
-        for name in ("used-1", "free-1", "old-1"):
+        used, free, old = ["%s-0123456789ab" % name for name in ("used", "free.x", "old")]
+        used += ".2"
+        # somebody else's, in a folder that was named for packages
+        others = [".gone-1", ".gone-1-x", "0123456789ab", "unit", "unit-1", "used-0123456789abc"]
+        for name in [used, free, old] + others:
             os.makedirs(os.path.join(tests, name, "folder"), 0o700)
             with open(os.path.join(tests, name, "folder", "a.py"), "wb") as file:
                 file.write(b"12345")
-        os.utime(os.path.join(tests, "old-1"), (1, 1))
-        lock = os.open(os.path.join(tests, "used-1"), os.O_RDONLY)
+            if name != used and name != free:
+                os.utime(os.path.join(tests, name), (1, 1))
+        lock = os.open(os.path.join(tests, used), os.O_RDONLY)
         self.addCleanup(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = self.opened([], visit=True)
         found = client.run("channel.send(channel.gateway._packages('list'))")[0]
         found = {each["id"]: each for each in found if each["where"] == tests}
-        self.assertEqual({"used-1": True, "free-1": False, "old-1": False},
+        self.assertEqual({used: True, free: False, old: False},
                          {name: each["in_use"] for name, each in found.items()})
-        self.assertEqual(("tests of free", 5, 1),
-                         tuple(found["free-1"][key] for key in ("title", "size", "files")))
+        self.assertEqual(("tests of free.x", 5, 1),
+                         tuple(found[free][key] for key in ("title", "size", "files")))
         self.collected_long_ago()
         collector = self.opened([Files({"two.py": b"1\n"})])
-        self.until(lambda: ["free-1", "used-1"] == sorted(os.listdir(tests)))
+        self.until(lambda: sorted(others + [free, used]) == sorted(os.listdir(tests)))
         collector.exit()
         cleaned = client.run("channel.send(channel.gateway._packages('clean'))")[0]
-        self.assertEqual((["used-1"], ["tests of used"]), (os.listdir(tests), cleaned["in_use"]))
+        self.assertEqual((sorted(others + [used]), ["tests of used"]),
+                         (sorted(os.listdir(tests)), cleaned["in_use"]))
 
 
 class Answers(Hosts):

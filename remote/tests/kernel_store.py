@@ -250,11 +250,12 @@ class Store(Folders):
         client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
         self.assertEqual(94, client.wait())
         self.assertIn("on this host: %s is open to other users" % where, client.stderr.decode())
-        where = self.path("one:two")  # children would not find it
-        client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
-        self.assertEqual(94, client.wait())
-        self.assertIn("on this host: %s has a `:` in its name" % where, client.stderr.decode())
-        self.assertFalse(os.path.exists(where))
+        colon = self.path("one:two")  # children would not find it
+        for where, why in self.few((colon, "has a `:` in its name"), ("re/lative", "is no absolute path")):
+            client = self.supplier([files], env={"EXECNET_PACKAGES_FOLDER": where})
+            self.assertEqual(94, client.wait())
+            self.assertIn("on this host: %s %s" % (where, why), client.stderr.decode())
+            self.assertFalse(os.path.exists(where))
 
     def nowhere(self):
         """Make all places unusable: nobody can make folders in /proc."""
@@ -281,7 +282,7 @@ class Store(Folders):
         client = self.supplier([Files(ONE, native=True)])
         self.assertEqual(94, client.wait())
         error = client.stderr.decode()
-        self.assertIn("execnet: there is no folder for packages on this host: cannot make /proc/execnet-",
+        self.assertIn("execnet: cannot keep packages on this host: cannot make /proc/execnet-",
                       error)
         self.assertEqual(3, error.count("cannot make"))
 

@@ -232,7 +232,7 @@ fn python_runs_as_before_on_the_node_that_has_the_packages() {
     let output = net.within(&work, "exec", &all).env("VIRTUAL_ENV", &venv).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
-    let why = "build1: execnet: there is no folder for packages on this host: ";
+    let why = "build1: execnet: cannot keep packages on this host: ";
     assert_eq!(said.matches(why).count(), 1, "{said}");
 
     // signals arrive
