@@ -37,13 +37,6 @@ impl PackageOptions {
     pub(super) fn refused(&self, error: &PackagesError) -> CommandError {
         match error {
             PackagesError::For { source, .. } => self.refused(source),
-            PackagesError::Unfit { item, reason, .. }
-                if reason.starts_with(&format!("`{item}` is not installed"))
-                    && self.with.iter().any(|typed| typed == item.as_str())
-                    && Path::new(item).exists() =>
-            {
-                refused(error).hint(format!("`--with ./{item}` brings along what is here"))
-            }
             PackagesError::Interpreter { .. } => match &self.environment {
                 Some(_) => CommandError::new(Exit::Usage, format!("--environment: {error}")).hint(ANOTHER),
                 None => {

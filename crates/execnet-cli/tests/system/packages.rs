@@ -123,7 +123,7 @@ fn a_folder_comes_along_to_every_node() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("Error: `src` is not installed in "), "{said}");
-    assert!(said.ends_with("\nHint: `--with ./src` brings along what is here\n"), "{said}");
+    assert!(said.ends_with("\nHint: `./src` brings along what is here\n"), "{said}");
     let output = net.within(&work, "exec", &["--with", "./scr", "pass"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,7 @@
 //! From items to distributions: what they require, by markers for the other interpreter.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::str::FromStr;
 
 use pep440_rs::Version;
@@ -8,6 +9,7 @@ use pep508_rs::{ExtraName, MarkerEnvironment, Requirement, VersionOrUrl};
 
 use super::environment::{Installed, normalized};
 use super::facts::Facts;
+use super::folder::Entry;
 use super::{Item, PackagesError};
 
 /// `*` brings these only where something requires them.
@@ -168,15 +170,7 @@ impl Search<'_> {
             return Ok(());
         }
         let Some(index) = self.installed.find(name) else {
-            let hint = match self.installed.similar(name) {
-                Some(similar) => format!("did you mean `{similar}`?"),
-                None => format!("install it: {} -m pip install {name}", self.installed.executable),
-            };
-            return Err(PackagesError::Unfit {
-                item: name.to_owned(),
-                reason: format!("`{name}` is not installed in {}", self.installed.executable),
-                hint: Some(hint),
-            });
+            return Err(self.not_installed(name));
         };
         let distribution = &self.installed.distributions[index];
         let mut wanted = Vec::new();
@@ -197,6 +191,28 @@ impl Search<'_> {
         }
         self.want(index, &wanted, true, Asked::Item, None);
         Ok(())
+    }
+
+    /// What helps with a name that is none here.
+    fn not_installed(&self, name: &str) -> PackagesError {
+        let python = &self.installed.executable;
+        let unfit = |reason: String, hint: String| PackagesError::Unfit {
+            item: name.to_owned(),
+            reason,
+            hint: Some(hint),
+        };
+        let reason = format!("`{name}` is not installed in {python}");
+        if let Some(path) = here(name) {
+            return unfit(reason, format!("`./{path}` brings along what is here"));
+        }
+        if self.installed.standard.contains(name) {
+            let reason = format!("`{name}` is a module of Python itself");
+            return unfit(reason, "leave it out: each Python has its own".to_owned());
+        }
+        match self.installed.similar(name) {
+            Some(similar) => unfit(reason, format!("did you mean `{similar}`?")),
+            None => unfit(reason, format!("install it: {python} -m pip install {name}")),
+        }
     }
 
     /// Notes exceptions from nothing. They are no errors: another machine may have what they name.
@@ -379,4 +395,10 @@ impl Search<'_> {
         }
         Ok(())
     }
+}
+
+/// A folder or module of this name in the current folder, that could be an item.
+fn here(name: &str) -> Option<String> {
+    let names = [name.to_owned(), format!("{name}.py")];
+    names.into_iter().find(|name| Entry::of(Path::new(name)).is_ok())
 }

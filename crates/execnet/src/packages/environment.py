@@ -53,10 +53,23 @@ def main(paths):
         "executable": sys.executable or "",
         "path": [os.path.abspath(place) for place in sys.path if whole(place)],
         "library": os.path.dirname(os.__file__),
+        "standard": sorted(standard(os.path.dirname(os.__file__))),
         "watch": [place for place in watch if whole(place)],
         "distributions": found,
         "problems": problems,
     }
+
+
+def standard(library):
+    """The names of the standard library's modules."""
+    names = set(getattr(sys, "stdlib_module_names", ()))
+    if not names:
+        # before Python 3.10
+        names.update(sys.builtin_module_names)
+        for folder in (library, os.path.join(library, "lib-dynload")):
+            if os.path.isdir(folder):
+                names.update(name.partition(".")[0] for name in os.listdir(folder))
+    return names
 
 
 def distribution(place, name, stem):

@@ -3,7 +3,7 @@
 
 mod disk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub(super) struct Installed {
     path: Vec<PathBuf>,
     /// Where its standard library has distributions of its own (PyPy's cffi).
     pub(super) library: PathBuf,
+    /// The names of its modules.
+    pub(super) standard: BTreeSet<String>,
     /// In the order in which `importlib.metadata` finds them.
     pub(super) distributions: Vec<Distribution>,
     /// What could not be read, in words.

@@ -350,6 +350,12 @@ fn what_is_not_installed_is_named_with_its_environment() {
     );
     let gone = "`a` requires `gone`, which is not installed in PYTHON";
     assert_eq!(site.error(&["a"]), format!("{gone}; PYTHON -m pip install gone"));
+    // tests stand in the folder of the crate
+    assert_eq!(site.error(&["src"]), "`src` is not installed in PYTHON; `./src` brings along what is here");
+    for name in ["os", "sys", "xml", "zlib"] {
+        let why = format!("`{name}` is a module of Python itself; leave it out: each Python has its own");
+        assert_eq!(site.error(&[name]), why);
+    }
     assert_eq!(site.error(&["attrs[x]"]), "`attrs` has no extra `x`; it has none");
     // nobody named it
     assert_eq!(site.plan(&["*"]).unwrap().notes.len(), 1);
