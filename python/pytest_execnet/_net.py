@@ -7,6 +7,7 @@ called in, and gets the same arguments, so relative paths, test ids and coverage
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -358,8 +359,15 @@ class Sources:
         from execnet import _native
 
         self._held: list[Channel] = []
-        files, self.notes = _native.files_of(str(root))
         matches = [re.compile(fnmatch.translate(pattern)).match for pattern in ignored]
+
+        def is_ignored(path: str) -> bool:
+            return any(match(path) or match(os.path.basename(path)) for match in matches)
+
+        try:
+            files, self.notes = _native.files_of(str(root), is_ignored if matches else None)
+        except OSError as error:
+            raise cannot_send(str(error)) from None
         self._root = root
         self._paths = {str(root)}
         sizes = {}
@@ -368,12 +376,15 @@ class Sources:
             parents = [path]
             while parents[-1] != str(root):
                 parents.append(os.path.dirname(parents[-1]))
-            if any(
-                match(path) or match(os.path.basename(path)) for match in matches for path in parents[:-1]
-            ):
+            if file in more and any(map(is_ignored, parents[:-1])):
                 continue
+            try:
+                sizes[file] = os.path.getsize(path)
+            except FileNotFoundError:
+                continue  # gone in the meantime
+            if not os.access(path, os.R_OK):
+                raise cannot_send(f"cannot send {path}: {os.strerror(errno.EACCES)}")
             self._paths.update(parents)
-            sizes[file] = os.path.getsize(path)
         if sum(sizes.values()) > LARGE and not large:
             largest = sorted(sizes, key=lambda file: -sizes[file])[:3]
             named = ", ".join(f"{file} ({sizes[file] >> 20} MiB)" for file in largest)
@@ -403,6 +414,13 @@ class Sources:
         sending.add_target(gateway, os.path.join(place, self._root.name), delete=True)
         sending.send()
         return place
+
+
+def cannot_send(why: str) -> pytest.UsageError:
+    """Return the error for files that cannot travel."""
+    from execnet._native import shown
+
+    return pytest.UsageError(shown(f"--net: {why}; --rsyncignore=GLOB leaves it out", one_line=True))
 
 
 def roots_of_the_user(roots: Sequence[Path]) -> list[Path]:

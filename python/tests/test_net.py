@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree
 from pathlib import Path
@@ -145,6 +146,51 @@ def test_other_tests_than_here_are_refused(project, network, where, args, words)
     words = words.replace("PROJECT", str(project)).replace("WILD", str(wild))
     assert done.returncode == 4, done.stdout + done.stderr
     assert words in done.stderr and done.stderr.count("\n") == 2 and not done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name, words, others",
+    [
+        (b"data/a\nb", r"data/a\nb: there is a line end in its name; ", ["data", "*b"]),
+        (b"data/a\xff", "its name is not UTF-8; ", ["PROJECT/data", "dat*", "a?"]),
+    ],
+)
+def test_what_cannot_be_sent_can_be_left_out(project, network, name, words, others):
+    (project / "data").mkdir()
+    with open(os.path.join(os.fsencode(project), name), "wb"):
+        pass
+    where = ["--net", f"{network.name}//node=mine", "-n1"]
+    done = run(project, *where, network=network)
+    assert done.returncode == 4 and done.stderr.count("\n") == 2, done.stdout + done.stderr
+    assert done.stderr.startswith(f"ERROR: --net: cannot send {project}/data/"), done.stderr
+    assert words in done.stderr and "; --rsyncignore=GLOB leaves it out" in done.stderr
+    for glob in others:
+        ignored = f"--rsyncignore={glob.replace('PROJECT', str(project))}"
+        done = run(project, *where, ignored, network=network)
+        assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["data/file", "data"])
+def test_what_cannot_be_read_is_named(name):
+    """Root could read it."""
+    is_root = os.getuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        (root / "data").mkdir()
+        (root / "data" / "file").touch()
+        (root / name).chmod(0)
+        try:
+            if is_root:
+                os.chown(root, 65534, -1)
+                os.setresuid(65534, 65534, 0)
+            with pytest.raises(pytest.UsageError, match=f"cannot send {root / name}: Permission denied"):
+                _net.Sources(root, [], [], False)
+            left = _net.Sources(root, ["dat*"], [], False)
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+            (root / name).chmod(0o700)
+        assert left._paths == {str(root)}
 
 
 @pytest.mark.parametrize("args", [["-n0"], ["--collect-only"], ["--help"], ["--markers"], ["--fixtures"]])

@@ -1,6 +1,6 @@
 //! Packages for Python: which a gateway brings along, how far they have come, and what arrived.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,10 +18,23 @@ const OFTEN: Duration = Duration::from_millis(100);
 /// It is passed on again after this time, even if it has not changed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The files of a folder that may travel, and what was left out, in words.
+/// The files of a folder that may travel, and what was left out, in words. `skipped` is called with each
+/// path, and says which ones count as absent.
 #[pyfunction]
-pub(crate) fn files_of(py: Python<'_>, folder: PathBuf) -> PyResult<(Vec<String>, Vec<String>)> {
-    Ok(aside(py, move || raw::files_of(&folder))?.map_err(Failure::from)?)
+#[pyo3(signature = (folder, skipped=None))]
+pub(crate) fn files_of(
+    py: Python<'_>,
+    folder: PathBuf,
+    skipped: Option<Py<PyAny>>,
+) -> PyResult<(Vec<String>, Vec<String>)> {
+    let work = move || {
+        let Some(skipped) = skipped else { return raw::files_of(&folder, &|_| false) };
+        let is_skipped = |path: &Path| {
+            Python::attach(|py| skipped.call1(py, (path.as_os_str(),))?.is_truthy(py)).unwrap_or(false)
+        };
+        raw::files_of(&folder, &is_skipped)
+    };
+    Ok(aside(py, work)?.map_err(Failure::from)?)
 }
 
 /// What a gateway brings along.

@@ -169,9 +169,12 @@ impl Packages {
 }
 
 /// The paths of a folder's files within it, and what was left out.
-pub(crate) fn files_of(folder: &Path) -> Result<(Vec<String>, Vec<String>), PackagesError> {
+pub(crate) fn files_of(
+    folder: &Path,
+    skipped: &dyn Fn(&Path) -> bool,
+) -> Result<(Vec<String>, Vec<String>), PackagesError> {
     let mut found = folder::Found::default();
-    folder::files("", folder, &mut found)?;
+    folder::files_but("", folder, skipped, &mut found)?;
     Ok((found.files.into_iter().map(|file| file.path).collect(), found.notes))
 }
 

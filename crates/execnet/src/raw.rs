@@ -13,12 +13,15 @@ use crate::packages::{self, PackagesError};
 use crate::value::Encoded;
 
 /// The files of a folder that may travel, as paths within it, and what was left out, in words: the rules for
-/// packages.
+/// packages. Files and folders for which `skipped` says true count as absent.
 ///
 /// # Errors
 /// A [`PackagesError`] that names what cannot be read or sent.
-pub fn files_of(folder: &Path) -> Result<(Vec<String>, Vec<String>), PackagesError> {
-    packages::files_of(folder)
+pub fn files_of(
+    folder: &Path,
+    skipped: &dyn Fn(&Path) -> bool,
+) -> Result<(Vec<String>, Vec<String>), PackagesError> {
+    packages::files_of(folder, skipped)
 }
 
 /// Sends a value and takes it, or fails and leaves it for another try.

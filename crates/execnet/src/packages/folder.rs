@@ -88,6 +88,17 @@ impl Entry {
 
 /// The files of a path, beneath `prefix` in their set (empty: at the top).
 pub(super) fn files(prefix: &str, path: &Path, found: &mut Found) -> Result<(), PackagesError> {
+    files_but(prefix, path, &|_| false, found)
+}
+
+/// The files of a path without those, and the folders, for which `skipped` says true. It is given paths below
+/// the path's real one, in which links to folders keep their names.
+pub(super) fn files_but(
+    prefix: &str,
+    path: &Path,
+    skipped: &dyn Fn(&Path) -> bool,
+    found: &mut Found,
+) -> Result<(), PackagesError> {
     let cannot =
         |error: std::io::Error| PackagesError::File { path: path.to_owned(), reason: error.to_string() };
     let root = path.canonicalize().map_err(cannot)?;
@@ -104,7 +115,7 @@ pub(super) fn files(prefix: &str, path: &Path, found: &mut Found) -> Result<(), 
         return Ok(());
     }
     let git = Git::around(&root, &mut found.watch);
-    let mut walk = Walk { root: &root, git: &git, above: Vec::new(), found };
+    let mut walk = Walk { root: &root, git: &git, above: Vec::new(), top: prefix, skipped, found };
     walk.folder(&root, prefix, false)?;
     // a folder may be met again by way of a link
     let mut seen = HashSet::new();
@@ -118,6 +129,9 @@ struct Walk<'w> {
     git: &'w Git,
     /// The folders that lead here, with their own rules.
     above: Vec<(PathBuf, Option<Gitignore>)>,
+    /// The prefix of the root.
+    top: &'w str,
+    skipped: &'w dyn Fn(&Path) -> bool,
     found: &'w mut Found,
 }
 
@@ -152,6 +166,10 @@ impl Walk<'_> {
         let name = path.file_name().unwrap_or_default();
         let shown = name.to_string_lossy();
         if MADE.contains(&&*shown) || shown == ".git" || shown.ends_with(".pyc") || shown.ends_with(".pyo") {
+            return Ok(());
+        }
+        let below = prefix.strip_prefix(self.top).unwrap_or(prefix).trim_start_matches('/');
+        if (self.skipped)(&self.root.join(below).join(name)) {
             return Ok(());
         }
         // gone in the meantime
