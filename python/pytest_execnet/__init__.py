@@ -15,7 +15,7 @@ import sys
 import weakref
 from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
 
@@ -78,7 +78,16 @@ def _warn_of_a_local_run(config: pytest.Config) -> None:
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_sessionstart() -> Generator[None, Result[None], None]:
     """Report errors of pytest-xdist's start of its workers, which happens in this hook, as usage errors."""
-    outcome = yield
+    _say_why_no_worker_starts((yield))
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtestloop() -> Generator[None, Result[object], None]:
+    """The same for workers that replace others."""
+    _say_why_no_worker_starts((yield))
+
+
+def _say_why_no_worker_starts(outcome: Result[Any]) -> None:
     error = outcome.excinfo and outcome.excinfo[1]
     if isinstance(error, Exception) and _comes_from_a_spec(error.__traceback__):
         # str() of a KeyError is a repr

@@ -7,6 +7,7 @@ called in, and gets the same arguments, so relative paths, test ids and coverage
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import hashlib
@@ -17,7 +18,7 @@ import shlex
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -26,6 +27,7 @@ import pytest
 if TYPE_CHECKING:
     from execnet import Channel, Gateway, Group, Node, XSpec
     from execnet._native import Network
+    from pluggy import Result
     from xdist.workermanage import NodeManager, WorkerController
 
 OLDEST = (3, 8)
@@ -217,7 +219,7 @@ class Run:
         places = self._prepare_hosts(sources)
         for node, place in places.items():
             if isinstance(place, BaseException):
-                self._tell(f"{node.name} is left out: {place}")
+                self._tell(f"{node.name} is left out: {sentence(place)}")
         folders = {node.name: place for node, place in places.items() if isinstance(place, str)}
         for spec in specs:
             spec.chdir = folders.get(str(spec.node))
@@ -261,11 +263,13 @@ class Run:
 
         terminal = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
+            terminal.ensure_newline()
             terminal.write_line(f"execnet: {shown(text, one_line=True)}", yellow=not red, red=red)
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Bring a worker to the copy of this folder. It has the spec's folder as the current one."""
+        node.sendcommand = unless_it_died(node.sendcommand)
         path = [
             rel
             for folder in self._python_path()
@@ -294,7 +298,32 @@ class Run:
     def pytest_testnodedown(self, node: WorkerController, error: object) -> None:
         """Remember which workers failed."""
         if error:
-            self._failed[str(node.gateway.spec.node)] = last_line(error)
+            self._failed[str(node.gateway.spec.node)] = sentence(error)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, Result[object], None]:
+        """Go on without workers that cannot be replaced, because the network or their host is gone."""
+        from execnet import HostNotFound, RemoteError
+
+        session = self.config.pluginmanager.getplugin("dsession")
+        clone = session._clone_node
+        why: list[str] = []
+
+        def clone_or_go_on(node: WorkerController) -> None:
+            try:
+                clone(node)
+            except (OSError, EOFError, HostNotFound, RemoteError) as error:
+                why.append(sentence(error))
+                self._tell(f"worker {node.gateway.id} is not replaced: {why[-1]}")
+                # without all collections, it would wait for another one
+                if session._active_nodes == {node} or not session.sched.collection_is_completed:
+                    raise pytest.UsageError(f"a worker cannot be replaced: {why[-1]}") from None
+
+        session._clone_node = clone_or_go_on
+        outcome = yield
+        if why and outcome.excinfo and outcome.excinfo[0] is RuntimeError:
+            # the others ended before they could take over
+            outcome.force_exception(pytest.UsageError(f"a worker cannot be replaced: {why[-1]}"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -480,10 +509,22 @@ def none_of(network: str, nodes: Sequence[Node]) -> str:
     )
 
 
-def last_line(error: object) -> str:
-    """Return what an error says in the end: that of a host begins with its traceback there."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+def unless_it_died(send: Callable[..., None]) -> Callable[..., None]:
+    """Return the function without errors if the worker is gone: pytest-xdist will hear of that, and several
+    may be gone at a time."""
+
+    def sent(name: str, **kwargs: object) -> None:
+        with contextlib.suppress(OSError):
+            send(name, **kwargs)
+
+    return sent
+
+
+def sentence(error: object) -> str:
+    """Return what an error says, without the traceback on a host, and without a list of what there is."""
+    before, traceback, rest = str(error).partition("Traceback (most recent call last):")
+    last = rest.strip().splitlines()[-1:]
+    return before + last[0] if traceback and last else before.partition("; there are:")[0]
 
 
 def processors(node: Node) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import OWN, WAIT
+from conftest import OWN, WAIT, Network
 from pytest_execnet import _net
 
 
@@ -44,6 +44,13 @@ def test_a_host_runs_the_tests_on_the_python_that_is_like_this_one():
     words = _net.none_of("mynet", nodes[5:])
     assert "Python 3.8 or later" in words and "c: jython 2.7.3 (ready), d: cpython" in words
     assert _net.none_of("mynet", []).endswith("no node matches")
+
+
+def test_errors_of_hosts_are_short():
+    error = "cannot bring /x up to date: Traceback (most recent call last):\n  File x\nOSError: no space\n"
+    assert _net.sentence(OSError(error)) == "cannot bring /x up to date: OSError: no space"
+    assert _net.sentence(OSError("no node; there are:\n  a")) == "no node"
+    assert _net.sentence("exited; it printed last:\nx") == "exited; it printed last:\nx"
 
 
 def test_workers_are_shared_out_by_processors():
@@ -486,6 +493,48 @@ def test_workers_that_cannot_start_are_not_replaced_without_end(client, bare, th
     finally:
         conftest.unlink()
     assert "maximum crashed workers reached: 4" in done.stdout, done.stdout
+
+
+HANGS = """
+import os, time
+import pytest
+
+@pytest.mark.parametrize("n", range(20))
+def test_it(n):
+    open(f"FOLDER/began-{os.environ['PYTEST_XDIST_WORKER']}", "w").close()
+    while os.environ["PYTEST_XDIST_WORKER"] == "gw1" or not os.path.exists("FOLDER/go"):
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("verb", [["stop"], ["rmhost", "b"]])
+def test_workers_that_cannot_be_replaced(project, tmp_path, verb):
+    """The network ends, or goes on without the host."""
+    name = f"gone-{os.getpid()}"
+    specs = [f"popen//id={host}//python={sys.executable}" for host in "ab"]
+    network = Network(name, tmp_path / "network", *specs)
+    (project / "tests" / "test_it.py").write_text(HANGS.replace("FOLDER", str(tmp_path)))
+    env = {name: value for name, value in network.env.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--net", name, "-n2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        run = subprocess.Popen(command, cwd=project, env=env, text=True, **pipes)
+        while not all((tmp_path / f"began-gw{n}").exists() for n in (0, 1)):
+            assert run.poll() is None, run.stdout.read()
+            time.sleep(0.05)
+        network(*verb)
+        (tmp_path / "go").touch()
+        said = run.communicate(timeout=WAIT)[0]
+    finally:
+        if verb != ["stop"]:
+            network("stop")
+    assert "INTERNALERROR" not in said, said
+    if verb == ["stop"]:
+        assert run.returncode == 4 and "ERROR: a worker cannot be replaced: the network " in said, said
+    else:
+        assert run.returncode == 1 and "1 failed, 19 passed" in said, said
+        words = f"\nexecnet: worker gw1 is not replaced: no node of {name} matches node b\n"
+        assert words in said, said
 
 
 def test_a_run_without_all_tests_fails(client, bare, thing):
