@@ -1,4 +1,4 @@
-"""End to end: packages that are active in a kernel and in its children. Run by kernel_tests.py."""
+"""End to end: packages that are active in a kernel and in its children. Run by kernel_packages_tests.py."""
 import json
 import os
 import shutil

@@ -1,5 +1,5 @@
 """End to end: packages, from the conversation before HELLO to the folders on the host. Run by
-kernel_tests.py."""
+kernel_packages_tests.py."""
 import fcntl
 import json
 import marshal

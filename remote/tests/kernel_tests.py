@@ -11,7 +11,6 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from kernel_activate import Activate
 from kernel_case import Shared
 from kernel_channels import Channels, Credit
 from kernel_ends import Ends, Start
@@ -19,10 +18,8 @@ from kernel_errors import Errors
 from kernel_folder import Folder
 from kernel_imports import Imports
 from kernel_output import Output
-from kernel_packages import Answers, Manifests, Packages
 from kernel_posix import Posix
 from kernel_starts import Starts
-from kernel_store import Mounts, Store
 
 from case import main, suite
 from kernel_client import CLOSE, DATA, STATUS, Number, wire
@@ -364,7 +361,7 @@ except ValueError:
 def load_tests(loader, tests, pattern):
     def bases(jython):
         return (Values, Executing, Channels, Credit, Start, Ends, Imports, Output, Errors, Folder,
-                Starts, Activate, Packages, Answers, Manifests, Store) + (() if jython else (Posix, Mounts))
+                Starts) + (() if jython else (Posix,))
     return suite(loader, bases)
 
 

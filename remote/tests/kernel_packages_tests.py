@@ -1,0 +1,20 @@
+"""End to end: packages under every interpreter found, driven by a stand-in client. Called as
+kernel_tests.py is."""
+import sys
+
+sys.dont_write_bytecode = True
+from kernel_activate import Activate
+from kernel_packages import Answers, Manifests, Packages
+from kernel_store import Mounts, Store
+
+from case import main, suite
+
+
+def load_tests(loader, tests, pattern):
+    def bases(jython):
+        return (Activate, Packages, Answers, Manifests, Store) + (() if jython else (Mounts,))
+    return suite(loader, bases)
+
+
+if __name__ == "__main__":
+    main()
