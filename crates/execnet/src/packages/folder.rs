@@ -1,9 +1,9 @@
 //! The files of folders and modules that are not installed: paths, and the sources of editable installs.
 //!
 //! `.gitignore` counts as for git, except that an ignored module of a package travels: it was generated, and
-//! is imported here. What is somebody's secret by its name, or lies outside, never travels.
+//! is imported here. What is somebody's secret by its name, is a private key, or lies outside, never travels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
@@ -123,6 +123,48 @@ pub(super) fn files_but(
     Ok(())
 }
 
+/// Why something in a folder is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    Secret,
+    Key,
+    Nowhere,
+    Outside,
+    ToSecret,
+    Circle,
+    Fifo,
+    Socket,
+    Device,
+}
+
+impl Why {
+    fn note(self, folder: &Path, names: &[String]) -> String {
+        const MOST: usize = 8;
+        let (of_one, of_many) = match self {
+            Self::Secret => ("its name is that of a secret", "their names are those of secrets"),
+            Self::Key => ("a private key is in it", "a private key is in each"),
+            Self::Nowhere => ("it leads nowhere", "they lead nowhere"),
+            Self::Outside => ("it leads out of the folder", "they lead out of the folder"),
+            Self::ToSecret => ("it leads to a secret", "they lead to secrets"),
+            Self::Circle => ("it leads to a folder that it is in", "they lead to folders that they are in"),
+            Self::Fifo => ("it is a FIFO", "they are FIFOs"),
+            Self::Socket => ("it is a socket", "they are sockets"),
+            Self::Device => ("it is a device", "they are devices"),
+        };
+        match names {
+            [name] => format!("{} is left out: {of_one}", folder.join(name).display()),
+            [names @ .., last] if names.len() < MOST => {
+                format!("{} and {last} in {} are left out: {of_many}", names.join(", "), folder.display())
+            }
+            _ => {
+                let (shown, more) = names.split_at(MOST);
+                let (shown, more) = (shown.join(", "), more.len());
+                format!("{shown} and {more} more in {} are left out: {of_many}", folder.display())
+            }
+        }
+    }
+}
+
 /// A walk through the folders of a root.
 struct Walk<'w> {
     root: &'w Path,
@@ -149,39 +191,48 @@ impl Walk<'_> {
         });
         self.above.push((folder.to_owned(), rules));
         let package = entries.iter().any(|entry| entry.file_name() == "__init__.py");
+        let mut left_out = BTreeMap::<Why, Vec<String>>::new();
         for entry in entries {
-            self.entry(&entry.path(), prefix, ignored, package)?;
+            if let Some(why) = self.entry(&entry.path(), prefix, ignored, package)? {
+                left_out.entry(why).or_default().push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
+        self.found.notes.extend(left_out.iter().map(|(why, names)| why.note(folder, names)));
         self.above.pop();
         Ok(())
     }
 
+    /// Adds what is in a folder. Returns why it is left out, if somebody may miss it.
     fn entry(
         &mut self,
         path: &Path,
         prefix: &str,
         ignored: bool,
         package: bool,
-    ) -> Result<(), PackagesError> {
+    ) -> Result<Option<Why>, PackagesError> {
         let name = path.file_name().unwrap_or_default();
         let shown = name.to_string_lossy();
-        if MADE.contains(&&*shown) || shown == ".git" || shown.ends_with(".pyc") || shown.ends_with(".pyo") {
-            return Ok(());
+        if MADE.contains(&&*shown)
+            || is_version_control(&shown)
+            || shown.ends_with(".pyc")
+            || shown.ends_with(".pyo")
+        {
+            return Ok(None);
         }
         let below = prefix.strip_prefix(self.top).unwrap_or(prefix).trim_start_matches('/');
         if (self.skipped)(&self.root.join(below).join(name)) {
-            return Ok(());
+            return Ok(None);
         }
         // gone in the meantime
-        let Ok(mut metadata) = path.symlink_metadata() else { return Ok(()) };
+        let Ok(mut metadata) = path.symlink_metadata() else { return Ok(None) };
         let ignored = ignored || self.is_ignored(path, metadata.is_dir());
         let mut real = path.to_owned();
         if metadata.is_symlink() {
             self.found.watch.path(path);
             match self.target(path) {
                 Ok((target, target_metadata)) => (real, metadata) = (target, target_metadata),
-                Err(_) if ignored => return Ok(()),
-                Err(why) => return self.left_out(path, why),
+                Err(_) if ignored => return Ok(None),
+                Err(why) => return Ok(Some(why)),
             }
         }
         if metadata.is_dir() {
@@ -193,36 +244,35 @@ impl Walk<'_> {
                 }
             };
             if !wanted || real.join("pyvenv.cfg").is_file() {
-                return Ok(());
+                return Ok(None);
             }
             if self.above.iter().any(|(folder, _)| *folder == real) {
-                return self.left_out(path, "it leads to a folder that it is in");
+                return Ok(Some(Why::Circle));
             }
             if is_secret_name(&shown) {
-                return self.left_out(path, "its name is that of a secret");
+                return Ok(Some(Why::Secret));
             }
             let name = named(path, ignored)?;
-            return self.folder(&real, &join(prefix, &name), ignored);
+            return self.folder(&real, &join(prefix, &name), ignored).map(|()| None);
         }
         if ignored && !self.git.tracked.contains(path) {
             // generated: a version, or what a compiler made
             let module = package && shown.ends_with(".py") || is_extension(&shown);
             let importable = module && (package || path.parent() == Some(self.root));
             if !importable || sendable(name).is_err() {
-                return Ok(());
+                return Ok(None);
             }
         }
         if !metadata.is_file() {
             let kind = metadata.file_type();
-            let kind = match (kind.is_fifo(), kind.is_socket()) {
-                (true, _) => "it is a FIFO",
-                (_, true) => "it is a socket",
-                _ => "it is a device",
-            };
-            return self.left_out(path, kind);
+            return Ok(Some(match (kind.is_fifo(), kind.is_socket()) {
+                (true, _) => Why::Fifo,
+                (_, true) => Why::Socket,
+                _ => Why::Device,
+            }));
         }
         if is_secret_name(&shown) {
-            return self.left_out(path, "its name is that of a secret");
+            return Ok(Some(Why::Secret));
         }
         let real_name = real.to_string_lossy();
         if real_name.ends_with(".py") || real_name.ends_with(".pyi") {
@@ -231,7 +281,7 @@ impl Walk<'_> {
             // whether it travels depends on its content
             self.found.watch.content(real.clone(), &metadata);
             if metadata.len() > 0 && is_private_key(&real) {
-                return self.left_out(path, "a private key is in it");
+                return Ok(Some(Why::Key));
             }
         }
         let name = named(path, ignored)?;
@@ -244,26 +294,23 @@ impl Walk<'_> {
             executable: is_executable(&metadata),
             source: Source::Path { root: self.root.to_owned(), file: real },
         });
-        Ok(())
-    }
-
-    fn left_out(&mut self, path: &Path, why: &str) -> Result<(), PackagesError> {
-        self.found.notes.push(format!("{} is left out: {why}", path.display()));
-        Ok(())
+        Ok(None)
     }
 
     /// Where a link leads, if that may travel.
-    fn target(&self, link: &Path) -> Result<(PathBuf, Metadata), &'static str> {
-        let target = link.canonicalize().map_err(|_| "it leads nowhere")?;
-        let inside = target.strip_prefix(self.root).map_err(|_| "it leads out of the folder")?;
+    fn target(&self, link: &Path) -> Result<(PathBuf, Metadata), Why> {
+        let target = link.canonicalize().map_err(|_| Why::Nowhere)?;
+        let inside = target.strip_prefix(self.root).map_err(|_| Why::Outside)?;
         let secret = inside.components().any(|part| match part {
-            Component::Normal(name) => name == ".git" || name.to_str().is_some_and(is_secret_name),
+            Component::Normal(name) => {
+                name.to_str().is_some_and(|name| is_version_control(name) || is_secret_name(name))
+            }
             _ => false,
         });
         if secret {
-            return Err("it leads to a secret");
+            return Err(Why::ToSecret);
         }
-        let metadata = target.metadata().map_err(|_| "it leads nowhere")?;
+        let metadata = target.metadata().map_err(|_| Why::Nowhere)?;
         Ok((target, metadata))
     }
 
@@ -332,15 +379,16 @@ fn read_rules(folder: &Path, file: &Path) -> Gitignore {
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
 
+/// Folders of the history, in which there may be passwords.
+pub(super) fn is_version_control(name: &str) -> bool {
+    [".git", ".hg", ".svn", ".bzr", ".jj"].contains(&name.to_ascii_lowercase().as_str())
+}
+
 /// Names that say that their content is for nobody else.
 pub(super) fn is_secret_name(name: &str) -> bool {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 20] = [
         ".env",
         ".envrc",
-        ".git",
-        ".hg",
-        ".svn",
-        ".bzr",
         ".ssh",
         ".gnupg",
         ".aws",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::PackagesError;
 use super::environment::Distribution;
-use super::folder::{is_secret_name, refused};
+use super::folder::{is_secret_name, is_version_control, refused};
 use super::plan::{File, Source};
 use super::watch::Watch;
 
@@ -100,7 +100,7 @@ fn file(
     let parts = || path.split('/');
     // scripts, manuals, files of the system; bytecode; and where it was installed from
     if path.starts_with('/')
-        || parts().any(|part| matches!(part, "" | "." | ".." | "__pycache__"))
+        || parts().any(|part| matches!(part, "" | "." | ".." | "__pycache__") || is_version_control(part))
         || [".pyc", ".pyo"].iter().any(|end| path.ends_with(end))
         || path.ends_with(".dist-info/direct_url.json")
     {
