@@ -107,6 +107,7 @@ class Run:
                 if getattr(self.spec, key)
             }
             found = network.nodes(wanted) or self._awaited(network, wanted)
+            hosts = network.hosts()
         except (OSError, ValueError, HostNotFound) as error:
             raise pytest.UsageError(f"--net: {error}") from None
         self.nodes = chosen(found)
@@ -116,6 +117,9 @@ class Run:
         self._reported: set[str] = set()
         # why workers on these nodes failed
         self._failed: dict[str, str] = {}
+        # a host without nodes may have those that are wanted, but not the one with this name
+        asked = [host for host in hosts if "node" not in wanted or host[0] in {node.host for node in found}]
+        self._left_out = left_out(asked, found, self.nodes)
         # they hold the copies
         self._group: Optional[Group] = None
         self._sources: Optional[Sources] = None
@@ -212,6 +216,8 @@ class Run:
     def prepare(self, specs: list[XSpec]) -> None:
         """Bring packages and rootdir to all hosts at a time, and leave out those where that fails."""
         option = self.config.option
+        for line in self._left_out:
+            self._tell(line)
         ignored = [str(pattern) for pattern in [*option.rsyncignore, *self.config.getini("rsyncignore")]]
         sources = self._sources = Sources(self.root, ignored, self._cached(), bool(self.spec.large))
         for note in sources.notes:
@@ -493,6 +499,26 @@ def chosen(nodes: Sequence[Node]) -> list[Node]:
     ]
 
 
+def left_out(
+    hosts: Sequence[tuple[str, str, Optional[str]]], nodes: Sequence[Node], used: Sequence[Node]
+) -> list[str]:
+    """Say why these hosts, of which these nodes match, have no node that is used."""
+    lines = []
+    for host, state, error in hosts:
+        here = [node for node in nodes if node.host == host]
+        if any(node.host == host for node in used):
+            continue
+        if state != "up":
+            why = "it failed" if state == "failed" else f"it is {state}"
+            why += f": {error}" if error else ""
+        elif here:
+            why = f"pytest needs Python 3.8 or later; there are {told(here)}"
+        else:
+            continue
+        lines.append(f"{host} is left out: {why}")
+    return lines
+
+
 def version(node: Node) -> tuple[int, ...]:
     """Return the first two numbers of its Python's version."""
     return tuple(int(part) if part.isdigit() else 0 for part in node.version.split(".")[:2])
@@ -502,10 +528,17 @@ def none_of(network: str, nodes: Sequence[Node]) -> str:
     """Say why none of these nodes can run pytest."""
     from execnet._native import shown
 
-    parts = [f"{node.name}: {node.implementation} {node.version} ({node.state})" for node in nodes]
-    there = f"there are {', '.join(parts)}" if parts else "no node matches"
+    there = f"there are {told(nodes)}" if nodes else "no node matches"
     return shown(
         f"pytest needs a node of {network} with Python 3.8 or later that is ready; {there}", one_line=True
+    )
+
+
+def told(nodes: Sequence[Node]) -> str:
+    # a failed one has neither
+    facts = [(node.name, f"{node.implementation} {node.version}".strip(), node.state) for node in nodes]
+    return ", ".join(
+        f"{name}: {what} ({state})" if what else f"{name} ({state})" for name, what, state in facts
     )
 
 

@@ -46,6 +46,21 @@ def test_a_host_runs_the_tests_on_the_python_that_is_like_this_one():
     assert _net.none_of("mynet", []).endswith("no node matches")
 
 
+def test_hosts_that_take_no_part_are_named():
+    nodes = [own("a"), node("b:2", version="2.7.18", host="b"), node("c", state="unreachable")]
+    hosts = [("a", "up", None), ("b", "up", None), ("c", "unreachable", "no answer"), ("d", "joining", None)]
+    # nodes of `e` do not match
+    lines = _net.left_out([*hosts, ("e", "up", None)], nodes, nodes[:1])
+    assert lines == [
+        "b is left out: pytest needs Python 3.8 or later; there are b:2: cpython 2.7.18 (ready)",
+        "c is left out: it is unreachable: no answer",
+        "d is left out: it is joining",
+    ]
+    nodes = [node("a", implementation="", version="", state="failed")]
+    assert _net.left_out([("a", "up", None)], nodes, [])[0].endswith("; there are a (failed)")
+    assert _net.left_out([("a", "failed", "why")], [], []) == ["a is left out: it failed: why"]
+
+
 def test_errors_of_hosts_are_short():
     error = "cannot bring /x up to date: Traceback (most recent call last):\n  File x\nOSError: no space\n"
     assert _net.sentence(OSError(error)) == "cannot bring /x up to date: OSError: no space"
@@ -512,7 +527,7 @@ def test_workers_that_cannot_be_replaced(project, tmp_path, verb):
     """The network ends, or goes on without the host."""
     name = f"gone-{os.getpid()}"
     specs = [f"popen//id={host}//python={sys.executable}" for host in "ab"]
-    network = Network(name, tmp_path / "network", *specs)
+    network = Network(name, tmp_path / "network", *specs, "popen//id=c//python=/nothing")
     (project / "tests" / "test_it.py").write_text(HANGS.replace("FOLDER", str(tmp_path)))
     env = {name: value for name, value in network.env.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--net", name, "-n2"]
@@ -529,6 +544,8 @@ def test_workers_that_cannot_be_replaced(project, tmp_path, verb):
         if verb != ["stop"]:
             network("stop")
     assert "INTERNALERROR" not in said, said
+    left_out = "execnet: c is left out: pytest needs Python 3.8 or later; there are c (failed)"
+    assert f"\n{left_out}\n" in said, said
     if verb == ["stop"]:
         assert run.returncode == 4 and "ERROR: a worker cannot be replaced: the network " in said, said
     else:

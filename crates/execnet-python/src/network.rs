@@ -63,6 +63,17 @@ impl Network {
             .collect())
     }
 
+    /// Each host's id, state, and the last error if it is not up.
+    fn hosts(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, Option<String>)>> {
+        let network = self.open()?;
+        let status = aside(py, move || network.status())?.map_err(Failure::from)?;
+        let told = |host: HostStatus| {
+            let error = host.error.filter(|_| host.state != HostState::Up);
+            (host.id, host.state.as_str(), error)
+        };
+        Ok(status.hosts.into_iter().map(told).collect())
+    }
+
     /// Closes the connection, once nothing uses it any more.
     fn close(&self, py: Python<'_>) {
         let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
