@@ -61,6 +61,8 @@ def begin(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--net needs pytest-xdist, which distributes the tests: pip install pytest-xdist"
         )
+    if getattr(option, "looponfail", False):
+        raise pytest.UsageError("-f (--looponfail) runs the tests here: leave --net out, or add -n0")
     if option.tx:
         raise pytest.UsageError("--net and --tx both say where the tests run: give one of them")
     if getattr(option, "usepdb", False):
@@ -170,13 +172,18 @@ class Run:
         return min(count, most) if most and not isinstance(wanted, int) else count
 
     def _spec_for(self, node: Node) -> XSpec:
-        from execnet.xspec import XSpec, parts_of
+        from execnet.xspec import XSpec, items_of, parts_of
 
         replaced = ("platform", "implementation", "version", "node")
         parts = [part for part in parts_of(str(self.spec)) if part.partition("=")[0] not in replaced]
         parts.append(f"node={node.name}")
         if self.spec.packages is None:
             parts.append(f"packages={','.join(['*', *self._beside()])}")
+        elif isinstance(self.spec.packages, str) and "*" not in items_of(self.spec.packages):
+            # each worker needs these
+            parts = [
+                f"{part},pytest,pytest-xdist" if part.startswith("packages=") else part for part in parts
+            ]
         return XSpec("//".join(parts))
 
     def _beside(self) -> list[str]:

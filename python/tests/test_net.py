@@ -111,6 +111,7 @@ def run(project, *args, network=None, python=(), **variables):
         (["--net", "nwec"], "--net: the network `nwec` is not running; `execnet start nwec` starts it"),
         (["--net", ""], "--net: net= needs a value"),
         (["--net", "NET", "--tx", "popen"], "--net and --tx both say where the tests run"),
+        (["--net", "NET", "-f"], "-f (--looponfail) runs the tests here: leave --net out, or add -n0"),
         (["--net", "NET", "--pdb"], "--pdb needs the tests in this process"),
         (["--net", "NET//platfrom=linux"], "is platform= meant instead of 'platfrom'?"),
         (["--net", "NET//id=a"], "id= is for one gateway"),
@@ -486,6 +487,17 @@ def test_what_workers_of_several_hosts_say_of_a_module_counts_once(client, bare,
     assert "SKIPPED [1] tests/said/test_absent.py:2: " in done.stdout
     assert f"ImportError while importing test module '{folder}/test_broken.py'" in done.stdout
     assert f"{folder}/test_warns.py:4: UserWarning: odd\n    warnings.warn('odd')" in done.stdout
+
+
+def test_chosen_packages_come_with_pytest(client, bare, thing):
+    test = thing / "tests" / "test_some.py"
+    test.write_text("import attr, pytest\n\ndef test_it():\n    pytest.importorskip('pytest_cov')\n")
+    try:
+        where = f"{bare.name}//node=build1//packages=attrs"
+        done, _ = run_of(client, bare, thing, "--net", where, "-n1", "-p", "no:cov", "tests/test_some.py")
+    finally:
+        test.unlink()
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_worker_that_crashes_is_replaced(client, bare, thing):
