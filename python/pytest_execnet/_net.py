@@ -8,15 +8,9 @@ called in, and gets the same arguments, so relative paths, test ids and coverage
 from __future__ import annotations
 
 import contextlib
-import errno
-import fnmatch
-import hashlib
 import os
 import queue
-import re
 import shlex
-import socket
-import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -24,20 +18,17 @@ from typing import TYPE_CHECKING, Optional, Union
 
 import pytest
 
+from ._copies import Sources
+from ._nodes import chosen, left_out, none_of, processors, shares
+
 if TYPE_CHECKING:
-    from execnet import Channel, Gateway, Group, Node, XSpec
+    from execnet import Group, Node, XSpec
     from execnet._native import Network
     from pluggy import Result
     from xdist.workermanage import NodeManager, WorkerController
 
-OLDEST = (3, 8)
-"""The oldest Python for which there is a pytest that today's pytest-xdist can control."""
-
 NAME = "execnet-net"
 """The name of the plugin that `begin` registers."""
-
-LARGE = 256 << 20
-"""Bytes; more of rootdir is not sent unless somebody says so."""
 
 PASSED_ON = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 """Variables that decide which options and plugins pytest has."""
@@ -393,78 +384,6 @@ class Run:
         return None
 
 
-class Sources:
-    """The files of rootdir that travel: by the rules for packages, without what `rsyncignore` names, and with
-    some more."""
-
-    def __init__(self, root: Path, ignored: Sequence[str], more: Sequence[str], large: bool) -> None:
-        from execnet import _native
-
-        self._held: list[Channel] = []
-        matches = [re.compile(fnmatch.translate(pattern)).match for pattern in ignored]
-
-        def is_ignored(path: str) -> bool:
-            return any(match(path) or match(os.path.basename(path)) for match in matches)
-
-        try:
-            files, self.notes = _native.files_of(str(root), is_ignored if matches else None)
-        except OSError as error:
-            raise cannot_send(str(error)) from None
-        self._root = root
-        self._paths = {str(root)}
-        sizes = {}
-        for file in [*files, *more]:
-            path = os.path.join(root, file)
-            parents = [path]
-            while parents[-1] != str(root):
-                parents.append(os.path.dirname(parents[-1]))
-            if file in more and any(map(is_ignored, parents[:-1])):
-                continue
-            try:
-                sizes[file] = os.path.getsize(path)
-            except FileNotFoundError:
-                continue  # gone in the meantime
-            if not os.access(path, os.R_OK):
-                raise cannot_send(f"cannot send {path}: {os.strerror(errno.EACCES)}")
-            self._paths.update(parents)
-        if sum(sizes.values()) > LARGE and not large:
-            largest = sorted(sizes, key=lambda file: -sizes[file])[:3]
-            named = ", ".join(f"{file} ({sizes[file] >> 20} MiB)" for file in largest)
-            raise pytest.UsageError(
-                f"--net would send {sum(sizes.values()) >> 20} MiB of {root}, more than 256; the largest "
-                f"files: {named}; --net 'NAME//large' sends them, --rsyncignore=GLOB leaves some out"
-            )
-
-    def send_to(self, gateway: Gateway, host: str) -> str:
-        """Make the copy on this gateway's host equal. Return the folder that it is in."""
-        import execnet
-
-        paths = self._paths
-
-        class Sending(execnet.RSync):
-            def filter(self, path: str) -> bool:
-                return path in paths
-
-        channel = gateway.remote_exec(PLACE)
-        packages = gateway.packages
-        name = f"{self._root.name}-{digest(self._root, host)}"
-        channel.send((packages.folders if packages else [], name, gateway.spec.chdir is not None))
-        place: str = channel.receive()
-        # until then the copy is not somebody else's
-        self._held.append(channel)
-        sending = Sending(self._root, verbose=False)
-        sending.add_target(gateway, os.path.join(place, self._root.name), delete=True)
-        sending.send()
-        return place
-
-
-def cannot_send(why: str) -> pytest.UsageError:
-    """Return the error for files that cannot travel."""
-    from execnet._native import shown
-
-    return pytest.UsageError(shown(f"--net: {why}; --rsyncignore=GLOB leaves it out", one_line=True))
-
-
 def roots_of_the_user(roots: Sequence[Path]) -> list[Path]:
     """Return the folders that pytest-xdist sends, without pytest itself."""
     import _pytest
@@ -493,62 +412,6 @@ def without_net(args: Sequence[str]) -> list[str]:
     return kept
 
 
-def chosen(nodes: Sequence[Node]) -> list[Node]:
-    """Return one node of each host that can run pytest: the one that is like the Python here, or else the
-    first."""
-    hosts: dict[str, list[Node]] = {}
-    for node in nodes:
-        if node.state == "ready" and node.implementation in ("cpython", "pypy") and version(node) >= OLDEST:
-            hosts.setdefault(node.host, []).append(node)
-    own = sys.implementation.name, sys.version_info[:2]
-    return [
-        min(same, key=lambda node: (node.implementation, version(node)) != own) for same in hosts.values()
-    ]
-
-
-def left_out(
-    hosts: Sequence[tuple[str, str, Optional[str]]], nodes: Sequence[Node], used: Sequence[Node]
-) -> list[str]:
-    """Say why these hosts, of which these nodes match, have no node that is used."""
-    lines = []
-    for host, state, error in hosts:
-        here = [node for node in nodes if node.host == host]
-        if any(node.host == host for node in used):
-            continue
-        if state != "up":
-            why = "it failed" if state == "failed" else f"it is {state}"
-            why += f": {error}" if error else ""
-        elif here:
-            why = f"pytest needs Python 3.8 or later; there are {told(here)}"
-        else:
-            continue
-        lines.append(f"{host} is left out: {why}")
-    return lines
-
-
-def version(node: Node) -> tuple[int, ...]:
-    """Return the first two numbers of its Python's version."""
-    return tuple(int(part) if part.isdigit() else 0 for part in node.version.split(".")[:2])
-
-
-def none_of(network: str, nodes: Sequence[Node]) -> str:
-    """Say why none of these nodes can run pytest."""
-    from execnet._native import shown
-
-    there = f"there are {told(nodes)}" if nodes else "no node matches"
-    return shown(
-        f"pytest needs a node of {network} with Python 3.8 or later that is ready; {there}", one_line=True
-    )
-
-
-def told(nodes: Sequence[Node]) -> str:
-    # a failed one has neither
-    facts = [(node.name, f"{node.implementation} {node.version}".strip(), node.state) for node in nodes]
-    return ", ".join(
-        f"{name}: {what} ({state})" if what else f"{name} ({state})" for name, what, state in facts
-    )
-
-
 def unless_it_died(send: Callable[..., None]) -> Callable[..., None]:
     """Return the function without errors if the worker is gone: pytest-xdist will hear of that, and several
     may be gone at a time."""
@@ -566,57 +429,6 @@ def sentence(error: object) -> str:
     last = rest.strip().splitlines()[-1:]
     return before + last[0] if traceback and last else before.partition("; there are:")[0]
 
-
-def processors(node: Node) -> int:
-    return node.cpus or 1
-
-
-def shares(nodes: Sequence[Node], count: int) -> list[Node]:
-    """Return the node of each of so many workers, in turn, each host with as many as its processors make."""
-    places: list[Node] = []
-    while len(places) < count:
-        places.append(min(nodes, key=lambda node: (places.count(node) + 1) / processors(node)))
-    return places
-
-
-def digest(root: Path, host: str) -> str:
-    """Return what tells the copy of this folder from others: hosts may share a file system, and a user may
-    come from several machines."""
-    words = [socket.gethostname(), str(os.getuid()), str(root), host]
-    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-PLACE = """
-import errno, fcntl, os
-
-folders, name, is_chosen = channel.receive()
-stores = [os.path.dirname(os.path.dirname(folder)) for folder in folders]
-stores = [store for store in stores if os.path.isdir(store) and os.access(store, os.W_OK)]
-stores = [os.path.join(store, "tests") for store in stores]
-stores.append(os.path.join(os.path.expanduser("~"), "pyexecnetcache"))
-base = os.path.abspath("" if is_chosen else stores[0])
-
-def take(place):
-    os.makedirs(place, 0o700, exist_ok=True)
-    folder = os.open(place, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.utime(place)
-        return os.path.samestat(os.fstat(folder), os.stat(place))
-    except OSError as error:
-        # there are file systems without locks; and somebody may have removed it just now
-        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT)
-
-places = (os.path.join(base, name if number == 1 else "%s.%d" % (name, number)) for number in range(1, 1000))
-channel.send(next(place for place in places if take(place)))
-# holds the lock until the run ends
-try:
-    channel.receive()
-except EOFError:
-    pass
-"""
-"""Executed on each host: makes the folder for the copy of rootdir, which no other run has at the time. It is
-beside the store of packages, which is known to be writable and to belong to us, and is cleaned up with it."""
 
 ENTER = """
 import os, sys

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import OWN, WAIT, Network
-from pytest_execnet import _net
+from pytest_execnet import _copies, _net, _nodes
 
 
 def node(name, cpus=1, implementation="cpython", version="3.11.2", host=None, state="ready"):
@@ -40,25 +40,25 @@ def test_a_host_runs_the_tests_on_the_python_that_is_like_this_one():
         node("d", state="probing"),
         node("e", version="3.7.9"),
     ]
-    assert [node.name for node in _net.chosen(nodes)] == ["a:own", "b:pypy"]
-    words = _net.none_of("mynet", nodes[5:])
+    assert [node.name for node in _nodes.chosen(nodes)] == ["a:own", "b:pypy"]
+    words = _nodes.none_of("mynet", nodes[5:])
     assert "Python 3.8 or later" in words and "c: jython 2.7.3 (ready), d: cpython" in words
-    assert _net.none_of("mynet", []).endswith("no node matches")
+    assert _nodes.none_of("mynet", []).endswith("no node matches")
 
 
 def test_hosts_that_take_no_part_are_named():
     nodes = [own("a"), node("b:2", version="2.7.18", host="b"), node("c", state="unreachable")]
     hosts = [("a", "up", None), ("b", "up", None), ("c", "unreachable", "no answer"), ("d", "joining", None)]
     # nodes of `e` do not match
-    lines = _net.left_out([*hosts, ("e", "up", None)], nodes, nodes[:1])
+    lines = _nodes.left_out([*hosts, ("e", "up", None)], nodes, nodes[:1])
     assert lines == [
         "b is left out: pytest needs Python 3.8 or later; there are b:2: cpython 2.7.18 (ready)",
         "c is left out: it is unreachable: no answer",
         "d is left out: it is joining",
     ]
     nodes = [node("a", implementation="", version="", state="failed")]
-    assert _net.left_out([("a", "up", None)], nodes, [])[0].endswith("; there are a (failed)")
-    assert _net.left_out([("a", "failed", "why")], [], []) == ["a is left out: it failed: why"]
+    assert _nodes.left_out([("a", "up", None)], nodes, [])[0].endswith("; there are a (failed)")
+    assert _nodes.left_out([("a", "failed", "why")], [], []) == ["a is left out: it failed: why"]
 
 
 def test_errors_of_hosts_are_short():
@@ -70,10 +70,10 @@ def test_errors_of_hosts_are_short():
 
 def test_workers_are_shared_out_by_processors():
     small, large, unknown = node("small", 1), node("large", 4), node("unknown", None)
-    names = [place.name for place in _net.shares([small, large, unknown], 6)]
+    names = [place.name for place in _nodes.shares([small, large, unknown], 6)]
     assert sorted(names) == ["large"] * 4 + ["small", "unknown"]
     # the first ones start while the others are made: hosts take turns
-    assert names[0] == "large" and [place.name for place in _net.shares([small, small], 1)] == ["small"]
+    assert names[0] == "large" and [place.name for place in _nodes.shares([small, small], 1)] == ["small"]
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_what_cannot_be_read_is_named(name):
                 os.chown(root, 65534, -1)
                 os.setresuid(65534, 65534, 0)
             with pytest.raises(pytest.UsageError, match=f"cannot send {root / name}: Permission denied"):
-                _net.Sources(root, [], [], False)
-            left = _net.Sources(root, ["dat*"], [], False)
+                _copies.Sources(root, [], [], False)
+            left = _copies.Sources(root, ["dat*"], [], False)
         finally:
             if is_root:
                 os.setresuid(0, 0, 0)
