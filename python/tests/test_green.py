@@ -32,7 +32,7 @@ class Beside:
         while self.goes_on:
             self.count += 1
             time.sleep(0.001)
-    def ran(self, more=3):
+    def ran(self, more=2):
         before = self.count
         return lambda: self.count - before >= more
 """

@@ -357,7 +357,7 @@ fn connecting_fails_with_what_is_wrong() {
     let begin = Instant::now();
     let error = Connect::at(&path).timeout(SHORT).open().unwrap_err();
     assert!(matches!(error, ConnectError::Silent { .. }), "{error:?}");
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(20));
     let error = interrupted(|| Connect::at(&path).open().unwrap_err());
     assert!(matches!(error, ConnectError::Interrupted), "{error:?}");
     std::fs::remove_dir_all(&folder).unwrap();
