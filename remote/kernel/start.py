@@ -61,14 +61,16 @@ class Kernel(object):
         hello = dumps(hello)[1]
         hello = wire.header.pack(wire.HELLO, 0, len(hello)) + hello
         wire.write_all(self._write, self._sink, hello if packages else wire.MARKER + hello)
+        if sys.version_info < (3, 13):
+            # it takes the thread that imports it for the main thread; before there are others, because two
+            # that import what imports each other may hang, or meet half a module, before Python 3.8
+            import threading  # noqa: F401
         if attend:
             start_new_thread(attend, ())
         if (3,) < sys.version_info < (3, 9):
             # the first thread that ends opens a library, for which there may be no fd later
             start_new_thread(int, ())
         start_new_thread(self._serve, (data,))
-        if sys.version_info < (3, 13):
-            import threading  # noqa: F401  # it takes the thread that imports it for the main thread
         link.runner.main()
 
     def _serve(self, data):

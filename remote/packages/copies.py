@@ -4,21 +4,19 @@ Each is a folder; who uses it holds a lock on that, and has touched it. Its name
 somebody may have there.
 """
 import os
-import re
 import stat
 
 from .interpreter import as_text
 from .locks import EXCLUSIVE, Busy, Gone, Lock, remove_tree, time_of
 from .places import as_bytes
 
-# as the plugin makes them: the project's, a digest, and a number behind a dot if there are several
-NAME = r"[^.](.|\n)*-[0-9a-f]{12}(\.[0-9]+)?$"
-COPY, GONE = re.compile(NAME), re.compile(r"\.gone-[0-9]+-" + NAME)
+HEX = "0123456789abcdef"
+LEFT = ".gone-"
 
 
 def copies(place):
     """Return the names of the copies beside a place."""
-    return _names(place, COPY)
+    return _names(place, is_copy)
 
 
 def folder(place):
@@ -62,14 +60,32 @@ def last_use(place, name):
 
 def left(place):
     """Return the paths of what is being deleted, or was when a process was killed."""
-    return [_path(place, name) for name in _names(place, GONE)]
+    return [_path(place, name) for name in _names(place, _is_gone)]
 
 
-def _names(place, pattern):
+def _names(place, wanted):
     try:
-        return sorted([name for name in os.listdir(folder(place)) if pattern.match(name)])
+        return sorted([name for name in os.listdir(folder(place)) if wanted(name)])
     except EnvironmentError:
         return []
+
+
+def is_copy(name):
+    """Whether the plugin made it: named as the project, a digest, and a number behind a dot if there are
+    several. Without `re`: its import in a thread may meet another import."""
+    stem, dot, number = name.rpartition(".")
+    project, _, digest = (stem if dot and _is_number(number) else name).rpartition("-")
+    return project[:1] not in ("", ".") and len(digest) == 12 and not digest.strip(HEX)
+
+
+def _is_gone(name):
+    """Whether it is a copy that is being deleted."""
+    number, _, rest = name[len(LEFT):].partition("-")
+    return name.startswith(LEFT) and _is_number(number) and is_copy(rest)
+
+
+def _is_number(text):
+    return bool(text) and not text.strip("0123456789")
 
 
 def _path(place, name):

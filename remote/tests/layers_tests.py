@@ -1,4 +1,4 @@
-"""The imports of agent, kernel and packages, early and late, have no circles."""
+"""The imports of agent, kernel and packages have no circles; our threads import nothing beside user code."""
 import os
 import re
 import unittest
@@ -39,6 +39,15 @@ class Layers(unittest.TestCase):
                     more = set([each for one in more for each in below[one]]) - reached
                 self.assertNotIn(name, reached,
                                  "remote/%s/%s.py imports itself by way of others" % (package, name))
+
+    def test_what_a_thread_imports_is_loaded_already(self):
+        # beside user code's imports: before Python 3.8 two threads that import at a time may fail or hang
+        for name in ("collect", "copies"):
+            with open(os.path.join(REMOTE, "packages", name + ".py")) as file:
+                text = file.read()
+            others = set(re.findall(r"(?m)^ *(?:import|from) (\w+)", text))
+            self.assertTrue(others)
+            self.assertLessEqual(others, {"os", "stat", "sys", "time"}, name)
 
 
 if __name__ == "__main__":
