@@ -18,10 +18,12 @@ class Ahead(Host):
         """Run one such process from start to end. Return the pid of the one that waits then."""
         self.talk(link, **how)
         deadline = time.monotonic() + TIMEOUT
-        while not children(link.info["pid"]):
+        while True:
+            waiting = children(link.info["pid"])  # once: it may end meanwhile
+            if waiting:
+                return waiting[0]
             self.assertLess(time.monotonic(), deadline, "none is started ahead")
             time.sleep(0.01)
-        return children(link.info["pid"])[0]
 
     def talk(self, link, *words, **how):
         """Run one to its end. Return its pid."""
