@@ -297,9 +297,9 @@ class Posix(Host):
         pidfile = self.path("pid")
         code = ("import os,sys,time\nif os.fork()==0:\n os.setsid()\n if os.fork()==0:\n"
                 "  os.close(0);os.close(1);os.close(2)\n"
-                "  f=open(%r,'w');f.write('%%d\\n'%%os.getpid());f.close()\n  time.sleep(1000)\n"
-                " os._exit(0)\nos.wait()\n"
-                "while not os.path.exists(%r): time.sleep(0.01)\n" % (pidfile, pidfile))
+                "  f=open(%r,'w');f.write('%%d\\n'%%os.getpid());f.close();os.rename(f.name,%r)\n"
+                "  time.sleep(1000)\n os._exit(0)\nos.wait()\n"
+                "while not os.path.exists(%r): time.sleep(0.01)\n" % (pidfile + "~", pidfile, pidfile))
         how, value, _, err, _ = link.run("-c", code)
         self.assertEqual((0, 0), (how, value), err)
         self.assertTrue(gone(int(self.wait_for(pidfile))))
