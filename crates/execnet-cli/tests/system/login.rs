@@ -1,6 +1,8 @@
 //! Logins that do not run the command they are given, and an ssh that does not say why it fails: what a
 //! person reads then.
 
+use std::time::Instant;
+
 use execnet_testkit::{Lab, LabHost, or_skip, wait_until};
 use serde_json::Value;
 
@@ -21,12 +23,19 @@ fn told(net: &Net, id: &str) -> (String, String, Value) {
     (format!("{}: {}", word("step"), word("error")), word("hint"), host)
 }
 
+/// A failed login is repeated after 24 s or more, however long ago it was by now.
+#[track_caller]
+fn is_tried_late(host: &Value, begun: Instant) {
+    let retry_in = host["retry_in"].as_f64();
+    assert!(retry_in.is_none_or(|seconds| seconds + begun.elapsed().as_secs_f64() > 23.0), "{host:#}");
+}
+
 #[test]
 fn a_login_file_that_reads_exits_or_becomes_something_else_is_named() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let read = "login: something on the host read what was sent to its Python";
     let cases = [
-        ("reads-a-line", "read -t 1 x", read),
+        ("reads-a-line", "read -t 60 x", read),
         ("reads-a-part", "read -n 20 x", read),
         ("reads-more", "dd bs=600 count=1 of=/dev/null 2>/dev/null", read),
         ("reads-all", "exec 0</dev/null", "login: nothing that was sent reached its Python"),
@@ -55,14 +64,14 @@ fn a_login_file_that_reads_exits_or_becomes_something_else_is_named() {
     }
     let net = Net::new(Some(lab));
     let specs: Vec<String> = specs.iter().map(|name| net.spec(name, "")).collect();
+    let begun = Instant::now();
     let output = net.run("start", &specs.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     for (name, bashrc, error) in cases {
         let (said, hint, host) = told(&net, name);
         assert_eq!(said, error, "{bashrc}: {host:#}");
         assert!(hint.contains(".bashrc"), "{bashrc}: {hint}");
-        // a failed login is not repeated at once
-        assert!(host["retry_in"].as_f64().is_none_or(|seconds| seconds > 10.0), "{host:#}");
+        is_tried_late(&host, begun);
     }
     // the command in the hint shows the cause
     let hint = told(&net, "exits").1;
@@ -128,16 +137,15 @@ fn an_ssh_that_is_configured_to_say_nothing_still_says_why_and_is_not_tried_ofte
     let gate = net.spec("gate", "");
     let mut specs: Vec<&str> = cases.iter().map(|(spec, _)| spec.as_str()).collect();
     specs.push(&gate);
+    let begun = Instant::now();
     let output = net.run("start", &specs);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     for ((spec, error), id) in cases.iter().zip(["refused", "verbose", "silent", "chosen", "jump", "behind"])
     {
         let (said, hint, host) = told(&net, id);
         assert_eq!(&said, error, "{spec}: {host:#}");
-        assert!(
-            !hint.is_empty() && host["retry_in"].as_f64().is_none_or(|seconds| seconds > 10.0),
-            "{host:#}"
-        );
+        assert!(!hint.is_empty(), "{host:#}");
+        is_tried_late(&host, begun);
     }
 }
 
