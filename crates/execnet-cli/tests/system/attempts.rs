@@ -92,9 +92,13 @@ fn a_slow_login_joins_with_the_patience_that_it_needs() {
 
 /// Submits a job: cancels it slowly when asked to, and logs the signals it gets.
 const JOB: &str = "#!/bin/sh
-echo start >>$0.log
 trap 'echo HUP >>$0.log' HUP
-trap 'echo TERM >>$0.log; sleep 1; echo end >>$0.log; exit 143' TERM
+# one that has not submitted it yet takes nothing back
+trap '
+    grep -qx \"start $$\" $0.log || exit 143
+    echo TERM >>$0.log; sleep 1; echo end >>$0.log; exit 143
+' TERM
+echo start $$ >>$0.log
 sleep 4711 & wait
 ";
 
@@ -107,7 +111,8 @@ fn program(net: &Net, name: &str, text: &str) -> (String, impl Fn() -> Vec<Strin
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let log = path.with_extension("log");
     let said = move || {
-        std::fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect::<Vec<_>>()
     };
     (format!("cmd={}", path.display()), said)
 }
