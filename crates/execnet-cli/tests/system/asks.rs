@@ -222,7 +222,7 @@ fn ctrl_c_at_a_question_ends_the_command_and_the_login() {
     assert_eq!(host["step"], "authenticate", "{host}");
     assert!(host["error"].as_str().unwrap().contains("got no answer"), "{host}");
     assert!(!host["said"].to_string().contains("Error"), "{host}");
-    assert!(net.lab().hosts()[0].ssh_pids().is_empty());
+    wait_until(SOON, "ssh to end", || net.lab().hosts()[0].ssh_pids().is_empty());
     // as the hint says
     let spec = net.spec("build1", "");
     assert!(

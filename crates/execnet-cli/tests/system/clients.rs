@@ -53,10 +53,10 @@ for spec in sys.argv[1:]:
     gateway = execnet.makegateway(spec)
     code = 'import os; channel.send(os.environ[\"HOME\"])\\nfor x in channel: channel.send(x * 2)'
     channel = gateway.remote_exec(code)
-    print(channel.receive(20))
+    print(channel.receive(300))
     for item in [21, 'abc', [1, 2.5, None], b'x' * 1000000]:
         channel.send(item)
-        assert channel.receive(20) == item * 2
+        assert channel.receive(300) == item * 2
     gateway.exit()
 execnet.default_group.terminate(5)
 ";

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use execnet_testkit::{Lab, alive, or_skip, wait_until};
 
@@ -387,14 +386,20 @@ fn a_network_whose_daemon_was_just_killed_can_be_started() {
     net.kill_daemon();
     std::fs::remove_file(&socket).unwrap();
     let dying = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let start = net
+    dying.set_nonblocking(true).unwrap();
+    let mut start = net
         .execnet(["start", &net.name])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    drop(dying);
+    let mut asked = None;
+    wait_until(SOON, "it to be asked", || {
+        asked = dying.accept().ok();
+        asked.is_some() || start.try_wait().unwrap().is_some()
+    });
+    assert!(asked.is_some(), "nobody asked it");
+    drop((dying, asked));
     let started = start.wait_with_output().unwrap();
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
 }

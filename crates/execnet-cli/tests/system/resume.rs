@@ -188,8 +188,12 @@ fn a_link_that_goes_silent_is_noticed_and_resumes_when_it_is_back() {
     let mut child = echo(&net, "far");
     assert_eq!(ask(&mut child, "before"), "before");
     host.proxy().stall();
-    wait_until(SOON, "the silence to be noticed", || net.host("far")["state"] == "unreachable");
-    assert!(net.host("far")["error"].as_str().unwrap().contains("silent"));
+    let mut far = net.host("far");
+    wait_until(SOON, "the silence to be noticed", || {
+        far = net.host("far");
+        far["state"] == "unreachable"
+    });
+    assert!(far["error"].as_str().unwrap().contains("silent"), "{far}");
     writeln!(child.stdin.as_mut().unwrap(), "during").unwrap();
     host.proxy().resume();
     host.proxy().cut();
