@@ -2,7 +2,7 @@
 //! removes everything.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -184,6 +184,13 @@ impl Drop for Net {
 pub(crate) fn text(output: &Output) -> String {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     format!("{}\nstdout: {stdout}\nstderr: {stderr}", output.status)
+}
+
+/// Copies the command, in a process of its own: one that another test starts meanwhile would have the copy
+/// open, and a file that is open for writing cannot be executed.
+pub(crate) fn copy_program(to: &Path) {
+    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_execnet")).arg(to).status().unwrap();
+    assert!(status.success());
 }
 
 /// A child whose output is read by the test.
