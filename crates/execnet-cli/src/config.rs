@@ -15,7 +15,7 @@ use toml_edit::{Array, DocumentMut, Item, Value};
 
 use crate::error::{CommandError, Exit};
 
-const KEYS: [&str; 2] = ["hosts", "linger"];
+const KEYS: [&str; 3] = ["hosts", "linger", "drained"];
 
 /// How long agents wait for a lost daemon, unless a file says otherwise.
 pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(600);
@@ -30,6 +30,8 @@ pub(crate) struct NetworkFile {
     document: DocumentMut,
     hosts: Vec<HostSpec>,
     linger: Option<Duration>,
+    /// Ids of hosts that take no new work.
+    drained: Vec<String>,
     /// Its lines end with CR LF.
     crlf: bool,
     existed: bool,
@@ -109,8 +111,9 @@ impl NetworkFile {
             if !KEYS.contains(&key) {
                 let near =
                     nearest(key, KEYS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                return Err(wrong(format!("`{key}` is not a key of a network's file{near}"))
-                    .hint("its keys are `hosts` (a list of host specs) and `linger`"));
+                return Err(wrong(format!("`{key}` is not a key of a network's file{near}")).hint(
+                    "its keys are `hosts` (a list of host specs), `linger` and `drained` (ids of hosts)",
+                ));
             }
         }
         let mut hosts = Vec::new();
@@ -131,10 +134,17 @@ impl NetworkFile {
                     .hint("write it as \"90s\", \"10m\" or \"2h\", at most 24 days")
             })?),
         };
+        let drained = match document.get("drained") {
+            None => Vec::new(),
+            Some(item) => ids(item).ok_or_else(|| {
+                wrong("`drained` is not a list of ids of hosts: drained = [\"build1\"]".into())
+            })?,
+        };
         check(&hosts)
             .map_err(|failure| wrong("its hosts contradict each other".to_owned()).behind(failure))?;
         let crlf = text.contains("\r\n");
-        Ok(NetworkFile { path: path.to_owned(), document, hosts, linger, existed, crlf, lock: None })
+        let path = path.to_owned();
+        Ok(NetworkFile { path, document, hosts, linger, drained, existed, crlf, lock: None })
     }
 
     pub(crate) fn hosts(&self) -> &[HostSpec] {
@@ -143,6 +153,46 @@ impl NetworkFile {
 
     pub(crate) fn linger(&self) -> Option<Duration> {
         self.linger
+    }
+
+    /// Ids of hosts that take no new work. Not all of them need to be hosts of the file.
+    pub(crate) fn drained(&self) -> &[String] {
+        &self.drained
+    }
+
+    /// Lists a host as drained, or does not. False if nothing changed.
+    pub(crate) fn set_drained(&mut self, id: &str, drained: bool) -> bool {
+        let at = self.drained.iter().position(|known| known == id);
+        match at {
+            None if drained => {
+                let item = self.document.entry("drained").or_insert_with(|| toml_edit::value(Array::new()));
+                if let Some(array) = item.as_array_mut() {
+                    push(array, id);
+                }
+                self.drained.push(id.to_owned());
+            }
+            Some(at) if !drained => {
+                if let Some(array) = self.document.get_mut("drained").and_then(Item::as_array_mut) {
+                    take(array, at);
+                    if array.to_string().trim() == "[]" && !self.has_comment("drained") {
+                        self.document.remove("drained");
+                    }
+                }
+                self.drained.remove(at);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether somebody wrote a comment about a key.
+    fn has_comment(&self, key: &str) -> bool {
+        let text =
+            |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or("").to_owned();
+        let before = self.document.key(key).map(|key| text(key.leaf_decor().prefix()));
+        let behind =
+            self.document.get(key).and_then(Item::as_value).map(|value| text(value.decor().suffix()));
+        [before, behind].into_iter().flatten().any(|text| text.contains('#'))
     }
 
     /// Adds a host. Does nothing if the same host is there already.
@@ -171,8 +221,9 @@ impl NetworkFile {
         Ok(())
     }
 
-    /// Removes a host. False if it was not there.
+    /// Removes a host, which is no longer drained either. False if it was not there.
     pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.set_drained(id, false);
         let Some(at) = self.hosts.iter().position(|host| host.id == id) else { return false };
         if let Some(array) = self.document.get_mut("hosts").and_then(Item::as_array_mut) {
             take(array, at);
@@ -279,6 +330,11 @@ pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// A list of texts.
+fn ids(item: &Item) -> Option<Vec<String>> {
+    item.as_array()?.iter().map(|value| Some(value.as_str()?.to_owned())).collect()
 }
 
 /// `"90s"`, `"10m"`, `"2h"`, `"1d"`, or a number of seconds.

@@ -62,6 +62,37 @@ fn a_host_is_added_in_the_layout_that_is_there() {
 }
 
 #[test]
+fn a_host_is_listed_as_drained_and_no_more() {
+    let changed = |text: &str, id: &str, drained: bool| {
+        let mut file = file(text);
+        assert!(file.set_drained(id, drained) && !file.set_drained(id, drained), "{text}");
+        let text = file.text();
+        assert_eq!(NetworkFile::parse(Path::new("x"), &text, true).unwrap().drained, file.drained, "{text}");
+        text
+    };
+    for (before, id, after) in [
+        ("", "a", "drained = [\"a\"]\n"),
+        (LINES, "a", &format!("{LINES}drained = [\"a\"]\n")),
+        ("drained = ['a'] # for a week\n", "b", "drained = ['a', \"b\"] # for a week\n"),
+        ("drained = [] # none now\n", "b", "drained = [\"b\"] # none now\n"),
+        (
+            "# broken\ndrained = [\n  'a', # disk\n]\n",
+            "b",
+            "# broken\ndrained = [\n  'a', # disk\n  \"b\",\n]\n",
+        ),
+    ] {
+        assert_eq!(changed(before, id, true), after);
+        assert_eq!(changed(after, id, false), before);
+    }
+    assert_eq!(
+        changed("drained = [\n  'a',\n  # the disk\n]\n", "a", false),
+        "drained = [\n  # the disk\n]\n"
+    );
+    assert!(refused("drained = 'a'").contains("`drained` is not a list of ids of hosts"));
+    assert!(refused("drained = [1]").contains("`drained` is not a list of ids of hosts"));
+}
+
+#[test]
 fn a_host_is_removed_with_nothing_but_its_own_line() {
     assert_eq!(removed(LINES, "a"), LINES.replace("    \"ssh=a\", # first\n", ""));
     assert_eq!(removed(LINES, "b"), LINES.replace("    \"ssh=b\", # second\n", ""));
@@ -103,7 +134,7 @@ fn a_wrong_file_is_told_by_line_or_key() {
     ");
     insta::assert_snapshot!(refused("host = [\"ssh=a\"]\n"), @"
     Error: mynet.toml: `host` is not a key of a network's file; did you mean `hosts`?
-    Hint: its keys are `hosts` (a list of host specs) and `linger`
+    Hint: its keys are `hosts` (a list of host specs), `linger` and `drained` (ids of hosts)
     ");
     insta::assert_snapshot!(refused("hosts = \"ssh=a\"\n"), @r#"
     Error: mynet.toml: `hosts` is not a list of host specs: hosts = ["ssh=build1"]

@@ -25,8 +25,8 @@ mod style;
 mod text;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, DaemonArgs, ExecArgs, ListArgs, LogsArgs, PackagesArgs, PythonArgs,
-    RmhostArgs, StartArgs, StatusArgs, StopArgs,
+    AddhostArgs, CompletionsArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, PackagesArgs,
+    PythonArgs, RmhostArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -54,6 +54,8 @@ enum Command {
     Start(StartArgs),
     Addhost(AddhostArgs),
     Rmhost(RmhostArgs),
+    Drain(DrainArgs),
+    Undrain(UndrainArgs),
     Status(StatusArgs),
     Python(PythonArgs),
     Exec(ExecArgs),
@@ -72,6 +74,8 @@ impl Command {
             Command::Start(args) => args.run(),
             Command::Addhost(args) => args.run(),
             Command::Rmhost(args) => args.run(),
+            Command::Drain(args) => args.run(),
+            Command::Undrain(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Python(args) => args.run(),
             Command::Exec(args) => args.run(),

@@ -5,6 +5,7 @@
 
 mod packages;
 mod screen;
+mod waiting;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::text::one_line;
 use crate::{render, style};
 pub(crate) use packages::{PackageProgress, Teller};
 use screen::Screen;
+pub(crate) use waiting::WaitProgress;
 
 /// More hosts than this share a bar, and so do hosts that would leave fewer than [`MARGIN`] rows of the
 /// terminal.

@@ -44,6 +44,9 @@ pub(crate) fn hosts(hosts: &[HostStatus]) -> String {
     let rows: Vec<Vec<String>> = hosts.iter().flat_map(host_rows).collect();
     let mut text = table(&HEAD, &rows);
     for host in hosts {
+        if let Some(note) = drain_note(host) {
+            text.push_str(&format!("{note}\n"));
+        }
         if let Some(note) = &host.note {
             text.push_str(&format!("{}: {}\n", one_line(&host.id), one_line(note)));
         }
@@ -86,7 +89,7 @@ fn host_rows(host: &HostStatus) -> Vec<Vec<String>> {
     let row = |platform: String, python: String| {
         vec![
             host.id.clone(),
-            state_word(host),
+            state_cell(host),
             platform,
             python,
             via.clone(),
@@ -135,6 +138,21 @@ fn state_word(host: &HostStatus) -> String {
     }
 }
 
+/// The same, with the word that it takes no new work.
+fn state_cell(host: &HostStatus) -> String {
+    let drained = host.drained && host.state != HostState::Leaving;
+    state_word(host) + if drained { ", drained" } else { "" }
+}
+
+/// What becomes of a drained host, and what it waits for.
+fn drain_note(host: &HostStatus) -> Option<String> {
+    if !host.removing || host.state == HostState::Leaving {
+        return None;
+    }
+    let busy = host.busy.as_deref().map_or_else(String::new, |busy| format!("; {}", one_line(busy)));
+    Some(format!("{}: draining: rmhost when idle{busy}", one_line(&host.id)))
+}
+
 /// `CPython 3.11.2`.
 fn python(node: &NodeStatus) -> String {
     let name = match node.implementation.to_lowercase().as_str() {
@@ -179,7 +197,7 @@ pub(crate) fn state_line(host: &HostStatus) -> String {
                 count if !has_ready(host) && all.len() == count => {
                     "connected, but none of its Pythons works".to_owned()
                 }
-                _ => format!("up: {}", all.join(", ")),
+                _ => format!("{}: {}", state_cell(host), all.join(", ")),
             }
         }
         (HostState::Failed | HostState::Unreachable, Some(error)) => {

@@ -13,9 +13,9 @@ fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// A state of a network, host or node, or a phrase that begins with one: `failed: resolve`.
+/// A state of a network, host or node, or a phrase that begins with one: `failed: resolve`, `up, drained`.
 pub(crate) fn state(phrase: &str) -> String {
-    let style = match phrase.split(':').next().unwrap_or_default() {
+    let style = match phrase.split([':', ',']).next().unwrap_or_default() {
         "up" | "ready" | "running" => GOOD,
         "failed" => BAD,
         "joining" | "unreachable" | "leaving" | "probing" => WAITING,

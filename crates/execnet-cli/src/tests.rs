@@ -20,6 +20,8 @@ fn the_help_lists_every_command() {
       start        Start a network and show its hosts joining
       addhost      Add a host to a running network and to its file
       rmhost       Remove a host from a running network and its file, and end what runs there
+      drain        Keep new work away from hosts
+      undrain      Let drained hosts take new work again
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
       exec         Execute code on every matching node and print what it sends

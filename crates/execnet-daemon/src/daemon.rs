@@ -4,6 +4,7 @@
 //! synchronously. The results wait in [`Daemon::take_actions`] and in the switch's queues. Starts no process,
 //! opens no file, reads no clock.
 
+mod draining;
 mod joining;
 mod leaving;
 mod placement;
@@ -27,6 +28,7 @@ use crate::host::bootstrap::Common;
 use crate::host::diagnosis::Cause;
 use crate::host::forwards;
 use crate::quota::Quota;
+use draining::Draining;
 use leaving::Closing;
 use prompts::Prompts;
 use requests::Watcher;
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) release: String,
     /// The network's file, for the status.
     pub(crate) file: Option<String>,
+    /// Ids of hosts that are drained from the start.
+    pub(crate) drained: Vec<String>,
     /// The program that ssh calls to ask a person.
     pub(crate) askpass: Option<PathBuf>,
     /// The environment has a DISPLAY.
@@ -67,6 +71,7 @@ pub(crate) struct Daemon {
     switch: Switch,
     hosts: BTreeMap<HostKey, Host>,
     watchers: Vec<Watcher>,
+    draining: Vec<Draining>,
     prompts: Prompts,
     selecting: Vec<Selecting>,
     closing: Option<Closing>,
@@ -106,6 +111,7 @@ impl Daemon {
             switch,
             hosts: BTreeMap::new(),
             watchers: Vec::new(),
+            draining: Vec::new(),
             prompts: Prompts::default(),
             selecting: Vec::new(),
             closing: None,
@@ -125,7 +131,9 @@ impl Daemon {
             // a via may stand behind the hosts that are reached through it
             let spec = daemon.hosts[&key].spec.clone();
             let via = spec.via.as_deref().and_then(|via| daemon.host_named(via));
+            let drained = daemon.settings.drained.contains(&spec.id);
             daemon.hosts.insert(key, Host::new(spec, via));
+            daemon.set_drained(key, drained);
         }
         daemon.advance(now);
         daemon
@@ -194,8 +202,8 @@ impl Daemon {
         // an answered PING brings the next one forward, and nobody asks again because of that
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);
-        let others = [switch, hosts, selecting, self.prompts.deadline(), self.leaving_deadline(now), calm];
-        others.into_iter().flatten().min()
+        let others = [self.prompts.deadline(), self.leaving_deadline(now), self.draining_deadline(now), calm];
+        [switch, hosts, selecting].into_iter().chain(others).flatten().min()
     }
 
     /// A peer that may have bytes waiting for it.
@@ -278,7 +286,7 @@ impl Daemon {
                     host.attempts.once_more();
                 }
             }
-            SwitchEvent::ViaChanged { host } => {
+            SwitchEvent::ViaChanged { host } | SwitchEvent::Released { host } => {
                 self.changed.insert(host);
             }
         }
@@ -309,6 +317,7 @@ impl Daemon {
         self.advance_leaving(now);
         self.connect_queued(now);
         self.place_waiting(now);
+        self.remove_idle(now);
         self.tell_watchers(now);
     }
 
@@ -358,6 +367,7 @@ impl Daemon {
 
     fn client_gone(&mut self, client: ClientKey, now: Duration) {
         self.watchers.retain(|watcher| watcher.request.client != client);
+        self.draining.retain(|draining| draining.request.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
         for (host, notice) in self.prompts.client_gone(client, now) {
             self.go_on(host, notice, now);

@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -32,6 +33,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::Forget;
 use crate::daemon::Daemon;
 use crate::error::DaemonError;
 use crate::event::{Action, Event};
@@ -81,6 +83,8 @@ pub(crate) struct Driver {
     /// How much the log may still say about refused clients.
     quota: RefCell<Quota>,
     is_private: bool,
+    /// The network's file, and what takes a host out of it.
+    forget: Option<(PathBuf, Forget)>,
 }
 
 /// Where clients come from.
@@ -107,11 +111,13 @@ impl Listener {
     }
 }
 
-/// Runs the daemon until it ends. `make` makes it when its clock starts; `ready` is called when clients can
+/// Runs the daemon until it ends. `make` makes it when its clock starts; `forget` takes a host out of the
+/// network's file; `ready` is called when clients can
 /// connect.
 pub(crate) async fn run(
     source: ClientSource,
     make: impl FnOnce(Duration) -> Daemon,
+    forget: Option<(PathBuf, Forget)>,
     ready: impl FnOnce(),
 ) -> Result<(), DaemonError> {
     let driver = Rc::new(Driver {
@@ -129,6 +135,7 @@ pub(crate) async fn run(
         last_client: Cell::new(0),
         quota: RefCell::default(),
         is_private: matches!(source, ClientSource::Private(_)),
+        forget,
     });
     let mut client = None;
     let listener = match source {
@@ -318,6 +325,15 @@ impl Driver {
                 if let Some(handle) = self.links.borrow().get(&host) {
                     handle.end();
                 }
+            }
+            Action::Forget(host) => {
+                let Some((file, forget)) = self.forget.clone() else { return };
+                // other commands may hold the file for a moment
+                tokio::task::spawn_blocking(move || {
+                    if let Err(why) = forget(&file, &host) {
+                        tracing::warn!("{host} has left, but the network's file still names it: {why}");
+                    }
+                });
             }
             Action::Exit => {
                 self.exiting.set(true);

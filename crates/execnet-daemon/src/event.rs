@@ -50,6 +50,8 @@ pub(crate) enum Action {
     StartLink(HostKey, Command),
     /// End the process of a host's link.
     EndLink(HostKey),
+    /// A host with this id left because it was drained: the network's file names it no more.
+    Forget(String),
     /// End the daemon, once the clients have everything queued for them.
     Exit,
 }

@@ -44,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) greeting: Option<Greeting>,
     pub(crate) nodes: Vec<NodeStatus>,
     pub(crate) leave: Option<Leave>,
+    /// It takes no new work, and this becomes of it when it is idle.
+    pub(crate) drained: Option<Then>,
     /// How much the log may still say about it.
     pub(crate) quota: Quota,
 }
@@ -58,6 +60,13 @@ pub(crate) struct Greeting {
     agent_pid: u32,
     pub(crate) resume: bool,
     note: Option<String>,
+}
+
+/// What becomes of a drained host when it is idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    Stays,
+    Removed,
 }
 
 /// A host that leaves the network.
@@ -102,6 +111,7 @@ impl Host {
             greeting: None,
             nodes: Vec::new(),
             leave: None,
+            drained: None,
             quota: Quota::default(),
         }
     }
@@ -208,6 +218,9 @@ impl Host {
             agent_pid: greeting.map(|greeting| greeting.agent_pid),
             resume: greeting.is_none_or(|greeting| greeting.resume),
             note: self.note().filter(|_| state == HostState::Up),
+            drained: self.drained.is_some(),
+            removing: self.drained == Some(Then::Removed),
+            busy: None,
             rtt: None,
             processes: 0,
             nodes: self.nodes.clone(),

@@ -17,7 +17,7 @@
 //! After SIGKILL the agents wait for the next daemon of the network, for as long as `linger` says.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use execnet_proto::spec::{HostSpec, NetworkName};
@@ -45,6 +45,9 @@ const FILES: u64 = 8_192;
 /// How long the agents of a private daemon outlive their links. No other daemon can take them over.
 const PRIVATE_LINGER: Duration = Duration::from_secs(60);
 
+/// See [`Config::forget`]. An error is a sentence for the log.
+pub type Forget = fn(file: &Path, host: &str) -> Result<(), String>;
+
 /// What a daemon is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -54,6 +57,8 @@ pub struct Config {
     pub hosts: Vec<HostSpec>,
     /// How long agents outlive their links.
     pub linger: Duration,
+    /// Ids of the hosts that take no new work from the start.
+    pub drained: Vec<String>,
     /// Folders for the socket, best first: `/tmp/execnet-UID`, then those to use if somebody else has made
     /// that. Made if missing. The last resort is a folder inside the state folder.
     pub runtime_folders: Vec<PathBuf>,
@@ -64,6 +69,9 @@ pub struct Config {
     pub home_state_folder: Option<PathBuf>,
     /// The network's file, only shown by the status.
     pub file: Option<PathBuf>,
+    /// Takes a host with this id out of the network's file. Called on a thread of its own when a drained host
+    /// has left.
+    pub forget: Option<Forget>,
     /// The program that ssh calls to ask a person something. It turns `EXECNET_ASKPASS` (`NETWORK/TOKEN`) and
     /// its first argument into an `askpass` request. Without it nobody is asked.
     pub askpass: Option<PathBuf>,
@@ -80,6 +88,8 @@ impl Config {
             state_folder: folders::state_folder(&network),
             home_state_folder: folders::home_state_folder(&network),
             file: None,
+            forget: None,
+            drained: Vec::new(),
             askpass: std::env::current_exe().ok(),
             network,
             hosts,
@@ -116,9 +126,10 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         let _ = std::env::set_current_dir("/");
         raise_file_limit();
     }
-    let Config { network, hosts, linger, file, askpass, detach, .. } = config;
+    let Config { network, hosts, linger, drained, file, forget, askpass, detach, .. } = config;
     let settings = Settings {
-        file: file.map(|file| file.to_string_lossy().into_owned()),
+        file: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+        drained,
         ..settings(&network, life, linger, askpass)
     };
     let ready = |pid| {
@@ -127,7 +138,8 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
             leave_streams();
         }
     };
-    serve(ClientSource::Meeting(Box::new(meeting)), settings, hosts, ready)
+    let forget = file.zip(forget);
+    serve(ClientSource::Meeting(Box::new(meeting)), settings, hosts, forget, ready)
 }
 
 /// Runs a daemon for one client, which is at the other end of `socket`. It has no name, no files and no log.
@@ -148,7 +160,8 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
     // agents tell networks apart by name
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
-    serve(ClientSource::Private(socket), settings(&network, life, PRIVATE_LINGER, None), Vec::new(), |_| {})
+    let settings = settings(&network, life, PRIVATE_LINGER, None);
+    serve(ClientSource::Private(socket), settings, Vec::new(), None, |_| {})
 }
 
 fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option<PathBuf>) -> Settings {
@@ -159,6 +172,7 @@ fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         file: None,
+        drained: Vec::new(),
         askpass,
         has_display: std::env::var_os("DISPLAY").is_some(),
         local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),
@@ -170,12 +184,13 @@ fn serve(
     source: ClientSource,
     settings: Settings,
     hosts: Vec<HostSpec>,
+    forget: Option<(PathBuf, Forget)>,
     ready: impl FnOnce(u32),
 ) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let pid = settings.pid;
     let make = |now| Daemon::new(settings, hosts, now);
-    tokio::task::LocalSet::new().block_on(&runtime, driver::run(source, make, || ready(pid)))?;
+    tokio::task::LocalSet::new().block_on(&runtime, driver::run(source, make, forget, || ready(pid)))?;
     tracing::info!("stopped");
     Ok(())
 }

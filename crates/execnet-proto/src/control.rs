@@ -39,6 +39,23 @@ pub enum Verb {
         /// The host's id.
         host: String,
     },
+    /// Keeps new work away from hosts. A [`HostReply`] for each of them, at once and at each change; the last
+    /// one names no host.
+    Drain {
+        /// Their ids.
+        hosts: Vec<String>,
+        /// Removes each as soon as it is idle.
+        #[serde(default)]
+        remove: bool,
+        /// The last reply comes when all are idle.
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Lets hosts take new work again. A [`HostReply`] for each; the last one names no host.
+    Undrain {
+        /// Their ids.
+        hosts: Vec<String>,
+    },
     /// Ends every agent, then the daemon; one [`StopReply`].
     Stop,
     /// A question that ssh asks through its askpass program; one [`AskpassReply`].
@@ -142,10 +159,10 @@ pub struct Prompt {
     pub notice: bool,
 }
 
-/// A reply to `watch`, `addhost` and `rmhost`.
+/// A reply to `watch`, `addhost`, `rmhost`, `drain` and `undrain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostReply {
-    /// The host that changed; `None` in the last reply to `watch`.
+    /// The host that changed; `None` in the last reply to `watch`, `drain` and `undrain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostStatus>,
 }
@@ -228,6 +245,15 @@ pub struct HostStatus {
     pub resume: bool,
     /// One sentence that a person should know about a host that is up.
     pub note: Option<String>,
+    /// It takes no new work, except from those who name it.
+    #[serde(default)]
+    pub drained: bool,
+    /// It is drained, and removed as soon as it is idle.
+    #[serde(default)]
+    pub removing: bool,
+    /// What keeps a drained host from being idle.
+    #[serde(default)]
+    pub busy: Option<String>,
     /// Last round trip of the link, in seconds.
     pub rtt: Option<f64>,
     /// Processes running there for clients.
@@ -464,6 +490,11 @@ mod tests {
             (json!({"verb": "watch"}), Verb::Watch),
             (json!({"verb": "addhost", "spec": "ssh=h"}), Verb::AddHost { spec: "ssh=h".into() }),
             (json!({"verb": "rmhost", "host": "h"}), Verb::RmHost { host: "h".into() }),
+            (
+                json!({"verb": "drain", "hosts": ["h"], "remove": true, "wait": false}),
+                Verb::Drain { hosts: vec!["h".into()], remove: true, wait: false },
+            ),
+            (json!({"verb": "undrain", "hosts": ["h"]}), Verb::Undrain { hosts: vec!["h".into()] }),
             (json!({"verb": "stop"}), Verb::Stop),
             (
                 json!({"verb": "askpass", "token": "t", "prompt": "p", "kind": "host-key"}),

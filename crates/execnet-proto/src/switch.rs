@@ -71,6 +71,8 @@ pub enum SwitchEvent {
     Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
     LinkEnded { host: HostKey, why: LinkEnd, said: Said },
+    /// A client's process on this host was released: see [`Switch::tell_releases`].
+    Released { host: HostKey },
     /// This host's via became reachable or unreachable, and so did the host.
     ViaChanged { host: HostKey },
 }
@@ -285,6 +287,9 @@ impl Switch {
         let (key, incarnation) = (entry.host, entry.incarnation);
         match std::mem::replace(&mut entry.owner, Owner::Nobody) {
             Owner::Client(client) => {
+                if self.hosts.get(&key).is_some_and(|host| host.tells_releases) {
+                    self.events.push_back(SwitchEvent::Released { host: key });
+                }
                 if let Some(side) = self.clients.get_mut(&client) {
                     side.processes -= 1;
                     side.conn.void(id);

@@ -20,6 +20,8 @@ pub struct Node {
     pub machine: String,
     /// The path of the interpreter.
     pub executable: String,
+    /// Its host takes no new work, except from those who name it, as was done here.
+    pub drained: bool,
 }
 
 impl Node {
@@ -36,6 +38,7 @@ impl Node {
             version: fact("version"),
             machine: fact("machine"),
             executable: fact("executable"),
+            drained: fact("drained") == "1",
         }
     }
 }

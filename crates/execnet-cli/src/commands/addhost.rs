@@ -59,6 +59,7 @@ impl AddhostArgs {
             }
         }
         file.add(&host)?;
+        file.set_drained(&host.id, false);
         file.check()?;
         let mut draft = Some(file.prepare()?);
         let hosts = follow(&network, verb, &mut JoinProgress::stderr(1), &Terminal, &mut || {
@@ -87,7 +88,7 @@ fn is_named(path: &Path, host: &HostSpec) -> bool {
 }
 
 /// Whether two paths lead to different files, existing or not.
-fn differ(one: &Path, other: &Path) -> bool {
+pub(super) fn differ(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
         let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
         path.canonicalize().ok().or_else(|| Some(folder?.join(path.file_name()?)))

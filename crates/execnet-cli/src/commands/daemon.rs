@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use execnet_proto::spec::{HostSpec, NetworkName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::config::NetworkFile;
 use crate::error::{CommandError, CommandResult, Exit, no_room};
 use crate::print::print;
 use crate::text::one_line;
@@ -33,13 +34,20 @@ struct DaemonParameters {
     hosts: Vec<String>,
     /// In seconds.
     linger: u64,
+    #[serde(default)]
+    drained: Vec<String>,
     /// The network's file.
     #[serde(default)]
     file: Option<PathBuf>,
 }
 
 /// Starts a network's daemon and returns when it is ready.
-pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -> Result<(), CommandError> {
+pub(super) fn launch(
+    name: &NetworkName,
+    hosts: &[HostSpec],
+    linger: Duration,
+    drained: &[String],
+) -> Result<(), CommandError> {
     let fail = |what: &str, error: &io::Error| {
         CommandError::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
     };
@@ -48,6 +56,7 @@ pub(super) fn launch(name: &NetworkName, hosts: &[HostSpec], linger: Duration) -
     let parameters = DaemonParameters {
         hosts: hosts.iter().map(ToString::to_string).collect(),
         linger: linger.as_secs(),
+        drained: drained.to_vec(),
         // JSON is text
         file: crate::paths::network_file(name).ok().filter(|file| file.to_str().is_some()),
     };
@@ -161,6 +170,8 @@ impl DaemonArgs {
         let network: NetworkName = network.parse().map_err(|_| told())?;
         let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(parameters.linger));
         config.file = parameters.file;
+        config.drained = parameters.drained;
+        config.forget = Some(forget);
         let ran = execnet_daemon::run(config, |pid| {
             // if the starter is gone, nobody needs it
             let _ = print(&format!("ready {pid}\n"));
@@ -179,6 +190,20 @@ impl DaemonArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Takes a host that has left out of the network's file.
+fn forget(file: &Path, host: &str) -> Result<(), String> {
+    let forget = || -> CommandResult<()> {
+        let mut file = NetworkFile::edit(file)?;
+        let was_drained = file.drained().iter().any(|id| id == host);
+        if !file.remove(host) && !was_drained {
+            return Ok(());
+        }
+        file.check()?;
+        file.prepare()?.commit()
+    };
+    forget().map_err(|failure| one_line(&failure.to_string()))
 }
 
 /// Runs the daemon of the program at the other end of stdin.

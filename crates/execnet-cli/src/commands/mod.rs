@@ -4,6 +4,7 @@ mod addhost;
 pub(crate) mod complete;
 mod completions;
 mod daemon;
+mod drain;
 mod exec;
 mod list;
 mod logs;
@@ -19,6 +20,7 @@ mod stop;
 pub(crate) use addhost::AddhostArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use daemon::DaemonArgs;
+pub(crate) use drain::{DrainArgs, UndrainArgs};
 pub(crate) use exec::ExecArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;
@@ -78,6 +80,25 @@ fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
             ),
         }
     })
+}
+
+/// The ids of the running hosts that are named, each once.
+fn hosts_named(names: &[String], status: &Status) -> Result<Vec<String>, CommandError> {
+    let mut ids: Vec<String> = Vec::new();
+    for name in names {
+        if !status.hosts.iter().any(|host| host.id == *name) {
+            return Err(no_such_host(name, status));
+        }
+        if !ids.contains(name) {
+            ids.push(name.clone());
+        }
+    }
+    Ok(ids)
+}
+
+/// What is said of a drained host that was used.
+fn used_though_drained(host: &str) -> String {
+    format!("execnet: {} is drained, and used because it was named", crate::text::one_line(host))
 }
 
 /// The error if a host is not one of the running network.

@@ -38,12 +38,13 @@ impl RmhostArgs {
         if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
             return Err(in_use(&self.host, dependant));
         }
+        let was_drained = file.set_drained(&self.host, false);
         let remembered = file.remove(&self.host);
         if running.is_none() && !remembered {
             return Err(super::no_such_host(&self.host, &status));
         }
         config::check(file.hosts())?;
-        let draft = if remembered { Some(file.prepare()?) } else { None };
+        let draft = if remembered || was_drained { Some(file.prepare()?) } else { None };
         let cleaned = running.is_none_or(|host| !self.clean || visit::clean(&network, &[host]));
         if running.is_some() {
             let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;

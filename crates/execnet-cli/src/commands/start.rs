@@ -60,11 +60,19 @@ impl StartArgs {
         if let Some(linger) = more.as_ref().and_then(NetworkFile::linger) {
             file.set_linger(linger);
         }
+        for id in more.iter().flat_map(NetworkFile::drained) {
+            file.set_drained(id, true);
+        }
         file.check()?;
-        let changed = file.hosts().len() > known || (self.file.is_some() && file.linger().is_some());
+        let told = file.linger().is_some() || !file.drained().is_empty();
+        let changed = file.hosts().len() > known || (self.file.is_some() && told);
         let draft = if changed { Some(file.prepare()?) } else { None };
         let hosts = hosts_of(&file);
-        daemon::launch(&name, &hosts, file.linger().unwrap_or(DEFAULT_LINGER))?;
+        daemon::launch(&name, &hosts, file.linger().unwrap_or(DEFAULT_LINGER), file.drained())?;
+        for id in file.drained().iter().filter(|id| !hosts.iter().any(|host| host.id == **id)) {
+            let file = path.display().to_string();
+            print::say(&format!("execnet: `drained` in {file} lists `{id}`, which is not a host"));
+        }
         if let Some(draft) = draft {
             draft.commit()?;
         }

@@ -4,6 +4,7 @@ mod asks;
 mod attempts;
 mod clients;
 mod commands;
+mod drain;
 mod ends;
 mod exec;
 mod harness;

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::{ErrorKind, HostReply, StopReply};
+use execnet_proto::control::{ErrorKind, HostReply, Interruption, ReplyError, StopReply};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::HostKey;
 use execnet_proto::wire::Refusal;
 
 use super::Daemon;
 use crate::event::{Action, RequestKey};
-use crate::host::{Host, Leave, Leaving};
+use crate::host::{Host, Leave, Leaving, Then};
 
 /// How long agents get to shut down.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -42,8 +42,10 @@ impl Daemon {
             let message = format!("the network {} is stopping", self.settings.common.network);
             self.switch.refuse(selecting.client, selecting.id, Refusal::Closing, message);
         }
-        for watcher in std::mem::take(&mut self.watchers) {
-            self.fail(watcher.request, ErrorKind::Closing, "the network is stopping".into(), None);
+        let watching = std::mem::take(&mut self.watchers).into_iter().map(|watcher| watcher.request);
+        let draining = std::mem::take(&mut self.draining).into_iter().map(|draining| draining.request);
+        for request in watching.chain(draining).collect::<Vec<RequestKey>>() {
+            self.fail(request, ErrorKind::Closing, "the network is stopping".into(), None);
         }
         let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
         for key in keys {
@@ -53,20 +55,32 @@ impl Daemon {
 
     /// Serves `rmhost`.
     pub(super) fn remove(&mut self, request: RequestKey, id: &str, now: Duration) {
-        let Some(key) = self.host_named(id) else { return self.no_such_host(request, id) };
-        if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
-            let message = format!("`{}` is reached through `{id}`", inner.spec.id);
-            let hint = format!("remove `{}` first", inner.spec.id);
-            return self.fail(request, ErrorKind::InUse, message, Some(hint));
+        match self.removable(id) {
+            Ok(key) => self.leave(key, Some(request), now),
+            Err(error) => self.reply(request, true, &Interruption::Error(error)),
         }
-        if self.hosts[&key].leave.is_some() {
-            let message = format!("`{id}` is already being removed");
-            return self.fail(request, ErrorKind::Cancelled, message, None);
-        }
-        self.leave(key, Some(request), now);
     }
 
-    fn leave(&mut self, key: HostKey, asked: Option<RequestKey>, now: Duration) {
+    /// The host with this id, unless it cannot be removed.
+    pub(super) fn removable(&self, id: &str) -> Result<HostKey, ReplyError> {
+        let key = self.staying(id)?;
+        let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) else { return Ok(key) };
+        let message = format!("`{}` is reached through `{id}`", inner.spec.id);
+        let hint = Some(format!("remove `{}` first", inner.spec.id));
+        Err(ReplyError { kind: ErrorKind::InUse, message, hint })
+    }
+
+    /// The host with this id, unless it is leaving already.
+    pub(super) fn staying(&self, id: &str) -> Result<HostKey, ReplyError> {
+        let key = self.host_named(id).ok_or_else(|| self.unknown_host(id))?;
+        if self.hosts[&key].leave.is_none() {
+            return Ok(key);
+        }
+        let message = format!("`{id}` is already being removed");
+        Err(ReplyError { kind: ErrorKind::Cancelled, message, hint: None })
+    }
+
+    pub(super) fn leave(&mut self, key: HostKey, asked: Option<RequestKey>, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         if host.leave.is_none() {
             host.leave = Some(Leave { since: now, stage: Leaving::Waiting, asked });
@@ -157,9 +171,14 @@ impl Daemon {
         }
         self.drop_questions(key);
         self.switch.remove_host(key, now);
-        self.hosts.remove(&key);
+        let removed = self.hosts.remove(&key);
+        if removed.is_some_and(|host| host.drained == Some(Then::Removed)) {
+            self.act(Action::Forget(id));
+        }
+        let reply = HostReply { host: status };
+        self.tell_draining(key, &reply);
         if let Some(request) = asked {
-            self.reply(request, true, &HostReply { host: status });
+            self.reply(request, true, &reply);
         }
     }
 

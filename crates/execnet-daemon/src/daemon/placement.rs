@@ -16,6 +16,8 @@ pub(super) struct Candidate<'a, K> {
     pub(super) away: bool,
     /// It may still tell of more nodes.
     pub(super) joining: bool,
+    /// Only who names it gets it, and only if no other host will do.
+    pub(super) drained: bool,
     pub(super) cpus: u32,
     /// Clients' processes there.
     pub(super) processes: usize,
@@ -35,35 +37,70 @@ pub(super) enum Placement<'a, K> {
     Nothing,
 }
 
+/// The best among some hosts.
+#[derive(Debug)]
+struct Found<'a, K> {
+    node: Option<((u64, u64, usize), K, &'a NodeStatus)>,
+    joining: bool,
+    /// One that is joining, and that the client named.
+    named_joining: bool,
+    away: Option<K>,
+}
+
 /// Chooses among the ready nodes that match, by the host with the fewest processes per processor. Ties go to
-/// fewer processes, then to the order of the hosts.
-pub(super) fn choose<'a, K: Copy + PartialEq>(
+/// fewer processes, then to the order of the hosts. Drained hosts come last, and only for who names them.
+pub(super) fn choose<'a, K: Copy>(
     wants: &NodeSelection,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
 ) -> Placement<'a, K> {
-    let mut best: Option<((u64, u64, usize), K, &NodeStatus)> = None;
-    let mut otherwise = Placement::Nothing;
+    let nothing = || Found { node: None, joining: false, named_joining: false, away: None };
+    let (mut open, mut drained) = (nothing(), nothing());
     for host in hosts {
+        match host.drained {
+            false => open.consider(wants, &host),
+            true if wants.node.is_some() => drained.consider(wants, &host),
+            true => {}
+        }
+    }
+    let drained_node = drained.node.filter(|_| !open.named_joining);
+    if let Some((_, key, node)) = open.node.or(drained_node) {
+        return Placement::Node(key, node);
+    }
+    match open.away.or(drained.away) {
+        _ if open.joining || drained.joining => Placement::Joining,
+        Some(key) => Placement::Away(key),
+        None => Placement::Nothing,
+    }
+}
+
+impl<'a, K: Copy> Found<'a, K> {
+    fn consider(&mut self, wants: &NodeSelection, host: &Candidate<'a, K>) {
         let node =
             host.nodes.iter().find(|node| node.state == NodeState::Ready && wants.matches(&node.info()));
         if host.joining {
-            otherwise = Placement::Joining;
-        } else if host.away && (node.is_some() || may_match(wants, &host)) && otherwise == Placement::Nothing
-        {
-            otherwise = Placement::Away(host.key);
+            self.joining = true;
+            self.named_joining |= may_name(wants, host.id);
+        } else if host.away && (node.is_some() || may_match(wants, host)) {
+            self.away = self.away.or(Some(host.key));
         }
-        let Some(node) = node.filter(|_| host.reachable) else { continue };
+        let Some(node) = node.filter(|_| host.reachable) else { return };
         let (processes, cpus) = (host.processes as u64, u64::from(host.cpus.max(1)));
-        let better = best.as_ref().is_none_or(|((load, of, count), ..)| {
+        let better = self.node.as_ref().is_none_or(|((load, of, count), ..)| {
             // processes / cpus, without fractions
             let (mine, theirs) = (processes * of, load * cpus);
             mine < theirs || (mine == theirs && host.processes < *count)
         });
         if better {
-            best = Some(((processes, cpus, host.processes), host.key, node));
+            self.node = Some(((processes, cpus, host.processes), host.key, node));
         }
     }
-    best.map_or(otherwise, |(_, key, node)| Placement::Node(key, node))
+}
+
+/// Whether the client named this host, or what may be a node of it.
+pub(super) fn may_name(wants: &NodeSelection, host: &str) -> bool {
+    let of_host =
+        |name: &String| name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    wants.node.as_ref().is_some_and(of_host)
 }
 
 /// Whether a host has a node that may match and is known by name only, because its link broke while its agent
@@ -72,10 +109,23 @@ fn may_match<K>(wants: &NodeSelection, host: &Candidate<'_, K>) -> bool {
     let Some(name) = &wants.node else {
         return host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Probing);
     };
-    let of_host = name.strip_prefix(host.id).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
     let probed =
         |node: &NodeStatus| node.state == NodeState::Probing && [&node.name, &node.host].contains(&name);
-    host.nodes.is_empty() && of_host || host.nodes.iter().any(probed)
+    host.nodes.is_empty() && may_name(wants, host.id) || host.nodes.iter().any(probed)
+}
+
+/// Why nothing was chosen where these hosts match, and all of them are drained.
+pub(super) fn all_drained(network: &str, hosts: &[&str]) -> String {
+    const MOST: usize = 10;
+    let mut named = hosts[..hosts.len().min(MOST)].join(", ");
+    if hosts.len() > MOST {
+        named += &format!(" and {} more", hosts.len() - MOST);
+    }
+    let first = hosts.first().copied().unwrap_or_default();
+    format!(
+        "all hosts of {network} that match are drained: {named}\n`execnet undrain {network} {first}` lets it \
+         take work again; who names it gets it all the same"
+    )
 }
 
 /// Why nothing was chosen: what was asked for, and what there is. `nodes` come with their hosts' state.
@@ -158,7 +208,8 @@ mod tests {
     }
 
     fn host<K>(key: K, cpus: u32, processes: usize, nodes: &[NodeStatus]) -> Candidate<'_, K> {
-        Candidate { key, id: "n", reachable: true, away: false, joining: false, cpus, processes, nodes }
+        let (reachable, away, joining, drained) = (true, false, false, false);
+        Candidate { key, id: "n", reachable, away, joining, drained, cpus, processes, nodes }
     }
 
     fn wants(pairs: &[(&str, &str)]) -> NodeSelection {
@@ -234,6 +285,26 @@ mod tests {
         assert!(choice(&[], &[("node", "a:jython")]) && !choice(&probing, &[("node", "a:jython")]));
         let failed = [NodeStatus { state: NodeState::Failed, ..node("a", "", "") }];
         assert!(!choice(&failed, &[("node", "a")]));
+    }
+
+    #[test]
+    fn a_drained_host_is_only_for_those_who_name_it_and_only_without_another() {
+        let nodes = [node("a", "cpython", "3.11.2"), node("b", "cpython", "3.11.2")];
+        let busy = || Candidate { id: "a", ..host("a", 1, 9, &nodes[..1]) };
+        let drained = || Candidate { id: "b", drained: true, ..host("b", 1, 0, &nodes[1..]) };
+        let named = wants(&[("node", "b")]);
+        let key = |placement| chosen(placement).map(|(key, _)| key);
+        assert_eq!(key(choose(&wants(&[]), [drained(), busy()].into_iter())), Some("a"));
+        assert_eq!(choose(&wants(&[]), [drained()].into_iter()), Placement::Nothing);
+        assert_eq!(key(choose(&named, [drained(), busy()].into_iter())), Some("b"));
+        // one that nobody named need not be waited for
+        let joining = |id| Candidate { id, reachable: false, joining: true, ..host("a", 1, 0, &[]) };
+        assert_eq!(key(choose(&named, [joining("a"), drained()].into_iter())), Some("b"));
+        assert_eq!(choose(&named, [joining("b"), drained()].into_iter()), Placement::Joining);
+        let joining = Candidate { drained: true, ..joining("a") };
+        assert_eq!(choose(&wants(&[]), [joining].into_iter()), Placement::Nothing);
+        let away = Candidate { reachable: false, away: true, ..drained() };
+        assert_eq!(choose(&named, [busy(), away].into_iter()), Placement::Away("b"));
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl Daemon {
             }
             Verb::AddHost { spec } => self.add(request, &spec, now),
             Verb::RmHost { host } => self.remove(request, &host, now),
+            Verb::Drain { hosts, remove, wait } => self.drain(request, &hosts, remove, wait, now),
+            Verb::Undrain { hosts } => self.undrain(request, &hosts, now),
             Verb::Stop => self.close(Some(request), now),
             Verb::AskPass { token, prompt, kind } => {
                 self.askpass(request, &token, &prompt, kind, now);
@@ -93,6 +95,7 @@ impl Daemon {
     pub(super) fn host_status(&self, key: HostKey, now: Duration) -> Option<HostStatus> {
         let host = self.hosts.get(&key)?;
         let mut status = host.status(self.switch.is_reachable(key), now);
+        status.busy = host.drained.and_then(|_| self.busy(key, now));
         let measured =
             host.attempts.link().is_some_and(|link| link.measured) && status.state == HostState::Up;
         status.rtt = self.switch.rtt(key).filter(|_| measured).map(|rtt| rtt.as_secs_f64());
@@ -159,14 +162,19 @@ impl Daemon {
     }
 
     pub(super) fn no_such_host(&mut self, request: RequestKey, id: &str) {
+        let error = Interruption::Error(self.unknown_host(id));
+        self.reply(request, true, &error);
+    }
+
+    pub(super) fn unknown_host(&self, id: &str) -> ReplyError {
         let id = text::clean(id, 64);
         let near = nearest(&id, self.hosts.values().map(|host| host.spec.id.as_str()));
         let hint = near.map(|near| format!("did you mean `{near}`?"));
-        self.fail(request, ErrorKind::NoSuchHost, format!("there is no host `{id}`"), hint);
+        ReplyError { kind: ErrorKind::NoSuchHost, message: format!("there is no host `{id}`"), hint }
     }
 
-    fn may_watch(&mut self, request: RequestKey) -> bool {
-        let may = self.watchers.len() < MAX_WATCHERS;
+    pub(super) fn may_watch(&mut self, request: RequestKey) -> bool {
+        let may = self.watchers.len() + self.draining.len() < MAX_WATCHERS;
         if !may {
             let message = format!("{MAX_WATCHERS} requests already wait for hosts");
             self.fail(request, ErrorKind::Usage, message, None);
@@ -178,12 +186,13 @@ impl Daemon {
     /// everything.
     pub(super) fn tell_watchers(&mut self, now: Duration) {
         let changed = std::mem::take(&mut self.changed);
-        if self.watchers.is_empty() {
+        if self.watchers.is_empty() && self.draining.is_empty() {
             return;
         }
         for key in changed {
             let Some(status) = self.host_status(key, now) else { continue };
             let reply = HostReply { host: Some(status) };
+            self.tell_draining(key, &reply);
             let watches = |watcher: &&Watcher| watcher.host.is_none_or(|host| host == key);
             let told: Vec<RequestKey> =
                 self.watchers.iter().filter(watches).map(|watcher| watcher.request).collect();
@@ -227,6 +236,7 @@ impl Daemon {
                 }
             }
         }
+        self.end_draining(now);
     }
 
     fn is_joining(&self, key: HostKey, host: &Host) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::{HostState, NodeState};
+use execnet_proto::control::{HostState, NodeState, NodeStatus};
 use execnet_proto::id::ProcessId;
 use execnet_proto::spec::NodeSelection;
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
@@ -79,6 +79,9 @@ impl Daemon {
                         let free = self.hosts[&host].spec.chdir.is_none();
                         facts.push(("local".into(), if free { "1" } else { "0" }.into()));
                     }
+                    if self.hosts[&host].drained.is_some() {
+                        facts.push(("drained".into(), "1".into()));
+                    }
                     if !self.switch.place(selecting.client, selecting.id, host, &name, facts) {
                         let id = &self.hosts[&host].spec.id;
                         let message = format!("{id} runs {MAX_PROCESSES} processes, and no more are allowed");
@@ -117,6 +120,7 @@ impl Daemon {
                 reachable,
                 away: host.state(reachable) == HostState::Unreachable && self.may_come(key, until),
                 joining: !host.attempts.is_settled(),
+                drained: host.drained.is_some(),
                 cpus: host.cpus(),
                 processes: self.switch.processes(key),
                 nodes: &host.nodes,
@@ -181,6 +185,15 @@ impl Daemon {
         if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
             return not_up(host, state(key, host), now);
         }
+        let network = &self.settings.common.network;
+        let would_do = |node: &NodeStatus| node.state == NodeState::Ready && wants.matches(&node.info());
+        let would_do = self.hosts.values().filter(|host| host.nodes.iter().any(would_do));
+        let would_do: Vec<&host::Host> = would_do.collect();
+        let drained = |host: &&host::Host| host.drained.is_some() && host.leave.is_none();
+        if wants.node.is_none() && !would_do.is_empty() && would_do.iter().all(drained) {
+            let ids: Vec<&str> = would_do.iter().map(|host| host.spec.id.as_str()).collect();
+            return placement::all_drained(network, &ids);
+        }
         let nodes = self.hosts.iter().flat_map(|(key, host)| {
             let up = state(key, host);
             host.nodes.iter().map(move |node| {
@@ -191,12 +204,12 @@ impl Daemon {
                     (HostState::Up, state) => state.to_string(),
                     (state, _) => state.to_string(),
                 };
-                (node, state)
+                (node, if host.drained.is_some() { state + ", drained" } else { state })
             })
         });
         let without = self.hosts.iter().filter(|(_, host)| host.nodes.is_empty());
         let without = without.map(|(key, host)| (host.spec.id.as_str(), state(key, host).to_string()));
-        placement::refusal(wants, &self.settings.common.network, nodes, without)
+        placement::refusal(wants, network, nodes, without)
     }
 }
 

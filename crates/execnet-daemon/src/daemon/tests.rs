@@ -17,6 +17,7 @@ use super::{Daemon, Settings};
 use crate::event::{Action, Command, Event, LinkOver};
 use crate::host::bootstrap::Common;
 
+mod draining;
 mod joining;
 mod patience;
 mod requests;
@@ -31,6 +32,8 @@ struct World {
     links: BTreeMap<HostKey, BytesMut>,
     commands: HashMap<HostKey, Command>,
     events: Vec<(ClientKey, ClientEvent)>,
+    /// Hosts that the network's file names no more.
+    forgotten: Vec<String>,
     exited: bool,
 }
 
@@ -46,6 +49,7 @@ impl World {
             pid: 7,
             release: "3.0.0".into(),
             file: None,
+            drained: Vec::new(),
             askpass: Some("/bin/execnet".into()),
             has_display: false,
             local_connects: 2,
@@ -59,6 +63,7 @@ impl World {
             links: BTreeMap::new(),
             commands: HashMap::new(),
             events: Vec::new(),
+            forgotten: Vec::new(),
             exited: false,
         };
         world.settle();
@@ -107,6 +112,7 @@ impl World {
                     Action::CloseClient(key) => {
                         self.clients.remove(&key);
                     }
+                    Action::Forget(id) => self.forgotten.push(id),
                     Action::Exit => self.exited = true,
                 }
             }

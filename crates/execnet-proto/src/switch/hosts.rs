@@ -51,6 +51,7 @@ pub(super) struct HostSide {
     pub(super) outstanding: Outstanding,
     /// Tunnels with more bytes than the turn of this host's link allowed.
     pub(super) left: BTreeSet<ProcessId>,
+    pub(super) tells_releases: bool,
 }
 
 /// A link, from the moment it is opened.
@@ -164,8 +165,16 @@ impl Switch {
             stderr: Vec::new(),
             outstanding: Outstanding::default(),
             left: BTreeSet::new(),
+            tells_releases: false,
         };
         self.hosts.insert(host, state);
+    }
+
+    /// Whether there is a [`SwitchEvent::Released`] for each client's process that leaves a host.
+    pub fn tell_releases(&mut self, host: HostKey, tells: bool) {
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.tells_releases = tells;
+        }
     }
 
     /// A host leaves the network. Its link is dropped, and its processes are lost.

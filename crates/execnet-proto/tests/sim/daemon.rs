@@ -248,6 +248,7 @@ impl Daemon {
                 SwitchEvent::Node { .. }
                 | SwitchEvent::Nodes { .. }
                 | SwitchEvent::Outcast { .. }
+                | SwitchEvent::Released { .. }
                 | SwitchEvent::ViaChanged { .. } => {}
             }
         }

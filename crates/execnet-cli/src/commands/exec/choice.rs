@@ -9,6 +9,7 @@ use execnet_proto::spec::{NodeInfo, NodeSelection};
 
 use super::NodeOutcome;
 use super::printer::Origin;
+use crate::commands::used_though_drained;
 use crate::connection;
 use crate::error::{CommandError, Exit};
 use crate::print::say;
@@ -47,6 +48,10 @@ pub(super) fn choose(
     }
     for line in &left_out {
         say(&format!("execnet: skipped: {line}"));
+    }
+    let used = |host: &&HostStatus| origins.iter().any(|origin| origin.host == host.id);
+    for host in status.hosts.iter().filter(|host| host.drained && selection.node.is_some()).filter(used) {
+        say(&used_though_drained(&host.id));
     }
     let destination = |origin: Origin| {
         let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };

@@ -18,6 +18,7 @@ use super::node_options::NodeOptions;
 use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::print::say;
 use crate::progress::{PackageProgress, Teller};
 
 mod choice;
@@ -220,6 +221,9 @@ impl Execution {
         progress.done(gateway.id());
         opened();
         let node = gateway.node().map(|node| Origin { node: node.name.clone(), host: node.host.clone() });
+        if let (None, Some(node)) = (&origin, gateway.node().filter(|node| node.drained)) {
+            say(&super::used_though_drained(&node.host));
+        }
         let origin = origin.or(node).unwrap_or_else(Origin::nobody);
         let (code, feed) = match feed.map(|feed| (gateway.new_channel(), feed)) {
             Some((Ok(stdin), feed)) => (code.stdin(&stdin), Some((feed, stdin))),

@@ -16,6 +16,7 @@ use execnet_proto::spec::{NetworkName, NodeSelection};
 
 use super::node_options::NodeOptions;
 use super::package_options::{PackageOptions, shown};
+use super::used_though_drained;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
@@ -101,6 +102,9 @@ impl PythonArgs {
             process = process.env(name, value);
         }
         let process = process.start().map_err(|error| unplaced(name, &error))?;
+        if process.node().drained {
+            say(&used_though_drained(&process.node().host));
+        }
         notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
         stand_for(process)
     }
