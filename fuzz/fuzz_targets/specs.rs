@@ -1,6 +1,7 @@
-//! Any text is a host spec, a selection or refused, and survives writing and reading.
+//! Any text is a host spec, a selection, a set or refused, and survives writing and reading.
 #![no_main]
 
+use execnet_proto::spec::sets::{NodeSet, fold};
 use execnet_proto::spec::{HostSpec, NetworkName, NodeSelection, VersionRequirement};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,6 +13,9 @@ fuzz_target!(|text: &str| {
     if let Ok(requirement) = text.parse::<VersionRequirement>() {
         assert_eq!(requirement.to_string().parse::<VersionRequirement>().as_ref(), Ok(&requirement));
         let _ = requirement.matches(text);
+    }
+    if let Ok(names) = text.parse::<NodeSet>().and_then(|set| set.names()) {
+        assert_eq!(fold(&names).count, names.len());
     }
     let mut selection = NodeSelection::default();
     for part in text.split('\n') {

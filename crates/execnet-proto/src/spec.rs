@@ -16,6 +16,7 @@ use crate::shell;
 mod error;
 mod paths;
 mod selection;
+pub mod sets;
 #[cfg(test)]
 mod tests;
 mod time;
