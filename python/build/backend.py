@@ -1,8 +1,9 @@
-"""Builds the wheel: maturin makes the package, this adds the native `execnet` command to it.
+"""Builds the wheel: maturin makes the package, this adds the native `execnet` command and its manual pages.
 
 A PEP 517 backend. Maturin's data folder puts the native command among the wheel's scripts, without a console
-script around it. `EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker;
-`EXECNET_BUILT_COMMAND=FILE` uses a command that is already built.
+script around it, and the pages into the environment's `share/man/man1`, where `man` looks because of PATH.
+`EXECNET_BUILD_PROFILE=dev` builds both without optimization, which is quicker; `EXECNET_BUILT_COMMAND=FILE`
+uses a command that is already built.
 """
 
 import json
@@ -38,6 +39,7 @@ PROFILE = os.environ.get("EXECNET_BUILD_PROFILE", "release")
 # pyproject.toml names the folder above it, and maturin wants to see that whatever it is asked
 SCRIPTS = ROOT / "target/wheel/scripts"
 SCRIPTS.mkdir(parents=True, exist_ok=True)
+PAGES = ROOT / "target/wheel/data/share/man/man1"
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
@@ -59,7 +61,17 @@ def with_profile(config_settings):
 
 
 def add_command():
-    """Builds the command and puts it where maturin takes scripts from."""
+    """Builds the command, and puts it and its pages where maturin takes them from."""
+    build_command()
+    shutil.rmtree(PAGES, ignore_errors=True)
+    try:
+        subprocess.run([SCRIPTS / "execnet", "man", "--install", "--to", PAGES], check=True)
+    except OSError as error:
+        # built for another machine
+        print(f"the wheel has no manual pages: {error}")
+
+
+def build_command():
     built = os.environ.get("EXECNET_BUILT_COMMAND")
     if built:
         shutil.copy2(built, SCRIPTS / "execnet")

@@ -25,7 +25,7 @@ mod style;
 mod text;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, PackagesArgs,
+    AddhostArgs, CompletionsArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, ManArgs, PackagesArgs,
     PythonArgs, RmhostArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
 };
 use error::{CommandResult, Exit};
@@ -63,6 +63,7 @@ enum Command {
     List(ListArgs),
     Logs(LogsArgs),
     Stop(StopArgs),
+    Man(ManArgs),
     Completions(CompletionsArgs),
     #[command(hide = true)]
     Daemon(DaemonArgs),
@@ -83,6 +84,7 @@ impl Command {
             Command::List(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Stop(args) => args.run(),
+            Command::Man(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Daemon(args) => args.run(),
         }

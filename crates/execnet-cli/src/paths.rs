@@ -93,6 +93,20 @@ fn names(dir: &Path, suffix: &str) -> Vec<NetworkName> {
     names
 }
 
+/// `$XDG_DATA_HOME`, by default `~/.local/share`.
+pub(crate) fn data_home() -> Result<PathBuf, CommandError> {
+    xdg("XDG_DATA_HOME", ".local/share")
+}
+
+fn xdg(variable: &str, default: &str) -> Result<PathBuf, CommandError> {
+    let absolute =
+        |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(absolute("HOME")?.join(default));
+    absolute(variable).or_else(home).ok_or_else(|| {
+        CommandError::new(Exit::Failed, format!("neither {variable} nor HOME is an absolute path"))
+    })
+}
+
 fn find(folder: UserFolder) -> Result<PathBuf, CommandError> {
     let variable = folder.variable();
     // without HOME this is an error: the home folder of the account may not be the one that is meant

@@ -11,6 +11,7 @@ mod harness;
 mod hops;
 mod join;
 mod login;
+mod man;
 mod packages;
 mod process;
 mod resume;
