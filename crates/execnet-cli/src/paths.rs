@@ -98,6 +98,11 @@ pub(crate) fn data_home() -> Result<PathBuf, CommandError> {
     xdg("XDG_DATA_HOME", ".local/share")
 }
 
+/// `$XDG_CONFIG_HOME`, by default `~/.config`.
+pub(crate) fn config_home() -> Result<PathBuf, CommandError> {
+    xdg("XDG_CONFIG_HOME", ".config")
+}
+
 fn xdg(variable: &str, default: &str) -> Result<PathBuf, CommandError> {
     let absolute =
         |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -4,6 +4,7 @@ mod asks;
 mod attempts;
 mod clients;
 mod commands;
+mod completions;
 mod drain;
 mod ends;
 mod exec;
