@@ -103,7 +103,7 @@ class Run:
             hosts = network.hosts()
         except (OSError, ValueError, HostNotFound) as error:
             raise pytest.UsageError(f"--net: {error}") from None
-        self.nodes = chosen(found)
+        self.nodes = chosen(found, "node" in wanted)
         if not self.nodes:
             raise pytest.UsageError(f"--net: {none_of(str(self.spec.net), found)}")
         self._collected: set[str] = set()

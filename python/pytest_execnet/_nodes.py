@@ -13,11 +13,13 @@ OLDEST = (3, 8)
 """The oldest Python for which there is a pytest that today's pytest-xdist can control."""
 
 
-def chosen(nodes: Sequence[Node]) -> list[Node]:
+def chosen(nodes: Sequence[Node], named: bool = False) -> list[Node]:
     """Return one node of each host that can run pytest: the one that is like the Python here, or else the
-    first."""
+    first. A drained host runs tests only if it was named."""
     hosts: dict[str, list[Node]] = {}
     for node in nodes:
+        if node.drained and not named:
+            continue
         if node.state == "ready" and node.implementation in ("cpython", "pypy") and version(node) >= OLDEST:
             hosts.setdefault(node.host, []).append(node)
     own = sys.implementation.name, sys.version_info[:2]
@@ -38,6 +40,8 @@ def left_out(
         if state != "up":
             why = "it failed" if state == "failed" else f"it is {state}"
             why += f": {error}" if error else ""
+        elif any(node.drained for node in here):
+            why = "it is drained"
         elif here:
             why = f"pytest needs Python 3.8 or later; there are {told(here)}"
         else:
@@ -63,7 +67,10 @@ def none_of(network: str, nodes: Sequence[Node]) -> str:
 
 def told(nodes: Sequence[Node]) -> str:
     # a failed one has neither
-    facts = [(node.name, f"{node.implementation} {node.version}".strip(), node.state) for node in nodes]
+    facts = [
+        (node.name, f"{node.implementation} {node.version}".strip(), node.state + ", drained" * node.drained)
+        for node in nodes
+    ]
     return ", ".join(
         f"{name}: {what} ({state})" if what else f"{name} ({state})" for name, what, state in facts
     )

@@ -17,11 +17,9 @@ from conftest import OWN, WAIT, Network
 from pytest_execnet import _copies, _net, _nodes
 
 
-def node(name, cpus=1, implementation="cpython", version="3.11.2", host=None, state="ready"):
-    host = host or name
-    return SimpleNamespace(
-        name=name, host=host, cpus=cpus, implementation=implementation, version=version, state=state
-    )
+def node(name, cpus=1, implementation="cpython", version="3.11.2", host=None, state="ready", drained=False):
+    facts = {"implementation": implementation, "version": version, "state": state, "drained": drained}
+    return SimpleNamespace(name=name, host=host or name, cpus=cpus, **facts)
 
 
 def own(name, **more):
@@ -59,6 +57,16 @@ def test_hosts_that_take_no_part_are_named():
     nodes = [node("a", implementation="", version="", state="failed")]
     assert _nodes.left_out([("a", "up", None)], nodes, [])[0].endswith("; there are a (failed)")
     assert _nodes.left_out([("a", "failed", "why")], [], []) == ["a is left out: it failed: why"]
+
+
+def test_a_drained_host_runs_tests_only_if_it_was_named():
+    nodes = [own("a"), own("b", drained=True)]
+    assert _nodes.chosen(nodes) == nodes[:1]
+    assert _nodes.chosen(nodes[1:], named=True) == nodes[1:]
+    assert _nodes.left_out([("a", "up", None), ("b", "up", None)], nodes, nodes[:1]) == [
+        "b is left out: it is drained"
+    ]
+    assert _nodes.none_of("mynet", nodes[1:]).endswith(" (ready, drained)")
 
 
 def test_errors_of_hosts_are_short():

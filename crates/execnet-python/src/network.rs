@@ -109,6 +109,8 @@ pub(crate) struct Node {
     via: Option<String>,
     /// How many processes run on it.
     processes: u32,
+    /// Its host takes no new work, except from those who name it.
+    drained: bool,
 }
 
 impl Node {
@@ -137,6 +139,7 @@ impl Node {
             cpus: host.cpus,
             via: host.via.clone(),
             processes: node.processes,
+            drained: host.drained,
         }
     }
 
@@ -154,6 +157,7 @@ impl Node {
             cpus: None,
             via: None,
             processes: 0,
+            drained: node.drained,
         }
     }
 }
