@@ -19,7 +19,8 @@ MEMORY_OF_IDS = 16384
 BATCH = 2 * wire.MAX_DATA
 ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
-TUNNEL, AHEAD = 1, 2  # roles in SPAWN
+TUNNEL = 1  # a role in SPAWN
+OPTIONS = ()  # keys that SPAWN's options may have
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
 FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
@@ -435,13 +436,16 @@ class Core(object):
         if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
             self._say_forget(id)
             return
+        for key, _ in fields["options"]:
+            if key not in OPTIONS:
+                raise RemoteProtocolError("SPAWN with an option that this agent did not name")
         process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"],
                           fields["stderr_limit"])
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._mark(process, RESUMED)
-        if not fields["argv"] and process.tunnel:
-            self.not_started(process, 22, "a tunnel without a command")
+        if not fields["argv"] and not fields["node"]:
+            self.not_started(process, 22, "no command was given")
             return
         self.actions.append(("start", process, fields))
 

@@ -8,8 +8,8 @@ import os
 import select
 
 from agent import children, lifecycle, wire
-from agent.core import AHEAD, EXITED, KILLED
-from agent.lifecycle import SWEEP_GRACE, signal
+from agent.core import EXITED, KILLED
+from agent.lifecycle import AHEAD, SWEEP_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
@@ -82,7 +82,7 @@ class Family(object):
             children.kill(-child.pid, signal.SIGKILL)
 
     def _start(self, process, spawn):
-        command = [] if process.tunnel else self.nodes.command(spawn["node"])
+        command = self.nodes.command(spawn["node"]) if spawn["node"] else []
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return

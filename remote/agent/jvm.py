@@ -143,7 +143,7 @@ class Agent(object):
         Runtime.getRuntime().halt(0)
 
     def _start(self, process, spawn):
-        command = [] if process.tunnel else self.nodes.command(spawn["node"])
+        command = self.nodes.command(spawn["node"]) if spawn["node"] else []
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return

@@ -24,6 +24,7 @@ LINUX_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE AL
                  "STOP TSTP TTIN"
                  " TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
 TO_GROUP = ("INT", "QUIT", "HUP", "TSTP")
+TUNNEL, AHEAD = 1, 2  # roles in SPAWN
 
 
 def environment(config):
@@ -35,15 +36,16 @@ def environment(config):
 
 
 def request(spawn, command, config, host):
-    """Return (argv, env, chdir) of a SPAWN. `command`: that of its node, empty for a tunnel; `host`:
+    """Return (argv, env, chdir) of a SPAWN. `command`: that of its node, empty without one; `host`:
     environment()."""
     env = dict(host)
     env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
     homes.apart(env, host)
     argv = [wire.utf8(word) for word in command] + spawn["argv"]
     if not command:
-        # no shell expands the command of a tunnel, and ssh not the file of -F
-        for at in [0] + [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]:
+        # no shell expands the command, and ssh not the file of -F
+        files = [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]
+        for at in [0] + (files if spawn["role"] == TUNNEL else []):
             argv[at] = homes.expand(argv[at], env)
     return argv, env, wire.utf8(spawn["chdir"]) or config.chdir or b""
 

@@ -375,8 +375,8 @@ class Visitor(object):
 
 
 def knock(sock, verb, config):
-    """Send the stub's request on a fresh connection. Return the agent's code and version; the code is empty
-    if it hung up."""
+    """Send the stub's request on a fresh connection. Return the agent's code and version, and what it keeps
+    if it does not end for that; the code is empty if it hung up."""
     from binascii import unhexlify
     message = OPENING + struct.pack(">Hc32sQI", wire.VERSION, verb, unhexlify(config.secret), config.epoch,
                                     len(config.raw)) + config.raw
@@ -385,15 +385,23 @@ def knock(sock, verb, config):
         _send_fd(sock, 1)
         while message:
             message = message[sock.send(message):]
-        answer = b""
-        while len(answer) < 3:
-            part = sock.recv(3 - len(answer))
-            if not part:
-                return b"", 0
-            answer += part
-    except _socket.error:
-        return b"", 0
-    return answer[:1], struct.unpack(">H", answer[1:])[0]
+        code, version = struct.unpack(">cH", _receive(sock, 3))
+        kept = b""
+        if code == b"P":
+            kept = _receive(sock, struct.unpack(">H", _receive(sock, 2))[0])
+    except (_socket.error, EOFError):
+        return b"", 0, b""
+    return code, version, kept
+
+
+def _receive(sock, size):
+    data = b""
+    while len(data) < size:
+        part = sock.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
 
 
 def accept(listener):

@@ -11,7 +11,7 @@ import time
 from agent import wire
 from agent.config import Config, hide
 
-LINK_ENDED, BROKEN, BUSY, WRONG_SECRET, OLD_EPOCH = 0, 93, 94, 95, 96
+LINK_ENDED, BROKEN, BUSY, WRONG_SECRET, OLD_EPOCH, KEPT = 0, 93, 94, 95, 96, 92
 PATIENCE = 75.0  # seconds; an agent whose socket vanished binds it again within a minute
 
 
@@ -74,13 +74,16 @@ def _find(config, here):
         sock = here.connect()
         if sock is not None:
             verb = b"A" if replaced is None else b"E"
-            code, version = place.knock(sock, verb, config)
+            code, version, kept = place.knock(sock, verb, config)
             if code == b"K" and verb == b"A":
                 return None, sock, None, None
             sock.close()
             if code == b"V":
                 replaced = version
                 continue
+            if code == b"P":
+                return _complain(KEPT, "an agent of protocol version %d (%s) keeps work here: %s"
+                                 % (version, here.holder(), kept.decode("utf-8", "replace")))
             if code == b"S":
                 return _complain(WRONG_SECRET,
                                  "the agent at this place (%s) has another secret" % here.holder())
@@ -162,5 +165,6 @@ def _wait(sock):
 
 
 def _complain(status, words):
-    sys.stderr.write("execnet: %s\n" % words)
+    sys.stderr.flush()
+    os.write(2, wire.utf8("execnet: %s\n" % words))  # stderr may be ASCII
     return status, None, None, None

@@ -5,7 +5,7 @@ RemoteProtocolError; no length is trusted before it was checked.
 """
 import struct
 
-VERSION = 1
+VERSION = 2
 MARKER = b"\0execnet:link\0" + struct.pack(">H", VERSION)
 
 PING, PONG, ACK = 0x01, 0x02, 0x03
@@ -29,7 +29,7 @@ KINDS = {
     END: ("END", 0, ""),
     NODES: ("NODES", 2, "count:H"),
     SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 role:role"
-            " stdout_limit:Q stderr_limit:Q host:str node:str chdir:str argv:list env:table"),
+            " stdout_limit:Q stderr_limit:Q host:str node:str chdir:str argv:list env:table options:table"),
     RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q"
              " stderr_received:Q stderr_limit:Q"),
     RESUMED: ("RESUMED", 256, "id:16 attempt:I stdin_received:Q stdin_limit:Q"),

@@ -41,7 +41,8 @@ class Host(object):
 
     def spawn(self, id=b"p" * 16, **other):
         fields = dict(id=id, attempt=1, incarnation=b"i" * 16, owner=b"o" * 16, role=0, stdout_limit=1000,
-                      stderr_limit=1000, host=u"h", node=u"n1", chdir=u"", argv=[b"-c", b"pass"], env=[])
+                      stderr_limit=1000, host=u"h", node=u"n1", chdir=u"", argv=[b"-c", b"pass"], env=[],
+                      options=[])
         fields.update(other)
         return self.say(wire.SPAWN, **fields)
 
@@ -151,6 +152,14 @@ class Spawning(Test):
         self.assertEqual([wire.RESUMED, wire.STARTED], self.kinds(frames))
         self.assertEqual(2, frames[0][1]["attempt"])
         self.assertEqual(["read", "read"], self.actions())
+
+    def test_an_option_that_was_not_named_ends_the_link(self):
+        self.assertRaises(RemoteProtocolError, self.host.spawn, options=[(u"later", b"")])
+
+    def test_a_command_of_the_host_needs_one(self):
+        frames = self.host.spawn(node=u"", argv=[])
+        self.assertEqual((2, 22, u"no command was given"),
+                         [(f["how"], f["value"], f["message"]) for kind, f in frames if kind == wire.EXIT][0])
 
     def test_a_different_second_spawn_ends_the_link(self):
         self.host.spawn()

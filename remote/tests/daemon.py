@@ -41,7 +41,8 @@ class Link:
 
     def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1,
                  linger=2 * TIMEOUT, config=(),
-                 candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}", version=1):
+                 candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}",
+                 version=wire.VERSION):
         self.secret, self.key, self.epoch = secret, key, epoch
         script = bundle.script(candidates or [python])
         self.marker = wire.MARKER[:-2] + b"\0" + bytes([version])
@@ -232,14 +233,13 @@ class Link:
     # --- a process
 
     def spawn(self, *argv, id=None, node="n1", attempt=1, role=0, limit=1 << 20, env=(), chdir="",
-              incarnation=None,
-              owner=b"o" * 16):
+              incarnation=None, owner=b"o" * 16, options=()):
         id = id or os.urandom(16)
         self.send(wire.SPAWN, id=id, attempt=attempt, incarnation=incarnation or self.incarnation,
                   owner=owner,
                   role=role, stdout_limit=limit, stderr_limit=limit, host="h", node="" if role == 1 else node,
                   chdir=chdir, argv=[a if isinstance(a, bytes) else a.encode() for a in argv],
-                  env=[(k, v.encode()) for k, v in env])
+                  env=[(k, v.encode()) for k, v in env], options=list(options))
         return id
 
     def finish(self, id, timeout=TIMEOUT, release=True, got=None):

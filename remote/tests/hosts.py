@@ -51,6 +51,16 @@ class Everywhere(Host):
                                          role=1)
         self.assertEqual((0, 3, b"a b\n'\"$x\\ "), (how, value, out))
 
+    def test_a_command_of_the_host_is_looked_up_in_its_path(self):
+        link = self.joined(config=[("env.FROM_HOST", "host"), ("chdir", self.folder)])
+        code = "echo $FROM_HOST $0; pwd; cat"
+        how, value, out, err, message = link.run("sh", "-c", code, "-F", "~/x", node="", stdin=b"in")
+        self.assertEqual((0, 0), (how, value), (err, message))
+        self.assertEqual(["host -F", os.path.realpath(self.folder), "in"], out.decode().split("\n"))
+        how, value, _, _, message = link.run("no-such-command", node="")
+        self.assertEqual((2, 2), (how, value))
+        self.assertIn("cannot execute no-such-command: ", message)
+
     def test_environment_folder_and_mark(self):
         link = self.joined(config=[("node.n1", ""), ("env.FROM_HOST", "host"), ("env.BOTH", "host"),
                                    ("chdir", self.folder)])

@@ -3,6 +3,8 @@ hosts.py."""
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -83,12 +85,44 @@ class Posix(Host):
         first = self.joined()
         id = first.spawn("sleep", "1000", role=1)
         pid = first.wait(wire.STARTED, id=id)["pid"]
-        second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 1",
-                                                                               "VERSION = 2")]), version=2)
+        second = self.link(LIFE | 2, payload=bundle.stage1() + bundle.bundle([("VERSION = 2",
+                                                                               "VERSION = 3")]), version=3)
         second.hello()
         self.assertNotEqual(first.incarnation, second.incarnation)
-        self.assertEqual(b"1", second.table["replaced"])
+        self.assertEqual(b"2", second.table["replaced"])
         self.assertTrue(gone(pid, first.info["pid"]))
+
+    def test_an_agent_that_keeps_work_is_not_replaced(self):
+        first = self.joined()
+        path = [path for path in self.files() if path.endswith(".sock")][0]
+        os.rename(path, path + ".real")
+        later = socket.socket(socket.AF_UNIX)
+        later.bind(path)
+        later.listen(5)
+        os.chmod(path, 0o600)
+
+        def answer():
+            for _ in range(2):
+                visitor, _ = later.accept()
+                request = b""
+                while len(request) < 18:
+                    request += visitor.recv(18 - len(request))
+                names = u"train, n\xe4chtlich".encode("utf-8")
+                said = b"V\0\3" if request[17:] == b"A" else b"P\0\3" + struct.pack(">H", len(names)) + names
+                visitor.sendall(said)
+                visitor.close()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        second = self.link(LIFE | 2)
+        self.assertEqual(92, second.process.wait(TIMEOUT))
+        thread.join()
+        second.close()
+        said = second.stderr.decode("utf-8")
+        self.assertIn(u"an agent of protocol version 3", said)
+        self.assertIn(u"keeps work here: train, n\xe4chtlich", said)
+        later.close()
+        os.rename(path + ".real", path)
+        self.assertEqual(b"x", first.run("-c", "import sys;sys.stdout.write('x')")[2])
 
     def test_stub_and_agent_may_be_different_pythons(self):
         others = [path for name, path in sorted(interpreters().items())

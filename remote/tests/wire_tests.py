@@ -10,8 +10,8 @@ from agent import wire
 ID = b"\x11" * 16
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "protocol", "vectors")
 CLIENT_KINDS = {
-    0x30: ("CLIENT", 1024, "client:16 release:str"),
-    0x31: ("DAEMON", 1024, "life:I pid:I release:str network:str"),
+    0x30: ("CLIENT", 4096, "client:16 release:str table:table"),
+    0x31: ("DAEMON", 4096, "life:I pid:I release:str network:str table:table"),
     0x32: ("SELECT", 65536, "id:16 table:table"),
     0x33: ("PLACED", 65536, "id:16 incarnation:16 host:str node:str table:table"),
     0x34: ("REFUSED", 65536, "id:16 reason:B message:str"),

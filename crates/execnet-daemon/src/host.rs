@@ -57,6 +57,8 @@ pub(crate) struct Greeting {
     hostname: String,
     machine: String,
     cpus: u32,
+    /// Its interpreter: `CPython 3.11.2`.
+    agent: String,
     agent_pid: u32,
     pub(crate) resume: bool,
     note: Option<String>,
@@ -147,7 +149,10 @@ impl Host {
             self.nodes.clear();
         }
         let note = note(facts, is_new);
-        self.greeting = Some(Greeting { incarnation, hostname, machine, cpus, agent_pid: pid, resume, note });
+        let agent = format!("{} {}", fact(facts, "implementation"), fact(facts, "version")).trim().to_owned();
+        let agent_pid = pid;
+        self.greeting =
+            Some(Greeting { incarnation, hostname, machine, cpus, agent, agent_pid, resume, note });
         self.failure = None;
         self.attempts.greeted(now);
     }
@@ -181,6 +186,11 @@ impl Host {
         let lent = self.attempts.link().and_then(|link| forwards::note(&link.forwards, &self.spec));
         let notes: Vec<String> = told.into_iter().chain(lent).collect();
         (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// The interpreter of its agent, in words.
+    pub(crate) fn agent(&self) -> &str {
+        self.greeting.as_ref().map_or("unknown", |greeting| &greeting.agent)
     }
 
     /// How many processors it has, 1 if unknown.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::batch::Sink;
 use crate::conn::Conn;
+use crate::feature::Features;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
@@ -16,6 +17,9 @@ use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
 /// The reason why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";
+
+/// The key of a client's greeting for the name of its program.
+pub(crate) const PROGRAM: &str = "program";
 
 /// Where a process was placed, and the facts of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct Placement {
     pub node: String,
     /// `executable`, `platform`, `implementation`, `version`, `machine`.
     pub facts: Table,
+    /// The abilities of the agent and of the daemon on the way to it.
+    pub features: Features,
 }
 
 /// What a client starts on the node that it was given.
@@ -39,6 +45,8 @@ pub struct Launch {
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
+    /// Only those whose key is a feature of the place may be given.
+    pub options: Table,
     /// Another process like it may be started ahead.
     pub ahead: bool,
 }
@@ -54,6 +62,8 @@ pub enum ClientEvent {
         release: String,
         /// Name of the network.
         network: String,
+        /// What the daemon can do beyond the protocol's version.
+        features: Features,
     },
     /// The process was placed: [`Client::launch`] it.
     Placed(ProcessId),
@@ -101,6 +111,7 @@ impl From<OpeningError> for ClientError {
 pub struct Client {
     id: ClientId,
     release: String,
+    program: String,
     socket: Option<Socket>,
     processes: BTreeMap<ProcessId, Progress>,
     /// Processes whose stdin waits for room in the connection.
@@ -127,11 +138,12 @@ enum Progress {
 }
 
 impl Client {
-    /// A client that is not connected yet. `release` is the version of its program.
+    /// A client that is not connected yet. `release` is the version of its library.
     pub fn new(id: ClientId, release: impl Into<String>) -> Self {
         Self {
             id,
             release: release.into(),
+            program: String::new(),
             socket: None,
             processes: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -141,11 +153,18 @@ impl Client {
         }
     }
 
+    /// Tells daemons this name of the program, for people.
+    #[must_use]
+    pub fn program(self, name: impl Into<String>) -> Self {
+        Self { program: name.into(), ..self }
+    }
+
     /// A socket to a daemon is open: greets, and claims the processes that were running.
     pub fn connected(&mut self, now: Duration) {
         let mut conn = Conn::socket(now);
         conn.send_first(Bytes::from_static(&OPENING));
-        conn.send(Frame::Client { id: self.id, release: self.release.clone() });
+        let facts = vec![Features::all().entry(), (PROGRAM.to_owned(), self.program.clone().into())];
+        conn.send(Frame::Client { id: self.id, release: self.release.clone(), facts });
         for (&id, progress) in &self.processes {
             match progress {
                 Progress::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
@@ -273,6 +292,7 @@ impl Client {
             chdir: launch.chdir,
             args: launch.args,
             env: launch.env,
+            options: launch.options,
         }));
         if let Some(message) = lost {
             process.lose(message, &mut self.pool);
@@ -376,15 +396,17 @@ impl Client {
     fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         match frame {
-            Frame::Daemon { pid, release, network, .. } => {
-                self.events.push_back(ClientEvent::Greeted { pid, release, network });
+            Frame::Daemon { pid, release, network, facts, .. } => {
+                let features = Features::named(&facts);
+                self.events.push_back(ClientEvent::Greeted { pid, release, network, features });
             }
             Frame::Reply { request, last, json } => {
                 self.events.push_back(ClientEvent::Reply { request, last, json });
             }
             Frame::Placed { id, incarnation, host, node, facts } => match self.processes.get(&id) {
                 Some(Progress::Selecting(_)) => {
-                    let place = Placement { incarnation, host, node, facts };
+                    let features = Features::named(&facts);
+                    let place = Placement { incarnation, host, node, facts, features };
                     self.processes.insert(id, Progress::Placed(place, None));
                     self.events.push_back(ClientEvent::Placed(id));
                 }

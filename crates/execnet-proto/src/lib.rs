@@ -10,7 +10,7 @@
 //! - [`client`]: a client; [`process`]: the client's end of one process; [`switch`]: the heart of a daemon
 //! - [`spec`]: host specs and selections; [`shell`]: words of a shell; [`place`]: names of sockets and
 //!   folders
-//! - [`control`]: requests to the daemon and its replies
+//! - [`control`]: requests to the daemon and its replies; [`feature`]: abilities that not all ends have
 //! - [`text`]: which characters may reach a terminal; [`signal`]: signals by number and name; [`id`]: ids
 
 mod allowance;
@@ -18,6 +18,7 @@ pub mod batch;
 pub mod client;
 pub mod conn;
 pub mod control;
+pub mod feature;
 pub mod id;
 mod mux;
 pub mod opening;

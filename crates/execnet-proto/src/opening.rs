@@ -5,7 +5,7 @@
 //! noise is bounded; its beginning and end are kept for the error message.
 
 /// The version of the protocol that this code speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The marker is the same in every version. Two bytes with the version follow.
 pub const MARKER: [u8; 14] = *b"\0execnet:link\0";

@@ -20,11 +20,13 @@ pub mod sets;
 #[cfg(test)]
 mod tests;
 mod time;
+mod wants;
 mod words;
 
 pub use error::SpecError;
 pub use selection::{NodeInfo, NodeSelection, SelectionError, VersionRequirement};
 pub use time::time;
+pub use wants::Wants;
 pub use words::{join, python_command};
 
 /// Longest network name and host id, in bytes.

@@ -45,7 +45,7 @@ impl Scene {
         scene.attach(1);
         scene.switch.client_opened(CLIENT, now);
         let mut bytes = marker();
-        Frame::Client { id: ME, release: String::new() }.encode(&mut bytes);
+        Frame::Client { id: ME, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
         scene.switch.client_bytes(CLIENT, &bytes, now);
         for n in 0..processes {
             scene.client(&[Frame::Select { id: id(n), wants: Table::new() }]);
@@ -144,6 +144,7 @@ fn spawn(id: ProcessId) -> Frame {
         chdir: String::new(),
         args: Vec::new(),
         env: Table::new(),
+        options: Table::new(),
     }))
 }
 

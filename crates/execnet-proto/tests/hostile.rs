@@ -142,7 +142,7 @@ impl Scene {
         self.heard = Decoder::default();
         self.places.clear();
         let mut bytes = marker();
-        Frame::Client { id: LIAR, release: String::new() }.encode(&mut bytes);
+        Frame::Client { id: LIAR, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
         self.switch.client_bytes(self.liar, &bytes, self.now);
     }
 

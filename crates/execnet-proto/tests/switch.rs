@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
+use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
@@ -49,17 +50,22 @@ impl Bench {
         bench.switch.client_transmit(CLIENT, &mut out, usize::MAX, bench.now);
         bench.to_client.push(&out[OPENING.len()..]);
         let mut bytes = marker();
-        Frame::Client { id: ME, release: String::new() }.encode(&mut bytes);
+        Frame::Client { id: ME, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
         bench.switch.client_bytes(CLIENT, &bytes, bench.now);
         bench.told();
         bench
     }
 
     fn attach(&mut self, attach: u32, incarnation: Incarnation) {
+        self.attach_with(attach, incarnation, "");
+    }
+
+    /// Attaches an agent that names these features.
+    fn attach_with(&mut self, attach: u32, incarnation: Incarnation, features: &'static str) {
         let epoch = Epoch::new(1, attach);
         self.switch.open_link(HOST, epoch, Bytes::new(), self.now);
         self.to_host = Decoder::default();
-        self.switch.link_bytes(HOST, &hello(epoch, incarnation), self.now);
+        self.switch.link_bytes(HOST, &hello(epoch, incarnation, features), self.now);
     }
 
     fn client(&mut self, frame: &Frame) {
@@ -117,9 +123,10 @@ fn marker() -> BytesMut {
     BytesMut::from(&OPENING[..])
 }
 
-fn hello(epoch: Epoch, incarnation: Incarnation) -> BytesMut {
+fn hello(epoch: Epoch, incarnation: Incarnation, features: &'static str) -> BytesMut {
     let mut bytes = marker();
-    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+    let facts = vec![("features".to_owned(), Bytes::from_static(features.as_bytes()))];
+    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts }.encode(&mut bytes);
     bytes
 }
 
@@ -145,6 +152,7 @@ fn spawn_of(id: ProcessId, attempt: u32) -> Spawn {
         chdir: String::new(),
         args: Vec::new(),
         env: Table::new(),
+        options: Table::new(),
     }
 }
 
@@ -313,7 +321,7 @@ fn a_break_beneath_a_tunnel_is_waited_for() {
     let epoch = Epoch::new(1, 2);
     assert!(bench.switch.open_tunnel(INNER, HOST, ID, Vec::new(), epoch, Bytes::new(), bench.now));
     bench.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
-    let greeting = hello(epoch, Incarnation([8; 16]));
+    let greeting = hello(epoch, Incarnation([8; 16]), "");
     let (length, bytes) = (greeting.len() as u64, greeting.freeze());
     bench.agent(&Frame::Data { id: ID, stream: Stream::Stdout, position: 0, bytes });
     assert!(bench.switch.is_reachable(INNER));
@@ -352,7 +360,7 @@ fn frames_about_a_tunnel_do_not_excuse_the_silence_of_the_inner_host() {
     let epoch = Epoch::new(1, 2);
     assert!(bench.switch.open_tunnel(INNER, HOST, ID, Vec::new(), epoch, Bytes::new(), bench.now));
     bench.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
-    let bytes = hello(epoch, Incarnation([8; 16])).freeze();
+    let bytes = hello(epoch, Incarnation([8; 16]), "").freeze();
     bench.agent(&Frame::Data { id: ID, stream: Stream::Stdout, position: 0, bytes });
     let mut ended = None;
     for second in 0..30 {
@@ -477,4 +485,50 @@ fn a_thousand_processes_cost_a_transmit_nothing() {
         client.transmit(&mut out, usize::MAX, Duration::ZERO);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "10,000 took {:?}", start.elapsed());
+}
+
+#[test]
+fn what_needs_a_feature_goes_only_to_an_agent_that_named_it() {
+    // "later" is what a later release can do
+    for (named, option, passes) in [
+        ("look", "terminal", false),
+        ("terminal later", "terminal", true),
+        ("terminal later", "later", false),
+        ("", "look", false),
+    ] {
+        let mut bench = Bench::new();
+        bench.attach_with(2, AGENT, named);
+        bench.client(&Frame::Select { id: ID, wants: Table::new() });
+        while bench.switch.poll_event().is_some() {}
+        assert!(bench.switch.place(CLIENT, ID, HOST, "n", Table::new()));
+        let (to_client, _) = bench.told();
+        let known = to_client.iter().find_map(|frame| match frame {
+            Frame::Placed { facts, .. } => Some(Features::named(facts)),
+            _ => None,
+        });
+        assert_eq!(known, Some(Features::of(named)));
+        let options = vec![(option.to_owned(), Bytes::from_static(b"24 80"))];
+        bench.client(&Frame::Spawn(Box::new(Spawn { options, ..spawn_of(ID, 1) })));
+        let (to_client, to_host) = bench.told();
+        let lost = to_client.iter().any(|frame| matches!(frame, Frame::Lost { .. }));
+        let spawned = to_host.iter().any(|frame| matches!(frame, Frame::Spawn(_)));
+        assert_eq!((spawned, lost), (passes, !passes), "{named}: {option}");
+        assert_eq!(bench.dropped(), (false, false));
+    }
+}
+
+#[test]
+fn a_client_is_known_by_the_name_of_its_program() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.switch.program(CLIENT), "");
+    let other = ClientKey(7);
+    bench.switch.client_opened(other, bench.now);
+    let mut bytes = marker();
+    let name = format!("job\x1b[2J{}", "x".repeat(200));
+    let facts = vec![("later".to_owned(), Bytes::new()), ("program".to_owned(), name.into())];
+    Frame::Client { id: ClientId([7; 16]), release: "9.9".into(), facts }.encode(&mut bytes);
+    bench.switch.client_bytes(other, &bytes, bench.now);
+    assert_eq!(bench.dropped(), (false, false));
+    let known = bench.switch.program(other);
+    assert!(known.starts_with("job\\x1b[2Jxxx") && known.len() == 64, "{known}");
 }

@@ -1,6 +1,7 @@
 //! Networks for Python.
 
 use std::hash::{Hash, Hasher};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +29,26 @@ pub(crate) struct Network {
 pub(crate) fn connect(py: Python<'_>, name: String, give_up: Option<&str>) -> PyResult<Network> {
     let give_up = give_up.map(limit).transpose()?;
     let connect = execnet::Connect::to(&name).map_err(Failure::from)?;
-    let connect = give_up.into_iter().fold(connect, execnet::Connect::give_up);
+    let connect = give_up.into_iter().fold(connect, execnet::Connect::give_up).program(program(py));
     let network = aside(py, move || connect.open())?.map_err(Failure::from)?;
     quiet(&network);
     Ok(Network { name, network: Mutex::new(Some(network)) })
+}
+
+/// The name of this program for people: `pytest`, `job.py`; `python` for one without a file.
+fn program(py: Python<'_>) -> String {
+    let argv = py.import("sys").and_then(|sys| sys.getattr("argv"));
+    let called = argv.and_then(|argv| argv.get_item(0)).and_then(|first| first.extract::<PathBuf>());
+    match called.ok().as_deref().map(Path::components).map(Iterator::collect::<Vec<_>>).as_deref() {
+        // `python -m NAME`
+        Some([.., package, file]) if file.as_os_str() == "__main__.py" => text_of(package),
+        Some([.., file]) if !["-c", "-m", "-"].iter().any(|own| file.as_os_str() == *own) => text_of(file),
+        _ => "python".to_owned(),
+    }
+}
+
+fn text_of(part: &Component<'_>) -> String {
+    part.as_os_str().to_string_lossy().into_owned()
 }
 
 impl Network {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ pub fn connect(network: &str) -> Result<Network, ConnectError> {
 pub struct Connect {
     route: Route,
     release: String,
+    program: String,
     timeout: Duration,
     patience: Duration,
     give_up: Option<Duration>,
@@ -66,14 +67,23 @@ impl Connect {
     }
 
     fn by(route: Route) -> Self {
-        let release = env!("CARGO_PKG_VERSION").to_owned();
-        Self { route, release, timeout: TIMEOUT, patience: PATIENCE, give_up: None, tell_after: None }
+        let (release, program) = (env!("CARGO_PKG_VERSION").to_owned(), own_name());
+        let (timeout, patience) = (TIMEOUT, PATIENCE);
+        Self { route, release, program, timeout, patience, give_up: None, tell_after: None }
     }
 
     /// Tells the daemon this version of the program, instead of the version of this crate.
     #[must_use]
     pub fn release(mut self, release: impl Into<String>) -> Self {
         self.release = release.into();
+        self
+    }
+
+    /// Tells the daemon this name of the program, for people who look at what runs. The default is the name
+    /// of its executable.
+    #[must_use]
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = name.into();
         self
     }
 
@@ -119,7 +129,7 @@ impl Connect {
         let io = |error: io::Error| ConnectError::Io { network: name.clone(), source: Arc::new(error) };
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| io(io::Error::other(error)))?;
-        let hub = Hub::new(Client::new(ClientId(id), self.release)).map_err(io)?;
+        let hub = Hub::new(Client::new(ClientId(id), self.release).program(self.program)).map_err(io)?;
         let (route, patience) = (self.route, self.patience);
         let mut state = hub.lock();
         let lookout = &mut state.lookout;
@@ -133,4 +143,11 @@ impl Connect {
         network.handle().connected(deadline)?;
         Ok(network)
     }
+}
+
+/// The name of this program's executable, as it was called.
+fn own_name() -> String {
+    let called = std::env::args_os().next();
+    let name = called.as_deref().and_then(|path| Path::new(path).file_name());
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

@@ -308,12 +308,17 @@ mod tests {
     fn connection() -> (Network, crate::Process, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut said = OPENING.to_vec();
-        let greeting = Frame::Daemon { life: 1, pid: 1, release: "1".into(), network: "n".into() };
+        let greeting =
+            Frame::Daemon { life: 1, pid: 1, release: "1".into(), network: "n".into(), facts: Vec::new() };
         said.extend_from_slice(&greeting.to_bytes());
         theirs.write_all(&said).unwrap();
         let daemon = std::thread::spawn(move || {
             // read up to and including the SELECT: marker, CLIENT with release, SELECT
-            let greeting = Frame::Client { id: execnet_proto::id::ClientId([0; 16]), release: "x".into() };
+            let greeting = Frame::Client {
+                id: execnet_proto::id::ClientId([0; 16]),
+                release: "x".into(),
+                facts: Vec::new(),
+            };
             theirs.read_exact(&mut vec![0; 16 + greeting.to_bytes().len()]).unwrap();
             let mut select = [0; 22];
             theirs.read_exact(&mut select).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use execnet_proto::client::Launch;
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
-use execnet_proto::spec::{NodeSelection, SelectionError};
+use execnet_proto::spec::{NodeSelection, SelectionError, Wants};
 use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, FrameKind, Refusal, Role, Spawn};
 
@@ -36,6 +36,7 @@ const BESIDES: usize = 1024;
 pub struct ProcessBuilder {
     handle: Arc<Handle>,
     selection: NodeSelection,
+    host: Option<String>,
     launch: Launch,
     local: String,
     timeout: Option<Duration>,
@@ -162,6 +163,7 @@ impl ProcessBuilder {
         Self {
             handle,
             selection: NodeSelection::default(),
+            host: None,
             launch: Launch::default(),
             local: String::new(),
             timeout: None,
@@ -171,6 +173,13 @@ impl ProcessBuilder {
     }
 
     selection_methods!();
+
+    /// The host with this id itself, whatever nodes it has: the arguments are the whole command, which is
+    /// looked up in the PATH there. Cannot be given together with conditions on a node.
+    pub fn host(mut self, id: impl Into<String>) -> Self {
+        self.host = Some(id.into());
+        self
+    }
 
     /// Adds an argument for the node's interpreter.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -253,7 +262,7 @@ impl ProcessBuilder {
     }
 
     fn place(&self, deadline: Option<Instant>) -> Result<Process, StartError> {
-        let Self { handle, selection, launch, local, .. } = self;
+        let Self { handle, selection, host, launch, local, .. } = self;
         handle.connected(deadline).map_err(|error| match error {
             ConnectError::Interrupted => StartError::Interrupted,
             ConnectError::Forked => StartError::Forked,
@@ -264,7 +273,8 @@ impl ProcessBuilder {
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
         let waiting = (self.give_up, self.opening, deadline);
-        let node = place(handle, id, selection, (launch.clone(), local), waiting)?;
+        let wants = Wants { host: host.clone(), ..selection.clone().into() };
+        let node = place(handle, id, &wants, (launch.clone(), local), waiting)?;
         Ok(Process::new(handle.clone(), id, node))
     }
 }
@@ -284,7 +294,7 @@ fn folder_here(asked: &str, local: &str, here: Option<&Path>) -> String {
 fn place(
     handle: &Handle,
     id: ProcessId,
-    selection: &NodeSelection,
+    wants: &Wants,
     (launch, local): (Launch, String),
     (give_up, opening, deadline): (Option<Duration>, bool, Option<Instant>),
 ) -> Result<Node, StartError> {
@@ -294,7 +304,7 @@ fn place(
     if state.connection.is_none() {
         return disconnected();
     }
-    let wants = selection.to_pairs().into_iter();
+    let wants = wants.to_pairs().into_iter();
     state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
     state.starts.insert(id, Placing::Selecting(launch, local));
     state.lookout.starts(id, give_up);
@@ -378,7 +388,7 @@ fn check(launch: &Launch) -> Result<(), StartError> {
 }
 
 fn spawn(launch: &Launch) -> Frame {
-    let Launch { chdir, args, env, .. } = launch.clone();
+    let Launch { chdir, args, env, options, .. } = launch.clone();
     Frame::Spawn(Box::new(Spawn {
         id: ProcessId([0; 16]),
         attempt: 0,
@@ -392,6 +402,7 @@ fn spawn(launch: &Launch) -> Frame {
         chdir,
         args,
         env,
+        options,
     }))
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct StopArgs {
 impl StopArgs {
     pub(crate) fn run(self) -> CommandResult {
         let name = self.network.network;
-        let network = connection::connect_any_release(&name).map_err(|failure| stopped(failure, &name))?;
+        let network = connection::connect(&name).map_err(|failure| stopped(failure, &name))?;
         let mut cleaned = true;
         if self.clean {
             let status: Status = connection::ask_once(&network, Verb::Status)?;

@@ -1,7 +1,8 @@
 //! On which node a process runs. Pure.
 
 use execnet_proto::control::{NodeState, NodeStatus};
-use execnet_proto::spec::{NodeSelection, nearest};
+use execnet_proto::feature::Features;
+use execnet_proto::spec::{NodeSelection, Wants, nearest};
 
 use crate::text;
 
@@ -21,14 +22,16 @@ pub(super) struct Candidate<'a, K> {
     pub(super) cpus: u32,
     /// Clients' processes there.
     pub(super) processes: usize,
+    /// Of its agent, while its link is up.
+    pub(super) features: Features,
     pub(super) nodes: &'a [NodeStatus],
 }
 
 /// The result of a selection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Placement<'a, K> {
-    /// This node of this host.
-    Node(K, &'a NodeStatus),
+    /// This host, and of its nodes this one, unless the host itself was asked for.
+    Place(K, Option<&'a NodeStatus>),
     /// None yet, but a host is joining.
     Joining,
     /// None, but this host, unreachable for now, has a node that matches, or may match once it is known.
@@ -40,7 +43,7 @@ pub(super) enum Placement<'a, K> {
 /// The best among some hosts.
 #[derive(Debug)]
 struct Found<'a, K> {
-    node: Option<((u64, u64, usize), K, &'a NodeStatus)>,
+    place: Option<((u64, u64, usize), K, Option<&'a NodeStatus>)>,
     joining: bool,
     /// One that is joining, and that the client named.
     named_joining: bool,
@@ -50,21 +53,24 @@ struct Found<'a, K> {
 /// Chooses among the ready nodes that match, by the host with the fewest processes per processor. Ties go to
 /// fewer processes, then to the order of the hosts. Drained hosts come last, and only for who names them.
 pub(super) fn choose<'a, K: Copy>(
-    wants: &NodeSelection,
+    wants: &Wants,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
 ) -> Placement<'a, K> {
-    let nothing = || Found { node: None, joining: false, named_joining: false, away: None };
+    let nothing = || Found { place: None, joining: false, named_joining: false, away: None };
     let (mut open, mut drained) = (nothing(), nothing());
-    for host in hosts {
+    let is_meant = |host: &Candidate<'_, K>| wants.host.as_ref().is_none_or(|id| id == host.id);
+    for host in hosts.filter(is_meant) {
         match host.drained {
             false => open.consider(wants, &host),
-            true if wants.node.is_some() => drained.consider(wants, &host),
+            true if wants.host.is_some() || wants.selection.node.is_some() => {
+                drained.consider(wants, &host);
+            }
             true => {}
         }
     }
-    let drained_node = drained.node.filter(|_| !open.named_joining);
-    if let Some((_, key, node)) = open.node.or(drained_node) {
-        return Placement::Node(key, node);
+    let drained_place = drained.place.filter(|_| !open.named_joining);
+    if let Some((_, key, node)) = open.place.or(drained_place) {
+        return Placement::Place(key, node);
     }
     match open.away.or(drained.away) {
         _ if open.joining || drained.joining => Placement::Joining,
@@ -74,39 +80,43 @@ pub(super) fn choose<'a, K: Copy>(
 }
 
 impl<'a, K: Copy> Found<'a, K> {
-    fn consider(&mut self, wants: &NodeSelection, host: &Candidate<'a, K>) {
-        let node =
-            host.nodes.iter().find(|node| node.state == NodeState::Ready && wants.matches(&node.info()));
-        if host.joining {
+    fn consider(&mut self, wants: &Wants, host: &Candidate<'a, K>) {
+        let ready =
+            |node: &&NodeStatus| node.state == NodeState::Ready && wants.selection.matches(&node.info());
+        let node = host.nodes.iter().find(ready).filter(|_| wants.host.is_none());
+        let matches = wants.host.is_some() || node.is_some();
+        if host.joining && !(wants.host.is_some() && host.reachable) {
             self.joining = true;
             self.named_joining |= may_name(wants, host.id);
-        } else if host.away && (node.is_some() || may_match(wants, host)) {
+        } else if host.away && (matches || may_match(wants, host)) {
             self.away = self.away.or(Some(host.key));
         }
-        let Some(node) = node.filter(|_| host.reachable) else { return };
+        if !matches || !host.reachable || !wants.needs.without(host.features).is_empty() {
+            return;
+        }
         let (processes, cpus) = (host.processes as u64, u64::from(host.cpus.max(1)));
-        let better = self.node.as_ref().is_none_or(|((load, of, count), ..)| {
+        let better = self.place.as_ref().is_none_or(|((load, of, count), ..)| {
             // processes / cpus, without fractions
             let (mine, theirs) = (processes * of, load * cpus);
             mine < theirs || (mine == theirs && host.processes < *count)
         });
         if better {
-            self.node = Some(((processes, cpus, host.processes), host.key, node));
+            self.place = Some(((processes, cpus, host.processes), host.key, node));
         }
     }
 }
 
 /// Whether the client named this host, or what may be a node of it.
-pub(super) fn may_name(wants: &NodeSelection, host: &str) -> bool {
+pub(super) fn may_name(wants: &Wants, host: &str) -> bool {
     let of_host =
         |name: &String| name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-    wants.node.as_ref().is_some_and(of_host)
+    wants.host.as_ref().is_some_and(|id| id == host) || wants.selection.node.as_ref().is_some_and(of_host)
 }
 
 /// Whether a host has a node that may match and is known by name only, because its link broke while its agent
 /// was telling.
-fn may_match<K>(wants: &NodeSelection, host: &Candidate<'_, K>) -> bool {
-    let Some(name) = &wants.node else {
+fn may_match<K>(wants: &Wants, host: &Candidate<'_, K>) -> bool {
+    let Some(name) = &wants.selection.node else {
         return host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Probing);
     };
     let probed =
@@ -193,6 +203,8 @@ fn describe(node: &NodeStatus, state: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use execnet_proto::feature::Feature;
+
     use super::*;
 
     fn node(name: &str, implementation: &str, version: &str) -> NodeStatus {
@@ -208,17 +220,27 @@ mod tests {
     }
 
     fn host<K>(key: K, cpus: u32, processes: usize, nodes: &[NodeStatus]) -> Candidate<'_, K> {
-        let (reachable, away, joining, drained) = (true, false, false, false);
-        Candidate { key, id: "n", reachable, away, joining, drained, cpus, processes, nodes }
+        Candidate {
+            key,
+            id: "n",
+            reachable: true,
+            away: false,
+            joining: false,
+            drained: false,
+            cpus,
+            processes,
+            features: Feature::Look.into(),
+            nodes,
+        }
     }
 
-    fn wants(pairs: &[(&str, &str)]) -> NodeSelection {
-        NodeSelection::from_pairs(pairs.iter().copied()).unwrap()
+    fn wants(pairs: &[(&str, &str)]) -> Wants {
+        Wants::from_pairs(pairs.iter().copied()).unwrap()
     }
 
     fn chosen<K>(choice: Placement<'_, K>) -> Option<(K, &str)> {
         match choice {
-            Placement::Node(key, node) => Some((key, &node.name)),
+            Placement::Place(key, node) => Some((key, node.map_or("", |node| &node.name))),
             _ => None,
         }
     }
@@ -308,11 +330,47 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_chosen_with_whatever_nodes_it_has() {
+        let failed = [NodeStatus { state: NodeState::Failed, ..node("n", "", "") }];
+        let choice = |nodes: &[NodeStatus], pairs: &[(&str, &str)], change: fn(&mut Candidate<'_, i32>)| {
+            let mut host = host(1, 1, 0, nodes);
+            change(&mut host);
+            match choose(&wants(pairs), [host].into_iter()) {
+                Placement::Place(key, node) => Some((key, node.is_some())),
+                Placement::Joining => Some((-1, false)),
+                Placement::Away(_) => Some((-2, false)),
+                Placement::Nothing => None,
+            }
+        };
+        let named = [("host", "n")];
+        assert_eq!(choice(&[], &named, |_| {}), Some((1, false)));
+        assert_eq!(choice(&failed, &named, |host| host.joining = true), Some((1, false)));
+        assert_eq!(choice(&failed, &[("host", "m")], |_| {}), None);
+        let away = |host: &mut Candidate<'_, i32>| (host.reachable, host.away) = (false, true);
+        assert_eq!(choice(&failed, &named, away), Some((-2, false)));
+        let joining = |host: &mut Candidate<'_, i32>| (host.reachable, host.joining) = (false, true);
+        assert_eq!(choice(&[], &named, joining), Some((-1, false)));
+    }
+
+    #[test]
+    fn what_a_process_needs_is_looked_for() {
+        let nodes = [node("n", "cpython", "3.11.2")];
+        let able = || Candidate { features: Features::all(), ..host(2, 1, 9, &nodes) };
+        let choice = |needs: &str, hosts: Vec<Candidate<'_, i32>>| {
+            chosen(choose(&wants(&[("needs", needs)]), hosts.into_iter())).map(|(key, _)| key)
+        };
+        assert_eq!(choice("terminal", vec![host(1, 1, 0, &nodes), able()]), Some(2));
+        assert_eq!(choice("look", vec![host(1, 1, 0, &nodes), able()]), Some(1));
+        assert_eq!(choice("terminal look", vec![host(1, 1, 0, &nodes)]), None);
+    }
+
+    #[test]
     fn a_refusal_suggests_what_may_be_meant() {
         let nodes = [node("build1:cpython3.11", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
         let told = |pairs: &[(&str, &str)]| {
             let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
-            let text = refusal(&wants(pairs), "n", nodes, std::iter::once(("inner", "failed".to_owned())));
+            let text =
+                refusal(&wants(pairs).selection, "n", nodes, std::iter::once(("inner", "failed".to_owned())));
             text.rsplit_once('\n').and_then(|(_, last)| Some(last.strip_prefix("did you mean `")?.to_owned()))
         };
         for (key, typed, meant) in [
@@ -335,7 +393,7 @@ mod tests {
         let nodes = [node("a", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
         let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
         let message = refusal(
-            &wants(&[("platform", "win")]),
+            &wants(&[("platform", "win")]).selection,
             "mynet",
             nodes,
             std::iter::once(("b", "joining".to_owned())),
@@ -348,7 +406,7 @@ mod tests {
             "{message}"
         );
         assert_eq!(
-            refusal(&wants(&[]), "n", std::iter::empty(), std::iter::empty()),
+            refusal(&wants(&[]).selection, "n", std::iter::empty(), std::iter::empty()),
             "the network n has no hosts"
         );
     }

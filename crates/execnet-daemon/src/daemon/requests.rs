@@ -36,8 +36,14 @@ impl Daemon {
         let parsed = match serde_json::from_slice::<Request>(json) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let message = text::clean(&format!("this daemon does not know such a request: {error}"), 300);
-                return self.fail(request, ErrorKind::Usage, message, None);
+                let release = &self.settings.release;
+                let message = format!("the daemon, execnet {release}, does not know such a request: {error}");
+                let message = text::clean(&message, 300);
+                let network = &self.settings.common.network;
+                let hint = format!(
+                    "a later release may know it: `execnet stop {network}`, then `start` with that release"
+                );
+                return self.fail(request, ErrorKind::Usage, message, Some(hint));
             }
         };
         if let Some(socket) = parsed.env.get("SSH_AUTH_SOCK") {

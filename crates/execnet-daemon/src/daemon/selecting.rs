@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use execnet_proto::control::{HostState, NodeState, NodeStatus};
+use execnet_proto::feature::{Feature, Features};
 use execnet_proto::id::ProcessId;
-use execnet_proto::spec::NodeSelection;
+use execnet_proto::spec::{NodeSelection, Wants, nearest};
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
 use execnet_proto::wire::{Refusal, Table};
 
@@ -23,7 +24,7 @@ const AWAY: Duration = Duration::from_secs(10);
 pub(super) struct Selecting {
     pub(super) client: ClientKey,
     pub(super) id: ProcessId,
-    pub(super) wants: NodeSelection,
+    pub(super) wants: Wants,
     /// Until when it waits for an unreachable host.
     pub(super) until: Duration,
     /// Its client knows that it waits for one.
@@ -46,7 +47,7 @@ impl Daemon {
             .iter()
             .map(|(key, value)| (key.as_str(), std::str::from_utf8(value).unwrap_or("\u{fffd}")))
             .collect();
-        match NodeSelection::from_pairs(texts) {
+        match Wants::from_pairs(texts) {
             Ok(wants) => {
                 let (until, tell_at) = (now + AWAY, now + JOINING);
                 let selecting = Selecting { client, id, wants, until, told: false, tell_at, wake: None };
@@ -73,8 +74,9 @@ impl Daemon {
             selecting.wake = times.into_iter().filter(|at| *at > now).min();
             let placement = placement::choose(&selecting.wants, self.candidates(selecting.until));
             match placement {
-                Placement::Node(host, node) => {
-                    let (name, mut facts) = (node.name.clone(), host::facts(node));
+                Placement::Place(host, node) => {
+                    let name = node.map_or_else(String::new, |node| node.name.clone());
+                    let mut facts = node.map_or_else(Table::new, host::facts);
                     if self.hosts[&host].is_this_machine() {
                         let free = self.hosts[&host].spec.chdir.is_none();
                         facts.push(("local".into(), if free { "1" } else { "0" }.into()));
@@ -123,6 +125,7 @@ impl Daemon {
                 drained: host.drained.is_some(),
                 cpus: host.cpus(),
                 processes: self.switch.processes(key),
+                features: self.switch.features(key),
                 nodes: &host.nodes,
             }
         })
@@ -156,7 +159,7 @@ impl Daemon {
     }
 
     /// What to tell a client that waits for hosts that may tell of more nodes.
-    fn why_joining(&self, wants: &NodeSelection) -> String {
+    fn why_joining(&self, wants: &Wants) -> String {
         const MOST: usize = 5;
         let joining =
             self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.attempts.is_settled());
@@ -171,26 +174,37 @@ impl Daemon {
         if more > 0 {
             told.push(format!("{more} more"));
         }
-        let wanted = match *wants == NodeSelection::default() {
-            true => "a node".to_owned(),
-            false => format!("a node that matches {wants}"),
+        let wanted = match &wants.host {
+            Some(host) => format!("the host {host}"),
+            None if wants.selection == NodeSelection::default() => "a node".to_owned(),
+            None => format!("a node that matches {}", wants.selection),
         };
         crate::text::clean(&format!("waiting for {wanted}: {}", told.join(", ")), 500)
     }
 
-    fn refusal(&self, wants: &NodeSelection, now: Duration) -> String {
+    fn refusal(&self, wants: &Wants, now: Duration) -> String {
         let state = |key: &HostKey, host: &host::Host| host.state(self.switch.is_reachable(*key));
-        let named =
-            wants.node.as_ref().and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
+        let Wants { host, selection, needs } = wants;
+        if !needs.is_empty()
+            && let without = (Wants { needs: Features::default(), ..wants.clone() })
+            && let Placement::Place(key, _) = placement::choose(&without, self.candidates(now))
+        {
+            return self.unable(key, wants);
+        }
+        let named = host.as_ref().or(selection.node.as_ref());
+        let named = named.and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
         if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
             return not_up(host, state(key, host), now);
         }
+        if let Some(id) = host {
+            return self.no_host(id);
+        }
         let network = &self.settings.common.network;
-        let would_do = |node: &NodeStatus| node.state == NodeState::Ready && wants.matches(&node.info());
+        let would_do = |node: &NodeStatus| node.state == NodeState::Ready && selection.matches(&node.info());
         let would_do = self.hosts.values().filter(|host| host.nodes.iter().any(would_do));
         let would_do: Vec<&host::Host> = would_do.collect();
         let drained = |host: &&host::Host| host.drained.is_some() && host.leave.is_none();
-        if wants.node.is_none() && !would_do.is_empty() && would_do.iter().all(drained) {
+        if selection.node.is_none() && !would_do.is_empty() && would_do.iter().all(drained) {
             let ids: Vec<&str> = would_do.iter().map(|host| host.spec.id.as_str()).collect();
             return placement::all_drained(network, &ids);
         }
@@ -209,8 +223,32 @@ impl Daemon {
         });
         let without = self.hosts.iter().filter(|(_, host)| host.nodes.is_empty());
         let without = without.map(|(key, host)| (host.spec.id.as_str(), state(key, host).to_string()));
-        placement::refusal(wants, network, nodes, without)
+        placement::refusal(selection, network, nodes, without)
     }
+
+    /// Why a process gets no place although hosts like this one match otherwise.
+    fn unable(&self, key: HostKey, wants: &Wants) -> String {
+        let host = &self.hosts[&key];
+        let missing = in_words(wants.needs.without(self.switch.features(key)));
+        let agent = host.agent();
+        let others = match &wants.host {
+            None if wants.selection.node.is_none() => "; no other host that matches can",
+            _ => "",
+        };
+        format!("the host {} cannot {missing}: its agent is {agent}{others}", host.spec.id)
+    }
+
+    /// The refusal of a host that does not exist.
+    fn no_host(&self, id: &str) -> String {
+        let network = &self.settings.common.network;
+        let ids = || self.hosts.values().map(|host| host.spec.id.as_str());
+        let meant = nearest(id, ids()).map(|near| format!("\ndid you mean `{near}`?")).unwrap_or_default();
+        format!("the network {network} has no host {}{meant}", crate::text::clean(id, 100))
+    }
+}
+
+fn in_words(needs: Features) -> String {
+    needs.iter().map(Feature::ability).collect::<Vec<_>>().join(" and ")
 }
 
 /// Why nothing can run on a host for now, and when it is tried again. The hint has a line of its own.

@@ -182,6 +182,11 @@ impl Evidence<'_> {
             Some(127) if words.starts_with("no Python") => {
                 (Step::Python, words, hint("install Python on the host, or name one with `python=PATH`"))
             }
+            Some(92) => {
+                let hint = "wait until this work has ended, or join this host with the release of execnet \
+                            that started it";
+                (Step::Agent, words, Some(hint.into()))
+            }
             Some(94) => (
                 Step::Agent,
                 words,

@@ -73,6 +73,12 @@ pub enum SelectionError {
     /// A key that is given twice.
     #[error("`{0}` is given twice")]
     Doubled(&'static str),
+    /// A feature that the daemon does not know.
+    #[error("this release of the network does not know `{0}`; stop it and start it again")]
+    UnknownFeature(String),
+    /// A host beside conditions on a node.
+    #[error("a host is chosen by its id alone")]
+    HostAndNode,
 }
 
 impl NodeSelection {

@@ -12,10 +12,13 @@ use super::{
 };
 use crate::allowance::Turn;
 use crate::batch::Sink;
+use crate::client::PROGRAM;
 use crate::conn::Conn;
+use crate::feature::Features;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OPENING, Opening};
 use crate::stream::Violation;
+use crate::text::line;
 use crate::wire::{Frame, Refusal, Role, Table};
 
 /// Work of a request: as much as a whole turn.
@@ -24,12 +27,16 @@ const REQUEST_WORK: u64 = u64::MAX;
 /// Work of finding a place, in frames.
 const PLACE_WORK: u64 = 32;
 
+/// Characters kept of the name of a client's program.
+const MAX_PROGRAM: usize = 64;
+
 /// A client's connection, as the switch sees it.
 #[derive(Debug)]
 pub(super) struct ClientSide {
     pub(super) conn: Conn,
     opening: Option<Opening>,
     id: Option<ClientId>,
+    program: String,
     pub(super) processes: usize,
     pub(super) outstanding: Outstanding,
 }
@@ -44,11 +51,13 @@ impl Switch {
             pid: self.me.pid,
             release: self.me.release.clone(),
             network: self.me.network.clone(),
+            facts: vec![Features::all().entry()],
         });
         let side = ClientSide {
             conn,
             opening: Some(Opening::of_socket()),
             id: None,
+            program: String::new(),
             processes: 0,
             outstanding: Outstanding::default(),
         };
@@ -96,6 +105,11 @@ impl Switch {
         }
     }
 
+    /// The name that a client gave its program, fit for a terminal; empty if it gave none.
+    pub fn program(&self, client: ClientKey) -> &str {
+        self.clients.get(&client).map_or("", |side| &side.program)
+    }
+
     /// The number of connected clients.
     pub fn clients(&self) -> usize {
         self.clients.len()
@@ -109,7 +123,7 @@ impl Switch {
         id: ProcessId,
         host: HostKey,
         node: &str,
-        facts: Table,
+        mut facts: Table,
     ) -> bool {
         let Some(incarnation) = self.hosts.get(&host).and_then(HostSide::up) else { return false };
         if self.processes(host) >= MAX_PROCESSES || self.hosts[&host].ids.len() >= MAX_FORWARDED {
@@ -130,7 +144,9 @@ impl Switch {
             id,
             Forwarded { owner, host, node: node.clone(), incarnation, spawned: false, relay },
         );
-        let host = self.hosts[&host].name.clone();
+        let there = &self.hosts[&host];
+        facts.push(there.features.entry());
+        let host = there.name.clone();
         self.tell_client(client, Frame::Placed { id, incarnation, host, node, facts });
         true
     }
@@ -183,7 +199,13 @@ impl Switch {
     fn client_frame(&mut self, client: ClientKey, frame: Frame, now: Duration) -> Result<(), Violation> {
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
         match frame {
-            Frame::Client { id, .. } if side.id.is_none() => side.id = Some(id),
+            Frame::Client { id, facts, .. } if side.id.is_none() => {
+                side.id = Some(id);
+                let program = facts.into_iter().find(|(key, _)| key == PROGRAM);
+                side.program = program.map_or_else(String::new, |(_, name)| {
+                    line(&String::from_utf8_lossy(&name)).chars().take(MAX_PROGRAM).collect()
+                });
+            }
             _ if side.id.is_none() => return Err(Violation::Unexpected("client's first")),
             Frame::Request { request, json } => {
                 self.turn.spend(REQUEST_WORK);
@@ -302,6 +324,11 @@ impl Switch {
             }
             if self.clients.get(&client).and_then(|side| side.id) != Some(spawn.owner) {
                 return Err(Violation::Unexpected("SPAWN with another owner"));
+            }
+            if let Some((key, _)) = spawn.options.iter().find(|(key, _)| !host.features.has_named(key)) {
+                let message = format!("{} or the network's daemon does not know `{}`", host.name, line(key));
+                self.lose(id, &message);
+                return Ok(());
             }
         }
         if host.up() != Some(entry.incarnation) || host.is_away() {

@@ -14,6 +14,7 @@ use super::{
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
+use crate::feature::Features;
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::opening::{Opening, OpeningError};
 use crate::stream::Violation;
@@ -38,6 +39,8 @@ pub(super) struct HostSide {
     pub(super) carries: BTreeMap<ProcessId, HostKey>,
     pub(super) link: Option<Link>,
     incarnation: Option<Incarnation>,
+    /// What its agent can do, of what this daemon knows.
+    pub(super) features: Features,
     /// Where its agent runs.
     origin: Origin,
     resume: bool,
@@ -157,6 +160,7 @@ impl Switch {
             carries: BTreeMap::new(),
             link: None,
             incarnation: None,
+            features: Features::default(),
             origin: Origin::default(),
             resume: true,
             away: Some(now),
@@ -333,6 +337,11 @@ impl Switch {
         self.hosts.get(&host).is_some_and(|state| state.reachable(&self.hosts).is_ok())
     }
 
+    /// What a host's agent can do, of what this daemon knows.
+    pub fn features(&self, host: HostKey) -> Features {
+        self.hosts.get(&host).map_or_else(Features::default, |state| state.features)
+    }
+
     /// The reason why a host cannot be reached, if it cannot. Clients that wait for it are told this.
     pub fn unreachable(&self, host: HostKey) -> Option<String> {
         self.hosts.get(&host)?.reachable(&self.hosts).err()
@@ -433,6 +442,7 @@ impl Switch {
                 link.conn.measure(now);
                 let known = state.incarnation.replace(incarnation);
                 state.resume = resume;
+                state.features = Features::named(&facts);
                 let origin = Origin::of(&facts);
                 let before = std::mem::replace(&mut state.origin, origin.clone());
                 let away = state.away.map_or(Duration::ZERO, |since| now.saturating_sub(since));

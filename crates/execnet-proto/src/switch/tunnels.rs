@@ -12,7 +12,7 @@ use super::noise::SAID;
 use super::{Forwarded, HostKey, LinkEnd, Owner, Switch, SwitchEvent};
 use crate::id::{Epoch, ProcessId};
 use crate::process::Process;
-use crate::wire::{Frame, Role, Spawn, Stream};
+use crate::wire::{Frame, Role, Spawn, Stream, Table};
 
 /// The variable that tells an agent, and the command itself, that the command gets time to take back its job.
 const CANCEL: &str = "EXECNET_CANCEL";
@@ -77,6 +77,7 @@ impl Switch {
             chdir: String::new(),
             args,
             env: cancelled.then(|| (CANCEL.into(), Bytes::from_static(b"1"))).into_iter().collect(),
+            options: Table::new(),
         }));
         if let Some(conn) = carrier.conn_mut() {
             process.reachable(conn);

@@ -85,14 +85,16 @@ pub struct Spawn {
     pub stderr_limit: u64,
     /// Id of the host.
     pub host: String,
-    /// Name of the node; empty for a tunnel.
+    /// Name of the node; empty for a tunnel, and for a command of the host.
     pub node: String,
     /// Working directory; empty for the node's own.
     pub chdir: String,
-    /// Arguments after the node's own command; for a tunnel the whole command.
+    /// Arguments after the node's own command; without a node the whole command.
     pub args: Vec<Bytes>,
     /// Environment entries that override the node's.
     pub env: Table,
+    /// What only an agent with the feature of the same name understands.
+    pub options: Table,
 }
 
 macro_rules! spawn {
@@ -124,7 +126,7 @@ macro_rules! spawn {
 spawn! {
     id: ProcessId, attempt: u32, incarnation: Incarnation, owner: ClientId, role: Role,
     stdout_limit: u64, stderr_limit: u64, host: String, node: String, chdir: String,
-    args as "argv": Vec<Bytes>, env: Table
+    args as "argv": Vec<Bytes>, env: Table, options: Table
 }
 
 /// How an agent treats a process.

@@ -211,8 +211,10 @@ frames! {
     0x2c "FORGET" limit 16, way [A->D], rank 15 => Forget(id: ProcessId);
 
     // between client and daemon
-    0x30 "CLIENT" limit 1_024, way [C->D] => Client { id as "client": ClientId, release: String };
-    0x31 "DAEMON" limit 1_024, way [D->C] => Daemon { life: u32, pid: u32, release: String, network: String };
+    0x30 "CLIENT" limit 4_096, way [C->D]
+        => Client { id as "client": ClientId, release: String, facts as "table": Table };
+    0x31 "DAEMON" limit 4_096, way [D->C]
+        => Daemon { life: u32, pid: u32, release: String, network: String, facts as "table": Table };
     0x32 "SELECT" limit 65_536, way [C->D], rank 0 => Select { id: ProcessId, wants as "table": Table };
     0x33 "PLACED" limit 65_536, way [D->C], rank 1
         => Placed {

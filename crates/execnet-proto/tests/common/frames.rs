@@ -108,6 +108,7 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             chdir: input.text(),
             args: (0..input.below(3)).map(|_| input.bytes(20)).collect(),
             env: input.table(),
+            options: if input.below(8) == 7 { input.table() } else { Vec::new() },
         })),
         8 => Frame::Resume {
             id,
@@ -144,12 +145,15 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
         },
         20 => Frame::Release(id),
         21 => Frame::Forget(id),
-        22 => Frame::Client { id: ClientId([input.below(3); 16]), release: input.text() },
+        22 => {
+            Frame::Client { id: ClientId([input.below(3); 16]), release: input.text(), facts: input.table() }
+        }
         23 => Frame::Daemon {
             life: input.number() as u32,
             pid: input.number() as u32,
             release: input.text(),
             network: input.text(),
+            facts: input.table(),
         },
         24 => Frame::Select { id, wants: input.table() },
         25 => Frame::Placed {

@@ -81,7 +81,7 @@ pub(crate) fn switch(bytes: &[u8]) {
                 switch.client_opened(ClientKey(clients), now);
                 let mut bytes = BytesMut::from(&OPENING[..]);
                 let id = ClientId([input.below(3); 16]);
-                Frame::Client { id, release: String::new() }.encode(&mut bytes);
+                Frame::Client { id, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
                 switch.client_bytes(ClientKey(clients), &bytes, now);
             }
             14..=17 => {

@@ -228,7 +228,7 @@ impl HubState {
     pub(crate) fn take_events(&mut self) {
         while let Some(event) = self.client.poll_event() {
             match event {
-                ClientEvent::Greeted { pid, release, network } => {
+                ClientEvent::Greeted { pid, release, network, .. } => {
                     self.daemon = Some(Daemon { pid, release, network });
                     self.attempts += 1;
                     self.failure = None;
