@@ -18,6 +18,7 @@ process.
     lifecycle what SPAWN asks for; signals and delays of an end      no processes
     family    its processes: pipes, exits, probes
     spare     processes that were started ahead
+    terminal  what is different about a terminal as stdio
     children  fork, exec, signals, and what is left of a session
     jvm       family and children on Jython, with threads
 """

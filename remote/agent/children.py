@@ -25,7 +25,7 @@ class Child(object):
 
     __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started",
                  "alive", "status",
-                 "early", "sweep_until", "draining", "large", "nudged", "gentle")
+                 "early", "sweep_until", "draining", "large", "nudged", "gentle", "terminal")
 
     def __init__(self):
         self.process = self.probe = None
@@ -36,20 +36,17 @@ class Child(object):
         self.early = []  # signals that arrived before the exec
         self.sweep_until = None
         self.draining = self.large = self.nudged = False
+        self.terminal = None  # instead of pipes
         self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to cancel it
 
 
-def start(argv, env, chdir, nice, mark):
+def start(argv, env, chdir, nice, mark, terminal=None):
     """Fork and exec; OSError if even the fork fails. All strings are bytes. `chdir`: the folder of the login,
-    and the requested one."""
+    and the requested one. `terminal`: its stdio, instead of pipes."""
     pipes = []
     try:
-        while len(pipes) < 4:
-            try:
-                pipes.append(os.pipe())
-            except OSError as error:
-                if error.errno != errno.EMFILE or not _raise_limit():
-                    raise
+        while len(pipes) < (1 if terminal else 4):
+            pipes.append(with_fds(os.pipe))
         for pair in pipes:
             for fd in pair:
                 set_cloexec(fd)
@@ -60,24 +57,40 @@ def start(argv, env, chdir, nice, mark):
             os.close(pair[1])
         raise
     if pid == 0:
-        _become(pipes, argv, env, chdir, nice)
-    (stdin, ours_in), (ours_out, stdout), (ours_err, stderr), (ours_error, error) = pipes
-    for fd in (stdin, stdout, stderr, error):
-        os.close(fd)
-    for fd in (ours_in, ours_out, ours_err, ours_error):
-        set_nonblocking(fd)
+        _become(pipes, terminal, argv, env, chdir, nice)
     child = Child()
     child.pid = pid
     child.mark = mark
+    child.error, failed = pipes[0]
+    os.close(failed)
+    set_nonblocking(child.error)
+    if terminal is not None:
+        child.terminal = terminal
+        child.stdin, child.outs = terminal.input, {1: terminal.output, 2: None}
+        return child
+    (stdin, ours_in), (ours_out, stdout), (ours_err, stderr) = pipes[1:]
+    for fd in (stdin, stdout, stderr):
+        os.close(fd)
+    for fd in (ours_in, ours_out, ours_err):
+        set_nonblocking(fd)
     child.stdin = ours_in
     child.outs = {1: ours_out, 2: ours_err}
-    child.error = ours_error
     return child
 
 
-def _become(pipes, argv, env, chdir, nice):
+def with_fds(make):
+    """Call what opens fds, if need be with a higher limit."""
+    while True:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno != errno.EMFILE or not _raise_limit():
+                raise
+
+
+def _become(pipes, terminal, argv, env, chdir, nice):
     """Run in the child; never return."""
-    failed = pipes[3][1]
+    failed = pipes[0][1]
     doing = "start"
     try:
         try:
@@ -86,9 +99,12 @@ def _become(pipes, argv, env, chdir, nice):
                 signal.signal(number, signal.SIG_DFL)
             if hasattr(signal, "pthread_sigmask"):
                 signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            os.dup2(pipes[0][0], 0)
-            os.dup2(pipes[1][1], 1)
-            os.dup2(pipes[2][1], 2)
+            if terminal is not None:
+                terminal.become()
+            else:
+                os.dup2(pipes[1][0], 0)
+                os.dup2(pipes[2][1], 1)
+                os.dup2(pipes[3][1], 2)
             for kind in _limits:
                 resource.setrlimit(kind, _limits[kind])
             chdir = env[b"PWD"] = homes.where(env, *chdir)

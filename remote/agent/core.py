@@ -20,7 +20,6 @@ BATCH = 2 * wire.MAX_DATA
 ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
 TUNNEL = 1  # a role in SPAWN
-OPTIONS = ()  # keys that SPAWN's options may have
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
 FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
@@ -32,7 +31,7 @@ class Process(object):
     """What the core knows of one process. `child` belongs to the driver."""
 
     __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
-                 "signals", "exit", "in_turn", "child", "err_first", "listed")
+                 "signals", "sizes", "exit", "in_turn", "child", "err_first", "listed")
 
     def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit):
         self.id = id
@@ -46,6 +45,7 @@ class Process(object):
         self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
         self.flags = 0
         self.signals = 0  # sequence number of the last ones that were applied
+        self.sizes = 0  # sequence number of the last one that its terminal was given
         self.exit = None  # (how, value, message)
         self.in_turn = False
         self.err_first = False
@@ -61,6 +61,7 @@ class Core(object):
     ("read", process, stream)         there is room for its output again
     ("close", process, stream)        nobody wants this output any more
     ("signal", process, numbers)      send these signals, by their Linux numbers
+    ("size", process, rows, columns)  give its terminal this size, if it has one
     ("release", process)              hang it up; the core has forgotten it
     ("end",)                          hang up everything and end
     """
@@ -68,6 +69,7 @@ class Core(object):
     def __init__(self, incarnation, hello, now, linger=600.0, resume=1, pid=0):
         self.incarnation = incarnation
         self.hello = hello  # the table of HELLO, as pairs
+        self.features = wire.text(dict(hello).get("features", b"")).split(" ")
         self.resume = resume
         self.pid = pid
         self.linger = linger
@@ -437,7 +439,7 @@ class Core(object):
             self._say_forget(id)
             return
         for key, _ in fields["options"]:
-            if key not in OPTIONS:
+            if key not in self.features:
                 raise RemoteProtocolError("SPAWN with an option that this agent did not name")
         process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"],
                           fields["stderr_limit"])
@@ -516,6 +518,12 @@ class Core(object):
                 self.actions.append(("signal", process, numbers))
         self._mark(process, SIGNALED)
 
+    def _on_size(self, fields, body, now):
+        process = self._heard(fields["id"])
+        if process is not None and fields["sequence"] > process.sizes:
+            process.sizes = fields["sequence"]
+            self.actions.append(("size", process, fields["rows"], fields["columns"]))
+
     def _on_release(self, fields, body, now):
         id = fields["id"]
         process = self.processes.get(id)
@@ -538,5 +546,6 @@ _HANDLERS = {
     wire.FIN: Core._on_fin,
     wire.STOP: Core._on_stop,
     wire.SIGNAL: Core._on_signal,
+    wire.SIZE: Core._on_size,
     wire.RELEASE: Core._on_release,
 }

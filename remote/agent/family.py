@@ -15,6 +15,7 @@ from agent.wire import MAX_DATA, STDERR, STDOUT
 
 SWEEP_LIMIT = 5.0  # seconds after which processes that cannot be killed are left alone
 LARGE_PIPES = 16
+PAGES = 16  # reads of a terminal in a turn
 
 
 class Family(object):
@@ -56,9 +57,13 @@ class Family(object):
                 self._want(child, action[2], now)
         elif kind == "close":
             self._close_out(child, action[2])
+        elif kind == "size":
+            if child.terminal is not None:
+                from agent import terminal
+                terminal.resize(child, action[2], action[3])
         elif kind == "signal":
             if child.started:
-                children.send(child, action[2])
+                self._send(child, action[2])
             else:
                 child.early.extend(action[2])
         elif kind == "release":
@@ -87,7 +92,7 @@ class Family(object):
             self.core.not_started(process, errno.ENOENT, command)
             return
         argv, env, chdir = lifecycle.request(spawn, command, self.config, self.env)
-        if spawn["role"] == AHEAD:
+        if spawn["role"] == AHEAD and not spawn["options"]:
             if self.spares is None:
                 from agent.spare import Spares
                 self.spares = Spares(self.loop, self._launch_ahead)
@@ -95,20 +100,32 @@ class Family(object):
             if child is not None:
                 self._adopt(process, child)
                 return
+        terminal = None
         try:
-            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel)
-        except EnvironmentError as error:
-            self.core.not_started(process, error.errno or 0, "cannot start a process: %s" % error.strerror)
+            if spawn["options"]:
+                from agent.terminal import opened
+                terminal = opened(spawn["options"], env)
+            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel, terminal)
+        except (EnvironmentError, ValueError) as error:
+            if terminal is not None:
+                terminal.close()
+            if isinstance(error, ValueError):
+                self.core.not_started(process, errno.EINVAL, "%s" % error.args[0])
+            else:
+                what = "open a terminal" if spawn["options"] and terminal is None else "start a process"
+                self.core.not_started(process, error.errno or 0, "cannot %s: %s" % (what, error.strerror))
             return
         child.process = process
         child.gentle = lifecycle.is_gentle(spawn)
         process.child = child
         self._listen(child)
+        if terminal is not None:
+            self.core.child_output_closed(process, STDERR)
 
-    def _launch(self, argv, env, chdir, nice, marked=False):
+    def _launch(self, argv, env, chdir, nice, marked=False, terminal=None):
         env = dict(env)
         mark = lifecycle.mark(env) if marked else None
-        child = children.start(argv, env, (self.home, chdir), nice, mark)
+        child = children.start(argv, env, (self.home, chdir), nice, mark, terminal)
         self.by_pid[child.pid] = child
         self.loop.arm(child.error, IN, self._on_error_pipe, child)
         return child
@@ -118,7 +135,10 @@ class Family(object):
         if child.stdin is not None:
             self.loop.arm(child.stdin, 0, self._on_stdin, child)
         self.loop.arm(child.outs[STDOUT], IN, self._on_stdout, child)
-        self.loop.arm(child.outs[STDERR], IN, self._on_stderr, child)
+        if child.terminal is None:
+            self.loop.arm(child.outs[STDERR], IN, self._on_stderr, child)
+        else:
+            self.loop.disarm(child.stdin)  # it is its stdout that tells of a hang-up
 
     def _launch_ahead(self, argv, env, chdir):
         try:
@@ -133,6 +153,13 @@ class Family(object):
         if child.started:
             self.core.started(process, child.pid)
         self._listen(child)
+
+    def _send(self, child, numbers):
+        if child.terminal is None:
+            children.send(child, numbers)
+        else:
+            from agent import terminal
+            terminal.send(child, numbers)
 
     # --- a child's pipes
 
@@ -154,14 +181,14 @@ class Family(object):
             return
         if child.started:
             self.core.started(child.process, child.pid)
-            children.send(child, child.early)
+            self._send(child, child.early)
         else:
             number, _, words = wire.text(child.error_said).partition(" ")
             self.core.not_started(child.process, int(number), words)
             self._let_go(child)
 
     def _on_stdin(self, child, now, event):
-        if event & BROKEN or child.process is None:
+        if event & BROKEN and child.terminal is None or child.process is None:
             self._stdin_closed(child)
         else:
             self._feed(child)
@@ -178,13 +205,20 @@ class Family(object):
             except OSError as error:
                 if error.errno in AGAIN:
                     self.loop.arm(fd, OUT)
-                else:
+                elif child.terminal is None or self._terminal_failed(child, error):
                     self._stdin_closed(child)
                 return
-            if size == MAX_DATA and not child.large:
+            if child.terminal is not None:
+                child.terminal.wrote(chunk, size)
+            elif size == MAX_DATA and not child.large:
                 self._enlarge(child)
             self.core.stdin_taken(process, size)
-        if stdin.is_finished():
+        if child.terminal is not None:
+            if stdin.is_finished() and not child.terminal.finish():
+                self.loop.arm(fd, OUT)
+            else:
+                self.loop.disarm(fd)
+        elif stdin.is_finished():
             self.loop.close(fd)
             child.stdin = None
         else:
@@ -201,6 +235,11 @@ class Family(object):
         # a full chunk often has another one behind it: save a turn of the loop
         if self._read(child, STDOUT, now) == MAX_DATA:
             self._read(child, STDOUT, now)
+        elif child.terminal is not None:
+            # which gives a page at most
+            for _ in range(PAGES):
+                if not self._read(child, STDOUT, now):
+                    return
 
     def _on_stderr(self, child, now, event):
         self._read(child, STDERR, now)
@@ -216,6 +255,10 @@ class Family(object):
         try:
             data = os.read(fd, MAX_DATA if room > MAX_DATA else room)
         except OSError as error:
+            if child.terminal is not None:
+                if self._terminal_failed(child, error):
+                    self._close_out(child, stream)
+                return 0
             if error.errno in AGAIN:
                 if child.draining:
                     self._close_out(child, stream)
@@ -228,7 +271,9 @@ class Family(object):
         if process is None:
             child.probe.write(stream, data)
             return size
-        if size == MAX_DATA and not child.large:
+        if child.terminal is not None:
+            child.terminal.silent = False
+        elif size == MAX_DATA and not child.large:
             self._enlarge(child)
         self.core.child_output(process, stream, data)
         if room == size:
@@ -250,8 +295,16 @@ class Family(object):
         if fd is not None:
             self.loop.close(fd)
             child.outs[stream] = None
+            if child.terminal is not None:
+                # nobody has its other end now: the system hangs up who uses it
+                child.terminal.leave()
+                self._stdin_closed(child)
         if child.process is not None:
             self.core.child_output_closed(child.process, stream)
+
+    def _terminal_failed(self, child, error):
+        from agent import terminal
+        return terminal.failed(self, child, error)
 
     def _enlarge(self, child):
         if self.large < LARGE_PIPES:
@@ -333,7 +386,8 @@ class Family(object):
         for stream in (STDOUT, STDERR):
             if child.outs[stream] is not None:
                 self._want(child, stream, now)
-                if child.outs[stream] is not None and _is_empty(child.outs[stream]):
+                if (child.outs[stream] is not None and child.terminal is None
+                        and _is_empty(child.outs[stream])):
                     self._close_out(child, stream)
         if child.probe is not None:
             self.nodes.answered(child.probe, children.end_in_words(child.status), child.error_said)
@@ -366,6 +420,8 @@ class Family(object):
         for fd in [child.stdin, child.error] + list(child.outs.values()):
             if fd is not None:
                 self.loop.close(fd)
+        if child.terminal is not None:
+            child.terminal.leave()
         child.stdin = child.error = None
         child.outs = {STDOUT: None, STDERR: None}
         if child.large:

@@ -52,6 +52,7 @@ class Greeting(object):
             except (AttributeError, ValueError, OSError):
                 about["cpus"] = "1"
         about.update(more)
+        about["features"] = " ".join(features())
         return pairs(about)
 
 
@@ -104,6 +105,26 @@ def about_self():
         "version": "%d.%d.%d" % tuple(sys.version_info[:3]),
         "machine": os.uname()[4],
     }
+
+
+def features():
+    """Return what this agent can do beyond the protocol's version (docs/protocol.md, 2.4). Nothing is
+    imported for that: the greeting does not wait."""
+    return ["terminal"] if hasattr(os, "openpty") and _is_there("fcntl") and _is_there("termios") else []
+
+
+def _is_there(name):
+    if name in sys.modules or name in sys.builtin_module_names:
+        return True
+    try:
+        if sys.version_info[0] == 2:
+            import imp  # built in
+            imp.find_module(name)[0].close()
+            return True
+        finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+        return any([finder.find_spec(name, None) is not None for finder in finders])
+    except ImportError:
+        return False
 
 
 def own_command():

@@ -12,7 +12,7 @@ PING, PONG, ACK = 0x01, 0x02, 0x03
 HELLO, NODE, END, NODES = 0x10, 0x11, 0x12, 0x13
 SPAWN, RESUME, RESUMED, STARTED = 0x20, 0x21, 0x22, 0x23
 DATA, CREDIT, FIN, STOP = 0x24, 0x25, 0x26, 0x27
-SIGNAL, SIGNALED, EXIT, RELEASE, FORGET = 0x28, 0x29, 0x2a, 0x2b, 0x2c
+SIGNAL, SIGNALED, EXIT, RELEASE, FORGET, SIZE = 0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_DATA = 65536
@@ -43,6 +43,7 @@ KINDS = {
     EXIT: ("EXIT", 8192, "id:16 how:B value:I stdout_length:Q stderr_length:Q message:str"),
     RELEASE: ("RELEASE", 16, "id:16"),
     FORGET: ("FORGET", 16, "id:16"),
+    SIZE: ("SIZE", 24, "id:16 sequence:I rows:H columns:H"),
 }
 
 _header = struct.Struct(">I")

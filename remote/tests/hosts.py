@@ -17,6 +17,7 @@ from kernel_folder import WRITES, names  # noqa: E402
 from case import Host, gone, main, suite  # noqa: E402
 from daemon import PATIENT, TIMEOUT, Timeout, bundle, payload, sha, wire  # noqa: E402
 from outliving import Posix  # noqa: E402
+from terminals import Terminals  # noqa: E402
 
 
 class Everywhere(Host):
@@ -419,7 +420,7 @@ def children(pid):
 
 def load_tests(loader, tests, pattern):
     return suite(loader, lambda jython: (Everywhere, Jython)
-                 if jython else (Everywhere, Posix, Ahead, Script))
+                 if jython else (Everywhere, Posix, Ahead, Terminals, Script))
 
 
 if __name__ == "__main__":

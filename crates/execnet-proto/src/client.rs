@@ -8,11 +8,12 @@ use bytes::Bytes;
 
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::feature::Features;
+use crate::feature::{Feature, Features};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
+use crate::terminal::TerminalSize;
 use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
 /// The reason why a process cannot be reached while there is no connection to the daemon.
@@ -117,6 +118,8 @@ pub struct Client {
     /// Processes whose stdin waits for room in the connection.
     waiting: BTreeSet<ProcessId>,
     pool: CreditPool,
+    /// What the last daemon that greeted can do.
+    daemon: Features,
     requests: u32,
     events: VecDeque<ClientEvent>,
 }
@@ -148,6 +151,7 @@ impl Client {
             processes: BTreeMap::new(),
             waiting: BTreeSet::new(),
             pool: CreditPool::default(),
+            daemon: Features::default(),
             requests: 0,
             events: VecDeque::new(),
         }
@@ -294,6 +298,7 @@ impl Client {
             env: launch.env,
             options: launch.options,
         }));
+        process.daemon_knows_terminals(self.daemon.has(Feature::Terminal));
         if let Some(message) = lost {
             process.lose(message, &mut self.pool);
         } else if let Some(socket) = &mut self.socket {
@@ -333,6 +338,11 @@ impl Client {
     /// Sends a process a signal, by its number on Linux.
     pub fn signal(&mut self, id: ProcessId, number: u32) {
         self.with(id, |process, conn, _| process.signal(number, conn));
+    }
+
+    /// Tells a process that its terminal has this size.
+    pub fn resize(&mut self, id: ProcessId, size: TerminalSize) {
+        self.with(id, |process, conn, _| process.resize(size, conn));
     }
 
     /// Forgets a process. One that still runs is hung up.
@@ -398,6 +408,12 @@ impl Client {
         match frame {
             Frame::Daemon { pid, release, network, facts, .. } => {
                 let features = Features::named(&facts);
+                self.daemon = features;
+                for progress in self.processes.values_mut() {
+                    if let Progress::Running(_, process) = progress {
+                        process.daemon_knows_terminals(features.has(Feature::Terminal));
+                    }
+                }
                 self.events.push_back(ClientEvent::Greeted { pid, release, network, features });
             }
             Frame::Reply { request, last, json } => {

@@ -11,7 +11,8 @@
 //! - [`spec`]: host specs and selections; [`shell`]: words of a shell; [`place`]: names of sockets and
 //!   folders
 //! - [`control`]: requests to the daemon and its replies; [`feature`]: abilities that not all ends have
-//! - [`text`]: which characters may reach a terminal; [`signal`]: signals by number and name; [`id`]: ids
+//! - [`terminal`]: sizes of terminals; [`text`]: which characters may reach one; [`signal`]: signals by
+//!   number and name; [`id`]: ids
 
 mod allowance;
 pub mod batch;
@@ -30,5 +31,6 @@ pub mod signal;
 pub mod spec;
 pub mod stream;
 pub mod switch;
+pub mod terminal;
 pub mod text;
 pub mod wire;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::conn::Conn;
 use crate::id::ProcessId;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
+use crate::terminal::TerminalSize;
 use crate::wire::{Ending, Exit, Frame, Span, Spawn, Stream};
 
 /// The most DATA of one process that waits in the connection, in bytes; the rest stays in its stream, so
@@ -21,6 +22,7 @@ pub struct Process {
     stdin: SendStream,
     output: [RecvStream; 2],
     signals: Signals,
+    terminal: Option<Terminal>,
     phase: Phase,
     confirmed: bool,
     pid: Option<u32>,
@@ -49,15 +51,27 @@ struct Signals {
     next: u64,
 }
 
+/// The terminal of a process, and its last size.
+#[derive(Clone, Copy, Debug)]
+struct Terminal {
+    sequence: u32,
+    size: TerminalSize,
+    /// Agent and daemon know SIZE.
+    known: bool,
+}
+
 impl Process {
     /// A process to start as `spawn` says; its attempt and limits are set here.
     pub fn new(spawn: Spawn) -> Self {
         let limits = Spawn { attempt: 0, stdout_limit: OUTPUT_WINDOW, stderr_limit: OUTPUT_WINDOW, ..spawn };
+        let terminal =
+            TerminalSize::asked(&limits.options).map(|size| Terminal { sequence: 0, size, known: true });
         Self {
             spawn: limits,
             stdin: SendStream::new(STDIN_WINDOW),
             output: [RecvStream::new(OUTPUT_WINDOW), RecvStream::new(OUTPUT_WINDOW)],
             signals: Signals::default(),
+            terminal,
             phase: Phase::Waiting,
             confirmed: false,
             pid: None,
@@ -201,6 +215,23 @@ impl Process {
         }
     }
 
+    /// Its terminal has another size, or the same one: the processes in its foreground get SIGWINCH either
+    /// way. Does nothing without a terminal.
+    pub fn resize(&mut self, size: TerminalSize, conn: Option<&mut Conn>) {
+        let Some(terminal) = &mut self.terminal else { return };
+        *terminal = Terminal { sequence: terminal.sequence + 1, size, ..*terminal };
+        if let Some(conn) = conn.filter(|_| self.passes()) {
+            self.send_size(conn);
+        }
+    }
+
+    /// Whether the daemon that it is reached through knows terminals, as its first one did.
+    pub(crate) fn daemon_knows_terminals(&mut self, known: bool) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.known = known;
+        }
+    }
+
     /// The agent can be reached: asks it to start or to resume.
     pub fn reachable(&mut self, conn: &mut Conn) {
         if self.is_over() {
@@ -339,6 +370,9 @@ impl Process {
             conn.send(Frame::Signal { id, sequence, mask });
         }
         self.send_signals(conn);
+        if self.confirmed || self.terminal.is_some_and(|terminal| terminal.sequence > 0) {
+            self.send_size(conn);
+        }
         self.pump(conn);
     }
 
@@ -357,6 +391,13 @@ impl Process {
             && let Some(span) = self.output[output(stream)].credit(pool)
         {
             conn.send(Frame::Credit { id: self.id(), stream, span });
+        }
+    }
+
+    fn send_size(&self, conn: &mut Conn) {
+        if let Some(Terminal { sequence, size: TerminalSize { rows, columns }, known: true }) = self.terminal
+        {
+            conn.send(Frame::Size { id: self.id(), sequence, rows, columns });
         }
     }
 

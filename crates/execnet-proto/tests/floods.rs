@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::control::NodeState;
+use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
@@ -127,7 +128,7 @@ fn marker() -> BytesMut {
 }
 
 fn hello(epoch: Epoch) -> Frame {
-    Frame::Hello { incarnation: AGENT, epoch, resume: true, pid: 1, facts: Table::new() }
+    Frame::Hello { incarnation: AGENT, epoch, resume: true, pid: 1, facts: vec![Features::all().entry()] }
 }
 
 fn spawn(id: ProcessId) -> Frame {
@@ -303,6 +304,7 @@ fn a_client_that_floods_an_agent_is_dropped_alone() {
         ("CREDIT", Frame::Credit { id: p, stream: Stream::Stdout, span: span(0, GRANTED) }),
         ("STOP", Frame::Stop { id: p, stream: Stream::Stdout }),
         ("SIGNAL", Frame::Signal { id: p, sequence: 1, mask: 2 }),
+        ("SIZE", Frame::Size { id: p, sequence: 1, rows: 24, columns: 80 }),
         ("FIN", Frame::Fin { id: p, stream: Stream::Stdin, length: 0 }),
     ];
     for (kind, frame) in floods {

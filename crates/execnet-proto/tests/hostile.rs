@@ -202,7 +202,7 @@ impl Scene {
                     self.running.remove(&id);
                 }
                 Action::End => panic!("the good agent was told to end"),
-                Action::Close(..) | Action::Signal(..) => {}
+                Action::Close(..) | Action::Signal(..) | Action::Size(..) => {}
             }
         }
         for id in self.running.clone() {

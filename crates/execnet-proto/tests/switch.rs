@@ -202,6 +202,7 @@ fn a_lie_about_a_process_ends_the_client() {
         ("CREDIT taken back", Some(stdout()), credit(Stream::Stdout, 100, 16_483)),
         ("output", None, data(Stream::Stdout, 0, 1)),
         ("an agent's frame", None, Frame::Started { id: ID, pid: 1 }),
+        ("a size, without terminals", None, Frame::Size { id: ID, sequence: 1, rows: 24, columns: 80 }),
         ("a daemon's frame", None, Frame::Lost { id: ID, message: String::new() }),
         ("a claim for what it has", None, Frame::Claim { id: ID, incarnation: AGENT, host: "h".into() }),
     ];

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use execnet_proto::feature::Features;
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::wire::{Decoder, Ending, Frame, FrameKind, Stream};
@@ -100,6 +101,7 @@ impl Talk {
             Action::Start(spawn) => json!(["start", spawn.id.to_string()]),
             Action::Close(id, stream) => json!(["close", id.to_string(), stream as u8]),
             Action::Signal(id, numbers) => json!(["signal", id.to_string(), numbers]),
+            Action::Size(id, size) => json!(["size", id.to_string(), size.rows, size.columns]),
             Action::HangUp(id) => json!(["release", id.to_string()]),
             Action::End => json!(["end"]),
         });
@@ -173,7 +175,8 @@ fn the_agent_answers_as_the_transcripts_say() {
     let linger = Duration::from_secs(facts["linger"].as_u64().expect("seconds"));
     for transcript in document["transcripts"].as_array().expect("a list") {
         let incarnation = Incarnation(sixteen(&facts["incarnation"]));
-        let agent = Agent::new(incarnation, true, linger, Duration::ZERO);
+        let mut agent = Agent::new(incarnation, true, linger, Duration::ZERO);
+        agent.features = Features::default();
         let mut talk = Talk { agent, now: Duration::ZERO, attached: false, marked: false };
         let name = transcript["name"].as_str().expect("a name");
         for (index, step) in transcript["steps"].as_array().expect("steps").iter().enumerate() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use execnet_proto::id::ProcessId;
+use execnet_proto::terminal::TerminalSize;
 use execnet_proto::wire::Stream;
 
 use crate::handle::Handle;
@@ -83,6 +84,22 @@ impl Process {
             return Err(lost.into());
         }
         state.client.signal(self.shared.id, signal.number());
+        self.shared.handle.hub.leave(state);
+        Ok(())
+    }
+
+    /// Tells its terminal that it has another size now, or that what it shows is to be drawn again: the
+    /// program in the foreground there gets SIGWINCH even if the size is the same. While the process is
+    /// unreachable this waits, and only the last size counts. Does nothing without a terminal.
+    ///
+    /// # Errors
+    /// When the process was lost.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), ProcessError> {
+        let mut state = self.shared.enter()?;
+        if let Some(lost) = self.shared.lost(&state) {
+            return Err(lost.into());
+        }
+        state.client.resize(self.shared.id, TerminalSize { rows, columns });
         self.shared.handle.hub.leave(state);
         Ok(())
     }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use execnet_proto::client::Launch;
+use execnet_proto::feature::Feature;
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::spec::{NodeSelection, SelectionError, Wants};
+use execnet_proto::terminal::TerminalSize;
 use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, FrameKind, Refusal, Role, Spawn};
 
@@ -37,6 +39,7 @@ pub struct ProcessBuilder {
     handle: Arc<Handle>,
     selection: NodeSelection,
     host: Option<String>,
+    terminal: Option<TerminalSize>,
     launch: Launch,
     local: String,
     timeout: Option<Duration>,
@@ -164,6 +167,7 @@ impl ProcessBuilder {
             handle,
             selection: NodeSelection::default(),
             host: None,
+            terminal: None,
             launch: Launch::default(),
             local: String::new(),
             timeout: None,
@@ -225,6 +229,14 @@ impl ProcessBuilder {
         self
     }
 
+    /// Gives it a terminal of this size in place of its three pipes: it runs as in a terminal window, its
+    /// stdin is what a person types there, and all its output comes on stdout. Only a host whose agent can do
+    /// that is chosen, so none with nothing but Jython. 0 stands for a number that is not known.
+    pub fn terminal(mut self, rows: u16, columns: u16) -> Self {
+        self.terminal = Some(TerminalSize { rows, columns });
+        self
+    }
+
     /// How long [`ProcessBuilder::start`] may wait for a placement; by default there is no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -262,7 +274,10 @@ impl ProcessBuilder {
     }
 
     fn place(&self, deadline: Option<Instant>) -> Result<Process, StartError> {
-        let Self { handle, selection, host, launch, local, .. } = self;
+        let Self { handle, selection, host, terminal, local, .. } = self;
+        let mut launch = self.launch.clone();
+        launch.options.extend(terminal.map(TerminalSize::option));
+        let needs = terminal.map(|_| Feature::Terminal).into_iter().collect();
         handle.connected(deadline).map_err(|error| match error {
             ConnectError::Interrupted => StartError::Interrupted,
             ConnectError::Forked => StartError::Forked,
@@ -273,8 +288,8 @@ impl ProcessBuilder {
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
         let waiting = (self.give_up, self.opening, deadline);
-        let wants = Wants { host: host.clone(), ..selection.clone().into() };
-        let node = place(handle, id, &wants, (launch.clone(), local), waiting)?;
+        let wants = Wants { host: host.clone(), needs, ..selection.clone().into() };
+        let node = place(handle, id, &wants, (launch, local), waiting)?;
         Ok(Process::new(handle.clone(), id, node))
     }
 }

@@ -14,7 +14,7 @@ use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::client::PROGRAM;
 use crate::conn::Conn;
-use crate::feature::Features;
+use crate::feature::{Feature, Features};
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OPENING, Opening};
 use crate::stream::Violation;
@@ -333,6 +333,9 @@ impl Switch {
         }
         if host.up() != Some(entry.incarnation) || host.is_away() {
             return Ok(());
+        }
+        if matches!(frame, Frame::Size { .. }) && !host.features.has(Feature::Terminal) {
+            return Err(Violation::Unexpected("client's"));
         }
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
         if entry.relay.client_says(&frame, &mut side.outstanding, &mut host.outstanding)? {

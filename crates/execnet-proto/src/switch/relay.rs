@@ -138,7 +138,7 @@ impl Relay {
                 self.length(Stream::Stdin, *length)?;
                 Ok(true)
             }
-            Frame::Signal { .. } => Ok(true),
+            Frame::Signal { .. } | Frame::Size { .. } => Ok(true),
             Frame::Stop { stream, .. } if *stream != Stream::Stdin => Ok(true),
             _ => Err(Violation::Unexpected("client's")),
         }

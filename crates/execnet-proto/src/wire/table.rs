@@ -204,11 +204,13 @@ frames! {
         => Credit { id: ProcessId, stream: Stream, span as "": Span };
     0x26 "FIN" limit 25, way [C->A A->C], rank 9 => Fin { id: ProcessId, stream: Stream, length: u64 };
     0x27 "STOP" limit 17, way [C->A A->C], rank 10 => Stop { id: ProcessId, stream: Stream };
-    0x28 "SIGNAL" limit 28, way [C->A], rank 11 => Signal { id: ProcessId, sequence: u32, mask: u64 };
-    0x29 "SIGNALED" limit 20, way [A->C], rank 12 => Signaled { id: ProcessId, sequence: u32 };
-    0x2a "EXIT" limit 8_192, way [A->C], rank 13 => Exit { id: ProcessId, exit: Exit };
-    0x2b "RELEASE" limit 16, way [C->A D->A], rank 14 => Release(id: ProcessId);
-    0x2c "FORGET" limit 16, way [A->D], rank 15 => Forget(id: ProcessId);
+    0x28 "SIGNAL" limit 28, way [C->A], rank 12 => Signal { id: ProcessId, sequence: u32, mask: u64 };
+    0x29 "SIGNALED" limit 20, way [A->C], rank 13 => Signaled { id: ProcessId, sequence: u32 };
+    0x2a "EXIT" limit 8_192, way [A->C], rank 14 => Exit { id: ProcessId, exit: Exit };
+    0x2b "RELEASE" limit 16, way [C->A D->A], rank 15 => Release(id: ProcessId);
+    0x2c "FORGET" limit 16, way [A->D], rank 16 => Forget(id: ProcessId);
+    0x2d "SIZE" limit 24, way [C->A], rank 11
+        => Size { id: ProcessId, sequence: u32, rows: u16, columns: u16 };
 
     // between client and daemon
     0x30 "CLIENT" limit 4_096, way [C->D]

@@ -73,7 +73,7 @@ impl Input<'_> {
 
 pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
     let id = input.id();
-    match input.below(31) {
+    match input.below(32) {
         0 => Frame::Ping(input.number()),
         1 => Frame::Pong(input.number()),
         2 => Frame::Ack(input.number()),
@@ -129,6 +129,12 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
         14 => Frame::Credit { id, stream: input.stream(), span: input.span() },
         15 => Frame::Fin { id, stream: input.stream(), length: input.number() },
         16 => Frame::Stop { id, stream: input.stream() },
+        31 => Frame::Size {
+            id,
+            sequence: u32::from(input.below(5)),
+            rows: input.number() as u16,
+            columns: input.number() as u16,
+        },
         17 => Frame::Signal { id, sequence: u32::from(input.below(5)), mask: input.number() },
         18 => Frame::Signaled { id, sequence: u32::from(input.below(5)) },
         19 => Frame::Exit {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use execnet_proto::conn::Conn;
 use execnet_proto::control::NodeState;
+use execnet_proto::feature::{Feature, Features};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
+use execnet_proto::terminal::TerminalSize;
 use execnet_proto::wire::{Ending, Exit, Frame, FrameKind, Role, Span, Spawn, Stream};
 
 /// Link time after which unclaimed processes of an older life are hung up.
@@ -25,6 +27,7 @@ pub(crate) enum Action {
     /// Nobody wants this output any more.
     Close(ProcessId, Stream),
     Signal(ProcessId, Vec<u32>),
+    Size(ProcessId, TerminalSize),
     /// Close stdin, SIGHUP, SIGKILL 5 s later; the agent has forgotten the process.
     HangUp(ProcessId),
     /// Everything was hung up: end.
@@ -35,6 +38,8 @@ pub(crate) struct Agent {
     /// The state of its one node.
     pub(crate) name: String,
     pub(crate) incarnation: Incarnation,
+    /// What it says that it can do.
+    pub(crate) features: Features,
     pub(crate) epoch: Epoch,
     pub(crate) actions: VecDeque<Action>,
     /// Ids that were hung up because nobody claimed them.
@@ -62,6 +67,7 @@ struct Process {
     outs: [SendStream; 2],
     lengths: [Option<u64>; 2],
     signals: u32,
+    sizes: u32,
     ending: Option<Ending>,
 }
 
@@ -70,6 +76,7 @@ impl Agent {
         Self {
             name: "model".into(),
             incarnation,
+            features: Feature::Terminal.into(),
             epoch: Epoch(0),
             actions: VecDeque::new(),
             unclaimed: BTreeSet::new(),
@@ -116,7 +123,9 @@ impl Agent {
         let mut conn = Conn::link(now);
         let marker = BytesMut::from(&OPENING[..]);
         conn.send_first(marker.freeze());
-        let facts = vec![("hostname".to_owned(), Bytes::from_static(b"model"))];
+        let hostname = ("hostname".to_owned(), Bytes::from_static(b"model"));
+        let features = (!self.features.is_empty()).then(|| self.features.entry());
+        let facts = [hostname].into_iter().chain(features).collect();
         let (incarnation, resume) = (self.incarnation, self.resume);
         conn.send(Frame::Hello { incarnation, epoch, resume, pid: 1, facts });
         conn.send(Frame::Node { name: self.name.clone(), state: NodeState::Ready, facts: Vec::new() });
@@ -286,6 +295,7 @@ impl Agent {
                         | FrameKind::Fin
                         | FrameKind::Stop
                         | FrameKind::Signal
+                        | FrameKind::Size
                 ) {
                     return Err(Violation::Unexpected("agent's"));
                 }
@@ -320,6 +330,12 @@ impl Agent {
                     process.lengths[stream.index() - 1].get_or_insert(out.end());
                     self.actions.push_back(Action::Close(id, stream));
                     self.maybe_exit(id);
+                }
+            }
+            Frame::Size { sequence, rows, columns, .. } => {
+                if sequence > process.sizes {
+                    process.sizes = sequence;
+                    self.actions.push_back(Action::Size(id, TerminalSize { rows, columns }));
                 }
             }
             Frame::Signal { sequence, mask, .. } => {
@@ -364,6 +380,7 @@ impl Agent {
             outs: limits.map(SendStream::new),
             lengths: [None; 2],
             signals: 0,
+            sizes: 0,
             ending: None,
         };
         let stdin = process.stdin.span();

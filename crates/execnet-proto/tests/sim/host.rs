@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use execnet_proto::id::{Epoch, Incarnation, ProcessId};
+use execnet_proto::terminal::TerminalSize;
 use execnet_proto::wire::{Ending, Role, Spawn, Stream};
 use fastrand::Rng;
 
@@ -26,6 +27,8 @@ pub(crate) struct Truth {
     pub(crate) written: [u64; 2],
     pub(crate) read: u64,
     pub(crate) signals: Vec<u32>,
+    /// Of its terminal, if it has one.
+    pub(crate) sizes: Vec<TerminalSize>,
 }
 
 pub(crate) struct SimHost {
@@ -271,6 +274,11 @@ impl SimHost {
                         self.signal(id, number);
                     }
                 }
+                Action::Size(id, size) => {
+                    if self.children.get(&id).is_some_and(|child| child.ending.is_none()) {
+                        self.truths.entry(id).or_default().sizes.push(size);
+                    }
+                }
                 Action::HangUp(id) => {
                     if let Some(child) = self.children.get_mut(&id) {
                         child.hung_up = Some(now);
@@ -290,6 +298,7 @@ impl SimHost {
         let truth = self.truths.entry(id).or_default();
         truth.forks += 1;
         assert_eq!(truth.forks, 1, "{id} was started twice");
+        truth.sizes.extend(TerminalSize::asked(&spawn.options));
         let work = if spawn.role == Role::Tunnel {
             let target = String::from_utf8(spawn.args[1].to_vec()).expect("a name");
             self.dials.push((id, target));

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::stream::MAX_WINDOW;
+use execnet_proto::terminal::TerminalSize;
 use execnet_proto::wire::{Ending, Stream, Table};
 use fastrand::Rng;
 
@@ -45,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) written: u64,
     pub(crate) closed: bool,
     pub(crate) signals: u64,
+    /// The last size of its terminal, if it has one.
+    pub(crate) size: Option<TerminalSize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +68,7 @@ struct Job {
     read: [u64; 2],
     stopped: [bool; 2],
     signals: u64,
+    size: Option<TerminalSize>,
     started: Duration,
     /// Hangs up after this long.
     patience: Option<Duration>,
@@ -227,6 +231,7 @@ impl Program {
             read: [0; 2],
             stopped: [false; 2],
             signals: 0,
+            size: None,
             started: now,
             patience: match rng.u8(..16) {
                 0 => Some(Duration::from_micros(rng.u64(..2_000))),
@@ -247,7 +252,9 @@ impl Program {
         let job = self.jobs.get_mut(&id).expect("it is there");
         if self.client.process(id).is_none() && self.client.placement(id).is_some() && now >= job.started {
             let args = vec![job.behaviour.encode()];
-            self.client.launch(id, Launch { args, ..Launch::default() });
+            job.size = (job.behaviour == Behaviour::Signals).then(|| size(rng));
+            let options = job.size.map(TerminalSize::option).into_iter().collect();
+            self.client.launch(id, Launch { args, options, ..Launch::default() });
             return true;
         }
         let Some(process) = self.client.process(id) else {
@@ -328,6 +335,11 @@ impl Program {
             job.signals |= 1 << number;
             self.client.signal(id, number);
         }
+        if job.behaviour == Behaviour::Signals && runs && job.signals >> 15 & 1 == 0 && rng.u8(..64) == 0 {
+            let size = size(rng);
+            job.size = Some(size);
+            self.client.resize(id, size);
+        }
         let process = self.client.process(id).expect("it runs");
         let finished = [Stream::Stdout, Stream::Stderr].iter().all(|stream| process.finished(*stream));
         if let Some(ending) = ending
@@ -356,9 +368,14 @@ impl Program {
             written: job.written,
             closed: job.closed,
             signals: job.signals,
+            size: job.size,
         };
         self.client.release(id);
         self.ended.push(outcome);
         true
     }
+}
+
+fn size(rng: &mut Rng) -> TerminalSize {
+    TerminalSize { rows: rng.u16(..), columns: rng.u16(..) }
 }

@@ -509,6 +509,8 @@ fn judge_behaviour(outcome: &Outcome, truth: &crate::host::Truth) {
             // every requested signal was applied, none more often than it was requested
             let applied = truth.signals.iter().fold(0, |mask, number| mask | 1_u64 << number);
             assert_eq!(applied, outcome.signals, "{outcome:?}");
+            // the last size was set, and none came back
+            assert_eq!(truth.sizes.last(), outcome.size.as_ref(), "{outcome:?}");
         }
         (_, Ending::Signaled(13)) => assert!(!whole, "{outcome:?}"),
         _ => panic!("{outcome:?} ended as {truth:?}"),
