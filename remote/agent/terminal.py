@@ -122,16 +122,21 @@ class Terminal(object):
 
 def opened(options, env):
     """Return the Terminal that a SPAWN's options ask for, or None. ValueError: no such size."""
-    for key, value in options:
-        if key == "terminal":
-            try:
-                rows, columns = [int(number) for number in value.decode("ascii").split(" ")]
-                if not 0 <= rows < 65536 or not 0 <= columns < 65536:
-                    raise ValueError
-            except ValueError:
-                raise ValueError("cannot make a terminal of size %s" % value.decode("utf-8", "replace"))
-            return children.with_fds(lambda: Terminal(rows, columns, env))
-    return None
+    values = [value for key, value in options if key == "terminal"]
+    if not values:
+        return None
+    rows, columns = _size(values[-1])
+    return children.with_fds(lambda: Terminal(rows, columns, env))
+
+
+def _size(value):
+    try:
+        rows, columns = [int(number) for number in value.decode("ascii").split(" ")]
+        if 0 <= rows < 65536 and 0 <= columns < 65536:
+            return rows, columns
+    except ValueError:
+        pass
+    raise ValueError("cannot make a terminal of size %s" % value.decode("utf-8", "replace"))
 
 
 def resize(child, rows, columns):

@@ -13,11 +13,11 @@ import time
 sys.dont_write_bytecode = True
 from ahead import Ahead  # noqa: E402
 from kernel_folder import WRITES, names  # noqa: E402
+from terminals import Terminals  # noqa: E402
 
 from case import Host, gone, main, suite  # noqa: E402
 from daemon import PATIENT, TIMEOUT, Timeout, bundle, payload, sha, wire  # noqa: E402
 from outliving import Posix  # noqa: E402
-from terminals import Terminals  # noqa: E402
 
 
 class Everywhere(Host):

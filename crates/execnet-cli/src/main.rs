@@ -22,6 +22,7 @@ mod progress;
 mod render;
 mod stdio;
 mod style;
+mod terminal;
 mod text;
 
 use commands::{

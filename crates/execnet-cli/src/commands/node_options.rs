@@ -56,7 +56,7 @@ fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
     split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: expected NAME=VALUE")))
 }
 
-const WITH_VALUE: [&str; 8] = [
+const WITH_VALUE: [&str; 9] = [
     "--node",
     "--platform",
     "--implementation",
@@ -65,7 +65,11 @@ const WITH_VALUE: [&str; 8] = [
     "--env",
     "--with",
     "--environment",
+    "--escape",
 ];
+
+/// Those of `execnet python` alone. Python itself has `-t` in version 2, and takes it behind `--`.
+const FLAGS_OF_PYTHON: [&str; 2] = ["-t", "-T"];
 
 /// Options without a value.
 const FLAGS: [&str; 1] = ["--large"];
@@ -103,7 +107,9 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
         let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
         if WITH_VALUE.contains(&option) {
             at += if text == option { 2 } else { 1 };
-        } else if FLAGS.contains(&text) || is_exec && FLAGS_OF_EXEC.contains(&text) {
+        } else if FLAGS.contains(&text)
+            || (if is_exec { FLAGS_OF_EXEC } else { FLAGS_OF_PYTHON }).contains(&text)
+        {
             at += 1;
         } else if arg == OsStr::new("--") || foreign || is_misspelt(option) {
             return args;
@@ -131,6 +137,11 @@ mod tests {
     fn python_gets_everything_from_the_first_argument_that_is_not_ours() {
         for (line, with_mark) in [
             ("execnet python net -c pass --node x", "execnet python net -- -c pass --node x"),
+            ("execnet python net -t -u x.py", "execnet python net -t -- -u x.py"),
+            ("execnet python -T net -c x -t", "execnet python -T net -- -c x -t"),
+            ("execnet python net -tt x.py", "execnet python net -- -tt x.py"),
+            ("execnet python net --escape ^] -t", "execnet python net --escape ^] -t"),
+            ("execnet exec net -t code", "execnet exec net -t code"),
             ("execnet python net -V", "execnet python net -- -V"),
             ("execnet python net --help", "execnet python net -- --help"),
             ("execnet python net --node n -u -c x", "execnet python net --node n -- -u -c x"),

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 
 /// Private modes that are off at first: cursor keys, columns, reverse, origin, mouse, alternate screens, focus
 /// reports, pasting, synchronized output.
-const OFF_AT_FIRST: [u16; 19] = [
-    1, 5, 6, 9, 47, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026,
-];
+const OFF_AT_FIRST: [u16; 19] =
+    [1, 5, 6, 9, 47, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026];
 
 /// Private modes that are on at first: lines that wrap, a cursor that shows.
 const ON_AT_FIRST: [u16; 2] = [7, 25];
@@ -240,9 +239,10 @@ mod tests {
         for (output, undone) in [
             ("plain \u{e4}\u{1f600} text\r\n", ""),
             // vim, then its own goodbye
-            ("\x1b[?1049h\x1b[22;0;0t\x1b[>4;2m\x1b[?1h\x1b=\x1b[?2004h\x1b[?25l", concat!(
-                "\x1b[>4m\x1b[?2004l\x1b[?25h\x1b[?1l\x1b[?1049l\x1b>"
-            )),
+            (
+                "\x1b[?1049h\x1b[22;0;0t\x1b[>4;2m\x1b[?1h\x1b=\x1b[?2004h\x1b[?25l",
+                "\x1b[>4m\x1b[?2004l\x1b[?25h\x1b[?1l\x1b[?1049l\x1b>",
+            ),
             ("\x1b[?1049h\x1b[?1h\x1b=\x1b[?25l\x1b[?25h\x1b[?1l\x1b>\x1b[?1049l", ""),
             ("\x1b[?1000;1006h\x1b[31mred", "\x1b[?1006l\x1b[?1000l\x1b[m"),
             ("\x1b[31mred\x1b[0m \x1b[1mbold\x1b[m", ""),
@@ -256,7 +256,7 @@ mod tests {
             ("\x1b[?25l\x1b[!p", ""),
             ("\x1b[?25", "\x18"),
             ("\x1b]2;a title", "\x1b\\"),
-            ("\x1b]2;\x1b[?1049h\x07text", ""),
+            ("\x1b]2;[?1049h\x07text", ""),
             ("\x1b[?12h\x1b[?99999999999999h", ""),
         ] {
             assert_eq!(left(output), undone, "{output:?}");

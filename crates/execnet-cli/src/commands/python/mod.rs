@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 
 use clap::Args;
 use execnet::{
-    ExitStatus, Gateway, Network, OpenError, Outage, Output, Packages, Process, Reach, Signal, StartError,
+    ExitStatus, Gateway, Network, OpenError, Outage, Output, Packages, Process, ProcessBuilder, Reach,
+    Signal, StartError,
 };
 use execnet_proto::spec::{NetworkName, NodeSelection};
 
@@ -23,6 +24,7 @@ use crate::print::say;
 use crate::progress::PackageProgress;
 use crate::render::reason;
 use crate::stdio::OwnStream;
+use crate::terminal::{TerminalOptions, on_terminal, stand_for as stand_for_terminal};
 use crate::text::one_line;
 
 mod pump;
@@ -48,6 +50,7 @@ del os, sys
     after_help = "\
 Example:
   execnet python mynet -c 'import sys; print(sys.version)'
+  execnet python mynet --node build1          (a terminal: history, arrow keys, Tab, ^C)
   execnet python mynet --platform java --env DEBUG=1 script.py < input > output
   execnet python mynet --node build1 --with requests -c 'import requests'"
 )]
@@ -58,6 +61,8 @@ pub(crate) struct PythonArgs {
     options: NodeOptions,
     #[command(flatten)]
     packages: PackageOptions,
+    #[command(flatten)]
+    terminal: TerminalOptions,
     /// Arguments for Python
     #[arg(value_name = "ARGS", last = true)]
     args: Vec<OsString>,
@@ -80,6 +85,23 @@ impl PythonArgs {
             node: Some(node.name.clone()),
             ..NodeSelection::default()
         });
+        let mut refused = None;
+        if self.terminal.is_wanted() {
+            let process = on_terminal(network.process().selection(selection.clone()).args(&self.args));
+            match self.with_rest(process, &env, supplier.as_ref()).start() {
+                Ok(process) => {
+                    tell_if_drained(&process);
+                    // the terminal tells of outages itself
+                    notices.muted.store(true, Ordering::SeqCst);
+                    return stand_for_terminal(&process, self.terminal.escape(), "Python", Exit::Python);
+                }
+                // perhaps a host that can do everything but that
+                Err(error @ StartError::NoMatch { .. }) if !self.terminal.is_forced() => {
+                    refused = Some(error);
+                }
+                Err(error) => return Err(unplaced(name, &error)),
+            }
+        }
         let mut process = network.process().selection(selection).args(&self.args);
         if self.args.is_empty() && io::stdin().is_terminal() {
             // Python itself would not prompt, as it reads from a pipe.
@@ -88,25 +110,35 @@ impl PythonArgs {
                 process = process.args(["-c", TOGETHER]);
             }
         }
+        let process = self.with_rest(process, &env, supplier.as_ref()).start();
+        let process = process.map_err(|error| unplaced(name, &error))?;
+        tell_if_drained(&process);
+        if let Some(refused) = refused {
+            say(&format!("execnet: it runs without a terminal: {refused}"));
+        }
+        notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
+        stand_for(process)
+    }
+
+    /// Adds folder and variables: those of the packages, and those that were asked for.
+    fn with_rest(
+        &self,
+        mut process: ProcessBuilder,
+        env: &[(&str, &str)],
+        supplier: Option<&Gateway>,
+    ) -> ProcessBuilder {
         if let Some(folder) = &self.options.chdir {
             process = process.chdir(folder);
         } else {
             process = process.here();
         }
         for (name, value) in env {
+            process = process.env(*name, value);
+        }
+        for (name, value) in supplier.and_then(Gateway::packages).iter().flat_map(|all| &all.environment) {
             process = process.env(name, value);
         }
-        for (name, value) in
-            supplier.as_ref().and_then(Gateway::packages).iter().flat_map(|all| &all.environment)
-        {
-            process = process.env(name, value);
-        }
-        let process = process.start().map_err(|error| unplaced(name, &error))?;
-        if process.node().drained {
-            say(&used_though_drained(&process.node().host));
-        }
-        notices.quiet.store(!io::stderr().is_terminal(), Ordering::SeqCst);
-        stand_for(process)
+        process
     }
 
     /// Brings packages to a node that matches, for a process there with these variables.
@@ -143,6 +175,12 @@ impl PythonArgs {
     }
 }
 
+fn tell_if_drained(process: &Process) {
+    if process.node().drained {
+        say(&used_though_drained(&process.node().host));
+    }
+}
+
 fn unplaced(name: &NetworkName, error: &StartError) -> CommandError {
     match error {
         StartError::Connect(error) => connection::unconnected(name, error),
@@ -155,11 +193,16 @@ fn unplaced(name: &NetworkName, error: &StartError) -> CommandError {
 #[derive(Default)]
 struct OutageNotices {
     quiet: AtomicBool,
+    /// Somebody else tells of them.
+    muted: AtomicBool,
     said: Mutex<BTreeSet<String>>,
 }
 
 impl OutageNotices {
     fn tell(&self, outage: &Outage) {
+        if self.muted.load(Ordering::SeqCst) {
+            return;
+        }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let host = &outage.node.host;
         // an outage that was reported gets an end that is
