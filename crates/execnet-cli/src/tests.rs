@@ -102,10 +102,15 @@ fn the_help_of_python() {
           --large                     Also send more than 256 MiB of packages
           --environment <PYTHON>      Python whose packages are brought along, or its environment's
                                       folder
+      -t                              Give it a terminal, even if ours is not one
+      -T                              Give it no terminal
+          --escape <KEY>              Key for escapes behind Enter: a character, `^` and a letter, or
+                                      `none`; `~?` shows them
       -h, --help                      Print help (see more with '--help')
 
     Example:
       execnet python mynet -c 'import sys; print(sys.version)'
+      execnet python mynet --node build1          (with a terminal: history, arrow keys, Tab)
       execnet python mynet --platform java --env DEBUG=1 script.py < input > output
       execnet python mynet --node build1 --with requests -c 'import requests'
     ");

@@ -164,7 +164,7 @@ impl<'a> Attendance<'a> {
             News::Gone => return Some(End::Signal(SIGHUP)),
             News::Typed(Typed::Suspend) | News::Signal(SIGTSTP) => {
                 screen::give_back();
-                // SIGTSTP is handled here; SIGSTOP looks the same to the shell. SIGCONT takes the terminal again
+                // SIGTSTP is handled here; SIGSTOP looks the same to the shell. SIGCONT takes it again
                 let _ = raise(SIGSTOP);
             }
             News::Typed(Typed::Help) => {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-/// Private modes that are off at first: cursor keys, columns, reverse, origin, mouse, alternate screens, focus
-/// reports, pasting, synchronized output.
+/// Private modes that are off at first: cursor keys, reverse, origin, mouse, alternate screens, keypad,
+/// focus reports, pasting, synchronized output.
 const OFF_AT_FIRST: [u16; 19] =
     [1, 5, 6, 9, 47, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026];
 

@@ -50,7 +50,7 @@ del os, sys
     after_help = "\
 Example:
   execnet python mynet -c 'import sys; print(sys.version)'
-  execnet python mynet --node build1          (a terminal: history, arrow keys, Tab, ^C)
+  execnet python mynet --node build1          (with a terminal: history, arrow keys, Tab)
   execnet python mynet --platform java --env DEBUG=1 script.py < input > output
   execnet python mynet --node build1 --with requests -c 'import requests'"
 )]
