@@ -40,10 +40,13 @@ pub(super) enum Placement<'a, K> {
     Nothing,
 }
 
+/// How busy a host is; the least is the best.
+type Load = (u64, u64, usize);
+
 /// The best among some hosts.
 #[derive(Debug)]
 struct Found<'a, K> {
-    place: Option<((u64, u64, usize), K, Option<&'a NodeStatus>)>,
+    place: Option<(Load, K, Option<&'a NodeStatus>)>,
     joining: bool,
     /// One that is joining, and that the client named.
     named_joining: bool,
