@@ -96,6 +96,27 @@ fn nodes_of_a_host_that_is_out_of_reach_are_not_shown_as_ready() {
 }
 
 #[test]
+fn a_host_that_takes_no_new_work_is_shown_with_what_becomes_of_it() {
+    let only = |id: &str| vec![node(id, "linux", "cpython", "3.11.2")];
+    let drained = HostStatus { drained: true, ..up("a", only("a")) };
+    let busy = Some("2 processes\x1b[2J run there".into());
+    let leaves = HostStatus { drained: true, removing: true, busy, ..up("build3", only("build3")) };
+    let failed = HostStatus { drained: true, ..failed() };
+    let leaving = HostStatus { state: HostState::Leaving, ..leaves.clone() };
+    assert_eq!(plain(&progress_line(&drained)), "a: up, drained: CPython 3.11.2");
+    let shown = hosts(&[drained, leaves, failed, leaving]);
+    assert!(shown.contains("\x1b[32mup, drained\x1b[0m"), "{shown:?}");
+    insta::assert_snapshot!(plain(&shown), @r"
+    HOST / NODE  STATE                     PLATFORM  PYTHON          VIA  PROCS  RTT
+    a            up, drained               linux     CPython 3.11.2  -    2      0.21 ms
+    build3       up, drained               linux     CPython 3.11.2  -    2      0.21 ms
+    build2       failed: resolve, drained  -         -               -    -      -
+    build3       leaving                   linux     CPython 3.11.2  -    2      0.21 ms
+    build3: draining: rmhost when idle; 2 processes\x1b[2J run there
+    ");
+}
+
+#[test]
 fn the_status_shows_hosts_and_nodes() {
     let broken = NodeStatus {
         name: "old:python9".into(),

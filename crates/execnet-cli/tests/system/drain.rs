@@ -150,3 +150,30 @@ fn what_cannot_be_drained_is_refused_and_changes_nothing() {
         before.replace("    \"popen//id=a\",\n", "").replace("    \"popen//via=a//id=c\",\n", "")
     );
 }
+
+#[test]
+fn a_network_without_hosts_in_its_file_keeps_its_machine_drained() {
+    let net = Net::new(None);
+    net.start(&[]);
+    assert_eq!(String::from_utf8_lossy(&net.run("drain", &["local"]).stderr), "local: drained\n");
+    net.ok("stop", &[]);
+    assert_eq!(file(&net), "drained = [\"local\"]\n");
+    std::fs::write(net.config(), "drained = [\"local\", \"lokal\"]\n").unwrap();
+    let output = net.run("start", &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains(" lists `lokal`, which is not a host\n"), "{}", text(&output));
+    assert_eq!(net.host("local")["drained"], true);
+    net.ok("rmhost", &["local"]);
+    assert_eq!(file(&net), "drained = [\"lokal\"]\n");
+}
+
+#[test]
+fn a_host_of_no_file_is_drained_until_the_network_stops() {
+    let net = two();
+    let listed = "hosts = [\"popen//id=b\"]\n";
+    std::fs::write(net.config(), listed).unwrap();
+    let output = net.run("drain", &["a"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.ends_with(".toml does not list a: drained until the network stops\n"), "{said}");
+    assert_eq!((file(&net), net.host("a")["drained"].clone()), (listed.to_owned(), true.into()));
+}
