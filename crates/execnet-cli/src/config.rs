@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, nearest, time};
 use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
@@ -15,7 +16,7 @@ use toml_edit::{Array, DocumentMut, Item, Value};
 
 use crate::error::{CommandError, Exit};
 
-const KEYS: [&str; 3] = ["hosts", "linger", "drained"];
+const KEYS: [&str; 4] = ["hosts", "linger", "drained", "groups"];
 
 /// How long agents wait for a lost daemon, unless a file says otherwise.
 pub(crate) const DEFAULT_LINGER: Duration = Duration::from_secs(600);
@@ -32,6 +33,7 @@ pub(crate) struct NetworkFile {
     linger: Option<Duration>,
     /// Ids of hosts that take no new work.
     drained: Vec<String>,
+    groups: Groups,
     /// Its lines end with CR LF.
     crlf: bool,
     existed: bool,
@@ -112,7 +114,7 @@ impl NetworkFile {
                 let near =
                     nearest(key, KEYS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                 return Err(wrong(format!("`{key}` is not a key of a network's file{near}")).hint(
-                    "its keys are `hosts` (a list of host specs), `linger` and `drained` (ids of hosts)",
+                    "its keys are `hosts` (host specs), `linger`, `drained` (ids) and `groups` (sets)",
                 ));
             }
         }
@@ -140,11 +142,17 @@ impl NetworkFile {
                 wrong("`drained` is not a list of ids of hosts: drained = [\"build1\"]".into())
             })?,
         };
+        let groups = document.get("groups").map_or(Ok(Groups::default()), |item| {
+            let texts = texts(item).ok_or_else(|| {
+                wrong("`groups` is not a table of sets: [groups] and below it web = \"web[1-20]\"".into())
+            })?;
+            Groups::new(texts).map_err(|error| wrong(error.to_string()))
+        })?;
         check(&hosts)
             .map_err(|failure| wrong("its hosts contradict each other".to_owned()).behind(failure))?;
         let crlf = text.contains("\r\n");
         let path = path.to_owned();
-        Ok(NetworkFile { path, document, hosts, linger, drained, existed, crlf, lock: None })
+        Ok(NetworkFile { path, document, hosts, linger, drained, groups, existed, crlf, lock: None })
     }
 
     pub(crate) fn hosts(&self) -> &[HostSpec] {
@@ -158,6 +166,30 @@ impl NetworkFile {
     /// Ids of hosts that take no new work. Not all of them need to be hosts of the file.
     pub(crate) fn drained(&self) -> &[String] {
         &self.drained
+    }
+
+    /// Its groups of nodes.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Takes over the groups of another file. Those that are here already stay.
+    pub(crate) fn add_groups(&mut self, more: &Groups) -> Result<(), CommandError> {
+        let mut all = self.groups.to_texts();
+        for (name, set) in more.to_texts() {
+            if all.contains_key(&name) {
+                continue;
+            }
+            let table = self.document.entry("groups").or_insert_with(toml_edit::table);
+            if let Some(table) = table.as_table_like_mut() {
+                table.insert(&name, toml_edit::value(set.as_str()));
+            }
+            all.insert(name, set);
+        }
+        let texts = all.iter().map(|(name, set)| (name.as_str(), set.as_str()));
+        self.groups = Groups::new(texts)
+            .map_err(|error| CommandError::new(Exit::Usage, format!("{}: {error}", self.path.display())))?;
+        Ok(())
     }
 
     /// Lists a host as drained, or does not. False if nothing changed.
@@ -343,6 +375,11 @@ fn linger(item: &Item) -> Option<Duration> {
         Some(seconds) => time(&seconds.to_string()),
         None => time(item.as_str()?),
     }
+}
+
+/// The texts of a table.
+fn texts(item: &Item) -> Option<Vec<(&str, &str)>> {
+    item.as_table_like()?.iter().map(|(name, text)| Some((name, text.as_str()?))).collect()
 }
 
 /// An empty list that gets one line per element.

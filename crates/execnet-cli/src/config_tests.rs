@@ -134,7 +134,7 @@ fn a_wrong_file_is_told_by_line_or_key() {
     ");
     insta::assert_snapshot!(refused("host = [\"ssh=a\"]\n"), @"
     Error: mynet.toml: `host` is not a key of a network's file; did you mean `hosts`?
-    Hint: its keys are `hosts` (a list of host specs), `linger` and `drained` (ids of hosts)
+    Hint: its keys are `hosts` (host specs), `linger`, `drained` (ids) and `groups` (sets)
     ");
     insta::assert_snapshot!(refused("hosts = \"ssh=a\"\n"), @r#"
     Error: mynet.toml: `hosts` is not a list of host specs: hosts = ["ssh=build1"]
@@ -154,6 +154,38 @@ fn a_wrong_file_is_told_by_line_or_key() {
     Error: mynet.toml: `linger` is not a time
     Hint: write it as "90s", "10m" or "2h", at most 24 days
     "#);
+}
+
+#[test]
+fn groups_are_sets_by_name_that_may_name_each_other() {
+    for text in [
+        "hosts = []\n\n[groups]\nweb = \"web[1-20]\" # behind the proxy\nall = \"@web,db1\"\n",
+        "groups = { web = \"web[1-20]\", all = \"@web,db1\" }\nhosts = []\n",
+    ] {
+        let groups = file(text).groups().to_texts();
+        let told: Vec<_> = groups.iter().map(|(name, set)| (name.as_str(), set.as_str())).collect();
+        assert_eq!(told, [("all", "@web,db1"), ("web", "web[1-20]")]);
+        // a change of the hosts leaves them as they are
+        assert_eq!(removed(&added(text, "ssh=a"), "a").replace("[\n]", "[]"), text);
+    }
+    insta::assert_snapshot!(refused("groups = [\"web1\"]\n"), @r#"
+    Error: mynet.toml: `groups` is not a table of sets: [groups] and below it web = "web[1-20]"
+    Hint: correct mynet.toml
+    "#);
+    let said = refused("[groups]\nweb = \"web[1-\"\n");
+    let begin =
+        "Error: mynet.toml: the group `web` cannot be read: `web[1-` is not a set of nodes: the bracket at ";
+    assert!(said.starts_with(begin), "{said}");
+    insta::assert_snapshot!(refused("[groups]\na = \"@b\"\nb = \"x,@a\"\n"), @"
+    Error: mynet.toml: groups name each other in a circle: @a names @b names @a
+    Hint: correct mynet.toml
+    ");
+    let mut own = file("[groups]\nweb = \"web1\"\n");
+    own.add_groups(file("[groups]\nweb = \"other\"\nall = \"@web,db\"\n").groups()).unwrap();
+    assert_eq!(own.text(), "[groups]\nweb = \"web1\"\nall = \"@web,db\"\n");
+    let mut own = file("hosts = [\"ssh=a\"]\n");
+    own.add_groups(file("[groups]\nweb = \"a\"\n").groups()).unwrap();
+    assert_eq!(own.text(), "hosts = [\"ssh=a\"]\n\n[groups]\nweb = \"a\"\n");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use execnet::{Connect, ConnectError, Network, RequestError};
-use execnet_proto::control::{ErrorKind, ReplyError, Request, Verb};
+use execnet_proto::control::{ErrorKind, GroupsReply, ReplyError, Request, Verb};
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{NetworkName, nearest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -55,6 +56,18 @@ pub(crate) fn request(verb: Verb) -> Request {
 /// Sends a request that has one reply.
 pub(crate) fn ask_once<T: DeserializeOwned>(network: &Network, verb: Verb) -> Result<T, CommandError> {
     network.ask(&request(verb)).map_err(|error| failed(&error))
+}
+
+/// Gives the daemon the groups of the network's file, which may have changed since it was started, and
+/// returns those that it has now.
+pub(crate) fn read_groups(network: &Network) -> Result<Groups, CommandError> {
+    let name: NetworkName = network.name().parse().map_err(|error| CommandError::new(Exit::Usage, error))?;
+    let path = paths::network_file(&name)?;
+    let groups = NetworkFile::load(&path)?.groups().to_texts();
+    let file = path.to_string_lossy().into_owned();
+    let reply: GroupsReply = ask_once(network, Verb::Groups { file, groups })?;
+    let texts = reply.groups.iter().map(|(name, set)| (name.as_str(), set.as_str()));
+    Groups::new(texts).map_err(|error| CommandError::new(Exit::Failed, error))
 }
 
 impl DaemonApi for Network {

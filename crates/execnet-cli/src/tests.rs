@@ -90,7 +90,8 @@ fn the_help_of_python() {
       [ARGS]...  Arguments for Python
 
     Options:
-          --node <NAME>               Node with this name, or any node of the host with this id
+          --node <SET>                Node, host, or set of them: `build1`, `'build[1-20]'`,
+                                      `'@web,!web7'`
           --platform <PREFIX>         Prefix of `sys.platform` or of the implementation: `linux`,
                                       `java`, `pypy`
           --implementation <NAME>     Implementation: `cpython`, `pypy` or `jython`
@@ -128,7 +129,8 @@ fn the_help_of_exec() {
       [CODE]...  Python code, a file, or `-` for stdin; then arguments for the code
 
     Options:
-          --node <NAME>               Node with this name, or any node of the host with this id
+          --node <SET>                Node, host, or set of them: `build1`, `'build[1-20]'`,
+                                      `'@web,!web7'`
           --platform <PREFIX>         Prefix of `sys.platform` or of the implementation: `linux`,
                                       `java`, `pypy`
           --implementation <NAME>     Implementation: `cpython`, `pypy` or `jython`
@@ -141,12 +143,14 @@ fn the_help_of_exec() {
           --environment <PYTHON>      Python whose packages are brought along, or its environment's
                                       folder
           --one                       Use only one matching node, the least busy
+          --limit <N>                 Use at most N of the matching nodes, the least busy
           --json                      Print a JSON object for each value, with `node`, `host` and
                                       `value`
       -h, --help                      Print help (see more with '--help')
 
     Example:
       execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
+      execnet exec mynet --node 'build[1-20]' --limit 4 script.py
       execnet exec mynet --platform java script.py arg1 < input
       execnet exec mynet --with attrs --with ./src script.py
       execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'

@@ -19,6 +19,7 @@ use std::time::Duration;
 use execnet_proto::batch::Sink;
 use execnet_proto::conn::PING_AFTER;
 use execnet_proto::id::ClientId;
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
 
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) file: Option<String>,
     /// Ids of hosts that are drained from the start.
     pub(crate) drained: Vec<String>,
+    /// The groups of nodes at the start.
+    pub(crate) groups: Groups,
     /// The program that ssh calls to ask a person.
     pub(crate) askpass: Option<PathBuf>,
     /// The environment has a DISPLAY.
@@ -70,6 +73,7 @@ pub(crate) struct Daemon {
     settings: Settings,
     switch: Switch,
     hosts: BTreeMap<HostKey, Host>,
+    groups: Groups,
     watchers: Vec<Watcher>,
     draining: Vec<Draining>,
     prompts: Prompts,
@@ -107,6 +111,7 @@ impl Daemon {
             linger: settings.common.linger,
         });
         let mut daemon = Self {
+            groups: settings.groups.clone(),
             settings,
             switch,
             hosts: BTreeMap::new(),

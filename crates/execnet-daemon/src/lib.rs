@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, NetworkName};
 
 mod daemon;
@@ -59,6 +60,8 @@ pub struct Config {
     pub linger: Duration,
     /// Ids of the hosts that take no new work from the start.
     pub drained: Vec<String>,
+    /// The groups of nodes of the network's file.
+    pub groups: Groups,
     /// Folders for the socket, best first: `/tmp/execnet-UID`, then those to use if somebody else has made
     /// that. Made if missing. The last resort is a folder inside the state folder.
     pub runtime_folders: Vec<PathBuf>,
@@ -90,6 +93,7 @@ impl Config {
             file: None,
             forget: None,
             drained: Vec::new(),
+            groups: Groups::default(),
             askpass: std::env::current_exe().ok(),
             network,
             hosts,
@@ -126,10 +130,11 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         let _ = std::env::set_current_dir("/");
         raise_file_limit();
     }
-    let Config { network, hosts, linger, drained, file, forget, askpass, detach, .. } = config;
+    let Config { network, hosts, linger, drained, groups, file, forget, askpass, detach, .. } = config;
     let settings = Settings {
         file: file.as_ref().map(|file| file.to_string_lossy().into_owned()),
         drained,
+        groups,
         ..settings(&network, life, linger, askpass)
     };
     let ready = |pid| {
@@ -173,6 +178,7 @@ fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option
         release: env!("CARGO_PKG_VERSION").to_owned(),
         file: None,
         drained: Vec::new(),
+        groups: Groups::default(),
         askpass,
         has_display: std::env::var_os("DISPLAY").is_some(),
         local_connects: 2 * std::thread::available_parallelism().map_or(1, usize::from),

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::NodeInfo;
+use crate::spec::sets::{Groups, Member, Universe};
 
 /// A REQUEST: a verb, and variables that the daemon takes over from the client's environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,14 @@ pub enum Verb {
         /// The last reply comes when all are idle.
         #[serde(default)]
         wait: bool,
+    },
+    /// Replaces the groups of the network, if its daemon was started from this file; one reply:
+    /// [`GroupsReply`].
+    Groups {
+        /// The path of the network's file.
+        file: String,
+        /// Their sets, by name.
+        groups: BTreeMap<String, String>,
     },
     /// Lets hosts take new work again. A [`HostReply`] for each; the last one names no host.
     Undrain {
@@ -167,6 +176,13 @@ pub struct HostReply {
     pub host: Option<HostStatus>,
 }
 
+/// The reply to `groups`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsReply {
+    /// The groups of the network, by name.
+    pub groups: BTreeMap<String, String>,
+}
+
 /// The reply to `stop`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReply {
@@ -208,8 +224,25 @@ pub struct Status {
     /// The network's file at the time it was started.
     #[serde(default)]
     pub file: Option<String>,
+    /// The groups of the network's file, and the sets they stand for.
+    #[serde(default)]
+    pub groups: BTreeMap<String, String>,
     /// In the order in which they were added.
     pub hosts: Vec<HostStatus>,
+}
+
+impl Status {
+    /// Its groups, if all of them can be understood.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.groups.iter().map(|(name, set)| (name.as_str(), set.as_str()))).unwrap_or_default()
+    }
+
+    /// What names in a set mean.
+    #[must_use]
+    pub fn universe<'a>(&'a self, groups: &'a Groups) -> Universe<'a> {
+        Universe::new(self.hosts.iter().map(HostStatus::member), groups)
+    }
 }
 
 /// A host of a network.
@@ -287,17 +320,30 @@ pub struct NodeStatus {
     pub message: Option<String>,
 }
 
+impl HostStatus {
+    /// The host, as sets see it.
+    #[must_use]
+    pub fn member(&self) -> Member<'_> {
+        Member {
+            id: &self.id,
+            nodes: self.nodes.iter().map(|node| node.name.as_str()).collect(),
+            settled: !self.may_have_more(),
+        }
+    }
+
+    /// Whether it may soon have nodes that it does not have now: it is joining, or looks at its interpreters.
+    #[must_use]
+    pub fn may_have_more(&self) -> bool {
+        let probing = || self.nodes.iter().any(|node| node.state == NodeState::Probing);
+        self.state == HostState::Joining || self.state == HostState::Up && probing()
+    }
+}
+
 impl NodeStatus {
     /// The facts that selections look at.
     #[must_use]
     pub fn info(&self) -> NodeInfo<'_> {
-        NodeInfo {
-            name: &self.name,
-            host: &self.host,
-            platform: &self.platform,
-            implementation: &self.implementation,
-            version: &self.version,
-        }
+        NodeInfo { platform: &self.platform, implementation: &self.implementation, version: &self.version }
     }
 }
 
@@ -495,6 +541,10 @@ mod tests {
                 Verb::Drain { hosts: vec!["h".into()], remove: true, wait: false },
             ),
             (json!({"verb": "undrain", "hosts": ["h"]}), Verb::Undrain { hosts: vec!["h".into()] }),
+            (
+                json!({"verb": "groups", "file": "/f", "groups": {"web": "web[1-3]"}}),
+                Verb::Groups { file: "/f".into(), groups: [("web".into(), "web[1-3]".into())].into() },
+            ),
             (json!({"verb": "stop"}), Verb::Stop),
             (
                 json!({"verb": "askpass", "token": "t", "prompt": "p", "kind": "host-key"}),

@@ -71,11 +71,15 @@ impl Network {
         let chosen = selection.map(selection_of).transpose()?.unwrap_or_default();
         let network = self.open()?;
         let status = aside(py, move || network.status())?.map_err(Failure::from)?;
+        let groups = status.groups();
+        let set = chosen.set_of_nodes().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        // what cannot be named is told by the daemon, to who asks for a place
+        let Ok(named) = status.universe(&groups).choose(set.as_ref()) else { return Ok(Vec::new()) };
         Ok(status
             .hosts
             .iter()
             .flat_map(|host| host.nodes.iter().map(move |node| (host, node)))
-            .filter(|(_, node)| chosen.matches(&node.info()))
+            .filter(|(host, node)| named.has(&host.id, &node.name) && chosen.fits(&node.info()))
             .map(|(host, node)| Node::of_status(host, node))
             .collect())
     }
@@ -237,12 +241,14 @@ pub(crate) fn selection_of(keywords: &Bound<'_, PyDict>) -> PyResult<NodeSelecti
         let wrong = |error| PyValueError::new_err(line(&format!("version={version}: {error}")).into_owned());
         version.parse().map_err(wrong)
     });
-    Ok(NodeSelection {
+    let selection = NodeSelection {
         platform: wanted("platform")?,
         implementation: wanted("implementation")?,
         node: wanted("node")?,
         python_version: version.transpose()?,
-    })
+    };
+    selection.set_of_nodes().map_err(|error| PyValueError::new_err(format!("node: {error}")))?;
+    Ok(selection)
 }
 
 /// A duration, in seconds or as people write it.

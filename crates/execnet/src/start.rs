@@ -87,7 +87,7 @@ pub enum StartError {
         /// Their length in bytes.
         length: usize,
     },
-    /// An argument or variable that no process can have.
+    /// An argument or variable that no process can have, or a text that is not a set of nodes.
     #[error("{what}")]
     Invalid {
         /// What is wrong.
@@ -124,7 +124,8 @@ impl Network {
 /// The methods that select nodes, for builders with a `selection`.
 macro_rules! selection_methods {
     () => {
-        /// The node with this name, or any node of the host with this id.
+        /// One of these nodes: the one with this name, any of the host with this id, or one of a set of
+        /// them (`build[1-3]`, `@web`, [`sets`](execnet_proto::spec::sets)), the least busy.
         pub fn node(mut self, name: impl Into<String>) -> Self {
             self.selection.node = Some(name.into());
             self
@@ -265,6 +266,7 @@ impl ProcessBuilder {
     /// See [`StartError`]. Then nothing runs.
     pub fn start(self) -> Result<Process, StartError> {
         check(&self.launch)?;
+        self.selection.set_of_nodes().map_err(|error| StartError::Invalid { what: error.to_string() })?;
         let deadline = deadline(self.timeout);
         match self.place(deadline) {
             // a replaced daemon is noticed only when the old one is spoken to; nothing has run there

@@ -4,6 +4,7 @@
 //! stdout: `ready PID`, `running` if the network has a daemon already, or `error SENTENCE`, optionally with a
 //! tab and a hint. After that it writes only to the network's log.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use execnet_daemon::DaemonError;
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, NetworkName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,8 @@ struct DaemonParameters {
     linger: u64,
     #[serde(default)]
     drained: Vec<String>,
+    #[serde(default)]
+    groups: BTreeMap<String, String>,
     /// The network's file.
     #[serde(default)]
     file: Option<PathBuf>,
@@ -47,6 +51,7 @@ pub(super) fn launch(
     hosts: &[HostSpec],
     linger: Duration,
     drained: &[String],
+    groups: &Groups,
 ) -> Result<(), CommandError> {
     let fail = |what: &str, error: &io::Error| {
         CommandError::new(Exit::Failed, format!("cannot start the daemon of `{name}`: {what}")).because(error)
@@ -57,6 +62,7 @@ pub(super) fn launch(
         hosts: hosts.iter().map(ToString::to_string).collect(),
         linger: linger.as_secs(),
         drained: drained.to_vec(),
+        groups: groups.to_texts(),
         // JSON is text
         file: crate::paths::network_file(name).ok().filter(|file| file.to_str().is_some()),
     };
@@ -171,6 +177,8 @@ impl DaemonArgs {
         let mut config = execnet_daemon::Config::new(network, hosts, Duration::from_secs(parameters.linger));
         config.file = parameters.file;
         config.drained = parameters.drained;
+        let texts = parameters.groups.iter().map(|(name, set)| (name.as_str(), set.as_str()));
+        config.groups = Groups::new(texts).map_err(|error| told().because(&error))?;
         config.forget = Some(forget);
         let ran = execnet_daemon::run(config, |pid| {
             // if the starter is gone, nobody needs it

@@ -9,7 +9,7 @@ use execnet_proto::control::{HostReply, HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::NetworkName;
 
 use super::addhost::differ;
-use super::hosts_named;
+use super::meant::hosts_named;
 use crate::config::{Draft, NetworkFile};
 use crate::connection::DaemonApi;
 use crate::error::CommandResult;
@@ -31,7 +31,7 @@ Example:
 pub(crate) struct DrainArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Ids of hosts, as `execnet status` shows them
+    /// Ids of hosts, as `execnet status` shows them, or sets of them: `'build[1-3]'`
     #[arg(value_name = "HOST", required = true, add = super::complete::hosts())]
     hosts: Vec<String>,
     /// Wait until nothing runs there for clients. Ctrl-C ends only the waiting
@@ -51,7 +51,7 @@ Example:
 pub(crate) struct UndrainArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Ids of hosts, as `execnet status` shows them
+    /// Ids of hosts, as `execnet status` shows them, or sets of them: `'build[1-3]'`
     #[arg(value_name = "HOST", required = true, add = super::complete::hosts())]
     hosts: Vec<String>,
 }
@@ -125,7 +125,7 @@ impl Change {
     fn begin(name: &NetworkName, hosts: &[String], drained: bool) -> CommandResult<Self> {
         let network = connection::connect(name)?;
         let status: Status = connection::ask_once(&network, Verb::Status)?;
-        let ids = hosts_named(hosts, &status)?;
+        let ids = hosts_named(&network, hosts, &status)?;
         let path = paths::network_file(name)?;
         let mut file = NetworkFile::edit(&path)?;
         let is_default = file.hosts().is_empty();

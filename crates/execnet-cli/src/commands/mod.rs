@@ -9,6 +9,7 @@ mod exec;
 mod list;
 mod logs;
 mod man;
+mod meant;
 mod node_options;
 mod package_options;
 mod packages;
@@ -82,20 +83,6 @@ fn parse_spec(text: &str) -> Result<HostSpec, CommandError> {
             ),
         }
     })
-}
-
-/// The ids of the running hosts that are named, each once.
-fn hosts_named(names: &[String], status: &Status) -> Result<Vec<String>, CommandError> {
-    let mut ids: Vec<String> = Vec::new();
-    for name in names {
-        if !status.hosts.iter().any(|host| host.id == *name) {
-            return Err(no_such_host(name, status));
-        }
-        if !ids.contains(name) {
-            ids.push(name.clone());
-        }
-    }
-    Ok(ids)
 }
 
 /// What is said of a drained host that was used.

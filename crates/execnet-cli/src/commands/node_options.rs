@@ -17,8 +17,8 @@ const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", 
 /// Requirements for a node, and settings for the process on it.
 #[derive(Debug, Args)]
 pub(super) struct NodeOptions {
-    /// Node with this name, or any node of the host with this id
-    #[arg(long, value_name = "NAME", add = complete::nodes())]
+    /// Node, host, or set of them: `build1`, `'build[1-20]'`, `'@web,!web7'`
+    #[arg(long, value_name = "SET", add = complete::nodes())]
     pub(super) node: Option<String>,
     /// Prefix of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
     #[arg(long, value_name = "PREFIX", add = complete::words(&PLATFORMS))]
@@ -35,6 +35,23 @@ pub(super) struct NodeOptions {
     /// Environment variable of the process (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+}
+
+/// How many of the nodes that match.
+#[derive(Debug, Args)]
+pub(super) struct HowMany {
+    /// Use only one matching node, the least busy
+    #[arg(long)]
+    pub(super) one: bool,
+    /// Use at most N of the matching nodes, the least busy
+    #[arg(long, value_name = "N", conflicts_with = "one", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+impl HowMany {
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.map(|limit| limit as usize)
+    }
 }
 
 impl NodeOptions {
@@ -77,11 +94,14 @@ const FLAGS: [&str; 1] = ["--large"];
 /// Those of `execnet exec` alone.
 const FLAGS_OF_EXEC: [&str; 2] = ["--one", "--json"];
 
+/// Those of `execnet exec` alone that have a value.
+const WITH_VALUE_OF_EXEC: [&str; 1] = ["--limit"];
+
 /// Whether an option is close to one of ours, or its beginning. Python has few long options; only its `--jit`
 /// is close to one of ours.
 fn is_misspelt(option: &str) -> bool {
-    let names =
-        || WITH_VALUE.iter().chain(&FLAGS).chain(&FLAGS_OF_EXEC).filter_map(|name| name.strip_prefix("--"));
+    let all = || WITH_VALUE.iter().chain(&FLAGS).chain(&FLAGS_OF_EXEC).chain(&WITH_VALUE_OF_EXEC);
+    let names = || all().filter_map(|name| name.strip_prefix("--"));
     option.strip_prefix("--").is_some_and(|name| {
         nearest(name, names().filter(|ours| *ours != "with")).is_some()
             || name.len() > 2 && names().any(|ours| ours.starts_with(name))
@@ -105,7 +125,7 @@ pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
         let option = text.split_once('=').map_or(text, |(option, _)| option);
         // unknown options are Python's; code does not start with `-`
         let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
-        if WITH_VALUE.contains(&option) {
+        if WITH_VALUE.contains(&option) || is_exec && WITH_VALUE_OF_EXEC.contains(&option) {
             at += if text == option { 2 } else { 1 };
         } else if FLAGS.contains(&text)
             || (if is_exec { FLAGS_OF_EXEC } else { FLAGS_OF_PYTHON }).contains(&text)
@@ -171,6 +191,7 @@ mod tests {
                 "execnet exec net --one --json --node x -- code -x",
             ),
             ("execnet exec --one net - x", "execnet exec --one net -- - x"),
+            ("execnet exec net --limit 3 code -x", "execnet exec net --limit 3 -- code -x"),
             ("execnet exec net --jsno code", "execnet exec net --jsno code"),
             ("execnet exec net -- -x", "execnet exec net -- -x"),
             ("execnet exec net --help", "execnet exec net --help"),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
+use execnet_proto::spec::sets::NodeSet;
 
 use super::packages::visit;
 use crate::config::{self, NetworkFile};
@@ -57,6 +58,10 @@ impl RmhostArgs {
         }
         let more = if remembered { String::new() } else { not_named(&path) };
         print::say(&format!("{}: removed from {name}{more}", self.host));
+        let names_it = |set: &NodeSet| set.names().is_ok_and(|names| names.contains(&self.host));
+        for group in file.groups().names().filter(|name| file.groups().set(name).is_some_and(names_it)) {
+            print::say(&format!("execnet: the group `{group}` in {} still names it", path.display()));
+        }
         Ok(if cleaned { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
     }
 }

@@ -63,12 +63,22 @@ impl StartArgs {
         for id in more.iter().flat_map(NetworkFile::drained) {
             file.set_drained(id, true);
         }
+        if let Some(more) = &more {
+            file.add_groups(more.groups())?;
+        }
         file.check()?;
-        let told = file.linger().is_some() || !file.drained().is_empty();
+        let told =
+            file.linger().is_some() || !file.drained().is_empty() || file.groups().names().next().is_some();
         let changed = file.hosts().len() > known || (self.file.is_some() && told);
         let draft = if changed { Some(file.prepare()?) } else { None };
         let hosts = hosts_of(&file);
-        daemon::launch(&name, &hosts, file.linger().unwrap_or(DEFAULT_LINGER), file.drained())?;
+        daemon::launch(
+            &name,
+            &hosts,
+            file.linger().unwrap_or(DEFAULT_LINGER),
+            file.drained(),
+            file.groups(),
+        )?;
         for id in file.drained().iter().filter(|id| !hosts.iter().any(|host| host.id == **id)) {
             let file = path.display().to_string();
             print::say(&format!("execnet: `drained` in {file} lists `{id}`, which is not a host"));

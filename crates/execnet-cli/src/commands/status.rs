@@ -25,6 +25,8 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     pub(crate) fn run(self) -> CommandResult {
         let network = connection::connect(&self.network.network)?;
+        // a file that cannot be read matters to who names its groups
+        let _ = connection::read_groups(&network);
         let status: Status = connection::ask_once(&network, Verb::Status)?;
         if self.json {
             let json = serde_json::to_string_pretty(&status);

@@ -16,4 +16,5 @@ mod man;
 mod packages;
 mod process;
 mod resume;
+mod sets;
 mod trust;

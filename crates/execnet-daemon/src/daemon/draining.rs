@@ -7,7 +7,7 @@ use std::time::Duration;
 use execnet_proto::control::{ErrorKind, HostReply, Interruption};
 use execnet_proto::switch::HostKey;
 
-use super::{Daemon, placement};
+use super::Daemon;
 use crate::event::RequestKey;
 use crate::host::{Host, Then};
 
@@ -100,7 +100,7 @@ impl Daemon {
             1 => return Some("1 process runs there".to_owned()),
             count => return Some(format!("{count} processes run there")),
         }
-        if self.selecting.iter().any(|selecting| placement::may_name(&selecting.wants, id)) {
+        if self.selecting.iter().any(|selecting| self.is_named(selecting, id)) {
             return Some("a program waits for it".to_owned());
         }
         if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {

@@ -2,6 +2,7 @@
 
 use execnet_proto::control::{NodeState, NodeStatus};
 use execnet_proto::feature::Features;
+use execnet_proto::spec::sets::{Chosen, Unresolved};
 use execnet_proto::spec::{NodeSelection, Wants, nearest};
 
 use crate::text;
@@ -25,6 +26,16 @@ pub(super) struct Candidate<'a, K> {
     /// Of its agent, while its link is up.
     pub(super) features: Features,
     pub(super) nodes: &'a [NodeStatus],
+}
+
+/// What a process wants, and which nodes of the network that names.
+#[derive(Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) wants: &'a Wants,
+    /// `None`: all nodes.
+    pub(super) named: Option<Chosen<'a>>,
+    /// Nodes are named; not all of them, or all but some.
+    pub(super) by_name: bool,
 }
 
 /// The result of a selection.
@@ -56,18 +67,16 @@ struct Found<'a, K> {
 /// Chooses among the ready nodes that match, by the host with the fewest processes per processor. Ties go to
 /// fewer processes, then to the order of the hosts. Drained hosts come last, and only for who names them.
 pub(super) fn choose<'a, K: Copy>(
-    wants: &Wants,
+    wish: &Wish<'_>,
     hosts: impl Iterator<Item = Candidate<'a, K>>,
 ) -> Placement<'a, K> {
     let nothing = || Found { place: None, joining: false, named_joining: false, away: None };
     let (mut open, mut drained) = (nothing(), nothing());
-    let is_meant = |host: &Candidate<'_, K>| wants.host.as_ref().is_none_or(|id| id == host.id);
+    let is_meant = |host: &Candidate<'_, K>| wish.wants.host.as_ref().is_none_or(|id| id == host.id);
     for host in hosts.filter(is_meant) {
         match host.drained {
-            false => open.consider(wants, &host),
-            true if wants.host.is_some() || wants.selection.node.is_some() => {
-                drained.consider(wants, &host);
-            }
+            false => open.consider(wish, &host),
+            true if wish.wants.host.is_some() || wish.by_name => drained.consider(wish, &host),
             true => {}
         }
     }
@@ -83,15 +92,16 @@ pub(super) fn choose<'a, K: Copy>(
 }
 
 impl<'a, K: Copy> Found<'a, K> {
-    fn consider(&mut self, wants: &Wants, host: &Candidate<'a, K>) {
-        let ready =
-            |node: &&NodeStatus| node.state == NodeState::Ready && wants.selection.matches(&node.info());
+    fn consider(&mut self, wish: &Wish<'_>, host: &Candidate<'a, K>) {
+        let wants = wish.wants;
+        let ready = |node: &&NodeStatus| node.state == NodeState::Ready && wish.matches(host.id, node);
         let node = host.nodes.iter().find(ready).filter(|_| wants.host.is_none());
         let matches = wants.host.is_some() || node.is_some();
         if host.joining && !(wants.host.is_some() && host.reachable) {
-            self.joining = true;
-            self.named_joining |= may_name(wants, host.id);
-        } else if host.away && (matches || may_match(wants, host)) {
+            let may_match = wants.host.is_some() || wish.may_match(host);
+            self.joining |= may_match;
+            self.named_joining |= may_match && (wants.host.is_some() || wish.by_name);
+        } else if host.away && (matches || wish.may_match(host)) {
             self.away = self.away.or(Some(host.key));
         }
         if !matches || !host.reachable || !wants.needs.without(host.features).is_empty() {
@@ -109,22 +119,26 @@ impl<'a, K: Copy> Found<'a, K> {
     }
 }
 
-/// Whether the client named this host, or what may be a node of it.
-pub(super) fn may_name(wants: &Wants, host: &str) -> bool {
-    let of_host =
-        |name: &String| name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-    wants.host.as_ref().is_some_and(|id| id == host) || wants.selection.node.as_ref().is_some_and(of_host)
-}
+impl Wish<'_> {
+    /// Whether this node of this host meets all conditions.
+    pub(super) fn matches(&self, host: &str, node: &NodeStatus) -> bool {
+        self.names(host, node) && self.wants.selection.fits(&node.info())
+    }
 
-/// Whether a host has a node that may match and is known by name only, because its link broke while its agent
-/// was telling.
-fn may_match<K>(wants: &Wants, host: &Candidate<'_, K>) -> bool {
-    let Some(name) = &wants.selection.node else {
-        return host.nodes.is_empty() || host.nodes.iter().any(|node| node.state == NodeState::Probing);
-    };
-    let probed =
-        |node: &NodeStatus| node.state == NodeState::Probing && [&node.name, &node.host].contains(&name);
-    host.nodes.is_empty() && may_name(wants, host.id) || host.nodes.iter().any(probed)
+    /// Whether a host may have a node that matches: one that is not known yet, or known by name only, because
+    /// the host is joining, or its link broke while its agent was telling.
+    fn may_match<K>(&self, host: &Candidate<'_, K>) -> bool {
+        let unknown = match &self.named {
+            Some(named) => named.may_have(host.id),
+            None => host.joining || host.nodes.is_empty(),
+        };
+        let probed = |node: &NodeStatus| node.state == NodeState::Probing && self.names(host.id, node);
+        unknown || host.nodes.iter().any(probed)
+    }
+
+    fn names(&self, host: &str, node: &NodeStatus) -> bool {
+        self.named.as_ref().is_none_or(|named| named.has(host, &node.name))
+    }
 }
 
 /// Why nothing was chosen where these hosts match, and all of them are drained.
@@ -141,9 +155,11 @@ pub(super) fn all_drained(network: &str, hosts: &[&str]) -> String {
     )
 }
 
-/// Why nothing was chosen: what was asked for, and what there is. `nodes` come with their hosts' state.
+/// Why nothing was chosen: what was asked for, and what there is. `unresolved`: why a set means no node.
+/// `nodes` come with their hosts' state.
 pub(super) fn refusal<'a>(
     wants: &NodeSelection,
+    unresolved: Option<&Unresolved>,
     network: &str,
     nodes: impl Iterator<Item = (&'a NodeStatus, String)>,
     hosts_without: impl Iterator<Item = (&'a str, String)>,
@@ -151,9 +167,7 @@ pub(super) fn refusal<'a>(
     const MOST: usize = 40;
     let nodes: Vec<(&NodeStatus, String)> = nodes.collect();
     let mut lines: Vec<String> = nodes.iter().map(|(node, state)| describe(node, state)).collect();
-    let (ids, without): (Vec<&str>, Vec<String>) =
-        hosts_without.map(|(id, state)| (id, format!("{id} ({state})"))).unzip();
-    lines.extend(without);
+    lines.extend(hosts_without.map(|(id, state)| format!("{id} ({state})")));
     let more = lines.len().saturating_sub(MOST);
     lines.truncate(MOST);
     if more > 0 {
@@ -166,19 +180,18 @@ pub(super) fn refusal<'a>(
         true => "is ready".to_owned(),
         false => format!("matches {}", text::clean(&wants.to_string(), 300)),
     };
+    // a plain name that is not in the list below needs no more words
+    let is_plain = wants.set_of_nodes().is_ok_and(|set| set.is_none_or(|set| set.plain().is_some()));
+    let why = unresolved.filter(|_| !is_plain).map(|why| format!(": {why}")).unwrap_or_default();
     let nodes: Vec<&NodeStatus> = nodes.into_iter().map(|(node, _)| node).collect();
-    let meant =
-        meant(wants, &nodes, &ids).map(|word| format!("\ndid you mean `{word}`?")).unwrap_or_default();
-    format!("no node of {network} {wanted}; there are:\n  {}{meant}", lines.join("\n  "))
+    let meant = unresolved.and_then(Unresolved::near).or_else(|| meant(wants, &nodes));
+    let meant = meant.map(|word| format!("\ndid you mean `{word}`?")).unwrap_or_default();
+    format!("no node of {network} {wanted}{why}; there are:\n  {}{meant}", lines.join("\n  "))
 }
 
-/// The word the client may have meant where it named something unknown. `ids`: hosts without known nodes.
-fn meant<'a>(wants: &NodeSelection, nodes: &[&'a NodeStatus], ids: &[&'a str]) -> Option<&'a str> {
-    let alone = |wish: NodeSelection| !nodes.iter().any(|node| wish.matches(&node.info()));
-    let node = wants.node.as_ref().filter(|name| {
-        !ids.contains(&name.as_str())
-            && alone(NodeSelection { node: Some(name.to_string()), ..Default::default() })
-    });
+/// The word the client may have meant where no node has what it asked for.
+fn meant<'a>(wants: &NodeSelection, nodes: &[&'a NodeStatus]) -> Option<&'a str> {
+    let alone = |wish: NodeSelection| !nodes.iter().any(|node| wish.fits(&node.info()));
     let platform = wants.platform.as_ref().filter(|platform| {
         alone(NodeSelection { platform: Some(platform.to_string()), ..Default::default() })
     });
@@ -186,13 +199,9 @@ fn meant<'a>(wants: &NodeSelection, nodes: &[&'a NodeStatus], ids: &[&'a str]) -
         .implementation
         .as_ref()
         .filter(|name| alone(NodeSelection { implementation: Some(name.to_string()), ..Default::default() }));
-    let names =
-        || nodes.iter().flat_map(|node| [node.host.as_str(), node.name.as_str()]).chain(ids.iter().copied());
     let kinds = || nodes.iter().map(|node| node.implementation.as_str());
     let platforms = || nodes.iter().map(|node| node.platform.as_str()).chain(kinds());
-    None.or_else(|| nearest(node?, names()))
-        .or_else(|| nearest(platform?, platforms()))
-        .or_else(|| nearest(implementation?, kinds()))
+    None.or_else(|| nearest(platform?, platforms())).or_else(|| nearest(implementation?, kinds()))
 }
 
 fn describe(node: &NodeStatus, state: &str) -> String {
@@ -207,6 +216,8 @@ fn describe(node: &NodeStatus, state: &str) -> String {
 #[cfg(test)]
 mod tests {
     use execnet_proto::feature::Feature;
+
+    use execnet_proto::spec::sets::{Groups, Member, Universe};
 
     use super::*;
 
@@ -223,9 +234,10 @@ mod tests {
     }
 
     fn host<K>(key: K, cpus: u32, processes: usize, nodes: &[NodeStatus]) -> Candidate<'_, K> {
+        let id = nodes.first().map_or("n", |node| &node.host);
         Candidate {
             key,
-            id: "n",
+            id,
             reachable: true,
             away: false,
             joining: false,
@@ -239,6 +251,26 @@ mod tests {
 
     fn wants(pairs: &[(&str, &str)]) -> Wants {
         Wants::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    fn members<'a, K>(hosts: &[Candidate<'a, K>]) -> Vec<Member<'a>> {
+        let member = |host: &Candidate<'a, K>| {
+            let nodes = host.nodes.iter().map(|node| node.name.as_str()).collect();
+            Member { id: host.id, nodes, settled: !host.joining }
+        };
+        hosts.iter().map(member).collect()
+    }
+
+    fn choose<'a, K: Copy>(wants: &Wants, hosts: impl Iterator<Item = Candidate<'a, K>>) -> Placement<'a, K> {
+        let hosts: Vec<Candidate<'a, K>> = hosts.collect();
+        let groups = Groups::new([("odd", "a,c")]).unwrap();
+        let universe = Universe::new(members(&hosts), &groups);
+        let set = wants.selection.set_of_nodes().unwrap();
+        let Ok(named) = set.as_ref().map(|set| universe.choose(Some(set))).transpose() else {
+            return Placement::Nothing;
+        };
+        let by_name = set.is_some_and(|set| !set.is_all_but());
+        super::choose(&Wish { wants, named, by_name }, hosts.into_iter())
     }
 
     fn chosen<K>(choice: Placement<'_, K>) -> Option<(K, &str)> {
@@ -325,7 +357,8 @@ mod tests {
         // one that nobody named need not be waited for
         let joining = |id| Candidate { id, reachable: false, joining: true, ..host("a", 1, 0, &[]) };
         assert_eq!(key(choose(&named, [joining("a"), drained()].into_iter())), Some("b"));
-        assert_eq!(choose(&named, [joining("b"), drained()].into_iter()), Placement::Joining);
+        let both = wants(&[("node", "b,c")]);
+        assert_eq!(choose(&both, [joining("c"), drained()].into_iter()), Placement::Joining);
         let joining = Candidate { drained: true, ..joining("a") };
         assert_eq!(choose(&wants(&[]), [joining].into_iter()), Placement::Nothing);
         let away = Candidate { reachable: false, away: true, ..drained() };
@@ -368,12 +401,58 @@ mod tests {
     }
 
     #[test]
+    fn of_a_set_the_least_busy_node_is_chosen_and_never_one_that_it_does_not_name() {
+        let nodes = ["a", "b", "c", "d"].map(|name| node(name, "cpython", "3.11.2"));
+        let hosts = |processes: [usize; 4]| {
+            let hosts = nodes.iter().zip(processes).enumerate();
+            hosts
+                .map(|(at, (node, count))| host(at, 1, count, std::slice::from_ref(node)))
+                .collect::<Vec<_>>()
+        };
+        let key = |set: &str, processes| {
+            chosen(choose(&wants(&[("node", set)]), hosts(processes).into_iter())).map(|(key, _)| key)
+        };
+        assert_eq!(key("a,b,c", [3, 2, 1, 0]), Some(2));
+        assert_eq!(key("@odd", [3, 0, 1, 0]), Some(2));
+        assert_eq!(key("!d,!c", [3, 2, 1, 0]), Some(1));
+        assert_eq!(key("a,x", [3, 2, 1, 0]), None, "never silently fewer");
+        assert_eq!(key("a!a", [3, 2, 1, 0]), None, "never all");
+        let choice = |set: &str, change: fn(&mut [Candidate<'_, usize>])| {
+            let mut hosts = hosts([3, 2, 1, 0]);
+            change(&mut hosts);
+            match choose(&wants(&[("node", set)]), hosts.into_iter()) {
+                Placement::Joining => Some(9),
+                placement => chosen(placement).map(|(key, _)| key),
+            }
+        };
+        // one of a set that joins is not waited for if another is ready
+        let joins =
+            |hosts: &mut [Candidate<'_, usize>]| (hosts[1].reachable, hosts[1].joining) = (false, true);
+        assert_eq!(
+            (choice("b", joins), choice("a,b", joins), choice("!b", joins)),
+            (Some(9), Some(0), Some(3))
+        );
+        let drained = |hosts: &mut [Candidate<'_, usize>]| hosts[3].drained = true;
+        assert_eq!((choice("d", drained), choice("c,d", drained)), (Some(3), Some(2)));
+        assert_eq!(choice("!a!b!c", drained), None);
+    }
+
+    #[test]
     fn a_refusal_suggests_what_may_be_meant() {
         let nodes = [node("build1:cpython3.11", "cpython", "3.11.2"), node("j", "jython", "2.7.3")];
+        let hosts = [host(0, 1, 0, &nodes[..1]), host(0, 1, 0, &nodes[1..])];
+        let inner = Candidate { id: "inner", ..host(0, 1, 0, &[]) };
+        let members: Vec<Member<'_>> = members(&hosts).into_iter().chain(members(&[inner])).collect();
+        let groups = Groups::new([("web", "j")]).unwrap();
+        let universe = Universe::new(members, &groups);
+        let named = |pairs: &[(&str, &str)]| {
+            let set = wants(pairs).selection.set_of_nodes().unwrap();
+            universe.choose(set.as_ref()).err()
+        };
         let told = |pairs: &[(&str, &str)]| {
             let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
-            let text =
-                refusal(&wants(pairs).selection, "n", nodes, std::iter::once(("inner", "failed".to_owned())));
+            let inner = std::iter::once(("inner", "failed".to_owned()));
+            let text = refusal(&wants(pairs).selection, named(pairs).as_ref(), "n", nodes, inner);
             text.rsplit_once('\n').and_then(|(_, last)| Some(last.strip_prefix("did you mean `")?.to_owned()))
         };
         for (key, typed, meant) in [
@@ -382,6 +461,8 @@ mod tests {
             ("node", "iner", Some("inner`?")),
             ("node", "something", None),
             ("node", "inner", None),
+            ("node", "@wbe", Some("@web`?")),
+            ("node", "j,biuld1", Some("build1`?")),
             ("platform", "linxu", Some("linux`?")),
             ("platform", "pypy", None),
             ("implementation", "cpyhton", Some("cpython`?")),
@@ -397,6 +478,7 @@ mod tests {
         let nodes = nodes.iter().map(|node| (node, "ready".to_owned()));
         let message = refusal(
             &wants(&[("platform", "win")]).selection,
+            None,
             "mynet",
             nodes,
             std::iter::once(("b", "joining".to_owned())),
@@ -409,7 +491,7 @@ mod tests {
             "{message}"
         );
         assert_eq!(
-            refusal(&wants(&[]).selection, "n", std::iter::empty(), std::iter::empty()),
+            refusal(&wants(&[]).selection, None, "n", std::iter::empty(), std::iter::empty()),
             "the network n has no hosts"
         );
     }

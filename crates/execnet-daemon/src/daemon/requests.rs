@@ -1,14 +1,16 @@
 //! What the command asks of the daemon (docs/requests.md), and who hears about changes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use execnet_proto::control::{
-    AskpassReply, ErrorKind, HostReply, HostState, HostStatus, Interruption, PromptKind, ReplyError, Request,
-    Status, Verb,
+    AskpassReply, ErrorKind, GroupsReply, HostReply, HostState, HostStatus, Interruption, PromptKind,
+    ReplyError, Request, Status, Verb,
 };
 use execnet_proto::control::{NodeState, Step};
 use execnet_proto::opening::VERSION;
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, nearest};
 use execnet_proto::switch::HostKey;
 use serde::Serialize;
@@ -71,6 +73,7 @@ impl Daemon {
             Verb::RmHost { host } => self.remove(request, &host, now),
             Verb::Drain { hosts, remove, wait } => self.drain(request, &hosts, remove, wait, now),
             Verb::Undrain { hosts } => self.undrain(request, &hosts, now),
+            Verb::Groups { file, groups } => self.regroup(request, &file, &groups),
             Verb::Stop => self.close(Some(request), now),
             Verb::AskPass { token, prompt, kind } => {
                 self.askpass(request, &token, &prompt, kind, now);
@@ -93,8 +96,22 @@ impl Daemon {
             socket: self.place.as_ref().map(|(socket, _)| socket.clone()),
             socket_note: self.place.as_ref().and_then(|(_, why)| why.clone()),
             file: self.settings.file.clone(),
+            groups: self.groups.to_texts(),
             hosts: keys.into_iter().filter_map(|key| self.host_status(key, now)).collect(),
         }
+    }
+
+    /// Takes over the groups of the network's file. Those of another file, which belongs to a network of the
+    /// same name in another place, change nothing.
+    fn regroup(&mut self, request: RequestKey, file: &str, texts: &BTreeMap<String, String>) {
+        if self.settings.file.as_deref() == Some(file) {
+            match Groups::new(texts.iter().map(|(name, set)| (name.as_str(), set.as_str()))) {
+                Ok(groups) => self.groups = groups,
+                Err(error) => return self.fail(request, ErrorKind::Usage, error.to_string(), None),
+            }
+        }
+        let groups = self.groups.to_texts();
+        self.reply(request, true, &GroupsReply { groups });
     }
 
     /// Everything about a host.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use execnet_proto::control::{HostState, NodeState, NodeStatus};
 use execnet_proto::feature::{Feature, Features};
 use execnet_proto::id::ProcessId;
+use execnet_proto::spec::sets::{Chosen, Member, NodeSet, Universe, Unresolved};
 use execnet_proto::spec::{NodeSelection, Wants, nearest};
 use execnet_proto::switch::{ClientKey, HostKey, MAX_PROCESSES};
 use execnet_proto::wire::{Refusal, Table};
 
 use super::Daemon;
-use super::placement::{self, Candidate, Placement};
+use super::placement::{self, Candidate, Placement, Wish};
 use crate::host;
 
 /// After this long a client hears that it waits for joining hosts.
@@ -25,6 +26,8 @@ pub(super) struct Selecting {
     pub(super) client: ClientKey,
     pub(super) id: ProcessId,
     pub(super) wants: Wants,
+    /// The nodes that are named.
+    pub(super) set: Option<NodeSet>,
     /// Until when it waits for an unreachable host.
     pub(super) until: Duration,
     /// Its client knows that it waits for one.
@@ -47,13 +50,15 @@ impl Daemon {
             .iter()
             .map(|(key, value)| (key.as_str(), std::str::from_utf8(value).unwrap_or("\u{fffd}")))
             .collect();
-        match Wants::from_pairs(texts) {
-            Ok(wants) => {
+        let read = Wants::from_pairs(texts).and_then(|wants| {
+            let set = wants.selection.set_of_nodes()?;
+            Ok((wants, set))
+        });
+        match read {
+            Ok((wants, set)) => {
                 let (until, tell_at) = (now + AWAY, now + JOINING);
-                let selecting = Selecting { client, id, wants, until, told: false, tell_at, wake: None };
-                if let Placement::Away(host) =
-                    placement::choose(&selecting.wants, self.candidates(Duration::MAX))
-                {
+                let selecting = Selecting { client, id, wants, set, until, told: false, tell_at, wake: None };
+                if let Placement::Away(host) = self.placement(&selecting, Duration::MAX) {
                     self.is_needed(host);
                 }
                 self.selecting.push(selecting);
@@ -72,8 +77,7 @@ impl Daemon {
             // each time counts once: afterwards only hosts can help
             let due = selecting.wake == Some(selecting.tell_at) && selecting.tell_at <= now;
             selecting.wake = times.into_iter().filter(|at| *at > now).min();
-            let placement = placement::choose(&selecting.wants, self.candidates(selecting.until));
-            match placement {
+            match self.placement(&selecting, selecting.until) {
                 Placement::Place(host, node) => {
                     let name = node.map_or_else(String::new, |node| node.name.clone());
                     let mut facts = node.map_or_else(Table::new, host::facts);
@@ -105,11 +109,56 @@ impl Daemon {
                     self.selecting.push(selecting);
                 }
                 Placement::Away(_) | Placement::Nothing => {
-                    let message = self.refusal(&selecting.wants, now);
+                    let message = self.refusal(&selecting, now);
                     self.switch.refuse(selecting.client, selecting.id, Refusal::NoMatch, message);
                 }
             }
         }
+    }
+
+    /// Where a process may run, with hosts that may be reachable by `until`.
+    fn placement(&self, selecting: &Selecting, until: Duration) -> Placement<'_, HostKey> {
+        match self.named(selecting.set.as_ref()) {
+            Ok(named) => placement::choose(
+                &wish(&selecting.wants, selecting.set.as_ref(), named),
+                self.candidates(until),
+            ),
+            Err(_) => Placement::Nothing,
+        }
+    }
+
+    /// The nodes that a set means, if there is one.
+    fn named(&self, set: Option<&NodeSet>) -> Result<Option<Chosen<'_>>, Unresolved> {
+        let Some(set) = set else { return Ok(None) };
+        // a plain name needs no index of all hosts
+        if let Some(name) = set.plain() {
+            let own = Universe::new(self.members(name.split(':').next()), &self.groups);
+            if let Ok(chosen) = own.choose(Some(set)) {
+                return Ok(Some(chosen));
+            }
+        }
+        Universe::new(self.members(None), &self.groups).choose(Some(set)).map(Some)
+    }
+
+    /// The hosts, or the one with this id, as sets see them.
+    fn members<'a>(&'a self, only: Option<&str>) -> Vec<Member<'a>> {
+        let here = |host: &&host::Host| host.leave.is_none() && only.is_none_or(|id| host.spec.id == id);
+        let member = |host: &'a host::Host| Member {
+            id: &host.spec.id,
+            nodes: host.nodes.iter().map(|node| node.name.as_str()).collect(),
+            settled: host.attempts.is_settled(),
+        };
+        self.hosts.values().filter(here).map(member).collect()
+    }
+
+    /// Whether a process that waits for a place names this host, or what may be a node of it.
+    pub(super) fn is_named(&self, selecting: &Selecting, id: &str) -> bool {
+        if selecting.wants.host.as_deref() == Some(id) {
+            return true;
+        }
+        let by_name = selecting.set.as_ref().is_some_and(|set| !set.is_all_but());
+        let named = || self.named(selecting.set.as_ref());
+        by_name && named().is_ok_and(|named| named.is_some_and(|named| named.hosts().any(|host| host == id)))
     }
 
     /// Hosts that may be reachable by `until`.
@@ -182,29 +231,42 @@ impl Daemon {
         crate::text::clean(&format!("waiting for {wanted}: {}", told.join(", ")), 500)
     }
 
-    fn refusal(&self, wants: &Wants, now: Duration) -> String {
+    fn refusal(&self, selecting: &Selecting, now: Duration) -> String {
+        let wants = &selecting.wants;
         let state = |key: &HostKey, host: &host::Host| host.state(self.switch.is_reachable(*key));
         let Wants { host, selection, needs } = wants;
         if !needs.is_empty()
             && let without = (Wants { needs: Features::default(), ..wants.clone() })
-            && let Placement::Place(key, _) = placement::choose(&without, self.candidates(now))
+            && let Ok(named) = self.named(selecting.set.as_ref())
+            && let Placement::Place(key, _) =
+                placement::choose(&wish(&without, selecting.set.as_ref(), named), self.candidates(now))
         {
             return self.unable(key, wants);
         }
-        let named = host.as_ref().or(selection.node.as_ref());
-        let named = named.and_then(|name| self.hosts.iter().find(|(_, host)| host.spec.id == *name));
-        if let Some((key, host)) = named.filter(|(key, host)| state(key, host) != HostState::Up) {
+        let named = self.named(selecting.set.as_ref());
+        let only = host
+            .as_deref()
+            .or_else(|| only_host(selecting.set.as_ref(), named.as_ref().ok().and_then(Option::as_ref)));
+        let only = only.and_then(|id| self.hosts.iter().find(|(_, host)| host.spec.id == id));
+        if let Some((key, host)) = only.filter(|(key, host)| state(key, host) != HostState::Up) {
             return not_up(host, state(key, host), now);
         }
         if let Some(id) = host {
             return self.no_host(id);
         }
         let network = &self.settings.common.network;
-        let would_do = |node: &NodeStatus| node.state == NodeState::Ready && selection.matches(&node.info());
-        let would_do = self.hosts.values().filter(|host| host.nodes.iter().any(would_do));
-        let would_do: Vec<&host::Host> = would_do.collect();
+        let (wish, unresolved) = match named {
+            Ok(named) => (Some(wish(wants, selecting.set.as_ref(), named)), None),
+            Err(error) => (None, Some(error)),
+        };
+        let would_do = |host: &&host::Host| {
+            let ready = |node: &&NodeStatus| node.state == NodeState::Ready;
+            let matches = |node| wish.as_ref().is_some_and(|wish| wish.matches(&host.spec.id, node));
+            host.nodes.iter().filter(ready).any(matches)
+        };
+        let would_do: Vec<&host::Host> = self.hosts.values().filter(would_do).collect();
         let drained = |host: &&host::Host| host.drained.is_some() && host.leave.is_none();
-        if selection.node.is_none() && !would_do.is_empty() && would_do.iter().all(drained) {
+        if wish.is_some_and(|wish| !wish.by_name) && !would_do.is_empty() && would_do.iter().all(drained) {
             let ids: Vec<&str> = would_do.iter().map(|host| host.spec.id.as_str()).collect();
             return placement::all_drained(network, &ids);
         }
@@ -223,7 +285,7 @@ impl Daemon {
         });
         let without = self.hosts.iter().filter(|(_, host)| host.nodes.is_empty());
         let without = without.map(|(key, host)| (host.spec.id.as_str(), state(key, host).to_string()));
-        placement::refusal(selection, network, nodes, without)
+        placement::refusal(selection, unresolved.as_ref(), network, nodes, without)
     }
 
     /// Why a process gets no place although hosts like this one match otherwise.
@@ -249,6 +311,17 @@ impl Daemon {
 
 fn in_words(needs: Features) -> String {
     needs.iter().map(Feature::ability).collect::<Vec<_>>().join(" and ")
+}
+
+fn wish<'a>(wants: &'a Wants, set: Option<&NodeSet>, named: Option<Chosen<'a>>) -> Wish<'a> {
+    Wish { wants, named, by_name: set.is_some_and(|set| !set.is_all_but()) }
+}
+
+/// The host that is named, if it is one.
+fn only_host<'a>(set: Option<&'a NodeSet>, named: Option<&Chosen<'a>>) -> Option<&'a str> {
+    let set = set.filter(|set| !set.is_all_but())?;
+    let mut hosts = named.into_iter().flat_map(Chosen::hosts);
+    set.plain().or_else(|| hosts.next().filter(|_| hosts.next().is_none()))
 }
 
 /// Why nothing can run on a host for now, and when it is tried again. The hint has a line of its own.

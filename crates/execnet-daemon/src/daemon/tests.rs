@@ -9,6 +9,7 @@ use execnet_proto::control::NodeState;
 use execnet_proto::control::{HostStatus, Request, Verb};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::switch::{ClientKey, HostKey, Peer};
 use execnet_proto::wire::{Ending, Frame, Table};
 use serde_json::Value;
@@ -48,8 +49,9 @@ impl World {
             life: 1,
             pid: 7,
             release: "3.0.0".into(),
-            file: None,
+            file: Some("/net.toml".into()),
             drained: Vec::new(),
+            groups: Groups::new([("odd", "a,c")]).unwrap(),
             askpass: Some("/bin/execnet".into()),
             has_display: false,
             local_connects: 2,

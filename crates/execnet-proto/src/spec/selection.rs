@@ -4,10 +4,13 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use super::sets::{NodeSet, SetError};
+
 /// The conditions on a node. All that are given must hold; without any, every node matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeSelection {
-    /// A node's name, or a host's id for any of its nodes.
+    /// A set of nodes ([`sets`](super::sets)): a node's name, a host's id for any of its nodes,
+    /// `build[1-20]`.
     pub node: Option<String>,
     /// Beginning of `sys.platform` or of the implementation, ignoring case: `linux`, `java`, `pypy`.
     pub platform: Option<String>,
@@ -20,10 +23,6 @@ pub struct NodeSelection {
 /// The facts of a node that selections look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeInfo<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Id of its host.
-    pub host: &'a str,
     /// `sys.platform`.
     pub platform: &'a str,
     /// `cpython`, `pypy`, `jython`.
@@ -79,6 +78,9 @@ pub enum SelectionError {
     /// A host beside conditions on a node.
     #[error("a host is chosen by its id alone")]
     HostAndNode,
+    /// A text that is not a set of nodes.
+    #[error(transparent)]
+    Set(#[from] SetError),
 }
 
 impl NodeSelection {
@@ -88,7 +90,7 @@ impl NodeSelection {
     /// Sets a condition, by a key of the SELECT table or the option of the same name.
     ///
     /// # Errors
-    /// If the key is unknown or was given before, or the value is empty or not a version.
+    /// If the key is unknown or was given before, or the value is empty, not a set or not a version.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SelectionError> {
         let Some(&key) = Self::KEYS.iter().find(|known| **known == key) else {
             return Err(SelectionError::UnknownKey(key.to_owned()));
@@ -97,7 +99,10 @@ impl NodeSelection {
             return Err(SelectionError::Empty(key));
         }
         let slot = match key {
-            "node" => &mut self.node,
+            "node" => {
+                value.parse::<NodeSet>()?;
+                &mut self.node
+            }
             "platform" => &mut self.platform,
             "implementation" => &mut self.implementation,
             _ => {
@@ -130,10 +135,18 @@ impl NodeSelection {
         Self::KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// Whether the node meets all conditions.
+    /// The nodes that are named, if some are.
+    ///
+    /// # Errors
+    /// If they are not written as a set.
+    pub fn set_of_nodes(&self) -> Result<Option<NodeSet>, SetError> {
+        self.node.as_deref().map(str::parse).transpose()
+    }
+
+    /// Whether the node meets all conditions except on its name. [`Universe`](super::sets::Universe) says
+    /// which nodes are named.
     #[must_use]
-    pub fn matches(&self, node: &NodeInfo<'_>) -> bool {
-        let named = self.node.as_ref().is_none_or(|name| name == node.name || name == node.host);
+    pub fn fits(&self, node: &NodeInfo<'_>) -> bool {
         let platform = self.platform.as_ref().is_none_or(|prefix| {
             let prefix = prefix.to_lowercase();
             [node.platform, node.implementation].iter().any(|text| text.to_lowercase().starts_with(&prefix))
@@ -141,7 +154,7 @@ impl NodeSelection {
         let implementation =
             self.implementation.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(node.implementation));
         let version = self.python_version.as_ref().is_none_or(|bounds| bounds.matches(node.version));
-        named && platform && implementation && version
+        platform && implementation && version
     }
 }
 
@@ -295,16 +308,11 @@ mod tests {
         }
     }
 
-    const JYTHON: NodeInfo<'_> = NodeInfo {
-        name: "old:jython2.7",
-        host: "old",
-        platform: "java17.0.13",
-        implementation: "jython",
-        version: "2.7.3",
-    };
+    const JYTHON: NodeInfo<'_> =
+        NodeInfo { platform: "java17.0.13", implementation: "jython", version: "2.7.3" };
 
     fn selected(pairs: &[(&str, &str)]) -> bool {
-        NodeSelection::from_pairs(pairs.iter().copied()).unwrap().matches(&JYTHON)
+        NodeSelection::from_pairs(pairs.iter().copied()).unwrap().fits(&JYTHON)
     }
 
     #[test]
@@ -312,14 +320,8 @@ mod tests {
         assert!(selected(&[]));
         assert!(selected(&[("platform", "java")]));
         assert!(selected(&[("platform", "Jython")]));
-        assert!(selected(&[("node", "old")]));
-        assert!(selected(&[
-            ("node", "old:jython2.7"),
-            ("implementation", "Jython"),
-            ("python-version", "2.7")
-        ]));
+        assert!(selected(&[("implementation", "Jython"), ("python-version", "2.7")]));
         assert!(!selected(&[("platform", "linux")]));
-        assert!(!selected(&[("node", "old:jython")]));
         assert!(!selected(&[("implementation", "jyth")]));
         assert!(!selected(&[("platform", "java"), ("python-version", ">=3")]));
     }
@@ -338,5 +340,9 @@ mod tests {
         assert_eq!(selection.set("platform", "java"), Err(SelectionError::Doubled("platform")));
         assert_eq!(selection.set("cpus", "4"), Err(SelectionError::UnknownKey("cpus".into())));
         assert_eq!(selection.set("node", " "), Err(SelectionError::Empty("node")));
+        let said = selection.set("node", "build[1-").unwrap_err().to_string();
+        assert!(said.starts_with("`build[1-` is not a set of nodes: "), "{said}");
+        selection.set("node", "build[1-3],!build2").unwrap();
+        assert!(selection.to_string().starts_with("node build[1-3],!build2, platform "));
     }
 }

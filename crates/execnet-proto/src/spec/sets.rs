@@ -30,8 +30,8 @@ pub use resolve::{Chosen, Member, Universe};
 /// How many names a set may stand for, counting each as often as it is given.
 pub const MAX_NAMES: usize = 65_536;
 
-/// Longest text of a set, in bytes.
-pub const MAX_TEXT: usize = 65_536;
+/// Longest text of a set, in bytes: it fits into a SELECT frame.
+pub const MAX_TEXT: usize = 32_768;
 
 /// Longest name in a set, in bytes.
 const MAX_LENGTH: usize = 256;

@@ -1,16 +1,15 @@
 //! The nodes on which the code is executed.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, VecDeque};
 
 use execnet::Network;
-use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
-use execnet_proto::spec::{NodeInfo, NodeSelection};
+use execnet_proto::control::{HostState, HostStatus, NodeState};
+use execnet_proto::spec::NodeSelection;
 
 use super::NodeOutcome;
 use super::printer::Origin;
+use crate::commands::meant::{Meant, listed, settled};
 use crate::commands::used_though_drained;
-use crate::connection;
 use crate::error::{CommandError, Exit};
 use crate::print::say;
 use crate::render::state_line;
@@ -23,22 +22,15 @@ pub(super) struct Destination {
     pub(super) origin: Option<Origin>,
 }
 
-/// How often to look whether hosts have joined.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// How long to wait for them without saying so, as the daemon does.
-const SILENT: Duration = Duration::from_secs(5);
-
-/// How many names or reasons are listed.
-const LISTED: usize = 10;
-
-/// The matching nodes that are ready. Waits for those that may be soon, and names the ones that are not.
+/// The matching nodes that are ready, at most `limit`. Waits for those that may be soon, and names the ones
+/// that are not.
 pub(super) fn choose(
     network: &Network,
     selection: NodeSelection,
+    limit: Option<usize>,
 ) -> Result<(Vec<Destination>, NodeOutcome), CommandError> {
-    let status = settled(network, &selection)?;
-    let (origins, left_out) = sort(&status.hosts, &selection);
+    let (status, meant) = settled(network, &selection)?;
+    let (mut origins, mut left_out) = sort(&status.hosts, &meant);
     if origins.is_empty() {
         // the daemon's refusal says which nodes exist
         if left_out.is_empty() {
@@ -46,11 +38,17 @@ pub(super) fn choose(
         }
         return Err(unusable(&status.network, left_out));
     }
+    if let Some(limit) = limit {
+        if origins.len() >= limit {
+            left_out.clear();
+        }
+        origins = least_busy(&status.hosts, origins, limit);
+    }
     for line in &left_out {
         say(&format!("execnet: skipped: {line}"));
     }
     let used = |host: &&HostStatus| origins.iter().any(|origin| origin.host == host.id);
-    for host in status.hosts.iter().filter(|host| host.drained && selection.node.is_some()).filter(used) {
+    for host in status.hosts.iter().filter(|host| host.drained && meant.is_by_name()).filter(used) {
         say(&used_though_drained(&host.id));
     }
     let destination = |origin: Origin| {
@@ -61,40 +59,33 @@ pub(super) fn choose(
     Ok((origins.into_iter().map(destination).collect(), worst))
 }
 
-/// The network's status, once no host is joining that may have a matching node.
-fn settled(network: &Network, selection: &NodeSelection) -> Result<Status, CommandError> {
-    let (began, mut said) = (Instant::now(), false);
-    loop {
-        let status: Status = connection::ask_once(network, Verb::Status)?;
-        let pending = status.hosts.iter().filter(|host| may_match_soon(host, selection));
-        let pending: Vec<String> = pending.map(|host| one_line(&host.id)).collect();
-        if pending.is_empty() {
-            return Ok(status);
+/// At most this many of the nodes, on hosts with the fewest processes per processor, in the order of the
+/// hosts. Each node that is taken counts as a process. Drained hosts come last.
+fn least_busy(hosts: &[HostStatus], origins: Vec<Origin>, limit: usize) -> Vec<Origin> {
+    let mut processes: Vec<u64> = hosts.iter().map(|host| host.processes.into()).collect();
+    let at: HashMap<&str, usize> = hosts.iter().enumerate().map(|(at, host)| (&*host.id, at)).collect();
+    let mut waiting: Vec<VecDeque<(usize, Origin)>> = hosts.iter().map(|_| VecDeque::new()).collect();
+    for (place, origin) in origins.into_iter().enumerate() {
+        if let Some(at) = at.get(origin.host.as_str()) {
+            waiting[*at].push_back((place, origin));
         }
-        if began.elapsed() >= SILENT && !std::mem::replace(&mut said, true) {
-            say(&format!("execnet: waiting for hosts that are joining: {}", listed(pending, ", ")));
-        }
-        sleep(LOOK);
     }
-}
-
-/// Whether a host is joining, or looks at its interpreters, of which one may match.
-fn may_match_soon(host: &HostStatus, selection: &NodeSelection) -> bool {
-    let named = |name: &String| {
-        name.strip_prefix(host.id.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    };
-    let probing = || host.nodes.iter().any(|node| node.state == NodeState::Probing);
-    let unsettled = host.state == HostState::Joining || host.state == HostState::Up && probing();
-    unsettled && selection.node.as_ref().is_none_or(named)
-}
-
-fn listed(mut all: Vec<String>, between: &str) -> String {
-    let more = all.len().saturating_sub(LISTED);
-    all.truncate(LISTED);
-    if more > 0 {
-        all.push(format!("and {more} more"));
+    let mut taken = Vec::new();
+    while taken.len() < limit {
+        let open = (0..hosts.len()).filter(|at| !waiting[*at].is_empty());
+        let best = open.min_by(|one, other| {
+            let cpus = |at: usize| u64::from(hosts[at].cpus.unwrap_or(1).max(1));
+            // processes / cpus, without fractions
+            let load = |of: usize, over: usize| processes[of] * cpus(over);
+            let drained = hosts[*one].drained.cmp(&hosts[*other].drained);
+            drained.then(load(*one, *other).cmp(&load(*other, *one)))
+        });
+        let Some(best) = best else { break };
+        taken.extend(waiting[best].pop_front());
+        processes[best] += 1;
     }
-    all.join(between)
+    taken.sort_by_key(|(place, _)| *place);
+    taken.into_iter().map(|(_, origin)| origin).collect()
 }
 
 /// The error if there are matching nodes, but none can be used.
@@ -108,20 +99,14 @@ fn unusable(network: &str, left_out: Vec<String>) -> CommandError {
 }
 
 /// The matching nodes that are ready, and a line about each matching node and host that is not.
-fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<String>) {
+fn sort(hosts: &[HostStatus], meant: &Meant) -> (Vec<Origin>, Vec<String>) {
     let (mut ready, mut left_out) = (Vec::new(), Vec::new());
-    let asks_for_version = selection.python_version.is_some();
     for host in hosts {
-        let unknown =
-            NodeInfo { name: &host.id, host: &host.id, platform: "", implementation: "", version: "" };
         let before = left_out.len();
-        for node in &host.nodes {
-            if !selection.matches(&node.info()) || asks_for_version && node.version.is_empty() {
-                continue;
-            }
+        for node in host.nodes.iter().filter(|node| meant.has(node)) {
             // the daemon waits for a node selected by name, if it may be back soon
-            let usable = host.state == HostState::Up
-                || host.state == HostState::Unreachable && selection.node.is_some();
+            let usable =
+                host.state == HostState::Up || host.state == HostState::Unreachable && meant.is_by_name();
             if usable && node.state == NodeState::Ready {
                 ready.push(Origin { node: node.name.clone(), host: host.id.clone() });
             } else if host.state == HostState::Up {
@@ -131,7 +116,7 @@ fn sort(hosts: &[HostStatus], selection: &NodeSelection) -> (Vec<Origin>, Vec<St
                 left_out.push(left_out_host(host));
             }
         }
-        if host.nodes.is_empty() && !asks_for_version && selection.matches(&unknown) {
+        if host.nodes.is_empty() && meant.has_unknown(host) {
             left_out.push(left_out_host(host));
         }
     }

@@ -1,4 +1,4 @@
-use execnet_proto::control::NodeStatus;
+use execnet_proto::control::{NodeStatus, Status};
 
 use super::*;
 
@@ -46,9 +46,16 @@ fn hosts() -> Vec<HostStatus> {
     ]
 }
 
-fn sorted(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+fn meant(hosts: &[HostStatus], pairs: &[(&str, &str)]) -> Meant {
     let selection = NodeSelection::from_pairs(pairs.iter().copied()).unwrap();
-    let (ready, left_out) = sort(&hosts(), &selection);
+    let groups = [("odd".into(), "a,c".into())].into();
+    let status = Status { network: "net".into(), groups, hosts: hosts.to_vec(), ..Status::default() };
+    Meant::by(&selection, &status).unwrap()
+}
+
+fn sorted(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let hosts = hosts();
+    let (ready, left_out) = sort(&hosts, &meant(&hosts, pairs));
     let name = |line: String| line.split(": ").next().unwrap().to_owned();
     (ready.into_iter().map(|origin| origin.node).collect(), left_out.into_iter().map(name).collect())
 }
@@ -73,7 +80,8 @@ fn all_nodes_that_match_are_taken_and_those_that_cannot_be_are_told() {
 
 #[test]
 fn why_a_node_is_left_out_is_said_without_control_characters() {
-    let (_, left_out) = sort(&hosts(), &NodeSelection::default());
+    let hosts = hosts();
+    let (_, left_out) = sort(&hosts, &meant(&hosts, &[]));
     insta::assert_snapshot!(left_out.join("\n"), @r"
     b:3: no\x1b such
     c: unreachable: no route
@@ -82,21 +90,59 @@ fn why_a_node_is_left_out_is_said_without_control_characters() {
 }
 
 #[test]
+fn a_set_takes_all_that_it_names_and_waits_for_what_may_be_back() {
+    assert_eq!(sorted(&[("node", "@odd")]).0, ["a", "c:cpython3.11", "c:pypy3.11"]);
+    assert_eq!(sorted(&[("node", "a,b!b:pypy3.11")]).0, ["a", "b:cpython3.11"]);
+    let but = sorted(&[("node", "!b")]);
+    assert_eq!((but.0, but.1), (vec!["a".into()], vec!["c".into(), "d".into()]));
+    assert_eq!(sorted(&[("node", "@odd"), ("implementation", "pypy")]).0, ["c:pypy3.11"]);
+}
+
+#[test]
 fn hosts_that_may_soon_have_a_matching_node_are_waited_for() {
-    let named = |name: &str| NodeSelection { node: Some(name.into()), ..NodeSelection::default() };
-    let any = NodeSelection::default();
+    let waits = |host: &HostStatus, name: &str| {
+        let mut other = HostStatus { id: "b".into(), state: HostState::Up, ..HostStatus::default() };
+        other.nodes = vec![node("b", "b", NodeState::Ready, "cpython")];
+        let pairs = [("node", name)];
+        meant(&[host.clone(), other], if name.is_empty() { &[] } else { &pairs }).may_come(host)
+    };
     let mut host = HostStatus { id: "a".into(), state: HostState::Joining, ..HostStatus::default() };
-    assert!(may_match_soon(&host, &any));
-    assert!(may_match_soon(&host, &named("a")) && may_match_soon(&host, &named("a:pypy3.9")));
-    assert!(!may_match_soon(&host, &named("ab")) && !may_match_soon(&host, &named("b")));
+    assert!(waits(&host, ""));
+    assert!(waits(&host, "a") && waits(&host, "a:pypy3.9") && waits(&host, "a,b") && waits(&host, "!b"));
+    assert!(!waits(&host, "b") && !waits(&host, "!a"));
     host.state = HostState::Up;
-    assert!(!may_match_soon(&host, &any));
+    assert!(!waits(&host, ""));
     host.nodes = vec![node("a", "a", NodeState::Probing, "")];
-    assert!(may_match_soon(&host, &any) && !may_match_soon(&host, &named("b")));
+    assert!(waits(&host, "") && !waits(&host, "b"));
     for state in [HostState::Failed, HostState::Unreachable, HostState::Leaving] {
         host.state = state;
-        assert!(!may_match_soon(&host, &any), "{state}");
+        assert!(!waits(&host, ""), "{state}");
     }
+}
+
+#[test]
+fn a_limit_takes_the_least_busy_hosts_one_node_each_time() {
+    let host = |id: &str, cpus: u32, processes: u32| HostStatus {
+        id: id.into(),
+        cpus: Some(cpus),
+        processes,
+        drained: id == "drained",
+        ..HostStatus::default()
+    };
+    let hosts = [host("a", 2, 3), host("b", 8, 4), host("c", 1, 0), host("drained", 64, 0)];
+    let origins = || {
+        let nodes = [("a", "a"), ("b:1", "b"), ("b:2", "b"), ("c:1", "c"), ("c:2", "c"), ("d", "drained")];
+        nodes.iter().map(|(node, host)| Origin { node: (*node).into(), host: (*host).into() }).collect()
+    };
+    let taken = |limit| {
+        let taken = least_busy(&hosts, origins(), limit).into_iter().map(|origin| origin.node);
+        taken.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(taken(1), "c:1");
+    assert_eq!(taken(3), "b:1 b:2 c:1");
+    assert_eq!(taken(4), "b:1 b:2 c:1 c:2");
+    assert_eq!(taken(5), "a b:1 b:2 c:1 c:2");
+    assert_eq!(taken(99), "a b:1 b:2 c:1 c:2 d");
 }
 
 #[test]

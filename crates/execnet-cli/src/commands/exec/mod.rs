@@ -14,7 +14,8 @@ use execnet::{
     Channel, ChannelError, Death, ExitStatus, GatewayBuilder, OpenError, PackagesError, StartError,
 };
 
-use super::node_options::NodeOptions;
+use super::meant::refresh_groups;
+use super::node_options::{HowMany, NodeOptions};
 use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -47,6 +48,7 @@ const WINDOW: u64 = 1 << 20;
     after_help = "\
 Example:
   execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
+  execnet exec mynet --node 'build[1-20]' --limit 4 script.py
   execnet exec mynet --platform java script.py arg1 < input
   execnet exec mynet --with attrs --with ./src script.py
   execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'"
@@ -58,9 +60,8 @@ pub(crate) struct ExecArgs {
     options: NodeOptions,
     #[command(flatten)]
     packages: PackageOptions,
-    /// Use only one matching node, the least busy
-    #[arg(long)]
-    one: bool,
+    #[command(flatten)]
+    how_many: HowMany,
     /// Print a JSON object for each value, with `node`, `host` and `value`
     #[arg(long)]
     json: bool,
@@ -109,10 +110,11 @@ impl ExecArgs {
         let program = ExecSource::read(&self.words)?;
         let packages = self.packages.packages()?;
         let network = connection::open_patiently(name)?;
-        let (destinations, mut worst) = if self.one {
+        let (destinations, mut worst) = if self.how_many.one {
+            refresh_groups(&network, &selection)?;
             (vec![Destination { selection, origin: None }], NodeOutcome::Fine)
         } else {
-            choose(&network, selection)?
+            choose(&network, selection, self.how_many.limit())?
         };
         let nodes = destinations.len();
         let progress = PackageProgress::stderr(nodes);

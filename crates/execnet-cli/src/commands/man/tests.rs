@@ -70,7 +70,7 @@ fn a_page_as_it_is_written() {
     Name of the network
     .TP
     <\fIHOST\fR>
-    Ids of hosts, as \fBexecnet status\fR shows them
+    Ids of hosts, as \fBexecnet status\fR shows them, or sets of them: \fB\*(Aqbuild[1\-3]\*(Aq\fR
     .SH "EXIT STATUS"
     .TP
     \fB0\fR

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use execnet::Network;
 use execnet::packages::{Cleaned, Stored};
 use execnet_proto::control::{HostStatus, Status, Verb};
 use serde_json::{Value, json};
 
+use super::meant::hosts_named;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text::{duration, fit, one_line, size, table};
 use crate::{connection, print};
@@ -27,7 +29,7 @@ Example:
 pub(crate) struct PackagesArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Ids of hosts; by default all of the network
+    /// Ids of hosts, or sets of them (`'build[1-3]'`); by default all of the network
     #[arg(value_name = "HOST", add = super::complete::hosts())]
     hosts: Vec<String>,
     /// Remove what is not in use
@@ -48,7 +50,7 @@ impl PackagesArgs {
         let name = &self.network.network;
         let network = connection::open_patiently(name)?;
         let status: Status = connection::ask_once(&network, Verb::Status)?;
-        let hosts = self.chosen(&status)?;
+        let hosts = self.chosen(&network, &status)?;
         if hosts.is_empty() {
             print::say(&format!("{name}: no hosts; `execnet addhost {name} SPEC` adds one"));
             return Ok(ExitCode::SUCCESS);
@@ -77,13 +79,9 @@ impl PackagesArgs {
     }
 
     /// The hosts of the network that are meant.
-    fn chosen<'a>(&self, status: &'a Status) -> Result<Vec<&'a HostStatus>, CommandError> {
-        for id in &self.hosts {
-            if !status.hosts.iter().any(|host| host.id == *id) {
-                return Err(super::no_such_host(id, status));
-            }
-        }
-        let meant = |host: &&HostStatus| self.hosts.is_empty() || self.hosts.contains(&host.id);
+    fn chosen<'a>(&self, network: &Network, status: &'a Status) -> Result<Vec<&'a HostStatus>, CommandError> {
+        let named = hosts_named(network, &self.hosts, status)?;
+        let meant = |host: &&HostStatus| self.hosts.is_empty() || named.contains(&host.id);
         Ok(status.hosts.iter().filter(meant).collect())
     }
 }

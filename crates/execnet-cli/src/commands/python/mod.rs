@@ -15,6 +15,7 @@ use execnet::{
 };
 use execnet_proto::spec::{NetworkName, NodeSelection};
 
+use super::meant::refresh_groups;
 use super::node_options::NodeOptions;
 use super::package_options::{PackageOptions, shown};
 use super::used_though_drained;
@@ -75,6 +76,7 @@ impl PythonArgs {
         let env = self.options.variables()?;
         let packages = self.packages.packages()?;
         let network = connection::open_patiently(name)?;
+        refresh_groups(&network, &selection)?;
         let notices = Arc::new(OutageNotices::default());
         let told = notices.clone();
         network.on_outage(move |outage| told.tell(outage));

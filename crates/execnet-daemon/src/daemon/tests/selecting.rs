@@ -1,6 +1,7 @@
 //! Where processes are placed, and what they wait for.
 
 use execnet_proto::client::ClientEvent;
+use execnet_proto::control::Verb;
 use execnet_proto::id::Epoch;
 use execnet_proto::switch::{ClientKey, HostKey};
 
@@ -113,4 +114,66 @@ fn a_process_that_waits_for_a_host_brings_its_next_try_forward() {
     assert!(!refused(&world));
     fail(&mut world);
     assert!(refused(&world), "nothing is under way that could help");
+}
+
+/// What a process that asked for these nodes was told: its node, or the first line of the refusal.
+fn answer(world: &mut World, client: ClientKey, id: u8, set: &str) -> String {
+    let id = select(world, client, id, &[("node", set)]);
+    let told = world.events.iter().rev().find_map(|(key, event)| match event {
+        ClientEvent::Placed(of) if *of == id => Some(world.clients[key].placement(id)?.node.clone()),
+        ClientEvent::Refused(of, _, why) if *of == id => why.lines().next().map(str::to_owned),
+        _ => None,
+    });
+    told.unwrap_or_else(|| "waits".into())
+}
+
+#[test]
+fn one_node_of_a_set_is_chosen_and_names_that_mean_nothing_are_refused() {
+    let mut world = World::new(&["ssh=a", "ssh=b", "ssh=c", "ssh=d"]);
+    let client = world.client();
+    for (key, id) in [(1, "a"), (2, "b"), (3, "c")] {
+        world.greet_as(HostKey(key), id, Epoch::new(1, key), id.as_bytes()[0]);
+    }
+    let mut told = |id, set: &str| answer(&mut world, client, id, set);
+    assert_eq!(told(1, "a,b"), "a");
+    assert_eq!(told(2, "a,b"), "b");
+    assert_eq!(told(3, "@odd"), "c");
+    assert_eq!(told(4, "!a!b!d"), "c");
+    assert_eq!(told(5, "d:pypy3.9"), "waits");
+    let refused = told(6, "a,[e-f]");
+    assert!(refused.starts_with("`a,[e-f]` is not a set of nodes: "), "{refused}");
+    let refused = told(7, "a,e[1-2]");
+    let said = "no node of net matches node a,e[1-2]: there is no host or node `e[1-2]`; there are:";
+    assert_eq!(refused, said);
+    assert_eq!(
+        told(8, "a!a"),
+        "no node of net matches node a!a: `a!a` stands for no node at all; there are:"
+    );
+    let refused = told(9, "@web");
+    assert!(refused.contains(": there is no group `@web`; there are `@odd`; there are:"), "{refused}");
+    assert_eq!(told(10, "e"), "no node of net matches node e; there are:");
+}
+
+#[test]
+fn groups_follow_the_file_from_which_the_network_was_started() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    world.greet_as(HostKey(1), "a", Epoch::new(1, 1), 1);
+    world.greet_as(HostKey(2), "b", Epoch::new(1, 2), 2);
+    let client = world.client();
+    let mut last = 0;
+    let mut regroup = |file: &str, web: &str| {
+        last += 1;
+        let groups = [("web".into(), web.into())].into();
+        let request = world.ask(client, Verb::Groups { file: file.into(), groups });
+        let (replies, over) = world.replies(request, client);
+        assert!(over);
+        (replies[0].to_string(), answer(&mut world, client, last, "@web"))
+    };
+    let (reply, placed) = regroup("/net.toml", "b");
+    assert_eq!((reply.as_str(), placed.as_str()), (r#"{"groups":{"web":"b"}}"#, "b"));
+    assert_eq!(regroup("/other/net.toml", "a").0, r#"{"groups":{"web":"b"}}"#);
+    let (reply, _) = regroup("/net.toml", "b[1-");
+    assert!(reply.contains(r#""kind":"usage""#), "{reply}");
+    let request = world.ask(client, Verb::Status);
+    assert_eq!(world.replies(request, client).0[0]["groups"]["web"], "b");
 }
