@@ -249,6 +249,16 @@ impl Switch {
         of_clients.map(|entry| entry.node.as_str())
     }
 
+    /// The programs with processes on a host, by the names that they gave, each once.
+    pub fn programs(&self, host: HostKey) -> BTreeSet<&str> {
+        let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
+        let programs = ids.filter_map(|id| match self.forwarded.get(id)?.owner {
+            Owner::Client(client) => Some(self.program(client)),
+            _ => None,
+        });
+        programs.filter(|name| !name.is_empty()).collect()
+    }
+
     /// Bytes of DATA in all queues.
     pub fn queued(&self) -> usize {
         let clients = self.clients.values().map(|side| side.conn.queued_in_all());

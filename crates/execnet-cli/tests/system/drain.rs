@@ -79,10 +79,13 @@ fn a_busy_host_is_removed_when_it_is_idle_though_the_command_has_ended() {
     let output = net.run("drain", &["a", "--remove"]);
     assert_eq!(
         (output.status.code(), String::from_utf8_lossy(&output.stderr)),
-        (Some(0), "a: drained; rmhost when idle: 1 process runs there\n".into())
+        (Some(0), "a: drained; rmhost when idle: 1 process runs there (execnet python)\n".into())
     );
     let status = net.ok("status", &[]);
-    assert!(status.contains("\na: draining: rmhost when idle; 1 process runs there\n"), "{status}");
+    assert!(
+        status.contains("\na: draining: rmhost when idle; 1 process runs there (execnet python)\n"),
+        "{status}"
+    );
     assert_eq!(net.host("a")["removing"], true);
     assert!(end(runs).status.success());
     wait_until(SOON, "the host to leave", || net.status()["hosts"].as_array().unwrap().len() == 1);
@@ -104,7 +107,10 @@ fn drain_waits_for_what_runs_and_ctrl_c_ends_only_the_waiting() {
         (waits, stderr.lines().map(Result::unwrap))
     };
     let (mut first, mut said) = waits(&["a", "b", "--wait"]);
-    assert_eq!(said.next().unwrap(), "a: drained; waiting until it is idle: 1 process runs there");
+    assert_eq!(
+        said.next().unwrap(),
+        "a: drained; waiting until it is idle: 1 process runs there (execnet python)"
+    );
     assert_eq!(said.next().unwrap(), "b: drained");
     kill_process(Pid::from_child(&first), Signal::INT).unwrap();
     assert_eq!(first.wait().unwrap().signal(), Some(Signal::INT.as_raw()));

@@ -95,10 +95,11 @@ impl Daemon {
     /// Why a host is not idle.
     pub(super) fn busy(&self, key: HostKey, now: Duration) -> Option<String> {
         let id = &self.hosts.get(&key)?.spec.id;
+        let programs = || of_programs(self.switch.programs(key).into_iter().collect());
         match self.switch.processes(key) {
             0 => {}
-            1 => return Some("1 process runs there".to_owned()),
-            count => return Some(format!("{count} processes run there")),
+            1 => return Some(format!("1 process runs there{}", programs())),
+            count => return Some(format!("{count} processes run there{}", programs())),
         }
         if self.selecting.iter().any(|selecting| self.is_named(selecting, id)) {
             return Some("a program waits for it".to_owned());
@@ -145,5 +146,28 @@ impl Daemon {
                 self.draining.push(draining);
             }
         }
+    }
+}
+
+/// ` (pytest)`, if programs have names.
+fn of_programs(mut names: Vec<&str>) -> String {
+    const MOST: usize = 3;
+    let more = names.len().saturating_sub(MOST);
+    names.truncate(MOST);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_named_but_not_all_of_them() {
+        let said: Vec<String> = [0, 1, 3, 5]
+            .into_iter()
+            .map(|count| of_programs(["a", "b", "c", "d", "e"][..count].into()))
+            .collect();
+        assert_eq!(said, ["", " (a)", " (a, b, c)", " (a, b, c and 2 more)"]);
     }
 }
