@@ -10,6 +10,7 @@ use execnet_proto::spec::NetworkName;
 
 use super::addhost::differ;
 use super::meant::hosts_named;
+use super::rmhost::groups_that_name;
 use crate::config::{Draft, NetworkFile};
 use crate::connection::DaemonApi;
 use crate::error::CommandResult;
@@ -89,6 +90,9 @@ impl DrainArgs {
         }
         for host in &hosts {
             ended(&name, host, self.wait).iter().for_each(|line| print::say(line));
+            let is_gone = host.state == HostState::Leaving;
+            let groups = change.groups.iter().filter(|(id, _)| is_gone && *id == host.id);
+            groups.flat_map(|(_, notes)| notes).for_each(|note| print::say(note));
         }
         change.notes.iter().for_each(|note| print::say(note));
         Ok(ExitCode::SUCCESS)
@@ -119,6 +123,8 @@ struct Change {
     draft: Option<Draft>,
     /// What to say of the file.
     notes: Vec<String>,
+    /// The same about groups that name a host, for when it is gone.
+    groups: Vec<(String, Vec<String>)>,
 }
 
 impl Change {
@@ -142,8 +148,9 @@ impl Change {
         {
             notes.push(other_file(&path, &theirs));
         }
+        let groups = ids.iter().map(|id| (id.clone(), groups_that_name(&file, &path, id))).collect();
         let draft = if changed { Some(file.prepare()?) } else { None };
-        Ok(Self { network, ids, draft, notes })
+        Ok(Self { network, ids, draft, notes, groups })
     }
 }
 

@@ -58,12 +58,17 @@ impl RmhostArgs {
         }
         let more = if remembered { String::new() } else { not_named(&path) };
         print::say(&format!("{}: removed from {name}{more}", self.host));
-        let names_it = |set: &NodeSet| set.names().is_ok_and(|names| names.contains(&self.host));
-        for group in file.groups().names().filter(|name| file.groups().set(name).is_some_and(names_it)) {
-            print::say(&format!("execnet: the group `{group}` in {} still names it", path.display()));
-        }
+        groups_that_name(&file, &path, &self.host).iter().for_each(|note| print::say(note));
         Ok(if cleaned { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
     }
+}
+
+/// The notes on groups of the file that name the host.
+pub(super) fn groups_that_name(file: &NetworkFile, path: &Path, host: &str) -> Vec<String> {
+    let names_it = |set: &NodeSet| set.names().is_ok_and(|names| names.iter().any(|name| name == host));
+    let groups = file.groups().names().filter(|name| file.groups().set(name).is_some_and(names_it));
+    let path = path.display();
+    groups.map(|group| format!("execnet: the group `{group}` in {path} still names {host}")).collect()
 }
 
 /// The note if the host was running but is not in this user's file.

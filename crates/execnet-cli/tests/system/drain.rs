@@ -66,8 +66,8 @@ fn a_drained_host_is_used_by_name_only_and_stays_drained_after_a_restart() {
     let none = net.run("python", &["-c", "pass"]);
     assert_eq!(none.status.code(), Some(125));
     assert!(text(&none).contains("that match are drained: a, b\nHint: `execnet undrain "), "{}", text(&none));
-    let output = net.run("undrain", &["b", "a"]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "b: takes new work\na: takes new work\n");
+    let output = net.run("undrain", &["b,a", "a"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "a: takes new work\nb: takes new work\n");
     assert_eq!(file(&net), before);
     assert_eq!(net.host("a")["drained"], false);
 }

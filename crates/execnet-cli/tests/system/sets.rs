@@ -110,7 +110,7 @@ fn groups_are_read_again_when_somebody_names_one() {
 
     write(&net, &WEB, "[groups]\nweb = \"web[1-3]\"\n");
     let removed = net.run("rmhost", &["web3"]);
-    let said = format!("execnet: the group `web` in {} still names it", net.config().display());
+    let said = format!("execnet: the group `web` in {} still names web3", net.config().display());
     assert!(text(&removed).contains(&said), "{}", text(&removed));
     assert!(fs::read_to_string(net.config()).unwrap().ends_with("[groups]\nweb = \"web[1-3]\"\n"));
 }
