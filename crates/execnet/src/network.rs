@@ -297,6 +297,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use execnet_proto::feature::Features;
     use execnet_proto::id::{Incarnation, ProcessId};
     use execnet_proto::opening::OPENING;
 
@@ -317,7 +318,7 @@ mod tests {
             let greeting = Frame::Client {
                 id: execnet_proto::id::ClientId([0; 16]),
                 release: "x".into(),
-                facts: Vec::new(),
+                facts: vec![Features::all().entry(), ("program".into(), "p".into())],
             };
             theirs.read_exact(&mut vec![0; 16 + greeting.to_bytes().len()]).unwrap();
             let mut select = [0; 22];
@@ -329,7 +330,7 @@ mod tests {
             theirs.write_all(&placed.to_bytes()).unwrap();
             theirs
         });
-        let network = Connect::over(ours).release("x").open().unwrap();
+        let network = Connect::over(ours).release("x").program("p").open().unwrap();
         let process = network.process().arg("x").start().unwrap();
         (network, process, daemon.join().unwrap())
     }
