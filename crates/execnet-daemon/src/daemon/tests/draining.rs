@@ -75,6 +75,21 @@ fn work_goes_to_other_hosts_unless_the_drained_one_is_named() {
 }
 
 #[test]
+fn a_set_means_a_drained_host_only_if_no_other_one_of_it_can_be_used() {
+    let (mut world, client) = two();
+    select(&mut world, client, 1, &[("node", "b")]);
+    drain(&mut world, client, &["a"], false, false);
+    let both = select(&mut world, client, 2, &[("node", "a,b")]);
+    assert_eq!(answer(&world, both), Some(Ok("b".into())), "though it has more to do");
+    let without = select(&mut world, client, 3, &[("node", "!b")]);
+    let why = answer(&world, without).unwrap().unwrap_err();
+    assert!(why.starts_with("all hosts of net that match are drained: a\n"), "{why}");
+    world.end("b", 255, "");
+    let left = select(&mut world, client, 4, &[("node", "a,b")]);
+    assert_eq!(answer(&world, left), Some(Ok("a".into())));
+}
+
+#[test]
 fn a_program_that_finds_only_drained_hosts_is_told_so() {
     let (mut world, client) = two();
     drain(&mut world, client, &["a", "b"], false, false);
