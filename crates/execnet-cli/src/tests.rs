@@ -30,7 +30,7 @@ fn the_help_lists_every_command() {
       logs         Print the log of a network's daemon
       stop         Stop a network and end what runs on its hosts
       man          Show the manual page of execnet or of a command
-      completions  Print a script that makes a shell complete commands, options, networks and hosts
+      completions  Make a shell complete commands, options, networks and hosts
       help         Print this message or the help of the given subcommand(s)
 
     Options:

@@ -72,16 +72,16 @@ fi
 /// A line of each script: by it we know our files.
 const MARK: &str = "# Written by `execnet completions`.\n";
 
-/// Print a script that makes a shell complete commands, options, networks and hosts
+/// Make a shell complete commands, options, networks and hosts
 ///
-/// With `--install` the script goes where the shell looks for it.
+/// Prints the script that does it. With `--install` the script goes where the shell looks for it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   execnet completions --install
-  source <(execnet completions bash)                # in ~/.bashrc
-  source <(execnet completions zsh)                 # in ~/.zshrc, below compinit
-  execnet completions fish | source                 # in config.fish")]
+  source <(execnet completions bash)    # in ~/.bashrc
+  source <(execnet completions zsh)     # in ~/.zshrc, below compinit
+  execnet completions fish | source     # in config.fish")]
 pub(crate) struct CompletionsArgs {
     /// The shell; for `--install` and `--uninstall` by default that of `$SHELL`
     #[arg(
