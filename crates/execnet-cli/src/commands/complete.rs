@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use execnet::Connect;
 use execnet_proto::control::Status;
+use execnet_proto::spec::sets::OPERATORS;
 use execnet_proto::spec::{KEYS, NetworkName};
 
 use crate::config::NetworkFile;
@@ -51,23 +52,62 @@ pub(super) fn networks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| paths::known().iter().map(|name| candidate(name.as_str())).collect())
 }
 
-/// Hosts of the network on the command line.
+/// A host of the network on the command line.
 pub(super) fn hosts() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref())))
+    ArgValueCandidates::new(|| {
+        let ids = named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref()));
+        ids.iter().map(|id| candidate(id)).collect()
+    })
 }
 
-/// Nodes and hosts of the network on the command line.
-pub(super) fn nodes() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
-        let Some(name) = named() else { return Vec::new() };
-        let status = status(&name);
-        let nodes = status.iter().flat_map(|status| &status.hosts).flat_map(|host| &host.nodes);
-        let mut all = host_ids(&name, status.as_ref());
-        all.extend(nodes.map(|node| candidate(&node.name)));
-        all.sort_by(|one, other| one.get_value().cmp(other.get_value()));
-        all.dedup_by(|one, other| one.get_value() == other.get_value());
-        all
+/// A set of hosts of the network on the command line.
+pub(super) fn sets_of_hosts() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        complete_set(typed, |name, status| (host_ids(name, status), groups(name, status)))
     })
+}
+
+/// A set of nodes and hosts of the network on the command line.
+pub(super) fn sets_of_nodes() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        complete_set(typed, |name, status| {
+            let mut all = host_ids(name, status);
+            let hosts = status.into_iter().flat_map(|status| &status.hosts);
+            all.extend(hosts.flat_map(|host| &host.nodes).map(|node| node.name.clone()));
+            (all, groups(name, status))
+        })
+    })
+}
+
+/// Continues a set by names, and by groups.
+fn complete_set(
+    typed: &OsStr,
+    known: impl Fn(&NetworkName, Option<&Status>) -> (Vec<String>, Vec<String>),
+) -> Vec<CompletionCandidate> {
+    let (Some(typed), Some(network)) = (typed.to_str(), named()) else { return Vec::new() };
+    let status = status(&network);
+    let (names, groups) = known(&network, status.as_ref());
+    set(typed, names, &groups).iter().map(|text| candidate(text)).collect()
+}
+
+/// The typed set, with each name and group that its last name may become.
+fn set(typed: &str, mut names: Vec<String>, groups: &[String]) -> Vec<String> {
+    let (mut begun, mut inside) = (0, false);
+    for (at, letter) in typed.char_indices() {
+        match letter {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if !inside && OPERATORS.contains(&letter) => begun = at + 1,
+            _ => {}
+        }
+    }
+    let (before, begun) = typed.split_at(begun);
+    let (space, begun) = begun.split_at(begun.len() - begun.trim_start().len());
+    names.extend(groups.iter().map(|group| format!("@{group}")));
+    names.retain(|name| name.starts_with(begun));
+    names.sort_by_key(|name| (name.starts_with('@'), name.clone()));
+    names.dedup();
+    names.iter().map(|name| format!("{before}{space}{name}")).collect()
 }
 
 /// Some words; others are allowed too.
@@ -84,7 +124,7 @@ pub(super) fn spec() -> ArgValueCompleter {
             return keys(typed);
         };
         let ids = named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref()));
-        let ids = ids.iter().filter_map(|id| id.get_value().to_str()).filter(|id| id.starts_with(begun));
+        let ids = ids.iter().filter(|id| id.starts_with(begun));
         ids.map(|id| candidate(&format!("{before}via={id}"))).collect()
     })
 }
@@ -114,15 +154,27 @@ fn named() -> Option<NetworkName> {
     paths::known().into_iter().find(|name| words.iter().any(|word| word == name.as_str()))
 }
 
+/// The network's file, if it can be read.
+fn file(name: &NetworkName) -> Option<NetworkFile> {
+    paths::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok())
+}
+
 /// The ids of the running hosts and of those in the network's file.
-fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<CompletionCandidate> {
-    let file = paths::network_file(name).ok().and_then(|path| NetworkFile::load(&path).ok());
-    let running = status.iter().flat_map(|status| &status.hosts).map(|host| &host.id);
-    let mut ids: Vec<&String> =
-        file.iter().flat_map(NetworkFile::hosts).map(|host| &host.id).chain(running).collect();
+fn host_ids(name: &NetworkName, status: Option<&Status>) -> Vec<String> {
+    let file = file(name);
+    let running = status.into_iter().flat_map(|status| &status.hosts).map(|host| &host.id);
+    let mut ids: Vec<String> =
+        file.iter().flat_map(NetworkFile::hosts).map(|host| &host.id).chain(running).cloned().collect();
     ids.sort();
     ids.dedup();
-    ids.into_iter().map(|id| candidate(id)).collect()
+    ids
+}
+
+/// The groups of the network's file, or of the running network.
+fn groups(name: &NetworkName, status: Option<&Status>) -> Vec<String> {
+    let running = || status.map(|status| status.groups.keys().cloned().collect());
+    let here = file(name).map(|file| file.groups().names().map(str::to_owned).collect());
+    here.filter(|groups: &Vec<String>| !groups.is_empty()).or_else(running).unwrap_or_default()
 }
 
 /// The status of a running network, if its daemon answers at once.
@@ -153,6 +205,23 @@ mod tests {
         ] {
             assert_eq!(plain(OsStr::new(typed)), word, "{typed}");
         }
+    }
+
+    #[test]
+    fn the_last_name_of_a_set_completes_behind_what_is_typed() {
+        let set = |typed: &str| {
+            let names = ["web1", "web2", "db1", "db1:pypy3.9"].map(String::from).to_vec();
+            super::set(typed, names, &["web".into(), "dbs".into()]).join(" ")
+        };
+        assert_eq!(set(""), "db1 db1:pypy3.9 web1 web2 @dbs @web");
+        assert_eq!(set("w"), "web1 web2");
+        assert_eq!(set("@"), "@dbs @web");
+        assert_eq!(set("db1,w"), "db1,web1 db1,web2");
+        assert_eq!(set("web[1,3]!@w"), "web[1,3]!@web");
+        assert_eq!(set("@web,!web"), "@web,!web1 @web,!web2");
+        assert_eq!(set("@web & d"), "@web & db1 @web & db1:pypy3.9");
+        assert_eq!(set("!db1:"), "!db1:pypy3.9");
+        assert_eq!((set("web[1,"), set("web[1-2]"), set("x")), ("".into(), "".into(), "".into()));
     }
 
     #[test]

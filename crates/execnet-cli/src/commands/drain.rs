@@ -33,7 +33,7 @@ pub(crate) struct DrainArgs {
     #[command(flatten)]
     network: super::NetworkArg,
     /// Ids of hosts, as `execnet status` shows them, or sets of them: `'build[1-3]'`
-    #[arg(value_name = "HOST", required = true, add = super::complete::hosts())]
+    #[arg(value_name = "HOST", required = true, add = super::complete::sets_of_hosts())]
     hosts: Vec<String>,
     /// Wait until nothing runs there for clients. Ctrl-C ends only the waiting
     #[arg(long)]
@@ -53,7 +53,7 @@ pub(crate) struct UndrainArgs {
     #[command(flatten)]
     network: super::NetworkArg,
     /// Ids of hosts, as `execnet status` shows them, or sets of them: `'build[1-3]'`
-    #[arg(value_name = "HOST", required = true, add = super::complete::hosts())]
+    #[arg(value_name = "HOST", required = true, add = super::complete::sets_of_hosts())]
     hosts: Vec<String>,
 }
 

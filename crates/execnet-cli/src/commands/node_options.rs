@@ -18,7 +18,7 @@ const PLATFORMS: [&str; 7] = ["cpython", "darwin", "freebsd", "java", "jython", 
 #[derive(Debug, Args)]
 pub(super) struct NodeOptions {
     /// Node, host, or set of them: `build1`, `'build[1-20]'`, `'@web,!web7'`
-    #[arg(long, value_name = "SET", add = complete::nodes())]
+    #[arg(long, value_name = "SET", add = complete::sets_of_nodes())]
     pub(super) node: Option<String>,
     /// Prefix of `sys.platform` or of the implementation: `linux`, `java`, `pypy`
     #[arg(long, value_name = "PREFIX", add = complete::words(&PLATFORMS))]

@@ -301,9 +301,10 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
         complete -p execnet | grep -q -- '-F _execnet' || exit 8
         # as bash breaks a line, and puts in the place of the last part what it is given
         ask() {
-            local part; COMP_LINE=$1 COMP_TYPE=9 COMP_WORDS=($(sed 's/[:=][:=]*/ & /g' <<< \"$1\"))
+            local part; COMP_LINE=$1 COMP_TYPE=9 COMP_WORDS=($(sed 's/[:=@][:=@]*/ & /g' <<< \"$1\"))
             [[ $1 == *' ' ]] && COMP_WORDS+=('')
-            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); part=${COMP_WORDS[COMP_CWORD]##*[:=]}
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); part=${COMP_WORDS[COMP_CWORD]##*[:=@]}
+            [[ $1 == *@$part ]] && part=@$part
             _execnet execnet \"$part\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
             part=${1%\"$part\"}; part=${part##* }
             [[ ${#COMPREPLY[@]} == 0 ]] || printf '%s\\n' \"${COMPREPLY[@]/#/$part}\"
@@ -335,7 +336,7 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
     std::fs::create_dir_all(net.config().parent().unwrap()).unwrap();
     std::fs::write(
         net.config().with_file_name(format!("{name}.toml")),
-        "hosts = [\"ssh=inner1\", \"popen\"]\n",
+        "hosts = [\"ssh=inner1\", \"popen\"]\n[groups]\nweb = \"inner[1-9]\"\n",
     )
     .unwrap();
     net.start(&["popen//python=*"]);
@@ -366,6 +367,10 @@ fn shells_load_the_completions_and_complete_verbs_options_networks_and_hosts() {
         assert_eq!(asked("execnet stop shown-"), [&name[..]], "{program}");
         assert_eq!(asked(&format!("execnet rmhost {name} inn")), ["inner1"], "{program}");
         assert_eq!(asked(&format!("execnet python {name} --node loc")), ["local"], "{program}");
+        assert_eq!(asked(&format!("execnet exec {name} --node local,inn")), ["local,inner1"], "{program}");
+        assert_eq!(asked(&format!("execnet exec {name} --node @w")), ["@web"], "{program}");
+        assert_eq!(asked(&format!("execnet exec {name} --node local,@")), ["local,@web"], "{program}");
+        assert_eq!(asked(&format!("execnet drain {name} local,@")), ["local,@web"], "{program}");
         assert!(asked("execnet completions ").contains(&"fish".to_owned()), "{program}");
         assert_eq!(asked(&format!("execnet python {name} --platform ja")), ["java"], "{program}");
         assert_eq!(asked(&format!("execnet exec {name} --implementation py")), ["pypy"], "{program}");

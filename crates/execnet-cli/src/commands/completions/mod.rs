@@ -11,16 +11,16 @@ use clap_complete::env::Shells;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print;
 
-/// Bash splits words at `:` and `=`, which are part of node names and specs. This joins them for the
-/// completer and gives bash only the part of each answer after the last split, because bash replaces no more.
-/// It adds backslashes where no quote is open.
+/// Bash splits words at `:`, `=` and `@`, which are part of node names, specs and sets. This joins them for
+/// the completer and gives bash only the part of each answer after the last split, because bash replaces no
+/// more. It adds backslashes where no quote is open.
 const BASH: &str = r#"
 _execnet() {
     local -a whole=("${COMP_WORDS[0]}")
     local line=${COMP_LINE#*"${COMP_WORDS[0]}"} word="" before="" last=0 i
     for ((i = 1; i <= COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        if [[ $line == [[:space:]]* || $word != [:=]* && ${whole[last]} != *[:=] ]] || ((last == 0)); then
+        if [[ $line == [[:space:]]* || $word != [:=@]* && ${whole[last]} != *[:=@] ]] || ((last == 0)); then
             whole[++last]=""
         fi
         before=${whole[last]} line=${line#*"$word"}
@@ -28,6 +28,8 @@ _execnet() {
     done
     # of a word in which the cursor stands bash gives what is before it; none of a break
     [[ -z $2 && $word == [:=]* ]] && before+=$word
+    # an `@` belongs to what bash replaces
+    [[ $2 == @* ]] && before=${before%@}
     local -a COMP_WORDS=("${whole[@]}")
     local COMP_CWORD=$last
     _clap_complete_execnet "$1" "$before$2" ""
@@ -37,6 +39,7 @@ _execnet() {
     for ((i = 0; i < ${#COMPREPLY[@]}; i++)); do
         [[ ${COMPREPLY[i]} == *[[:space:]\\\"\'\$\&\;\|\<\>\(\)\*\?\[\`\!]* ]] || continue
         printf -v word %q "${COMPREPLY[i]}"
+        word=${word//\\,/,}
         [[ ${COMPREPLY[i]} == "~"* ]] && word=${word#\\}
         COMPREPLY[i]=$word
     done

@@ -30,7 +30,7 @@ pub(crate) struct PackagesArgs {
     #[command(flatten)]
     network: super::NetworkArg,
     /// Ids of hosts, or sets of them (`'build[1-3]'`); by default all of the network
-    #[arg(value_name = "HOST", add = super::complete::hosts())]
+    #[arg(value_name = "HOST", add = super::complete::sets_of_hosts())]
     hosts: Vec<String>,
     /// Remove what is not in use
     #[arg(long)]
