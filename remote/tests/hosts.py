@@ -233,6 +233,13 @@ class Everywhere(Host):
 
 class Jython(Host):
 
+    def test_it_does_not_claim_to_have_terminals(self):
+        link = self.joined()
+        self.assertNotIn(b"terminal", link.table["features"].split())
+        link.spawn("true", node="", options=[("terminal", b"24 80")])
+        self.assertEqual((None, {}), link.next())
+        self.wait_until(lambda: b"an option that this agent did not name" in link.stderr)
+
     def test_its_processes_end_with_its_link(self):
         link = self.joined()
         id = link.spawn("sh", "-c", "sleep 1000 & echo $$ $!; wait", role=1)

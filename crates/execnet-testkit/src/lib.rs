@@ -49,4 +49,4 @@ pub use processes::{
     sockets_listening, wait_until,
 };
 pub use proxy::Proxy;
-pub use tools::shell;
+pub use tools::{program, shell};

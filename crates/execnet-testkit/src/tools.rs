@@ -25,19 +25,14 @@ pub(crate) struct Tools {
 
 impl Tools {
     pub(crate) fn find() -> Result<Tools> {
-        let openssh = |name: &str, package: &str| {
-            find(name).ok_or_else(|| {
-                Missing(format!("there is no {name} on this machine: install {package} (Debian's name)"))
-            })
-        };
-        let sshd = openssh("sshd", "openssh-server")?;
-        let ssh = openssh("ssh", "openssh-client")?;
+        let sshd = program("sshd", "openssh-server")?;
+        let ssh = program("ssh", "openssh-client")?;
         let version = Command::new(&ssh).arg("-V").output().context("ssh -V")?;
         let user = run(Command::new("id").arg("-un"))?.trim().to_owned();
         let shell = login_shell(&user);
         Ok(Tools {
             sshd,
-            keygen: openssh("ssh-keygen", "openssh-client")?,
+            keygen: program("ssh-keygen", "openssh-client")?,
             ssh,
             posix_login_shell: ["sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"].contains(&shell.as_str()),
             user,
@@ -51,6 +46,16 @@ impl Tools {
         let public = std::fs::read_to_string(path.with_extension("pub"))?;
         Ok(public.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
     }
+}
+
+/// The path of a program that a test needs, from this package of Debian.
+///
+/// # Errors
+/// If this machine lacks it.
+pub fn program(name: &str, package: &str) -> Result<PathBuf> {
+    let missing =
+        || Missing(format!("there is no {name} on this machine: install {package} (Debian's name)"));
+    Ok(find(name).ok_or_else(missing)?)
 }
 
 /// The program of that name on PATH or in folders that a user's PATH often lacks. Skips pyenv's shims: they

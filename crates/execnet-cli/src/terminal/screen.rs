@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError, TryLockError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ static BEFORE: Mutex<Option<(File, Termios)>> = Mutex::new(None);
 
 /// What was written to the terminal. Whoever writes holds it.
 static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
+
+/// Wakes whoever waits until the terminal was taken again.
+static TAKEN: Condvar = Condvar::new();
 
 struct Shown {
     to: OwnStream,
@@ -74,12 +77,14 @@ impl Drop for Raw {
     fn drop(&mut self) {
         give_back();
         *shown() = None;
+        TAKEN.notify_all();
     }
 }
 
-/// Writes output of the process.
+/// Writes output of the process, as soon as the terminal is ours.
 pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
-    let mut shown = shown();
+    let is_left = |shown: &mut Option<Shown>| shown.as_ref().is_some_and(|shown| shown.left);
+    let mut shown = TAKEN.wait_while(shown(), is_left).unwrap_or_else(PoisonError::into_inner);
     let Some(shown) = &mut *shown else { return Ok(()) };
     shown.modes.pass(bytes);
     shown.to.write_all(bytes)
@@ -167,6 +172,7 @@ pub(super) fn take_again() {
         let enter = shown.modes.enter();
         let _ = shown.to.write_all(&enter);
     }
+    TAKEN.notify_all();
 }
 
 fn take_keys() -> io::Result<()> {

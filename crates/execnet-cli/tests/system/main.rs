@@ -17,4 +17,5 @@ mod packages;
 mod process;
 mod resume;
 mod sets;
+mod terminal;
 mod trust;

@@ -1,0 +1,375 @@
+//! A person at a real terminal (tmux): what runs on a host has it, and it is given back whatever happens.
+
+use std::process::Command;
+
+use execnet_testkit::{Lab, or_skip, program, wait_until};
+
+use crate::harness::{Net, SOON};
+
+/// A terminal with a shell in it, and the person before it.
+struct Person {
+    server: String,
+}
+
+impl Person {
+    /// None if there is no tmux here.
+    fn sits_down(net: &Net) -> Option<Self> {
+        or_skip(program("tmux", "tmux"))?;
+        let person = Self { server: format!("execnet-{}", net.name) };
+        let mut tmux = person.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"]);
+        for (name, value) in net.execnet(["list"]).get_envs() {
+            match value {
+                Some(value) => tmux.env(name, value),
+                None => tmux.env_remove(name),
+            };
+        }
+        let shell = "env --default-signal 'PS1=$ ' bash --norc --noprofile";
+        let status = tmux.env("LC_ALL", "C.UTF-8").env_remove("TMUX").arg(shell).status();
+        assert!(status.unwrap().success());
+        person.shows("$");
+        person.enters(&format!(
+            "execnet() {{ {} \"$@\"; }}; N={}; clear",
+            env!("CARGO_BIN_EXE_execnet"),
+            net.name
+        ));
+        person.shows_last("$");
+        Some(person)
+    }
+
+    fn tmux(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.args(["-u", "-L", &self.server]).args(args);
+        command
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.tmux(args).output().unwrap();
+        assert!(output.status.success(), "tmux {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn types(&self, text: &str) {
+        self.ok(&["send-keys", "-l", text]);
+    }
+
+    /// Presses keys, by tmux's names for them.
+    fn presses(&self, keys: &[&str]) {
+        self.ok(&[&["send-keys"], keys].concat());
+    }
+
+    fn enters(&self, line: &str) {
+        self.types(line);
+        self.presses(&["Enter"]);
+    }
+
+    fn screen(&self) -> String {
+        self.ok(&["capture-pane", "-p"])
+    }
+
+    #[track_caller]
+    fn waits(&self, what: &str, shown: impl Fn(&str) -> bool) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let screen = self.screen();
+            if shown(&screen) {
+                return screen;
+            }
+            assert!(begun.elapsed() < SOON, "{what} is not shown, but\n{screen}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    #[track_caller]
+    fn shows(&self, what: &str) -> String {
+        self.waits(what, |screen| screen.contains(what))
+    }
+
+    /// Waits until the last line is this one.
+    #[track_caller]
+    fn shows_last(&self, what: &str) -> String {
+        self.waits(what, |screen| {
+            screen.trim_end().lines().last().is_some_and(|last| last.trim_end() == what)
+        })
+    }
+
+    /// The shell has its terminal back, as it was.
+    #[track_caller]
+    fn has_the_terminal_back(&self) {
+        self.shows_last("$");
+        self.enters(
+            "clear; stty -a | tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig -e opost -e icrnl",
+        );
+        self.shows("5");
+        let modes = "#{alternate_on} #{cursor_flag} #{mouse_any_flag} #{keypad_cursor_flag} #{wrap_flag}";
+        assert_eq!(self.ok(&["display-message", "-p", modes]).trim(), "0 1 0 0 1");
+        self.enters("clear");
+        self.shows_last("$");
+    }
+
+    fn status(&self, status: u8) {
+        self.enters("echo status=$?");
+        self.shows(&format!("status={status}"));
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "the terminal showed\n{}",
+                self.tmux(&["capture-pane", "-p"]).output().map_or_else(
+                    |error| error.to_string(),
+                    |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+                )
+            );
+        }
+        let _ = self.tmux(&["kill-server"]).output();
+    }
+}
+
+/// A network of this machine, and a person.
+fn here(specs: &[&str]) -> Option<(Net, Person)> {
+    let net = Net::new(None);
+    net.start(specs);
+    let person = Person::sits_down(&net)?;
+    Some((net, person))
+}
+
+/// Runs a program of the host in place of Python.
+fn exec(words: &str) -> String {
+    format!("execnet python $N -c 'import os,sys; os.execvp(sys.argv[1], sys.argv[1:])' {words}")
+}
+
+#[test]
+fn every_interpreter_is_as_interactive_as_in_a_terminal_of_its_own() {
+    let Some((net, person)) = here(&["popen//python=*//id=here"]) else { return };
+    let status = net.status();
+    let nodes: Vec<_> = status["hosts"][0]["nodes"].as_array().unwrap().iter().collect();
+    let mut tried = 0;
+    for node in nodes {
+        let name = node["name"].as_str().unwrap();
+        if node["state"] != "ready" || name.contains("jython") {
+            continue;
+        }
+        tried += 1;
+        let has_readline = net
+            .python(&["--node", name, "-c", "import readline, rlcompleter"])
+            .output()
+            .is_ok_and(|output| output.status.success());
+        let prompt = if name.contains("pypy") { ">>>> " } else { ">>> " }.trim_end();
+        person.enters(&format!("execnet python $N --node {name} --env PYTHONSTARTUP="));
+        person.shows_last(prompt);
+        person.enters("x = 'ab\u{e4}'; import os, sys");
+        person.shows_last(prompt);
+        person.enters("print(os.isatty(0), os.isatty(1), os.isatty(2), 6 * 7)");
+        person.waits("42", |screen| screen.contains("True") && screen.contains("42"));
+        if has_readline {
+            person.presses(&["Up"]);
+            person.shows_last(&format!("{prompt} print(os.isatty(0), os.isatty(1), os.isatty(2), 6 * 7)"));
+            person.presses(&["BSpace", "BSpace", "8", ")", "Enter"]);
+            person.shows("48");
+        }
+        person.types("import time; print('sl' + 'eeps'); time.sleep(1000)");
+        person.presses(&["Enter"]);
+        person.shows("sleeps");
+        person.presses(&["C-c"]);
+        person.shows("KeyboardInterrupt");
+        person.shows_last(prompt);
+        person.enters("sys.stderr.write('on ' + 'stderr\\n') and None");
+        person.shows("on stderr");
+        person.shows_last(prompt);
+        person.presses(&["C-d"]);
+        person.shows_last("$");
+        person.status(0);
+        person.has_the_terminal_back();
+    }
+    assert!(tried > 0, "{status}");
+}
+
+#[test]
+fn the_size_follows_and_keys_are_signals() {
+    let Some((_net, person)) = here(&["popen//id=here"]) else { return };
+    person.enters(&exec("bash --norc --noprofile").replace("-c", "--env PS1='host$ ' -c"));
+    person.shows_last("host$");
+    person.enters("clear; stty size");
+    person.shows("24 80");
+    person.enters("clear; trap 'echo now $(stty size)' WINCH; echo 'u\u{308}\u{1f600}'");
+    person.shows("u\u{308}\u{1f600}");
+    person.ok(&["resize-window", "-x", "100", "-y", "30"]);
+    person.presses(&["Enter"]);
+    person.shows("now 30 100");
+    person.enters("trap - WINCH; clear; sleep 1000");
+    person.waits("an empty screen", |screen| screen.trim().is_empty());
+    person.presses(&["C-z"]);
+    person.shows_last("host$");
+    person.enters("clear; fg");
+    person.shows_last("sleep 1000");
+    person.presses(&["C-c"]);
+    person.shows_last("host$");
+    person.enters("clear; exit 7");
+    person.shows_last("$");
+    person.status(7);
+    person.has_the_terminal_back();
+}
+
+#[test]
+fn a_command_has_a_terminal_if_both_ends_are_terminals_and_as_asked() {
+    let Some((_net, person)) = here(&["popen//id=here"]) else { return };
+    let show = "-c 'import os; print(os.isatty(0), os.isatty(1), os.isatty(2))'";
+    for (command, answer) in [
+        (format!("execnet python $N {show}"), "True True True"),
+        (format!("execnet python $N -T {show}"), "False False False"),
+        (format!("execnet python $N {show} | cat"), "False False False"),
+        (format!("execnet python $N {show} < /dev/null"), "False False False"),
+        (format!("execnet python $N -t {show} < /dev/null | cat"), "True True True"),
+        (format!("execnet python $N -t -T {show}"), "False False False"),
+    ] {
+        person.enters(&format!("clear; {command}"));
+        person.shows(answer);
+        person.shows_last("$");
+    }
+    person.enters("clear; printf 'typed\\n' | execnet python $N -t -c 'print(\"got \" + input())' | cat");
+    person.shows("got typed");
+    person.enters("clear; execnet python $N -t --escape long -c 1");
+    person.shows("expected a character");
+}
+
+#[test]
+fn escapes_leave_suspend_and_help() {
+    let Some((_net, person)) = here(&["popen//id=here"]) else { return };
+    person.enters("execnet python $N");
+    person.shows_last(">>>");
+    person.presses(&["Enter"]);
+    person.types("~?");
+    person.shows("~^Z  suspend this command");
+    person.types("~");
+    person.presses(&["C-z"]);
+    person.shows("Stopped");
+    person.has_the_terminal_back();
+    person.enters("clear; fg");
+    person.shows("execnet");
+    person.enters("6 * 7");
+    person.shows("42");
+    // from outside, too
+    person.enters("import os; print('ex' + 'ec')");
+    person.shows_last(">>>");
+    person.enters("");
+    person.types("~.");
+    person.shows("is hung up");
+    person.shows_last("$");
+    person.status(129);
+    person.has_the_terminal_back();
+    person.enters("execnet python $N --escape ^]");
+    person.shows_last(">>>");
+    person.presses(&["Enter", "C-]", "."]);
+    person.shows("is hung up");
+    person.has_the_terminal_back();
+}
+
+#[test]
+fn full_screen_programs_work_and_are_left_behind_nothing() {
+    let Some((net, person)) = here(&["popen//id=here"]) else { return };
+    let folder = net.folder("files");
+    let notes = folder.join("notes");
+    std::fs::write(&notes, (1..=500).map(|n| format!("line {n} \u{e4}\n")).collect::<String>()).unwrap();
+    let path = notes.display().to_string();
+    if or_skip(program("less", "less")).is_some() {
+        person.enters(&exec(&format!("less {path}")));
+        person.shows("line 23 \u{e4}");
+        person.ok(&["resize-window", "-x", "60", "-y", "12"]);
+        person.waits("less in 12 rows", |screen| screen.contains("line 11 ") && !screen.contains("line 12 "));
+        person.presses(&["G"]);
+        person.shows("line 500");
+        person.types("~");
+        person.presses(&["q"]);
+        person.has_the_terminal_back();
+        person.ok(&["resize-window", "-x", "80", "-y", "24"]);
+    }
+    if or_skip(program("vi", "vim-tiny")).is_some() {
+        person.enters(&exec(&format!("vi {path}")));
+        person.shows("line 23 \u{e4}");
+        person.presses(&["i"]);
+        person.types("written there: ");
+        person.presses(&["Escape"]);
+        person.shows("written there: line 1");
+        // suspended and taken up again, it draws its screen anew
+        person.presses(&["Enter"]);
+        person.types("~");
+        person.presses(&["C-z"]);
+        person.shows("Stopped");
+        person.has_the_terminal_back();
+        person.enters("fg");
+        person.shows("line 22");
+        person.enters(":wq");
+        person.has_the_terminal_back();
+        assert!(std::fs::read_to_string(&notes).unwrap().starts_with("written there: line 1 "));
+    }
+    if or_skip(program("htop", "htop")).is_some() {
+        person.enters(&exec("htop"));
+        person.shows("F10");
+        person.presses(&["q"]);
+        person.has_the_terminal_back();
+    }
+    // one that ends without its goodbye
+    let rude = "\\033[?1049h\\033[?25l\\033[?1000h\\033[?1h\\033[?2004h\\033[31mred\\033(0";
+    person.enters(&format!("execnet python $N -c 'print(\"{rude}\")'"));
+    person.has_the_terminal_back();
+}
+
+#[test]
+fn the_terminal_comes_back_from_every_signal_and_from_a_dead_daemon() {
+    let Some((net, person)) = here(&["popen//id=here"]) else { return };
+    let program = net.folder("full").join("screen.py");
+    let code = "import sys, time\nsys.stdout.write('\\033[?1049h\\033[?25l' + 'full ' + 'screen')\n\
+                sys.stdout.flush()\ntime.sleep(1000)\n";
+    std::fs::write(&program, code).unwrap();
+    let start = format!("execnet python $N {}", program.display());
+    for (signal, status) in [("TERM", 143), ("HUP", 129), ("QUIT", 131), ("INT", 130)] {
+        person.enters(&format!("(sleep 1; pkill -{signal} -f {}) & {start}", program.display()));
+        person.shows("full screen");
+        person.shows_last("$");
+        person.status(status);
+        person.has_the_terminal_back();
+    }
+    // stopped from outside and continued
+    person.enters(&start);
+    person.shows("full screen");
+    let stopped = format!("pkill -STOP -f '[e]xecnet python.*{0}'", program.display());
+    assert!(Command::new("sh").args(["-c", &stopped]).status().unwrap().success());
+    person.shows("Stopped");
+    person.enters("clear; fg");
+    person.shows("execnet");
+    net.kill_daemon();
+    person.presses(&["C-c", "C-c", "C-c"]);
+    person.shows("is hung up");
+    person.has_the_terminal_back();
+}
+
+#[test]
+fn a_cut_link_freezes_the_terminal_and_then_it_goes_on() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let host = lab.host("build1").start().unwrap();
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("build1", "")]);
+    let cut = || {
+        host.stop_sshd();
+        host.kill_ssh();
+    };
+    let Some(person) = Person::sits_down(&net) else { return };
+    person.enters("execnet python $N");
+    person.shows_last(">>>");
+    cut();
+    person.shows("is unreachable");
+    person.types("6 * 7");
+    person.presses(&["Enter"]);
+    host.start_sshd().unwrap();
+    person.shows("is reachable again");
+    person.shows("42");
+    cut();
+    person.waits("the second break", |screen| screen.matches("is unreachable").count() == 2);
+    person.presses(&["C-c", "C-c", "C-c"]);
+    person.shows("is hung up");
+    person.has_the_terminal_back();
+    host.start_sshd().unwrap();
+    wait_until(SOON, "the process to end", || net.host("build1")["processes"] == 0);
+}
