@@ -8,7 +8,7 @@ them.
 import zlib
 
 from agent import wire
-from agent.pace import Pace
+from agent.pace import BEYOND, Pace
 from agent.stream import STDIN_WINDOW, RecvStream, SendStream, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
@@ -31,9 +31,9 @@ class Process(object):
     """What the core knows of one process. `child` belongs to the driver."""
 
     __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
-                 "signals", "sizes", "exit", "in_turn", "child", "err_first", "listed")
+                 "signals", "sizes", "terminal", "exit", "in_turn", "child", "err_first", "listed")
 
-    def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit):
+    def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit, terminal=False):
         self.id = id
         self.identity = identity
         self.tunnel = tunnel
@@ -45,6 +45,7 @@ class Process(object):
         self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
         self.flags = 0
         self.signals = 0  # sequence number of the last ones that were applied
+        self.terminal = terminal
         self.sizes = 0  # sequence number of the last one that its terminal was given
         self.exit = None  # (how, value, message)
         self.in_turn = False
@@ -140,6 +141,9 @@ class Core(object):
         self._forgets = {}
         self._listed = []  # processes with flags
         self._turns = deque()  # processes with bytes to send
+        self._terminals = set()  # ids of those with a terminal that somebody sits before
+        self._shown = deque()  # those of them with bytes to send
+        self._was_shown = False  # the last DATA was that of a terminal
 
     def handle_bytes(self, data, now):
         """Handle bytes from the link. RemoteProtocolError: the link must end.
@@ -163,7 +167,8 @@ class Core(object):
         return self.attached and bool(
             self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
             or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
-            or self._turns and self._pace.room(now) > 0)
+            or self._turns and self._pace.room(now) > 0
+            or self._shown and self._pace.room(now) + self._beyond() > 0)
 
     def poll_output(self, now):
         """Return buffers to write to the link, completely and in this order; empty if there is nothing to
@@ -189,19 +194,31 @@ class Core(object):
                 flags, process.flags = process.flags, 0
                 self._say(out, process, flags)
         size = sum([len(part) for part in out]) if out else 0
-        pace, turns = self._pace, self._turns
-        while turns and size < BATCH and size < pace.room(now):
-            process = turns.popleft()
-            pace.turn(process.id, now)
-            size += self._turn(out, process)
-            if process.in_turn:
-                turns.append(process)
+        pace = self._pace
+        while (self._turns or self._shown) and size < BATCH:
+            room = pace.room(now)
+            # what a terminal shows is never more than a page at a time, and goes first
+            queues = [queue for queue, most in ((self._shown, room + self._beyond()), (self._turns, room))
+                      if queue and size < most]
+            if not queues:
+                break
+            for queue in queues:
+                process = queue.popleft()
+                pace.turn(process.id, now)
+                size += self._turn(out, process)
+                if process.in_turn:
+                    queue.append(process)
+                self._was_shown = process.terminal
         if size:
             pace.sent_more(size, now)
         if self._greet:
             self._greet = False
             out.insert(0, wire.MARKER)
         return out
+
+    def _beyond(self):
+        """Return by how much what a terminal shows may exceed the window: others have their turns between."""
+        return 0 if self._was_shown and self._turns else BEYOND
 
     def _say_hello(self, out):
         if self._greet:
@@ -323,8 +340,11 @@ class Core(object):
         """The process wrote `data`: at most capacity() of this stream."""
         process.outs[stream].write(data)
         if not process.in_turn and not process.muted:
-            process.in_turn = True
-            self._turns.append(process)
+            self._queue(process)
+
+    def _queue(self, process):
+        process.in_turn = True
+        (self._shown if process.terminal else self._turns).append(process)
 
     def child_output_closed(self, process, stream):
         """The process closed this stream."""
@@ -390,6 +410,8 @@ class Core(object):
         self._grown -= process.stdin.window - STDIN_WINDOW
         process.muted = True
         process.flags = 0
+        self._terminals.discard(process.id)
+        self._pace.has_terminal = bool(self._terminals)
         self._remember(process.id)
 
     def _remember(self, id):
@@ -442,9 +464,10 @@ class Core(object):
             if key not in self.features:
                 raise RemoteProtocolError("SPAWN with an option that this agent did not name")
         process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"],
-                          fields["stderr_limit"])
+                          fields["stderr_limit"], "terminal" in [key for key, _ in fields["options"]])
         process.attempt = fields["attempt"]
         self.processes[id] = process
+        self._attend(process)
         self._mark(process, RESUMED)
         if not fields["argv"] and not fields["node"]:
             self.not_started(process, 22, "no command was given")
@@ -466,10 +489,16 @@ class Core(object):
                 self.actions.append(("read", process, stream))
         process.attempt = attempt
         process.muted = process.unclaimed = False
+        self._attend(process)
         self._mark(process, self._said(process))
         if not process.in_turn and (process.outs[STDOUT].unsent() or process.outs[STDERR].unsent()):
-            process.in_turn = True
-            self._turns.append(process)
+            self._queue(process)
+
+    def _attend(self, process):
+        """Note that somebody sits before the terminal of this process, if it has one."""
+        if process.terminal:
+            self._terminals.add(process.id)
+            self._pace.has_terminal = True
 
     def _on_data(self, id, stream, position, data):
         process = self._heard(id)

@@ -5,6 +5,7 @@ MIN_WINDOW = 262144
 ALONE = 1048576  # smallest window of a process that has the link to itself
 MAX_WINDOW = 4194304
 ACK_EVERY = 65536  # bytes after which an ACK comes at the latest
+BEYOND = 65536  # bytes by which terminals may exceed the window
 LATELY = 10.0
 BACK = 5.0
 REMEMBERED = 8
@@ -38,10 +39,14 @@ class Pace(object):
     A small message of another process waits behind the bytes under way. If no two processes took turns
     lately, nobody waits, and a larger window bridges the pauses of busy machines. Two processes took turns if
     both came back within BACK. A tunnel whose link is idle sends its PONG every 10 s: that does not count.
+
+    While somebody sits before a terminal, a key waits behind the bytes under way: then the window is as small
+    as it can be without a pause, the rate times the round trip.
     """
 
     def __init__(self):
         self.window = MIN_WINDOW
+        self.has_terminal = False
         self.sent = 0
         self.acked = 0
         self._light = None  # round trip being measured: (bytes to be acknowledged, start)
@@ -60,6 +65,8 @@ class Pace(object):
         exceeded."""
         if self._emptying:
             window = ACK_EVERY
+        elif self.has_terminal:
+            window = max(self.window // 2, MIN_WINDOW)
         elif self.window >= ALONE or self._shared is not None and now - self._shared < LATELY:
             window = self.window
         else:

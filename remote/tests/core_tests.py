@@ -12,7 +12,7 @@ class Host(object):
 
     def __init__(self):
         self.now = 100.0
-        self.core = core.Core(b"i" * 16, [(u"hostname", b"h")], self.now, 600.0)
+        self.core = core.Core(b"i" * 16, [(u"hostname", b"h"), (u"features", b"terminal")], self.now, 600.0)
         self.core.node(u"n1", 0, [])
         self.core.nodes_known(True)
         self.attach(LIFE | 1)
@@ -335,6 +335,55 @@ class Signals(Test):
         self.assertEqual([wire.SIGNALED],
                          self.kinds(self.host.say(wire.SIGNAL, id=process.id, sequence=1, mask=4)))
         self.assertEqual([], self.actions())
+
+
+class Terminals(Test):
+
+    SIZE = [(u"terminal", b"24 80")]
+
+    def size(self, sequence, rows):
+        frames = self.host.say(wire.SIZE, id=b"p" * 16, sequence=sequence, rows=rows, columns=80)
+        self.assertEqual([], frames)
+        actions, self.core.actions = self.core.actions, []
+        return [action[2:] for action in actions]
+
+    def test_each_size_is_set_once_and_none_comes_back(self):
+        self.host.started(options=self.SIZE)
+        self.assertEqual([(30, 80)], self.size(1, 30))
+        self.assertEqual([(30, 80)], self.size(2, 30))
+        self.assertEqual([], self.size(2, 40))
+        self.assertEqual([], self.size(0, 24))
+        self.host.attach(LIFE | 2)
+        self.assertEqual([], self.size(3, 50))
+        self.host.resume()
+        self.core.actions = []
+        self.assertEqual([(50, 80)], self.size(3, 50))
+
+    def test_what_it_shows_goes_before_bulk_and_behind_a_full_window(self):
+        bulk = self.host.started(b"b" * 16, stdout_limit=2000000)
+        shown = self.host.started(options=self.SIZE, stdout_limit=2000000)
+        for _ in range(20):
+            self.core.child_output(bulk, 1, b"x" * 65536)
+        self.core.child_output(shown, 1, b"first")
+        frames = self.host.poll()
+        self.assertEqual((b"p" * 16, b"first"), (frames[0][1]["id"], frames[0][1]["data"]))
+        while self.host.poll():
+            pass
+        under_way = self.core._pace.sent
+        self.assertTrue(262144 <= under_way < 262144 + 2 * 65536, under_way)
+        self.core.child_output(shown, 1, b"echo")
+        self.assertTrue(self.core.wants_output(self.host.now))
+        self.assertEqual([b"echo"], [fields["data"] for _, fields in self.host.poll()])
+        self.assertFalse(self.core.wants_output(self.host.now))
+        # once: then it is the turn of the others
+        self.core.child_output(shown, 1, b"more")
+        self.assertFalse(self.core.wants_output(self.host.now))
+        frames = self.host.say(wire.ACK, bytes=100000)
+        self.assertEqual(b"more", frames[0][1]["data"])
+        self.assertEqual([bulk.id], [fields["id"] for _, fields in frames[1:2]])
+        self.assertTrue(self.core._pace.has_terminal)
+        self.host.say(wire.RELEASE, id=shown.id)
+        self.assertFalse(self.core._pace.has_terminal)
 
 
 class Resuming(Test):

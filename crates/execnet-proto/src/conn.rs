@@ -11,7 +11,7 @@ use crate::allowance::{Allowance, Turn};
 use crate::batch::Sink;
 use crate::id::ProcessId;
 use crate::mux::Mux;
-use crate::pace::{ACK_EVERY, Pace};
+use crate::pace::{ACK_EVERY, Open, Pace};
 use crate::stream::Violation;
 use crate::wire::{Decoder, Frame, FrameKind};
 
@@ -180,8 +180,9 @@ impl Conn {
         }
         while out.len() < most {
             let before = out.len();
-            let with_data = self.pace.as_ref().is_none_or(|pace| pace.is_open(now));
-            if !self.mux.pop(out, with_data) {
+            let has_terminal = self.mux.has_terminal();
+            let open = self.pace.as_ref().map_or(Open::ALL, |pace| pace.is_open(has_terminal, now));
+            if !self.mux.pop(out, open) {
                 break;
             }
             if let Some(pace) = &mut self.pace {

@@ -2,16 +2,21 @@
 //!
 //! Control frames have a slot per process that holds the last frame of each kind. DATA has a queue per stream
 //! that credit bounds. So nothing here grows with what a peer does. Control goes first; processes with DATA
-//! take turns of one frame.
+//! take turns of one frame. What is typed at a terminal goes before others, up to a page each turn.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::batch::Sink;
 use crate::id::ProcessId;
+use crate::pace::Open;
 use crate::stream::Chunks;
+use crate::terminal::TerminalSize;
 use crate::wire::{Frame, FrameKind, MAX_DATA, Stream, put_data_head};
+
+/// The most bytes of a terminal that go before other DATA in a turn.
+const PAGE: usize = 4_096;
 
 /// The frames queued for one connection.
 #[derive(Debug, Default)]
@@ -19,6 +24,12 @@ pub(crate) struct Mux {
     slots: HashMap<ProcessId, Slot>,
     control: VecDeque<ProcessId>,
     data: VecDeque<ProcessId>,
+    /// Those with DATA that have a terminal.
+    typed: VecDeque<ProcessId>,
+    /// Processes with a terminal, as far as this connection was told.
+    terminals: HashSet<ProcessId>,
+    /// The last DATA was a terminal's.
+    was_typed: bool,
     first: VecDeque<Bytes>,
     first_len: usize,
     last_data: Option<ProcessId>,
@@ -70,7 +81,8 @@ impl Mux {
             }
             pending.chunks.push(bytes);
             if !std::mem::replace(&mut slot.data_turn, true) {
-                self.data.push_back(id);
+                let is_typed = self.terminals.contains(&id);
+                if is_typed { &mut self.typed } else { &mut self.data }.push_back(id);
             }
             return;
         }
@@ -84,6 +96,13 @@ impl Mux {
             Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => {
                 slot.void_from(FrameKind::Resumed);
             }
+            _ => {}
+        }
+        match &frame {
+            Frame::Spawn(spawn) if TerminalSize::asked(&spawn.options).is_none() => {}
+            // only a process with a terminal is told a size, at the latest when it resumes
+            Frame::Spawn(_) | Frame::Size { .. } => drop(self.terminals.insert(id)),
+            Frame::Release(_) => drop(self.terminals.remove(&id)),
             _ => {}
         }
         let releases = matches!(frame, Frame::Release(_));
@@ -133,8 +152,13 @@ impl Mux {
         streams.map(|pending| pending.chunks.len()).sum()
     }
 
-    /// Appends the next frame to `out`, DATA only if `with_data`. Returns false if there is none.
-    pub(crate) fn pop(&mut self, out: &mut impl Sink, with_data: bool) -> bool {
+    /// Whether a process has a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        !self.terminals.is_empty()
+    }
+
+    /// Appends the next frame to `out`, DATA only if it is open for it. Returns false if there is none.
+    pub(crate) fn pop(&mut self, out: &mut impl Sink, open: Open) -> bool {
         if let Some(bytes) = self.first.pop_front() {
             self.first_len -= bytes.len();
             out.share(bytes);
@@ -151,11 +175,21 @@ impl Mux {
             self.control.push_back(id);
             return true;
         }
-        while with_data && let Some(id) = self.data.pop_front() {
+        // in turn, the terminals first
+        let order = if self.was_typed { [false, true] } else { [true, false] };
+        order.into_iter().any(|typed| self.pop_data(out, typed, open))
+    }
+
+    fn pop_data(&mut self, out: &mut impl Sink, typed: bool, open: Open) -> bool {
+        let may_exceed = typed && (!self.was_typed || self.data.is_empty());
+        let is_open = open.others || may_exceed && open.terminals;
+        let most = if typed { PAGE } else { MAX_DATA };
+        while is_open && let Some(id) = if typed { &mut self.typed } else { &mut self.data }.pop_front() {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            if slot.pop_data(id, out) {
-                self.data.push_back(id);
+            if slot.pop_data(id, most, out) {
+                if typed { &mut self.typed } else { &mut self.data }.push_back(id);
                 self.last_data = Some(id);
+                self.was_typed = typed;
                 return true;
             }
             slot.data_turn = false;
@@ -185,7 +219,7 @@ impl Slot {
         }
     }
 
-    fn pop_data(&mut self, id: ProcessId, out: &mut impl Sink) -> bool {
+    fn pop_data(&mut self, id: ProcessId, most: usize, out: &mut impl Sink) -> bool {
         for turn in 1..=3 {
             let index = (self.last_stream + turn) % 3;
             let pending = &mut self.data[index];
@@ -193,7 +227,7 @@ impl Slot {
                 continue;
             }
             self.last_stream = index;
-            let length = pending.chunks.len().min(MAX_DATA);
+            let length = pending.chunks.len().min(most);
             put_data_head(out.tail(), id, Stream::ALL[index], pending.position, length);
             let mut missing = length;
             while missing > 0 {
@@ -217,7 +251,7 @@ mod tests {
 
     fn frames(mux: &mut Mux) -> Vec<Frame> {
         let mut out = BytesMut::new();
-        while mux.pop(&mut out, true) {}
+        while mux.pop(&mut out, Open::ALL) {}
         let mut decoder = Decoder::default();
         decoder.push(&out);
         std::iter::from_fn(|| decoder.next().unwrap().map(|(frame, _)| frame)).collect()
@@ -241,6 +275,38 @@ mod tests {
             [(3, FrameKind::Stop), (1, FrameKind::Data), (2, FrameKind::Data), (1, FrameKind::Data)]
         );
         assert!(mux.slots.is_empty());
+    }
+
+    #[test]
+    fn what_is_typed_goes_first_a_page_at_a_time() {
+        let mut mux = Mux::default();
+        let [bulk, terminal] = [1, 2].map(|id| ProcessId([id; 16]));
+        mux.push(data(1, 0, MAX_DATA * 2));
+        mux.push(Frame::Size { id: terminal, sequence: 0, rows: 24, columns: 80 });
+        mux.push(data(2, 0, PAGE + 1));
+        assert!(mux.has_terminal());
+        let order: Vec<_> = frames(&mut mux)
+            .into_iter()
+            .filter_map(|frame| match frame {
+                Frame::Data { id, bytes, .. } => Some((id, bytes.len())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(order, [(terminal, PAGE), (bulk, MAX_DATA), (terminal, 1), (bulk, MAX_DATA)]);
+        // behind a full window it is still heard, and bulk is not
+        mux.push(data(1, 0, 10));
+        mux.push(data(2, 0, 10));
+        let mut out = BytesMut::new();
+        let open = Open { terminals: true, others: false };
+        assert!(mux.pop(&mut out, open) && !mux.pop(&mut out, open));
+        assert_eq!(mux.last_data(), Some(terminal));
+        // once: then it is the turn of the others
+        mux.push(data(2, 10, 10));
+        assert!(!mux.pop(&mut out, open) && mux.pop(&mut out, Open::ALL));
+        assert_eq!(mux.last_data(), Some(bulk));
+        assert!(mux.pop(&mut out, open) && !mux.pop(&mut out, Open::ALL));
+        mux.push(Frame::Release(terminal));
+        assert!(!mux.has_terminal());
     }
 
     #[test]

@@ -14,6 +14,9 @@ const MAX_WINDOW: u64 = 4_194_304;
 /// The smallest window of a process that has the link to itself.
 const ALONE: u64 = 1_048_576;
 
+/// By this much, in bytes, terminals may exceed the window.
+const BEYOND: u64 = 65_536;
+
 /// How long a measured rate or round trip counts.
 const LATELY: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,9 @@ const LONG: Duration = Duration::from_millis(10);
 ///
 /// A small message of another process waits behind the bytes in flight. If no two processes took turns
 /// lately, nobody waits, and a larger window bridges the pauses of busy machines.
+///
+/// While somebody sits before a terminal, a key waits behind the bytes in flight: then the window is as small
+/// as it can be without a pause, the bandwidth-delay product.
 #[derive(Debug)]
 pub(crate) struct Pace {
     size: u64,
@@ -81,6 +87,17 @@ struct Lately {
     since: Duration,
 }
 
+/// Whose DATA may be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    pub(crate) terminals: bool,
+    pub(crate) others: bool,
+}
+
+impl Open {
+    pub(crate) const ALL: Self = Self { terminals: true, others: true };
+}
+
 impl Default for Pace {
     fn default() -> Self {
         Self {
@@ -99,9 +116,16 @@ impl Default for Pace {
 }
 
 impl Pace {
-    pub(crate) fn is_open(&self, now: Duration) -> bool {
-        let size = if self.turns.are_shared(now) { self.size } else { self.size.max(ALONE) };
-        self.sent - self.acknowledged < if self.emptying { ACK_EVERY } else { size }
+    /// Whether DATA may be sent: that of terminals, and that of others.
+    pub(crate) fn is_open(&self, has_terminal: bool, now: Duration) -> Open {
+        let size = match self.size {
+            _ if self.emptying => ACK_EVERY,
+            size if has_terminal => (size / 2).max(MIN_WINDOW),
+            size if self.turns.are_shared(now) => size,
+            size => size.max(ALONE),
+        };
+        let under_way = self.sent - self.acknowledged;
+        Open { terminals: under_way < size + BEYOND, others: under_way < size }
     }
 
     /// DATA of this process was sent last.
@@ -202,7 +226,10 @@ mod tests {
     /// Sends for a minute over a path with this round trip and rate. Returns the highest number of bytes in
     /// flight.
     fn peak(processes: usize, round_trip: Duration, bytes_per_second: f64) -> u64 {
-        let mut conn = Conn::link(Duration::ZERO);
+        peak_on(Conn::link(Duration::ZERO), processes, round_trip, bytes_per_second)
+    }
+
+    fn peak_on(mut conn: Conn, processes: usize, round_trip: Duration, bytes_per_second: f64) -> u64 {
         let (mut now, mut position, mut peak) = (Duration::ZERO, 0_u64, 0);
         let mut path: VecDeque<(Duration, u64)> = VecDeque::new();
         let (mut parsed, mut busy_until) = (0, Duration::ZERO);
@@ -250,6 +277,19 @@ mod tests {
         assert!(alone <= ALONE + 2 * MAX_DATA as u64, "{alone}");
         // before the second one's first turn the first was alone
         assert!(shared <= MIN_WINDOW + 3 * MAX_DATA as u64, "{shared}");
+    }
+
+    #[test]
+    fn before_a_terminal_the_window_is_the_product_and_no_more() {
+        let held = || {
+            let mut conn = Conn::link(Duration::ZERO);
+            conn.send(Frame::Size { id: ProcessId([9; 16]), sequence: 0, rows: 24, columns: 80 });
+            conn
+        };
+        let far = peak_on(held(), 1, Duration::from_millis(100), 20e6);
+        assert!((1_500_000..=MAX_WINDOW / 2 + 2 * MAX_DATA as u64).contains(&far), "{far}");
+        let near = peak_on(held(), 1, Duration::from_micros(300), 100e6);
+        assert!(near <= MIN_WINDOW + 2 * MAX_DATA as u64, "{near}");
     }
 
     #[test]
