@@ -1,6 +1,6 @@
 //! Embeds the files that are sent into a gateway's interpreter, as docs/kernel.md describes them: the stage
 //! and the compressed bundle (remote/kernel); with packages, a second bundle (remote/packages) and the files
-//! of the stand-in (remote/standin).
+//! of the stand-in (remote/standin). For copies, the source of each half (remote/copy).
 
 use std::env;
 use std::fs;
@@ -16,10 +16,23 @@ fn main() {
     bundle::write("stage.txt", bundle::quoted(&(stage.join("\n") + "\n")).as_bytes());
     bundle::write("kernel.bin", &bundle::bundle(&kernel));
     bundle::write("packages.bin", &bundle::records(&bundle::folder("packages")));
+    let copy = bundle::folder("copy");
+    for half in ["receive", "send"] {
+        let source =
+            bundle::text(&copy, "common.py") + &without_import(&bundle::text(&copy, &format!("{half}.py")));
+        bundle::write(&format!("{half}.py"), source.as_bytes());
+    }
     let mut files = Vec::new();
     list(&bundle::folder("standin"), "", &mut files);
     files.sort();
     bundle::write("standin.rs", format!("&[{}]", files.concat()).as_bytes());
+}
+
+/// Half of a copy without what it imports from `common`, which is put in front of it.
+fn without_import(source: &str) -> String {
+    let (before, import) = source.split_once("from .common import (").expect("it imports what both share");
+    let (_, after) = import.split_once(")\n").expect("the import ends");
+    before.to_owned() + after
 }
 
 /// Lists the files in a folder as Rust source: pairs of path and content, both with our version.

@@ -26,8 +26,8 @@ mod terminal;
 mod text;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, ManArgs, PackagesArgs,
-    PythonArgs, RmhostArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
+    AddhostArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, ManArgs,
+    PackagesArgs, PythonArgs, RmhostArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -60,6 +60,7 @@ enum Command {
     Status(StatusArgs),
     Python(PythonArgs),
     Exec(ExecArgs),
+    Copy(CopyArgs),
     Packages(PackagesArgs),
     List(ListArgs),
     Logs(LogsArgs),
@@ -81,6 +82,7 @@ impl Command {
             Command::Status(args) => args.run(),
             Command::Python(args) => args.run(),
             Command::Exec(args) => args.run(),
+            Command::Copy(args) => args.run(),
             Command::Packages(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Logs(args) => args.run(),

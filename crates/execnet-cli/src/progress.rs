@@ -1,8 +1,9 @@
-//! Progress of joining hosts; that of packages is in `packages`.
+//! Progress of joining hosts; that of packages is in `packages`, that of copies in `copy`.
 //!
 //! A host that is up or has failed gets one line that stays. On a terminal, hosts that are still joining are
 //! drawn below these lines: one line each, or one bar for all if they are many.
 
+mod copy;
 mod packages;
 mod screen;
 mod waiting;
@@ -17,6 +18,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 use crate::text::one_line;
 use crate::{render, style};
+pub(crate) use copy::{CopyProgress, HostProgress};
 pub(crate) use packages::{PackageProgress, Teller};
 use screen::Screen;
 pub(crate) use waiting::WaitProgress;

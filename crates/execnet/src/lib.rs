@@ -80,6 +80,7 @@
 
 mod connect;
 mod connection;
+pub mod copy;
 mod gateway;
 mod handle;
 mod hub;

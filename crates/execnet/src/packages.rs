@@ -4,7 +4,7 @@
 //! interpreter is decided by `plan`; `supply` sends them.
 
 pub(crate) mod ask;
-mod beneath;
+pub(crate) mod beneath;
 mod closure;
 mod environment;
 mod error;

@@ -68,7 +68,6 @@ impl Meant {
     }
 
     /// The hosts with a node that is meant.
-    #[expect(dead_code, reason = "for commands that run once for each host")]
     pub(super) fn hosts<'a>(&self, status: &'a Status) -> Vec<&'a HostStatus> {
         let is_meant =
             |host: &&HostStatus| self.has_unknown(host) || host.nodes.iter().any(|node| self.has(node));

@@ -3,6 +3,7 @@
 mod addhost;
 pub(crate) mod complete;
 mod completions;
+mod copy;
 mod daemon;
 mod drain;
 mod exec;
@@ -21,6 +22,7 @@ mod stop;
 
 pub(crate) use addhost::AddhostArgs;
 pub(crate) use completions::CompletionsArgs;
+pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drain::{DrainArgs, UndrainArgs};
 pub(crate) use exec::ExecArgs;

@@ -89,7 +89,7 @@ fn least_busy(hosts: &[HostStatus], origins: Vec<Origin>, limit: usize) -> Vec<O
 }
 
 /// The error if there are matching nodes, but none can be used.
-fn unusable(network: &str, left_out: Vec<String>) -> CommandError {
+pub(in crate::commands) fn unusable(network: &str, left_out: Vec<String>) -> CommandError {
     let message = match &left_out[..] {
         [only] => format!("the only matching node of `{network}` cannot be used: {only}"),
         _ => format!("no matching node of `{network}` can be used:\n  {}", listed(left_out, "\n  ")),

@@ -22,7 +22,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
 use crate::progress::{PackageProgress, Teller};
 
-mod choice;
+pub(super) mod choice;
 mod feed;
 mod printer;
 mod refusals;
@@ -179,7 +179,7 @@ impl ExecArgs {
 }
 
 /// The error if the daemon found no node.
-fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
+pub(super) fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
     match error {
         StartError::Connect(error) => connection::unconnected(name, error),
         StartError::NoMatch { message } => connection::no_match(Exit::NoHost, message),

@@ -89,7 +89,7 @@ pub(super) fn destination(host: &HostStatus, wait: bool) -> Result<&str, String>
 }
 
 /// The best node comes first: CPython 3 starts fastest, Jython slowest.
-fn rank(node: &&NodeStatus) -> impl Ord + use<> {
+pub(in crate::commands) fn rank(node: &&NodeStatus) -> impl Ord + use<> {
     let modern = node.version.starts_with('3');
     let implementation =
         ["cpython", "pypy"].iter().position(|name| *name == node.implementation).unwrap_or(2);

@@ -29,7 +29,7 @@ use crate::terminal::{TerminalOptions, on_terminal, stand_for as stand_for_termi
 use crate::text::one_line;
 
 mod pump;
-mod signals;
+pub(super) mod signals;
 
 use pump::{PumpError, pump};
 

@@ -155,7 +155,7 @@ impl UnheardSignal {
 }
 
 /// The signals ignored at our start, bit n − 1 for signal n. Empty on systems other than Linux.
-fn ignored() -> u64 {
+pub(in crate::commands) fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)

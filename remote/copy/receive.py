@@ -1,0 +1,368 @@
+"""Writes files that the client sends, below one folder. Asks only for those that differ.
+
+A file is written beside its place and renamed. Links are made last, and none is followed below the folder.
+"""
+from .common import (
+    COMPLETE, END, FILE, FIRST, GONE, JYTHON, LAST, SAME, TWO, Failures, Over, digest, errno, is_same_time,
+    join, lstat, native, os, plain, reason, stat, text,
+)
+
+# the whole disk cannot be written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class Draft(object):
+    """A file that is written beside its place."""
+
+    def __init__(self, path, mode):
+        self.path = path
+        if JYTHON:
+            self.file = open(path, "wb")
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+            self.fd = os.open(path, flags, 0o600 | mode & 0o777)
+
+    def write(self, data):
+        if JYTHON:
+            self.file.write(data)
+            return
+        view = memoryview(data)
+        while len(view):
+            view = view[os.write(self.fd, view):]
+
+    def close(self):
+        if JYTHON:
+            self.file.close()
+        elif self.fd is not None:
+            fd, self.fd = self.fd, None
+            os.close(fd)
+
+
+class Receiver(object):
+    def __init__(self, options):
+        self.delete, self.checksum, self.dry = options["delete"], options["checksum"], options["dry"]
+        self.failures, self.acts = Failures(), []
+        self.waiting = []  # for each batch its files that are still to come, by number
+        self.draft = None
+        self.dead = set()  # folders that cannot be entered
+        self.new = None  # the name of the only file, if that has another one here
+        self.here, self.fresh, self.names = None, False, None
+        self.count = 0
+        self.mark = native(b".execnet-" + str(os.getpid()).encode("ascii") + b"-")
+
+    # --- where
+
+    def open(self, target, alone, kept):
+        """Find the folder that everything goes to. `alone`: one file comes, and may get the target's name.
+        `kept`: folders in it whose other content may be deleted."""
+        self.umask = os.umask(0)
+        path = os.path.expanduser(native(target) or native(b"."))
+        slash = native(b"/")
+        path = path.rstrip(slash) + (slash if path.endswith(slash) else native(b"")) or slash
+        if alone and not path.endswith(slash) and not os.path.isdir(path):
+            path, self.new = os.path.split(path)
+        self.base = path.rstrip(slash) or (slash if path.startswith(slash) else native(b"."))
+        if self.delete:
+            for name in kept:
+                self.guard(join(self.base, native(name)) if name else self.base)
+        found = os.path.exists(self.base)
+        if found and not os.path.isdir(self.base):
+            raise Over("%s is no folder" % text(self.base))
+        if not found and not self.dry:
+            os.umask(self.umask)
+            try:
+                os.makedirs(self.base)
+            except OSError as error:
+                raise Over("cannot make %s: %s" % (text(self.base), reason(error)))
+            os.umask(0)
+        if not found and self.dry:
+            self.act("make", self.base)
+
+    def guard(self, path):
+        """Refuse to delete in the home folder, and above it."""
+        root = native(b"/")
+        path = os.path.realpath(path)
+        for home in (os.path.expanduser(native(b"~")), native(b"/")):
+            home = os.path.realpath(home)
+            if path in (root, home) or home.startswith(path + root):
+                raise Over("refuses to delete in %s: it is the home folder or above it" % text(path))
+
+    def place(self, path):
+        """Return the full path of what has this path in the copy."""
+        path = native(path)
+        if self.new is not None:
+            path = self.new
+        return join(self.base, path) if path else self.base
+
+    def is_dead(self, path):
+        if not self.dead:
+            return False
+        while path:
+            if path in self.dead:
+                return True
+            path = path.rpartition(b"/")[0]
+        return b"" in self.dead
+
+    # --- batches
+
+    def offer(self, folders):
+        """Return which files of these folders are needed, with the digest of what is there if it may be
+        equal."""
+        files, needs, number = {}, [], 0
+        for path, flags, mode, _, entries in folders:
+            usable = self.enter(path, flags)
+            for name, kind, mode, time, size in entries:
+                if usable and self.names is not None:
+                    self.names.add(native(name))
+                if usable and kind == FILE:
+                    full = self.place(name) if self.new is not None else join(self.here, native(name))
+                    try:
+                        need = self.compare(full, mode, time, size)
+                    except EnvironmentError as error:
+                        self.fail(full, error)
+                        need = None
+                    if need is not None:
+                        needs.append((number, need or None))
+                        files[number] = full, mode, time
+                number += 1
+            if usable and flags & LAST and self.names is not None:
+                self.clear()
+        if files and not self.dry:
+            self.waiting.append(files)
+        return needs
+
+    def enter(self, path, flags):
+        """Make sure that a folder is there. Return whether it is."""
+        if not flags & FIRST:
+            return not self.is_dead(path)
+        self.names = None
+        if self.is_dead(path):
+            return False
+        self.here = self.place(path) if self.new is None else self.base
+        try:
+            self.fresh = self.ensure(self.here, path)
+        except EnvironmentError as error:
+            self.dead.add(path)
+            self.fail(self.here, error)
+            return False
+        if self.delete and flags & COMPLETE and not self.fresh:
+            self.names = set()
+        return True
+
+    def ensure(self, full, path):
+        """Make a folder if it is not there. Return whether it was made."""
+        if not path:
+            return not os.path.exists(full)
+        found = lstat(full)
+        if found and stat.S_ISDIR(found.st_mode):
+            if found.st_mode & 0o700 != 0o700 and not self.dry:
+                os.chmod(full, stat.S_IMODE(found.st_mode) | 0o700)
+            return False
+        if self.dry:
+            self.act("make", full)
+            return True
+        if found:
+            os.unlink(full)
+        os.mkdir(full, 0o700)
+        return True
+
+    def compare(self, full, mode, time, size):
+        """Return None if this file need not be sent; the digest of what is there if it may be the same; else
+        an empty one."""
+        found = None if self.fresh else lstat(full)
+        if not found or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return b""
+        if self.checksum or not is_same_time(found, time):
+            return digest(full) or b""
+        if stat.S_IMODE(found.st_mode) != mode:
+            if self.dry:
+                self.act("update", full)
+            else:
+                os.chmod(full, mode)
+        return None
+
+    def clear(self):
+        """Delete what the folder contains besides what was offered."""
+        for name in sorted(set(os.listdir(self.here)) - self.names):
+            full = join(self.here, name)
+            self.act("delete", full)
+            if not self.dry:
+                try:
+                    remove(full)
+                except EnvironmentError as error:
+                    self.fail(full, error)
+
+    # --- content
+
+    def data(self, pieces):
+        for number, flag, data in pieces:
+            files = self.waiting[0]
+            if files[number]:
+                try:
+                    self.take(files[number], flag, data)
+                except EnvironmentError as error:
+                    self.drop()
+                    self.fail(files[number][0], error)
+                    files[number] = None
+            if flag:
+                del files[number]
+                if not files:
+                    del self.waiting[0]
+
+    def take(self, file, flag, data):
+        full, mode, time = file
+        if flag == GONE:
+            self.drop()
+            return
+        if flag == SAME:
+            if stat.S_IMODE(os.lstat(full).st_mode) != mode:
+                os.chmod(full, mode)
+            set_time(full, time)
+            return
+        if self.draft is None:
+            self.draft = Draft(self.beside(full), mode)
+        self.draft.write(data)
+        if flag == END:
+            self.draft.close()
+            path = self.draft.path
+            if JYTHON or mode & ~0o777 or 0o600 & ~mode:
+                os.chmod(path, mode)
+            set_time(path, time)
+            self.put(path, full)
+            self.draft = None
+
+    def beside(self, full):
+        self.count += 1
+        mark = self.mark + native(str(self.count).encode("ascii"))
+        return join(os.path.dirname(full), mark)
+
+    def put(self, path, full):
+        """Rename, also onto a folder if that is empty or may be deleted."""
+        try:
+            os.rename(path, full)
+            return
+        except OSError:
+            found = lstat(full)
+            if not found or not stat.S_ISDIR(found.st_mode):
+                raise
+        if self.delete:
+            remove(full)
+        else:
+            try:
+                os.rmdir(full)
+            except OSError:
+                raise OSError(errno.EISDIR, "a folder that is not empty is there")
+        os.rename(path, full)
+
+    def drop(self):
+        """Forget an unfinished file."""
+        draft, self.draft = self.draft, None
+        if draft is not None:
+            try:
+                draft.close()
+            finally:
+                os.unlink(draft.path)
+
+    # --- what follows
+
+    def links(self, links):
+        for path, target in links:
+            if self.is_dead(path.rpartition(b"/")[0]):
+                continue
+            full, target = self.place(path), native(target)
+            try:
+                found = lstat(full)
+                if found and stat.S_ISLNK(found.st_mode) and os.readlink(full) == target:
+                    continue
+                self.act("link", full)
+                if self.dry:
+                    continue
+                beside = self.beside(full)
+                os.symlink(target, beside)
+                try:
+                    self.put(beside, full)
+                except EnvironmentError:
+                    os.unlink(beside)
+                    raise
+            except EnvironmentError as error:
+                self.fail(full, error)
+
+    def folders(self, folders):
+        """Set modes and times of folders, now that nothing more comes into them."""
+        if self.dry:
+            return
+        for path, mode, time in folders:
+            if self.is_dead(path):
+                continue
+            full = self.place(path)
+            try:
+                found = os.stat(full)
+                if stat.S_IMODE(found.st_mode) != mode:
+                    os.chmod(full, mode)
+                if not is_same_time(found, time):
+                    set_time(full, time)
+            except EnvironmentError as error:
+                self.fail(full, error)
+
+    def act(self, what, full):
+        """Note what is done, or would be, for a run that only tells."""
+        if self.dry:
+            self.acts.append((what, plain(full)))
+
+    def fail(self, full, error):
+        if error.errno in FULL:
+            raise Over("cannot write %s: %s" % (text(full), reason(error)))
+        self.failures.add(full, error)
+
+    def news(self):
+        """Return the failures and acts that were not told yet."""
+        acts, self.acts = self.acts, []
+        return self.failures.take(), acts
+
+
+def set_time(path, time):
+    if TWO:
+        os.utime(path, (time / 1e9, time / 1e9))
+    else:
+        os.utime(path, ns=(time, time))
+
+
+def remove(path):
+    found = lstat(path)
+    if found and stat.S_ISDIR(found.st_mode):
+        import shutil
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def receive(channel):
+    target, alone, kept, options = channel.receive()
+    receiver = Receiver(options)
+    try:
+        receiver.open(target, alone, kept)
+        new = receiver.new
+        channel.send({"open": (plain(receiver.base), None if new is None else plain(new))})
+        for what, about in channel:
+            if what == "offer":
+                needs = receiver.offer(about)
+                channel.send({"need": (needs,) + receiver.news()})
+            elif what == "data":
+                receiver.data(about)
+            elif what == "links":
+                receiver.links(about)
+                channel.send({"need": ([],) + receiver.news()})
+            elif what == "folders":
+                receiver.folders(about)
+            else:
+                channel.send({"end": receiver.news() + (receiver.failures.count,)})
+                return
+    except Over as over:
+        why = over.args[0]
+        channel.send({"over": why if isinstance(why, type(u"")) else why.decode("utf-8", "replace")})
+    finally:
+        receiver.drop()
+
+
+if __name__ == "__channelexec__":
+    receive(channel)  # noqa: F821

@@ -1,0 +1,184 @@
+"""Reads files and folders for the client: offers what there is, and sends what the client asks for."""
+from .common import (
+    AHEAD, COMPLETE, END, FILE, FIRST, FOLDER, GONE, JYTHON, LAST, LINK, MORE, OTHER, PIECE, SAME, Failures,
+    digest, join, mtime, native, os, plain, stat,
+)
+
+ENTRIES = 256  # in one message
+NAMES = 1 << 15  # bytes of names in one message
+
+
+class Sender(object):
+    def __init__(self, paths):
+        self.failures = Failures()
+        self.finished = True  # everything could be listed
+        self.tops = []  # names and paths; no name where only the content is asked for
+        for path in paths:
+            full = os.path.expanduser(native(path) or native(b"."))
+            name = os.path.basename(full)
+            if plain(name) in (b"", b".", b".."):
+                self.tops.append((None, full.rstrip(native(b"/")) or native(b"/")))
+            else:
+                self.tops.append((name, full))
+
+    def walk(self, failures):
+        """Yield (path, flags, mode, time, folder, entries) for each folder, parents first."""
+        entries, below, seen = [], [], set()
+        whole = len(self.tops) == 1 and self.tops[0][0] is None
+        mode, time, complete = -1, 0, COMPLETE if whole else 0
+        for name, full in self.tops:
+            if name is not None:
+                found = self.entry(name, full, failures)
+                entries += [found + (full,)] if found else []
+                continue
+            try:
+                about, names = os.stat(full), sorted(os.listdir(full))
+            except OSError as error:
+                failures.add(full, error)
+                self.finished, complete = False, 0
+                continue
+            if whole:
+                mode, time = stat.S_IMODE(about.st_mode), mtime(about)
+            for name in names:
+                found = self.entry(name, join(full, name) if full != native(b"/") else full + name, failures)
+                entries += [found + (join(full, name),)] if found else []
+        entries = [entry for entry in entries if not (entry[0] in seen or seen.add(entry[0]))]
+        for chunk in self.chunks(b"", complete, mode, time, entries):
+            yield chunk
+        below = [(entry[0], entry[6], entry[2], entry[3]) for entry in entries if entry[1] == FOLDER]
+        below.reverse()
+        while below:
+            path, full, mode, time = below.pop()
+            complete = COMPLETE
+            try:
+                names = sorted(os.listdir(full))
+            except OSError as error:
+                failures.add(full, error)
+                names, complete, self.finished = [], 0, False
+            entries = []
+            for name in names:
+                found = self.entry(name, join(full, name), failures)
+                entries += [found + (join(full, name),)] if found else []
+            for chunk in self.chunks(path, complete, mode, time, entries):
+                yield chunk
+            for entry in reversed(entries):
+                if entry[1] == FOLDER:
+                    below.append((path + b"/" + entry[0], entry[6], entry[2], entry[3]))
+
+    def chunks(self, path, complete, mode, time, entries):
+        for at in range(0, max(len(entries), 1), ENTRIES):
+            flags = complete | (FIRST if at == 0 else 0) | (LAST if at + ENTRIES >= len(entries) else 0)
+            yield path, flags, mode, time, entries[at:at + ENTRIES]
+
+    def entry(self, name, full, failures):
+        """Return (name, kind, mode, time, size, target of a link)."""
+        try:
+            found = os.lstat(full)
+            mode, size, target = found.st_mode, 0, b""
+            if stat.S_ISREG(mode):
+                kind, size = FILE, found.st_size
+            elif stat.S_ISDIR(mode):
+                kind = FOLDER
+            elif stat.S_ISLNK(mode):
+                kind, target = LINK, plain(os.readlink(full))
+            else:
+                kind = OTHER
+                failures.add(full, u"it is neither a file, a folder nor a link")
+            return plain(name), kind, stat.S_IMODE(mode), mtime(found), size, target
+        except (OSError, UnicodeError) as error:
+            failures.add(full, error)
+            self.finished = False
+            return None
+
+    def batches(self):
+        """Yield lists of folders that fit into a message, and the files in them, by number."""
+        folders, files, number, names = [], {}, 0, 0
+        for path, flags, mode, time, entries in self.walk(self.failures):
+            told = [entry[:6] for entry in entries]
+            if folders and (number + len(entries) > ENTRIES or names > NAMES):
+                yield folders, files
+                folders, files, number, names = [], {}, 0, 0
+            folders.append((path, flags, mode, time, told))
+            names += len(path) + sum([len(entry[0]) + len(entry[5]) + 8 for entry in told])
+            for entry in entries:
+                if entry[1] == FILE:
+                    files[number] = entry[6], entry[4]
+                number += 1
+        if folders:
+            yield folders, files
+
+
+class Outgoing(object):
+    """Pieces of files, many in a message."""
+
+    def __init__(self, channel):
+        self.channel, self.pieces, self.size = channel, [], 0
+
+    def add(self, number, flag, data=b""):
+        self.pieces.append((number, flag, data))
+        self.size += len(data) + 64
+        if self.size >= PIECE:
+            self.flush()
+
+    def flush(self):
+        if self.pieces:
+            self.channel.send({"data": self.pieces})
+            self.pieces, self.size = [], 0
+
+    def file(self, number, full, size):
+        """Send so many bytes of a file, or fewer if it has shrunk."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = open(full, "rb") if JYTHON else os.fdopen(os.open(full, flags), "rb", 0)
+        try:
+            if not JYTHON and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(0, "it is no regular file any more")
+            while True:
+                data = file.read(min(size, PIECE))
+                size -= len(data)
+                if not data or not size:
+                    self.add(number, END, data)
+                    return
+                self.add(number, MORE, data)
+        finally:
+            file.close()
+
+
+def send(channel):
+    paths, dry = channel.receive()
+    sender = Sender(paths)
+    count = size = 0
+    for _, flags, _, _, entries in sender.walk(Failures()):
+        count += len(entries) + (flags & FIRST)
+        size += sum([entry[4] for entry in entries if entry[1] == FILE])
+    channel.send({"total": (count, size, sender.finished)})
+    waiting, outgoing = [], Outgoing(channel)
+
+    def answer():
+        files = waiting.pop(0)
+        for number, hashed in channel.receive():
+            full, size = files[number]
+            try:
+                if hashed is not None and hashed == digest(full):
+                    outgoing.add(number, SAME)
+                elif dry:
+                    outgoing.add(number, END)
+                else:
+                    outgoing.file(number, full, size)
+            except EnvironmentError as error:
+                sender.failures.add(full, error)
+                outgoing.add(number, GONE)
+        outgoing.flush()
+
+    for batch, files in sender.batches():
+        channel.send({"offer": batch})
+        waiting.append(files)
+        while len(waiting) >= AHEAD:
+            answer()
+    while waiting:
+        answer()
+    channel.send({"end": (sender.failures.take(), sender.failures.count)})
+    channel.receive()
+
+
+if __name__ == "__channelexec__":
+    send(channel)  # noqa: F821
