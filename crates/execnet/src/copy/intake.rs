@@ -508,3 +508,7 @@ fn shown(path: &[u8]) -> String {
 fn refused(what: impl Into<String>) -> CopyError {
     CopyError::Refused(what.into())
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

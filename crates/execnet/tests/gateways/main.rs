@@ -1,6 +1,7 @@
 //! Gateways over real interpreters: children of this program, and nodes of a network of this machine.
 
 mod callbacks;
+mod copies;
 mod ends;
 mod hostile;
 mod network;
