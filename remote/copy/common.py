@@ -1,8 +1,6 @@
 """What both halves of a copy share on a host: names, times, reasons."""
-import errno
 import hashlib
 import os
-import stat
 import sys
 
 TWO = sys.version_info[0] == 2

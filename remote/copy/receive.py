@@ -2,9 +2,31 @@
 
 A file is written beside its place and renamed. Links are made last, and none is followed below the folder.
 """
+import errno
+import os
+import stat
+from binascii import hexlify
+
 from .common import (
-    COMPLETE, END, FILE, FIRST, GONE, JYTHON, LAST, SAME, TWO, Failures, Over, digest, errno, is_same_time,
-    join, lstat, native, os, plain, reason, stat, text,
+    COMPLETE,
+    END,
+    FILE,
+    FIRST,
+    GONE,
+    JYTHON,
+    LAST,
+    SAME,
+    TWO,
+    Failures,
+    Over,
+    digest,
+    is_same_time,
+    join,
+    lstat,
+    native,
+    plain,
+    reason,
+    text,
 )
 
 # the whole disk cannot be written
@@ -48,7 +70,7 @@ class Receiver(object):
         self.new = None  # the name of the only file, if that has another one here
         self.here, self.fresh, self.names = None, False, None
         self.count = 0
-        self.mark = native(b".execnet-" + str(os.getpid()).encode("ascii") + b"-")
+        self.mark = native(b".execnet-" + hexlify(os.urandom(6)) + b"-")
 
     # --- where
 
@@ -320,6 +342,15 @@ class Receiver(object):
         return self.failures.take(), acts
 
 
+def ignore_hangup():
+    """Live on when the client is gone, until the unfinished file is deleted."""
+    try:
+        import signal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    except (ImportError, AttributeError, ValueError):
+        pass  # not in the main thread, or Jython
+
+
 def set_time(path, time):
     if TWO:
         os.utime(path, (time / 1e9, time / 1e9))
@@ -339,6 +370,7 @@ def remove(path):
 def receive(channel):
     target, alone, kept, options = channel.receive()
     receiver = Receiver(options)
+    ignore_hangup()
     try:
         receiver.open(target, alone, kept)
         new = receiver.new

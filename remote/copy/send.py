@@ -1,7 +1,28 @@
 """Reads files and folders for the client: offers what there is, and sends what the client asks for."""
+import os
+import stat
+
 from .common import (
-    AHEAD, COMPLETE, END, FILE, FIRST, FOLDER, GONE, JYTHON, LAST, LINK, MORE, OTHER, PIECE, SAME, Failures,
-    digest, join, mtime, native, os, plain, stat,
+    AHEAD,
+    COMPLETE,
+    END,
+    FILE,
+    FIRST,
+    FOLDER,
+    GONE,
+    JYTHON,
+    LAST,
+    LINK,
+    MORE,
+    OTHER,
+    PIECE,
+    SAME,
+    Failures,
+    digest,
+    join,
+    mtime,
+    native,
+    plain,
 )
 
 ENTRIES = 256  # in one message

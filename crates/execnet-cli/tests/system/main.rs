@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod completions;
 mod drain;
+mod copy;
 mod ends;
 mod exec;
 mod harness;

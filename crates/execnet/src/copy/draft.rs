@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
@@ -19,9 +19,12 @@ struct Unfinished {
 /// Deletes what copies to this machine have begun to write and not finished, for a program that is about to
 /// end. No other copy may be begun after that.
 pub fn drop_drafts() {
-    for Unfinished { number, folder } in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    for Unfinished { number, folder } in unfinished.drain(..) {
         let _ = rustix::fs::unlinkat(&folder, name(number), AtFlags::empty());
     }
+    // nobody begins another one
+    std::mem::forget(unfinished);
 }
 
 /// A file that is written beside its place, and is deleted unless it is kept.
@@ -86,7 +89,14 @@ fn next() -> u64 {
 }
 
 fn name(number: u64) -> String {
-    format!(".execnet-{}-{number}", std::process::id())
+    // that of a program that was killed may still be there
+    static MARK: OnceLock<u32> = OnceLock::new();
+    let mark = MARK.get_or_init(|| {
+        let mut bytes = [0; 4];
+        let random = getrandom::fill(&mut bytes);
+        random.map_or_else(|_| std::process::id(), |()| u32::from_ne_bytes(bytes))
+    });
+    format!(".execnet-{mark:08x}-{number}")
 }
 
 fn register(folder: &OwnedFd) -> io::Result<u64> {
