@@ -314,3 +314,7 @@ pub(super) fn below(folder: &[u8], name: &[u8]) -> Vec<u8> {
 fn unexpected() -> CopyError {
     CopyError::Refused("it answers what was not asked".into())
 }
+
+#[cfg(test)]
+#[path = "push_tests.rs"]
+mod tests;

@@ -60,7 +60,8 @@ pub(crate) struct CopyArgs {
     #[arg(long)]
     dry_run: bool,
     /// What is copied, then where it goes
-    #[arg(value_name = "PATH", required = true, num_args = 2.., add = ArgValueCompleter::new(PathCompleter::any()))]
+    #[arg(value_name = "PATH", required = true, num_args = 2..)]
+    #[arg(add = ArgValueCompleter::new(PathCompleter::any()))]
     paths: Vec<OsString>,
 }
 
@@ -220,10 +221,9 @@ impl Way {
             }
             Some(_) => Err(usage("a source on the hosts cannot be copied to hosts")
                 .hint("copy it here first: `execnet copy NETWORK :PATH FOLDER/`")),
-            None if remote.is_empty() => Err(usage("neither the sources nor the target are on the hosts")
-                .hint(
-                    "a path on the hosts begins with `:`, as `:/srv/app`, without a name; --node selects hosts",
-                )),
+            None if remote.is_empty() => {
+                Err(usage("neither the sources nor the target are on the hosts").hint(COLON))
+            }
             None if remote.len() < sources.len() => {
                 Err(usage("the sources are either all here or all on the hosts"))
             }
@@ -231,6 +231,8 @@ impl Way {
         }
     }
 }
+
+const COLON: &str = "a path on the hosts begins with `:`, as `:/srv/app`; --node selects hosts";
 
 fn usage(message: &str) -> CommandError {
     CommandError::new(Exit::Usage, message)
@@ -240,8 +242,7 @@ fn usage(message: &str) -> CommandError {
 fn unlisted(error: &ListError) -> CommandError {
     match error {
         ListError::Source { path, .. } if path.to_string_lossy().contains(":/") => {
-            CommandError::new(Exit::Usage, error)
-                .hint("a path on the hosts begins with `:`; --node selects hosts")
+            CommandError::new(Exit::Usage, error).hint(COLON)
         }
         ListError::Spool(_) => CommandError::new(Exit::Failed, error),
         _ => CommandError::new(Exit::Usage, error),
