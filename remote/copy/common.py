@@ -10,8 +10,8 @@ FILE, FOLDER, LINK, OTHER = range(4)  # kinds of entries
 FIRST, LAST, COMPLETE = 1, 2, 4  # flags of a folder: its first entries, its last, all that it contains
 MORE, END, SAME, GONE = range(4)  # what the bytes of a file are, or why there are none
 
-AHEAD = 8  # batches that are offered before the first one is answered
-PIECE = 1 << 18  # bytes of files in one message
+AHEAD = 4  # batches that are offered before the first one is answered
+PIECE = 60000  # bytes of files in one message
 MOST = 100  # failures that are told in words
 
 # how exactly a time can be set, in ns

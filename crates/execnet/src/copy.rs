@@ -100,15 +100,17 @@ impl Act {
     }
 }
 
-/// How many batches are offered before the first one is answered.
-const AHEAD: usize = 8;
+/// How many batches are offered before the first one is answered. All together are smaller than the window of
+/// a channel.
+const AHEAD: usize = 4;
 
 /// Entries of folders in a batch, and bytes of names.
 const ENTRIES: usize = 256;
 const NAMES: usize = 1 << 15;
 
-/// Bytes of files in one message.
-const PIECE: u64 = 1 << 18;
+/// Bytes of files in one message. Larger ones than 64 KiB arrive in parts, which takes a third more time of
+/// processors.
+const PIECE: u64 = 60_000;
 
 /// How many failures are told one by one.
 const TOLD: u64 = 100;

@@ -30,7 +30,7 @@ use hosts::Destination;
 use tell::{Told, tell_listing};
 
 /// Bytes of files that may be on their way to each host, besides what the link holds.
-const WINDOW: u64 = 1 << 20;
+const WINDOW: u64 = 1 << 19;
 
 /// Copy files and folders to hosts, or from hosts
 ///
