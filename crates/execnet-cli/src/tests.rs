@@ -25,6 +25,7 @@ fn the_help_lists_every_command() {
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
       exec         Execute code on every matching node and print what it sends
+      copy         Copy files and folders to hosts, or from hosts
       packages     List or remove the packages that hosts hold
       list         List running networks and those that have a file
       logs         Print the log of a network's daemon
