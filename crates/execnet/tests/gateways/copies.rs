@@ -216,7 +216,7 @@ fn names_of_sources_and_targets_mean_what_they_mean_to_rsync() {
     let (gateway, source, target) = (open(), source(false), tempfile::tempdir().unwrap());
     let at = |name: &str| target.path().join(name);
     let sub = source.path().join("sub");
-    send(&gateway, &[sub.clone()], &at("a"), Options::default());
+    send(&gateway, std::slice::from_ref(&sub), &at("a"), Options::default());
     assert_eq!(fs::read(at("a/sub/file")).unwrap(), b"text");
     // a file takes the name of the target, unless that is a folder
     let file = [sub.join("file")];
