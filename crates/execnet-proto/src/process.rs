@@ -414,3 +414,95 @@ impl Process {
 fn output(stream: Stream) -> usize {
     usize::from(stream == Stream::Stderr)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::id::{ClientId, Incarnation};
+    use crate::wire::{Decoder, Role};
+
+    const SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
+
+    fn process(options: Vec<(String, Bytes)>) -> Process {
+        Process::new(Spawn {
+            id: ProcessId([1; 16]),
+            attempt: 0,
+            incarnation: Incarnation([2; 16]),
+            owner: ClientId([3; 16]),
+            role: Role::Plain,
+            stdout_limit: 0,
+            stderr_limit: 0,
+            host: "h".into(),
+            node: "n".into(),
+            chdir: String::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            options,
+        })
+    }
+
+    /// Sequences and rows of the sizes that are sent.
+    fn sizes(conn: &mut Conn) -> Vec<(u32, u16)> {
+        let mut out = BytesMut::new();
+        conn.transmit(&mut out, usize::MAX, Duration::ZERO);
+        let mut decoder = Decoder::default();
+        decoder.push(&out);
+        let frames = std::iter::from_fn(|| decoder.next().unwrap());
+        frames
+            .filter_map(|(frame, _)| match frame {
+                Frame::Size { sequence, rows, .. } => Some((sequence, rows)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// A new attempt, up to its RESUMED.
+    fn resume(process: &mut Process, conn: &mut Conn) {
+        process.reachable(conn);
+        let (id, attempt) = (process.id(), process.spawn.attempt);
+        let resumed = Frame::Resumed { id, attempt, stdin: Span { received: 0, limit: STDIN_WINDOW } };
+        process.handle(resumed, conn, &mut CreditPool::default()).unwrap();
+    }
+
+    #[test]
+    fn the_last_size_is_stated_after_every_break_to_whom_understands_it() {
+        let conn = &mut Conn::socket(Duration::ZERO);
+        let mut process = process(vec![SIZE.option()]);
+        resume(&mut process, conn);
+        assert_eq!(sizes(conn), [], "SPAWN has stated it");
+        process.broken("cut".into());
+        resume(&mut process, conn);
+        assert_eq!(sizes(conn), [(0, 24)]);
+        for rows in [30, 30, 40] {
+            process.resize(TerminalSize { rows, ..SIZE }, Some(conn));
+        }
+        assert_eq!(sizes(conn), [(3, 40)], "only the last one counts");
+        process.resize(SIZE, Some(conn));
+        assert_eq!(sizes(conn), [(4, 24)]);
+        // a daemon of an earlier release
+        process.broken("the daemon is gone".into());
+        process.daemon_knows_terminals(false);
+        resume(&mut process, conn);
+        process.resize(TerminalSize { rows: 50, ..SIZE }, Some(conn));
+        assert_eq!(sizes(conn), []);
+        process.broken("the daemon is gone".into());
+        process.daemon_knows_terminals(true);
+        resume(&mut process, conn);
+        assert_eq!(sizes(conn), [(5, 50)]);
+    }
+
+    #[test]
+    fn without_a_terminal_there_is_no_size() {
+        let conn = &mut Conn::socket(Duration::ZERO);
+        let mut process = process(Vec::new());
+        resume(&mut process, conn);
+        process.resize(SIZE, Some(conn));
+        process.broken("cut".into());
+        resume(&mut process, conn);
+        assert_eq!(sizes(conn), []);
+    }
+}
