@@ -96,7 +96,7 @@ impl Daemon {
                 }
                 Placement::Joining => {
                     if due {
-                        let why = self.why_joining(&selecting.wants);
+                        let why = self.why_joining(&selecting);
                         self.switch.keep_waiting(selecting.client, selecting.id, why);
                     }
                     self.selecting.push(selecting);
@@ -208,10 +208,17 @@ impl Daemon {
     }
 
     /// What to tell a client that waits for hosts that may tell of more nodes.
-    fn why_joining(&self, wants: &Wants) -> String {
+    fn why_joining(&self, selecting: &Selecting) -> String {
         const MOST: usize = 5;
-        let joining =
-            self.hosts.iter().filter(|(_, host)| host.leave.is_none() && !host.attempts.is_settled());
+        let wants = &selecting.wants;
+        let named = self.named(selecting.set.as_ref()).ok().flatten();
+        let is_meant = |id: &str| {
+            wants.host.as_deref().is_none_or(|host| host == id)
+                && named.as_ref().is_none_or(|named| named.hosts().any(|host| host == id))
+        };
+        let joining = self.hosts.iter().filter(|(_, host)| {
+            host.leave.is_none() && !host.attempts.is_settled() && is_meant(&host.spec.id)
+        });
         let mut told: Vec<String> = joining
             .map(|(key, host)| match host.state(self.switch.is_reachable(*key)) {
                 HostState::Up => format!("{} (looking for its Pythons)", host.spec.id),

@@ -116,6 +116,21 @@ fn a_process_that_waits_for_a_host_brings_its_next_try_forward() {
     assert!(refused(&world), "nothing is under way that could help");
 }
 
+#[test]
+fn who_waits_for_a_set_is_told_of_the_hosts_that_it_names() {
+    let mut world = World::new(&["ssh=a", "ssh=b", "ssh=c"]);
+    let client = world.client();
+    select(&mut world, client, 1, &[("node", "@odd")]);
+    world.pass(6 * SECOND);
+    let told = world.events.iter().find_map(|(_, event)| match event {
+        ClientEvent::Waits(_, message) => Some(message.clone()),
+        _ => None,
+    });
+    let told = told.unwrap();
+    assert!(told.starts_with("waiting for a node that matches node @odd: a (joining: "), "{told}");
+    assert!(told.contains(", c (joining: ") && !told.contains("b ("), "{told}");
+}
+
 /// What a process that asked for these nodes was told: its node, or the first line of the refusal.
 fn answer(world: &mut World, client: ClientKey, id: u8, set: &str) -> String {
     let id = select(world, client, id, &[("node", set)]);
