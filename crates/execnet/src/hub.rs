@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::connection::{Connection, End, send};
 use crate::waiting::{self, Base, Halt, Interrupt, Room, Seat, Sleeps, Turn, Waiters, Waker, left};
 pub use state::Daemon;
-pub(crate) use state::{Condition, HubState, Inbox, Over, Placing, Seen};
+pub(crate) use state::{Condition, HubState, Inbox, Over, Placing, Seen, Watched};
 
 /// The size of a read, in bytes.
 const READ: usize = 256 * 1024;

@@ -90,6 +90,7 @@ mod node;
 pub mod packages;
 mod private;
 mod process;
+mod processes;
 #[doc(hidden)]
 pub mod raw;
 mod reader;
@@ -112,6 +113,7 @@ pub use node::Node;
 pub use packages::{Activated, Environment, Packages, PackagesError, Step, Transfer};
 pub use private::{JoinError, Private};
 pub use process::{Events, Lost, Output, Process, ProcessError, ProcessEvent, Stdin};
+pub use processes::{Forked, News, Processes};
 pub use route::ConnectError;
 #[doc(hidden)]
 pub use route::place;

@@ -16,7 +16,7 @@ use execnet_proto::text::lines;
 use execnet_proto::wire::{Frame, FrameKind, Refusal, Role, Spawn};
 
 use crate::handle::Handle;
-use crate::hub::{Condition, HubState, Placing};
+use crate::hub::{Condition, Guard, HubState, Placing};
 use crate::network::Network;
 use crate::node::Node;
 use crate::process::Process;
@@ -33,7 +33,7 @@ const BESIDES: usize = 1024;
 /// [`Network::process`](crate::Network::process).
 ///
 /// The process is the node's interpreter with these arguments: `.args(["-c", "print(1)"])`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is started before `start`"]
 pub struct ProcessBuilder {
     handle: Arc<Handle>,
@@ -265,8 +265,7 @@ impl ProcessBuilder {
     /// # Errors
     /// See [`StartError`]. Then nothing runs.
     pub fn start(self) -> Result<Process, StartError> {
-        check(&self.launch)?;
-        self.selection.set_of_nodes().map_err(|error| StartError::Invalid { what: error.to_string() })?;
+        self.check()?;
         let deadline = deadline(self.timeout);
         match self.place(deadline) {
             // a replaced daemon is noticed only when the old one is spoken to; nothing has run there
@@ -276,6 +275,31 @@ impl ProcessBuilder {
     }
 
     fn place(&self, deadline: Option<Instant>) -> Result<Process, StartError> {
+        let hub = &self.handle.hub;
+        let id = self.select(deadline)?;
+        let node = match hub.wait(hub.lock(), &Condition::Placed(id), deadline) {
+            Ok(mut state) => self.placed(id, &mut state)?,
+            Err((halt, mut state)) => {
+                abandon(id, &mut state);
+                return Err(match halt {
+                    Halt::TimedOut => StartError::TimedOut { network: self.handle.network.clone() },
+                    Halt::Interrupted => StartError::Interrupted,
+                    Halt::Forked => StartError::Forked,
+                });
+            }
+        };
+        Ok(Process::new(self.handle.clone(), id, node))
+    }
+
+    /// Checks what to start, as [`ProcessBuilder::start`] does.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        check(&self.launch)?;
+        let set = self.selection.set_of_nodes();
+        set.map(drop).map_err(|error| StartError::Invalid { what: error.to_string() })
+    }
+
+    /// Asks for a place. The thread that reads launches the process there at once.
+    pub(crate) fn select(&self, deadline: Option<Instant>) -> Result<ProcessId, StartError> {
         let Self { handle, selection, host, terminal, local, .. } = self;
         let mut launch = self.launch.clone();
         launch.options.extend(terminal.map(TerminalSize::option));
@@ -289,11 +313,45 @@ impl ProcessBuilder {
         getrandom::fill(&mut id).map_err(|error| StartError::NoId { reason: error.to_string() })?;
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
-        let waiting = (self.give_up, self.opening, deadline);
         let wants = Wants { host: host.clone(), needs, ..selection.clone().into() };
-        let node = place(handle, id, &wants, (launch, local), waiting)?;
-        Ok(Process::new(handle.clone(), id, node))
+        let mut state = handle.hub.enter().map_err(|_| StartError::Forked)?;
+        if state.connection.is_none() {
+            return Err(StartError::Disconnected { network: handle.network.clone() });
+        }
+        let wants = wants.to_pairs().into_iter();
+        state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
+        state.starts.insert(id, Placing::Selecting(launch, local));
+        state.lookout.starts(id, self.give_up);
+        handle.hub.leave(state);
+        Ok(id)
     }
+
+    /// The answer to [`ProcessBuilder::select`], once [`Condition::Placed`] is met.
+    pub(crate) fn placed(&self, id: ProcessId, state: &mut Guard<'_>) -> Result<Node, StartError> {
+        let Self { handle, give_up, opening, .. } = self;
+        match state.starts.remove(&id) {
+            Some(Placing::Launched) => {
+                state.starts.insert(id, Placing::Launched);
+                let node = state.client.placement(id).map(Node::new).unwrap_or_default();
+                let HubState { lookout, client, .. } = &mut **state;
+                lookout.watch(id, node.clone(), *give_up, *opening, client);
+                handle.hub.look_out(state);
+                Ok(node)
+            }
+            Some(Placing::Refused(refusal, message)) => Err(refused(refusal, message)),
+            Some(Placing::GivenUp(message)) => {
+                state.starts.insert(id, Placing::Abandoned);
+                Err(refused(Refusal::NoMatch, message))
+            }
+            _ => Err(StartError::Disconnected { network: handle.network.clone() }),
+        }
+    }
+}
+
+/// Nobody waits for its place any more.
+pub(crate) fn abandon(id: ProcessId, state: &mut HubState) {
+    state.starts.insert(id, Placing::Abandoned);
+    state.lookout.waits_no_more(id, false);
 }
 
 /// The folder to run in if the node is on this machine and that makes a difference; otherwise empty.
@@ -304,55 +362,6 @@ fn folder_here(asked: &str, local: &str, here: Option<&Path>) -> String {
             format!("{}/{asked}", here.trim_end_matches('/'))
         }
         _ => String::new(),
-    }
-}
-
-/// Waits until the process is placed. The thread that reads launches it there at once.
-fn place(
-    handle: &Handle,
-    id: ProcessId,
-    wants: &Wants,
-    (launch, local): (Launch, String),
-    (give_up, opening, deadline): (Option<Duration>, bool, Option<Instant>),
-) -> Result<Node, StartError> {
-    let Handle { hub, network, .. } = handle;
-    let disconnected = || Err(StartError::Disconnected { network: network.clone() });
-    let mut state = hub.enter().map_err(|_| StartError::Forked)?;
-    if state.connection.is_none() {
-        return disconnected();
-    }
-    let wants = wants.to_pairs().into_iter();
-    state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
-    state.starts.insert(id, Placing::Selecting(launch, local));
-    state.lookout.starts(id, give_up);
-    hub.leave(state);
-
-    match hub.wait(hub.lock(), &Condition::Placed(id), deadline) {
-        Ok(mut state) => match state.starts.remove(&id) {
-            Some(Placing::Launched) => {
-                state.starts.insert(id, Placing::Launched);
-                let node = state.client.placement(id).map(Node::new).unwrap_or_default();
-                let HubState { lookout, client, .. } = &mut *state;
-                lookout.watch(id, node.clone(), give_up, opening, client);
-                hub.look_out(&mut state);
-                Ok(node)
-            }
-            Some(Placing::Refused(refusal, message)) => Err(refused(refusal, message)),
-            Some(Placing::GivenUp(message)) => {
-                state.starts.insert(id, Placing::Abandoned);
-                Err(refused(Refusal::NoMatch, message))
-            }
-            _ => disconnected(),
-        },
-        Err((halt, mut state)) => {
-            state.starts.insert(id, Placing::Abandoned);
-            state.lookout.waits_no_more(id, false);
-            Err(match halt {
-                Halt::TimedOut => StartError::TimedOut { network: network.clone() },
-                Halt::Interrupted => StartError::Interrupted,
-                Halt::Forked => StartError::Forked,
-            })
-        }
     }
 }
 

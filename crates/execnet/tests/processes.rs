@@ -2,11 +2,14 @@
 
 mod fake;
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use execnet::{ExitStatus, Network, Process, ProcessError, ProcessEvent, Signal, StartError};
+use execnet::{
+    ExitStatus, Interrupt, Network, News, Process, ProcessError, ProcessEvent, Signal, StartError,
+};
 use fake::{Fake, patterned};
 
 fn start(network: &Network, args: &[&str]) -> Process {
@@ -260,4 +263,86 @@ fn a_small_round_trip_is_not_slow() {
     };
     let quickest = (0..2_000).map(round_trip).min().unwrap();
     assert!(quickest < Duration::from_millis(5), "{quickest:?}");
+}
+
+#[test]
+fn one_thread_starts_and_watches_many_processes() {
+    const LENGTH: u64 = 3_000_000;
+    let fake = Fake::new();
+    let network = fake.connect();
+    let mut all = network.processes();
+    let length = LENGTH.to_string();
+    for number in 0..40 {
+        let arguments = match number % 4 {
+            0 => vec!["source", &length],
+            1 => vec!["compare"],
+            2 => vec!["missing"],
+            _ => vec!["exit", "7"],
+        };
+        all.start(number, network.process().args(arguments)).unwrap();
+    }
+    all.start(40, network.process().node("nowhere")).unwrap();
+    let (mut heard, mut ends, mut fed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let input = bytes::Bytes::from(patterned(0, LENGTH as usize));
+    while !all.is_empty() {
+        for (number, news) in all.wait(None).unwrap() {
+            assert!(!ends.contains_key(&number), "{number}: {news:?} after its end");
+            match news {
+                News::Placed => all.feed(number, number % 4 == 1),
+                News::Stdout(bytes) => {
+                    let count: &mut u64 = heard.entry(number).or_default();
+                    match number % 4 {
+                        0 => assert!(bytes == patterned(*count, bytes.len())),
+                        _ => assert_eq!(bytes, format!("{LENGTH} false")),
+                    }
+                    *count += bytes.len() as u64;
+                }
+                News::Stderr(bytes) => assert_eq!((number % 4, &bytes[..]), (3, &b"bye"[..])),
+                News::Room => {
+                    let position: &mut usize = fed.entry(number).or_default();
+                    *position += all.write(number, &input.slice(*position..));
+                    if *position == input.len() {
+                        all.close_stdin(number);
+                        all.feed(number, false);
+                    }
+                }
+                News::Ended(status) => drop(ends.insert(number, Some(status))),
+                News::NotStarted(StartError::NoMatch { .. }) => drop(ends.insert(number, None)),
+                other => panic!("{number}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(ends.len(), 41);
+    for (number, end) in ends {
+        match (number, number % 4) {
+            (40, _) => assert_eq!(end, None),
+            (_, 0) => assert_eq!((end, heard[&number]), (Some(ExitStatus::Exited(0)), LENGTH)),
+            (_, 1) => assert_eq!((end, fed[&number]), (Some(ExitStatus::Exited(0)), input.len())),
+            (_, 2) => assert!(matches!(end, Some(ExitStatus::NotStarted { errno: 2, .. }))),
+            _ => assert_eq!(end, Some(ExitStatus::Exited(7))),
+        }
+    }
+}
+
+#[test]
+fn a_wait_for_many_can_be_ended_and_processes_let_go() {
+    let fake = Fake::new();
+    let network = fake.connect();
+    let mut all = network.processes();
+    all.start(1, network.process().arg("deaf")).unwrap();
+    all.start(2, network.process().arg("trap")).unwrap();
+    let mut placed = 0;
+    while placed < 2 {
+        placed += all.wait(None).unwrap().iter().filter(|(_, news)| matches!(news, News::Placed)).count();
+    }
+    assert!(all.wait(Some(Duration::ZERO)).unwrap().is_empty());
+    let me = Interrupt::this_thread();
+    thread::spawn(move || me.raise());
+    assert!(all.wait(None).unwrap().is_empty());
+    assert!(all.signal(2, Signal::Term) && !all.signal(3, Signal::Term));
+    all.release(1);
+    assert!(!all.is_empty());
+    all.release(2);
+    assert!(all.is_empty());
+    assert!(all.wait(Some(Duration::ZERO)).unwrap().is_empty());
 }

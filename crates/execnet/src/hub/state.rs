@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use execnet_proto::client::{Client, ClientEvent, Launch};
@@ -87,9 +88,22 @@ pub(crate) enum Condition {
     /// A state of the process other than this one.
     Change(ProcessId, Seen),
     Placed(ProcessId),
+    /// News of any of these.
+    Any(Arc<[Watched]>),
     Reply(u32),
     /// A connection, or the end of the attempt that follows this many.
     Attempt(u64),
+}
+
+/// What a thread wants to know of one of many processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Whether it has a place.
+    Place(ProcessId),
+    /// Its output and its end.
+    Output(ProcessId),
+    /// Also whether its stdin takes more.
+    Room(ProcessId),
 }
 
 /// The observable state of a process.
@@ -213,6 +227,7 @@ impl HubState {
             }
             Condition::Change(id, seen) => self.seen(*id).is_none_or(|now| now != *seen),
             Condition::Placed(id) => !matches!(self.starts.get(id), Some(Placing::Selecting(..))),
+            Condition::Any(all) => all.iter().any(|watched| self.has_news(*watched)),
             Condition::Reply(request) => self
                 .inboxes
                 .get(request)
@@ -222,6 +237,19 @@ impl HubState {
                     || self.connection.as_ref().is_some_and(|connection| connection.greeted)
             }
         }
+    }
+
+    fn has_news(&self, watched: Watched) -> bool {
+        let (id, fed) = match watched {
+            Watched::Place(id) => return self.is_ready(&Condition::Placed(id)),
+            Watched::Output(id) => (id, false),
+            Watched::Room(id) => (id, true),
+        };
+        self.client.process(id).is_none_or(|process| {
+            process.available(Stream::Stdout) + process.available(Stream::Stderr) > 0
+                || process.is_over()
+                || fed && (process.stdin_closed() || process.stdin_capacity() > 0)
+        })
     }
 
     /// Processes the events of the state machine.
@@ -303,7 +331,7 @@ impl Condition {
         match self {
             Self::Write(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
             Self::Change(id, _) | Self::Placed(id) => Some(*id),
-            Self::Reply(_) | Self::Attempt(_) => None,
+            Self::Any(_) | Self::Reply(_) | Self::Attempt(_) => None,
         }
     }
 }
