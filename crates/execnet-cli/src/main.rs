@@ -15,7 +15,9 @@ mod commands;
 mod config;
 mod connection;
 mod error;
+mod fold;
 mod follow;
+mod lines;
 mod paths;
 mod print;
 mod progress;
@@ -27,7 +29,7 @@ mod text;
 
 use commands::{
     AddhostArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, ManArgs,
-    PackagesArgs, PythonArgs, RmhostArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
+    PackagesArgs, PythonArgs, RmhostArgs, RunArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -59,6 +61,7 @@ enum Command {
     Undrain(UndrainArgs),
     Status(StatusArgs),
     Python(PythonArgs),
+    Run(RunArgs),
     Exec(ExecArgs),
     Copy(CopyArgs),
     Packages(PackagesArgs),
@@ -81,6 +84,7 @@ impl Command {
             Command::Undrain(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Python(args) => args.run(),
+            Command::Run(args) => args.run(),
             Command::Exec(args) => args.run(),
             Command::Copy(args) => args.run(),
             Command::Packages(args) => args.run(),

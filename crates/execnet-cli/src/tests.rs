@@ -24,6 +24,7 @@ fn the_help_lists_every_command() {
       undrain      Let drained hosts take new work again
       status       Show the hosts and nodes of a running network
       python       Run Python on a node of a network, as `python ARGS` there would
+      run          Run a command on every host and show what it prints
       exec         Execute code on every matching node and print what it sends
       copy         Copy files and folders to hosts, or from hosts
       packages     List or remove the packages that hosts hold
@@ -147,12 +148,14 @@ fn the_help_of_exec() {
           --limit <N>                 Use at most N of the matching nodes, the least busy
           --json                      Print a JSON object for each value, with `node`, `host` and
                                       `value`
+      -b, --fold                      Show equal answers once, with the nodes that gave them
       -h, --help                      Print help (see more with '--help')
 
     Example:
       execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
       execnet exec mynet --node 'build[1-20]' --limit 4 script.py
       execnet exec mynet --platform java script.py arg1 < input
+      execnet exec mynet -b 'import platform; channel.send(platform.release())'
       execnet exec mynet --with attrs --with ./src script.py
       execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'
     ");

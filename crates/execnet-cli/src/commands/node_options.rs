@@ -1,5 +1,5 @@
-//! Options that select nodes and set up the process there, shared by `python` and `exec`; and where the
-//! options of these commands end.
+//! Options that select nodes and set up the process there, shared by `python`, `exec` and `run`; and where
+//! the options of these commands end.
 
 use std::ffi::{OsStr, OsString};
 
@@ -73,65 +73,97 @@ fn variable(pair: &str) -> Result<(&str, &str), CommandError> {
     split.ok_or_else(|| CommandError::new(Exit::Usage, format!("--env {pair}: expected NAME=VALUE")))
 }
 
-const WITH_VALUE: [&str; 9] = [
-    "--node",
-    "--platform",
-    "--implementation",
-    "--python-version",
-    "--chdir",
-    "--env",
-    "--with",
-    "--environment",
-    "--escape",
-];
+/// Options with a value.
+const WITH_VALUE: [&str; 6] =
+    ["--node", "--platform", "--implementation", "--python-version", "--chdir", "--env"];
 
-/// Those of `execnet python` alone. Python itself has `-t` in version 2, and takes it behind `--`.
-const FLAGS_OF_PYTHON: [&str; 2] = ["-t", "-T"];
-
-/// Options without a value.
-const FLAGS: [&str; 1] = ["--large"];
-
-/// Those of `execnet exec` alone.
-const FLAGS_OF_EXEC: [&str; 2] = ["--one", "--json"];
-
-/// Those of `execnet exec` alone that have a value.
-const WITH_VALUE_OF_EXEC: [&str; 1] = ["--limit"];
-
-/// Whether an option is close to one of ours, or its beginning. Python has few long options; only its `--jit`
-/// is close to one of ours.
-fn is_misspelt(option: &str) -> bool {
-    let all = || WITH_VALUE.iter().chain(&FLAGS).chain(&FLAGS_OF_EXEC).chain(&WITH_VALUE_OF_EXEC);
-    let names = || all().filter_map(|name| name.strip_prefix("--"));
-    option.strip_prefix("--").is_some_and(|name| {
-        nearest(name, names().filter(|ours| *ours != "with")).is_some()
-            || name.len() > 2 && names().any(|ours| ours.starts_with(name))
-    })
+/// The options of a command whose last arguments are somebody else's.
+struct Verb {
+    name: &'static str,
+    /// Options with a value, besides [`WITH_VALUE`].
+    with_value: &'static [&'static str],
+    flags: &'static [&'static str],
+    /// Letters of flags that can be written together.
+    letters: &'static str,
+    /// The first argument after the network may be an option of somebody else.
+    foreign: bool,
 }
 
-/// Puts `--` before the arguments for Python or the code, so that their options are not taken for ours.
+const VERBS: [Verb; 3] = [
+    Verb {
+        name: "python",
+        with_value: &["--with", "--environment", "--escape"],
+        // Python itself has `-t` in version 2, and takes it behind `--`
+        flags: &["--large", "-t", "-T"],
+        letters: "",
+        foreign: true,
+    },
+    Verb {
+        name: "exec",
+        with_value: &["--with", "--environment", "--limit"],
+        flags: &["--large", "--one", "--json", "--fold"],
+        letters: "b",
+        foreign: false,
+    },
+    Verb {
+        name: "run",
+        with_value: &["--limit", "--fanout", "--timeout"],
+        flags: &["--one", "--json", "--fold", "--fail-fast", "--no-stdin"],
+        letters: "bn",
+        foreign: false,
+    },
+];
+
+impl Verb {
+    /// How many arguments an option of this command takes up, itself included.
+    fn length(&self, text: &str) -> Option<usize> {
+        let option = text.split_once('=').map_or(text, |(option, _)| option);
+        if WITH_VALUE.contains(&option) || self.with_value.contains(&option) {
+            return Some(if text == option { 2 } else { 1 });
+        }
+        if self.flags.contains(&text) {
+            return Some(1);
+        }
+        let letters = text.strip_prefix('-').filter(|letters| !letters.is_empty())?;
+        let rest = letters.trim_start_matches(|letter| self.letters.contains(letter));
+        match rest {
+            "" => Some(1),
+            // the line follows, or stands right behind
+            "c" if self.name == "run" => Some(2),
+            _ => (self.name == "run" && rest.starts_with('c')).then_some(1),
+        }
+    }
+
+    /// Whether an option is close to one of ours, or its beginning. Python has few long options; only its
+    /// `--jit` is close to one of ours.
+    fn is_misspelt(option: &str) -> bool {
+        let all = VERBS[..2].iter().flat_map(|verb| verb.with_value.iter().chain(verb.flags));
+        let names = || WITH_VALUE.iter().chain(all.clone()).filter_map(|name| name.strip_prefix("--"));
+        option.strip_prefix("--").is_some_and(|name| {
+            nearest(name, names().filter(|ours| *ours != "with")).is_some()
+                || name.len() > 2 && names().any(|ours| ours.starts_with(name))
+        })
+    }
+}
+
+/// Puts `--` before the arguments for Python, the code or the command, so that their options are not taken
+/// for ours.
 ///
 /// A misspelt option of ours stays in place, so that it is refused with a suggestion.
 pub(crate) fn mark_arguments(mut args: Vec<OsString>) -> Vec<OsString> {
-    let is_exec = match args.get(1) {
-        Some(verb) if verb == "python" => false,
-        Some(verb) if verb == "exec" => true,
-        _ => return args,
-    };
+    let verb = args.get(1).and_then(|verb| VERBS.iter().find(|known| *verb == known.name));
+    let Some(verb) = verb else { return args };
     let mut named = false;
     let mut at = 2;
     while let Some(arg) = args.get(at) {
         let text = arg.to_string_lossy();
         let text = text.as_ref();
         let option = text.split_once('=').map_or(text, |(option, _)| option);
-        // unknown options are Python's; code does not start with `-`
-        let foreign = text.starts_with('-') && (!named || is_exec && text != "-");
-        if WITH_VALUE.contains(&option) || is_exec && WITH_VALUE_OF_EXEC.contains(&option) {
-            at += if text == option { 2 } else { 1 };
-        } else if FLAGS.contains(&text)
-            || (if is_exec { FLAGS_OF_EXEC } else { FLAGS_OF_PYTHON }).contains(&text)
-        {
-            at += 1;
-        } else if arg == OsStr::new("--") || foreign || is_misspelt(option) {
+        // unknown options are Python's; code and commands do not start with `-`
+        let foreign = text.starts_with('-') && (!named || !verb.foreign && text != "-");
+        if let Some(length) = verb.length(text) {
+            at += length;
+        } else if arg == OsStr::new("--") || foreign || Verb::is_misspelt(option) {
             return args;
         } else if named {
             args.insert(at, OsString::from("--"));
@@ -204,7 +236,19 @@ mod tests {
             ("execnet python net --enviroment x -c y", "execnet python net --enviroment x -c y"),
             ("execnet python net --print", "execnet python net -- --print"),
             ("execnet python net --jit off", "execnet python net -- --jit off"),
+            ("execnet exec net -b code -b", "execnet exec net -b -- code -b"),
             ("execnet status net -x", "execnet status net -x"),
+            ("execnet run net uname -r", "execnet run net -- uname -r"),
+            ("execnet run net -b -- uname -b", "execnet run net -b -- uname -b"),
+            (
+                "execnet run -nb net --fanout 3 --timeout=5 --fail-fast ls --json",
+                "execnet run -nb net --fanout 3 --timeout=5 --fail-fast -- ls --json",
+            ),
+            ("execnet run net -c -x y --node", "execnet run net -c -x -- y --node"),
+            ("execnet run net -bc id y -c", "execnet run net -bc id -- y -c"),
+            ("execnet run net -cid y", "execnet run net -cid -- y"),
+            ("execnet run net -x id", "execnet run net -x id"),
+            ("execnet run net --fan 3 id", "execnet run net --fan 3 id"),
         ] {
             assert_eq!(marked(line), with_mark);
         }

@@ -17,6 +17,7 @@ mod man;
 mod packages;
 mod process;
 mod resume;
+mod run;
 mod sets;
 mod terminal;
 mod trust;

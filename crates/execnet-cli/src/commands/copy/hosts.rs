@@ -32,7 +32,7 @@ pub(super) fn hosts(
     let (status, meant) = settled(network, selection)?;
     let (ready, left_out) = sort(&status, &meant);
     if ready.is_empty() && !left_out.is_empty() {
-        return Err(unusable(&status.network, left_out));
+        return Err(unusable(&status.network, "node", left_out));
     }
     let used = |id: &str| ready.iter().any(|one: &Destination| one.host == id);
     for host in status.hosts.iter().filter(|host| host.drained && meant.is_by_name() && used(&host.id)) {

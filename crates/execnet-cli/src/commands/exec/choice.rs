@@ -6,7 +6,6 @@ use execnet::Network;
 use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::NodeSelection;
 
-use super::NodeOutcome;
 use super::printer::Origin;
 use crate::commands::meant::{Meant, listed, settled};
 use crate::commands::used_though_drained;
@@ -22,21 +21,21 @@ pub(super) struct Destination {
     pub(super) origin: Option<Origin>,
 }
 
-/// The matching nodes that are ready, at most `limit`. Waits for those that may be soon, and names the ones
-/// that are not.
+/// The matching nodes that are ready, at most `limit`, and the names of those left out. Waits for those that
+/// may be ready soon, and says why others are not.
 pub(super) fn choose(
     network: &Network,
     selection: NodeSelection,
     limit: Option<usize>,
-) -> Result<(Vec<Destination>, NodeOutcome), CommandError> {
+) -> Result<(Vec<Destination>, Vec<String>), CommandError> {
     let (status, meant) = settled(network, &selection)?;
     let (mut origins, mut left_out) = sort(&status.hosts, &meant);
     if origins.is_empty() {
         // the daemon's refusal says which nodes exist
         if left_out.is_empty() {
-            return Ok((vec![Destination { selection, origin: None }], NodeOutcome::Fine));
+            return Ok((vec![Destination { selection, origin: None }], Vec::new()));
         }
-        return Err(unusable(&status.network, left_out));
+        return Err(unusable(&status.network, "node", left_out));
     }
     if let Some(limit) = limit {
         if origins.len() >= limit {
@@ -51,17 +50,21 @@ pub(super) fn choose(
     for host in status.hosts.iter().filter(|host| host.drained && meant.is_by_name()).filter(used) {
         say(&used_though_drained(&host.id));
     }
+    let left_out = left_out.iter().map(|line| line.split(": ").next().unwrap_or_default().to_owned());
     let destination = |origin: Origin| {
         let selection = NodeSelection { node: Some(origin.node.clone()), ..NodeSelection::default() };
         Destination { selection, origin: Some(origin) }
     };
-    let worst = if left_out.is_empty() { NodeOutcome::Fine } else { NodeOutcome::Broken };
-    Ok((origins.into_iter().map(destination).collect(), worst))
+    Ok((origins.into_iter().map(destination).collect(), left_out.collect()))
 }
 
 /// At most this many of the nodes, on hosts with the fewest processes per processor, in the order of the
 /// hosts. Each node that is taken counts as a process. Drained hosts come last.
-fn least_busy(hosts: &[HostStatus], origins: Vec<Origin>, limit: usize) -> Vec<Origin> {
+pub(in crate::commands) fn least_busy(
+    hosts: &[HostStatus],
+    origins: Vec<Origin>,
+    limit: usize,
+) -> Vec<Origin> {
     let mut processes: Vec<u64> = hosts.iter().map(|host| host.processes.into()).collect();
     let at: HashMap<&str, usize> = hosts.iter().enumerate().map(|(at, host)| (&*host.id, at)).collect();
     let mut waiting: Vec<VecDeque<(usize, Origin)>> = hosts.iter().map(|_| VecDeque::new()).collect();
@@ -88,11 +91,11 @@ fn least_busy(hosts: &[HostStatus], origins: Vec<Origin>, limit: usize) -> Vec<O
     taken.into_iter().map(|(_, origin)| origin).collect()
 }
 
-/// The error if there are matching nodes, but none can be used.
-pub(in crate::commands) fn unusable(network: &str, left_out: Vec<String>) -> CommandError {
+/// The error if there are matching nodes or hosts (`what`), but none can be used.
+pub(in crate::commands) fn unusable(network: &str, what: &str, left_out: Vec<String>) -> CommandError {
     let message = match &left_out[..] {
-        [only] => format!("the only matching node of `{network}` cannot be used: {only}"),
-        _ => format!("no matching node of `{network}` can be used:\n  {}", listed(left_out, "\n  ")),
+        [only] => format!("the only matching {what} of `{network}` cannot be used: {only}"),
+        _ => format!("no matching {what} of `{network}` can be used:\n  {}", listed(left_out, "\n  ")),
     };
     CommandError::new(Exit::HostsFailed, message)
         .hint(format!("`execnet status {network}` says what to do, and when they are tried again"))
@@ -123,7 +126,7 @@ fn sort(hosts: &[HostStatus], meant: &Meant) -> (Vec<Origin>, Vec<String>) {
     (ready, left_out)
 }
 
-fn left_out_host(host: &HostStatus) -> String {
+pub(in crate::commands) fn left_out_host(host: &HostStatus) -> String {
     format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))
 }
 

@@ -148,11 +148,11 @@ fn a_limit_takes_the_least_busy_hosts_one_node_each_time() {
 #[test]
 fn many_nodes_that_cannot_be_used_have_a_line_each_up_to_a_limit() {
     let left_out = |count| (0..count).map(|n| format!("h{n}: failed: connect")).collect();
-    insta::assert_snapshot!(unusable("net", left_out(1)), @"
+    insta::assert_snapshot!(unusable("net", "node", left_out(1)), @"
     Error: the only matching node of `net` cannot be used: h0: failed: connect
     Hint: `execnet status net` says what to do, and when they are tried again
     ");
-    insta::assert_snapshot!(unusable("net", left_out(12)), @"
+    insta::assert_snapshot!(unusable("net", "node", left_out(12)), @"
     Error: no matching node of `net` can be used:
       h0: failed: connect
       h1: failed: connect

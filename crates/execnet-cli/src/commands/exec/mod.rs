@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
+use std::time::Instant;
 
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
@@ -16,6 +17,7 @@ use execnet::{
 
 use super::meant::refresh_groups;
 use super::node_options::{HowMany, NodeOptions};
+use super::outlet::end_when_unread;
 use super::package_options::{PackageOptions, shown};
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -24,13 +26,13 @@ use crate::progress::{PackageProgress, Teller};
 
 pub(super) mod choice;
 mod feed;
-mod printer;
+pub(super) mod printer;
 mod refusals;
 mod show;
 mod source;
 
 use choice::{Destination, choose};
-use printer::{Origin, Printer};
+use printer::{Look, Origin, Printer};
 use refusals::Refusals;
 use source::ExecSource;
 
@@ -50,6 +52,7 @@ Example:
   execnet exec mynet 'import sys; channel.send(sys.version_info[:3])'
   execnet exec mynet --node 'build[1-20]' --limit 4 script.py
   execnet exec mynet --platform java script.py arg1 < input
+  execnet exec mynet -b 'import platform; channel.send(platform.release())'
   execnet exec mynet --with attrs --with ./src script.py
   execnet exec mynet --json 'import os; channel.send(os.getloadavg())' | jq '.value[0]'"
 )]
@@ -65,6 +68,9 @@ pub(crate) struct ExecArgs {
     /// Print a JSON object for each value, with `node`, `host` and `value`
     #[arg(long)]
     json: bool,
+    /// Show equal answers once, with the nodes that gave them
+    #[arg(short = 'b', long = "fold", conflicts_with = "json")]
+    fold: bool,
     /// Python code, a file, or `-` for stdin; then arguments for the code
     #[arg(value_name = "CODE", last = true, add = ArgValueCompleter::new(PathCompleter::any()))]
     words: Vec<OsString>,
@@ -110,12 +116,13 @@ impl ExecArgs {
         let program = ExecSource::read(&self.words)?;
         let packages = self.packages.packages()?;
         let network = connection::open_patiently(name)?;
-        let (destinations, mut worst) = if self.how_many.one {
+        let (destinations, left_out) = if self.how_many.one {
             refresh_groups(&network, &selection)?;
-            (vec![Destination { selection, origin: None }], NodeOutcome::Fine)
+            (vec![Destination { selection, origin: None }], Vec::new())
         } else {
             choose(&network, selection, self.how_many.limit())?
         };
+        let mut worst = if left_out.is_empty() { NodeOutcome::Fine } else { NodeOutcome::Broken };
         let nodes = destinations.len();
         let progress = PackageProgress::stderr(nodes);
         let mut builder = network.makegateway().window(WINDOW);
@@ -132,13 +139,15 @@ impl ExecArgs {
         let fail = |error: io::Error| {
             CommandError::new(Exit::Failed, "cannot execute on so many nodes").because(&error)
         };
-        let printer = Arc::new(Printer::new(self.json, destinations.len() > 1).map_err(fail)?);
+        let look = Look { json: self.json, marked: destinations.len() > 1 && !self.fold, folded: self.fold };
+        let printer = Arc::new(Printer::new(&look).map_err(fail)?);
+        left_out.iter().for_each(|name| printer.left_out(name));
         let feed = (!program.took_stdin && !io::stdin().is_terminal()).then(mpsc::channel);
         let (feed, fed) = feed.map_or((None, None), |(feed, fed)| (Some(feed), Some(fed)));
         if let Some(fed) = fed {
             feed::start(fed).map_err(fail)?;
         }
-        thread::Builder::new().name("unread".to_owned()).spawn(printer::end_when_unread).map_err(fail)?;
+        thread::Builder::new().name("unread".to_owned()).spawn(end_when_unread).map_err(fail)?;
 
         let (done, ended) = mpsc::channel();
         for destination in destinations {
@@ -161,15 +170,26 @@ impl ExecArgs {
         }
         drop((feed, done));
         let mut refusals = Refusals::new(nodes, |origin, words| printer.error(origin, words));
-        for report in ended {
+        loop {
+            let report = match printer.deadline() {
+                Some(due) => ended.recv_timeout(due.saturating_duration_since(Instant::now())),
+                None => ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
             match report {
-                Report::Opened => refusals.opened(),
-                Report::Unplaced(error) => return Err(unplaced(name, &error)),
-                Report::Refused(origin, error) => refusals.add(origin, self.packages.refused(&error)),
-                Report::Ended(outcome) => worst = worst.max(outcome),
+                Ok(Report::Opened) => refusals.opened(),
+                Ok(Report::Unplaced(error)) => return Err(unplaced(name, &error)),
+                Ok(Report::Refused(origin, error)) => {
+                    printer.ended(&origin, NodeOutcome::Broken);
+                    refusals.add(origin, self.packages.refused(&error));
+                }
+                Ok(Report::Ended(outcome)) => worst = worst.max(outcome),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+            printer.show(false);
         }
         worst = worst.max(refusals.end()?);
+        printer.show(true);
         Ok(match worst {
             NodeOutcome::Fine => ExitCode::SUCCESS,
             NodeOutcome::Failed => Exit::Failed.into(),
@@ -202,6 +222,7 @@ impl Execution {
                 }
             }
         };
+        origin.iter().for_each(|origin| printer.asks(origin));
         let id = origin.as_ref().map(|origin| origin.node.clone());
         let builder = id.into_iter().fold(builder.on_output(line), GatewayBuilder::id);
         let gateway = match (builder.start(), origin.clone()) {
@@ -215,7 +236,8 @@ impl Execution {
             (Err(error), origin) => {
                 let origin = origin.unwrap_or_else(|| Origin::of(&error));
                 progress.done(&origin.node);
-                printer.error(&origin, &unopened(&origin, &error, printer.marked));
+                printer.error(&origin, &unopened(&origin, &error, printer.names_nodes()));
+                printer.ended(&origin, NodeOutcome::Broken);
                 return Report::Ended(NodeOutcome::Broken);
             }
         };
@@ -251,12 +273,16 @@ impl Execution {
             ended = Err(ChannelError::GatewayDied(death));
         }
         let (worst, words) = match ended {
-            Ok(()) | Err(ChannelError::Closed) => return Report::Ended(NodeOutcome::Fine),
+            Ok(()) | Err(ChannelError::Closed) => {
+                printer.ended(&origin, NodeOutcome::Fine);
+                return Report::Ended(NodeOutcome::Fine);
+            }
             Err(ChannelError::Remote(traceback)) => (NodeOutcome::Failed, traceback),
             Err(ChannelError::GatewayDied(death)) => (NodeOutcome::Broken, died(&origin, &death)),
             Err(error) => (NodeOutcome::Broken, format!("execnet: {error}")),
         };
         printer.error(&origin, &words);
+        printer.ended(&origin, worst);
         Report::Ended(worst)
     }
 }

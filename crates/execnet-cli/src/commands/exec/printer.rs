@@ -1,39 +1,51 @@
-//! Prints values, output and errors of nodes, line by line. Lines of different nodes never mix.
+//! Prints values, output and errors of nodes, line by line, or keeps them until they are folded.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use execnet::Raw;
 use execnet::value::LoadError;
-use execnet_proto::text;
-use rustix::event::{PollFd, PollFlags, poll};
 
+use super::NodeOutcome;
 use super::show::{Notation, Shown};
+use crate::commands::folded::{Folded, Side, Tally};
+use crate::commands::outlet::{Outlet, json_text};
 use crate::error::{CommandError, Exit};
+use crate::fold::End;
 use crate::print;
-use crate::print::say;
-use crate::stdio::OwnStream;
-use crate::text::one_line;
 
 /// Writes to our stdout and stderr for all nodes.
 pub(super) struct Printer {
-    out: Mutex<BufWriter<OwnStream>>,
+    pub(super) outlet: Outlet,
     notation: Notation,
-    /// Lines begin with the node's name.
-    pub(super) marked: bool,
+    /// What was not shown yet, if equal answers are shown once.
+    folded: Option<Mutex<(Folded, Tally)>>,
 }
 
 /// The node that a line comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
-    pub(super) node: String,
-    pub(super) host: String,
+pub(in crate::commands) struct Origin {
+    pub(in crate::commands) node: String,
+    pub(in crate::commands) host: String,
+}
+
+/// How values, output and errors of nodes are shown.
+pub(super) struct Look {
+    pub(super) json: bool,
+    /// Lines begin with the node's name.
+    pub(super) marked: bool,
+    /// Equal answers are shown once.
+    pub(super) folded: bool,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool, marked: bool) -> io::Result<Self> {
-        let out = Mutex::new(BufWriter::new(OwnStream::new(&io::stdout())?));
-        Ok(Self { out, notation: if json { Notation::Json } else { Notation::Python }, marked })
+    pub(super) fn new(look: &Look) -> io::Result<Self> {
+        Ok(Self {
+            outlet: Outlet::new(look.marked)?,
+            notation: if look.json { Notation::Json } else { Notation::Python },
+            folded: look.folded.then(|| Mutex::new((Folded::new(), Tally::default()))),
+        })
     }
 
     /// Prints a value that a node sent.
@@ -42,75 +54,112 @@ impl Printer {
     /// If the bytes are not a valid value.
     pub(super) fn value(&self, from: &Origin, raw: &Raw) -> Result<(), LoadError> {
         let value = Shown::new(raw.reader(), self.notation)?;
-        let mut out = self.out();
+        if self.folded.is_some() {
+            let mut text = Vec::new();
+            // writing to memory does not fail
+            let _ = value.write(&mut text);
+            text.push(b'\n');
+            self.keep(from, Side::Out, &text);
+            return Ok(());
+        }
         let head = match self.notation {
             Notation::Json => json_head(from) + "\"value\": ",
-            Notation::Python => self.mark(from),
+            Notation::Python => self.outlet.mark(&from.node),
         };
         let tail: &[u8] = if self.notation == Notation::Json { b"}\n" } else { b"\n" };
-        let written = print::above_on_stdout(|| {
-            out.write_all(head.as_bytes())
-                .and_then(|()| value.write(&mut *out))
-                .and_then(|()| out.write_all(tail))
-                .and_then(|()| out.flush())
+        self.outlet.write(|out| {
+            out.write_all(head.as_bytes())?;
+            value.write(out)?;
+            out.write_all(tail)
         });
-        written.unwrap_or_else(|error| end(&error));
         Ok(())
     }
 
     /// Prints a line of a node's output.
     pub(super) fn line(&self, from: &Origin, line: &[u8]) {
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-        say(&(self.mark(from) + &line));
+        if self.folded.is_some() {
+            self.keep(from, Side::Err, line);
+            self.keep(from, Side::Err, b"\n");
+        } else {
+            self.outlet.aside(&from.node, line.strip_suffix(b"\r").unwrap_or(line));
+        }
     }
 
     /// Prints why the code failed: a traceback, or our own words.
     pub(super) fn error(&self, from: &Origin, error: &str) {
-        let mark = self.mark(from);
-        let lines = error.trim_end().lines().map(|line| mark.clone() + line);
-        say(&lines.collect::<Vec<_>>().join("\n"));
+        if self.folded.is_some() {
+            return self.keep(from, Side::Err, format!("{}\n", error.trim_end()).as_bytes());
+        }
+        self.outlet.words(&from.node, error);
         if self.notation == Notation::Json {
-            let error = text::json(&serde_json::Value::from(error.trim_end()).to_string());
-            let line = format!("{}\"error\": {error}}}\n", json_head(from));
-            let mut out = self.out();
-            print::above_on_stdout(|| out.write_all(line.as_bytes()).and_then(|()| out.flush()))
-                .unwrap_or_else(|error| end(&error));
+            let line = format!("{}\"error\": {}}}\n", json_head(from), json_text(error.trim_end()));
+            self.outlet.write(|out| out.write_all(line.as_bytes()));
         }
     }
 
-    fn mark(&self, from: &Origin) -> String {
-        if self.marked { one_line(&from.node) + ": " } else { String::new() }
+    /// Whether lines say by themselves whose they are.
+    pub(super) fn names_nodes(&self) -> bool {
+        self.outlet.marked || self.folded.is_some()
     }
 
-    fn out(&self) -> MutexGuard<'_, BufWriter<OwnStream>> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A node is asked now.
+    pub(super) fn asks(&self, from: &Origin) {
+        self.with(|folded, _| folded.ask(&from.node, Instant::now()));
+    }
+
+    /// A node has ended.
+    pub(super) fn ended(&self, from: &Origin, outcome: NodeOutcome) {
+        self.with(|folded, tally| {
+            let how = match outcome {
+                NodeOutcome::Fine => None,
+                NodeOutcome::Failed => Some("failed"),
+                NodeOutcome::Broken => Some("broken"),
+            };
+            match how {
+                None => tally.ok(),
+                Some(how) => tally.add(how, &from.node),
+            }
+            folded.heard(&from.node, End::Fine, Instant::now());
+        });
+    }
+
+    /// A node that matches was left out.
+    pub(super) fn left_out(&self, name: &str) {
+        self.with(|_, tally| tally.add("left out", name));
+    }
+
+    /// When answers are due, if some are.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.with(|folded, _| folded.deadline()).flatten()
+    }
+
+    /// Shows the answers that are due; with `all`, all of them, and counts them.
+    pub(super) fn show(&self, all: bool) {
+        self.with(|folded, tally| {
+            folded.show(Instant::now(), all, &self.outlet).unwrap_or_else(|error| no_room(&error));
+            if all {
+                print::say(&tally.line());
+            }
+        });
+    }
+
+    fn keep(&self, from: &Origin, side: Side, bytes: &[u8]) {
+        self.with(|folded, _| folded.add(&from.node, side, bytes).unwrap_or_else(|error| no_room(&error)));
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Folded, &mut Tally) -> T) -> Option<T> {
+        let folded = self.folded.as_ref()?;
+        let (folded, tally) = &mut *folded.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(act(folded, tally))
     }
 }
 
-/// Waits until nobody reads our stdout any more, then exits.
-pub(super) fn end_when_unread() {
-    let out = io::stdout();
-    loop {
-        let mut polled = [PollFd::new(&out, PollFlags::empty())];
-        match poll(&mut polled, None) {
-            Ok(_) if polled[0].revents().contains(PollFlags::ERR) => std::process::exit(0),
-            Ok(_) => return,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Exits because stdout is broken. The daemon ends what runs on the nodes.
-fn end(error: &io::Error) -> ! {
-    if error.kind() == ErrorKind::BrokenPipe {
-        std::process::exit(0);
-    }
-    print::error(&CommandError::new(Exit::Failed, "cannot write to stdout").because(error));
+/// Exits, because answers cannot be kept.
+fn no_room(error: &io::Error) -> ! {
+    print::error(&CommandError::new(Exit::Failed, error));
     std::process::exit(1);
 }
 
 fn json_head(from: &Origin) -> String {
-    let name = |name: &str| text::json(&serde_json::Value::from(name).to_string());
-    format!("{{\"node\": {}, \"host\": {}, ", name(&from.node), name(&from.host))
+    format!("{{\"node\": {}, \"host\": {}, ", json_text(&from.node), json_text(&from.host))
 }

@@ -50,6 +50,16 @@ pub(super) fn of(is_root: bool, command: &str) -> Vec<Meaning> {
                  process is lost",
             ),
         ],
+        "run" => vec![
+            ("0", "the command succeeded on every host"),
+            ("1-255", "the highest status of all hosts: that of the process, or one of the following"),
+            ("6", "a host was left out, could not be reached, or was lost"),
+            ("124", "it ran longer than `--timeout`"),
+            ("126", "it could not be started"),
+            ("127", "there is no such program"),
+            ("128+N", "signal N ended it"),
+            ("2, 3, 4", "nothing was run: wrong options; no such network; no host matches"),
+        ],
         "exec" => vec![
             ("0", "the code ended without an exception on every node that matches"),
             ("1", "there was an exception on some node; `sys.exit` with a status other than 0 counts as one"),

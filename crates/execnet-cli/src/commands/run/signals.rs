@@ -1,0 +1,83 @@
+//! Signals that end the command: the first is told to the loop, the second ends at once.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use execnet::{Interrupt, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::commands::python::signals::ignored;
+
+/// How long the loop may take to let all processes go. It may hang in a write.
+const AT_MOST: Duration = Duration::from_secs(1);
+
+/// What came.
+#[derive(Clone, Default)]
+pub(super) struct Ends {
+    signal: Arc<AtomicI32>,
+    let_go: Arc<AtomicBool>,
+}
+
+impl Ends {
+    /// Watches for signals from now on, for the loop that this thread runs. Those ignored at our start
+    /// (`nohup`) stay ignored.
+    pub(super) fn watch() -> io::Result<Self> {
+        let (ends, loops) = (Self::default(), Interrupt::this_thread());
+        let ignored = ignored();
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        let mut signals = Signals::new(wanted.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
+        let told = ends.clone();
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for number in signals.forever() {
+                if told.signal.swap(number, Ordering::SeqCst) != 0 {
+                    leave(number);
+                }
+                loops.raise();
+                let told = told.clone();
+                drop(thread::Builder::new().name("patience".to_owned()).spawn(move || {
+                    thread::sleep(AT_MOST);
+                    if !told.let_go.load(Ordering::SeqCst) {
+                        leave(number);
+                    }
+                }));
+            }
+        })?;
+        Ok(ends)
+    }
+
+    /// The signal that came, as processes there get it.
+    pub(super) fn came(&self) -> Option<Signal> {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => None,
+            SIGINT => Some(Signal::Int),
+            SIGHUP => Some(Signal::Hup),
+            SIGQUIT => Some(Signal::Quit),
+            _ => Some(Signal::Term),
+        }
+    }
+
+    /// Nothing runs any more: the rest may take its time.
+    pub(super) fn all_let_go(&self) {
+        self.let_go.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the command as the signal that came would have, so that a shell's loop ends, too.
+    pub(super) fn leave_as_told(&self) {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => {}
+            number => leave(number),
+        }
+    }
+}
+
+/// Ends this program by a signal. The daemon then ends what runs on hosts.
+fn leave(number: i32) {
+    // it returns only if the signal cannot end us
+    let _ = emulate_default_handler(number);
+    std::process::exit(128 + number);
+}

@@ -1,0 +1,301 @@
+//! `execnet run`: a command on every host, and equal answers folded.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use execnet_testkit::{Lab, alive, or_skip, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{Net, SOON, line, piped, text};
+
+/// Two ssh hosts, one with several nodes, and one whose interpreter does not work.
+fn three() -> Option<Net> {
+    let lab = or_skip(Lab::new())?;
+    for host in ["build1", "build2", "build3"] {
+        lab.host(host).start().unwrap();
+    }
+    let net = Net::new(Some(lab));
+    let broken = net.spec("build3", "//python=/no/such/python");
+    let output = net.run("start", &[&net.spec("build1", "//python=*"), &net.spec("build2", ""), &broken]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    Some(net)
+}
+
+/// Four hosts that are all this machine.
+fn local() -> Net {
+    let net = Net::new(None);
+    net.start(&["popen//id=n1", "popen//id=n2", "popen//id=n3", "popen//id=n4"]);
+    net
+}
+
+impl Net {
+    /// `execnet run NAME ARGS…`.
+    fn on_hosts(&self, args: &[&str]) -> Command {
+        let mut all = vec!["run", &self.name];
+        all.extend(args);
+        self.execnet(all)
+    }
+
+    fn on_hosts_fed(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut child = piped(self.on_hosts(args));
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // some close stdin early
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    }
+}
+
+/// Status, sorted lines of stdout, sorted lines of stderr.
+fn answered(output: &Output) -> (Option<i32>, Vec<String>, Vec<String>) {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| {
+        let mut lines: Vec<String> = String::from_utf8_lossy(bytes).lines().map(String::from).collect();
+        lines.sort();
+        lines
+    });
+    (output.status.code(), out, err)
+}
+
+fn strings<const N: usize>(lines: [&str; N]) -> Vec<String> {
+    lines.map(String::from).to_vec()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_host_runs_it_once_whatever_its_interpreters() {
+    let Some(net) = three() else { return };
+    let output = net.on_hosts(&["-b", "--", "echo", "a  b", "-b"]).output().unwrap();
+    let folded = strings(["build[1-3] (3): a  b -b"]);
+    assert_eq!(answered(&output), (Some(0), folded, strings(["3 ok"])), "{}", text(&output));
+    // the rules of `python` for folder and environment
+    let line = "echo $PWD $COLOUR $1 $2";
+    let options = ["--chdir", "/usr", "--env", "COLOUR=deep blue", "-bc", line, "x", "-y"];
+    let output = net.on_hosts(&options).output().unwrap();
+    assert_eq!(output.stdout, b"build[1-3] (3): /usr deep blue x -y\n", "{}", text(&output));
+    let output = net.on_hosts(&["-b", "--implementation", "cpython", "true"]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b"2 ok\n"[..]), "{}", text(&output));
+    // the folder of an ssh host is the home folder
+    let home = net.on_hosts(&["--node", "build2", "pwd"]).output().unwrap();
+    let theirs = net.python_ok(&["--node", "build2", "-c", "import os; print(os.getcwd())"]);
+    assert_eq!(String::from_utf8_lossy(&home.stdout).trim_end(), theirs);
+}
+
+#[test]
+fn lines_say_whose_they_are_and_a_single_host_speaks_for_itself() {
+    let net = local();
+    let line = r#"printf 'a\033[2J\tb\nno end'; printf 'e\r\n' >&2; exit 3"#;
+    let output = net.on_hosts(&["--node", "n2", "-c", line]).output().unwrap();
+    assert_eq!(output.stdout, b"a\x1b[2J\tb\nno end", "{}", text(&output));
+    assert_eq!((&output.stderr[..], output.status.code()), (&b"e\r\n"[..], Some(3)));
+    let output = net.on_hosts(&["-c", line]).output().unwrap();
+    let (status, out, err) = answered(&output);
+    let all = |lines: &[&str]| -> Vec<String> {
+        let hosts = ["n1", "n2", "n3", "n4"].into_iter();
+        hosts.flat_map(|host| lines.iter().map(move |line| format!("{host}: {line}"))).collect()
+    };
+    assert_eq!((status, out), (Some(3), all(&["a\\x1b[2J\tb", "no end"])), "{}", text(&output));
+    assert_eq!(err, all(&["e", "exited with status 3"]));
+    // the highest status of all
+    let line = "mkdir \"$1\" 2>/dev/null || exit 1; kill -TERM $$";
+    let once = net.folder("once").join("dir");
+    let output = net.on_hosts(&["-c", line, once.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", text(&output));
+    let output = net.on_hosts(&["--limit", "2", "-b", "no-such-program"]).output().unwrap();
+    let (status, out, err) = answered(&output);
+    assert_eq!((status, out.len(), err.len()), (Some(127), 0, 2), "{}", text(&output));
+    assert!(err[1].contains(" (2): could not be started: cannot execute no-such-program"), "{err:?}");
+}
+
+#[test]
+fn all_hosts_get_all_of_stdin_however_few_run_at_a_time() {
+    let net = local();
+    let mut input = Vec::new();
+    crate::harness::Noise(7).write(&mut input, 5 << 20, |_| ()).unwrap();
+    let sum = crate::harness::sha256(&input[..]).0;
+    for options in [&["-b"][..], &["-b", "--fanout", "1"]] {
+        let output = net.on_hosts_fed(&[options, &["sha256sum"]].concat(), &input);
+        let expected = format!("n[1-4] (4): {sum}  -\n");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{options:?} {}", text(&output));
+    }
+    // one that reads nothing stalls nobody
+    let once = net.folder("once").join("dir");
+    let line = "mkdir \"$1\" 2>/dev/null && exit; sha256sum";
+    let output = net.on_hosts_fed(&["-bc", line, once.to_str().unwrap()], &input);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!(" (3): {sum}  -\n")));
+    let output = net.on_hosts_fed(&["-n", "-b", "cat"], &input);
+    assert_eq!((output.stdout.len(), &output.stderr[..]), (0, &b"4 ok\n"[..]), "{}", text(&output));
+}
+
+#[test]
+fn what_runs_too_long_is_ended_and_a_failure_can_end_all() {
+    let net = local();
+    let begin = Instant::now();
+    let output = net.on_hosts(&["--timeout", "0.5", "-b", "-c", "echo a; sleep 1000"]).output().unwrap();
+    let (status, out, err) = answered(&output);
+    assert_eq!((status, out), (Some(124), strings(["n[1-4] (4): a"])), "{}", text(&output));
+    assert_eq!(err, ["0 ok, 4 timed out: n[1-4]", "n[1-4] (4): timed out after 0.5 s"]);
+    assert!(begin.elapsed() >= Duration::from_millis(500));
+    let output = net.on_hosts(&["--fanout", "1", "--fail-fast", "-c", "exit 9"]).output().unwrap();
+    let (status, _, err) = answered(&output);
+    assert_eq!((status, err), (Some(9), strings(["execnet: not run: n[2-4]", "n1: exited with status 9"])));
+    // those that run get SIGTERM
+    let once = net.folder("once").join("dir");
+    let line = "if mkdir \"$1\" 2>/dev/null; then exit 5; fi; exec sleep 1000";
+    let args = ["--fail-fast", "-bc", line, once.to_str().unwrap()];
+    let output = net.on_hosts(&args).output().unwrap();
+    let (status, _, err) = answered(&output);
+    assert_eq!((status, err.len()), (Some(5), 2), "{}", text(&output));
+    assert!(err[0].starts_with("0 ok, 1 failed: n") && err[0].contains(", 3 ended early: n"), "{err:?}");
+}
+
+#[test]
+fn ctrl_c_ends_everything_and_says_what_was_not_heard() {
+    let net = local();
+    for (name, deaf) in [("one", ""), ("two", "trap '' INT TERM HUP; ")] {
+        let folder = net.folder(name);
+        let line = format!(
+            "cd \"$1\"; mkdir once 2>/dev/null || {{ echo done; exit; }}; {deaf}echo $$ > pid; mv pid ready; \
+             while :; do sleep 1; done"
+        );
+        let child = piped(net.on_hosts(&["-bc", &line, folder.to_str().unwrap()]));
+        wait_until(SOON, "the slow one to run", || folder.join("ready").exists());
+        let pid: u32 = fs::read_to_string(folder.join("ready")).unwrap().trim().parse().unwrap();
+        // the others have been heard
+        std::thread::sleep(Duration::from_millis(500));
+        signal(&child, Signal::INT);
+        let output = child.wait_with_output().unwrap();
+        let (status, out, err) = answered(&output);
+        assert_eq!((status, out.len(), err.len()), (None, 1, 1), "{}", text(&output));
+        assert!(out[0].ends_with(" (3): done"), "{}", text(&output));
+        assert!(err[0].starts_with("3 ok, 1 not heard: n"), "{}", text(&output));
+        wait_until(SOON, "the slow one to end", || !alive(pid));
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_a_closed_stdout_ends_everything() {
+    let net = local();
+    let folder = net.folder("pids");
+    let noisy = "trap '' INT; echo $$ > \"$1/$$\"; echo started; while :; do echo more; sleep 1; done";
+    let pids = |folder: &std::path::Path| -> Vec<u32> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+    };
+    let mut child = piped(net.on_hosts(&["-c", noisy, folder.to_str().unwrap()]));
+    wait_until(SOON, "all to run", || pids(&folder).len() == 4);
+    signal(&child, Signal::INT);
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), None);
+    wait_until(SOON, "all to end", || !pids(&folder).into_iter().any(alive));
+
+    let folder = net.folder("others");
+    let mut child = piped(net.on_hosts(&["-c", noisy, folder.to_str().unwrap()]));
+    let mut stdout = child.stdout.take().unwrap();
+    assert!(line(&mut stdout).ends_with(": started"));
+    wait_until(SOON, "all to run", || pids(&folder).len() == 4);
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    wait_until(SOON, "all to end", || !pids(&folder).into_iter().any(alive));
+}
+
+#[test]
+fn one_that_hangs_does_not_hold_back_the_answers_of_others() {
+    let net = local();
+    let folder = net.folder("late");
+    let slow = "cd \"$1\"; mkdir once 2>/dev/null || { echo quick; exit; }
+                while ! test -e go; do sleep 0.1; done; echo late";
+    let mut child = piped(net.on_hosts(&["-bc", slow, folder.to_str().unwrap()]));
+    let mut stdout = child.stdout.take().unwrap();
+    assert!(line(&mut stdout).ends_with(" (3): quick"));
+    fs::write(folder.join("go"), "").unwrap();
+    assert!(line(&mut stdout).ends_with(" (1): late"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn long_answers_fold_and_come_back_as_they_were() {
+    let net = local();
+    let once = net.folder("once").join("dir");
+    let line = "seq 300000; mkdir \"$1\" 2>/dev/null && echo more; true";
+    let output = net.on_hosts(&["-bc", line, once.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let numbers = || (1..=300_000).map(|number| format!("  {number}"));
+    let mut lines = answers.lines();
+    assert!(lines.next().unwrap().ends_with(" (3):"));
+    assert!(lines.by_ref().take(300_000).eq(numbers()));
+    assert!(lines.next().unwrap().ends_with(" (1):"));
+    assert!(lines.by_ref().take(300_000).eq(numbers()));
+    assert_eq!((lines.next(), lines.next()), (Some("  more"), None));
+}
+
+#[test]
+fn json_has_an_object_for_each_host() {
+    let net = local();
+    let once = net.folder("once").join("dir");
+    let line = "printf 'é\\n'; mkdir \"$1\" 2>/dev/null || exit 2; printf '\\377' >&2; kill -9 $$";
+    let output = net.on_hosts(&["--json", "-c", line, once.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(137), "{}", text(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let all: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(all.len(), 4);
+    let killed: Vec<&Value> = all.iter().filter(|one| one["signal"] == "SIGKILL").collect();
+    assert_eq!((killed.len(), &killed[0]["stderr"]), (1, &json!({"$bytes": "/w=="})));
+    let others = all.iter().filter(|one| one["status"] == 2 && one["stderr"] == "");
+    assert_eq!(others.count(), 3);
+    assert!(all.iter().all(|one| one["stdout"] == "é\n" && one["host"].is_string()));
+}
+
+#[test]
+fn hosts_that_are_down_are_named_and_left_out() {
+    let net = Net::new(None);
+    let output = net.run("start", &["popen//id=here", "cmd=false//id=gone"]);
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    let output = net.on_hosts(&["-b", "echo", "hi"]).output().unwrap();
+    let (status, out, err) = answered(&output);
+    assert_eq!((status, out), (Some(6), strings(["here (1): hi"])), "{}", text(&output));
+    assert_eq!(err[0], "1 ok, 1 out of reach: gone");
+    assert!(err[1].starts_with("execnet: skipped: gone: failed: "), "{err:?}");
+    for (options, status, said) in [
+        (&["--node", "gone", "true"][..], 6, "cannot be used: gone: failed"),
+        (&["--node", "her", "true"], 4, "`her`"),
+        (&["--platform", "java", "true"], 4, "no host of"),
+        (&["--fanout", "0", "true"], 2, "0"),
+        (&["--timeout", "x", "true"], 2, "such as"),
+        (&[], 2, "no command to run"),
+    ] {
+        let output = net.on_hosts(options).output().unwrap();
+        let (code, out, err) = answered(&output);
+        assert_eq!((code, out.len()), (Some(status), 0), "{options:?} {}", text(&output));
+        assert!(err.join("\n").contains(said), "{options:?} {err:?}");
+    }
+    let other = Net::new(None);
+    assert_eq!(other.on_hosts(&["true"]).output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn equal_answers_of_nodes_are_folded_too() {
+    let net = local();
+    let code = "channel.send('a'); channel.send(2); print('said')";
+    let output = net.execnet(["exec", &net.name, "-b", code]).output().unwrap();
+    let (status, out, err) = answered(&output);
+    assert_eq!(status, Some(0), "{}", text(&output));
+    assert_eq!(out, ["  'a'", "  2", "n[1-4] (4):"]);
+    assert_eq!(err, ["4 ok", "n[1-4] (4): said"]);
+    let output = net.execnet(["exec", &net.name, "-b", "raise ValueError('no')"]).output().unwrap();
+    let (status, _, err) = answered(&output);
+    assert_eq!(status, Some(1), "{}", text(&output));
+    assert!(
+        err.contains(&"  ValueError: no".to_owned())
+            && err.contains(&"0 ok, 4 failed: n[1-4]".to_owned())
+            && err.contains(&"n[1-4] (4):".to_owned())
+    );
+}
