@@ -19,6 +19,7 @@ process.
     family    its processes: pipes, exits, probes
     spare     processes that were started ahead
     terminal  what is different about a terminal as stdio
+    look      what processes use
     children  fork, exec, signals, and what is left of a session
     jvm       family and children on Jython, with threads
 """

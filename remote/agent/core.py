@@ -31,7 +31,7 @@ class Process(object):
     """What the core knows of one process. `child` belongs to the driver."""
 
     __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
-                 "signals", "sizes", "terminal", "exit", "in_turn", "child", "err_first", "listed")
+                 "signals", "sizes", "terminal", "kills", "exit", "in_turn", "child", "err_first", "listed")
 
     def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit, terminal=False):
         self.id = id
@@ -47,6 +47,7 @@ class Process(object):
         self.signals = 0  # sequence number of the last ones that were applied
         self.terminal = terminal
         self.sizes = 0  # sequence number of the last one that its terminal was given
+        self.kills = 0  # sequence number of the last KILL
         self.exit = None  # (how, value, message)
         self.in_turn = False
         self.err_first = False
@@ -64,6 +65,7 @@ class Core(object):
     ("signal", process, numbers)      send these signals, by their Linux numbers
     ("size", process, rows, columns)  give its terminal this size, if it has one
     ("release", process)              hang it up; the core has forgotten it
+    ("look", epoch)                   tell looked() what processes use
     ("end",)                          hang up everything and end
     """
 
@@ -139,6 +141,8 @@ class Core(object):
         self._pongs = []
         self._acked = 0
         self._forgets = {}
+        self._kills = {}  # id: the sequence to answer
+        self._looked = None  # the frame
         self._listed = []  # processes with flags
         self._turns = deque()  # processes with bytes to send
         self._terminals = set()  # ids of those with a terminal that somebody sits before
@@ -165,7 +169,8 @@ class Core(object):
     def wants_output(self, now):
         """Whether poll_output() would return something."""
         return self.attached and bool(
-            self._greet or self._listed or self._pongs or self._forgets or self._nodes_untold
+            self._greet or self._listed or self._pongs or self._forgets or self._kills
+            or self._looked or self._nodes_untold
             or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
             or self._turns and self._pace.room(now) > 0
             or self._shown and self._pace.room(now) + self._beyond() > 0)
@@ -187,6 +192,12 @@ class Core(object):
         if self._forgets:
             out.extend([wire.frame(wire.FORGET, id=id) for id in self._forgets])
             self._forgets = {}
+        if self._kills:
+            out.extend([wire.frame(wire.KILLED, id=id, sequence=self._kills[id]) for id in self._kills])
+            self._kills = {}
+        if self._looked:
+            out.append(self._looked)
+            self._looked = None
         if self._listed:
             listed, self._listed = self._listed, []
             for process in listed:
@@ -322,6 +333,11 @@ class Core(object):
     def nodes_known(self, known):
         """Set whether all nodes have been reported and none is being probed."""
         self.probing = not known
+
+    def looked(self, epoch, frame):
+        """Answer the LOOK that came on the link of this epoch."""
+        if self.attached and self.epoch == epoch:
+            self._looked = frame
 
     # --- what processes did
 
@@ -540,11 +556,7 @@ class Core(object):
             return
         if fields["sequence"] > process.signals:
             process.signals = fields["sequence"]
-            mask = fields["mask"]
-            # SIGCONT first, so that a stopped process can take the others
-            numbers = sorted([n for n in range(1, 64) if mask >> n & 1], key=lambda n: (n != 18, n))
-            if numbers and process.exit is None:
-                self.actions.append(("signal", process, numbers))
+            self._signal(process, fields["mask"])
         self._mark(process, SIGNALED)
 
     def _on_size(self, fields, body, now):
@@ -552,6 +564,26 @@ class Core(object):
         if process is not None and fields["sequence"] > process.sizes:
             process.sizes = fields["sequence"]
             self.actions.append(("size", process, fields["rows"], fields["columns"]))
+
+    def _signal(self, process, mask):
+        # SIGCONT first, so that a stopped process can take the others
+        numbers = sorted([n for n in range(1, 64) if mask >> n & 1], key=lambda n: (n != 18, n))
+        if numbers and process.exit is None:
+            self.actions.append(("signal", process, numbers))
+
+    def _on_kill(self, fields, body, now):
+        """Send signals of somebody other than its client: muted or not."""
+        process = self.processes.get(fields["id"])
+        if process is None:
+            self._say_forget(fields["id"])
+            return
+        if fields["sequence"] > process.kills:
+            process.kills = fields["sequence"]
+            self._signal(process, fields["mask"])
+        self._kills[process.id] = fields["sequence"]
+
+    def _on_look(self, fields, body, now):
+        self.actions.append(("look", self.epoch))
 
     def _on_release(self, fields, body, now):
         id = fields["id"]
@@ -577,4 +609,6 @@ _HANDLERS = {
     wire.SIGNAL: Core._on_signal,
     wire.SIZE: Core._on_size,
     wire.RELEASE: Core._on_release,
+    wire.KILL: Core._on_kill,
+    wire.LOOK: Core._on_look,
 }

@@ -52,7 +52,7 @@ class Greeting(object):
             except (AttributeError, ValueError, OSError):
                 about["cpus"] = "1"
         about.update(more)
-        about["features"] = " ".join(features())
+        about["features"] = " ".join(features() + about.get("features", "").split())
         return pairs(about)
 
 
@@ -110,7 +110,10 @@ def about_self():
 def features():
     """Return what this agent can do beyond the protocol's version (docs/protocol.md, 2.4). Nothing is
     imported for that: the greeting does not wait."""
-    return ["terminal"] if hasattr(os, "openpty") and _is_there("fcntl") and _is_there("termios") else []
+    found = ["look"] if hasattr(os, "fork") else []  # Jython looks whether it can
+    if hasattr(os, "openpty") and _is_there("fcntl") and _is_there("termios"):
+        found.append("terminal")
+    return found
 
 
 def _is_there(name):

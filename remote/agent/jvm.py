@@ -11,7 +11,7 @@ import threading
 
 from jarray import zeros
 from java.io import File, FileDescriptor, FileOutputStream
-from java.lang import ProcessBuilder, Runtime, System, Thread, Throwable
+from java.lang import Process, ProcessBuilder, Runtime, System, Thread, Throwable
 
 from agent import homes, lifecycle, wire
 from agent.core import EXITED, KILLED, Core
@@ -44,7 +44,11 @@ class Agent(object):
         self.setsid = _found("setsid", self.env.get("PATH", ""))
         self.home = home()
         self.nice = _found("nice", self.env.get("PATH", ""))
-        greeting = Greeting(config, 0, {"cpus": str(Runtime.getRuntime().availableProcessors())})
+        cpus = str(Runtime.getRuntime().availableProcessors())
+        # before Java 9 it does not know its children's pids
+        able = os.path.exists("/proc/self/stat") and hasattr(Process, "pid")
+        greeting = Greeting(config, 0, {"cpus": cpus, "features": "look" if able else ""})
+        self.known = {}
         self.core = Core(greeting.incarnation, greeting.hello, clock(), config.linger, 0, os.getpid())
         self.nodes = Nodes(config.nodes, None, self.core, self.env)
 
@@ -123,6 +127,8 @@ class Agent(object):
                 kind = action[0]
                 if kind == "start":
                     self._start(action[1], action[2])
+                elif kind == "look":
+                    _thread(self._look, action[1])
                 elif kind == "end":
                     _thread(self._end)
                 elif action[1].child is not None:
@@ -133,6 +139,19 @@ class Agent(object):
                     elif kind == "close":
                         action[1].child.close_out(action[2])
         self.changed.notifyAll()
+
+    def _look(self, epoch):
+        from agent import look
+        with self.changed:
+            leaders = look.leaders(self.core)
+            known = self.known
+        rows = []
+        for _ in look.rows(leaders, known, rows, clock):
+            Thread.sleep(20)
+        frame = look.frame(look.facts(), rows)
+        with self.changed:
+            self.core.looked(epoch, frame)
+            self.changed.notifyAll()
 
     def _end(self):
         """End the link when all processes have ended."""

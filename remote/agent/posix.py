@@ -65,6 +65,7 @@ class Agent(object):
         self.more = False  # not all bytes that were read are handled
         self.visitors = {}
         self.child_ended = False
+        self.looker = None
         self.settled = settled
         self.loop = Loop()
         self._wake_on_signals()
@@ -374,8 +375,16 @@ class Agent(object):
             for action in actions:
                 if action[0] == "end":
                     self._end(now)
+                elif action[0] == "look":
+                    self._look(action[1], now)
                 else:
                     self.family.act(action, now)
+
+    def _look(self, epoch, now):
+        if self.looker is None:
+            from agent.look import Looker
+            self.looker = Looker(self.loop, self.core, self.family.env)
+        self.looker.look(epoch, now)
 
     # --- our own end
 

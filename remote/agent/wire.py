@@ -9,10 +9,11 @@ VERSION = 2
 MARKER = b"\0execnet:link\0" + struct.pack(">H", VERSION)
 
 PING, PONG, ACK = 0x01, 0x02, 0x03
-HELLO, NODE, END, NODES = 0x10, 0x11, 0x12, 0x13
+HELLO, NODE, END, NODES, LOOK, LOOKED = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
 SPAWN, RESUME, RESUMED, STARTED = 0x20, 0x21, 0x22, 0x23
 DATA, CREDIT, FIN, STOP = 0x24, 0x25, 0x26, 0x27
 SIGNAL, SIGNALED, EXIT, RELEASE, FORGET, SIZE = 0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d
+KILL, KILLED = 0x2e, 0x2f
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_DATA = 65536
@@ -28,6 +29,8 @@ KINDS = {
     NODE: ("NODE", 65536, "name:str state:B table:table"),
     END: ("END", 0, ""),
     NODES: ("NODES", 2, "count:H"),
+    LOOK: ("LOOK", 0, ""),
+    LOOKED: ("LOOKED", 524288, "table:table rows:list"),
     SPAWN: ("SPAWN", 1048576, "id:16 attempt:I incarnation:16 owner:16 role:role"
             " stdout_limit:Q stderr_limit:Q host:str node:str chdir:str argv:list env:table options:table"),
     RESUME: ("RESUME", 256, "id:16 attempt:I stdout_received:Q stdout_limit:Q"
@@ -44,6 +47,8 @@ KINDS = {
     RELEASE: ("RELEASE", 16, "id:16"),
     FORGET: ("FORGET", 16, "id:16"),
     SIZE: ("SIZE", 24, "id:16 sequence:I rows:H columns:H"),
+    KILL: ("KILL", 32, "id:16 sequence:Q mask:Q"),
+    KILLED: ("KILLED", 24, "id:16 sequence:Q"),
 }
 
 _header = struct.Struct(">I")

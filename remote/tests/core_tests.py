@@ -138,6 +138,47 @@ class Greeting(Test):
         self.assertRaises(RemoteProtocolError, self.host.say, wire.ACK, bytes=1 << 30)
 
 
+class Looking(Test):
+
+    def test_a_look_is_answered_on_the_link_it_came_on(self):
+        self.assertEqual([], self.host.say(wire.LOOK))
+        self.assertEqual([("look", LIFE | 1)], self.core.actions)
+        frame = wire.frame(wire.LOOKED, table=[], rows=[])
+        self.core.looked(LIFE | 1, frame)
+        self.assertEqual([(wire.LOOKED, {"table": [], "rows": []})], self.host.poll())
+        self.assertFalse(self.core.wants_output(self.host.now))
+        self.host.say(wire.LOOK)
+        self.host.attach(LIFE | 2)
+        self.core.looked(LIFE | 1, frame)
+        self.assertEqual([], self.host.poll())
+        self.core.looked(LIFE | 2, frame)
+        self.core.detach(self.host.now)
+        self.core.looked(LIFE | 2, frame)
+        self.host.attach(LIFE | 3)
+        self.assertEqual([], self.host.poll())
+
+    def test_the_kills_of_others_have_their_own_sequence_and_reach_muted_processes(self):
+        process = self.host.started()
+        self.host.attach(2 << 32 | 1)
+        id = b"p" * 16
+        frames = self.host.say(wire.KILL, id=id, sequence=2 << 32 | 1, mask=1 << 15 | 1 << 18)
+        self.assertEqual([(wire.KILLED, {"id": id, "sequence": 2 << 32 | 1})], frames)
+        self.assertEqual([("signal", process, [18, 15])], self.core.actions)
+        self.core.actions = []
+        # again after a break, and then the client's own first one
+        for sequence in (2 << 32 | 1, 1 << 32 | 9):
+            frames = self.host.say(wire.KILL, id=id, sequence=sequence, mask=1 << 9)
+            self.assertEqual([(wire.KILLED, {"id": id, "sequence": sequence})], frames)
+        self.assertEqual([], self.core.actions)
+        self.host.resume()
+        self.core.actions = []
+        self.assertEqual([(wire.SIGNALED, {"id": id, "sequence": 1})],
+                         self.host.say(wire.SIGNAL, id=id, sequence=1, mask=1 << 2))
+        self.assertEqual([("signal", process, [2])], self.core.actions)
+        self.assertEqual([(wire.FORGET, {"id": b"x" * 16})],
+                         self.host.say(wire.KILL, id=b"x" * 16, sequence=1, mask=2))
+
+
 class Spawning(Test):
 
     def test_spawn_is_answered_and_started_once(self):

@@ -13,6 +13,7 @@ import time
 sys.dont_write_bytecode = True
 from ahead import Ahead  # noqa: E402
 from kernel_folder import WRITES, names  # noqa: E402
+from looking import Looking, LookingElsewhere  # noqa: E402
 from terminals import Terminals  # noqa: E402
 
 from case import Host, gone, main, suite  # noqa: E402
@@ -426,8 +427,8 @@ def children(pid):
 
 
 def load_tests(loader, tests, pattern):
-    return suite(loader, lambda jython: (Everywhere, Jython)
-                 if jython else (Everywhere, Posix, Ahead, Terminals, Script))
+    return suite(loader, lambda jython: (Everywhere, Looking, Jython)
+                 if jython else (Everywhere, Looking, LookingElsewhere, Posix, Ahead, Terminals, Script))
 
 
 if __name__ == "__main__":

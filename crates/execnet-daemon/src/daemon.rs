@@ -7,6 +7,7 @@
 mod draining;
 mod joining;
 mod leaving;
+mod looking;
 mod placement;
 mod prompts;
 mod requests;
@@ -31,6 +32,7 @@ use crate::host::forwards;
 use crate::quota::Quota;
 use draining::Draining;
 use leaving::Closing;
+use looking::Looking;
 use prompts::Prompts;
 use requests::Watcher;
 use selecting::Selecting;
@@ -78,6 +80,7 @@ pub(crate) struct Daemon {
     draining: Vec<Draining>,
     prompts: Prompts,
     selecting: Vec<Selecting>,
+    looking: Looking,
     closing: Option<Closing>,
     /// The path of its socket, and why it is not the usual one.
     place: Option<(String, Option<String>)>,
@@ -119,6 +122,7 @@ impl Daemon {
             draining: Vec::new(),
             prompts: Prompts::default(),
             selecting: Vec::new(),
+            looking: Looking::default(),
             closing: None,
             place: None,
             auth_sock: None,
@@ -159,7 +163,10 @@ impl Daemon {
                 more = self.switch.link_turn(host, bytes, now);
                 decide = false;
             }
-            Event::ClientOpened(client) => self.switch.client_opened(client, now),
+            Event::ClientOpened(client, pid) => {
+                self.switch.client_opened(client, now);
+                self.looking.client_opened(client, pid);
+            }
             Event::ClientClosed(client) => {
                 self.switch.client_closed(client);
                 self.client_gone(client, now);
@@ -175,8 +182,9 @@ impl Daemon {
             Event::Terminate => self.close(None, now),
         }
         while let Some(event) = self.switch.poll_event() {
+            // with 200 hosts these come often, and change nothing else
+            decide |= !matches!(event, SwitchEvent::Looked { .. });
             self.switched(event, now);
-            decide = true;
         }
         if decide {
             self.advance(now);
@@ -208,7 +216,7 @@ impl Daemon {
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);
         let others = [self.prompts.deadline(), self.leaving_deadline(now), self.draining_deadline(now), calm];
-        [switch, hosts, selecting].into_iter().chain(others).flatten().min()
+        [switch, hosts, selecting, self.looking.deadline()].into_iter().chain(others).flatten().min()
     }
 
     /// A peer that may have bytes waiting for it.
@@ -283,6 +291,11 @@ impl Daemon {
                 }
             }
             SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
+            SwitchEvent::Looked { host, facts, rows } => {
+                self.looked(host, &facts, rows);
+                self.advance_looking(now);
+            }
+            SwitchEvent::Killed { id, gone } => self.killed(id, gone),
             SwitchEvent::Outcast { host } => {
                 if let Some(host) = self.hosts.get_mut(&host) {
                     if let Some(link) = host.attempts.link_mut() {
@@ -323,6 +336,7 @@ impl Daemon {
         self.connect_queued(now);
         self.place_waiting(now);
         self.remove_idle(now);
+        self.advance_looking(now);
         self.tell_watchers(now);
     }
 
@@ -374,6 +388,7 @@ impl Daemon {
         self.watchers.retain(|watcher| watcher.request.client != client);
         self.draining.retain(|draining| draining.request.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
+        self.looking.client_gone(client);
         for (host, notice) in self.prompts.client_gone(client, now) {
             self.go_on(host, notice, now);
         }

@@ -344,13 +344,13 @@ impl Driver {
 
     fn accept(self: &Rc<Self>, stream: UnixStream) {
         let ours = rustix::process::geteuid().as_raw();
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == ours => {}
+        let pid = match stream.peer_cred() {
+            Ok(peer) if peer.uid() == ours => peer.pid().and_then(|pid| u32::try_from(pid).ok()),
             Ok(peer) => return self.refused_client(&format!("refused a client of user {}", peer.uid())),
             Err(error) => {
                 return self.refused_client(&format!("refused a client of an unknown user: {error}"));
             }
-        }
+        };
         let (read, outlet) = match split(stream) {
             Ok(halves) => halves,
             Err(error) => return self.refused_client(&format!("cannot accept a client: {error}")),
@@ -358,7 +358,7 @@ impl Driver {
         self.last_client.set(self.last_client.get() + 1);
         let key = ClientKey(self.last_client.get());
         self.clients.borrow_mut().insert(key, Rc::clone(&outlet));
-        self.handle(Event::ClientOpened(key));
+        self.handle(Event::ClientOpened(key, pid));
         tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));
     }
 

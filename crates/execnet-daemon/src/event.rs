@@ -6,8 +6,8 @@ use execnet_proto::wire::Ending;
 /// What happened outside.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A client connected.
-    ClientOpened(ClientKey),
+    /// A client connected: a process of this machine, if the system says which.
+    ClientOpened(ClientKey, Option<u32>),
     /// Bytes came from a client.
     ClientBytes(ClientKey, &'a [u8]),
     /// A client's socket ended.

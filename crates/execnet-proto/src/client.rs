@@ -163,6 +163,11 @@ impl Client {
         Self { program: name.into(), ..self }
     }
 
+    /// What the last daemon that greeted can do.
+    pub fn features(&self) -> Features {
+        self.daemon
+    }
+
     /// A socket to a daemon is open: greets, and claims the processes that were running.
     pub fn connected(&mut self, now: Duration) {
         let mut conn = Conn::socket(now);

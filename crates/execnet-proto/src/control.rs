@@ -67,6 +67,25 @@ pub enum Verb {
     },
     /// Ends every agent, then the daemon; one [`StopReply`].
     Stop,
+    /// What runs where, and what it uses; one [`Usages`].
+    Ps {
+        /// The hosts: a set of nodes; all without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+    },
+    /// The same every second, until the client goes.
+    Top {
+        /// As in [`Verb::Ps`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+    },
+    /// Sends a signal to processes, whichever client they belong to; one [`KillReply`].
+    Kill {
+        /// Of each the id, or at least its first 4 hex digits.
+        ids: Vec<String>,
+        /// The signal's Linux number.
+        signal: u32,
+    },
     /// A question that ssh asks through its askpass program; one [`AskpassReply`].
     AskPass {
         /// From the environment of the askpass program: proves that it belongs to one of the daemon's ssh
@@ -195,6 +214,112 @@ pub struct StopReply {
 pub struct AskpassReply {
     /// What the person typed: the answer.
     pub answer: String,
+}
+
+/// The reply to `ps` and `top`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usages {
+    /// In the order in which they were added.
+    pub hosts: Vec<HostUsage>,
+    /// Processes of clients, by host.
+    pub processes: Vec<ProcessUsage>,
+    /// Processes that are left out, because there are too many.
+    #[serde(default)]
+    pub left_out: u32,
+}
+
+/// What a host is busy with.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostUsage {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: HostState,
+    /// Why the numbers are missing or old.
+    pub note: Option<String>,
+    /// Number of processors.
+    pub cpus: Option<u32>,
+    /// Averages over 1, 5 and 15 minutes.
+    pub load: Option<[f64; 3]>,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of it that programs may still get.
+    pub available: Option<u64>,
+    /// Seconds since it started.
+    pub uptime: Option<f64>,
+}
+
+/// A process of a client, with everything in its session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Its id: 32 hex digits.
+    pub id: String,
+    /// The host it runs on.
+    pub host: String,
+    /// The node it was started on; empty for a command of the host, or if an earlier daemon placed it.
+    pub node: String,
+    /// Process id on the host.
+    pub pid: Option<u32>,
+    /// Process id of its client, on this machine.
+    pub client_pid: Option<u32>,
+    /// Name of its client's program; empty if it gave none.
+    pub program: String,
+    /// The client's own name for it, such as a gateway's id; empty if it gave none.
+    pub gateway: String,
+    /// Seconds since it was started.
+    pub age: Option<f64>,
+    /// Processor time over time, 1 for one busy processor: since the last look, at the first one since its
+    /// start.
+    pub cpu: Option<f64>,
+    /// Seconds of processor time.
+    pub cpu_time: Option<f64>,
+    /// Bytes of memory that are resident.
+    pub memory: Option<u64>,
+    /// Number of processes in its session.
+    pub processes: Option<u32>,
+    /// Its command.
+    pub command: String,
+}
+
+/// The reply to `kill`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillReply {
+    /// The processes that were meant.
+    pub processes: Vec<Killed>,
+    /// Ids that no process has.
+    pub unknown: Vec<String>,
+}
+
+/// A process that a signal was meant for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// Its id: 32 hex digits.
+    pub id: String,
+    /// The host it runs on.
+    pub host: String,
+    /// Process id of its client, on this machine.
+    pub client_pid: Option<u32>,
+    /// Name of its client's program; empty if it gave none.
+    pub program: String,
+    /// Its command, as its client gave it.
+    pub command: String,
+    /// What became of the signal.
+    pub state: KillState,
+}
+
+/// What became of a signal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillState {
+    /// It was sent.
+    Sent,
+    /// The process had ended, or ended before it was sent.
+    Gone,
+    /// Its host does not answer: it is sent when that is back.
+    #[default]
+    Waiting,
+    /// The agent there is of an older release.
+    Unable,
 }
 
 /// The reply to `status`: a network.
@@ -428,6 +553,7 @@ macro_rules! words {
 }
 
 words!(HostState: Joining "joining", Up "up", Unreachable "unreachable", Failed "failed", Leaving "leaving");
+words!(KillState: Sent "sent", Gone "gone", Waiting "waiting", Unable "unable");
 words!(NodeState: Ready "ready", Failed "failed", Probing "probing");
 words!(Step: Resolve "resolve", Connect "connect", HostKey "host-key", Authenticate "authenticate",
     Login "login", Python "python", PythonTooOld "python-too-old", Noise "noise", Agent "agent", Via "via",
@@ -474,6 +600,13 @@ mod tests {
     fn the_documented_keys_are_those_of_the_types() {
         let host = serde_json::to_value(HostStatus::default()).unwrap();
         assert_eq!(keys_of(&host), keys_of_table(section("*hoststatus*:", "*nodestatus*:")));
+
+        for (value, from) in [
+            (serde_json::to_value(HostUsage::default()).unwrap(), "*hostusage*:"),
+            (serde_json::to_value(ProcessUsage::default()).unwrap(), "*processusage*:"),
+        ] {
+            assert_eq!(keys_of(&value), keys_of_table(section(from, "\n\n*")), "{from}");
+        }
 
         let status = Status {
             network: String::new(),
@@ -546,6 +679,12 @@ mod tests {
                 Verb::Groups { file: "/f".into(), groups: [("web".into(), "web[1-3]".into())].into() },
             ),
             (json!({"verb": "stop"}), Verb::Stop),
+            (json!({"verb": "ps", "node": "a"}), Verb::Ps { node: Some("a".into()) }),
+            (json!({"verb": "top"}), Verb::Top { node: None }),
+            (
+                json!({"verb": "kill", "ids": ["3fa2b1c8"], "signal": 15}),
+                Verb::Kill { ids: vec!["3fa2b1c8".into()], signal: 15 },
+            ),
             (
                 json!({"verb": "askpass", "token": "t", "prompt": "p", "kind": "host-key"}),
                 Verb::AskPass { token: "t".into(), prompt: "p".into(), kind: PromptKind::HostKey },

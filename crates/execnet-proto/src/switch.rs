@@ -8,6 +8,7 @@
 
 mod clients;
 mod hosts;
+mod looking;
 mod noise;
 mod relay;
 mod replaced;
@@ -25,10 +26,12 @@ use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
-use crate::wire::{Ending, Frame, Table};
+use crate::wire::{Ending, Frame, Table, Usage};
 
 use clients::ClientSide;
 use hosts::HostSide;
+use looking::Kill;
+pub use looking::Running;
 use relay::Relay;
 
 /// Added to `linger` before the processes of an unreachable host count as lost.
@@ -67,6 +70,10 @@ pub enum SwitchEvent {
     Node { host: HostKey, name: String, state: NodeState, facts: Table },
     /// A host's agent has reported all its nodes, this many.
     Nodes { host: HostKey, count: u16 },
+    /// A host's agent answered [`Switch::look`].
+    Looked { host: HostKey, facts: Table, rows: Vec<Usage> },
+    /// The signals of [`Switch::kill`] were sent there, or the process was gone before.
+    Killed { id: ProcessId, gone: bool },
     /// The agent of a removed host answered and was told to end. Its link ends with it.
     Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
@@ -186,7 +193,30 @@ struct Forwarded {
     incarnation: Incarnation,
     /// Whether the agent may have it.
     spawned: bool,
+    /// Whether the agent has had it for certain.
+    answered: bool,
     relay: Relay,
+    /// The client's own name for it, and its command without that of the node, both fit for a terminal.
+    label: String,
+    command: String,
+    kill: Kill,
+}
+
+impl Forwarded {
+    fn new(owner: Owner, host: HostKey, incarnation: Incarnation, relay: Relay) -> Self {
+        Self {
+            owner,
+            host,
+            node: String::new(),
+            incarnation,
+            spawned: true,
+            answered: false,
+            relay,
+            label: String::new(),
+            command: String::new(),
+            kill: Kill::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -283,6 +313,9 @@ impl Switch {
 
     fn remove_forwarded(&mut self, id: ProcessId) -> Option<Forwarded> {
         let entry = self.forwarded.remove(&id)?;
+        if entry.kill.is_open() {
+            self.events.push_back(SwitchEvent::Killed { id, gone: true });
+        }
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.remove(&id);
             host.carries.remove(&id);
@@ -295,6 +328,9 @@ impl Switch {
         self.shut(id);
         let Some(entry) = self.forwarded.get_mut(&id) else { return };
         let (key, incarnation) = (entry.host, entry.incarnation);
+        if entry.kill.close() {
+            self.events.push_back(SwitchEvent::Killed { id, gone: true });
+        }
         match std::mem::replace(&mut entry.owner, Owner::Nobody) {
             Owner::Client(client) => {
                 if self.hosts.get(&key).is_some_and(|host| host.tells_releases) {

@@ -6,6 +6,7 @@
 mod codec;
 mod fields;
 mod table;
+mod usage;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -15,6 +16,7 @@ use codec::{DATA_HEAD, Field};
 pub use codec::{MAX_DATA, Stream, Table, encode_table};
 pub use fields::{Ending, Exit, Refusal, Role, Span, Spawn};
 pub use table::{Frame, FrameKind, Party};
+pub use usage::{UNKNOWN, Usage};
 
 /// Bytes of a frame's header.
 pub const HEADER: usize = 4;

@@ -45,6 +45,7 @@ pub struct ProcessBuilder {
     timeout: Option<Duration>,
     give_up: Option<Duration>,
     opening: bool,
+    label: String,
 }
 
 /// Why a process was not started.
@@ -174,6 +175,7 @@ impl ProcessBuilder {
             timeout: None,
             give_up: None,
             opening: false,
+            label: String::new(),
         }
     }
 
@@ -235,6 +237,12 @@ impl ProcessBuilder {
     /// that is chosen, so none with nothing but Jython. 0 stands for a number that is not known.
     pub fn terminal(mut self, rows: u16, columns: u16) -> Self {
         self.terminal = Some(TerminalSize { rows, columns });
+        self
+    }
+
+    /// A name for people who look at what runs in the network, such as that of a gateway.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
         self
     }
 
@@ -313,10 +321,13 @@ impl ProcessBuilder {
         getrandom::fill(&mut id).map_err(|error| StartError::NoId { reason: error.to_string() })?;
         let id = ProcessId(id);
         let local = folder_here(&launch.chdir, local, std::env::current_dir().ok().as_deref());
-        let wants = Wants { host: host.clone(), needs, ..selection.clone().into() };
         let mut state = handle.hub.enter().map_err(|_| StartError::Forked)?;
         if state.connection.is_none() {
             return Err(StartError::Disconnected { network: handle.network.clone() });
+        }
+        let mut wants = Wants { host: host.clone(), needs, ..selection.clone().into() };
+        if state.client.features().has(Feature::Look) {
+            wants.label.clone_from(&self.label);
         }
         let wants = wants.to_pairs().into_iter();
         state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());

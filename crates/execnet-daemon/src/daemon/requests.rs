@@ -75,6 +75,9 @@ impl Daemon {
             Verb::Undrain { hosts } => self.undrain(request, &hosts, now),
             Verb::Groups { file, groups } => self.regroup(request, &file, &groups),
             Verb::Stop => self.close(Some(request), now),
+            Verb::Ps { node } => self.start_looking(request, node.as_deref(), false, now),
+            Verb::Top { node } => self.start_looking(request, node.as_deref(), true, now),
+            Verb::Kill { ids, signal } => self.kill(request, &ids, signal, now),
             Verb::AskPass { token, prompt, kind } => {
                 self.askpass(request, &token, &prompt, kind, now);
             }

@@ -93,6 +93,7 @@ impl Daemon {
                         let message = format!("{id} runs {MAX_PROCESSES} processes, and no more are allowed");
                         self.switch.refuse(selecting.client, selecting.id, Refusal::TooMany, message);
                     }
+                    self.switch.label(selecting.id, &selecting.wants.label);
                 }
                 Placement::Joining => {
                     if due {
@@ -128,7 +129,7 @@ impl Daemon {
     }
 
     /// The nodes that a set means, if there is one.
-    fn named(&self, set: Option<&NodeSet>) -> Result<Option<Chosen<'_>>, Unresolved> {
+    pub(super) fn named(&self, set: Option<&NodeSet>) -> Result<Option<Chosen<'_>>, Unresolved> {
         let Some(set) = set else { return Ok(None) };
         // a plain name needs no index of all hosts
         if let Some(name) = set.plain() {
@@ -241,7 +242,7 @@ impl Daemon {
     fn refusal(&self, selecting: &Selecting, now: Duration) -> String {
         let wants = &selecting.wants;
         let state = |key: &HostKey, host: &host::Host| host.state(self.switch.is_reachable(*key));
-        let Wants { host, selection, needs } = wants;
+        let Wants { host, selection, needs, .. } = wants;
         if !needs.is_empty()
             && let without = (Wants { needs: Features::default(), ..wants.clone() })
             && let Ok(named) = self.named(selecting.set.as_ref())

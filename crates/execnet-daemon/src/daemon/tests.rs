@@ -20,6 +20,7 @@ use crate::host::bootstrap::Common;
 
 mod draining;
 mod joining;
+mod looking;
 mod patience;
 mod requests;
 mod selecting;
@@ -158,7 +159,7 @@ impl World {
         let mut client = Client::new(ClientId([key.0 as u8; 16]), "3.0.0");
         client.connected(self.now);
         self.clients.insert(key, client);
-        self.event(Event::ClientOpened(key));
+        self.event(Event::ClientOpened(key, Some(1_000 + key.0 as u32)));
         key
     }
 
@@ -204,13 +205,24 @@ impl World {
     }
 
     fn greet_as(&mut self, key: HostKey, id: &str, epoch: Epoch, incarnation: u8) {
+        self.greet_with(key, id, epoch, incarnation, "look");
+    }
+
+    /// With these features.
+    fn greet_with(&mut self, key: HostKey, id: &str, epoch: Epoch, incarnation: u8, features: &str) {
         let mut bytes = BytesMut::from(&OPENING[..]);
         let facts = |pairs: &[(&str, &str)]| -> Table {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect()
         };
         let incarnation = Incarnation([incarnation; 16]);
-        Frame::Hello { incarnation, epoch, resume: true, pid: 9, facts: facts(&[("cpus", "2")]) }
-            .encode(&mut bytes);
+        Frame::Hello {
+            incarnation,
+            epoch,
+            resume: true,
+            pid: 9,
+            facts: facts(&[("cpus", "2"), ("features", features)]),
+        }
+        .encode(&mut bytes);
         let node = facts(&[("platform", "linux"), ("implementation", "cpython"), ("version", "3.11.2")]);
         Frame::Node { name: id.into(), state: NodeState::Ready, facts: node }.encode(&mut bytes);
         Frame::Nodes(1).encode(&mut bytes);

@@ -4,12 +4,20 @@ use std::fmt;
 
 use super::selection::{NodeSelection, SelectionError};
 use crate::feature::Features;
+use crate::text::line;
 
 /// The key for a host as such, whatever nodes it has.
 const HOST: &str = "host";
 
 /// The key for the features that its agent must have.
 const NEEDS: &str = "needs";
+
+/// The key for the client's own name for the process, for people. A daemon knows it if it names the feature
+/// `look`.
+const LABEL: &str = "label";
+
+/// Characters kept of a label.
+const MAX_LABEL: usize = 64;
 
 /// Conditions on the place of a process. All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +28,8 @@ pub struct Wants {
     pub selection: NodeSelection,
     /// Features that the host's agent must have.
     pub needs: Features,
+    /// The client's own name for the process, fit for a terminal; empty without one.
+    pub label: String,
 }
 
 impl Wants {
@@ -47,6 +57,7 @@ impl Wants {
                         return Err(SelectionError::UnknownFeature(word.to_owned()));
                     }
                 }
+                LABEL => wants.label = line(value).chars().take(MAX_LABEL).collect(),
                 _ => wants.selection.set(key, value)?,
             }
         }
@@ -61,7 +72,8 @@ impl Wants {
     pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let host = self.host.iter().map(|host| (HOST, host.clone()));
         let needs = (!self.needs.is_empty()).then(|| (NEEDS, self.needs.to_string()));
-        host.chain(self.selection.to_pairs()).chain(needs).collect()
+        let label = (!self.label.is_empty()).then(|| (LABEL, self.label.clone()));
+        host.chain(self.selection.to_pairs()).chain(needs).chain(label).collect()
     }
 }
 
@@ -94,12 +106,15 @@ mod tests {
             &[("host", "build1")],
             &[("host", "build1"), ("needs", "terminal")],
             &[("node", "build1"), ("platform", "java"), ("needs", "terminal look")],
+            &[("node", "build1"), ("label", "gw0")],
         ] {
             let wants = read(pairs).unwrap();
             let told = wants.to_pairs();
             assert_eq!(told.iter().map(|(key, value)| (*key, value.as_str())).collect::<Vec<_>>(), pairs);
         }
         assert_eq!(read(&[("needs", "terminal")]).unwrap().needs, Feature::Terminal.into());
+        assert_eq!(read(&[("label", "\x1b[2Jgw")]).unwrap().label, r"\x1b[2Jgw");
+        assert_eq!(read(&[("label", &"x".repeat(1_000))]).unwrap().label.len(), MAX_LABEL);
         for (pairs, said) in [
             (&[("host", "a"), ("host", "b")][..], "`host` is given twice"),
             (&[("host", "")], "`host` needs a value"),

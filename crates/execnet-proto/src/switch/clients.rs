@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::hosts::HostSide;
+use super::looking;
 use super::relay::{Outstanding, Relay};
 use super::{
     ClientEnd, ClientKey, Forwarded, HostKey, MAX_FORWARDED, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
@@ -140,10 +141,8 @@ impl Switch {
         side.processes += 1;
         let (owner, relay) = (Owner::Client(client), Relay::default());
         let node = node.to_owned();
-        self.insert_forwarded(
-            id,
-            Forwarded { owner, host, node: node.clone(), incarnation, spawned: false, relay },
-        );
+        let entry = Forwarded::new(owner, host, incarnation, relay);
+        self.insert_forwarded(id, Forwarded { node: node.clone(), spawned: false, ..entry });
         let there = &self.hosts[&host];
         facts.push(there.features.entry());
         let host = there.name.clone();
@@ -277,10 +276,7 @@ impl Switch {
             side.processes += 1;
         }
         let (owner, relay) = (Owner::Client(client), Relay::claimed());
-        self.insert_forwarded(
-            id,
-            Forwarded { owner, host: key, node: String::new(), incarnation, spawned: true, relay },
-        );
+        self.insert_forwarded(id, Forwarded::new(owner, key, incarnation, relay));
         self.tell_client(client, answer);
         Ok(())
     }
@@ -329,6 +325,9 @@ impl Switch {
                 let message = format!("{} or the network's daemon does not know `{}`", host.name, line(key));
                 self.lose(id, &message);
                 return Ok(());
+            }
+            if entry.command.is_empty() {
+                entry.command = looking::command(&spawn.args);
             }
         }
         if host.up() != Some(entry.incarnation) || host.is_away() {

@@ -67,6 +67,8 @@ pub(super) struct Link {
     stage: Stage,
     tunnel: Option<(HostKey, ProcessId)>,
     nodes: Nodes,
+    /// Its agent has a LOOK to answer.
+    pub(super) looking: bool,
 }
 
 /// The names of the nodes reported on a link.
@@ -230,8 +232,8 @@ impl Switch {
         state.noise.clear();
         state.stderr.clear();
         let stage = Stage::Opening(Opening::of_link());
-        state.link =
-            Some(Link { conn: Conn::link(now), epoch, bootstrap, stage, tunnel, nodes: Nodes::default() });
+        let (conn, nodes) = (Conn::link(now), Nodes::default());
+        state.link = Some(Link { conn, epoch, bootstrap, stage, tunnel, nodes, looking: false });
         self.touch(host);
     }
 
@@ -474,6 +476,7 @@ impl Switch {
                 self.events.push_back(SwitchEvent::Nodes { host, count });
                 Ok(())
             }
+            (Stage::Up, Frame::Looked { facts, rows }) => self.looked(host, facts, rows),
             (Stage::Ending, frame) => Ok(link.conn.charge(frame.kind(), 1, now)?),
             (Stage::Up, frame) => {
                 let id = frame.process().ok_or(Violation::Unexpected("agent's"))?;
@@ -521,13 +524,22 @@ impl Switch {
             self.forget(id, now);
             return Ok(true);
         }
+        if let Frame::Killed { sequence, .. } = frame {
+            self.killed(id, sequence);
+            return Ok(false);
+        }
         match &mut entry.owner {
             Owner::Nobody => Ok(false),
             Owner::Client(client) => {
                 let client = *client;
                 let counts = entry.relay.agent_says(&frame, &mut state.outstanding)?;
+                let answers = counts && matches!(frame, Frame::Resumed { .. });
+                let first = answers && !std::mem::replace(&mut entry.answered, true);
                 if counts {
                     self.tell_client(client, frame);
+                }
+                if first {
+                    self.say_kill(id);
                 }
                 Ok(counts)
             }

@@ -83,10 +83,7 @@ impl Switch {
             process.reachable(conn);
         }
         let (owner, relay) = (Owner::Tunnel(host, process), super::Relay::default());
-        self.insert_forwarded(
-            id,
-            Forwarded { owner, host: via, node: String::new(), incarnation, spawned: true, relay },
-        );
+        self.insert_forwarded(id, Forwarded::new(owner, via, incarnation, relay));
         self.open(host, epoch, bootstrap, Some((via, id)), now);
         true
     }
@@ -198,6 +195,7 @@ impl Switch {
                     if let Some(side) = self.clients.get_mut(&client) {
                         side.conn.invite();
                     }
+                    self.say_kill(id);
                 }
                 Owner::Nobody => self.tell_host(host, Frame::Release(id)),
                 Owner::Tunnel(inner, process) => {

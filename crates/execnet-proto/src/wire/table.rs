@@ -21,6 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::codec::{DATA_HEAD, Field, MAX_DATA, Stream, Table};
 use super::fields::{Exit, Refusal, Span, Spawn};
+use super::usage::Usage;
 use crate::control::NodeState;
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
 
@@ -191,6 +192,8 @@ frames! {
     0x11 "NODE" limit 65_536, way [A->D] => Node { name: String, state: NodeState, facts as "table": Table };
     0x12 "END" limit 0, way [D->A] => End;
     0x13 "NODES" limit 2, way [A->D] => Nodes(count: u16);
+    0x14 "LOOK" limit 0, way [D->A] => Look;
+    0x15 "LOOKED" limit 524_288, way [A->D] => Looked { facts as "table": Table, rows: Vec<Usage> };
 
     // of a process, between client and agent
     0x20 "SPAWN" limit 1_048_576, way [C->A], rank 5 => Spawn(spawn: Box<Spawn>);
@@ -211,6 +214,9 @@ frames! {
     0x2c "FORGET" limit 16, way [A->D], rank 16 => Forget(id: ProcessId);
     0x2d "SIZE" limit 24, way [C->A], rank 11
         => Size { id: ProcessId, sequence: u32, rows: u16, columns: u16 };
+    // the rank of KILL stands before those that a new attempt makes void
+    0x2e "KILL" limit 32, way [D->A], rank 4 => Kill { id: ProcessId, sequence: u64, mask: u64 };
+    0x2f "KILLED" limit 24, way [A->D], rank 17 => Killed { id: ProcessId, sequence: u64 };
 
     // between client and daemon
     0x30 "CLIENT" limit 4_096, way [C->D]

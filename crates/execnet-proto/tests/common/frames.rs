@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::wire::{Ending, Exit, Frame, Refusal, Role, Span, Spawn, Stream, Table};
+use execnet_proto::wire::{Ending, Exit, Frame, Refusal, Role, Span, Spawn, Stream, Table, Usage};
 
 /// Bytes that decide; zeros once they are used up.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
@@ -71,9 +71,21 @@ impl Input<'_> {
     }
 }
 
+fn usage(input: &mut Input<'_>) -> Usage {
+    Usage {
+        id: input.id(),
+        pid: input.number() as u32,
+        processes: input.number() as u32,
+        age: input.number(),
+        cpu: input.number(),
+        memory: input.number(),
+        command: input.text(),
+    }
+}
+
 pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
     let id = input.id();
-    match input.below(32) {
+    match input.below(33) {
         0 => Frame::Ping(input.number()),
         1 => Frame::Pong(input.number()),
         2 => Frame::Ack(input.number()),
@@ -181,6 +193,15 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             _ => Frame::Lost { id, message: input.text() },
         },
         29 => Frame::Request { request: input.number() as u32, json: input.bytes(50) },
+        30 => match input.below(4) {
+            0 => Frame::Look,
+            1 => Frame::Kill { id, sequence: input.number(), mask: input.number() },
+            2 => Frame::Killed { id, sequence: input.number() },
+            _ => Frame::Looked {
+                facts: input.table(),
+                rows: (0..input.below(3)).map(|_| usage(input)).collect(),
+            },
+        },
         _ => {
             Frame::Reply { request: input.number() as u32, last: input.below(2) == 1, json: input.bytes(50) }
         }

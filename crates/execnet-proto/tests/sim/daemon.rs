@@ -247,6 +247,8 @@ impl Daemon {
                 }
                 SwitchEvent::Node { .. }
                 | SwitchEvent::Nodes { .. }
+                | SwitchEvent::Looked { .. }
+                | SwitchEvent::Killed { .. }
                 | SwitchEvent::Outcast { .. }
                 | SwitchEvent::Released { .. }
                 | SwitchEvent::ViaChanged { .. } => {}

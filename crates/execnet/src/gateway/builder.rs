@@ -265,7 +265,7 @@ impl GatewayBuilder {
         }
         let bring = if matches!(wanted, Wanted::Visit) { Bring::Visit } else { Bring::Nothing };
         let config = self.config.encode(&id, &bring).map_err(invalid)?;
-        let carrier = self.carrier()?;
+        let carrier = self.carrier(&id)?;
         let mut supply = match wanted {
             Wanted::These(packages) => {
                 let (place, node) = (self.place(&*carrier), carrier.node());
@@ -370,11 +370,12 @@ impl GatewayBuilder {
     }
 
     /// Starts the interpreter.
-    fn carrier(&self) -> Result<Arc<dyn Carrier>, OpenError> {
+    fn carrier(&self, id: &str) -> Result<Arc<dyn Carrier>, OpenError> {
         let Some(network) = &self.network else {
             return self.child();
         };
-        let mut process = ProcessBuilder::new(network.handle().clone()).selection(self.selection.clone());
+        let mut process =
+            ProcessBuilder::new(network.handle().clone()).selection(self.selection.clone()).label(id);
         if !self.python.is_empty() {
             process = process.args(["-c", OTHER]).args(&self.python);
         }

@@ -1,0 +1,448 @@
+//! What runs where and what it uses (`ps`, `top`), and the signals of people (`kill`).
+//!
+//! Hosts are asked only while somebody looks, each at most once a second however many look.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use execnet_proto::control::{
+    ErrorKind, HostState, HostUsage, KillReply, KillState, Killed, ProcessUsage, Usages,
+};
+use execnet_proto::feature::Feature;
+use execnet_proto::id::ProcessId;
+use execnet_proto::spec::sets::{Chosen, NodeSet};
+use execnet_proto::switch::{ClientKey, HostKey, Running};
+use execnet_proto::text::hex;
+use execnet_proto::wire::{Table, UNKNOWN, Usage};
+
+use super::Daemon;
+use crate::event::RequestKey;
+use crate::text;
+
+/// The time between two looks at a host.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long `ps` waits for hosts.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long `top` does: a slow host must not slow down the others.
+const PATIENCE_OF_TOP: Duration = Duration::from_millis(900);
+
+/// How long `kill` waits for hosts.
+const PATIENCE_OF_KILL: Duration = Duration::from_secs(5);
+
+/// The most processes in a reply, which must fit into a frame.
+const MOST_TOLD: usize = 10_000;
+
+/// The most requests at a time that look, and that send signals.
+const MOST_REQUESTS: usize = 256;
+
+/// The most processes that one `kill` may name.
+const MOST_KILLED: usize = 1_000;
+
+/// The shortest beginning of an id that `kill` takes.
+const SHORTEST: usize = 4;
+
+/// Hex digits of an id that people see.
+const SHOWN: usize = 8;
+
+/// Who looks, what was seen, and signals that wait for an answer.
+#[derive(Debug, Default)]
+pub(super) struct Looking {
+    lookers: Vec<Looker>,
+    kills: Vec<Kill>,
+    samples: HashMap<HostKey, Sample>,
+    pids: HashMap<ClientKey, u32>,
+}
+
+/// A `ps` or `top` that is not over.
+#[derive(Debug)]
+struct Looker {
+    request: RequestKey,
+    hosts: Vec<HostKey>,
+    live: bool,
+    /// The beginning of this round, which may be to come.
+    since: Duration,
+    /// Hosts that were asked in this round and may not have answered; none before it has begun.
+    awaited: Option<Vec<HostKey>>,
+}
+
+/// A `kill` that is not over.
+#[derive(Debug)]
+struct Kill {
+    request: RequestKey,
+    reply: KillReply,
+    ids: Vec<ProcessId>,
+    until: Duration,
+}
+
+/// What a host told.
+#[derive(Debug, Default)]
+struct Sample {
+    /// When it was asked last.
+    asked: Duration,
+    /// It has answered since.
+    answered: bool,
+    about: HostUsage,
+    rows: HashMap<ProcessId, Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    usage: Usage,
+    /// 1 for one busy processor.
+    cpu: Option<f64>,
+}
+
+impl Looking {
+    pub(super) fn client_opened(&mut self, client: ClientKey, pid: Option<u32>) {
+        if let Some(pid) = pid {
+            self.pids.insert(client, pid);
+        }
+    }
+
+    pub(super) fn client_gone(&mut self, client: ClientKey) {
+        self.pids.remove(&client);
+        self.lookers.retain(|looker| looker.request.client != client);
+        self.kills.retain(|kill| kill.request.client != client);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let lookers = self.lookers.iter().map(|looker| match looker.awaited {
+            None => looker.since,
+            Some(_) => looker.since + looker.patience(),
+        });
+        let kills = self.kills.iter().map(|kill| kill.until);
+        let stale = self.samples.values().map(|sample| sample.asked + EVERY);
+        let stale = self.lookers.is_empty().then_some(stale).into_iter().flatten();
+        lookers.chain(kills).chain(stale).min()
+    }
+}
+
+impl Looker {
+    fn patience(&self) -> Duration {
+        if self.live { PATIENCE_OF_TOP } else { PATIENCE }
+    }
+
+    /// Whether a host was asked late enough for this round.
+    fn counts(&self, sample: &Sample) -> bool {
+        sample.asked + EVERY > self.since
+    }
+}
+
+impl Daemon {
+    /// Answers a `ps`, or begins with a `top`.
+    pub(super) fn start_looking(
+        &mut self,
+        request: RequestKey,
+        set: Option<&str>,
+        live: bool,
+        now: Duration,
+    ) {
+        if self.looking.lookers.len() >= MOST_REQUESTS {
+            let message = format!("{MOST_REQUESTS} requests already look at processes");
+            return self.fail(request, ErrorKind::Usage, message, None);
+        }
+        if let Some(hosts) = self.hosts_of(request, set) {
+            self.looking.lookers.push(Looker { request, hosts, live, since: now, awaited: None });
+        }
+    }
+
+    /// The hosts of a set of nodes; all without one. A set that means nothing is refused.
+    fn hosts_of(&mut self, request: RequestKey, set: Option<&str>) -> Option<Vec<HostKey>> {
+        let Some(set) = set else { return Some(self.hosts.keys().copied().collect()) };
+        let set = match set.parse::<NodeSet>() {
+            Ok(set) => set,
+            Err(error) => {
+                let message = text::clean(&error.to_string(), 500);
+                self.fail(request, ErrorKind::Usage, message, None);
+                return None;
+            }
+        };
+        match self.named(Some(&set)) {
+            Ok(named) => {
+                let ids: HashSet<&str> = named.iter().flat_map(Chosen::hosts).collect();
+                let meant = self.hosts.iter().filter(|(_, host)| ids.contains(host.spec.id.as_str()));
+                Some(meant.map(|(key, _)| *key).collect())
+            }
+            Err(why) => {
+                let hint = why.near().map(|near| format!("did you mean `{near}`?"));
+                let message = text::clean(&why.to_string(), 500);
+                self.fail(request, ErrorKind::NoSuchHost, message, hint);
+                None
+            }
+        }
+    }
+
+    /// Asks the hosts that are to be asked now, and answers those who have seen all of theirs.
+    pub(super) fn advance_looking(&mut self, now: Duration) {
+        if self.looking.kills.iter().any(|kill| now >= kill.until) {
+            let kills = std::mem::take(&mut self.looking.kills);
+            let (over, rest) = kills.into_iter().partition(|kill| now >= kill.until);
+            self.looking.kills = rest;
+            self.answer_kills(over);
+        }
+        if self.looking.lookers.is_empty() {
+            self.looking.samples.retain(|_, sample| sample.asked + EVERY > now);
+            return;
+        }
+        for mut looker in std::mem::take(&mut self.looking.lookers) {
+            if looker.awaited.is_none() && looker.since <= now {
+                looker.since = now;
+                let hosts = looker.hosts.iter().copied().filter(|key| self.ask(*key, &looker, now)).collect();
+                looker.awaited = Some(hosts);
+                self.deadline_is_stale = true;
+            }
+            if let Some(mut awaited) = looker.awaited.take() {
+                while awaited.pop_if(|key| !self.is_awaited(*key)).is_some() {}
+                if !awaited.is_empty() && now < looker.since + looker.patience() {
+                    looker.awaited = Some(awaited);
+                } else {
+                    self.tell_looker(&looker);
+                    self.deadline_is_stale = true;
+                    if !looker.live {
+                        continue;
+                    }
+                    looker.since += EVERY;
+                }
+            }
+            self.looking.lookers.push(looker);
+        }
+    }
+
+    /// Asks a host, unless it was asked lately. Returns true if its answer is to come.
+    fn ask(&mut self, key: HostKey, looker: &Looker, now: Duration) -> bool {
+        let asked = self.looking.samples.get(&key).is_some_and(|sample| looker.counts(sample));
+        if !asked && self.switch.look(key) {
+            let sample = self.looking.samples.entry(key).or_default();
+            (sample.asked, sample.answered) = (now, false);
+        }
+        self.is_awaited(key)
+    }
+
+    fn is_awaited(&self, key: HostKey) -> bool {
+        self.looking.samples.get(&key).is_some_and(|sample| !sample.answered) && self.switch.is_reachable(key)
+    }
+
+    /// Takes what a host told.
+    pub(super) fn looked(&mut self, key: HostKey, facts: &Table, rows: Vec<Usage>) {
+        let Some(sample) = self.looking.samples.get_mut(&key) else { return };
+        sample.answered = true;
+        sample.about = about(facts);
+        let before = std::mem::take(&mut sample.rows);
+        let row = |usage: Usage| {
+            let cpu = rate(before.get(&usage.id).map(|row| &row.usage), &usage);
+            (usage.id, Row { usage, cpu })
+        };
+        sample.rows = rows.into_iter().map(row).collect();
+    }
+
+    fn tell_looker(&mut self, looker: &Looker) {
+        let mut told = Usages::default();
+        let mut running: HashMap<HostKey, Vec<Running<'_>>> = HashMap::new();
+        for process in self.switch.running() {
+            running.entry(process.host).or_default().push(process);
+        }
+        for key in &looker.hosts {
+            let Some(host) = self.host_usage(*key, looker) else { continue };
+            let mut own = running.remove(key).unwrap_or_default();
+            own.sort_unstable_by_key(|process| process.id.0);
+            for process in own {
+                if told.processes.len() >= MOST_TOLD {
+                    told.left_out += 1;
+                } else {
+                    told.processes.push(self.process_usage(&host.id, process));
+                }
+            }
+            told.hosts.push(host);
+        }
+        self.reply(looker.request, !looker.live, &told);
+    }
+
+    fn host_usage(&self, key: HostKey, looker: &Looker) -> Option<HostUsage> {
+        let host = self.hosts.get(&key)?;
+        let state = host.state(self.switch.is_reachable(key));
+        let sample = self.looking.samples.get(&key);
+        let note = if state != HostState::Up {
+            None
+        } else if !self.switch.features(key).has(Feature::Look) {
+            Some("its agent cannot tell what processes use".to_owned())
+        } else if !sample.is_some_and(|sample| sample.answered && looker.counts(sample)) {
+            Some(format!("it did not answer within {} s", looker.patience().as_secs_f64()))
+        } else {
+            None
+        };
+        let about = sample.map(|sample| sample.about.clone()).unwrap_or_default();
+        let cpus = host.greeting.as_ref().map(|_| host.cpus());
+        Some(HostUsage { id: host.spec.id.clone(), state, note, cpus, ..about })
+    }
+
+    fn process_usage(&self, host: &str, process: Running<'_>) -> ProcessUsage {
+        let sample = self.looking.samples.get(&process.host);
+        let row = sample.and_then(|sample| sample.rows.get(&process.id));
+        let usage = row.map(|row| &row.usage);
+        let number = |value: fn(&Usage) -> u64| usage.map(value).filter(|number| *number != UNKNOWN);
+        let seconds = |value: fn(&Usage) -> u64| number(value).map(|ms| ms as f64 / 1e3);
+        let command = usage.map(|usage| text::clean(usage.command.trim(), 256));
+        ProcessUsage {
+            id: hex(&process.id.0),
+            host: host.to_owned(),
+            node: process.node.to_owned(),
+            pid: usage.map(|usage| usage.pid).filter(|pid| *pid != 0),
+            client_pid: self.looking.pids.get(&process.client).copied(),
+            program: self.switch.program(process.client).to_owned(),
+            gateway: process.label.to_owned(),
+            age: seconds(|usage| usage.age),
+            cpu: row.and_then(|row| row.cpu),
+            cpu_time: seconds(|usage| usage.cpu),
+            memory: number(|usage| usage.memory),
+            processes: usage.map(|usage| usage.processes),
+            command: command.filter(|text| !text.is_empty()).unwrap_or_else(|| process.command.to_owned()),
+        }
+    }
+
+    /// Sends a signal to processes that are named by their ids.
+    pub(super) fn kill(&mut self, request: RequestKey, names: &[String], signal: u32, now: Duration) {
+        if !(1..64).contains(&signal) || names.is_empty() || names.len() > MOST_KILLED {
+            let message = format!("a signal from 1 to 63 and 1 to {MOST_KILLED} ids are needed");
+            return self.fail(request, ErrorKind::Usage, message, None);
+        }
+        if self.looking.kills.len() >= MOST_REQUESTS {
+            let message = format!("{MOST_REQUESTS} requests already wait for signals to be sent");
+            return self.fail(request, ErrorKind::Usage, message, None);
+        }
+        let (reply, meant) = match self.meant(names) {
+            Ok(found) => found,
+            Err(message) => return self.fail(request, ErrorKind::Usage, message, None),
+        };
+        let ids = meant.iter().map(|(id, _)| *id).collect();
+        let mut kill = Kill { request, reply, ids, until: now + PATIENCE_OF_KILL };
+        for ((id, host), told) in meant.into_iter().zip(&mut kill.reply.processes) {
+            if self.switch.is_reachable(host) && !self.switch.features(host).has(Feature::Look) {
+                told.state = KillState::Unable;
+            } else {
+                self.switch.kill(id, 1 << signal);
+            }
+        }
+        self.looking.kills.push(kill);
+        self.finish_kills();
+    }
+
+    /// The processes that are meant by ids or their beginnings. An error if one means several.
+    fn meant(&self, names: &[String]) -> Result<(KillReply, Vec<(ProcessId, HostKey)>), String> {
+        let running: Vec<(String, Running<'_>)> =
+            self.switch.running().map(|process| (hex(&process.id.0), process)).collect();
+        let mut reply = KillReply::default();
+        let mut meant: Vec<(ProcessId, HostKey)> = Vec::new();
+        for name in names {
+            let begins = |id: &str| is_beginning(name) && id.starts_with(&name.to_ascii_lowercase());
+            let found: Vec<&(String, Running<'_>)> = running.iter().filter(|(id, _)| begins(id)).collect();
+            match found[..] {
+                [] => reply.unknown.push(text::clean(name, 64)),
+                [(id, process)] => {
+                    if !meant.iter().any(|(known, _)| *known == process.id) {
+                        meant.push((process.id, process.host));
+                        reply.processes.push(self.to_kill(id, process));
+                    }
+                }
+                _ => return Err(self.ambiguous(name, &found)),
+            }
+        }
+        Ok((reply, meant))
+    }
+
+    fn to_kill(&self, id: &str, process: &Running<'_>) -> Killed {
+        Killed {
+            id: id.to_owned(),
+            host: self.hosts.get(&process.host).map(|host| host.spec.id.clone()).unwrap_or_default(),
+            client_pid: self.looking.pids.get(&process.client).copied(),
+            program: self.switch.program(process.client).to_owned(),
+            command: process.command.to_owned(),
+            state: KillState::Waiting,
+        }
+    }
+
+    fn ambiguous(&self, name: &str, found: &[&(String, Running<'_>)]) -> String {
+        const MOST: usize = 10;
+        let mut message = format!("{} processes have an id that begins with `{name}`:", found.len());
+        // as many digits as tell them apart
+        let apart = |digits: &usize| {
+            let mut heads: Vec<&str> = found.iter().map(|(id, _)| &id[..*digits]).collect();
+            heads.sort_unstable();
+            heads.windows(2).all(|pair| pair[0] != pair[1])
+        };
+        let digits = (SHOWN.max(name.len() + 1)..32).find(apart).unwrap_or(32);
+        for (id, process) in found.iter().take(MOST) {
+            let told = self.to_kill(id, process);
+            let program =
+                if told.program.is_empty() { String::new() } else { format!(" of {}", told.program) };
+            let command = text::clean(&told.command, 60);
+            message += &format!("\n{} on {}{program}: {command}", &id[..digits], told.host);
+        }
+        if found.len() > MOST {
+            message += &format!("\nand {} more", found.len() - MOST);
+        }
+        message
+    }
+
+    /// The signals for a process were sent, or it was gone before.
+    pub(super) fn killed(&mut self, id: ProcessId, gone: bool) {
+        for kill in &mut self.looking.kills {
+            for (known, told) in kill.ids.iter().zip(&mut kill.reply.processes) {
+                if *known == id && told.state == KillState::Waiting {
+                    told.state = if gone { KillState::Gone } else { KillState::Sent };
+                }
+            }
+        }
+        self.finish_kills();
+    }
+
+    fn finish_kills(&mut self) {
+        let waits = |kill: &Kill| kill.reply.processes.iter().any(|told| told.state == KillState::Waiting);
+        let (rest, over) = std::mem::take(&mut self.looking.kills).into_iter().partition(waits);
+        self.looking.kills = rest;
+        self.answer_kills(over);
+    }
+
+    fn answer_kills(&mut self, over: Vec<Kill>) {
+        for kill in over {
+            self.reply(kill.request, true, &kill.reply);
+        }
+    }
+}
+
+/// Whether a text can be the beginning of an id that somebody meant.
+fn is_beginning(name: &str) -> bool {
+    (SHORTEST..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Processor time over time between two looks, or since the start: 1 for one busy processor.
+fn rate(before: Option<&Usage>, now: &Usage) -> Option<f64> {
+    if now.cpu == UNKNOWN || now.age == UNKNOWN {
+        return None;
+    }
+    let comparable = |before: &&Usage| before.pid == now.pid && before.cpu != UNKNOWN && before.age < now.age;
+    let (cpu, age) = before.filter(comparable).map_or((0, 0), |before| (before.cpu, before.age));
+    let passed = now.age.checked_sub(age).filter(|passed| *passed > 0)?;
+    // a process of the session that leaves it takes its time along
+    Some(now.cpu.saturating_sub(cpu) as f64 / passed as f64)
+}
+
+/// The facts that a host told, as far as they are plain numbers.
+fn about(facts: &Table) -> HostUsage {
+    const MOST: f64 = 1e15;
+    let word = |name: &str| {
+        let value = facts.iter().find(|(key, _)| key == name);
+        value.and_then(|(_, value)| std::str::from_utf8(value).ok()).unwrap_or_default()
+    };
+    let number = |text: &str| text.parse().ok().filter(|value: &f64| (0.0..MOST).contains(value));
+    let bytes = |name| word(name).parse::<u64>().ok();
+    let load: Vec<f64> = word("load").split(' ').filter_map(number).collect();
+    HostUsage {
+        load: load.try_into().ok(),
+        memory: bytes("memory"),
+        available: bytes("available"),
+        uptime: number(word("uptime")),
+        ..HostUsage::default()
+    }
+}
