@@ -26,10 +26,12 @@ mod stdio;
 mod style;
 mod terminal;
 mod text;
+mod usage;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, ListArgs, LogsArgs, ManArgs,
-    PackagesArgs, PythonArgs, RmhostArgs, RunArgs, StartArgs, StatusArgs, StopArgs, UndrainArgs,
+    AddhostArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, KillArgs, ListArgs, LogsArgs,
+    ManArgs, PackagesArgs, PsArgs, PythonArgs, RmhostArgs, RunArgs, StartArgs, StatusArgs, StopArgs, TopArgs,
+    UndrainArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -64,6 +66,9 @@ enum Command {
     Run(RunArgs),
     Exec(ExecArgs),
     Copy(CopyArgs),
+    Ps(PsArgs),
+    Top(TopArgs),
+    Kill(KillArgs),
     Packages(PackagesArgs),
     List(ListArgs),
     Logs(LogsArgs),
@@ -87,6 +92,9 @@ impl Command {
             Command::Run(args) => args.run(),
             Command::Exec(args) => args.run(),
             Command::Copy(args) => args.run(),
+            Command::Ps(args) => args.run(),
+            Command::Top(args) => args.run(),
+            Command::Kill(args) => args.run(),
             Command::Packages(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Logs(args) => args.run(),

@@ -27,6 +27,9 @@ fn the_help_lists_every_command() {
       run          Run a command on every host and show what it prints
       exec         Execute code on every matching node and print what it sends
       copy         Copy files and folders to hosts, or from hosts
+      ps           Show what runs in a network, for whom, and what it uses
+      top          Show what runs in a network and what it uses, live
+      kill         Send a signal to processes of a network, whoever started them
       packages     List or remove the packages that hosts hold
       list         List running networks and those that have a file
       logs         Print the log of a network's daemon

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use execnet::Connect;
-use execnet_proto::control::Status;
+use execnet_proto::control::{ProcessUsage, Status, Usages, Verb};
 use execnet_proto::spec::sets::OPERATORS;
 use execnet_proto::spec::{KEYS, NetworkName};
+use serde::de::DeserializeOwned;
 
 use crate::config::NetworkFile;
-use crate::paths;
+use crate::{paths, text, usage};
 
 /// Answers a shell's request for candidates and exits, if this is one.
 pub(crate) fn answer(command: fn() -> clap::Command, args: &[OsString]) {
@@ -110,6 +111,20 @@ fn set(typed: &str, mut names: Vec<String>, groups: &[String]) -> Vec<String> {
     names.iter().map(|name| format!("{before}{space}{name}")).collect()
 }
 
+/// Ids of the processes that run in the network on the command line.
+pub(super) fn processes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let usages: Option<Usages> = named().and_then(|name| asked(&name, Verb::Ps { node: None }));
+        let processes = usages.into_iter().flat_map(|usages| usages.processes);
+        let told = |process: ProcessUsage| {
+            let command = text::fit(&usage::command(&process), 40);
+            let help = format!("{}: {command}", usage::place(&process));
+            candidate(&usage::short(&process.id)).help(Some(help.into()))
+        };
+        processes.map(told).collect()
+    })
+}
+
 /// Some words; others are allowed too.
 pub(super) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(|| words.iter().copied().map(candidate).collect())
@@ -179,12 +194,17 @@ fn groups(name: &NetworkName, status: Option<&Status>) -> Vec<String> {
 
 /// The status of a running network, if its daemon answers at once.
 fn status(name: &NetworkName) -> Option<Status> {
+    asked(name, Verb::Status)
+}
+
+/// The answer of a running network, if its daemon gives one at once.
+fn asked<T: DeserializeOwned + Send + 'static>(name: &NetworkName, verb: Verb) -> Option<T> {
     paths::daemon(name)?;
     let connect = Connect::to(name.as_str()).ok()?;
     let (answer, answered) = mpsc::channel();
     thread::spawn(move || {
-        let status = connect.open().ok().and_then(|network| network.status().ok());
-        let _ = answer.send(status);
+        let said = connect.open().ok().and_then(|network| network.ask(&verb.into()).ok());
+        let _ = answer.send(said);
     });
     answered.recv_timeout(AT_ONCE).ok().flatten()
 }

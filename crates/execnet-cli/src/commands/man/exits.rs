@@ -77,6 +77,11 @@ pub(super) fn of(is_root: bool, command: &str) -> Vec<Meaning> {
             ("6", "some hosts could not be asked, or cannot use their folder; the rest is done"),
         ]),
         "stop" => with(&[CLEANED]),
+        "ps" | "top" => with(&[NO_HOST]),
+        "kill" => with(&[
+            ("4", "no process has one of the ids; the signal was sent to the others"),
+            ("6", "a signal waits for its host, or the agent there is of an older release"),
+        ]),
         "list" | "man" | "completions" => vec![DONE, FAILED, USAGE],
         _ => with(&[]),
     }

@@ -1,0 +1,170 @@
+//! `execnet ps`: what runs where, and what it uses.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Args;
+use execnet_proto::control::{ProcessUsage, Usages, Verb};
+use unicode_width::UnicodeWidthStr;
+
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::{connection, print, text, usage};
+
+/// The least that is shown of a command.
+const NARROWEST: usize = 10;
+
+const HEAD: [&str; 9] = ["NODE", "ID", "PID", "CLIENT", "GATEWAY", "AGE", "CPU %", "MEMORY", "COMMAND"];
+
+/// Show what runs in a network, for whom, and what it uses
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet ps mynet
+  execnet ps mynet --node build1 --json")]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    network: super::NetworkArg,
+    /// Show only hosts of these nodes: `build1`, `'build[1-20]'`, `'@web,!web7'`
+    #[arg(long, value_name = "SET", add = super::complete::sets_of_nodes())]
+    node: Option<String>,
+    /// Print JSON; docs/requests.md lists its keys
+    #[arg(long)]
+    json: bool,
+}
+
+impl PsArgs {
+    pub(crate) fn run(self) -> CommandResult {
+        let network = connection::connect(&self.network.network)?;
+        if self.node.is_some() {
+            connection::read_groups(&network)?;
+        }
+        let usages: Usages = connection::ask_once(&network, Verb::Ps { node: self.node })?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&usages);
+            let json = json.map_err(|error| {
+                CommandError::new(Exit::Failed, "cannot write the processes as JSON").because(&error)
+            })?;
+            print::print(&format!("{}\n", execnet_proto::text::json(&json)))?;
+        } else {
+            let out = io::stdout();
+            let size = rustix::termios::tcgetwinsize(&out).ok().filter(|_| out.is_terminal());
+            let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+            print::print_styled(&shown(&usages, width))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A table, and what to know of hosts whose numbers are missing. Commands are cut so that a line fits.
+fn shown(usages: &Usages, width: Option<usize>) -> String {
+    let mut rows: Vec<Vec<String>> = usages.processes.iter().map(row).collect();
+    let mut shown = if rows.is_empty() {
+        format!("nothing runs on {}\n", counted(usages.hosts.len(), "host"))
+    } else {
+        if let Some(width) = width {
+            cut(&mut rows, width);
+        }
+        text::table(&HEAD, &rows)
+    };
+    for host in &usages.hosts {
+        if let Some(trouble) = usage::trouble(host) {
+            shown += &format!("{}: {}\n", text::one_line(&host.id), crate::style::state(&trouble));
+        }
+    }
+    if usages.left_out > 0 {
+        shown += &format!("{} are left out\n", counted(usages.left_out as usize, "process"));
+    }
+    shown
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    let plural = if thing.ends_with('s') { "es" } else { "s" };
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}{plural}") }
+}
+
+fn row(process: &ProcessUsage) -> Vec<String> {
+    vec![
+        usage::place(process),
+        usage::short(&process.id),
+        usage::pid(process),
+        usage::client(&process.program, process.client_pid),
+        process.gateway.clone(),
+        usage::age(process),
+        usage::cpu(process),
+        usage::memory(process),
+        usage::command(process),
+    ]
+}
+
+/// Cuts the last cells so that no row is wider than this.
+fn cut(rows: &mut [Vec<String>], width: usize) {
+    let last = HEAD.len() - 1;
+    let widest = |at: usize| rows.iter().map(|row| row[at].width()).max().unwrap_or(0).max(HEAD[at].len());
+    let before: usize = (0..last).map(|at| widest(at) + 2).sum();
+    let left = width.saturating_sub(before).max(NARROWEST);
+    for row in rows {
+        row[last] = text::fit(&row[last], left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use execnet_proto::control::{HostState, HostUsage};
+
+    use super::*;
+
+    fn usages() -> Usages {
+        let process = |id: &str, node: &str| ProcessUsage {
+            id: id.repeat(16),
+            host: "build1".into(),
+            node: node.into(),
+            command: "python3 -m train --epochs 100 --out\x1b[2J /srv/app".into(),
+            ..ProcessUsage::default()
+        };
+        let busy = ProcessUsage {
+            pid: Some(4_242),
+            client_pid: Some(17),
+            program: "pytest".into(),
+            gateway: "gw0".into(),
+            age: Some(400.0),
+            cpu: Some(1.234),
+            memory: Some(300 << 20),
+            ..process("ab", "build1:pypy3.9")
+        };
+        let host = |id: &str, state, note: Option<&str>| HostUsage {
+            id: id.into(),
+            state,
+            note: note.map(Into::into),
+            ..HostUsage::default()
+        };
+        Usages {
+            hosts: vec![
+                host("build1", HostState::Up, None),
+                host("build2", HostState::Up, Some("it did not answer within 2 s")),
+                host("build3", HostState::Unreachable, None),
+            ],
+            processes: vec![busy, process("0c", "")],
+            left_out: 0,
+        }
+    }
+
+    #[test]
+    fn the_command_is_cut_and_nothing_else() {
+        insta::assert_snapshot!(crate::style::plain(&shown(&usages(), Some(100))), @r"
+        NODE            ID        PID   CLIENT       GATEWAY  AGE    CPU %  MEMORY   COMMAND
+        build1:pypy3.9  abababab  4242  pytest (17)  gw0      6 min  123.4  300 MiB  python3 -m train --epo…
+        build1          0c0c0c0c  -     -            -        -      -      -        python3 -m train --epo…
+        build2: it did not answer within 2 s
+        build3: unreachable
+        ");
+        let all = shown(&usages(), None);
+        assert!(all.contains(r"--out\x1b[2J /srv/app"), "{all}");
+    }
+
+    #[test]
+    fn that_nothing_runs_is_said() {
+        let usages = Usages { processes: Vec::new(), left_out: 3, ..usages() };
+        assert!(shown(&usages, None).starts_with("nothing runs on 3 hosts\n"));
+        assert!(shown(&usages, None).ends_with("3 processes are left out\n"));
+    }
+}

@@ -1,0 +1,123 @@
+//! How the use of processes and hosts is written, in `ps` and `top`.
+
+use execnet_proto::control::{HostState, HostUsage, ProcessUsage};
+
+use crate::text::{duration, one_line, size};
+
+/// How many hex digits of an id people see, and type.
+pub(crate) const SHOWN: usize = 8;
+
+/// What stands for a number that nobody knows.
+const UNKNOWN: &str = "-";
+
+/// The digits that people see.
+pub(crate) fn short(id: &str) -> String {
+    id.chars().take(SHOWN).collect()
+}
+
+/// The node, or the host if it is a command of the host.
+pub(crate) fn place(process: &ProcessUsage) -> String {
+    one_line(if process.node.is_empty() { &process.host } else { &process.node })
+}
+
+/// `pytest (4242)`.
+pub(crate) fn client(program: &str, pid: Option<u32>) -> String {
+    match (one_line(program), pid) {
+        (program, Some(pid)) if program.is_empty() => pid.to_string(),
+        (program, Some(pid)) => format!("{program} ({pid})"),
+        (program, None) => program,
+    }
+}
+
+/// The command without the folder of its program, and without the code that makes an interpreter a gateway.
+pub(crate) fn command(process: &ProcessUsage) -> String {
+    let whole = one_line(&process.command);
+    let (program, rest) = whole.split_once(' ').unwrap_or((&whole, ""));
+    let name = match program.rsplit_once('/') {
+        Some((folder, name)) if folder.starts_with('/') || folder.is_empty() => name,
+        _ => program,
+    };
+    if !process.gateway.is_empty() && rest.starts_with("-c exec(") {
+        return format!("{name} (gateway)");
+    }
+    format!("{name} {rest}").trim_end().to_owned()
+}
+
+pub(crate) fn pid(process: &ProcessUsage) -> String {
+    process.pid.map_or_else(|| UNKNOWN.to_owned(), |pid| pid.to_string())
+}
+
+pub(crate) fn age(process: &ProcessUsage) -> String {
+    process.age.map_or_else(|| UNKNOWN.to_owned(), duration)
+}
+
+/// Per cent of one processor.
+pub(crate) fn cpu(process: &ProcessUsage) -> String {
+    process.cpu.map_or_else(|| UNKNOWN.to_owned(), |cpu| format!("{:.1}", 100.0 * cpu.clamp(0.0, 99_999.0)))
+}
+
+pub(crate) fn memory(process: &ProcessUsage) -> String {
+    process.memory.map_or_else(|| UNKNOWN.to_owned(), size)
+}
+
+/// Why a host's numbers are missing: `unreachable`, `it did not answer within 2 s`.
+pub(crate) fn trouble(host: &HostUsage) -> Option<String> {
+    match host.state {
+        HostState::Up => host.note.as_deref().map(one_line),
+        state => Some(state.to_string()),
+    }
+}
+
+/// The share of memory that programs cannot get any more.
+pub(crate) fn used(host: &HostUsage) -> Option<f64> {
+    let (all, free) = (host.memory.filter(|all| *all > 0)?, host.available?);
+    Some(1.0 - (free as f64 / all as f64).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_a_dash() {
+        let process = ProcessUsage { id: "ab".repeat(16), host: "h\x1b".into(), ..ProcessUsage::default() };
+        assert_eq!((short(&process.id), place(&process)), ("abababab".into(), r"h\x1b".into()));
+        assert_eq!([pid(&process), age(&process), cpu(&process), memory(&process)], ["-"; 4]);
+        assert_eq!([client("a", Some(1)), client("", Some(1)), client("", None)], ["a (1)", "1", ""]);
+        let process = ProcessUsage { cpu: Some(0.123), memory: Some(1 << 20), ..process };
+        assert_eq!([cpu(&process), memory(&process)], ["12.3", "1.0 MiB"]);
+    }
+
+    #[test]
+    fn a_command_is_shown_without_what_nobody_reads() {
+        let shown = |typed: &str, gateway: &str| {
+            command(&ProcessUsage {
+                command: typed.into(),
+                gateway: gateway.into(),
+                ..ProcessUsage::default()
+            })
+        };
+        assert_eq!(shown("/usr/bin/python3 -c exec(\"import", "gw0"), "python3 (gateway)");
+        assert_eq!(shown("/usr/bin/python3 -c exec(1)", ""), "python3 -c exec(1)");
+        assert_eq!(shown("/bin/true", ""), "true");
+        assert_eq!(shown("./a/b /c", ""), "./a/b /c");
+        assert_eq!(shown("", ""), "");
+    }
+
+    #[test]
+    fn a_host_without_numbers_says_why() {
+        let host = |state, note: Option<&str>| HostUsage {
+            state,
+            note: note.map(Into::into),
+            ..HostUsage::default()
+        };
+        assert_eq!(trouble(&host(HostState::Up, None)), None);
+        assert_eq!(trouble(&host(HostState::Up, Some("slow"))).as_deref(), Some("slow"));
+        assert_eq!(trouble(&host(HostState::Unreachable, None)).as_deref(), Some("unreachable"));
+        assert_eq!(
+            used(&HostUsage { memory: Some(100), available: Some(25), ..HostUsage::default() }),
+            Some(0.75)
+        );
+        assert_eq!(used(&HostUsage { memory: Some(0), available: Some(25), ..HostUsage::default() }), None);
+    }
+}
