@@ -96,14 +96,24 @@ impl Person {
     #[track_caller]
     fn has_the_terminal_back(&self) {
         self.shows_last("$");
-        self.enters(
-            "clear; stty -a | tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig -e opost -e icrnl",
-        );
-        self.shows("5");
+        let count = "tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig -e opost -e icrnl";
+        self.enters(&format!("clear; echo modes=$(stty -a | {count})"));
+        self.shows("modes=5");
         let modes = "#{alternate_on} #{cursor_flag} #{mouse_any_flag} #{keypad_cursor_flag} #{wrap_flag}";
         assert_eq!(self.ok(&["display-message", "-p", modes]).trim(), "0 1 0 0 1");
         self.enters("clear");
         self.shows_last("$");
+    }
+
+    /// Presses Ctrl-C until this is the last line: the first one may come before there is something to end.
+    fn interrupts(&self, last: &str) {
+        self.waits(last, |screen| {
+            let is_shown = screen.trim_end().lines().last().is_some_and(|line| line.trim_end() == last);
+            if !is_shown {
+                self.presses(&["C-c"]);
+            }
+            is_shown
+        });
     }
 
     fn status(&self, status: u8) {
@@ -193,19 +203,18 @@ fn the_size_follows_and_keys_are_signals() {
     person.shows_last("host$");
     person.enters("clear; stty size");
     person.shows("24 80");
-    person.enters("clear; trap 'echo now $(stty size)' WINCH; echo 'u\u{308}\u{1f600}'");
-    person.shows("u\u{308}\u{1f600}");
+    person.enters("clear; trap 'echo now $(stty size)' WINCH; printf '[%s]\\n' 'u\u{308}\u{1f600}'");
+    person.shows("[u\u{308}\u{1f600}]");
     person.ok(&["resize-window", "-x", "100", "-y", "30"]);
     person.presses(&["Enter"]);
     person.shows("now 30 100");
-    person.enters("trap - WINCH; clear; sleep 1000");
-    person.waits("an empty screen", |screen| screen.trim().is_empty());
+    person.enters("trap - WINCH; clear; sh -c 'printf be; echo gun; exec sleep 1000'");
+    person.shows("begun");
     person.presses(&["C-z"]);
     person.shows_last("host$");
     person.enters("clear; fg");
-    person.shows_last("sleep 1000");
-    person.presses(&["C-c"]);
-    person.shows_last("host$");
+    person.shows_last("sh -c 'printf be; echo gun; exec sleep 1000'");
+    person.interrupts("host$");
     person.enters("clear; exit 7");
     person.shows_last("$");
     person.status(7);
@@ -324,9 +333,14 @@ fn the_terminal_comes_back_from_every_signal_and_from_a_dead_daemon() {
                 sys.stdout.flush()\ntime.sleep(1000)\n";
     std::fs::write(&program, code).unwrap();
     let start = format!("execnet python $N {}", program.display());
+    let kill = |signal: &str| {
+        let command = format!("pkill -{signal} -f '[e]xecnet python.*{}'", program.display());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    };
     for (signal, status) in [("TERM", 143), ("HUP", 129), ("QUIT", 131), ("INT", 130)] {
-        person.enters(&format!("(sleep 1; pkill -{signal} -f {}) & {start}", program.display()));
+        person.enters(&start);
         person.shows("full screen");
+        kill(signal);
         person.shows_last("$");
         person.status(status);
         person.has_the_terminal_back();
@@ -334,8 +348,7 @@ fn the_terminal_comes_back_from_every_signal_and_from_a_dead_daemon() {
     // stopped from outside and continued
     person.enters(&start);
     person.shows("full screen");
-    let stopped = format!("pkill -STOP -f '[e]xecnet python.*{0}'", program.display());
-    assert!(Command::new("sh").args(["-c", &stopped]).status().unwrap().success());
+    kill("STOP");
     person.shows("Stopped");
     person.enters("clear; fg");
     person.shows("execnet");
@@ -372,4 +385,21 @@ fn a_cut_link_freezes_the_terminal_and_then_it_goes_on() {
     person.has_the_terminal_back();
     host.start_sshd().unwrap();
     wait_until(SOON, "the process to end", || net.host("build1")["processes"] == 0);
+}
+
+#[test]
+fn a_host_that_has_no_terminals_says_so_and_does_without() {
+    let Some(lab) = or_skip(Lab::new()) else { return };
+    let Some(_) = or_skip(lab.host("java").pythons(["jython"]).start()) else { return };
+    let net = Net::new(Some(lab));
+    net.start(&[&net.spec("java", "//patience=5m")]);
+    let output = net.python(&["-t", "-c", "print(1)"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("java cannot give a process a terminal"), "{said}");
+    let Some(person) = Person::sits_down(&net) else { return };
+    person.enters("clear; execnet python $N -c 'import sys; print(sys.platform)'");
+    person.shows("it runs without a terminal");
+    person.shows("java1");
+    person.has_the_terminal_back();
 }
