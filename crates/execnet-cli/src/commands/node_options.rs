@@ -107,9 +107,9 @@ const VERBS: [Verb; 3] = [
     },
     Verb {
         name: "run",
-        with_value: &["--limit", "--fanout", "--timeout"],
+        with_value: &["--limit", "--fanout", "--timeout", "--escape"],
         flags: &["--one", "--json", "--fold", "--fail-fast", "--no-stdin"],
-        letters: "bn",
+        letters: "bntT",
         foreign: false,
     },
 ];
@@ -191,6 +191,7 @@ mod tests {
             ("execnet python net -c pass --node x", "execnet python net -- -c pass --node x"),
             ("execnet python net -t -u x.py", "execnet python net -t -- -u x.py"),
             ("execnet python -T net -c x -t", "execnet python -T net -- -c x -t"),
+            ("execnet run net -t vim -T x", "execnet run net -t -- vim -T x"),
             ("execnet python net -tt x.py", "execnet python net -- -tt x.py"),
             ("execnet python net --escape ^] -t", "execnet python net --escape ^] -t"),
             ("execnet exec net -t code", "execnet exec net -t code"),

@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
 
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::print::say;
+use crate::print::{self, say};
 use crate::render::reason;
 use crate::stdio::OwnStream;
 use crate::text::one_line;
@@ -79,7 +79,8 @@ pub(crate) fn on_terminal(process: ProcessBuilder) -> ProcessBuilder {
 }
 
 /// Lets the process have our terminal until its end. Returns its exit status. `what` it is, for messages;
-/// `failure`: the exit code if it cannot be known how it ended.
+/// `failure`: the exit code if it cannot be known how it ended. Only `python` has that code also for what did
+/// not start.
 pub(crate) fn stand_for(process: &Process, escape: EscapeKey, what: &str, failure: Exit) -> CommandResult {
     let node = one_line(&process.node().name);
     let place = if node.is_empty() { one_line(&process.node().host) } else { node };
@@ -98,10 +99,15 @@ pub(crate) fn stand_for(process: &Process, escape: EscapeKey, what: &str, failur
     }
     drop(raw);
     match end {
-        End::Process(ProcessEvent::Ended(ExitStatus::NotStarted { message, .. })) => {
-            Err(CommandError::new(failure, format!("cannot start {what} on `{place}`: {message}")))
+        End::Process(ProcessEvent::Ended(status)) => {
+            let ExitStatus::NotStarted { message, .. } = &status else { return Ok(status.code().into()) };
+            let refused = CommandError::new(failure, format!("cannot start {what} on `{place}`: {message}"));
+            if failure == Exit::Python {
+                return Err(refused);
+            }
+            print::error(&refused);
+            Ok(status.code().into())
         }
-        End::Process(ProcessEvent::Ended(status)) => Ok(ExitCode::from(status.code())),
         End::Process(ProcessEvent::Lost(lost)) => Err(CommandError::new(failure, lost)),
         End::Left => {
             say(&format!("\nexecnet: left; {what} on {place} is hung up"));

@@ -244,6 +244,25 @@ fn a_command_has_a_terminal_if_both_ends_are_terminals_and_as_asked() {
 }
 
 #[test]
+fn a_command_of_one_host_has_the_terminal_if_asked() {
+    let Some((_net, person)) = here(&["popen//id=one", "popen//id=two"]) else { return };
+    person
+        .enters("clear; execnet run $N --node one -t -- sh -c 'stty size; read x; echo \"got $x\"; exit 9'");
+    person.shows("24 80");
+    person.enters("a line");
+    person.shows("got a line");
+    person.shows_last("$");
+    person.status(9);
+    person.has_the_terminal_back();
+    person.enters("execnet run $N --node one -t no-such-command");
+    person.shows("cannot execute no-such-command");
+    person.status(127);
+    person.enters("clear; execnet run $N -t -- vi");
+    person.shows("-t takes one host, and 2 match");
+    person.status(2);
+}
+
+#[test]
 fn escapes_leave_suspend_and_help() {
     let Some((_net, person)) = here(&["popen//id=here"]) else { return };
     person.enters("execnet python $N");

@@ -7,13 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use execnet::Interrupt;
+use execnet::{Interrupt, ProcessBuilder};
 
 use super::node_options::{HowMany, NodeOptions};
 use super::outlet::end_when_unread;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::stdio::OwnStream;
+use crate::terminal::{TerminalOptions, on_terminal, stand_for};
 
 mod drive;
 mod feed;
@@ -42,6 +43,7 @@ use signals::Ends;
 Example:
   execnet run mynet -b -- uname -r
   execnet run mynet --node 'build[1-20],!build7' --env LANG=C df -h /
+  execnet run mynet --node build1 -t -- vim notes
   execnet run mynet --fanout 16 --fail-fast -c 'systemctl is-active nginx || journalctl -n 5 -u nginx'
   tar c src | execnet run mynet --chdir /srv/app tar x"
 )]
@@ -70,6 +72,8 @@ pub(crate) struct RunArgs {
     /// End everything, and start no more, as soon as a host fails
     #[arg(long)]
     fail_fast: bool,
+    #[command(flatten)]
+    terminal: TerminalOptions,
     /// Do not read stdin
     #[arg(short = 'n', long)]
     no_stdin: bool,
@@ -87,12 +91,18 @@ impl RunArgs {
         let hosts = choose(&network, &selection, self.limit())?;
 
         let mut builder = network.process().args(&argv);
+        if self.terminal.is_forced() {
+            builder = on_terminal(builder);
+        }
         builder = match &self.options.chdir {
             Some(folder) => builder.chdir(folder),
             None => builder.here(),
         };
         for (name, value) in env {
             builder = builder.env(name, value);
+        }
+        if self.terminal.is_forced() {
+            return self.on_terminal(builder, &hosts.ids);
         }
         let fail =
             |error: io::Error| CommandError::new(Exit::Failed, "cannot run on so many hosts").because(&error);
@@ -129,6 +139,16 @@ impl RunArgs {
         let worst = drive.run(&hosts.left_out).map_err(|error| CommandError::new(Exit::Failed, error))?;
         ends.leave_as_told();
         Ok(ExitCode::from(worst))
+    }
+
+    /// Lets the command have our terminal, on one host.
+    fn on_terminal(&self, builder: ProcessBuilder, hosts: &[String]) -> CommandResult {
+        let [host] = hosts else {
+            let message = format!("-t takes one host, and {} match", hosts.len());
+            return Err(CommandError::new(Exit::Usage, message).hint("`--node HOST` or `--one`"));
+        };
+        let process = builder.host(host).start().map_err(|error| CommandError::new(Exit::Failed, error))?;
+        stand_for(&process, self.terminal.escape(), "the command", Exit::HostsFailed)
     }
 
     /// The command.
