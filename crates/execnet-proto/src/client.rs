@@ -168,6 +168,12 @@ impl Client {
         self.daemon
     }
 
+    /// From now on the windows of output grow by no more than this, all together, in bytes. So that many
+    /// processes need little memory here.
+    pub fn limit_growth(&mut self, most: u64) {
+        self.pool.limit(most);
+    }
+
     /// A socket to a daemon is open: greets, and claims the processes that were running.
     pub fn connected(&mut self, now: Duration) {
         let mut conn = Conn::socket(now);

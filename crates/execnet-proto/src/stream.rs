@@ -432,14 +432,26 @@ impl RecvStream {
 
 /// How much the windows of one receiver have grown, all together. Half of [`POOL`] is for growth, the other
 /// half for the windows that streams start with. So a stream can always get its own window again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CreditPool {
     grown: u64,
+    most: u64,
+}
+
+impl Default for CreditPool {
+    fn default() -> Self {
+        Self { grown: 0, most: POOL / 2 }
+    }
 }
 
 impl CreditPool {
+    /// From now on windows grow by no more than this, all together. What has grown stays.
+    pub fn limit(&mut self, most: u64) {
+        self.most = most.min(POOL / 2);
+    }
+
     fn grow(&mut self, more: u64) -> bool {
-        let fits = self.grown + more <= POOL / 2;
+        let fits = self.grown + more <= self.most;
         if fits {
             self.grown += more;
         }
@@ -528,6 +540,15 @@ mod tests {
             assert!(granted <= POOL);
         }
         assert!(granted > POOL / 2);
+    }
+
+    #[test]
+    fn a_pool_can_be_smaller() {
+        let mut pool = CreditPool::default();
+        pool.limit(4 * OUTPUT_WINDOW);
+        assert!(pool.grow(3 * OUTPUT_WINDOW) && !pool.grow(2 * OUTPUT_WINDOW) && pool.grow(OUTPUT_WINDOW));
+        pool.limit(u64::MAX);
+        assert!(!pool.grow(POOL / 2) && pool.grow(POOL / 2 - 4 * OUTPUT_WINDOW));
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::waiting::{Halt, Room, deadline};
 /// The most that one piece of output has, in bytes.
 const PIECE: usize = 64 * 1024;
 
+/// How much the windows of all of them may grow, in bytes: that is how much output may wait here.
+const GROWTH: u64 = 16 * 1024 * 1024;
+
 /// Processes of one network that one thread starts and watches, each with a number of the caller's choice.
 /// Made by [`Network::processes`].
 ///
@@ -97,9 +100,13 @@ enum Member {
 pub struct Forked;
 
 impl Network {
-    /// Starts and watches many processes with one thread.
+    /// Starts and watches many processes with one thread. From now on the streams of this connection buffer
+    /// at most 16 MiB, besides 16 KiB for each, so that hundreds of processes need little memory.
     #[must_use]
     pub fn processes(&self) -> Processes {
+        if let Ok(mut state) = self.handle().hub.enter() {
+            state.client.limit_growth(GROWTH);
+        }
         Processes { handle: self.handle().clone(), members: BTreeMap::new(), watched: None, turn: 0 }
     }
 }
