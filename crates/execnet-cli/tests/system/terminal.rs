@@ -375,6 +375,8 @@ fn the_terminal_comes_back_from_every_signal_and_from_a_dead_daemon() {
     person.presses(&["C-c", "C-c", "C-c"]);
     person.shows("is hung up");
     person.has_the_terminal_back();
+    // its agent would wait for it for a while
+    net.start(&[]);
 }
 
 #[test]
