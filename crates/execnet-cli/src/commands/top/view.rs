@@ -82,7 +82,8 @@ fn title(network: &str, usages: &Usages, buffer: &mut Buffer) {
     let of = if up == usages.hosts.len() { String::new() } else { format!(" of {}", usages.hosts.len()) };
     let (x, _) = buffer.set_stringn(1, 0, network, usize::from(width - 1), BOLD);
     let more = usages.processes.len() + usages.left_out as usize;
-    let busy: f64 = usages.processes.iter().filter_map(|process| process.cpu).sum();
+    // the sum of none is -0
+    let busy = usages.processes.iter().filter_map(|process| process.cpu).fold(0.0, |sum, cpu| sum + cpu);
     let memory: u64 = usages.processes.iter().filter_map(|process| process.memory).sum();
     let said =
         format!("   {up}{of} hosts   {more} processes   {busy:.1} CPUs busy   {} of memory", size(memory));
@@ -449,6 +450,17 @@ mod tests {
         assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
         assert!(text(&buffer).contains("kill 0b0b0b0b on build4: python3"), "{}", text(&buffer));
         assert!(text(&buffer).contains("t TERM  k KILL"), "{}", text(&buffer));
+    }
+
+    #[test]
+    fn nothing_that_runs_is_no_load() {
+        let mut model = network(1);
+        model.update(Usages::default());
+        let shown = text(&drawn(&mut model, FULL, 80, 10));
+        assert!(
+            shown.starts_with(" mynet   0 hosts   0 processes   0.0 CPUs busy   0 B of memory"),
+            "{shown}"
+        );
     }
 
     #[test]
