@@ -1,4 +1,4 @@
-"""Leaves an agent of protocol version 2 on the host `build1`, in the place of the network's own agent.
+"""Leaves an agent of the next protocol version on the host `build1`, in the place of the network's own agent.
 
 Arguments: the folder remote/, an ssh configuration, the network's name, the file of its secret. Prints the
 agent's process id.
@@ -30,12 +30,13 @@ key, secret = derived(b"execnet agent place")[:16], derived(b"execnet agent secr
 table = wire.encode_table([(name, value.encode()) for name, value in [
     ("network", network), ("host", "build1"), ("key", key), ("secret", secret), ("epoch", str(1 << 32 | 1)),
     ("linger", "600"), ("agent", ""), ("node.build1", "")]])
+other = wire.VERSION + 1
 command = "sh -c '%s'" % bundle.script(["python3"])
 ssh = subprocess.Popen(["ssh", "-F", ssh_config, "-T", "build1", command], bufsize=0,
                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-agent = bundle.stage1() + bundle.bundle([("VERSION = 1", "VERSION = 2")])
+agent = bundle.stage1() + bundle.bundle([("VERSION = %d" % wire.VERSION, "VERSION = %d" % other)])
 ssh.stdin.write(agent + b"%08d" % len(table) + table)
-marker = wire.MARKER[:-2] + struct.pack(">H", 2)
+marker = wire.MARKER[:-2] + struct.pack(">H", other)
 said = b""
 while marker not in said or len(said) < said.index(marker) + len(marker) + 33:
     more = ssh.stdout.read(1)
