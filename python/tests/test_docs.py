@@ -2,11 +2,13 @@
 
 A block that begins with `$` or `execnet` runs in the shell. All Python blocks of a page run in one
 interpreter. A block after one of these is its output: numbers in it may differ, and `…` stands for any text.
+Lines after `>>>` in the output of a command are typed at a terminal.
 """
 
 import ast
 import os
 import re
+import select
 import shutil
 import subprocess
 import textwrap
@@ -144,10 +146,40 @@ class Reader:
         for command, expected in commands(self.ours(block)):
             if command.startswith("cat "):
                 (self.folder / command.split()[1]).write_text(expected + "\n")
+            if typed := re.findall(r"^>>> (.*)$", expected, re.M):
+                said = self.type(command, typed)
+                assert not missing(expected, said), f"{command}\n{said}"
+                continue
             done = self.run(["bash", "-c", command])
             said = done.stdout + done.stderr
             assert done.returncode == ("FAILED" in expected), f"{command}\n{said}"
             assert not missing(expected, said), f"{command}\n{said}"
+
+    def type(self, command, lines):
+        """Types lines at the prompts of a program in a terminal, then Ctrl-D. Returns what that shows."""
+        ours, theirs = os.openpty()
+        program = subprocess.Popen(
+            ["setsid", "--ctty", "bash", "-c", command],
+            stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.folder, env=dict(self.env, TERM="dumb"),
+        )  # fmt: skip
+        os.close(theirs)
+        said, end = "", time.monotonic() + LIMIT
+        lines = [*(line + "\n" for line in lines), "\x04"]
+        while True:
+            assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], f"{command}\n{said}"
+            try:
+                more = os.read(ours, 65536).decode()
+            except OSError:  # its last process has closed the terminal
+                break
+            if not more:
+                break
+            said += more.replace("\r", "")
+            if lines and said.count("\n>>> ") > said.count("\x1f"):
+                said += "\x1f"
+                os.write(ours, lines.pop(0).encode())
+        os.close(ours)
+        assert program.wait(LIMIT) == 0, f"{command}\n{said}"
+        return said.replace("\x1f", "")
 
     def execute(self, block, expected):
         self.count += 1

@@ -72,6 +72,11 @@ pub(super) fn of(is_root: bool, command: &str) -> Vec<Meaning> {
                  code",
             ),
         ],
+        "copy" => with(&[
+            ("1", "some file could not be copied; the others were"),
+            NO_HOST,
+            ("6", "some hosts could not be reached, or have no working Python; the others are done"),
+        ]),
         "packages" => with(&[
             NO_HOST,
             ("6", "some hosts could not be asked, or cannot use their folder; the rest is done"),
