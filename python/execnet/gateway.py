@@ -20,7 +20,7 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
-from . import _native, rsync_remote
+from . import _native
 from ._packages import Activated
 from .gateway_base import Channel, ChannelFactory, ExecModel
 
@@ -137,8 +137,6 @@ class Gateway:
         if isinstance(source, types.ModuleType):
             kind = "module"
             filename, text = _source_of_module(source)
-            if source is rsync_remote:
-                filename = OURS.format("rsync_remote")
         elif isinstance(source, types.FunctionType):
             kind, name, filename = "function", source.__name__, inspect.getsourcefile(source)
             text = _source_of_function(source)
@@ -151,6 +149,10 @@ class Gateway:
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
         return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
+
+    def _copy_receiver(self) -> Channel:
+        """Start what receives a copy there."""
+        return self._channelfactory.adopt(self._native.copy_receiver())
 
     def newchannel(self) -> Channel:
         """Return a new channel, which the other side knows once it was sent over another one."""

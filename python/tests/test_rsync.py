@@ -4,7 +4,7 @@ import os
 
 import pytest
 from conftest import INTERPRETERS, TWO, WAIT
-from execnet import DumpError, RemoteError, RSync
+from execnet import RemoteError, RSync
 
 
 @pytest.fixture
@@ -187,56 +187,144 @@ def test_names_that_are_no_utf_8_arrive_as_they_are(every, source, tmp_path):
 def test_a_name_that_cannot_be_sent_is_told_with_its_target(group, source, tmp_path):
     (source / "sub" / os.fsdecode(b"bad\xff")).write_text("")
     gateway = group.makegateway(f"popen//python={INTERPRETERS['jython']}//id=java//patience={WAIT}")
-    with pytest.raises(DumpError) as caught:
+    with pytest.raises(RemoteError) as caught:
         send(gateway, source, tmp_path / "target")
     assert "sub/bad" in str(caught.value) and "target' of gateway java" in str(caught.value)
 
 
 ASKS = """
 channel.receive()
+channel.send({{"open": (b"/", None)}})
+channel.receive()
 channel.send({asked!r})
-for item in channel:
-    if isinstance(item, bytes):
-        with open({got!r}, "wb") as file:
-            file.write(item)
+for what, about in channel:
+    if what == "data":
+        with open({got!r}, "w") as file:
+            file.write(repr(about))
 """
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        ("send", (["..", "secret"], None)),
-        ("send", (["sub", "..", "..", "secret"], None)),
-        ("send", (["{tmp}/secret"], None)),
-        ("send", (["leads out"], None)),
-        ("send", (["unwanted.pyc"], None)),
-        ("send", (["sub"], None)),
-        ("send", ("program", None)),
-        ("send", (["program"],)),
-        ("send", ([["program"]], None)),
-        ("ack", ["program"]),
-        ("\x1b]0;x\x07", None),
-        "send",
+        # a link, a folder, none at all; a file twice
+        {"need": ([(0, None)], [], [])},
+        {"need": ([(2, None)], [], [])},
+        {"need": ([(5, None)], [], [])},
+        {"need": ([(-1, None)], [], [])},
+        {"need": ([(1, None), (1, None)], [], [])},
+        {"need": ([("../secret", None)], [], [])},
+        {"end": ([], [], 0)},
+        {"\x1b]0;x\x07": None},
         7,
     ],
     ids=str,
 )
-def test_a_target_gets_only_files_that_it_was_offered(group, source, tmp_path, monkeypatch, asked):
-    (tmp_path / "secret").write_text("nobody's")
+def test_a_target_gets_only_files_that_it_was_offered(group, source, tmp_path, asked):
     (source / "leads out").symlink_to("../secret")
-    if isinstance(asked, tuple) and "{tmp}" in str(asked):
-        asked = ("send", ([f"{tmp_path}/secret"], None))
     got = tmp_path / "got"
-    monkeypatch.setattr("execnet.rsync.rsync_remote", ASKS.format(asked=asked, got=str(got)))
+    gateway = group.makegateway("popen//id=gw")
+    gateway._copy_receiver = lambda: gateway.remote_exec(ASKS.format(asked=asked, got=str(got)))
     rsync = Chosen(source, verbose=False)
-    rsync.add_target(group.makegateway("popen//id=gw"), tmp_path / "target")
-    with pytest.raises(
-        OSError, match="target' of gateway gw .*: the other side asks for what it was not offered"
-    ) as e:
+    rsync.add_target(gateway, tmp_path / "target")
+    with pytest.raises(OSError, match="target' of gateway gw .*: what the host says is refused") as e:
         rsync.send()
     assert str(e.value).isprintable()
     group.terminate(WAIT)
     assert not got.exists()
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is(gateway, source, tmp_path):
+    os.mkfifo(source / "sub/pipe")
+    with pytest.raises(ValueError, match="sub/pipe.* neither a file, a folder nor a link"):
+        send(gateway, source, tmp_path / "target")
+
+    class Failing(RSync):
+        def filter(self, path):
+            raise KeyError(path)
+
+    rsync = Failing(source, verbose=False)
+    rsync.add_target(gateway, tmp_path / "target")
+    with pytest.raises(KeyError, match=str(source)):
+        rsync.send()
+    assert not (tmp_path / "target").exists()
+    assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+
+
+def test_an_error_of_a_callback_gives_the_copy_up(gateway, source, tmp_path):
+    def callback(what, size, channel):
+        assert channel.gateway is gateway
+        raise KeyError(what)
+
+    rsync = RSync(source, callback=callback, verbose=False)
+    rsync.add_target(gateway, tmp_path / "target")
+    with pytest.raises(KeyError, match="list"):
+        rsync.send()
+    rsync.send(raises=False)
+    assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+
+
+def test_subclasses_hear_what_is_sent_and_listed(gateway, source, tmp_path):
+    heard = []
+
+    class Hearing(Chosen):
+        def _report_send_file(self, gateway, modified_rel_path):
+            heard.append((gateway, modified_rel_path))
+
+        def _list_done(self, channel):
+            heard.append(channel.gateway)
+            super()._list_done(channel)
+
+    rsync = Hearing(source, callback=lambda what, size, channel: heard.append((what, size)))
+    rsync.add_target(gateway, tmp_path / "target")
+    rsync.send()
+    files = [(gateway, "program"), (gateway, "sub/file.txt")]
+    assert heard == [gateway, ("list", 260), *files, ("ack", 256), ("ack", 4)]
+
+
+STATE = """
+import os, signal
+channel.send((os.umask(0o27), signal.getsignal(signal.SIGHUP) == signal.SIG_DFL))
+"""
+
+
+def test_the_gateway_stays_as_it_was(gateway, source, tmp_path):
+    before = gateway.remote_exec(STATE).receive(WAIT)
+    (source / "program").chmod(0o666)
+    send(gateway, source, tmp_path / "target")
+    assert (tmp_path / "target/program").stat().st_mode & 0o777 == 0o666
+    assert gateway.remote_exec(STATE).receive(WAIT) == (0o27, before[1])
+
+
+def test_home_is_not_emptied_and_a_tilde_is_a_name(group, source, tmp_path):
+    home = tmp_path / "home/me"
+    (home / "mail").mkdir(parents=True)
+    gateway = group.makegateway(f"popen//env:HOME={home}//chdir={tmp_path}")
+    for folder in (home, tmp_path / "home", "home/me"):
+        with pytest.raises(RemoteError, match="refuses to delete in .*home"):
+            send(gateway, source, folder, delete=True)
+    send(gateway, source, "~", delete=True)
+    assert content(tmp_path / "~") == content(source) and os.listdir(home) == ["mail"]
+
+
+def test_read_only_folders_are_filled_and_stay_writable(every, source, tmp_path):
+    (source / "sub").chmod(0o500)
+    (tmp_path / "target/sub").mkdir(parents=True)
+    for folder in ("target/sub", "target"):
+        (tmp_path / folder).chmod(0o500)
+    send(every, source, tmp_path / "target")
+    assert content(tmp_path / "target") == content(source)
+    assert (tmp_path / "target/sub").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_larger_than_memory_should_hold_travels_in_pieces(gateway, source, tmp_path):
+    with open(source / "large", "wb") as file:
+        file.truncate(64 << 20)
+        file.seek(0)
+        file.write(b"begins")
+    events = send(gateway, source, tmp_path / "target")
+    assert events[0] == ("list", 260 + (64 << 20)) and ("ack", 64 << 20) in events
+    assert (tmp_path / "target/large").read_bytes() == (source / "large").read_bytes()
 
 
 def test_a_target_whose_gateway_is_gone_is_named(group, source, tmp_path):

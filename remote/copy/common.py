@@ -84,6 +84,12 @@ class Failures(object):
         if self.count <= MOST:
             self.told.append((plain(path), why if isinstance(why, type(u"")) else reason(why)))
 
+    def name(self, path):
+        """Add a path that cannot be had here: its name is not UTF-8."""
+        self.count += 1
+        if self.count <= MOST:
+            self.told.append((path, u"its name, or where it leads, is not UTF-8, which Java needs"))
+
     def take(self):
         """Return those that were not told yet."""
         told, self.told = self.told, []

@@ -63,6 +63,7 @@ class Draft(object):
 class Receiver(object):
     def __init__(self, options):
         self.delete, self.checksum, self.dry = options["delete"], options["checksum"], options["dry"]
+        self.exact = options["exact"]
         self.failures, self.acts = Failures(), []
         self.waiting = []  # for each batch its files that are still to come, by number
         self.draft = None
@@ -71,34 +72,47 @@ class Receiver(object):
         self.here, self.fresh, self.names = None, False, None
         self.count = 0
         self.mark = native(b".execnet-" + hexlify(os.urandom(6)) + b"-")
+        self.masked = masked()
 
     # --- where
 
     def open(self, target, alone, kept):
         """Find the folder that everything goes to. `alone`: one file comes, and may get the target's name.
         `kept`: folders in it whose other content may be deleted."""
-        self.umask = os.umask(0)
-        path = os.path.expanduser(native(target) or native(b"."))
+        if not is_native(target):
+            raise Over("the name of the target is not UTF-8, which Java needs")
+        path = native(target) or native(b".")
+        path = path if self.exact else os.path.expanduser(path)
         slash = native(b"/")
         path = path.rstrip(slash) + (slash if path.endswith(slash) else native(b"")) or slash
-        if alone and not path.endswith(slash) and not os.path.isdir(path):
+        if self.exact:
+            path = path.rstrip(slash) or slash
+            self.clear_way(path, alone)
+        if alone and (self.exact or not path.endswith(slash) and not os.path.isdir(path)):
             path, self.new = os.path.split(path)
         self.base = path.rstrip(slash) or (slash if path.startswith(slash) else native(b"."))
         if self.delete:
-            for name in kept:
+            for name in filter(is_native, kept):
                 self.guard(join(self.base, native(name)) if name else self.base)
         found = os.path.exists(self.base)
         if found and not os.path.isdir(self.base):
             raise Over("%s is no folder" % text(self.base))
         if not found and not self.dry:
-            os.umask(self.umask)
             try:
                 os.makedirs(self.base)
             except OSError as error:
                 raise Over("cannot make %s: %s" % (text(self.base), reason(error)))
-            os.umask(0)
         if not found and self.dry:
             self.act("make", self.base)
+
+    def clear_way(self, path, alone):
+        """Remove what is in the way of a copy of this name, also a link."""
+        found = lstat(path)
+        is_folder = found and stat.S_ISDIR(found.st_mode)
+        if is_folder and alone:
+            raise Over("a folder is there, which a file does not replace: %s" % text(path))
+        if found and not is_folder and not alone and not self.dry:
+            os.unlink(path)
 
     def guard(self, path):
         """Refuse to delete in the home folder, and above it."""
@@ -132,17 +146,19 @@ class Receiver(object):
         equal."""
         files, needs, number = {}, [], 0
         for path, flags, mode, _, entries in folders:
-            usable = self.enter(path, flags)
+            usable = self.enter(path, flags, mode >= 0)
             for name, kind, mode, time, size in entries:
-                if usable and self.names is not None:
+                if usable and self.names is not None and is_native(name):
                     self.names.add(native(name))
                 if usable and kind == FILE:
-                    full = self.place(name) if self.new is not None else join(self.here, native(name))
+                    need = None
                     try:
+                        full = self.place(name) if self.new is not None else join(self.here, native(name))
                         need = self.compare(full, mode, time, size)
                     except EnvironmentError as error:
                         self.fail(full, error)
-                        need = None
+                    except UnicodeError:
+                        self.failures.name(path + b"/" + name if path else name)
                     if need is not None:
                         needs.append((number, need or None))
                         files[number] = full, mode, time
@@ -153,33 +169,38 @@ class Receiver(object):
             self.waiting.append(files)
         return needs
 
-    def enter(self, path, flags):
+    def enter(self, path, flags, is_ours):
         """Make sure that a folder is there. Return whether it is."""
         if not flags & FIRST:
             return not self.is_dead(path)
         self.names = None
         if self.is_dead(path):
             return False
-        self.here = self.place(path) if self.new is None else self.base
         try:
-            self.fresh = self.ensure(self.here, path)
+            self.here = self.place(path) if self.new is None else self.base
+            self.fresh = self.ensure(self.here, path, is_ours)
         except EnvironmentError as error:
             self.dead.add(path)
             self.fail(self.here, error)
+            return False
+        except UnicodeError:
+            self.dead.add(path)
+            self.failures.name(path)
             return False
         if self.delete and flags & COMPLETE and not self.fresh:
             self.names = set()
         return True
 
-    def ensure(self, full, path):
-        """Make a folder if it is not there. Return whether it was made."""
-        if not path:
-            return not os.path.exists(full)
-        found = lstat(full)
+    def ensure(self, full, path, is_ours):
+        """Make a folder if it is not there. Return whether it was made. `is_ours`: it gets a mode later."""
+        # a link may lead to the top, and to no other folder
+        found = lstat(full) if path else stat_or_none(full)
         if found and stat.S_ISDIR(found.st_mode):
-            if found.st_mode & 0o700 != 0o700 and not self.dry:
+            if is_ours and found.st_mode & 0o700 != 0o700 and not self.dry:
                 os.chmod(full, stat.S_IMODE(found.st_mode) | 0o700)
             return False
+        if not path:
+            return True
         if self.dry:
             self.act("make", full)
             return True
@@ -247,7 +268,7 @@ class Receiver(object):
         if flag == END:
             self.draft.close()
             path = self.draft.path
-            if JYTHON or mode & ~0o777 or 0o600 & ~mode:
+            if mode & (~0o777 | self.masked) or 0o600 & ~mode:
                 os.chmod(path, mode)
             set_time(path, time)
             self.put(path, full)
@@ -291,8 +312,8 @@ class Receiver(object):
         for path, target in links:
             if self.is_dead(path.rpartition(b"/")[0]):
                 continue
-            full, target = self.place(path), native(target)
             try:
+                full, target = self.place(path), native(target)
                 found = lstat(full)
                 if found and stat.S_ISLNK(found.st_mode) and os.readlink(full) == target:
                     continue
@@ -308,6 +329,8 @@ class Receiver(object):
                     raise
             except EnvironmentError as error:
                 self.fail(full, error)
+            except UnicodeError:
+                self.failures.name(path)
 
     def folders(self, folders):
         """Set modes and times of folders, now that nothing more comes into them."""
@@ -342,13 +365,41 @@ class Receiver(object):
         return self.failures.take(), acts
 
 
-def ignore_hangup():
-    """Live on when the client is gone, until the unfinished file is deleted."""
+def on_hangup(handler):
+    """Set what SIGHUP does; None: nothing. Return what it did, or None if that could not be changed."""
     try:
         import signal
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return signal.signal(signal.SIGHUP, signal.SIG_IGN if handler is None else handler)
     except (ImportError, AttributeError, ValueError):
-        pass  # not in the main thread, or Jython
+        return None  # not in the main thread, or Jython
+
+
+def masked():
+    """Return the mode bits that new files may not get. The kernel's own umask can only be read by setting it,
+    which other threads would notice."""
+    if JYTHON:
+        return 0o777
+    try:
+        with open("/proc/self/status") as file:
+            return int([line for line in file if line.startswith("Umask:")][0].split()[1], 8)
+    except (EnvironmentError, IndexError, ValueError):
+        return 0o777
+
+
+def stat_or_none(path):
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def is_native(name):
+    """Return whether this interpreter can have such names: Java only has text."""
+    try:
+        native(name)
+    except UnicodeError:
+        return False
+    return True
 
 
 def set_time(path, time):
@@ -370,7 +421,8 @@ def remove(path):
 def receive(channel):
     target, alone, kept, options = channel.receive()
     receiver = Receiver(options)
-    ignore_hangup()
+    # live on when the client is gone, until the unfinished file is deleted
+    hangup = on_hangup(None)
     try:
         receiver.open(target, alone, kept)
         new = receiver.new
@@ -394,6 +446,8 @@ def receive(channel):
         channel.send({"over": why if isinstance(why, type(u"")) else why.decode("utf-8", "replace")})
     finally:
         receiver.drop()
+        if hangup is not None:
+            on_hangup(hangup)
 
 
 if __name__ == "__channelexec__":

@@ -76,6 +76,10 @@ struct Callback {
 }
 
 impl Channel {
+    pub(crate) fn native(&self) -> &execnet::Channel {
+        &self.shared.channel
+    }
+
     /// Writes it as a part of a value.
     pub(crate) fn write(&self, writer: &mut Writer) -> Result<()> {
         Ok(writer.channel(&self.shared.channel)?)

@@ -301,6 +301,11 @@ impl Gateway {
         Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(using(&self.gateway))?))
     }
 
+    /// A channel to code that receives a copy.
+    fn copy_receiver(&self) -> PyResult<RawChannel> {
+        Ok(RawChannel::new(execnet::copy::receiver(&self.gateway).map_err(using(&self.gateway))?))
+    }
+
     /// A channel that is not connected to any code yet.
     fn newchannel(&self) -> PyResult<RawChannel> {
         Ok(RawChannel::new(self.gateway.new_channel().map_err(using(&self.gateway))?))

@@ -5,6 +5,7 @@
 
 mod channel;
 mod checkpoint;
+mod copy;
 mod decode;
 mod encode;
 mod error;
@@ -29,6 +30,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<channel::Channel>()?;
     module.add_class::<channel::Delivery>()?;
     module.add_class::<channel::RawChannel>()?;
+    module.add_class::<copy::Copies>()?;
+    module.add_class::<copy::Listing>()?;
     module.add_class::<gateway::Gateway>()?;
     module.add_class::<gateway::Settings>()?;
     module.add_class::<gateway::Launcher>()?;

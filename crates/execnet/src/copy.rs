@@ -29,8 +29,8 @@ pub use blocks::Blocks;
 pub use draft::drop_drafts;
 pub use error::{CopyError, ListError};
 pub use fetch::{Asked, fetch};
-pub use listing::Listing;
-pub use push::push;
+pub use listing::{Filter, Listing};
+pub use push::{push, push_over, receiver};
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,8 @@ pub struct Options {
     pub checksum: bool,
     /// Change nothing, and tell what would be done.
     pub dry: bool,
+    /// The target names the copy itself: a link there is replaced, and a file does not go into a folder.
+    pub exact: bool,
 }
 
 /// Hears how a copy goes on. Called in the thread that copies.
@@ -51,10 +53,20 @@ pub trait Observer {
     fn settled(&self, _bytes: u64) {}
     /// So many bytes were sent or received.
     fn moved(&self, _bytes: u64) {}
+    /// Everything is compared. The host needs so many bytes of files, some of which it may have by now.
+    fn compared(&self, _bytes: u64) {}
+    /// The content of this file is sent; its path in the copy.
+    fn sends(&self, _path: &[u8]) {}
+    /// The host needed a file, and gets so many bytes of it, or has the same ones; 0 if it cannot be read.
+    fn handed(&self, _bytes: u64) {}
     /// What would be done, if nothing is.
     fn act(&self, _act: Act, _path: &[u8]) {}
     /// A file was not copied. The reason may come from a host.
     fn failed(&self, _path: &[u8], _why: &str) {}
+    /// A file here cannot be read any more.
+    fn unread(&self, path: &[u8], why: &str) {
+        self.failed(path, why);
+    }
     /// So many more files were not copied.
     fn more_failed(&self, _count: u64) {}
 }

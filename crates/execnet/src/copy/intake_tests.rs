@@ -319,7 +319,7 @@ proptest! {
 
         let place = Place::new(&folder.path().join("logs"), "host").unwrap();
         let asked = BTreeSet::from([b"a".to_vec(), b"b".to_vec()]);
-        let options = Options { delete, checksum, dry: false };
+        let options = Options { delete, checksum, ..Options::default() };
         let mut intake = Intake::new(place, options, (!content).then_some(asked), &Quiet);
         let begun = intake.handle(FromSender::Total(40, 40, true));
         prop_assert!(begun.is_ok());

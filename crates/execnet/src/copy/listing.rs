@@ -1,13 +1,15 @@
 //! What there is to send: files, folders and links below the sources, parents first.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::push::below;
 use super::spool::{Spool, SpoolWriter};
 use super::wire::{COMPLETE, Entry, FIRST, Folder, Kind, LAST};
 use super::{ENTRIES, ListError, Observer, TOLD};
@@ -24,11 +26,16 @@ pub struct Listing {
     pub(super) alone: bool,
     /// Folders at the top whose other content may be deleted; an empty name is the target itself.
     pub(super) kept: Vec<Vec<u8>>,
+    /// The source, if absolute links into it lead into the copy instead.
+    pub(super) inside: Option<PathBuf>,
     /// Everything could be listed.
     finished: bool,
     failures: Vec<(Vec<u8>, String)>,
     more_failures: u64,
 }
+
+/// Says of a path whether it is copied.
+pub type Filter<'a> = dyn FnMut(&Path) -> io::Result<bool> + 'a;
 
 /// A folder, or part of it, with where it is here.
 #[derive(Debug)]
@@ -37,9 +44,11 @@ pub(super) struct Listed {
     pub(super) from: PathBuf,
 }
 
-struct Lister {
+struct Lister<'a> {
     spool: SpoolWriter,
     listing: Counted,
+    /// Only what it takes is listed, and nothing may be left out for another reason.
+    filter: Option<&'a mut Filter<'a>>,
 }
 
 #[derive(Default)]
@@ -67,7 +76,26 @@ impl Listing {
     /// When a source cannot be read, or two bring the same name. What cannot be read below a source is left
     /// out, and told to the observer of each copy.
     pub fn of(sources: &[PathBuf]) -> Result<Self, ListError> {
-        let mut lister = Lister { spool: SpoolWriter::new()?, listing: Counted::default() };
+        Self::with(sources, None)
+    }
+
+    /// Lists one source for [`Options::exact`](super::Options::exact): what `filter` takes of a folder, or a
+    /// file. Absolute links into the folder will lead into the copy, and folders in the copy can be written.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), also for what cannot be listed below the source, and for what is neither a file,
+    /// a folder nor a link ([`Unsupported`](io::ErrorKind::Unsupported)); and when the filter fails.
+    pub fn chosen<'a>(source: &Path, filter: &'a mut Filter<'a>) -> Result<Self, ListError> {
+        let is_folder = fs::metadata(source).is_ok_and(|about| about.is_dir());
+        // a link to a file is sent as that file
+        let file = || source.canonicalize().unwrap_or_else(|_| source.to_owned());
+        let listed = if is_folder { source.join("") } else { file() };
+        let inside = std::path::absolute(source).ok().map(|source| normal(&source));
+        Ok(Self { inside, ..Self::with(&[listed], Some(filter))? })
+    }
+
+    fn with<'a>(sources: &[PathBuf], filter: Option<&'a mut Filter<'a>>) -> Result<Self, ListError> {
+        let mut lister = Lister { spool: SpoolWriter::new()?, listing: Counted::default(), filter };
         let (mut top, mut below) = (Vec::new(), Vec::new());
         let (mut kept, mut own, mut alone) = (Vec::new(), None, sources.len() == 1);
         for source in sources {
@@ -81,7 +109,7 @@ impl Listing {
                         kept.push(name.as_bytes().to_vec());
                         alone = false;
                     }
-                    let entry = lister.entry(name.as_bytes(), &about, &from.join(name));
+                    let entry = lister.entry(name.as_bytes(), &about, &from.join(name))?;
                     top.extend(entry.map(|entry| (entry, from, source.clone())));
                 }
                 None => {
@@ -92,9 +120,10 @@ impl Listing {
                     alone = false;
                     kept.push(Vec::new());
                     if sources.len() == 1 {
-                        own = Some((about.mode() & 0o7777, time_of(&about)));
+                        own = Some((lister.mode(&about), time_of(&about)));
                     }
-                    for entry in lister.read(source).map_err(fail)? {
+                    let names = names_in(source).map_err(fail)?;
+                    for entry in lister.entries(source, names)? {
                         let path = source.join(OsStr::from_bytes(&entry.name));
                         top.push((entry, source.clone(), path));
                     }
@@ -132,7 +161,7 @@ impl Listing {
         while let Some(folder) = below.pop() {
             lister.folder(folder, &mut below)?;
         }
-        let Lister { spool, listing } = lister;
+        let Lister { spool, listing, .. } = lister;
         Ok(Self {
             spool: spool.finish()?,
             files: listing.files,
@@ -140,6 +169,7 @@ impl Listing {
             has_links: listing.has_links,
             alone,
             kept,
+            inside: None,
             finished: !listing.unfinished,
             failures: listing.failures,
             more_failures: listing.more_failures,
@@ -158,6 +188,19 @@ impl Listing {
         self.finished
     }
 
+    /// Where a link leads in a copy that is in `base`.
+    pub(super) fn leads<'a>(&self, target: &'a [u8], base: &[u8]) -> Cow<'a, [u8]> {
+        let path = Path::new(OsStr::from_bytes(target));
+        let within = self.inside.as_ref().filter(|_| path.is_absolute()).and_then(|inside| {
+            let path = normal(path);
+            path.strip_prefix(inside).ok().map(|within| within.as_os_str().as_bytes().to_vec())
+        });
+        match within {
+            Some(within) if !within.is_empty() => Cow::Owned(below(base, &within)),
+            _ => Cow::Borrowed(target),
+        }
+    }
+
     /// Tells of what cannot be sent, to any host.
     pub fn tell_failures(&self, observer: &dyn Observer) {
         self.failures.iter().for_each(|(path, why)| observer.failed(path, why));
@@ -167,14 +210,14 @@ impl Listing {
     }
 }
 
-impl Lister {
+impl Lister<'_> {
     /// Lists a folder, and adds those in it to `below`.
     fn folder(&mut self, folder: Below, below: &mut Vec<Below>) -> Result<(), ListError> {
         let Below { path, from, mode, time } = folder;
-        let (entries, complete) = match self.read(&from) {
-            Ok(entries) => (entries, COMPLETE),
+        let (entries, complete) = match names_in(&from) {
+            Ok(names) => (self.entries(&from, names)?, COMPLETE),
             Err(error) => {
-                self.fail(&from, &error);
+                self.fail(&from, error)?;
                 self.listing.unfinished = true;
                 (Vec::new(), 0)
             }
@@ -196,20 +239,24 @@ impl Lister {
         Ok(())
     }
 
-    /// The entries of a folder, by name.
-    fn read(&mut self, from: &Path) -> io::Result<Vec<Entry>> {
-        let names: io::Result<Vec<_>> = fs::read_dir(from)?.map(|entry| Ok(entry?.file_name())).collect();
-        let mut names = names?;
-        names.sort();
+    /// The entries of a folder that have these names and are chosen.
+    fn entries(&mut self, from: &Path, names: Vec<OsString>) -> Result<Vec<Entry>, ListError> {
         let mut entries = Vec::with_capacity(names.len());
         for name in names {
             let path = from.join(&name);
+            if let Some(filter) = &mut self.filter {
+                match filter(&path) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => return Err(ListError::Source { path, error }),
+                }
+            }
             match fs::symlink_metadata(&path) {
-                Ok(about) => entries.extend(self.entry(name.as_bytes(), &about, &path)),
+                Ok(about) => entries.extend(self.entry(name.as_bytes(), &about, &path)?),
                 // removed meanwhile
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    self.fail(&path, &error);
+                    self.fail(&path, error)?;
                     self.listing.unfinished = true;
                 }
             }
@@ -218,7 +265,7 @@ impl Lister {
     }
 
     /// An entry, counted.
-    fn entry(&mut self, name: &[u8], about: &Metadata, path: &Path) -> Option<Entry> {
+    fn entry(&mut self, name: &[u8], about: &Metadata, path: &Path) -> Result<Option<Entry>, ListError> {
         let is = about.file_type();
         let (mut size, mut target) = (0, Vec::new());
         let kind = if is.is_file() {
@@ -232,28 +279,62 @@ impl Lister {
             match fs::read_link(path) {
                 Ok(leads) => target = leads.into_os_string().into_vec(),
                 Err(error) => {
-                    self.fail(path, &error);
+                    self.fail(path, error)?;
                     self.listing.unfinished = true;
-                    return None;
+                    return Ok(None);
                 }
             }
             self.listing.has_links = true;
             Kind::Link
         } else {
-            self.fail(path, &"it is neither a file, a folder nor a link");
+            let why = "it is neither a file, a folder nor a link";
+            self.fail(path, io::Error::new(io::ErrorKind::Unsupported, why))?;
             Kind::Other
         };
-        let (mode, time) = (about.mode() & 0o7777, time_of(about));
-        Some(Entry { name: name.to_vec(), kind, mode, time, size, target })
+        let (mode, time) = (self.mode(about), time_of(about));
+        Ok(Some(Entry { name: name.to_vec(), kind, mode, time, size, target }))
     }
 
-    fn fail(&mut self, path: &Path, why: &dyn std::fmt::Display) {
+    /// The permission bits that it gets.
+    fn mode(&self, about: &Metadata) -> u32 {
+        let writable = if self.filter.is_some() && about.is_dir() { 0o700 } else { 0 };
+        about.mode() & 0o7777 | writable
+    }
+
+    /// Notes that something is left out.
+    ///
+    /// # Errors
+    /// If nothing may be.
+    fn fail(&mut self, path: &Path, error: io::Error) -> Result<(), ListError> {
+        if self.filter.is_some() {
+            return Err(ListError::Source { path: path.to_owned(), error });
+        }
         if (self.listing.failures.len() as u64) < TOLD {
-            self.listing.failures.push((path.as_os_str().as_bytes().to_vec(), why.to_string()));
+            self.listing.failures.push((path.as_os_str().as_bytes().to_vec(), error.to_string()));
         } else {
             self.listing.more_failures += 1;
         }
+        Ok(())
     }
+}
+
+fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
+    let names: io::Result<Vec<_>> = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect();
+    let mut names = names?;
+    names.sort();
+    Ok(names)
+}
+
+/// A path without `.` and `..`, whatever is there.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut normal, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            part => normal.push(part),
+        }
+        normal
+    })
 }
 
 /// The name that a source gets at the target; none if only what it contains is meant.

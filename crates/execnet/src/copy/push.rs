@@ -12,8 +12,8 @@ use super::listing::{Listed, Listing};
 use super::local::Source;
 use super::wire::{FIRST, Flag, FromReceiver, Kind, Line, Needs, Outgoing, tell, write_list, write_offer};
 use super::{AHEAD, Act, CopyError, Observer, Options, PIECE, TOLD};
-use crate::gateway::{ChannelError, Code, Gateway};
-use crate::value::Container;
+use crate::gateway::{Channel, ChannelError, Code, Gateway};
+use crate::value::{Container, StrConfig};
 
 /// The host's half.
 const RECEIVE: &str = include_str!(concat!(env!("OUT_DIR"), "/receive.py"));
@@ -33,8 +33,31 @@ pub fn push(
     options: Options,
     observer: &dyn Observer,
 ) -> Result<(), CopyError> {
-    let channel = gateway.remote_exec(Code::module(RECEIVE, FILENAME))?;
-    let push = Push { line: Line(&channel), listing, blocks, options, observer };
+    push_over(&receiver(gateway)?, listing, blocks, target, options, observer)
+}
+
+/// Starts the host's half, which waits on the channel for [`push_over`].
+///
+/// # Errors
+/// As [`Gateway::remote_exec`].
+pub fn receiver(gateway: &Gateway) -> Result<Channel, ChannelError> {
+    gateway.remote_exec(Code::module(RECEIVE, FILENAME))
+}
+
+/// [`push`] to a [`receiver`].
+///
+/// # Errors
+/// As [`push`].
+pub fn push_over(
+    channel: &Channel,
+    listing: &Listing,
+    blocks: &Blocks,
+    target: &[u8],
+    options: Options,
+    observer: &dyn Observer,
+) -> Result<(), CopyError> {
+    channel.reconfigure(StrConfig::default())?;
+    let push = Push { line: Line(channel), listing, blocks, options, observer };
     match push.run(target) {
         // it may have said why before it closed the channel
         Err(CopyError::Channel(ChannelError::Closed)) => Err(push.last_words()),
@@ -62,7 +85,7 @@ impl Push<'_> {
         self.observer.total(listing.files, listing.bytes);
         self.open(target)?;
         let mut base = None;
-        let mut next = 0;
+        let (mut next, mut needed) = (0, 0);
         let mut offered: VecDeque<Offered> = VecDeque::new();
         loop {
             while offered.len() < AHEAD && next < listing.spool.len() {
@@ -77,10 +100,14 @@ impl Push<'_> {
                 none => none.insert(self.base()?),
             };
             let needs = self.answer()?;
+            needed += first.size_of(&needs);
+            if offered.is_empty() {
+                self.observer.compared(needed);
+            }
             self.fill(&first, &needs, base)?;
         }
-        if listing.has_links {
-            self.links()?;
+        if let (true, Some(base)) = (listing.has_links, base) {
+            self.links(&base.folder)?;
         }
         self.folders()?;
         self.line.send(|writer| write_list(writer, "end", &[(); 0], |_, ()| Ok(())))?;
@@ -97,7 +124,7 @@ impl Push<'_> {
     }
 
     fn open(&self, target: &[u8]) -> Result<(), CopyError> {
-        let Options { delete, checksum, dry } = self.options;
+        let Options { delete, checksum, dry, exact } = self.options;
         let delete = delete && self.listing.is_finished();
         self.line.send(|writer| {
             writer.begin(Container::Tuple)?;
@@ -107,7 +134,8 @@ impl Push<'_> {
             self.listing.kept.iter().try_for_each(|name| writer.bytes(name))?;
             writer.end();
             writer.begin_dict()?;
-            for (name, value) in [("delete", delete), ("checksum", checksum), ("dry", dry)] {
+            let options = [("delete", delete), ("checksum", checksum), ("dry", dry), ("exact", exact)];
+            for (name, value) in options {
                 writer.str(name)?;
                 writer.bool(value)?;
             }
@@ -208,6 +236,7 @@ impl Push<'_> {
         }
         if is_same {
             self.observer.settled(size);
+            self.observer.handed(size);
             return outgoing.add(number, Flag::Same, b"");
         }
         let mut offset = 0;
@@ -218,29 +247,35 @@ impl Push<'_> {
                 Ok(block) => block,
                 Err(error) => {
                     let path = source.folder.join(source.name);
-                    self.observer.failed(path.as_os_str().as_bytes(), &error.to_string());
+                    self.observer.unread(path.as_os_str().as_bytes(), &error.to_string());
                     self.observer.settled(size - offset);
+                    self.observer.handed(0);
                     return outgoing.add(number, Flag::Gone, b"");
                 }
             };
+            if offset == 0 {
+                self.observer.sends(&below(wanted.path[0], wanted.path[1]));
+            }
             offset += block.len() as u64;
             let is_last = offset == size || (block.len() as u64) < length;
             outgoing.add(number, if is_last { Flag::End } else { Flag::More }, &block)?;
             self.observer.moved(block.len() as u64);
             if is_last {
                 self.observer.settled(size - offset);
+                self.observer.handed(offset);
                 return Ok(());
             }
         }
     }
 
-    fn links(&self) -> Result<(), CopyError> {
+    fn links(&self, base: &[u8]) -> Result<(), CopyError> {
         for number in 0..self.listing.spool.len() {
             let batch = self.batch(number)?;
             let mut links = Vec::new();
             for Listed { folder, .. } in &batch {
                 for entry in folder.entries.iter().filter(|entry| entry.kind == Kind::Link) {
-                    links.push((below(&folder.path, &entry.name), &entry.target));
+                    let target = self.listing.leads(&entry.target, base);
+                    links.push((below(&folder.path, &entry.name), target));
                 }
             }
             if links.is_empty() {
@@ -276,6 +311,16 @@ impl Push<'_> {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Offered {
+    /// The bytes of the files that are needed.
+    fn size_of(&self, needs: &Needs) -> u64 {
+        let entries = self.folders.iter().flat_map(|listed| &listed.folder.entries);
+        let mut needs = needs.iter().peekable();
+        let needed = entries.zip(0..).filter(|(_, number)| needs.next_if(|need| need.0 == *number).is_some());
+        needed.map(|(entry, _)| entry.size).sum()
     }
 }
 

@@ -129,7 +129,8 @@ impl CopyArgs {
             say(&format!("execnet: not copied: {line}"));
             worst = HostOutcome::Broken;
         }
-        let options = Options { delete: self.delete, checksum: self.checksum, dry: self.dry_run };
+        let options =
+            Options { delete: self.delete, checksum: self.checksum, dry: self.dry_run, exact: false };
         if let Some(listing) = &listing {
             worst = worst.max(tell_listing(listing, options));
         }
