@@ -8,7 +8,10 @@ import os
 import struct
 import sys
 
-MARKER = b"\0execnet:link\0\0\1"
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "remote"))
+from agent.wire import MARKER  # noqa: E402
+
 STRANGER = b"\xee" * 16
 
 

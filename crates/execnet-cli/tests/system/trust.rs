@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use execnet_proto::opening::{OPENING, VERSION};
 use execnet_testkit::{Lab, Listening, or_skip, sockets_listening, wait_until};
 
 use crate::harness::{Net, SOON, copy_program, text};
@@ -263,9 +264,9 @@ try:
     print('closed', got.hex())
 except OSError as error:
     print('closed' if isinstance(error, ConnectionError) else 'open', got.hex())";
-    let hello = "00657865636e65743a6c696e6b000001300000120102030405060708090a0b0c0d0e0f100000";
-    let stub = "00657865636e65743a6c696e6b000001";
-    for (path, bytes) in [(net.socket(), hello), (agent, stub)] {
+    let stub = [&b"\0\0execnet:stub\0"[..], &VERSION.to_be_bytes()].concat();
+    for (path, bytes) in [(net.socket(), [&OPENING[..], &CLIENT].concat()), (agent, stub)] {
+        let bytes: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let by_other = |path: &PathBuf| {
             let output = Command::new("setpriv")
                 .args([
@@ -278,7 +279,7 @@ except OSError as error:
                     knock,
                 ])
                 .arg(path)
-                .arg(bytes)
+                .arg(&bytes)
                 .env("PATH", "/usr/bin:/bin")
                 .output()
                 .unwrap();
@@ -340,23 +341,31 @@ fn no_secret_is_in_an_argv_or_in_the_environment_of_a_process() {
     child.wait().unwrap();
 }
 
+/// CLIENT without a release, features or a name.
+const CLIENT: [u8; 24] = [0x30, 0, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 0, 0, 0];
+
 #[test]
 fn garbage_from_a_client_ends_that_client_only() {
     let net = Net::new(None);
     net.start(&["popen"]);
     let path = net.socket();
-    let marker = b"\0execnet:link\0\0\x01";
-    let hello = [0x30, 0, 0, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 0];
-    let garbage: [&[u8]; 5] = [
-        b"GET / HTTP/1.0\r\n\r\n",
-        &[&marker[..], &[0xff; 64]].concat(),
-        &[&marker[..], &hello, &[0x24, 0xff, 0xff, 0xff]].concat(),
-        &[&marker[..], &hello, &[0x10, 0, 0, 1, 0]].concat(),
-        &[&marker[..], &[0x20, 0, 0, 4, 0, 0, 0, 0]].concat(),
+    // before a greeting, and behind one
+    let garbage: [(bool, &[u8]); 5] = [
+        (false, b"GET / HTTP/1.0\r\n\r\n"),
+        (false, &[&OPENING[..], &[0xff; 64]].concat()),
+        (false, &[&OPENING[..], &[0x20, 0, 0, 4, 0, 0, 0, 0]].concat()),
+        (true, &[0x24, 0xff, 0xff, 0xff]),
+        (true, &[0x10, 0, 0, 1, 0]),
     ];
-    for bytes in garbage {
+    for (greets, bytes) in garbage {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
+        if greets {
+            stream.write_all(&[&OPENING[..], &CLIENT].concat()).unwrap();
+            let mut greeting = [0; OPENING.len() + 1];
+            stream.read_exact(&mut greeting).unwrap();
+            assert_eq!(greeting[OPENING.len()], 0x31, "the daemon took it for a client");
+        }
         stream.write_all(bytes).unwrap();
         let mut rest = Vec::new();
         // closed by the daemon: end of stream, or a reset if it left bytes unread
@@ -404,7 +413,7 @@ os.write(int(sys.argv[1]), got[-300:])";
 fn a_host_that_lies_ends_its_own_link_only() {
     let Some(lab) = or_skip(Lab::new()) else { return };
     let net = Net::new(Some(lab));
-    let marker = r"\000execnet:link\000\000\001";
+    let marker = format!(r"\000execnet:link\000\000\{VERSION:03o}");
     let huge = liar(&net, "huge", &format!("printf '{marker}\\020\\377\\377\\377'; exec sleep 1000"));
     let unknown = liar(&net, "unknown", &format!("printf '{marker}\\356\\000\\000\\001'; exec sleep 1000"));
     let early = liar(
