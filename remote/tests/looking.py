@@ -6,9 +6,10 @@ import time
 from case import Host, gone
 from daemon import TIMEOUT, payload, wire
 
-BURN = """import sys,time
-until=time.time()+%s
-while time.time()<until: pass
+# processor time: a busy machine gives less of it than passes
+BURN = """import os,sys,time
+until=time.time()+1.5
+while time.time()<until or sum(os.times()[:2])<0.5: pass
 sys.stdout.write('x');sys.stdout.flush();sys.stdin.read()"""
 UNKNOWN = (1 << 64) - 1
 
@@ -37,7 +38,7 @@ class Looking(Host):
         facts, rows = look(link)
         self.assertEqual({}, rows)
         self.assertEqual(3, len([float(word) for word in facts["load"].split()]))
-        burning = link.spawn("-c", BURN % 1.5)
+        burning = link.spawn("-c", BURN)
         sleeping = link.spawn("sh", "-c", "sleep 1000 & sleep 1000 & echo; wait", role=1)
         link.wait(wire.DATA, id=burning)
         link.wait(wire.DATA, id=sleeping)
