@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use execnet::{ExitStatus, Process, ProcessBuilder, ProcessEvent};
+use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
@@ -28,6 +29,9 @@ use crate::text::one_line;
 use escapes::{EscapeKey, Escapes, HELP, Typed};
 pub(crate) use options::TerminalOptions;
 use screen::Raw;
+
+/// Waits until our terminal, if there is one, is ours: before anything is started that will have it.
+pub(crate) use screen::come_forward;
 
 /// A break that lasts this long is told.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -168,7 +172,11 @@ impl<'a> Attendance<'a> {
         match news {
             News::Typed(Typed::Leave) => return Some(End::Left),
             News::Gone => return Some(End::Signal(SIGHUP)),
-            News::Typed(Typed::Suspend) | News::Signal(SIGTSTP) => {
+            // as the terminal does for ^Z: a script that runs this command stops, too
+            News::Typed(Typed::Suspend) => {
+                let _ = kill_current_process_group(Signal::TSTP);
+            }
+            News::Signal(SIGTSTP) => {
                 screen::give_back();
                 // SIGTSTP is handled here; SIGSTOP looks the same to the shell. SIGCONT takes it again
                 let _ = raise(SIGSTOP);

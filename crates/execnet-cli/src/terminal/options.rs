@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 
 use super::escapes::EscapeKey;
+use super::screen::is_in_background;
 
 /// The options for a terminal.
 #[derive(Clone, Debug, Args)]
@@ -26,9 +27,11 @@ impl TerminalOptions {
         self.terminal
     }
 
-    /// Whether a terminal is wanted where `stdin` and `stdout` decide: those of a person.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.terminal || !self.no_terminal && io::stdin().is_terminal() && io::stdout().is_terminal()
+    /// Whether a terminal is wanted, if nothing was asked for: where stdin and stdout are one. What has work
+    /// to do without keys (`interactive` is false) does without it in the background, and runs on.
+    pub(crate) fn is_wanted(&self, interactive: bool) -> bool {
+        let is_there = || io::stdin().is_terminal() && io::stdout().is_terminal();
+        self.terminal || !self.no_terminal && is_there() && (interactive || !is_in_background())
     }
 
     /// The key for escapes.

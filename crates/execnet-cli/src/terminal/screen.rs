@@ -9,10 +9,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError, TryLockError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::getpgrp;
+use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
 use super::modes::Modes;
+use crate::print::say;
 use crate::stdio::OwnStream;
 use crate::text::one_line;
 
@@ -21,6 +22,9 @@ const USUAL: (u16, u16) = (24, 80);
 
 /// How often a command in the background looks whether it has the terminal again.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// After how many looks a person is told that it waits.
+const TOLD_AT: u32 = 10;
 
 /// How long a way out waits for output that the terminal does not take.
 const STUCK: Duration = Duration::from_millis(500);
@@ -195,15 +199,38 @@ fn set_raw(terminal: File, settings: Termios) {
     *noted = Some((terminal, settings));
 }
 
-fn wait_for(terminal: &File) {
+/// Stops this job until it is in the foreground, as a program does that sets up the terminal.
+fn wait_for(terminal: &impl AsFd) {
+    let mut looks = 0;
     while !is_ours(terminal) {
+        // signals that are ignored, and groups that no shell watches, do not stop
+        let _ = kill_current_process_group(Signal::TTOU);
+        if is_ours(terminal) {
+            return;
+        }
+        looks += 1;
+        if looks == TOLD_AT {
+            say("execnet: this waits until it has the terminal: it runs in the background");
+        }
         sleep(LOOK);
     }
 }
 
 /// Whether we are in the foreground. A terminal of another session has no foreground for us.
-fn is_ours(terminal: &File) -> bool {
+fn is_ours(terminal: &impl AsFd) -> bool {
     tcgetpgrp(terminal).map_or(true, |group| group == getpgrp())
+}
+
+/// Whether our terminal belongs to another job.
+pub(super) fn is_in_background() -> bool {
+    io::stdin().is_terminal() && !is_ours(&io::stdin())
+}
+
+/// Waits until our terminal is ours, if there is one.
+pub(crate) fn come_forward() {
+    if io::stdin().is_terminal() {
+        wait_for(&io::stdin());
+    }
 }
 
 fn give_back_on_panic() {

@@ -173,6 +173,8 @@ fn every_interpreter_is_as_interactive_as_in_a_terminal_of_its_own() {
         person.shows_last(prompt);
         person.enters("print(os.isatty(0), os.isatty(1), os.isatty(2), 6 * 7)");
         person.waits("42", |screen| screen.contains("True") && screen.contains("42"));
+        // before its prompt, keys are for what runs, and some Pythons drop them
+        person.shows_last(prompt);
         if has_readline {
             person.presses(&["Up"]);
             person.shows_last(&format!("{prompt} print(os.isatty(0), os.isatty(1), os.isatty(2), 6 * 7)"));
@@ -292,6 +294,51 @@ fn escapes_leave_suspend_and_help() {
     person.presses(&["Enter", "C-]", "."]);
     person.shows("is hung up");
     person.has_the_terminal_back();
+}
+
+#[test]
+fn a_job_in_the_background_that_wants_the_terminal_stops_until_it_has_it() {
+    let Some((net, person)) = here(&["popen//id=here"]) else { return };
+    // what has work to do without keys does it
+    person.enters("clear; execnet python $N -c 'import os; print(os.isatty(1), 6 * 7)' & wait; echo done");
+    person.shows("False 42");
+    person.shows("done");
+    for command in ["execnet python $N --env PYTHONSTARTUP=", "execnet python $N -t -i -c 1"] {
+        person.enters(&format!("clear; {command} &"));
+        person.waits("the stopped job", |screen| {
+            // a shell tells of it before a prompt
+            person.presses(&["Enter"]);
+            screen.contains("Stopped")
+        });
+        assert_eq!(net.host("here")["processes"], 0, "nothing runs before it has its terminal");
+        person.enters("clear; bg");
+        person.waits("the job stopped again", |screen| {
+            person.presses(&["Enter"]);
+            screen.contains("Stopped")
+        });
+        person.enters("clear; fg");
+        person.shows_last(">>>");
+        person.enters("6 * 7");
+        person.shows("42");
+        person.shows_last(">>>");
+        person.presses(&["Enter"]);
+        person.types("~");
+        person.presses(&["C-z"]);
+        person.shows("Stopped");
+        person.has_the_terminal_back();
+        person.enters("clear; bg");
+        person.waits("the job stopped once more", |screen| {
+            person.presses(&["Enter"]);
+            screen.contains("Stopped")
+        });
+        person.has_the_terminal_back();
+        person.enters("clear; fg");
+        person.shows("execnet");
+        person.enters("7 * 7");
+        person.shows("49");
+        person.presses(&["C-d"]);
+        person.has_the_terminal_back();
+    }
 }
 
 #[test]

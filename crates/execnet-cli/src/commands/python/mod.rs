@@ -25,7 +25,7 @@ use crate::print::say;
 use crate::progress::PackageProgress;
 use crate::render::reason;
 use crate::stdio::OwnStream;
-use crate::terminal::{TerminalOptions, on_terminal, stand_for as stand_for_terminal};
+use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for as stand_for_terminal};
 use crate::text::one_line;
 
 mod pump;
@@ -88,7 +88,8 @@ impl PythonArgs {
             ..NodeSelection::default()
         });
         let mut refused = None;
-        if self.terminal.is_wanted() {
+        if self.terminal.is_wanted(self.args.is_empty()) {
+            come_forward();
             let process = on_terminal(network.process().selection(selection.clone()).args(&self.args));
             match self.with_rest(process, &env, supplier.as_ref()).start() {
                 Ok(process) => {

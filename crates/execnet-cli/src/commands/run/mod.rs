@@ -14,7 +14,7 @@ use super::outlet::end_when_unread;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::stdio::OwnStream;
-use crate::terminal::{TerminalOptions, on_terminal, stand_for};
+use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for};
 
 mod drive;
 mod feed;
@@ -92,6 +92,7 @@ impl RunArgs {
 
         let mut builder = network.process().args(&argv);
         if self.terminal.is_forced() {
+            come_forward();
             builder = on_terminal(builder);
         }
         builder = match &self.options.chdir {
