@@ -2,14 +2,26 @@
 
 A state machine without fds and clock. A driver (posix, jvm) passes in what arrived and what processes did,
 then performs `actions` and writes what poll_output() returns. Of each kind of control frame only the last one
-counts, so nothing here is a queue: a process keeps flags, and its frames are made when there is room to write
-them.
+counts, so nothing here is a queue.
 """
 import zlib
 
 from agent import wire
 from agent.pace import BEYOND, Pace
-from agent.stream import STDIN_WINDOW, RecvStream, SendStream, deque
+from agent.process import (
+    CREDIT,
+    EXIT,
+    FIN_ERR,
+    FIN_OF,
+    FIN_OUT,
+    NOT_STARTED,
+    RESUMED,
+    SIGNALED,
+    STARTED,
+    STOP,
+    Process,
+)
+from agent.stream import STDIN_WINDOW, deque
 from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
@@ -20,39 +32,6 @@ BATCH = 2 * wire.MAX_DATA
 ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
 TUNNEL = 1  # a role in SPAWN
-
-RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
-FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
-
-EXITED, KILLED, NOT_STARTED = 0, 1, 2
-
-
-class Process(object):
-    """What the core knows of one process. `child` belongs to the driver."""
-
-    __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
-                 "signals", "sizes", "terminal", "kills", "exit", "in_turn", "child", "err_first", "listed")
-
-    def __init__(self, id, identity, tunnel, stdout_limit, stderr_limit, terminal=False):
-        self.id = id
-        self.identity = identity
-        self.tunnel = tunnel
-        self.attempt = 0
-        self.muted = False
-        self.unclaimed = False
-        self.pid = None
-        self.stdin = RecvStream()
-        self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
-        self.flags = 0
-        self.signals = 0  # sequence number of the last ones that were applied
-        self.terminal = terminal
-        self.sizes = 0  # sequence number of the last one that its terminal was given
-        self.kills = 0  # sequence number of the last KILL
-        self.exit = None  # (how, value, message)
-        self.in_turn = False
-        self.err_first = False
-        self.listed = False
-        self.child = None
 
 
 class Core(object):
@@ -203,7 +182,7 @@ class Core(object):
             for process in listed:
                 process.listed = False
                 flags, process.flags = process.flags, 0
-                self._say(out, process, flags)
+                process.say(out, flags)
         size = sum([len(part) for part in out]) if out else 0
         pace = self._pace
         while (self._turns or self._shown) and size < BATCH:
@@ -216,7 +195,7 @@ class Core(object):
             for queue in queues:
                 process = queue.popleft()
                 pace.turn(process.id, now)
-                size += self._turn(out, process)
+                size += process.say_data(out)
                 if process.in_turn:
                     queue.append(process)
                 self._was_shown = process.terminal
@@ -243,45 +222,6 @@ class Core(object):
         if self._nodes_done_untold and not self.probing:
             self._nodes_done_untold = False
             out.append(wire.frame(wire.NODES, count=len(self.nodes)))
-
-    def _say(self, out, process, flags):
-        id = process.id
-        if flags & RESUMED:
-            out.append(wire.frame(wire.RESUMED, id=id, attempt=process.attempt,
-                                  stdin_received=process.stdin.received,
-                                  stdin_limit=process.stdin.limit))
-        if flags & STARTED:
-            out.append(wire.frame(wire.STARTED, id=id, pid=process.pid))
-        if flags & CREDIT and not flags & RESUMED:
-            out.append(wire.frame(wire.CREDIT, id=id, stream=STDIN, received=process.stdin.received,
-                                  limit=process.stdin.limit))
-        for stream in (STDOUT, STDERR):
-            if flags & FIN_OF[stream]:
-                out.append(wire.frame(wire.FIN, id=id, stream=stream, length=process.outs[stream].end))
-        if flags & STOP:
-            out.append(wire.frame(wire.STOP, id=id, stream=STDIN))
-        if flags & SIGNALED:
-            out.append(wire.frame(wire.SIGNALED, id=id, sequence=process.signals))
-        if flags & EXIT:
-            how, value, message = process.exit
-            out.append(wire.frame(wire.EXIT, id=id, how=how, value=value,
-                                  stdout_length=process.outs[STDOUT].end,
-                                  stderr_length=process.outs[STDERR].end, message=message))
-
-    def _turn(self, out, process):
-        """Append one DATA frame of this process, alternating between its two streams. Return its size."""
-        outs = process.outs
-        errors_next = process.err_first and outs[STDERR].unsent() or not outs[STDOUT].unsent()
-        stream = STDERR if errors_next else STDOUT
-        if process.muted or not outs[stream].unsent():
-            process.in_turn = False
-            return 0
-        process.err_first = stream == STDOUT
-        position, data = outs[stream].next_data()
-        process.in_turn = bool(outs[STDOUT].unsent() or outs[STDERR].unsent())
-        out.append(wire.data_header(process.id, stream, position, len(data)))
-        out.append(data)
-        return 29 + len(data)
 
     # --- time
 
@@ -369,13 +309,13 @@ class Core(object):
             out.finish()
             if not out.stopped:
                 self._mark(process, FIN_OF[stream])
-            self._maybe_exit(process)
+            self._mark_exit(process)
 
     def child_exited(self, process, how, value, message=""):
         """The leader and the rest of its session have ended. EXIT follows when both outputs are closed."""
         process.exit = how, value, message
         self.stdin_closed(process)
-        self._maybe_exit(process)
+        self._mark_exit(process)
 
     def stdin_taken(self, process, size):
         """The process read `size` bytes of its stdin."""
@@ -392,27 +332,9 @@ class Core(object):
             process.stdin.stop()
             self._mark(process, STOP)
 
-    def _maybe_exit(self, process):
-        outs = process.outs
-        if process.exit and all([out.finished or out.stopped for out in outs.values()]):
+    def _mark_exit(self, process):
+        if process.has_ended():
             self._mark(process, EXIT)
-
-    def _said(self, process):
-        """Return the flags for the current state of a process."""
-        flags = RESUMED
-        outs = process.outs
-        if process.pid is not None:
-            flags |= STARTED
-        for stream in (STDOUT, STDERR):
-            if outs[stream].finished and not outs[stream].stopped:
-                flags |= FIN_OF[stream]
-        if process.stdin.stopped:
-            flags |= STOP
-        if process.signals:
-            flags |= SIGNALED
-        if process.exit and all([out.finished or out.stopped for out in outs.values()]):
-            flags |= EXIT
-        return flags
 
     def _mark(self, process, flags):
         if not process.muted and self.attached and process.id in self.processes:
@@ -506,8 +428,8 @@ class Core(object):
         process.attempt = attempt
         process.muted = process.unclaimed = False
         self._attend(process)
-        self._mark(process, self._said(process))
-        if not process.in_turn and (process.outs[STDOUT].unsent() or process.outs[STDERR].unsent()):
+        self._mark(process, process.all_to_say())
+        if not process.in_turn and process.has_unsent():
             self._queue(process)
 
     def _attend(self, process):
@@ -548,7 +470,7 @@ class Core(object):
         if process is not None and not out.stopped:
             out.stop()
             self.actions.append(("close", process, fields["stream"]))
-            self._maybe_exit(process)
+            self._mark_exit(process)
 
     def _on_signal(self, fields, body, now):
         process = self._heard(fields["id"])

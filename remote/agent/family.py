@@ -8,9 +8,9 @@ import os
 import select
 
 from agent import children, lifecycle, wire
-from agent.core import EXITED, KILLED
 from agent.lifecycle import AHEAD, SWEEP_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
+from agent.process import EXITED, KILLED
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
 SWEEP_LIMIT = 5.0  # seconds after which processes that cannot be killed are left alone

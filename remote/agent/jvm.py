@@ -14,10 +14,11 @@ from java.io import File, FileDescriptor, FileOutputStream
 from java.lang import Process, ProcessBuilder, Runtime, System, Thread, Throwable
 
 from agent import homes, lifecycle, wire
-from agent.core import EXITED, KILLED, Core
+from agent.core import Core
 from agent.greet import Greeting, home
 from agent.lifecycle import CANCEL_GRACE, signal
 from agent.nodes import Nodes
+from agent.process import EXITED, KILLED
 from agent.wire import MAX_DATA, STDERR, STDOUT
 
 DRAIN_GRACE = 1.0  # seconds for a pipe that another process still holds
