@@ -90,6 +90,16 @@ def pytest_sessionfinish(session):
 
 
 @pytest.fixture
+def project(tmp_path):
+    """A folder with one test that passes."""
+    project = tmp_path / "project"
+    (project / "tests").mkdir(parents=True)
+    (project / "pytest.ini").write_text("[pytest]\n")
+    (project / "tests" / "test_it.py").write_text("def test_it(): pass")
+    return project
+
+
+@pytest.fixture
 def run_program(tmp_path):
     """Run a Python program in a process of its own, to its end."""
 
