@@ -22,6 +22,7 @@ mod paths;
 mod print;
 mod progress;
 mod render;
+mod signals;
 mod stdio;
 mod style;
 mod terminal;

@@ -1,6 +1,7 @@
 //! One file per command: its options and what it does.
 
 mod addhost;
+mod candidates;
 pub(crate) mod complete;
 mod completions;
 mod copy;

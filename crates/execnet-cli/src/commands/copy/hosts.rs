@@ -4,13 +4,12 @@ use execnet::Network;
 use execnet_proto::control::{HostState, NodeState, Status};
 use execnet_proto::spec::NodeSelection;
 
-use crate::commands::exec::choice::unusable;
+use crate::commands::candidates::{left_out_host, unusable};
 use crate::commands::meant::{Meant, settled};
 use crate::commands::packages::visit::rank;
 use crate::commands::used_though_drained;
 use crate::error::CommandError;
 use crate::print::say;
-use crate::render::state_line;
 use crate::text::one_line;
 
 /// A host, and the node that copies there.
@@ -55,7 +54,7 @@ fn sort(status: &Status, meant: &Meant) -> (Vec<Destination>, Vec<String>) {
             _ if host.state == HostState::Up => {
                 left_out.push(format!("{}: it has no working Python", one_line(&host.id)));
             }
-            _ => left_out.push(format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))),
+            _ => left_out.push(left_out_host(host)),
         }
     }
     (ready, left_out)

@@ -3,17 +3,13 @@
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::commands::python::signals::ignored;
+use crate::signals::handled;
 
-/// From now on runs `tidy` before SIGINT, SIGTERM or SIGHUP ends this command. A signal that was ignored when
-/// it started stays so.
+/// From now on runs `tidy` before SIGINT, SIGTERM or SIGHUP ends this command.
 pub(super) fn then(tidy: fn()) {
-    let ignored = ignored();
-    let ours = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|number| ignored >> (number - 1) & 1 == 0);
-    let Ok(mut signals) = Signals::new(ours) else { return };
+    let Ok(mut signals) = handled(&[SIGINT, SIGTERM, SIGHUP]) else { return };
     let wait = move || {
         for signal in signals.forever() {
             tidy();

@@ -13,7 +13,7 @@ use execnet::copy::{Asked, Blocks, CopyError, ListError, Listing, Options, fetch
 use execnet::{GatewayBuilder, OpenError, StartError};
 use execnet_proto::spec::NetworkName;
 
-use super::exec::unplaced;
+use super::candidates::unplaced;
 use super::node_options::NodeOptions;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};

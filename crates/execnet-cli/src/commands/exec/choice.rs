@@ -1,17 +1,15 @@
 //! The nodes on which the code is executed.
 
-use std::collections::{HashMap, VecDeque};
-
 use execnet::Network;
 use execnet_proto::control::{HostState, HostStatus, NodeState};
 use execnet_proto::spec::NodeSelection;
 
 use super::printer::Origin;
-use crate::commands::meant::{Meant, listed, settled};
+use crate::commands::candidates::{least_busy, left_out_host, unusable};
+use crate::commands::meant::{Meant, settled};
 use crate::commands::used_though_drained;
-use crate::error::{CommandError, Exit};
+use crate::error::CommandError;
 use crate::print::say;
-use crate::render::state_line;
 use crate::text::one_line;
 
 /// Where to execute the code.
@@ -41,7 +39,7 @@ pub(super) fn choose(
         if origins.len() >= limit {
             left_out.clear();
         }
-        origins = least_busy(&status.hosts, origins, limit);
+        origins = least_busy(&status.hosts, origins, |origin| &origin.host, limit);
     }
     for line in &left_out {
         say(&format!("execnet: skipped: {line}"));
@@ -56,49 +54,6 @@ pub(super) fn choose(
         Destination { selection, origin: Some(origin) }
     };
     Ok((origins.into_iter().map(destination).collect(), left_out.collect()))
-}
-
-/// At most this many of the nodes, on hosts with the fewest processes per processor, in the order of the
-/// hosts. Each node that is taken counts as a process. Drained hosts come last.
-pub(in crate::commands) fn least_busy(
-    hosts: &[HostStatus],
-    origins: Vec<Origin>,
-    limit: usize,
-) -> Vec<Origin> {
-    let mut processes: Vec<u64> = hosts.iter().map(|host| host.processes.into()).collect();
-    let at: HashMap<&str, usize> = hosts.iter().enumerate().map(|(at, host)| (&*host.id, at)).collect();
-    let mut waiting: Vec<VecDeque<(usize, Origin)>> = hosts.iter().map(|_| VecDeque::new()).collect();
-    for (place, origin) in origins.into_iter().enumerate() {
-        if let Some(at) = at.get(origin.host.as_str()) {
-            waiting[*at].push_back((place, origin));
-        }
-    }
-    let mut taken = Vec::new();
-    while taken.len() < limit {
-        let open = (0..hosts.len()).filter(|at| !waiting[*at].is_empty());
-        let best = open.min_by(|one, other| {
-            let cpus = |at: usize| u64::from(hosts[at].cpus.unwrap_or(1).max(1));
-            // processes / cpus, without fractions
-            let load = |of: usize, over: usize| processes[of] * cpus(over);
-            let drained = hosts[*one].drained.cmp(&hosts[*other].drained);
-            drained.then(load(*one, *other).cmp(&load(*other, *one)))
-        });
-        let Some(best) = best else { break };
-        taken.extend(waiting[best].pop_front());
-        processes[best] += 1;
-    }
-    taken.sort_by_key(|(place, _)| *place);
-    taken.into_iter().map(|(_, origin)| origin).collect()
-}
-
-/// The error if there are matching nodes or hosts (`what`), but none can be used.
-pub(in crate::commands) fn unusable(network: &str, what: &str, left_out: Vec<String>) -> CommandError {
-    let message = match &left_out[..] {
-        [only] => format!("the only matching {what} of `{network}` cannot be used: {only}"),
-        _ => format!("no matching {what} of `{network}` can be used:\n  {}", listed(left_out, "\n  ")),
-    };
-    CommandError::new(Exit::HostsFailed, message)
-        .hint(format!("`execnet status {network}` says what to do, and when they are tried again"))
 }
 
 /// The matching nodes that are ready, and a line about each matching node and host that is not.
@@ -124,10 +79,6 @@ fn sort(hosts: &[HostStatus], meant: &Meant) -> (Vec<Origin>, Vec<String>) {
         }
     }
     (ready, left_out)
-}
-
-pub(in crate::commands) fn left_out_host(host: &HostStatus) -> String {
-    format!("{}: {}", one_line(&host.id), one_line(&state_line(host)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use execnet::{
     Channel, ChannelError, Death, ExitStatus, GatewayBuilder, OpenError, PackagesError, StartError,
 };
 
+use super::candidates::unplaced;
 use super::meant::refresh_groups;
 use super::node_options::{HowMany, NodeOptions};
 use super::outlet::end_when_unread;
@@ -24,9 +25,9 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
 use crate::progress::{PackageProgress, Teller};
 
-pub(super) mod choice;
+mod choice;
 mod feed;
-pub(super) mod printer;
+mod printer;
 mod refusals;
 mod show;
 mod source;
@@ -195,15 +196,6 @@ impl ExecArgs {
             NodeOutcome::Failed => Exit::Failed.into(),
             NodeOutcome::Broken => Exit::HostsFailed.into(),
         })
-    }
-}
-
-/// The error if the daemon found no node.
-pub(super) fn unplaced(name: &execnet_proto::spec::NetworkName, error: &StartError) -> CommandError {
-    match error {
-        StartError::Connect(error) => connection::unconnected(name, error),
-        StartError::NoMatch { message } => connection::no_match(Exit::NoHost, message),
-        error => CommandError::new(Exit::Failed, error),
     }
 }
 

@@ -25,9 +25,9 @@ pub(super) struct Printer {
 
 /// The node that a line comes from.
 #[derive(Clone, Debug)]
-pub(in crate::commands) struct Origin {
-    pub(in crate::commands) node: String,
-    pub(in crate::commands) host: String,
+pub(super) struct Origin {
+    pub(super) node: String,
+    pub(super) host: String,
 }
 
 /// How values, output and errors of nodes are shown.

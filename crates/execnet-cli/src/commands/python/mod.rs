@@ -29,7 +29,7 @@ use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for as s
 use crate::text::one_line;
 
 mod pump;
-pub(super) mod signals;
+mod signals;
 
 use pump::{PumpError, pump};
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::iterator::Signals;
 use signal_hook::low_level::{raise, signal_name};
 
 use crate::print::say;
+use crate::signals::handled;
 use crate::text::one_line;
 
 const FORWARDED: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT];
@@ -62,10 +62,9 @@ enum Reaction {
     Stop,
 }
 
-/// Forwards signals from now on. Signals ignored at our start (`nohup`) stay ignored.
+/// Forwards signals from now on.
 pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<()> {
-    let ignored = ignored();
-    let mut signals = Signals::new(FORWARDED.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
+    let mut signals = handled(&FORWARDED)?;
     let (numbers_tx, numbers) = channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for number in signals.forever() {
@@ -152,13 +151,6 @@ impl UnheardSignal {
         let (_, first) = self.sent.filter(|_| !self.told)?;
         first.checked_add(HEARS)
     }
-}
-
-/// The signals ignored at our start, bit n − 1 for signal n. Empty on systems other than Linux.
-pub(in crate::commands) fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use execnet::Network;
 use execnet_proto::control::{HostState, HostStatus, Status};
 use execnet_proto::spec::NodeSelection;
 
-use crate::commands::exec::choice::{least_busy, left_out_host, unusable};
-use crate::commands::exec::printer::Origin;
+use crate::commands::candidates::{least_busy, left_out_host, unusable};
 use crate::commands::meant::{Meant, settled};
 use crate::commands::used_though_drained;
 use crate::error::{CommandError, Exit};
@@ -36,7 +35,7 @@ pub(super) fn choose(
         if hosts.ids.len() >= limit {
             hosts.left_out.clear();
         }
-        hosts.ids = limited(&status.hosts, hosts.ids, limit);
+        hosts.ids = least_busy(&status.hosts, hosts.ids, |id| id, limit);
     }
     for (id, why) in &hosts.left_out {
         say(&format!("execnet: skipped: {id}: {why}"));
@@ -63,12 +62,6 @@ fn sort(status: &Status, meant: &Meant) -> Hosts {
         }
     }
     sorted
-}
-
-/// So many of the hosts, those with the fewest processes per processor.
-fn limited(hosts: &[HostStatus], ids: Vec<String>, limit: usize) -> Vec<String> {
-    let origins = ids.into_iter().map(|id| Origin { node: id.clone(), host: id }).collect();
-    least_busy(hosts, origins, limit).into_iter().map(|origin| origin.host).collect()
 }
 
 /// The error if no host can be used.
@@ -149,8 +142,10 @@ mod tests {
             all[at].processes = processes;
         }
         all[2].cpus = Some(16);
-        let ids =
-            |all: &[HostStatus], limit| limited(all, all.iter().map(|host| host.id.clone()).collect(), limit);
+        let ids = |all: &[HostStatus], limit| {
+            let ids: Vec<_> = all.iter().map(|host| host.id.clone()).collect();
+            least_busy(all, ids, |id| id, limit)
+        };
         assert_eq!((ids(&all, 1), ids(&all, 2)), (vec!["c".to_owned()], vec!["b".into(), "c".into()]));
         assert_eq!(ids(&all, 9).len(), 4);
         all[2].drained = true;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use execnet::{Interrupt, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::commands::python::signals::ignored;
+use crate::signals::handled;
 
 /// How long the loop may take to let all processes go. It may hang in a write.
 const AT_MOST: Duration = Duration::from_secs(1);
@@ -24,13 +23,10 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Watches for signals from now on, for the loop that this thread runs. Those ignored at our start
-    /// (`nohup`) stay ignored.
+    /// Watches for signals from now on, for the loop that this thread runs.
     pub(super) fn watch() -> io::Result<Self> {
         let (ends, loops) = (Self::default(), Interrupt::this_thread());
-        let ignored = ignored();
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
-        let mut signals = Signals::new(wanted.into_iter().filter(|number| ignored >> (number - 1) & 1 == 0))?;
+        let mut signals = handled(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
         let told = ends.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for number in signals.forever() {
