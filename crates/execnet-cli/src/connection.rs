@@ -8,7 +8,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use execnet::{Connect, ConnectError, Network, RequestError};
-use execnet_proto::control::{ErrorKind, GroupsReply, ReplyError, Request, Verb};
+use execnet_proto::control::{ErrorKind, GroupsReply, ReplyError, Request, Status, Verb};
 use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{NetworkName, nearest};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,9 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// How long a connection is lost before a person is told.
 const BREAK: Duration = Duration::from_secs(1);
+
+/// How often to look whether a daemon is there again.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How long a daemon may be gone beyond the agents' linger time.
 const GRACE: Duration = Duration::from_secs(30);
@@ -137,14 +140,38 @@ pub(crate) fn connect(name: &NetworkName) -> Result<Network, CommandError> {
 /// As [`connect`], but stays connected while the daemon is away for as long as agents wait for one. Says
 /// which hosts are unreachable.
 pub(crate) fn open_patiently(name: &NetworkName) -> Result<Network, CommandError> {
-    let file = paths::network_file(name).and_then(|path| NetworkFile::load(&path));
-    let linger = file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER);
     let network = open(name, |connect| {
-        let connect = connect.patience(linger + GRACE);
+        let connect = connect.patience(patience(name));
         if io::stderr().is_terminal() { connect.tell_after(BREAK) } else { connect }
     })?;
     network.on_outage(|outage| print::say(&format!("execnet: {outage}")));
     Ok(network)
+}
+
+/// How long a daemon may be gone: as long as agents wait for one.
+pub(crate) fn patience(name: &NetworkName) -> Duration {
+    let file = paths::network_file(name).and_then(|path| NetworkFile::load(&path));
+    file.ok().and_then(|file| file.linger()).unwrap_or(DEFAULT_LINGER) + GRACE
+}
+
+/// Waits until a daemon of the network answers again, after the end of the one that had a request. Returns
+/// the network's status then.
+///
+/// # Errors
+/// If none does within [`patience`].
+pub(crate) fn await_next_daemon(name: &NetworkName, network: &Network) -> Result<Status, CommandError> {
+    let (since, patience) = (Instant::now(), patience(name));
+    loop {
+        match network.ask(&request(Verb::Status)) {
+            Err(RequestError::Connect(_) | RequestError::Disconnected { .. })
+                if since.elapsed() < patience =>
+            {
+                sleep(LOOK);
+            }
+            Err(RequestError::Connect(error)) => return Err(unconnected(name, &error)),
+            answer => return answer.map_err(|error| failed(&error)),
+        }
+    }
 }
 
 /// As [`connect`], with options of the connection.

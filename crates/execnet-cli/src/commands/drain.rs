@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use execnet::Network;
+use execnet::{Network, RequestError};
 use execnet_proto::control::{HostReply, HostState, HostStatus, Status, Verb};
 use execnet_proto::spec::NetworkName;
 
@@ -13,7 +13,7 @@ use super::meant::hosts_named;
 use super::rmhost::groups_that_name;
 use crate::config::{Draft, NetworkFile};
 use crate::connection::DaemonApi;
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult};
 use crate::progress::WaitProgress;
 use crate::text::one_line;
 use crate::{connection, paths, print};
@@ -59,20 +59,61 @@ pub(crate) struct UndrainArgs {
 
 impl DrainArgs {
     pub(crate) fn run(self) -> CommandResult {
-        let name = self.network.network;
-        let mut change = Change::begin(&name, &self.hosts, true)?;
-        let verb = Verb::Drain { hosts: change.ids.clone(), remove: self.remove, wait: self.wait };
+        let name = &self.network.network;
+        let mut change = Change::begin(name, &self.hosts, true)?;
         let mut progress = WaitProgress::stderr();
         // the last state of each host
         let mut hosts: Vec<HostStatus> = Vec::new();
-        let mut over = false;
-        for reply in DaemonApi::ask(&change.network, &connection::request(verb)) {
-            let reply: HostReply = connection::read(reply?)?;
-            change.draft.take().map_or(Ok(()), Draft::commit)?;
-            let Some(host) = reply.host else {
-                over = true;
+        while let Err(broken) = self.follow(&mut change, &mut hosts, &mut progress)? {
+            // its last reply would have come at once, or it has never agreed
+            if !(self.wait || self.remove) || hosts.is_empty() {
+                return Err(broken);
+            }
+            let seconds = connection::patience(name).as_secs();
+            progress.suspend(|| {
+                print::say(&format!(
+                    "execnet: the daemon of {name} is gone; \
+                     waiting up to {seconds} s for `execnet start {name}`"
+                ));
+            });
+            progress.show(&format!("waiting for the daemon of {name}"));
+            let status = connection::await_next_daemon(name, &change.network)?;
+            progress.suspend(|| print::say(&format!("execnet: the daemon of {name} is back")));
+            if self.remove {
+                // what was idle has left
+                change.ids.retain(|id| status.hosts.iter().any(|host| host.id == *id));
+            }
+            if change.ids.is_empty() {
                 break;
+            }
+        }
+        drop(progress);
+        for host in &hosts {
+            let is_gone = host.state == HostState::Leaving || !change.ids.contains(&host.id);
+            ended(name, host, is_gone, self.wait).iter().for_each(|line| print::say(line));
+            let groups = change.groups.iter().filter(|(id, _)| is_gone && *id == host.id);
+            groups.flat_map(|(_, notes)| notes).for_each(|note| print::say(note));
+        }
+        change.notes.iter().for_each(|note| print::say(note));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Drains the hosts, and shows what becomes of them until the last reply. The inner error: the daemon was
+    /// gone before.
+    fn follow(
+        &self,
+        change: &mut Change,
+        hosts: &mut Vec<HostStatus>,
+        progress: &mut WaitProgress,
+    ) -> Result<Result<(), CommandError>, CommandError> {
+        let verb = Verb::Drain { hosts: change.ids.clone(), remove: self.remove, wait: self.wait };
+        for reply in change.network.request(&connection::request(verb)) {
+            let reply = match reply {
+                Err(RequestError::Disconnected { .. }) => return Ok(Err(connection::gone())),
+                reply => connection::read::<HostReply>(reply.map_err(|error| connection::failed(&error))?)?,
             };
+            change.draft.take().map_or(Ok(()), Draft::commit)?;
+            let Some(host) = reply.host else { return Ok(Ok(())) };
             match hosts.iter_mut().find(|known| known.id == host.id) {
                 Some(known) => *known = host,
                 None => {
@@ -82,20 +123,9 @@ impl DrainArgs {
                     hosts.push(host);
                 }
             }
-            progress.show(&waiting(&hosts));
+            progress.show(&waiting(hosts));
         }
-        drop(progress);
-        if !over {
-            return Err(connection::gone());
-        }
-        for host in &hosts {
-            ended(&name, host, self.wait).iter().for_each(|line| print::say(line));
-            let is_gone = host.state == HostState::Leaving;
-            let groups = change.groups.iter().filter(|(id, _)| is_gone && *id == host.id);
-            groups.flat_map(|(_, notes)| notes).for_each(|note| print::say(note));
-        }
-        change.notes.iter().for_each(|note| print::say(note));
-        Ok(ExitCode::SUCCESS)
+        Ok(Err(connection::gone()))
     }
 }
 
@@ -182,9 +212,9 @@ fn waiting(hosts: &[HostStatus]) -> String {
 }
 
 /// What became of a host in the end.
-fn ended(network: &NetworkName, host: &HostStatus, wait: bool) -> Vec<String> {
+fn ended(network: &NetworkName, host: &HostStatus, is_gone: bool, wait: bool) -> Vec<String> {
     let id = one_line(&host.id);
-    if host.state != HostState::Leaving {
+    if !is_gone {
         return if wait { vec![format!("{id}: idle")] } else { Vec::new() };
     }
     let why = host.error.as_deref().map(|why| format!("{id}: unreachable; {}", one_line(why)));
@@ -228,10 +258,10 @@ mod tests {
         assert_eq!(waiting(std::slice::from_ref(&idle)), "");
         let net: NetworkName = "net".parse().unwrap();
         assert_eq!(
-            (ended(&net, &idle, false), ended(&net, &idle, true)),
+            (ended(&net, &idle, false, false), ended(&net, &idle, false, true)),
             (vec![], vec!["a: idle".to_owned()])
         );
         let gone = HostStatus { state: HostState::Leaving, error: Some("\x1b[2Jno".into()), ..idle };
-        assert_eq!(ended(&net, &gone, false), [r"a: unreachable; \x1b[2Jno", "a: removed from net"]);
+        assert_eq!(ended(&net, &gone, true, false), [r"a: unreachable; \x1b[2Jno", "a: removed from net"]);
     }
 }

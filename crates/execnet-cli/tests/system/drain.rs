@@ -131,6 +131,49 @@ fn drain_waits_for_what_runs_and_ctrl_c_ends_only_the_waiting() {
 }
 
 #[test]
+fn drain_waits_on_when_the_daemon_was_killed_and_started_again() {
+    let net = two();
+    let runs = runs_on(&net, "a");
+    for remove in [false, true] {
+        let mut args = vec!["drain", &net.name, "a", "--wait"];
+        args.extend(remove.then_some("--remove"));
+        let mut waits = piped(net.execnet(args));
+        let mut said = BufReader::new(waits.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let then = if remove { "rmhost when idle" } else { "waiting until it is idle" };
+        assert_eq!(
+            said.next().unwrap(),
+            format!("a: drained; {then}: 1 process runs there (execnet python)")
+        );
+        net.kill_daemon();
+        assert_eq!(
+            said.next().unwrap(),
+            format!(
+                "execnet: the daemon of {0} is gone; waiting up to 630 s for `execnet start {0}`",
+                net.name
+            )
+        );
+        net.start(&[]);
+        assert_eq!(said.next().unwrap(), format!("execnet: the daemon of {} is back", net.name));
+        assert_eq!(net.host("a")["drained"], true);
+        if !remove {
+            net.ok("undrain", &["a"]);
+            assert_eq!(said.collect::<Vec<_>>(), ["Error: `a` was undrained in the meantime"]);
+            assert_eq!(waits.wait().unwrap().code(), Some(1));
+            continue;
+        }
+        wait_until(SOON, "the host to be leaving when it is idle", || net.host("a")["removing"] == true);
+        let mut runs = runs;
+        drop(runs.stdin.take());
+        assert!(runs.wait().unwrap().success());
+        assert_eq!(said.collect::<Vec<_>>(), [format!("a: removed from {}", net.name)]);
+        assert!(waits.wait().unwrap().success());
+        break;
+    }
+    let waits = piped(net.execnet(["drain", &net.name, "b", "--wait"]));
+    assert!(waits.wait_with_output().unwrap().status.success());
+}
+
+#[test]
 fn what_cannot_be_drained_is_refused_and_changes_nothing() {
     let net = two();
     net.ok("addhost", &["popen//id=c//via=a"]);
