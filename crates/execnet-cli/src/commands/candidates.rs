@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use execnet::StartError;
-use execnet_proto::control::HostStatus;
+use execnet_proto::control::{HostState, HostStatus};
 use execnet_proto::spec::NetworkName;
 
 use super::meant::listed;
@@ -14,7 +14,8 @@ use crate::render::state_line;
 use crate::text::one_line;
 
 /// At most this many of the nodes or hosts, those on hosts with the fewest processes per processor, in the
-/// order in which they came. Each that is taken counts as a process. Drained hosts come last.
+/// order in which they came. Each that is taken counts as a process. Unreachable hosts and
+/// drained ones come last.
 pub(super) fn least_busy<T>(
     hosts: &[HostStatus],
     all: Vec<T>,
@@ -36,8 +37,9 @@ pub(super) fn least_busy<T>(
             let cpus = |at: usize| u64::from(hosts[at].cpus.unwrap_or(1).max(1));
             // processes / cpus, without fractions
             let load = |of: usize, over: usize| processes[of] * cpus(over);
-            let drained = hosts[*one].drained.cmp(&hosts[*other].drained);
-            drained.then(load(*one, *other).cmp(&load(*other, *one)))
+            // last those that take no new work, and before them those that may come back
+            let last = |at: usize| (hosts[at].drained, hosts[at].state == HostState::Unreachable);
+            last(*one).cmp(&last(*other)).then(load(*one, *other).cmp(&load(*other, *one)))
         });
         let Some(best) = best else { break };
         taken.extend(waiting[best].pop_front());

@@ -74,6 +74,11 @@ impl Meant {
         status.hosts.iter().filter(is_meant).collect()
     }
 
+    /// The hosts that may soon have a node that is meant and is not known yet.
+    pub(super) fn pending<'a>(&self, status: &'a Status) -> Vec<&'a HostStatus> {
+        status.hosts.iter().filter(|host| self.may_come(host)).collect()
+    }
+
     /// Whether a host is joining, or looks at its interpreters, of which one may be meant.
     pub(super) fn may_come(&self, host: &HostStatus) -> bool {
         let probed = |node: &NodeStatus| node.state == NodeState::Probing && self.names(node);
@@ -89,15 +94,20 @@ impl Meant {
     }
 }
 
-/// The network's status, once no host is joining that may have a node that is meant; and what is meant.
-pub(super) fn settled(network: &Network, selection: &NodeSelection) -> Result<(Status, Meant), CommandError> {
+/// The network's status, once there are no hosts that `waits_for` returns; and what is meant. Most commands
+/// wait for [`Meant::pending`].
+pub(super) fn settled(
+    network: &Network,
+    selection: &NodeSelection,
+    waits_for: impl for<'a> Fn(&Meant, &'a Status) -> Vec<&'a HostStatus>,
+) -> Result<(Status, Meant), CommandError> {
     let (began, mut said) = (Instant::now(), false);
     refresh_groups(network, selection)?;
     loop {
         let status: Status = connection::ask_once(network, Verb::Status)?;
         let meant = Meant::by(selection, &status)?;
-        let pending = status.hosts.iter().filter(|host| meant.may_come(host));
-        let pending: Vec<String> = pending.map(|host| one_line(&host.id)).collect();
+        let pending = waits_for(&meant, &status);
+        let pending: Vec<String> = pending.into_iter().map(|host| one_line(&host.id)).collect();
         if pending.is_empty() {
             return Ok((status, meant));
         }

@@ -349,6 +349,11 @@ fn hosts_that_are_joining_are_waited_for() {
     wait_until(SOON, "the host to be joining", joins);
     // another one is not waited for
     assert_eq!(net.exec(&["--node", "here", "channel.send(1)"]).output().unwrap().stdout, b"1\n");
+    // nor where there are enough without it
+    let enough = net.exec(&["--limit", "1", "channel.send(1)"]).output().unwrap();
+    assert_eq!((&enough.stdout[..], &enough.stderr[..]), (&b"1\n"[..], &b""[..]));
+    let enough = net.run("run", &["--limit", "1", "echo", "1"]);
+    assert_eq!((&enough.stdout[..], &enough.stderr[..]), (&b"1\n"[..], &b""[..]));
     let mut child = piped(net.exec(&["channel.send(1)"]));
     let said = line(child.stderr.as_mut().unwrap());
     assert_eq!(said, "execnet: waiting for hosts that are joining: slow");

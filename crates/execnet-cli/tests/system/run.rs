@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
@@ -279,6 +280,30 @@ fn hosts_that_are_down_are_named_and_left_out() {
     }
     let other = Net::new(None);
     assert_eq!(other.on_hosts(&["true"]).output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn a_host_whose_interpreter_has_not_answered_yet_runs_commands() {
+    let net = Net::new(None);
+    let folder = net.folder("bin");
+    let (python, gate) = (folder.join("python"), folder.join("gate"));
+    let waits = format!(
+        "#!/bin/sh\nwhile ! test -e '{}'; do sleep 0.05; done\nexec python3 \"$@\"\n",
+        gate.display()
+    );
+    fs::write(&python, waits).unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut start =
+        piped(net.execnet(["start", &net.name, &format!("popen//id=slow//python={}", python.display())]));
+    wait_until(SOON, "its interpreter to be looked at", || {
+        let status = net.run("status", &["--json"]).stdout;
+        String::from_utf8_lossy(&status).contains("\"state\": \"probing\"")
+    });
+    for args in [&["echo", "1"][..], &["--node", "slow", "echo", "1"], &["--one", "echo", "1"]] {
+        assert_eq!(answered(&net.on_hosts(args).output().unwrap()), (Some(0), strings(["1"]), vec![]));
+    }
+    fs::write(&gate, "").unwrap();
+    assert!(start.wait().unwrap().success());
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn hosts(
     network: &Network,
     selection: &NodeSelection,
 ) -> Result<(Vec<Destination>, Vec<String>), CommandError> {
-    let (status, meant) = settled(network, selection)?;
+    let (status, meant) = settled(network, selection, Meant::pending)?;
     let (ready, left_out) = sort(&status, &meant);
     if ready.is_empty() && !left_out.is_empty() {
         return Err(unusable(&status.network, "node", left_out));

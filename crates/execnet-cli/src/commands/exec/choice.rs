@@ -1,7 +1,7 @@
 //! The nodes on which the code is executed.
 
 use execnet::Network;
-use execnet_proto::control::{HostState, HostStatus, NodeState};
+use execnet_proto::control::{HostState, HostStatus, NodeState, NodeStatus};
 use execnet_proto::spec::NodeSelection;
 
 use super::printer::Origin;
@@ -20,13 +20,16 @@ pub(super) struct Destination {
 }
 
 /// The matching nodes that are ready, at most `limit`, and the names of those left out. Waits for those that
-/// may be ready soon, and says why others are not.
+/// may be ready soon, unless there are enough without them, and says why others are not.
 pub(super) fn choose(
     network: &Network,
     selection: NodeSelection,
     limit: Option<usize>,
 ) -> Result<(Vec<Destination>, Vec<String>), CommandError> {
-    let (status, meant) = settled(network, &selection)?;
+    let (status, meant) = settled(network, &selection, |meant, status| match limit {
+        Some(limit) if at_hand(&status.hosts, meant) >= limit => Vec::new(),
+        _ => meant.pending(status),
+    })?;
     let (mut origins, mut left_out) = sort(&status.hosts, &meant);
     if origins.is_empty() {
         // the daemon's refusal says which nodes exist
@@ -54,6 +57,13 @@ pub(super) fn choose(
         Destination { selection, origin: Some(origin) }
     };
     Ok((origins.into_iter().map(destination).collect(), left_out.collect()))
+}
+
+/// How many matching nodes can be taken at once: drained hosts and those that may come back come last.
+fn at_hand(hosts: &[HostStatus], meant: &Meant) -> usize {
+    let hosts = hosts.iter().filter(|host| host.state == HostState::Up && !host.drained);
+    let ready = |node: &&NodeStatus| meant.has(node) && node.state == NodeState::Ready;
+    hosts.flat_map(|host| host.nodes.iter().filter(ready)).count()
 }
 
 /// The matching nodes that are ready, and a line about each matching node and host that is not.

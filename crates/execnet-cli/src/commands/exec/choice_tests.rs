@@ -119,3 +119,12 @@ fn hosts_that_may_soon_have_a_matching_node_are_waited_for() {
         assert!(!waits(&host, ""), "{state}");
     }
 }
+
+#[test]
+fn nodes_that_can_be_taken_at_once_are_ready_and_not_drained() {
+    let mut hosts = hosts();
+    assert_eq!(at_hand(&hosts, &meant(&hosts, &[])), 3);
+    assert_eq!(at_hand(&hosts, &meant(&hosts, &[("node", "b,c")])), 2, "c may take a while to come back");
+    hosts[1].drained = true;
+    assert_eq!(at_hand(&hosts, &meant(&hosts, &[("node", "a,b")])), 1);
+}

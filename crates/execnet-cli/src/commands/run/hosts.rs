@@ -20,13 +20,13 @@ pub(super) struct Hosts {
 }
 
 /// The hosts with a node that matches, whether that works or not; with `limit`, so many of them, the least
-/// busy. Waits for those that may be up soon, and names the others.
+/// busy. Waits for those that may be up soon, unless there are enough without them, and names the others.
 pub(super) fn choose(
     network: &Network,
     selection: &NodeSelection,
     limit: Option<usize>,
 ) -> Result<Hosts, CommandError> {
-    let (status, meant) = settled(network, selection)?;
+    let (status, meant) = settled(network, selection, |meant, status| pending(meant, status, limit))?;
     let mut hosts = sort(&status, &meant);
     if hosts.ids.is_empty() {
         return Err(none(&status, selection, hosts.left_out));
@@ -45,6 +45,19 @@ pub(super) fn choose(
         say(&used_though_drained(&host.id));
     }
     Ok(hosts)
+}
+
+/// The hosts that must be waited for. A host that is up and meant by what is known of it will do, whatever
+/// becomes of its interpreters.
+fn pending<'a>(meant: &Meant, status: &'a Status, limit: Option<usize>) -> Vec<&'a HostStatus> {
+    let at_hand =
+        |host: &&HostStatus| host.state == HostState::Up && host.nodes.iter().any(|node| meant.has(node));
+    // drained hosts come last
+    let enough = |limit| status.hosts.iter().filter(at_hand).filter(|host| !host.drained).count() >= limit;
+    if limit.is_some_and(enough) {
+        return Vec::new();
+    }
+    meant.pending(status).into_iter().filter(|host| !at_hand(host)).collect()
 }
 
 fn sort(status: &Status, meant: &Meant) -> Hosts {
@@ -128,6 +141,28 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_waited_for_if_they_are_needed() {
+        let mut hosts = hosts();
+        hosts[2].state = HostState::Joining;
+        hosts[2].nodes.clear();
+        hosts[1].nodes[0].state = NodeState::Probing;
+        let waits = |hosts: &[HostStatus], pairs: &[(&str, &str)], limit| {
+            let selection = NodeSelection::from_pairs(pairs.iter().copied()).unwrap();
+            let status = Status { network: "net".into(), hosts: hosts.to_vec(), ..Status::default() };
+            let meant = Meant::by(&selection, &status).unwrap();
+            pending(&meant, &status, limit).into_iter().map(|host| host.id.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(&hosts, &[], None), ["c"], "not for the interpreter of b");
+        assert_eq!(waits(&hosts, &[("node", "b")], None), [""; 0]);
+        assert_eq!(waits(&hosts, &[("node", "b:other,c")], None), ["b", "c"], "b may not have it");
+        assert_eq!(waits(&hosts, &[("implementation", "pypy")], None), ["b", "c"]);
+        assert_eq!(waits(&hosts, &[], Some(2)), [""; 0]);
+        assert_eq!(waits(&hosts, &[], Some(3)), ["c"]);
+        hosts[0].drained = true;
+        assert_eq!(waits(&hosts, &[], Some(2)), ["c"], "a drained host comes last");
+    }
+
+    #[test]
     fn nodes_can_choose_hosts() {
         assert_eq!(sorted(&[("implementation", "pypy")]), (vec!["a".into()], vec![]));
         let (ids, left_out) = sorted(&[("python-version", ">=3")]);
@@ -146,8 +181,10 @@ mod tests {
             let ids: Vec<_> = all.iter().map(|host| host.id.clone()).collect();
             least_busy(all, ids, |id| id, limit)
         };
-        assert_eq!((ids(&all, 1), ids(&all, 2)), (vec!["c".to_owned()], vec!["b".into(), "c".into()]));
+        assert_eq!((ids(&all, 1), ids(&all, 2)), (vec!["b".to_owned()], vec!["b".into(), "d".into()]));
         assert_eq!(ids(&all, 9).len(), 4);
+        all[2].state = HostState::Up;
+        assert_eq!((ids(&all, 1), ids(&all, 2)), (vec!["c".to_owned()], vec!["b".into(), "c".into()]));
         all[2].drained = true;
         assert_eq!(ids(&all, 2), ["b", "d"], "a drained host takes no new work");
     }
