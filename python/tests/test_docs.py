@@ -1,8 +1,8 @@
 """README and guide do what they show: runs every block in order, on a lab with the hosts that they name.
 
 A block that begins with `$` or `execnet` runs in the shell. All Python blocks of a page run in one
-interpreter. A block after one of these is its output: numbers in it may differ, and `…` stands for any text.
-Lines after `>>>` in the output of a command are typed at a terminal.
+interpreter. A block after one of these is its output: numbers and ids in it may differ, and `…` stands for
+any text. Lines after `>>>` in the output of a command are typed at a terminal.
 """
 
 import ast
@@ -26,6 +26,9 @@ NOT_RUN = (
     "./scripts/demo",  # builds the command and starts a network of this machine
     "./scripts/test",  # runs this test
 )
+
+ID = r"\b[0-9a-f]{8}\b"
+"""The id of a process."""
 
 LIMIT = 600
 """Seconds until a block counts as hanging."""
@@ -83,10 +86,17 @@ def kind(block):
 
 def normal(line):
     """A line without the parts that differ from run to run."""
-    line = re.sub(r"\d+(\.\d+)*( ms| s| min)?", "#", line)
+    line = re.sub(rf"{ID}|\d+(\.\d+)*( ms| s| min)?", "#", line)
     # a round trip is shown only after it was measured
     line = re.sub(r" -\s*$", " #", line)
     return re.sub(r"\s+", " ", line).strip()
+
+
+def ids(expected, said):
+    """The ids in the expected lines, and those in the lines that were printed in their place."""
+    lines = {normal(line): line for line in said.splitlines()}
+    pairs = [(line, lines.get(normal(line), "")) for line in expected.splitlines()]
+    return [pair for both in pairs for pair in zip(*(re.findall(ID, line) for line in both))]
 
 
 def missing(expected, said):
@@ -123,6 +133,7 @@ class Reader:
             text=True, cwd=folder, env=self.env,
         )  # fmt: skip
         self.said = ""
+        self.ids = {}
         threading.Thread(target=self._listen, daemon=True).start()
         self.count = 0
 
@@ -150,10 +161,17 @@ class Reader:
                 said = self.type(command, typed)
                 assert not missing(expected, said), f"{command}\n{said}"
                 continue
-            done = self.run(["bash", "-c", command])
-            said = done.stdout + done.stderr
+            command = re.sub(ID, lambda id: self.ids.get(id[0], id[0]), command)
+            end = time.monotonic() + LIMIT
+            while True:
+                done = self.run(["bash", "-c", command])
+                said = done.stdout + done.stderr
+                # what runs in the background may only begin to
+                if not missing(expected, said) or "execnet ps" not in command or time.monotonic() > end:
+                    break
             assert done.returncode == ("FAILED" in expected), f"{command}\n{said}"
             assert not missing(expected, said), f"{command}\n{said}"
+            self.ids.update(ids(expected, said))
 
     def type(self, command, lines):
         """Types lines at the prompts of a program in a terminal, then Ctrl-D. Returns what that shows."""
