@@ -9,7 +9,8 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Union, overload
+from queue import Queue
+from typing import Any, Callable, Literal, Optional, Union, overload
 
 from . import _from_spec, _native, _packages
 from ._away import OnUnreachable
@@ -18,9 +19,6 @@ from ._progress import OnProgress
 from .gateway import HURRY, Gateway, Source, after, end
 from .gateway_base import NO_ENDMARKER_WANTED, Channel, ExecModel, get_execmodel
 from .xspec import XSpec
-
-if TYPE_CHECKING:
-    from queue import Queue
 
 __all__ = ["Group", "MultiChannel", "default_group", "makegateway", "set_execmodel"]
 
@@ -292,8 +290,6 @@ class MultiChannel:
         """Return a queue of pairs (channel, item) of what arrives on any channel from now on; the item is
         `endmarker`, if given, when a channel has ended."""
         if self._queue is None:
-            from queue import Queue
-
             queue = self._queue = Queue()
             for channel in self._channels:
                 channel.setcallback(partial(_put, queue, channel), endmarker=endmarker)
