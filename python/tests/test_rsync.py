@@ -208,12 +208,12 @@ for what, about in channel:
     "asked",
     [
         # a link, a folder, none at all; a file twice
-        {"need": ([(0, None)], [], [])},
-        {"need": ([(2, None)], [], [])},
-        {"need": ([(5, None)], [], [])},
-        {"need": ([(-1, None)], [], [])},
-        {"need": ([(1, None), (1, None)], [], [])},
-        {"need": ([("../secret", None)], [], [])},
+        {"need": ([(0, None, False)], [], [])},
+        {"need": ([(2, None, False)], [], [])},
+        {"need": ([(5, None, False)], [], [])},
+        {"need": ([(-1, None, False)], [], [])},
+        {"need": ([(1, None, False), (1, None, False)], [], [])},
+        {"need": ([("../secret", None, False)], [], [])},
         {"end": ([], [], 0)},
         {"\x1b]0;x\x07": None},
         7,

@@ -5,6 +5,7 @@ A file is written beside its place and renamed. Links are made last, and none is
 import errno
 import os
 import stat
+import time as clock
 from binascii import hexlify
 
 from .common import (
@@ -28,6 +29,9 @@ from .common import (
     reason,
     text,
 )
+
+DRAFT = native(b".execnet-")  # the name of an unfinished file begins with it
+LEFT = 600  # s; an unfinished file that nobody wrote to for so long was left by a copy that was killed
 
 # the whole disk cannot be written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -71,7 +75,7 @@ class Receiver(object):
         self.new = None  # the name of the only file, if that has another one here
         self.here, self.fresh, self.names = None, False, None
         self.count = 0
-        self.mark = native(b".execnet-" + hexlify(os.urandom(6)) + b"-")
+        self.mark = DRAFT + native(hexlify(os.urandom(6)) + b"-")
         self.masked = masked()
 
     # --- where
@@ -160,7 +164,7 @@ class Receiver(object):
                     except UnicodeError:
                         self.failures.name(path + b"/" + name if path else name)
                     if need is not None:
-                        needs.append((number, need or None))
+                        needs.append((number, need[0] or None, need[1]))
                         files[number] = full, mode, time
                 number += 1
             if usable and flags & LAST and self.names is not None:
@@ -202,6 +206,8 @@ class Receiver(object):
         if not path:
             return True
         if self.dry:
+            if found:
+                self.act("delete", full)
             self.act("make", full)
             return True
         if found:
@@ -210,13 +216,15 @@ class Receiver(object):
         return True
 
     def compare(self, full, mode, time, size):
-        """Return None if this file need not be sent; the digest of what is there if it may be the same; else
-        an empty one."""
+        """Return None if this file need not be sent; else the digest of what is there if it may be the same,
+        or an empty one, and whether what is there has this mode and time."""
         found = None if self.fresh else lstat(full)
         if not found or not stat.S_ISREG(found.st_mode) or found.st_size != size:
-            return b""
-        if self.checksum or not is_same_time(found, time):
-            return digest(full) or b""
+            self.tell_way(full, found)
+            return b"", False
+        is_timely = is_same_time(found, time)
+        if self.checksum or not is_timely:
+            return digest(full) or b"", is_timely and stat.S_IMODE(found.st_mode) == mode
         if stat.S_IMODE(found.st_mode) != mode:
             if self.dry:
                 self.act("update", full)
@@ -224,16 +232,28 @@ class Receiver(object):
                 os.chmod(full, mode)
         return None
 
+    def tell_way(self, full, found):
+        """Note what becomes of a folder that is where a file or link comes, if nothing is changed."""
+        if self.dry and found and stat.S_ISDIR(found.st_mode):
+            if self.delete:
+                self.act("delete", full)
+            elif os.listdir(full):
+                raise full_folder()
+
     def clear(self):
         """Delete what the folder contains besides what was offered."""
         for name in sorted(set(os.listdir(self.here)) - self.names):
             full = join(self.here, name)
+            if is_draft(full, name):
+                continue
             self.act("delete", full)
             if not self.dry:
                 try:
                     remove(full)
                 except EnvironmentError as error:
-                    self.fail(full, error)
+                    # another copy may have deleted it
+                    if lstat(full):
+                        self.fail(full, error)
 
     # --- content
 
@@ -294,7 +314,7 @@ class Receiver(object):
             try:
                 os.rmdir(full)
             except OSError:
-                raise OSError(errno.EISDIR, "a folder that is not empty is there")
+                raise full_folder()
         os.rename(path, full)
 
     def drop(self):
@@ -303,8 +323,9 @@ class Receiver(object):
         if draft is not None:
             try:
                 draft.close()
-            finally:
                 os.unlink(draft.path)
+            except EnvironmentError:
+                pass  # another copy may have deleted it
 
     # --- what follows
 
@@ -317,6 +338,7 @@ class Receiver(object):
                 found = lstat(full)
                 if found and stat.S_ISLNK(found.st_mode) and os.readlink(full) == target:
                     continue
+                self.tell_way(full, found)
                 self.act("link", full)
                 if self.dry:
                     continue
@@ -411,11 +433,37 @@ def set_time(path, time):
 
 def remove(path):
     found = lstat(path)
-    if found and stat.S_ISDIR(found.st_mode):
-        import shutil
-        shutil.rmtree(path)
-    else:
+    if not found or not stat.S_ISDIR(found.st_mode):
         os.unlink(path)
+        return
+    import shutil
+    try:
+        shutil.rmtree(path)
+    except EnvironmentError as error:
+        if error.errno != errno.EACCES:
+            raise
+        # a read-only folder of ours
+        make_writable(path)
+        shutil.rmtree(path)
+
+
+def make_writable(folder):
+    os.chmod(folder, 0o700)
+    for name in os.listdir(folder):
+        full = join(folder, name)
+        found = lstat(full)
+        if found and stat.S_ISDIR(found.st_mode):
+            make_writable(full)
+
+
+def is_draft(full, name):
+    """Return whether another copy is writing this file."""
+    found = name.startswith(DRAFT) and lstat(full)
+    return bool(found) and abs(clock.time() - found.st_mtime) < LEFT
+
+
+def full_folder():
+    return OSError(errno.EISDIR, "a folder that is not empty is there")
 
 
 def receive(channel):

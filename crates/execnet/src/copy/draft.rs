@@ -8,6 +8,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
+/// The name of an unfinished file begins with it.
+pub(super) const DRAFT: &str = ".execnet-";
+
 /// All that are unfinished in this program.
 static UNFINISHED: Mutex<Vec<Unfinished>> = Mutex::new(Vec::new());
 
@@ -96,7 +99,7 @@ fn name(number: u64) -> String {
         let random = getrandom::fill(&mut bytes);
         random.map_or_else(|_| std::process::id(), |()| u32::from_ne_bytes(bytes))
     });
-    format!(".execnet-{mark:08x}-{number}")
+    format!("{DRAFT}{mark:08x}-{number}")
 }
 
 fn register(folder: &OwnedFd) -> io::Result<u64> {

@@ -9,7 +9,7 @@ use std::io;
 use rustix::fs::FileType;
 
 use super::draft::Draft;
-use super::place::{Place, is, put, split};
+use super::place::{Place, full_folder, is, put, split, time_of};
 use super::push::below;
 use super::wire::{COMPLETE, Entry, FIRST, Flag, Folder, FromSender, Kind, LAST, folder};
 use super::{AHEAD, Act, CopyError, ENTRIES, Observer, Options, TOLD};
@@ -236,6 +236,10 @@ impl<'a> Intake<'a> {
             }
         };
         if fresh && self.options.dry {
+            let (above, name) = split(&path);
+            if self.place.look(above, name).is_ok_and(|found| found.is_some()) {
+                self.observer.act(Act::Delete, &path);
+            }
             self.observer.act(Act::Make, &path);
         }
         if let Some(mode) = mode.filter(|_| !dead && !self.options.dry) {
@@ -314,12 +318,10 @@ impl<'a> Intake<'a> {
     fn compare(&mut self, folder: &[u8], entry: &Entry) -> io::Result<Option<Option<[u8; 32]>>> {
         let Some(found) = self.place.look(folder, &entry.name)? else { return Ok(Some(None)) };
         if !is(&found, FileType::RegularFile) || found.st_size as u64 != entry.size {
+            self.tell_way(folder, &entry.name)?;
             return Ok(Some(None));
         }
-        #[allow(clippy::unnecessary_cast)] // the types differ between systems
-        let time =
-            (found.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec as i64);
-        if self.options.checksum || time != entry.time {
+        if self.options.checksum || time_of(&found) != entry.time {
             return Ok(Some(self.place.digest(folder, &entry.name).ok()));
         }
         if found.st_mode & 0o7777 != entry.mode & 0o777 {
@@ -330,6 +332,20 @@ impl<'a> Intake<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Tells what becomes of a folder that is where a file or link comes, if nothing is changed.
+    fn tell_way(&mut self, folder: &[u8], name: &[u8]) -> io::Result<()> {
+        let found = self.place.look(folder, name)?;
+        if self.options.dry && found.is_some_and(|found| is(&found, FileType::Directory)) {
+            let path = below(folder, name);
+            if self.options.delete {
+                self.observer.act(Act::Delete, &path);
+            } else if !self.place.others(&path, &BTreeSet::new())?.is_empty() {
+                return Err(full_folder());
+            }
+        }
+        Ok(())
     }
 
     /// Deletes what the folder does not have at the host.
@@ -371,6 +387,8 @@ impl<'a> Intake<'a> {
         let path = below(&wanted.folder, &wanted.name);
         let done = if self.options.dry {
             match flag {
+                Flag::Same
+                    if self.place.is_settled(&wanted.folder, &wanted.name, wanted.mode, wanted.time) => {}
                 Flag::Same => self.observer.act(Act::Update, &path),
                 _ => self.observer.act(Act::Send, &path),
             }
@@ -408,7 +426,10 @@ impl<'a> Intake<'a> {
                 continue;
             }
             if self.options.dry {
-                self.observer.act(Act::Link, &path);
+                match self.tell_way(folder, name) {
+                    Ok(()) => self.observer.act(Act::Link, &path),
+                    Err(error) => self.fail(&path, &error)?,
+                }
             } else if let Err(error) = self.place.make_link(folder, name, &target, self.options.delete) {
                 self.fail(&path, &error)?;
             }

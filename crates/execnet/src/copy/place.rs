@@ -8,12 +8,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::draft::{Draft, spare_name, times};
+use super::draft::{DRAFT, Draft, spare_name, times};
 use super::local;
+
+/// Seconds. An unfinished file that nobody wrote to for so long was left by a copy that was killed.
+const LEFT: i64 = 600;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -75,15 +79,8 @@ impl Place {
         };
         match look(&above, name)? {
             Some(found) if is(&found, FileType::Directory) => {
-                if found.st_mode & 0o700 != 0o700 && !dry {
-                    let folder = rustix::fs::openat(&above, name, FOLDER, Mode::empty());
-                    let mode = Mode::from_raw_mode(found.st_mode & 0o7777 | 0o700);
-                    match folder {
-                        Ok(folder) => rustix::fs::fchmod(&folder, mode)?,
-                        // it cannot be opened to change that
-                        Err(Errno::ACCESS) => rustix::fs::chmodat(&above, name, mode, AtFlags::empty())?,
-                        Err(error) => return Err(error.into()),
-                    }
+                if !dry {
+                    make_writable(&above, name, &found)?;
                 }
                 return Ok(false);
             }
@@ -117,6 +114,12 @@ impl Place {
 
     pub(super) fn digest(&mut self, folder: &[u8], name: &[u8]) -> io::Result<[u8; 32]> {
         local::digest(&mut self.open(folder, name)?)
+    }
+
+    /// Whether what is there has this mode and time.
+    pub(super) fn is_settled(&mut self, folder: &[u8], name: &[u8], mode: u32, time: i64) -> bool {
+        let found = self.look(folder, name).ok().flatten();
+        found.is_some_and(|found| found.st_mode & 0o7777 == mode & 0o777 && time_of(&found) == time)
     }
 
     /// Sets the mode of a file, and its time if there is one.
@@ -175,7 +178,20 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        Ok(found.into_iter().filter(|name| !names.contains(name)).collect())
+        let others = found.into_iter().filter(|name| !names.contains(name));
+        others
+            .filter_map(|name| self.is_draft(path, &name).map(|is| (!is).then_some(name)).transpose())
+            .collect()
+    }
+
+    /// Whether another copy is writing this file.
+    fn is_draft(&mut self, folder: &[u8], name: &[u8]) -> io::Result<bool> {
+        if !name.starts_with(DRAFT.as_bytes()) {
+            return Ok(false);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+        let found = self.look(folder, name)?;
+        Ok(found.is_some_and(|found| (now - time_of(&found) / 1_000_000_000).abs() < LEFT))
     }
 
     /// Deletes a file, or a folder with its content.
@@ -198,9 +214,35 @@ pub(super) fn put(folder: &OwnedFd, from: &str, to: &[u8], delete: bool) -> io::
     if delete {
         remove(folder, to)?;
     } else if rustix::fs::unlinkat(folder, to, AtFlags::REMOVEDIR).is_err() {
-        return Err(io::Error::other("a folder that is not empty is there"));
+        return Err(full_folder());
     }
     Ok(rustix::fs::renameat(folder, from, folder, to)?)
+}
+
+pub(super) fn full_folder() -> io::Error {
+    io::Error::other("a folder that is not empty is there")
+}
+
+/// When it was changed, in nanoseconds.
+#[allow(clippy::unnecessary_cast)] // the types differ between systems
+pub(super) fn time_of(found: &Stat) -> i64 {
+    (found.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec as i64)
+}
+
+/// Makes sure that the owner of a folder can fill and empty it.
+fn make_writable(above: impl AsFd, name: &[u8], found: &Stat) -> io::Result<()> {
+    if found.st_mode & 0o700 == 0o700 {
+        return Ok(());
+    }
+    let above = above.as_fd();
+    let mode = Mode::from_raw_mode(found.st_mode & 0o7777 | 0o700);
+    match rustix::fs::openat(above, name, FOLDER, Mode::empty()) {
+        Ok(folder) => rustix::fs::fchmod(&folder, mode)?,
+        // it cannot be opened to change that
+        Err(Errno::ACCESS) => rustix::fs::chmodat(above, name, mode, AtFlags::empty())?,
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 pub(super) fn is(found: &Stat, kind: FileType) -> bool {
@@ -238,9 +280,11 @@ fn names_in(folder: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
 
 fn remove(folder: impl AsFd, name: &[u8]) -> io::Result<()> {
     let folder = folder.as_fd();
-    if !look(folder, name)?.is_some_and(|found| is(&found, FileType::Directory)) {
-        return Ok(rustix::fs::unlinkat(folder, OsStr::from_bytes(name), AtFlags::empty())?);
-    }
+    let found = match look(folder, name)? {
+        Some(found) if is(&found, FileType::Directory) => found,
+        _ => return Ok(rustix::fs::unlinkat(folder, OsStr::from_bytes(name), AtFlags::empty())?),
+    };
+    make_writable(folder, name, &found)?;
     let inner = rustix::fs::openat(folder, name, FOLDER, Mode::empty())?;
     for name in names_in(&inner)? {
         remove(&inner, &name)?;

@@ -192,15 +192,16 @@ impl Push<'_> {
         let mut number = 0;
         for Listed { folder, from } in &batch.folders {
             for entry in &folder.entries {
-                let need = needs.next_if(|(needed, _)| *needed == number);
+                let need = needs.next_if(|(needed, ..)| *needed == number);
                 match need {
-                    Some((_, hashed)) if entry.kind == Kind::File => {
+                    Some((_, hashed, is_settled)) if entry.kind == Kind::File => {
                         let name = Path::new(OsStr::from_bytes(&entry.name));
                         let mut source = Source { folder: from, name, file: None };
                         let wanted = Wanted {
                             batch: batch.number,
                             number,
                             size: entry.size,
+                            is_settled: *is_settled,
                             path: [&folder.path, &entry.name[..]],
                             base,
                         };
@@ -230,8 +231,10 @@ impl Push<'_> {
         let ours = hashed.map(|_| self.blocks.digest(id, || source.digest()));
         let is_same = matches!((&ours, hashed), (Some(Ok(ours)), Some(theirs)) if ours == theirs);
         if self.options.dry {
-            let act = if is_same { Act::Update } else { Act::Send };
-            self.observer.act(act, &wanted.shown());
+            if !is_same || !wanted.is_settled {
+                let act = if is_same { Act::Update } else { Act::Send };
+                self.observer.act(act, &wanted.shown());
+            }
             return Ok(());
         }
         if is_same {
@@ -329,6 +332,8 @@ struct Wanted<'a> {
     batch: usize,
     number: u32,
     size: u64,
+    /// What is there has its mode and time.
+    is_settled: bool,
     /// Its folder in the copy, and its name.
     path: [&'a [u8]; 2],
     base: &'a Base,

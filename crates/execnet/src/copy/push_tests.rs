@@ -35,12 +35,12 @@ fn told(lies: &str) -> (Vec<String>, CopyError) {
 fn a_host_gets_only_what_it_was_offered() {
     // the entries are a folder, a file and a link
     for lies in [
-        "{'need': ([(0, None)], [], [])}",
-        "{'need': ([(2, None)], [], [])}",
-        "{'need': ([(3, None)], [], [])}",
-        "{'need': ([(4000000000, None)], [], [])}",
-        "{'need': ([(-1, None)], [], [])}",
-        "{'need': ([('/etc/passwd', None)], [], [])}",
+        "{'need': ([(0, None, False)], [], [])}",
+        "{'need': ([(2, None, False)], [], [])}",
+        "{'need': ([(3, None, False)], [], [])}",
+        "{'need': ([(4000000000, None, False)], [], [])}",
+        "{'need': ([(-1, None, False)], [], [])}",
+        "{'need': ([('/etc/passwd', None, False)], [], [])}",
         "{'need': (7, [], [])}",
         "{'end': ([], [], 0)}",
         "{'open': (b'/', None)}",
@@ -52,7 +52,7 @@ fn a_host_gets_only_what_it_was_offered() {
         assert_eq!(got, [""; 0], "{lies}");
     }
     // each file once
-    let (got, error) = told("{'need': ([(1, None), (1, None)], [], [])}");
+    let (got, error) = told("{'need': ([(1, None, False), (1, None, False)], [], [])}");
     assert!(matches!(error, CopyError::Refused(_)), "{error:?}");
     assert_eq!(got, [""; 0]);
     let (_, error) = told("{'over': 'no\x1b[2J more'}");

@@ -71,8 +71,9 @@ impl Flag {
     }
 }
 
-/// Files that are needed, by number in the batch, with the SHA-256 of what is there.
-pub(super) type Needs = Vec<(u32, Option<Bytes>)>;
+/// Files that are needed, by number in the batch, with the SHA-256 of what is there if it may be the same,
+/// and whether its mode and time are.
+pub(super) type Needs = Vec<(u32, Option<Bytes>, bool)>;
 
 /// Paths, with what went wrong.
 pub(super) type Failures = Vec<(Bytes, String)>;

@@ -206,6 +206,8 @@ fn only_what_differs_travels() {
     assert_eq!(heard.bytes(), (total + 1, total - 4, 5));
     assert_eq!(fs::read(&there).unwrap(), b"xyz");
     let by_content = Options { checksum: true, ..Options::default() };
+    let told = send(&gateway, &sources, target.path(), Options { dry: true, ..by_content });
+    assert_eq!(told.lines(), ["send 100"]);
     let heard = send(&gateway, &sources, target.path(), by_content);
     assert_eq!(heard.bytes(), (total + 1, total - 2, 3));
     assert_eq!(tree(target.path(), 1), tree(source.path(), 1));
@@ -253,12 +255,16 @@ fn what_the_source_lacks_is_deleted_on_request() {
     fs::remove_dir(target.path().join("empty")).unwrap();
     fs::write(target.path().join("empty"), "").unwrap();
 
+    let dry = Options { dry: true, ..Options::default() };
+    let heard = send(&gateway, &sources, target.path(), dry);
+    let told = ["delete empty", "large: a folder that is not empty is there", "make empty"];
+    assert_eq!(heard.lines(), told);
     let heard = send(&gateway, &sources, target.path(), Options::default());
     assert_eq!(heard.lines(), ["large: a folder that is not empty is there"]);
     assert!(target.path().join("many/old").exists() && target.path().join("empty").is_dir());
     let delete = Options { delete: true, ..Options::default() };
     let heard = send(&gateway, &sources, target.path(), Options { dry: true, ..delete });
-    assert_eq!(heard.lines(), ["delete old", "delete old", "send large"]);
+    assert_eq!(heard.lines(), ["delete large", "delete old", "delete old", "send large"]);
     assert_eq!(send(&gateway, &sources, target.path(), delete).lines(), Vec::<String>::new());
     assert_eq!(tree(target.path(), 1), tree(source.path(), 1));
     assert!(elsewhere.path().join("kept").exists());
@@ -362,4 +368,90 @@ impl Observer for Killing {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         }
     }
+}
+
+/// An unfinished file of another copy, and one that is left of a copy that was killed.
+fn unfinished(folder: &Path) -> [PathBuf; 2] {
+    let [fresh, old] = ["fresh", "old"].map(|name| folder.join(format!(".execnet-{name}")));
+    fs::write(&fresh, "").unwrap();
+    fs::write(&old, "").unwrap();
+    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::open(&old).unwrap().set_modified(before).unwrap();
+    [fresh, old]
+}
+
+#[test]
+fn copies_to_one_place_leave_each_others_unfinished_files_alone() {
+    let gateway = open();
+    let delete = Options { delete: true, ..Options::default() };
+    let (there, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir_all(here.path().join("host/src")).unwrap();
+    let [[fresh, old], [fresh_here, old_here]] =
+        [there.path(), &here.path().join("host/src")].map(unfinished);
+    send(&gateway, &[contents(source.path())], there.path(), delete);
+    assert!(fresh.exists() && !old.exists());
+    let from = source.path().join("src");
+    fs::create_dir(&from).unwrap();
+    let paths = [from.as_os_str().as_bytes().to_vec()];
+    let asked = Asked { paths: &paths, folder: here.path(), name: "host" };
+    fetch(&gateway, asked, delete, &Quiet).unwrap();
+    assert!(fresh_here.exists() && !old_here.exists());
+
+    // all at once: whoever comes last, each file is one of them, whole
+    let sources: Vec<_> = (0..3_u8)
+        .map(|number| {
+            let folder = tempfile::tempdir().unwrap();
+            for file in 0..300 {
+                fs::write(folder.path().join(format!("{file}")), vec![number; 2000]).unwrap();
+            }
+            folder
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for source in &sources {
+            scope.spawn(|| {
+                let gateway = open();
+                let heard = send(&gateway, &[contents(source.path())], there.path(), delete);
+                assert_eq!(heard.lines(), Vec::<String>::new());
+            });
+        }
+    });
+    for file in 0..300 {
+        let found = fs::read(there.path().join(format!("{file}"))).unwrap();
+        assert!(found.len() == 2000 && found.iter().all(|byte| *byte == found[0]), "{file}");
+    }
+}
+
+#[test]
+fn a_run_that_only_tells_names_what_is_in_the_way_here() {
+    let (gateway, source, here) = (open(), source(false), tempfile::tempdir().unwrap());
+    let paths = [contents(source.path()).into_os_string().into_encoded_bytes()];
+    let asked = Asked { paths: &paths, folder: here.path(), name: "host" };
+    let fetched = |options| {
+        let heard = Heard::default();
+        fetch(&gateway, asked, options, &heard).unwrap();
+        heard.lines()
+    };
+    fetched(Options::default());
+    let at = |name: &str| here.path().join("host").join(name);
+    let by_content = Options { checksum: true, dry: true, ..Options::default() };
+    assert_eq!(fetched(by_content), Vec::<String>::new());
+    for name in ["large", "link"] {
+        fs::remove_file(at(name)).unwrap();
+        fs::create_dir_all(at(name).join("full")).unwrap();
+    }
+    fs::remove_dir(at("empty")).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    let full = "a folder that is not empty is there";
+    let told = [
+        "delete empty".to_owned(),
+        format!("large: {full}"),
+        format!("link: {full}"),
+        "make empty".to_owned(),
+    ];
+    let dry = Options { dry: true, ..Options::default() };
+    assert_eq!(fetched(dry), told);
+    let told = ["delete empty", "delete large", "delete link", "link link", "make empty", "send large"];
+    assert_eq!(fetched(Options { delete: true, ..dry }), told);
 }

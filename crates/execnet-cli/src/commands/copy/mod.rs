@@ -245,7 +245,9 @@ fn unlisted(error: &ListError) -> CommandError {
         ListError::Source { path, .. } if path.to_string_lossy().contains(":/") => {
             CommandError::new(Exit::Usage, error).hint(COLON)
         }
-        ListError::Spool(_) => CommandError::new(Exit::Failed, error),
+        ListError::Spool(_) => {
+            CommandError::new(Exit::Failed, error).hint("TMPDIR names the folder that the list is kept in")
+        }
         _ => CommandError::new(Exit::Usage, error),
     }
 }
