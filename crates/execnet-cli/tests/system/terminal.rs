@@ -339,6 +339,14 @@ fn a_job_in_the_background_that_wants_the_terminal_stops_until_it_has_it() {
         person.presses(&["C-d"]);
         person.has_the_terminal_back();
     }
+    // one that cannot be stopped says what it waits for
+    person.enters("clear; (trap '' TTOU; execnet python $N -t -c 'print(6 * 7)') &");
+    person.shows("this waits until it has the terminal: it runs in the background");
+    assert_eq!(net.host("here")["processes"], 0);
+    person.presses(&["Enter"]);
+    person.enters("fg");
+    person.shows("42");
+    person.has_the_terminal_back();
 }
 
 #[test]
