@@ -20,6 +20,7 @@ process.
     spare     processes that were started ahead
     terminal  what is different about a terminal as stdio
     look      what processes use
+    quick     processes that are started without a fork, where nothing can make that wait
     children  fork, exec, signals, and what is left of a session
     jvm       family and children on Jython, with threads
 """

@@ -1,7 +1,8 @@
 """Starts and ends the host's processes: fork, exec, signals, and what is left of a session.
 
 Knows no frame and no credit. Nothing here waits: a child reports failures through its error pipe, and the
-loop in `posix` asks again and again for what a leader left behind.
+loop in `posix` asks again and again for what a leader left behind. Only `quick` waits for an exec, where that
+takes no time.
 """
 import errno
 import fcntl
@@ -15,6 +16,7 @@ RESTORED = "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split
 RESTORED = [getattr(signal, "SIG" + name) for name in RESTORED if hasattr(signal, "SIG" + name)]
 PIPE_SIZE = 524288
 F_SETPIPE_SZ = 1031
+QUICK = sys.platform.startswith("linux") and hasattr(os, "posix_spawn")
 
 resource = None
 _limits = {}  # limits that we changed: kind to soft and hard before
@@ -44,13 +46,17 @@ def start(argv, env, chdir, nice, mark, terminal=None):
     """Fork and exec; OSError if even the fork fails. All strings are bytes. `chdir`: the folder of the login,
     and the requested one. `terminal`: its stdio, instead of pipes."""
     pipes = []
+    pid = None
     try:
-        while len(pipes) < (1 if terminal else 4):
-            pipes.append(with_fds(os.pipe))
-        for pair in pipes:
-            for fd in pair:
-                set_cloexec(fd)
-        pid = os.fork()
+        while len(pipes) < (0 if terminal else 3):
+            pipes.append(_pipe())
+        if QUICK and terminal is None and not nice:
+            from agent import quick
+            stdio = pipes[0][0], pipes[1][1], pipes[2][1]
+            pid = quick.spawn(argv, env, chdir, stdio, RESTORED, _limits, resource)
+        if pid is None:
+            pipes.append(_pipe())
+            pid = os.fork()
     except OSError:
         for pair in pipes:
             os.close(pair[0])
@@ -61,14 +67,17 @@ def start(argv, env, chdir, nice, mark, terminal=None):
     child = Child()
     child.pid = pid
     child.mark = mark
-    child.error, failed = pipes[0]
-    os.close(failed)
-    set_nonblocking(child.error)
+    child.error = None
+    child.started = len(pipes) == 3
+    if not child.started:
+        child.error, failed = pipes.pop()
+        os.close(failed)
+        set_nonblocking(child.error)
     if terminal is not None:
         child.terminal = terminal
         child.stdin, child.outs = terminal.input, {1: terminal.output, 2: None}
         return child
-    (stdin, ours_in), (ours_out, stdout), (ours_err, stderr) = pipes[1:]
+    (stdin, ours_in), (ours_out, stdout), (ours_err, stderr) = pipes
     for fd in (stdin, stdout, stderr):
         os.close(fd)
     for fd in (ours_in, ours_out, ours_err):
@@ -76,6 +85,14 @@ def start(argv, env, chdir, nice, mark, terminal=None):
     child.stdin = ours_in
     child.outs = {1: ours_out, 2: ours_err}
     return child
+
+
+def _pipe():
+    pair = with_fds(os.pipe)
+    if sys.version_info[0] < 3:
+        for fd in pair:
+            set_cloexec(fd)
+    return pair
 
 
 def with_fds(make):
@@ -90,7 +107,7 @@ def with_fds(make):
 
 def _become(pipes, terminal, argv, env, chdir, nice):
     """Run in the child; never return."""
-    failed = pipes[0][1]
+    failed = pipes[-1][1]
     doing = "start"
     try:
         try:
@@ -102,9 +119,9 @@ def _become(pipes, terminal, argv, env, chdir, nice):
             if terminal is not None:
                 terminal.become()
             else:
-                os.dup2(pipes[1][0], 0)
-                os.dup2(pipes[2][1], 1)
-                os.dup2(pipes[3][1], 2)
+                os.dup2(pipes[0][0], 0)
+                os.dup2(pipes[1][1], 1)
+                os.dup2(pipes[2][1], 2)
             for kind in _limits:
                 resource.setrlimit(kind, _limits[kind])
             chdir = env[b"PWD"] = homes.where(env, *chdir)
@@ -201,9 +218,10 @@ def end_in_words(status):
 
 
 def sweep(child, leaders, number):
-    """Send `number` to the rest of a session whose leader has ended. Return False if nothing is left."""
+    """Send `number` to the rest of a session whose leader has ended. Return False if nothing is left.
+    `leaders`: None if we have no children at all, and so no orphans."""
     left = kill(-child.pid, number)
-    for pid in _orphans(leaders):
+    for pid in _orphans(leaders) if leaders is not None else ():
         if _belongs(pid, child):
             for each in [pid] + _below(pid):
                 left = kill(each, number) or left
@@ -295,7 +313,10 @@ def set_cloexec(fd):
 
 
 def set_nonblocking(fd):
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(fd, False)
+    else:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
 
 
 def enlarge(fd):

@@ -30,6 +30,7 @@ class Family(object):
         self.by_pid = {}
         self.sweeping = []
         self.sweep_due = False
+        self.childless = False
         self.large = 0
 
     def configure(self, config):
@@ -118,6 +119,8 @@ class Family(object):
         child.process = process
         child.gentle = lifecycle.is_gentle(spawn)
         process.child = child
+        if child.started:
+            self.core.started(process, child.pid)
         self._listen(child)
         if terminal is not None:
             self.core.child_output_closed(process, STDERR)
@@ -127,7 +130,8 @@ class Family(object):
         mark = lifecycle.mark(env) if marked else None
         child = children.start(argv, env, (self.home, chdir), nice, mark, terminal)
         self.by_pid[child.pid] = child
-        self.loop.arm(child.error, IN, self._on_error_pipe, child)
+        if child.error is not None:
+            self.loop.arm(child.error, IN, self._on_error_pipe, child)
         return child
 
     def _listen(self, child):
@@ -319,12 +323,14 @@ class Family(object):
     def reap(self, now):
         """Handle SIGCHLD."""
         ended = []
+        self.childless = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except OSError as error:
                 if error.errno == errno.EINTR:
                     continue
+                self.childless = error.errno == errno.ECHILD
                 break
             if pid == 0:
                 break
@@ -347,13 +353,14 @@ class Family(object):
         if not self.sweeping:
             return
         still = []
+        leaders = None if self.childless else self.by_pid
         for child in self.sweeping:
             first = lifecycle.first_signal(child.gentle)
             hard = child.nudged and now > child.sweep_until
-            left = children.sweep(child, self.by_pid,
+            left = children.sweep(child, leaders,
                                   signal.SIGKILL if hard else first if not child.nudged else 0)
             if left and not child.nudged:
-                children.sweep(child, self.by_pid, signal.SIGCONT)
+                children.sweep(child, leaders, signal.SIGCONT)
             child.nudged = True
             if left and now < child.sweep_until + SWEEP_LIMIT - SWEEP_GRACE:
                 still.append(child)

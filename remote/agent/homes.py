@@ -19,14 +19,14 @@ def where(env, start, asked):
     cannot enter.
     """
     home = env.get(b"HOME")
-    if not home or not _opens(home):
+    if not home or not opens(home):
         own = _home_of(b"")
-        if own and _opens(own):
+        if own and opens(own):
             env[b"HOME"] = own
     asked = expand(asked, env)
     if asked[:1] == b"/":
         return asked
-    base = [folder for folder in (start, env.get(b"HOME"), b"/") if folder and _opens(folder)]
+    base = [folder for folder in (start, env.get(b"HOME"), b"/") if folder and opens(folder)]
     base = base[0] if base else b"/"
     return base.rstrip(b"/") + b"/" + asked if asked else base
 
@@ -53,7 +53,7 @@ def apart(env, host):
         env[PATH], env[BEFORE] = named, path
 
 
-def _opens(folder):
+def opens(folder):
     return os.path.isdir(folder) and os.access(folder, os.X_OK)
 
 

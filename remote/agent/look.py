@@ -219,7 +219,8 @@ class Looker(object):
         self.work, self.told = child, b""
         # its end is nobody's: the agent reaps it with the others
         for fd in (child.stdin, child.outs[2], child.error):
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
         self.loop.arm(child.outs[1], IN, self._on_ps, child)
         self.loop.after(PS_PATIENCE, self._late, child)
 

@@ -83,12 +83,12 @@ class Agent(object):
 
     def _wake_on_signals(self):
         signal.signal(signal.SIGCHLD, self._on_sigchld)
-        wake, self.wake = os.pipe()
-        for fd in (wake, self.wake):
+        self.woken, self.wake = os.pipe()
+        for fd in (self.woken, self.wake):
             set_cloexec(fd)
             set_nonblocking(fd)
         signal.set_wakeup_fd(self.wake)
-        self.loop.arm(wake, IN, self._on_wake, wake)
+        self.loop.arm(self.woken, IN, self._on_wake)
 
     def _configure(self, config):
         """Apply the config that the last stub brought."""
@@ -125,6 +125,7 @@ class Agent(object):
                 self._handle(b"", now)
             if self.child_ended:
                 self.child_ended = False
+                self._on_wake(None, now, IN)  # which saves a turn
                 self.family.reap(now)
             if settled.terminated:
                 core.end()
@@ -138,9 +139,9 @@ class Agent(object):
             if self.ended_by is not None:
                 self._maybe_done(now)
 
-    def _on_wake(self, fd, now, event):
+    def _on_wake(self, _, now, event):
         try:
-            os.read(fd, 4096)
+            os.read(self.woken, 4096)
         except OSError:
             pass
 

@@ -437,7 +437,8 @@ class Posix(Host):
     def test_signal_dispositions_are_the_usual_ones(self):
         link = self.joined()
         out = link.run("sh", "-c", "grep -E 'Sig(Ign|Blk)' /proc/self/status", role=1)[2]
-        self.assertEqual([b"0" * 16] * 2, out.split()[1::2])
+        # those of a C library for itself are of no interest
+        self.assertEqual([0, 0], [int(mask, 16) & 0x7fffffff for mask in out.split()[1::2]])
 
     def test_nobody_waits_for_a_child_that_does_not_get_to_its_exec(self):
         if not hasattr(os, "mkfifo"):

@@ -15,6 +15,8 @@ if __name__ == "__main__":
     names = ["wire_tests", "stream_tests", "core_tests", "transcript_tests", "nodes_tests", "look_tests",
              "kernel_wire_tests",
              "kernel_values_tests", "layers_tests", "packages_tests"]
+    if not sys.platform.startswith("java"):
+        names.append("quick_tests")
     suite = unittest.TestLoader().loadTestsFromNames(names)
     result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())
