@@ -10,6 +10,12 @@ pub(crate) const SHOWN: usize = 8;
 /// What stands for a number that nobody knows.
 const UNKNOWN: &str = "-";
 
+/// `1 process`, `2 processes`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    let plural = if thing.ends_with('s') { "es" } else { "s" };
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}{plural}") }
+}
+
 /// The digits that people see.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(SHOWN).collect()
@@ -31,13 +37,24 @@ pub(crate) fn client(program: &str, pid: Option<u32>) -> String {
 
 /// The command without the folder of its program, and without the code that makes an interpreter a gateway.
 pub(crate) fn command(process: &ProcessUsage) -> String {
-    let whole = one_line(&process.command);
+    shown(&process.command, &process.gateway)
+}
+
+/// The same for a command, and the gateway's id if it is one.
+pub(crate) fn shown(command: &str, gateway: &str) -> String {
+    let mut whole = one_line(command);
+    if whole.starts_with('-') {
+        // before its host tells how the interpreter is called
+        whole.insert_str(0, "python ");
+    }
     let (program, rest) = whole.split_once(' ').unwrap_or((&whole, ""));
     let name = match program.rsplit_once('/') {
         Some((folder, name)) if folder.starts_with('/') || folder.is_empty() => name,
         _ => program,
     };
-    if !process.gateway.is_empty() && rest.starts_with("-c exec(") {
+    // options of the Java machine may fill all the room there is
+    if !gateway.is_empty() && (rest.contains("-c exec(") || name == "java") {
+        let name = if name == "java" { "jython" } else { name };
         return format!("{name} (gateway)");
     }
     format!("{name} {rest}").trim_end().to_owned()
@@ -98,6 +115,10 @@ mod tests {
             })
         };
         assert_eq!(shown("/usr/bin/python3 -c exec(\"import", "gw0"), "python3 (gateway)");
+        assert_eq!(shown("/usr/bin/python3 -u -c exec(\"import", "gw0"), "python3 (gateway)");
+        assert_eq!(shown("java -jar /usr/share/java/jython.jar -c exec(\"im", "gw0"), "jython (gateway)");
+        assert_eq!(shown("-c exec(\"import", "gw0"), "python (gateway)");
+        assert_eq!(shown("-c import this", ""), "python -c import this");
         assert_eq!(shown("/usr/bin/python3 -c exec(1)", ""), "python3 -c exec(1)");
         assert_eq!(shown("/bin/true", ""), "true");
         assert_eq!(shown("./a/b /c", ""), "./a/b /c");

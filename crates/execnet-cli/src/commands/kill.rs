@@ -1,20 +1,29 @@
 //! `execnet kill`: sends a signal to processes, whoever started them.
 
 use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
 
 use clap::Args;
-use execnet_proto::control::{KillReply, KillState, Killed, Verb};
+use execnet::{Network, RequestError};
+use execnet_proto::control::{ErrorKind, HostState, KillReply, KillState, Killed, Usages, Verb};
 use execnet_proto::signal::Signal;
 
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, print, text, usage};
 
+/// The time between two looks at what was killed.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Send a signal to processes of a network, whoever started them
+///
+/// It does not wait for their end, unless told to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   execnet kill mynet 3fa2b1c8
-  execnet kill mynet 3fa2b1c8 77ae01d2 -s KILL")]
+  execnet kill mynet 3fa2b1c8 77ae01d2 -s KILL
+  execnet kill mynet 3fa2b1c8 --wait")]
 pub(crate) struct KillArgs {
     #[command(flatten)]
     network: super::NetworkArg,
@@ -24,6 +33,9 @@ pub(crate) struct KillArgs {
     /// The signal, by name or Linux number
     #[arg(short, long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
     signal: Signal,
+    /// Wait until they have ended
+    #[arg(short, long)]
+    wait: bool,
 }
 
 impl KillArgs {
@@ -38,14 +50,62 @@ impl KillArgs {
             let ids: Vec<String> = reply.unknown.iter().map(|id| format!("`{id}`")).collect();
             let message = format!("no process of {} has the id {}", self.network.network, ids.join(", "));
             let hint = format!(
-                "`execnet ps {}` shows the ids; 4 digits or more name a process",
+                "it may have ended; `execnet ps {}` shows the ids, of which 4 digits or more name a process",
                 self.network.network
             );
             return Err(CommandError::new(Exit::NoHost, message).hint(hint));
         }
+        if self.wait {
+            return wait(&network, reply.processes);
+        }
         let missed = |process: &Killed| matches!(process.state, KillState::Waiting | KillState::Unable);
         Ok(if reply.processes.iter().any(missed) { Exit::HostsFailed.into() } else { ExitCode::SUCCESS })
     }
+}
+
+/// Says of each process when it has ended. One that was not sent the signal is not waited for.
+fn wait(network: &Network, killed: Vec<Killed>) -> CommandResult {
+    let (unable, mut left): (Vec<Killed>, Vec<Killed>) =
+        killed.into_iter().partition(|process| process.state == KillState::Unable);
+    left.retain(|process| process.state != KillState::Gone);
+    while !left.is_empty() {
+        let mut hosts: Vec<&str> = left.iter().map(|process| process.host.as_str()).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let usages = look(network, hosts.join(","))?;
+        let (running, ended): (Vec<Killed>, Vec<Killed>) =
+            left.into_iter().partition(|process| runs(&usages, &process.id));
+        for process in &ended {
+            let host = text::one_line(&process.host);
+            print::print(&format!("{} on {host}: has ended\n", usage::short(&process.id)))?;
+        }
+        left = running;
+        if !left.is_empty() {
+            sleep(AGAIN);
+        }
+    }
+    Ok(if unable.is_empty() { ExitCode::SUCCESS } else { Exit::HostsFailed.into() })
+}
+
+/// What runs on these hosts; on all if one of them has left.
+fn look(network: &Network, hosts: String) -> CommandResult<Usages> {
+    let ask = |node| network.ask(&connection::request(Verb::Ps { node }));
+    let reply = match ask(Some(hosts)) {
+        Err(RequestError::Refused(error)) if error.kind == ErrorKind::NoSuchHost => ask(None),
+        reply => reply,
+    };
+    reply.map_err(|error| connection::failed(&error))
+}
+
+/// Whether a process runs as far as anybody knows. Its client may still hold one that has ended, which its
+/// host then says nothing about.
+fn runs(usages: &Usages, id: &str) -> bool {
+    let Some(process) = usages.processes.iter().find(|process| process.id == id) else {
+        return usages.left_out > 0;
+    };
+    let host = usages.hosts.iter().find(|host| host.id == process.host);
+    let told = host.is_some_and(|host| host.state == HostState::Up && host.note.is_none());
+    process.pid.is_some() || !told
 }
 
 /// `3fa2b1c8 on build1 of pytest (17): SIGTERM sent: sleep 1000`.
@@ -58,7 +118,7 @@ pub(super) fn told(process: &Killed, signal: Signal) -> String {
         KillState::Waiting => format!("{signal} is sent when its host is back"),
         KillState::Unable => "not sent: the agent there is of an older release".to_owned(),
     };
-    let command = text::fit(&text::one_line(&process.command), 60);
+    let command = text::fit(&usage::shown(&process.command, &process.gateway), 60);
     let command = if command.is_empty() { command } else { format!(": {command}") };
     format!("{} on {}{of}: {what}{command}", usage::short(&process.id), text::one_line(&process.host))
 }
@@ -75,6 +135,8 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 #[cfg(test)]
 mod tests {
+    use execnet_proto::control::{HostUsage, ProcessUsage};
+
     use super::*;
 
     #[test]
@@ -88,12 +150,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_waited_for_runs_until_its_host_or_the_daemon_knows_better() {
+        let usages = |state, pid, note: Option<&str>| Usages {
+            hosts: vec![HostUsage {
+                id: "a".into(),
+                state,
+                note: note.map(Into::into),
+                ..HostUsage::default()
+            }],
+            processes: vec![ProcessUsage {
+                id: "12".into(),
+                host: "a".into(),
+                pid,
+                ..ProcessUsage::default()
+            }],
+            left_out: 0,
+        };
+        assert!(runs(&usages(HostState::Up, Some(7), None), "12"));
+        assert!(!runs(&usages(HostState::Up, Some(7), None), "34"), "the daemon has forgotten it");
+        assert!(!runs(&usages(HostState::Up, None, None), "12"), "only its client has not");
+        assert!(runs(&usages(HostState::Up, None, Some("it did not answer within 2 s")), "12"));
+        assert!(runs(&usages(HostState::Unreachable, None, None), "12"));
+        assert!(runs(&Usages { left_out: 1, ..Usages::default() }, "12"));
+    }
+
+    #[test]
     fn what_became_of_a_signal_is_said() {
         let killed = |state| Killed {
             id: "3fa2b1c8".repeat(4),
             host: "build1".into(),
             client_pid: Some(17),
             program: "pytest".into(),
+            gateway: String::new(),
             command: "x\x1b[2J".into(),
             state,
         };

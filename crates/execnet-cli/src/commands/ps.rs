@@ -8,6 +8,7 @@ use execnet_proto::control::{ProcessUsage, Usages, Verb};
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::usage::counted;
 use crate::{connection, print, text, usage};
 
 /// The least that is shown of a command.
@@ -72,14 +73,9 @@ fn shown(usages: &Usages, width: Option<usize>) -> String {
         }
     }
     if usages.left_out > 0 {
-        shown += &format!("{} are left out\n", counted(usages.left_out as usize, "process"));
+        shown += &format!("{} left out\n", counted(usages.left_out as usize, "process"));
     }
     shown
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    let plural = if thing.ends_with('s') { "es" } else { "s" };
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}{plural}") }
 }
 
 fn row(process: &ProcessUsage) -> Vec<String> {
@@ -165,6 +161,6 @@ mod tests {
     fn that_nothing_runs_is_said() {
         let usages = Usages { processes: Vec::new(), left_out: 3, ..usages() };
         assert!(shown(&usages, None).starts_with("nothing runs on 3 hosts\n"));
-        assert!(shown(&usages, None).ends_with("3 processes are left out\n"));
+        assert!(shown(&usages, None).ends_with("3 processes left out\n"));
     }
 }

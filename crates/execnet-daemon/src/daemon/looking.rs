@@ -357,6 +357,7 @@ impl Daemon {
             host: self.hosts.get(&process.host).map(|host| host.spec.id.clone()).unwrap_or_default(),
             client_pid: self.looking.pids.get(&process.client).copied(),
             program: self.switch.program(process.client).to_owned(),
+            gateway: process.label.to_owned(),
             command: process.command.to_owned(),
             state: KillState::Waiting,
         }

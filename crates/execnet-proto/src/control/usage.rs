@@ -91,6 +91,9 @@ pub struct Killed {
     pub client_pid: Option<u32>,
     /// Name of its client's program; empty if it gave none.
     pub program: String,
+    /// The client's own name for it, such as a gateway's id; empty if it has none.
+    #[serde(default)]
+    pub gateway: String,
     /// Its command, as its client gave it.
     pub command: String,
     /// What became of the signal.

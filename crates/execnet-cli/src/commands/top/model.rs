@@ -86,7 +86,7 @@ impl Column {
             Self::Age => number(one.age, other.age),
             Self::Cpu => number(one.cpu, other.cpu),
             Self::Memory => one.memory.cmp(&other.memory),
-            Self::Command => one.command.cmp(&other.command),
+            Self::Command => usage::command(one).cmp(&usage::command(other)),
         }
     }
 }
@@ -284,8 +284,8 @@ impl Model {
         let wanted = self.filter.to_lowercase();
         let fits = |process: &ProcessUsage| {
             let client = usage::client(&process.program, process.client_pid);
-            let texts =
-                [&process.host, &process.node, &process.id, &client, &process.gateway, &process.command];
+            let command = usage::command(process);
+            let texts = [&process.host, &process.node, &process.id, &client, &process.gateway, &command];
             wanted.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&wanted))
         };
         let processes = &usages.processes;

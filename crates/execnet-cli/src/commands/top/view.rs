@@ -1,6 +1,7 @@
 //! How `top` looks: hosts with bars, processes below, one line of words at the bottom. Writes into a buffer.
 //!
-//! Colours are the terminal's own, and only repeat what bars and words say.
+//! Colours are the terminal's own, and only repeat what bars and words say. Only red and green are used: each
+//! of the others vanishes on some light or dark background.
 
 use execnet_proto::control::{HostUsage, ProcessUsage, Usages};
 use ratatui_core::buffer::Buffer;
@@ -10,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::model::{Column, Mode, Model, SIGNALS};
 use crate::text::{fit, one_line, size};
-use crate::usage;
+use crate::usage::{self, counted};
 
 /// The part of the height that hosts may take.
 const HOSTS: u16 = 3;
@@ -35,11 +36,11 @@ impl Look {
     }
 
     fn load(self, share: f64) -> Style {
-        self.colour(match share {
-            share if share < 0.7 => Color::Green,
-            share if share < 1.0 => Color::Yellow,
-            _ => Color::Red,
-        })
+        match share {
+            share if share < 0.7 => self.colour(Color::Green),
+            share if share < 1.0 => BOLD,
+            _ => self.colour(Color::Red),
+        }
     }
 }
 
@@ -85,8 +86,12 @@ fn title(network: &str, usages: &Usages, buffer: &mut Buffer) {
     // the sum of none is -0
     let busy = usages.processes.iter().filter_map(|process| process.cpu).fold(0.0, |sum, cpu| sum + cpu);
     let memory: u64 = usages.processes.iter().filter_map(|process| process.memory).sum();
-    let said =
-        format!("   {up}{of} hosts   {more} processes   {busy:.1} CPUs busy   {} of memory", size(memory));
+    let hosts = if usages.hosts.len() == 1 { "host" } else { "hosts" };
+    let said = format!(
+        "   {up}{of} {hosts}   {}   {busy:.1} CPUs busy   {} of memory",
+        counted(more, "process"),
+        size(memory)
+    );
     buffer.set_stringn(x, 0, &said, usize::from(width.saturating_sub(x)), Style::new());
 }
 
@@ -112,7 +117,7 @@ fn hosts(usages: &Usages, look: Look, area: Rect, buffer: &mut Buffer) -> u16 {
     }
     let mut next = area.y + lines;
     if left_out > 0 {
-        let said = format!("and {} hosts that are less busy", left_out + 1);
+        let said = format!("and {} that are less busy", counted(left_out + 1, "host"));
         buffer.set_stringn(1, next, said, usize::from(area.width - 1), DIM);
         next += 1;
     }
@@ -137,7 +142,7 @@ fn host(host: &HostUsage, name: usize, look: Look, cell: Rect, buffer: &mut Buff
     let left = cell.width.saturating_sub(2 + name as u16);
     if let Some(trouble) = usage::trouble(host) {
         let said = fit(&trouble, usize::from(left));
-        buffer.set_stringn(x, cell.y, said, usize::from(left), look.colour(Color::Yellow));
+        buffer.set_stringn(x, cell.y, said, usize::from(left), look.colour(Color::Red));
         return;
     }
     // two halves: load, and memory
@@ -276,7 +281,6 @@ fn processes(model: &mut Model, look: Look, area: Rect, buffer: &mut Buffer) {
             let cpu = process.cpu.unwrap_or(0.0);
             let own = match column {
                 Column::Cpu if cpu >= 0.5 && !selected => look.load(if cpu < 0.95 { 0.8 } else { 1.0 }),
-                Column::Id if !selected => look.colour(Color::Cyan),
                 _ => Style::new(),
             };
             (cell(process, column), own)
@@ -306,7 +310,11 @@ fn bottom(model: &Model, look: Look, y: u16, buffer: &mut Buffer) {
                 filter => format!("filter `{}` leaves {}   ", one_line(filter), model.count()),
             };
             let left_out = model.usages.as_ref().map_or(0, |usages| usages.left_out);
-            let left_out = if left_out > 0 { format!("{left_out} more processes   ") } else { String::new() };
+            let left_out = if left_out > 0 {
+                format!("{} left out   ", counted(left_out as usize, "process"))
+            } else {
+                String::new()
+            };
             (format!("{filter}{left_out}↑↓ select  s sort  / filter  k kill  h help  q quit"), DIM)
         }
     };

@@ -174,6 +174,21 @@ fn numbers_that_a_host_cannot_tell_are_null() {
 }
 
 #[test]
+fn a_host_tells_nothing_of_processes_of_another() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    world.greet_all(&["a", "b"]);
+    let client = world.client();
+    world.runs(client, "a", ID, "");
+    let request = world.ask(client, PS);
+    world.looked("a", &[usage(ID, 1_000, 500)]);
+    world.looked("b", &[Usage { command: "lies".into(), pid: 1, ..usage(ID, 1_000, 999) }]);
+    let told = world.last(request, client);
+    let processes = told["processes"].as_array().unwrap();
+    assert_eq!((processes.len(), &processes[0]["host"], &processes[0]["pid"]), (1, &json!("a"), &json!(77)));
+    assert_eq!(processes[0]["command"], "python -c pass");
+}
+
+#[test]
 fn a_host_of_ps_must_be_there() {
     let mut world = World::new(&["ssh=a", "ssh=b"]);
     world.greet_all(&["a", "b"]);
