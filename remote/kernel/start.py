@@ -62,8 +62,8 @@ class Kernel(object):
         hello = wire.header.pack(wire.HELLO, 0, len(hello)) + hello
         wire.write_all(self._write, self._sink, hello if packages else wire.MARKER + hello)
         if sys.version_info < (3, 13):
-            # it takes the thread that imports it for the main thread; before there are others, because two
-            # that import what imports each other may hang, or meet half a module, before Python 3.8
+            # it takes the thread that imports it for the main thread. While there is no other one: before
+            # Python 3.8, two threads that import what imports each other may hang, or meet half a module
             import threading  # noqa: F401
         if attend:
             start_new_thread(attend, ())

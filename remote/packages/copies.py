@@ -16,7 +16,7 @@ LEFT = ".gone-"
 
 def copies(place):
     """Return the names of the copies beside a place."""
-    return _names(place, is_copy)
+    return _names(place, _is_copy)
 
 
 def folder(place):
@@ -42,7 +42,7 @@ def remove(place, name):
     if lock is None:
         return None
     path = _path(place, name)
-    gone = as_bytes(folder(place)) + as_bytes("/.gone-%d-" % os.getpid()) + as_bytes(name)
+    gone = _path(place, "%s%d-%s" % (LEFT, os.getpid(), name))
     try:
         size = size_of(path)[0]
         os.rename(path, gone)
@@ -70,7 +70,7 @@ def _names(place, wanted):
         return []
 
 
-def is_copy(name):
+def _is_copy(name):
     """Whether the plugin made it: named as the project, a digest, and a number behind a dot if there are
     several. Without `re`: its import in a thread may meet another import."""
     stem, dot, number = name.rpartition(".")
@@ -81,7 +81,7 @@ def is_copy(name):
 def _is_gone(name):
     """Whether it is a copy that is being deleted."""
     number, _, rest = name[len(LEFT):].partition("-")
-    return name.startswith(LEFT) and _is_number(number) and is_copy(rest)
+    return name.startswith(LEFT) and _is_number(number) and _is_copy(rest)
 
 
 def _is_number(text):
