@@ -129,7 +129,7 @@ def collect(store, at_once=False, everything=False):
         for name in sets(place):
             about = read_about(place, name) or (b"", 0, 0, b"")
             known.append((_stamp(place, name, now), name, about[2], about[0]))
-        total = sum([each[2] for each in known])
+        total, kept = sum([each[2] for each in known]), []
         for stamp, name, bytes_of, title in sorted(known):
             if not everything and total <= MOST and -DAY < now - stamp < DAY:
                 continue
@@ -137,7 +137,9 @@ def collect(store, at_once=False, everything=False):
                 # what a kernel made for its children is not listed, so it is not counted
                 removed, size, total = removed + (1 if title else 0), size + bytes_of, total - bytes_of
             elif title:
-                in_use.append(title.decode("utf-8", "replace"))
+                kept.append((name, title.decode("utf-8", "replace")))
+        # another host of this folder may have removed it meanwhile
+        in_use += [title for name, title in kept if os.path.lexists(path(place, name))]
         for name in copies.copies(place):
             if not everything and -DAY < now - copies.last_use(place, name) < DAY:
                 continue

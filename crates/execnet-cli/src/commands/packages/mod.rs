@@ -44,6 +44,8 @@ const HEAD: [&str; 5] = ["HOST / PACKAGES", "SIZE", "FILES", "LAST USE", "IN USE
 
 /// Columns for what a folder contains.
 const TITLE: usize = 60;
+/// So many titles of what is in use are named.
+const KEPT: usize = 8;
 
 impl PackagesArgs {
     pub(crate) fn run(self) -> CommandResult {
@@ -131,9 +133,24 @@ pub(super) fn cleaned(host: &str, done: &Cleaned) -> String {
         1 => format!("removed 1 folder of packages, {}", size(done.bytes)),
         count => format!("removed {count} folders of packages, {}", size(done.bytes)),
     };
-    let kept: Vec<String> = done.in_use.iter().map(|title| fit(&one_line(title), TITLE)).collect();
+    let mut kept: Vec<(String, usize)> = Vec::new();
+    for title in done.in_use.iter().map(|title| fit(&one_line(title), TITLE)) {
+        match kept.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, count)) => *count += 1,
+            None => kept.push((title, 1)),
+        }
+    }
+    let more = kept.len().saturating_sub(KEPT);
+    kept.truncate(KEPT);
+    let mut names: Vec<String> = kept
+        .into_iter()
+        .map(|(title, count)| if count == 1 { title } else { format!("{title} ({count})") })
+        .collect();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
     let kept =
-        if kept.is_empty() { kept.concat() } else { format!("; in use, so kept: {}", kept.join("; ")) };
+        if names.is_empty() { String::new() } else { format!("; in use, so kept: {}", names.join("; ")) };
     format!("{}: {gone}{kept}", one_line(host))
 }
 

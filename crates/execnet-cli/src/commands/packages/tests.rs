@@ -58,6 +58,12 @@ fn what_was_removed_is_told_with_what_stays() {
         cleaned("a", &done),
         r"a: removed 2 folders of packages, 2.0 KiB; in use, so kept: pytest; s\x1brc"
     );
+    done.in_use = ["pytest", "attrs", "pytest"].map(str::to_owned).into();
+    done.in_use.extend((1..=9).map(|n| format!("./{n}")));
+    assert_eq!(
+        cleaned("a", &done).split_once("kept: ").unwrap().1,
+        "pytest (2); attrs; ./1; ./2; ./3; ./4; ./5; ./6; and 3 more"
+    );
 }
 
 #[test]
