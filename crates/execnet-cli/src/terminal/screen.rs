@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// After how many looks a person is told that it waits.
 const TOLD_AT: u32 = 10;
 
-/// How long a way out waits for output that the terminal does not take.
+/// How long others wait for output that the terminal does not take.
 const STUCK: Duration = Duration::from_millis(500);
 
 /// The settings of the terminal before, while it is raw.
@@ -80,7 +80,9 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         give_back();
-        *shown() = None;
+        if let Some(mut shown) = soon() {
+            *shown = None;
+        }
         TAKEN.notify_all();
     }
 }
@@ -97,7 +99,7 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
 /// Tells a person something: in a line below, or where that would destroy what a program draws, by the bell
 /// and in the title.
 pub(super) fn notice(text: &str) {
-    let mut shown = shown();
+    let Some(mut shown) = soon() else { return };
     let Some(shown) = &mut *shown else { return };
     let text = text.lines().map(one_line).collect::<Vec<_>>();
     let said = match shown {
@@ -113,7 +115,7 @@ pub(super) fn notice(text: &str) {
 
 /// Gives the title back that a notice replaced. Returns whether there was one.
 pub(super) fn restore_title() -> bool {
-    let mut shown = shown();
+    let Some(mut shown) = soon() else { return false };
     let Some(shown) = shown.as_mut().filter(|shown| shown.titled && shown.modes.is_between()) else {
         return false;
     };
@@ -137,15 +139,7 @@ pub(super) fn give_back() {
 
 /// Undoes what a program has set. A terminal that takes nothing more is left as it is.
 fn leave() {
-    let since = Instant::now();
-    let mut shown = loop {
-        match SHOWN.try_lock() {
-            Ok(shown) => break shown,
-            Err(TryLockError::Poisoned(shown)) => break shown.into_inner(),
-            Err(TryLockError::WouldBlock) if since.elapsed() < STUCK => sleep(Duration::from_millis(5)),
-            Err(TryLockError::WouldBlock) => return,
-        }
-    };
+    let Some(mut shown) = soon() else { return };
     if let Some(shown) = shown.as_mut().filter(|shown| !shown.left) {
         shown.left = true;
         let mut last = shown.modes.leave();
@@ -171,7 +165,9 @@ pub(super) fn take_again() {
             let _ = take_keys();
         }
     }
-    if let Some(shown) = shown().as_mut().filter(|shown| shown.left) {
+    if let Some(mut shown) = soon()
+        && let Some(shown) = shown.as_mut().filter(|shown| shown.left)
+    {
         shown.left = false;
         let enter = shown.modes.enter();
         let _ = shown.to.write_all(&enter);
@@ -247,6 +243,19 @@ fn give_back_on_panic() {
             }
         }));
     });
+}
+
+/// What was written, unless the terminal takes nothing: then whoever writes has it for ever.
+fn soon() -> Option<MutexGuard<'static, Option<Shown>>> {
+    let since = Instant::now();
+    loop {
+        match SHOWN.try_lock() {
+            Ok(shown) => return Some(shown),
+            Err(TryLockError::Poisoned(shown)) => return Some(shown.into_inner()),
+            Err(TryLockError::WouldBlock) if since.elapsed() < STUCK => sleep(Duration::from_millis(5)),
+            Err(TryLockError::WouldBlock) => return None,
+        }
+    }
 }
 
 fn shown() -> MutexGuard<'static, Option<Shown>> {

@@ -15,9 +15,10 @@ use execnet::Network;
 use execnet_proto::control::{KillReply, Usages, Verb};
 use execnet_proto::signal::Signal;
 use ratatui_crossterm::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use rustix::process::{Signal as Unix, kill_current_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, raise};
 
 use super::kill;
 use crate::connection::{self, failed};
@@ -116,7 +117,8 @@ fn show(
                 News::Resized => {}
                 News::Signal(SIGTSTP) => {
                     drop(screen);
-                    let _ = emulate_default_handler(SIGTSTP);
+                    // SIGTSTP is handled here; SIGSTOP looks the same to the shell
+                    let _ = raise(SIGSTOP);
                     screen = Screen::take().map_err(broken)?;
                 }
                 News::Signal(signal) => return Ok(Some(signal)),
@@ -196,7 +198,11 @@ fn news_of(key: KeyEvent) -> Option<News> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
             KeyCode::Char('c') => Some(News::Signal(SIGINT)),
-            KeyCode::Char('z') => Some(News::Signal(SIGTSTP)),
+            // as the terminal does for ^Z: a script that runs this command stops, too
+            KeyCode::Char('z') => {
+                let _ = kill_current_process_group(Unix::TSTP);
+                None
+            }
             KeyCode::Char('\\') => Some(News::Signal(SIGQUIT)),
             KeyCode::Char('d') => Some(News::Key(Key::Char('q'))),
             _ => None,
