@@ -1,7 +1,9 @@
 //! Writing to the terminal: results to stdout, messages to stderr.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use execnet_proto::text::lines;
 use indicatif::MultiProgress;
@@ -9,21 +11,46 @@ use indicatif::MultiProgress;
 use crate::error::{CommandError, Exit};
 use crate::style;
 
-/// What is drawn on the terminal while lines are written: they go above it.
-static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+/// What is drawn on the terminal while lines are written, by number: they go above it.
+static DRAWN: Mutex<BTreeMap<u64, MultiProgress>> = Mutex::new(BTreeMap::new());
 
-/// From now on lines go above this drawing; with None, nothing is drawn any more.
-pub(crate) fn draw_below(drawing: Option<MultiProgress>) {
-    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = drawing;
+/// Lines go above a drawing until this is dropped.
+pub(crate) struct Below(u64);
+
+/// From now on lines go above this drawing.
+pub(crate) fn draw_below(drawing: MultiProgress) -> Below {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    drawn().insert(number, drawing);
+    Below(number)
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        drawn().remove(&self.0);
+    }
+}
+
+fn drawn() -> MutexGuard<'static, BTreeMap<u64, MultiProgress>> {
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `write` with nothing drawn, as it writes to the terminal. Must not be nested.
 pub(crate) fn above<T>(write: impl FnOnce() -> T) -> T {
-    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match drawn {
-        Some(drawn) => drawn.suspend(write),
-        None => write(),
+    fn suspend<T>(drawings: &[MultiProgress], write: impl FnOnce() -> T) -> T {
+        let mut write = Some(write);
+        let mut result = None;
+        within(drawings, &mut || result = write.take().map(|write| write()));
+        result.unwrap_or_else(|| unreachable!())
     }
+    fn within(drawings: &[MultiProgress], act: &mut dyn FnMut()) {
+        match drawings.split_first() {
+            Some((first, others)) => first.suspend(|| within(others, act)),
+            None => act(),
+        }
+    }
+    let drawings: Vec<MultiProgress> = drawn().values().cloned().collect();
+    suspend(&drawings, write)
 }
 
 /// As [`above`], for stdout, which may be something else than the terminal.

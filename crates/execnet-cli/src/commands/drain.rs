@@ -70,15 +70,12 @@ impl DrainArgs {
                 return Err(broken);
             }
             let seconds = connection::patience(name).as_secs();
-            progress.suspend(|| {
-                print::say(&format!(
-                    "execnet: the daemon of {name} is gone; \
-                     waiting up to {seconds} s for `execnet start {name}`"
-                ));
-            });
+            print::say(&format!(
+                "execnet: the daemon of {name} is gone; waiting up to {seconds} s for `execnet start {name}`"
+            ));
             progress.show(&format!("waiting for the daemon of {name}"));
             let status = connection::await_next_daemon(name, &change.network)?;
-            progress.suspend(|| print::say(&format!("execnet: the daemon of {name} is back")));
+            print::say(&format!("execnet: the daemon of {name} is back"));
             if self.remove {
                 // what was idle has left
                 change.ids.retain(|id| status.hosts.iter().any(|host| host.id == *id));
@@ -118,7 +115,7 @@ impl DrainArgs {
                 Some(known) => *known = host,
                 None => {
                     if host.state != HostState::Leaving {
-                        progress.suspend(|| print::say(&drained(&host, self.wait)));
+                        print::say(&drained(&host, self.wait));
                     }
                     hosts.push(host);
                 }

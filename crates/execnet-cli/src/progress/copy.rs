@@ -130,10 +130,10 @@ impl Shared {
             if began.elapsed() < DRAWN || board.ended {
                 continue;
             }
-            let live = live.get_or_insert_with(|| {
+            let (live, _) = live.get_or_insert_with(|| {
                 let live = Live::stderr(count);
-                print::draw_below(live.drawn().cloned());
-                live
+                let below = live.drawn().cloned().map(print::draw_below);
+                (live, below)
             });
             if matches!(live, Live::Nothing) {
                 board = self
@@ -146,7 +146,7 @@ impl Shared {
         }
         let lines: Vec<_> = board.hosts.iter_mut().filter_map(|host| host.line.take()).collect();
         drop(board);
-        if let Some(live) = live {
+        if let Some((live, _below)) = live {
             if let Live::Bar(drawn, bar) = &live {
                 drawn.remove(bar);
             }
@@ -154,7 +154,6 @@ impl Shared {
                 lines.iter().for_each(|line| drawn.remove(line));
                 let _ = drawn.clear();
             }
-            print::draw_below(None);
         }
     }
 }

@@ -49,6 +49,7 @@ struct Board {
     /// Makes what is drawn, when it is needed.
     make: Box<dyn Fn(usize) -> Live + Send>,
     live: Option<Live>,
+    below: Option<print::Below>,
     entries: Vec<Entry>,
     /// Notes that were told.
     notes: BTreeSet<String>,
@@ -172,6 +173,7 @@ impl Board {
             count,
             make: Box::new(make),
             live: None,
+            below: None,
             entries: Vec::new(),
             notes: BTreeSet::new(),
             ended: false,
@@ -219,7 +221,7 @@ impl Board {
         let long = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         if self.live.is_none() && self.entries.iter().any(|entry| !entry.done && long(entry.began, DRAWN)) {
             let live = (self.make)(self.count);
-            print::draw_below(live.drawn().cloned());
+            self.below = live.drawn().cloned().map(print::draw_below);
             self.live = Some(live);
         }
         let mut lines = Vec::new();
@@ -266,7 +268,7 @@ impl Board {
             let _ = drawn.clear();
         }
         self.entries.clear();
-        print::draw_below(None);
+        self.below = None;
     }
 }
 

@@ -3,11 +3,12 @@
 use indicatif::ProgressBar;
 
 use super::{Live, TICK, for_stderr, template};
+use crate::print::{Below, draw_below};
 
 /// Shows what is waited for.
 pub(crate) struct WaitProgress {
     live: Live,
-    line: Option<ProgressBar>,
+    line: Option<(ProgressBar, Below)>,
 }
 
 impl WaitProgress {
@@ -19,24 +20,16 @@ impl WaitProgress {
     pub(crate) fn show(&mut self, text: &str) {
         let Some(drawn) = self.live.drawn() else { return };
         if text.is_empty() {
-            self.line.take().iter().for_each(|line| drawn.remove(line));
+            self.line.take().iter().for_each(|(line, _)| drawn.remove(line));
             return;
         }
-        let line = self.line.get_or_insert_with(|| {
+        let (line, _) = self.line.get_or_insert_with(|| {
             let line = drawn.add(ProgressBar::new_spinner());
             line.set_style(template("{spinner} {wide_msg}").tick_chars(r"-\|/ "));
             line.enable_steady_tick(TICK);
-            line
+            (line, draw_below(drawn.clone()))
         });
         line.set_message(for_stderr(text.to_owned()));
-    }
-
-    /// Runs `act` with nothing drawn, as it uses the terminal.
-    pub(crate) fn suspend<T>(&self, act: impl FnOnce() -> T) -> T {
-        match self.live.drawn() {
-            Some(drawn) => drawn.suspend(act),
-            None => act(),
-        }
     }
 }
 
