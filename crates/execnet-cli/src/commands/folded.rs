@@ -10,15 +10,22 @@ use super::outlet::Outlet;
 use crate::fold::{Answer, End, Fold};
 use crate::print;
 use crate::progress::WaitProgress;
+use crate::text::size;
 
 /// How many hosts that are waited for are named.
 const NAMED: usize = 200;
+
+/// The longest answer that is kept, in bytes.
+const LONGEST: u64 = 1 << 30;
 
 /// Collects answers, and shows those that are equal once.
 pub(super) struct Folded {
     fold: Fold,
     /// Those that have begun to answer, with the time when they were asked.
     asked: BTreeMap<String, (Answer, Instant)>,
+    /// Those whose answers are not kept any more, and why.
+    cut: BTreeMap<String, String>,
+    longest: u64,
     progress: WaitProgress,
     /// What was last drawn.
     drawn: String,
@@ -36,6 +43,8 @@ impl Folded {
         Self {
             fold: Fold::new(),
             asked: BTreeMap::new(),
+            cut: BTreeMap::new(),
+            longest: LONGEST,
             progress: WaitProgress::stderr(),
             drawn: String::new(),
         }
@@ -46,23 +55,50 @@ impl Folded {
         self.asked.entry(name.to_owned()).or_insert_with(|| (Answer::default(), now));
     }
 
-    /// Part of the answer of a name.
-    ///
-    /// # Errors
-    /// If there is no room for long answers.
-    pub(super) fn add(&mut self, name: &str, side: Side, bytes: &[u8]) -> io::Result<()> {
-        let (answer, _) =
-            self.asked.entry(name.to_owned()).or_insert_with(|| (Answer::default(), Instant::now()));
-        let text = match side {
-            Side::Out => &mut answer.out,
-            Side::Err => &mut answer.err,
-        };
-        text.push(bytes, self.fold.spill())
+    /// Part of the answer of a name. Returns whose answers are not kept any more, and why: one that is too
+    /// long, and the longest ones if there is no room.
+    pub(super) fn add(&mut self, name: &str, side: Side, mut bytes: &[u8]) -> Vec<(String, String)> {
+        let mut cut = Vec::new();
+        while !self.cut.contains_key(name) {
+            let (answer, _) =
+                self.asked.entry(name.to_owned()).or_insert_with(|| (Answer::default(), Instant::now()));
+            let (victim, why) = if answer.length() + bytes.len() as u64 > self.longest {
+                (name.to_owned(), format!("its answer is longer than {}", size(self.longest)))
+            } else {
+                let text = match side {
+                    Side::Out => &mut answer.out,
+                    Side::Err => &mut answer.err,
+                };
+                match text.push(&mut bytes, self.fold.spill()) {
+                    Ok(()) => break,
+                    Err(error) => {
+                        let longest = self.asked.iter().max_by_key(|(_, (answer, _))| answer.blocks());
+                        let longest = longest.filter(|(_, (answer, _))| answer.blocks() > 0);
+                        (longest.map_or(name, |(name, _)| name).to_owned(), error.to_string())
+                    }
+                }
+            };
+            if let Some((answer, _)) = self.asked.get_mut(&victim) {
+                std::mem::take(answer).drop_from(self.fold.spill());
+            }
+            self.cut.insert(victim.clone(), why.clone());
+            cut.push((victim, why));
+        }
+        cut
     }
 
-    /// The answer of a name is complete.
-    pub(super) fn heard(&mut self, name: &str, end: End, now: Instant) {
-        let (answer, asked) = self.asked.remove(name).unwrap_or_else(|| (Answer::default(), now));
+    /// Why what a name wrote is not kept, if so.
+    pub(super) fn why_cut(&self, name: &str) -> Option<&str> {
+        self.cut.get(name).map(String::as_str)
+    }
+
+    /// The answer of this key is complete, and shown as that of a name, which is mostly the same.
+    pub(super) fn heard(&mut self, key: &str, name: &str, end: End, now: Instant) {
+        let end = match (self.cut.remove(key), end) {
+            (Some(why), End::Fine) => End::Failed(why),
+            (_, end) => end,
+        };
+        let (answer, asked) = self.asked.remove(key).unwrap_or_else(|| (Answer::default(), now));
         self.fold.heard(name.to_owned(), answer, end, asked, now);
     }
 
@@ -173,6 +209,24 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_is_dropped_alone() {
+        let mut folded = Folded::new();
+        folded.longest = 100_000;
+        let now = Instant::now();
+        ["a", "b"].iter().for_each(|name| folded.ask(name, now));
+        assert!(folded.add("b", Side::Out, &[b'b'; 90_000]).is_empty());
+        assert!(folded.add("a", Side::Out, &[b'a'; 60_000]).is_empty());
+        let why = "its answer is longer than 98 KiB".to_owned();
+        assert_eq!(folded.add("a", Side::Err, &[b'a'; 60_000]), [("a".to_owned(), why.clone())]);
+        assert_eq!((folded.why_cut("a"), folded.why_cut("b")), (Some(why.as_str()), None));
+        assert!(folded.add("a", Side::Out, b"more").is_empty());
+        assert!(!folded.has_begun("a") && folded.has_begun("b"));
+        assert_eq!(folded.asked["b"].0.length(), 90_000);
+        folded.heard("a", "a", End::Fine, now);
+        assert_eq!(folded.why_cut("a"), None);
+    }
 
     #[test]
     fn the_last_line_counts() {

@@ -51,6 +51,16 @@ impl Answer {
         spill.give_back(self.err.blocks);
     }
 
+    /// In bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.out.length + self.err.length
+    }
+
+    /// How much of it is in the file, in blocks.
+    pub(crate) fn blocks(&self) -> usize {
+        self.out.blocks.len() + self.err.blocks.len()
+    }
+
     pub(super) fn key(&self, end: &End) -> Key {
         let mut hash = Sha256::new();
         for text in [&self.out, &self.err] {
@@ -66,27 +76,31 @@ impl Answer {
 }
 
 impl Text {
-    /// Adds bytes. Full blocks go to the file.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], spill: &mut Spill) -> io::Result<()> {
-        let Some(last) = bytes.last() else { return Ok(()) };
-        self.hash.update(bytes);
-        self.length += bytes.len() as u64;
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.unfinished = *last != b'\n';
-        self.utf8.push(bytes);
-        while self.tail.len() + bytes.len() >= BLOCK {
-            let (now, later) = bytes.split_at(BLOCK - self.tail.len());
-            let block = if self.tail.is_empty() {
-                spill.put(now)?
+    /// Adds bytes, and takes away those that are kept. Full blocks go to the file.
+    ///
+    /// # Errors
+    /// If the file takes no more.
+    pub(crate) fn push(&mut self, bytes: &mut &[u8], spill: &mut Spill) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.tail.len()));
+            if now.len() == BLOCK {
+                self.blocks.push(spill.put(now)?);
             } else {
+                let before = self.tail.len();
                 self.tail.extend_from_slice(now);
-                spill.put(&self.tail)?
-            };
-            self.tail.clear();
-            self.blocks.push(block);
-            bytes = later;
+                if self.tail.len() == BLOCK {
+                    let block = spill.put(&self.tail).inspect_err(|_| self.tail.truncate(before))?;
+                    self.blocks.push(block);
+                    self.tail.clear();
+                }
+            }
+            self.hash.update(now);
+            self.length += now.len() as u64;
+            self.lines += now.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.unfinished = !now.ends_with(b"\n");
+            self.utf8.push(now);
+            *bytes = later;
         }
-        self.tail.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -181,7 +195,7 @@ mod tests {
 
     fn text(bytes: &[u8], piece: usize, spill: &mut Spill) -> Text {
         let mut text = Text::default();
-        bytes.chunks(piece).for_each(|piece| text.push(piece, spill).unwrap());
+        bytes.chunks(piece).for_each(|mut piece| text.push(&mut piece, spill).unwrap());
         text
     }
 

@@ -84,6 +84,13 @@ fn code_runs_on_every_node_that_matches_and_lines_say_whose_they_are() {
     assert_eq!(output.stdout, b"('/usr', 'deep blue')\n", "{}", text(&output));
     let output = net.exec(&["--one", "channel.send(1)"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"1\n"[..]), "{}", text(&output));
+    // folded, what it prints is part of its answer, too
+    let output = net.exec(&["--one", "-b", "print('out'); 1 / 0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (first, rest) = said.split_once('\n').unwrap();
+    let node = first.strip_suffix(" (1):").unwrap();
+    assert!(rest.starts_with("  out\n  Traceback") && rest.contains("\n  ZeroDivisionError: "), "{said}");
+    assert!(rest.ends_with(&format!("\n0 ok, 1 failed: {node}\n")), "{said}");
 }
 
 #[test]

@@ -89,6 +89,57 @@ fn a_host_runs_it_once_whatever_its_interpreters() {
     assert_eq!(String::from_utf8_lossy(&home.stdout).trim_end(), theirs);
 }
 
+/// The command where a file may have 100 KiB, as on a disk that is almost full.
+fn with_small_files(command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 200; exec \"$@\"", "sh", "env", "--default-signal"]);
+    // behind `env --default-signal`
+    limited.arg("--ignore-signal=XFSZ").args(command.get_args().skip(1));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
+#[test]
+fn an_answer_without_room_is_dropped_and_the_others_stay() {
+    let net = local();
+    let once = net.folder("once").join("dir");
+    let line = r#"mkdir "$1" 2>/dev/null && exec yes; echo fine"#;
+    for way in ["-bc", "--json"] {
+        let options = if way == "--json" { vec!["--json", "-c"] } else { vec![way] };
+        let args = [&options[..], &[line, once.to_str().unwrap()]].concat();
+        let output = with_small_files(&net.on_hosts(&args)).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("was ended: cannot keep long answers in "), "{said}");
+        match way {
+            "--json" => assert_eq!(said.matches(r#""status": 0, "stdout": "fine\n""#).count(), 3, "{said}"),
+            _ => assert!(said.contains(" (3): fine\n") && said.contains("\n3 ok, 1 broken off: n"), "{said}"),
+        }
+        wait_until(SOON, "the endless one to end", || net.ok("ps", &[]).starts_with("nothing runs"));
+        fs::remove_dir(&once).unwrap();
+    }
+}
+
+#[test]
+fn what_gets_only_a_part_of_stdin_is_ended() {
+    let net = local();
+    let args = ["--fanout", "2", "wc", "-c"];
+    let mut child = piped(with_small_files(&net.on_hosts(&args)));
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::spawn(move || drop(stdin.write_all(&[0; 1_000_000])));
+    let output = child.wait_with_output().unwrap();
+    let (status, out, err) = answered(&output);
+    assert_eq!((status, out.len()), (Some(1), 0), "{}", text(&output));
+    let ended = |host: &str| format!("{host}: was ended: cannot keep stdin in ");
+    assert!(err[1].starts_with(&ended("n1")) && err[2].starts_with(&ended("n2")), "{}", text(&output));
+    assert_eq!(err[0], "execnet: not run: n[3-4]");
+}
+
 #[test]
 fn lines_say_whose_they_are_and_a_single_host_speaks_for_itself() {
     let net = local();

@@ -140,7 +140,12 @@ impl ExecArgs {
         let fail = |error: io::Error| {
             CommandError::new(Exit::Failed, "cannot execute on so many nodes").because(&error)
         };
-        let look = Look { json: self.json, marked: destinations.len() > 1 && !self.fold, folded: self.fold };
+        let look = Look {
+            json: self.json,
+            marked: destinations.len() > 1 && !self.fold,
+            folded: self.fold,
+            one: self.how_many.one,
+        };
         let printer = Arc::new(Printer::new(&look).map_err(fail)?);
         left_out.iter().for_each(|name| printer.left_out(name));
         let feed = (!program.took_stdin && !io::stdin().is_terminal()).then(mpsc::channel);
@@ -170,7 +175,10 @@ impl ExecArgs {
                 .map_err(fail)?;
         }
         drop((feed, done));
-        let mut refusals = Refusals::new(nodes, |origin, words| printer.error(origin, words));
+        let mut refusals = Refusals::new(nodes, |origin, words| {
+            printer.error(origin, words);
+            printer.ended(origin, NodeOutcome::Broken);
+        });
         loop {
             let report = match printer.deadline() {
                 Some(due) => ended.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -180,7 +188,6 @@ impl ExecArgs {
                 Ok(Report::Opened) => refusals.opened(),
                 Ok(Report::Unplaced(error)) => return Err(unplaced(name, &error)),
                 Ok(Report::Refused(origin, error)) => {
-                    printer.ended(&origin, NodeOutcome::Broken);
                     refusals.add(origin, self.packages.refused(&error));
                 }
                 Ok(Report::Ended(outcome)) => worst = worst.max(outcome),
@@ -229,8 +236,7 @@ impl Execution {
                 let origin = origin.unwrap_or_else(|| Origin::of(&error));
                 progress.done(&origin.node);
                 printer.error(&origin, &unopened(&origin, &error, printer.names_nodes()));
-                printer.ended(&origin, NodeOutcome::Broken);
-                return Report::Ended(NodeOutcome::Broken);
+                return Report::Ended(printer.ended(&origin, NodeOutcome::Broken));
             }
         };
         is_open.store(true, Ordering::SeqCst);
@@ -266,16 +272,14 @@ impl Execution {
         }
         let (worst, words) = match ended {
             Ok(()) | Err(ChannelError::Closed) => {
-                printer.ended(&origin, NodeOutcome::Fine);
-                return Report::Ended(NodeOutcome::Fine);
+                return Report::Ended(printer.ended(&origin, NodeOutcome::Fine));
             }
             Err(ChannelError::Remote(traceback)) => (NodeOutcome::Failed, traceback),
             Err(ChannelError::GatewayDied(death)) => (NodeOutcome::Broken, died(&origin, &death)),
             Err(error) => (NodeOutcome::Broken, format!("execnet: {error}")),
         };
         printer.error(&origin, &words);
-        printer.ended(&origin, worst);
-        Report::Ended(worst)
+        Report::Ended(printer.ended(&origin, worst))
     }
 }
 

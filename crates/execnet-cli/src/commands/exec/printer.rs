@@ -21,6 +21,7 @@ pub(super) struct Printer {
     notation: Notation,
     /// What was not shown yet, if equal answers are shown once.
     folded: Option<Mutex<(Folded, Tally)>>,
+    one: bool,
 }
 
 /// The node that a line comes from.
@@ -37,6 +38,8 @@ pub(super) struct Look {
     pub(super) marked: bool,
     /// Equal answers are shown once.
     pub(super) folded: bool,
+    /// There is one node, whose name is known later.
+    pub(super) one: bool,
 }
 
 impl Printer {
@@ -45,6 +48,7 @@ impl Printer {
             outlet: Outlet::new(look.marked)?,
             notation: if look.json { Notation::Json } else { Notation::Python },
             folded: look.folded.then(|| Mutex::new((Folded::new(), Tally::default()))),
+            one: look.one,
         })
     }
 
@@ -104,12 +108,15 @@ impl Printer {
 
     /// A node is asked now.
     pub(super) fn asks(&self, from: &Origin) {
-        self.with(|folded, _| folded.ask(&from.node, Instant::now()));
+        self.with(|folded, _| folded.ask(self.key(from), Instant::now()));
     }
 
-    /// A node has ended.
-    pub(super) fn ended(&self, from: &Origin, outcome: NodeOutcome) {
+    /// A node has ended. Returns how, also for what reads its answer.
+    pub(super) fn ended(&self, from: &Origin, mut outcome: NodeOutcome) -> NodeOutcome {
         self.with(|folded, tally| {
+            if folded.why_cut(self.key(from)).is_some() {
+                outcome = NodeOutcome::Broken;
+            }
             let how = match outcome {
                 NodeOutcome::Fine => None,
                 NodeOutcome::Failed => Some("failed"),
@@ -119,8 +126,9 @@ impl Printer {
                 None => tally.ok(),
                 Some(how) => tally.add(how, &from.node),
             }
-            folded.heard(&from.node, End::Fine, Instant::now());
+            folded.heard(self.key(from), &from.node, End::Fine, Instant::now());
         });
+        outcome
     }
 
     /// A node that matches was left out.
@@ -136,7 +144,7 @@ impl Printer {
     /// Shows the answers that are due; with `all`, all of them, and counts them.
     pub(super) fn show(&self, all: bool) {
         self.with(|folded, tally| {
-            folded.show(Instant::now(), all, &self.outlet).unwrap_or_else(|error| no_room(&error));
+            folded.show(Instant::now(), all, &self.outlet).unwrap_or_else(|error| lost(&error));
             if all {
                 print::say(&tally.line());
             }
@@ -144,7 +152,13 @@ impl Printer {
     }
 
     fn keep(&self, from: &Origin, side: Side, bytes: &[u8]) {
-        self.with(|folded, _| folded.add(&from.node, side, bytes).unwrap_or_else(|error| no_room(&error)));
+        // the code goes on: what it does may be worth more than what it says
+        self.with(|folded, _| drop(folded.add(self.key(from), side, bytes)));
+    }
+
+    /// The name of its answer until that is complete.
+    fn key<'a>(&self, from: &'a Origin) -> &'a str {
+        if self.one { "" } else { &from.node }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Folded, &mut Tally) -> T) -> Option<T> {
@@ -154,8 +168,8 @@ impl Printer {
     }
 }
 
-/// Exits, because answers cannot be kept.
-fn no_room(error: &io::Error) -> ! {
+/// Exits, because answers cannot be read back.
+fn lost(error: &io::Error) -> ! {
     print::error(&CommandError::new(Exit::Failed, error));
     std::process::exit(1);
 }

@@ -12,7 +12,6 @@ use super::show::Show;
 use super::signals::Ends;
 use crate::commands::folded::Side;
 use crate::connection;
-use crate::print::say;
 
 /// All that one run consists of.
 pub(super) struct Drive {
@@ -58,7 +57,7 @@ impl Drive {
             for (host, news) in self.processes.wait(timeout).map_err(io::Error::other)? {
                 self.news(host, news)?;
             }
-            self.feed_again();
+            self.feed_again()?;
             self.show.turn()?;
         }
         self.ends.all_let_go();
@@ -112,9 +111,9 @@ impl Drive {
                 let why = unplaced(&self.hosts[host], &error);
                 self.ended(host, &Outcome::Unreached(why))?;
             }
-            News::Stdout(bytes) => self.show.output(&self.hosts[host], Side::Out, &bytes)?,
-            News::Stderr(bytes) => self.show.output(&self.hosts[host], Side::Err, &bytes)?,
-            News::Room => self.feed(host),
+            News::Stdout(bytes) => self.output(host, Side::Out, &bytes)?,
+            News::Stderr(bytes) => self.output(host, Side::Err, &bytes)?,
+            News::Room => self.feed(host)?,
             News::StdinClosed => {
                 self.processes.feed(host, false);
                 self.feed.iter_mut().for_each(|feed| feed.done(host));
@@ -126,9 +125,26 @@ impl Drive {
         Ok(())
     }
 
+    /// A host wrote something.
+    fn output(&mut self, host: usize, side: Side, bytes: &[u8]) -> io::Result<()> {
+        for (name, why) in self.show.output(&self.hosts[host], side, bytes) {
+            if let Some(host) = self.hosts.iter().position(|host| *host == name) {
+                self.break_off(host, why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hangs up what runs on a host, because something failed here.
+    fn break_off(&mut self, host: usize, why: String) -> io::Result<()> {
+        self.processes.release(host);
+        self.schedule.over(host);
+        self.over(host, &Outcome::BrokenOff(why))
+    }
+
     /// Writes more to the stdin of a host that has room.
-    fn feed(&mut self, host: usize) {
-        let Some(feed) = &mut self.feed else { return };
+    fn feed(&mut self, host: usize) -> io::Result<()> {
+        let Some(feed) = &mut self.feed else { return Ok(()) };
         match feed.next(host) {
             Ok(Next::Bytes(bytes)) => {
                 let taken = self.processes.write(host, &bytes);
@@ -140,26 +156,29 @@ impl Drive {
                 self.processes.close_stdin(host);
                 feed.done(host);
             }
-            Err(error) => {
-                say(&format!("execnet: cannot read back stdin for {}: {error}", self.hosts[host]));
-                self.processes.feed(host, false);
-                self.processes.close_stdin(host);
-                feed.done(host);
-            }
+            Err(error) => return self.break_off(host, format!("cannot read back stdin: {error}")),
         }
+        Ok(())
     }
 
     /// There may be more of our stdin for those that had all.
-    fn feed_again(&mut self) {
-        let Some(feed) = &self.feed else { return };
+    fn feed_again(&mut self) -> io::Result<()> {
+        let Some(feed) = &self.feed else { return Ok(()) };
         if feed.has_news() {
             for host in feed.readers() {
                 self.processes.feed(host, true);
             }
         }
-        if let Some(error) = feed.failure() {
-            say(&format!("execnet: cannot read stdin: {error}"));
+        // a part would look like all of it to them
+        if let Some(why) = feed.failure() {
+            self.schedule.start_no_more();
+            for host in feed.readers() {
+                if self.schedule.is_running(host) {
+                    self.break_off(host, why.clone())?;
+                }
+            }
         }
+        Ok(())
     }
 
     fn ended(&mut self, host: usize, outcome: &Outcome) -> io::Result<()> {

@@ -39,8 +39,8 @@ struct State {
     store: Store,
     end: u64,
     finished: bool,
-    /// Reading or keeping it failed.
-    failed: Option<io::Error>,
+    /// Why reading or keeping it failed: what is there is not all.
+    failed: Option<String>,
     /// Nobody reads it any more.
     unwanted: bool,
     /// More came since it was last asked.
@@ -71,7 +71,10 @@ impl Feed {
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let store = match keep {
-            true => Store::File { file: tempfile::tempfile()?, shared: VecDeque::new() },
+            true => Store::File {
+                file: tempfile::tempfile().map_err(|error| io::Error::other(kept(&error)))?,
+                shared: VecDeque::new(),
+            },
             false => Store::Memory { from: 0, chunks: VecDeque::new() },
         };
         let state =
@@ -151,8 +154,8 @@ impl Feed {
         std::mem::take(&mut self.shared.lock().news)
     }
 
-    /// Why reading ended early, once.
-    pub(super) fn failure(&self) -> Option<io::Error> {
+    /// Why reading ended early, once. There is no end then.
+    pub(super) fn failure(&self) -> Option<String> {
         self.shared.lock().failed.take()
     }
 
@@ -186,14 +189,18 @@ impl State {
         !self.unwanted && matches!(self.store, Store::Memory { from, .. } if self.end - from >= WINDOW)
     }
 
-    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
         match &mut self.store {
             Store::Memory { chunks, .. } => chunks.push_back(Bytes::copy_from_slice(bytes)),
-            Store::File { file, .. } => file.write_all_at(bytes, self.end)?,
+            Store::File { file, .. } => file.write_all_at(bytes, self.end).map_err(|error| kept(&error))?,
         }
         self.end += bytes.len() as u64;
         Ok(())
     }
+}
+
+fn kept(error: &io::Error) -> String {
+    format!("cannot keep stdin in {} ($TMPDIR): {error}", std::env::temp_dir().display())
 }
 
 /// Reads until the end, or until nobody wants more.
@@ -217,16 +224,14 @@ fn read(mut from: impl Read, shared: &Shared, wake: &impl Fn()) {
                 Ok(())
             }
             Ok(count) => state.add(&piece[..count]),
-            Err(error) => Err(error),
+            Err(error) => Err(format!("cannot read stdin: {error} (`-n` does not read it)")),
         };
-        if let Err(error) = added {
-            (state.failed, state.finished) = (Some(error), true);
-        }
         state.news = true;
-        let finished = state.finished;
+        let over = state.finished || added.is_err();
+        state.failed = added.err();
         drop(state);
         wake();
-        if finished {
+        if over {
             return;
         }
     }
@@ -305,6 +310,18 @@ mod tests {
         feed.done(2);
         assert!(read_all(&mut feed, 0, &news) == sent);
         writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_read_to_its_end_has_none() {
+        let (tell, news) = channel();
+        let folder = File::open("/").unwrap();
+        let feed = Feed::start(folder, 1, false, move || tell.send(()).unwrap()).unwrap();
+        news.recv_timeout(LIMIT).unwrap();
+        assert_eq!(feed.next(0).unwrap(), Next::Nothing);
+        let said = feed.failure().unwrap();
+        assert_eq!(said, "cannot read stdin: Is a directory (os error 21) (`-n` does not read it)");
+        assert_eq!(feed.failure(), None);
     }
 
     #[test]

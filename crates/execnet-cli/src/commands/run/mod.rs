@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use execnet::{Interrupt, ProcessBuilder};
+use execnet::{Interrupt, ProcessBuilder, StartError};
 
 use super::node_options::{HowMany, NodeOptions};
 use super::outlet::end_when_unread;
@@ -56,26 +56,27 @@ pub(crate) struct RunArgs {
     #[arg(short = 'c', value_name = "LINE", allow_hyphen_values = true)]
     line: Option<OsString>,
     /// Show equal answers once, with the hosts that gave them
-    #[arg(short = 'b', long = "fold", conflicts_with = "json")]
+    #[arg(short = 'b', long = "fold", conflicts_with_all = ["json", "terminal"])]
     fold: bool,
     /// Print a JSON object for each host, with `host`, `status`, `signal` or `error`, `stdout` and `stderr`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "terminal")]
     json: bool,
     #[command(flatten)]
     how_many: HowMany,
     /// Run on so many hosts at a time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = fanout())]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = fanout(),
+          conflicts_with = "terminal")]
     fanout: u32,
     /// End what runs longer than this: `30`, `30s`, `5m`, `2h`
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "terminal")]
     timeout: Option<Duration>,
     /// End everything, and start no more, as soon as a host fails
-    #[arg(long)]
+    #[arg(long, conflicts_with = "terminal")]
     fail_fast: bool,
     #[command(flatten)]
     terminal: TerminalOptions,
     /// Do not read stdin
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "terminal")]
     no_stdin: bool,
     /// Command to run and its arguments
     #[arg(value_name = "ARGV", last = true)]
@@ -148,7 +149,10 @@ impl RunArgs {
             let message = format!("-t takes one host, and {} match", hosts.len());
             return Err(CommandError::new(Exit::Usage, message).hint("`--node HOST` or `--one`"));
         };
-        let process = builder.host(host).start().map_err(|error| CommandError::new(Exit::Failed, error))?;
+        let process = builder.host(host).start().map_err(|error| match error {
+            StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
+            error => CommandError::new(Exit::Failed, error),
+        })?;
         stand_for(&process, self.terminal.escape(), "the command", Exit::HostsFailed)
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Outcome {
     TimedOut(Duration),
     /// It could not be started there, or its end will never be known; with the reason.
     Unreached(String),
+    /// It was ended because something failed on this machine, with the reason.
+    BrokenOff(String),
     /// It was ended because another host failed.
     EndedEarly,
     /// The command ended before.
@@ -39,6 +41,7 @@ impl Outcome {
             Outcome::Ended(status) => status.code(),
             Outcome::TimedOut(_) => TIMED_OUT,
             Outcome::Unreached(_) => Exit::HostsFailed as u8,
+            Outcome::BrokenOff(_) => Exit::Failed as u8,
             Outcome::EndedEarly | Outcome::NotHeard | Outcome::NotRun => 0,
         }
     }
@@ -49,6 +52,7 @@ impl Outcome {
             Outcome::Ended(_) => "failed",
             Outcome::TimedOut(_) => "timed out",
             Outcome::Unreached(_) => "out of reach",
+            Outcome::BrokenOff(_) => "broken off",
             Outcome::EndedEarly => "ended early",
             Outcome::NotHeard => "not heard",
             Outcome::NotRun => "not run",
@@ -61,6 +65,7 @@ impl Outcome {
             Outcome::Ended(status) => status.to_string(),
             Outcome::TimedOut(after) => format!("timed out after {} s", after.as_secs_f64()),
             Outcome::Unreached(why) => why.clone(),
+            Outcome::BrokenOff(why) => format!("was ended: {why}"),
             Outcome::EndedEarly => "was ended because another host failed".to_owned(),
             Outcome::NotHeard => "had not ended when this command was".to_owned(),
             Outcome::NotRun => "was not run".to_owned(),
@@ -96,6 +101,7 @@ mod tests {
             (ended(ExitStatus::Signaled(40)), 168, "\"signal\": \"40\""),
             (Outcome::TimedOut(Duration::from_millis(1500)), 124, "\"error\": \"timed out after 1.5 s\""),
             (Outcome::Unreached("is\u{1b} gone".into()), 6, "\"error\": \"is\\u001b gone\""),
+            (Outcome::BrokenOff("no room".into()), 1, "\"error\": \"was ended: no room\""),
             (Outcome::NotRun, 0, "\"error\": \"was not run\""),
         ];
         for (outcome, code, json) in all {

@@ -12,7 +12,7 @@ const KILL: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(1);
 
 /// How long processes may take to end after Ctrl-C. Then they are hung up.
-const INTERRUPTED: Duration = Duration::from_millis(700);
+const INTERRUPTED: Duration = Duration::from_millis(600);
 
 /// Hosts by number, from 0 on. At most `fanout` run at a time, for at most `timeout`.
 pub(super) struct Schedule {
@@ -22,6 +22,7 @@ pub(super) struct Schedule {
     timeout: Option<Duration>,
     /// Why no more hosts are started.
     over: Option<Why>,
+    closed: bool,
     steps: Vec<Step>,
 }
 
@@ -66,6 +67,7 @@ impl Schedule {
             fanout,
             timeout,
             over: None,
+            closed: false,
             steps: Vec::new(),
         }
     }
@@ -97,7 +99,7 @@ impl Schedule {
         }
         // one that ran too long keeps its slot no longer
         let on_time = self.running.values().filter(|running| running.ending.is_none()).count();
-        let free = if self.over.is_some() { 0 } else { self.fanout.saturating_sub(on_time) };
+        let free = if self.starts_no_more() { 0 } else { self.fanout.saturating_sub(on_time) };
         for host in self.waiting.drain(..free.min(self.waiting.len())) {
             self.running.insert(host, Running { since: now, ending: None });
             self.steps.push(Step::Start(host));
@@ -143,7 +145,21 @@ impl Schedule {
 
     /// Whether nothing runs and nothing will.
     pub(super) fn is_done(&self) -> bool {
-        self.running.is_empty() && self.steps.is_empty() && (self.waiting.is_empty() || self.over.is_some())
+        self.running.is_empty() && self.steps.is_empty() && (self.waiting.is_empty() || self.starts_no_more())
+    }
+
+    /// Those that run go on, and no others are started.
+    pub(super) fn start_no_more(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether it was started and is not over.
+    pub(super) fn is_running(&self, host: usize) -> bool {
+        self.running.contains_key(&host)
+    }
+
+    fn starts_no_more(&self) -> bool {
+        self.closed || self.over.is_some()
     }
 
     fn end(&mut self, why: Why, signal: Signal, next: Next, at: Instant) {
@@ -209,6 +225,18 @@ mod tests {
         assert_eq!(schedule.steps(begin + KILL), [Step::Signal(2, Signal::Kill)]);
         assert_eq!(schedule.steps(begin + KILL + DEAD), [Step::LetGo(2, Why::FailFast)]);
         assert!(schedule.is_done());
+    }
+
+    #[test]
+    fn those_that_run_go_on_if_no_more_are_to_start() {
+        let begin = Instant::now();
+        let mut schedule = Schedule::new(3, 1, None);
+        schedule.steps(begin);
+        schedule.start_no_more();
+        assert!(schedule.is_running(0) && !schedule.is_running(1) && !schedule.is_done());
+        schedule.over(0);
+        assert!(schedule.steps(begin).is_empty() && schedule.is_done());
+        assert_eq!(schedule.not_run().collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -56,19 +56,16 @@ impl Show {
         }
     }
 
-    /// Output of a host.
-    ///
-    /// # Errors
-    /// If there is no room for long answers.
-    pub(super) fn output(&mut self, host: &str, side: Side, bytes: &[u8]) -> io::Result<()> {
+    /// Output of a host. Returns the hosts whose answers are not kept any more, and why.
+    pub(super) fn output(&mut self, host: &str, side: Side, bytes: &[u8]) -> Vec<(String, String)> {
         match &mut self.way {
             Way::Raw => {
                 match side {
                     Side::Out => self.outlet.write(|out| out.write_all(bytes)),
                     // as for any program, it is no error if nobody reads it
-                    Side::Err => drop(OwnStream::new(&io::stderr())?.write_all(bytes)),
+                    Side::Err => drop(OwnStream::new(&io::stderr()).and_then(|mut err| err.write_all(bytes))),
                 }
-                Ok(())
+                Vec::new()
             }
             Way::Marked(lines) => {
                 let mark = self.outlet.mark(host);
@@ -76,7 +73,7 @@ impl Show {
                 let lines = lines.entry((host.to_owned(), side == Side::Out)).or_default();
                 lines.push(bytes, |line| add(&mut text, &mark, line));
                 print(&self.outlet, side, &text);
-                Ok(())
+                Vec::new()
             }
             Way::Folded(folded) | Way::Json(folded) => folded.add(host, side, bytes),
         }
@@ -113,7 +110,7 @@ impl Show {
                 Outcome::NotHeard | Outcome::EndedEarly if !folded.has_begun(host) => folded.forget(host),
                 outcome => {
                     let end = if outcome.is_fine() { End::Fine } else { End::Failed(outcome.words()) };
-                    folded.heard(host, end, Instant::now());
+                    folded.heard(host, host, end, Instant::now());
                 }
             },
             Way::Json(folded) => folded.json(host, &json_head(host, outcome), &self.outlet)?,

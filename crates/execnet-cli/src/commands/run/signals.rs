@@ -12,8 +12,8 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::signals::handled;
 
-/// How long the loop may take to let all processes go. It may hang in a write.
-const AT_MOST: Duration = Duration::from_secs(1);
+/// How long the loop may take to let all processes go, which it does within a second. It may hang in a write.
+const AT_MOST: Duration = Duration::from_secs(2);
 
 /// What came.
 #[derive(Clone, Default)]
