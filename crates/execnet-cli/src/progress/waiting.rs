@@ -20,7 +20,10 @@ impl WaitProgress {
     pub(crate) fn show(&mut self, text: &str) {
         let Some(drawn) = self.live.drawn() else { return };
         if text.is_empty() {
-            self.line.take().iter().for_each(|(line, _)| drawn.remove(line));
+            if let Some((line, _below)) = self.line.take() {
+                line.finish_and_clear();
+                drawn.remove(&line);
+            }
             return;
         }
         let (line, _) = self.line.get_or_insert_with(|| {

@@ -16,7 +16,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use execnet::{ExitStatus, Process, ProcessBuilder, ProcessEvent};
-use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
@@ -24,6 +23,7 @@ use signal_hook::low_level::raise;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::{self, say};
 use crate::render::reason;
+use crate::signals::stop_job;
 use crate::stdio::OwnStream;
 use crate::text::one_line;
 use escapes::{EscapeKey, Escapes, HELP, Typed};
@@ -172,9 +172,10 @@ impl<'a> Attendance<'a> {
         match news {
             News::Typed(Typed::Leave) => return Some(End::Left),
             News::Gone => return Some(End::Signal(SIGHUP)),
-            // as the terminal does for ^Z: a script that runs this command stops, too
             News::Typed(Typed::Suspend) => {
-                let _ = kill_current_process_group(Signal::TSTP);
+                screen::give_back();
+                stop_job();
+                screen::take_again();
             }
             News::Signal(SIGTSTP) => {
                 screen::give_back();

@@ -15,7 +15,6 @@ use execnet::Network;
 use execnet_proto::control::{KillReply, Usages, Verb};
 use execnet_proto::signal::Signal;
 use ratatui_crossterm::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use rustix::process::{Signal as Unix, kill_current_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
@@ -23,6 +22,7 @@ use signal_hook::low_level::{emulate_default_handler, raise};
 use super::kill;
 use crate::connection::{self, failed};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::signals::stop_job;
 use model::{Key, Model, Wish};
 use screen::Screen;
 use view::Look;
@@ -50,6 +50,8 @@ enum News {
     Over(CommandError),
     Key(Key),
     Resized,
+    /// ^Z was typed.
+    Suspend,
     Signal(i32),
     /// What became of a signal that was sent.
     Said(String),
@@ -115,6 +117,11 @@ fn show(
                 News::Over(error) => return Err(error),
                 News::Said(text) => model.say(text),
                 News::Resized => {}
+                News::Suspend => {
+                    drop(screen);
+                    stop_job();
+                    screen = Screen::take().map_err(broken)?;
+                }
                 News::Signal(SIGTSTP) => {
                     drop(screen);
                     // SIGTSTP is handled here; SIGSTOP looks the same to the shell
@@ -198,11 +205,7 @@ fn news_of(key: KeyEvent) -> Option<News> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
             KeyCode::Char('c') => Some(News::Signal(SIGINT)),
-            // as the terminal does for ^Z: a script that runs this command stops, too
-            KeyCode::Char('z') => {
-                let _ = kill_current_process_group(Unix::TSTP);
-                None
-            }
+            KeyCode::Char('z') => Some(News::Suspend),
             KeyCode::Char('\\') => Some(News::Signal(SIGQUIT)),
             KeyCode::Char('d') => Some(News::Key(Key::Char('q'))),
             _ => None,
