@@ -156,7 +156,11 @@ fn drain_waits_on_when_the_daemon_was_killed_and_started_again() {
         assert_eq!(said.next().unwrap(), format!("execnet: the daemon of {} is back", net.name));
         assert_eq!(net.host("a")["drained"], true);
         if !remove {
-            net.ok("undrain", &["a"]);
+            // it drains the host once more when the daemon is back
+            wait_until(SOON, "the end of the waiting", || {
+                net.ok("undrain", &["a"]);
+                waits.try_wait().unwrap().is_some()
+            });
             assert_eq!(said.collect::<Vec<_>>(), ["Error: `a` was undrained in the meantime"]);
             assert_eq!(waits.wait().unwrap().code(), Some(1));
             continue;
