@@ -240,7 +240,7 @@ fn a_copy_goes_on_when_links_break() {
     // back over a link that is cut in the middle
     let child = net.copy(&["--node=build2", ":t/large", "got"]).spawn().unwrap();
     let folder = net.folder("work/got").join("build2");
-    wait_until(SOON, "something to arrive", || !drafts(&folder).is_empty());
+    wait_until(SOON, "something to arrive", || !drafts(&folder).is_empty() || folder.join("large").exists());
     hosts.iter().for_each(|host| drop(host.kill_ssh()));
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
@@ -248,25 +248,46 @@ fn a_copy_goes_on_when_links_break() {
     assert_eq!(drafts(&folder), [""; 0].map(PathBuf::from));
 }
 
+/// Runs a copy of a file named `large` until part of it is in this folder, then does something to it. Returns
+/// the command, unless the copy was finished before.
+fn caught(mut command: Command, folder: &Path, then: impl Fn(&mut Child)) -> Result<Child, Child> {
+    let mut child = command.spawn().unwrap();
+    wait_until(SOON, "something to arrive", || {
+        !drafts(folder).is_empty() || child.try_wait().unwrap().is_some()
+    });
+    then(&mut child);
+    if folder.join("large").exists() { Err(child) } else { Ok(child) }
+}
+
+/// How often a copy is tried that must not be finished too early.
+const TRIES: u32 = 10;
+
 #[test]
 fn a_command_that_is_ended_leaves_no_half_file() {
     let Some(net) = two() else { return };
     noise(&net.folder("work").join("large"), 500 << 20);
     let there = net.home("build1").join("t");
+    let is_ended = |args: &[&str], folder: &Path, ends: Signal| {
+        let end = |child: &mut Child| {
+            if child.try_wait().unwrap().is_none() {
+                signal(child, ends);
+            }
+            child.wait().unwrap();
+            wait_until(SOON, "the host to tidy up", || drafts(folder).is_empty());
+        };
+        let ended = (0..TRIES).find_map(|_| {
+            let caught = caught(net.copy(args), folder, end);
+            caught.map_err(|_| fs::remove_file(folder.join("large")).unwrap()).ok()
+        });
+        let status = ended.expect("a copy that is ended in its middle").wait().unwrap();
+        assert_eq!(status.signal(), Some(ends.as_raw()));
+    };
     for ends in [Signal::INT, Signal::KILL] {
-        let mut child = net.copy(&["--node=build1", "large", ":t/"]).spawn().unwrap();
-        wait_until(SOON, "something to arrive", || !drafts(&there).is_empty());
-        signal(&child, ends);
-        assert_eq!(child.wait().unwrap().signal(), Some(ends.as_raw()));
-        wait_until(SOON, "the host to tidy up", || drafts(&there).is_empty());
-        assert!(!there.join("large").exists());
+        is_ended(&["--node=build1", "large", ":t/"], &there, ends);
     }
     fs::rename(net.folder("work").join("large"), there.join("large")).unwrap();
     let here = net.folder("work/got").join("build1");
-    let mut child = net.copy(&["--node=build1", ":t/large", "got"]).spawn().unwrap();
-    wait_until(SOON, "something to arrive", || !drafts(&here).is_empty());
-    signal(&child, Signal::INT);
-    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    is_ended(&["--node=build1", ":t/large", "got"], &here, Signal::INT);
     assert_eq!(fs::read_dir(&here).unwrap().count(), 0);
 }
 
@@ -275,17 +296,32 @@ fn a_host_that_stands_still_does_not_stop_the_others_nor_takes_memory() {
     let Some(net) = two() else { return };
     let large = net.folder("work").join("large");
     noise(&large, 300 << 20);
-    let mut child = net.copy(&["large", ":t/"]).spawn().unwrap();
     let still = net.home("build2").join("t");
-    wait_until(SOON, "something to arrive", || !drafts(&still).is_empty());
     let agent = net.agent("build2");
-    let kernels = children_of(agent);
     let each = |signal| {
-        for kernel in &kernels {
-            let _ = kill_process(Pid::from_raw(*kernel as i32).unwrap(), signal);
+        for kernel in children_of(agent) {
+            let _ = kill_process(Pid::from_raw(kernel as i32).unwrap(), signal);
         }
     };
-    each(Signal::STOP);
+    let runs = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z', 'X']))
+    };
+    let stands = || {
+        let stop = |_: &mut Child| {
+            each(Signal::STOP);
+            wait_until(SOON, "the host to stand still", || !children_of(agent).iter().any(runs));
+        };
+        caught(net.copy(&["large", ":t/"]), &still, stop).map_err(|mut finished| {
+            each(Signal::CONT);
+            assert!(finished.wait().unwrap().success());
+            for host in ["build1", "build2"] {
+                fs::remove_file(net.home(host).join("t/large")).unwrap();
+            }
+        })
+    };
+    let mut child =
+        (0..TRIES).find_map(|_| stands().ok()).expect("a copy whose host stands still in its middle");
     wait_until(SOON, "the other host to have everything", || net.home("build1").join("t/large").exists());
     let memory = proc_rss_kib(child.id()).unwrap();
     assert!(memory < 100 << 10, "{memory} KiB");
