@@ -5,13 +5,19 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
-use execnet_testkit::{Lab, Listening, alive, kill, sockets_listening, wait_until};
+use execnet_testkit::{Lab, Listening, alive, kill, processes_with_env, sockets_listening, wait_until};
 use serde_json::Value;
 
 /// A limit that nothing working reaches, even on a slow machine.
 pub(crate) const SOON: Duration = execnet_testkit::PATIENCE;
+
+/// How long a test may take with one network. What it then still waits for, such as a line of a command,
+/// would never come.
+const FOREVER: Duration = Duration::from_secs(3600);
 
 /// A network's name and folders.
 pub(crate) struct Net {
@@ -19,6 +25,8 @@ pub(crate) struct Net {
     folder: PathBuf,
     /// The hosts; `None` for a network of this machine only.
     pub(crate) lab: Option<Lab>,
+    /// Dropped with it.
+    _ends: Sender<()>,
 }
 
 impl Net {
@@ -29,7 +37,8 @@ impl Net {
         let name = format!("test-{}-{count}", std::process::id());
         let folder = std::env::temp_dir().join(format!("execnet-{name}"));
         std::fs::create_dir_all(&folder).unwrap();
-        Self { name, folder, lab }
+        let _ends = end_what_hangs(folder.join("state"));
+        Self { name, folder, lab, _ends }
     }
 
     /// The hosts' lab.
@@ -178,6 +187,22 @@ impl Drop for Net {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Kills what a network runs on this machine after [`FOREVER`], again and again until the returned half is
+/// dropped: a test that hangs then fails where it waits.
+fn end_what_hangs(state: PathBuf) -> Sender<()> {
+    let (ends, ended) = channel();
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    thread::spawn(move || {
+        let mut limit = FOREVER;
+        while ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test} hangs: what it runs is killed");
+            processes_with_env("XDG_STATE_HOME", state.to_str().unwrap()).into_iter().for_each(kill);
+            limit = Duration::from_secs(5);
+        }
+    });
+    ends
 }
 
 /// Status and output of a command.
