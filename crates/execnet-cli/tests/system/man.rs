@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use crate::harness::{Net, text};
+use crate::harness::{Net, copy_program, text};
 
 /// Runs `execnet man ARGS…` where `man` is as wide as a terminal.
 fn man(net: &Net, args: &[&str]) -> Output {
@@ -77,7 +77,7 @@ fn man_finds_pages_that_were_installed_beside_the_command() {
     let net = Net::new(None);
     let bin = net.folder("env").join("bin");
     fs::create_dir_all(&bin).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_execnet"), bin.join("execnet")).unwrap();
+    copy_program(&bin.join("execnet"));
     let run = |args: &[&str]| {
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(args[0]);
