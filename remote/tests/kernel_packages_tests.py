@@ -5,15 +5,12 @@ import sys
 sys.dont_write_bytecode = True
 from kernel_activate import Activate
 from kernel_packages import Answers, Manifests, Packages
-from kernel_store import Mounts, Store
 
 from case import main, suite
 
 
 def load_tests(loader, tests, pattern):
-    def bases(jython):
-        return (Activate, Packages, Answers, Manifests, Store) + (() if jython else (Mounts,))
-    return suite(loader, bases)
+    return suite(loader, lambda jython: (Activate, Packages, Answers, Manifests))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """End to end: the folders of packages on a host, when something goes wrong there. Run by
-kernel_packages_tests.py."""
+kernel_store_tests.py."""
 import os
 import shutil
 import stat
