@@ -1,5 +1,7 @@
 //! `execnet run`: a command on every host, and equal answers folded.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use execnet_proto::spec::sets::NodeSet;
 use execnet_testkit::{Lab, alive, or_skip, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -63,6 +66,41 @@ fn answered(output: &Output) -> (Option<i32>, Vec<String>, Vec<String>) {
     (output.status.code(), out, err)
 }
 
+/// Folded answers, those of most hosts first, and whose they are. Equal ones are one group, though a slow
+/// machine may have made several of them. Other lines are left out.
+fn groups(folded: &[u8]) -> Vec<(Vec<String>, String)> {
+    let folded = String::from_utf8_lossy(folded);
+    let (mut all, mut last) = (BTreeMap::<String, BTreeSet<String>>::new(), None::<(Vec<String>, String)>);
+    let mut add = |group: Option<(Vec<String>, String)>| {
+        if let Some((names, answer)) = group {
+            all.entry(answer).or_default().extend(names);
+        }
+    };
+    for line in folded.lines() {
+        if let Some(line) = line.strip_prefix("  ") {
+            let (_, answer) = last.as_mut().unwrap_or_else(|| panic!("nobody's line {line:?}"));
+            *answer += &format!("{line}\n");
+        } else if let Some((names, (count, rest))) =
+            line.split_once(" (").and_then(|(names, rest)| Some((names, rest.split_once("):")?)))
+        {
+            let names = names.parse::<NodeSet>().unwrap().names().unwrap();
+            assert_eq!(names.len().to_string(), count, "{line}");
+            add(last.replace((names, rest.trim_start().to_owned())));
+        }
+    }
+    add(last);
+    let mut all: Vec<_> = all.into_iter().map(|(answer, names)| (Vec::from_iter(names), answer)).collect();
+    all.sort_by_key(|(names, _)| Reverse(names.len()));
+    all
+}
+
+/// A single group.
+fn one_group(names: &[&str], answer: &str) -> Vec<(Vec<String>, String)> {
+    vec![(names.iter().copied().map(String::from).collect(), answer.to_owned())]
+}
+
+const ALL: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
 fn strings<const N: usize>(lines: [&str; N]) -> Vec<String> {
     lines.map(String::from).to_vec()
 }
@@ -75,13 +113,14 @@ fn signal(child: &Child, signal: Signal) {
 fn a_host_runs_it_once_whatever_its_interpreters() {
     let Some(net) = three() else { return };
     let output = net.on_hosts(&["-b", "--", "echo", "a  b", "-b"]).output().unwrap();
-    let folded = strings(["build[1-3] (3): a  b -b"]);
-    assert_eq!(answered(&output), (Some(0), folded, strings(["3 ok"])), "{}", text(&output));
+    let three = ["build1", "build2", "build3"];
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b"3 ok\n"[..]), "{}", text(&output));
+    assert_eq!(groups(&output.stdout), one_group(&three, "a  b -b"), "{}", text(&output));
     // the rules of `python` for folder and environment
     let line = "echo $PWD $COLOUR $1 $2";
     let options = ["--chdir", "/usr", "--env", "COLOUR=deep blue", "-bc", line, "x", "-y"];
     let output = net.on_hosts(&options).output().unwrap();
-    assert_eq!(output.stdout, b"build[1-3] (3): /usr deep blue x -y\n", "{}", text(&output));
+    assert_eq!(groups(&output.stdout), one_group(&three, "/usr deep blue x -y"), "{}", text(&output));
     let output = net.on_hosts(&["-b", "--implementation", "cpython", "true"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b"2 ok\n"[..]), "{}", text(&output));
     // the folder of an ssh host is the home folder
@@ -119,7 +158,12 @@ fn an_answer_without_room_is_dropped_and_the_others_stay() {
         assert!(said.contains("was ended: cannot keep long answers in "), "{said}");
         match way {
             "--json" => assert_eq!(said.matches(r#""status": 0, "stdout": "fine\n""#).count(), 3, "{said}"),
-            _ => assert!(said.contains(" (3): fine\n") && said.contains("\n3 ok, 1 broken off: n"), "{said}"),
+            _ => {
+                let fine = groups(&output.stdout);
+                let fine = fine.iter().find(|(_, answer)| answer == "fine");
+                assert!(fine.is_some_and(|(names, _)| names.len() == 3), "{said}");
+                assert!(said.contains("3 ok, 1 broken off: n"), "{said}");
+            }
         }
         wait_until(SOON, "the endless one to end", || net.ok("ps", &[]).starts_with("nothing runs"));
         fs::remove_dir(&once).unwrap();
@@ -162,9 +206,10 @@ fn lines_say_whose_they_are_and_a_single_host_speaks_for_itself() {
     let output = net.on_hosts(&["-c", line, once.to_str().unwrap()]).output().unwrap();
     assert_eq!(output.status.code(), Some(143), "{}", text(&output));
     let output = net.on_hosts(&["--limit", "2", "-b", "no-such-program"]).output().unwrap();
-    let (status, out, err) = answered(&output);
-    assert_eq!((status, out.len(), err.len()), (Some(127), 0, 2), "{}", text(&output));
-    assert!(err[1].contains(" (2): could not be started: cannot execute no-such-program"), "{err:?}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(127), 0), "{}", text(&output));
+    let [(names, why)] = &groups(&output.stderr)[..] else { panic!("{}", text(&output)) };
+    assert_eq!(names.len(), 2, "{}", text(&output));
+    assert!(why.starts_with("could not be started: cannot execute no-such-program"), "{why}");
 }
 
 #[test]
@@ -175,14 +220,15 @@ fn all_hosts_get_all_of_stdin_however_few_run_at_a_time() {
     let sum = crate::harness::sha256(&input[..]).0;
     for options in [&["-b"][..], &["-b", "--fanout", "1"]] {
         let output = net.on_hosts_fed(&[options, &["sha256sum"]].concat(), &input);
-        let expected = format!("n[1-4] (4): {sum}  -\n");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{options:?} {}", text(&output));
+        let expected = one_group(&ALL, &format!("{sum}  -"));
+        assert_eq!(groups(&output.stdout), expected, "{options:?} {}", text(&output));
     }
     // one that reads nothing stalls nobody
     let once = net.folder("once").join("dir");
     let line = "mkdir \"$1\" 2>/dev/null && exit; sha256sum";
     let output = net.on_hosts_fed(&["-bc", line, once.to_str().unwrap()], &input);
-    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!(" (3): {sum}  -\n")));
+    let [(names, answer)] = &groups(&output.stdout)[..] else { panic!("{}", text(&output)) };
+    assert_eq!((names.len(), answer), (3, &format!("{sum}  -")));
     let output = net.on_hosts_fed(&["-n", "-b", "cat"], &input);
     assert_eq!((output.stdout.len(), &output.stderr[..]), (0, &b"4 ok\n"[..]), "{}", text(&output));
 }
@@ -196,11 +242,12 @@ fn what_runs_too_long_is_ended_and_a_failure_can_end_all() {
         let timeout = seconds.to_string();
         let args = ["--timeout", &timeout, "-b", "-c", "echo a; sleep 1000"];
         let output = net.on_hosts(&args).output().unwrap();
-        let (status, out, err) = answered(&output);
+        let (status, _, err) = answered(&output);
         assert_eq!((status, err[0].as_str()), (Some(124), "0 ok, 4 timed out: n[1-4]"), "{}", text(&output));
-        assert!(err[1..].iter().all(|line| line.ends_with(&format!(": timed out after {timeout} s"))));
+        let late = one_group(&ALL, &format!("timed out after {timeout} s"));
+        assert_eq!(groups(&output.stderr), late, "{}", text(&output));
         assert!(begin.elapsed() >= Duration::from_secs_f64(seconds));
-        out == ["n[1-4] (4): a"] && err.len() == 2
+        groups(&output.stdout) == one_group(&ALL, "a")
     });
     assert!(heard);
     let output = net.on_hosts(&["--fanout", "1", "--fail-fast", "-c", "exit 9"]).output().unwrap();
@@ -238,9 +285,10 @@ fn ctrl_c_ends_everything_and_says_what_was_not_heard() {
         });
         signal(&child, Signal::INT);
         let output = child.wait_with_output().unwrap();
-        let (status, out, err) = answered(&output);
-        assert_eq!((status, out.len(), err.len()), (None, 1, 1), "{}", text(&output));
-        assert!(out[0].ends_with(" (3): done"), "{}", text(&output));
+        let (status, _, err) = answered(&output);
+        assert_eq!((status, err.len()), (None, 1), "{}", text(&output));
+        let [(names, answer)] = &groups(&output.stdout)[..] else { panic!("{}", text(&output)) };
+        assert_eq!((names.len(), answer.as_str()), (3, "done"), "{}", text(&output));
         assert!(err[0].starts_with("3 ok, 1 not heard: n"), "{}", text(&output));
         wait_until(SOON, "the slow one to end", || !alive(pid));
     }
@@ -322,14 +370,10 @@ fn long_answers_fold_and_come_back_as_they_were() {
     let line = "seq 300000; mkdir \"$1\" 2>/dev/null && echo more; true";
     let output = net.on_hosts(&["-bc", line, once.to_str().unwrap()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let answers = String::from_utf8(output.stdout).unwrap();
-    let numbers = || (1..=300_000).map(|number| format!("  {number}"));
-    let mut lines = answers.lines();
-    assert!(lines.next().unwrap().ends_with(" (3):"));
-    assert!(lines.by_ref().take(300_000).eq(numbers()));
-    assert!(lines.next().unwrap().ends_with(" (1):"));
-    assert!(lines.by_ref().take(300_000).eq(numbers()));
-    assert_eq!((lines.next(), lines.next()), (Some("  more"), None));
+    let [(three, numbers), (one, more)] = &groups(&output.stdout)[..] else { panic!("not two answers") };
+    assert_eq!((three.len(), one.len()), (3, 1));
+    assert!(numbers.lines().eq((1..=300_000).map(|number| number.to_string())));
+    assert_eq!(more.strip_prefix(numbers.as_str()), Some("more\n"));
 }
 
 #[test]
@@ -405,16 +449,14 @@ fn equal_answers_of_nodes_are_folded_too() {
     let net = local();
     let code = "channel.send('a'); channel.send(2); print('said')";
     let output = net.execnet(["exec", &net.name, "-b", code]).output().unwrap();
-    let (status, out, err) = answered(&output);
-    assert_eq!(status, Some(0), "{}", text(&output));
-    assert_eq!(out, ["  'a'", "  2", "n[1-4] (4):"]);
-    assert_eq!(err, ["4 ok", "n[1-4] (4): said"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(groups(&output.stdout), one_group(&ALL, "'a'\n2\n"), "{}", text(&output));
+    assert_eq!(groups(&output.stderr), one_group(&ALL, "said"), "{}", text(&output));
+    assert!(text(&output).contains("4 ok\n"), "{}", text(&output));
     let output = net.execnet(["exec", &net.name, "-b", "raise ValueError('no')"]).output().unwrap();
     let (status, _, err) = answered(&output);
     assert_eq!(status, Some(1), "{}", text(&output));
-    assert!(
-        err.contains(&"  ValueError: no".to_owned())
-            && err.contains(&"0 ok, 4 failed: n[1-4]".to_owned())
-            && err.contains(&"n[1-4] (4):".to_owned())
-    );
+    assert!(err.contains(&"0 ok, 4 failed: n[1-4]".to_owned()), "{}", text(&output));
+    let [(names, error)] = &groups(&output.stderr)[..] else { panic!("{}", text(&output)) };
+    assert!(names.len() == 4 && error.ends_with("\nValueError: no\n"), "{}", text(&output));
 }
