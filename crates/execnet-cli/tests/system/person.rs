@@ -59,8 +59,6 @@ impl Person {
     /// line is a new one.
     #[track_caller]
     pub(crate) fn enters(&self, line: &str) {
-        // whatever breaks lines, and wherever
-        let letters = |text: &str| text.split_whitespace().collect::<String>();
         let typed = letters(line);
         self.types(line);
         self.waits(&format!("the typed `{line}`"), |screen| letters(screen).ends_with(&typed));
@@ -73,7 +71,7 @@ impl Person {
     pub(crate) fn enters_anew(&self, line: &str) {
         let line = format!("clear; {line}");
         self.enters(&line);
-        self.waits("an empty screen", |screen| !screen.contains("clear"));
+        self.waits("an empty screen", |screen| !letters(screen).contains(&letters(&line)));
     }
 
     /// Lets a shell show its prompt again until it has told this before one, as of its jobs.
@@ -153,6 +151,11 @@ impl Person {
         let told = screen.lines().rev().find_map(|line| line.trim_end().strip_prefix("status="));
         assert_eq!(told, Some(status.to_string().as_str()), "{screen}");
     }
+}
+
+/// A text without its spaces and line ends: the screen breaks lines where it must.
+fn letters(text: &str) -> String {
+    text.split_whitespace().collect()
 }
 
 /// Waits until a process that was started with these words, the last ones of its argv, has its terminal and
