@@ -2,12 +2,13 @@
 //! slower than the others finds nothing here and reads by itself, so memory stays bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-/// What is kept at most, in bytes.
+/// What is kept at most, in bytes: of blocks, and of digests.
 const MOST: u64 = 16 << 20;
 
 /// What a block costs besides its bytes.
@@ -21,14 +22,15 @@ type Slot<T> = Arc<OnceLock<Result<T, Arc<io::Error>>>>;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    kept: Mutex<Kept>,
-    digests: Mutex<HashMap<FileId, Slot<[u8; 32]>>>,
+    kept: Mutex<Kept<(FileId, u64), Bytes>>,
+    digests: Mutex<Kept<FileId, [u8; 32]>>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    slots: HashMap<(FileId, u64), Slot<Bytes>>,
-    order: VecDeque<((FileId, u64), u64)>,
+#[derive(Debug)]
+struct Kept<K, T> {
+    slots: HashMap<K, Slot<T>>,
+    /// With the bytes of each.
+    order: VecDeque<(K, u64)>,
     bytes: u64,
 }
 
@@ -51,15 +53,19 @@ impl Blocks {
         file: FileId,
         hash: impl FnOnce() -> io::Result<[u8; 32]>,
     ) -> Result<[u8; 32], Arc<io::Error>> {
-        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = digests.entry(file).or_default().clone();
-        drop(digests);
+        let slot = self.digests.lock().unwrap_or_else(PoisonError::into_inner).slot(file, 32);
         slot.get_or_init(|| hash().map_err(Arc::new)).clone()
     }
 }
 
-impl Kept {
-    fn slot(&mut self, key: (FileId, u64), length: u64) -> Slot<Bytes> {
+impl<K, T> Default for Kept<K, T> {
+    fn default() -> Self {
+        Self { slots: HashMap::new(), order: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<K: Copy + Eq + Hash, T> Kept<K, T> {
+    fn slot(&mut self, key: K, length: u64) -> Slot<T> {
         if let Some(slot) = self.slots.get(&key) {
             return slot.clone();
         }
@@ -99,5 +105,15 @@ mod tests {
         assert_eq!(reads.get(), 301);
         let kept = blocks.kept.lock().unwrap();
         assert!(kept.bytes <= MOST && kept.slots.len() == kept.order.len() && kept.slots.len() < 64);
+    }
+
+    #[test]
+    fn digests_of_any_number_of_files_take_little_memory() {
+        let blocks = Blocks::default();
+        for file in 0..100_000 {
+            blocks.digest((file, 0), || Ok([0; 32])).unwrap();
+        }
+        blocks.digest((99_999, 0), || unreachable!("it is kept")).unwrap();
+        assert!(blocks.digests.lock().unwrap().slots.len() < 60_000);
     }
 }
