@@ -8,12 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::draft::{DRAFT, Draft, spare_name, times};
+use super::draft::{DRAFT, Draft, Spare, times};
 use super::local;
 
 /// Seconds. An unfinished file that nobody wrote to for so long was left by a copy that was killed.
@@ -24,9 +25,9 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Place {
-    top: OwnedFd,
+    top: Arc<OwnedFd>,
     /// The folder that was used last, and its path.
-    open: Option<(Vec<u8>, OwnedFd)>,
+    open: Option<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
 impl Place {
@@ -38,7 +39,8 @@ impl Place {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { top: rustix::fs::openat(&folder, name, FOLDER, Mode::empty())?, open: None })
+        let top = rustix::fs::openat(&folder, name, FOLDER, Mode::empty())?;
+        Ok(Self { top: Arc::new(top), open: None })
     }
 
     /// The same, but nothing is made: what is not there counts as an empty folder.
@@ -47,20 +49,21 @@ impl Place {
             Err(Errno::NOENT) => File::open(tempfile::tempdir()?.path())?.into(),
             top => top?,
         };
-        Ok(Self { top, open: None })
+        Ok(Self { top: Arc::new(top), open: None })
     }
 
     /// A folder below the top.
-    pub(super) fn folder(&mut self, path: &[u8]) -> io::Result<&OwnedFd> {
+    pub(super) fn folder(&mut self, path: &[u8]) -> io::Result<&Arc<OwnedFd>> {
         if path.is_empty() {
             return Ok(&self.top);
         }
         if self.open.as_ref().is_none_or(|(open, _)| open != path) {
             let mut at = None;
             for name in path.split(|byte| *byte == b'/') {
-                at = Some(rustix::fs::openat(at.as_ref().unwrap_or(&self.top), name, FOLDER, Mode::empty())?);
+                at =
+                    Some(rustix::fs::openat(at.as_ref().unwrap_or(&*self.top), name, FOLDER, Mode::empty())?);
             }
-            self.open = at.map(|at| (path.to_vec(), at));
+            self.open = at.map(|at| (path.to_vec(), Arc::new(at)));
         }
         self.open.as_ref().map(|(_, folder)| folder).ok_or_else(|| Errno::NOENT.into())
     }
@@ -73,7 +76,7 @@ impl Place {
             return Ok(false);
         }
         let above = match self.folder(above) {
-            Ok(above) => above.try_clone()?,
+            Ok(above) => above.clone(),
             Err(_) if dry => return Ok(true),
             Err(error) => return Err(error),
         };
@@ -164,11 +167,9 @@ impl Place {
         delete: bool,
     ) -> io::Result<()> {
         let folder = self.folder(folder)?;
-        let spare = spare_name();
-        rustix::fs::symlinkat(target, folder, spare.as_str())?;
-        put(folder, &spare, name, delete).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(folder, spare.as_str(), AtFlags::empty());
-        })
+        let make = |folder: &OwnedFd, spare: &str| Ok(rustix::fs::symlinkat(target, folder, spare)?);
+        let ((), spare) = Spare::make(folder, make)?;
+        spare.put(|folder, spare| put(folder, spare, name, delete))
     }
 
     /// The names in a folder that are not among these.
@@ -178,10 +179,39 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let others = found.into_iter().filter(|name| !names.contains(name));
-        others
-            .filter_map(|name| self.is_draft(path, &name).map(|is| (!is).then_some(name)).transpose())
-            .collect()
+        self.surplus(path, found, names)
+    }
+
+    /// Those that were `found` in a folder and have none of these names.
+    fn surplus(
+        &mut self,
+        path: &[u8],
+        found: Vec<Vec<u8>>,
+        names: &BTreeSet<Vec<u8>>,
+    ) -> io::Result<Vec<Vec<u8>>> {
+        let (there, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|name| names.contains(name));
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = BTreeSet::from_iter(there);
+        // where case makes no difference, what has one of these names may be listed by another
+        let missing = names.difference(&there);
+        let named: BTreeSet<_> = missing.filter_map(|name| self.identity(path, name)).collect();
+        let mut surplus = Vec::new();
+        for name in others {
+            let is_named =
+                !named.is_empty() && self.identity(path, &name).is_some_and(|is| named.contains(&is));
+            if !is_named && !self.is_draft(path, &name)? {
+                surplus.push(name);
+            }
+        }
+        Ok(surplus)
+    }
+
+    fn identity(&mut self, folder: &[u8], name: &[u8]) -> Option<(u64, u64)> {
+        let found = self.look(folder, name).ok()??;
+        #[allow(clippy::unnecessary_cast)] // the types differ between systems
+        Some((found.st_dev as u64, found.st_ino as u64))
     }
 
     /// Whether another copy is writing this file.
@@ -189,14 +219,12 @@ impl Place {
         if !name.starts_with(DRAFT.as_bytes()) {
             return Ok(false);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-        let found = self.look(folder, name)?;
-        Ok(found.is_some_and(|found| (now - time_of(&found) / 1_000_000_000).abs() < LEFT))
+        Ok(self.look(folder, name)?.is_some_and(|found| is_fresh(&found, SystemTime::now())))
     }
 
     /// Deletes a file, or a folder with its content.
     pub(super) fn remove(&mut self, folder: &[u8], name: &[u8]) -> io::Result<()> {
-        let at = self.folder(folder)?.try_clone()?;
+        let at = self.folder(folder)?.clone();
         self.open = None;
         remove(&at, name)
     }
@@ -221,6 +249,14 @@ pub(super) fn put(folder: &OwnedFd, from: &str, to: &[u8], delete: bool) -> io::
 
 pub(super) fn full_folder() -> io::Error {
     io::Error::other("a folder that is not empty is there")
+}
+
+/// Whether somebody may still write this unfinished file. It may have the time of its source by now, but not
+/// as the time of its last change.
+#[allow(clippy::unnecessary_cast)] // the types differ between systems
+fn is_fresh(found: &Stat, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    (now - found.st_ctime as i64).abs() < LEFT
 }
 
 /// When it was changed, in nanoseconds.
@@ -290,4 +326,39 @@ fn remove(folder: impl AsFd, name: &[u8]) -> io::Result<()> {
         remove(&inner, &name)?;
     }
     Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_draft_is_as_old_as_its_last_change_whatever_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("draft");
+        std::fs::write(&path, "").unwrap();
+        let now = SystemTime::now();
+        File::open(&path).unwrap().set_modified(now - Duration::from_secs(3600)).unwrap();
+        let found = rustix::fs::stat(&path).unwrap();
+        assert!(is_fresh(&found, now) && is_fresh(&found, now + Duration::from_secs(500)));
+        assert!(!is_fresh(&found, now + Duration::from_secs(700)));
+    }
+
+    #[test]
+    fn what_is_listed_by_another_name_is_no_surplus() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut place = Place::new(folder.path(), "host").unwrap();
+        for name in ["Makefile", "old", "there"] {
+            std::fs::write(folder.path().join("host").join(name), "").unwrap();
+        }
+        // as where case makes no difference: both names open one file
+        std::fs::hard_link(folder.path().join("host/Makefile"), folder.path().join("host/makefile")).unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>();
+        let offered = BTreeSet::from_iter(names(&["Makefile", "new", "there"]));
+        let mut surplus = |found: &[&str]| place.surplus(b"", names(found), &offered).unwrap();
+        assert_eq!(surplus(&["makefile", "old", "there"]), names(&["old"]));
+        assert_eq!(surplus(&["Makefile", "makefile", "old"]), names(&["makefile", "old"]));
+    }
 }
