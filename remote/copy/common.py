@@ -29,7 +29,8 @@ def plain(name):
 
 
 def join(folder, name):
-    return folder + native(b"/") + name if folder else name
+    slash = native(b"/")
+    return folder + name if not folder or folder.endswith(slash) else folder + slash + name
 
 
 def lstat(path):

@@ -30,8 +30,11 @@ from .common import (
     text,
 )
 
+ACTS = 256  # in one message
 DRAFT = native(b".execnet-")  # the name of an unfinished file begins with it
 LEFT = 600  # s; an unfinished file that nobody wrote to for so long was left by a copy that was killed
+
+HOME = "it is the home folder or above it"
 
 # the whole disk cannot be written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -65,7 +68,8 @@ class Draft(object):
 
 
 class Receiver(object):
-    def __init__(self, options):
+    def __init__(self, options, send):
+        self.send = send
         self.delete, self.checksum, self.dry = options["delete"], options["checksum"], options["dry"]
         self.exact = options["exact"]
         self.failures, self.acts = Failures(), []
@@ -92,12 +96,17 @@ class Receiver(object):
         if self.exact:
             path = path.rstrip(slash) or slash
             self.clear_way(path, alone)
+            if not alone and not os.path.isabs(path):
+                path = os.path.realpath(path)  # links will lead into it
         if alone and (self.exact or not path.endswith(slash) and not os.path.isdir(path)):
             path, self.new = os.path.split(path)
         self.base = path.rstrip(slash) or (slash if path.startswith(slash) else native(b"."))
         if self.delete:
             for name in filter(is_native, kept):
-                self.guard(join(self.base, native(name)) if name else self.base)
+                full = join(self.base, native(name)) if name else self.base
+                if holds_home(full):
+                    raise Over("refuses to delete in %s: %s" % (text(os.path.realpath(full)), HOME))
+        self.is_above = holds_home(self.base)
         found = os.path.exists(self.base)
         if found and not os.path.isdir(self.base):
             raise Over("%s is no folder" % text(self.base))
@@ -117,15 +126,6 @@ class Receiver(object):
             raise Over("a folder is there, which a file does not replace: %s" % text(path))
         if found and not is_folder and not alone and not self.dry:
             os.unlink(path)
-
-    def guard(self, path):
-        """Refuse to delete in the home folder, and above it."""
-        root = native(b"/")
-        path = os.path.realpath(path)
-        for home in (os.path.expanduser(native(b"~")), native(b"/")):
-            home = os.path.realpath(home)
-            if path in (root, home) or home.startswith(path + root):
-                raise Over("refuses to delete in %s: it is the home folder or above it" % text(path))
 
     def place(self, path):
         """Return the full path of what has this path in the copy."""
@@ -235,6 +235,7 @@ class Receiver(object):
     def tell_way(self, full, found):
         """Note what becomes of a folder that is where a file or link comes, if nothing is changed."""
         if self.dry and found and stat.S_ISDIR(found.st_mode):
+            spare_home(full)
             if self.delete:
                 self.act("delete", full)
             elif os.listdir(full):
@@ -242,9 +243,18 @@ class Receiver(object):
 
     def clear(self):
         """Delete what the folder contains besides what was offered."""
-        for name in sorted(set(os.listdir(self.here)) - self.names):
+        try:
+            there = set(os.listdir(self.here))
+        except EnvironmentError as error:
+            self.fail(self.here, error)
+            return
+        surplus = there - self.names
+        # where case makes no difference, what was offered may be listed by another name
+        missing = self.names - there if surplus else ()
+        offered = set(filter(None, [identity(join(self.here, name)) for name in missing]))
+        for name in sorted(surplus):
             full = join(self.here, name)
-            if is_draft(full, name):
+            if is_draft(full, name) or offered and identity(full) in offered:
                 continue
             self.act("delete", full)
             if not self.dry:
@@ -308,6 +318,7 @@ class Receiver(object):
             found = lstat(full)
             if not found or not stat.S_ISDIR(found.st_mode):
                 raise
+        spare_home(full)
         if self.delete:
             remove(full)
         else:
@@ -362,8 +373,12 @@ class Receiver(object):
             if self.is_dead(path):
                 continue
             full = self.place(path)
+            if self.is_above and holds_home(full):
+                continue
             try:
                 found = os.stat(full)
+                if not path and stat.S_ISVTX & found.st_mode & ~mode:
+                    continue  # a folder for everybody, as /tmp
                 if stat.S_IMODE(found.st_mode) != mode:
                     os.chmod(full, mode)
                 if not is_same_time(found, time):
@@ -375,6 +390,9 @@ class Receiver(object):
         """Note what is done, or would be, for a run that only tells."""
         if self.dry:
             self.acts.append((what, plain(full)))
+            if len(self.acts) == ACTS:
+                acts, self.acts = self.acts, []
+                self.send({"acts": acts})
 
     def fail(self, full, error):
         if error.errno in FULL:
@@ -459,7 +477,26 @@ def make_writable(folder):
 def is_draft(full, name):
     """Return whether another copy is writing this file."""
     found = name.startswith(DRAFT) and lstat(full)
-    return bool(found) and abs(clock.time() - found.st_mtime) < LEFT
+    # it may have the time of its source by now, but not as the time of its last change
+    return bool(found) and abs(clock.time() - found.st_ctime) < LEFT
+
+
+def identity(full):
+    found = lstat(full)
+    return found and (found.st_dev, found.st_ino)
+
+
+def holds_home(path):
+    """Return whether this is the home folder, or above it."""
+    root = native(b"/")
+    path, home = os.path.realpath(path), os.path.realpath(os.path.expanduser(native(b"~")))
+    return path == root or (home + root).startswith(path + root)
+
+
+def spare_home(path):
+    """Refuse to delete a folder that holds the home folder."""
+    if holds_home(path):
+        raise OSError(errno.EBUSY, HOME)
 
 
 def full_folder():
@@ -468,7 +505,7 @@ def full_folder():
 
 def receive(channel):
     target, alone, kept, options = channel.receive()
-    receiver = Receiver(options)
+    receiver = Receiver(options, channel.send)
     # live on when the client is gone, until the unfinished file is deleted
     hangup = on_hangup(None)
     try:

@@ -1,4 +1,5 @@
 """Reads files and folders for the client: offers what there is, and sends what the client asks for."""
+import errno
 import os
 import stat
 
@@ -37,20 +38,21 @@ class Sender(object):
         for path in paths:
             full = os.path.expanduser(native(path) or native(b"."))
             name = os.path.basename(full)
-            if plain(name) in (b"", b".", b".."):
+            # whoever asks does not know what a home folder is called
+            is_home = path.startswith(b"~") and b"/" not in path
+            if is_home or plain(name) in (b"", b".", b".."):
                 self.tops.append((None, full.rstrip(native(b"/")) or native(b"/")))
             else:
                 self.tops.append((name, full))
 
     def walk(self, failures):
         """Yield (path, flags, mode, time, folder, entries) for each folder, parents first."""
-        entries, below, seen = [], [], set()
+        found, below = [], []
         whole = len(self.tops) == 1 and self.tops[0][0] is None
         mode, time, complete = -1, 0, COMPLETE if whole else 0
         for name, full in self.tops:
             if name is not None:
-                found = self.entry(name, full, failures)
-                entries += [found + (full,)] if found else []
+                found += self.entries([(name, full)], failures, True)[0]
                 continue
             try:
                 about, names = os.stat(full), sorted(os.listdir(full))
@@ -60,56 +62,73 @@ class Sender(object):
                 continue
             if whole:
                 mode, time = stat.S_IMODE(about.st_mode), mtime(about)
-            for name in names:
-                found = self.entry(name, join(full, name) if full != native(b"/") else full + name, failures)
-                entries += [found + (join(full, name),)] if found else []
-        entries = [entry for entry in entries if not (entry[0] in seen or seen.add(entry[0]))]
+            more, all_there = self.entries([(name, join(full, name)) for name in names], failures)
+            found, complete = found + more, complete & all_there
+        entries = self.first(found, failures)
         for chunk in self.chunks(b"", complete, mode, time, entries):
             yield chunk
         below = [(entry[0], entry[6], entry[2], entry[3]) for entry in entries if entry[1] == FOLDER]
         below.reverse()
         while below:
             path, full, mode, time = below.pop()
-            complete = COMPLETE
+            entries, complete = [], 0
             try:
                 names = sorted(os.listdir(full))
+                entries, complete = self.entries([(name, join(full, name)) for name in names], failures)
             except OSError as error:
+                if error.errno == errno.ENOENT:
+                    continue  # removed meanwhile
                 failures.add(full, error)
-                names, complete, self.finished = [], 0, False
-            entries = []
-            for name in names:
-                found = self.entry(name, join(full, name), failures)
-                entries += [found + (join(full, name),)] if found else []
+                self.finished = False
             for chunk in self.chunks(path, complete, mode, time, entries):
                 yield chunk
             for entry in reversed(entries):
                 if entry[1] == FOLDER:
                     below.append((path + b"/" + entry[0], entry[6], entry[2], entry[3]))
 
+    def first(self, entries, failures):
+        """Return the first entry of each name."""
+        firsts, seen = [], set()
+        for entry in entries:
+            if entry[0] in seen:
+                failures.add(entry[6], u"another source brings this name")
+            else:
+                seen.add(entry[0])
+                firsts.append(entry)
+        return firsts
+
     def chunks(self, path, complete, mode, time, entries):
         for at in range(0, max(len(entries), 1), ENTRIES):
             flags = complete | (FIRST if at == 0 else 0) | (LAST if at + ENTRIES >= len(entries) else 0)
             yield path, flags, mode, time, entries[at:at + ENTRIES]
 
+    def entries(self, paths, failures, asked=False):
+        """Return the entries with these names and paths, each with its path, and whether they are COMPLETE.
+        What was removed meanwhile is missed only if it was `asked` for."""
+        entries, complete = [], COMPLETE
+        for name, full in paths:
+            try:
+                entries.append(self.entry(name, full, failures) + (full,))
+            except (OSError, UnicodeError) as error:
+                if asked or getattr(error, "errno", None) != errno.ENOENT:
+                    failures.add(full, error)
+                    self.finished, complete = False, 0
+        return entries, complete
+
     def entry(self, name, full, failures):
         """Return (name, kind, mode, time, size, target of a link)."""
-        try:
-            found = os.lstat(full)
-            mode, size, target = found.st_mode, 0, b""
-            if stat.S_ISREG(mode):
-                kind, size = FILE, found.st_size
-            elif stat.S_ISDIR(mode):
-                kind = FOLDER
-            elif stat.S_ISLNK(mode):
-                kind, target = LINK, plain(os.readlink(full))
-            else:
-                kind = OTHER
-                failures.add(full, u"it is neither a file, a folder nor a link")
-            return plain(name), kind, stat.S_IMODE(mode), mtime(found), size, target
-        except (OSError, UnicodeError) as error:
-            failures.add(full, error)
-            self.finished = False
-            return None
+        found = os.lstat(full)
+        mode, size, target = found.st_mode, 0, b""
+        if stat.S_ISREG(mode):
+            kind, size = FILE, found.st_size
+        elif stat.S_ISDIR(mode):
+            kind = FOLDER
+        elif stat.S_ISLNK(mode):
+            kind, target = LINK, plain(os.readlink(full))
+        else:
+            kind = OTHER
+            failures.add(full, u"it is neither a file, a folder nor a link")
+        return plain(name), kind, stat.S_IMODE(mode), mtime(found), size, target
 
     def batches(self):
         """Yield lists of folders that fit into a message, and the files in them, by number."""

@@ -28,7 +28,7 @@ mod wire;
 pub use blocks::Blocks;
 pub use draft::drop_drafts;
 pub use error::{CopyError, ListError};
-pub use fetch::{Asked, fetch};
+pub use fetch::{Asked, check_names, fetch};
 pub use listing::{Filter, Listing};
 pub use push::{push, push_over, receiver};
 
@@ -67,6 +67,8 @@ pub trait Observer {
     fn unread(&self, path: &[u8], why: &str) {
         self.failed(path, why);
     }
+    /// Nothing is deleted, because the host could not list everything.
+    fn deletes_nothing(&self) {}
     /// So many more files were not copied.
     fn more_failed(&self, _count: u64) {}
 }

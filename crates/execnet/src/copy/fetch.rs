@@ -1,26 +1,27 @@
 //! Fetches files and folders from one host into a folder of its own here.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::intake::{Intake, Reply};
-use super::listing::name_of;
 use super::place::Place;
 use super::push::FILENAME;
 use super::wire::Line;
-use super::{CopyError, Observer, Options};
+use super::{CopyError, ListError, Observer, Options};
 use crate::gateway::{Code, Gateway};
 use crate::value::Container;
 
 /// The host's half.
 const SEND: &str = include_str!(concat!(env!("OUT_DIR"), "/send.py"));
 
+/// What the host may send at the top; none for anything.
+type Names = Option<BTreeSet<Vec<u8>>>;
+
 /// What is fetched, and where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Paths on the host. A folder with a `/` at its end stands for what it contains.
+    /// Paths on the host. A folder with a `/` at its end stands for what it contains, and so does `~`, or
+    /// `~USER`, alone.
     pub paths: &'a [Vec<u8>],
     /// A folder here.
     pub folder: &'a Path,
@@ -38,6 +39,7 @@ pub fn fetch(
     options: Options,
     observer: &dyn Observer,
 ) -> Result<(), CopyError> {
+    let names = names(asked.paths).map_err(|error| CopyError::Over(error.to_string()))?;
     let here = asked.folder.join(asked.name);
     if options.delete {
         check_delete(&here)?;
@@ -45,11 +47,7 @@ pub fn fetch(
     let place = if options.dry { Place::only_read } else { Place::new };
     let place = place(asked.folder, asked.name)
         .map_err(|error| CopyError::Over(format!("cannot write to {}: {error}", here.display())))?;
-    let names = asked.paths.iter().map(|path| {
-        let name = name_of(Path::new(OsStr::from_bytes(path)));
-        name.map(|name| name.as_bytes().to_vec())
-    });
-    let mut intake = Intake::new(place, options, names.collect::<Option<BTreeSet<_>>>(), observer);
+    let mut intake = Intake::new(place, options, names, observer);
     let channel = gateway.remote_exec(Code::module(SEND, FILENAME))?;
     let line = Line(&channel);
     line.send(|writer| {
@@ -83,6 +81,28 @@ pub fn fetch(
     }
 }
 
+/// Whether these paths can be fetched together.
+///
+/// # Errors
+/// [`ListError::Twice`] if two of them have the same name.
+pub fn check_names(paths: &[Vec<u8>]) -> Result<(), ListError> {
+    names(paths).map(drop)
+}
+
+fn names(paths: &[Vec<u8>]) -> Result<Names, ListError> {
+    let (mut names, mut all_named) = (BTreeSet::new(), true);
+    for path in paths {
+        match path.rsplit(|byte| *byte == b'/').next().unwrap_or_default() {
+            b"" | b"." | b".." => all_named = false,
+            // a home folder, whose name only the host knows
+            name if name.len() == path.len() && name.starts_with(b"~") => all_named = false,
+            name if names.insert(name.to_vec()) => {}
+            name => return Err(ListError::Twice(String::from_utf8_lossy(name).into_owned())),
+        }
+    }
+    Ok(all_named.then_some(names))
+}
+
 /// Refuses to delete in the home folder, and above it.
 fn check_delete(here: &Path) -> Result<(), CopyError> {
     let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
@@ -95,5 +115,27 @@ fn check_delete(here: &Path) -> Result<(), CopyError> {
         }
         // what is not there yet contains nothing
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_may_come_are_known_unless_only_the_host_knows_them() {
+        let names = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+            let names = names(&paths).map_err(|error| error.to_string())?;
+            let text = |name| String::from_utf8(name).unwrap();
+            Ok::<_, String>(names.map(|names| names.into_iter().map(text).collect::<Vec<_>>().join(" ")))
+        };
+        let only = |names: &str| Ok(Some(names.to_owned()));
+        assert_eq!(names(&["a", "/b/c", "~/d", "~u/e", "f/~", "./~g"]), only("a c d e ~ ~g"));
+        for content in ["", "/", "a/", ".", "a/..", "~", "~u"] {
+            assert_eq!(names(&["b", content]), Ok(None), "{content}");
+        }
+        let twice = Err("two sources bring `a`".to_owned());
+        assert_eq!((names(&["a", "b/a"]), names(&["a", "b/", "./a"])), (twice.clone(), twice));
     }
 }

@@ -114,7 +114,10 @@ impl<'a> Intake<'a> {
                 if entries > ENTRIES_OF_HOST {
                     return Err(refused(format!("more than {ENTRIES_OF_HOST} files at a time")));
                 }
-                self.options.delete &= finished;
+                if self.options.delete && !finished {
+                    self.options.delete = false;
+                    self.observer.deletes_nothing();
+                }
                 let more =
                     |announced: u64, more| announced.saturating_add(announced / 8).saturating_add(more);
                 self.left = Some((more(entries, MORE_ENTRIES), more(bytes, MORE_BYTES)));
@@ -246,7 +249,9 @@ impl<'a> Intake<'a> {
             self.hold(path.len() + 32)?;
             self.folders.push((path.clone(), mode, time));
         }
-        let deletes = self.options.delete && flags & COMPLETE != 0 && !fresh && !dead;
+        // the folder that named sources come to has others, too
+        let is_ours = self.asked.is_none() || !path.is_empty();
+        let deletes = self.options.delete && flags & COMPLETE != 0 && is_ours && !fresh && !dead;
         let names = deletes.then(|| (BTreeSet::new(), 0));
         self.at = Some(At { path, dead, fresh, names });
         Ok(())

@@ -24,6 +24,10 @@ impl Observer for Heard {
         self.0.borrow_mut().push(format!("{} {}", act.name(), String::from_utf8_lossy(path)));
     }
 
+    fn deletes_nothing(&self) {
+        self.0.borrow_mut().push("nothing is deleted".to_owned());
+    }
+
     fn failed(&self, path: &[u8], why: &str) {
         self.0.borrow_mut().push(format!("{}: {why}", String::from_utf8_lossy(path)));
     }
@@ -210,12 +214,15 @@ fn only_what_the_host_does_not_have_is_deleted_and_only_if_its_list_is_complete(
         symlink("../../../elsewhere", host.join("a/link")).unwrap();
         symlink("../../../../elsewhere", host.join("a/old/link")).unwrap();
         fs::write(host.join("beside"), "").unwrap();
-        let mut intake = intake(folder.path(), Options { delete: true, ..Options::default() }, &Quiet);
+        let heard = Heard::default();
+        let mut intake = intake(folder.path(), Options { delete: true, ..Options::default() }, &heard);
         intake.handle(FromSender::Total(10, 10, finished)).unwrap();
-        let top = (Bytes::new(), FIRST | LAST, -1, 0, vec![folder_entry("a")]);
+        // who named what comes keeps what came before, whatever the host says of the top
+        let top = (Bytes::new(), FIRST | LAST | COMPLETE, -1, 0, vec![folder_entry("a")]);
         intake.handle(FromSender::Offer(vec![top, whole("a", &[])])).unwrap();
         intake.handle(FromSender::End(Vec::new(), 0)).unwrap();
         assert_eq!(fs::read_dir(host.join("a")).unwrap().count(), if finished { 0 } else { 2 });
+        assert_eq!(heard.0.take(), if finished { &[][..] } else { &["nothing is deleted"] });
         assert!(host.join("beside").exists() && folder.path().join("elsewhere/kept").exists());
     }
 }

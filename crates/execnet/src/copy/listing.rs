@@ -338,7 +338,7 @@ pub(super) fn normal(path: &Path) -> PathBuf {
 }
 
 /// The name that a source gets at the target; none if only what it contains is meant.
-pub(super) fn name_of(source: &Path) -> Option<&OsStr> {
+fn name_of(source: &Path) -> Option<&OsStr> {
     let bytes = source.as_os_str().as_bytes();
     let last = bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     (!matches!(last, b"" | b"." | b"..")).then(|| OsStr::from_bytes(last))

@@ -151,9 +151,12 @@ impl Push<'_> {
     }
 
     fn hear(&self) -> Result<FromReceiver, CopyError> {
-        match self.line.load(&self.line.receive()?)? {
-            FromReceiver::Over(why) => Err(CopyError::Over(why)),
-            said => Ok(said),
+        loop {
+            match self.line.load(&self.line.receive()?)? {
+                FromReceiver::Acts(acts) => tell(self.observer, &Vec::new(), &acts),
+                FromReceiver::Over(why) => return Err(CopyError::Over(why)),
+                said => return Ok(said),
+            }
         }
     }
 

@@ -89,6 +89,8 @@ pub(super) enum FromReceiver {
     Open(Bytes, Option<Bytes>),
     /// The answer to a batch, or to links.
     Need(Needs, Failures, Acts),
+    /// Some of what is done, ahead of the answer.
+    Acts(Acts),
     /// Everything is in place. The number counts all failures.
     End(Failures, Acts, u64),
     /// The copy cannot go on.

@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use execnet::copy::{Act, Asked, Blocks, CopyError, Listing, Observer, Options, Quiet, fetch, push};
-use execnet::{Gateway, GatewayBuilder};
+use execnet::{Code, Gateway, GatewayBuilder};
 use execnet_testkit::require;
 
 use crate::support::{open, path, pythons, quiet};
 
 /// What a copy has told.
 #[derive(Default)]
-struct Heard {
+pub(crate) struct Heard {
     total: AtomicU64,
     settled: AtomicU64,
     moved: AtomicU64,
@@ -24,7 +24,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = std::mem::take(&mut *self.lines.lock().unwrap());
         lines.sort();
         lines
@@ -54,6 +54,10 @@ impl Observer for Heard {
     fn act(&self, act: Act, path: &[u8]) {
         let name = Path::new(OsStr::from_bytes(path)).file_name().unwrap().to_string_lossy().into_owned();
         self.lines.lock().unwrap().push(format!("{} {name}", act.name()));
+    }
+
+    fn deletes_nothing(&self) {
+        self.lines.lock().unwrap().push("nothing is deleted".to_owned());
     }
 
     fn failed(&self, path: &[u8], why: &str) {
@@ -94,36 +98,44 @@ fn source(odd: bool) -> tempfile::TempDir {
     folder
 }
 
-/// Every path below, with mode, content or target, and time up to `grain` ns.
-fn tree(folder: &Path, grain: i64) -> Vec<String> {
+/// Every path below, with mode, content or target, and its time in ns.
+fn tree(folder: &Path) -> Vec<(String, i64)> {
     let (mut all, mut below) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(path) = below.pop() {
         let about = fs::symlink_metadata(&path).unwrap();
         let name = path.strip_prefix(folder).unwrap();
         let time = about.mtime() * 1_000_000_000 + about.mtime_nsec();
-        let time = if grain > 1 { (time + grain / 2) / grain } else { time };
         if about.is_symlink() {
-            all.push(format!("{name:?} -> {:?}", fs::read_link(&path).unwrap()));
+            all.push((format!("{name:?} -> {:?}", fs::read_link(&path).unwrap()), 0));
         } else if about.is_dir() {
-            all.push(format!("{name:?} {:o} {time}", about.mode()));
+            all.push((format!("{name:?} {:o}", about.mode()), time));
             below.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else {
             let sum = fs::read(&path)
                 .unwrap()
                 .iter()
                 .fold(0_u64, |sum, byte| sum * 31 % 1_000_007 + u64::from(*byte));
-            all.push(format!("{name:?} {:o} {time} {} {sum}", about.mode(), about.len()));
+            all.push((format!("{name:?} {:o} {} {sum}", about.mode(), about.len()), time));
         }
     }
     all.sort();
     all
 }
 
-fn contents(folder: &Path) -> PathBuf {
+/// Two trees are equal, their times up to `grain` ns.
+#[track_caller]
+fn assert_alike(one: &[(String, i64)], other: &[(String, i64)], grain: i64, name: &str) {
+    assert_eq!(one.len(), other.len(), "{name}");
+    for (one, other) in one.iter().zip(other) {
+        assert!(one.0 == other.0 && (one.1 - other.1).abs() <= grain, "{name}: {one:?} {other:?}");
+    }
+}
+
+pub(crate) fn contents(folder: &Path) -> PathBuf {
     folder.join("")
 }
 
-fn send(gateway: &Gateway, sources: &[PathBuf], target: &Path, options: Options) -> Heard {
+pub(crate) fn send(gateway: &Gateway, sources: &[PathBuf], target: &Path, options: Options) -> Heard {
     let heard = Heard::default();
     let listing = Listing::of(sources).unwrap();
     let target = target.as_os_str().as_bytes();
@@ -133,7 +145,7 @@ fn send(gateway: &Gateway, sources: &[PathBuf], target: &Path, options: Options)
 
 /// Each interpreter with the grain of its times in ns, and whether it has names that are not UTF-8.
 fn every() -> Vec<(GatewayBuilder, i64, bool)> {
-    let grain = |name: &str| if name == "2.7" { 2_000 } else { 1 };
+    let grain = |name: &str| if name == "2.7" { 2_000 } else { 0 };
     let mut all: Vec<_> =
         pythons().iter().map(|one| (quiet().python(path(one)), grain(&one.name), true)).collect();
     let jython = require(&["jython"]).unwrap();
@@ -153,13 +165,13 @@ fn every_interpreter_receives_and_sends_everything() {
         assert_eq!(heard.lines(), Vec::<String>::new(), "{name}");
         let (total, settled, moved) = heard.bytes();
         assert_eq!((settled, moved), (0, total), "{name}");
-        assert_eq!(tree(&there, grain), tree(source.path(), grain), "{name}");
+        assert_alike(&tree(&there), &tree(source.path()), grain, &name);
 
         // again: nothing travels, nothing is touched
-        let before = tree(&there, 1);
+        let before = tree(&there);
         let heard = send(&gateway, &[contents(source.path())], &there, Options::default());
         assert_eq!(heard.bytes(), (total, total, 0), "{name}");
-        assert_eq!(tree(&there, 1), before, "{name}");
+        assert_eq!(tree(&there), before, "{name}");
 
         // back into a folder of its own; what was a link out of the folder is refused
         symlink("/etc/passwd", there.join("out")).unwrap();
@@ -172,12 +184,12 @@ fn every_interpreter_receives_and_sends_everything() {
         fetch(&gateway, asked, Options::default(), &heard).unwrap();
         assert_eq!(heard.lines(), ["out: it is a link that leaves the folder"], "{name}");
         fs::remove_file(there.join("out")).unwrap();
-        let mut theirs = tree(&there, grain);
-        let mut ours = tree(&back.path().join("host"), grain);
+        let mut theirs = tree(&there);
+        let mut ours = tree(&back.path().join("host"));
         // the time of the folder from which the link was removed
         theirs.remove(0);
         ours.remove(0);
-        assert_eq!(ours, theirs, "{name}");
+        assert_alike(&ours, &theirs, grain, &name);
         let heard = Heard::default();
         fetch(&gateway, asked, Options { delete: true, ..Options::default() }, &heard).unwrap();
         let (all, settled, moved) = heard.bytes();
@@ -210,7 +222,7 @@ fn only_what_differs_travels() {
     assert_eq!(told.lines(), ["send 100"]);
     let heard = send(&gateway, &sources, target.path(), by_content);
     assert_eq!(heard.bytes(), (total + 1, total - 2, 3));
-    assert_eq!(tree(target.path(), 1), tree(source.path(), 1));
+    assert_eq!(tree(target.path()), tree(source.path()));
 }
 
 #[test]
@@ -266,7 +278,7 @@ fn what_the_source_lacks_is_deleted_on_request() {
     let heard = send(&gateway, &sources, target.path(), Options { dry: true, ..delete });
     assert_eq!(heard.lines(), ["delete large", "delete old", "delete old", "send large"]);
     assert_eq!(send(&gateway, &sources, target.path(), delete).lines(), Vec::<String>::new());
-    assert_eq!(tree(target.path(), 1), tree(source.path(), 1));
+    assert_eq!(tree(target.path()), tree(source.path()));
     assert!(elsewhere.path().join("kept").exists());
 }
 
@@ -370,33 +382,24 @@ impl Observer for Killing {
     }
 }
 
-/// An unfinished file of another copy, and one that is left of a copy that was killed.
-fn unfinished(folder: &Path) -> [PathBuf; 2] {
-    let [fresh, old] = ["fresh", "old"].map(|name| folder.join(format!(".execnet-{name}")));
-    fs::write(&fresh, "").unwrap();
-    fs::write(&old, "").unwrap();
-    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-    fs::File::open(&old).unwrap().set_modified(before).unwrap();
-    [fresh, old]
-}
-
 #[test]
 fn copies_to_one_place_leave_each_others_unfinished_files_alone() {
     let gateway = open();
     let delete = Options { delete: true, ..Options::default() };
-    let (there, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let source = tempfile::tempdir().unwrap();
-    fs::create_dir_all(here.path().join("host/src")).unwrap();
-    let [[fresh, old], [fresh_here, old_here]] =
-        [there.path(), &here.path().join("host/src")].map(unfinished);
+    let (there, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // it has the time of its source already
+    let draft = there.path().join(".execnet-x");
+    fs::write(&draft, "").unwrap();
+    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::open(&draft).unwrap().set_modified(before).unwrap();
     send(&gateway, &[contents(source.path())], there.path(), delete);
-    assert!(fresh.exists() && !old.exists());
-    let from = source.path().join("src");
-    fs::create_dir(&from).unwrap();
-    let paths = [from.as_os_str().as_bytes().to_vec()];
-    let asked = Asked { paths: &paths, folder: here.path(), name: "host" };
-    fetch(&gateway, asked, delete, &Quiet).unwrap();
-    assert!(fresh_here.exists() && !old_here.exists());
+    assert!(draft.exists());
+    // an hour later it was left by a copy that was killed
+    let later = quiet().start().unwrap();
+    let code = "import time\nnow = time.time\ntime.time = lambda: now() + 3600\nchannel.send(1)";
+    later.remote_exec(Code::source(code)).unwrap().receive::<i32>().unwrap();
+    send(&later, &[contents(source.path())], there.path(), delete);
+    assert!(!draft.exists());
 
     // all at once: whoever comes last, each file is one of them, whole
     let sources: Vec<_> = (0..3_u8)

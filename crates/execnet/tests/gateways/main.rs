@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod copies;
+mod copies_spare;
 mod ends;
 mod hostile;
 mod network;

@@ -1,6 +1,6 @@
 //! What a person sees of a copy: what would be done, what failed, and how far it is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use execnet::copy::{Act, Listing, Observer, Options};
 
@@ -12,26 +12,36 @@ use crate::text::one_line;
 /// How many failures of a host get a line.
 const LINES: u64 = 20;
 
+const SPARED: &str = "nothing is deleted, because not everything could be listed";
+
 /// Tells about the copy to or from one host.
 pub(super) struct Told {
     host: String,
     dry: bool,
     progress: HostProgress,
     failed: AtomicU64,
+    /// Nothing was deleted, though it was wanted.
+    spared: AtomicBool,
 }
 
 impl Told {
     pub(super) fn new(host: &str, dry: bool, progress: HostProgress) -> Self {
-        Self { host: one_line(host), dry, progress, failed: AtomicU64::new(0) }
+        Self {
+            host: one_line(host),
+            dry,
+            progress,
+            failed: AtomicU64::new(0),
+            spared: AtomicBool::new(false),
+        }
     }
 
-    /// Tells how many failures got no line. Returns whether there were any.
+    /// Tells how many failures got no line. Returns whether anything was not done.
     pub(super) fn end(&self) -> bool {
         let failed = self.failed.load(Ordering::Relaxed);
         if failed > LINES {
             say(&format!("execnet: {}: and {} more", self.host, failed - LINES));
         }
-        failed > 0
+        failed > 0 || self.spared.load(Ordering::Relaxed)
     }
 }
 
@@ -62,6 +72,11 @@ impl Observer for Told {
         }
     }
 
+    fn deletes_nothing(&self) {
+        say(&format!("execnet: {}: {SPARED}", self.host));
+        self.spared.store(true, Ordering::Relaxed);
+    }
+
     fn more_failed(&self, count: u64) {
         self.failed.fetch_add(count, Ordering::Relaxed);
     }
@@ -88,7 +103,7 @@ pub(super) fn tell_listing(listing: &Listing, options: Options) -> HostOutcome {
         say(&format!("execnet: and {} more", failed - LINES));
     }
     if options.delete && !listing.is_finished() {
-        say("execnet: nothing is deleted, because not everything could be listed");
+        say(&format!("execnet: {SPARED}"));
     }
     if failed > 0 { HostOutcome::Failed } else { HostOutcome::Fine }
 }
