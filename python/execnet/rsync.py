@@ -93,9 +93,12 @@ class RSync:
             listing = _native.Listing(self._sourcedir, self.filter)
             targets = [(to, os.fsencode(folder), delete) for to, (folder, delete) in self._targets.items()]
             copies = _native.Copies(listing, targets)
-            while self._channels:
-                number, what, about = copies.next()
-                self._hear(channels[number], what, about)
+            try:
+                while self._channels:
+                    number, what, about = copies.next()
+                    self._hear(channels[number], what, about)
+            finally:
+                copies.end()
         finally:
             self._give_up()
 

@@ -73,7 +73,7 @@ class Run:
     """A run of tests on a network."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from execnet import HostNotFound, _from_spec
+        from execnet import HostNotFound, _from_spec, _native
         from execnet.xspec import XSpec
 
         self.config = config
@@ -101,9 +101,10 @@ class Run:
             }
             found = network.nodes(wanted) or self._awaited(network, wanted)
             hosts = network.hosts()
+            named = "node" in wanted and _native.is_by_name(wanted["node"])
         except (OSError, ValueError, HostNotFound) as error:
             raise pytest.UsageError(f"--net: {error}") from None
-        self.nodes = chosen(found, "node" in wanted)
+        self.nodes = chosen(found, named)
         if not self.nodes:
             raise pytest.UsageError(f"--net: {none_of(str(self.spec.net), found)}")
         self._collected: set[str] = set()
@@ -112,7 +113,7 @@ class Run:
         self._failed: dict[str, str] = {}
         # a host without nodes may have those that are wanted, but not the one with this name
         asked = [host for host in hosts if "node" not in wanted or host[0] in {node.host for node in found}]
-        self._left_out = left_out(asked, found, self.nodes)
+        self._left_out = left_out(asked, found, self.nodes, named)
         # they hold the copies
         self._group: Optional[Group] = None
         self._sources: Optional[Sources] = None

@@ -29,7 +29,10 @@ def chosen(nodes: Sequence[Node], named: bool = False) -> list[Node]:
 
 
 def left_out(
-    hosts: Sequence[tuple[str, str, Optional[str]]], nodes: Sequence[Node], used: Sequence[Node]
+    hosts: Sequence[tuple[str, str, Optional[str]]],
+    nodes: Sequence[Node],
+    used: Sequence[Node],
+    named: bool = False,
 ) -> list[str]:
     """Say why these hosts, of which these nodes match, have no node that is used."""
     lines = []
@@ -40,7 +43,7 @@ def left_out(
         if state != "up":
             why = "it failed" if state == "failed" else f"it is {state}"
             why += f": {error}" if error else ""
-        elif any(node.drained for node in here):
+        elif not named and any(node.drained for node in here):
             why = "it is drained"
         elif here:
             why = f"pytest needs Python 3.8 or later; there are {told(here)}"

@@ -6,6 +6,7 @@ any text. Lines after `>>>` in the output of a command are typed at a terminal.
 """
 
 import ast
+import codecs
 import os
 import re
 import select
@@ -182,16 +183,17 @@ class Reader:
         )  # fmt: skip
         os.close(theirs)
         said, end = "", time.monotonic() + LIMIT
+        decoder = codecs.getincrementaldecoder("utf-8")()
         lines = [*(line + "\n" for line in lines), "\x04"]
         while True:
             assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], f"{command}\n{said}"
             try:
-                more = os.read(ours, 65536).decode()
+                more = os.read(ours, 65536)
             except OSError:  # its last process has closed the terminal
                 break
             if not more:
                 break
-            said += more.replace("\r", "")
+            said += decoder.decode(more).replace("\r", "")
             if lines and said.count("\n>>> ") > said.count("\x1f"):
                 said += "\x1f"
                 os.write(ours, lines.pop(0).encode())

@@ -7,7 +7,7 @@ import sys
 
 import execnet
 import pytest
-from conftest import Network
+from conftest import WAIT, Network
 
 
 def test_a_drained_host_is_used_by_name_only(tmp_path):
@@ -25,7 +25,7 @@ def test_a_drained_host_is_used_by_name_only(tmp_path):
             with pytest.raises(execnet.HostNotFound, match="that match are drained: a, b\n.*undrain"):
                 net.makegateway()
             # what runs there goes on
-            assert gateways[0].remote_exec("channel.send(1)").receive() == 1
+            assert gateways[0].remote_exec("channel.send(1)").receive(WAIT) == 1
             network("undrain", "a", "b")
             net.makegateway()
     finally:

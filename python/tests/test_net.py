@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import WAIT
+from execnet import _native
 from pytest_execnet import _copies, _net, _nodes
 
 
@@ -62,6 +63,18 @@ def test_a_drained_host_runs_tests_only_if_it_was_named():
         "b is left out: it is drained"
     ]
     assert _nodes.none_of("mynet", nodes[1:]).endswith(" (ready, drained)")
+    old = [node("b", version="3.6.15", drained=True)]
+    lines = _nodes.left_out([("b", "up", None)], old, [], named=True)
+    assert lines == [
+        "b is left out: pytest needs Python 3.8 or later; there are b: cpython 3.6.15 (ready, drained)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "node, named", [("a", True), ("@web,!web7", True), ("a!b", True), ("!web7", False), ("!@web", False)]
+)
+def test_a_set_of_all_but_some_names_no_host(node, named):
+    assert _native.is_by_name(node) is named
 
 
 def test_errors_of_hosts_are_short():

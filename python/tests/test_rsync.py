@@ -1,6 +1,9 @@
 """RSync to every interpreter."""
 
+import contextlib
 import os
+import time
+from pathlib import Path
 
 import pytest
 from conftest import INTERPRETERS, TWO, WAIT
@@ -98,6 +101,15 @@ def test_links_lead_into_the_copy(gateway, source, tmp_path):
     assert os.readlink(target / "outside") == "/etc/hostname"
     send(gateway, source, target)
     assert os.readlink(target / "absolute") == str(target / "sub")
+
+
+def test_links_lead_into_a_copy_that_has_a_relative_path(group, source, tmp_path):
+    (source / "sub/absolute").symlink_to(source / "program")
+    gateway = group.makegateway(f"popen//chdir={tmp_path}")
+    for target in ("a", "a/b", "../" + tmp_path.name + "/c"):
+        send(gateway, source, target)
+        folder = (tmp_path / target).resolve()
+        assert os.readlink(folder / "sub/absolute") == str(folder / "program")
 
 
 def test_many_targets_at_once(group, source, tmp_path):
@@ -262,6 +274,36 @@ def test_an_error_of_a_callback_gives_the_copy_up(gateway, source, tmp_path):
         rsync.send()
     rsync.send(raises=False)
     assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
+
+
+def copying():
+    """Return how many threads copy."""
+    names = []
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            names.append(Path(f"/proc/self/task/{thread}/comm").read_text())
+    return names.count("execnet-copy\n")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the system does not list threads")
+def test_an_error_ends_the_threads_that_copy(gateway, source, tmp_path):
+    for number in range(3000):
+        (source / str(number)).write_text("")
+
+    class Failing(RSync):
+        def _report_send_file(self, gateway, modified_rel_path):
+            time.sleep(1)  # they tell more than is kept
+            raise KeyError(modified_rel_path)
+
+    rsync = Failing(source)
+    rsync.add_target(gateway, tmp_path / "target")
+    with pytest.raises(KeyError) as kept:
+        rsync.send()
+    end = time.monotonic() + WAIT
+    while copying():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert kept.value.__traceback__
 
 
 def test_subclasses_hear_what_is_sent_and_listed(gateway, source, tmp_path):

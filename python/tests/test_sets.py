@@ -7,7 +7,7 @@ import sys
 
 import execnet
 import pytest
-from conftest import Network
+from conftest import WAIT, Network
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_one_node_of_a_set_is_taken_the_least_busy(name):
 def test_specs_name_sets(name, group):
     gateway = group.makegateway(f"net={name}//node=@web!web1")
     assert gateway.node.host == "web2"
-    assert gateway.remote_exec("channel.send(1)").receive() == 1
+    assert gateway.remote_exec("channel.send(1)").receive(WAIT) == 1
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,11 @@ impl Copies {
         };
         Ok((number, what, about))
     }
+
+    /// Hears no more, so that the threads come to their end.
+    fn end(&self, py: Python<'_>) {
+        self.told.end(py);
+    }
 }
 
 impl Copies {

@@ -44,6 +44,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(error::shown, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::start_all, module)?)?;
     module.add_function(wrap_pyfunction!(network::connect, module)?)?;
+    module.add_function(wrap_pyfunction!(network::is_by_name, module)?)?;
     module.add_function(wrap_pyfunction!(packages::files_of, module)?)?;
     module.add_function(wrap_pyfunction!(serial::dumps, module)?)?;
     module.add_function(wrap_pyfunction!(serial::load, module)?)?;

@@ -251,6 +251,14 @@ pub(crate) fn selection_of(keywords: &Bound<'_, PyDict>) -> PyResult<NodeSelecti
     Ok(selection)
 }
 
+/// Whether a set of nodes says which are meant, and not only which are left out.
+#[pyfunction]
+pub(crate) fn is_by_name(node: String) -> PyResult<bool> {
+    let selection = NodeSelection { node: Some(node), ..NodeSelection::default() };
+    let set = selection.set_of_nodes().map_err(|error| PyValueError::new_err(format!("node: {error}")))?;
+    Ok(set.is_some_and(|set| !set.is_all_but()))
+}
+
 /// A duration, in seconds or as people write it.
 pub(crate) fn limit(text: &str) -> PyResult<Duration> {
     let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();

@@ -145,6 +145,13 @@ impl<T: Send + 'static> Coming<T> {
         Ok(next.flatten())
     }
 
+    /// Ends it: nothing comes any more, and nobody has to give anything.
+    pub(crate) fn end(&self, py: Python<'_>) {
+        let nothing: Box<Waits<T>> = Box::new(|_| Err(RecvTimeoutError::Disconnected));
+        // a thread that waits for a green one may still look
+        py.detach(|| *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = nothing);
+    }
+
     /// Waits until there is one, or the end; false if neither came in time.
     fn look(&self, timeout: Option<Duration>) -> bool {
         if self.seen().is_some() {
