@@ -144,7 +144,7 @@ pub(crate) fn send(gateway: &Gateway, sources: &[PathBuf], target: &Path, option
 }
 
 /// Each interpreter with the grain of its times in ns, and whether it has names that are not UTF-8.
-fn every() -> Vec<(GatewayBuilder, i64, bool)> {
+pub(crate) fn every() -> Vec<(GatewayBuilder, i64, bool)> {
     let grain = |name: &str| if name == "2.7" { 2_000 } else { 0 };
     let mut all: Vec<_> =
         pythons().iter().map(|one| (quiet().python(path(one)), grain(&one.name), true)).collect();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use execnet::copy::{Asked, CopyError, Options, fetch};
 use execnet::{Code, Gateway};
 
-use crate::copies::{Heard, contents, send};
+use crate::copies::{Heard, contents, every, send};
 use crate::support::{open, quiet};
 
 const DELETE: Options = Options { delete: true, checksum: false, dry: false, exact: false };
@@ -55,28 +55,36 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn a_home_folder_that_is_in_the_way_stays() {
-    let (homes, source) = (folder(&["u/mine"]), folder(&["u"]));
-    let home = homes.path().join("u");
-    let gateway = at_home(&home);
-    let spared = ["u: it is the home folder or above it"];
-    for options in [DELETE, TOLD, Options::default()] {
+    for (builder, ..) in every() {
+        let (homes, source) = (folder(&["u/mine"]), folder(&["u"]));
+        let (home, path) = (homes.path().join("u"), [source.path().join("u")]);
+        let gateway = builder.env("HOME", home.to_str().unwrap()).start().unwrap();
+        let name = format!("{} {:?}", gateway.info().implementation, gateway.info().version());
+        let spared = || {
+            for options in [DELETE, TOLD, Options::default()] {
+                let told = send(&gateway, &path, &contents(homes.path()), options).lines();
+                assert_eq!(told, ["u: it is the home folder or above it"], "{name}");
+            }
+        };
+        spared();
+        // also an empty one, and for a link
+        fs::remove_file(home.join("mine")).unwrap();
+        fs::remove_file(&path[0]).unwrap();
+        symlink("x", &path[0]).unwrap();
+        spared();
+        assert!(home.is_dir(), "{name}");
+        assert_eq!(fs::read_dir(homes.path()).unwrap().count(), 1, "{name}");
+
+        let (nothing, there) = (folder(&[]), folder(&["old", ".execnet-x", "sub/old"]));
         assert_eq!(
-            send(&gateway, &[source.path().join("u")], &contents(homes.path()), options).lines(),
-            spared
+            send(&gateway, &[contents(nothing.path())], there.path(), DELETE).lines(),
+            [""; 0],
+            "{name}"
         );
+        let left: Vec<_> =
+            fs::read_dir(there.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".execnet-x"], "{name}");
     }
-    // also an empty one, and for a link
-    fs::remove_file(home.join("mine")).unwrap();
-    fs::remove_file(source.path().join("u")).unwrap();
-    symlink("x", source.path().join("u")).unwrap();
-    for options in [DELETE, TOLD, Options::default()] {
-        assert_eq!(
-            send(&gateway, &[source.path().join("u")], &contents(homes.path()), options).lines(),
-            spared
-        );
-    }
-    assert!(home.is_dir());
-    assert_eq!(fs::read_dir(homes.path()).unwrap().count(), 1);
 }
 
 #[test]
