@@ -292,7 +292,7 @@ impl Daemon {
             }
             SwitchEvent::LinkEnded { host, why, said } => self.link_dropped(host, why, said, now),
             SwitchEvent::Looked { host, facts, rows } => {
-                self.looked(host, &facts, rows);
+                self.looked(host, &facts, rows, now);
                 self.advance_looking(now);
             }
             SwitchEvent::Killed { id, gone } => self.killed(id, gone),

@@ -157,6 +157,16 @@ impl Conn {
         self.mux.first_len() > MAX_FIRST || self.mux.processes() > MAX_WAITING
     }
 
+    /// The place behind all frames of no process, such as replies, that were queued so far.
+    pub fn first_end(&self) -> u64 {
+        self.mux.first_end()
+    }
+
+    /// Whether everything before this place was given out.
+    pub fn has_sent(&self, end: u64) -> bool {
+        self.mux.first_taken() >= end
+    }
+
     /// Forgets the frames queued for a process.
     pub fn void(&mut self, id: ProcessId) {
         self.mux.void(id);

@@ -32,6 +32,7 @@ pub(crate) struct Mux {
     was_typed: bool,
     first: VecDeque<Bytes>,
     first_len: usize,
+    first_taken: u64,
     last_data: Option<ProcessId>,
 }
 
@@ -128,6 +129,16 @@ impl Mux {
         self.first.push_back(bytes);
     }
 
+    /// The place behind all bytes of [`Mux::push_first`] so far.
+    pub(crate) fn first_end(&self) -> u64 {
+        self.first_taken + self.first_len as u64
+    }
+
+    /// The place of the next one of these bytes.
+    pub(crate) fn first_taken(&self) -> u64 {
+        self.first_taken
+    }
+
     /// Queued bytes of [`Mux::push_first`].
     pub(crate) fn first_len(&self) -> usize {
         self.first_len
@@ -161,6 +172,7 @@ impl Mux {
     pub(crate) fn pop(&mut self, out: &mut impl Sink, open: Open) -> bool {
         if let Some(bytes) = self.first.pop_front() {
             self.first_len -= bytes.len();
+            self.first_taken += bytes.len() as u64;
             out.share(bytes);
             return true;
         }

@@ -58,7 +58,7 @@ impl KillArgs {
         if self.wait {
             return wait(&network, reply.processes);
         }
-        let missed = |process: &Killed| matches!(process.state, KillState::Waiting | KillState::Unable);
+        let missed = |process: &Killed| !matches!(process.state, KillState::Sent | KillState::Gone);
         Ok(if reply.processes.iter().any(missed) { Exit::HostsFailed.into() } else { ExitCode::SUCCESS })
     }
 }
@@ -98,14 +98,14 @@ fn look(network: &Network, hosts: String) -> CommandResult<Usages> {
 }
 
 /// Whether a process runs as far as anybody knows. Its client may still hold one that has ended, which its
-/// host then says nothing about.
+/// host then says nothing about; nor does it of one that it does not have yet, but then the signal waits.
 fn runs(usages: &Usages, id: &str) -> bool {
     let Some(process) = usages.processes.iter().find(|process| process.id == id) else {
         return usages.left_out > 0;
     };
     let host = usages.hosts.iter().find(|host| host.id == process.host);
     let told = host.is_some_and(|host| host.state == HostState::Up && host.note.is_none());
-    process.pid.is_some() || !told
+    process.waiting || process.processes.is_some() || !told
 }
 
 /// `3fa2b1c8 on build1 of pytest (17): SIGTERM sent: sleep 1000`.
@@ -116,7 +116,8 @@ pub(super) fn told(process: &Killed, signal: Signal) -> String {
         KillState::Sent => format!("{signal} sent"),
         KillState::Gone => "had ended".to_owned(),
         KillState::Waiting => format!("{signal} is sent when its host is back"),
-        KillState::Unable => "not sent: the agent there is of an older release".to_owned(),
+        KillState::Starting => format!("{signal} is sent once it has started"),
+        KillState::Unable => "not sent: the agent there cannot do it".to_owned(),
     };
     let command = text::fit(&usage::shown(&process.command, &process.gateway), 60);
     let command = if command.is_empty() { command } else { format!(": {command}") };
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_runs_until_its_host_or_the_daemon_knows_better() {
-        let usages = |state, pid, note: Option<&str>| Usages {
+        let usages = |state, processes, note: Option<&str>| Usages {
             hosts: vec![HostUsage {
                 id: "a".into(),
                 state,
@@ -161,7 +162,7 @@ mod tests {
             processes: vec![ProcessUsage {
                 id: "12".into(),
                 host: "a".into(),
-                pid,
+                processes,
                 ..ProcessUsage::default()
             }],
             left_out: 0,
@@ -172,6 +173,9 @@ mod tests {
         assert!(runs(&usages(HostState::Up, None, Some("it did not answer within 2 s")), "12"));
         assert!(runs(&usages(HostState::Unreachable, None, None), "12"));
         assert!(runs(&Usages { left_out: 1, ..Usages::default() }, "12"));
+        let mut starting = usages(HostState::Up, None, None);
+        starting.processes[0].waiting = true;
+        assert!(runs(&starting, "12"), "its host does not have it yet");
     }
 
     #[test]
@@ -191,7 +195,8 @@ mod tests {
         3fa2b1c8 on build1 of pytest (17): SIGTERM sent: x\x1b[2J
         3fa2b1c8 on build1 of pytest (17): had ended: x\x1b[2J
         3fa2b1c8 on build1 of pytest (17): SIGTERM is sent when its host is back: x\x1b[2J
-        3fa2b1c8 on build1 of pytest (17): not sent: the agent there is of an older release: x\x1b[2J
+        3fa2b1c8 on build1 of pytest (17): SIGTERM is sent once it has started: x\x1b[2J
+        3fa2b1c8 on build1 of pytest (17): not sent: the agent there cannot do it: x\x1b[2J
         ");
     }
 }

@@ -171,6 +171,7 @@ impl Daemon {
         }
         self.drop_questions(key);
         self.switch.remove_host(key, now);
+        self.looks_no_more(key);
         let removed = self.hosts.remove(&key);
         if removed.is_some_and(|host| host.drained == Some(Then::Removed)) {
             self.act(Action::Forget(id));

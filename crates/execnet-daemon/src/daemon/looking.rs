@@ -3,6 +3,7 @@
 //! Hosts are asked only while somebody looks, each at most once a second however many look.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use execnet_proto::control::{
@@ -10,8 +11,8 @@ use execnet_proto::control::{
 };
 use execnet_proto::feature::Feature;
 use execnet_proto::id::ProcessId;
-use execnet_proto::spec::sets::{Chosen, NodeSet};
-use execnet_proto::switch::{ClientKey, HostKey, Running};
+use execnet_proto::spec::sets::{NodeSet, Unresolved};
+use execnet_proto::switch::{ClientKey, HostKey, Running, Switch};
 use execnet_proto::text::hex;
 use execnet_proto::wire::{Table, UNKNOWN, Usage};
 
@@ -46,6 +47,9 @@ const SHORTEST: usize = 4;
 /// Hex digits of an id that people see.
 const SHOWN: usize = 8;
 
+/// Why a request is refused: the kind, the message and a hint.
+type Refused = (ErrorKind, String, Option<String>);
+
 /// Who looks, what was seen, and signals that wait for an answer.
 #[derive(Debug, Default)]
 pub(super) struct Looking {
@@ -59,8 +63,13 @@ pub(super) struct Looking {
 #[derive(Debug)]
 struct Looker {
     request: RequestKey,
+    /// All hosts without one.
+    set: Option<NodeSet>,
+    /// What the set meant when this round began.
     hosts: Vec<HostKey>,
     live: bool,
+    /// Where its last reply ends.
+    told: u64,
     /// The beginning of this round, which may be to come.
     since: Duration,
     /// Hosts that were asked in this round and may not have answered; none before it has begun.
@@ -81,8 +90,10 @@ struct Kill {
 struct Sample {
     /// When it was asked last.
     asked: Duration,
-    /// It has answered since.
-    answered: bool,
+    /// When it answered that, if it has.
+    told: Option<Duration>,
+    /// It was sent a signal since it was asked: whoever asks now wants to know what that changed.
+    void: bool,
     about: HostUsage,
     rows: HashMap<ProcessId, Row>,
 }
@@ -113,7 +124,7 @@ impl Looking {
             Some(_) => looker.since + looker.patience(),
         });
         let kills = self.kills.iter().map(|kill| kill.until);
-        let stale = self.samples.values().map(|sample| sample.asked + EVERY);
+        let stale = self.samples.values().filter_map(Sample::stale);
         let stale = self.lookers.is_empty().then_some(stale).into_iter().flatten();
         lookers.chain(kills).chain(stale).min()
     }
@@ -124,9 +135,33 @@ impl Looker {
         if self.live { PATIENCE_OF_TOP } else { PATIENCE }
     }
 
-    /// Whether a host was asked late enough for this round.
+    /// Whether a host's last answer is new enough for this round, and another one is not due yet.
+    fn has_fresh(&self, sample: &Sample) -> bool {
+        sample.told.is_some() && !sample.void && sample.asked + EVERY > self.since
+    }
+
+    /// Whether a host's last answer came lately enough for this round.
     fn counts(&self, sample: &Sample) -> bool {
-        sample.asked + EVERY > self.since
+        sample.told.is_some_and(|told| told + EVERY > self.since)
+    }
+}
+
+impl Kill {
+    /// What waits for a process that its host does not have yet does not wait for the host.
+    fn name_starting(&mut self, switch: &Switch) {
+        for (id, told) in self.ids.iter().zip(&mut self.reply.processes) {
+            let starts = |process: Running<'_>| !process.started && switch.is_reachable(process.host);
+            if told.state == KillState::Waiting && switch.process(*id).is_some_and(starts) {
+                told.state = KillState::Starting;
+            }
+        }
+    }
+}
+
+impl Sample {
+    /// When it is forgotten if nobody looks. An answer that is to come is taken, however late it is.
+    fn stale(&self) -> Option<Duration> {
+        self.told.map(|told| told + EVERY)
     }
 }
 
@@ -143,52 +178,63 @@ impl Daemon {
             let message = format!("{MOST_REQUESTS} requests already look at processes");
             return self.fail(request, ErrorKind::Usage, message, None);
         }
-        if let Some(hosts) = self.hosts_of(request, set) {
-            self.looking.lookers.push(Looker { request, hosts, live, since: now, awaited: None });
+        match self.parsed(set) {
+            Ok((set, hosts)) => {
+                let looker = Looker { request, set, hosts, live, told: 0, since: now, awaited: None };
+                self.looking.lookers.push(looker);
+            }
+            Err((kind, message, hint)) => self.fail(request, kind, message, hint),
         }
     }
 
-    /// The hosts of a set of nodes; all without one. A set that means nothing is refused.
-    fn hosts_of(&mut self, request: RequestKey, set: Option<&str>) -> Option<Vec<HostKey>> {
-        let Some(set) = set else { return Some(self.hosts.keys().copied().collect()) };
-        let set = match set.parse::<NodeSet>() {
-            Ok(set) => set,
-            Err(error) => {
-                let message = text::clean(&error.to_string(), 500);
-                self.fail(request, ErrorKind::Usage, message, None);
-                return None;
-            }
-        };
-        match self.named(Some(&set)) {
-            Ok(named) => {
-                let ids: HashSet<&str> = named.iter().flat_map(Chosen::hosts).collect();
-                let meant = self.hosts.iter().filter(|(_, host)| ids.contains(host.spec.id.as_str()));
-                Some(meant.map(|(key, _)| *key).collect())
-            }
-            Err(why) => {
-                let hint = why.near().map(|near| format!("did you mean `{near}`?"));
-                let message = text::clean(&why.to_string(), 500);
-                self.fail(request, ErrorKind::NoSuchHost, message, hint);
-                None
-            }
-        }
+    /// Reads a set of nodes. Returns it and its hosts, or why it is refused.
+    fn parsed(&self, set: Option<&str>) -> Result<(Option<NodeSet>, Vec<HostKey>), Refused> {
+        let clean = |why: &dyn Display| text::clean(&why.to_string(), 500);
+        let set = set.map(str::parse::<NodeSet>).transpose();
+        let set = set.map_err(|error| (ErrorKind::Usage, clean(&error), None))?;
+        let hosts = self.hosts_of(set.as_ref()).map_err(|why| {
+            let hint = why.near().map(|near| format!("did you mean `{near}`?"));
+            (ErrorKind::NoSuchHost, clean(&why), hint)
+        })?;
+        Ok((set, hosts))
+    }
+
+    /// The hosts of a set of nodes; all without one.
+    fn hosts_of(&self, set: Option<&NodeSet>) -> Result<Vec<HostKey>, Unresolved> {
+        let Some(named) = self.named(set)? else { return Ok(self.hosts.keys().copied().collect()) };
+        let ids: HashSet<&str> = named.hosts().collect();
+        let meant = self.hosts.iter().filter(|(_, host)| ids.contains(host.spec.id.as_str()));
+        Ok(meant.map(|(key, _)| *key).collect())
     }
 
     /// Asks the hosts that are to be asked now, and answers those who have seen all of theirs.
     pub(super) fn advance_looking(&mut self, now: Duration) {
         if self.looking.kills.iter().any(|kill| now >= kill.until) {
             let kills = std::mem::take(&mut self.looking.kills);
-            let (over, rest) = kills.into_iter().partition(|kill| now >= kill.until);
+            let (mut over, rest): (Vec<Kill>, _) = kills.into_iter().partition(|kill| now >= kill.until);
             self.looking.kills = rest;
+            for kill in &mut over {
+                kill.name_starting(&self.switch);
+            }
             self.answer_kills(over);
         }
         if self.looking.lookers.is_empty() {
-            self.looking.samples.retain(|_, sample| sample.asked + EVERY > now);
+            self.looking.samples.retain(|_, sample| sample.stale().is_none_or(|at| at > now));
             return;
         }
         for mut looker in std::mem::take(&mut self.looking.lookers) {
+            if looker.awaited.is_none()
+                && looker.since <= now
+                && !self.switch.has_sent(looker.request.client, looker.told)
+            {
+                // a program that was stopped, or a slow terminal: nobody needs the next round yet
+                looker.since = now + EVERY;
+                self.deadline_is_stale = true;
+            }
             if looker.awaited.is_none() && looker.since <= now {
                 looker.since = now;
+                // hosts may have come, and others have gone: then a set may name one that there is not
+                looker.hosts = self.hosts_of(looker.set.as_ref()).unwrap_or(looker.hosts);
                 let hosts = looker.hosts.iter().copied().filter(|key| self.ask(*key, &looker, now)).collect();
                 looker.awaited = Some(hosts);
                 self.deadline_is_stale = true;
@@ -199,6 +245,7 @@ impl Daemon {
                     looker.awaited = Some(awaited);
                 } else {
                     self.tell_looker(&looker);
+                    looker.told = self.switch.replies_end(looker.request.client);
                     self.deadline_is_stale = true;
                     if !looker.live {
                         continue;
@@ -212,29 +259,45 @@ impl Daemon {
 
     /// Asks a host, unless it was asked lately. Returns true if its answer is to come.
     fn ask(&mut self, key: HostKey, looker: &Looker, now: Duration) -> bool {
-        let asked = self.looking.samples.get(&key).is_some_and(|sample| looker.counts(sample));
-        if !asked && self.switch.look(key) {
-            let sample = self.looking.samples.entry(key).or_default();
-            (sample.asked, sample.answered) = (now, false);
+        if !self.looking.samples.get(&key).is_some_and(|sample| looker.has_fresh(sample)) {
+            self.ask_anew(key, now);
         }
         self.is_awaited(key)
     }
 
+    /// Asks a host, unless an earlier answer is to come.
+    fn ask_anew(&mut self, key: HostKey, now: Duration) {
+        if self.switch.look(key) {
+            let sample = self.looking.samples.entry(key).or_default();
+            (sample.asked, sample.told, sample.void) = (now, None, false);
+        }
+    }
+
     fn is_awaited(&self, key: HostKey) -> bool {
-        self.looking.samples.get(&key).is_some_and(|sample| !sample.answered) && self.switch.is_reachable(key)
+        self.looking.samples.get(&key).is_some_and(|sample| sample.told.is_none())
+            && self.switch.is_reachable(key)
     }
 
     /// Takes what a host told.
-    pub(super) fn looked(&mut self, key: HostKey, facts: &Table, rows: Vec<Usage>) {
+    pub(super) fn looked(&mut self, key: HostKey, facts: &Table, rows: Vec<Usage>, now: Duration) {
         let Some(sample) = self.looking.samples.get_mut(&key) else { return };
-        sample.answered = true;
+        sample.told = Some(now);
         sample.about = about(facts);
         let before = std::mem::take(&mut sample.rows);
         let row = |usage: Usage| {
-            let cpu = rate(before.get(&usage.id).map(|row| &row.usage), &usage);
+            let cpu = rate(before.get(&usage.id), &usage);
             (usage.id, Row { usage, cpu })
         };
         sample.rows = rows.into_iter().map(row).collect();
+        if sample.void && !self.looking.lookers.is_empty() {
+            // whoever began to look after the signal waits for this host
+            self.ask_anew(key, now);
+        }
+    }
+
+    /// Forgets what a host told that has left.
+    pub(super) fn looks_no_more(&mut self, key: HostKey) {
+        self.looking.samples.remove(&key);
     }
 
     fn tell_looker(&mut self, looker: &Looker) {
@@ -267,7 +330,7 @@ impl Daemon {
             None
         } else if !self.switch.features(key).has(Feature::Look) {
             Some("its agent cannot tell what processes use".to_owned())
-        } else if !sample.is_some_and(|sample| sample.answered && looker.counts(sample)) {
+        } else if !sample.is_some_and(|sample| looker.counts(sample)) {
             Some(format!("it did not answer within {} s", looker.patience().as_secs_f64()))
         } else {
             None
@@ -298,6 +361,7 @@ impl Daemon {
             memory: number(|usage| usage.memory),
             processes: usage.map(|usage| usage.processes),
             command: command.filter(|text| !text.is_empty()).unwrap_or_else(|| process.command.to_owned()),
+            waiting: process.waiting,
         }
     }
 
@@ -388,6 +452,10 @@ impl Daemon {
 
     /// The signals for a process were sent, or it was gone before.
     pub(super) fn killed(&mut self, id: ProcessId, gone: bool) {
+        let host = self.switch.process(id).map(|process| process.host);
+        if let Some(sample) = host.and_then(|host| self.looking.samples.get_mut(&host)) {
+            sample.void = true;
+        }
         for kill in &mut self.looking.kills {
             for (known, told) in kill.ids.iter().zip(&mut kill.reply.processes) {
                 if *known == id && told.state == KillState::Waiting {
@@ -418,9 +486,15 @@ fn is_beginning(name: &str) -> bool {
 }
 
 /// Processor time over time between two looks, or since the start: 1 for one busy processor.
-fn rate(before: Option<&Usage>, now: &Usage) -> Option<f64> {
+fn rate(row: Option<&Row>, now: &Usage) -> Option<f64> {
     if now.cpu == UNKNOWN || now.age == UNKNOWN {
         return None;
+    }
+    let before = row.map(|row| &row.usage);
+    // a host that answers from an earlier look tells nothing new
+    let is_same = |before: &&Usage| (before.pid, before.age, before.cpu) == (now.pid, now.age, now.cpu);
+    if before.is_some_and(|before| is_same(&before)) {
+        return row.and_then(|row| row.cpu);
     }
     let comparable = |before: &&Usage| before.pid == now.pid && before.cpu != UNKNOWN && before.age < now.age;
     let (cpu, age) = before.filter(comparable).map_or((0, 0), |before| (before.cpu, before.age));

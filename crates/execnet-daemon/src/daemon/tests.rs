@@ -1,6 +1,6 @@
 //! The daemon's decisions, without IO: hosts are scripts that speak frames, clients are state machines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -30,6 +30,8 @@ struct World {
     daemon: Daemon,
     now: Duration,
     clients: BTreeMap<ClientKey, Client>,
+    /// Clients that read nothing.
+    stopped: BTreeSet<ClientKey>,
     /// Links with a running process, and what the daemon wrote to them.
     links: BTreeMap<HostKey, BytesMut>,
     commands: HashMap<HostKey, Command>,
@@ -63,6 +65,7 @@ impl World {
             daemon: Daemon::new(settings, hosts, Duration::ZERO),
             now: Duration::ZERO,
             clients: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             links: BTreeMap::new(),
             commands: HashMap::new(),
             events: Vec::new(),
@@ -120,6 +123,9 @@ impl World {
                 }
             }
             while let Some(peer) = self.daemon.poll_ready() {
+                if matches!(peer, Peer::Client(key) if self.stopped.contains(&key)) {
+                    continue;
+                }
                 let mut out = BytesMut::new();
                 self.daemon.transmit(peer, &mut out, usize::MAX, self.now);
                 moved |= !out.is_empty();

@@ -69,6 +69,9 @@ pub struct ProcessUsage {
     pub processes: Option<u32>,
     /// Its command.
     pub command: String,
+    /// A signal for it was not sent yet.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// The reply to `kill`.
@@ -111,8 +114,10 @@ pub enum KillState {
     /// Its host does not answer: it is sent when that is back.
     #[default]
     Waiting,
-    /// The agent there is of an older release.
+    /// It is sent once the process has started.
+    Starting,
+    /// The agent there cannot do it: it is of an older release, or its Python does not know its processes.
     Unable,
 }
 
-words!(KillState: Sent "sent", Gone "gone", Waiting "waiting", Unable "unable");
+words!(KillState: Sent "sent", Gone "gone", Waiting "waiting", Starting "starting", Unable "unable");

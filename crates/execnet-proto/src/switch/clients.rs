@@ -167,6 +167,16 @@ impl Switch {
         self.end_if_clogged(client);
     }
 
+    /// The place behind all replies to a client so far.
+    pub fn replies_end(&self, client: ClientKey) -> u64 {
+        self.clients.get(&client).map_or(0, |side| side.conn.first_end())
+    }
+
+    /// Whether all replies before this place were written: to a client that does not read they are not.
+    pub fn has_sent(&self, client: ClientKey, end: u64) -> bool {
+        self.clients.get(&client).is_none_or(|side| side.conn.has_sent(end))
+    }
+
     fn end_if_clogged(&mut self, client: ClientKey) {
         if self.clients.get(&client).is_some_and(|side| side.conn.is_clogged()) {
             self.client_closed(client);

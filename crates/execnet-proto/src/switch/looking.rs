@@ -28,6 +28,10 @@ pub struct Running<'a> {
     pub label: &'a str,
     /// Without that of the node; empty if an earlier daemon passed it on.
     pub command: &'a str,
+    /// Its agent certainly has it.
+    pub started: bool,
+    /// A signal of people was not answered yet.
+    pub waiting: bool,
 }
 
 /// The signals that people other than its client send to a process: as with SIGNAL, at most one frame of
@@ -83,6 +87,15 @@ pub(super) fn command(args: &[Bytes]) -> String {
     text
 }
 
+impl Forwarded {
+    fn running(&self, id: ProcessId) -> Option<Running<'_>> {
+        let Self { host, node, label, command, .. } = self;
+        let Owner::Client(client) = self.owner else { return None };
+        let (started, waiting) = (self.answered, self.kill.is_open());
+        Some(Running { id, host: *host, client, node, label, command, started, waiting })
+    }
+}
+
 impl Switch {
     /// Keeps a client's own name for a process that was placed.
     pub fn label(&mut self, id: ProcessId, label: &str) {
@@ -93,13 +106,12 @@ impl Switch {
 
     /// The clients' processes.
     pub fn running(&self) -> impl Iterator<Item = Running<'_>> {
-        self.forwarded.iter().filter_map(|(&id, entry)| match entry.owner {
-            Owner::Client(client) => {
-                let Forwarded { host, node, label, command, .. } = entry;
-                Some(Running { id, host: *host, client, node, label, command })
-            }
-            _ => None,
-        })
+        self.forwarded.iter().filter_map(|(id, entry)| entry.running(*id))
+    }
+
+    /// A client's process.
+    pub fn process(&self, id: ProcessId) -> Option<Running<'_>> {
+        self.forwarded.get(&id).and_then(|entry| entry.running(id))
     }
 
     /// Asks a host's agent what its processes use. Returns false if it was asked already and has not

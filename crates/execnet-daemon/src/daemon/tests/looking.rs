@@ -1,9 +1,10 @@
 //! Who looks at what, how often hosts are asked, and signals by id.
 
+use bytes::BytesMut;
 use execnet_proto::client::Launch;
 use execnet_proto::control::Verb;
 use execnet_proto::id::{Epoch, ProcessId};
-use execnet_proto::switch::ClientKey;
+use execnet_proto::switch::{ClientKey, Peer};
 use execnet_proto::wire::{Decoder, Frame, FrameKind, Span, Table, UNKNOWN, Usage};
 use serde_json::{Value, json};
 
@@ -62,6 +63,14 @@ impl World {
         self.settle();
     }
 
+    fn reads_again(&mut self, key: ClientKey) {
+        self.stopped.remove(&key);
+        let mut out = BytesMut::new();
+        self.daemon.transmit(Peer::Client(key), &mut out, usize::MAX, self.now);
+        self.clients.get_mut(&key).unwrap().handle(&out, self.now).unwrap();
+        self.settle();
+    }
+
     fn last(&self, request: u32, of: ClientKey) -> Value {
         self.replies(request, of).0.pop().unwrap_or_default()
     }
@@ -95,7 +104,7 @@ fn ps_waits_for_hosts_but_not_for_ever() {
     let expected = json!([{
         "id": "ab".repeat(16), "host": "a", "node": "a", "pid": 77, "client_pid": 1_001, "program": "",
         "gateway": "gw0", "age": 2.0, "cpu": 0.25, "cpu_time": 0.5, "memory": 4_096, "processes": 2,
-        "command": "python -c pass",
+        "command": "python -c pass", "waiting": false,
     }]);
     assert_eq!(told["processes"], expected);
 }
@@ -272,4 +281,169 @@ fn a_signal_for_a_host_that_is_away_waits_and_is_said_to() {
     world.greet("a");
     let sent = world.written("a", FrameKind::Kill);
     assert_eq!(sent, [Frame::Kill { id: ID, sequence: 1 << 32 | 1, mask: 1 << 9 }]);
+}
+
+#[test]
+fn a_program_that_does_not_read_holds_no_replies_and_asks_nobody() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    let request = world.ask(client, Verb::Top { node: None });
+    world.looked("a", &[]);
+    assert_eq!(world.replies(request, client).0.len(), 1);
+    let before = world.asked("a");
+    let mut asked = before;
+    world.stopped.insert(client);
+    for _ in 0..60 {
+        world.pass(SECOND);
+        if let Some(Frame::Ping(token)) = world.written("a", FrameKind::Ping).pop() {
+            world.says("a", &Frame::Pong(token));
+        }
+        if world.asked("a") > asked {
+            asked += 1;
+            world.looked("a", &[]);
+        }
+    }
+    assert_eq!(world.asked("a") - before, 1, "the round whose reply nobody reads");
+    world.reads_again(client);
+    assert_eq!(world.replies(request, client).0.len(), 2);
+    world.pass(SECOND);
+    world.looked("a", &[]);
+    assert_eq!(world.replies(request, client).0.len(), 3);
+}
+
+#[test]
+fn the_answer_of_a_slow_host_is_waited_for_and_taken() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    world.runs(client, "a", ID, "");
+    let request = world.ask(client, PS);
+    world.pass(2 * SECOND);
+    assert_eq!(world.last(request, client)["hosts"][0]["note"], "it did not answer within 2 s");
+    world.pass(SECOND / 2);
+    let request = world.ask(client, PS);
+    assert!(!world.replies(request, client).1, "it was asked before, and has 2 s");
+    world.pass(SECOND / 2);
+    world.looked("a", &[usage(ID, 2_000, 500)]);
+    let told = world.last(request, client);
+    assert_eq!((&told["hosts"][0]["note"], &told["processes"][0]["pid"]), (&Value::Null, &json!(77)));
+
+    // nor does the question outlive its link
+    let request = world.ask(client, PS);
+    world.pass(2 * SECOND);
+    assert!(world.replies(request, client).1);
+    world.end("a", 255, "");
+    world.pass(SECOND / 2);
+    world.greet("a");
+    let request = world.ask(client, PS);
+    world.looked("a", &[usage(ID, 4_000, 500)]);
+    assert_eq!(world.last(request, client)["processes"][0]["age"], 4.0);
+    world.pass(2 * SECOND);
+    assert!(world.daemon.looking.deadline().is_none());
+}
+
+#[test]
+fn a_host_that_answers_from_an_earlier_look_changes_no_rate() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    world.runs(client, "a", ID, "");
+    let request = world.ask(client, Verb::Top { node: None });
+    let mut told = |age, cpu| {
+        world.looked("a", &[usage(ID, age, cpu)]);
+        world.pass(SECOND);
+        world.last(request, client)["processes"][0]["cpu"].clone()
+    };
+    assert_eq!(told(100_000, 10_000), 0.1);
+    for _ in 0..4 {
+        assert_eq!(told(105_000, 15_000), 1.0);
+    }
+    for _ in 0..2 {
+        assert_eq!(told(110_000, 15_000), 0.0);
+    }
+}
+
+#[test]
+fn top_shows_the_hosts_that_there_are() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    world.greet("a");
+    let client = world.client();
+    let all = world.ask(client, Verb::Top { node: None });
+    let odd = world.ask(client, Verb::Top { node: Some("a,b".into()) });
+    let hosts = |world: &mut World, request| -> Vec<String> {
+        // the round that had begun, and one of now
+        for _ in 0..2 {
+            world.looked("a", &[]);
+            world.pass(SECOND);
+        }
+        let told = world.last(request, client);
+        told["hosts"].as_array().unwrap().iter().map(|host| host["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(hosts(&mut world, all), ["a", "b"]);
+    world.ask(client, Verb::AddHost { spec: "ssh=d".into() });
+    assert_eq!(hosts(&mut world, all), ["a", "b", "d"]);
+    world.ask(client, Verb::RmHost { host: "b".into() });
+    hosts(&mut world, all);
+    assert_eq!(hosts(&mut world, all), ["a", "d"]);
+    assert_eq!(hosts(&mut world, odd), ["a"]);
+    world.ask(client, Verb::AddHost { spec: "ssh=b".into() });
+    assert_eq!(hosts(&mut world, odd), ["a", "b"]);
+}
+
+#[test]
+fn what_is_seen_after_a_signal_was_looked_at_after_it() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    let top = world.ask(client, Verb::Top { node: None });
+    world.looked("a", &[]);
+    world.runs(client, "a", ID, "");
+    let mut sequence = 0;
+    let mut kill = |world: &mut World| {
+        sequence += 1;
+        let request = world.ask(client, Verb::Kill { ids: vec!["abababab".into()], signal: 15 });
+        world.says("a", &Frame::Killed { id: ID, sequence: 1 << 32 | sequence });
+        assert_eq!(world.last(request, client)["processes"][0]["state"], "sent");
+    };
+    kill(&mut world);
+    let before = world.asked("a");
+    let request = world.ask(client, PS);
+    assert!(!world.replies(request, client).1);
+    assert_eq!(world.asked("a") - before, 1);
+    world.looked("a", &[usage(ID, 100, 1)]);
+    assert_eq!(world.last(request, client)["processes"][0]["pid"], 77);
+
+    // an answer that was on its way
+    world.pass(SECOND);
+    assert_eq!(world.asked("a") - before, 2);
+    kill(&mut world);
+    let request = world.ask(client, PS);
+    world.looked("a", &[]);
+    assert!(!world.replies(request, client).1);
+    assert_eq!(world.asked("a") - before, 3);
+    world.looked("a", &[usage(ID, 1_100, 1)]);
+    assert_eq!(world.last(request, client)["processes"][0]["pid"], 77);
+    assert_eq!(world.last(top, client)["hosts"][0]["note"], Value::Null);
+}
+
+#[test]
+fn a_signal_for_what_its_host_does_not_have_yet_waits_for_that() {
+    let mut world = World::new(&["ssh=a"]);
+    world.greet("a");
+    let client = world.client();
+    let id = select(&mut world, client, ID.0[0], &[("node", "a")]);
+    world.starts(client, id);
+    let request = world.ask(client, Verb::Kill { ids: vec!["abababab".into()], signal: 15 });
+    world.pass(5 * SECOND);
+    assert_eq!(world.last(request, client)["processes"][0]["state"], "starting");
+    let waits = |world: &mut World| {
+        let request = world.ask(client, PS);
+        world.looked("a", &[]);
+        world.last(request, client)["processes"][0]["waiting"].clone()
+    };
+    assert_eq!(waits(&mut world), true);
+    world.says("a", &Frame::Resumed { id: ID, attempt: 1, stdin: Span { received: 0, limit: 32_768 } });
+    world.says("a", &Frame::Killed { id: ID, sequence: 1 << 32 | 1 });
+    assert_eq!(waits(&mut world), false);
 }
