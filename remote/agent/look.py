@@ -19,6 +19,9 @@ PS_EVERY = 5.0  # seconds: `ps` costs much more than /proc
 PS_PATIENCE = 10.0
 PS_OUTPUT = 8388608
 
+PS_PIECE = 16384  # bytes of it that are read in one turn
+ODD = (EnvironmentError, ValueError, IndexError, OverflowError)  # what a host tells that is no fact
+
 _row = struct.Struct(">16sIIQQQH")
 
 
@@ -50,12 +53,38 @@ def leaders(core):
     return [(process.id, process.pid or 0) for process in running][:MOST]
 
 
+class Turn(object):
+    """Says when a turn has worked enough."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.until = None
+
+    def is_over(self):
+        """Whether to yield now. The next turn begins when this is called again."""
+        now = self.clock()
+        if self.until is None or now <= self.until:
+            self.until = self.until or now + SLICE
+            return False
+        self.until = None
+        return True
+
+
 def rows(leaders, known, found, clock):
     """Append a row for each of these processes to `found`. A generator: it yields when a turn is over.
 
     `known` (a dict) is kept from look to look.
     """
-    began = now = clock()
+    try:
+        for _ in _rows(leaders, known, found, clock):
+            yield
+    except ODD:
+        pass  # a /proc that is unlike Linux's: what was found must do
+
+
+def _rows(leaders, known, found, clock):
+    turn = Turn(clock)
+    now = clock()
     by_pid = dict([(pid, id) for id, pid in leaders if pid])
     for pid in [pid for pid in known if pid not in by_pid and pid is not None]:
         del known[pid]
@@ -64,47 +93,48 @@ def rows(leaders, known, found, clock):
             known[pid] = Known()
     if by_pid and now >= known.get(None, 0) + WHOLE:
         known[None] = now
-        for at, name in enumerate(os.listdir("/proc")):
-            if at % 16 == 15 and clock() > began + SLICE:
+        for name in os.listdir("/proc"):
+            if turn.is_over():
                 yield
-                began = clock()
             stat = _stat(name) if name.isdigit() else None
             if stat and int(stat[3]) in by_pid:
                 known[int(stat[3])].pids.add(int(name))
     uptime = float((_read("/proc/uptime") or b"0").split()[0]) * 1000
-    for id, pid in leaders:
-        if clock() > began + SLICE:
-            yield
-            began = clock()
-        found.append(_linux_row(id, pid, known[pid], uptime, now) if pid else nothing(id))
-
-
-def _linux_row(id, leader, known, uptime, now):
-    cpu = memory = 0
-    age = UNKNOWN
-    pids, todo = set(), [leader] + [pid for pid in known.pids if pid != leader]
-    while todo:
-        pid = todo.pop()
-        stat = None if pid in pids else _stat(pid)
-        if not stat or int(stat[3]) != leader:
+    for id, leader in leaders:
+        if not leader:
+            found.append(nothing(id))
             continue
-        pids.add(pid)
-        cpu += int(stat[11]) + int(stat[12]) + int(stat[13]) + int(stat[14])
-        memory += int(stat[21])
-        if pid == leader:
-            age = max(0, int(uptime - int(stat[19]) * TICK))
-        below = _read("/proc/%d/task/%d/children" % (pid, pid))
-        todo.extend([int(child) for child in (below or b"").split()])
-    known.pids = pids
-    if not pids:
-        return nothing(id, leader)
-    if known.command is None or now >= known.read_at + COMMANDS:
-        said = _read("/proc/%d/cmdline" % leader) or b""
-        known.command, known.read_at = clean(said.replace(b"\0", b" ")), now
-    return row(id, leader, len(pids), age, int(cpu * TICK), memory * PAGE, known.command)
+        session = known[leader]
+        cpu = memory = 0
+        age = UNKNOWN
+        pids, todo = set(), [leader] + [pid for pid in session.pids if pid != leader]
+        while todo:
+            if turn.is_over():
+                yield
+            pid = todo.pop()
+            stat = None if pid in pids else _stat(pid)
+            if not stat or int(stat[3]) != leader:
+                continue
+            pids.add(pid)
+            cpu += int(stat[11]) + int(stat[12]) + int(stat[13]) + int(stat[14])
+            memory += int(stat[21])
+            if pid == leader:
+                age = max(0, int(uptime - int(stat[19]) * TICK))
+            below = _read("/proc/%d/task/%d/children" % (pid, pid))
+            todo.extend([int(child) for child in (below or b"").split()])
+        session.pids = pids
+        if not pids:
+            found.append(nothing(id, leader))
+            continue
+        if session.command is None or now >= session.read_at + COMMANDS:
+            said = _read("/proc/%d/cmdline" % leader) or b""
+            session.command, session.read_at = clean(said.replace(b"\0", b" ")), now
+        found.append(row(id, leader, len(pids), age, int(cpu * TICK), memory * PAGE, session.command))
 
 
 def row(id, pid, count, age, cpu, memory, command):
+    # a number that cannot be is not told
+    age, cpu, memory = [number if 0 <= number < UNKNOWN else UNKNOWN for number in (age, cpu, memory)]
     return _row.pack(id, pid, count, age, cpu, memory, len(command)) + command
 
 
@@ -132,7 +162,7 @@ def facts():
             about["load"] = wire.text(b" ".join(load.split()[:3]))
     for line in (_read("/proc/meminfo") or b"").split(b"\n", 5)[:5]:
         words = line.split()
-        if len(words) == 3 and words[0] in (b"MemTotal:", b"MemAvailable:"):
+        if len(words) == 3 and words[1].isdigit() and words[0] in (b"MemTotal:", b"MemAvailable:"):
             about["memory" if words[0] == b"MemTotal:" else "available"] = str(int(words[1]) * 1024)
     if "memory" not in about and _sysconf("SC_PHYS_PAGES", 0) > 0:
         about["memory"] = str(os.sysconf("SC_PHYS_PAGES") * PAGE)
@@ -180,7 +210,9 @@ class Looker(object):
         self.found = []
         self.work = None
         self.linux = os.path.exists("/proc/self/stat")
-        self.table, self.told_at, self.told = [], None, b""  # of `ps`
+        # of `ps`: what it told, when, and what it tells now: parsed, the line that is not whole, its length
+        self.table, self.told_at = [], None
+        self.fresh, self.rest, self.length = [], b"", 0
 
     def look(self, epoch, now):
         self.epoch = epoch
@@ -196,12 +228,9 @@ class Looker(object):
             self._ask_ps(now)
 
     def _go_on(self, now):
-        try:
-            for _ in self.work:
-                self.loop.after(0, self._go_on)
-                return
-        except (EnvironmentError, ValueError, IndexError):
-            pass  # a /proc that is unlike Linux's: what was found must do
+        for _ in self.work:
+            self.loop.after(0, self._go_on)
+            return
         self.work = None
         self.core.looked(self.epoch, frame(facts(), self.found))
 
@@ -216,7 +245,8 @@ class Looker(object):
         except EnvironmentError:
             self._tell()
             return
-        self.work, self.told = child, b""
+        self.work = child
+        self.fresh, self.rest, self.length = [], b"", 0
         # its end is nobody's: the agent reaps it with the others
         for fd in (child.stdin, child.outs[2], child.error):
             if fd is not None:
@@ -227,13 +257,15 @@ class Looker(object):
     def _on_ps(self, child, now, event):
         from agent.loop import AGAIN
         try:
-            said = os.read(child.outs[1], wire.MAX_DATA)
+            said = os.read(child.outs[1], PS_PIECE)
         except OSError as error:
             if error.errno in AGAIN:
                 return
             said = b""
-        self.told += said
-        if not said or len(self.told) > PS_OUTPUT:
+        lines, _, self.rest = (self.rest + said).rpartition(b"\n")
+        self.fresh += parse_ps(lines)
+        self.length += len(said)
+        if not said or self.length > PS_OUTPUT:
             self._ps_over(child, now)
 
     def _late(self, now, child):
@@ -246,7 +278,8 @@ class Looker(object):
     def _ps_over(self, child, now):
         self.loop.close(child.outs[1])
         self.work = None
-        self.table, self.told_at, self.told = parse_ps(self.told), now, b""
+        self.table, self.told_at = self.fresh + parse_ps(self.rest), now
+        self.fresh, self.rest = [], b""
         self._tell()
 
     def _tell(self):
@@ -260,10 +293,10 @@ def parse_ps(said):
         words = line.split(None, 6)
         try:
             pid, parent, group = [int(word) for word in words[:3]]
-            command = clean(words[6] if len(words) > 6 else b"")
+            command = words[6][:MOST_COMMAND] if len(words) > 6 else b""
             table.append((pid, parent, group, milliseconds(words[3]), milliseconds(words[4]),
                           int(words[5]) * 1024, command))
-        except (ValueError, IndexError):
+        except ODD:
             continue
     return table
 
@@ -296,7 +329,7 @@ def ps_rows(leaders, table):
         if leader is not None:
             count, all_cpu, its_age, all_memory, its_command = found.get(leader, (0, 0, UNKNOWN, 0, b""))
             if pid == leader:
-                its_age, its_command = age, command
+                its_age, its_command = age, clean(command)
             found[leader] = count + 1, all_cpu + cpu, its_age, all_memory + memory, its_command
     return [row(id, pid, *[found[pid][at] for at in (0, 2, 1, 3, 4)]) if pid in found else nothing(id, pid)
             for id, pid in leaders]

@@ -1,5 +1,6 @@
 """What a look finds: what `ps` prints, /proc in slices, commands fit for a frame."""
 import os
+import subprocess
 import unittest
 
 from agent import look, wire
@@ -52,6 +53,59 @@ class Ps(unittest.TestCase):
         rows = look.ps_rows([(b"a" * 16, 10), (b"b" * 16, 20)], table)
         self.assertEqual([1, 1], [read(row)[2] for row in rows])
 
+    def test_an_odd_line_is_left_out_and_an_odd_number_is_not_told(self):
+        table = look.parse_ps(b"1 1 1 1e400 00:01 1 x\n2 2 2 inf:1 00:01 1 x\n3 3 3 nan 00:01 1 x\n"
+                              b"4 4 4 0:01 00:01 99999999999999999999 x\n5 5 5 1e300 -9-00:01 -1 x\n")
+        self.assertEqual([4, 5], [line[0] for line in table])
+        rows = look.ps_rows([(b"a" * 16, 4), (b"b" * 16, 5)], table)
+        self.assertEqual((b"a" * 16, 4, 1, 1000, 1000, look.UNKNOWN, b"x"), read(rows[0]))
+        self.assertEqual((b"b" * 16, 5, 1) + 3 * (look.UNKNOWN,) + (b"x",), read(rows[1]))
+
+    def test_it_is_read_in_pieces_and_only_our_commands_are_cleaned(self):
+        lines = ["%d 1 %d 0:01 00:10 1 a" % (pid, pid) for pid in range(1, 5001)]
+        said = "\n".join(lines).encode("ascii")
+        cleaned, pieces, clean, parse = [], [], look.clean, look.parse_ps
+        pipe = os.pipe()
+        core = Core()
+        looker = look.Looker(self, core, {})
+        looker.work = child = Child()
+        child.outs = {1: pipe[0]}
+        try:
+            look.clean = lambda command: cleaned.append(command) or clean(command)
+            look.parse_ps = lambda piece: pieces.append(piece) or parse(piece)
+            while core.told is None:
+                if said:
+                    os.write(pipe[1], said[:9001])
+                    said = said[9001:]
+                    if not said:
+                        os.close(pipe[1])
+                looker._on_ps(child, 7.0, None)
+        finally:
+            look.clean, look.parse_ps = clean, parse
+        self.assertTrue(max([len(piece) for piece in pieces]) <= 2 * look.PS_PIECE)
+        self.assertEqual((5000, 1, None), (len(looker.table), len(cleaned), looker.work))
+        self.assertTrue(read(look.ps_rows([(b"c" * 16, 5000)], looker.table)[0])[-1] == b"a")
+
+    def close(self, fd):
+        os.close(fd)
+
+
+class Child(object):
+    pass
+
+
+class Core(object):
+    """With one process."""
+
+    def __init__(self):
+        process = Child()
+        process.id, process.pid, process.exit = b"i" * 16, 17, None
+        self.processes = {process.id: process}
+        self.told = None
+
+    def looked(self, epoch, frame):
+        self.told = frame
+
 
 class Proc(unittest.TestCase):
 
@@ -65,7 +119,16 @@ class Proc(unittest.TestCase):
         def clock():
             now[0] += look.SLICE / 4
             return now[0]
-        mine = os.getsid(0) if hasattr(os, "getsid") else int(look._stat("self")[3])
+        # our own may be led from another namespace, which then has no number here
+        shell = subprocess.Popen(["setsid", "sh", "-c", "echo; read end"], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE)
+        shell.stdout.readline()
+        try:
+            self.search(shell.pid, clock)
+        finally:
+            shell.communicate(b"\n")
+
+    def search(self, mine, clock):
         known, found = {}, []
         turns = len(list(look.rows([(b"i" * 16, mine)], known, found, clock)))
         many = len([name for name in os.listdir("/proc") if name.isdigit()])
@@ -76,6 +139,31 @@ class Proc(unittest.TestCase):
         found = []
         self.assertTrue(len(list(look.rows([(b"i" * 16, mine)], known, found, clock))) < 3)
         self.assertEqual(1, len(found))
+
+    def test_a_large_session_is_looked_at_in_slices_too(self):
+        now, longest, began = [0.0], [0.0], [0.0]
+
+        def stat(pid):
+            now[0] += 0.00001
+            if int(pid) > 2000:
+                return None
+            return b" ".join([b"S", b"1", b"1", b"1"] + [b"1"] * 20).split()
+
+        def file(path):
+            now[0] += 0.000005
+            words = path.split("/")
+            return str(int(words[2]) + 1).encode("ascii") if words[-1] == "children" else b"0 0"
+
+        before = look._stat, look._read
+        look._stat, look._read = stat, file
+        try:
+            found = []
+            for _ in look.rows([(b"i" * 16, 1)], {None: 0.0}, found, lambda: now[0]):
+                longest[0], began[0] = max(longest[0], now[0] - began[0]), now[0]
+        finally:
+            look._stat, look._read = before
+        self.assertEqual((b"i" * 16, 1, 2000), read(found[0])[:3])
+        self.assertTrue(0 < longest[0] < look.SLICE + 0.0001, longest)
 
     def test_what_ended_leaves_no_trace(self):
         known = {}
