@@ -42,15 +42,16 @@ class Child(object):
         self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to cancel it
 
 
-def start(argv, env, chdir, nice, mark, terminal=None):
+def start(argv, env, chdir, nice, mark, terminal=None, paths=()):
     """Fork and exec; OSError if even the fork fails. All strings are bytes. `chdir`: the folder of the login,
-    and the requested one. `terminal`: its stdio, instead of pipes."""
+    and the requested one. `terminal`: its stdio, instead of pipes. `paths` as of `lifecycle.request`."""
     pipes = []
     pid = None
+    paths = [at for at in paths if argv[at][:1] == b"~"]
     try:
         while len(pipes) < (0 if terminal else 3):
             pipes.append(_pipe())
-        if QUICK and terminal is None and not nice:
+        if QUICK and terminal is None and not nice and not paths:
             from agent import quick
             stdio = pipes[0][0], pipes[1][1], pipes[2][1]
             pid = quick.spawn(argv, env, chdir, stdio, RESTORED, _limits, resource)
@@ -63,7 +64,7 @@ def start(argv, env, chdir, nice, mark, terminal=None):
             os.close(pair[1])
         raise
     if pid == 0:
-        _become(pipes, terminal, argv, env, chdir, nice)
+        _become(pipes, terminal, argv, env, chdir, nice, paths)
     child = Child()
     child.pid = pid
     child.mark = mark
@@ -105,7 +106,7 @@ def with_fds(make):
                 raise
 
 
-def _become(pipes, terminal, argv, env, chdir, nice):
+def _become(pipes, terminal, argv, env, chdir, nice, paths):
     """Run in the child; never return."""
     failed = pipes[-1][1]
     doing = "start"
@@ -130,6 +131,8 @@ def _become(pipes, terminal, argv, env, chdir, nice):
             if nice:
                 doing = "set nice to %d" % nice
                 os.nice(nice)
+            for at in paths:
+                argv[at] = homes.expand(argv[at], env)
             doing = "execute " + _shown(argv[0])
             _execute(argv, env)
         except OSError as error:
@@ -146,9 +149,9 @@ def _execute(argv, env):
     if b"/" in name:
         os.execve(name, argv, env)
     kept = None
-    for folder in env.get(b"PATH", os.defpath.encode("ascii")).split(b":"):
+    for folder in homes.folders(env):
         try:
-            os.execve((folder or b".") + b"/" + name, argv, env)
+            os.execve(folder + b"/" + name, argv, env)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) and kept is None:
                 kept = error

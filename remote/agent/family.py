@@ -92,12 +92,12 @@ class Family(object):
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return
-        argv, env, chdir = lifecycle.request(spawn, command, self.config, self.env)
+        argv, env, chdir, paths = lifecycle.request(spawn, command, self.config, self.env)
         if spawn["role"] == AHEAD and not spawn["options"]:
             if self.spares is None:
                 from agent.spare import Spares
                 self.spares = Spares(self.loop, self._launch_ahead)
-            child = self.spares.take((argv, env, chdir))
+            child = self.spares.take((argv, env, chdir, paths))
             if child is not None:
                 self._adopt(process, child)
                 return
@@ -106,7 +106,7 @@ class Family(object):
             if spawn["options"]:
                 from agent.terminal import opened
                 terminal = opened(spawn["options"], env)
-            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel, terminal)
+            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel, terminal, paths)
         except (EnvironmentError, ValueError) as error:
             if terminal is not None:
                 terminal.close()
@@ -125,10 +125,10 @@ class Family(object):
         if terminal is not None:
             self.core.child_output_closed(process, STDERR)
 
-    def _launch(self, argv, env, chdir, nice, marked=False, terminal=None):
+    def _launch(self, argv, env, chdir, nice, marked=False, terminal=None, paths=()):
         env = dict(env)
         mark = lifecycle.mark(env) if marked else None
-        child = children.start(argv, env, (self.home, chdir), nice, mark, terminal)
+        child = children.start(argv, env, (self.home, chdir), nice, mark, terminal, paths)
         self.by_pid[child.pid] = child
         if child.error is not None:
             self.loop.arm(child.error, IN, self._on_error_pipe, child)
@@ -144,9 +144,9 @@ class Family(object):
         else:
             self.loop.disarm(child.stdin)  # it is its stdout that tells of a hang-up
 
-    def _launch_ahead(self, argv, env, chdir):
+    def _launch_ahead(self, argv, env, chdir, paths):
         try:
-            return self._launch(argv, env, chdir, self.config.nice, True)
+            return self._launch(argv, env, chdir, self.config.nice, True, None, paths)
         except EnvironmentError:
             return None  # the next request for this command gets the error
 

@@ -1,4 +1,5 @@
-"""Folders and variables of processes: paths as people write them, and an account's own home.
+"""Folders and variables of processes: paths as people write them, an account's own home, and where programs
+are.
 
 Asks the file system, which may hang, so it runs in the child between fork and exec, or in a thread on Jython.
 Paths and variables are bytes.
@@ -51,6 +52,21 @@ def apart(env, host):
     named = b":".join([entry for entry in path.split(b":") if entry])
     if named != path:
         env[PATH], env[BEFORE] = named, path
+
+
+def folders(env):
+    """Return the folders where a program is looked up. The default of Python before 3.8 begins with the
+    working folder."""
+    return [folder or b"." for folder in env.get(b"PATH", b"/bin:/usr/bin").split(b":")]
+
+
+def found(name, env, start=b""):
+    """Return the path of a program, or None. `start`: what relative paths begin at."""
+    for folder in [b""] if b"/" in name else folders(env):
+        path = os.path.join(start, folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
 
 
 def opens(folder):

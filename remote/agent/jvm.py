@@ -42,9 +42,9 @@ class Agent(object):
         self.children = []
         self.done = False
         self.env = lifecycle.environment(config)
-        self.setsid = _found("setsid", self.env.get("PATH", ""))
+        self.setsid = homes.found("setsid", self.env)
         self.home = home()
-        self.nice = _found("nice", self.env.get("PATH", ""))
+        self.nice = homes.found("nice", self.env)
         cpus = str(Runtime.getRuntime().availableProcessors())
         # before Java 9 it does not know its children's pids
         able = os.path.exists("/proc/self/stat") and hasattr(Process, "pid")
@@ -167,14 +167,14 @@ class Agent(object):
         if isinstance(command, str):
             self.core.not_started(process, errno.ENOENT, command)
             return
-        argv, env, chdir = lifecycle.request(spawn, command, self.config, self.env)
+        argv, env, chdir, paths = lifecycle.request(spawn, command, self.config, self.env)
         if not process.tunnel:
             lifecycle.mark(env)
         child = Child(self, process, None)
         child.gentle = lifecycle.is_gentle(spawn)
         process.child = child
         self.children.append(child)
-        _thread(child.run, argv, env, chdir, self.config.nice)
+        _thread(child.run, argv, env, chdir, self.config.nice, paths)
 
     def _probe(self):
         """Called with the lock held."""
@@ -184,7 +184,7 @@ class Agent(object):
                 return
             child = Child(self, None, probe)
             self.children.append(child)
-            _thread(child.run, probe.argv, probe.env, "", 0)
+            _thread(child.run, probe.argv, probe.env, "", 0, [])
 
 
 class Child(object):
@@ -204,9 +204,9 @@ class Child(object):
         self.open = set([STDOUT, STDERR])
         self.reading = {}  # stream: when the read began
 
-    def run(self, argv, env, chdir, nice):
+    def run(self, *how):
         try:
-            self._run(argv, env, chdir, nice)
+            self._run(*how)
         finally:
             with self.agent.changed:
                 self.gone = True
@@ -214,9 +214,9 @@ class Child(object):
                 self.agent._act()
                 self.agent._probe()
 
-    def _run(self, argv, env, chdir, nice):
+    def _run(self, *how):
         agent = self.agent
-        failure = self._launch(argv, env, chdir, nice)
+        failure = self._launch(*how)
         with agent.changed:
             if failure:
                 if self.probe is not None:
@@ -244,11 +244,13 @@ class Child(object):
         self._sweep()
         self._finish(status)
 
-    def _launch(self, argv, env, chdir, nice):
+    def _launch(self, argv, env, chdir, nice, paths):
         chdir = env["PWD"] = homes.where(env, self.agent.home, chdir)
         if not os.path.isdir(chdir):
             return errno.ENOENT, "cannot change to directory %s: %s" % (chdir, os.strerror(errno.ENOENT))
-        if not _found(argv[0], env.get("PATH", "")):
+        for at in paths:
+            argv[at] = homes.expand(argv[at], env)
+        if not homes.found(argv[0], env, chdir):
             return errno.ENOENT, "cannot execute %s: %s" % (argv[0], os.strerror(errno.ENOENT))
         if nice and self.agent.nice:
             argv = ["nice", "-n", str(nice)] + argv
@@ -415,17 +417,6 @@ def _kill(pid, number):
         return True
     except (OSError, Throwable):
         return False
-
-
-def _found(name, path):
-    """Return the file of a command, or None."""
-    if "/" in name:
-        return name if os.access(name, os.X_OK) else None
-    for folder in path.split(":"):
-        file = os.path.join(folder or ".", name)
-        if os.path.isfile(file) and os.access(file, os.X_OK):
-            return file
-    return None
 
 
 def _java(word):

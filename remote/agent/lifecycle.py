@@ -36,18 +36,18 @@ def environment(config):
 
 
 def request(spawn, command, config, host):
-    """Return (argv, env, chdir) of a SPAWN. `command`: that of its node, empty without one; `host`:
-    environment()."""
+    """Return (argv, env, chdir, paths) of a SPAWN. `command`: that of its node, empty without one; `host`:
+    environment(); `paths`: which of argv are to be expanded, by a child or thread: names of accounts may be
+    looked up far away."""
     env = dict(host)
     env.update([(wire.utf8(key), value) for key, value in spawn["env"]])
     homes.apart(env, host)
     argv = [wire.utf8(word) for word in command] + spawn["argv"]
-    if not command:
-        # no shell expands the command, and ssh not the file of -F
-        files = [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]
-        for at in [0] + (files if spawn["role"] == TUNNEL else []):
-            argv[at] = homes.expand(argv[at], env)
-    return argv, env, wire.utf8(spawn["chdir"]) or config.chdir or b""
+    # no shell expands the command, and ssh not the file of -F
+    paths = [] if command else [0]
+    if paths and spawn["role"] == TUNNEL:
+        paths += [at + 1 for at, word in enumerate(argv[:-1]) if word == b"-F"]
+    return argv, env, wire.utf8(spawn["chdir"]) or config.chdir or b"", paths
 
 
 def mark(env):

@@ -81,8 +81,8 @@ def spawn(argv, env, chdir, stdio, restored, limits, resource):
     began = clock()
     try:
         os.chdir(folder)
-        program = _found(argv[0], env.get(b"PATH", b""))
-        if (folder + b"/").startswith(OF_SYSTEM) or program.startswith(OF_SYSTEM):
+        program = homes.found(argv[0], env)  # an exec of a FIFO would wait
+        if program is None or (folder + b"/").startswith(OF_SYSTEM) or program.startswith(OF_SYSTEM):
             return None
         for kind in limits:
             resource.setrlimit(kind, limits[kind])
@@ -96,12 +96,3 @@ def spawn(argv, env, chdir, stdio, restored, limits, resource):
         os.chdir("/")
         if clock() > began + SLOW:
             _mounts.rest_until = clock() + PAUSE
-
-
-def _found(name, path):
-    """Return the path of a program; OSError if there is none. An exec of a FIFO would wait."""
-    for folder in [b""] if b"/" in name else path.split(b":"):
-        program = (folder or b".") + b"/" + name if name[:1] != b"/" else name
-        if os.access(program, os.X_OK) and os.path.isfile(program):
-            return program
-    raise OSError("there is no such program")

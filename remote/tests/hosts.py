@@ -63,6 +63,28 @@ class Everywhere(Host):
         self.assertEqual((2, 2), (how, value))
         self.assertIn("cannot execute no-such-command: ", message)
 
+    def test_without_a_path_no_program_of_the_start_folder_is_taken(self):
+        for name in ("sort", "own"):
+            with open(self.path(name), "w") as file:
+                file.write("#!/bin/sh\necho taken\n")
+            os.chmod(self.path(name), 0o755)
+        env = {"HOME": self.folder, "JAVA_HOME": os.environ.get("JAVA_HOME", "")}
+        link = self.joined(config=[("chdir", self.folder)], wrap="unset PATH; {}", env=env)
+        for name, said in (("sort", b"a\nb\n"), ("./own", b"taken\n"), ("~/own", b"taken\n")):
+            how, value, out, err, message = link.run(name, node="", stdin=b"b\na\n")
+            self.assertEqual((0, 0, said), (how, value, out), (name, err, message))
+
+    def test_an_account_that_is_looked_up_holds_up_nobody(self):
+        blocks = "__import__('time').sleep(1e5)"
+        link = self.joined(payload=payload(("            entry = pwd.getpwnam(",
+                                            "            %s\n            entry = pwd.getpwnam(" % blocks)))
+        for role, argv in ((0, ("~bob/x",)), (1, ("~bob/x",)), (1, ("true", "-F", "~bob/x"))):
+            id = link.spawn(*argv, node="", role=role)
+            self.assertEqual(id, link.wait(wire.RESUMED)["id"])
+            self.assertEqual(b"x", link.run("-c", "import sys;sys.stdout.write('x')")[2])
+            link.send(wire.RELEASE, id=id)
+            link.wait(wire.FORGET, id=id)
+
     def test_environment_folder_and_mark(self):
         link = self.joined(config=[("node.n1", ""), ("env.FROM_HOST", "host"), ("env.BOTH", "host"),
                                    ("chdir", self.folder)])

@@ -122,6 +122,16 @@ class Spawn(unittest.TestCase):
         self.assertEqual((None, b""), self.spawn(b"true", env=env))
         self.assertEqual(b"x", self.spawn(b"printf", b"x", chdir=b"")[1])
 
+    def test_without_path_the_start_folder_is_not_searched(self):
+        with open(self.folder + b"/printf", "w") as file:
+            file.write("#!/bin/sh\necho taken\n")
+        os.chmod(self.folder + b"/printf", 0o755)
+        env = {b"HOME": self.folder}
+        self.assertEqual(b"x", self.spawn(b"printf", b"x", env=dict(env))[1])
+        self.assertEqual(b"taken\n", self.spawn(b"./printf", b"x", env=dict(env))[1])
+        env[b"PATH"] = b":/bin"
+        self.assertEqual(b"taken\n", self.spawn(b"printf", b"x", env=env)[1])
+
     def test_one_that_took_long_is_the_last_for_a_while(self):
         clock, times = quick.clock, [0.0]
 
