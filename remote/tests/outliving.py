@@ -99,23 +99,29 @@ class Posix(Host):
         later = socket.socket(socket.AF_UNIX)
         later.bind(path)
         later.listen(5)
+        later.settimeout(TIMEOUT)
         os.chmod(path, 0o600)
 
         def answer():
             for _ in range(2):
                 visitor, _ = later.accept()
+                visitor.settimeout(TIMEOUT)
                 request = b""
                 while len(request) < 18:
-                    request += visitor.recv(18 - len(request))
+                    part = visitor.recv(18 - len(request))
+                    if not part:
+                        break
+                    request += part
                 names = u"train, n\xe4chtlich".encode("utf-8")
                 said = b"V\0\3" if request[17:] == b"A" else b"P\0\3" + struct.pack(">H", len(names)) + names
                 visitor.sendall(said)
                 visitor.close()
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         second = self.link(LIFE | 2)
         self.assertEqual(92, second.process.wait(TIMEOUT))
-        thread.join()
+        thread.join(TIMEOUT)
+        self.assertFalse(thread.is_alive())
         second.close()
         said = second.stderr.decode("utf-8")
         self.assertIn(u"an agent of protocol version 3", said)

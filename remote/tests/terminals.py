@@ -4,7 +4,7 @@ import os
 import re
 
 from case import Host, alive, gone
-from daemon import LIFE, wire
+from daemon import LIFE, payload, sha, wire
 
 SIZE = [("terminal", b"24 80")]
 READY = b"ready\r\n"
@@ -159,16 +159,23 @@ class Terminals(Host):
         got = b""
         while len(got) < 5000:
             got += self.links[0].wait(wire.DATA, id=shell.id, stream=1)["data"]
+        self.assertEqual(5000, len(got))
+        # nor is anything sent on a later turn
+        for token in (1, 2):
+            self.links[0].send(wire.PING, token=token)
+            self.links[0].wait(wire.PONG, token=token)
+        self.assertEqual([], [kind for kind, _ in self.links[0].backlog if kind == wire.DATA])
         shell.received = len(got)
-        self.assertEqual((0, 0), shell.end()[:2])
+        how, value, out, _ = shell.end()
+        self.assertEqual((0, 0, 295003, b"xend"), (how, value, len(out), out[-4:]))
 
     def test_input_waits_for_whoever_reads_it(self):
-        shell = self.shell("stty raw -echo; echo ready; sleep 0.3; head -c 300000 | cksum; cat")
-        shell.until(b"ready")
-        line = b"0123456789abcdef"
-        data = line * (300000 // len(line))
+        shell = self.shell("stty raw -echo; echo ready; sleep 0.3; head -c 300000 | sha256sum; cat")
+        shell.until(b"ready\n")
+        # every part of it differs from every other one
+        data = b"".join(b"%08x" % number for number in range(300000 // 8))
         self.feed(shell, data)
-        shell.until(b" 300000")
+        self.assertEqual(sha(data).encode(), shell.until(b" "))
         self.links[0].send(wire.RELEASE, id=shell.id)
 
     def feed(self, shell, data):
@@ -198,16 +205,36 @@ class Terminals(Host):
         self.assertTrue(gone(pid))
 
     def test_a_program_that_hangs_its_terminal_up_does_not_take_the_agent_along(self):
-        link = self.joined()
-        code = ("import os,signal,sys,time,termios,fcntl\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-                "name=os.ttyname(0)\nlibc=__import__('ctypes').CDLL(None)\n"
-                "print('ready');sys.stdout.flush()\nsys.stdin.readline()\nlibc.vhangup()\ntime.sleep(0.5)\n")
-        shell = Terminal(link, "-c", code, node="n1")
-        shell.until(READY)
+        code = ("import os,signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+                "hung = __import__('ctypes').CDLL(None).vhangup()\n"
+                "with open(%r, 'w') as file: file.write('%%d\\n' %% hung)\n" % self.path("hung"))
+        python = self.terminal("-c", code, node="n1")
+        self.assertEqual((0, 0), python.end()[:2])
+        if self.wait_for(self.path("hung")) != "0":
+            self.skipTest("this account may not hang a terminal up")
+
+    def test_an_agent_whose_end_of_a_terminal_fails_does_not_spin(self):
+        # as on systems where the agent's own hold on the other end does not help
+        released = payload(("            self.core.child_output_closed(process, STDERR)\n",
+                            "            terminal.leave()\n"
+                            "            self.core.child_output_closed(process, STDERR)\n"))
+        link = self.joined(payload=released)
+        closed, spent, over = self.path("closed"), self.path("spent"), self.path("over")
+        # as much processor time as the agent would get if it spins
+        code = ("import os,time\n"
+                "def tell(path):\n"
+                "    with open(path, 'w') as file: file.write('x\\n')\n"
+                "for fd in (0, 1, 2): os.close(fd)\n"
+                "tell(%r)\nuntil = sum(os.times()[:2]) + 1\n"
+                "while sum(os.times()[:2]) < until: pass\n"
+                "tell(%r)\nwhile not os.path.exists(%r): time.sleep(0.01)\n" % (closed, spent, over))
+        python = self.terminal("-c", code, node="n1")
+        self.wait_for(closed)
         before = self.cpu(link.info["pid"])
-        shell.type(b"go\n")
-        shell.end()
-        self.assertLess(self.cpu(link.info["pid"]) - before, 0.4, "the agent spins")
+        self.wait_for(spent)
+        self.assertLess(self.cpu(link.info["pid"]) - before, 0.3, "the agent spins")
+        open(over, "w").close()
+        self.assertEqual((0, 0), python.end()[:2])
 
     def cpu(self, pid):
         with open("/proc/%d/stat" % pid) as file:
