@@ -209,6 +209,16 @@ fn columns(rows: &[(&ProcessUsage, bool)], width: u16) -> Vec<(Column, usize)> {
             (column, widest(column).min(most))
         })
         .collect();
+    // what short commands leave
+    let used: usize = columns.iter().map(|(_, width)| width + 2).sum();
+    let command = columns.last().map_or(0, |(last, width)| widest(*last) - width);
+    let mut left = usize::from(width).saturating_sub(used + command);
+    for (column, width) in &mut columns {
+        if matches!(column, Column::Node | Column::Client) {
+            let more = left.min(widest(*column) - *width);
+            (*width, left) = (*width + more, left - more);
+        }
+    }
     if let Some(last) = columns.last_mut() {
         last.1 = usize::from(width);
     }
@@ -423,6 +433,22 @@ mod tests {
         build4:pypy3.9  03030303  pytest (17)   3 min    30.0  8.0 MiB  python3 -m tra…
         ↑↓ select  s sort  / filter  k kill  h help  q quit
         ");
+    }
+
+    #[test]
+    fn short_commands_leave_room_for_names() {
+        let mut model = Model::new("mynet");
+        let process = ProcessUsage {
+            id: "3fa2b1c8".into(),
+            node: "build1".into(),
+            program: "execnet python".into(),
+            client_pid: Some(27_196),
+            command: "sleep 300".into(),
+            ..ProcessUsage::default()
+        };
+        model.update(Usages { processes: vec![process], ..Usages::default() });
+        let shown = text(&drawn(&mut model, FULL, 80, 8));
+        assert!(shown.contains("  execnet python (27196)  "), "{shown}");
     }
 
     #[test]
