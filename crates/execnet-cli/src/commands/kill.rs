@@ -42,12 +42,18 @@ impl KillArgs {
     pub(crate) fn run(self) -> CommandResult {
         let network = connection::connect(&self.network.network)?;
         let verb = Verb::Kill { ids: self.ids, signal: self.signal.number() };
-        let reply: KillReply = connection::ask_once(&network, verb)?;
-        for process in &reply.processes {
+        let KillReply { processes, unknown } = connection::ask_once(&network, verb)?;
+        for process in &processes {
             print::print(&format!("{}\n", told(process, self.signal)))?;
         }
-        if !reply.unknown.is_empty() {
-            let ids: Vec<String> = reply.unknown.iter().map(|id| format!("`{id}`")).collect();
+        let missed = |process: &Killed| !matches!(process.state, KillState::Sent | KillState::Gone);
+        let ended = match (self.wait, processes.iter().any(missed)) {
+            (true, _) => wait(&network, processes)?,
+            (false, true) => Exit::HostsFailed.into(),
+            (false, false) => ExitCode::SUCCESS,
+        };
+        if !unknown.is_empty() {
+            let ids: Vec<String> = unknown.iter().map(|id| format!("`{id}`")).collect();
             let message = format!("no process of {} has the id {}", self.network.network, ids.join(", "));
             let hint = format!(
                 "it may have ended; `execnet ps {}` shows the ids, of which 4 digits or more name a process",
@@ -55,11 +61,7 @@ impl KillArgs {
             );
             return Err(CommandError::new(Exit::NoHost, message).hint(hint));
         }
-        if self.wait {
-            return wait(&network, reply.processes);
-        }
-        let missed = |process: &Killed| !matches!(process.state, KillState::Sent | KillState::Gone);
-        Ok(if reply.processes.iter().any(missed) { Exit::HostsFailed.into() } else { ExitCode::SUCCESS })
+        Ok(ended)
     }
 }
 

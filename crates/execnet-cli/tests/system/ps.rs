@@ -204,11 +204,12 @@ fn kill_waits_for_as_long_as_it_takes_and_ctrl_c_ends_only_the_waiting() {
     kill_process(Pid::from_child(&waits), Signal::INT).unwrap();
     assert!(!waits.wait().unwrap().success());
     assert!(alive(deaf.pid));
-    let mut waits = piped(net.execnet(["kill", &net.name, &id, "--wait"]));
+    // also beside an id that no process has
+    let mut waits = piped(net.execnet(["kill", &net.name, &id, "0123456789", "--wait"]));
     assert!(line(waits.stdout.as_mut().unwrap()).contains("SIGTERM sent"));
     net.ok("kill", &[&id, "-s", "9"]);
-    let (status, out, _) = said(&waits.wait_with_output().unwrap());
-    assert_eq!((status, out), (Some(0), format!("{id} on a: has ended\n")));
+    let (status, out, err) = said(&waits.wait_with_output().unwrap());
+    assert_eq!((status, out), (Some(4), format!("{id} on a: has ended\n")), "{err}");
     assert!(!alive(deaf.pid));
 }
 

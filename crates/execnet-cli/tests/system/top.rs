@@ -27,6 +27,23 @@ fn end(clients: impl IntoIterator<Item = Child>) {
 }
 
 #[test]
+fn a_script_stops_and_goes_on_with_it() {
+    let Some((net, person)) = here(&["popen//id=a"]) else { return };
+    let script = net.folder("script").join("watch");
+    std::fs::write(&script, "\"$1\" top \"$2\"\necho the script goes on\n").unwrap();
+    person.enters_anew(&format!("sh {} {} $N", script.display(), env!("CARGO_BIN_EXE_execnet")));
+    person.shows("q quit");
+    person.presses(&["C-z"]);
+    person.shows_last("$");
+    person.hears("Stopped", "$");
+    person.enters_anew("fg");
+    person.shows("q quit");
+    person.types("q");
+    person.shows_line("the script goes on");
+    person.has_the_terminal_back();
+}
+
+#[test]
 fn processes_are_shown_sorted_filtered_and_killed() {
     let Some((net, person)) = here(&["popen//id=a", "popen//id=b"]) else { return };
     person.enters_anew("execnet top $N");

@@ -85,7 +85,10 @@ pub(super) fn of(is_root: bool, command: &str) -> Vec<Meaning> {
         "ps" | "top" => with(&[NO_HOST]),
         "kill" => with(&[
             ("4", "no process has one of the ids; the signal was sent to the others"),
-            ("6", "a signal waits for its host, or the agent there is of an older release"),
+            (
+                "6",
+                "a signal waits for its host or the start of the process, or the agent there cannot send it",
+            ),
         ]),
         "list" | "man" | "completions" => vec![DONE, FAILED, USAGE],
         _ => with(&[]),
