@@ -128,7 +128,7 @@ pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
         // fails only for a process that leads a session already
         let _ = rustix::process::setsid();
         let _ = std::env::set_current_dir("/");
-        raise_file_limit();
+        raise_file_limit(FILES);
     }
     let Config { network, hosts, linger, drained, groups, file, forget, askpass, detach, .. } = config;
     let settings = Settings {
@@ -160,7 +160,7 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
     if cfg!(target_os = "linux") {
         close_memory();
     }
-    raise_file_limit();
+    raise_file_limit(FILES);
     let life = Life::fresh()?;
     // agents tell networks apart by name
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
@@ -229,12 +229,12 @@ fn leave_streams() {
     }
 }
 
-/// Three pipes per host soon exceed the usual 1,024 files. The limit is no higher than needed, because Python
-/// 2.7 closes every file there could be.
-fn raise_file_limit() {
+/// Lets this program have so many files, if it may. Some per host soon exceed the usual 256 or 1,024. The
+/// limit is no higher than needed, because Python 2.7 closes every file there could be.
+pub fn raise_file_limit(files: u64) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(FILES).min(FILES);
+    let most = limit.maximum.unwrap_or(files).min(files);
     if limit.current.is_some_and(|current| current < most) {
         limit.current = Some(most);
         let _ = setrlimit(Resource::Nofile, limit);

@@ -12,7 +12,6 @@ use clap_complete::engine::{ArgValueCompleter, PathCompleter};
 use execnet::copy::{Asked, Blocks, CopyError, ListError, Listing, Options, check_names, fetch, push};
 use execnet::{GatewayBuilder, OpenError, StartError};
 use execnet_proto::spec::NetworkName;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::candidates::unplaced;
 use super::node_options::NodeOptions;
@@ -30,7 +29,7 @@ mod tell;
 use hosts::Destination;
 use tell::{Told, tell_listing};
 
-/// How many open files a copy from thousands of hosts needs.
+/// How many open files a copy from thousands of hosts needs, three for each.
 const FILES: u64 = 8_192;
 
 /// Bytes of files that may be on their way to each host, besides what the link holds.
@@ -142,7 +141,7 @@ impl CopyArgs {
             worst = worst.max(tell_listing(listing, options));
         }
         interrupted::then(execnet::copy::drop_drafts);
-        raise_file_limit();
+        execnet_daemon::raise_file_limit(FILES);
         let progress = CopyProgress::stderr(destinations.len());
         let blocks = Blocks::default();
         let job = Job { name, builder, way, listing, blocks, options, progress: &progress };
@@ -245,16 +244,6 @@ const COLON: &str = "a path on the hosts begins with `:`, as `:/srv/app`; --node
 
 fn usage(message: &str) -> CommandError {
     CommandError::new(Exit::Usage, message)
-}
-
-/// Three files per host are soon more than the 256 or 1,024 that many systems give at first.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(FILES).min(FILES);
-    if limit.current.is_some_and(|current| current < most) {
-        limit.current = Some(most);
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
 }
 
 /// The error if the sources cannot be listed.
