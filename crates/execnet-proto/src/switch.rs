@@ -78,7 +78,7 @@ pub enum SwitchEvent {
     Outcast { host: HostKey },
     /// The switch has dropped this host's link: end the process that carries it, if there is one.
     LinkEnded { host: HostKey, why: LinkEnd, said: Said },
-    /// A client's process on this host was released: see [`Switch::tell_releases`].
+    /// A client's process on this host was released, or forgotten after that: see [`Switch::tell_releases`].
     Released { host: HostKey },
     /// This host's via became reachable or unreachable, and so did the host.
     ViaChanged { host: HostKey },
@@ -187,6 +187,8 @@ pub struct Switch {
 #[derive(Debug)]
 struct Forwarded {
     owner: Owner,
+    /// Whether it is or was a client's.
+    of_client: bool,
     host: HostKey,
     /// The node it was placed on; empty if an earlier daemon placed it, or if it is not a client's.
     node: String,
@@ -203,8 +205,14 @@ struct Forwarded {
 }
 
 impl Forwarded {
+    /// Whether a client has released it.
+    fn is_ending(&self) -> bool {
+        self.of_client && matches!(self.owner, Owner::Nobody)
+    }
+
     fn new(owner: Owner, host: HostKey, incarnation: Incarnation, relay: Relay) -> Self {
         Self {
+            of_client: matches!(owner, Owner::Client(_)),
             owner,
             host,
             node: String::new(),
@@ -271,6 +279,13 @@ impl Switch {
         self.nodes_in_use(host).count()
     }
 
+    /// How many processes on a host were released by clients, and its agent has yet to forget.
+    pub fn ending(&self, host: HostKey) -> usize {
+        let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
+        let entries = ids.filter_map(|id| self.forwarded.get(id));
+        entries.filter(|entry| entry.is_ending()).count()
+    }
+
     /// The node of each client's process on a host; empty if an earlier daemon placed it.
     pub fn nodes_in_use(&self, host: HostKey) -> impl Iterator<Item = &str> {
         let ids = self.hosts.get(&host).into_iter().flat_map(|host| &host.ids);
@@ -319,6 +334,9 @@ impl Switch {
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.remove(&id);
             host.carries.remove(&id);
+            if host.tells_releases && entry.is_ending() {
+                self.events.push_back(SwitchEvent::Released { host: entry.host });
+            }
         }
         Some(entry)
     }

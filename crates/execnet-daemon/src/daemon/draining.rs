@@ -101,6 +101,12 @@ impl Daemon {
             1 => return Some(format!("1 process runs there{}", programs())),
             count => return Some(format!("{count} processes run there{}", programs())),
         }
+        let when = if self.switch.is_reachable(key) { "" } else { " when it is reachable again" };
+        match self.switch.ending(key) {
+            0 => {}
+            1 => return Some(format!("1 process is ended there{when}")),
+            count => return Some(format!("{count} processes are ended there{when}")),
+        }
         if self.selecting.iter().any(|selecting| self.is_named(selecting, id)) {
             return Some("a program waits for it".to_owned());
         }

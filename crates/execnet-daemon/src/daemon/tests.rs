@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use execnet_proto::client::{Client, ClientEvent};
+use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::control::NodeState;
 use execnet_proto::control::{HostStatus, Request, Verb};
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
@@ -233,6 +233,13 @@ impl World {
         Frame::Node { name: id.into(), state: NodeState::Ready, facts: node }.encode(&mut bytes);
         Frame::Nodes(1).encode(&mut bytes);
         self.event(Event::LinkBytes(key, &bytes));
+    }
+
+    /// Starts a process that was placed.
+    fn starts(&mut self, client: ClientKey, id: ProcessId) {
+        let launch = Launch { args: vec!["-c".into(), "pass".into()], ..Launch::default() };
+        self.clients.get_mut(&client).unwrap().launch(id, launch);
+        self.settle();
     }
 
     /// The process of a host's link ends by itself.

@@ -176,7 +176,8 @@ impl Switch {
         self.hosts.insert(host, state);
     }
 
-    /// Whether there is a [`SwitchEvent::Released`] for each client's process that leaves a host.
+    /// Whether there is a [`SwitchEvent::Released`] when a client's process is released, and when it leaves a
+    /// host.
     pub fn tell_releases(&mut self, host: HostKey, tells: bool) {
         if let Some(host) = self.hosts.get_mut(&host) {
             host.tells_releases = tells;

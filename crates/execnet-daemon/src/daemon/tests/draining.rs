@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::event::Event;
 use execnet_proto::client::ClientEvent;
 use execnet_proto::control::{HostState, Verb};
 use execnet_proto::id::{Epoch, ProcessId};
@@ -123,6 +124,22 @@ fn drain_waits_until_a_host_is_idle_and_tells_what_keeps_it() {
     undrain(&mut world, client, "a");
     assert_eq!(kind(&world.replies(waits, other).0), "cancelled");
     release(&mut world, client, id);
+}
+
+#[test]
+fn a_host_whose_processes_are_yet_to_be_ended_is_not_idle() {
+    let (mut world, client) = two();
+    let id = select(&mut world, client, 1, &[("node", "a")]);
+    world.starts(client, id);
+    let other = world.client();
+    let waits = drain(&mut world, other, &["a"], false, true);
+    world.end("a", 255, "");
+    world.event(Event::ClientClosed(client));
+    assert_eq!(
+        world.status("a").busy.as_deref(),
+        Some("1 process is ended there when it is reachable again")
+    );
+    assert!(!world.replies(waits, other).1);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Who looks at what, how often hosts are asked, and signals by id.
 
 use bytes::BytesMut;
-use execnet_proto::client::Launch;
 use execnet_proto::control::Verb;
 use execnet_proto::id::{Epoch, ProcessId};
 use execnet_proto::switch::{ClientKey, Peer};
@@ -55,12 +54,6 @@ impl World {
         let id = select(self, client, id.0[0], &[("node", host), ("label", label)]);
         self.starts(client, id);
         self.says(host, &Frame::Resumed { id, attempt: 1, stdin: Span { received: 0, limit: 32_768 } });
-    }
-
-    fn starts(&mut self, client: ClientKey, id: ProcessId) {
-        let launch = Launch { args: vec!["-c".into(), "pass".into()], ..Launch::default() };
-        self.clients.get_mut(&client).unwrap().launch(id, launch);
-        self.settle();
     }
 
     fn reads_again(&mut self, key: ClientKey) {
