@@ -35,6 +35,7 @@ DRAFT = native(b".execnet-")  # the name of an unfinished file begins with it
 LEFT = 600  # s; an unfinished file that nobody wrote to for so long was left by a copy that was killed
 
 HOME = "it is the home folder or above it"
+SPECIAL = "a device, FIFO or socket is there"
 
 # the whole disk cannot be written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -124,6 +125,8 @@ class Receiver(object):
         is_folder = found and stat.S_ISDIR(found.st_mode)
         if is_folder and alone:
             raise Over("a folder is there, which a file does not replace: %s" % text(path))
+        if found and not is_ordinary(found):
+            raise Over("%s: %s" % (text(path), SPECIAL))
         if found and not is_folder and not alone and not self.dry:
             os.unlink(path)
 
@@ -205,6 +208,8 @@ class Receiver(object):
             return False
         if not path:
             return True
+        if found and not is_ordinary(found):
+            raise OSError(errno.EEXIST, SPECIAL)
         if self.dry:
             if found:
                 self.act("delete", full)
@@ -233,7 +238,10 @@ class Receiver(object):
         return None
 
     def tell_way(self, full, found):
-        """Note what becomes of a folder that is where a file or link comes, if nothing is changed."""
+        """Refuse to replace a device, FIFO or socket by a file or link. Note what becomes of a folder that is
+        there, if nothing is changed."""
+        if found and not is_ordinary(found):
+            raise OSError(errno.EEXIST, SPECIAL)
         if self.dry and found and stat.S_ISDIR(found.st_mode):
             spare_home(full)
             if self.delete:
@@ -396,7 +404,7 @@ class Receiver(object):
 
     def fail(self, full, error):
         if error.errno in FULL:
-            raise Over("cannot write %s: %s" % (text(full), reason(error)))
+            raise Over("cannot write %s: %s; what follows is not copied" % (text(full), reason(error)))
         self.failures.add(full, error)
 
     def news(self):
@@ -424,6 +432,11 @@ def masked():
             return int([line for line in file if line.startswith("Umask:")][0].split()[1], 8)
     except (EnvironmentError, IndexError, ValueError):
         return 0o777
+
+
+def is_ordinary(found):
+    """Return whether it may be replaced: it is a file, a folder or a link."""
+    return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode)
 
 
 def stat_or_none(path):

@@ -30,6 +30,9 @@ ENTRIES = 256  # in one message
 NAMES = 1 << 15  # bytes of names in one message
 
 
+UNSIZED = "it does not say its size, as files in /proc; read it with `execnet run`"
+
+
 class Sender(object):
     def __init__(self, paths):
         self.failures = Failures()
@@ -166,16 +169,20 @@ class Outgoing(object):
             self.pieces, self.size = [], 0
 
     def file(self, number, full, size):
-        """Send so many bytes of a file, or fewer if it has shrunk."""
+        """Send so many bytes of a file."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = open(full, "rb") if JYTHON else os.fdopen(os.open(full, flags), "rb", 0)
         try:
             if not JYTHON and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(0, "it is no regular file any more")
+            if not size and not os.stat(full).st_size and file.read(1):
+                raise OSError(0, UNSIZED)
             while True:
                 data = file.read(min(size, PIECE))
+                if size and not data:
+                    raise OSError(0, "it has shrunk while it was read")
                 size -= len(data)
-                if not data or not size:
+                if not size:
                     self.add(number, END, data)
                     return
                 self.add(number, MORE, data)

@@ -107,7 +107,7 @@ fn it_fits_into_every_window_and_gives_the_terminal_back() {
         (20, 5, "2 hosts"),
         (9, 2, "too small"),
         (1, 1, "t"),
-        (40, 60, "1 process "),
+        (40, 60, "1 process"),
         (80, 24, "q quit"),
     ] {
         person.ok(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);

@@ -9,7 +9,7 @@ use std::io;
 use rustix::fs::FileType;
 
 use super::draft::Draft;
-use super::place::{Place, full_folder, is, put, split, time_of};
+use super::place::{Place, full_folder, is, is_ordinary, put, special, split, time_of};
 use super::push::below;
 use super::wire::{COMPLETE, Entry, FIRST, Flag, Folder, FromSender, Kind, LAST, folder};
 use super::{AHEAD, Act, CopyError, ENTRIES, Observer, Options, TOLD};
@@ -339,9 +339,13 @@ impl<'a> Intake<'a> {
         Ok(None)
     }
 
-    /// Tells what becomes of a folder that is where a file or link comes, if nothing is changed.
+    /// Refuses to replace a device, FIFO or socket by a file or link. Tells what becomes of a folder that is
+    /// there, if nothing is changed.
     fn tell_way(&mut self, folder: &[u8], name: &[u8]) -> io::Result<()> {
         let found = self.place.look(folder, name)?;
+        if found.is_some_and(|found| !is_ordinary(&found)) {
+            return Err(special());
+        }
         if self.options.dry && found.is_some_and(|found| is(&found, FileType::Directory)) {
             let path = below(folder, name);
             if self.options.delete {
@@ -430,12 +434,17 @@ impl<'a> Intake<'a> {
             if self.place.link(folder, name).is_some_and(|found| found == target) {
                 continue;
             }
-            if self.options.dry {
-                match self.tell_way(folder, name) {
-                    Ok(()) => self.observer.act(Act::Link, &path),
-                    Err(error) => self.fail(&path, &error)?,
+            let made = match self.tell_way(folder, name) {
+                Ok(()) if !self.options.dry => {
+                    self.place.make_link(folder, name, &target, self.options.delete)
                 }
-            } else if let Err(error) = self.place.make_link(folder, name, &target, self.options.delete) {
+                Ok(()) => {
+                    self.observer.act(Act::Link, &path);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = made {
                 self.fail(&path, &error)?;
             }
         }
@@ -464,7 +473,8 @@ impl<'a> Intake<'a> {
     fn fail(&mut self, path: &[u8], error: &io::Error) -> Result<(), CopyError> {
         use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) {
-            return Err(CopyError::Over(format!("cannot write {}: {error}", shown(path))));
+            let message = format!("cannot write {}: {error}; what follows is not copied", shown(path));
+            return Err(CopyError::Over(message));
         }
         self.tell(path, &error.to_string());
         Ok(())

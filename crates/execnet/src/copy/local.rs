@@ -10,6 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::packages::beneath;
 
+/// Why a file is not sent, as the half on hosts says it, too.
+const SHRUNK: &str = "it has shrunk while it was read";
+const UNSIZED: &str = "it does not say its size, as files in /proc; read it with `execnet run`";
+
 /// A file that is opened when it is first read.
 pub(super) struct Source<'a> {
     pub(super) folder: &'a Path,
@@ -18,9 +22,15 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Its bytes from `offset` on, at most `length`; fewer only at its end.
+    /// Its bytes from `offset` on. `length` is 0 for a file that was listed as empty.
+    ///
+    /// # Errors
+    /// If it is shorter than that, or has content without a size.
     pub(super) fn read(&mut self, offset: u64, length: u64) -> io::Result<Bytes> {
         let file = self.open()?;
+        if length == 0 && file.metadata()?.len() == 0 && file.read_at(&mut [0], 0)? > 0 {
+            return Err(io::Error::other(UNSIZED));
+        }
         let mut block = vec![0; length as usize];
         let mut filled = 0;
         while filled < block.len() {
@@ -31,7 +41,9 @@ impl Source<'_> {
                 Err(error) => return Err(error),
             }
         }
-        block.truncate(filled);
+        if filled < block.len() {
+            return Err(io::Error::other(SHRUNK));
+        }
         Ok(block.into())
     }
 

@@ -87,6 +87,7 @@ impl Place {
                 }
                 return Ok(false);
             }
+            Some(found) if !is_ordinary(&found) => return Err(special()),
             _ if dry => return Ok(true),
             Some(_) => rustix::fs::unlinkat(&above, name, AtFlags::empty())?,
             None => {}
@@ -249,6 +250,15 @@ pub(super) fn put(folder: &OwnedFd, from: &str, to: &[u8], delete: bool) -> io::
 
 pub(super) fn full_folder() -> io::Error {
     io::Error::other("a folder that is not empty is there")
+}
+
+/// Whether it may be replaced: it is a file, a folder or a link.
+pub(super) fn is_ordinary(found: &Stat) -> bool {
+    [FileType::RegularFile, FileType::Directory, FileType::Symlink].iter().any(|kind| is(found, *kind))
+}
+
+pub(super) fn special() -> io::Error {
+    io::Error::other("a device, FIFO or socket is there")
 }
 
 /// Whether somebody may still write this unfinished file. It may have the time of its source by now, but not

@@ -263,11 +263,10 @@ impl Push<'_> {
                 self.observer.sends(&below(wanted.path[0], wanted.path[1]));
             }
             offset += block.len() as u64;
-            let is_last = offset == size || (block.len() as u64) < length;
+            let is_last = offset == size;
             outgoing.add(number, if is_last { Flag::End } else { Flag::More }, &block)?;
             self.observer.moved(block.len() as u64);
             if is_last {
-                self.observer.settled(size - offset);
                 self.observer.handed(offset);
                 return Ok(());
             }

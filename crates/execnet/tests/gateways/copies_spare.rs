@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use execnet::copy::{Asked, CopyError, Options, fetch};
+use execnet::copy::{Asked, Blocks, CopyError, Listing, Options, fetch, push};
 use execnet::{Code, Gateway};
 
 use crate::copies::{Heard, contents, every, send};
@@ -229,4 +230,69 @@ fn a_folder_that_cannot_be_listed_there_fails_alone() {
     assert_eq!(told, ["a: Permission denied"]);
     let at = |name: &str| there.path().join(name).exists();
     assert!(at("a/x") && at("a/old") && at("b/y") && !at("b/old"));
+}
+
+#[test]
+fn devices_and_the_like_are_not_replaced() {
+    let in_the_way = |folder: &Path| {
+        for name in ["a", "b", "c"] {
+            let made = Command::new("mkfifo").arg(folder.join(name)).status().unwrap();
+            assert!(made.success());
+        }
+    };
+    let source = folder(&["a", "c/x"]);
+    symlink("x", source.path().join("b")).unwrap();
+    let told = ["a", "b", "c"].map(|name| format!("{name}: a device, FIFO or socket is there"));
+    let stays = |folder: &Path| {
+        for name in ["a", "b", "c"] {
+            assert!(fs::symlink_metadata(folder.join(name)).unwrap().file_type().is_fifo(), "{name}");
+        }
+    };
+    for (builder, ..) in every() {
+        let gateway = builder.start().unwrap();
+        let there = folder(&[]);
+        in_the_way(there.path());
+        for options in [DELETE, TOLD, Options::default()] {
+            assert_eq!(send(&gateway, &[contents(source.path())], there.path(), options).lines(), told);
+            stays(there.path());
+        }
+        let alone = send(&gateway, &[source.path().join("a")], &there.path().join("b"), DELETE).lines();
+        assert_eq!(alone, ["b: a device, FIFO or socket is there"]);
+        stays(there.path());
+    }
+    let (gateway, here) = (open(), folder(&["host/d"]));
+    in_the_way(&here.path().join("host"));
+    let path = contents(source.path());
+    for options in [TOLD, Options::default()] {
+        let heard = fetched(&gateway, &[path.as_os_str().as_bytes()], here.path(), options);
+        assert_eq!(heard.iter().filter(|line| line.contains(": a device")).count(), 3, "{heard:?}");
+        stays(&here.path().join("host"));
+    }
+}
+
+#[test]
+fn what_is_not_all_of_a_file_does_not_take_its_place() {
+    let (source, there) = (folder(&["shrinks", "other"]), folder(&["shrinks", "new/status"]));
+    let listing = Listing::of(&[contents(source.path())]).unwrap();
+    fs::write(source.path().join("shrinks"), "x").unwrap();
+    let (heard, gateway) = (Heard::default(), open());
+    let target = there.path().as_os_str().as_bytes();
+    push(&gateway, &listing, &Blocks::default(), target, Options::default(), &heard).unwrap();
+    assert_eq!(heard.lines(), ["shrinks: it has shrunk while it was read"]);
+    assert_eq!(fs::read(there.path().join("shrinks")).unwrap(), b"shrinks");
+    assert!(there.path().join("other").exists());
+
+    let unsized_ = "status: it does not say its size, as files in /proc; read it with `execnet run`";
+    let status = [PathBuf::from("/proc/self/status")];
+    let target = there.path().join("new");
+    assert_eq!(send(&gateway, &status, &target, Options::default()).lines(), [unsized_]);
+    assert_eq!(fs::read(target.join("status")).unwrap(), b"new/status");
+
+    for (builder, ..) in every() {
+        let gateway = builder.start().unwrap();
+        let here = folder(&["host/status"]);
+        let told = fetched(&gateway, &[b"/proc/self/status"], here.path(), Options::default());
+        assert_eq!(told, [unsized_]);
+        assert_eq!(fs::read(here.path().join("host/status")).unwrap(), b"host/status");
+    }
 }
