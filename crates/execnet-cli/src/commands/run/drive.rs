@@ -182,8 +182,11 @@ impl Drive {
     }
 
     fn ended(&mut self, host: usize, outcome: &Outcome) -> io::Result<()> {
-        match self.schedule.over(host) {
-            Some(why) if !outcome.is_fine() => self.over(host, &self.ended_by(why)),
+        match (self.schedule.over(host), outcome) {
+            (Some(Why::Interrupted), Outcome::Ended(status)) if !outcome.is_fine() => {
+                self.over(host, &Outcome::Interrupted(status.clone()))
+            }
+            (Some(why), _) if !outcome.is_fine() => self.over(host, &self.ended_by(why)),
             _ => self.over(host, outcome),
         }
     }

@@ -18,6 +18,8 @@ pub(super) enum Outcome {
     Unreached(String),
     /// It was ended because something failed on this machine, with the reason.
     BrokenOff(String),
+    /// It ended because the command was interrupted.
+    Interrupted(ExitStatus),
     /// It was ended because another host failed.
     EndedEarly,
     /// The command ended before.
@@ -32,13 +34,16 @@ impl Outcome {
 
     /// Whether it says something about the host.
     pub(super) fn is_failure(&self) -> bool {
-        !self.is_fine() && !matches!(self, Outcome::EndedEarly | Outcome::NotHeard | Outcome::NotRun)
+        match self {
+            Outcome::Interrupted(_) | Outcome::EndedEarly | Outcome::NotHeard | Outcome::NotRun => false,
+            outcome => !outcome.is_fine(),
+        }
     }
 
     /// Its share in the exit status of the command, which is the highest of all.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Outcome::Ended(status) => status.code(),
+            Outcome::Ended(status) | Outcome::Interrupted(status) => status.code(),
             Outcome::TimedOut(_) => TIMED_OUT,
             Outcome::Unreached(_) => Exit::HostsFailed as u8,
             Outcome::BrokenOff(_) => Exit::Failed as u8,
@@ -53,6 +58,7 @@ impl Outcome {
             Outcome::TimedOut(_) => "timed out",
             Outcome::Unreached(_) => "out of reach",
             Outcome::BrokenOff(_) => "broken off",
+            Outcome::Interrupted(_) => "interrupted",
             Outcome::EndedEarly => "ended early",
             Outcome::NotHeard => "not heard",
             Outcome::NotRun => "not run",
@@ -62,7 +68,7 @@ impl Outcome {
     /// The rest of a sentence about the host.
     pub(super) fn words(&self) -> String {
         match self {
-            Outcome::Ended(status) => status.to_string(),
+            Outcome::Ended(status) | Outcome::Interrupted(status) => status.to_string(),
             Outcome::TimedOut(after) => format!("timed out after {} s", after.as_secs_f64()),
             Outcome::Unreached(why) => why.clone(),
             Outcome::BrokenOff(why) => format!("was ended: {why}"),
@@ -74,15 +80,22 @@ impl Outcome {
 
     /// The field of its JSON object.
     pub(super) fn json(&self) -> String {
-        match self {
-            Outcome::Ended(ExitStatus::Exited(status)) => format!("\"status\": {status}"),
-            Outcome::Ended(ExitStatus::Signaled(number)) => {
+        let (Outcome::Ended(status) | Outcome::Interrupted(status)) = self else {
+            return self.json_error();
+        };
+        match status {
+            ExitStatus::Exited(status) => format!("\"status\": {status}"),
+            ExitStatus::Signaled(number) => {
                 let signal = Signal::ALL.iter().find(|signal| signal.number() == *number);
                 let name = signal.map_or_else(|| number.to_string(), |signal| signal.name().to_owned());
                 format!("\"signal\": \"{name}\"")
             }
-            _ => format!("\"error\": {}", super::super::outlet::json_text(&self.words())),
+            _ => self.json_error(),
         }
+    }
+
+    fn json_error(&self) -> String {
+        format!("\"error\": {}", super::super::outlet::json_text(&self.words()))
     }
 }
 
@@ -99,6 +112,7 @@ mod tests {
             (ended(ExitStatus::Exited(3)), 3, "\"status\": 3"),
             (ended(ExitStatus::Signaled(15)), 143, "\"signal\": \"SIGTERM\""),
             (ended(ExitStatus::Signaled(40)), 168, "\"signal\": \"40\""),
+            (Outcome::Interrupted(ExitStatus::Signaled(2)), 130, "\"signal\": \"SIGINT\""),
             (Outcome::TimedOut(Duration::from_millis(1500)), 124, "\"error\": \"timed out after 1.5 s\""),
             (Outcome::Unreached("is\u{1b} gone".into()), 6, "\"error\": \"is\\u001b gone\""),
             (Outcome::BrokenOff("no room".into()), 1, "\"error\": \"was ended: no room\""),

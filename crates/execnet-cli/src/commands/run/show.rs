@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Instant;
 
+use execnet::ExitStatus;
+
 use super::outcome::Outcome;
 use crate::commands::folded::{Folded, Side, Tally};
 use crate::commands::outlet::{Outlet, json_text};
@@ -107,7 +109,11 @@ impl Show {
                 }
             }
             Way::Folded(folded) => match outcome {
-                Outcome::NotHeard | Outcome::EndedEarly if !folded.has_begun(host) => folded.forget(host),
+                Outcome::Interrupted(_) | Outcome::NotHeard | Outcome::EndedEarly
+                    if !folded.has_begun(host) =>
+                {
+                    folded.forget(host);
+                }
                 outcome => {
                     let end = if outcome.is_fine() { End::Fine } else { End::Failed(outcome.words()) };
                     folded.heard(host, host, end, Instant::now());
@@ -153,7 +159,8 @@ impl Show {
             say(&self.tally.line());
             return Ok(());
         }
-        for outcome in [Outcome::EndedEarly, Outcome::NotHeard, Outcome::NotRun] {
+        let interrupted = Outcome::Interrupted(ExitStatus::Signaled(0));
+        for outcome in [interrupted, Outcome::EndedEarly, Outcome::NotHeard, Outcome::NotRun] {
             let names = self.tally.named(outcome.kind());
             if !names.is_empty() {
                 say(&format!("execnet: {}: {}", outcome.kind(), execnet_proto::spec::sets::fold(names)));
