@@ -99,7 +99,7 @@ pub(crate) fn read<T: DeserializeOwned>(reply: Value) -> Result<T, CommandError>
 /// The daemon ended before its last reply.
 pub(crate) fn gone() -> CommandError {
     CommandError::new(Exit::Failed, "the network's daemon ended before it replied")
-        .hint("`execnet logs NETWORK` shows its log")
+        .hint("`execnet logs NETWORK` shows its log, and `execnet start NETWORK` starts it again")
 }
 
 /// The daemon refused a request.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use execnet::Network;
@@ -42,6 +43,12 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "SET", add = super::complete::sets_of_nodes())]
     node: Option<String>,
 }
+
+/// News come once a second. After so long without any, that is shown.
+const SILENT: Duration = Duration::from_secs(4);
+
+/// How often it is shown how long there were none.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What `top` waits for.
 enum News {
@@ -106,14 +113,20 @@ fn show(
     let broken = |error: io::Error| CommandError::new(Exit::Failed, "cannot draw").because(&error);
     let mut screen = Screen::take().map_err(broken)?;
     read_keys(news_tx);
+    let mut heard = Instant::now();
     loop {
+        let silent = heard.elapsed();
+        model.silent = (silent >= SILENT).then_some(silent.as_secs());
         let drawn = screen.terminal.draw(|frame| view::draw(model, look, frame.buffer_mut()));
         drawn.map_err(broken)?;
         // everything that has come by now is drawn at once
-        let mut next = news.recv().ok();
+        let mut next = news.recv_timeout(AGAIN).ok();
         while let Some(one) = next {
             match one {
-                News::Usages(usages) => model.update(usages),
+                News::Usages(usages) => {
+                    heard = Instant::now();
+                    model.update(usages);
+                }
                 News::Over(error) => return Err(error),
                 News::Said(text) => model.say(text),
                 News::Resized => {}

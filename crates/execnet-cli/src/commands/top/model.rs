@@ -122,6 +122,8 @@ pub(super) struct Model {
     pub(super) filter: String,
     pub(super) sort: Column,
     pub(super) reversed: bool,
+    /// For how many seconds nothing was heard of the network, if that is long.
+    pub(super) silent: Option<u64>,
     /// What was done last, for the last line.
     pub(super) said: String,
     /// Positions in `usages.processes`, of those that the filter leaves, sorted.
@@ -143,6 +145,7 @@ impl Model {
             filter: String::new(),
             sort: Column::Cpu,
             reversed: false,
+            silent: None,
             said: String::new(),
             order: Vec::new(),
             selected: None,
@@ -180,7 +183,6 @@ impl Model {
                         None => self.mode = Mode::Kill(id),
                     }
                 }
-                Key::Enter => return Some(Wish::Kill(id, Signal::Term)),
                 Key::Escape => {}
                 _ => self.mode = Mode::Kill(id),
             },
@@ -430,7 +432,8 @@ mod tests {
         type_in(&mut model, "k");
         assert_eq!((model.press(Key::Escape), &model.mode), (None, &Mode::Look));
         type_in(&mut model, "k");
-        assert_eq!(model.press(Key::Enter), Some(Wish::Kill("bb".repeat(16), Signal::Term)));
+        assert_eq!(model.press(Key::Enter), None, "a signal is chosen");
+        assert_eq!(model.press(Key::Char('t')), Some(Wish::Kill("bb".repeat(16), Signal::Term)));
     }
 
     #[test]

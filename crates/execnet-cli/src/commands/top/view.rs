@@ -61,7 +61,7 @@ pub(super) fn draw(model: &mut Model, look: Look, buffer: &mut Buffer) {
         buffer.set_stringn(1, 2, "asking the hosts …", usize::from(area.width - 1), DIM);
         return;
     };
-    title(&network, usages, buffer);
+    title(&network, usages, model.silent, buffer);
     let hosts = Rect::new(0, 2, area.width, (area.height / HOSTS).max(1));
     let next = self::hosts(usages, look, hosts, buffer);
     let table = Rect::new(0, next + 1, area.width, (area.height - 1).saturating_sub(next + 1));
@@ -77,7 +77,7 @@ pub(super) fn draw(model: &mut Model, look: Look, buffer: &mut Buffer) {
     }
 }
 
-fn title(network: &str, usages: &Usages, buffer: &mut Buffer) {
+fn title(network: &str, usages: &Usages, silent: Option<u64>, buffer: &mut Buffer) {
     let width = buffer.area.width;
     let up = usages.hosts.iter().filter(|host| usage::trouble(host).is_none()).count();
     let of = if up == usages.hosts.len() { String::new() } else { format!(" of {}", usages.hosts.len()) };
@@ -87,8 +87,9 @@ fn title(network: &str, usages: &Usages, buffer: &mut Buffer) {
     let busy = usages.processes.iter().filter_map(|process| process.cpu).fold(0.0, |sum, cpu| sum + cpu);
     let memory: u64 = usages.processes.iter().filter_map(|process| process.memory).sum();
     let hosts = if usages.hosts.len() == 1 { "host" } else { "hosts" };
+    let silent = silent.map_or_else(String::new, |seconds| format!("   nothing heard for {seconds} s"));
     let said = format!(
-        "   {up}{of} {hosts}   {}   {busy:.1} CPUs busy   {} of memory",
+        "{silent}   {up}{of} {hosts}   {}   {busy:.1} CPUs busy   {} of memory",
         counted(more, "process"),
         size(memory)
     );
@@ -433,6 +434,14 @@ mod tests {
         build4:pypy3.9  03030303  pytest (17)   3 min    30.0  8.0 MiB  python3 -m tra…
         ↑↓ select  s sort  / filter  k kill  h help  q quit
         ");
+    }
+
+    #[test]
+    fn old_numbers_are_said_to_be_old() {
+        let mut model = network(4);
+        model.silent = Some(8);
+        let shown = text(&drawn(&mut model, FULL, 80, 16));
+        assert!(shown.starts_with(" mynet   nothing heard for 8 s   3 of 4 hosts"), "{shown}");
     }
 
     #[test]
