@@ -392,7 +392,9 @@ class Receiver(object):
                 if not is_same_time(found, time):
                     set_time(full, time)
             except EnvironmentError as error:
-                self.fail(full, error)
+                if error.errno in FULL:
+                    self.fail(full, error)
+                self.failures.add(full, u"cannot set its mode and time: " + reason(error))
 
     def act(self, what, full):
         """Note what is done, or would be, for a run that only tells."""
