@@ -129,6 +129,17 @@ fn a_host_runs_it_once_whatever_its_interpreters() {
     assert_eq!(String::from_utf8_lossy(&home.stdout).trim_end(), theirs);
 }
 
+#[test]
+fn what_no_host_can_run_is_one_error() {
+    let net = local();
+    let long = "x".repeat(100_000);
+    let mut args = vec!["-b", "echo"];
+    args.resize(17, &long);
+    let (status, out, err) = answered(&net.on_hosts(&args).output().unwrap());
+    assert_eq!((status, out.len(), err.len()), (Some(1), 0, 1), "{err:?}");
+    assert!(err[0].starts_with("Error: arguments and environment have 1500"), "{err:?}");
+}
+
 /// The command where a file may have 100 KiB, as on a disk that is almost full.
 fn with_small_files(command: &Command) -> Command {
     let mut limited = Command::new("sh");

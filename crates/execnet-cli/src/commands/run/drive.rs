@@ -35,7 +35,7 @@ impl Drive {
     /// Runs it everywhere. Returns the exit status of the command.
     ///
     /// # Errors
-    /// If long answers cannot be kept.
+    /// If long answers cannot be read back, or no host can run such a command.
     pub(super) fn run(&mut self, left_out: &[(String, String)]) -> io::Result<u8> {
         for (host, why) in left_out {
             let outcome = Outcome::Unreached(why.clone());
@@ -72,10 +72,14 @@ impl Drive {
         match step {
             Step::Start(host) => {
                 self.show.ask(&self.hosts[host]);
-                if let Err(error) = self.start(host) {
-                    return self.ended(host, &Outcome::Unreached(unplaced(&self.hosts[host], &error)));
+                match self.start(host) {
+                    Ok(()) => Ok(()),
+                    // what no host can run
+                    Err(error @ (StartError::TooLong { .. } | StartError::Invalid { .. })) => {
+                        Err(io::Error::other(error))
+                    }
+                    Err(error) => self.ended(host, &Outcome::Unreached(unplaced(&self.hosts[host], &error))),
                 }
-                Ok(())
             }
             Step::Signal(host, signal) => {
                 if self.processes.signal(host, signal) {
