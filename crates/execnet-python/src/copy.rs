@@ -82,7 +82,7 @@ impl Copies {
     #[new]
     fn new(listing: &Listing, targets: Vec<(Bound<'_, Channel>, Vec<u8>, bool)>) -> PyResult<Self> {
         let (tell, told) = sync_channel(AHEAD);
-        let blocks = Arc::new(Blocks::new(targets.len()));
+        let blocks = Arc::new(Blocks::default());
         let mut channels = Vec::new();
         for (number, (channel, target, delete)) in targets.into_iter().enumerate() {
             let channel = channel.get().native().clone();

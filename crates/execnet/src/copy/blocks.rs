@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::{LARGE_PIECE, PIECE};
-
 /// What is kept at most, in bytes: of blocks, and of digests.
 const MOST: u64 = 16 << 20;
 
@@ -22,10 +20,8 @@ pub(super) type FileId = (usize, u32);
 type Slot<T> = Arc<OnceLock<Result<T, Arc<io::Error>>>>;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Blocks {
-    /// Bytes of a block.
-    pub(super) length: u64,
     kept: Mutex<Kept<(FileId, u64), Bytes>>,
     digests: Mutex<Kept<FileId, [u8; 32]>>,
 }
@@ -38,20 +34,7 @@ struct Kept<K, T> {
     bytes: u64,
 }
 
-impl Default for Blocks {
-    /// For one target.
-    fn default() -> Self {
-        Self::new(1)
-    }
-}
-
 impl Blocks {
-    /// For so many targets: the more they are, the smaller are the blocks, as each target has one on its way.
-    pub fn new(targets: usize) -> Self {
-        let length = (MOST / targets.max(1) as u64).clamp(PIECE, LARGE_PIECE);
-        Self { length, kept: Mutex::default(), digests: Mutex::default() }
-    }
-
     /// The block of a file at this offset, of about `length` bytes. Who comes first reads it.
     pub(super) fn block(
         &self,
@@ -122,15 +105,6 @@ mod tests {
         assert_eq!(reads.get(), 301);
         let kept = blocks.kept.lock().unwrap();
         assert!(kept.bytes <= MOST && kept.slots.len() == kept.order.len() && kept.slots.len() < 64);
-    }
-
-    #[test]
-    fn blocks_of_all_targets_are_bounded_together() {
-        for targets in [0, 1, 4, 20, 256, 10_000] {
-            let length = Blocks::new(targets).length;
-            assert!((PIECE..=LARGE_PIECE).contains(&length));
-            assert!(length == PIECE || length * targets as u64 <= MOST, "{targets}: {length}");
-        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::blocks::Blocks;
 use super::listing::{Listed, Listing};
 use super::local::Source;
 use super::wire::{FIRST, Flag, FromReceiver, Kind, Line, Needs, Outgoing, tell, write_list, write_offer};
-use super::{AHEAD, Act, CopyError, Observer, Options, TOLD};
+use super::{AHEAD, Act, CopyError, Observer, Options, PIECE, TOLD};
 use crate::gateway::{Channel, ChannelError, Code, Gateway};
 use crate::value::{Container, StrConfig};
 
@@ -247,7 +247,7 @@ impl Push<'_> {
         }
         let mut offset = 0;
         loop {
-            let length = self.blocks.length.min(size - offset);
+            let length = PIECE.min(size - offset);
             let block = self.blocks.block(id, offset, length, || source.read(offset, length));
             let block = match block {
                 Ok(block) => block,

@@ -143,7 +143,7 @@ impl CopyArgs {
         interrupted::then(execnet::copy::drop_drafts);
         execnet_daemon::raise_file_limit(FILES);
         let progress = CopyProgress::stderr(destinations.len());
-        let blocks = Blocks::new(destinations.len());
+        let blocks = Blocks::default();
         let job = Job { name, builder, way, listing, blocks, options, progress: &progress };
         let worst = Mutex::new(worst);
         let failed = thread::scope(|scope| {
