@@ -10,10 +10,12 @@ MARKER = b"\0execnet:link\0" + struct.pack(">H", VERSION)
 
 PING, PONG, ACK = 0x01, 0x02, 0x03
 HELLO, NODE, END, NODES, LOOK, LOOKED = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
+KEPT, KEEPS, END_ALL = 0x16, 0x17, 0x18
 SPAWN, RESUME, RESUMED, STARTED = 0x20, 0x21, 0x22, 0x23
 DATA, CREDIT, FIN, STOP = 0x24, 0x25, 0x26, 0x27
 SIGNAL, SIGNALED, EXIT, RELEASE, FORGET, SIZE = 0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d
 KILL, KILLED = 0x2e, 0x2f
+TAKE, TAKEN, LEAVE, LEFT, SKIP = 0x40, 0x41, 0x42, 0x43, 0x44
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_DATA = 65536
@@ -49,6 +51,15 @@ KINDS = {
     SIZE: ("SIZE", 24, "id:16 sequence:I rows:H columns:H"),
     KILL: ("KILL", 32, "id:16 sequence:Q mask:Q"),
     KILLED: ("KILLED", 24, "id:16 sequence:Q"),
+    KEPT: ("KEPT", 65536, "id:16 table:table"),
+    KEEPS: ("KEEPS", 2, "count:H"),
+    END_ALL: ("END_ALL", 0, ""),
+    TAKE: ("TAKE", 1024, "id:16 attempt:I incarnation:16 owner:16 tenure:I pid:I program:str host:str"),
+    TAKEN: ("TAKEN", 256, "id:16 attempt:I tenure:I last:I signals:I sizes:I rows:H columns:H ends:B"
+            " stdin:Q stdout_start:Q stdout_end:Q stderr_start:Q stderr_end:Q"),
+    LEAVE: ("LEAVE", 33, "id:16 owner:16 end:B"),
+    LEFT: ("LEFT", 1024, "id:16 owner:16 pid:I program:str"),
+    SKIP: ("SKIP", 25, "id:16 stream:stream position:Q"),
 }
 
 _header = struct.Struct(">I")
@@ -58,7 +69,7 @@ _u32 = struct.Struct(">I")
 _data = struct.Struct(">I16sBQ")
 _data_body = struct.Struct(">16sBQ")
 _layouts = {}
-_SMALL = {"stream": STDERR, "role": 2}  # bytes with a maximum
+_SMALL = {"stream": STDERR, "role": 4}  # bytes with a maximum
 
 
 class RemoteProtocolError(Exception):
@@ -93,6 +104,8 @@ def decode(kind, body):
         _check_credit(fields["stderr_received"], fields["stderr_limit"])
     elif kind == DATA:
         decode_data(body)
+    elif kind == LEAVE and fields["end"] > 1:
+        raise RemoteProtocolError("LEAVE with an end of %d" % fields["end"])
     return fields
 
 

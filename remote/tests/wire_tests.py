@@ -23,7 +23,7 @@ CLIENT_KINDS = {
     0x3b: ("REPLY", 16777215, "request:I last:B json:rest"),
 }
 SAMPLES = {"16": ID, "Q": 1 << 40, "I": 7, "H": 3, "B": 1, "str": u"n\xf6de", "list": [b"a", b"", b"\xff"],
-           "table": [(u"k", b"v"), (u"k", b"")], "rest": b"data", "stream": 2, "role": 2}
+           "table": [(u"k", b"v"), (u"k", b"")], "rest": b"data", "stream": 2, "role": 4}
 
 
 def sample(kind):

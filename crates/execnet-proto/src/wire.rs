@@ -14,7 +14,7 @@ use crate::id::ProcessId;
 
 use codec::{DATA_HEAD, Field};
 pub use codec::{MAX_DATA, Stream, Table, encode_table};
-pub use fields::{Ending, Exit, Refusal, Role, Span, Spawn};
+pub use fields::{Ending, Exit, Held, Refusal, Role, Span, Spawn, Standing};
 pub use table::{Frame, FrameKind, Party};
 pub use usage::{UNKNOWN, Usage};
 

@@ -141,9 +141,107 @@ pub enum Role {
     /// The process does nothing until something comes on its stdin: the agent may start another one like it
     /// ahead of the next SPAWN.
     Ahead = 2,
+    /// It is an entry into a kept process that admits programs.
+    Enter = 3,
+    /// It reads along with a kept process.
+    Read = 4,
 }
 
-byte!(Role, "role": Plain, Tunnel, Ahead);
+byte!(Role, "role": Plain, Tunnel, Ahead, Enter, Read);
+
+/// The contents of TAKEN: from where whoever takes kept work goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The last attempt of SPAWN or RESUME.
+    pub attempt: u32,
+    /// The last sequence of SIGNAL.
+    pub signals: u32,
+    /// The last sequence of SIZE.
+    pub sizes: u32,
+    /// Rows of its terminal; 0 without one.
+    pub rows: u16,
+    /// Columns of its terminal.
+    pub columns: u16,
+    /// It has closed its stdin.
+    pub stdin_closed: bool,
+    /// Its stdin has ended.
+    pub stdin_ended: bool,
+    /// Its stdout was stopped.
+    pub stdout_stopped: bool,
+    /// Its stderr was stopped.
+    pub stderr_stopped: bool,
+    /// How much of its stdin was received.
+    pub stdin: u64,
+    /// Its stdout.
+    pub stdout: Held,
+    /// Its stderr.
+    pub stderr: Held,
+}
+
+/// What an agent has of an output of kept work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Position of the first byte that it still has.
+    pub start: u64,
+    /// Position after the last byte.
+    pub end: u64,
+}
+
+impl Field for Standing {
+    fn put(&self, out: &mut BytesMut) {
+        for number in [self.attempt, self.signals, self.sizes] {
+            number.put(out);
+        }
+        self.rows.put(out);
+        self.columns.put(out);
+        let ends = [self.stdin_closed, self.stdin_ended, self.stdout_stopped, self.stderr_stopped];
+        ends.iter().enumerate().map(|(bit, end)| u8::from(*end) << bit).sum::<u8>().put(out);
+        self.stdin.put(out);
+        for held in [self.stdout, self.stderr] {
+            held.start.put(out);
+            held.end.put(out);
+        }
+    }
+
+    fn read(body: &mut Bytes) -> Option<Self> {
+        let (attempt, signals, sizes) = (u32::read(body)?, u32::read(body)?, u32::read(body)?);
+        let (rows, columns) = (u16::read(body)?, u16::read(body)?);
+        let ends = u8::read(body).filter(|ends| *ends < 16)?;
+        let stdin = u64::read(body)?;
+        let mut held = || {
+            let held = Held { start: u64::read(body)?, end: u64::read(body)? };
+            Some(held).filter(|held| held.start <= held.end)
+        };
+        let (stdout, stderr) = (held()?, held()?);
+        Some(Self {
+            attempt,
+            signals,
+            sizes,
+            rows,
+            columns,
+            stdin_closed: ends & 1 != 0,
+            stdin_ended: ends & 2 != 0,
+            stdout_stopped: ends & 4 != 0,
+            stderr_stopped: ends & 8 != 0,
+            stdin,
+            stdout,
+            stderr,
+        })
+    }
+
+    fn describe(_: &str, fields: &mut Vec<(String, &'static str)>) {
+        for name in ["last", "signals", "sizes"] {
+            u32::describe(name, fields);
+        }
+        for name in ["rows", "columns"] {
+            u16::describe(name, fields);
+        }
+        u8::describe("ends", fields);
+        for name in ["stdin", "stdout_start", "stdout_end", "stderr_start", "stderr_end"] {
+            u64::describe(name, fields);
+        }
+    }
+}
 
 /// The contents of EXIT.
 #[derive(Clone, Debug, PartialEq, Eq)]

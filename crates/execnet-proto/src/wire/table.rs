@@ -10,8 +10,8 @@
 //! Fields are in the order of their bytes; [`codec`](super::codec) and [`fields`](super::fields) define the
 //! bytes of each type. `as` gives the name of a field in docs/protocol.md and in the agent, if it is another
 //! one. A frame with a field of type [`ProcessId`] belongs to that process. `rank` orders the control frames
-//! of one process in the queue of a connection, which keeps one frame for each rank (and stream). DATA, and
-//! frames that belong to no process, have no rank.
+//! of one process in the queue of a connection, which keeps one frame for each rank (and stream). DATA, SKIP,
+//! KEPT, and frames that belong to no process, have no rank.
 //!
 //! A new kind needs a row here, a row in docs/protocol.md and a golden frame in protocol/vectors; a kind of
 //! the agent's also needs a row and a handler in remote/agent, and any other kind a row in
@@ -20,7 +20,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::codec::{DATA_HEAD, Field, MAX_DATA, Stream, Table};
-use super::fields::{Exit, Refusal, Span, Spawn};
+use super::fields::{Exit, Refusal, Span, Spawn, Standing};
 use super::usage::Usage;
 use crate::control::NodeState;
 use crate::id::{ClientId, Epoch, Incarnation, ProcessId};
@@ -194,6 +194,9 @@ frames! {
     0x13 "NODES" limit 2, way [A->D] => Nodes(count: u16);
     0x14 "LOOK" limit 0, way [D->A] => Look;
     0x15 "LOOKED" limit 524_288, way [A->D] => Looked { facts as "table": Table, rows: Vec<Usage> };
+    0x16 "KEPT" limit 65_536, way [A->D] => Kept { id: ProcessId, facts as "table": Table };
+    0x17 "KEEPS" limit 2, way [A->D] => Keeps(count: u16);
+    0x18 "END_ALL" limit 0, way [D->A] => EndAll;
 
     // of a process, between client and agent
     0x20 "SPAWN" limit 1_048_576, way [C->A], rank 5 => Spawn(spawn: Box<Spawn>);
@@ -237,6 +240,20 @@ frames! {
     0x38 "LOST" limit 8_192, way [D->C], rank 4 => Lost { id: ProcessId, message: String };
     0x3a "REQUEST" limit 1_048_576, way [C->D] => Request { request: u32, json: Bytes };
     0x3b "REPLY" limit 16_777_215, way [D->C] => Reply { request: u32, last: bool, json: Bytes };
+
+    // of kept work
+    0x40 "TAKE" limit 1_024, way [C->A], rank 5
+        => Take {
+            id: ProcessId, attempt: u32, incarnation: Incarnation, owner: ClientId, tenure: u32, pid: u32,
+            program: String, host: String
+        };
+    0x41 "TAKEN" limit 256, way [A->C], rank 6
+        => Taken { id: ProcessId, attempt: u32, tenure: u32, standing: Standing };
+    0x42 "LEAVE" limit 33, way [C->A D->A], rank 15 => Leave { id: ProcessId, owner: ClientId, end: bool };
+    0x43 "LEFT" limit 1_024, way [A->D], rank 16
+        => Left { id: ProcessId, owner: ClientId, pid: u32, program: String };
+    // it goes in the order of DATA
+    0x44 "SKIP" limit 25, way [A->C] => Skip { id: ProcessId, stream: Stream, position: u64 };
 }
 
 impl FrameKind {
