@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) life: u32,
     pub(crate) pid: u32,
     pub(crate) release: String,
+    /// It belongs to one client and ends with it.
+    pub(crate) private: bool,
     /// The network's file, for the status.
     pub(crate) file: Option<String>,
     /// Ids of hosts that are drained from the start.
@@ -112,6 +114,7 @@ impl Daemon {
             release: settings.release.clone(),
             network: settings.common.network.clone(),
             linger: settings.common.linger,
+            private: settings.private,
         });
         let mut daemon = Self {
             groups: settings.groups.clone(),
@@ -164,7 +167,7 @@ impl Daemon {
                 decide = false;
             }
             Event::ClientOpened(client, pid) => {
-                self.switch.client_opened(client, now);
+                self.switch.client_opened(client, pid, now);
                 self.looking.client_opened(client, pid);
             }
             Event::ClientClosed(client) => {
@@ -304,7 +307,11 @@ impl Daemon {
                     host.attempts.once_more();
                 }
             }
-            SwitchEvent::ViaChanged { host } | SwitchEvent::Released { host } => {
+            SwitchEvent::ViaChanged { host }
+            | SwitchEvent::Released { host }
+            | SwitchEvent::Kept { host, .. }
+            | SwitchEvent::KeptGone { host, .. }
+            | SwitchEvent::ToldKept { host } => {
                 self.changed.insert(host);
             }
         }

@@ -165,7 +165,7 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
     // agents tell networks apart by name
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
-    let settings = settings(&network, life, PRIVATE_LINGER, None);
+    let settings = Settings { private: true, ..settings(&network, life, PRIVATE_LINGER, None) };
     serve(ClientSource::Private(socket), settings, Vec::new(), None, |_| {})
 }
 
@@ -176,6 +176,7 @@ fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option
         life: life.number,
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
+        private: false,
         file: None,
         drained: Vec::new(),
         groups: Groups::default(),

@@ -10,6 +10,7 @@ use crate::batch::Sink;
 use crate::conn::Conn;
 use crate::feature::{Feature, Features};
 use crate::id::{ClientId, Incarnation, ProcessId};
+use crate::kept::{Join, Keep, Replay};
 use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
@@ -18,6 +19,10 @@ use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
 /// The reason why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";
+
+/// The reason why kept work cannot be reached through a daemon without the feature `keep`.
+pub const DAEMON_KEEPS_NOTHING: &str =
+    "the network's daemon is of an earlier release that knows no kept work, or belongs to one program alone";
 
 /// The key of a client's greeting for the name of its program.
 pub(crate) const PROGRAM: &str = "program";
@@ -50,6 +55,21 @@ pub struct Launch {
     pub options: Table,
     /// Another process like it may be started ahead.
     pub ahead: bool,
+    /// It is kept when its client leaves. Needs the feature `keep`.
+    pub keep: Option<Keep>,
+    /// It joins kept work of its host: `args` and the like do not count.
+    pub join: Option<Join>,
+}
+
+impl Launch {
+    fn role(&self) -> Role {
+        match self.join {
+            Some(Join::Enter(_)) => Role::Enter,
+            Some(Join::Read(..)) => Role::Read,
+            None if self.ahead && self.keep.is_none() => Role::Ahead,
+            None => Role::Plain,
+        }
+    }
 }
 
 /// News for a client.
@@ -73,8 +93,10 @@ pub enum ClientEvent {
     /// The process waits for a host that cannot be reached just now, for this reason. It may still be placed
     /// or refused.
     Waits(ProcessId, String),
-    /// A process that was launched became unreachable or reachable, or was lost.
+    /// A process that was launched or taken became unreachable or reachable, or was lost.
     Changed(ProcessId),
+    /// This client holds the process now that it asked to take.
+    Taken(ProcessId),
     /// A reply to a request.
     Reply {
         /// The number that [`Client::request`] returned.
@@ -130,6 +152,8 @@ struct Socket {
     conn: Conn,
     /// The daemon's opening, until it is complete.
     opening: Option<Opening>,
+    /// It has said what it can do.
+    greeted: bool,
 }
 
 #[derive(Debug)]
@@ -138,6 +162,8 @@ enum Progress {
     /// With the reason if it is lost already.
     Placed(Placement, Option<String>),
     Running(Placement, Box<Process>),
+    /// Kept work that is to end as soon as a daemon can be told.
+    Ending(Box<Process>),
 }
 
 impl Client {
@@ -184,14 +210,16 @@ impl Client {
             match progress {
                 Progress::Selecting(wants) => conn.send(Frame::Select { id, wants: wants.clone() }),
                 Progress::Running(_, process) if process.is_over() => {}
-                Progress::Placed(_, Some(_)) => {}
+                Progress::Placed(_, Some(_)) | Progress::Ending(_) => {}
+                // what it can do must be known before
+                Progress::Running(_, process) if process.takes() => {}
                 Progress::Placed(place, None) | Progress::Running(place, _) => {
                     let (incarnation, host) = (place.incarnation, place.host.clone());
                     conn.send(Frame::Claim { id, incarnation, host });
                 }
             }
         }
-        self.socket = Some(Socket { conn, opening: Some(Opening::of_socket()) });
+        self.socket = Some(Socket { conn, opening: Some(Opening::of_socket()), greeted: false });
     }
 
     /// The socket is closed. Processes wait for the next daemon.
@@ -285,7 +313,7 @@ impl Client {
     /// Where a process was placed.
     pub fn placement(&self, id: ProcessId) -> Option<&Placement> {
         match self.processes.get(&id)? {
-            Progress::Selecting(_) => None,
+            Progress::Selecting(_) | Progress::Ending(_) => None,
             Progress::Placed(place, _) | Progress::Running(place, _) => Some(place),
         }
     }
@@ -294,12 +322,16 @@ impl Client {
     pub fn launch(&mut self, id: ProcessId, launch: Launch) {
         let Some(Progress::Placed(place, lost)) = self.processes.get(&id) else { return };
         let (place, lost) = (place.clone(), lost.clone());
+        let role = launch.role();
+        let mut options = launch.options;
+        options.extend(launch.keep.iter().flat_map(Keep::options));
+        options.extend(launch.join.iter().map(Join::option));
         let mut process = Box::new(Process::new(Spawn {
             id,
             attempt: 0,
             incarnation: place.incarnation,
             owner: self.id,
-            role: if launch.ahead { Role::Ahead } else { Role::Plain },
+            role,
             stdout_limit: 0,
             stderr_limit: 0,
             host: place.host.clone(),
@@ -307,7 +339,7 @@ impl Client {
             chdir: launch.chdir,
             args: launch.args,
             env: launch.env,
-            options: launch.options,
+            options,
         }));
         process.daemon_knows_terminals(self.daemon.has(Feature::Terminal));
         if let Some(message) = lost {
@@ -318,7 +350,25 @@ impl Client {
         self.processes.insert(id, Progress::Running(place, process));
     }
 
-    /// A process that was launched.
+    /// Takes kept work of a host from whoever holds it, also while the host is out of reach. `replay` says
+    /// how much of its earlier output is wanted. [`ClientEvent::Taken`] or a loss follows. What is asked of
+    /// the process meanwhile is said then.
+    pub fn take(&mut self, id: ProcessId, incarnation: Incarnation, host: impl Into<String>, replay: Replay) {
+        let host = host.into();
+        let mut process = Box::new(Process::taking(id, self.id, incarnation, host.clone(), replay));
+        process.daemon_knows_terminals(self.daemon.has(Feature::Terminal));
+        let (node, facts, features) = (String::new(), Table::new(), Feature::Keep.into());
+        let place = Placement { incarnation, host, node, facts, features };
+        match &mut self.socket {
+            Some(Socket { conn, greeted: true, .. }) if self.daemon.has(Feature::Keep) => process.ask(conn),
+            Some(Socket { greeted: true, .. }) => process.broken(DAEMON_KEEPS_NOTHING.into()),
+            Some(_) => {}
+            None => process.broken(DAEMON_GONE.into()),
+        }
+        self.processes.insert(id, Progress::Running(place, process));
+    }
+
+    /// A process that was launched or taken.
     pub fn process(&self, id: ProcessId) -> Option<&Process> {
         match self.processes.get(&id)? {
             Progress::Running(_, process) => Some(process),
@@ -341,6 +391,12 @@ impl Client {
         self.with(id, |process, conn, pool| process.read(stream, max, conn, pool)).unwrap_or_default()
     }
 
+    /// How many bytes are missing right before the next byte of a process's output, once: see
+    /// [`Process::gap`].
+    pub fn gap(&mut self, id: ProcessId, stream: Stream) -> u64 {
+        self.with(id, |process, _, _| process.gap(stream)).unwrap_or_default()
+    }
+
     /// Closes a process's stdout or stderr: no more of it is wanted.
     pub fn stop(&mut self, id: ProcessId, stream: Stream) {
         self.with(id, |process, conn, _| process.stop(stream, conn));
@@ -356,22 +412,47 @@ impl Client {
         self.with(id, |process, conn, _| process.resize(size, conn));
     }
 
-    /// Forgets a process. One that still runs is hung up.
+    /// Forgets a process. One that still runs is hung up; kept work is left, and stays.
     pub fn release(&mut self, id: ProcessId) {
+        self.let_go(id, false);
+    }
+
+    /// Forgets a process, and ends it also if it is kept work that this client holds.
+    pub fn end(&mut self, id: ProcessId) {
+        self.let_go(id, true);
+    }
+
+    fn let_go(&mut self, id: ProcessId, end: bool) {
         let Some(progress) = self.processes.remove(&id) else { return };
-        let lost = match progress {
+        match progress {
             Progress::Running(_, mut process) => {
                 process.close(&mut self.pool);
-                process.lost().is_some()
+                // an earlier loss may have been told when it was taken again
+                let tell = process.is_kept() || process.lost().is_none();
+                if end && process.is_held() && process.takes() && !self.has_greeted() {
+                    self.processes.insert(id, Progress::Ending(process));
+                } else if tell {
+                    self.say_released(id, process.is_kept().then_some(end));
+                }
             }
-            Progress::Placed(_, lost) => lost.is_some(),
-            Progress::Selecting(_) => false,
-        };
-        if let Some(socket) = &mut self.socket
-            && !lost
-        {
-            socket.conn.send(Frame::Release(id));
+            Progress::Selecting(_) | Progress::Placed(_, None) => self.say_released(id, None),
+            Progress::Placed(_, Some(_)) => {}
+            Progress::Ending(process) => drop(self.processes.insert(id, Progress::Ending(process))),
         }
+    }
+
+    fn has_greeted(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.greeted)
+    }
+
+    /// A process is no longer wanted here. `kept`: whether it then ends, if it is kept work.
+    fn say_released(&mut self, id: ProcessId, kept: Option<bool>) {
+        let kept = kept.filter(|_| self.has_greeted() && self.daemon.has(Feature::Keep));
+        let Some(socket) = &mut self.socket else { return };
+        socket.conn.send(match kept {
+            Some(end) => Frame::Leave { id, owner: self.id, end },
+            None => Frame::Release(id),
+        });
     }
 
     /// Gives up on everything that runs: no daemon came back.
@@ -387,17 +468,16 @@ impl Client {
     }
 
     /// Gives up on a process that runs. For this client it is lost; it is ended as soon as its host can be
-    /// reached.
+    /// reached, unless it is kept.
     pub fn give_up(&mut self, id: ProcessId, message: String) {
         let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return };
         if process.is_over() {
             return;
         }
         process.lose(message, &mut self.pool);
+        let kept = process.is_kept().then_some(false);
         self.events.push_back(ClientEvent::Changed(id));
-        if let Some(socket) = &mut self.socket {
-            socket.conn.send(Frame::Release(id));
-        }
+        self.say_released(id, kept);
     }
 
     fn with<T>(
@@ -420,9 +500,21 @@ impl Client {
             Frame::Daemon { pid, release, network, facts, .. } => {
                 let features = Features::named(&facts);
                 self.daemon = features;
-                for progress in self.processes.values_mut() {
-                    if let Progress::Running(_, process) = progress {
-                        process.daemon_knows_terminals(features.has(Feature::Terminal));
+                socket.greeted = true;
+                let Socket { conn, .. } = socket;
+                for (&id, progress) in &mut self.processes {
+                    let (Progress::Running(_, process) | Progress::Ending(process)) = progress else {
+                        continue;
+                    };
+                    process.daemon_knows_terminals(features.has(Feature::Terminal));
+                    if !process.takes() || process.is_over() {
+                        continue;
+                    }
+                    if features.has(Feature::Keep) {
+                        process.ask(conn);
+                    } else {
+                        process.broken(DAEMON_KEEPS_NOTHING.into());
+                        self.events.push_back(ClientEvent::Changed(id));
                     }
                 }
                 self.events.push_back(ClientEvent::Greeted { pid, release, network, features });
@@ -453,22 +545,42 @@ impl Client {
                 };
                 match (self.processes.get_mut(&id), frame) {
                     (Some(Progress::Running(_, process)), frame) => {
-                        if matches!(
-                            frame,
-                            Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. }
-                        ) {
-                            self.events.push_back(ClientEvent::Changed(id));
+                        match frame {
+                            Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. } => {
+                                self.events.push_back(ClientEvent::Changed(id));
+                            }
+                            _ => {}
                         }
+                        let before = (process.is_held(), process.unreachable().is_some());
+                        let taken = matches!(frame, Frame::Taken { .. });
                         if let Err(violation) = process.handle(frame, &mut socket.conn, &mut self.pool) {
                             // the daemon forwards the words of a host: only the process on that host is lost
                             process.lose(format!("its host broke the protocol: {violation}"), &mut self.pool);
-                            socket.conn.send(Frame::Release(id));
+                            let release = match process.is_kept() {
+                                true => Frame::Leave { id, owner: self.id, end: false },
+                                false => Frame::Release(id),
+                            };
+                            socket.conn.send(release);
                             self.events.push_back(ClientEvent::Changed(id));
+                        } else if taken {
+                            match (before, process.is_held()) {
+                                ((false, _), true) => self.events.push_back(ClientEvent::Taken(id)),
+                                ((true, true), _) if process.unreachable().is_none() => {
+                                    self.events.push_back(ClientEvent::Changed(id));
+                                }
+                                _ => {}
+                            }
                         }
                         if process.stdin_waits() {
                             self.waiting.insert(id);
                         }
                     }
+                    (Some(Progress::Ending(_)), Frame::Taken { .. }) => {
+                        socket.conn.send(Frame::Leave { id, owner: self.id, end: true });
+                        self.processes.remove(&id);
+                    }
+                    (Some(Progress::Ending(process)), Frame::Reachable(_)) => process.ask(&mut socket.conn),
+                    (Some(Progress::Ending(_)), Frame::Lost { .. }) => drop(self.processes.remove(&id)),
                     // noticed when it is launched
                     (Some(Progress::Placed(_, lost)), Frame::Lost { message, .. }) => *lost = Some(message),
                     (Some(Progress::Selecting(_)), Frame::Unreachable { message, .. }) => {

@@ -19,17 +19,23 @@ pub enum Feature {
     Terminal,
     /// An agent tells what its processes use, and ends one that another client owns.
     Look,
+    /// An agent keeps work that its client leaves; a daemon passes on what is said of it.
+    Keep,
+    /// An agent lets programs enter work that it keeps.
+    Enter,
 }
 
 impl Feature {
     /// Every feature that this release knows.
-    pub const ALL: [Self; 2] = [Self::Terminal, Self::Look];
+    pub const ALL: [Self; 4] = [Self::Terminal, Self::Look, Self::Keep, Self::Enter];
 
     /// Its word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Terminal => "terminal",
             Self::Look => "look",
+            Self::Keep => "keep",
+            Self::Enter => "enter",
         }
     }
 
@@ -38,6 +44,8 @@ impl Feature {
         match self {
             Self::Terminal => "give a process a terminal",
             Self::Look => "tell what its processes use",
+            Self::Keep => "keep work that its program leaves",
+            Self::Enter => "let programs enter work that it keeps",
         }
     }
 
@@ -54,6 +62,11 @@ impl Features {
     /// All that this release knows.
     pub fn all() -> Self {
         Feature::ALL.into_iter().collect()
+    }
+
+    /// Those that a daemon or a client has that keeps no work.
+    pub fn without_keeping() -> Self {
+        Self::all().without([Feature::Keep, Feature::Enter].into_iter().collect())
     }
 
     /// Reads words separated by spaces. Those that this release does not know are left out.
@@ -132,13 +145,14 @@ mod tests {
 
     #[test]
     fn features_of_later_releases_are_left_out() {
-        let told = Features::of("keep look terminals  look");
+        let told = Features::of("keeps look terminals  look");
         assert_eq!(told, Feature::Look.into());
         assert_eq!(told.to_string(), "look");
         assert_eq!(Features::of(&Features::all().to_string()), Features::all());
         assert!(Features::of("").is_empty() && Features::named(&Table::new()).is_empty());
         assert_eq!(Features::named(&vec![told.entry()]), told);
         assert!(Features::of("\u{fffd} look").has_named("look") && !told.has_named("terminal"));
-        assert_eq!(Features::all().without(told), Feature::Terminal.into());
+        assert_eq!(Features::all().without(told).to_string(), "terminal keep enter");
+        assert_eq!(Features::without_keeping().to_string(), "terminal look");
     }
 }

@@ -11,6 +11,7 @@
 //! - [`spec`]: host specs and selections; [`shell`]: words of a shell; [`place`]: names of sockets and
 //!   folders
 //! - [`control`]: requests to the daemon and its replies; [`feature`]: abilities that not all ends have
+//! - [`kept`]: work that its client leaves running
 //! - [`terminal`]: sizes of terminals; [`text`]: which characters may reach one; [`signal`]: signals by
 //!   number and name; [`id`]: ids
 
@@ -21,6 +22,7 @@ pub mod conn;
 pub mod control;
 pub mod feature;
 pub mod id;
+pub mod kept;
 mod mux;
 pub mod opening;
 mod pace;

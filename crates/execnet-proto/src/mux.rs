@@ -46,11 +46,41 @@ struct Slot {
     last_stream: usize,
 }
 
-/// DATA of one stream, without a gap.
+/// DATA of one stream, in pieces without a gap. Each piece but the first follows a SKIP to its position.
 #[derive(Debug, Default)]
 struct Pending {
     position: u64,
     chunks: Chunks,
+    skipped: VecDeque<(u64, Chunks)>,
+}
+
+impl Pending {
+    fn push(&mut self, position: u64, bytes: Bytes) {
+        if let Some((_, chunks)) = self.skipped.back_mut() {
+            return chunks.push(bytes);
+        }
+        if self.chunks.is_empty() {
+            self.position = position;
+        }
+        self.chunks.push(bytes);
+    }
+
+    /// Of several without DATA between them the last one counts.
+    fn skip(&mut self, to: u64) {
+        match self.skipped.back_mut() {
+            Some((position, chunks)) if chunks.is_empty() => *position = to,
+            _ => self.skipped.push_back((to, Chunks::default())),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.chunks.len() + self.skipped.iter().map(|(_, chunks)| chunks.len()).sum::<usize>()
+    }
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.skipped.clear();
+    }
 }
 
 /// Place of a frame among the control frames of its process. One frame is kept for each place: per kind, and
@@ -75,12 +105,13 @@ impl Mux {
             return;
         };
         let slot = self.slots.entry(id).or_default();
-        if let Frame::Data { stream, position, bytes, .. } = frame {
+        if let Frame::Data { stream, .. } | Frame::Skip { stream, .. } = frame {
             let pending = &mut slot.data[stream.index()];
-            if pending.chunks.is_empty() {
-                pending.position = position;
+            match frame {
+                Frame::Data { position, bytes, .. } => pending.push(position, bytes),
+                Frame::Skip { position, .. } => pending.skip(position),
+                _ => {}
             }
-            pending.chunks.push(bytes);
             if !std::mem::replace(&mut slot.data_turn, true) {
                 let is_typed = self.terminals.contains(&id);
                 if is_typed { &mut self.typed } else { &mut self.data }.push_back(id);
@@ -92,9 +123,14 @@ impl Mux {
             return;
         }
         match frame {
-            Frame::Release(_) | Frame::Lost { .. } => slot.void_from(FrameKind::Select),
-            Frame::Reachable(_) | Frame::Unreachable { .. } => slot.void_from(FrameKind::Lost),
-            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Resumed { .. } => {
+            Frame::Release(_) | Frame::Leave { .. } | Frame::Lost { .. } => {
+                slot.void_from(FrameKind::Select);
+            }
+            // whoever takes what it had lost goes on
+            Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Taken { .. } => {
+                slot.void_from(FrameKind::Lost);
+            }
+            Frame::Spawn(_) | Frame::Resume { .. } | Frame::Take { .. } | Frame::Resumed { .. } => {
                 slot.void_from(FrameKind::Resumed);
             }
             _ => {}
@@ -103,10 +139,10 @@ impl Mux {
             Frame::Spawn(spawn) if TerminalSize::asked(&spawn.options).is_none() => {}
             // only a process with a terminal is told a size, at the latest when it resumes
             Frame::Spawn(_) | Frame::Size { .. } => drop(self.terminals.insert(id)),
-            Frame::Release(_) => drop(self.terminals.remove(&id)),
+            Frame::Release(_) | Frame::Leave { .. } => drop(self.terminals.remove(&id)),
             _ => {}
         }
-        let releases = matches!(frame, Frame::Release(_));
+        let releases = matches!(frame, Frame::Release(_) | Frame::Leave { .. });
         slot.control.insert(place(&frame), frame);
         let has_turn = std::mem::replace(&mut slot.control_turn, true);
         if releases {
@@ -154,13 +190,13 @@ impl Mux {
     /// Bytes of DATA queued for a process.
     pub(crate) fn queued(&self, id: ProcessId) -> usize {
         let Some(slot) = self.slots.get(&id) else { return 0 };
-        slot.data.iter().map(|pending| pending.chunks.len()).sum()
+        slot.data.iter().map(Pending::len).sum()
     }
 
     /// Bytes of DATA queued for all processes.
     pub(crate) fn queued_in_all(&self) -> usize {
         let streams = self.slots.values().flat_map(|slot| &slot.data);
-        streams.map(|pending| pending.chunks.len()).sum()
+        streams.map(Pending::len).sum()
     }
 
     /// Whether a process has a terminal.
@@ -227,7 +263,7 @@ impl Slot {
     fn void_from(&mut self, kind: FrameKind) {
         self.control.split_off(&first_place(kind));
         for pending in &mut self.data {
-            pending.chunks.clear();
+            pending.clear();
         }
     }
 
@@ -236,7 +272,11 @@ impl Slot {
             let index = (self.last_stream + turn) % 3;
             let pending = &mut self.data[index];
             if pending.chunks.is_empty() {
-                continue;
+                let Some((position, chunks)) = pending.skipped.pop_front() else { continue };
+                (pending.position, pending.chunks) = (position, chunks);
+                self.last_stream = index;
+                Frame::Skip { id, stream: Stream::ALL[index], position }.encode(out.tail());
+                return true;
             }
             self.last_stream = index;
             let length = pending.chunks.len().min(most);
@@ -259,7 +299,8 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::wire::{Decoder, Span};
+    use crate::id::{ClientId, Incarnation};
+    use crate::wire::{Decoder, Span, Standing};
 
     fn frames(mux: &mut Mux) -> Vec<Frame> {
         let mut out = BytesMut::new();
@@ -331,6 +372,52 @@ mod tests {
         }
         let span = Span { received: 9_999, limit: 9_999 };
         assert_eq!(frames(&mut mux), [Frame::Credit { id, stream: Stream::Stdout, span }]);
+    }
+
+    #[test]
+    fn a_skip_goes_in_the_order_of_the_data() {
+        let (mut mux, id) = (Mux::default(), ProcessId([1; 16]));
+        let skip = |position| Frame::Skip { id, stream: Stream::Stdout, position };
+        for frame in [data(1, 0, 2), data(1, 2, 3), skip(9), skip(10), data(1, 10, 1), skip(20), skip(30)] {
+            mux.push(frame);
+        }
+        assert_eq!((mux.queued(id), mux.queued_in_all()), (6, 6));
+        assert_eq!(frames(&mut mux), [data(1, 0, 5), skip(10), data(1, 10, 1), skip(30)]);
+        mux.push(data(1, 30, 1));
+        assert_eq!(frames(&mut mux), [data(1, 30, 1)]);
+        mux.push(skip(50));
+        assert_eq!(frames(&mut mux), [skip(50)]);
+        assert!(mux.slots.is_empty());
+    }
+
+    #[test]
+    fn taking_over_makes_void_what_was_queued_for_the_one_before() {
+        let (mut mux, id) = (Mux::default(), ProcessId([1; 16]));
+        let owner = ClientId([1; 16]);
+        let take = Frame::Take {
+            id,
+            attempt: 1,
+            incarnation: Incarnation([2; 16]),
+            owner,
+            tenure: 0,
+            pid: 7,
+            program: "p".into(),
+            host: "h".into(),
+        };
+        let leave = Frame::Leave { id, owner, end: false };
+        let void = [data(1, 0, 2), Frame::Skip { id, stream: Stream::Stdout, position: 9 }, leave.clone()];
+        void.into_iter().for_each(|frame| mux.push(frame));
+        mux.push(take.clone());
+        assert_eq!(frames(&mut mux), std::slice::from_ref(&take));
+        mux.push(data(2, 0, 1));
+        mux.push(Frame::Stop { id: ProcessId([2; 16]), stream: Stream::Stdin });
+        mux.push(take);
+        mux.push(leave.clone());
+        assert_eq!(frames(&mut mux)[0], leave, "before everything that was sent later");
+        mux.push(Frame::Lost { id, message: "taken over".into() });
+        let taken = Frame::Taken { id, attempt: 1, tenure: 2, standing: Standing::default() };
+        mux.push(taken.clone());
+        assert_eq!(frames(&mut mux), [taken]);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The client's end of one process: its three streams, its signals, its end, and the attempts that carry them
 //! over breaks.
 //!
+//! `hold` has what is different for kept work.
+//!
 //! Every client uses it; so does the daemon for the processes that carry its tunnels.
+
+mod hold;
 
 use bytes::Bytes;
 
@@ -9,7 +13,11 @@ use crate::conn::Conn;
 use crate::id::ProcessId;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
 use crate::terminal::TerminalSize;
-use crate::wire::{Ending, Exit, Frame, Span, Spawn, Stream};
+use crate::wire::{Ending, Exit, Frame, Role, Span, Spawn, Stream};
+
+use hold::Hold;
+pub use hold::Loss;
+pub(crate) use hold::{MAX_COUNT, TAKEN_OVER};
 
 /// The most DATA of one process that waits in the connection, in bytes; the rest stays in its stream, so
 /// turns stay short.
@@ -23,8 +31,13 @@ pub struct Process {
     output: [RecvStream; 2],
     signals: Signals,
     terminal: Option<Terminal>,
+    /// Whether agent and daemon know SIZE, for a terminal that is not known yet.
+    knows_sizes: bool,
+    /// A size that was given before it was known that there is a terminal.
+    asked_size: Option<TerminalSize>,
     phase: Phase,
     confirmed: bool,
+    hold: Option<Hold>,
     pid: Option<u32>,
     ending: Option<Ending>,
     lost: Option<String>,
@@ -39,6 +52,8 @@ enum Phase {
     Fresh,
     /// SPAWN or RESUME is on its way; nothing else counts until the answer.
     Asked,
+    /// TAKE is on its way.
+    Taking,
     /// Frames pass both ways.
     Open,
 }
@@ -66,14 +81,18 @@ impl Process {
         let limits = Spawn { attempt: 0, stdout_limit: OUTPUT_WINDOW, stderr_limit: OUTPUT_WINDOW, ..spawn };
         let terminal =
             TerminalSize::asked(&limits.options).map(|size| Terminal { sequence: 0, size, known: true });
+        let hold = Hold::of(&limits);
         Self {
             spawn: limits,
             stdin: SendStream::new(STDIN_WINDOW),
             output: [RecvStream::new(OUTPUT_WINDOW), RecvStream::new(OUTPUT_WINDOW)],
             signals: Signals::default(),
             terminal,
+            knows_sizes: true,
+            asked_size: None,
             phase: Phase::Waiting,
             confirmed: false,
+            hold,
             pid: None,
             ending: None,
             lost: None,
@@ -163,7 +182,7 @@ impl Process {
         }
     }
 
-    /// Bytes of stdout or stderr that have arrived.
+    /// Bytes of stdout or stderr that have arrived, up to the next gap.
     pub fn available(&self, stream: Stream) -> usize {
         self.output[output(stream)].available()
     }
@@ -181,10 +200,26 @@ impl Process {
     /// Whether everything of stdout or stderr was read, or no more will come.
     pub fn finished(&self, stream: Stream) -> bool {
         let recv = &self.output[output(stream)];
-        recv.is_finished() || (self.lost.is_some() && recv.available() == 0)
+        recv.is_finished() || (self.lost.is_some() && recv.waiting() == 0 && recv.missing() == 0)
     }
 
-    /// Takes at most `max` bytes of stdout or stderr.
+    /// Position of the next byte of stdout or stderr to read, or of the gap before it.
+    pub fn position(&self, stream: Stream) -> u64 {
+        self.output[output(stream)].position()
+    }
+
+    /// How many bytes are missing right before the next byte of stdout or stderr. Only kept work and its
+    /// readers have gaps.
+    pub fn missing(&self, stream: Stream) -> u64 {
+        self.output[output(stream)].missing()
+    }
+
+    /// The same, once. Until it was called nothing behind the gap can be read.
+    pub fn gap(&mut self, stream: Stream) -> u64 {
+        self.output[output(stream)].take_gap()
+    }
+
+    /// Takes at most `max` bytes of stdout or stderr, and none across a gap.
     pub fn read(
         &mut self,
         stream: Stream,
@@ -199,8 +234,12 @@ impl Process {
         bytes
     }
 
-    /// Closes stdout or stderr: no more of it is wanted.
+    /// Closes stdout or stderr: no more of it is wanted. That of kept work is only dropped here: others may
+    /// want it.
     pub fn stop(&mut self, stream: Stream, conn: Option<&mut Conn>) {
+        if self.hold.is_some() {
+            return self.output[output(stream)].discard();
+        }
         self.output[output(stream)].stop();
         if let Some(conn) = conn.filter(|_| self.passes()) {
             conn.send(Frame::Stop { id: self.id(), stream });
@@ -218,7 +257,10 @@ impl Process {
     /// Its terminal has another size, or the same one: the processes in its foreground get SIGWINCH either
     /// way. Does nothing without a terminal.
     pub fn resize(&mut self, size: TerminalSize, conn: Option<&mut Conn>) {
-        let Some(terminal) = &mut self.terminal else { return };
+        let Some(terminal) = &mut self.terminal else {
+            self.asked_size = self.hold.is_some().then_some(size);
+            return;
+        };
         *terminal = Terminal { sequence: terminal.sequence + 1, size, ..*terminal };
         if let Some(conn) = conn.filter(|_| self.passes()) {
             self.send_size(conn);
@@ -227,6 +269,7 @@ impl Process {
 
     /// Whether the daemon that it is reached through knows terminals, as its first one did.
     pub(crate) fn daemon_knows_terminals(&mut self, known: bool) {
+        self.knows_sizes = known;
         if let Some(terminal) = &mut self.terminal {
             terminal.known = known;
         }
@@ -234,16 +277,21 @@ impl Process {
 
     /// The agent can be reached: asks it to start or to resume.
     pub fn reachable(&mut self, conn: &mut Conn) {
+        self.unreachable = None;
+        self.ask(conn);
+    }
+
+    /// Asks the agent to start it, to resume, or to let this client take it.
+    pub(crate) fn ask(&mut self, conn: &mut Conn) {
         if self.is_over() {
             return;
         }
-        self.unreachable = None;
         self.spawn.attempt += 1;
-        if self.confirmed {
-            self.phase = Phase::Asked;
-            let [stdout, stderr] = self.output.each_mut().map(RecvStream::span);
-            let (id, attempt) = (self.id(), self.spawn.attempt);
-            conn.send(Frame::Resume { id, attempt, stdout, stderr });
+        if let Some(hold) = self.hold.filter(|_| self.takes()) {
+            self.phase = Phase::Taking;
+            conn.send(self.take(hold));
+        } else if self.confirmed && self.hold.is_none() {
+            self.send_resume(conn);
         } else {
             self.phase = if self.spawn.attempt == 1 { Phase::Fresh } else { Phase::Asked };
             conn.send(Frame::Spawn(Box::new(self.spawn.clone())));
@@ -291,7 +339,16 @@ impl Process {
                     self.resumed(stdin, conn, pool)?;
                 }
             }
+            Frame::Taken { attempt, tenure, standing, .. } => {
+                if self.phase == Phase::Taking && attempt == self.spawn.attempt {
+                    self.taken(tenure, &standing, conn)?;
+                }
+            }
             _ if self.phase != Phase::Open => {}
+            Frame::Skip { stream, position, .. } if stream != Stream::Stdin && self.may_skip() => {
+                self.output[output(stream)].skip(position)?;
+                self.grant(stream, conn, pool);
+            }
             Frame::Started { pid, .. } => self.pid = Some(pid),
             Frame::Data { stream, position, bytes, .. } if stream != Stream::Stdin => {
                 self.output[output(stream)].data(position, bytes)?;
@@ -341,6 +398,7 @@ impl Process {
         let fresh = self.phase == Phase::Fresh;
         self.phase = Phase::Open;
         self.confirmed = true;
+        self.confirm_hold();
         if fresh {
             self.stdin.credit(stdin)?;
         } else {
@@ -361,7 +419,7 @@ impl Process {
             conn.send(frame);
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if self.output[output(stream)].is_stopped() {
+            if self.output[output(stream)].is_stopped() && self.hold.is_none() {
                 conn.send(Frame::Stop { id, stream });
             }
         }
@@ -374,6 +432,10 @@ impl Process {
             self.send_size(conn);
         }
         self.pump(conn);
+    }
+
+    fn may_skip(&self) -> bool {
+        self.hold.is_some() || self.spawn.role == Role::Read
     }
 
     fn passes(&self) -> bool {

@@ -3,12 +3,15 @@
 //! The sender keeps every byte that the receiver has not acknowledged: the flow-control window is the replay
 //! buffer. Neither end knows frames, links or clocks.
 
-use std::collections::VecDeque;
-use std::fmt;
+mod chunks;
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
 
 use crate::wire::{MAX_DATA, Span};
+
+pub use chunks::Chunks;
 
 /// The most credit of one stream, in bytes.
 pub const MAX_WINDOW: u64 = 2 * 1024 * 1024;
@@ -22,12 +25,8 @@ pub const OUTPUT_WINDOW: u64 = 16_384;
 /// The most credit of all streams of one client or one host together, in bytes.
 pub const POOL: u64 = 64 * 1024 * 1024;
 
-/// Chunks below this size are copied together, so small DATA frames cannot cost many times their bytes.
-const SMALL: usize = 8_192;
-
-/// Chunks below this size are copied; as slices they would keep alive the whole 256 KiB that were read with
-/// them.
-const SHARED: usize = 32_768;
+/// The most gaps of a stream that wait to be read.
+const MAX_GAPS: usize = 1_024;
 
 /// The peer broke a rule of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +50,12 @@ pub enum Violation {
     Flood(&'static str),
     #[error("a {0} frame does not belong here")]
     Unexpected(&'static str),
+    #[error("a number is higher than anything that was counted")]
+    TooHigh,
+    #[error("it reported more than 300 kept processes")]
+    TooMuchKept,
+    #[error("it reported kept work without a name that may be one")]
+    KeptName,
     #[error("process {0} belongs to another link")]
     ForeignProcess(crate::id::ProcessId),
     #[error("a second SPAWN of process {0} differs from the first")]
@@ -63,93 +68,6 @@ pub enum Violation {
     Greeting(String),
     #[error(transparent)]
     Frame(#[from] crate::wire::FrameError),
-}
-
-/// Bytes in order, cheap to append to and to take from; small chunks are copied together.
-#[derive(Default)]
-pub struct Chunks {
-    queue: VecDeque<Bytes>,
-    tail: BytesMut,
-    len: usize,
-}
-
-impl fmt::Debug for Chunks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunks({} bytes)", self.len)
-    }
-}
-
-impl Chunks {
-    /// Number of bytes.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it holds no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Appends bytes.
-    pub fn push(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        if bytes.len() < SMALL {
-            self.tail.extend_from_slice(&bytes);
-            if self.tail.len() >= SMALL {
-                self.flush();
-            }
-        } else {
-            self.flush();
-            self.queue.push_back(if bytes.len() < SHARED { Bytes::copy_from_slice(&bytes) } else { bytes });
-        }
-    }
-
-    /// Takes at most `max` bytes from the front; fewer if a chunk ends before. Empty only if there are none.
-    pub fn pop(&mut self, max: usize) -> Bytes {
-        if self.queue.is_empty() {
-            self.flush();
-        }
-        let Some(front) = self.queue.front_mut() else { return Bytes::new() };
-        let bytes =
-            if front.len() <= max { self.queue.pop_front().unwrap_or_default() } else { front.split_to(max) };
-        self.len -= bytes.len();
-        bytes
-    }
-
-    /// Drops `count` bytes from the front.
-    pub fn skip(&mut self, mut count: usize) {
-        while count > 0 && !self.is_empty() {
-            count -= self.pop(count).len();
-        }
-    }
-
-    /// At most `max` bytes from `offset` on, without taking them.
-    pub fn peek(&mut self, offset: usize, max: usize) -> Bytes {
-        if offset >= self.len - self.tail.len() {
-            self.flush();
-        }
-        let mut skip = offset;
-        for chunk in &self.queue {
-            if skip < chunk.len() {
-                return chunk.slice(skip..chunk.len().min(skip.saturating_add(max)));
-            }
-            skip -= chunk.len();
-        }
-        Bytes::new()
-    }
-
-    /// Drops all bytes.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn flush(&mut self) {
-        if !self.tail.is_empty() {
-            // a copy of exact size: a frozen BytesMut would pin its whole capacity
-            self.queue.push_back(Bytes::copy_from_slice(&self.tail));
-            self.tail.clear();
-        }
-    }
 }
 
 /// The sending end: bytes that were written but not acknowledged yet.
@@ -167,6 +85,23 @@ impl SendStream {
     /// A stream whose receiver accepts `limit` bytes at first.
     pub fn new(limit: u64) -> Self {
         Self { limit, ..Self::default() }
+    }
+
+    /// A stream whose receiver has everything before this position, and accepts nothing for now.
+    pub fn at(position: u64) -> Self {
+        Self { acknowledged: position, sent: position, limit: position, ..Self::default() }
+    }
+
+    /// Bytes written so far, none of which was sent, begin at this position.
+    pub(crate) fn rebase(&mut self, position: u64) {
+        (self.acknowledged, self.sent, self.limit) = (position, position, position);
+    }
+
+    /// It has ended at this position already; bytes written since do not count.
+    pub(crate) fn close_at(&mut self, position: u64) {
+        self.chunks.clear();
+        self.rebase(position);
+        self.finished = true;
     }
 
     /// How many more bytes may be written now without holding more than a full window.
@@ -302,6 +237,17 @@ pub struct RecvStream {
     window: u64,
     length: Option<u64>,
     stopped: bool,
+    /// Bytes that never come, in order, none of them behind another one.
+    gaps: VecDeque<Gap>,
+    /// Its bytes are dropped as they arrive.
+    discards: bool,
+}
+
+/// Bytes of a stream that its sender has skipped.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    at: u64,
+    missing: u64,
 }
 
 impl RecvStream {
@@ -316,7 +262,16 @@ impl RecvStream {
             window: initial,
             length: None,
             stopped: false,
+            gaps: VecDeque::new(),
+            discards: false,
         }
+    }
+
+    /// A stream that begins at this position, and whose sender may then send `initial` bytes.
+    pub fn at(position: u64, initial: u64) -> Self {
+        let limit = position.saturating_add(initial);
+        let told = Span { received: position, limit };
+        Self { received: position, limit, told, ..Self::new(initial) }
     }
 
     /// Its part of RESUME or RESUMED. The credit counts as granted.
@@ -325,9 +280,21 @@ impl RecvStream {
         self.told
     }
 
-    /// Bytes that have arrived but were not taken.
+    /// Bytes that have arrived but were not taken, up to the next gap.
     pub fn available(&self) -> usize {
+        let to_gap = self.gaps.front().map_or(u64::MAX, |gap| gap.at - self.position());
+        self.chunks.len().min(usize::try_from(to_gap).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes that have arrived but were not taken.
+    pub fn waiting(&self) -> usize {
         self.chunks.len()
+    }
+
+    /// Position of the next byte to take, or of the gap before it.
+    pub fn position(&self) -> u64 {
+        let missing: u64 = self.gaps.iter().map(|gap| gap.missing).sum();
+        self.received - missing - self.chunks.len() as u64
     }
 
     /// Position up to which everything has arrived.
@@ -342,7 +309,8 @@ impl RecvStream {
 
     /// Whether everything has arrived and was taken.
     pub fn is_finished(&self) -> bool {
-        self.stopped || (self.chunks.is_empty() && self.length == Some(self.received))
+        let taken = self.chunks.is_empty() && self.gaps.is_empty();
+        self.stopped || self.discards || (taken && self.length == Some(self.received))
     }
 
     /// Whether everything has arrived.
@@ -377,10 +345,54 @@ impl RecvStream {
         }
         bytes.advance((self.received - position) as usize);
         self.received = end;
-        if !self.stopped {
+        if !self.stopped && !self.discards {
             self.chunks.push(bytes);
         }
         Ok(())
+    }
+
+    /// Takes SKIP: everything before this position that has not arrived never will.
+    ///
+    /// # Errors
+    /// If the stream ends before.
+    pub fn skip(&mut self, position: u64) -> Result<(), Violation> {
+        if let Some(length) = self.length
+            && position > length
+        {
+            return Err(Violation::WrongEnd { length, end: position });
+        }
+        let Some(missing) = position.checked_sub(self.received).filter(|missing| *missing > 0) else {
+            return Ok(());
+        };
+        if !self.stopped && !self.discards {
+            let crowded = self.gaps.len() >= MAX_GAPS;
+            match self.gaps.back_mut() {
+                // the bytes between count as missing too
+                Some(last) if crowded || last.at + last.missing == self.received => {
+                    let between = self.received - last.at - last.missing;
+                    self.chunks.truncate(self.chunks.len() - between as usize);
+                    last.missing += between + missing;
+                }
+                _ => self.gaps.push_back(Gap { at: self.received, missing }),
+            }
+        }
+        self.received = position;
+        self.limit = self.limit.max(position);
+        Ok(())
+    }
+
+    /// How many bytes are missing right before the next byte.
+    pub fn missing(&self) -> u64 {
+        self.gaps.front().filter(|gap| gap.at == self.position()).map_or(0, |gap| gap.missing)
+    }
+
+    /// The same, once: then the next byte can be taken.
+    pub fn take_gap(&mut self) -> u64 {
+        let missing = self.missing();
+        if missing > 0 {
+            self.gaps.pop_front();
+        }
+        missing
     }
 
     /// Takes FIN: the stream is `length` bytes long.
@@ -396,9 +408,9 @@ impl RecvStream {
         Ok(())
     }
 
-    /// Takes at most `max` bytes.
+    /// Takes at most `max` bytes, and none across a gap.
     pub fn read(&mut self, max: usize) -> Bytes {
-        self.chunks.pop(max)
+        self.chunks.pop(max.min(self.available()))
     }
 
     /// New credit, if it is time to tell the sender.
@@ -407,11 +419,11 @@ impl RecvStream {
         let enough = (self.window / 2).max(1);
         if !self.is_complete() {
             let consumed = self.received - self.chunks.len() as u64;
-            let used = (consumed + self.window).saturating_sub(self.told.limit);
+            let used = consumed.saturating_add(self.window).saturating_sub(self.told.limit);
             if used * 2 >= self.window && self.window < MAX_WINDOW && pool.grow(self.window) {
                 self.window *= 2;
             }
-            self.limit = self.limit.max(consumed + self.window);
+            self.limit = self.limit.max(consumed.saturating_add(self.window));
         }
         let due = self.limit - self.told.limit >= enough || self.received - self.told.received >= enough;
         due.then(|| self.span())
@@ -421,6 +433,25 @@ impl RecvStream {
     pub fn stop(&mut self) {
         self.stopped = true;
         self.chunks.clear();
+        self.gaps.clear();
+    }
+
+    /// The same, but the sender is not to notice: it gets credit as if somebody read.
+    pub fn discard(&mut self) {
+        self.discards = true;
+        self.chunks.clear();
+        self.gaps.clear();
+    }
+
+    /// Whether its bytes are dropped as they arrive, and the sender does not know.
+    pub(crate) fn discards(&self) -> bool {
+        self.discards
+    }
+
+    /// Grants its whole window again, in the RESUME that follows.
+    pub(crate) fn renew(&mut self) {
+        let consumed = self.received - self.chunks.len() as u64;
+        self.limit = self.limit.max(consumed.saturating_add(self.window));
     }
 
     /// Gives the growth of its window back to the pool; it is not granted again.
@@ -472,95 +503,4 @@ pub fn check_window(span: Span) -> Result<(), Violation> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_part_does_not_keep_what_was_read_with_it() {
-        let mut chunks = Chunks::default();
-        for (length, kept) in [(100, false), (SMALL, false), (SHARED - 1, false), (SHARED, true)] {
-            let read = Bytes::from(vec![7; 262_144]);
-            chunks.push(read.slice(1_000..1_000 + length));
-            assert_eq!(read.is_unique(), !kept, "{length}");
-        }
-        assert_eq!(chunks.len(), 100 + SMALL + 2 * SHARED - 1);
-    }
-
-    #[test]
-    fn unacknowledged_bytes_are_sent_again() {
-        let mut send = SendStream::new(8);
-        send.write(Bytes::from_static(b"hello world"));
-        assert_eq!(send.next_data(), Some((0, Bytes::from_static(b"hello wo"))));
-        assert_eq!(send.next_data(), None);
-        send.credit(Span { received: 3, limit: 100 }).unwrap();
-        send.resume(Span { received: 5, limit: 100 }).unwrap();
-        assert_eq!(send.next_data(), Some((5, Bytes::from_static(b" world"))));
-        assert!(send.resume(Span { received: 4, limit: 100 }).is_err());
-        assert!(send.credit(Span { received: 12, limit: 100 }).is_err());
-    }
-
-    #[test]
-    fn duplicates_are_dropped_and_gaps_are_errors() {
-        let mut recv = RecvStream::new(OUTPUT_WINDOW);
-        recv.data(0, Bytes::from_static(b"abc")).unwrap();
-        recv.data(1, Bytes::from_static(b"bcde")).unwrap();
-        assert_eq!(recv.read(100), "abcde");
-        assert!(recv.data(6, Bytes::from_static(b"x")).is_err());
-        let far = Bytes::from(vec![0; OUTPUT_WINDOW as usize]);
-        assert!(recv.data(5, far).is_err());
-    }
-
-    #[test]
-    fn the_window_of_a_stream_in_full_flow_grows_to_the_largest() {
-        let (mut pool, mut recv) = (CreditPool::default(), RecvStream::new(OUTPUT_WINDOW));
-        for _ in 0..1_000 {
-            let most = (recv.limit - recv.received).min(MAX_DATA as u64) as usize;
-            recv.data(recv.received, Bytes::from(vec![0; most])).unwrap();
-            while !recv.read(usize::MAX).is_empty() {}
-            recv.credit(&mut pool);
-        }
-        assert_eq!(recv.window, MAX_WINDOW);
-    }
-
-    #[test]
-    fn windows_grow_only_as_far_as_the_pool_goes_and_are_always_granted_again() {
-        let mut pool = CreditPool::default();
-        let mut streams: Vec<_> = (0..100).map(|_| RecvStream::new(OUTPUT_WINDOW)).collect();
-        let mut granted = 0;
-        for _ in 0..20 {
-            granted = 0;
-            for recv in &mut streams {
-                let most = (recv.limit - recv.received) as usize;
-                recv.data(recv.received, Bytes::from(vec![0; most])).unwrap();
-                while !recv.read(usize::MAX).is_empty() {}
-                let span = recv.credit(&mut pool).expect("everything was used");
-                assert!(span.limit - span.received >= OUTPUT_WINDOW);
-                granted += span.limit - span.received;
-            }
-            assert!(granted <= POOL);
-        }
-        assert!(granted > POOL / 2);
-    }
-
-    #[test]
-    fn a_pool_can_be_smaller() {
-        let mut pool = CreditPool::default();
-        pool.limit(4 * OUTPUT_WINDOW);
-        assert!(pool.grow(3 * OUTPUT_WINDOW) && !pool.grow(2 * OUTPUT_WINDOW) && pool.grow(OUTPUT_WINDOW));
-        pool.limit(u64::MAX);
-        assert!(!pool.grow(POOL / 2) && pool.grow(POOL / 2 - 4 * OUTPUT_WINDOW));
-    }
-
-    #[test]
-    fn small_pieces_do_not_cost_many_times_their_bytes() {
-        let mut chunks = Chunks::default();
-        for _ in 0..100_000 {
-            chunks.push(Bytes::from_static(b"x"));
-        }
-        assert!(chunks.queue.len() <= 100_000 / SMALL + 1);
-        assert_eq!(chunks.peek(99_999, 10).len(), 1);
-        chunks.skip(99_999);
-        assert_eq!(chunks.pop(10).len(), 1);
-        assert!(chunks.is_empty());
-    }
-}
+mod tests;

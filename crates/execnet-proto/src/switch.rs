@@ -6,12 +6,16 @@
 //! [`Switch::poll_ready`] names, and acts on [`SwitchEvent`]s. The switch starts no process and knows no
 //! clock. It ends no client's stream: queues die with their connection, and client and agent hold the state.
 
+mod agents;
 mod clients;
 mod hosts;
+mod kept;
 mod looking;
+mod nodes;
 mod noise;
 mod relay;
 mod replaced;
+mod taking;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -22,6 +26,7 @@ use bytes::Bytes;
 use crate::allowance::Turn;
 use crate::conn::Conn;
 use crate::control::NodeState;
+use crate::feature::Features;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OpeningError, VERSION};
 use crate::process::Process;
@@ -30,9 +35,11 @@ use crate::wire::{Ending, Frame, Table, Usage};
 
 use clients::ClientSide;
 use hosts::HostSide;
+pub use kept::{GoneWork, KeptWork};
 use looking::Kill;
 pub use looking::Running;
 use relay::Relay;
+use taking::Hold;
 
 /// Added to `linger` before the processes of an unreachable host count as lost.
 const LOST_AFTER_LINGER: Duration = Duration::from_secs(30);
@@ -80,6 +87,13 @@ pub enum SwitchEvent {
     LinkEnded { host: HostKey, why: LinkEnd, said: Said },
     /// A client's process on this host was released, or forgotten after that: see [`Switch::tell_releases`].
     Released { host: HostKey },
+    /// A host told of work that it keeps, for the first time or because something changed: see
+    /// [`Switch::kept_work`].
+    Kept { host: HostKey, id: ProcessId },
+    /// Work is no longer kept: see [`Switch::gone_work`].
+    KeptGone { host: HostKey, id: ProcessId },
+    /// A host's agent has told of all the work that it keeps.
+    ToldKept { host: HostKey },
     /// This host's via became reachable or unreachable, and so did the host.
     ViaChanged { host: HostKey },
 }
@@ -165,6 +179,30 @@ pub struct Identity {
     pub network: String,
     /// How long an agent outlives its link.
     pub linger: Duration,
+    /// It belongs to one program and ends with it, so it keeps no work.
+    pub private: bool,
+}
+
+impl Identity {
+    /// What it can do.
+    fn features(&self) -> Features {
+        if self.private { Features::without_keeping() } else { Features::all() }
+    }
+
+    /// What it does not pass on.
+    fn lacks(&self) -> Features {
+        Features::all().without(self.features())
+    }
+}
+
+/// An agent of a removed host, which may still live.
+#[derive(Debug)]
+struct Outcast {
+    incarnation: Incarnation,
+    /// The processes that it may have.
+    ids: Vec<ProcessId>,
+    /// It was told to end.
+    told: bool,
 }
 
 /// See the module's documentation.
@@ -178,7 +216,9 @@ pub struct Switch {
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
     /// Agents of removed hosts that may still live. They are told to end when they answer again.
-    outcasts: VecDeque<Incarnation>,
+    outcasts: VecDeque<Outcast>,
+    /// How many signals of people were sent.
+    kills: u32,
     /// The rest of the turn of the peer whose bytes are being handled.
     turn: Turn,
 }
@@ -202,6 +242,7 @@ struct Forwarded {
     label: String,
     command: String,
     kill: Kill,
+    hold: Hold,
 }
 
 impl Forwarded {
@@ -223,6 +264,7 @@ impl Forwarded {
             label: String::new(),
             command: String::new(),
             kill: Kill::default(),
+            hold: Hold::default(),
         }
     }
 }
@@ -260,6 +302,7 @@ impl Switch {
             events: VecDeque::new(),
             ready: BTreeSet::new(),
             outcasts: VecDeque::new(),
+            kills: 0,
             turn: Turn::new(),
         }
     }
@@ -311,9 +354,12 @@ impl Switch {
         clients.chain(hosts).sum()
     }
 
-    /// Whether no client has a process, no agent has yet to forget one, and no DATA is queued.
+    /// Whether no client has a process, no agent has yet to forget one, no host keeps work that runs, and no
+    /// DATA is queued.
     pub fn is_idle(&self) -> bool {
-        self.forwarded.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..))) && self.queued() == 0
+        self.hosts.keys().all(|host| self.keeps(*host) == 0)
+            && self.forwarded.values().all(|entry| matches!(entry.owner, Owner::Tunnel(..)))
+            && self.queued() == 0
     }
 
     fn insert_forwarded(&mut self, id: ProcessId, entry: Forwarded) {
@@ -351,6 +397,8 @@ impl Switch {
         }
         match std::mem::replace(&mut entry.owner, Owner::Nobody) {
             Owner::Client(client) => {
+                let owner = self.clients.get(&client).and_then(|side| side.id);
+                entry.hold.left_by(owner);
                 if self.hosts.get(&key).is_some_and(|host| host.tells_releases) {
                     self.events.push_back(SwitchEvent::Released { host: key });
                 }
@@ -369,7 +417,7 @@ impl Switch {
         if self.forwarded.get(&id).is_some_and(|entry| !entry.spawned) {
             self.remove_forwarded(id);
         } else if self.hosts.get(&key).and_then(HostSide::up) == Some(incarnation) {
-            self.tell_host(key, Frame::Release(id));
+            self.say_farewell(key, id);
         }
     }
 

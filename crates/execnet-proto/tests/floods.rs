@@ -39,12 +39,13 @@ impl Scene {
             release: "3.0.0".into(),
             network: "floods".into(),
             linger: Duration::from_secs(600),
+            private: false,
         };
         let now = Duration::from_secs(1);
         let mut scene = Self { switch: Switch::new(me), now, ended: [None, None], requests: 0, nodes: 0 };
         scene.switch.add_host(HOST, "h", now);
         scene.attach(1);
-        scene.switch.client_opened(CLIENT, now);
+        scene.switch.client_opened(CLIENT, Some(4711), now);
         let mut bytes = marker();
         Frame::Client { id: ME, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
         scene.switch.client_bytes(CLIENT, &bytes, now);

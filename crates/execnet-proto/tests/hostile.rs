@@ -87,6 +87,7 @@ impl Scene {
             release: "3.0.0".into(),
             network: "hostile".into(),
             linger,
+            private: false,
         };
         let now = Duration::ZERO;
         let mut scene = Self {
@@ -113,7 +114,7 @@ impl Scene {
         scene.switch.open_link(GOOD, Epoch::new(1, 1), Bytes::new(), now);
         scene.agent.name = "good".into();
         scene.agent.attach(Epoch::new(1, 1), now);
-        scene.switch.client_opened(HONEST, now);
+        scene.switch.client_opened(HONEST, Some(11), now);
         scene.honest.connected(now);
         scene.attach_bad();
         scene.open_liar();
@@ -138,7 +139,7 @@ impl Scene {
     fn open_liar(&mut self) {
         self.switch.client_closed(self.liar);
         self.liar = ClientKey(self.liar.0 + 1);
-        self.switch.client_opened(self.liar, self.now);
+        self.switch.client_opened(self.liar, Some(666), self.now);
         self.heard = Decoder::default();
         self.places.clear();
         let mut bytes = marker();

@@ -32,11 +32,12 @@ impl Bench {
             release: "3.0.0".into(),
             network: "bench".into(),
             linger: Duration::from_secs(600),
+            private: false,
         });
         let mut bench = Self { switch, to_host: Decoder::default() };
         bench.switch.add_host(HOST, "h", NOW);
         bench.attach(1, features);
-        bench.switch.client_opened(CLIENT, NOW);
+        bench.switch.client_opened(CLIENT, Some(4711), NOW);
         let mut bytes = BytesMut::from(&OPENING[..]);
         Frame::Client { id: ME, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
         bench.switch.client_bytes(CLIENT, &bytes, NOW);

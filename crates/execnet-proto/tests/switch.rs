@@ -36,6 +36,7 @@ impl Bench {
             release: "3.0.0".into(),
             network: "bench".into(),
             linger: Duration::from_secs(600),
+            private: false,
         };
         let mut bench = Self {
             switch: Switch::new(me),
@@ -45,7 +46,7 @@ impl Bench {
         };
         bench.switch.add_host(HOST, "h", bench.now);
         bench.attach(1, AGENT);
-        bench.switch.client_opened(CLIENT, bench.now);
+        bench.switch.client_opened(CLIENT, Some(4711), bench.now);
         let mut out = BytesMut::new();
         bench.switch.client_transmit(CLIENT, &mut out, usize::MAX, bench.now);
         bench.to_client.push(&out[OPENING.len()..]);
@@ -523,7 +524,7 @@ fn a_client_is_known_by_the_name_of_its_program() {
     let mut bench = Bench::new();
     assert_eq!(bench.switch.program(CLIENT), "");
     let other = ClientKey(7);
-    bench.switch.client_opened(other, bench.now);
+    bench.switch.client_opened(other, Some(4711), bench.now);
     let mut bytes = marker();
     let name = format!("job\x1b[2J{}", "x".repeat(200));
     let facts = vec![("later".to_owned(), Bytes::new()), ("program".to_owned(), name.into())];

@@ -331,7 +331,7 @@ impl ProcessBuilder {
         }
         let wants = wants.to_pairs().into_iter();
         state.client.select(id, wants.map(|(key, value)| (key.to_owned(), value.into())).collect());
-        state.starts.insert(id, Placing::Selecting(launch, local));
+        state.starts.insert(id, Placing::Selecting(Box::new(launch), local));
         state.lookout.starts(id, self.give_up);
         handle.hub.leave(state);
         Ok(id)

@@ -139,7 +139,7 @@ impl Daemon {
         }
         if up && reachable {
             leave.stage = Leaving::Told;
-            self.switch.end_host(key);
+            self.switch.end_host(key, false);
         } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
             // nothing leads to its agent
             self.left(key, ever_up, now);

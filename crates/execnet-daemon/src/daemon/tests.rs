@@ -52,6 +52,7 @@ impl World {
             life: 1,
             pid: 7,
             release: "3.0.0".into(),
+            private: false,
             file: Some("/net.toml".into()),
             drained: Vec::new(),
             groups: Groups::new([("odd", "a,c")]).unwrap(),

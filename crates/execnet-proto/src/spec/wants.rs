@@ -120,8 +120,8 @@ mod tests {
             (&[("host", "")], "`host` needs a value"),
             (&[("needs", " ")], "`needs` needs a value"),
             (
-                &[("needs", "keep")],
-                "this release of the network does not know `keep`; stop it and start it again",
+                &[("needs", "later")],
+                "this release of the network does not know `later`; stop it and start it again",
             ),
             (&[("host", "a"), ("platform", "java")], "a host is chosen by its id alone"),
             (&[("colour", "red")], "a node cannot be selected by `colour`"),

@@ -6,16 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::hosts::HostSide;
-use super::looking;
 use super::relay::{Outstanding, Relay};
 use super::{
     ClientEnd, ClientKey, Forwarded, HostKey, MAX_FORWARDED, MAX_PROCESSES, Owner, Peer, Switch, SwitchEvent,
 };
+use super::{looking, taking};
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::client::PROGRAM;
 use crate::conn::Conn;
-use crate::feature::{Feature, Features};
+use crate::feature::Feature;
 use crate::id::{ClientId, Incarnation, ProcessId};
 use crate::opening::{OPENING, Opening};
 use crate::stream::Violation;
@@ -26,7 +26,7 @@ use crate::wire::{Frame, Refusal, Role, Table};
 const REQUEST_WORK: u64 = u64::MAX;
 
 /// Work of finding a place, in frames.
-const PLACE_WORK: u64 = 32;
+pub(super) const PLACE_WORK: u64 = 32;
 
 /// Characters kept of the name of a client's program.
 const MAX_PROGRAM: usize = 64;
@@ -36,15 +36,17 @@ const MAX_PROGRAM: usize = 64;
 pub(super) struct ClientSide {
     pub(super) conn: Conn,
     opening: Option<Opening>,
-    id: Option<ClientId>,
-    program: String,
+    pub(super) id: Option<ClientId>,
+    pub(super) program: String,
+    /// Its process id; 0 if that is not known.
+    pub(super) pid: u32,
     pub(super) processes: usize,
     pub(super) outstanding: Outstanding,
 }
 
 impl Switch {
-    /// A client has connected.
-    pub fn client_opened(&mut self, client: ClientKey, now: Duration) {
+    /// A client has connected: a process of this machine with this id, if the system says which.
+    pub fn client_opened(&mut self, client: ClientKey, pid: Option<u32>, now: Duration) {
         let mut conn = Conn::socket(now);
         conn.send_first(Bytes::from_static(&OPENING));
         conn.send(Frame::Daemon {
@@ -52,13 +54,14 @@ impl Switch {
             pid: self.me.pid,
             release: self.me.release.clone(),
             network: self.me.network.clone(),
-            facts: vec![Features::all().entry()],
+            facts: vec![self.me.features().entry()],
         });
         let side = ClientSide {
             conn,
             opening: Some(Opening::of_socket()),
             id: None,
             program: String::new(),
+            pid: pid.unwrap_or(0),
             processes: 0,
             outstanding: Outstanding::default(),
         };
@@ -85,18 +88,11 @@ impl Switch {
         self.turn.is_over()
     }
 
-    /// A client's socket is closed: its processes are hung up.
+    /// A client's socket is closed: its processes are hung up, and what is kept is left.
     pub fn client_closed(&mut self, client: ClientKey) {
-        if self.clients.remove(&client).is_none() {
-            return;
-        }
+        let Some(side) = self.clients.remove(&client) else { return };
         self.ready.remove(&Peer::Client(client));
-        let theirs = |entry: &Forwarded| matches!(entry.owner, Owner::Client(key) if key == client);
-        let ids: Vec<_> =
-            self.forwarded.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.release(id);
-        }
+        self.leave_all(client, side.id);
     }
 
     /// Appends the bytes to write to a client now.
@@ -207,6 +203,7 @@ impl Switch {
 
     fn client_frame(&mut self, client: ClientKey, frame: Frame, now: Duration) -> Result<(), Violation> {
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
+        let processes = side.processes;
         match frame {
             Frame::Client { id, facts, .. } if side.id.is_none() => {
                 side.id = Some(id);
@@ -222,10 +219,10 @@ impl Switch {
             }
             Frame::Select { id, wants } => {
                 self.turn.spend(PLACE_WORK);
-                if self.forwarded.contains_key(&id) {
+                if self.forwarded.contains_key(&id) || self.kept_on(id).is_some() {
                     return Err(Violation::ForeignProcess(id));
                 }
-                if side.processes >= MAX_PROCESSES {
+                if processes >= MAX_PROCESSES {
                     let message = format!("a program may run {MAX_PROCESSES} processes at a time");
                     self.refuse(client, id, Refusal::TooMany, message);
                 } else {
@@ -236,6 +233,8 @@ impl Switch {
                 self.turn.spend(PLACE_WORK);
                 self.claim(client, id, incarnation, &host)?;
             }
+            frame @ Frame::Take { .. } => self.client_takes(client, frame, now)?,
+            Frame::Leave { id, owner, end } => self.client_leaves(client, id, owner, end)?,
             frame => {
                 let id = frame.process().ok_or(Violation::Unexpected("client's"))?;
                 self.client_says(client, id, frame, now)?;
@@ -253,6 +252,14 @@ impl Switch {
         name: &str,
     ) -> Result<(), Violation> {
         if let Some(entry) = self.forwarded.get(&id) {
+            if let Owner::Client(other) = entry.owner
+                && other != client
+                && self.is_kept(id)
+            {
+                let message = self.taken_over_by(other);
+                self.tell_client(client, Frame::Lost { id, message });
+                return Ok(());
+            }
             if !matches!(entry.owner, Owner::Nobody) {
                 return Err(Violation::ForeignProcess(id));
             }
@@ -299,6 +306,11 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<(), Violation> {
+        let is_foreign = self.forwarded.contains_key(&id) && !self.is_owner(client, id);
+        if is_foreign && self.is_kept(id) {
+            // it has lost that, and may not know yet
+            return Ok(());
+        }
         let Some(entry) = self.forwarded.get_mut(&id) else {
             if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
                 let message = "the daemon no longer knows it".into();
@@ -335,6 +347,9 @@ impl Switch {
                 let message = format!("{} or the network's daemon does not know `{}`", host.name, line(key));
                 self.lose(id, &message);
                 return Ok(());
+            }
+            if taking::check(spawn)? {
+                entry.hold.asked();
             }
             if entry.command.is_empty() {
                 entry.command = looking::command(&spawn.args);

@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::kept::Keeping;
+use super::nodes::Nodes;
 use super::noise::{shown, text_of};
 use super::relay::Outstanding;
 use super::replaced::{self, Origin};
 use super::{
-    HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_NODES, MAX_OUTCASTS, Owner, Peer, Said, Switch, SwitchEvent,
+    HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Outcast, Owner, Peer, Said, Switch, SwitchEvent,
 };
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
-use crate::feature::Features;
+use crate::feature::{Feature, Features};
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::opening::{Opening, OpeningError};
 use crate::stream::Violation;
 use crate::wire::{Frame, FrameError, FrameKind};
-
-/// The longest name of a node, in bytes.
-const MAX_NODE_NAME: usize = 128;
 
 /// A NODE costs its agent one more frame for each of this many bytes: people read it.
 const NODE_BYTES: u64 = 256;
@@ -55,6 +54,8 @@ pub(super) struct HostSide {
     /// Tunnels with more bytes than the turn of this host's link allowed.
     pub(super) left: BTreeSet<ProcessId>,
     pub(super) tells_releases: bool,
+    /// The work that it keeps.
+    pub(super) keeping: Keeping,
 }
 
 /// A link, from the moment it is opened.
@@ -69,25 +70,6 @@ pub(super) struct Link {
     nodes: Nodes,
     /// Its agent has a LOOK to answer.
     pub(super) looking: bool,
-}
-
-/// The names of the nodes reported on a link.
-#[derive(Debug, Default)]
-struct Nodes(BTreeSet<String>);
-
-impl Nodes {
-    /// Checks that a host with this id may have a node with this name.
-    fn check(&mut self, host: &str, name: &str) -> Result<(), Violation> {
-        let own = name.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":._+-".contains(&byte);
-        if !own || name.len() > MAX_NODE_NAME || !name.bytes().all(plain) {
-            return Err(Violation::ForeignNode);
-        }
-        if !self.0.contains(name) {
-            self.0.insert(name.to_owned());
-        }
-        if self.0.len() > MAX_NODES { Err(Violation::TooManyNodes) } else { Ok(()) }
-    }
 }
 
 #[derive(Debug)]
@@ -172,6 +154,7 @@ impl Switch {
             outstanding: Outstanding::default(),
             left: BTreeSet::new(),
             tells_releases: false,
+            keeping: Keeping::default(),
         };
         self.hosts.insert(host, state);
     }
@@ -189,17 +172,19 @@ impl Switch {
         self.link_closed(host, "it was removed from the network", now);
         let Some(state) = self.hosts.get(&host) else { return };
         let (name, incarnation) = (state.name.clone(), state.incarnation);
-        for id in self.forwarded_on(host) {
+        let ids = self.forwarded_on(host);
+        for &id in &ids {
             self.lose(id, &format!("host {name} was removed from the network"));
             self.forget(id, now);
         }
+        self.drop_kept(host);
         self.hosts.remove(&host);
         self.ready.remove(&Peer::Host(host));
         if let Some(incarnation) = incarnation {
             if self.outcasts.len() >= MAX_OUTCASTS {
                 self.outcasts.pop_front();
             }
-            self.outcasts.push_back(incarnation);
+            self.outcasts.push_back(Outcast { incarnation, ids, told: false });
         }
     }
 
@@ -210,9 +195,11 @@ impl Switch {
         }
     }
 
-    /// Tells a host's agent to end everything and itself. The end of the link confirms it.
-    pub fn end_host(&mut self, host: HostKey) {
-        self.tell_host(host, Frame::End);
+    /// Tells a host's agent to end everything and itself, and `all`: the work that it keeps, too. The end of
+    /// the link confirms it. An agent that keeps work and is not to end that lives on.
+    pub fn end_host(&mut self, host: HostKey, all: bool) {
+        let all = all && self.features(host).has(Feature::Keep);
+        self.tell_host(host, if all { Frame::EndAll } else { Frame::End });
     }
 
     /// The process that carries a host's own link runs. `bootstrap` is written to it, then frames.
@@ -271,6 +258,7 @@ impl Switch {
         let is_greeting_cut = matches!(link.stage, Stage::Hello);
         let said = Said { noise, stderr, is_greeting_cut, answered: link.conn.has_answered() };
         let was_up = matches!(link.stage, Stage::Up);
+        state.keeping.unlink();
         let name = state.name.clone();
         let gone_for_good = was_up && !state.resume;
         if was_up {
@@ -353,9 +341,8 @@ impl Switch {
     /// When to call [`Switch::tick`].
     pub fn deadline(&mut self) -> Option<Duration> {
         let patience = self.me.linger + LOST_AFTER_LINGER;
-        let owned = |id| self.forwarded.get(id).is_some_and(|entry| !matches!(entry.owner, Owner::Nobody));
         let deadline = self.hosts.values().filter_map(|host| match (&host.link, host.away) {
-            (_, Some(since)) => host.ids.iter().any(owned).then_some(since + patience),
+            (_, Some(since)) => host.ids.iter().any(|id| self.expires(*id)).then_some(since + patience),
             (Some(Link { conn, stage: Stage::Up, .. }), None) => Some(conn.deadline()),
             _ => None,
         });
@@ -381,6 +368,9 @@ impl Switch {
                     let seconds = patience.as_secs();
                     let message = format!("{}; it has been out of reach for {seconds} s", host.why);
                     for id in self.forwarded_on(key) {
+                        if !self.expires(id) {
+                            continue;
+                        }
                         // not forgotten: if the agent answers after all, it is told to end it
                         self.lose(id, &message);
                         self.lose_tunnel(id, &message, now);
@@ -389,6 +379,12 @@ impl Switch {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a process is lost once its host was out of reach too long. Kept work waits.
+    fn expires(&self, id: ProcessId) -> bool {
+        let owned = |entry: &super::Forwarded| !matches!(entry.owner, Owner::Nobody);
+        self.forwarded.get(&id).is_some_and(owned) && !self.is_kept(id)
     }
 
     pub(super) fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
@@ -435,31 +431,43 @@ impl Switch {
                     let text = format!("it answers epoch {:x}, not {:x}", epoch.0, link.epoch.0);
                     return Err(Violation::Greeting(text).into());
                 }
-                if self.outcasts.contains(&incarnation) {
-                    link.stage = Stage::Ending;
-                    link.conn.send(Frame::End);
-                    self.events.push_back(SwitchEvent::Outcast { host });
-                    return Ok(());
+                let features = Features::named(&facts).without(self.me.lacks());
+                let outcast = self.outcasts.iter().position(|outcast| outcast.incarnation == incarnation);
+                let mut left_over = Vec::new();
+                if let Some(at) = outcast {
+                    // one that answers again afterwards keeps work
+                    if !std::mem::replace(&mut self.outcasts[at].told, true) || !features.has(Feature::Keep) {
+                        link.stage = Stage::Ending;
+                        link.conn.send(Frame::End);
+                        self.events.push_back(SwitchEvent::Outcast { host });
+                        return Ok(());
+                    }
+                    left_over = self.outcasts.remove(at).map(|outcast| outcast.ids).unwrap_or_default();
                 }
                 link.stage = Stage::Up;
                 link.conn.measure(now);
                 let known = state.incarnation.replace(incarnation);
                 state.resume = resume;
-                state.features = Features::named(&facts);
+                state.features = features;
                 let origin = Origin::of(&facts);
                 let before = std::mem::replace(&mut state.origin, origin.clone());
                 let away = state.away.map_or(Duration::ZERO, |since| now.saturating_sub(since));
                 let name = state.name.clone();
                 self.events.push_back(SwitchEvent::Up { host, incarnation, resume, pid, facts });
                 if known != Some(incarnation) {
-                    let message = replaced::message(&name, &before, &origin, away, self.me.linger);
+                    let linger = self.me.linger;
+                    let message = replaced::message(&name, &before, &origin, away, Some(linger));
+                    let kept = replaced::message(&name, &before, &origin, away, None);
                     for id in self.forwarded_on(host) {
                         if self.forwarded.get(&id).is_some_and(|entry| entry.incarnation != incarnation) {
-                            self.lose(id, &message);
+                            let message = if self.is_kept(id) { &kept } else { &message };
+                            self.lose(id, message);
                             self.forget(id, now);
                         }
                     }
+                    self.kept_is_gone(host, &kept, now);
                 }
+                self.let_go(host, incarnation, left_over);
                 self.back(host, now);
                 Ok(())
             }
@@ -477,6 +485,16 @@ impl Switch {
                 self.events.push_back(SwitchEvent::Nodes { host, count });
                 Ok(())
             }
+            (Stage::Up, Frame::Kept { id, facts }) => {
+                let bytes: usize = facts.iter().map(|(key, value)| key.len() + value.len()).sum();
+                link.conn.charge(FrameKind::Kept, 1 + bytes as u64 / NODE_BYTES, now)?;
+                self.turn.spend(NODE_WORK);
+                self.told_kept(host, id, &facts, now)
+            }
+            (Stage::Up, Frame::Keeps(_)) => {
+                link.conn.charge(FrameKind::Keeps, 1, now)?;
+                self.told_all_kept(host, now)
+            }
             (Stage::Up, Frame::Looked { facts, rows }) => self.looked(host, facts, rows),
             (Stage::Ending, frame) => Ok(link.conn.charge(frame.kind(), 1, now)?),
             (Stage::Up, frame) => {
@@ -484,78 +502,6 @@ impl Switch {
                 self.agent_says(host, id, frame, now)
             }
             _ => Err(Violation::Greeting("something else came first".into()).into()),
-        }
-    }
-
-    /// Takes a frame about a process, from the agent that runs it.
-    fn agent_says(
-        &mut self,
-        host: HostKey,
-        id: ProcessId,
-        frame: Frame,
-        now: Duration,
-    ) -> Result<(), LinkEnd> {
-        let kind = frame.kind();
-        let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() as u64 } else { 0 };
-        let passed = self.pass_on(host, id, frame, now)?;
-        let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
-        let paid = bytes > 0 && (passed || state.outstanding.are_late(bytes));
-        if let Some(conn) = state.conn_mut().filter(|_| !paid) {
-            conn.charge(kind, 1, now)?;
-        }
-        Ok(())
-    }
-
-    /// Passes a frame on if it counts. Returns true if it did.
-    fn pass_on(
-        &mut self,
-        host: HostKey,
-        id: ProcessId,
-        frame: Frame,
-        now: Duration,
-    ) -> Result<bool, LinkEnd> {
-        let Some(entry) = self.forwarded.get_mut(&id) else { return Ok(false) };
-        if entry.host != host {
-            return Err(Violation::ForeignProcess(id).into());
-        }
-        let Some(state) = self.hosts.get_mut(&host) else { return Ok(false) };
-        if let Frame::Forget(_) = frame {
-            let message = format!("the agent on {} no longer has it", state.name);
-            self.lose(id, &message);
-            self.forget(id, now);
-            return Ok(true);
-        }
-        if let Frame::Killed { sequence, .. } = frame {
-            self.killed(id, sequence);
-            return Ok(false);
-        }
-        match &mut entry.owner {
-            Owner::Nobody => Ok(false),
-            Owner::Client(client) => {
-                let client = *client;
-                let counts = entry.relay.agent_says(&frame, &mut state.outstanding)?;
-                let answers = counts && matches!(frame, Frame::Resumed { .. });
-                let first = answers && !std::mem::replace(&mut entry.answered, true);
-                if counts {
-                    self.tell_client(client, frame);
-                }
-                if first {
-                    self.say_kill(id);
-                }
-                Ok(counts)
-            }
-            Owner::Tunnel(inner, process) => {
-                if matches!(frame, Frame::Reachable(_) | Frame::Unreachable { .. } | Frame::Lost { .. }) {
-                    return Err(Violation::Unexpected("agent's").into());
-                }
-                let (inner, before) = (*inner, process.received());
-                if let Some(conn) = state.conn_mut() {
-                    process.handle(frame, conn, &mut self.tunnels)?;
-                }
-                let counts = process.received() > before;
-                self.drain_tunnel(inner, host, id, now);
-                Ok(counts)
-            }
         }
     }
 
@@ -573,13 +519,6 @@ impl Switch {
     pub(super) fn drop_link(&mut self, host: HostKey, why: LinkEnd, now: Duration) {
         let said = self.link_closed(host, &why.to_string(), now);
         self.events.push_back(SwitchEvent::LinkEnded { host, why, said });
-    }
-
-    /// Drops the entry of a process that its agent does not have.
-    pub(super) fn forget(&mut self, id: ProcessId, now: Duration) {
-        self.shut(id);
-        self.lose_tunnel(id, "its agent no longer has it", now);
-        self.remove_forwarded(id);
     }
 
     pub(super) fn forwarded_on(&self, host: HostKey) -> Vec<ProcessId> {

@@ -38,7 +38,8 @@ pub struct Running<'a> {
 /// them is unanswered, and those that come meanwhile go into the next one.
 #[derive(Debug, Default)]
 pub(super) struct Kill {
-    count: u32,
+    /// That of the last frame.
+    sequence: u64,
     said: u64,
     next: u64,
 }
@@ -56,18 +57,15 @@ impl Kill {
         was_open
     }
 
-    /// The frame to send, again or for the first time.
-    fn frame(&mut self, id: ProcessId, life: u32) -> Option<Frame> {
+    /// The frame to send, again or for the first time. `last` counts all of this daemon.
+    fn frame(&mut self, id: ProcessId, life: u32, last: &mut u32) -> Option<Frame> {
         if self.said == 0 && self.next != 0 {
             self.said = std::mem::take(&mut self.next);
-            self.count += 1;
+            *last += 1;
+            self.sequence = u64::from(life) << 32 | u64::from(*last);
         }
-        let mask = self.said;
-        (mask != 0).then(|| Frame::Kill { id, sequence: self.sequence(life), mask })
-    }
-
-    fn sequence(&self, life: u32) -> u64 {
-        u64::from(life) << 32 | u64::from(self.count)
+        let (sequence, mask) = (self.sequence, self.said);
+        (mask != 0).then_some(Frame::Kill { id, sequence, mask })
     }
 }
 
@@ -125,28 +123,48 @@ impl Switch {
         true
     }
 
-    /// Sends these signals (bit n: signal n by its Linux number) to a client's process, also when its host
-    /// comes back. [`SwitchEvent::Killed`] follows. Returns false if there is no such process.
+    /// Sends these signals (bit n: signal n by its Linux number) to a client's process, or to kept work that
+    /// runs, also when its host comes back. [`SwitchEvent::Killed`] follows. Returns false if there is no
+    /// such process.
     pub fn kill(&mut self, id: ProcessId, mask: u64) -> bool {
-        let entry = self.forwarded.get_mut(&id);
-        let Some(entry) = entry.filter(|entry| matches!(entry.owner, Owner::Client(_))) else { return false };
-        entry.kill.next |= mask;
-        if entry.kill.said == 0 {
+        if self.work_mut(id).is_some_and(|work| !work.is_running()) {
+            return false;
+        }
+        let Some(kill) = self.kill_of(id) else { return false };
+        kill.next |= mask;
+        if kill.said == 0 {
             self.say_kill(id);
         }
         true
     }
 
+    /// The signals of people for a process. Those of kept work stay with it whoever holds it.
+    fn kill_of(&mut self, id: ProcessId) -> Option<&mut Kill> {
+        if self.kept_on(id).is_some() {
+            return self.work_mut(id).map(|work| &mut work.kill);
+        }
+        let entry = self.forwarded.get_mut(&id);
+        entry.filter(|entry| matches!(entry.owner, Owner::Client(_))).map(|entry| &mut entry.kill)
+    }
+
     /// Sends the signals for a process that are not answered yet, if its agent certainly has it.
     pub(super) fn say_kill(&mut self, id: ProcessId) {
-        let life = self.me.life;
-        let Some(entry) = self.forwarded.get_mut(&id).filter(|entry| entry.answered) else { return };
-        let Some(host) = self.hosts.get(&entry.host) else { return };
-        if host.up() != Some(entry.incarnation) || !host.features.has(Feature::Look) {
+        let kept = self.kept_on(id);
+        let entry = self.forwarded.get(&id).filter(|entry| entry.answered);
+        let Some(key) = kept.or_else(|| {
+            let host = self.hosts.get(&entry?.host)?;
+            (host.up() == Some(entry?.incarnation)).then_some(entry?.host)
+        }) else {
+            return;
+        };
+        let Some(host) = self.hosts.get(&key) else { return };
+        if host.up().is_none() || !host.features.has(Feature::Look) {
             return;
         }
-        let key = entry.host;
-        if let Some(frame) = entry.kill.frame(id, life) {
+        let (life, mut last) = (self.me.life, self.kills);
+        let frame = self.kill_of(id).and_then(|kill| kill.frame(id, life, &mut last));
+        self.kills = last;
+        if let Some(frame) = frame {
             self.tell_host(key, frame);
         }
     }
@@ -164,13 +182,12 @@ impl Switch {
 
     /// Takes the answer to a KILL.
     pub(super) fn killed(&mut self, id: ProcessId, sequence: u64) {
-        let life = self.me.life;
-        let Some(entry) = self.forwarded.get_mut(&id) else { return };
-        if entry.kill.said == 0 || entry.kill.sequence(life) != sequence {
+        let Some(kill) = self.kill_of(id) else { return };
+        if kill.said == 0 || kill.sequence != sequence {
             return;
         }
-        entry.kill.said = 0;
-        if entry.kill.is_open() {
+        kill.said = 0;
+        if kill.is_open() {
             self.say_kill(id);
         } else {
             self.events.push_back(SwitchEvent::Killed { id, gone: false });

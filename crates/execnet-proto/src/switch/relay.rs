@@ -5,8 +5,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::feature::Feature;
+use crate::process::MAX_COUNT;
 use crate::stream::{MAX_WINDOW, POOL, STDIN_WINDOW, Violation, check_window};
-use crate::wire::{Exit, Frame, Span, Spawn, Stream};
+use crate::wire::{Exit, Frame, Role, Span, Spawn, Standing, Stream};
 
 /// The gate of one process.
 #[derive(Debug, Default)]
@@ -17,6 +19,10 @@ pub(super) struct Relay {
     fresh: bool,
     /// Whether the agent has answered it.
     answered: bool,
+    /// The attempt of a TAKE that passed.
+    taking: Option<u32>,
+    /// It was answered on this attach.
+    taken: bool,
     accounts: [Account; 3],
     lengths: [Option<u64>; 3],
     past: Past,
@@ -31,6 +37,12 @@ struct Past {
     outputs: [Output; 2],
     /// An earlier daemon saw the beginning.
     claimed: bool,
+    /// It is kept work: before it is resumed it is taken.
+    kept: bool,
+    /// Its outputs may have gaps.
+    skips: bool,
+    /// It goes on from a TAKEN.
+    taken: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +58,8 @@ struct Output {
 struct Account {
     position: u64,
     span: Span,
+    /// Everything before this was skipped: CREDIT that does not know of it yet counts from here.
+    floor: u64,
 }
 
 /// The account of one client or one host.
@@ -75,6 +89,18 @@ impl Relay {
     /// The relay of a process that an earlier daemon forwarded before.
     pub(super) fn claimed() -> Self {
         Self { past: Past { claimed: true, ..Past::default() }, ..Self::default() }
+    }
+
+    /// Whether an earlier daemon forwarded it, and it is not known whether it is kept.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.past.claimed && self.past.spawn.is_none()
+    }
+
+    /// A client's TAKE passes. Until the answer nothing else does.
+    pub(super) fn client_takes(&mut self, attempt: u32, client: &mut Outstanding, host: &mut Outstanding) {
+        self.shut(Some(client), host);
+        (self.past.kept, self.past.skips) = (true, true);
+        self.taking = Some(attempt);
     }
 
     /// Nothing passes any more, and the credit granted no longer counts.
@@ -109,13 +135,17 @@ impl Relay {
                 }
                 Ok(true)
             }
+            // what was asked for before a break, or by somebody who has lost it
+            Frame::Resume { .. } if self.past.kept && !self.taken => Ok(false),
             Frame::Resume { attempt, stdout, stderr, .. } => {
                 self.past.attempt(*attempt)?;
                 for (output, span) in self.past.outputs.iter_mut().zip([stdout, stderr]) {
                     output.resume(*span, self.past.claimed)?;
                 }
                 self.past.claimed = false;
+                let taken = self.taken;
                 self.shut(Some(client), host);
+                self.taken = taken;
                 self.attempt = Some(*attempt);
                 for (index, span) in [(1, stdout), (2, stderr)] {
                     self.accounts[index].restart(*span, client)?;
@@ -138,15 +168,32 @@ impl Relay {
                 self.length(Stream::Stdin, *length)?;
                 Ok(true)
             }
-            Frame::Signal { .. } | Frame::Size { .. } => Ok(true),
+            // whoever takes it next counts on
+            Frame::Signal { sequence, .. } | Frame::Size { sequence, .. } => {
+                if self.past.kept && *sequence > MAX_COUNT { Err(Violation::TooHigh) } else { Ok(true) }
+            }
             Frame::Stop { stream, .. } if *stream != Stream::Stdin => Ok(true),
             _ => Err(Violation::Unexpected("client's")),
         }
     }
 
     /// Whether a frame from the agent may pass to the client.
-    pub(super) fn agent_says(&mut self, frame: &Frame, host: &mut Outstanding) -> Result<bool, Violation> {
+    pub(super) fn agent_says(
+        &mut self,
+        frame: &Frame,
+        client: &mut Outstanding,
+        host: &mut Outstanding,
+    ) -> Result<bool, Violation> {
         match frame {
+            Frame::Taken { .. } if !self.past.kept => Err(Violation::Unexpected("agent's")),
+            Frame::Taken { attempt, tenure, standing, .. } => {
+                if self.taking.take_if(|asked| asked == attempt).is_none() {
+                    return Ok(false);
+                }
+                self.past.goes_on(*tenure, standing)?;
+                self.taken = true;
+                Ok(true)
+            }
             Frame::Resumed { attempt, stdin, .. } => {
                 if self.attempt != Some(*attempt) || self.answered {
                     return Ok(false);
@@ -166,6 +213,12 @@ impl Relay {
                 let output = &mut self.past.outputs[stream.index() - 1];
                 output.forwarded = output.forwarded.max(account.position);
                 self.within(*stream)
+            }
+            Frame::Skip { stream, position, .. } if *stream != Stream::Stdin && self.past.skips => {
+                let counts = self.accounts[stream.index()].skip(*position, client)?;
+                let output = &mut self.past.outputs[stream.index() - 1];
+                output.forwarded = output.forwarded.max(*position);
+                Ok(self.within(*stream)? && counts)
             }
             Frame::Credit { stream: Stream::Stdin, span, .. } => {
                 self.accounts[0].credit(*span, host)?;
@@ -207,6 +260,9 @@ impl Relay {
 
 impl Past {
     fn attempt(&mut self, attempt: u32) -> Result<(), Violation> {
+        if self.kept && attempt > MAX_COUNT {
+            return Err(Violation::TooHigh);
+        }
         if attempt <= self.attempt {
             return Err(Violation::Unexpected("repeated attempt's"));
         }
@@ -214,7 +270,24 @@ impl Past {
         Ok(())
     }
 
+    /// Everything counts on from here.
+    fn goes_on(&mut self, tenure: u32, standing: &Standing) -> Result<(), Violation> {
+        let Standing { attempt, signals, sizes, stdout, stderr, .. } = *standing;
+        if [tenure, attempt, signals, sizes].into_iter().any(|count| count > MAX_COUNT) {
+            return Err(Violation::TooHigh);
+        }
+        let outputs = [stdout, stderr].map(|held| Output { forwarded: held.end, acknowledged: 0 });
+        *self = Self { attempt, spawn: None, outputs, claimed: false, kept: true, skips: true, taken: true };
+        Ok(())
+    }
+
     fn spawn(&mut self, spawn: &Spawn) -> Result<(), Violation> {
+        if self.taken {
+            return Err(Violation::Unexpected("SPAWN of what was taken"));
+        }
+        let keeps = spawn.options.iter().any(|(key, _)| key == Feature::Keep.name());
+        self.kept |= keeps && spawn.role != Role::Read;
+        self.skips |= keeps;
         for output in &mut self.outputs {
             output.resume(Span::default(), self.claimed)?;
         }
@@ -252,13 +325,29 @@ impl Account {
     /// A new attempt continues at the receiver's position.
     fn restart(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
         owner.granted -= self.open();
-        *self =
-            Self { position: span.received, span: Span { received: span.received, limit: span.received } };
+        let position = span.received;
+        *self = Self { position, span: Span { received: position, limit: position }, floor: 0 };
         self.grant(span, owner)
+    }
+
+    /// SKIP: everything before this position counts as received. False if that is nothing new.
+    fn skip(&mut self, position: u64, owner: &mut Outstanding) -> Result<bool, Violation> {
+        if position < self.position {
+            return Err(Violation::WentBack { before: self.position, now: position });
+        }
+        if position == self.position {
+            return Ok(false);
+        }
+        let span = Span { received: position, limit: self.span.limit.max(position) };
+        (self.position, self.floor) = (position, position);
+        self.grant(span, owner)?;
+        Ok(true)
     }
 
     /// CREDIT within an attempt.
     fn credit(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
+        check_window(span)?;
+        let span = Span { received: span.received.max(self.floor), limit: span.limit.max(self.floor) };
         if span.received > self.position {
             return Err(Violation::AcknowledgedUnsent { received: span.received, sent: self.position });
         }

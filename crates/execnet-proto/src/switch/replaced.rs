@@ -33,14 +33,23 @@ impl Origin {
 }
 
 /// The message to the clients whose processes the former agent had. `away`: how long it had no link; it
-/// waited for `linger`.
-pub(super) fn message(name: &str, before: &Origin, now: &Origin, away: Duration, linger: Duration) -> String {
+/// waited for `linger`, or, if this is about the work that it kept, without end.
+pub(super) fn message(
+    name: &str,
+    before: &Origin,
+    now: &Origin,
+    away: Duration,
+    linger: Option<Duration>,
+) -> String {
     let told = |origin: &Origin| origin.boot.len() > 1 && !origin.hostname.is_empty();
     if !told(before) || !told(now) {
         return format!("the agent on {name} was replaced by a new one");
     }
-    let seconds = linger.as_secs();
-    let ends = format!("it ends once its agent has not been reached for {seconds} s");
+    let seconds = linger.unwrap_or_default().as_secs();
+    let ends = match linger {
+        Some(_) => format!("it ends once its agent has not been reached for {seconds} s"),
+        None => "it is kept there until its time is over".to_owned(),
+    };
     let (old, new) = (&before.hostname, &now.hostname);
     if before.boot != now.boot && old == new {
         return format!("{name} was rebooted (its kernel has another boot id), so the process has ended");
@@ -64,7 +73,7 @@ pub(super) fn message(name: &str, before: &Origin, now: &Origin, away: Duration,
              (pam_namespace, PrivateTmp)"
         );
     }
-    if away >= linger {
+    if linger.is_some_and(|linger| away >= linger) {
         return format!(
             "the agent on {name} was not reached for {seconds} s, its `linger`, and has ended with its \
              processes"
@@ -90,7 +99,7 @@ mod tests {
     fn a_reboot_another_machine_another_tmp_and_a_dead_agent_are_told_apart() {
         let before = origin("b1", "alpha", "1-2");
         let told = |now: &Origin, away: u64| {
-            message("x", &before, now, Duration::from_secs(away), Duration::from_secs(600))
+            message("x", &before, now, Duration::from_secs(away), Some(Duration::from_secs(600)))
         };
         let rebooted = told(&origin("b2", "alpha", "1-3"), 1);
         assert!(rebooted.contains("rebooted") && rebooted.contains("has ended"), "{rebooted}");
@@ -108,6 +117,11 @@ mod tests {
         assert!(dead.contains("killed") && dead.contains("enable-linger"), "{dead}");
         let given_up = told(&before, 601);
         assert!(given_up.contains("not reached for 600 s") && given_up.contains("ended"), "{given_up}");
+        // an agent that keeps work waits without end
+        let kept = message("x", &before, &before, Duration::from_secs(601), None);
+        assert!(kept.contains("killed"), "{kept}");
+        let kept = message("x", &before, &origin("b2", "beta", "1-2"), Duration::ZERO, None);
+        assert!(kept.contains("still run on alpha") && kept.contains("until its time is over"), "{kept}");
     }
 
     #[test]
@@ -117,7 +131,7 @@ mod tests {
         for (before, now) in
             [(&old, &new), (&new, &old), (&zero, &new), (&Origin::default(), &Origin::default())]
         {
-            let told = message("x", before, now, Duration::ZERO, Duration::from_secs(600));
+            let told = message("x", before, now, Duration::ZERO, Some(Duration::from_secs(600)));
             assert_eq!(told, "the agent on x was replaced by a new one");
         }
     }

@@ -197,7 +197,7 @@ impl Switch {
                     }
                     self.say_kill(id);
                 }
-                Owner::Nobody => self.tell_host(host, Frame::Release(id)),
+                Owner::Nobody => self.say_farewell(host, id),
                 Owner::Tunnel(inner, process) => {
                     let inner = *inner;
                     if let Some(conn) = self.hosts.get_mut(&host).and_then(HostSide::conn_mut) {

@@ -25,6 +25,7 @@ pub(crate) fn switch(bytes: &[u8]) {
         release: "3.0.0".into(),
         network: "fuzz".into(),
         linger: Duration::from_secs(10),
+        private: false,
     };
     let mut switch = Switch::new(me);
     let (mut now, mut clients, mut tunnels, mut attaches) = (Duration::ZERO, 0, 0_u8, 0);
@@ -78,7 +79,7 @@ pub(crate) fn switch(bytes: &[u8]) {
             }
             13 => {
                 clients += 1;
-                switch.client_opened(ClientKey(clients), now);
+                switch.client_opened(ClientKey(clients), Some(7), now);
                 let mut bytes = BytesMut::from(&OPENING[..]);
                 let id = ClientId([input.below(3); 16]);
                 Frame::Client { id, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
@@ -115,7 +116,7 @@ pub(crate) fn switch(bytes: &[u8]) {
             22 => match input.below(3) {
                 0 => drop(switch.link_closed(host, "it is over", now)),
                 1 => switch.client_closed(client),
-                _ => switch.end_host(host),
+                _ => switch.end_host(host, input.below(2) == 1),
             },
             _ => switch.measure(host, now),
         }

@@ -69,6 +69,7 @@ impl Daemon {
             release: "3.0.0".into(),
             network: "sim".into(),
             linger,
+            private: false,
         };
         let mut daemon = Self {
             switch: Switch::new(me),
@@ -103,7 +104,7 @@ impl Daemon {
     pub(crate) fn remove(&mut self, index: usize, politely: bool, net: &mut Net, now: Duration) {
         let Some(mut host) = self.hosts.remove(&index) else { return };
         if politely {
-            self.switch.end_host(host.key);
+            self.switch.end_host(host.key, false);
             if let Some(wire) = &mut host.wire {
                 self.switch.link_transmit(host.key, &mut wire.out, usize::MAX, now);
                 net.write(wire.link, Side::Near, &mut wire.out, now, &mut Rng::with_seed(0));
@@ -125,7 +126,7 @@ impl Daemon {
     }
 
     pub(crate) fn accept(&mut self, client: ClientKey, link: LinkId, now: Duration) {
-        self.switch.client_opened(client, now);
+        self.switch.client_opened(client, Some(client.0 as u32), now);
         self.clients.insert(client, Wire { link, out: BytesMut::new() });
     }
 
@@ -251,6 +252,9 @@ impl Daemon {
                 | SwitchEvent::Killed { .. }
                 | SwitchEvent::Outcast { .. }
                 | SwitchEvent::Released { .. }
+                | SwitchEvent::Kept { .. }
+                | SwitchEvent::KeptGone { .. }
+                | SwitchEvent::ToldKept { .. }
                 | SwitchEvent::ViaChanged { .. } => {}
             }
         }

@@ -191,7 +191,10 @@ impl Program {
                     self.wake = now + Duration::from_millis(rng.u64(100..2_000));
                     self.to_start += 1;
                 }
-                ClientEvent::Greeted { .. } | ClientEvent::Waits(..) | ClientEvent::Changed(_) => {}
+                ClientEvent::Greeted { .. }
+                | ClientEvent::Waits(..)
+                | ClientEvent::Changed(_)
+                | ClientEvent::Taken(_) => {}
                 ClientEvent::Reply { .. } => panic!("nothing was asked"),
             }
         }

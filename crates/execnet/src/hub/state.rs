@@ -48,7 +48,7 @@ pub(crate) struct HubState {
 /// A process that is being placed.
 pub(crate) enum Placing {
     /// What to launch, and the folder to use instead if the node is on this machine.
-    Selecting(Launch, String),
+    Selecting(Box<Launch>, String),
     Launched,
     Refused(Refusal, String),
     /// Its limit for waiting for a host has passed, with this message; the daemon has not answered yet.
@@ -276,7 +276,7 @@ impl HubState {
                         if counts && !local.is_empty() {
                             launch.chdir = local;
                         }
-                        self.client.launch(id, launch);
+                        self.client.launch(id, *launch);
                         self.starts.insert(id, Placing::Launched);
                     }
                     start => {
@@ -289,7 +289,9 @@ impl HubState {
                 },
                 ClientEvent::Waits(_, message) if message.starts_with(FOR_JOINING) => self.say_once(message),
                 ClientEvent::Waits(id, message) => self.lookout.waits(id, &message),
-                ClientEvent::Changed(id) => self.lookout.heard_of(id, &self.client),
+                ClientEvent::Changed(id) | ClientEvent::Taken(id) => {
+                    self.lookout.heard_of(id, &self.client);
+                }
                 ClientEvent::Refused(id, refusal, message) => {
                     self.lookout.waits_no_more(id, false);
                     if let Some(Placing::Selecting(..) | Placing::GivenUp(_)) = self.starts.remove(&id) {

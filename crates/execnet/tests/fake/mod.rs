@@ -187,6 +187,7 @@ impl Daemon {
             release: "0.0.1".into(),
             network: "fake".into(),
             linger: Duration::from_secs(600),
+            private: false,
         };
         let mut switch = Switch::new(me);
         switch.add_host(HOST, "alpha", Duration::ZERO);
@@ -307,7 +308,7 @@ impl Daemon {
             self.accepted += 1;
             let key = ClientKey(self.accepted);
             self.clients.insert(key, (socket, BytesMut::new()));
-            self.switch.client_opened(key, self.now());
+            self.switch.client_opened(key, None, self.now());
         }
     }
 
