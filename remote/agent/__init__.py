@@ -7,6 +7,7 @@ process.
     wire      frames as bytes                                        no state
     stream    positions, credit and the replay buffer of one stream  no fds, no clock
     pace      how much may be under way on the link                 no clock
+    outlet    what it says on its link, and in which order          no fds, no clock
     core      what the agent does with a frame                       no fds, no clock
     nodes     which interpreters there are, what they answered       no processes
     stub      what runs first: finds or forks the agent

@@ -7,7 +7,7 @@ counts, so nothing here is a queue.
 import zlib
 
 from agent import wire
-from agent.pace import BEYOND, Pace
+from agent.outlet import Outlet
 from agent.process import (
     CREDIT,
     EXIT,
@@ -28,13 +28,11 @@ UNCLAIMED = 30.0
 SILENCE = 30.0  # seconds that an open link may be silent, even if `linger` is shorter
 POOL = 64 * 1048576  # bytes; half of it is for windows that grow
 MEMORY_OF_IDS = 16384
-BATCH = 2 * wire.MAX_DATA
-ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
 TUNNEL = 1  # a role in SPAWN
 
 
-class Core(object):
+class Core(Outlet):
     """`actions` is a list of tuples for the driver, which empties it:
 
     ("start", process, spawn)         start it: `spawn` is the SPAWN's fields
@@ -93,14 +91,6 @@ class Core(object):
         if self._unclaimed_left is not None:
             self._unclaimed_until = now + self._unclaimed_left
 
-    def greeted(self, size, told, complete):
-        """Note that HELLO and the nodes of these names were sent already, in frames of `size` bytes;
-        `complete`: these are all nodes."""
-        self._greet = False
-        self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
-        self._nodes_done_untold = not complete
-        self._pace.sent = size
-
     def detach(self, now):
         """Drop the link. Processes stay, nothing is sent."""
         if now < self.last_byte + SILENCE:
@@ -109,24 +99,6 @@ class Core(object):
             self._unclaimed_left = max(0.0, self._unclaimed_until - now)
             self._unclaimed_until = None
         self._open(False)
-
-    def _open(self, attached):
-        self.attached = attached
-        self._parser = wire.Parser()
-        self._pace = Pace()
-        self._greet = attached
-        self._nodes_untold = [node[0] for node in self.nodes] if attached else []
-        self._nodes_done_untold = attached
-        self._pongs = []
-        self._acked = 0
-        self._forgets = {}
-        self._kills = {}  # id: the sequence to answer
-        self._looked = None  # the frame
-        self._listed = []  # processes with flags
-        self._turns = deque()  # processes with bytes to send
-        self._terminals = set()  # ids of those with a terminal that somebody sits before
-        self._shown = deque()  # those of them with bytes to send
-        self._was_shown = False  # the last DATA was that of a terminal
 
     def handle_bytes(self, data, now):
         """Handle bytes from the link. RemoteProtocolError: the link must end.
@@ -144,84 +116,6 @@ class Core(object):
                 raise RemoteProtocolError("%s is not for an agent" % wire.KINDS[kind][0])
             handler(self, wire.decode(kind, body), body, now)
         return len(frames) == TURN
-
-    def wants_output(self, now):
-        """Whether poll_output() would return something."""
-        return self.attached and bool(
-            self._greet or self._listed or self._pongs or self._forgets or self._kills
-            or self._looked or self._nodes_untold
-            or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
-            or self._turns and self._pace.room(now) > 0
-            or self._shown and self._pace.room(now) + self._beyond() > 0)
-
-    def poll_output(self, now):
-        """Return buffers to write to the link, completely and in this order; empty if there is nothing to
-        send."""
-        out = []
-        if not self.attached:
-            return out
-        if self._greet or self._nodes_untold or self._nodes_done_untold:
-            self._say_hello(out)
-        if self._parser.parsed - self._acked >= ACK_AFTER:
-            self._acked = self._parser.parsed
-            out.append(wire.frame(wire.ACK, bytes=self._acked))
-        if self._pongs:
-            out.extend([wire.frame(wire.PONG, token=token) for token in self._pongs])
-            self._pongs = []
-        if self._forgets:
-            out.extend([wire.frame(wire.FORGET, id=id) for id in self._forgets])
-            self._forgets = {}
-        if self._kills:
-            out.extend([wire.frame(wire.KILLED, id=id, sequence=self._kills[id]) for id in self._kills])
-            self._kills = {}
-        if self._looked:
-            out.append(self._looked)
-            self._looked = None
-        if self._listed:
-            listed, self._listed = self._listed, []
-            for process in listed:
-                process.listed = False
-                flags, process.flags = process.flags, 0
-                process.say(out, flags)
-        size = sum([len(part) for part in out]) if out else 0
-        pace = self._pace
-        while (self._turns or self._shown) and size < BATCH:
-            room = pace.room(now)
-            # what a terminal shows is never more than a page at a time, and goes first
-            queues = [queue for queue, most in ((self._shown, room + self._beyond()), (self._turns, room))
-                      if queue and size < most]
-            if not queues:
-                break
-            for queue in queues:
-                process = queue.popleft()
-                pace.turn(process.id, now)
-                size += process.say_data(out)
-                if process.in_turn:
-                    queue.append(process)
-                self._was_shown = process.terminal
-        if size:
-            pace.sent_more(size, now)
-        if self._greet:
-            self._greet = False
-            out.insert(0, wire.MARKER)
-        return out
-
-    def _beyond(self):
-        """Return by how much what a terminal shows may exceed the window: others have their turns between."""
-        return 0 if self._was_shown and self._turns else BEYOND
-
-    def _say_hello(self, out):
-        if self._greet:
-            out.append(wire.frame(wire.HELLO, incarnation=self.incarnation, epoch=self.epoch,
-                                  resume=self.resume,
-                                  pid=self.pid, table=self.hello))
-        untold, self._nodes_untold = self._nodes_untold, []
-        for name, state, table in self.nodes:
-            if name in untold:
-                out.append(wire.frame(wire.NODE, name=name, state=state, table=table))
-        if self._nodes_done_untold and not self.probing:
-            self._nodes_done_untold = False
-            out.append(wire.frame(wire.NODES, count=len(self.nodes)))
 
     # --- time
 
@@ -256,29 +150,6 @@ class Core(object):
             self.actions.append(("release", process))
         self.actions.append(("end",))
 
-    # --- nodes
-
-    def node(self, name, state, table):
-        """Report a node, or its new state."""
-        fresh = (name, state, table)
-        for at, node in enumerate(self.nodes):
-            if node[0] == name:
-                self.nodes[at] = fresh
-                break
-        else:
-            self.nodes.append(fresh)
-        if self.attached and name not in self._nodes_untold:
-            self._nodes_untold.append(name)
-
-    def nodes_known(self, known):
-        """Set whether all nodes have been reported and none is being probed."""
-        self.probing = not known
-
-    def looked(self, epoch, frame):
-        """Answer the LOOK that came on the link of this epoch."""
-        if self.attached and self.epoch == epoch:
-            self._looked = frame
-
     # --- what processes did
 
     def started(self, process, pid):
@@ -297,10 +168,6 @@ class Core(object):
         process.outs[stream].write(data)
         if not process.in_turn and not process.muted:
             self._queue(process)
-
-    def _queue(self, process):
-        process.in_turn = True
-        (self._shown if process.terminal else self._turns).append(process)
 
     def child_output_closed(self, process, stream):
         """The process closed this stream."""
@@ -335,13 +202,6 @@ class Core(object):
     def _mark_exit(self, process):
         if process.has_ended():
             self._mark(process, EXIT)
-
-    def _mark(self, process, flags):
-        if not process.muted and self.attached and process.id in self.processes:
-            process.flags |= flags
-            if not process.listed:
-                process.listed = True
-                self._listed.append(process)
 
     def _forget(self, process):
         del self.processes[process.id]
