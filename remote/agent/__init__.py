@@ -23,5 +23,10 @@ process.
     look      what processes use
     quick     processes that are started without a fork, where nothing can make that wait
     children  fork, exec, signals, and what is left of a session
+    kept      who holds kept work, how long it stays, what is told    no fds, no clock
+    ring      what is held of its output, and who reads it            no fds, no clock
+    spool     the rings' disk: a child behind pipes
+    entry     the connections that a kept process is given
+    perils    what may end kept work early; the clock that counts sleep
     jvm       family and children on Jython, with threads
 """

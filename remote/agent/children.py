@@ -27,7 +27,9 @@ class Child(object):
 
     __slots__ = ("pid", "mark", "stdin", "outs", "error", "error_said", "process", "probe", "started",
                  "alive", "status",
-                 "early", "sweep_until", "draining", "large", "nudged", "gentle", "terminal")
+                 "early", "sweep_until", "draining", "large", "nudged", "gentle", "terminal", "door")
+
+    apart = False  # not a child in truth
 
     def __init__(self):
         self.process = self.probe = None
@@ -39,19 +41,21 @@ class Child(object):
         self.sweep_until = None
         self.draining = self.large = self.nudged = False
         self.terminal = None  # instead of pipes
+        self.door = None  # its socket, if it admits programs
         self.gentle = False  # it may hold a job elsewhere: SIGTERM, and time to cancel it
 
 
-def start(argv, env, chdir, nice, mark, terminal=None, paths=()):
+def start(argv, env, chdir, nice, mark, terminal=None, paths=(), inherited=None):
     """Fork and exec; OSError if even the fork fails. All strings are bytes. `chdir`: the folder of the login,
-    and the requested one. `terminal`: its stdio, instead of pipes. `paths` as of `lifecycle.request`."""
+    and the requested one. `terminal`: its stdio, instead of pipes. `paths` as of `lifecycle.request`.
+    `inherited`: an fd that it has, too."""
     pipes = []
     pid = None
     paths = [at for at in paths if argv[at][:1] == b"~"]
     try:
         while len(pipes) < (0 if terminal else 3):
             pipes.append(_pipe())
-        if QUICK and terminal is None and not nice and not paths:
+        if QUICK and terminal is None and not nice and not paths and inherited is None:
             from agent import quick
             stdio = pipes[0][0], pipes[1][1], pipes[2][1]
             pid = quick.spawn(argv, env, chdir, stdio, RESTORED, _limits, resource)
@@ -64,7 +68,7 @@ def start(argv, env, chdir, nice, mark, terminal=None, paths=()):
             os.close(pair[1])
         raise
     if pid == 0:
-        _become(pipes, terminal, argv, env, chdir, nice, paths)
+        _become(pipes, terminal, argv, env, chdir, nice, paths, inherited)
     child = Child()
     child.pid = pid
     child.mark = mark
@@ -106,7 +110,7 @@ def with_fds(make):
                 raise
 
 
-def _become(pipes, terminal, argv, env, chdir, nice, paths):
+def _become(pipes, terminal, argv, env, chdir, nice, paths, inherited):
     """Run in the child; never return."""
     failed = pipes[-1][1]
     doing = "start"
@@ -123,6 +127,8 @@ def _become(pipes, terminal, argv, env, chdir, nice, paths):
                 os.dup2(pipes[0][0], 0)
                 os.dup2(pipes[1][1], 1)
                 os.dup2(pipes[2][1], 2)
+            if inherited is not None:
+                fcntl.fcntl(inherited, fcntl.F_SETFD, 0)
             for kind in _limits:
                 resource.setrlimit(kind, _limits[kind])
             chdir = env[b"PWD"] = homes.where(env, *chdir)

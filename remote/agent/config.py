@@ -25,6 +25,8 @@ class Config(object):
         self.linger = float(values.get("linger", 600))
         self.chdir = values.get("chdir") or None
         self.nice = int(values.get("nice") or 0)
+        self.keeps = b"keep" in values.get("features", b"").split()  # the daemon understands kept work
+        self.end_kept = values.get("end_kept") == b"1"
         self.host = wire.text(values.get("host", b""))
         if not self.key or self.key.strip("0123456789abcdef"):
             raise ValueError("the key is not hexadecimal")

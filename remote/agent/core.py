@@ -29,7 +29,9 @@ SILENCE = 30.0  # seconds that an open link may be silent, even if `linger` is s
 POOL = 64 * 1048576  # bytes; half of it is for windows that grow
 MEMORY_OF_IDS = 16384
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
-TUNNEL = 1  # a role in SPAWN
+NEVER = float("inf")
+TUNNEL, ENTRY, READER = 1, 3, 4  # roles in SPAWN
+KEEP, ENTER = u"keep", u"enter"  # features
 
 
 class Core(Outlet):
@@ -42,16 +44,23 @@ class Core(Outlet):
     ("signal", process, numbers)      send these signals, by their Linux numbers
     ("size", process, rows, columns)  give its terminal this size, if it has one
     ("release", process)              hang it up; the core has forgotten it
+    ("enter", process)                connect it with the kept process that it is of
+    ("disk", request)                 what `ring.Pool` asks for
     ("look", epoch)                   tell looked() what processes use
+    ("drop",)                         end the link once everything was said
     ("end",)                          hang up everything and end
     """
 
-    def __init__(self, incarnation, hello, now, linger=600.0, resume=1, pid=0):
+    def __init__(self, incarnation, hello, now, linger=600.0, resume=1, pid=0, calendar=None):
         self.incarnation = incarnation
         self.hello = hello  # the table of HELLO, as pairs
         self.features = wire.text(dict(hello).get("features", b"")).split(" ")
         self.resume = resume
         self.pid = pid
+        self.calendar = calendar  # returns a clock that counts sleep
+        self.keeper = None  # of kept work, once there is some
+        self.daemon_keeps = False  # the daemon understands what is said of it
+        self.dismissed = False  # only kept work holds the agent here
         self.linger = linger
         self.epoch = 0
         self.attached = False
@@ -71,8 +80,10 @@ class Core(Outlet):
 
     # --- the link
 
-    def attach(self, epoch, now):
+    def attach(self, epoch, now, daemon_keeps=False):
         """Start with a link of this epoch: poll_output() returns marker and HELLO first."""
+        self.dismissed = False
+        self.daemon_keeps = daemon_keeps
         newer_life = epoch >> 32 > self.epoch >> 32
         self.epoch = epoch
         self.last_byte = now
@@ -99,6 +110,9 @@ class Core(Outlet):
             self._unclaimed_left = max(0.0, self._unclaimed_until - now)
             self._unclaimed_until = None
         self._open(False)
+        if self.keeper is not None:
+            self.keeper.detached()
+            self.dismissed = self.dismissed and self.keeps()
 
     def handle_bytes(self, data, now):
         """Handle bytes from the link. RemoteProtocolError: the link must end.
@@ -106,6 +120,7 @@ class Core(Outlet):
         Return True if they contain more than a turn's work: call again with b"" when others had their turn.
         """
         self.last_byte = now
+        self.dismissed = False
         frames = self._parser.feed(data, TURN)
         for kind, body in frames:
             if kind == wire.DATA:
@@ -121,40 +136,82 @@ class Core(Outlet):
 
     def deadline(self):
         """Return when tick() has something to do."""
-        when = self.last_byte + (86400 if self.ending else self._patience())
+        when = NEVER if self.ending or self.dismissed else self.last_byte + self._patience()
+        if self.keeper is not None:
+            when = min(when, self.keeper.check_at)
         if self._unclaimed_until is not None and self._unclaimed_until < when:
             return self._unclaimed_until
         return when
 
     def tick(self, now):
-        if now >= self.last_byte + self._patience():
+        if now >= self.last_byte + self._patience() and not self.dismissed:
+            if self.keeper is not None:
+                self.keeper.lapse_all()
             self.end()
+        if self.keeper is not None:
+            self.keeper.tick(now)
+            if self.dismissed and not self.attached and not self.keeps():
+                self.end()
         if self._unclaimed_until is not None and now >= self._unclaimed_until:
             self._unclaimed_until = self._unclaimed_left = None
             for process in list(self.processes.values()):
-                if process.unclaimed:
-                    self._forget(process)
-                    self._forgets[process.id] = True
-                    self.actions.append(("release", process))
+                if process.unclaimed and process.id in self.processes:
+                    if self._is_kept(process):
+                        self.keeper.lapse(process)
+                    else:
+                        self.end_process(process)
 
     def _patience(self):
         return max(self.linger, SILENCE) if self.attached else self.linger
 
-    def end(self):
-        """Hang up all processes, once."""
+    def end(self, everything=False):
+        """Hang up all processes, once, and end; only those that are not kept, if there is kept work."""
         if self.ending:
             return
-        self.ending = True
+        self.dismissed = True
+        stays = not everything and self.keeps()
+        self.ending = not stays
         for process in list(self.processes.values()):
-            self._forget(process)
-            self.actions.append(("release", process))
-        self.actions.append(("end",))
+            if process.id in self.processes and not (stays and self._is_kept(process)):
+                self.end_process(process)
+        if not stays:
+            self._forgets = {}
+            self.actions.append(("end",))
+
+    # --- kept work
+
+    def keeps(self):
+        """Whether there is kept work, or a record of it."""
+        return self.keeper is not None and bool(self.keeper.kept)
+
+    def _is_kept(self, process):
+        return self.keeper is not None and process.id in self.keeper.kept
+
+    def _keeper(self):
+        if self.keeper is None:
+            from agent.kept import Keeper
+            self.keeper = Keeper(self, self.calendar())
+        return self.keeper
+
+    def end_process(self, process):
+        """Forget a process, and hang it up."""
+        self._forget(process)
+        self._forgets[process.id] = True
+        self.actions.append(("release", process))
+
+    def reading_closed(self, process, stream):
+        """What it reads along with has closed this stream."""
+        if not process.outs[stream].stopped:
+            self._mark(process, FIN_OF[stream])
+        self.mark_exit(process)
 
     # --- what processes did
 
     def started(self, process, pid):
         process.pid = pid
         self._mark(process, STARTED)
+        if not process.plain:
+            self.keeper.started(process)
 
     def not_started(self, process, errno, message):
         process.exit = NOT_STARTED, errno & 0xffffffff, message[:1000]
@@ -162,12 +219,16 @@ class Core(Outlet):
         process.outs[STDERR].finish()
         self.stdin_closed(process)
         self._mark(process, FIN_OUT | FIN_ERR | EXIT)
+        if not process.plain:
+            self.keeper.exited(process)
 
     def child_output(self, process, stream, data):
         """The process wrote `data`: at most capacity() of this stream."""
         process.outs[stream].write(data)
         if not process.in_turn and not process.muted:
             self._queue(process)
+        if not process.plain:
+            self.keeper.output(process)
 
     def child_output_closed(self, process, stream):
         """The process closed this stream."""
@@ -176,13 +237,17 @@ class Core(Outlet):
             out.finish()
             if not out.stopped:
                 self._mark(process, FIN_OF[stream])
-            self._mark_exit(process)
+            self.mark_exit(process)
+            if not process.plain:
+                self.keeper.output_closed(process, stream)
 
     def child_exited(self, process, how, value, message=""):
         """The leader and the rest of its session have ended. EXIT follows when both outputs are closed."""
         process.exit = how, value, message
         self.stdin_closed(process)
-        self._mark_exit(process)
+        self.mark_exit(process)
+        if not process.plain:
+            self.keeper.exited(process)
 
     def stdin_taken(self, process, size):
         """The process read `size` bytes of its stdin."""
@@ -199,18 +264,17 @@ class Core(Outlet):
             process.stdin.stop()
             self._mark(process, STOP)
 
-    def _mark_exit(self, process):
+    def mark_exit(self, process):
         if process.has_ended():
             self._mark(process, EXIT)
 
     def _forget(self, process):
         del self.processes[process.id]
         self._grown -= process.stdin.window - STDIN_WINDOW
-        process.muted = True
-        process.flags = 0
-        self._terminals.discard(process.id)
-        self._pace.has_terminal = bool(self._terminals)
+        self.mute(process)
         self._remember(process.id)
+        if not process.plain:
+            self.keeper.forgotten(process)
 
     def _remember(self, id):
         if id not in self._known_ids:
@@ -225,12 +289,12 @@ class Core(Outlet):
         """Return the process that a frame is for; None if the frame must be dropped."""
         process = self.processes.get(id)
         if process is None:
-            self._say_forget(id)
+            self.say_forget(id)
         elif not process.muted:
             return process
         return None
 
-    def _say_forget(self, id):
+    def say_forget(self, id):
         if len(self._forgets) >= 65536:
             raise RemoteProtocolError("too many unknown ids")
         self._forgets[id] = True
@@ -243,7 +307,13 @@ class Core(Outlet):
         self._pace.acknowledged(fields["bytes"], now)
 
     def _on_end(self, fields, body, now):
+        if self.keeps():
+            self.keeper.lapse_all()
+            self.actions.append(("drop",))
         self.end()
+
+    def _on_end_all(self, fields, body, now):
+        self.end(True)
 
     def _on_spawn(self, fields, body, now):
         id = fields["id"]
@@ -253,34 +323,47 @@ class Core(Outlet):
         if process is not None:
             if process.identity != identity:
                 raise RemoteProtocolError("a second SPAWN of one id differs from the first")
-            self._resume(process, fields["attempt"], 0, fields["stdout_limit"], 0, fields["stderr_limit"])
+            self._resume(process, fields["attempt"], 0, fields["stdout_limit"], 0, fields["stderr_limit"],
+                         fields["owner"])
             return
         if fields["incarnation"] != self.incarnation or id in self._known_ids or self.ending:
-            self._say_forget(id)
+            self.say_forget(id)
             return
-        for key, _ in fields["options"]:
+        keys, role = [key for key, _ in fields["options"]], fields["role"]
+        for key in keys + {ENTRY: [ENTER], READER: [KEEP]}.get(role, []):
             if key not in self.features:
                 raise RemoteProtocolError("SPAWN with an option that this agent did not name")
-        process = Process(id, identity, fields["role"] == TUNNEL, fields["stdout_limit"],
-                          fields["stderr_limit"], "terminal" in [key for key, _ in fields["options"]])
+        process, action, refused = None, None, None
+        if role not in (ENTRY, READER) and not fields["argv"] and not fields["node"]:
+            refused = 22, "no command was given"
+        elif role in (ENTRY, READER) or KEEP in keys or ENTER in keys:
+            process, action, refused = self._keeper().asked(fields, identity)
+        if process is None:
+            process = Process(id, identity, role == TUNNEL, fields["stdout_limit"], fields["stderr_limit"],
+                              "terminal" in keys)
+            action = "start", process, fields
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._attend(process)
         self._mark(process, RESUMED)
-        if not fields["argv"] and not fields["node"]:
-            self.not_started(process, 22, "no command was given")
-            return
-        self.actions.append(("start", process, fields))
+        if refused is not None:
+            self.not_started(process, *refused)
+        elif action is not None:
+            self.actions.append(action)
+        else:
+            self._say_all(process)
 
     def _on_resume(self, fields, body, now):
         process = self.processes.get(fields["id"])
         if process is None:
-            self._say_forget(fields["id"])
+            self.say_forget(fields["id"])
             return
         self._resume(process, fields["attempt"], fields["stdout_received"], fields["stdout_limit"],
                      fields["stderr_received"], fields["stderr_limit"])
 
-    def _resume(self, process, attempt, out_received, out_limit, err_received, err_limit):
+    def _resume(self, process, attempt, out_received, out_limit, err_received, err_limit, owner=None):
+        if not process.plain and not self.keeper.resumes(process, attempt, owner):
+            return
         for stream, received, limit in ((STDOUT, out_received, out_limit), (STDERR, err_received, err_limit)):
             process.outs[stream].resume(received, limit)
             if process.outs[stream].capacity():
@@ -288,9 +371,11 @@ class Core(Outlet):
         process.attempt = attempt
         process.muted = process.unclaimed = False
         self._attend(process)
+        self._say_all(process)
+
+    def _say_all(self, process):
         self._mark(process, process.all_to_say())
-        if not process.in_turn and process.has_unsent():
-            self._queue(process)
+        self.queue_more(process)
 
     def _attend(self, process):
         """Note that somebody sits before the terminal of this process, if it has one."""
@@ -324,13 +409,17 @@ class Core(Outlet):
         process, out = self._out(fields)
         if process is not None and out.credit(fields["received"], fields["limit"]):
             self.actions.append(("read", process, fields["stream"]))
+            if not process.plain:
+                self.queue_more(process)
 
     def _on_stop(self, fields, body, now):
         process, out = self._out(fields)
         if process is not None and not out.stopped:
             out.stop()
             self.actions.append(("close", process, fields["stream"]))
-            self._mark_exit(process)
+            self.mark_exit(process)
+            if not process.plain:
+                self.keeper.output_closed(process, fields["stream"])
 
     def _on_signal(self, fields, body, now):
         process = self._heard(fields["id"])
@@ -345,6 +434,8 @@ class Core(Outlet):
         process = self._heard(fields["id"])
         if process is not None and fields["sequence"] > process.sizes:
             process.sizes = fields["sequence"]
+            if not process.plain:
+                process.size = fields["rows"], fields["columns"]
             self.actions.append(("size", process, fields["rows"], fields["columns"]))
 
     def _signal(self, process, mask):
@@ -357,7 +448,7 @@ class Core(Outlet):
         """Send signals of somebody other than its client: muted or not."""
         process = self.processes.get(fields["id"])
         if process is None:
-            self._say_forget(fields["id"])
+            self.say_forget(fields["id"])
             return
         if fields["sequence"] > process.kills:
             process.kills = fields["sequence"]
@@ -370,12 +461,23 @@ class Core(Outlet):
     def _on_release(self, fields, body, now):
         id = fields["id"]
         process = self.processes.get(id)
-        if process is not None:
-            self._forget(process)
-            self.actions.append(("release", process))
+        if process is None:
+            self.forget_id(id)
+        elif self._is_kept(process):
+            self.keeper.leave(id, None, False)
         else:
-            self._remember(id)
-        self._say_forget(id)
+            self.end_process(process)
+
+    def forget_id(self, id):
+        """Answer that there is no such process, and start none with this id."""
+        self._remember(id)
+        self.say_forget(id)
+
+    def _on_take(self, fields, body, now):
+        self._keeper().take(fields)
+
+    def _on_leave(self, fields, body, now):
+        self._keeper().leave(fields["id"], fields["owner"], fields["end"])
 
 
 _HANDLERS = {
@@ -393,4 +495,7 @@ _HANDLERS = {
     wire.RELEASE: Core._on_release,
     wire.KILL: Core._on_kill,
     wire.LOOK: Core._on_look,
+    wire.END_ALL: Core._on_end_all,
+    wire.TAKE: Core._on_take,
+    wire.LEAVE: Core._on_leave,
 }

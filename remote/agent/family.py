@@ -48,8 +48,13 @@ class Family(object):
         child = process.child
         if kind == "start":
             self._start(process, action[2])
+        elif kind == "enter":
+            from agent import entry
+            entry.enter(self.loop, self.core, process)
         elif child is None:
             return
+        elif child.apart:
+            child.act(kind)
         elif kind == "stdin":
             if child.stdin is not None:
                 self._feed(child)
@@ -101,19 +106,30 @@ class Family(object):
             if child is not None:
                 self._adopt(process, child)
                 return
-        terminal = None
+        terminal = door = None
+        options = [key for key, _ in spawn["options"]]
+        if "keep" in options:
+            from agent import kept, perils
+            process.command = kept.command(argv)
+            self.core.keeper.note(process, "host", perils.note())
         try:
-            if spawn["options"]:
+            if "terminal" in options:
                 from agent.terminal import opened
                 terminal = opened(spawn["options"], env)
-            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel, terminal, paths)
+            if "enter" in options:
+                from agent.entry import Door
+                door = Door(env)
+            child = self._launch(argv, env, chdir, self.config.nice, not process.tunnel, terminal, paths,
+                                 door)
         except (EnvironmentError, ValueError) as error:
             if terminal is not None:
                 terminal.close()
+            if door is not None:
+                door.close()
             if isinstance(error, ValueError):
                 self.core.not_started(process, errno.EINVAL, "%s" % error.args[0])
             else:
-                what = "open a terminal" if spawn["options"] and terminal is None else "start a process"
+                what = "open a terminal" if "terminal" in options and terminal is None else "start a process"
                 self.core.not_started(process, error.errno or 0, "cannot %s: %s" % (what, error.strerror))
             return
         child.process = process
@@ -122,13 +138,17 @@ class Family(object):
         if child.started:
             self.core.started(process, child.pid)
         self._listen(child)
+        if door is not None:
+            child.door = door
+            door.listen(self.loop, self.core, process)
         if terminal is not None:
             self.core.child_output_closed(process, STDERR)
 
-    def _launch(self, argv, env, chdir, nice, marked=False, terminal=None, paths=()):
+    def _launch(self, argv, env, chdir, nice, marked=False, terminal=None, paths=(), door=None):
         env = dict(env)
         mark = lifecycle.mark(env) if marked else None
-        child = children.start(argv, env, (self.home, chdir), nice, mark, terminal, paths)
+        child = children.start(argv, env, (self.home, chdir), nice, mark, terminal, paths,
+                               None if door is None else door.inherited)
         self.by_pid[child.pid] = child
         if child.error is not None:
             self.loop.arm(child.error, IN, self._on_error_pipe, child)
@@ -429,6 +449,8 @@ class Family(object):
                 self.loop.close(fd)
         if child.terminal is not None:
             child.terminal.leave()
+        if child.door is not None:
+            child.door.close()
         child.stdin = child.error = None
         child.outs = {STDOUT: None, STDERR: None}
         if child.large:

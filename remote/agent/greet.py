@@ -37,6 +37,8 @@ class Greeting(object):
         self.complete = len(known) == len(config.nodes)
         if self.complete:
             frames.append(wire.frame(wire.NODES, count=len(known)))
+        if resume and config.keeps:
+            frames.append(wire.frame(wire.KEEPS, count=0))
         self.frames = b"".join(frames)
         self.size = len(self.frames)
 
@@ -52,7 +54,7 @@ class Greeting(object):
             except (AttributeError, ValueError, OSError):
                 about["cpus"] = "1"
         about.update(more)
-        about["features"] = " ".join(features() + about.get("features", "").split())
+        about["features"] = " ".join(features(self.resume) + about.get("features", "").split())
         return pairs(about)
 
 
@@ -107,13 +109,22 @@ def about_self():
     }
 
 
-def features():
+def features(resume):
     """Return what this agent can do beyond the protocol's version (docs/protocol.md, 2.4). Nothing is
     imported for that: the greeting does not wait."""
     found = ["look"] if hasattr(os, "fork") else []  # Jython looks whether it can
     if hasattr(os, "openpty") and _is_there("fcntl") and _is_there("termios"):
         found.append("terminal")
+    if resume and hasattr(os, "fork"):
+        found.append("keep")
+        if _passes_fds():
+            found.append("enter")
     return found
+
+
+def _passes_fds():
+    sockets = sys.modules.get("_socket")  # of `place`
+    return hasattr(getattr(sockets, "socket", None), "sendmsg") or _is_there("_multiprocessing")
 
 
 def _is_there(name):

@@ -45,6 +45,7 @@ class Outlet(object):
         return self.attached and bool(
             self._greet or self._listed or self._pongs or self._forgets or self._kills
             or self._looked or self._nodes_untold
+            or self.keeper is not None and self.keeper.has_news()
             or self._nodes_done_untold and not self.probing or self._parser.parsed - self._acked >= ACK_AFTER
             or self._turns and self._pace.room(now) > 0
             or self._shown and self._pace.room(now) + self._beyond() > 0)
@@ -57,6 +58,9 @@ class Outlet(object):
             return out
         if self._greet or self._nodes_untold or self._nodes_done_untold:
             self._say_hello(out)
+            if self._greet and self.daemon_keeps:
+                count = 0 if self.keeper is None else self.keeper.say_all(out, now)
+                out.append(wire.frame(wire.KEEPS, count=count))
         if self._parser.parsed - self._acked >= ACK_AFTER:
             self._acked = self._parser.parsed
             out.append(wire.frame(wire.ACK, bytes=self._acked))
@@ -69,6 +73,8 @@ class Outlet(object):
         if self._kills:
             out.extend([wire.frame(wire.KILLED, id=id, sequence=self._kills[id]) for id in self._kills])
             self._kills = {}
+        if self.keeper is not None:
+            self.keeper.say(out, now)
         if self._looked:
             out.append(self._looked)
             self._looked = None
@@ -138,14 +144,31 @@ class Outlet(object):
         """Answer the LOOK that came on the link of this epoch."""
         if self.attached and self.epoch == epoch:
             self._looked = frame
+            if self.keeper is not None:
+                self.keeper.looked(self.last_byte)
 
     def _queue(self, process):
         process.in_turn = True
         (self._shown if process.terminal else self._turns).append(process)
 
+    def queue_more(self, process):
+        """It has bytes to send that it did not have before."""
+        if not process.in_turn and not process.muted and process.has_unsent():
+            self._queue(process)
+
     def _mark(self, process, flags):
         if not process.muted and self.attached and process.id in self.processes:
-            process.flags |= flags
-            if not process.listed:
-                process.listed = True
-                self._listed.append(process)
+            self.list(process, flags)
+
+    def list(self, process, flags):
+        """Say this of it."""
+        process.flags |= flags
+        if not process.listed:
+            process.listed = True
+            self._listed.append(process)
+
+    def mute(self, process):
+        process.muted = True
+        process.flags = 0
+        self._terminals.discard(process.id)
+        self._pace.has_terminal = bool(self._terminals)

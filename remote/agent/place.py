@@ -49,7 +49,7 @@ class Place(object):
             try:
                 if folder in self.refused:
                     raise PlaceError(self.refused[folder])
-                if _make(folder, folder in self.homes):
+                if make(folder, folder in self.homes):
                     self.folder, self.passed = folder, passed
                     self.socket_path = "%s/%s.sock" % (folder, self.name)
                     self.lock_path = "%s/%s.lock" % (folder, self.name)
@@ -111,7 +111,7 @@ class Place(object):
         if self.folder != self.folders[0]:
             for home in self.homes:
                 try:
-                    if _make(home, True):
+                    if make(home, True):
                         _write("%s/%s.at" % (home, self.name), self.folder)
                 except (PlaceError, EnvironmentError):
                     pass
@@ -232,7 +232,7 @@ def _homes():
     return found
 
 
-def _make(folder, above):
+def make(folder, above):
     """Create a folder; with `above`, also its parents. Return False if that place does not exist; raise
     PlaceError if others control it."""
     parent = folder.rpartition("/")[0] or "/"
@@ -361,9 +361,9 @@ class Visitor(object):
         self.config = data[HEAD:HEAD + size]
         return len(data) >= HEAD + size
 
-    def answer(self, code):
+    def answer(self, code, more=b""):
         try:
-            self.sock.send(code + struct.pack(">H", wire.VERSION))
+            self.sock.send(code + struct.pack(">H", wire.VERSION) + more)
         except _socket.error:
             pass
 
@@ -381,8 +381,8 @@ def knock(sock, verb, config):
     message = OPENING + struct.pack(">Hc32sQI", wire.VERSION, verb, unhexlify(config.secret), config.epoch,
                                     len(config.raw)) + config.raw
     try:
-        _send_fd(sock, 0)
-        _send_fd(sock, 1)
+        send_fd(sock, 0, b"\0")
+        send_fd(sock, 1, b"\0")
         while message:
             message = message[sock.send(message):]
         code, version = struct.unpack(">cH", _receive(sock, 3))
@@ -392,6 +392,12 @@ def knock(sock, verb, config):
     except (_socket.error, EOFError):
         return b"", 0, b""
     return code, version, kept
+
+
+def sized(names):
+    """Return names as they follow the code `P`."""
+    names = names[:65535].decode("utf-8", "ignore").encode("utf-8")
+    return struct.pack(">H", len(names)) + names
 
 
 def _receive(sock, size):
@@ -441,10 +447,10 @@ def cloexec(fd):
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
-def _send_fd(sock, fd):
-    # one byte per fd: Python 2.7 can do no more
+def send_fd(sock, fd, byte):
+    """Pass an fd with one byte: Python 2.7 can do no more, and chooses the byte itself."""
     if hasattr(sock, "sendmsg"):
-        sock.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))])
+        sock.sendmsg([byte], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))])
     else:
         import _multiprocessing
         _multiprocessing.sendfd(sock.fileno(), fd)

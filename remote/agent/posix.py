@@ -63,6 +63,7 @@ class Agent(object):
         self.stub = None
         self.outgoing = []
         self.more = False  # not all bytes that were read are handled
+        self.leaving = False  # the link ends once everything is said
         self.visitors = {}
         self.child_ended = False
         self.looker = None
@@ -71,8 +72,9 @@ class Agent(object):
         self._wake_on_signals()
         self.born = now = clock()
         self.first_life = config.epoch >> 32
+        self.spool = None
         self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume,
-                         os.getpid())
+                         os.getpid(), _calendar)
         self.family = Family(self.loop, self.core, settled.home)
         self._configure(config)
         if listener is not None:
@@ -128,13 +130,14 @@ class Agent(object):
                 self._on_wake(None, now, IN)  # which saves a turn
                 self.family.reap(now)
             if settled.terminated:
+                settled.terminated = False
                 core.end()
             if now >= until:
                 core.tick(now)
             loop.due(now)
             if core.actions:
                 self._act(now)
-            if self.outgoing or core.wants_output(now):
+            if self.outgoing or core.wants_output(now) or self.leaving:
                 self._flush(now)
             if self.ended_by is not None:
                 self._maybe_done(now)
@@ -158,12 +161,12 @@ class Agent(object):
         self.narrow = set(self.link)  # pipes that have not carried much yet
         self.stub = stub
         self.outgoing = []
-        self.more = False
+        self.more = self.leaving = False
         stub.setblocking(False)
         self.loop.arm(read, IN, self._on_link, None)
         self.loop.arm(write, 0, self._on_link_writable, None)
         self.loop.arm(stub.fileno(), IN, self._on_stub, None)
-        self.core.attach(epoch, now)
+        self.core.attach(epoch, now, self.config.keeps and self.core.resume)
 
     def _drop_link(self, now, why=None):
         if self.link is None:
@@ -242,6 +245,8 @@ class Agent(object):
                     self.outgoing = outgoing = core.poll_output(now)
                 if not outgoing:
                     self.loop.arm(self.link[1], 0)
+                    if self.leaving:
+                        self._drop_link(now)
                     return
             try:
                 write_some(self.link[1], outgoing)
@@ -318,10 +323,13 @@ class Agent(object):
             config = None
         if visitor.secret != unhexlify(self.config.secret):
             visitor.answer(b"S")
-        elif visitor.verb == b"E":
+        elif visitor.verb == b"E" and self.core.keeps():
+            names = wire.utf8(self.core.keeper.names_told())
+            visitor.answer(b"P", place.sized(names))
+        elif visitor.verb in (b"E", b"F"):
             visitor.answer(b"K")
             self._drop_link(now)
-            self.core.end()
+            self.core.end(True)
         elif visitor.version != wire.VERSION:
             visitor.answer(b"V")
         elif visitor.epoch <= self.core.epoch or visitor.epoch >> 32 > self._last_life(now):
@@ -378,6 +386,10 @@ class Agent(object):
                     self._end(now)
                 elif action[0] == "look":
                     self._look(action[1], now)
+                elif action[0] == "drop":
+                    self.leaving = True
+                elif action[0] == "disk":
+                    self._use_disk(action[1])
                 else:
                     self.family.act(action, now)
 
@@ -386,6 +398,12 @@ class Agent(object):
             from agent.look import Looker
             self.looker = Looker(self.loop, self.core, self.family.env)
         self.looker.look(epoch, now)
+
+    def _use_disk(self, request):
+        if self.spool is None:
+            from agent.spool import Spool
+            self.spool = Spool(self.loop, self.core.keeper)
+        self.spool.do(request)
 
     # --- our own end
 
@@ -400,6 +418,11 @@ class Agent(object):
     def _maybe_done(self, now):
         said = self.link is None or not self.outgoing and not self.core.wants_output(now)
         self.done = self.family.empty() and said or now >= self.ended_by
+
+
+def _calendar():
+    from agent import perils
+    return perils.calendar()
 
 
 def _traceback():

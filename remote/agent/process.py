@@ -16,6 +16,8 @@ EXITED, KILLED, NOT_STARTED = 0, 1, 2
 class Process(object):
     """`child` belongs to the driver."""
 
+    plain = True  # not kept, nor concerned with what is
+
     __slots__ = ("id", "identity", "tunnel", "attempt", "muted", "unclaimed", "pid", "stdin", "outs", "flags",
                  "signals", "sizes", "terminal", "kills", "exit", "in_turn", "child", "err_first", "listed")
 
@@ -28,7 +30,8 @@ class Process(object):
         self.unclaimed = False
         self.pid = None
         self.stdin = RecvStream()
-        self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
+        if stdout_limit is not None:
+            self.outs = {STDOUT: SendStream(stdout_limit), STDERR: SendStream(stderr_limit)}
         self.flags = 0
         self.signals = 0  # sequence number of the last ones that were applied
         self.terminal = terminal

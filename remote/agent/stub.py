@@ -73,7 +73,7 @@ def _find(config, here):
             raise EOFError("the link ended before an agent had it")
         sock = here.connect()
         if sock is not None:
-            verb = b"A" if replaced is None else b"E"
+            verb = b"A" if replaced is None else b"F" if config.end_kept else b"E"
             code, version, kept = place.knock(sock, verb, config)
             if code == b"K" and verb == b"A":
                 return None, sock, None, None

@@ -12,16 +12,21 @@ class Host(object):
 
     def __init__(self):
         self.now = 100.0
-        self.core = core.Core(b"i" * 16, [(u"hostname", b"h"), (u"features", b"terminal")], self.now, 600.0)
+        self.core = self.make()
         self.core.node(u"n1", 0, [])
         self.core.nodes_known(True)
         self.attach(LIFE | 1)
+
+    daemon_keeps = False
+
+    def make(self):
+        return core.Core(b"i" * 16, [(u"hostname", b"h"), (u"features", b"terminal")], self.now, 600.0)
 
     def attach(self, epoch):
         if self.core.attached:
             self.core.detach(self.now)
         self.parser = wire.Parser()
-        self.core.attach(epoch, self.now)
+        self.core.attach(epoch, self.now, self.daemon_keeps)
         out = b"".join([bytes(part) for part in self.core.poll_output(self.now)])
         assert out[:16] == wire.MARKER
         self.greeting = self.frames(out[16:])

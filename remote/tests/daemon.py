@@ -42,7 +42,7 @@ class Link:
     def __init__(self, python, key="00112233aabbccdd", secret="ab" * 32, epoch=1 << 32 | 1,
                  linger=2 * TIMEOUT, config=(),
                  candidates=None, env=None, cwd=None, payload=PAYLOAD, auto_ack=True, wrap="{}",
-                 version=wire.VERSION):
+                 version=wire.VERSION, features=b""):
         self.secret, self.key, self.epoch = secret, key, epoch
         script = bundle.script(candidates or [python])
         self.marker = wire.MARKER[:-2] + b"\0" + bytes([version])
@@ -50,7 +50,7 @@ class Link:
                                         stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, bufsize=0, env=env, cwd=cwd)
         table = [("network", b"test"), ("host", b"h"), ("key", key.encode()), ("secret", secret.encode()),
-                 ("epoch", b"%d" % epoch), ("linger", b"%d" % linger), ("agent", b"")]
+                 ("epoch", b"%d" % epoch), ("linger", b"%d" % linger), ("agent", b""), ("features", features)]
         table += [(k, v if isinstance(v, bytes) else v.encode()) for k, v in (config or [("node.n1", "")])]
         data = wire.encode_table(table)
         self.parser = wire.Parser()
@@ -183,9 +183,9 @@ class Link:
     def kill(self):
         """Send SIGKILL to the script and the stub, as when ssh dies; bytes under way are lost."""
         agent = self.info["pid"]
-        spared = [agent] + children(agent)
-        for pid in [pid for pid in children(self.process.pid)
-                    if pid not in spared][::-1] + [self.process.pid]:
+        found = children(self.process.pid)
+        spared = [agent] + children(agent)  # looked up last: it may start something meanwhile
+        for pid in [pid for pid in found if pid not in spared][::-1] + [self.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:

@@ -12,6 +12,7 @@ import time
 
 sys.dont_write_bytecode = True
 from ahead import Ahead  # noqa: E402
+from keeping import Keeping  # noqa: E402
 from kernel_folder import WRITES, names  # noqa: E402
 from looking import Looking, LookingElsewhere  # noqa: E402
 from terminals import Terminals  # noqa: E402
@@ -450,7 +451,8 @@ def children(pid):
 
 def load_tests(loader, tests, pattern):
     return suite(loader, lambda jython: (Everywhere, Looking, Jython)
-                 if jython else (Everywhere, Looking, LookingElsewhere, Posix, Ahead, Terminals, Script))
+                 if jython else (Everywhere, Looking, LookingElsewhere, Posix, Ahead, Terminals, Keeping,
+                                             Script))
 
 
 if __name__ == "__main__":
