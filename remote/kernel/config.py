@@ -36,6 +36,15 @@ def follow(config, *pipe):
     return None, pipe[-1], None
 
 
+def keep(settings, source, sink):
+    """Return what takes a kernel's place if it is kept (docs/kernel.md, section 10)."""
+    if JYTHON:
+        raise OSError("Jython cannot be kept: it has no sockets that programs could enter by")
+    sys.meta_path[0].add(zlib.decompress(settings.pop(u"kept")), 0)
+    from . import entry
+    return entry.take_over(source, sink)
+
+
 def _do(words, action, argument):
     try:
         action(argument)

@@ -29,6 +29,8 @@ def main():
 
 class Kernel(object):
 
+    new_runner = Runner
+
     def __init__(self, read, source, write, sink):
         self._read, self._source = read, source
         self._write, self._sink = write, sink
@@ -43,6 +45,16 @@ class Kernel(object):
                 os._exit(BROKEN)
             data += part
             settings, data = _settings(data)
+        kernel = self
+        if settings.get(u"kept"):
+            from . import config
+            try:
+                kernel, data = config.keep(settings, self._source, self._sink), b""
+            except Exception:
+                _complain(CANNOT, "%s" % sys.exc_info()[1])
+        kernel.run(settings, data)
+
+    def run(self, settings, data):
         packages = attend = None
         if settings:
             from . import config
@@ -51,16 +63,11 @@ class Kernel(object):
                                                        self._sink, data)
             except Exception:
                 _complain(CANNOT, "%s" % sys.exc_info()[1])
-        link = self.link = Link(settings, self._write, self._sink, self._broken)
-        link.runner = Runner(link, u"" + (settings.get("execmodel") or u"thread"))
+        link = self.link = self._new_link(settings)
+        link.runner = self.new_runner(link, u"" + (settings.get("execmodel") or u"thread"))
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._let_go)
-        hello = _hello()
-        if packages:  # the marker has been written
-            hello[u"packages"] = packages
-        hello = dumps(hello)[1]
-        hello = wire.header.pack(wire.HELLO, 0, len(hello)) + hello
-        wire.write_all(self._write, self._sink, hello if packages else wire.MARKER + hello)
+        self._greet(packages)
         if sys.version_info < (3, 13):
             # it takes the thread that imports it for the main thread. While there is no other one: before
             # Python 3.8, two threads that import what imports each other may hang, or meet half a module
@@ -72,6 +79,14 @@ class Kernel(object):
             start_new_thread(int, ())
         start_new_thread(self._serve, (data,))
         link.runner.main()
+
+    def _new_link(self, settings):
+        return Link(settings, self._write, self._sink, self._broken)
+
+    def _greet(self, packages):
+        greeting = hello(packages)
+        # with packages, the marker has been written
+        wire.write_all(self._write, self._sink, greeting if packages else wire.MARKER + greeting)
 
     def _serve(self, data):
         """Run the reader."""
@@ -138,15 +153,21 @@ def _settings(data):
     return loads(data[9:9 + size]), data[9 + size:]
 
 
-def _hello():
-    """Return HELLO; all its text is text in every dialect."""
+def hello(packages, **more):
+    """Return the frame HELLO; all its text is text in every dialect."""
     implementation = (u"jython" if JYTHON else u"pypy" if "__pypy__" in sys.builtin_module_names
                       else u"cpython")
     version_info = tuple([part if isinstance(part, int) else as_text(part) for part in sys.version_info])
-    return {u"version": 1, u"pid": os.getpid(), u"executable": as_text(sys.executable or ""),
+    told = {u"version": 1, u"pid": os.getpid(), u"executable": as_text(sys.executable or ""),
             u"version_info": version_info,
             u"platform": as_text(str(sys.platform)), u"implementation": implementation, u"cwd": folder(),
             u"dialect": sys.version_info[0], u"maxsize": sys.maxsize}
+    if packages:
+        told[u"packages"] = packages
+    for key, value in more.items():
+        told[as_text(key)] = value
+    payload = dumps(told)[1]
+    return wire.header.pack(wire.HELLO, 0, len(payload)) + payload
 
 
 def _complain(status, words):

@@ -71,7 +71,7 @@ class Parser(object):
                 self._open = None
         while end - at >= 9:
             kind, channel, size = header.unpack_from(data, at)
-            if not 0 < kind < 14:  # the last two: PACKAGES and FILES, before HELLO
+            if not 0 < kind < 16:  # the last four: PACKAGES and FILES, before HELLO; TOOK and NAME, if kept
                 raise ProtocolError("unknown frame kind 0x%02x" % kind)
             if size > MOST:
                 raise ProtocolError("a frame of %d bytes, at most %d" % (size, MOST))
@@ -104,6 +104,8 @@ class Parser(object):
 
 class Outbox(object):
     """Writes frames, each whole and in order, from any thread."""
+
+    _flags = ()  # what `write` gets behind the bytes
 
     def __init__(self, write, fd, broken):
         self._write, self._fd = write, (fd,)  # os.write or the like
@@ -220,7 +222,8 @@ class Outbox(object):
                 queue.popleft()
                 continue
             try:
-                written.extend(map(self._write, self._fd, (memoryview(data)[at:] if at else data,)))
+                written.extend(map(self._write, self._fd, (memoryview(data)[at:] if at else data,),
+                                   *self._flags))
             except EnvironmentError as error:
                 if is_interrupt(error):
                     continue

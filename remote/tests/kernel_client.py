@@ -23,10 +23,10 @@ STAGE = bundle.kernel_stage()
 BUNDLE = bundle.bundle(folder=bundle.KERNEL)
 TIMEOUT = 300  # seconds; a limit for hangs: on a busy machine everything takes ten times as long
 WINDOW = 8388608
-PACKAGES, FILES = 12, 13
+PACKAGES, FILES, TOOK, NAME = 12, 13, 14, 15
 NAMES = {HELLO: "HELLO", DATA: "DATA", ESCAPED: "ESCAPED", CLOSE: "CLOSE", LAST: "LAST", CREDIT: "CREDIT",
          STATUS: "STATUS",
-         STRCONFIG: "STRCONFIG", PACKAGES: "PACKAGES"}
+         STRCONFIG: "STRCONFIG", PACKAGES: "PACKAGES", TOOK: "TOOK", NAME: "NAME"}
 
 
 class Timeout(Exception):
@@ -153,7 +153,10 @@ class Client:
         with self.lock:
             view = memoryview(data)
             while view:
-                view = view[self.process.stdin.write(view):]
+                view = view[self.write(view):]
+
+    def write(self, data):
+        return self.process.stdin.write(data)
 
     def frame(self, kind, number=0, payload=b""):
         self.raw(wire.header.pack(kind, number, len(payload)) + payload)
@@ -180,21 +183,24 @@ class Client:
         return self.next([kind], number, timeout)[2]
 
     def next(self, kinds, number=None, timeout=TIMEOUT):
+        return self.first(lambda frame: frame[0] in kinds and number in (None, frame[1]), timeout,
+                          "no %s on %s" % ("/".join([NAMES[kind] for kind in kinds]), number))
+
+    def first(self, suits, timeout=TIMEOUT, words="no such frame"):
         deadline = time.monotonic() + timeout
         at = 0
         while True:
             while at < len(self.backlog):
                 frame = self.backlog[at]
-                if frame[0] in kinds and number in (None, frame[1]):
+                if suits(frame):
                     del self.backlog[at]
                     return frame
                 at += 1
             try:
                 frame = self.frames.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
-                raise Timeout("no %s on %s; there is %r; stderr %r" % (
-                    "/".join([NAMES[kind] for kind in kinds]), number, self.backlog,
-                    self.stderr.decode(errors="replace")))
+                raise Timeout("%s; there is %r; stderr %r" % (words, self.backlog,
+                                                              self.stderr.decode(errors="replace")))
             if frame is None:
                 self.frames.put(None)
                 raise EOFError("the kernel ended with %r; stderr: "
@@ -258,8 +264,11 @@ class Client:
 
     # --- threads
 
+    def source(self):
+        return self.process.stdout.fileno()
+
     def _read(self):
-        fd = self.process.stdout.fileno()
+        fd = self.source()
         parser = wire.Parser()
         data, marked = b"", False
         while True:
@@ -289,9 +298,11 @@ class Client:
     def _frame(self, kind, number, payload):
         if kind == CREDIT:
             value = struct.unpack(">Q", payload)[0]
+        elif kind == TOOK:
+            value = struct.unpack(">Q", payload)[0]
         elif kind == STRCONFIG:
             value = tuple(payload)
-        elif kind in (DATA, ESCAPED, HELLO, STATUS, PACKAGES) or payload:
+        elif kind in (DATA, ESCAPED, HELLO, STATUS, PACKAGES, NAME) or payload:
             value = self.reader(payload).whole()
             if kind == HELLO:
                 self.reader = Two if value["dialect"] == 2 else Reader
@@ -301,11 +312,14 @@ class Client:
             self.frames.put((kind, number, value))
             self.process.stdout.close()
             raise OSError("reads no more")
-        if kind in (DATA, ESCAPED):
+        if kind in (DATA, ESCAPED) and self.grants(number):
             taken = self.received[number] = self.received.get(number, 0) + len(payload)
             if self.auto_credit:
                 threading.Thread(target=self._credit, args=(number, taken)).start()
         self.frames.put((kind, number, value))
+
+    def grants(self, number):
+        return True
 
     def _credit(self, number, taken):
         try:

@@ -42,7 +42,7 @@ class Frames(unittest.TestCase):
         self.assertEqual(8, parser.missing())
 
     def test_an_unknown_kind_and_a_length_that_is_too_large_are_refused_before_their_bytes_arrive(self):
-        for bad in (b"\0" * 9, b"\x0e" + b"\0" * 8, struct.pack(">BII", 3, 1, 1073741824)):
+        for bad in (b"\0" * 9, b"\x10" + b"\0" * 8, struct.pack(">BII", 3, 1, 1073741824)):
             self.assertRaises(ProtocolError, Parser().feed, bad)
         self.assertEqual([], Parser().feed(struct.pack(">BII", 3, 1, 1073741823)))
 

@@ -9,7 +9,8 @@ import sys
 import zlib
 
 REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-AGENT, KERNEL, PACKAGES = [os.path.join(REMOTE, name) for name in ("agent", "kernel", "packages")]
+AGENT, KERNEL, PACKAGES, KEPT = [os.path.join(REMOTE, name)
+                                 for name in ("agent", "kernel", "packages", "kept")]
 CANDIDATES = ["python3", "python", "pypy3", "python2", "jython"]
 
 
@@ -94,6 +95,11 @@ def packages(changes=()):
     return zlib.compress(records(changes, PACKAGES), 9)
 
 
+def kept(changes=()):
+    """Return the bundle of a kernel that is kept, which travels in the same way."""
+    return zlib.compress(records(changes, KEPT), 9)
+
+
 if __name__ == "__main__":
     print(script(sys.argv[1:] or CANDIDATES))
     print("script %d bytes, stage 1 %d, bundle %d (%d before compression)"
@@ -101,4 +107,6 @@ if __name__ == "__main__":
     print("kernel: stage %d bytes, bundle %d (%d before compression)"
           % (len(kernel_stage()), len(bundle(folder=KERNEL)), len(records(folder=KERNEL))), file=sys.stderr)
     print("packages: bundle %d (%d before compression)" % (len(packages()), len(records(folder=PACKAGES))),
+          file=sys.stderr)
+    print("kept: bundle %d (%d before compression)" % (len(kept()), len(records(folder=KEPT))),
           file=sys.stderr)
