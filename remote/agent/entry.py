@@ -11,7 +11,7 @@ try:
 except ImportError:
     import socket as _socket
 
-from agent import place
+from agent import children, place
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.process import EXITED
 from agent.wire import MAX_DATA, STDERR, STDOUT
@@ -24,7 +24,7 @@ class Door(object):
     """The socket over which a kept process gets its connections, and says whether it waits for a reader."""
 
     def __init__(self, env):
-        ours, theirs = place.socketpair()
+        ours, theirs = children.with_fds(place.socketpair)
         ours.setblocking(False)
         self.sock, self.theirs = ours, theirs
         self.inherited = theirs.fileno()
@@ -74,7 +74,7 @@ def enter(loop, core, process):
     door = of.child.door if of.child is not None else None
     ours = theirs = None
     try:
-        ours, theirs = place.socketpair()
+        ours, theirs = children.with_fds(place.socketpair)
         ours.setblocking(False)
         if door is None:
             raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))

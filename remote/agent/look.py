@@ -49,7 +49,9 @@ class Known(object):
 
 def leaders(core):
     """Return (id, pid) of the processes that run; the pid is 0 before they have one."""
-    running = [process for process in core.processes.values() if process.exit is None]
+    # who reads along or entered has no process of its own
+    running = [process for process in core.processes.values()
+               if process.exit is None and getattr(process, "of", None) is None]
     return [(process.id, process.pid or 0) for process in running][:MOST]
 
 

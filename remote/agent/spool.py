@@ -273,15 +273,17 @@ def _open():
         try:
             if not is_on_disk(folder):
                 raise place.PlaceError("%s is in memory" % folder)
+            made = not os.path.isdir(folder)
             if not place.make(folder, True):
                 continue
             path = "%s/%s" % (folder, hexlify(os.urandom(8)).decode("ascii"))
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
             os.unlink(path)
-            try:
-                os.rmdir(folder)  # if nobody else has something there
-            except OSError:
-                pass
+            if made:
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    pass  # somebody else has something there by now
             return fd
         except (place.PlaceError, EnvironmentError) as error:
             words = "%s" % error

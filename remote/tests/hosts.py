@@ -257,6 +257,15 @@ class Everywhere(Host):
 
 class Jython(Host):
 
+    def test_it_does_not_claim_to_keep_work(self):
+        for options, role in (([("keep", b"train 100 wait wait")], 0), ([("enter", b"train")], 3),
+                              ([("keep", b"train all")], 4)):
+            link = self.joined(key=os.urandom(8).hex(), features=b"keep")
+            self.assertFalse({b"keep", b"enter"} & set(link.table["features"].split()))
+            link.spawn("true", node="", options=options, role=role)
+            self.assertEqual((None, {}), link.next())
+            self.wait_until(lambda link=link: b"an option that this agent did not name" in link.stderr)
+
     def test_it_does_not_claim_to_have_terminals(self):
         link = self.joined()
         self.assertNotIn(b"terminal", link.table["features"].split())

@@ -40,6 +40,23 @@ class Layers(unittest.TestCase):
                 self.assertNotIn(name, reached,
                                  "remote/%s/%s.py imports itself by way of others" % (package, name))
 
+    def test_what_an_ordinary_join_does_not_need_is_not_imported_by_it(self):
+        top = {}
+        for name in imports("agent"):
+            with open(os.path.join(REMOTE, "agent", name + ".py")) as file:
+                text = file.read()
+            found = re.findall(r"(?m)^from agent\.(\w+) import", text)
+            for line in re.findall(r"(?m)^from agent import (.*)$", text):
+                found += line.split(", ")
+            top[name] = set(found)
+        reached, more = set(), {"stub", "posix", "family", "greet", "place"}
+        while more:
+            reached |= more
+            more = set([each for one in more for each in top[one]]) - reached
+        self.assertTrue({"core", "process", "children"} <= reached)
+        later = {"kept", "ring", "spool", "entry", "perils", "look", "terminal", "spare", "quick", "jvm"}
+        self.assertEqual(set(), reached & later)
+
     def test_what_a_thread_imports_is_loaded_already(self):
         # beside user code's imports: before Python 3.8 two threads that import at a time may fail or hang
         for name in ("collect", "copies"):

@@ -14,9 +14,9 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 if __name__ == "__main__":
     names = ["wire_tests", "stream_tests", "ring_tests", "core_tests", "kept_tests", "transcript_tests",
              "nodes_tests", "look_tests", "kernel_wire_tests",
-             "kernel_values_tests", "layers_tests", "packages_tests"]
+             "kernel_values_tests", "layers_tests", "packages_tests", "perils_tests"]
     if not sys.platform.startswith("java"):
-        names.append("quick_tests")
+        names += ["quick_tests", "spool_tests"]
     suite = unittest.TestLoader().loadTestsFromNames(names)
     result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())
