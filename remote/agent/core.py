@@ -203,6 +203,7 @@ class Core(Outlet):
         """What it reads along with has closed this stream."""
         if not process.outs[stream].stopped:
             self._mark(process, FIN_OF[stream])
+        self.queue_more(process)
         self.mark_exit(process)
 
     # --- what processes did

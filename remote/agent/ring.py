@@ -13,6 +13,7 @@ MEMORY = 64 * 1048576  # bytes of all rings together
 SHORT = 65536  # bytes of an output for the disk that stay in memory
 UNDER_WAY = 4 * 1048576  # bytes that may wait to be written
 PIECE = 262144  # bytes that are read from the disk at once
+STEP = 1024  # bytes that readers of smaller rings are skipped forward at least
 FREE = 1048576  # room of an output that nobody takes
 WAIT, LAST, SPILL = "wait", "last", "spill"
 
@@ -218,7 +219,8 @@ class Ring(object):
 class Reading(object):
     """Somebody who reads a ring: acknowledged <= sent <= end, and nothing is sent at or past `limit`."""
 
-    __slots__ = ("ring", "limit", "acknowledged", "sent", "floor", "skipping", "left", "wanted", "loaded")
+    __slots__ = ("ring", "limit", "acknowledged", "sent", "floor", "skipping", "left", "wanted", "loaded",
+                 "fresh")
 
     def __init__(self, ring, limit, floor=0):
         self.ring = ring
@@ -227,6 +229,7 @@ class Reading(object):
         self.acknowledged = self.sent = 0
         self.skipping = False  # `sent` was moved, and it was not told yet
         self.left = False  # it wants no more
+        self.fresh = True  # there was no SKIP since its last credit
         self.wanted = None  # position that is being read from the disk
         self.loaded = None  # (position, bytes) from the disk
         self.resume(0, limit)
@@ -240,6 +243,12 @@ class Reading(object):
         ring = self.ring
         if self.left:
             return 0
+        if self.sent < ring.start and not self.skipping:
+            # SKIP costs no credit, and too many of them would flood the link: none without credit, and for a
+            # few bytes one for each credit
+            few = ring.size < STEP and ring.start - self.sent < STEP and not ring.finished
+            if self.limit <= self.sent or few and not self.fresh:
+                return 0
         if self.sent < ring.start:
             self._move(ring.start)
         if self.skipping:
@@ -295,6 +304,7 @@ class Reading(object):
             self._acknowledged()
         if limit > self.limit:
             self.limit = limit
+            self.fresh = True
             return True
         return False
 
@@ -308,6 +318,7 @@ class Reading(object):
         _check(received, limit)
         self.acknowledged = self.sent = received
         self.limit = limit
+        self.fresh = True
         self.skipping = False
         if received < max(ring.start, self.floor):
             self._move(max(ring.start, self.floor))
@@ -323,6 +334,7 @@ class Reading(object):
         self.acknowledged = max(self.acknowledged, position)
         self.limit = max(self.limit, position)
         self.skipping = True
+        self.fresh = False
 
     def _acknowledged(self):
         pass

@@ -507,6 +507,21 @@ class Reading(Test):
         self.assertEqual([wire.SKIP, wire.DATA], self.kinds(frames))
         self.assertEqual([4, (4, b"456789")], output(frames))
 
+    def test_a_reader_without_credit_hears_no_skip_and_one_of_a_tiny_ring_few(self):
+        process = self.host.runs(value=b"train 100 last=6 wait")
+        self.host.leave()
+        self.read(limit=3)
+        self.read(id=b"q" * 16, limit=1000000)
+        said = []
+        for _ in range(1000):
+            said += self.host.write(b"0123456789")
+        skips = [fields["id"] for fields in only(wire.SKIP, said)]
+        self.assertEqual(1, skips.count(b"r" * 16))
+        self.assertLessEqual(skips.count(b"q" * 16), 11)
+        self.host.core.child_output_closed(process, 1)
+        frames = [(kind, fields) for kind, fields in self.host.poll() if fields["id"] == b"q" * 16]
+        self.assertEqual([9994, (9994, b"456789")], output(frames))
+
     def test_a_reader_resumes_after_a_break(self):
         self.host.runs()
         self.read()
