@@ -1,6 +1,8 @@
 //! A client of a daemon: it greets, asks for places and runs processes, and repeats all of it after the
 //! daemon was replaced.
 
+mod launch;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
 use crate::terminal::TerminalSize;
-use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
+use crate::wire::{Frame, Refusal, Spawn, Stream, Table};
+
+pub use launch::Launch;
 
 /// The reason why a process cannot be reached while there is no connection to the daemon.
 pub const DAEMON_GONE: &str = "the network's daemon is gone";
@@ -40,36 +44,6 @@ pub struct Placement {
     pub facts: Table,
     /// The abilities of the agent and of the daemon on the way to it.
     pub features: Features,
-}
-
-/// What a client starts on the node that it was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Launch {
-    /// Working directory; empty for the node's own.
-    pub chdir: String,
-    /// Arguments after the node's own command.
-    pub args: Vec<Bytes>,
-    /// Environment entries that override the node's.
-    pub env: Table,
-    /// Only those whose key is a feature of the place may be given.
-    pub options: Table,
-    /// Another process like it may be started ahead.
-    pub ahead: bool,
-    /// It is kept when its client leaves. Needs the feature `keep`.
-    pub keep: Option<Keep>,
-    /// It joins kept work of its host: `args` and the like do not count.
-    pub join: Option<Join>,
-}
-
-impl Launch {
-    fn role(&self) -> Role {
-        match self.join {
-            Some(Join::Enter(_)) => Role::Enter,
-            Some(Join::Read(..)) => Role::Read,
-            None if self.ahead && self.keep.is_none() => Role::Ahead,
-            None => Role::Plain,
-        }
-    }
 }
 
 /// News for a client.
@@ -143,6 +117,7 @@ pub struct Client {
     /// What the last daemon that greeted can do.
     daemon: Features,
     requests: u32,
+    takes: u16,
     events: VecDeque<ClientEvent>,
 }
 
@@ -179,6 +154,7 @@ impl Client {
             pool: CreditPool::default(),
             daemon: Features::default(),
             requests: 0,
+            takes: 0,
             events: VecDeque::new(),
         }
     }
@@ -355,7 +331,9 @@ impl Client {
     /// the process meanwhile is said then.
     pub fn take(&mut self, id: ProcessId, incarnation: Incarnation, host: impl Into<String>, replay: Replay) {
         let host = host.into();
-        let mut process = Box::new(Process::taking(id, self.id, incarnation, host.clone(), replay));
+        self.takes = self.takes.wrapping_add(1);
+        let mut process =
+            Box::new(Process::taking(id, self.id, incarnation, host.clone(), replay, self.takes));
         process.daemon_knows_terminals(self.daemon.has(Feature::Terminal));
         let (node, facts, features) = (String::new(), Table::new(), Feature::Keep.into());
         let place = Placement { incarnation, host, node, facts, features };

@@ -100,7 +100,8 @@ const fn first_place(kind: FrameKind) -> u8 {
 impl Mux {
     /// Queues a frame. If it opens an attempt, frames that it makes void are dropped.
     pub(crate) fn push(&mut self, frame: Frame) {
-        let Some(id) = frame.process() else {
+        // KEPT goes in the order of what a host tells
+        let Some(id) = frame.process().filter(|_| frame.kind() != FrameKind::Kept) else {
             self.push_first(frame.to_bytes());
             return;
         };

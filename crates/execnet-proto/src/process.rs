@@ -140,6 +140,11 @@ impl Process {
         if self.is_over() || self.ending.is_some() { 0 } else { self.stdin.capacity() }
     }
 
+    /// Position of the next byte that is written to stdin: somebody else may have written before.
+    pub fn stdin_end(&self) -> u64 {
+        self.stdin.end()
+    }
+
     /// Bytes of stdin that were written but not sent yet.
     pub fn stdin_unsent(&self) -> u64 {
         self.stdin.unsent()
@@ -209,7 +214,7 @@ impl Process {
     }
 
     /// How many bytes are missing right before the next byte of stdout or stderr. Only kept work and its
-    /// readers have gaps.
+    /// readers have gaps; what a reader did not ask for is one, from position 0.
     pub fn missing(&self, stream: Stream) -> u64 {
         self.output[output(stream)].missing()
     }
@@ -286,11 +291,11 @@ impl Process {
         if self.is_over() {
             return;
         }
+        if self.takes() {
+            return self.send_take(conn);
+        }
         self.spawn.attempt += 1;
-        if let Some(hold) = self.hold.filter(|_| self.takes()) {
-            self.phase = Phase::Taking;
-            conn.send(self.take(hold));
-        } else if self.confirmed && self.hold.is_none() {
+        if self.confirmed && self.hold.is_none() {
             self.send_resume(conn);
         } else {
             self.phase = if self.spawn.attempt == 1 { Phase::Fresh } else { Phase::Asked };
@@ -340,7 +345,7 @@ impl Process {
                 }
             }
             Frame::Taken { attempt, tenure, standing, .. } => {
-                if self.phase == Phase::Taking && attempt == self.spawn.attempt {
+                if self.awaits(attempt) {
                     self.taken(tenure, &standing, conn)?;
                 }
             }

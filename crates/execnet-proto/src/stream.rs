@@ -408,6 +408,11 @@ impl RecvStream {
         Ok(())
     }
 
+    /// An end that was said counts no more, unless everything up to it has arrived: whoever said it is gone.
+    pub fn void_end(&mut self) {
+        self.length = self.length.filter(|length| *length == self.received);
+    }
+
     /// Takes at most `max` bytes, and none across a gap.
     pub fn read(&mut self, max: usize) -> Bytes {
         self.chunks.pop(max.min(self.available()))

@@ -219,6 +219,8 @@ pub struct Switch {
     outcasts: VecDeque<Outcast>,
     /// How many signals of people were sent.
     kills: u32,
+    /// How many TAKEs were passed on.
+    takes: u32,
     /// The rest of the turn of the peer whose bytes are being handled.
     turn: Turn,
 }
@@ -303,6 +305,7 @@ impl Switch {
             ready: BTreeSet::new(),
             outcasts: VecDeque::new(),
             kills: 0,
+            takes: 0,
             turn: Turn::new(),
         }
     }

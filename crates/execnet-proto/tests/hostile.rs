@@ -202,7 +202,7 @@ impl Scene {
                 Action::HangUp(id) => {
                     self.running.remove(&id);
                 }
-                Action::End => panic!("the good agent was told to end"),
+                Action::Detach | Action::End => panic!("the good agent was told to end"),
                 Action::Close(..) | Action::Signal(..) | Action::Size(..) => {}
             }
         }

@@ -103,6 +103,7 @@ impl Talk {
             Action::Signal(id, numbers) => json!(["signal", id.to_string(), numbers]),
             Action::Size(id, size) => json!(["size", id.to_string(), size.rows, size.columns]),
             Action::HangUp(id) => json!(["release", id.to_string()]),
+            Action::Detach => json!(["detach"]),
             Action::End => json!(["end"]),
         });
         actions.collect()

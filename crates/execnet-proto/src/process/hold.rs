@@ -37,6 +37,10 @@ pub enum Loss {
 pub(super) struct Hold {
     /// 0 until it is known.
     tenure: u32,
+    /// Somebody else started it.
+    taker: bool,
+    /// The number of its last TAKE.
+    pub(super) asked: u32,
     /// What is wanted of earlier output, until it was taken.
     replay: Option<Replay>,
     /// Where stdout and stderr ended when it was taken.
@@ -59,6 +63,7 @@ impl Process {
         incarnation: Incarnation,
         host: String,
         replay: Replay,
+        number: u16,
     ) -> Self {
         let mut process = Self::new(Spawn {
             id,
@@ -76,7 +81,13 @@ impl Process {
             options: Table::new(),
         });
         process.stdin = SendStream::at(0);
-        process.hold = Some(Hold { replay: Some(replay), ..Hold::default() });
+        process.hold = Some(Hold {
+            taker: true,
+            // no TAKE of an earlier number is mistaken for one of these
+            asked: u32::from(number) << 16,
+            replay: Some(replay),
+            ..Hold::default()
+        });
         process
     }
 
@@ -89,7 +100,7 @@ impl Process {
     pub(crate) fn takes(&self) -> bool {
         let Some(hold) = self.hold else { return false };
         // one that could not be started is confirmed, too, but nothing is kept
-        hold.replay.is_some() || hold.tenure > 0 && (self.pid.is_some() || self.received() > 0)
+        hold.taker || hold.tenure > 0 && (self.pid.is_some() || self.received() > 0)
     }
 
     /// Whether this client has it now, or had it before a break.
@@ -124,11 +135,20 @@ impl Process {
         }
     }
 
-    /// The TAKE of this attempt.
-    pub(super) fn take(&self, hold: Hold) -> Frame {
-        let Spawn { id, attempt, incarnation, owner, .. } = self.spawn;
+    /// Asks to hold it, or whether that lasts.
+    pub(super) fn send_take(&mut self, conn: &mut Conn) {
+        let Some(hold) = &mut self.hold else { return };
+        hold.asked = hold.asked.wrapping_add(1);
+        let (attempt, tenure) = (hold.asked, hold.tenure);
+        self.phase = Phase::Taking;
+        let Spawn { id, incarnation, owner, .. } = self.spawn;
         let (host, program) = (self.spawn.host.clone(), String::new());
-        Frame::Take { id, attempt, incarnation, owner, tenure: hold.tenure, pid: 0, program, host }
+        conn.send(Frame::Take { id, attempt, incarnation, owner, tenure, pid: 0, program, host });
+    }
+
+    /// Whether this answers the last TAKE.
+    pub(super) fn awaits(&self, attempt: u32) -> bool {
+        self.phase == Phase::Taking && self.hold.is_some_and(|hold| hold.asked == attempt)
     }
 
     /// Takes TAKEN, and asks to go on from there.

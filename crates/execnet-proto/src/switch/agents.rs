@@ -63,14 +63,23 @@ impl Switch {
                     return Ok(false);
                 }
                 let Some(side) = self.clients.get_mut(&client) else { return Ok(false) };
+                let asked = match &frame {
+                    Frame::Taken { attempt, .. } => entry.relay.asked(*attempt),
+                    _ => None,
+                };
                 let (theirs, hosts) = (&mut side.outstanding, &mut state.outstanding);
                 let counts = entry.relay.agent_says(&frame, theirs, hosts)?;
-                if let Frame::Taken { tenure, .. } = frame
-                    && counts
+                let mut frame = frame;
+                if let Frame::Taken { tenure, attempt, .. } = &mut frame
+                    && let Some(asked) = asked
                 {
-                    entry.hold.tenure = tenure;
+                    entry.hold.tenure = *tenure;
+                    *attempt = asked;
                 }
                 let answers = counts && matches!(frame, Frame::Resumed { .. } | Frame::Taken { .. });
+                if answers {
+                    entry.hold.is_answered();
+                }
                 let first = answers && !std::mem::replace(&mut entry.answered, true);
                 if counts {
                     self.tell_client(client, frame);

@@ -343,7 +343,10 @@ impl Switch {
             if self.clients.get(&client).and_then(|side| side.id) != Some(spawn.owner) {
                 return Err(Violation::Unexpected("SPAWN with another owner"));
             }
-            if let Some((key, _)) = spawn.options.iter().find(|(key, _)| !host.features.has_named(key)) {
+            // what it can do is known once it has greeted; before that nothing passes
+            let greeted = host.incarnation().is_some();
+            let unknown = spawn.options.iter().find(|(key, _)| greeted && !host.features.has_named(key));
+            if let Some((key, _)) = unknown {
                 let message = format!("{} or the network's daemon does not know `{}`", host.name, line(key));
                 self.lose(id, &message);
                 return Ok(());

@@ -19,8 +19,8 @@ pub(super) struct Relay {
     fresh: bool,
     /// Whether the agent has answered it.
     answered: bool,
-    /// The attempt of a TAKE that passed.
-    taking: Option<u32>,
+    /// The number of a TAKE that passed, and its client's own number.
+    taking: Option<(u32, u32)>,
     /// It was answered on this attach.
     taken: bool,
     accounts: [Account; 3],
@@ -88,7 +88,8 @@ impl Outstanding {
 impl Relay {
     /// The relay of a process that an earlier daemon forwarded before.
     pub(super) fn claimed() -> Self {
-        Self { past: Past { claimed: true, ..Past::default() }, ..Self::default() }
+        // it may be a reader
+        Self { past: Past { claimed: true, skips: true, ..Past::default() }, ..Self::default() }
     }
 
     /// Whether an earlier daemon forwarded it, and it is not known whether it is kept.
@@ -96,11 +97,22 @@ impl Relay {
         self.past.claimed && self.past.spawn.is_none()
     }
 
-    /// A client's TAKE passes. Until the answer nothing else does.
-    pub(super) fn client_takes(&mut self, attempt: u32, client: &mut Outstanding, host: &mut Outstanding) {
+    /// A client's TAKE passes, as this number. Until the answer nothing else does.
+    pub(super) fn client_takes(
+        &mut self,
+        number: u32,
+        attempt: u32,
+        client: &mut Outstanding,
+        host: &mut Outstanding,
+    ) {
         self.shut(Some(client), host);
         (self.past.kept, self.past.skips) = (true, true);
-        self.taking = Some(attempt);
+        self.taking = Some((number, attempt));
+    }
+
+    /// The client's number of the TAKE that this TAKEN answers.
+    pub(super) fn asked(&self, number: u32) -> Option<u32> {
+        self.taking.filter(|(ours, _)| *ours == number).map(|(_, theirs)| theirs)
     }
 
     /// Nothing passes any more, and the credit granted no longer counts.
@@ -187,7 +199,7 @@ impl Relay {
         match frame {
             Frame::Taken { .. } if !self.past.kept => Err(Violation::Unexpected("agent's")),
             Frame::Taken { attempt, tenure, standing, .. } => {
-                if self.taking.take_if(|asked| asked == attempt).is_none() {
+                if self.taking.take_if(|(ours, _)| ours == attempt).is_none() {
                     return Ok(false);
                 }
                 self.past.goes_on(*tenure, standing)?;

@@ -1,6 +1,7 @@
 //! How clients take kept work and leave it: TAKE, TAKEN, LEAVE, LEFT. Agents decide who holds it; here it is
 //! only known as far as it passed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::clients::PLACE_WORK;
@@ -16,15 +17,19 @@ use crate::wire::{Frame, FrameKind, Role, Spawn};
 /// What agents are told of a program without a name.
 const NAMELESS: &str = "a program";
 
+/// The most programs that may leave a process before its agent has answered one of them.
+const MAX_LEAVES: usize = 16;
+
 /// What is known of a process as kept work.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Hold {
     /// It was asked for as kept work, or taken.
     pub(super) kept: bool,
     /// Its client's tenure; 0 while that is not known because it has asked to take over.
     pub(super) tenure: u32,
-    /// How its client has left it, if not by RELEASE.
-    leave: Option<Leave>,
+    /// Those that have left it since its agent has answered, the first one first. It may take any of them for
+    /// the holder, so each leaves by its own LEAVE.
+    leaves: VecDeque<Leave>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +46,27 @@ impl Hold {
 
     /// Its client wants nothing more of it.
     pub(super) fn left_by(&mut self, owner: Option<ClientId>) {
-        if self.kept && self.leave.is_none() {
-            self.leave = owner.map(|owner| Leave { owner, end: false });
+        if self.kept
+            && let Some(owner) = owner
+        {
+            self.leave(owner, false);
         }
+    }
+
+    fn leave(&mut self, owner: ClientId, end: bool) {
+        match self.leaves.iter_mut().find(|leave| leave.owner == owner) {
+            Some(leave) => leave.end |= end,
+            None => self.leaves.push_back(Leave { owner, end }),
+        }
+    }
+
+    /// Its agent has answered its client: that one is the holder.
+    pub(super) fn is_answered(&mut self) {
+        self.leaves.clear();
+    }
+
+    fn ends(&self) -> bool {
+        self.leaves.iter().any(|leave| leave.end)
     }
 }
 
@@ -81,7 +104,7 @@ impl Switch {
         if self.me.private || self.clients.get(&client).and_then(|side| side.id) != Some(owner) {
             return Err(Violation::Unexpected(FrameKind::Take.name()));
         }
-        if attempt.max(tenure) > MAX_COUNT {
+        if tenure > MAX_COUNT {
             return Err(Violation::TooHigh);
         }
         let taking = Taking { id, attempt, incarnation, tenure };
@@ -151,7 +174,7 @@ impl Switch {
                         self.remove_forwarded(id);
                     }
                 }
-                Owner::Nobody if entry.hold.leave.is_some_and(|leave| leave.end) => {
+                Owner::Nobody if entry.hold.ends() => {
                     return Ok(Err(format!("it is being ended on {name}")));
                 }
                 Owner::Nobody if !is_kept => {
@@ -163,12 +186,15 @@ impl Switch {
         }
         let full = self.clients.get(&client).is_some_and(|side| side.processes >= MAX_PROCESSES);
         let is_new = !self.forwarded.contains_key(&id);
+        let restless = self.forwarded.get(&id).is_some_and(|entry| entry.hold.leaves.len() >= MAX_LEAVES);
         let refusal = if other_agent {
             Some(why_gone.unwrap_or_else(|| format!("the agent on {name} was replaced by a new one")))
         } else if lacks {
             Some(format!("{name} or the network's daemon keeps no work"))
         } else if is_new && unknown {
             Some(why_gone.unwrap_or_else(|| format!("{name} keeps nothing with this id")))
+        } else if restless && !self.is_owner(client, id) {
+            Some(format!("too many programs have left it while {name} did not answer; try again later"))
         } else if is_new && crowded {
             Some(format!("too many processes run on {name}"))
         } else if full && !self.is_owner(client, id) {
@@ -192,7 +218,7 @@ impl Switch {
         if let Some(entry) = self.forwarded.get_mut(&id) {
             entry.owner = Owner::Client(client);
             entry.of_client = true;
-            entry.hold = Hold { kept: true, tenure: taking.tenure, leave: None };
+            (entry.hold.kept, entry.hold.tenure) = (true, taking.tenure);
         }
         Ok(Ok(()))
     }
@@ -216,23 +242,30 @@ impl Switch {
             return Ok(());
         };
         let Some(side) = self.clients.get_mut(&client) else { return Ok(()) };
-        entry.relay.client_takes(attempt, &mut side.outstanding, &mut host.outstanding);
+        // answers to an earlier one, whoever asked, are told from those to this one
+        self.takes = self.takes.wrapping_add(1);
+        let number = self.takes;
+        entry.relay.client_takes(number, attempt, &mut side.outstanding, &mut host.outstanding);
         side.conn.charge(FrameKind::Take, 1, now)?;
         let program = if side.program.is_empty() { NAMELESS } else { &side.program }.to_owned();
         let (pid, host) = (side.pid, host.name.clone());
-        self.tell_host(key, Frame::Take { id, attempt, incarnation, owner, tenure, pid, program, host });
+        let take = Frame::Take { id, attempt: number, incarnation, owner, tenure, pid, program, host };
+        self.tell_host(key, take);
         Ok(())
     }
 
     /// A client no longer has a process, because somebody else has. The agent need not be told.
     pub(super) fn take_from(&mut self, client: ClientKey, id: ProcessId, message: String) {
         self.shut(id);
+        let mut owner = None;
         if let Some(side) = self.clients.get_mut(&client) {
             side.processes -= 1;
             side.conn.void(id);
+            owner = side.id;
         }
         if let Some(entry) = self.forwarded.get_mut(&id) {
             entry.owner = Owner::Nobody;
+            entry.hold.left_by(owner);
         }
         self.tell_client(client, Frame::Lost { id, message });
     }
@@ -267,7 +300,7 @@ impl Switch {
         if let Some(entry) = self.forwarded.get_mut(&id)
             && matches!(entry.owner, Owner::Client(key) if key == client)
         {
-            entry.hold.leave = Some(Leave { owner, end });
+            entry.hold.leave(owner, end);
             self.release(id);
         }
         Ok(())
@@ -279,8 +312,8 @@ impl Switch {
         let ids: Vec<_> =
             self.forwarded.iter().filter(|(_, entry)| theirs(entry)).map(|(id, _)| *id).collect();
         for id in ids {
-            if let Some(entry) = self.forwarded.get_mut(&id) {
-                entry.hold.leave = owner.map(|owner| Leave { owner, end: false });
+            if let (Some(entry), Some(owner)) = (self.forwarded.get_mut(&id), owner) {
+                entry.hold.leave(owner, false);
             }
             self.release(id);
         }
@@ -290,8 +323,8 @@ impl Switch {
     pub(super) fn say_farewell(&mut self, host: HostKey, id: ProcessId) {
         let Some(entry) = self.forwarded.get(&id) else { return };
         let knows = self.hosts.get(&host).is_some_and(|state| state.features.has(Feature::Keep));
-        let frame = match entry.hold.leave.filter(|_| knows) {
-            Some(Leave { owner, end }) => Frame::Leave { id, owner, end },
+        let frame = match entry.hold.leaves.front().filter(|_| knows) {
+            Some(&Leave { owner, end }) => Frame::Leave { id, owner, end },
             None => Frame::Release(id),
         };
         self.tell_host(host, frame);
@@ -306,8 +339,9 @@ impl Switch {
         pid: u32,
         program: &str,
     ) {
-        // without a name it answers an earlier LEAVE
-        if program.is_empty() || self.clients.get(&client).and_then(|side| side.id) != Some(owner) {
+        // without a name it answers an earlier LEAVE; whoever takes over is not answered like this
+        let asks = self.forwarded.get(&id).is_none_or(|entry| entry.hold.tenure == 0);
+        if asks || program.is_empty() || self.clients.get(&client).and_then(|side| side.id) != Some(owner) {
             return;
         }
         let message = format!("{TAKEN_OVER}{}", in_words(&shown(program, MAX_PROGRAM), pid));
@@ -317,15 +351,22 @@ impl Switch {
 
     /// Takes LEFT for a process that nobody here wants.
     pub(super) fn left_by_nobody(&mut self, id: ProcessId, owner: ClientId) {
-        let leave = self.forwarded.get(&id).map(|entry| entry.hold.leave);
-        if leave.is_some_and(|leave| leave.is_none_or(|leave| leave.owner == owner)) {
+        let Some(entry) = self.forwarded.get_mut(&id) else { return };
+        let (host, leaves) = (entry.host, &mut entry.hold.leaves);
+        match leaves.front() {
+            Some(leave) if leave.owner != owner => return,
+            _ => drop(leaves.pop_front()),
+        }
+        if leaves.is_empty() {
             self.remove_forwarded(id);
+        } else {
+            self.say_farewell(host, id);
         }
     }
 
     /// Whether this daemon was asked to end this kept work.
     pub(super) fn is_ended_here(&self, id: ProcessId) -> bool {
-        self.forwarded.get(&id).is_some_and(|entry| entry.hold.leave.is_some_and(|leave| leave.end))
+        self.forwarded.get(&id).is_some_and(|entry| entry.hold.ends())
     }
 
     /// The agent of a host that was removed may still have these processes of clients: it is to let them go.

@@ -1,6 +1,11 @@
 //! An agent that follows docs/protocol.md and does nothing else: frames in, frames and [`Action`]s out.
 //! Whoever plays the processes executes the actions. It has no clock, no fds and no processes of its own.
 
+#[path = "kept.rs"]
+mod kept;
+#[path = "output.rs"]
+mod output;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -12,7 +17,10 @@ use execnet_proto::id::{Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::{CreditPool, RecvStream, STDIN_WINDOW, SendStream, Violation};
 use execnet_proto::terminal::TerminalSize;
-use execnet_proto::wire::{Ending, Exit, Frame, FrameKind, Role, Span, Spawn, Stream};
+use execnet_proto::wire::{Ending, Frame, FrameKind, Role, Span, Spawn, Stream};
+
+use kept::Kept;
+use output::Out;
 
 /// Link time after which unclaimed processes of an older life are hung up.
 const UNCLAIMED: Duration = Duration::from_secs(30);
@@ -30,6 +38,8 @@ pub(crate) enum Action {
     Size(ProcessId, TerminalSize),
     /// Close stdin, SIGHUP, SIGKILL 5 s later; the agent has forgotten the process.
     HangUp(ProcessId),
+    /// Everything that is not kept was hung up: drop the link.
+    Detach,
     /// Everything was hung up: end.
     End,
 }
@@ -44,6 +54,9 @@ pub(crate) struct Agent {
     pub(crate) actions: VecDeque<Action>,
     /// Ids that were hung up because nobody claimed them.
     pub(crate) unclaimed: BTreeSet<ProcessId>,
+    /// Kept work that was ended or forgotten, and readers of it, each with the reason.
+    pub(crate) ended: BTreeMap<ProcessId, &'static str>,
+    now: Duration,
     resume: bool,
     linger: Duration,
     conn: Option<Conn>,
@@ -54,6 +67,8 @@ pub(crate) struct Agent {
     claims_left: Option<Duration>,
     claims_until: Option<Duration>,
     ending: bool,
+    /// It had no link for too long.
+    lingered: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +79,10 @@ struct Process {
     unclaimed: bool,
     pid: Option<u32>,
     stdin: RecvStream,
-    outs: [SendStream; 2],
+    outs: [Out; 2],
+    kept: Option<Kept>,
+    /// What it reads along with.
+    source: Option<ProcessId>,
     lengths: [Option<u64>; 2],
     signals: u32,
     sizes: u32,
@@ -76,10 +94,12 @@ impl Agent {
         Self {
             name: "model".into(),
             incarnation,
-            features: Feature::Terminal.into(),
+            features: [Feature::Terminal].into_iter().chain(resume.then_some(Feature::Keep)).collect(),
             epoch: Epoch(0),
             actions: VecDeque::new(),
             unclaimed: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            now,
             resume,
             linger,
             conn: None,
@@ -90,6 +110,7 @@ impl Agent {
             claims_left: None,
             claims_until: None,
             ending: false,
+            lingered: false,
         }
     }
 
@@ -100,8 +121,7 @@ impl Agent {
     /// The most bytes that wait here in one stream.
     pub(crate) fn held(&self) -> u64 {
         let streams = self.processes.values().flat_map(|process| {
-            let [stdout, stderr] = &process.outs;
-            let outs = [stdout, stderr].map(|out| out.end() - out.acknowledged());
+            let outs = [0, 1].map(|index| process.outs[index].held());
             [process.stdin.available() as u64, outs[0], outs[1]]
         });
         streams.max().unwrap_or(0)
@@ -119,7 +139,8 @@ impl Agent {
     pub(crate) fn attach(&mut self, epoch: Epoch, now: Duration) {
         let newer = epoch.life() > self.epoch.life();
         self.epoch = epoch;
-        self.heard = now;
+        (self.heard, self.now) = (now, now);
+        self.lingered = false;
         let mut conn = Conn::link(now);
         let marker = BytesMut::from(&OPENING[..]);
         conn.send_first(marker.freeze());
@@ -131,8 +152,16 @@ impl Agent {
         conn.send(Frame::Node { name: self.name.clone(), state: NodeState::Ready, facts: Vec::new() });
         conn.send(Frame::Nodes(1));
         self.conn = Some(conn);
+        if self.features.has(Feature::Keep) {
+            self.tell_kept();
+        }
         for process in self.processes.values_mut() {
             process.muted = true;
+            process.outs.iter_mut().filter_map(Out::ring).for_each(|ring| ring.is_present(false));
+            if let Some(kept) = &mut process.kept {
+                kept.is_taken = false;
+                kept.is_heard &= !newer;
+            }
         }
         if newer {
             let (tunnels, others): (Vec<_>, Vec<_>) =
@@ -141,7 +170,8 @@ impl Agent {
                 self.hang_up(id);
             }
             for id in &others {
-                self.processes.get_mut(id).expect("just listed").unclaimed = true;
+                let process = self.processes.get_mut(id).expect("just listed");
+                process.unclaimed = process.kept.is_none();
             }
             if !others.is_empty() {
                 self.claims_left = Some(UNCLAIMED);
@@ -153,13 +183,16 @@ impl Agent {
     /// The link is gone.
     pub(crate) fn detach(&mut self, now: Duration) {
         self.conn = None;
+        self.now = now;
+        let outs = self.processes.values_mut().flat_map(|process| &mut process.outs);
+        outs.filter_map(Out::ring).for_each(|ring| ring.is_present(false));
         if let Some(until) = self.claims_until.take() {
             self.claims_left = Some(until.saturating_sub(now));
         }
     }
 
     pub(crate) fn handle(&mut self, bytes: &[u8], now: Duration) -> Result<(), Violation> {
-        self.heard = now;
+        (self.heard, self.now) = (now, now);
         let Some(conn) = &mut self.conn else { return Ok(()) };
         conn.push(bytes, now);
         while let Some(conn) = &mut self.conn
@@ -171,6 +204,8 @@ impl Agent {
     }
 
     pub(crate) fn transmit(&mut self, out: &mut BytesMut, most: usize, now: Duration) {
+        self.now = now;
+        self.pump_readers();
         let Some(conn) = &mut self.conn else { return };
         for (&id, process) in &mut self.processes {
             process.pump(id, conn);
@@ -179,13 +214,26 @@ impl Agent {
     }
 
     pub(crate) fn deadline(&self) -> Duration {
-        let linger = self.heard + self.linger;
-        self.claims_until.map_or(linger, |until| until.min(linger))
+        let linger = if self.lingered { Duration::MAX } else { self.heard + self.linger };
+        let times = [self.claims_until, self.kept_deadline()];
+        times.into_iter().flatten().fold(linger, Duration::min)
     }
 
     pub(crate) fn tick(&mut self, now: Duration) {
-        if now >= self.heard + self.linger {
-            self.end();
+        self.now = now;
+        self.tick_kept();
+        if now >= self.heard + self.linger && !self.lingered {
+            self.lingered = true;
+            for process in self.processes.values_mut() {
+                if let Some(kept) = &mut process.kept {
+                    kept.is_heard = false;
+                }
+            }
+            self.leave_unheard();
+            self.end(false);
+        }
+        if self.lingered && !self.keeps() {
+            self.end(true);
         }
         if self.claims_until.is_some_and(|until| now >= until) {
             self.claims_until = None;
@@ -197,6 +245,7 @@ impl Agent {
                 self.hang_up(id);
                 self.say(Frame::Forget(id));
             }
+            self.leave_unheard();
         }
     }
 
@@ -212,8 +261,7 @@ impl Agent {
     /// How many bytes of its output may be read now.
     pub(crate) fn room(&self, id: ProcessId, stream: Stream) -> usize {
         let Some(process) = self.processes.get(&id) else { return 0 };
-        let out = &process.outs[stream.index() - 1];
-        if out.is_closed() { 0 } else { (out.limit() - out.end()) as usize }
+        process.outs[stream.index() - 1].room() as usize
     }
 
     pub(crate) fn output(&mut self, id: ProcessId, stream: Stream, bytes: Bytes) {
@@ -233,6 +281,14 @@ impl Agent {
             self.say_of(id, Frame::Fin { id, stream, length });
         }
         self.maybe_exit(id);
+        self.tell_readers(id);
+        self.kept_has_ended(id);
+    }
+
+    fn kept_has_ended(&mut self, id: ProcessId) {
+        if self.processes.get(&id).is_some_and(Process::has_ended) {
+            self.kept_ended(id);
+        }
     }
 
     pub(crate) fn exited(&mut self, id: ProcessId, ending: Ending) {
@@ -240,6 +296,8 @@ impl Agent {
         process.ending = Some(ending);
         self.stdin_closed(id);
         self.maybe_exit(id);
+        self.tell_readers(id);
+        self.kept_has_ended(id);
     }
 
     /// Takes bytes of its stdin.
@@ -272,9 +330,18 @@ impl Agent {
 
     fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
         match frame {
-            Frame::End => self.end(),
+            Frame::End => self.end(false),
+            Frame::EndAll => self.end(true),
+            frame @ Frame::Take { .. } => self.take(frame)?,
+            Frame::Leave { id, owner, end } => self.leave(id, owner, end),
+            Frame::Release(id) if self.release_kept(id) => {}
             Frame::Spawn(spawn) => self.spawn(*spawn)?,
             Frame::Resume { id, attempt, stdout, stderr } => {
+                if let Some(kept) = self.kept_mut(id)
+                    && !(kept.is_taken && kept.is_held)
+                {
+                    return Err(Violation::Unexpected("RESUME without TAKE"));
+                }
                 if self.has(id) {
                     self.resume(id, attempt, [stdout, stderr])?;
                 } else {
@@ -364,29 +431,41 @@ impl Agent {
             if process.spawn != spawn {
                 return Err(Violation::OtherSpawn(id));
             }
+            if self.spawned_again(&spawn) {
+                return Ok(());
+            }
             return self.resume(id, attempt, limits.map(|limit| Span { received: 0, limit }));
         }
         if spawn.incarnation != self.incarnation || self.known.contains(&id) || self.ending {
             self.say(Frame::Forget(id));
             return Ok(());
         }
-        let mut process = Process {
-            spawn: spawn.clone(),
-            attempt,
-            muted: false,
-            unclaimed: false,
-            pid: None,
-            stdin: RecvStream::new(STDIN_WINDOW),
-            outs: limits.map(SendStream::new),
-            lengths: [None; 2],
-            signals: 0,
-            sizes: 0,
-            ending: None,
-        };
+        let mut process = Process::plain(spawn.clone(), attempt, limits);
+        match self.keep(&spawn, limits) {
+            Some(Ok((outs, kept))) => (process.outs, process.kept) = (outs, Some(kept)),
+            Some(Err(why)) => {
+                self.refuse(spawn, attempt, limits, why);
+                return Ok(());
+            }
+            None => {}
+        }
+        match self.read_along(&spawn, limits) {
+            Some(Ok((outs, source))) => (process.outs, process.source) = (outs, Some(source)),
+            Some(Err(why)) => {
+                self.refuse(spawn, attempt, limits, why);
+                return Ok(());
+            }
+            None => {}
+        }
         let stdin = process.stdin.span();
         self.processes.insert(id, process);
         self.say(Frame::Resumed { id, attempt, stdin });
+        if let Some(source) = self.processes[&id].source {
+            self.tell_readers(source);
+            return Ok(());
+        }
         self.actions.push_back(Action::Start(Box::new(spawn)));
+        self.say_kept(id);
         Ok(())
     }
 
@@ -394,6 +473,9 @@ impl Agent {
         let (Some(process), Some(conn)) = (self.processes.get_mut(&id), &mut self.conn) else {
             return Ok(());
         };
+        if attempt <= process.attempt {
+            return Err(Violation::Unexpected("earlier attempt's"));
+        }
         for (out, span) in process.outs.iter_mut().zip(spans) {
             out.resume(span)?;
         }
@@ -405,7 +487,8 @@ impl Agent {
             conn.send(Frame::Started { id, pid });
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if let Some(length) = process.outs[stream.index() - 1].length() {
+            let of_source = process.lengths[stream.index() - 1].filter(|_| process.source.is_some());
+            if let Some(length) = process.outs[stream.index() - 1].length().or(of_source) {
                 conn.send(Frame::Fin { id, stream, length });
             }
         }
@@ -422,8 +505,8 @@ impl Agent {
 
     fn maybe_exit(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(&id) else { return };
-        if let (Some(ending), [Some(stdout), Some(stderr)]) = (process.ending.clone(), process.lengths) {
-            self.say_of(id, Frame::Exit { id, exit: Exit { ending, stdout, stderr } });
+        if let Some(exit) = process.exit() {
+            self.say_of(id, Frame::Exit { id, exit });
         }
     }
 
@@ -449,34 +532,63 @@ impl Agent {
     }
 
     fn hang_up(&mut self, id: ProcessId) {
-        if let Some(mut process) = self.processes.remove(&id) {
-            process.stdin.close(&mut self.pool);
-            self.known.insert(id);
-            if let Some(conn) = &mut self.conn {
-                conn.void(id);
-            }
+        let has_child = self.processes.get(&id).is_some_and(|process| process.source.is_none());
+        if self.forget(id) && has_child {
             self.actions.push_back(Action::HangUp(id));
         }
     }
 
-    fn end(&mut self) {
-        if !std::mem::replace(&mut self.ending, true) {
-            for id in self.processes.keys().copied().collect::<Vec<_>>() {
-                self.hang_up(id);
-            }
-            self.actions.push_back(Action::End);
+    /// Drops all that is known of a process.
+    fn forget(&mut self, id: ProcessId) -> bool {
+        let Some(mut process) = self.processes.remove(&id) else { return false };
+        process.stdin.close(&mut self.pool);
+        self.known.insert(id);
+        if let Some(conn) = &mut self.conn {
+            conn.void(id);
         }
+        self.leave_readers(id);
+        true
+    }
+
+    /// Ends everything, or all but what is kept.
+    fn end(&mut self, all: bool) {
+        if self.ending {
+            return;
+        }
+        let ids: Vec<_> =
+            self.processes.iter().filter(|(_, p)| all || p.kept.is_none()).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.ended.insert(id, "the agent was to end it");
+            self.hang_up(id);
+        }
+        self.ending = self.processes.is_empty();
+        self.actions.push_back(if self.ending { Action::End } else { Action::Detach });
     }
 }
 
 impl Process {
+    fn plain(spawn: Spawn, attempt: u32, limits: [u64; 2]) -> Self {
+        Self {
+            spawn,
+            attempt,
+            muted: false,
+            unclaimed: false,
+            pid: None,
+            stdin: RecvStream::new(STDIN_WINDOW),
+            outs: limits.map(|limit| Out::Plain(SendStream::new(limit))),
+            kept: None,
+            source: None,
+            lengths: [None; 2],
+            signals: 0,
+            sizes: 0,
+            ending: None,
+        }
+    }
+
     fn pump(&mut self, id: ProcessId, conn: &mut Conn) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            while !self.muted
-                && conn.queued(id) < AHEAD
-                && let Some((position, bytes)) = self.outs[stream.index() - 1].next_data()
-            {
-                conn.send(Frame::Data { id, stream, position, bytes });
+            if !self.muted {
+                self.outs[stream.index() - 1].pump(id, stream, conn);
             }
         }
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use execnet_proto::id::{ClientId, Epoch, ProcessId};
+use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::kept::Kept;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
 use execnet_proto::wire::{Refusal, Table};
 use fastrand::Rng;
@@ -37,7 +38,8 @@ pub(crate) struct Daemon {
     hosts: BTreeMap<usize, Host>,
     clients: BTreeMap<ClientKey, Wire>,
     dirty: BTreeSet<Peer>,
-    selects: Vec<(ClientKey, ProcessId)>,
+    /// With the host that was asked for.
+    selects: Vec<(ClientKey, ProcessId, Option<String>)>,
     /// When each host was last reachable, by its name.
     reached: BTreeMap<String, Duration>,
     /// The longest time for which each host was unreachable.
@@ -155,6 +157,15 @@ impl Daemon {
         self.clients.len()
     }
 
+    /// Kept work, as a person would see it: the host's name, id and agent, and what is told of it.
+    pub(crate) fn kept(&self) -> Vec<(String, ProcessId, Incarnation, Kept)> {
+        let name = |key| self.hosts.values().find(|host| host.key == key).map(|host| host.name.clone());
+        let works = self.switch.kept_work();
+        works
+            .filter_map(|work| Some((name(work.host)?, work.id, work.incarnation, work.facts.clone())))
+            .collect()
+    }
+
     fn bootstrap(&mut self) -> (Epoch, Bytes) {
         self.attaches += 1;
         let epoch = Epoch::new(self.life, self.attaches);
@@ -227,7 +238,11 @@ impl Daemon {
         while let Some(event) = self.switch.poll_event() {
             busy = true;
             match event {
-                SwitchEvent::Select { client, id, .. } => self.selects.push((client, id)),
+                SwitchEvent::Select { client, id, wants } => {
+                    let host = wants.iter().find(|(key, _)| key == "host").map(|(_, host)| host.to_vec());
+                    let host = host.map(|host| String::from_utf8(host).expect("a name"));
+                    self.selects.push((client, id, host));
+                }
                 SwitchEvent::Request { client, request, json } => {
                     self.switch.reply(client, request, true, json);
                 }
@@ -264,12 +279,16 @@ impl Daemon {
     fn place(&mut self, rng: &mut Rng) -> bool {
         let selects = std::mem::take(&mut self.selects);
         let busy = !selects.is_empty();
-        for (client, id) in selects {
+        for (client, id, wanted) in selects {
             if rng.u8(..3) == 0 {
-                self.selects.push((client, id));
+                self.selects.push((client, id, wanted));
                 continue;
             }
-            let up: Vec<_> = self.hosts.values().filter(|host| self.switch.is_reachable(host.key)).collect();
+            let fits = |host: &&Host| {
+                self.switch.is_reachable(host.key)
+                    && wanted.as_ref().is_none_or(|wanted| host.name == *wanted)
+            };
+            let up: Vec<_> = self.hosts.values().filter(fits).collect();
             let placed = rng
                 .choice(up)
                 .is_some_and(|host| self.switch.place(client, id, host.key, "model", Table::new()));

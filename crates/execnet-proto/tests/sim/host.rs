@@ -29,6 +29,7 @@ pub(crate) struct Truth {
     pub(crate) signals: Vec<u32>,
     /// Of its terminal, if it has one.
     pub(crate) sizes: Vec<TerminalSize>,
+    pub(crate) kept: bool,
 }
 
 pub(crate) struct SimHost {
@@ -39,6 +40,8 @@ pub(crate) struct SimHost {
     pub(crate) dead: BTreeSet<Incarnation>,
     pub(crate) truths: BTreeMap<ProcessId, Truth>,
     pub(crate) unclaimed: BTreeSet<ProcessId>,
+    /// Kept work that agents ended or forgot, and readers of it.
+    ended: BTreeMap<ProcessId, &'static str>,
     attached: Option<(LinkId, BytesMut)>,
     waiting: Vec<(LinkId, BytesMut)>,
     children: BTreeMap<ProcessId, Child>,
@@ -78,6 +81,7 @@ impl SimHost {
             dead: BTreeSet::new(),
             truths: BTreeMap::new(),
             unclaimed: BTreeSet::new(),
+            ended: BTreeMap::new(),
             attached: None,
             waiting: Vec::new(),
             children: BTreeMap::new(),
@@ -106,6 +110,17 @@ impl SimHost {
         self.unclaimed.contains(&id) || self.agent.as_ref().is_some_and(|agent| agent.unclaimed.contains(&id))
     }
 
+    /// The reason why an agent ended or forgot kept work, or a reader of it.
+    pub(crate) fn ended(&self, id: ProcessId) -> Option<&'static str> {
+        self.agent.as_ref().and_then(|agent| agent.ended.get(&id)).or_else(|| self.ended.get(&id)).copied()
+    }
+
+    /// Everything that agents ended, and why.
+    pub(crate) fn all_ended(&self) -> impl Iterator<Item = (ProcessId, &'static str)> {
+        let agent = self.agent.iter().flat_map(|agent| &agent.ended);
+        self.ended.iter().chain(agent).map(|(id, why)| (*id, *why))
+    }
+
     /// A stub was started here, with this link as its stdio.
     pub(crate) fn stub(&mut self, link: LinkId) {
         self.waiting.push((link, BytesMut::new()));
@@ -123,6 +138,7 @@ impl SimHost {
     pub(crate) fn kill_agent(&mut self, net: &mut Net, now: Duration) {
         if let Some(agent) = self.agent.take() {
             self.unclaimed.extend(&agent.unclaimed);
+            self.ended.extend(&agent.ended);
             self.dead.insert(agent.incarnation);
         }
         if let Some((link, _)) = self.attached.take() {
@@ -285,6 +301,14 @@ impl SimHost {
                         self.signal(id, 1);
                     }
                 }
+                Action::Detach => {
+                    if let Some((link, _)) = self.attached.take() {
+                        net.close(link, Side::Far, now);
+                    }
+                    if let Some(agent) = &mut self.agent {
+                        agent.detach(now);
+                    }
+                }
                 Action::End => {
                     self.kill_agent(net, now);
                 }
@@ -298,6 +322,7 @@ impl SimHost {
         let truth = self.truths.entry(id).or_default();
         truth.forks += 1;
         assert_eq!(truth.forks, 1, "{id} was started twice");
+        truth.kept = spawn.options.iter().any(|(key, _)| key == "keep");
         truth.sizes.extend(TerminalSize::asked(&spawn.options));
         let work = if spawn.role == Role::Tunnel {
             let target = String::from_utf8(spawn.args[1].to_vec()).expect("a name");
@@ -368,7 +393,7 @@ impl SimHost {
             agent.exited(id, ending.clone());
             busy = true;
         }
-        let gone = child.hung_up.is_some() || !agent.has(id);
+        let gone = !agent.has(id);
         if child.ending.is_some() && (gone || child.told_closed == [true; 2]) {
             let child = self.children.remove(&id).expect("it is there");
             self.bury(id, &child, net, now);

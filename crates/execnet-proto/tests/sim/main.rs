@@ -52,5 +52,8 @@ fn whatever_breaks_every_byte_arrives_once_and_every_process_ends() {
         }
     }
     println!("{seeds} worlds, {steps} steps, processes {outcomes:?}");
-    assert!(outcomes.contains_key("ended"));
+    for outcome in ["ended", "kept work ended", "taken work ended", "reader ended", "lost: taken over"] {
+        let few = seeds < SEEDS;
+        assert!(few || outcomes.contains_key(outcome), "in none of {seeds} worlds one {outcome}");
+    }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
+use execnet_proto::kept::{Join, Keep, Kept, Policy, Replay};
+use execnet_proto::process::Loss;
 use execnet_proto::stream::MAX_WINDOW;
 use execnet_proto::terminal::TerminalSize;
-use execnet_proto::wire::{Ending, Stream, Table};
+use execnet_proto::wire::{Ending, Role, Stream, Table};
 use fastrand::Rng;
 
 use crate::net::{LinkId, Net, Read, Side};
@@ -31,6 +33,27 @@ pub(crate) struct Program {
     wake: Duration,
     out: BytesMut,
     bulk: u64,
+    pub(crate) id: ClientId,
+    /// Of ten processes so many are kept.
+    keeps: u8,
+    /// Kept work that it has asked to end.
+    pub(crate) asked_to_end: Vec<ProcessId>,
+}
+
+/// What is special about a process that is kept, or that reads along with one.
+#[derive(Clone, Debug)]
+pub(crate) struct Special {
+    /// Of stdout and stderr.
+    pub(crate) policies: [Policy; 2],
+    pub(crate) role: Part,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Starter(Keep),
+    Taker,
+    /// Of this one.
+    Reader(ProcessId, Join),
 }
 
 /// How a process went, as its client saw it.
@@ -48,6 +71,14 @@ pub(crate) struct Outcome {
     pub(crate) signals: u64,
     /// The last size of its terminal, if it has one.
     pub(crate) size: Option<TerminalSize>,
+    pub(crate) client: ClientId,
+    pub(crate) special: Option<Special>,
+    /// Where the outputs that it saw ended.
+    pub(crate) at: [u64; 2],
+    /// Where each gap began and ended.
+    pub(crate) gaps: [Vec<(u64, u64)>; 2],
+    /// Where it began.
+    pub(crate) begin: [u64; 2],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,12 +108,23 @@ struct Job {
     seen: Option<Ending>,
     /// Since when it is reported unreachable.
     unreachable: Option<Duration>,
+    special: Option<Special>,
+    /// Position of the next byte of each output, once it is known.
+    at: Option<[u64; 2]>,
+    begin: [u64; 2],
+    gaps: [Vec<(u64, u64)>; 2],
+    /// It is to end when it is left.
+    ends: bool,
 }
 
 impl Program {
     pub(crate) fn new(rng: &mut Rng, jobs: usize, bulk: u64, now: Duration) -> Self {
+        let id = ClientId(std::array::from_fn(|_| rng.u8(..)));
         Self {
-            client: Client::new(ClientId(std::array::from_fn(|_| rng.u8(..))), "3.0.0"),
+            client: Client::new(id, "3.0.0").program("sim"),
+            id,
+            keeps: if rng.bool() { 0 } else { rng.u8(1..=10) },
+            asked_to_end: Vec::new(),
             link: None,
             stopped: now,
             next_connect: now,
@@ -186,8 +228,11 @@ impl Program {
                         now + Duration::from_millis(if rng.u8(..8) == 0 { rng.u64(..40_000) } else { 0 });
                 }
                 ClientEvent::Refused(id, ..) => {
-                    self.jobs.remove(&id);
+                    let job = self.jobs.remove(&id).expect("it was selected");
                     self.refused += 1;
+                    if job.special.is_some_and(|special| matches!(special.role, Part::Reader(..))) {
+                        continue;
+                    }
                     self.wake = now + Duration::from_millis(rng.u64(100..2_000));
                     self.to_start += 1;
                 }
@@ -225,29 +270,66 @@ impl Program {
             },
             _ => rng.u64(..40),
         };
-        let job = Job {
-            behaviour,
-            left,
-            written: 0,
-            closes: true,
-            closed: false,
-            read: [0; 2],
-            stopped: [false; 2],
-            signals: 0,
-            size: None,
-            started: now,
-            patience: match rng.u8(..16) {
-                0 => Some(Duration::from_micros(rng.u64(..2_000))),
-                1 => Some(Duration::from_millis(rng.u64(..10_000))),
-                _ => None,
-            },
-            lazy: rng.u8(..4) == 0,
-            next_read: now,
-            seen: None,
-            unreachable: None,
-        };
+        let mut job = Job::new(behaviour, left, now, rng);
+        if rng.u8(..10) < self.keeps {
+            // some want the same name
+            let name = if rng.u8(..4) == 0 { format!("k{}", rng.u8(..4)) } else { id.to_string() };
+            let keep = Keep {
+                name: name.parse().expect("a name"),
+                seconds: rng.u64(1..if self.calm { 20 } else { 150 }),
+                stdout: policy(rng),
+                stderr: policy(rng),
+                admits: false,
+            };
+            let policies = [keep.stdout, keep.stderr];
+            job.special = Some(Special { policies, role: Part::Starter(keep) });
+            job.may_leave(rng);
+        }
         self.jobs.insert(id, job);
         self.client.select(id, Table::new());
+    }
+
+    /// Takes kept work.
+    pub(crate) fn take(
+        &mut self,
+        (host, id, incarnation, facts): (String, ProcessId, Incarnation, Kept),
+        now: Duration,
+        rng: &mut Rng,
+    ) {
+        if self.jobs.contains_key(&id) {
+            return;
+        }
+        let behaviour = Behaviour::decode(facts.command.as_bytes());
+        let mut job = Job::new(behaviour, rng.u64(..30_000), now, rng);
+        let policies = [facts.stdout, facts.stderr];
+        job.special = Some(Special { policies, role: Part::Taker });
+        job.at = None;
+        job.may_leave(rng);
+        self.jobs.insert(id, job);
+        self.client.take(id, incarnation, host, replay(rng));
+    }
+
+    /// Reads along with kept work.
+    pub(crate) fn read_along(
+        &mut self,
+        (host, source, _, facts): (String, ProcessId, Incarnation, Kept),
+        now: Duration,
+        rng: &mut Rng,
+    ) {
+        if facts.name.as_str() != source.to_string() {
+            // it may be given to something else meanwhile
+            return;
+        }
+        let id = ProcessId(std::array::from_fn(|_| rng.u8(..)));
+        let behaviour = Behaviour::decode(facts.command.as_bytes());
+        let mut job = Job::new(behaviour, 0, now, rng);
+        let policies = [facts.stdout, facts.stderr];
+        let role = Part::Reader(source, Join::Read(facts.name, replay(rng)));
+        job.special = Some(Special { policies, role });
+        job.closes = false;
+        job.may_leave(rng);
+        self.jobs.insert(id, job);
+        self.client.select(id, vec![("host".to_owned(), host.into())]);
     }
 
     /// Does something with one process.
@@ -255,9 +337,13 @@ impl Program {
         let job = self.jobs.get_mut(&id).expect("it is there");
         if self.client.process(id).is_none() && self.client.placement(id).is_some() && now >= job.started {
             let args = vec![job.behaviour.encode()];
-            job.size = (job.behaviour == Behaviour::Signals).then(|| size(rng));
+            let plain = job.special.is_none();
+            job.size = (job.behaviour == Behaviour::Signals && plain).then(|| size(rng));
             let options = job.size.map(TerminalSize::option).into_iter().collect();
-            self.client.launch(id, Launch { args, options, ..Launch::default() });
+            let role = job.special.as_ref().map(|special| &special.role);
+            let keep = if let Some(Part::Starter(keep)) = role { Some(keep.clone()) } else { None };
+            let join = if let Some(Part::Reader(_, join)) = role { Some(join.clone()) } else { None };
+            self.client.launch(id, Launch { args, options, keep, join, ..Launch::default() });
             return true;
         }
         let Some(process) = self.client.process(id) else {
@@ -273,6 +359,8 @@ impl Program {
         }
         job.seen.clone_from(&ending);
         if let Some(message) = lost {
+            let taken = process.loss() == Some(Loss::TakenOver);
+            assert_eq!(taken, message.starts_with("taken over by sim ("), "{message}");
             return self.end(id, End::Lost(message));
         }
         // with time for a daemon that was itself stopped
@@ -280,24 +368,34 @@ impl Program {
             Some(why) if self.link.is_some() => {
                 let since = *job.unreachable.get_or_insert(now);
                 assert!(
-                    now < since + 2 * PATIENCE,
+                    now < since + 2 * PATIENCE || process.is_kept(),
                     "{id} is neither reached nor lost since {since:?}: {why}"
                 );
             }
             _ => job.unreachable = None,
         }
-        let capacity = process.stdin_capacity();
+        let is_reader = process.spawn().role == Role::Read;
+        let is_there = job.special.is_none() || is_reader || process.is_held();
+        if is_there && job.at.is_none() {
+            job.begin = [Stream::Stdout, Stream::Stderr].map(|stream| process.position(stream));
+            job.at = Some(job.begin);
+        }
+        let from = process.stdin_end();
+        if is_reader || !is_there {
+            job.left = job.left.min(if is_there { 0 } else { u64::MAX });
+        }
+        let capacity = if is_there { process.stdin_capacity() } else { 0 };
         assert!(capacity as u64 <= MAX_WINDOW);
         if job.left > 0 && capacity > 0 {
             let most = if rng.bool() { 50_000 } else { 2_000_000 };
             let part = job.left.min(capacity.min(rng.usize(1..most)) as u64);
-            let bytes = plan::pattern(id, Stream::Stdin, job.written, part as usize);
+            let bytes = plan::pattern(id, Stream::Stdin, from, part as usize);
             job.left -= part;
             job.written += part;
             self.client.write(id, bytes);
             busy = true;
         }
-        if job.left == 0 && job.closes && !job.closed {
+        if job.left == 0 && job.closes && !job.closed && is_there {
             job.closed = true;
             self.client.close_stdin(id);
             busy = true;
@@ -307,6 +405,14 @@ impl Program {
             let index = stream.index() - 1;
             let available = self.client.process(id).map_or(0, |process| process.available(stream));
             assert!(available as u64 <= MAX_WINDOW, "{available} bytes of {id} wait here");
+            let missing = self.client.process(id).map_or(0, |process| process.missing(stream));
+            if let Some(at) = job.at.as_mut().filter(|_| missing > 0 && (rng.bool() || self.calm)) {
+                assert_eq!((available, self.client.gap(id, stream)), (0, missing));
+                job.gaps[index].push((at[index], at[index] + missing));
+                at[index] += missing;
+                busy = true;
+                continue;
+            }
             if available > 0 && (now >= job.next_read || !runs || self.calm) {
                 if job.lazy {
                     job.next_read = now + Duration::from_millis(rng.u64(..2_000));
@@ -314,8 +420,16 @@ impl Program {
                 let bytes = self.client.read(id, stream, rng.usize(1..=65_536));
                 let shown =
                     if job.behaviour == Behaviour::Echo && index == 0 { Stream::Stdin } else { stream };
-                plan::check(id, shown, job.read[index], &bytes);
+                let source = match job.special.as_ref().map(|special| &special.role) {
+                    Some(Part::Reader(source, _)) => *source,
+                    _ => id,
+                };
+                let at = job.at.as_mut().expect("it is known where it is");
+                plan::check(source, shown, at[index], &bytes);
+                at[index] += bytes.len() as u64;
                 job.read[index] += bytes.len() as u64;
+                let position = self.client.process(id).map(|process| process.position(stream));
+                assert_eq!(position, Some(at[index]), "{id} {stream:?}");
                 busy = true;
             }
             if runs && !job.stopped[index] && rng.u16(..2_000) == 0 {
@@ -327,7 +441,7 @@ impl Program {
         let age = now.saturating_sub(job.started);
         let asked = |number: u32| job.signals >> number & 1 == 1;
         let ask = match job.behaviour {
-            _ if !runs => None,
+            _ if !runs || is_reader || !is_there => None,
             Behaviour::Signals if asked(15) => None,
             Behaviour::Signals if age > Duration::from_secs(10) => Some(15),
             Behaviour::Signals if rng.u8(..64) == 0 => rng.choice([10, 12, 14]),
@@ -338,7 +452,12 @@ impl Program {
             job.signals |= 1 << number;
             self.client.signal(id, number);
         }
-        if job.behaviour == Behaviour::Signals && runs && job.signals >> 15 & 1 == 0 && rng.u8(..64) == 0 {
+        if job.special.is_none()
+            && job.behaviour == Behaviour::Signals
+            && runs
+            && job.signals >> 15 & 1 == 0
+            && rng.u8(..64) == 0
+        {
             let size = size(rng);
             job.size = Some(size);
             self.client.resize(id, size);
@@ -372,11 +491,70 @@ impl Program {
             closed: job.closed,
             signals: job.signals,
             size: job.size,
+            client: self.id,
+            special: job.special,
+            at: job.at.unwrap_or_default(),
+            gaps: job.gaps,
+            begin: job.begin,
         };
-        self.client.release(id);
+        if job.ends {
+            self.asked_to_end.push(id);
+            self.client.end(id);
+        } else {
+            self.client.release(id);
+        }
         self.ended.push(outcome);
         true
     }
+}
+
+impl Job {
+    fn new(behaviour: Behaviour, left: u64, now: Duration, rng: &mut Rng) -> Self {
+        Self {
+            behaviour,
+            left,
+            written: 0,
+            closes: true,
+            closed: false,
+            read: [0; 2],
+            stopped: [false; 2],
+            signals: 0,
+            size: None,
+            started: now,
+            patience: match rng.u8(..16) {
+                0 => Some(Duration::from_micros(rng.u64(..2_000))),
+                1 => Some(Duration::from_millis(rng.u64(..10_000))),
+                _ => None,
+            },
+            lazy: rng.u8(..4) == 0,
+            next_read: now,
+            seen: None,
+            unreachable: None,
+            special: None,
+            at: Some([0; 2]),
+            begin: [0; 2],
+            gaps: Default::default(),
+            ends: false,
+        }
+    }
+
+    /// It is left at some time, and perhaps ended.
+    fn may_leave(&mut self, rng: &mut Rng) {
+        self.closes &= rng.bool();
+        self.ends = rng.u8(..6) == 0;
+        let most = if rng.bool() { 3_000 } else { 60_000 };
+        self.patience = Some(Duration::from_millis(rng.u64(..most)));
+    }
+}
+
+fn policy(rng: &mut Rng) -> Policy {
+    let bytes = if rng.bool() { rng.u64(..300) } else { rng.u64(..200_000) };
+    *rng.choice(&[Policy::Wait, Policy::Last(bytes), Policy::Spill(bytes)]).expect("one")
+}
+
+fn replay(rng: &mut Rng) -> Replay {
+    let bytes = rng.u64(..50_000);
+    *rng.choice(&[Replay::All, Replay::NONE, Replay::Last(bytes)]).expect("one")
 }
 
 fn size(rng: &mut Rng) -> TerminalSize {

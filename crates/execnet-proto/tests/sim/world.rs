@@ -1,19 +1,21 @@
 //! The world of one seed: hosts, a daemon, programs, the links between them, and their failures.
 
+#[path = "judge.rs"]
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use execnet_proto::id::{ClientId, ProcessId};
 use execnet_proto::stream::{MAX_WINDOW, POOL};
 use execnet_proto::switch::ClientKey;
-use execnet_proto::wire::{Ending, Stream};
 use fastrand::Rng;
 
 use crate::daemon::{Daemon, HostPlan};
 use crate::host::SimHost;
 use crate::net::{LinkId, Net, Side};
-use crate::plan::Behaviour;
-use crate::program::{End, Outcome, Program};
+use crate::program::Program;
 
 pub(crate) const LINGER: Duration = Duration::from_secs(40);
 
@@ -76,6 +78,12 @@ pub(crate) struct World {
     /// The longest time for which each host was unreachable.
     gaps: BTreeMap<String, Duration>,
     calm_since: Option<Duration>,
+    /// Kept work that programs have asked to end.
+    asked_to_end: BTreeSet<ProcessId>,
+    /// Who has asked to take what.
+    takes: BTreeSet<(ProcessId, ClientId)>,
+    /// How often programs take kept work and read along with it: one in so many steps.
+    visits: u32,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
     log: Vec<String>,
 }
@@ -127,6 +135,9 @@ impl World {
             removed: BTreeSet::new(),
             gaps: BTreeMap::new(),
             calm_since: None,
+            asked_to_end: BTreeSet::new(),
+            takes: BTreeSet::new(),
+            visits: rng.u32(20..2_000),
             outcomes: BTreeMap::new(),
             log: Vec::new(),
             rng,
@@ -157,6 +168,7 @@ impl World {
     /// Every part does something, in any order.
     fn round(&mut self) -> bool {
         let mut busy = self.trouble();
+        self.visit();
         let mut turns: Vec<usize> = (0..=self.hosts.len() + self.programs.len()).collect();
         self.rng.shuffle(&mut turns);
         let names: Vec<_> = self.hosts.keys().cloned().collect();
@@ -172,6 +184,25 @@ impl World {
             }
         }
         busy
+    }
+
+    /// A program takes kept work that the daemon knows of, or reads along with it.
+    fn visit(&mut self) {
+        if self.calm_since.is_some() || self.rng.u32(..self.visits) > 0 {
+            return;
+        }
+        let Some(daemon) = &self.daemon else { return };
+        let (Some(work), Some(program)) =
+            (self.rng.choice(daemon.kept()), self.rng.choice(&mut self.programs))
+        else {
+            return;
+        };
+        if self.rng.u8(..4) == 0 {
+            program.read_along(work, self.now, &mut self.rng);
+        } else {
+            self.takes.insert((work.1, program.id));
+            program.take(work, self.now, &mut self.rng);
+        }
     }
 
     fn daemon(&mut self) -> bool {
@@ -224,6 +255,7 @@ impl World {
             daemon.accept(ClientKey(self.sockets), link, self.now);
             program.connected(link, self.now);
         }
+        self.asked_to_end.extend(program.asked_to_end.drain(..));
         for outcome in std::mem::take(&mut program.ended) {
             self.judge(&outcome);
         }
@@ -317,7 +349,8 @@ impl World {
             }
             Fault::KillProgram => {
                 if self.programs.len() > 1 {
-                    let program = self.programs.swap_remove(self.rng.usize(..self.programs.len()));
+                    let index = self.rng.usize(..self.programs.len());
+                    let program = self.programs.swap_remove(index);
                     if let Some(link) = program.link {
                         self.net.close(link, Side::Near, self.now);
                     }
@@ -408,56 +441,15 @@ impl World {
     /// Everything is over: nothing may be left anywhere.
     fn check_end(&mut self) {
         for host in self.hosts.values() {
+            for (id, why) in host.all_ended() {
+                assert!(why != "it was to end" || self.asked_to_end.contains(&id), "{id} was ended unasked");
+                assert!(why != "the agent was to end it" || host.truths.get(&id).is_none_or(|t| !t.kept));
+            }
             let tunnels = self.plans.len();
             assert!(host.children() <= tunnels, "{} has {} children", host.name, host.children());
         }
         let daemon = self.daemon.as_ref().expect("it runs");
         assert_eq!(daemon.switch.queued(), 0, "{}", self.dump());
-    }
-
-    /// Compares how a process ended for its client with what really happened.
-    fn judge(&mut self, outcome: &Outcome) {
-        let id = outcome.id;
-        let host = self.hosts.get(&outcome.host);
-        let truth = host.and_then(|host| host.truths.get(&id));
-        let name = match &outcome.end {
-            End::HungUp => "hung up",
-            End::Lost(message) => self.judge_loss(outcome, message),
-            End::Ended(ending) => {
-                let truth = truth.unwrap_or_else(|| panic!("{id} ended, but never ran"));
-                assert_eq!(truth.ending.as_ref(), Some(ending), "{outcome:?}");
-                for stream in [Stream::Stdout, Stream::Stderr] {
-                    let index = stream.index() - 1;
-                    if !outcome.stopped[index] {
-                        assert_eq!(outcome.read[index], truth.written[index], "{stream:?} of {outcome:?}");
-                    }
-                }
-                judge_behaviour(outcome, truth);
-                "ended"
-            }
-        };
-        *self.outcomes.entry(name).or_default() += 1;
-    }
-
-    fn judge_loss(&self, outcome: &Outcome, message: &str) -> &'static str {
-        let host = &self.hosts[&outcome.host];
-        let replaced = outcome.incarnation.is_some_and(|incarnation| host.dead.contains(&incarnation));
-        let (name, justified) = if message.contains("was replaced by a new one") {
-            ("lost: another agent", replaced)
-        } else if message.contains("cannot resume") {
-            ("lost: cannot resume", !host.resume)
-        } else if message.contains("no longer has it") {
-            ("lost: forgotten", replaced || host.forgot(outcome.id))
-        } else if message.contains("removed from the network") || message.contains("no longer in the network")
-        {
-            ("lost: removed", self.removed.contains(&outcome.host))
-        } else if message.contains("for 70 s") {
-            ("lost: away", self.gaps.get(&outcome.host).is_some_and(|gap| *gap >= PATIENCE))
-        } else {
-            ("lost", false)
-        };
-        assert!(justified, "lost without a reason: {message}: {outcome:?}\n{}", self.dump());
-        name
     }
 
     pub(crate) fn dump(&self) -> String {
@@ -478,42 +470,6 @@ impl World {
             let _ = writeln!(text, "up {}, {:?}", daemon.everything_is_up(), daemon.switch);
         }
         text
-    }
-}
-
-/// Checks what a process of each behaviour must have done when it ended by itself.
-fn judge_behaviour(outcome: &Outcome, truth: &crate::host::Truth) {
-    let Some(ending) = &truth.ending else { return };
-    let whole = outcome.stopped == [false; 2];
-    match (&outcome.behaviour, ending) {
-        (Behaviour::Echo, Ending::Exited(status)) => {
-            assert_eq!(
-                (*status, truth.read, truth.written[0]),
-                (0, outcome.written, truth.read),
-                "{outcome:?}"
-            );
-            assert!(outcome.closed);
-        }
-        (Behaviour::Source { out, err, status }, Ending::Exited(found)) => {
-            assert_eq!((status, [*out, *err]), (found, truth.written), "{outcome:?}");
-        }
-        (Behaviour::Sink { status }, Ending::Exited(found)) => {
-            assert_eq!((status, outcome.written), (found, truth.read), "{outcome:?}");
-        }
-        (Behaviour::Closer { after, status }, Ending::Exited(found)) => {
-            assert_eq!((status, (*after).min(outcome.written)), (found, truth.read), "{outcome:?}");
-        }
-        (Behaviour::Mortal { .. } | Behaviour::Stubborn, Ending::Signaled(9))
-        | (Behaviour::Missing, Ending::NotStarted(2, _)) => {}
-        (Behaviour::Signals, Ending::Signaled(15)) => {
-            // every requested signal was applied, none more often than it was requested
-            let applied = truth.signals.iter().fold(0, |mask, number| mask | 1_u64 << number);
-            assert_eq!(applied, outcome.signals, "{outcome:?}");
-            // the last size was set, and none came back
-            assert_eq!(truth.sizes.last(), outcome.size.as_ref(), "{outcome:?}");
-        }
-        (_, Ending::Signaled(13)) => assert!(!whole, "{outcome:?}"),
-        _ => panic!("{outcome:?} ended as {truth:?}"),
     }
 }
 
