@@ -115,11 +115,14 @@ class Ring(object):
         pool = self.pool
         pool.used += size
         self.settle()
-        if self.policy == SPILL:
-            while self.end - self.going > SHORT and pool.under_way < UNDER_WAY and self.store():
-                pass
+        self._spill()
         if pool.used > pool.most:
             pool.make_room()
+
+    def _spill(self):
+        if self.policy == SPILL:
+            while self.end - self.going > SHORT and self.pool.under_way < UNDER_WAY and self.store():
+                pass
 
     def settle(self):
         """Drop what nobody was promised."""
@@ -184,6 +187,7 @@ class Ring(object):
         self.pool.under_way -= size
         if position == self.base and not self.broken and self.blocks:
             self.pool.used -= self._remove_block()
+        self._spill()
         self.pool.awake()
 
     def not_stored(self, position, size):
@@ -265,8 +269,10 @@ class Reading(object):
                 return min(until, at + len(data)) - self.sent
             self.loaded = None
         if self.wanted is None:
+            asked = [each for each in ring.all_readings() if each.wanted == self.sent]
             self.wanted = self.sent
-            ring.pool.ask(("load", ring, self.sent, min(PIECE, ring.base - self.sent)))
+            if not asked:
+                ring.pool.ask(("load", ring, self.sent, min(PIECE, ring.base - self.sent)))
         return 0
 
     def capacity(self):

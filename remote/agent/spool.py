@@ -10,6 +10,7 @@ import struct
 
 from agent import children
 from agent.loop import AGAIN, BROKEN, IN, OUT
+from agent.stream import deque
 
 STORE, LOAD, CLOSE = b"s", b"l", b"c"  # requests
 STORED, LOADED, FAILED = b"S", b"L", b"F"  # answers
@@ -28,8 +29,7 @@ class Spool(object):
         self.numbers = {}  # ring: number
         self.rings = {}  # number: ring
         self.last = 0
-        self.stores = {}  # (number, position): size
-        self.loads = {}  # (number, position): ring
+        self.asked = deque()  # (ring, position, size of what is stored or None), in the order of the answers
         self.outgoing = []
         self.incoming = b""
         self.gone = None  # why there is no child
@@ -55,11 +55,11 @@ class Spool(object):
                 self.keeper.lost(ring, self.gone)
         elif kind == "store":
             position, data = request[2:]
-            self.stores[number, position] = ring, len(data)
+            self.asked.append((ring, position, len(data)))
             self._send(HEAD.pack(STORE, number, ring.file_size(), position, len(data)), data)
         else:
             position, size = request[2:]
-            self.loads[number, position] = ring
+            self.asked.append((ring, position, None))
             self._send(HEAD.pack(LOAD, number, ring.file_size(), position, size))
 
     def _start(self):
@@ -142,24 +142,20 @@ class Spool(object):
             end = at + ANSWER.size + (0 if what == STORED else size)
             if end > len(data):
                 break
-            self._answered(what, number, position, data[at + ANSWER.size:end])
+            self._answered(what, data[at + ANSWER.size:end])
             at = end
         self.incoming = data[at:]
 
-    def _answered(self, what, number, position, data):
+    def _answered(self, what, data):
+        ring, position, size = self.asked.popleft()
         if what == STORED:
-            ring, size = self.stores.pop((number, position))
             self.keeper.stored(ring, position, size)
         elif what == LOADED:
-            ring = self.loads.pop((number, position))
             self.keeper.loaded(ring, position, data)
+        elif size is not None:
+            self.keeper.not_stored(ring, position, size, data.decode("utf-8", "replace"))
         else:
-            words = data.decode("utf-8", "replace")
-            if (number, position) in self.stores:
-                ring, size = self.stores.pop((number, position))
-                self.keeper.not_stored(ring, position, size, words)
-            else:
-                self.keeper.lost(self.loads.pop((number, position)), words)
+            self.keeper.lost(ring, data.decode("utf-8", "replace"))
 
     def _lose(self, why):
         """The child is gone, and with it what it held."""
@@ -169,10 +165,10 @@ class Spool(object):
         self.loop.close(self.read)
         self.loop.close(self.write)
         self.outgoing, self.incoming = [], b""
-        stores, self.stores, self.loads = self.stores, {}, {}
-        for _, position in sorted(stores):
-            ring, size = stores[_, position]
-            self.keeper.not_stored(ring, position, size, why)
+        asked, self.asked = self.asked, deque()
+        for ring, position, size in asked:
+            if size is not None:
+                self.keeper.not_stored(ring, position, size, why)
         for ring in list(self.rings.values()):
             self.keeper.lost(ring, why)
 

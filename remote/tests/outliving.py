@@ -265,6 +265,7 @@ class Posix(Host):
         self.assertEqual(0, link.info["resume"])
         self.assertIn(("it cannot outlive its link: %s is not a folder; " % usual).encode(),
                       link.table["message"])
+        self.assertFalse({b"keep", b"enter"} & set(link.table["features"].split()))
         id = link.spawn("sleep", "1000", role=1)
         pid = link.wait(wire.STARTED, id=id)["pid"]
         link.cut()
