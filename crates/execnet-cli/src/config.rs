@@ -100,6 +100,11 @@ impl NetworkFile {
         Err(CommandError::new(Exit::Usage, format!("there is no file {}", path.display())))
     }
 
+    /// Reads what is to be written there.
+    pub(crate) fn of_text(path: &Path, text: &str) -> Result<NetworkFile, CommandError> {
+        NetworkFile::parse(path, text, true)
+    }
+
     fn parse(path: &Path, text: &str, existed: bool) -> Result<NetworkFile, CommandError> {
         let wrong = |what: String| {
             let failure = CommandError::new(Exit::Usage, format!("{}: {what}", path.display()));

@@ -107,7 +107,11 @@ pub(crate) fn refused(error: &ReplyError) -> CommandError {
     let exit = match error.kind {
         ErrorKind::Usage | ErrorKind::DuplicateHost => Exit::Usage,
         ErrorKind::NoSuchHost => Exit::NoHost,
-        ErrorKind::InUse | ErrorKind::Closing | ErrorKind::Cancelled | ErrorKind::Other => Exit::Failed,
+        ErrorKind::InUse
+        | ErrorKind::Keeps
+        | ErrorKind::Closing
+        | ErrorKind::Cancelled
+        | ErrorKind::Other => Exit::Failed,
     };
     let failure = CommandError::new(exit, &error.message);
     match &error.hint {

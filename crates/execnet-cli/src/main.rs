@@ -30,9 +30,9 @@ mod text;
 mod usage;
 
 use commands::{
-    AddhostArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, KillArgs, ListArgs, LogsArgs,
-    ManArgs, PackagesArgs, PsArgs, PythonArgs, RmhostArgs, RunArgs, StartArgs, StatusArgs, StopArgs, TopArgs,
-    UndrainArgs,
+    AddhostArgs, AttachArgs, CompletionsArgs, CopyArgs, DaemonArgs, DrainArgs, ExecArgs, ExportArgs,
+    ImportArgs, KillArgs, ListArgs, LogsArgs, ManArgs, PackagesArgs, PsArgs, PythonArgs, RmhostArgs, RunArgs,
+    StartArgs, StatusArgs, StopArgs, TopArgs, UndrainArgs, WaitArgs,
 };
 use error::{CommandResult, Exit};
 
@@ -69,11 +69,15 @@ enum Command {
     Copy(CopyArgs),
     Ps(PsArgs),
     Top(TopArgs),
+    Attach(AttachArgs),
+    Wait(WaitArgs),
     Kill(KillArgs),
     Packages(PackagesArgs),
     List(ListArgs),
     Logs(LogsArgs),
     Stop(StopArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     Man(ManArgs),
     Completions(CompletionsArgs),
     #[command(hide = true)]
@@ -95,11 +99,15 @@ impl Command {
             Command::Copy(args) => args.run(),
             Command::Ps(args) => args.run(),
             Command::Top(args) => args.run(),
+            Command::Attach(args) => args.run(),
+            Command::Wait(args) => args.run(),
             Command::Kill(args) => args.run(),
             Command::Packages(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Stop(args) => args.run(),
+            Command::Export(args) => args.run(),
+            Command::Import(args) => args.run(),
             Command::Man(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::Daemon(args) => args.run(),

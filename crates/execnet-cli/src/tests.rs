@@ -29,11 +29,15 @@ fn the_help_lists_every_command() {
       copy         Copy files and folders to hosts, or from hosts
       ps           Show what runs in a network, for whom, and what it uses
       top          Show what runs in a network and what it uses, live
+      attach       Come back to kept work: its last output, then live
+      wait         Wait until kept work has ended, and return its exit status
       kill         Send a signal to processes of a network, whoever started them
       packages     List or remove the packages that hosts hold
       list         List running networks and those that have a file
       logs         Print the log of a network's daemon
       stop         Stop a network and end what runs on its hosts
+      export       Write a network to a file, for another machine
+      import       Take over a network from a file that `execnet export` wrote
       man          Show the manual page of execnet or of a command
       completions  Make a shell complete commands, options, networks and hosts
       help         Print this message or the help of the given subcommand(s)

@@ -35,6 +35,21 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{:.0} {unit}", (whole / size).floor())
 }
 
+/// A long duration, in two units: `6 d 21 h`, `3 h 5 min`, `50 s`.
+pub(crate) fn span(seconds: f64) -> String {
+    let whole = seconds.clamp(0.0, 1e12).floor() as u64;
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let first = units.iter().position(|(size, _)| whole >= *size).unwrap_or(3);
+    let (size, unit) = units[first];
+    let mut text = format!("{} {unit}", whole / size);
+    if let Some((smaller, unit)) = units.get(first + 1)
+        && whole % size / smaller > 0
+    {
+        text += &format!(" {} {unit}", whole % size / smaller);
+    }
+    text
+}
+
 /// A rounded number of bytes: `565 B`, `12 KiB`, `1.4 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1024 {

@@ -1,8 +1,9 @@
 //! How the use of processes and hosts is written, in `ps` and `top`.
 
-use execnet_proto::control::{HostState, HostUsage, ProcessUsage};
+use execnet_proto::control::{HostState, HostUsage, KeptState, KeptStatus, ProcessUsage};
+use execnet_proto::signal::Signal;
 
-use crate::text::{duration, one_line, size};
+use crate::text::{duration, one_line, size, span};
 
 /// How many hex digits of an id people see, and type.
 pub(crate) const SHOWN: usize = 8;
@@ -77,6 +78,39 @@ pub(crate) fn memory(process: &ProcessUsage) -> String {
     process.memory.map_or_else(|| UNKNOWN.to_owned(), size)
 }
 
+/// `attached`, `nobody attached, ends in 6 d 21 h`, `exited with status 3, known for 6 d 21 h`.
+pub(crate) fn kept(kept: &KeptStatus) -> String {
+    let left = |what: &str| kept.left.map_or_else(String::new, |left| format!(", {what} {}", span(left)));
+    let mut text = match kept.state {
+        KeptState::Held => "attached".to_owned(),
+        KeptState::Left => format!("nobody attached{}", left("ends in")),
+        KeptState::Ended => format!("{}{}", ending(kept), left("known for")),
+        KeptState::Gone => format!("lost: {}", one_line(kept.error.as_deref().unwrap_or("-"))),
+    };
+    if kept.waits {
+        text += ", waits for a reader";
+    }
+    text
+}
+
+/// How kept work ended: `exited with status 3`, `ended by SIGKILL`.
+pub(crate) fn ending(kept: &KeptStatus) -> String {
+    match (kept.status, kept.signal, &kept.error) {
+        (Some(status), ..) => format!("exited with status {status}"),
+        (_, Some(number), _) => match Signal::from_number(number) {
+            Some(signal) => format!("ended by {signal}"),
+            None => format!("ended by signal {number}"),
+        },
+        (.., Some(error)) => format!("could not be started: {}", one_line(error)),
+        _ => "ended".to_owned(),
+    }
+}
+
+/// `train on gpu`.
+pub(crate) fn name_of(kept: &KeptStatus) -> String {
+    format!("{} on {}", one_line(&kept.name), one_line(&kept.host))
+}
+
 /// Why a host's numbers are missing: `unreachable`, `it did not answer within 2 s`.
 pub(crate) fn trouble(host: &HostUsage) -> Option<String> {
     match host.state {
@@ -123,6 +157,22 @@ mod tests {
         assert_eq!(shown("/bin/true", ""), "true");
         assert_eq!(shown("./a/b /c", ""), "./a/b /c");
         assert_eq!(shown("", ""), "");
+    }
+
+    #[test]
+    fn what_becomes_of_kept_work_is_said() {
+        let work = |state| KeptStatus { name: "train".into(), state, ..KeptStatus::default() };
+        let left = Some(6.0 * 86_400.0 + 21.5 * 3_600.0);
+        assert_eq!(kept(&work(KeptState::Held)), "attached");
+        let waits = KeptStatus { left, waits: true, ..work(KeptState::Left) };
+        assert_eq!(kept(&waits), "nobody attached, ends in 6 d 21 h, waits for a reader");
+        let ended = KeptStatus { left: Some(59.0), status: Some(3), ..work(KeptState::Ended) };
+        assert_eq!(kept(&ended), "exited with status 3, known for 59 s");
+        let killed = KeptStatus { signal: Some(9), ..work(KeptState::Ended) };
+        assert_eq!(kept(&killed), "ended by SIGKILL");
+        let gone = KeptStatus { error: Some("gpu\x1b was rebooted".into()), ..work(KeptState::Gone) };
+        assert_eq!(kept(&gone), r"lost: gpu\x1b was rebooted");
+        assert_eq!([span(0.0), span(3_660.0), span(7_200.0)], ["0 s", "1 h 1 min", "2 h"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod draining;
 mod joining;
+mod keeping;
 mod leaving;
 mod looking;
 mod placement;
@@ -31,6 +32,7 @@ use crate::host::diagnosis::Cause;
 use crate::host::forwards;
 use crate::quota::Quota;
 use draining::Draining;
+use keeping::Finding;
 use leaving::Closing;
 use looking::Looking;
 use prompts::Prompts;
@@ -83,6 +85,7 @@ pub(crate) struct Daemon {
     prompts: Prompts,
     selecting: Vec<Selecting>,
     looking: Looking,
+    finding: Vec<Finding>,
     closing: Option<Closing>,
     /// The path of its socket, and why it is not the usual one.
     place: Option<(String, Option<String>)>,
@@ -126,6 +129,7 @@ impl Daemon {
             prompts: Prompts::default(),
             selecting: Vec::new(),
             looking: Looking::default(),
+            finding: Vec::new(),
             closing: None,
             place: None,
             auth_sock: None,
@@ -219,7 +223,11 @@ impl Daemon {
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);
         let others = [self.prompts.deadline(), self.leaving_deadline(now), self.draining_deadline(now), calm];
-        [switch, hosts, selecting, self.looking.deadline()].into_iter().chain(others).flatten().min()
+        [switch, hosts, selecting, self.looking.deadline(), self.finding_deadline()]
+            .into_iter()
+            .chain(others)
+            .flatten()
+            .min()
     }
 
     /// A peer that may have bytes waiting for it.
@@ -344,6 +352,7 @@ impl Daemon {
         self.place_waiting(now);
         self.remove_idle(now);
         self.advance_looking(now);
+        self.advance_finding(now);
         self.tell_watchers(now);
     }
 
@@ -396,6 +405,7 @@ impl Daemon {
         self.draining.retain(|draining| draining.request.client != client);
         self.selecting.retain(|selecting| selecting.client != client);
         self.looking.client_gone(client);
+        self.finding.retain(|finding| finding.client() != client);
         for (host, notice) in self.prompts.client_gone(client, now) {
             self.go_on(host, notice, now);
         }

@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) leave: Option<Leave>,
     /// It takes no new work, and this becomes of it when it is idle.
     pub(crate) drained: Option<Then>,
+    /// An agent of another version there ends with the work that it keeps.
+    pub(crate) end_kept: bool,
     /// How much the log may still say about it.
     pub(crate) quota: Quota,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Leave {
     pub(crate) stage: Leaving,
     /// The request that asked for it.
     pub(crate) asked: Option<RequestKey>,
+    /// Work that it keeps ends, too.
+    pub(crate) end_kept: bool,
 }
 
 /// How far a leaving host has come.
@@ -114,6 +118,7 @@ impl Host {
             nodes: Vec::new(),
             leave: None,
             drained: None,
+            end_kept: false,
             quota: Quota::default(),
         }
     }

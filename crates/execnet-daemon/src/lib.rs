@@ -165,14 +165,15 @@ pub fn run_private(socket: std::os::unix::net::UnixStream) -> Result<(), DaemonE
     // agents tell networks apart by name
     let name = format!("private-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let network = name.parse().map_err(|_| io::Error::other("no name for the network"))?;
-    let settings = Settings { private: true, ..settings(&network, life, PRIVATE_LINGER, None) };
+    let mut settings = Settings { private: true, ..settings(&network, life, PRIVATE_LINGER, None) };
+    settings.common.keeps = false;
     serve(ClientSource::Private(socket), settings, Vec::new(), None, |_| {})
 }
 
 fn settings(network: &NetworkName, life: Life, linger: Duration, askpass: Option<PathBuf>) -> Settings {
     tracing::info!("network {network}, life {}", life.number);
     Settings {
-        common: Common { network: network.to_string(), secret: life.secret, linger },
+        common: Common { network: network.to_string(), secret: life.secret, linger, keeps: true },
         life: life.number,
         pid: std::process::id(),
         release: env!("CARGO_PKG_VERSION").to_owned(),

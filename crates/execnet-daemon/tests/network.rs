@@ -77,7 +77,7 @@ impl Network {
     /// Stops the network, and checks that nothing of it is left.
     fn stop(mut self, mut connection: Connection) {
         let agents: Vec<u32> = connection.status().hosts.iter().filter_map(|host| host.agent_pid).collect();
-        let reply: StopReply = connection.ask_for(Verb::Stop);
+        let reply: StopReply = connection.ask_for(Verb::Stop { kept: None });
         assert!(reply.left.is_empty(), "{:?}", reply.left);
         self.daemon.take().unwrap().join().unwrap().unwrap();
         assert!(!self.config.runtime_folders[0].exists(), "socket, lock and folder are gone");
@@ -268,7 +268,7 @@ fn a_transfer_survives_the_death_of_its_link() {
     let mut connection = network.joined();
     let node = connection.host("h").nodes.pop().unwrap();
     assert_eq!(node.state.as_str(), "failed", "{node:?}");
-    let request = Verb::AddHost { spec: "popen//id=inner//via=h".into() };
+    let request = Verb::AddHost { spec: "popen//id=inner//via=h".into(), end_kept: false };
     let reply: serde_json::Value = connection.ask_for(request);
     assert_eq!(reply["host"]["state"], "up");
     let id = connection.python("inner", ECHO);

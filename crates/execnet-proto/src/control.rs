@@ -30,9 +30,11 @@ macro_rules! words {
     };
 }
 
+mod kept;
 mod status;
 mod usage;
 
+pub use kept::{KeptChoice, KeptReply, KeptState, KeptStatus, Unheard};
 pub use status::{HostState, HostStatus, NodeState, NodeStatus, Status, Step};
 pub use usage::{HostUsage, KillReply, KillState, Killed, ProcessUsage, Usages};
 
@@ -59,11 +61,17 @@ pub enum Verb {
     AddHost {
         /// A host spec.
         spec: String,
+        /// An agent of another protocol version there ends with the work that it keeps.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        end_kept: bool,
     },
     /// Ends a host's agent; one [`HostReply`].
     RmHost {
         /// The host's id.
         host: String,
+        /// What becomes of kept work there; without it the host is not removed while there is some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<KeptChoice>,
     },
     /// Keeps new work away from hosts. A [`HostReply`] for each of them, at once and at each change; the last
     /// one names no host.
@@ -91,7 +99,18 @@ pub enum Verb {
         hosts: Vec<String>,
     },
     /// Ends every agent, then the daemon; one [`StopReply`].
-    Stop,
+    Stop {
+        /// What becomes of kept work; without it nothing ends while there is some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<KeptChoice>,
+    },
+    /// Finds kept work; one [`KeptReply`], after 5 s at the latest.
+    Kept {
+        /// `NAME`, `NAME@HOST`, or sets of both; all work without one. A plain `NAME` that several hosts have
+        /// is an error.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        names: Vec<String>,
+    },
     /// What runs where, and what it uses; one [`Usages`].
     Ps {
         /// The hosts: a set of nodes; all without one.
@@ -106,7 +125,7 @@ pub enum Verb {
     },
     /// Sends a signal to processes, whichever client they belong to; one [`KillReply`].
     Kill {
-        /// Of each the id, or at least its first 4 hex digits.
+        /// Of each the id, at least its first 4 hex digits, or the name of kept work as in [`Verb::Kept`].
         ids: Vec<String>,
         /// The signal's Linux number.
         signal: u32,
@@ -172,6 +191,8 @@ pub enum ErrorKind {
     NoSuchHost,
     /// Other hosts are reached through this one.
     InUse,
+    /// Work is kept there.
+    Keeps,
     /// The daemon is ending.
     Closing,
     /// The person, or another request, ended it.
@@ -182,7 +203,7 @@ pub enum ErrorKind {
 }
 
 words!(ErrorKind: Usage "usage", DuplicateHost "duplicate-host", NoSuchHost "no-such-host", InUse "in-use",
-    Closing "closing", Cancelled "cancelled", Other "other");
+    Keeps "keeps", Closing "closing", Cancelled "cancelled", Other "other");
 
 /// What the askpass program knows about a question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,10 +252,13 @@ pub struct GroupsReply {
 }
 
 /// The reply to `stop`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StopReply {
     /// Hosts whose agents could not be told to end.
     pub left: Vec<String>,
+    /// Work that is still kept, as far as it is known.
+    #[serde(default)]
+    pub kept: Vec<KeptStatus>,
 }
 
 /// The reply to `askpass`.

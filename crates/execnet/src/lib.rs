@@ -78,6 +78,7 @@
 //! - A gateway is closed when its channels hold more than 1 GiB of unreceived data, or when its code has
 //!   opened 4,096 channels that nobody took.
 
+mod attach;
 mod connect;
 mod connection;
 pub mod copy;
@@ -101,6 +102,7 @@ mod tilde;
 pub mod value;
 mod waiting;
 
+pub use attach::{Attach, AttachError};
 pub use connect::{Connect, connect};
 pub use gateway::{
     Channel, ChannelError, Code, Death, ExecModel, Gateway, GatewayBuilder, Group, Info, MultiChannel,
@@ -112,7 +114,7 @@ pub use network::{Network, Replies, RequestError};
 pub use node::Node;
 pub use packages::{Activated, Environment, Packages, PackagesError, Step, Transfer};
 pub use private::{JoinError, Private};
-pub use process::{Events, Lost, Output, Process, ProcessError, ProcessEvent, Stdin};
+pub use process::{Events, Lost, Output, Piece, Process, ProcessError, ProcessEvent, Stdin};
 pub use processes::{Forked, News, Processes};
 pub use route::ConnectError;
 #[doc(hidden)]
@@ -125,6 +127,7 @@ pub use waiting::Interrupt;
 pub use execnet_proto::control;
 pub use execnet_proto::control::{Request, Status, Verb};
 pub use execnet_proto::id::ProcessId;
+pub use execnet_proto::kept::{Keep, KeptName, Policy, Replay};
 /// Host specs, network names, node selections.
 pub use execnet_proto::spec;
 /// Decides which characters of text from hosts may reach a terminal. All errors of this crate pass through

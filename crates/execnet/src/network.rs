@@ -84,6 +84,10 @@ impl Network {
         Self { handle: Arc::new(handle) }
     }
 
+    pub(crate) fn of(handle: Arc<Handle>) -> Self {
+        Self { handle }
+    }
+
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
     }

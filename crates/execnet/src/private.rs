@@ -144,7 +144,7 @@ impl Private {
         let status = self.add(&HostSpec { id: id.to_owned(), ..spec.clone() })?;
         let leave = || {
             // or the daemon would keep trying it
-            let _ = self.network.request(&Verb::RmHost { host: id.to_owned() }.into()).next();
+            let _ = self.network.request(&Verb::RmHost { host: id.to_owned(), kept: None }.into()).next();
         };
         if status.state != HostState::Up {
             leave();
@@ -158,7 +158,7 @@ impl Private {
     }
 
     fn add(&self, spec: &HostSpec) -> Result<HostStatus, JoinError> {
-        let mut request = Request::from(Verb::AddHost { spec: spec.to_string() });
+        let mut request = Request::from(Verb::AddHost { spec: spec.to_string(), end_kept: false });
         if let Ok(agent) = std::env::var("SSH_AUTH_SOCK") {
             request.env.insert("SSH_AUTH_SOCK".into(), agent);
         }

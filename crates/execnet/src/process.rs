@@ -18,13 +18,14 @@ use crate::status::{ExitStatus, Signal};
 use crate::waiting::{Room, deadline};
 pub use error::{Lost, ProcessError};
 use shared::Shared;
-pub use streams::{Output, Stdin};
+pub use streams::{Output, Piece, Stdin};
 
 /// A process on a node of a network.
 ///
 /// Dropping it hangs the process up, whatever it is doing: its stdin closes, it gets SIGHUP, and SIGKILL 5 s
-/// later. All methods may be called from several threads. Waits can be interrupted: see
-/// [`Process::interrupt`] and [`Interrupt`](crate::Interrupt).
+/// later. Kept work ([`ProcessBuilder::keep`](crate::ProcessBuilder::keep)) stays where it is. All methods
+/// may be called from several threads. Waits can be interrupted: see [`Process::interrupt`] and
+/// [`Interrupt`](crate::Interrupt).
 #[derive(Debug)]
 pub struct Process {
     shared: Shared,
@@ -167,6 +168,30 @@ impl Process {
     #[must_use]
     pub fn events(&self) -> Events {
         Events { shared: self.shared.clone(), seen: Seen::default(), done: false }
+    }
+
+    /// Whether it is kept work.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let Ok(state) = self.shared.enter() else { return false };
+        state.client.process(self.shared.id).is_some_and(execnet_proto::process::Process::is_kept)
+    }
+
+    /// Leaves kept work where it is, at once. Anything else is hung up, as dropping it does.
+    pub fn detach(&self) {
+        self.hang_up();
+    }
+
+    /// Ends it, also if it is kept work: its stdin closes, it gets SIGHUP, and SIGKILL 5 s later. This handle
+    /// is of no use any more.
+    pub fn end(&self) {
+        let hub = &self.shared.handle.hub;
+        let Ok(mut state) = hub.enter() else { return };
+        state.client.end(self.shared.id);
+        state.starts.remove(&self.shared.id);
+        state.lookout.forget(self.shared.id);
+        hub.look_out(&mut state);
+        hub.leave(state);
     }
 
     /// Ends every wait on this process and its streams that any thread is in now, with an `Interrupted`

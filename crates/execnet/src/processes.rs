@@ -66,10 +66,16 @@ pub enum News {
     Placed,
     /// It was not started. Nothing more will come.
     NotStarted(StartError),
+    /// It runs, with this process id on its host. Told only of kept work.
+    Started(u32),
     /// It wrote this to its stdout.
     Stdout(Bytes),
     /// It wrote this to its stderr.
     Stderr(Bytes),
+    /// So many bytes of its stdout are gone right before the next ones: only of kept work.
+    StdoutGone(u64),
+    /// The same of its stderr.
+    StderrGone(u64),
     /// Its stdin takes more: see [`Processes::feed`].
     Room,
     /// Nobody reads its stdin any more.
@@ -83,14 +89,12 @@ pub enum News {
 #[derive(Debug)]
 enum Member {
     /// It waits for a place; asked once more if the daemon went meanwhile.
-    Placing {
-        id: ProcessId,
-        builder: Box<ProcessBuilder>,
-        again: bool,
-    },
+    Placing { id: ProcessId, builder: Box<ProcessBuilder>, again: bool },
     Running {
         process: Process,
         fed: bool,
+        /// It is to be told when it runs.
+        starts: bool,
     },
 }
 
@@ -149,6 +153,7 @@ impl Processes {
             Err((_, state)) => state,
         };
         let (mut news, mut over, mut placed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut started = Vec::new();
         let turn = self.turn;
         let (first, later): (Vec<_>, Vec<_>) = self.members.iter().partition(|(number, _)| **number >= turn);
         for (&number, member) in first.into_iter().chain(later) {
@@ -159,7 +164,12 @@ impl Processes {
                         placed.push((number, *id, builder.placed(*id, &mut state)));
                     }
                 }
-                Member::Running { process, fed } => {
+                Member::Running { process, fed, starts } => {
+                    let pid = state.client.process(process.id()).filter(|_| *starts);
+                    if let Some(pid) = pid.and_then(execnet_proto::process::Process::pid) {
+                        news.push((number, News::Started(pid)));
+                        started.push(number);
+                    }
                     if tell(number, process, *fed, &mut state, &mut news) {
                         over.push(number);
                     }
@@ -170,6 +180,12 @@ impl Processes {
             }
         }
         handle.hub.flush(state);
+        for number in started {
+            if let Some(Member::Running { starts, .. }) = self.members.get_mut(&number) {
+                *starts = false;
+                self.watched = None;
+            }
+        }
         for (number, id, result) in placed {
             news.extend(self.placed(number, id, result).map(|told| (number, told)));
         }
@@ -209,7 +225,16 @@ impl Processes {
         true
     }
 
-    /// Hangs a process up. Nothing more is told of it.
+    /// The process of this number, once it has a place.
+    #[must_use]
+    pub fn process(&self, number: usize) -> Option<&Process> {
+        match self.members.get(&number) {
+            Some(Member::Running { process, .. }) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// Hangs a process up; kept work is left. Nothing more is told of it.
     pub fn release(&mut self, number: usize) {
         if let Some(Member::Placing { id, .. }) = self.take(number)
             && let Ok(mut state) = self.handle.hub.enter()
@@ -237,8 +262,9 @@ impl Processes {
         let watched = self.watched.get_or_insert_with(|| {
             let watched = members.values().map(|member| match member {
                 Member::Placing { id, .. } => Watched::Place(*id),
-                Member::Running { process, fed: true } => Watched::Room(process.id()),
-                Member::Running { process, fed: false } => Watched::Output(process.id()),
+                Member::Running { process, fed: true, .. } => Watched::Room(process.id()),
+                Member::Running { process, starts: true, .. } => Watched::Start(process.id()),
+                Member::Running { process, fed: false, .. } => Watched::Output(process.id()),
             });
             watched.collect()
         });
@@ -251,7 +277,7 @@ impl Processes {
         match result {
             Ok(node) => {
                 let process = Process::new(self.handle.clone(), id, node);
-                self.put(number, Member::Running { process, fed: false });
+                self.put(number, Member::Running { process, fed: false, starts: builder.is_kept() });
                 Some(News::Placed)
             }
             // a replaced daemon is noticed only when the old one is spoken to; nothing has run there
@@ -288,9 +314,16 @@ fn tell(
     let id = process.id();
     let available =
         |state: &Guard<'_>, stream| state.client.process(id).map_or(0, |process| process.available(stream));
-    for (stream, wrap) in
-        [(Stream::Stdout, News::Stdout as fn(Bytes) -> News), (Stream::Stderr, News::Stderr)]
-    {
+    type Wrap = (fn(Bytes) -> News, fn(u64) -> News);
+    let wraps: [(Stream, Wrap); 2] = [
+        (Stream::Stdout, (News::Stdout, News::StdoutGone)),
+        (Stream::Stderr, (News::Stderr, News::StderrGone)),
+    ];
+    for (stream, (wrap, wrap_gone)) in wraps {
+        let gone = state.client.gap(id, stream);
+        if gone > 0 {
+            news.push((number, wrap_gone(gone)));
+        }
         if available(state, stream) > 0 {
             news.push((number, wrap(state.client.read(id, stream, PIECE))));
         }

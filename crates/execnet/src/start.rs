@@ -10,6 +10,7 @@ use bytes::Bytes;
 use execnet_proto::client::Launch;
 use execnet_proto::feature::Feature;
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
+use execnet_proto::kept::{Join, Keep, KeptName, Replay};
 use execnet_proto::spec::{NodeSelection, SelectionError, Wants};
 use execnet_proto::terminal::TerminalSize;
 use execnet_proto::text::lines;
@@ -240,6 +241,26 @@ impl ProcessBuilder {
         self
     }
 
+    /// Keeps it under a name: it stays when this program leaves, in whatever way, and
+    /// [`Network::attach`](crate::Network::attach) comes back to it. Only a host whose agent can do that is
+    /// chosen: none with nothing but Jython, and none of a program's own daemon. A name that the host has
+    /// already is told as [`ExitStatus::NotStarted`](crate::ExitStatus::NotStarted).
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.launch.keep = Some(keep);
+        self
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.launch.keep.is_some()
+    }
+
+    /// Reads along with kept work of a host, which [`ProcessBuilder::host`] names: the outputs and the end of
+    /// this process are those of that work, which is never held up. Arguments and the like do not count.
+    pub fn reading(mut self, name: KeptName, replay: Replay) -> Self {
+        self.launch.join = Some(Join::Read(name, replay));
+        self
+    }
+
     /// A name for people who look at what runs in the network, such as that of a gateway.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
@@ -311,7 +332,15 @@ impl ProcessBuilder {
         let Self { handle, selection, host, terminal, local, .. } = self;
         let mut launch = self.launch.clone();
         launch.options.extend(terminal.map(TerminalSize::option));
-        let needs = terminal.map(|_| Feature::Terminal).into_iter().collect();
+        let keeps = launch.keep.is_some() || matches!(launch.join, Some(Join::Read(..)));
+        let enters = launch.keep.as_ref().is_some_and(|keep| keep.admits)
+            || matches!(launch.join, Some(Join::Enter(_)));
+        let needs = [
+            terminal.map(|_| Feature::Terminal),
+            keeps.then_some(Feature::Keep),
+            enters.then_some(Feature::Enter),
+        ];
+        let needs = needs.into_iter().flatten().collect();
         handle.connected(deadline).map_err(|error| match error {
             ConnectError::Interrupted => StartError::Interrupted,
             ConnectError::Forked => StartError::Forked,

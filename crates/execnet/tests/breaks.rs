@@ -298,11 +298,12 @@ fn replies_come_in_order_and_refusals_are_errors() {
     let fake = Fake::new();
     let network = fake.connect();
     let watch = network.request(&Verb::Watch.into());
-    let stop = network.request(&Verb::Stop.into());
+    let stop = network.request(&Verb::Stop { kept: None }.into());
     let parts: Vec<_> = stop.map(|reply| reply.unwrap()["left"][0].as_str().unwrap().to_owned()).collect();
     assert_eq!(parts, (0..1000).map(|part| part.to_string()).collect::<Vec<_>>());
     drop(watch);
-    let error = network.ask::<serde_json::Value>(&Verb::RmHost { host: "x".into() }.into()).unwrap_err();
+    let error =
+        network.ask::<serde_json::Value>(&Verb::RmHost { host: "x".into(), kept: None }.into()).unwrap_err();
     let RequestError::Refused(error) = error else { panic!("{error:?}") };
     assert_eq!((error.kind, error.message.as_str()), (execnet::control::ErrorKind::NoSuchHost, "no host x"));
     let daemon = network.daemon();

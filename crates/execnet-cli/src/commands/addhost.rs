@@ -30,6 +30,9 @@ pub(crate) struct AddhostArgs {
     /// How to reach it, such as `ssh=user@build1//python=pypy3`
     #[arg(value_name = "SPEC", add = super::complete::spec())]
     spec: String,
+    /// End what an agent of another protocol version keeps there
+    #[arg(long)]
+    end_kept: bool,
 }
 
 impl AddhostArgs {
@@ -39,7 +42,7 @@ impl AddhostArgs {
         let network = connection::connect(&name)?;
         let status: Status = connection::ask_once(&network, Verb::Status)?;
         let running = running_hosts(&status)?;
-        let verb = Verb::AddHost { spec: host.to_string() };
+        let verb = Verb::AddHost { spec: host.to_string(), end_kept: self.end_kept };
         let may_help = |known: &HostStatus| {
             let failed = known.nodes.iter().any(|node| node.state == NodeState::Failed);
             known.state != HostState::Up || failed && known.resume

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use execnet::Connect;
-use execnet_proto::control::{ProcessUsage, Status, Usages, Verb};
+use execnet_proto::control::{KeptReply, KeptStatus, ProcessUsage, Status, Usages, Verb};
 use execnet_proto::spec::sets::OPERATORS;
 use execnet_proto::spec::{KEYS, NetworkName};
 use serde::de::DeserializeOwned;
@@ -122,6 +122,25 @@ pub(super) fn processes() -> ArgValueCandidates {
             candidate(&usage::short(&process.id)).help(Some(help.into()))
         };
         processes.map(told).collect()
+    })
+}
+
+/// Names of kept work in the network on the command line.
+pub(super) fn kept() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let reply: Option<KeptReply> =
+            named().and_then(|name| asked(&name, Verb::Kept { names: Vec::new() }));
+        let works = reply.map_or_else(Vec::new, |reply| reply.kept);
+        let count = |name: &str| works.iter().filter(|work| work.name == name).count();
+        let told = |work: &KeptStatus| {
+            let name = if count(&work.name) > 1 {
+                format!("{}@{}", work.name, work.host)
+            } else {
+                work.name.clone()
+            };
+            candidate(&name).help(Some(format!("{}: {}", work.host, usage::kept(work)).into()))
+        };
+        works.iter().map(told).collect()
     })
 }
 

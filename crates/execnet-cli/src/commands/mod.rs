@@ -1,6 +1,7 @@
 //! One file per command: its options and what it does.
 
 mod addhost;
+mod attach;
 mod candidates;
 pub(crate) mod complete;
 mod completions;
@@ -9,6 +10,8 @@ mod daemon;
 mod drain;
 mod exec;
 mod folded;
+mod forward;
+mod kept;
 mod kill;
 mod list;
 mod logs;
@@ -19,6 +22,7 @@ mod outlet;
 mod package_options;
 mod packages;
 mod ps;
+mod pump;
 mod python;
 mod rmhost;
 mod run;
@@ -26,13 +30,17 @@ mod start;
 mod status;
 mod stop;
 mod top;
+mod transfer;
+mod wait;
 
 pub(crate) use addhost::AddhostArgs;
+pub(crate) use attach::AttachArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drain::{DrainArgs, UndrainArgs};
 pub(crate) use exec::ExecArgs;
+pub(crate) use kept::Work;
 pub(crate) use kill::KillArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;
@@ -47,6 +55,8 @@ pub(crate) use start::StartArgs;
 pub(crate) use status::StatusArgs;
 pub(crate) use stop::StopArgs;
 pub(crate) use top::TopArgs;
+pub(crate) use transfer::{ExportArgs, ImportArgs};
+pub(crate) use wait::WaitArgs;
 
 use std::path::Path;
 

@@ -107,7 +107,15 @@ const VERBS: [Verb; 3] = [
     },
     Verb {
         name: "run",
-        with_value: &["--limit", "--fanout", "--timeout", "--escape"],
+        with_value: &[
+            "--limit",
+            "--fanout",
+            "--timeout",
+            "--escape",
+            "--keep",
+            "--keep-for",
+            "--keep-output",
+        ],
         flags: &["--one", "--json", "--fold", "--fail-fast", "--no-stdin"],
         letters: "bntT",
         foreign: false,

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
-use execnet_proto::control::{ProcessUsage, Usages, Verb};
+use execnet_proto::control::{KeptState, ProcessUsage, Usages, Verb};
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::{CommandError, CommandResult, Exit};
@@ -15,6 +15,9 @@ use crate::{connection, print, text, usage};
 const NARROWEST: usize = 10;
 
 const HEAD: [&str; 9] = ["NODE", "ID", "PID", "CLIENT", "GATEWAY", "AGE", "CPU %", "MEMORY", "COMMAND"];
+
+/// Two more columns, first of all, if something is kept.
+const HEAD_OF_KEPT: [&str; 2] = ["NAME", "KEPT"];
 
 /// Show what runs in a network, for whom, and what it uses
 #[derive(Debug, Args)]
@@ -58,15 +61,22 @@ impl PsArgs {
 
 /// A table, and what to know of hosts whose numbers are missing. Commands are cut so that a line fits.
 fn shown(usages: &Usages, width: Option<usize>) -> String {
-    let mut rows: Vec<Vec<String>> = usages.processes.iter().map(row).collect();
+    let is_kept = usages.processes.iter().any(|process| process.kept.is_some());
+    let mut rows: Vec<Vec<String>> = usages.processes.iter().map(|process| row(process, is_kept)).collect();
     let mut shown = if rows.is_empty() {
         format!("nothing runs on {}\n", counted(usages.hosts.len(), "host"))
     } else {
+        let head = [if is_kept { &HEAD_OF_KEPT[..] } else { &[] }, &HEAD].concat();
         if let Some(width) = width {
-            cut(&mut rows, width);
+            cut(&head, &mut rows, width);
         }
-        text::table(&HEAD, &rows)
+        text::table(&head, &rows)
     };
+    for kept in usages.processes.iter().filter_map(|process| process.kept.as_ref()) {
+        if let Some(note) = kept.note.as_ref().filter(|_| kept.state != KeptState::Ended) {
+            shown += &format!("{}: {}\n", usage::name_of(kept), text::one_line(note));
+        }
+    }
     for host in &usages.hosts {
         if let Some(trouble) = usage::trouble(host) {
             shown += &format!("{}: {}\n", text::one_line(&host.id), crate::style::state(&trouble));
@@ -78,8 +88,11 @@ fn shown(usages: &Usages, width: Option<usize>) -> String {
     shown
 }
 
-fn row(process: &ProcessUsage) -> Vec<String> {
-    vec![
+fn row(process: &ProcessUsage, is_kept: bool) -> Vec<String> {
+    let kept = process.kept.as_ref();
+    let name = kept.map_or_else(String::new, |kept| kept.name.clone());
+    let about = [name, kept.map_or_else(String::new, |kept| usage::kept(kept))];
+    let rest = [
         usage::place(process),
         usage::short(&process.id),
         usage::pid(process),
@@ -89,13 +102,14 @@ fn row(process: &ProcessUsage) -> Vec<String> {
         usage::cpu(process),
         usage::memory(process),
         usage::command(process),
-    ]
+    ];
+    if is_kept { about.into_iter().chain(rest).collect() } else { rest.into() }
 }
 
 /// Cuts the last cells so that no row is wider than this.
-fn cut(rows: &mut [Vec<String>], width: usize) {
-    let last = HEAD.len() - 1;
-    let widest = |at: usize| rows.iter().map(|row| row[at].width()).max().unwrap_or(0).max(HEAD[at].len());
+fn cut(head: &[&str], rows: &mut [Vec<String>], width: usize) {
+    let last = head.len() - 1;
+    let widest = |at: usize| rows.iter().map(|row| row[at].width()).max().unwrap_or(0).max(head[at].len());
     let before: usize = (0..last).map(|at| widest(at) + 2).sum();
     let left = width.saturating_sub(before).max(NARROWEST);
     for row in rows {
@@ -105,7 +119,7 @@ fn cut(rows: &mut [Vec<String>], width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use execnet_proto::control::{HostState, HostUsage};
+    use execnet_proto::control::{HostState, HostUsage, KeptStatus};
 
     use super::*;
 
@@ -155,6 +169,26 @@ mod tests {
         ");
         let all = shown(&usages(), None);
         assert!(all.contains(r"--out\x1b[2J /srv/app"), "{all}");
+    }
+
+    #[test]
+    fn what_is_kept_has_a_name_and_a_time() {
+        let mut usages = usages();
+        usages.processes[1].kept = Some(Box::new(KeptStatus {
+            name: "train".into(),
+            host: "build1".into(),
+            state: KeptState::Left,
+            note: Some("`loginctl enable-linger` on build1 keeps it".into()),
+            ..KeptStatus::default()
+        }));
+        usages.processes.remove(0);
+        insta::assert_snapshot!(crate::style::plain(&shown(&usages, Some(80))), @r"
+        NAME   KEPT             NODE    ID        PID  CLIENT  GATEWAY  AGE  CPU %  MEMORY  COMMAND
+        train  nobody attached  build1  0c0c0c0c  -    -       -        -    -      -       python3 -…
+        train on build1: `loginctl enable-linger` on build1 keeps it
+        build2: it did not answer within 2 s
+        build3: unreachable
+        ");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct RmhostArgs {
     /// Before that, remove the packages there that nobody uses
     #[arg(long)]
     clean: bool,
+    #[command(flatten)]
+    kept: super::kept::KeptOptions,
 }
 
 impl RmhostArgs {
@@ -48,7 +50,10 @@ impl RmhostArgs {
         let draft = if remembered || was_drained { Some(file.prepare()?) } else { None };
         let cleaned = running.is_none_or(|host| !self.clean || visit::clean(&network, &[host]));
         if running.is_some() {
-            let reply: HostReply = connection::ask_once(&network, Verb::RmHost { host: self.host.clone() })?;
+            let reply: HostReply = connection::ask_once(
+                &network,
+                Verb::RmHost { host: self.host.clone(), kept: self.kept.choice() },
+            )?;
             if let Some(why) = reply.host.and_then(|host| host.error) {
                 print::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
             }

@@ -10,7 +10,7 @@ use execnet_proto::spec::NetworkName;
 
 use super::packages::visit;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, paths, print, text};
+use crate::{connection, paths, print, text, usage};
 
 /// How long the daemon may take to exit: the commands of its hosts get 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -29,6 +29,8 @@ pub(crate) struct StopArgs {
     /// Before that, remove the packages on its hosts that nobody uses
     #[arg(long)]
     clean: bool,
+    #[command(flatten)]
+    kept: super::kept::KeptOptions,
 }
 
 impl StopArgs {
@@ -40,13 +42,17 @@ impl StopArgs {
             let status: Status = connection::ask_once(&network, Verb::Status)?;
             cleaned = visit::clean(&network, &status.hosts.iter().collect::<Vec<&HostStatus>>());
         }
-        let reply: StopReply = connection::ask_once(&network, Verb::Stop)?;
+        let reply: StopReply = connection::ask_once(&network, Verb::Stop { kept: self.kept.choice() })?;
         drop(network);
         for host in &reply.left {
             print::say(&format!(
                 "{}: unreachable; what runs there ends by itself when its linger time is over",
                 text::one_line(host)
             ));
+        }
+        for work in &reply.kept {
+            let known = if work.unreachable.is_some() { ", as was last known" } else { "" };
+            print::say(&format!("{} is still kept{known}", usage::name_of(work)));
         }
         let (began, mut told) = (Instant::now(), false);
         while connection::is_running(&name) {

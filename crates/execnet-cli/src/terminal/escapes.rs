@@ -4,7 +4,7 @@
 const PASTE: [[u8; 6]; 2] = [*b"\x1b[200~", *b"\x1b[201~"];
 
 /// The lines of `~?`; `~` stands for the escape key.
-pub(super) const HELP: [&str; 6] = [
+const HELP: [&str; 6] = [
     "behind Enter:",
     "  ~.   end: what runs is hung up",
     "  ~^Z  suspend this command",
@@ -13,12 +13,25 @@ pub(super) const HELP: [&str; 6] = [
     "while the host is out of reach, ^C three times within 2 s ends, too",
 ];
 
+/// The same for what stays.
+const HELP_OF_KEPT: [&str; 7] = [
+    "behind Enter:",
+    "  ~d   leave: what runs stays there",
+    "  ~.   end: what runs is hung up",
+    "  ~^Z  suspend this command",
+    "  ~?   this help",
+    "  ~~   the key itself",
+    "while the host is out of reach, ^C three times within 2 s leaves, too",
+];
+
 /// What was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Typed {
     /// For the program.
     Keys(Vec<u8>),
-    /// End.
+    /// End what runs.
+    End,
+    /// Leave it there.
     Leave,
     /// Suspend this command.
     Suspend,
@@ -37,8 +50,14 @@ impl Default for EscapeKey {
 }
 
 impl EscapeKey {
+    /// The lines that explain it. `stays`: what runs can be left.
+    pub(super) fn help(self, stays: bool) -> String {
+        let lines: &[&str] = if stays { &HELP_OF_KEPT } else { &HELP };
+        lines.join("\n").replace('~', &self.shown())
+    }
+
     /// As people write it, for a line of the help.
-    pub(super) fn shown(self) -> String {
+    fn shown(self) -> String {
         match self.0 {
             Some(key @ 0..=31) => format!("^{}", char::from(key + 64)),
             Some(key) => char::from(key).into(),
@@ -62,9 +81,10 @@ impl std::str::FromStr for EscapeKey {
 }
 
 /// Finds escapes in what is typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Escapes {
     key: Option<u8>,
+    stays: bool,
     behind_enter: bool,
     held: bool,
     pasting: bool,
@@ -72,8 +92,9 @@ pub(super) struct Escapes {
 }
 
 impl Escapes {
-    pub(super) fn new(key: EscapeKey) -> Self {
-        Self { key: key.0, behind_enter: true, held: false, pasting: false, recent: [0; 6] }
+    /// `stays`: what runs can be left.
+    pub(super) fn new(key: EscapeKey, stays: bool) -> Self {
+        Self { key: key.0, stays, behind_enter: true, held: false, pasting: false, recent: [0; 6] }
     }
 
     /// Takes what was typed. A key that may begin an escape is held until the next one.
@@ -85,7 +106,8 @@ impl Escapes {
             let held = std::mem::take(&mut self.held);
             let ours = match byte {
                 _ if !held => None,
-                b'.' => Some(Typed::Leave),
+                b'.' => Some(Typed::End),
+                b'd' if self.stays => Some(Typed::Leave),
                 0x1a => Some(Typed::Suspend),
                 b'?' => Some(Typed::Help),
                 _ => None,
@@ -123,9 +145,13 @@ mod tests {
     use super::*;
 
     fn typed(key: &str, keys: &str) -> String {
+        all(&Escapes::new(key.parse().unwrap(), false), keys)
+    }
+
+    fn all(fresh: &Escapes, keys: &str) -> String {
         let mut results = Vec::new();
         for size in [1, 3, 1000] {
-            let mut escapes = Escapes::new(key.parse().unwrap());
+            let mut escapes = fresh.clone();
             let mut seen = String::new();
             for part in keys.as_bytes().chunks(size) {
                 for typed in escapes.take(part) {
@@ -144,15 +170,15 @@ mod tests {
     #[test]
     fn an_escape_is_found_behind_enter_only() {
         for (keys, seen) in [
-            ("~.", "<Leave>"),
+            ("~.", "<End>"),
             ("a~.", "a~."),
-            ("a\r~.", "a\r<Leave>"),
+            ("a\r~.", "a\r<End>"),
             ("a\n~\x1ab", "a\n<Suspend>b"),
             ("~?~?x", "<Help><Help>x"),
             ("~~.", "~."),
             ("~~~.", "~~."),
             ("~x~.", "~x~."),
-            ("~\r~.", "~\r<Leave>"),
+            ("~\r~.", "~\r<End>"),
             ("ls ~/x\r", "ls ~/x\r"),
             ("\r~", "\r"),
         ] {
@@ -161,18 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_can_be_left() {
+        let kept = |keys| all(&Escapes::new(EscapeKey::default(), true), keys);
+        assert_eq!(kept("~d"), "<Leave>");
+        assert_eq!(kept("rm ~d\r~da~d\n~."), "rm ~d\r<Leave>a~d\n<End>");
+        assert_eq!(typed("~", "~d"), "~d", "but nothing else");
+        assert!(EscapeKey::default().help(true).contains("~d   leave"));
+        assert!(!"^]".parse::<EscapeKey>().unwrap().help(false).contains('~'));
+    }
+
+    #[test]
     fn a_paste_is_never_an_escape() {
         let paste = "\x1b[200~\n~.\r~?\n\x1b[201~";
         assert_eq!(typed("~", paste), paste);
-        assert_eq!(typed("~", &format!("\r{paste}~.\r~.")), format!("\r{paste}~.\r<Leave>"));
+        assert_eq!(typed("~", &format!("\r{paste}~.\r~.")), format!("\r{paste}~.\r<End>"));
         assert_eq!(typed("~", &format!("\r~{paste}")), format!("\r~{paste}"));
     }
 
     #[test]
     fn the_key_can_be_another_or_none() {
         assert_eq!(typed("none", "\r~.\x1d."), "\r~.\x1d.");
-        assert_eq!(typed("^]", "\r~.\r\x1d."), "\r~.\r<Leave>");
-        assert_eq!(typed("%", "%.~."), "<Leave>~.");
+        assert_eq!(typed("^]", "\r~.\r\x1d."), "\r~.\r<End>");
+        assert_eq!(typed("%", "%.~."), "<End>~.");
         for wrong in ["", "ab", "^", "^\u{e4}", "\u{e4}", "\t", " "] {
             assert_eq!(wrong == "^", wrong.parse::<EscapeKey>().is_ok(), "{wrong:?}");
         }

@@ -1,33 +1,39 @@
 //! A process on a host that has our terminal: as `ssh -t`.
 //!
-//! [`on_terminal`] describes the process, [`stand_for`] passes keys, output, sizes and signals until it ends.
+//! [`on_terminal`] describes the process, [`stand_for`] passes keys, output, sizes and signals until it ends;
+//! [`stand_for_kept`] until it ends or is left.
 //! One thread decides; others wait for keys, output, signals and news of the process.
 
 mod escapes;
 mod modes;
 mod options;
+mod replay;
 mod screen;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use execnet::{ExitStatus, Process, ProcessBuilder, ProcessEvent};
+use execnet::{ExitStatus, Output, Process, ProcessBuilder, ProcessEvent};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
 
+use crate::commands::Work;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::{self, say};
 use crate::render::reason;
 use crate::signals::stop_job;
 use crate::stdio::OwnStream;
 use crate::text::one_line;
-use escapes::{EscapeKey, Escapes, HELP, Typed};
+use escapes::{EscapeKey, Escapes, Typed};
 pub(crate) use options::TerminalOptions;
+use replay::Replay;
 use screen::Raw;
 
 /// Waits until our terminal, if there is one, is ours: before anything is started that will have it.
@@ -55,11 +61,15 @@ enum News {
     Gone,
     Signal(i32),
     Process(ProcessEvent),
+    /// What is shown from now on is new.
+    Replayed,
 }
 
 /// Why we stop standing for the process.
 enum End {
     Process(ProcessEvent),
+    /// A person ended it.
+    Ended,
     /// A person left.
     Left,
     /// A signal ended us.
@@ -86,39 +96,83 @@ pub(crate) fn on_terminal(process: ProcessBuilder) -> ProcessBuilder {
 /// `failure`: the exit code if it cannot be known how it ended. Only `python` has that code also for what did
 /// not start.
 pub(crate) fn stand_for(process: &Process, escape: EscapeKey, what: &str, failure: Exit) -> CommandResult {
-    let node = one_line(&process.node().name);
-    let place = if node.is_empty() { one_line(&process.node().host) } else { node };
-    let fail = |error: io::Error| CommandError::new(failure, "cannot use the terminal").because(&error);
-    let (news_tx, news) = channel();
-    let signals = [SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGQUIT, SIGINT];
-    let signals = Signals::new(signals).map_err(fail)?;
-    let raw = Raw::take().map_err(fail)?;
-    let output = show_output(process).map_err(fail)?;
-    pass_keys(process, escape, news_tx.clone()).map_err(fail)?;
-    pass_signals(signals, news_tx.clone()).map_err(fail)?;
-    pass_events(process, news_tx).map_err(fail)?;
-    let end = Attendance::new(process, escape).attend(&news);
-    if let End::Process(ProcessEvent::Ended(_)) = end {
-        let _ = output.join();
-    }
-    drop(raw);
-    match end {
-        End::Process(ProcessEvent::Ended(status)) => {
-            let ExitStatus::NotStarted { message, .. } = &status else { return Ok(status.code().into()) };
-            let refused = CommandError::new(failure, format!("cannot start {what} on `{place}`: {message}"));
-            if failure == Exit::Python {
-                return Err(refused);
+    Standing { process, escape, what, failure, work: None, mute: false }.stand()
+}
+
+/// Lets kept work have our terminal, until its end or until it is left. `keys`: not only its output passes.
+pub(crate) fn stand_for_kept(process: &Process, escape: EscapeKey, work: &Work, keys: bool) -> CommandResult {
+    let what = work.to_string();
+    let (what, work) = (what.as_str(), Some(work));
+    Standing { process, escape, what, failure: Exit::HostsFailed, work, mute: !keys }.stand()
+}
+
+/// What has our terminal.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    process: &'a Process,
+    escape: EscapeKey,
+    what: &'a str,
+    failure: Exit,
+    /// What stays when we leave.
+    work: Option<&'a Work>,
+    /// It gets no keys, sizes and signals.
+    mute: bool,
+}
+
+impl Standing<'_> {
+    fn stand(self) -> CommandResult {
+        let Self { process, what, failure, work, mute, .. } = self;
+        let node = one_line(&process.node().name);
+        let place = if node.is_empty() { one_line(&process.node().host) } else { node };
+        let fail = |error: io::Error| CommandError::new(failure, "cannot use the terminal").because(&error);
+        let (news_tx, news) = channel();
+        let signals = [SIGWINCH, SIGCONT, SIGTSTP, SIGTERM, SIGHUP, SIGQUIT, SIGINT];
+        let signals = Signals::new(signals).map_err(fail)?;
+        let raw = Raw::take().map_err(fail)?;
+        let live = Arc::new(AtomicBool::new(work.is_none()));
+        let output = show_output(process, live.clone(), news_tx.clone()).map_err(fail)?;
+        pass_keys(self, live, news_tx.clone()).map_err(fail)?;
+        pass_signals(signals, news_tx.clone()).map_err(fail)?;
+        pass_events(process, news_tx).map_err(fail)?;
+        let end = Attendance::new(self).attend(&news);
+        if let End::Process(ProcessEvent::Ended(_)) = end {
+            let _ = output.join();
+        }
+        drop(raw);
+        match end {
+            End::Process(ProcessEvent::Ended(status)) => {
+                let ExitStatus::NotStarted { message, .. } = &status else { return Ok(status.code().into()) };
+                let refused =
+                    CommandError::new(failure, format!("cannot start {what} on `{place}`: {message}"));
+                if failure == Exit::Python {
+                    return Err(refused);
+                }
+                print::error(&refused);
+                Ok(status.code().into())
             }
-            print::error(&refused);
-            Ok(status.code().into())
+            End::Process(ProcessEvent::Lost(lost)) => Err(CommandError::new(failure, lost)),
+            End::Ended => {
+                process.end();
+                let place = if work.is_some() { String::new() } else { format!(" on {place}") };
+                say(&format!("\nexecnet: {what}{place} is hung up"));
+                Ok(status_of(SIGHUP))
+            }
+            End::Left => {
+                process.detach();
+                if let Some(work) = work.filter(|_| !mute) {
+                    eprintln!();
+                    work.tell_left();
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            End::Signal(number) => {
+                if let Some(work) = work.filter(|_| !mute) {
+                    work.tell_left();
+                }
+                Ok(status_of(number))
+            }
+            End::Process(_) => Err(CommandError::new(failure, "the process is gone")),
         }
-        End::Process(ProcessEvent::Lost(lost)) => Err(CommandError::new(failure, lost)),
-        End::Left => {
-            say(&format!("\nexecnet: left; {what} on {place} is hung up"));
-            Ok(status_of(SIGHUP))
-        }
-        End::Signal(number) => Ok(status_of(number)),
-        End::Process(_) => Err(CommandError::new(failure, "the process is gone")),
     }
 }
 
@@ -128,8 +182,7 @@ fn status_of(signal: i32) -> ExitCode {
 
 /// The thread that decides.
 struct Attendance<'a> {
-    process: &'a Process,
-    escape: EscapeKey,
+    standing: Standing<'a>,
     broken: Option<Break>,
     interrupts: VecDeque<Instant>,
 }
@@ -142,8 +195,13 @@ struct Break {
 }
 
 impl<'a> Attendance<'a> {
-    fn new(process: &'a Process, escape: EscapeKey) -> Self {
-        Self { process, escape, broken: None, interrupts: VecDeque::new() }
+    fn new(standing: Standing<'a>) -> Self {
+        Self { standing, broken: None, interrupts: VecDeque::new() }
+    }
+
+    /// What it means if a person gives up.
+    fn giving_up(&self) -> End {
+        if self.standing.work.is_some() { End::Left } else { End::Ended }
     }
 
     fn attend(mut self, news: &Receiver<News>) -> End {
@@ -160,7 +218,7 @@ impl<'a> Attendance<'a> {
                     self.tell();
                     None
                 }
-                Err(RecvTimeoutError::Disconnected) => Some(End::Left),
+                Err(RecvTimeoutError::Disconnected) => Some(self.giving_up()),
             };
             if let Some(end) = end {
                 return end;
@@ -170,6 +228,8 @@ impl<'a> Attendance<'a> {
 
     fn handle(&mut self, news: News) -> Option<End> {
         match news {
+            News::Typed(Typed::End) if self.standing.mute => return Some(End::Left),
+            News::Typed(Typed::End) => return Some(End::Ended),
             News::Typed(Typed::Leave) => return Some(End::Left),
             News::Gone => return Some(End::Signal(SIGHUP)),
             News::Typed(Typed::Suspend) => {
@@ -183,7 +243,7 @@ impl<'a> Attendance<'a> {
                 let _ = raise(SIGSTOP);
             }
             News::Typed(Typed::Help) => {
-                screen::notice(&HELP.map(|line| line.replace('~', &self.escape.shown())).join("\n"));
+                screen::notice(&self.standing.escape.help(self.standing.work.is_some()));
             }
             News::Typed(Typed::Keys(_)) => {}
             News::Interrupts(count) => return self.interrupted(count, Instant::now()),
@@ -191,7 +251,7 @@ impl<'a> Attendance<'a> {
                 screen::take_again();
                 self.resize();
             }
-            News::Signal(SIGWINCH) => self.resize(),
+            News::Signal(SIGWINCH) | News::Replayed => self.resize(),
             News::Signal(number) => return Some(End::Signal(number)),
             News::Process(ProcessEvent::Unreachable(why)) => {
                 self.interrupts.clear();
@@ -208,17 +268,20 @@ impl<'a> Attendance<'a> {
 
     /// States the size, also if it is the same: a program draws its screen anew.
     fn resize(&self) {
-        let (rows, columns) = screen::size();
-        // its end comes as news of its own
-        let _ = self.process.resize(rows, columns);
+        if !self.standing.mute {
+            let (rows, columns) = screen::size();
+            // its end comes as news of its own
+            let _ = self.standing.process.resize(rows, columns);
+        }
     }
 
     fn tell(&mut self) {
         if let Some(broken) = &mut self.broken {
             broken.told = true;
-            let host = &self.process.node().host;
+            let host = &self.standing.process.node().host;
+            let ends = if self.standing.work.is_some() { "leaves it" } else { "ends this" };
             screen::notice(&format!(
-                "execnet: {host} is unreachable: {}; keys wait; ^C three times within 2 s ends this",
+                "execnet: {host} is unreachable: {}; keys wait; ^C three times within 2 s {ends}",
                 reason(host, &broken.why)
             ));
         }
@@ -227,7 +290,7 @@ impl<'a> Attendance<'a> {
     fn back(&mut self) {
         if self.broken.take().is_some_and(|broken| broken.told) {
             if !screen::restore_title() {
-                screen::notice(&format!("execnet: {} is reachable again", self.process.node().host));
+                screen::notice(&format!("execnet: {} is reachable again", self.standing.process.node().host));
             }
             // what it draws now is not in the middle of our line
             self.resize();
@@ -241,38 +304,67 @@ impl<'a> Attendance<'a> {
         while self.interrupts.front().is_some_and(|first| now.saturating_duration_since(*first) > WITHIN) {
             self.interrupts.pop_front();
         }
-        (self.interrupts.len() >= INTERRUPTS).then_some(End::Left)
+        (self.interrupts.len() >= INTERRUPTS).then(|| self.giving_up())
     }
 }
 
-/// Shows the output, until its end or until nobody sees it.
-fn show_output(process: &Process) -> io::Result<JoinHandle<()>> {
+/// Shows the output, until its end or until nobody sees it. What was written before we attached is shown
+/// again first; `live` says that this is over.
+fn show_output(process: &Process, live: Arc<AtomicBool>, news: Sender<News>) -> io::Result<JoinHandle<()>> {
     let output = process.stdout();
     thread::Builder::new().name("output".into()).spawn(move || {
-        while let Ok(bytes) = output.receive(CHUNK)
-            && !bytes.is_empty()
+        let is_live = live.load(Ordering::SeqCst);
+        let mut is_seen = is_live || replay(&output).is_ok();
+        live.store(true, Ordering::SeqCst);
+        if !is_live {
+            drop(news.send(News::Replayed));
+        }
+        while is_seen
+            && let Ok(piece) = output.receive_piece(CHUNK)
+            && !piece.is_end
         {
-            if screen::write(&bytes).is_err() {
-                // the process is hung up
-                let _ = output.close();
-                return;
-            }
+            is_seen = screen::write(&piece.bytes).is_ok();
+        }
+        if !is_seen {
+            // the process is hung up, or left
+            let _ = output.close();
         }
     })
 }
 
+/// Shows what was written before we attached.
+fn replay(output: &Output) -> io::Result<()> {
+    let mut left = output.old().unwrap_or(0);
+    let mut replay = if output.position() > 0 { Replay::of_part() } else { Replay::default() };
+    while left > 0 {
+        let Ok(piece) = output.receive_piece(CHUNK) else { break };
+        if piece.gone > 0 {
+            replay.lost();
+        }
+        replay.pass(&piece.bytes);
+        left = left.saturating_sub(piece.gone + piece.bytes.len() as u64);
+        if piece.is_end {
+            break;
+        }
+    }
+    let shown = replay.shown();
+    if shown.is_empty() { Ok(()) } else { screen::write(&shown) }
+}
+
 /// Passes what is typed. The thread may wait for keys that never come: nothing joins it.
-fn pass_keys(process: &Process, escape: EscapeKey, news: Sender<News>) -> io::Result<()> {
+fn pass_keys(standing: Standing<'_>, live: Arc<AtomicBool>, news: Sender<News>) -> io::Result<()> {
     let is_terminal = io::stdin().is_terminal();
     let mut from = OwnStream::new(&io::stdin())?;
-    let mut stdin = process.stdin();
+    let mut stdin = standing.process.stdin();
+    let (mute, is_kept) = (standing.mute, standing.work.is_some());
+    let mut escapes = Escapes::new(standing.escape, is_kept);
     thread::Builder::new().name("keys".into()).spawn(move || {
-        let mut escapes = Escapes::new(escape);
         let mut bytes = vec![0; CHUNK];
         loop {
             let typed = match from.read(&mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Ok(0) | Err(_) if is_terminal => return drop(news.send(News::Gone)),
+                Ok(0) | Err(_) if is_kept => return,
                 Ok(0) | Err(_) => return drop(stdin.close()),
                 Ok(count) if is_terminal => escapes.take(&bytes[..count]),
                 Ok(count) => vec![Typed::Keys(bytes[..count].to_vec())],
@@ -282,6 +374,17 @@ fn pass_keys(process: &Process, escape: EscapeKey, news: Sender<News>) -> io::Re
                     drop(news.send(News::Typed(typed)));
                     continue;
                 };
+                if mute {
+                    // there is nobody to get it but us
+                    if keys.contains(&CTRL_C) {
+                        drop(news.send(News::Typed(Typed::Leave)));
+                    }
+                    continue;
+                }
+                // what answers old output is no key
+                if !live.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let interrupts = keys.iter().filter(|key| **key == CTRL_C).count();
                 if is_terminal && interrupts > 0 {
                     drop(news.send(News::Interrupts(interrupts)));

@@ -180,7 +180,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        let output = self.run("stop", &[]);
+        let output = self.run("stop", &["--end-kept"]);
         if std::thread::panicking() {
             eprintln!("stop: {}", text(&output));
             eprintln!("log:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());

@@ -12,6 +12,7 @@ mod exec;
 mod harness;
 mod hops;
 mod join;
+mod kept;
 mod login;
 mod man;
 mod packages;

@@ -107,6 +107,11 @@ impl Daemon {
             1 => return Some(format!("1 process is ended there{when}")),
             count => return Some(format!("{count} processes are ended there{when}")),
         }
+        match self.switch.keeps(key) {
+            0 => {}
+            1 => return Some("1 process is kept there".to_owned()),
+            count => return Some(format!("{count} processes are kept there")),
+        }
         if self.selecting.iter().any(|selecting| self.is_named(selecting, id)) {
             return Some("a program waits for it".to_owned());
         }

@@ -24,7 +24,7 @@ impl Daemon {
         let id = ProcessId(self.random());
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.connect(now);
-        let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch);
+        let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch, host.end_kept);
         let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
         tracing::debug!("connecting {}", host.spec.id);
         if let Some(via) = host.via {

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::{ErrorKind, HostReply, Interruption, ReplyError, StopReply};
+use execnet_proto::control::{
+    ErrorKind, HostReply, Interruption, KeptChoice, KeptStatus, ReplyError, StopReply,
+};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::HostKey;
 use execnet_proto::wire::Refusal;
@@ -26,18 +28,33 @@ const GREETING: Duration = Duration::from_secs(3);
 pub(super) struct Closing {
     /// Requests to answer when it is over.
     pub(super) asked: Vec<RequestKey>,
+    /// Kept work ends, too.
+    end_kept: bool,
     over: bool,
 }
 
 impl Daemon {
-    /// Ends everything, then the daemon.
+    /// Serves `stop`.
+    pub(super) fn stop(&mut self, request: RequestKey, kept: Option<KeptChoice>, now: Duration) {
+        if self.closing.is_none()
+            && let Err(error) = self.keeps(kept, None, now)
+        {
+            return self.reply(request, true, &Interruption::Error(error));
+        }
+        self.close(Some(request), now);
+        if let Some(closing) = &mut self.closing {
+            closing.end_kept |= kept == Some(KeptChoice::End);
+        }
+    }
+
+    /// Ends everything except for kept work, then the daemon.
     pub(super) fn close(&mut self, asked_by: Option<RequestKey>, now: Duration) {
         if let Some(closing) = &mut self.closing {
             closing.asked.extend(asked_by);
             return;
         }
         tracing::info!("stopping");
-        self.closing = Some(Closing { asked: asked_by.into_iter().collect(), over: false });
+        self.closing = Some(Closing { asked: asked_by.into_iter().collect(), end_kept: false, over: false });
         for selecting in std::mem::take(&mut self.selecting) {
             let message = format!("the network {} is stopping", self.settings.common.network);
             self.switch.refuse(selecting.client, selecting.id, Refusal::Closing, message);
@@ -54,9 +71,15 @@ impl Daemon {
     }
 
     /// Serves `rmhost`.
-    pub(super) fn remove(&mut self, request: RequestKey, id: &str, now: Duration) {
-        match self.removable(id) {
-            Ok(key) => self.leave(key, Some(request), now),
+    pub(super) fn remove(&mut self, request: RequestKey, id: &str, kept: Option<KeptChoice>, now: Duration) {
+        let may = self.removable(id).and_then(|key| self.keeps(kept, Some(key), now).map(|()| key));
+        match may {
+            Ok(key) => {
+                self.leave(key, Some(request), now);
+                if let Some(leave) = self.hosts.get_mut(&key).and_then(|host| host.leave.as_mut()) {
+                    leave.end_kept = kept == Some(KeptChoice::End);
+                }
+            }
             Err(error) => self.reply(request, true, &Interruption::Error(error)),
         }
     }
@@ -83,7 +106,7 @@ impl Daemon {
     pub(super) fn leave(&mut self, key: HostKey, asked: Option<RequestKey>, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         if host.leave.is_none() {
-            host.leave = Some(Leave { since: now, stage: Leaving::Waiting, asked });
+            host.leave = Some(Leave { since: now, stage: Leaving::Waiting, asked, end_kept: false });
             self.changed.insert(key);
         }
     }
@@ -104,7 +127,17 @@ impl Daemon {
         if self.hosts.values().all(over) && !std::mem::replace(&mut closing.over, true) {
             let stage = |host: &Host| host.leave.as_ref().map(|leave| leave.stage);
             let left = self.hosts.values().filter(|host| stage(host) == Some(Leaving::LeftBehind));
-            let reply = StopReply { left: left.map(|host| host.spec.id.clone()).collect() };
+            let left = left.map(|host| host.spec.id.clone()).collect();
+            let kept = match closing.end_kept {
+                // only where nobody could be told
+                true => {
+                    let stays = |work: &KeptStatus| work.unreachable.is_some();
+                    self.running_kept(None, now).into_iter().filter(stays).collect()
+                }
+                false => self.running_kept(None, now),
+            };
+            let reply = StopReply { left, kept };
+            let Some(closing) = &mut self.closing else { return };
             for request in std::mem::take(&mut closing.asked) {
                 self.reply(request, true, &reply);
             }
@@ -139,7 +172,8 @@ impl Daemon {
         }
         if up && reachable {
             leave.stage = Leaving::Told;
-            self.switch.end_host(key, false);
+            let all = leave.end_kept || self.closing.as_ref().is_some_and(|closing| closing.end_kept);
+            self.switch.end_host(key, all);
         } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
             // nothing leads to its agent
             self.left(key, ever_up, now);

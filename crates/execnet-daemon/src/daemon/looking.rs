@@ -7,12 +7,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use execnet_proto::control::{
-    ErrorKind, HostState, HostUsage, KillReply, KillState, Killed, ProcessUsage, Usages,
+    ErrorKind, HostState, HostUsage, Interruption, KillReply, KillState, Killed, ProcessUsage, ReplyError,
+    Usages,
 };
 use execnet_proto::feature::Feature;
 use execnet_proto::id::ProcessId;
 use execnet_proto::spec::sets::{NodeSet, Unresolved};
-use execnet_proto::switch::{ClientKey, HostKey, Running, Switch};
+use execnet_proto::switch::{ClientKey, HostKey, KeptWork, Running, Switch};
 use execnet_proto::text::hex;
 use execnet_proto::wire::{Table, UNKNOWN, Usage};
 
@@ -112,6 +113,11 @@ impl Looking {
         }
     }
 
+    /// Process id of a client, on this machine.
+    pub(super) fn pid(&self, client: ClientKey) -> Option<u32> {
+        self.pids.get(&client).copied()
+    }
+
     pub(super) fn client_gone(&mut self, client: ClientKey) {
         self.pids.remove(&client);
         self.lookers.retain(|looker| looker.request.client != client);
@@ -200,7 +206,7 @@ impl Daemon {
     }
 
     /// The hosts of a set of nodes; all without one.
-    fn hosts_of(&self, set: Option<&NodeSet>) -> Result<Vec<HostKey>, Unresolved> {
+    pub(super) fn hosts_of(&self, set: Option<&NodeSet>) -> Result<Vec<HostKey>, Unresolved> {
         let Some(named) = self.named(set)? else { return Ok(self.hosts.keys().copied().collect()) };
         let ids: HashSet<&str> = named.hosts().collect();
         let meant = self.hosts.iter().filter(|(_, host)| ids.contains(host.spec.id.as_str()));
@@ -244,7 +250,7 @@ impl Daemon {
                 if !awaited.is_empty() && now < looker.since + looker.patience() {
                     looker.awaited = Some(awaited);
                 } else {
-                    self.tell_looker(&looker);
+                    self.tell_looker(&looker, now);
                     looker.told = self.switch.replies_end(looker.request.client);
                     self.deadline_is_stale = true;
                     if !looker.live {
@@ -300,11 +306,17 @@ impl Daemon {
         self.looking.samples.remove(&key);
     }
 
-    fn tell_looker(&mut self, looker: &Looker) {
+    fn tell_looker(&mut self, looker: &Looker, now: Duration) {
         let mut told = Usages::default();
         let mut running: HashMap<HostKey, Vec<Running<'_>>> = HashMap::new();
         for process in self.switch.running() {
             running.entry(process.host).or_default().push(process);
+        }
+        let works: HashMap<ProcessId, KeptWork<'_>> =
+            self.switch.kept_work().map(|work| (work.id, work)).collect();
+        let mut left: HashMap<HostKey, Vec<&KeptWork<'_>>> = HashMap::new();
+        for work in works.values().filter(|work| work.here.is_none()) {
+            left.entry(work.host).or_default().push(work);
         }
         for key in &looker.hosts {
             let Some(host) = self.host_usage(*key, looker) else { continue };
@@ -314,7 +326,19 @@ impl Daemon {
                 if told.processes.len() >= MOST_TOLD {
                     told.left_out += 1;
                 } else {
-                    told.processes.push(self.process_usage(&host.id, process));
+                    let usage = self.process_usage(&host.id, process);
+                    let kept = works.get(&process.id).map(|work| Box::new(self.kept_status(work, now)));
+                    told.processes.push(ProcessUsage { kept, ..usage });
+                }
+            }
+            let mut left = left.remove(key).unwrap_or_default();
+            left.sort_unstable_by(|a, b| a.facts.name.cmp(&b.facts.name));
+            for work in left {
+                if told.processes.len() >= MOST_TOLD {
+                    told.left_out += 1;
+                } else {
+                    let usage = self.kept_usage(work, now);
+                    told.processes.push(self.measured(usage, work.host, work.id));
                 }
             }
             told.hosts.push(host);
@@ -341,27 +365,37 @@ impl Daemon {
     }
 
     fn process_usage(&self, host: &str, process: Running<'_>) -> ProcessUsage {
-        let sample = self.looking.samples.get(&process.host);
-        let row = sample.and_then(|sample| sample.rows.get(&process.id));
-        let usage = row.map(|row| &row.usage);
-        let number = |value: fn(&Usage) -> u64| usage.map(value).filter(|number| *number != UNKNOWN);
-        let seconds = |value: fn(&Usage) -> u64| number(value).map(|ms| ms as f64 / 1e3);
-        let command = usage.map(|usage| text::clean(usage.command.trim(), 256));
-        ProcessUsage {
+        let usage = ProcessUsage {
             id: hex(&process.id.0),
             host: host.to_owned(),
             node: process.node.to_owned(),
-            pid: usage.map(|usage| usage.pid).filter(|pid| *pid != 0),
-            client_pid: self.looking.pids.get(&process.client).copied(),
+            client_pid: self.looking.pid(process.client),
             program: self.switch.program(process.client).to_owned(),
             gateway: process.label.to_owned(),
-            age: seconds(|usage| usage.age),
-            cpu: row.and_then(|row| row.cpu),
-            cpu_time: seconds(|usage| usage.cpu),
-            memory: number(|usage| usage.memory),
-            processes: usage.map(|usage| usage.processes),
-            command: command.filter(|text| !text.is_empty()).unwrap_or_else(|| process.command.to_owned()),
+            command: process.command.to_owned(),
             waiting: process.waiting,
+            ..ProcessUsage::default()
+        };
+        self.measured(usage, process.host, process.id)
+    }
+
+    /// The same, with what its host told of it.
+    fn measured(&self, known: ProcessUsage, host: HostKey, id: ProcessId) -> ProcessUsage {
+        let sample = self.looking.samples.get(&host);
+        let Some(row) = sample.and_then(|sample| sample.rows.get(&id)) else { return known };
+        let usage = &row.usage;
+        let number = |number: u64| Some(number).filter(|number| *number != UNKNOWN);
+        let seconds = |number_of: u64| number(number_of).map(|ms| ms as f64 / 1e3);
+        let command = text::clean(usage.command.trim(), 256);
+        ProcessUsage {
+            pid: Some(usage.pid).filter(|pid| *pid != 0),
+            age: seconds(usage.age).or(known.age),
+            cpu: row.cpu,
+            cpu_time: seconds(usage.cpu),
+            memory: number(usage.memory),
+            processes: Some(usage.processes),
+            command: Some(command).filter(|text| !text.is_empty()).unwrap_or(known.command),
+            ..known
         }
     }
 
@@ -375,14 +409,16 @@ impl Daemon {
             let message = format!("{MOST_REQUESTS} requests already wait for signals to be sent");
             return self.fail(request, ErrorKind::Usage, message, None);
         }
-        let (reply, meant) = match self.meant(names) {
+        let (reply, meant) = match self.meant(names, now) {
             Ok(found) => found,
-            Err(message) => return self.fail(request, ErrorKind::Usage, message, None),
+            Err(error) => return self.reply(request, true, &Interruption::Error(error)),
         };
         let ids = meant.iter().map(|(id, _)| *id).collect();
         let mut kill = Kill { request, reply, ids, until: now + PATIENCE_OF_KILL };
         for ((id, host), told) in meant.into_iter().zip(&mut kill.reply.processes) {
-            if self.switch.is_reachable(host) && !self.switch.features(host).has(Feature::Look) {
+            if told.state == KillState::Gone {
+                // its record is kept, and nothing runs
+            } else if self.switch.is_reachable(host) && !self.switch.features(host).has(Feature::Look) {
                 told.state = KillState::Unable;
             } else {
                 self.switch.kill(id, 1 << signal);
@@ -393,12 +429,28 @@ impl Daemon {
     }
 
     /// The processes that are meant by ids or their beginnings. An error if one means several.
-    fn meant(&self, names: &[String]) -> Result<(KillReply, Vec<(ProcessId, HostKey)>), String> {
+    fn meant(
+        &self,
+        names: &[String],
+        now: Duration,
+    ) -> Result<(KillReply, Vec<(ProcessId, HostKey)>), ReplyError> {
+        let usage = |message| ReplyError { kind: ErrorKind::Usage, message, hint: None };
         let running: Vec<(String, Running<'_>)> =
             self.switch.running().map(|process| (hex(&process.id.0), process)).collect();
         let mut reply = KillReply::default();
         let mut meant: Vec<(ProcessId, HostKey)> = Vec::new();
         for name in names {
+            // a name goes before the digits of an id
+            let works = self.kept_named(name)?;
+            for work in &works {
+                if !meant.iter().any(|(known, _)| *known == work.id) {
+                    meant.push((work.id, work.host));
+                    reply.processes.push(self.kept_to_kill(work, now));
+                }
+            }
+            if !works.is_empty() {
+                continue;
+            }
             let begins = |id: &str| is_beginning(name) && id.starts_with(&name.to_ascii_lowercase());
             let found: Vec<&(String, Running<'_>)> = running.iter().filter(|(id, _)| begins(id)).collect();
             match found[..] {
@@ -409,7 +461,7 @@ impl Daemon {
                         reply.processes.push(self.to_kill(id, process));
                     }
                 }
-                _ => return Err(self.ambiguous(name, &found)),
+                _ => return Err(usage(self.ambiguous(name, &found))),
             }
         }
         Ok((reply, meant))

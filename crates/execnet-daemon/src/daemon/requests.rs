@@ -51,7 +51,7 @@ impl Daemon {
         if let Some(socket) = parsed.env.get("SSH_AUTH_SOCK") {
             self.refresh_ssh_agent(socket);
         }
-        if self.closing.is_some() && !matches!(parsed.verb, Verb::Status | Verb::Stop) {
+        if self.closing.is_some() && !matches!(parsed.verb, Verb::Status | Verb::Stop { .. }) {
             return self.fail(request, ErrorKind::Closing, "the network is stopping".into(), None);
         }
         match parsed.verb {
@@ -69,12 +69,13 @@ impl Daemon {
                     }
                 }
             }
-            Verb::AddHost { spec } => self.add(request, &spec, now),
-            Verb::RmHost { host } => self.remove(request, &host, now),
+            Verb::AddHost { spec, end_kept } => self.add(request, &spec, end_kept, now),
+            Verb::RmHost { host, kept } => self.remove(request, &host, kept, now),
             Verb::Drain { hosts, remove, wait } => self.drain(request, &hosts, remove, wait, now),
             Verb::Undrain { hosts } => self.undrain(request, &hosts, now),
             Verb::Groups { file, groups } => self.regroup(request, &file, &groups),
-            Verb::Stop => self.close(Some(request), now),
+            Verb::Stop { kept } => self.stop(request, kept, now),
+            Verb::Kept { names } => self.find(request, &names, now),
             Verb::Ps { node } => self.start_looking(request, node.as_deref(), false, now),
             Verb::Top { node } => self.start_looking(request, node.as_deref(), true, now),
             Verb::Kill { ids, signal } => self.kill(request, &ids, signal, now),
@@ -137,7 +138,7 @@ impl Daemon {
         Some(status)
     }
 
-    fn add(&mut self, request: RequestKey, spec: &str, now: Duration) {
+    fn add(&mut self, request: RequestKey, spec: &str, end_kept: bool, now: Duration) {
         let spec = match spec.parse::<HostSpec>() {
             Ok(spec) => spec,
             Err(error) => {
@@ -150,6 +151,7 @@ impl Daemon {
                 if self.hosts[&key].attempts.is_up() && self.switch.is_reachable(key) {
                     self.renew(key, now);
                 } else if let Some(host) = self.hosts.get_mut(&key) {
+                    host.end_kept = end_kept;
                     host.attempts.retry(now);
                 }
                 self.changed.insert(key);
@@ -171,8 +173,11 @@ impl Daemon {
             if self.quota.take("clients", now) {
                 tracing::info!("adding {}", spec.id);
             }
-            let host = Some(self.add_host(spec, now));
-            self.watchers.push(Watcher { request, host });
+            let key = self.add_host(spec, now);
+            if let Some(host) = self.hosts.get_mut(&key) {
+                host.end_kept = end_kept;
+            }
+            self.watchers.push(Watcher { request, host: Some(key) });
         }
     }
 

@@ -48,6 +48,7 @@ impl World {
                 network: "net".into(),
                 secret: "5e".repeat(32),
                 linger: Duration::from_secs(600),
+                keeps: true,
             },
             life: 1,
             pid: 7,

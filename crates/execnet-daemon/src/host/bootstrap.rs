@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use execnet_proto::feature::{FEATURES, Feature};
 use execnet_proto::id::Epoch;
 use execnet_proto::shell::one_word;
 use execnet_proto::spec::HostSpec;
@@ -34,6 +35,8 @@ pub(crate) struct Common {
     pub(crate) secret: String,
     /// How long an agent outlives its link.
     pub(crate) linger: Duration,
+    /// Its agents may keep work.
+    pub(crate) keeps: bool,
 }
 
 /// The commands to try for a host's agent, in this order.
@@ -53,8 +56,9 @@ pub(crate) fn script(candidates: &[impl AsRef<str>]) -> String {
 }
 
 /// Everything that precedes the first frame on a link.
-pub(crate) fn payload(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
-    let config = config(common, spec, epoch);
+/// `end_kept`: an agent of another version ends with the work that it keeps.
+pub(crate) fn payload(common: &Common, spec: &HostSpec, epoch: Epoch, end_kept: bool) -> Bytes {
+    let config = config(common, spec, epoch, end_kept);
     let mut out = BytesMut::with_capacity(STAGE1.len() + BUNDLE.len() + 8 + config.len());
     out.put_slice(STAGE1.as_bytes());
     out.put_slice(BUNDLE);
@@ -63,7 +67,7 @@ pub(crate) fn payload(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
     out.freeze()
 }
 
-fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
+fn config(common: &Common, spec: &HostSpec, epoch: Epoch, end_kept: bool) -> Bytes {
     let mut pairs: Vec<(String, String)> = vec![
         ("network".into(), common.network.clone()),
         ("host".into(), spec.id.clone()),
@@ -74,6 +78,8 @@ fn config(common: &Common, spec: &HostSpec, epoch: Epoch) -> Bytes {
         ("agent".into(), candidates(spec).join(" ")),
         (format!("node.{}", spec.id), spec.python.clone().unwrap_or_default()),
     ];
+    pairs.extend(common.keeps.then(|| (FEATURES.into(), Feature::Keep.name().into())));
+    pairs.extend(end_kept.then(|| ("end_kept".into(), "1".into())));
     pairs.extend(spec.chdir.iter().map(|folder| ("chdir".into(), folder.clone())));
     pairs.extend(spec.nice.map(|nice| ("nice".into(), nice.to_string())));
     pairs.extend(spec.env.iter().map(|(name, value)| (format!("env.{name}"), value.clone())));
@@ -171,6 +177,7 @@ mod tests {
             network: network.into(),
             secret: "0".repeat(64),
             linger: Duration::from_secs(1),
+            keeps: true,
         };
         let keys = [key(&common("a"), "bc"), key(&common("ab"), "c"), key(&common("a"), "b")];
         assert!(keys.iter().all(|key| key.len() == 16));
@@ -179,7 +186,12 @@ mod tests {
 
     #[test]
     fn a_host_learns_its_own_secret_only() {
-        let common = Common { network: "n".into(), secret: "5e".repeat(32), linger: Duration::from_secs(1) };
+        let common = Common {
+            network: "n".into(),
+            secret: "5e".repeat(32),
+            linger: Duration::from_secs(1),
+            keeps: false,
+        };
         let [a, b] = ["a", "b"].map(|host| host_secret(&common, host));
         assert!(a != b && a != common.secret && a.len() == 64);
         assert_ne!(key(&common, "a"), a[..16], "the name of the socket tells nothing of the secret");
@@ -187,23 +199,28 @@ mod tests {
         assert_eq!(a, "538db70124b7ace5bbb8cd5bb2dd9bc38eb2d131c0998c6a369615189f4eb67f");
         let other = Common { network: "m".into(), ..common.clone() };
         assert_ne!(a, host_secret(&other, "a"));
-        let payload = payload(&common, &spec("popen//id=a"), Epoch::new(1, 1));
+        let payload = payload(&common, &spec("popen//id=a"), Epoch::new(1, 1), false);
         let holds = |secret: &str| payload.windows(secret.len()).any(|part| part == secret.as_bytes());
         assert!(holds(&a) && !holds(&common.secret));
     }
 
     #[test]
     fn the_config_says_what_the_spec_says() {
-        let common = Common { network: "n".into(), secret: "0".repeat(64), linger: Duration::from_secs(600) };
+        let common = Common {
+            network: "n".into(),
+            secret: "0".repeat(64),
+            linger: Duration::from_secs(600),
+            keeps: false,
+        };
         let spec = spec("popen//id=h//python=*//chdir=/srv//nice=5//env:A=1");
-        let config = config(&common, &spec, Epoch::new(1, 2));
+        let config = config(&common, &spec, Epoch::new(1, 2), false);
         let text = String::from_utf8_lossy(&config).into_owned();
         for part in
             ["node.h\0\0\0\x01*", "chdir\0\0\0\x04/srv", "nice\0\0\0\x015", "env.A\0\0\0\x011", "4294967298"]
         {
             assert!(text.contains(part), "{part:?} in {text:?}");
         }
-        let payload = payload(&common, &spec, Epoch::new(1, 2));
+        let payload = payload(&common, &spec, Epoch::new(1, 2), false);
         assert_eq!(payload.iter().filter(|byte| **byte == b'\n').count().min(1), 1);
         assert!(payload.starts_with(b"exec(\""));
     }

@@ -183,8 +183,8 @@ impl Evidence<'_> {
                 (Step::Python, words, hint("install Python on the host, or name one with `python=PATH`"))
             }
             Some(92) => {
-                let hint = "wait until this work has ended, or join this host with the release of execnet \
-                            that started it";
+                let hint = "wait until this work has ended, join this host with the release of execnet that \
+                            started it, or end it: `execnet addhost --end-kept` with this host";
                 (Step::Agent, words, Some(hint.into()))
             }
             Some(94) => (

@@ -41,6 +41,7 @@ fn the_documented_keys_are_those_of_the_types() {
     for (value, from) in [
         (serde_json::to_value(HostUsage::default()).unwrap(), "*hostusage*:"),
         (serde_json::to_value(ProcessUsage::default()).unwrap(), "*processusage*:"),
+        (serde_json::to_value(KeptStatus::default()).unwrap(), "*keptstatus*:"),
     ] {
         assert_eq!(keys_of(&value), keys_of_table(section(from, "\n\n*")), "{from}");
     }
@@ -68,7 +69,11 @@ fn the_documented_keys_are_those_of_the_types() {
 
 #[test]
 fn the_documented_words_are_those_of_the_types() {
-    let line = |key: &str| section(&format!("| `{key}` |"), "\n");
+    let about_hosts = section("*hoststatus*:", "*nodestatus*:");
+    let line = |key: &str| {
+        let row = about_hosts.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        row.unwrap_or_default().split_once("` |").unwrap_or_default().1
+    };
     assert_eq!(code_words(line("state")), words(HostState::ALL));
     let steps: Vec<&str> =
         code_words(line("step")).into_iter().filter(|word| !["failed", "joining"].contains(word)).collect();
@@ -76,6 +81,10 @@ fn the_documented_words_are_those_of_the_types() {
     let mut kinds = code_words(section("may be null. Kinds:", "\n\n"));
     kinds.retain(|word| *word != "via");
     assert_eq!(kinds, words(&ErrorKind::ALL[..ErrorKind::ALL.len() - 1]));
+    let states = code_words(section("*keptstatus*:", "\n\n*"));
+    for state in words(KeptState::ALL) {
+        assert!(states.contains(&state.as_str()), "{state}");
+    }
     for state in NodeState::ALL {
         assert!(section("*nodestatus*:", "\n\n").contains(&format!("`{state}`")));
     }
@@ -98,11 +107,21 @@ fn the_words_in_json_are_the_words_in_messages() {
 
 #[test]
 fn every_documented_verb_is_read_and_written() {
+    // what is left out is as ever
+    assert_eq!(serde_json::to_value(Verb::Stop { kept: None }).unwrap(), json!({"verb": "stop"}));
+    let add = Verb::AddHost { spec: "ssh=h".into(), end_kept: false };
+    assert_eq!(serde_json::to_value(add).unwrap(), json!({"verb": "addhost", "spec": "ssh=h"}));
     let requests = [
         (json!({"verb": "status"}), Verb::Status),
         (json!({"verb": "watch"}), Verb::Watch),
-        (json!({"verb": "addhost", "spec": "ssh=h"}), Verb::AddHost { spec: "ssh=h".into() }),
-        (json!({"verb": "rmhost", "host": "h"}), Verb::RmHost { host: "h".into() }),
+        (
+            json!({"verb": "addhost", "spec": "ssh=h", "end_kept": true}),
+            Verb::AddHost { spec: "ssh=h".into(), end_kept: true },
+        ),
+        (
+            json!({"verb": "rmhost", "host": "h", "kept": "leave"}),
+            Verb::RmHost { host: "h".into(), kept: Some(KeptChoice::Leave) },
+        ),
         (
             json!({"verb": "drain", "hosts": ["h"], "remove": true, "wait": false}),
             Verb::Drain { hosts: vec!["h".into()], remove: true, wait: false },
@@ -112,7 +131,8 @@ fn every_documented_verb_is_read_and_written() {
             json!({"verb": "groups", "file": "/f", "groups": {"web": "web[1-3]"}}),
             Verb::Groups { file: "/f".into(), groups: [("web".into(), "web[1-3]".into())].into() },
         ),
-        (json!({"verb": "stop"}), Verb::Stop),
+        (json!({"verb": "stop", "kept": "end"}), Verb::Stop { kept: Some(KeptChoice::End) }),
+        (json!({"verb": "kept", "names": ["train@gpu"]}), Verb::Kept { names: vec!["train@gpu".into()] }),
         (json!({"verb": "ps", "node": "a"}), Verb::Ps { node: Some("a".into()) }),
         (json!({"verb": "top"}), Verb::Top { node: None }),
         (

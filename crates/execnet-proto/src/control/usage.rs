@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::KeptStatus;
 use super::status::HostState;
 
 /// The reply to `ps` and `top`.
@@ -72,6 +73,9 @@ pub struct ProcessUsage {
     /// A signal for it was not sent yet.
     #[serde(default)]
     pub waiting: bool,
+    /// It is kept.
+    #[serde(default)]
+    pub kept: Option<Box<KeptStatus>>,
 }
 
 /// The reply to `kill`.

@@ -85,6 +85,8 @@ pub(crate) enum Condition {
     Read(ProcessId, Stream),
     /// The end of the process.
     End(ProcessId),
+    /// This program certainly holds the process, which may be kept work.
+    Held(ProcessId),
     /// A state of the process other than this one.
     Change(ProcessId, Seen),
     Placed(ProcessId),
@@ -102,6 +104,8 @@ pub(crate) enum Watched {
     Place(ProcessId),
     /// Its output and its end.
     Output(ProcessId),
+    /// Also whether it has started.
+    Start(ProcessId),
     /// Also whether its stdin takes more.
     Room(ProcessId),
 }
@@ -220,8 +224,14 @@ impl HubState {
                 process.stdin_capacity() > 0 || process.stdin_closed() || process.lost().is_some()
             }),
             Condition::Read(id, stream) => self.client.process(*id).is_none_or(|process| {
-                process.available(*stream) > 0 || process.finished(*stream) || process.lost().is_some()
+                process.available(*stream) > 0
+                    || process.missing(*stream) > 0
+                    || process.finished(*stream)
+                    || process.lost().is_some()
             }),
+            Condition::Held(id) => {
+                self.client.process(*id).is_none_or(|process| process.is_held() || process.is_over())
+            }
             Condition::End(id) => {
                 self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over)
             }
@@ -240,14 +250,18 @@ impl HubState {
     }
 
     fn has_news(&self, watched: Watched) -> bool {
-        let (id, fed) = match watched {
+        let (id, fed, starts) = match watched {
             Watched::Place(id) => return self.is_ready(&Condition::Placed(id)),
-            Watched::Output(id) => (id, false),
-            Watched::Room(id) => (id, true),
+            Watched::Output(id) => (id, false, false),
+            Watched::Start(id) => (id, false, true),
+            Watched::Room(id) => (id, true, false),
         };
         self.client.process(id).is_none_or(|process| {
-            process.available(Stream::Stdout) + process.available(Stream::Stderr) > 0
+            let has_some = |stream| process.available(stream) > 0 || process.missing(stream) > 0;
+            has_some(Stream::Stdout)
+                || has_some(Stream::Stderr)
                 || process.is_over()
+                || starts && process.pid().is_some()
                 || fed && (process.stdin_closed() || process.stdin_capacity() > 0)
         })
     }
@@ -331,7 +345,7 @@ impl Condition {
     /// The process that it concerns.
     pub(crate) fn process(&self) -> Option<ProcessId> {
         match self {
-            Self::Write(id) | Self::Read(id, _) | Self::End(id) => Some(*id),
+            Self::Write(id) | Self::Read(id, _) | Self::End(id) | Self::Held(id) => Some(*id),
             Self::Change(id, _) | Self::Placed(id) => Some(*id),
             Self::Any(_) | Self::Reply(_) | Self::Attempt(_) => None,
         }

@@ -34,6 +34,18 @@ pub struct Output {
     stream: Stream,
 }
 
+/// A piece of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// How many bytes are gone right before it: only kept work and its readers lose bytes, while nobody takes
+    /// them.
+    pub gone: u64,
+    /// The bytes; none at the end, and none if only a gap is known so far.
+    pub bytes: Bytes,
+    /// Nothing follows.
+    pub is_end: bool,
+}
+
 impl Stdin {
     pub(crate) fn new(shared: Shared) -> Self {
         Self { shared, closes: false }
@@ -168,7 +180,51 @@ impl Output {
         self.receive_by(max, deadline(timeout))
     }
 
-    /// Discards what has arrived and what follows. The process finds its end of the pipe closed.
+    /// Waits for bytes, and takes what has arrived up to the next gap, at most `max` bytes: for kept work,
+    /// whose output may have gaps. Everything else that reads passes over gaps.
+    ///
+    /// # Errors
+    /// As [`Output::receive`].
+    pub fn receive_piece(&self, max: usize) -> Result<Piece, ProcessError> {
+        let id = self.shared.id;
+        let mut state = self.shared.wait(&Condition::Read(id, self.stream), None)?;
+        let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        let gone = process.missing(self.stream);
+        if gone > 0 {
+            state.client.gap(id, self.stream);
+        } else if process.available(self.stream) == 0 {
+            let end = Piece { is_end: true, ..Piece::default() };
+            return self.shared.lost(&state).map_or(Ok(end), |lost| Err(lost.into()));
+        }
+        let bytes = state.client.read(id, self.stream, max.max(1));
+        self.shared.handle.hub.flush(state);
+        Ok(Piece { gone, bytes, is_end: false })
+    }
+
+    /// How many bytes the process had written before the next one that is read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let Ok(state) = self.shared.enter() else { return 0 };
+        state.client.process(self.shared.id).map_or(0, |process| process.position(self.stream))
+    }
+
+    /// Waits until this program certainly holds the process, and returns how many bytes of this output, from
+    /// here on, were written before it did: those that are gone, too. 0 if this program started it.
+    ///
+    /// # Errors
+    /// As [`Output::receive`].
+    pub fn old(&self) -> Result<u64, ProcessError> {
+        let id = self.shared.id;
+        let state = self.shared.wait(&Condition::Held(id), None)?;
+        if let Some(lost) = self.shared.lost(&state) {
+            return Err(lost.into());
+        }
+        let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+        Ok(process.old_end(self.stream).saturating_sub(process.position(self.stream)))
+    }
+
+    /// Discards what has arrived and what follows. The process finds its end of the pipe closed, unless it is
+    /// kept work: others may want that.
     ///
     /// # Errors
     /// Only in a forked child.
@@ -190,10 +246,20 @@ impl Output {
             return Ok(Bytes::new());
         }
         let id = self.shared.id;
-        let mut state = self.shared.wait(&Condition::Read(id, self.stream), deadline)?;
-        let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
-        if process.available(self.stream) == 0 {
-            return self.shared.lost(&state).map_or(Ok(Bytes::new()), |lost| Err(lost.into()));
+        let mut state;
+        loop {
+            state = self.shared.wait(&Condition::Read(id, self.stream), deadline)?;
+            let process = state.client.process(id).ok_or_else(|| self.shared.hung_up())?;
+            let gone = process.missing(self.stream) > 0;
+            if gone {
+                state.client.gap(id, self.stream);
+            }
+            if state.client.process(id).is_some_and(|process| process.available(self.stream) > 0) {
+                break;
+            }
+            if !gone {
+                return self.shared.lost(&state).map_or(Ok(Bytes::new()), |lost| Err(lost.into()));
+            }
         }
         let bytes = state.client.read(id, self.stream, max);
         self.shared.handle.hub.flush(state);

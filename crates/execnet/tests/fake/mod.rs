@@ -405,7 +405,7 @@ impl Daemon {
                 let error = serde_json::json!({"kind": "no-such-host", "message": "no host x", "hint": null});
                 reply(true, serde_json::json!({ "error": error }));
             }
-            Verb::Stop => {
+            Verb::Stop { .. } => {
                 for part in 0..1000 {
                     reply(part == 999, serde_json::json!({ "left": [part.to_string()] }));
                 }

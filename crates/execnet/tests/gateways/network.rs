@@ -61,7 +61,7 @@ impl Net {
         fs::write(&link, script).unwrap();
         fs::set_permissions(&link, fs::Permissions::from_mode(0o700)).unwrap();
         let spec = format!("cmd={}//id=away", link.display());
-        self.network().request(&Verb::AddHost { spec }.into()).for_each(drop);
+        self.network().request(&Verb::AddHost { spec, end_kept: false }.into()).for_each(drop);
     }
 
     fn cut(&self) {
@@ -72,7 +72,7 @@ impl Net {
     fn mend(&self) {
         fs::remove_file(self.folder.join("cut")).unwrap();
         let spec = format!("cmd={}//id=away", self.folder.join("link").display());
-        self.network().request(&Verb::AddHost { spec }.into()).for_each(drop);
+        self.network().request(&Verb::AddHost { spec, end_kept: false }.into()).for_each(drop);
     }
 
     fn network(&self) -> &execnet::Network {
@@ -83,7 +83,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         let network = self.network.take().unwrap();
-        network.request(&Verb::Stop.into()).for_each(drop);
+        network.request(&Verb::Stop { kept: None }.into()).for_each(drop);
         drop(network);
         let _ = self.daemon.take().unwrap().join();
         let _ = fs::remove_dir_all(&self.folder);

@@ -28,10 +28,8 @@ use crate::stdio::OwnStream;
 use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for as stand_for_terminal};
 use crate::text::one_line;
 
-mod pump;
-mod signals;
-
-use pump::{PumpError, pump};
+use super::forward::{self, Recipient};
+use super::pump::{PumpError, pump};
 
 /// Output and prompts (on stderr) keep their order only in one pipe. Jython has no `dup2`.
 const TOGETHER: &str = r#"
@@ -225,7 +223,7 @@ fn stand_for(process: Process) -> CommandResult {
         CommandError::new(Exit::Python, "cannot forward the streams of the process").because(&error)
     };
     let process = Arc::new(process);
-    signals::forward(process.clone()).map_err(fail)?;
+    forward::forward(process.clone()).map_err(fail)?;
     let outputs = [
         pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "stdout").map_err(fail)?,
         pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "stderr").map_err(fail)?,
@@ -263,7 +261,7 @@ fn pass_on(from: Output, to: OwnStream, name: &'static str) -> io::Result<JoinHa
     })
 }
 
-impl signals::Recipient for Arc<Process> {
+impl Recipient for Arc<Process> {
     fn signal(&self, name: &str) {
         if let Some(signal) = Signal::ALL.iter().find(|signal| signal.name() == name) {
             // the wait for its end reports a lost process

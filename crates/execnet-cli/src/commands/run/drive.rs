@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Instant;
 
-use execnet::{News, ProcessBuilder, Processes, StartError};
+use execnet::{KeptName, News, ProcessBuilder, Processes, StartError};
+use execnet_proto::spec::NetworkName;
 
 use super::feed::{Feed, Next};
 use super::outcome::Outcome;
@@ -11,7 +12,9 @@ use super::schedule::{Schedule, Step, Why};
 use super::show::Show;
 use super::signals::Ends;
 use crate::commands::folded::Side;
+use crate::commands::kept::{Work, gone};
 use crate::connection;
+use crate::print::say;
 
 /// All that one run consists of.
 pub(super) struct Drive {
@@ -29,6 +32,8 @@ pub(super) struct Drive {
     pub(super) worst: u8,
     /// Their ids. Everything else knows them by their place here.
     pub(super) hosts: Vec<String>,
+    /// The network, and the name under which it is kept.
+    pub(super) kept: Option<(NetworkName, KeptName)>,
 }
 
 impl Drive {
@@ -45,6 +50,11 @@ impl Drive {
         loop {
             if let Some(signal) = self.ends.came() {
                 self.schedule.interrupt(signal, Instant::now());
+            }
+            for signal in self.ends.passed() {
+                for host in 0..self.hosts.len() {
+                    self.processes.signal(host, signal);
+                }
             }
             for step in self.schedule.steps(Instant::now()) {
                 self.step(step)?;
@@ -122,6 +132,13 @@ impl Drive {
                 self.processes.feed(host, false);
                 self.feed.iter_mut().for_each(|feed| feed.done(host));
             }
+            News::Started(pid) => {
+                if let (Some((network, name)), Some(process)) = (&self.kept, self.processes.process(host)) {
+                    Work::new(network, name.as_str(), process.node()).tell_started(Some(pid));
+                }
+            }
+            News::StdoutGone(bytes) => say(&format!("{}: {}", self.hosts[host], gone(bytes, "stdout"))),
+            News::StderrGone(bytes) => say(&format!("{}: {}", self.hosts[host], gone(bytes, "stderr"))),
             News::Ended(status) => self.ended(host, &Outcome::Ended(status))?,
             News::Lost(lost) => self.ended(host, &Outcome::Unreached(lost.message))?,
             _ => {}

@@ -3,18 +3,21 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use execnet::{Interrupt, ProcessBuilder, StartError};
+use execnet::{Interrupt, Network, Process, ProcessBuilder, ProcessEvent, StartError};
 
+use super::kept::{Feed as Stdin, KeepOptions, Work, stand_beside};
 use super::node_options::{HowMany, NodeOptions};
 use super::outlet::end_when_unread;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::print::say;
 use crate::stdio::OwnStream;
-use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for};
+use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for, stand_for_kept};
 
 mod drive;
 mod feed;
@@ -44,6 +47,7 @@ Example:
   execnet run mynet -b -- uname -r
   execnet run mynet --node 'build[1-20],!build7' --env LANG=C df -h /
   execnet run mynet --node build1 -t -- vim notes
+  execnet run mynet --node gpu --keep train -- python3 train.py
   execnet run mynet --fanout 16 --fail-fast -c 'systemctl is-active nginx || journalctl -n 5 -u nginx'
   tar c src | execnet run mynet --chdir /srv/app tar x"
 )]
@@ -74,6 +78,8 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "terminal")]
     fail_fast: bool,
     #[command(flatten)]
+    keep: KeepOptions,
+    #[command(flatten)]
     terminal: TerminalOptions,
     /// Do not read stdin
     #[arg(short = 'n', long, conflicts_with = "terminal")]
@@ -92,9 +98,16 @@ impl RunArgs {
         let hosts = choose(&network, &selection, self.limit())?;
 
         let mut builder = network.process().args(&argv);
-        if self.terminal.is_forced() {
+        let keep = self.keep.keep();
+        let alone = hosts.ids.len() == 1 && hosts.left_out.is_empty();
+        let on_our_terminal = self.terminal.is_forced()
+            || keep.is_some() && alone && !self.no_stdin && self.terminal.is_wanted(true);
+        if on_our_terminal {
             come_forward();
             builder = on_terminal(builder);
+        }
+        if let Some(keep) = &keep {
+            builder = builder.keep(keep.clone());
         }
         builder = match &self.options.chdir {
             Some(folder) => builder.chdir(folder),
@@ -103,13 +116,20 @@ impl RunArgs {
         for (name, value) in env {
             builder = builder.env(name, value);
         }
-        if self.terminal.is_forced() {
-            return self.on_terminal(builder, &hosts.ids);
+        if on_our_terminal {
+            return self.on_terminal(&network, builder, &hosts.ids);
+        }
+        if let Some(keep) = keep.as_ref().filter(|_| alone && self.takes_one_stream()) {
+            let process = start(builder.host(&hosts.ids[0]))?;
+            let work = Work::new(&self.network.network, keep.name.as_str(), process.node());
+            self.tell_kept(&network, &process, &work);
+            let feed = if self.no_stdin || io::stdin().is_terminal() { Stdin::Nothing } else { Stdin::All };
+            return stand_beside(process, &Arc::new(work), feed);
         }
         let fail =
             |error: io::Error| CommandError::new(Exit::Failed, "cannot run on so many hosts").because(&error);
         let fanout = self.fanout as usize;
-        let ends = Ends::watch().map_err(fail)?;
+        let ends = if keep.is_some() { Ends::pass_on() } else { Ends::watch() }.map_err(fail)?;
         let wanted = match (self.fold, self.json) {
             (true, _) => Wanted::Folded,
             (_, true) => Wanted::Json,
@@ -137,6 +157,7 @@ impl RunArgs {
             fail_fast: self.fail_fast,
             worst: 0,
             hosts: hosts.ids,
+            kept: keep.map(|keep| (self.network.network.clone(), keep.name)),
         };
         let worst = drive.run(&hosts.left_out).map_err(|error| CommandError::new(Exit::Failed, error))?;
         ends.leave_as_told();
@@ -144,16 +165,39 @@ impl RunArgs {
     }
 
     /// Lets the command have our terminal, on one host.
-    fn on_terminal(&self, builder: ProcessBuilder, hosts: &[String]) -> CommandResult {
+    fn on_terminal(&self, network: &Network, builder: ProcessBuilder, hosts: &[String]) -> CommandResult {
         let [host] = hosts else {
             let message = format!("-t takes one host, and {} match", hosts.len());
             return Err(CommandError::new(Exit::Usage, message).hint("`--node HOST` or `--one`"));
         };
-        let process = builder.host(host).start().map_err(|error| match error {
-            StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
-            error => CommandError::new(Exit::Failed, error),
-        })?;
+        let process = start(builder.host(host))?;
+        if let Some(keep) = self.keep.keep() {
+            let work = Work::new(&self.network.network, keep.name.as_str(), process.node());
+            self.tell_kept(network, &process, &work);
+            return stand_for_kept(&process, self.terminal.escape(), &work, true);
+        }
         stand_for(&process, self.terminal.escape(), "the command", Exit::HostsFailed)
+    }
+
+    /// Whether a single host's streams are ours, as they come.
+    fn takes_one_stream(&self) -> bool {
+        !self.fold && !self.json && self.timeout.is_none()
+    }
+
+    /// Says that it runs and is kept, once it does, and what may end it early.
+    fn tell_kept(&self, network: &Network, process: &Process, work: &Work) {
+        for event in process.events() {
+            match event {
+                ProcessEvent::Started(pid) => {
+                    work.tell_started(Some(pid));
+                    work.tell_note(network);
+                    return;
+                }
+                ProcessEvent::Ended(_) | ProcessEvent::Lost(_) => return,
+                ProcessEvent::Unreachable(why) => say(&format!("execnet: {}", crate::text::one_line(&why))),
+                _ => {}
+            }
+        }
     }
 
     /// The command.
@@ -173,6 +217,13 @@ impl RunArgs {
     fn limit(&self) -> Option<usize> {
         if self.how_many.one { Some(1) } else { self.how_many.limit() }
     }
+}
+
+fn start(builder: ProcessBuilder) -> Result<Process, CommandError> {
+    builder.start().map_err(|error| match error {
+        StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
+        error => CommandError::new(Exit::Failed, error),
+    })
 }
 
 /// A program can have 1,000 processes at a time.

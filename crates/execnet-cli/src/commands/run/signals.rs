@@ -2,14 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use execnet::{Interrupt, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::print::say;
 use crate::signals::handled;
 
 /// How long the loop may take to let all processes go, which it does within a second. It may hang in a write.
@@ -20,6 +21,8 @@ const AT_MOST: Duration = Duration::from_secs(2);
 pub(super) struct Ends {
     signal: Arc<AtomicI32>,
     let_go: Arc<AtomicBool>,
+    /// Signals for what is kept, bit n for signal n.
+    passed: Arc<AtomicU64>,
 }
 
 impl Ends {
@@ -44,6 +47,36 @@ impl Ends {
             }
         })?;
         Ok(ends)
+    }
+
+    /// Watches for signals that go to what is kept, and for those that mean to leave it there.
+    pub(super) fn pass_on() -> io::Result<Self> {
+        let (ends, loops) = (Self::default(), Interrupt::this_thread());
+        let mut signals = handled(&[SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGHUP])?;
+        let passed = ends.passed.clone();
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for number in signals.forever() {
+                if matches!(number, SIGTERM | SIGHUP) {
+                    say("execnet: left; what is kept goes on");
+                    leave(number);
+                }
+                passed.fetch_or(1 << number, Ordering::SeqCst);
+                loops.raise();
+            }
+        })?;
+        Ok(ends)
+    }
+
+    /// The signals that came for what is kept.
+    pub(super) fn passed(&self) -> Vec<Signal> {
+        let mask = self.passed.swap(0, Ordering::SeqCst);
+        let all = [
+            (SIGINT, Signal::Int),
+            (SIGQUIT, Signal::Quit),
+            (SIGUSR1, Signal::Usr1),
+            (SIGUSR2, Signal::Usr2),
+        ];
+        all.into_iter().filter(|(number, _)| mask >> number & 1 != 0).map(|(_, signal)| signal).collect()
     }
 
     /// The signal that came, as processes there get it.

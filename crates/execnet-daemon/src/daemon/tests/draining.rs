@@ -181,7 +181,7 @@ fn removing_an_idle_host_is_told_to_its_end() {
     assert!(states(&replies).contains(&"leaving"));
     assert!(replies.iter().all(|reply| reply["host"]["error"].is_null()));
     // one that was removed by hand is nobody's to forget
-    world.ask(client, Verb::RmHost { host: "b".into() });
+    world.ask(client, Verb::RmHost { host: "b".into(), kept: None });
     world.end("b", 0, "");
     assert_eq!(world.forgotten, ["a"]);
 }
@@ -215,7 +215,7 @@ fn hosts_that_others_are_reached_through_are_not_removed() {
     let mut world = World::new(&["ssh=a"]);
     world.greet("a");
     let client = world.client();
-    world.ask(client, Verb::AddHost { spec: "ssh=b//via=a".into() });
+    world.ask(client, Verb::AddHost { spec: "ssh=b//via=a".into(), end_kept: false });
     let refused = drain(&mut world, client, &["b", "a"], true, false);
     assert_eq!(kind(&world.replies(refused, client).0), "in-use");
     assert!(!world.status("b").drained, "all of them or none");
@@ -231,11 +231,11 @@ fn a_host_behind_one_that_is_to_leave_keeps_it() {
     let (mut world, client) = two();
     let id = select(&mut world, client, 1, &[("node", "a")]);
     drain(&mut world, client, &["a"], true, false);
-    let added = world.ask(client, Verb::AddHost { spec: "ssh=c//via=a".into() });
+    let added = world.ask(client, Verb::AddHost { spec: "ssh=c//via=a".into(), end_kept: false });
     assert!(!world.replies(added, client).1, "it joins");
     release(&mut world, client, id);
     assert_eq!(world.status("a").state, HostState::Up);
-    world.ask(client, Verb::RmHost { host: "c".into() });
+    world.ask(client, Verb::RmHost { host: "c".into(), kept: None });
     world.pass(4 * SECOND);
     assert_eq!(world.status("a").state, HostState::Leaving);
 }
@@ -255,6 +255,6 @@ fn stopping_ends_those_who_wait() {
     let (mut world, client) = two();
     select(&mut world, client, 1, &[("node", "a")]);
     let waits = drain(&mut world, client, &["a"], false, true);
-    world.ask(client, Verb::Stop);
+    world.ask(client, Verb::Stop { kept: None });
     assert_eq!(kind(&world.replies(waits, client).0), "closing");
 }

@@ -97,7 +97,7 @@ fn ps_waits_for_hosts_but_not_for_ever() {
     let expected = json!([{
         "id": "ab".repeat(16), "host": "a", "node": "a", "pid": 77, "client_pid": 1_001, "program": "",
         "gateway": "gw0", "age": 2.0, "cpu": 0.25, "cpu_time": 0.5, "memory": 4_096, "processes": 2,
-        "command": "python -c pass", "waiting": false,
+        "command": "python -c pass", "waiting": false, "kept": null,
     }]);
     assert_eq!(told["processes"], expected);
 }
@@ -374,13 +374,13 @@ fn top_shows_the_hosts_that_there_are() {
         told["hosts"].as_array().unwrap().iter().map(|host| host["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(hosts(&mut world, all), ["a", "b"]);
-    world.ask(client, Verb::AddHost { spec: "ssh=d".into() });
+    world.ask(client, Verb::AddHost { spec: "ssh=d".into(), end_kept: false });
     assert_eq!(hosts(&mut world, all), ["a", "b", "d"]);
-    world.ask(client, Verb::RmHost { host: "b".into() });
+    world.ask(client, Verb::RmHost { host: "b".into(), kept: None });
     hosts(&mut world, all);
     assert_eq!(hosts(&mut world, all), ["a", "d"]);
     assert_eq!(hosts(&mut world, odd), ["a"]);
-    world.ask(client, Verb::AddHost { spec: "ssh=b".into() });
+    world.ask(client, Verb::AddHost { spec: "ssh=b".into(), end_kept: false });
     assert_eq!(hosts(&mut world, odd), ["a", "b"]);
 }
 

@@ -19,29 +19,29 @@ fn hosts_come_and_go_by_request() {
     for (spec, expected) in
         [("ssh=a", "duplicate-host"), ("ssh=x//via=nosuch", "no-such-host"), ("shh=x", "usage")]
     {
-        let request = world.ask(client, Verb::AddHost { spec: spec.into() });
+        let request = world.ask(client, Verb::AddHost { spec: spec.into(), end_kept: false });
         let (replies, over) = world.replies(request, client);
         assert_eq!((kind(&replies), over), (expected, true), "{spec}");
     }
-    let request = world.ask(client, Verb::AddHost { spec: "ssh=b".into() });
+    let request = world.ask(client, Verb::AddHost { spec: "ssh=b".into(), end_kept: false });
     assert!(!world.replies(request, client).1);
     world.greet("b");
     let (replies, over) = world.replies(request, client);
     assert_eq!((&replies.last().unwrap()["host"]["state"], over), (&Value::from("up"), true));
 
-    let request = world.ask(client, Verb::AddHost { spec: "ssh=c//via=b".into() });
-    let refused = world.ask(client, Verb::RmHost { host: "b".into() });
+    let request = world.ask(client, Verb::AddHost { spec: "ssh=c//via=b".into(), end_kept: false });
+    let refused = world.ask(client, Verb::RmHost { host: "b".into(), kept: None });
     assert_eq!(kind(&world.replies(refused, client).0), "in-use");
-    let refused = world.ask(client, Verb::RmHost { host: "nosuch".into() });
+    let refused = world.ask(client, Verb::RmHost { host: "nosuch".into(), kept: None });
     assert_eq!(kind(&world.replies(refused, client).0), "no-such-host");
 
     // c is still joining: it gets a moment to greet before it is removed
-    let removed = world.ask(client, Verb::RmHost { host: "c".into() });
+    let removed = world.ask(client, Verb::RmHost { host: "c".into(), kept: None });
     world.pass(4 * SECOND);
     assert!(world.replies(removed, client).1);
     assert_eq!(kind(&world.replies(request, client).0), "cancelled");
 
-    let removed = world.ask(client, Verb::RmHost { host: "b".into() });
+    let removed = world.ask(client, Verb::RmHost { host: "b".into(), kept: None });
     assert!(world.was_told_to_end("b") && !world.replies(removed, client).1);
     assert_eq!(world.status("b").state, HostState::Leaving);
     world.end("b", 0, "");
@@ -58,13 +58,16 @@ fn stop_tells_agents_to_end_and_names_those_it_could_not_tell() {
     world.end("gone", 255, "");
     world.end("never", 255, "ssh: connect to host never port 22: Connection refused");
     let client = world.client();
-    let request = world.ask(client, Verb::Stop);
+    let request = world.ask(client, Verb::Stop { kept: None });
     assert!(world.was_told_to_end("a") && !world.exited);
     let late = world.ask(client, Verb::Watch);
     assert_eq!(kind(&world.replies(late, client).0), "closing");
     world.end("a", 0, "");
     assert!(world.exited);
-    assert_eq!(world.replies(request, client), (vec![serde_json::json!({"left": ["gone"]})], true));
+    assert_eq!(
+        world.replies(request, client),
+        (vec![serde_json::json!({"left": ["gone"], "kept": []})], true)
+    );
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn a_host_that_is_tried_again_for_somebody_is_joining_and_not_failed() {
     let client = world.client();
     world.end("a", 255, "Host key verification failed.");
     assert_eq!(world.status("a").state, HostState::Failed);
-    world.ask(client, Verb::AddHost { spec: "ssh=a".into() });
+    world.ask(client, Verb::AddHost { spec: "ssh=a".into(), end_kept: false });
     let status = world.status("a");
     assert_eq!((status.state, status.step.unwrap().as_str()), (HostState::Joining, "connect"));
     let id = select(&mut world, client, 7, &[("node", "a")]);

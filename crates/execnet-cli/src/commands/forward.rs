@@ -1,4 +1,4 @@
-//! Forwards signals to the process that this command stands for.
+//! Forwards signals to the process that a command stands for.
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -39,6 +39,16 @@ pub(super) trait Recipient {
 
     /// The host's id.
     fn host(&self) -> String;
+
+    /// Whether this signal, by its number, means that the process is left and stays.
+    fn is_left_by(&self, _number: i32) -> bool {
+        false
+    }
+
+    /// Ends this command with this status, and leaves the process.
+    fn left(&self, status: u8) -> ! {
+        std::process::exit(status.into())
+    }
 }
 
 /// Ending signals that the host has not acknowledged.
@@ -89,7 +99,7 @@ pub(super) fn forward(recipient: impl Recipient + Send + 'static) -> io::Result<
             match reaction {
                 Reaction::Nothing => {}
                 Reaction::Say(line) => say(&line),
-                Reaction::End(status) => std::process::exit(status.into()),
+                Reaction::End(status) => recipient.left(status),
                 Reaction::Stop => {
                     thread::sleep(LEAVING);
                     // SIGTSTP is handled here; SIGSTOP looks the same to the shell
@@ -107,7 +117,7 @@ fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, n
         *unheard = UnheardSignal::default();
     }
     let ending = ENDING.contains(&number);
-    if ending && unheard.told {
+    if ending && unheard.told || recipient.is_left_by(number) {
         return Reaction::End(u8::try_from(128 + number).unwrap_or(1));
     }
     let name = signal_name(number).unwrap_or("");

@@ -1,0 +1,126 @@
+//! Kept work, for the commands that start it and come back to it.
+
+mod options;
+mod stand;
+
+use std::fmt;
+
+use execnet::{AttachError, Network, Node, Process, Replay, StartError};
+use execnet_proto::control::{KeptReply, KeptStatus};
+use execnet_proto::spec::NetworkName;
+
+use crate::connection;
+use crate::error::{CommandError, Exit};
+use crate::print::say;
+use crate::text::one_line;
+pub(crate) use options::{KeepOptions, KeptOptions, size};
+pub(crate) use stand::{Feed, gone, stand_beside};
+
+/// Kept work, as people call it: `train on gpu`.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    network: String,
+    name: String,
+    host: String,
+}
+
+impl Work {
+    pub(crate) fn new(network: &NetworkName, name: &str, node: &Node) -> Self {
+        Self { network: network.to_string(), name: one_line(name), host: one_line(&node.host) }
+    }
+
+    pub(crate) fn of(network: &NetworkName, status: &KeptStatus) -> Self {
+        let (name, host) = (one_line(&status.name), one_line(&status.host));
+        Self { network: network.to_string(), name, host }
+    }
+
+    /// Says that it runs, and how to come back to it.
+    pub(crate) fn tell_started(&self, pid: Option<u32>) {
+        let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        let Self { network, name, host } = self;
+        say(&format!(
+            "execnet: {name} runs on {host}{pid} and stays there; `execnet attach {network} {name}` comes \
+             back"
+        ));
+    }
+
+    /// Says what may end it early, if its host told.
+    pub(crate) fn tell_note(&self, network: &Network) {
+        let named = format!("{}@{}", self.name, self.host);
+        let reply = network.kept([named]).unwrap_or_default();
+        for note in reply.kept.iter().filter_map(|status| status.note.as_deref()) {
+            say(&format!("execnet: {self}: {}", one_line(note)));
+        }
+    }
+
+    /// Says that it was left.
+    pub(crate) fn tell_left(&self) {
+        say(&format!("execnet: left; {self} goes on"));
+    }
+
+    /// Ends this command; what is kept stays.
+    pub(crate) fn leave(&self, status: u8) -> ! {
+        self.tell_left();
+        // the daemon tells the host
+        std::process::exit(status.into())
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.name, self.host)
+    }
+}
+
+/// How much of earlier output is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail(Option<u64>);
+
+impl std::str::FromStr for Tail {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self(None));
+        }
+        size(text)
+            .map(|bytes| Self(Some(bytes)))
+            .ok_or("expected `all`, or a size such as `0`, `64K` or `4M`")
+    }
+}
+
+impl From<Tail> for Replay {
+    fn from(Tail(bytes): Tail) -> Self {
+        bytes.map_or(Self::All, Self::Last)
+    }
+}
+
+/// A process that reads along with kept work.
+pub(crate) fn reader(
+    network: &Network,
+    status: &KeptStatus,
+    replay: Replay,
+) -> Result<Process, CommandError> {
+    let name = status.name.parse().map_err(|error| CommandError::new(Exit::Failed, error))?;
+    network.process().host(&status.host).reading(name, replay).start().map_err(|error| match error {
+        StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
+        error => CommandError::new(Exit::Failed, error),
+    })
+}
+
+/// The error if a name means nothing.
+pub(crate) fn no_such_work(network: &Network, name: &str, reply: &KeptReply) -> CommandError {
+    let message = network.not_kept(name, reply).unwrap_or_else(|error| error.to_string());
+    connection::no_match(Exit::NoHost, &message)
+}
+
+/// The error of a command that found no such work.
+pub(crate) fn not_attached(network: &NetworkName, error: AttachError) -> CommandError {
+    match error {
+        AttachError::NotFound { message } => connection::no_match(Exit::NoHost, &message)
+            .hint(format!("`execnet ps {network}` shows what is kept")),
+        AttachError::Gone { .. } => CommandError::new(Exit::HostsFailed, error),
+        AttachError::Request(error) => connection::failed(&error),
+        error => CommandError::new(Exit::Failed, error),
+    }
+}

@@ -1,0 +1,92 @@
+//! `execnet wait`: waits for the end of kept work.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use execnet::{ExitStatus, Network, Replay};
+use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
+
+use super::kept::{no_such_work, reader};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::print::{self, say};
+use crate::{connection, text, usage};
+
+/// Wait until kept work has ended, and return its exit status
+///
+/// It may have ended before, also days ago. Of several, the highest status counts.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  execnet wait mynet train; echo $?
+  execnet wait mynet 'train@gpu[1-4]'")]
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    network: super::NetworkArg,
+    /// Its name, `NAME@HOST`, or sets of both
+    #[arg(value_name = "NAME", required = true, add = super::complete::kept())]
+    names: Vec<String>,
+}
+
+impl WaitArgs {
+    pub(crate) fn run(self) -> CommandResult {
+        let network = connection::open_patiently(&self.network.network)?;
+        if self.names.iter().any(|name| name.contains("@@")) {
+            connection::read_groups(&network)?;
+        }
+        let reply: KeptReply = connection::ask_once(&network, Verb::Kept { names: self.names })?;
+        if let Some(name) = reply.unknown.first() {
+            return Err(no_such_work(&network, name, &reply));
+        }
+        let mut worst = 0;
+        let mut readers = Vec::new();
+        for work in &reply.kept {
+            if let Some(why) = &work.unreachable {
+                say(&format!("execnet: {}: waiting: {}", usage::name_of(work), text::one_line(why)));
+            }
+            readers.push(begin(&network, work)?);
+        }
+        let several = reply.kept.len() > 1;
+        for (work, reader) in reply.kept.iter().zip(readers) {
+            let status = match reader {
+                Ok(process) => process.wait().map_err(|error| error.to_string()),
+                Err(why) => Err(why),
+            };
+            let name = usage::name_of(work);
+            let code = match status {
+                Ok(status) => {
+                    if several {
+                        print::print(&format!("{name}: {}\n", told(&status)))?;
+                    }
+                    status.code()
+                }
+                Err(why) => {
+                    print::error(&CommandError::new(Exit::HostsFailed, format!("{name} is lost: {why}")));
+                    Exit::HostsFailed as u8
+                }
+            };
+            worst = worst.max(code);
+        }
+        Ok(ExitCode::from(worst))
+    }
+}
+
+/// Begins to wait. The inner error says why it is lost.
+fn begin(network: &Network, work: &KeptStatus) -> CommandResult<Result<execnet::Process, String>> {
+    if work.state == KeptState::Gone {
+        return Ok(Err(work.error.clone().unwrap_or_default()));
+    }
+    let process = reader(network, work, Replay::Last(0))?;
+    // nobody wants its output here
+    let _ = (process.stdout().close(), process.stderr().close());
+    Ok(Ok(process))
+}
+
+fn told(status: &ExitStatus) -> String {
+    match status {
+        ExitStatus::Exited(status) => format!("exited with status {status}"),
+        ExitStatus::Signaled(number) => format!("ended by signal {number}"),
+        ExitStatus::NotStarted { message, .. } => {
+            format!("could not be started: {}", text::one_line(message))
+        }
+    }
+}
