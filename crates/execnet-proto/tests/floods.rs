@@ -9,7 +9,7 @@ use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, MAX_PROCESSES, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Ending, Exit, Frame, Role, Span, Spawn, Stream, Table};
+use execnet_proto::wire::{Ending, Exit, Frame, Role, Span, Spawn, Standing, Stream, Table};
 
 const ENDED: Exit = Exit { ending: Ending::Exited(0), stdout: 0, stderr: 0 };
 const HOST: HostKey = HostKey(1);
@@ -164,6 +164,12 @@ fn node(facts: Table) -> Frame {
     Frame::Node { name: "h:1".into(), state: NodeState::Ready, facts }
 }
 
+/// Kept work, with so many bytes more than its name.
+fn kept(id: ProcessId, name: &str, bytes: usize) -> Frame {
+    let note = vec![b'x'; bytes].into();
+    Frame::Kept { id, facts: vec![("name".into(), name.to_owned().into()), ("note".into(), note)] }
+}
+
 /// Everything that an agent sends about a process, except its output.
 fn life(id: ProcessId) -> [Frame; 6] {
     [
@@ -195,6 +201,12 @@ fn an_agent_that_says_anything_without_end_ends_its_link_with_a_sentence() {
         ("EXIT", Frame::Exit { id: p, exit: ENDED }),
         ("FORGET", Frame::Forget(STRANGER)),
         ("STARTED", Frame::Started { id: STRANGER, pid: 7 }),
+        ("KEPT", kept(STRANGER, "n", 0)),
+        ("KEPT", kept(STRANGER, "n", 60_000)),
+        ("KEEPS", Frame::Keeps(0)),
+        ("TAKEN", Frame::Taken { id: STRANGER, attempt: 1, tenure: 1, standing: Standing::default() }),
+        ("LEFT", Frame::Left { id: STRANGER, owner: ME, pid: 0, program: String::new() }),
+        ("SKIP", Frame::Skip { id: STRANGER, stream: Stream::Stdout, position: 9 }),
         ("DATA", data(STRANGER, 0, 1)),
         ("DATA", data(STRANGER, 0, 60_000)),
     ];
@@ -249,6 +261,39 @@ fn an_agent_may_say_all_that_holds_at_once_after_each_break() {
         assert_eq!(scene.ended, [None, None], "attach {attach}");
         scene.told();
     }
+}
+
+#[test]
+fn an_agent_may_tell_of_all_that_it_keeps_after_each_break_and_whenever_it_changes() {
+    let mut scene = Scene::new(0);
+    for attach in 2..6 {
+        scene.attach(attach);
+        // processes and records; beside them their changes at once: left, ended, gone
+        let all = |bytes| (0..300).map(move |n| kept(id(n), &format!("n{n}"), bytes));
+        let mut says: Vec<Frame> = all(700).collect();
+        says.push(Frame::Keeps(300));
+        says.extend(all(701).chain(all(702)));
+        says.extend((0..100).map(|n| Frame::Forget(id(n))));
+        scene.agent(&says);
+        scene.told();
+        assert_eq!((scene.ended.clone(), scene.switch.keeps(HOST)), ([None, None], 200), "attach {attach}");
+        scene.now += Duration::from_secs(30);
+    }
+}
+
+#[test]
+fn a_client_that_takes_without_end_is_dropped_alone() {
+    let mut scene = Scene::new(0);
+    scene.agent(&[kept(id(0), "n", 0)]);
+    let (incarnation, host, program) = (AGENT, "h".to_owned(), String::new());
+    let take =
+        Frame::Take { id: id(0), attempt: 1, incarnation, owner: ME, tenure: 0, pid: 0, program, host };
+    for _ in 0..40 {
+        scene.client(&vec![take.clone(); 1_000]);
+    }
+    let why = scene.ended[0].take().unwrap_or_default();
+    assert_eq!(why, "it broke the protocol: too many TAKE frames in too short a time");
+    assert_eq!(scene.ended[1], None, "the link stays");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
+use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::opening::OPENING;
 use execnet_proto::stream::POOL;
@@ -29,7 +30,9 @@ const BAD_INCARNATION: Incarnation = Incarnation([0xbb; 16]);
 const LIAR: ClientId = ClientId([0x66; 16]);
 
 /// Kinds that clients send about a process.
-const CLIENTS: [FrameKind; 8] = [
+const CLIENTS: [FrameKind; 10] = [
+    FrameKind::Take,
+    FrameKind::Leave,
     FrameKind::Spawn,
     FrameKind::Resume,
     FrameKind::Data,
@@ -41,7 +44,12 @@ const CLIENTS: [FrameKind; 8] = [
 ];
 
 /// Kinds that agents send about a process.
-const AGENTS: [FrameKind; 9] = [
+const AGENTS: [FrameKind; 14] = [
+    FrameKind::Kept,
+    FrameKind::Keeps,
+    FrameKind::Taken,
+    FrameKind::Left,
+    FrameKind::Skip,
     FrameKind::Resumed,
     FrameKind::Started,
     FrameKind::Data,
@@ -68,10 +76,14 @@ struct Scene {
     heard: Decoder,
     /// The placements of the liar, and the attempts it made.
     places: BTreeMap<ProcessId, (Incarnation, String, u32)>,
+    /// What it has asked to keep, and how often it has taken something.
+    kept: BTreeMap<ProcessId, (Incarnation, String)>,
+    taken: u64,
     attaches: u32,
     /// Processes that the liar's agent was told of.
     victims: BTreeSet<ProcessId>,
     attempts: BTreeMap<ProcessId, u32>,
+    takes: BTreeMap<ProcessId, u32>,
     told: Decoder,
     ended: [u32; 2],
 }
@@ -102,9 +114,12 @@ impl Scene {
             liar: ClientKey(1),
             heard: Decoder::default(),
             places: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            taken: 0,
             attaches: 1,
             victims: BTreeSet::new(),
             attempts: BTreeMap::new(),
+            takes: BTreeMap::new(),
             told: Decoder::default(),
             ended: [0; 2],
             rng,
@@ -132,7 +147,8 @@ impl Scene {
         self.told = Decoder::default();
         let mut bytes = marker();
         let incarnation = BAD_INCARNATION;
-        Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+        let facts = vec![Features::all().entry()];
+        Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts }.encode(&mut bytes);
         self.switch.link_bytes(BAD, &bytes, self.now);
     }
 
@@ -261,8 +277,17 @@ impl Scene {
         }
         self.heard.push(bytes);
         while let Ok(Some((frame, _))) = self.heard.next() {
-            if let Frame::Placed { id, incarnation, host, .. } = frame {
-                self.places.insert(id, (incarnation, host, 0));
+            match frame {
+                Frame::Placed { id, incarnation, host, .. } => {
+                    self.places.insert(id, (incarnation, host, 0));
+                }
+                Frame::Taken { id, standing, .. } => {
+                    self.taken += 1;
+                    if let Some((.., attempt)) = self.places.get_mut(&id) {
+                        *attempt = standing.attempt.max(*attempt).min(1 << 20);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -277,6 +302,9 @@ impl Scene {
                 }
                 Frame::Resume { id, attempt, .. } => {
                     self.attempts.insert(id, attempt);
+                }
+                Frame::Take { id, attempt, .. } => {
+                    self.takes.insert(id, attempt);
                 }
                 _ => {}
             }
@@ -297,6 +325,23 @@ impl Scene {
         let id = if self.rng.u8(..200) == 0 { self.echo } else { id };
         let right = self.rng.u8(..20) > 0;
         let mut frame = self.any(id, &CLIENTS);
+        if let Frame::Take { id: of, incarnation, owner, host, tenure, .. } = &mut frame
+            && right
+        {
+            // nearly always what it has asked to keep, also in an earlier connection
+            let kept: Vec<_> = self.kept.iter().collect();
+            if let Some((kept, (agent, name))) = self.rng.choice(kept) {
+                (*of, *incarnation, *host) = (*kept, *agent, name.clone());
+                self.places.entry(*kept).or_insert((*agent, name.clone(), 0));
+            }
+            *owner = LIAR;
+            *tenure = if self.rng.bool() { 0 } else { self.rng.u32(..4) };
+        }
+        if let Frame::Leave { owner, .. } = &mut frame
+            && right
+        {
+            *owner = LIAR;
+        }
         if let Frame::Spawn(spawn) = &mut frame
             && let Some((incarnation, host, attempt)) = self.places.get_mut(&id)
             && right
@@ -308,6 +353,13 @@ impl Scene {
             (spawn.stdout_limit, spawn.stderr_limit) = (16_384, 16_384);
             if self.rng.u8(..10) > 0 {
                 (spawn.args, spawn.env, spawn.chdir, spawn.node) = <_>::default();
+                spawn.options = Table::new();
+                // the same in each SPAWN of an id
+                if id.0[0] < 200 {
+                    let value = format!("k{} 60 wait last=50", id.0[1]);
+                    spawn.options.push(("keep".to_owned(), value.into()));
+                    self.kept.insert(id, (*incarnation, host.clone()));
+                }
             }
         }
         if let Frame::Resume { attempt, .. } = &mut frame
@@ -329,6 +381,15 @@ impl Scene {
         let id = *self.rng.choice(&ids).expect("there is one");
         let id = if self.rng.u8(..200) == 0 { self.echo } else { id };
         let mut frame = self.any(id, &AGENTS);
+        if self.rng.u8(..8) == 0 {
+            let name = format!("k{}", self.rng.u8(..4)).into();
+            frame = Frame::Kept { id, facts: vec![("name".to_owned(), name)] };
+        }
+        if let Frame::Taken { attempt, .. } = &mut frame
+            && self.rng.u8(..4) > 0
+        {
+            *attempt = self.takes.get(&id).copied().unwrap_or(1);
+        }
         if self.rng.u8(..4) == 0 {
             let stdin = execnet_proto::wire::Span { received: 0, limit: 32_768 };
             frame = Frame::Resumed { id, attempt: self.attempts.get(&id).copied().unwrap_or(1), stdin };
@@ -347,7 +408,7 @@ impl Scene {
             }
         };
         // all frames of a process begin with its id
-        if matches!(encoded[0], 0x20..=0x2c | 0x32..=0x38) {
+        if matches!(encoded[0], 0x16 | 0x20..=0x2c | 0x32..=0x38 | 0x40..=0x44) {
             encoded[4..20].copy_from_slice(&id.0);
         }
         let mut decoder = Decoder::default();
@@ -383,7 +444,7 @@ fn marker() -> BytesMut {
 
 #[test]
 fn lies_end_the_liars_connection_and_nothing_else() {
-    let mut ended = [0; 2];
+    let (mut ended, mut taken) = ([0; 2], 0);
     #[allow(clippy::disallowed_methods)] // the crate reads no environment; its test may
     let seeds = std::env::var("EXECNET_HOSTILE_SEEDS").map_or(60, |value| value.parse().expect("a number"));
     for seed in 0..seeds {
@@ -408,8 +469,10 @@ fn lies_end_the_liars_connection_and_nothing_else() {
             scene.now += Duration::from_millis(scene.rng.u64(..100));
         }
         ended = [ended[0] + scene.ended[0], ended[1] + scene.ended[1]];
+        taken += scene.taken;
     }
     assert!(ended[0] > 100 && ended[1] > 100, "the lies were too mild: {ended:?}");
+    assert!(taken > 50, "only {taken} times something was taken");
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl Switch {
                 let answers = counts && matches!(frame, Frame::Resumed { .. } | Frame::Taken { .. });
                 if answers {
                     entry.hold.is_answered();
+                    state.keeping.is_here(id);
                 }
                 let first = answers && !std::mem::replace(&mut entry.answered, true);
                 if counts {

@@ -282,6 +282,12 @@ impl Switch {
             self.tell_client(client, Frame::Lost { id, message });
             return Ok(());
         }
+        let kept = host.keeping.has(id);
+        if host.keeping.was_here(id) {
+            let message = format!("{name} keeps it, and it was left");
+            self.tell_client(client, Frame::Lost { id, message });
+            return Ok(());
+        }
         let answer = match host.reachable(&self.hosts) {
             Ok(()) => Frame::Reachable(id),
             Err(message) => Frame::Unreachable { id, message },
@@ -292,7 +298,7 @@ impl Switch {
             }
             side.processes += 1;
         }
-        let (owner, relay) = (Owner::Client(client), Relay::claimed());
+        let (owner, relay) = (Owner::Client(client), Relay::claimed(kept));
         self.insert_forwarded(id, Forwarded::new(owner, key, incarnation, relay));
         self.tell_client(client, answer);
         Ok(())

@@ -37,6 +37,8 @@ pub(super) struct Work {
     told: Duration,
     /// It was told on the present link.
     present: bool,
+    /// A client of this daemon has had it: nobody has yet to start it.
+    was_here: bool,
     pub(super) kill: Kill,
 }
 
@@ -83,6 +85,18 @@ impl Keeping {
 
     pub(super) fn has(&self, id: ProcessId) -> bool {
         self.works.contains_key(&id)
+    }
+
+    /// A client of this daemon has it.
+    pub(super) fn is_here(&mut self, id: ProcessId) {
+        if let Some(work) = self.works.get_mut(&id) {
+            work.was_here = true;
+        }
+    }
+
+    /// Whether it keeps this, and a client of this daemon has had it.
+    pub(super) fn was_here(&self, id: ProcessId) -> bool {
+        self.works.get(&id).is_some_and(|work| work.was_here)
     }
 
     /// Whether all that it keeps is known, and this is not among it.
@@ -135,7 +149,7 @@ impl Switch {
                     Owner::Client(client) => Some(client),
                     _ => None,
                 });
-                let Work { facts, told, present, kill } = work;
+                let Work { facts, told, present, kill, .. } = work;
                 let (incarnation, waiting) = (incarnation?, kill.is_open());
                 Some(KeptWork { id, host, incarnation, facts, told: *told, present: *present, here, waiting })
             })
@@ -214,12 +228,14 @@ impl Switch {
             return Err(Violation::TooMuchKept.into());
         }
         // what people have said to it before it was known to be kept
+        let was_here = known.as_ref().is_some_and(|work| work.was_here)
+            || entry.as_ref().is_some_and(|entry| entry.answered);
         let kill = match (known, entry) {
             (Some(work), _) => work.kill,
             (None, Some(entry)) => std::mem::take(&mut entry.kill),
             (None, None) => Kill::default(),
         };
-        works.insert(id, Work { facts, told: now, present: true, kill });
+        works.insert(id, Work { facts, told: now, present: true, was_here, kill });
         if let Some(namesake) = namesake {
             self.bury_kept(host, namesake, "its name was given to something else".into(), now);
         }

@@ -41,7 +41,7 @@ struct Past {
     kept: bool,
     /// Its outputs may have gaps.
     skips: bool,
-    /// It goes on from a TAKEN.
+    /// It was started before: no SPAWN starts it.
     taken: bool,
 }
 
@@ -86,15 +86,20 @@ impl Outstanding {
 }
 
 impl Relay {
-    /// The relay of a process that an earlier daemon forwarded before.
-    pub(super) fn claimed() -> Self {
+    /// The relay of a process that an earlier daemon forwarded before, and that is `kept` for certain.
+    pub(super) fn claimed(kept: bool) -> Self {
         // it may be a reader
-        Self { past: Past { claimed: true, skips: true, ..Past::default() }, ..Self::default() }
+        Self { past: Past { claimed: true, skips: true, kept, ..Past::default() }, ..Self::default() }
     }
 
     /// Whether an earlier daemon forwarded it, and it is not known whether it is kept.
     pub(super) fn is_claimed(&self) -> bool {
         self.past.claimed && self.past.spawn.is_none()
+    }
+
+    /// A client asks to take it: it is kept, and was started before.
+    pub(super) fn is_kept(&mut self) {
+        (self.past.kept, self.past.skips, self.past.taken) = (true, true, true);
     }
 
     /// A client's TAKE passes, as this number. Until the answer nothing else does.
@@ -106,7 +111,6 @@ impl Relay {
         host: &mut Outstanding,
     ) {
         self.shut(Some(client), host);
-        (self.past.kept, self.past.skips) = (true, true);
         self.taking = Some((number, attempt));
     }
 

@@ -219,6 +219,7 @@ impl Switch {
             entry.owner = Owner::Client(client);
             entry.of_client = true;
             (entry.hold.kept, entry.hold.tenure) = (true, taking.tenure);
+            entry.relay.is_kept();
         }
         Ok(Ok(()))
     }

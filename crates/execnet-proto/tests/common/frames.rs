@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::wire::{Ending, Exit, Frame, Refusal, Role, Span, Spawn, Stream, Table, Usage};
+use execnet_proto::wire::{
+    Ending, Exit, Frame, Held, Refusal, Role, Span, Spawn, Standing, Stream, Table, Usage,
+};
 
 /// Bytes that decide; zeros once they are used up.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
@@ -83,9 +85,79 @@ fn usage(input: &mut Input<'_>) -> Usage {
     }
 }
 
+/// Options of a SPAWN.
+fn options(input: &mut Input<'_>) -> Table {
+    let value = match input.below(8) {
+        0 => "a 60 wait last=5",
+        1 => "a all",
+        2 => "a",
+        3 => return input.table(),
+        _ => return Table::new(),
+    };
+    let key = if input.below(2) == 0 { "keep" } else { "enter" };
+    vec![(key.to_owned(), value.into())]
+}
+
+/// A frame about kept work.
+fn kept(input: &mut Input<'_>, id: ProcessId) -> Frame {
+    let owner = ClientId([input.below(3); 16]);
+    match input.below(9) {
+        0 => Frame::Keeps(u16::from(input.byte())),
+        1 => Frame::EndAll,
+        2 => {
+            let name = ["a", "b", "-", ""][usize::from(input.below(4))];
+            let mut facts = input.table();
+            facts.push(("name".to_owned(), name.into()));
+            facts.push(("left".to_owned(), input.number().to_string().into()));
+            Frame::Kept { id, facts }
+        }
+        3 => Frame::Take {
+            id,
+            attempt: u32::from(input.below(5)),
+            incarnation: Incarnation([input.below(3); 16]),
+            owner,
+            tenure: u32::from(input.below(4)),
+            pid: input.number() as u32,
+            program: input.text(),
+            host: input.text(),
+        },
+        4 => {
+            let mut held = || {
+                let start = input.number();
+                Held { start, end: start.saturating_add(input.number()) }
+            };
+            let (stdout, stderr) = (held(), held());
+            let standing = Standing {
+                attempt: input.number() as u32,
+                signals: u32::from(input.byte()),
+                sizes: u32::from(input.byte()),
+                rows: u16::from(input.below(2)),
+                columns: u16::from(input.below(2)),
+                stdin_closed: input.below(2) == 1,
+                stdin_ended: input.below(2) == 1,
+                stdout_stopped: input.below(2) == 1,
+                stderr_stopped: input.below(2) == 1,
+                stdin: input.number(),
+                stdout,
+                stderr,
+            };
+            Frame::Taken {
+                id,
+                attempt: u32::from(input.below(9)),
+                tenure: u32::from(input.below(4)),
+                standing,
+            }
+        }
+        5 => Frame::Leave { id, owner, end: input.below(2) == 1 },
+        6 => Frame::Left { id, owner, pid: u32::from(input.byte()), program: input.text() },
+        _ => Frame::Skip { id, stream: input.stream(), position: input.number() },
+    }
+}
+
 pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
     let id = input.id();
-    match input.below(33) {
+    match input.below(37) {
+        33..=36 => kept(input, id),
         0 => Frame::Ping(input.number()),
         1 => Frame::Pong(input.number()),
         2 => Frame::Ack(input.number()),
@@ -111,6 +183,8 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             role: match input.below(8) {
                 7 => Role::Tunnel,
                 6 => Role::Ahead,
+                5 => Role::Read,
+                4 => Role::Enter,
                 _ => Role::Plain,
             },
             stdout_limit: input.number(),
@@ -120,7 +194,7 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             chdir: input.text(),
             args: (0..input.below(3)).map(|_| input.bytes(20)).collect(),
             env: input.table(),
-            options: if input.below(8) == 7 { input.table() } else { Vec::new() },
+            options: options(input),
         })),
         8 => Frame::Resume {
             id,

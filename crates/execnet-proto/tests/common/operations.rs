@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, Launch};
+use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
+use execnet_proto::kept::{Keep, Policy, Replay};
 use execnet_proto::opening::OPENING;
 use execnet_proto::process::Process;
 use execnet_proto::stream::POOL;
@@ -118,6 +120,7 @@ pub(crate) fn switch(bytes: &[u8]) {
                 1 => switch.client_closed(client),
                 _ => switch.end_host(host, input.below(2) == 1),
             },
+            _ if input.below(2) == 1 => drop(switch.kill(input.id(), 2)),
             _ => switch.measure(host, now),
         }
         while let Some(event) = switch.poll_event() {
@@ -126,10 +129,13 @@ pub(crate) fn switch(bytes: &[u8]) {
             }
         }
         switch.deadline();
+        assert!(switch.kept_work().all(|work| epochs.contains_key(&work.host)));
+        assert!(switch.gone_work().count() <= 300);
         let links = clients + epochs.len() as u64;
         assert!(switch.queued() as u64 <= links * POOL);
         for host in epochs.keys() {
             let _ = (switch.is_reachable(*host), switch.rtt(*host), switch.processes(*host));
+            assert!(switch.keeps(*host) <= 300);
         }
     }
     for key in 0..=clients {
@@ -149,15 +155,35 @@ pub(crate) fn client(bytes: &[u8]) {
     let now = Duration::ZERO;
     while !input.is_empty() {
         let id = input.id();
-        match input.below(16) {
+        match input.below(19) {
+            16 => {
+                let incarnation = Incarnation([input.below(3); 16]);
+                client.take(
+                    id,
+                    incarnation,
+                    "h0",
+                    [Replay::All, Replay::Last(5)][usize::from(input.below(2))],
+                );
+            }
+            17 => client.end(id),
+            18 => drop(client.gap(id, Stream::Stdout)),
             0 => {
                 client.connected(now);
-                let bytes = BytesMut::from(&OPENING[..]);
+                let mut bytes = BytesMut::from(&OPENING[..]);
+                let features = if input.below(4) > 0 { Features::all() } else { Features::default() };
+                let (release, network, facts) = (String::new(), String::new(), vec![features.entry()]);
+                Frame::Daemon { life: 1, pid: 1, release, network, facts }.encode(&mut bytes);
                 let _ = client.handle(&bytes, now);
             }
             1 => client.disconnected(),
             2 => client.select(id, Table::new()),
-            3 => client.launch(id, Launch::default()),
+            3 => {
+                let name = "a".parse().expect("a name");
+                let (stdout, stderr) = (Policy::Last(5), Policy::Wait);
+                let keep = Keep { name, seconds: 60, stdout, stderr, admits: false };
+                let keep = (input.below(2) == 1).then_some(keep);
+                client.launch(id, Launch { keep, ..Launch::default() });
+            }
             4 => {
                 let most = client.process(id).map_or(0, Process::stdin_capacity);
                 let bytes = input.bytes(200);
@@ -187,6 +213,7 @@ pub(crate) fn client(bytes: &[u8]) {
 fn greeting(epoch: Epoch, incarnation: u8) -> Bytes {
     let mut bytes = BytesMut::from(&OPENING[..]);
     let incarnation = Incarnation([incarnation; 16]);
-    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+    let facts = vec![Features::all().entry()];
+    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts }.encode(&mut bytes);
     bytes.freeze()
 }

@@ -125,9 +125,6 @@ impl Agent {
             self.say(Frame::Forget(id));
             return Ok(());
         };
-        if tenure > kept.tenure {
-            return Err(Violation::TooHigh);
-        }
         if tenure > 0 && (tenure != kept.tenure || kept.owner != owner) {
             self.say_left(id, owner);
             return Ok(());
@@ -203,7 +200,10 @@ impl Agent {
 
     fn say_left(&mut self, id: ProcessId, owner: ClientId) {
         let Some(kept) = self.kept_mut(id) else { return };
-        let (pid, program) = (kept.pid, kept.program.clone());
+        let (pid, mut program) = (kept.pid, kept.program.clone());
+        if program.is_empty() {
+            program = "a program".into();
+        }
         self.say(Frame::Left { id, owner, pid, program });
     }
 
@@ -242,7 +242,14 @@ impl Agent {
             ("stdout", kept.policies[0].to_string()),
             ("stderr", kept.policies[1].to_string()),
             ("seconds", kept.seconds.to_string()),
-            ("command", String::from_utf8_lossy(&process.spawn.args[0]).into_owned()),
+            (
+                "command",
+                process
+                    .spawn
+                    .args
+                    .first()
+                    .map_or_else(String::new, |arg| String::from_utf8_lossy(arg).into_owned()),
+            ),
         ];
         if kept.is_held {
             facts.push(("holder", kept.owner.to_string()));
