@@ -45,7 +45,7 @@ class Pool(object):
             self.awake()
 
     def is_full(self):
-        return self.used >= self.most
+        return self.used > self.most
 
     def awake(self):
         """Let those go on that wait for memory or for the disk."""
@@ -188,6 +188,7 @@ class Ring(object):
         if position == self.base and not self.broken and self.blocks:
             self.pool.used -= self._remove_block()
         self._spill()
+        self.pool.make_room()
         self.pool.awake()
 
     def not_stored(self, position, size):

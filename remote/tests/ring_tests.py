@@ -234,6 +234,23 @@ class Memory(unittest.TestCase):
             world.out.resume(0, 1)
             self.assertEqual([world.ring.start], world.read(world.out))
 
+    def test_more_than_the_memory_holds_goes_on_to_the_disk_without_end(self):
+        for late in (1, 100):
+            world = World(LAST, 200 * BLOCK, 100 * BLOCK)
+            world.out.leave()
+            for turn in range(300):
+                for _ in range(100):
+                    if world.out.capacity():
+                        world.write(BLOCK)
+                if turn % late == 0:
+                    del world.woken[:]
+                    waits = not world.out.capacity()
+                    world.settle()
+                    self.assertEqual([world.out] if waits else [], world.woken)
+            world.settle()
+            self.assertEqual(200 * BLOCK, world.ring.end - world.ring.start)
+            self.assertLessEqual(world.pool.used, 100 * BLOCK)
+
     def test_an_output_waits_while_the_disk_is_slow_and_is_woken(self):
         world = World(SPILL, 1 << 30)
         world.out.leave()
@@ -250,7 +267,7 @@ class Memory(unittest.TestCase):
         world.out.resume(0, 1 << 20)
         world.out.leave()
         self.assertEqual(1 << 20, world.out.capacity())
-        world.write(2 * BLOCK)
+        world.write(2 * BLOCK + 1)
         self.assertEqual(0, world.out.capacity())
         other = Ring(LAST, BLOCK, world.pool)
         Output(other, 0, None)
