@@ -364,7 +364,7 @@ class Agent(object):
                 self.here.leave()
                 if not self.here.lock():
                     if self.link is None:
-                        self.core.end()  # another agent has our place, so no stub will come
+                        self.core.end(True)  # another agent has our place, so no stub will come
                     return
                 self.here.sign()
             listener = self.here.listen()

@@ -229,6 +229,23 @@ class Keeping(Host):
         self.wait_until(lambda: [path for path in self.files() if path.endswith(".sock")])
         self.assertEqual(link.incarnation, self.joined(LIFE | 2).incarnation)
 
+    def test_what_nobody_can_reach_any_more_is_not_kept(self):
+        link = self.joined()
+        while True:
+            pid = self.pid(link, self.keep(link, "sleep", "1000", node=""))
+            link.end()
+            for path in self.files():
+                os.unlink(path)
+            other = self.joined(self.links[-1].epoch + 1)
+            if other.incarnation != link.incarnation:
+                break
+            # it has found out in time
+            other.send(wire.END_ALL)
+            other.wait(None)
+            self.assertTrue(gone(link.info["pid"]))
+            link = self.joined(other.epoch + 1)
+        self.assertTrue(gone(pid, link.info["pid"]))
+
     # --- output
 
     def test_the_last_bytes_of_much_output_are_there_exactly(self):
@@ -268,6 +285,19 @@ class Keeping(Host):
             self.assertEqual(b"".join(b"%08x" % at * 8192 for at in range((1 << 14) - 16, 1 << 14)), data)
         limit = 100 if self.rss(agent) > 60 << 20 else 48
         self.assertLess(max(most.values()) >> 20, limit)
+
+    def test_what_is_larger_than_the_memory_of_all_rings_goes_on_to_the_disk(self):
+        released = payload(("MEMORY = 64 * 1048576", "MEMORY = 4 * 1048576"))
+        link = self.joined(payload=released)
+        blocks, size = 1000, 500 << 16
+        id = self.keep(link, "-c", BLOCKS, str(blocks), self.path("done"), out="last=%d" % size)
+        self.leave(link, id)
+        self.wait_for(self.path("done"))
+        taken = self.take_all(link, id, blocks << 16)
+        self.assertEqual((blocks << 16) - size, taken["stdout_start"])
+        self.resume(link, id, taken)
+        expected = b"".join(b"%08x" % at * 8192 for at in range(500, 1000))
+        self.assertEqual(sha(expected), sha(self.output(link, id, blocks << 16)[1]))
 
     def test_what_waits_is_complete_however_late_it_is_read(self):
         link = self.joined()
