@@ -538,8 +538,13 @@ impl Job {
         }
     }
 
-    /// It is left at some time, and perhaps ended.
+    /// It is left at some time, and perhaps ended, or held until it ends or is lost: whoever is not told of a
+    /// loss waits without end.
     fn may_leave(&mut self, rng: &mut Rng) {
+        if rng.u8(..4) == 0 {
+            self.patience = None;
+            return;
+        }
         self.closes &= rng.bool();
         self.ends = rng.u8(..6) == 0;
         let most = if rng.bool() { 3_000 } else { 60_000 };
