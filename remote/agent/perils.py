@@ -49,13 +49,8 @@ def _uptime():
 
 
 def _account():
-    """Return uid and name of the account."""
-    uid = os.geteuid()
-    try:
-        import pwd
-        return uid, pwd.getpwuid(uid)[0]
-    except (ImportError, KeyError):
-        return uid, os.environ.get("USER", "")
+    """Return uid and name of the account: as the login says, because names may be looked up far away."""
+    return os.geteuid(), os.environ.get("USER") or os.environ.get("LOGNAME", "")
 
 
 def _of_logind(root, account):
@@ -70,7 +65,7 @@ def _of_logind(root, account):
         return ""
     if only and name not in only or name in excluded or uid == 0 and "root" in excluded:
         return ""
-    if os.path.exists(root + "var/lib/systemd/linger/" + name):
+    if name and os.path.exists(root + "var/lib/systemd/linger/" + name):
         return ""
     return ("this host ends it when the last login of %s ends (KillUserProcesses=yes): `loginctl"
             " enable-linger` there prevents that" % (name or "its account"))

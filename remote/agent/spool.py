@@ -9,6 +9,7 @@ import os
 import struct
 
 from agent import children
+from agent.lifecycle import signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.stream import deque
 
@@ -17,6 +18,7 @@ STORED, LOADED, FAILED = b"S", b"L", b"F"  # answers
 HEAD = struct.Struct(">cIQQI")  # what, number of the ring, size of its file, position, size
 ANSWER = struct.Struct(">cIQI")  # what, number of the ring, position, size
 READ = 262144
+PATIENCE = 60.0  # seconds without an answer after which the disk is given up
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs", "rootfs")
 
 
@@ -30,6 +32,8 @@ class Spool(object):
         self.rings = {}  # number: ring
         self.last = 0
         self.asked = deque()  # (ring, position, size of what is stored or None), in the order of the answers
+        self.answers = 0
+        self.watched = False
         self.outgoing = []
         self.incoming = b""
         self.gone = None  # why there is no child
@@ -92,6 +96,9 @@ class Spool(object):
 
     def _send(self, *buffers):
         if self.gone is None:
+            if self.asked and not self.watched:
+                self.watched = True
+                self.loop.after(PATIENCE, self._watch, self.answers)
             idle = not self.outgoing
             self.outgoing.extend(buffers)
             if idle:
@@ -123,6 +130,17 @@ class Spool(object):
             self.loop.arm(self.write, 0)
         del outgoing[:done]
 
+    def _watch(self, now, answers):
+        """Do not let processes wait for a disk that has stopped."""
+        self.watched = False
+        if self.gone is None and self.asked:
+            if self.answers == answers:
+                children.kill(self.pid, signal.SIGKILL)
+                self._lose("the disk has not answered for %d s" % PATIENCE)
+            else:
+                self.watched = True
+                self.loop.after(PATIENCE, self._watch, self.answers)
+
     def _lose_later(self, now):
         self._lose("what wrote to the disk has ended")
 
@@ -147,6 +165,7 @@ class Spool(object):
         self.incoming = data[at:]
 
     def _answered(self, what, data):
+        self.answers += 1
         ring, position, size = self.asked.popleft()
         if what == STORED:
             self.keeper.stored(ring, position, size)
@@ -178,7 +197,6 @@ class Spool(object):
 
 def _settle(fds):
     """Become a process of its own, with nothing of the agent's but these fds."""
-    from agent.lifecycle import signal
     os.setsid()
     for name in ("SIGTERM", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)

@@ -348,9 +348,8 @@ class Keeping(Host):
         self.leave(link, id)
         self.wait_for(self.path("done"))
         agent = link.info["pid"]
-        writers = [pid for pid in self.children(agent) if self.command(pid) == self.command(agent)]
-        self.assertEqual(1, len(writers))
-        os.kill(writers[0], signal.SIGKILL)
+        writer, = self.writers(agent)
+        os.kill(writer, signal.SIGKILL)
         note = ""
         while "has ended" not in note:
             note = self.told(link).get("note", "")
@@ -360,6 +359,27 @@ class Keeping(Host):
         data = self.output(link, id, 3200000)[1]
         self.assertEqual(b"0399999\n", data[-8:])
 
+    def test_nobody_waits_for_a_disk_that_has_stopped(self):
+        released = payload(("PATIENCE = 60.0  # seconds without", "PATIENCE = 5.0  # seconds without"))
+        link = self.joined(payload=released)
+        code = LINES.replace("for at", "out.write(b'x'*1000000)\nout.flush()\nsys.stdin.readline()\nfor at")
+        id = self.keep(link, "-c", code, "4000000", self.path("done"), out="spill=1000000000")
+        self.leave(link, id)
+        agent = link.info["pid"]
+        self.wait_until(lambda: self.writers(agent))
+        writer, = self.writers(agent)
+        os.kill(writer, signal.SIGSTOP)
+        taken = self.take_all(link, id, 1000000)
+        self.resume(link, id, taken)
+        link.data(id, 0, b"\n")
+        self.leave(link, id, OTHER)
+        note = ""
+        while "has not answered" not in note:
+            note = self.told(link).get("note", "")
+        self.wait_for(self.path("done"))
+        self.assertTrue(gone(writer))
+        self.assertEqual(33000000, self.take_all(link, id, 33000000)["stdout_end"])
+
     def test_what_writes_to_the_disk_ends_with_the_agent_and_leaves_nothing(self):
         cache = self.path("cache")
         link = self.joined(env=dict(os.environ, XDG_CACHE_HOME=cache))
@@ -368,7 +388,7 @@ class Keeping(Host):
         self.wait_for(self.path("done"))
         agent = link.info["pid"]
         pids = self.children(agent)
-        writer, = [pid for pid in pids if self.command(pid) == self.command(agent)]
+        writer, = self.writers(agent)
         os.kill(agent, signal.SIGKILL)
         link.close()
         self.assertTrue(gone(agent, writer))
@@ -382,6 +402,9 @@ class Keeping(Host):
     def children(self, pid):
         from daemon import children
         return [child for child in children(pid) if alive(child)]
+
+    def writers(self, agent):
+        return [pid for pid in self.children(agent) if self.command(pid) == self.command(agent)]
 
     def command(self, pid):
         try:
