@@ -1,6 +1,7 @@
 """End to end, on interpreters that can fork: kept work (remote/agent/kept.py and what it loads). Run by
 hosts.py."""
 import os
+import random
 import signal
 import time
 
@@ -309,6 +310,50 @@ class Keeping(Host):
         self.resume(link, id, taken)
         self.assertEqual((0, sha(b"".join(b"%07d\n" % at for at in range(200000)))),
                          (lambda found: (found[0], sha(found[1])))(self.output(link, id, 1600000)))
+
+    def test_takers_that_die_at_any_moment_leave_nothing_half(self):
+        rng = random.Random(7)
+        link = self.joined()
+        code = "import os\nwhile 1:\n d=os.read(0,70000)\n while d: d=d[os.write(1,d):]\n"
+        id = self.keep(link, "-c", code)
+        self.pid(link, id)
+        epoch = LIFE | 1
+        written = b"".join(b"%07d\n" % at for at in range(400000))
+        for turn in range(40):
+            owner = b"%016d" % turn
+            taken = self.take(link, id, owner, attempt=turn + 10)
+            link.backlog = []  # what came before is for the holder before
+            got = rng.randint(taken["stdout_start"], taken["stdout_end"])
+            link.send(wire.RESUME, id=id, attempt=taken["last"] + 1, stdout_received=got,
+                      stdout_limit=got + 40000, stderr_received=0, stderr_limit=1000)
+            resumed = link.wait(wire.RESUMED, id=id, attempt=taken["last"] + 1)
+            self.assertEqual(taken["stdin"], resumed["stdin_received"])
+            sent, limit = resumed["stdin_received"], resumed["stdin_limit"]
+            for _ in range(rng.randrange(60)):
+                if sent < min(limit, len(written)) and rng.randrange(2):
+                    part = written[sent:min(limit, sent + rng.randint(1, 65536))]
+                    link.data(id, sent, part)
+                    sent += len(part)
+                    continue
+                link.send(wire.PING, token=turn)
+                link.wait(wire.PONG, token=turn)
+                for kind, fields in link.backlog:
+                    if fields.get("id") == id and kind == wire.CREDIT:
+                        limit = fields["limit"]
+                    elif fields.get("id") == id and kind == wire.DATA:
+                        self.assertEqual(got, fields["position"])
+                        self.assertEqual(written[got:got + len(fields["data"])], fields["data"])
+                        got += len(fields["data"])
+                        link.send(wire.CREDIT, id=id, stream=1, received=got, limit=got + 40000)
+                link.backlog = []
+            what = rng.randrange(3)
+            if what == 0:
+                link.kill()
+                epoch += rng.choice([1, LIFE])
+                link = self.joined(epoch)
+            elif what == 1:
+                self.leave(link, id, owner)
+        self.assertGreater(got, 100000)
 
     def test_a_full_disk_makes_the_output_shorter_and_is_noted(self):
         # 512 or 1024 bytes each, by the shell
