@@ -1,6 +1,7 @@
 //! Embeds the files that are sent into a gateway's interpreter, as docs/kernel.md describes them: the stage
 //! and the compressed bundle (remote/kernel); with packages, a second bundle (remote/packages) and the files
-//! of the stand-in (remote/standin). For copies, the source of each half (remote/copy).
+//! of the stand-in (remote/standin); for kept kernels, one of their own (remote/kept). For copies, the source
+//! of each half (remote/copy).
 
 use std::env;
 use std::fs;
@@ -16,6 +17,7 @@ fn main() {
     bundle::write("stage.txt", bundle::quoted(&(stage.join("\n") + "\n")).as_bytes());
     bundle::write("kernel.bin", &bundle::bundle(&kernel));
     bundle::write("packages.bin", &bundle::records(&bundle::folder("packages")));
+    bundle::write("kept.bin", &bundle::records(&bundle::folder("kept")));
     let copy = bundle::folder("copy");
     for half in ["receive", "send"] {
         let source =
