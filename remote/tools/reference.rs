@@ -6,7 +6,7 @@ use std::process::Command;
 
 use flate2::read::ZlibDecoder;
 
-/// Panics unless `bundle` has the records of `folder` (`AGENT`, `KERNEL` or `PACKAGES`) as bundle.py makes
+/// Panics unless `bundle` has the records of `folder` (`AGENT`, `KERNEL` and the like) as bundle.py makes
 /// them.
 pub(crate) fn assert_as_reference(bundle: &[u8], folder: &str) {
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remote/tools");

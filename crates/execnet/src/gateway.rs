@@ -18,6 +18,7 @@ mod group;
 mod handle;
 mod inbox;
 mod info;
+mod kept;
 mod local;
 mod many;
 mod multi;

@@ -51,6 +51,17 @@ pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
             drop(state);
             return bury(driver, id, printed, reason, exiting);
         }
+        if let Some(until) = state.leave_by {
+            if state.is_written() || Instant::now() >= until {
+                let is_written = state.is_written();
+                drop(state);
+                let has_arrived = driver.carrier.leave(until);
+                driver.lock().left_early = !(is_written && has_arrived);
+                return bury(driver, id, printed, None, true);
+            }
+            state = driver.attendant.wait_timeout(state, GRACE).unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
         let (deadline, leaving) = (state.kill_at, state.is_leaving());
         let now = Instant::now();
         let is_away = || driver.carrier.away_for().is_some_and(|time| time >= AWAY);
@@ -106,7 +117,12 @@ pub(super) fn kill(state: &mut DriverState, carrier: &dyn Carrier) {
 /// Finds out how the interpreter ended, and ends all waits.
 fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, exiting: bool) {
     let carrier = &driver.carrier;
+    let is_entry = carrier.is_entry();
     let patience = match (&reason, exiting) {
+        (Some(_), _) if is_entry => {
+            carrier.release();
+            Duration::ZERO
+        }
         (Some(_), _) => {
             carrier.kill();
             carrier.close_output();
@@ -116,6 +132,9 @@ fn bury(driver: &Driver, id: &str, printed: &Printed, reason: Option<String>, ex
         (None, false) => END,
     };
     let ending = carrier.ending(patience).or_else(|| {
+        if is_entry {
+            return Some(Ending::Lost("its connection has ended; it may live on".into()));
+        }
         carrier.kill();
         carrier.close_output();
         carrier.ending(KILLED)

@@ -32,7 +32,7 @@ use crate::value::DumpError;
 use crate::waiting::{Halt, Room, deadline};
 
 /// Sent to its stdin after that.
-const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
+pub(super) const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
 
 /// The default limit of opening.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -447,7 +447,7 @@ fn invalid(error: DumpError) -> OpenError {
     OpenError::Invalid(error.to_string())
 }
 
-fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
+pub(super) fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
     let failed = |error: std::io::Error| {
         driver.carrier.kill();
         driver.carrier.release();
@@ -480,7 +480,7 @@ mod reference;
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PACKAGES;
+    use super::super::config::{KEPT, PACKAGES};
     use super::*;
 
     #[test]
@@ -488,5 +488,7 @@ mod tests {
         reference::assert_as_reference(KERNEL, "KERNEL");
         let behind_its_length = [b"00000000", PACKAGES].concat();
         reference::assert_as_reference(&behind_its_length, "PACKAGES");
+        let behind_its_length = [b"00000000", KEPT].concat();
+        reference::assert_as_reference(&behind_its_length, "KEPT");
     }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 
 use serde::de::DeserializeOwned;
 
-use super::driver::{Condition, Driver};
+use super::driver::Driver;
 use super::error::ChannelError;
 use super::handle::Handle;
 use super::protocol::Awaited;
-use super::received::take;
+use super::received::{self, take};
 use crate::value::{LoadError, Writer, Writing, from_reader};
 use crate::waiting::{Halt, Room};
 
@@ -78,8 +78,9 @@ fn call<T: DeserializeOwned>(
     number: u32,
     callback: &mut impl FnMut(Option<T>),
 ) -> Result<(), ChannelError> {
+    let named = driver.lock().protocol.is_named(number);
     loop {
-        let raw = match driver.wait(driver.lock(), &Condition::Receive(number), None) {
+        let raw = match received::wait(driver, driver.lock(), number, named, None) {
             Ok(state) => match take(state, number, false) {
                 Ok((raw, state)) => {
                     drop(state);

@@ -66,6 +66,19 @@ pub(super) trait Carrier: Send + Sync {
     /// It has ended, or was told to: nothing waits for it any more, and it leaves nothing behind.
     fn release(&self);
 
+    /// Whether this is a connection to a kernel that is kept: the kernel lives on when it ends.
+    fn is_entry(&self) -> bool {
+        false
+    }
+
+    /// Leaves such a kernel, once everything that was sent has arrived there; by `until` at the latest.
+    /// Returns whether it has.
+    fn leave(&self, until: Instant) -> bool {
+        let _ = until;
+        self.release();
+        true
+    }
+
     /// Where it runs; none for a child of this program.
     fn node(&self) -> Option<&Node>;
 }

@@ -14,7 +14,7 @@ use super::driver::{Condition, Driver, Guard};
 use super::error::ChannelError;
 use super::handle::Handle;
 use super::protocol::Awaited;
-use super::received::{Held, Raw, check, take};
+use super::received::{self, Held, Raw, check, take};
 use super::remote_error;
 use crate::value::{
     Channels, DumpError, Encoded, LoadError, StrConfig, Writer, Writing, from_reader, to_writer,
@@ -50,6 +50,8 @@ pub struct Channel {
 struct Shared {
     handle: Arc<Handle>,
     number: u32,
+    /// It has a name.
+    named: bool,
 }
 
 /// A condition for [`until`](crate::raw::until).
@@ -73,7 +75,28 @@ pub struct Receiving<T> {
 
 impl Channel {
     pub(super) fn new(handle: Arc<Handle>, number: u32) -> Self {
-        Self { shared: Arc::new(Shared { handle, number }) }
+        Self { shared: Arc::new(Shared { handle, number, named: false }) }
+    }
+
+    /// One with a name, in a gateway that is kept.
+    pub(super) fn named(handle: Arc<Handle>, number: u32) -> Self {
+        Self { shared: Arc::new(Shared { handle, number, named: true }) }
+    }
+
+    /// Whether it has a name, and so outlives this program: see
+    /// [`Gateway::channel`](super::Gateway::channel).
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.shared.named
+    }
+
+    /// How many values the other end had received on it before this program entered; 0 for a channel without
+    /// a name.
+    ///
+    /// # Errors
+    /// Only in a forked child.
+    pub fn received_before(&self) -> Result<u64, ChannelError> {
+        Ok(self.driver().enter()?.protocol.received_before(self.number()))
     }
 
     /// Its number in its gateway.
@@ -160,6 +183,10 @@ impl Channel {
         let gateway = encoded.as_ref().and_then(|encoded| encoded.gateway);
         if gateway.is_some_and(|gateway| gateway != self.gateway_key()) {
             return Err(DumpError::new("cannot send a channel of another gateway").into());
+        }
+        if self.shared.named && gateway.is_some() {
+            let words = "cannot send a channel on one with a name: the next program would not know it";
+            return Err(DumpError::new(words).into());
         }
         let number = self.number();
         let driver = self.driver();
@@ -302,7 +329,13 @@ impl Channel {
         if let Some(error) = state.protocol.take_failure(self.number()) {
             return Err(error);
         }
-        if let Some(error) = state.protocol.take_error(self.number()) {
+        let error = state.protocol.take_error(self.number());
+        if self.shared.named {
+            state.protocol.saw_end(self.number());
+            driver.leave(state);
+            state = driver.enter()?;
+        }
+        if let Some(error) = error {
             return Err(ChannelError::Remote(error));
         }
         let chan = state.protocol.channels.get(&self.number());
@@ -316,7 +349,11 @@ impl Channel {
     pub(crate) fn until(&self, ready: Ready, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let number = self.number();
         let what = match ready {
-            Ready::ToReceive => Condition::Receive(number),
+            Ready::ToReceive => {
+                let driver = self.driver();
+                let waited = received::wait(driver, driver.enter()?, number, self.shared.named, deadline);
+                return waited.map(drop).map_err(|(halt, _)| halt.into());
+            }
             Ready::ToSend => Condition::Send(number),
             Ready::Closed => Condition::CalledBack(number),
         };
@@ -390,9 +427,13 @@ impl Channel {
         if state.protocol.channels.get(&self.number()).is_some_and(|chan| chan.has_callback) {
             return Err(ChannelError::HasCallback);
         }
-        let what = Condition::Receive(self.number());
-        let state = self.driver().wait(state, &what, deadline).map_err(|(halt, _)| halt)?;
-        take(state, self.number(), take_error)
+        let waited = received::wait(self.driver(), state, self.number(), self.shared.named, deadline);
+        let taken = take(waited.map_err(|(halt, _)| halt)?, self.number(), take_error);
+        if taken.is_err() && self.shared.named {
+            // it may have said that the program has seen the end
+            self.driver().leave(self.driver().enter()?);
+        }
+        taken
     }
 
     fn wait(&self, what: Condition, deadline: Option<Instant>) -> Result<Guard<'_>, ChannelError> {

@@ -22,6 +22,8 @@ pub struct Code {
     kwargs: Kwargs,
     argv: Option<Vec<String>>,
     stdin: Option<Channel>,
+    /// The name of its channel.
+    pub(super) channel: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ impl Code {
             kwargs: Kwargs::Values(Vec::new()),
             argv: None,
             stdin: None,
+            channel: None,
         }
     }
 
@@ -107,6 +110,13 @@ impl Code {
         self
     }
 
+    /// Gives the channel of this code a name, by which later programs find it:
+    /// [`Gateway::channel`](super::Gateway::channel). Only in a gateway that is kept.
+    pub fn channel(mut self, name: impl Into<String>) -> Self {
+        self.channel = Some(name.into());
+        self
+    }
+
     /// The payload of EXEC, for the gateway with this key.
     pub(super) fn encode(&self, writing: Writing, gateway: u64) -> Result<Encoded, DumpError> {
         let mut writer = Writer::new(writing);
@@ -145,6 +155,9 @@ impl Code {
             None => writer.none()?,
             Some(channel) if channel.gateway_key() == gateway => writer.int(channel.number().into())?,
             Some(_) => return Err(DumpError::new("stdin is a channel of another gateway")),
+        }
+        if let Some(name) = &self.channel {
+            writer.str(name)?;
         }
         writer.end();
         writer.finish()

@@ -7,6 +7,9 @@ use crate::value::{DumpError, Writer, Writing};
 /// The kernel's half of packages. It is sent only where they are used.
 pub(super) const PACKAGES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packages.bin"));
 
+/// What a kernel needs to be kept. It is sent only to those.
+pub(super) const KEPT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kept.bin"));
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Config {
@@ -17,6 +20,8 @@ pub(super) struct Config {
     pub(super) dont_write_bytecode: bool,
     pub(super) silent: bool,
     pub(super) window: Option<u64>,
+    /// The kernel outlives its clients.
+    pub(super) kept: bool,
 }
 
 /// What of the host's packages is used.
@@ -94,6 +99,10 @@ impl Config {
         if let Some(window) = self.window {
             writer.str("window")?;
             writer.int(window as i64)?;
+        }
+        if self.kept {
+            writer.str("kept")?;
+            writer.bytes(KEPT)?;
         }
         bring.write(&mut writer)?;
         writer.end();

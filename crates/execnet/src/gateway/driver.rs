@@ -69,6 +69,10 @@ pub(super) struct DriverState {
     /// is gone, or `kill` was called.
     pub(super) kill_at: Option<Instant>,
     pub(super) killed: Killed,
+    /// Until when what was sent may arrive before the kernel, which is kept, is left.
+    pub(super) leave_by: Option<Instant>,
+    /// Not everything had arrived when it was left.
+    pub(super) left_early: bool,
     /// stderr has ended.
     pub(super) errors_over: bool,
     pub(super) death: Option<Arc<Death>>,
@@ -113,6 +117,8 @@ pub(super) enum Condition {
     CalledBack(u32),
     /// The answer with this number.
     Status(u64),
+    /// The answer to the question with this number for a channel's name.
+    Name(u32),
     /// HELLO, or a question about packages.
     Greeting,
     /// Room for more files, or what `Greeting` waits for.
@@ -153,12 +159,14 @@ impl DriverState {
                 channels.get(&number).is_none_or(super::protocol::Chan::receives_no_more)
             }
             Condition::Status(number) => self.protocol.answers.get(&number).is_none_or(Option::is_some),
+            Condition::Name(question) => self.protocol.is_answered(question),
             Condition::Greeting => self.protocol.info().is_some() || self.protocol.prologue.has_asked(),
             Condition::Room => self.protocol.out.bytes <= FEW_OUT || self.is_ready(Condition::Greeting),
             Condition::Death => false,
             Condition::Attend(kill_at, leaving) => {
                 (self.kill_at, self.is_leaving()) != (kill_at, leaving)
                     || self.read_up.is_some()
+                    || self.leave_by.is_some()
                     || !self.protocol.untold.is_empty()
             }
         }
@@ -172,6 +180,11 @@ impl DriverState {
     /// Whether it was told to end and nobody has begun to kill it.
     pub(super) fn is_leaving(&self) -> bool {
         self.exiting && self.killed == Killed::No
+    }
+
+    /// Whether everything that was sent is with the carrier.
+    pub(super) fn is_written(&self) -> bool {
+        self.deaf || !self.flushing && !self.blocked && self.protocol.out.queue.is_empty()
     }
 
     /// Whether a thread waits, which reads or will.
@@ -309,6 +322,8 @@ impl Driver {
             exited: None,
             kill_at: None,
             killed: Killed::No,
+            leave_by: None,
+            left_early: false,
             errors_over: false,
             death: None,
             touched: false,

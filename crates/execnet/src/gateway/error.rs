@@ -111,6 +111,9 @@ pub enum ChannelError {
     /// the channel is just closed.
     #[error("the channel's callback panicked")]
     CallbackPanicked,
+    /// A channel cannot have this name, or no name in this gateway, for this reason.
+    #[error("{}", lines(.0))]
+    Name(String),
     /// The gateway belongs to the parent of this forked process.
     #[error("a gateway cannot be used in a forked child; open another one there")]
     Forked,

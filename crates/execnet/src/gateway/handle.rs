@@ -13,7 +13,10 @@ use crate::waiting::Room;
 /// killed.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Keeps a gateway open. Dropping the last one ends the gateway.
+/// How long what was sent to a kept kernel may take to arrive there before it is left.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Keeps a gateway open. Dropping the last one ends the gateway, or leaves it if it is kept.
 pub(crate) struct Handle {
     pub(super) driver: Arc<Driver>,
     pub(super) id: String,
@@ -40,9 +43,28 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Leaves a kernel that is kept. Does not wait.
+    pub(super) fn leave(&self) -> Result<(), ChannelError> {
+        let mut state = self.driver.enter()?;
+        if state.death.is_none() && state.leave_by.is_none() {
+            state.exiting = true;
+            state.leave_by = Some(Instant::now() + FLUSH);
+        }
+        state.touch();
+        self.driver.leave(state);
+        self.driver.attendant.notify_all();
+        Ok(())
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         // in a forked child it belongs to the parent
+        if self.driver.carrier.is_entry() {
+            let _ = self.leave();
+            return;
+        }
         let _ = self.exit(Some(Instant::now() + PATIENCE));
     }
 }

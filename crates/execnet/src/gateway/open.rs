@@ -11,6 +11,7 @@ use super::driver::{Condition, DriverState};
 use super::error::{ChannelError, Death};
 use super::handle::Handle;
 use super::info::Info;
+use super::protocol::{Opened, unfit};
 use super::wire::Kind;
 use crate::node::Node;
 use crate::packages::Activated;
@@ -90,13 +91,77 @@ impl Gateway {
     pub fn remote_exec(&self, code: impl Into<Code>) -> Result<Channel, ChannelError> {
         let driver = &self.handle.driver;
         let target = { driver.enter()?.protocol.target() };
-        let code = code.into().encode(Writing { strconfig: StrConfig::default(), target }, driver.key)?;
+        let mut code = code.into();
+        let encoded = code.encode(Writing { strconfig: StrConfig::default(), target }, driver.key)?;
         let mut state = driver.enter()?;
         self.check(&state)?;
-        let number = state.protocol.open();
-        state.protocol.exec(number, code);
+        let name = code.channel.take();
+        let number = match &name {
+            None => state.protocol.open(),
+            Some(name) => {
+                check_name(&state, name)?;
+                state.protocol.open_for_code(name)
+            }
+        };
+        state.protocol.exec(number, encoded);
         driver.leave(state);
-        Ok(Channel::new(self.handle.clone(), number))
+        let handle = self.handle.clone();
+        Ok(if name.is_some() { Channel::named(handle, number) } else { Channel::new(handle, number) })
+    }
+
+    /// The channel of this name, in a gateway that is kept: the one that an earlier program or code there has
+    /// named, or a new one. It stays when this program leaves, and so do the values on it that no program has
+    /// received. Each is received at most once; one that arrives just when a wait for it ends is the next one
+    /// of this program. Dropping it does not close it.
+    ///
+    /// # Errors
+    /// When the gateway is not kept, the name has not 1 to 64 characters or has control characters, there are
+    /// 1,000 names already, the gateway has ended or was told to, or the wait was interrupted.
+    pub fn channel(&self, name: &str) -> Result<Channel, ChannelError> {
+        let driver = &self.handle.driver;
+        let mut state = driver.enter()?;
+        self.check(&state)?;
+        check_name(&state, name)?;
+        let number = match state.protocol.open_named(name) {
+            Some(Opened::At(number)) => number,
+            Some(Opened::Asked(question)) => {
+                driver.leave(state);
+                let waited = driver.wait(driver.enter()?, &Condition::Name(question), None);
+                state = waited.map_err(|(halt, _)| halt)?;
+                match state.protocol.take_answer(question) {
+                    Some(Ok(number)) => number,
+                    Some(Err(why)) => return Err(ChannelError::Name(why)),
+                    None => return Err(self.check(&state).err().unwrap_or(ChannelError::Closed)),
+                }
+            }
+            None => return Err(ChannelError::Closed),
+        };
+        state.protocol.take_handle(number);
+        driver.leave(state);
+        Ok(Channel::named(self.handle.clone(), number))
+    }
+
+    /// Whether its kernel outlives this program.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.handle.driver.carrier.is_entry()
+    }
+
+    /// Leaves a gateway that is kept: it lives on without this program. Without a call, it is left when the
+    /// last handle is dropped or the program ends. Waits until what was sent has arrived, at most 5 s.
+    ///
+    /// # Errors
+    /// When the gateway is not kept or has ended, or not everything had arrived in time
+    /// ([`ChannelError::TimedOut`]): it was left nonetheless.
+    pub fn detach(&self) -> Result<(), ChannelError> {
+        if !self.is_kept() {
+            return Err(ChannelError::Name("the gateway is not kept: it ends with this program".into()));
+        }
+        let driver = &self.handle.driver;
+        self.check(&*driver.enter()?)?;
+        self.handle.leave()?;
+        let state = driver.wait(driver.enter()?, &Condition::Death, None).map_err(|(halt, _)| halt)?;
+        if state.left_early { Err(ChannelError::TimedOut) } else { Ok(()) }
     }
 
     /// A channel that is not connected to any code yet: send it through another channel.
@@ -231,6 +296,14 @@ impl Gateway {
             _ => Err(ChannelError::Closed),
         }
     }
+}
+
+fn check_name(state: &DriverState, name: &str) -> Result<(), ChannelError> {
+    if !state.protocol.is_kept() {
+        let words = "only channels of a gateway that is kept have names";
+        return Err(ChannelError::Name(words.into()));
+    }
+    unfit(name).map_or(Ok(()), |why| Err(ChannelError::Name(why)))
 }
 
 impl Channel {

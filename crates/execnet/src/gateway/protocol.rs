@@ -1,6 +1,8 @@
 //! The client's end of a gateway's protocol (docs/kernel.md) as a pure state machine: bytes in, frames out.
 //! No IO, no locks, no waiting.
 
+mod named;
+
 use std::collections::{HashMap, VecDeque};
 use std::thread::ThreadId;
 
@@ -11,8 +13,10 @@ use super::inbox::Inbox;
 use super::info::Info;
 use super::prologue::Prologue;
 use super::remote_error;
-use super::wire::{Decoder, Frame, Kind, frame, head};
+use super::wire::{Decoder, Frame, Kind, MAX_HELLO, frame, head};
 use crate::value::{Encoded, HEAD, MAX_LENGTH, Reader, Reading, StrConfig, Target, Token, Value};
+use named::{Names, Taking};
+pub(super) use named::{Opened, unfit};
 
 /// The default for how much may be unreceived on a channel, in bytes.
 pub(super) const WINDOW: u64 = 8 << 20;
@@ -39,6 +43,8 @@ pub(super) struct Protocol {
     asked: u64,
     answered: u64,
     pub(super) answers: HashMap<u64, Option<Value>>,
+    /// Only of a kernel that is kept.
+    names: Option<Box<Names>>,
     /// Errors that nobody will receive, for printing.
     pub(super) untold: Vec<String>,
     /// EXIT was sent.
@@ -75,6 +81,8 @@ pub(super) struct Chan {
     failed: Option<ChannelError>,
     /// The kernel opened it, and it has no handle yet.
     untaken: bool,
+    /// Only of one with a name.
+    taking: Option<Box<Taking>>,
 }
 
 /// A callback that is included in waits for the channel to close.
@@ -135,7 +143,13 @@ impl Chan {
     }
 
     pub(super) fn has_something(&self) -> bool {
-        !self.inbox.is_empty() || self.receives_no_more()
+        match &self.taking {
+            None => !self.inbox.is_empty() || self.receives_no_more(),
+            Some(taking) => {
+                let over = self.inbox.is_empty() && self.receives_no_more();
+                over || self.said_close || taking.is_ready()
+            }
+        }
     }
 }
 
@@ -155,6 +169,7 @@ impl Protocol {
             asked: 0,
             answered: 0,
             answers: HashMap::new(),
+            names: None,
             untold: Vec::new(),
             exiting: false,
             touched: false,
@@ -196,13 +211,18 @@ impl Protocol {
         let Frame { kind, channel, payload, length } = frame;
         match kind {
             Kind::Hello if self.info.is_none() => {
+                if length > MAX_HELLO && self.names.is_none() {
+                    return Err(format!("a HELLO of {length} bytes"));
+                }
+                self.greeted_with_names(&payload).map_err(|error| format!("HELLO: {error}"))?;
                 self.info = Some(Info::read(&payload).map_err(|error| format!("HELLO: {error}"))?);
                 self.touched = true;
             }
             Kind::Data | Kind::Escaped => self.data(channel, payload, kind == Kind::Escaped)?,
             Kind::Close => self.heard_close(channel, &payload, length)?,
             Kind::Last => {
-                if let Some(chan) = self.channels.get_mut(&channel) {
+                let chan = self.channels.get_mut(&channel).filter(|chan| chan.taking.is_none());
+                if let Some(chan) = chan {
                     chan.heard_last = true;
                     self.touched = true;
                 }
@@ -230,7 +250,19 @@ impl Protocol {
                     StrConfig { py2str_as_py3str: payload[0] != 0, py3str_as_py2str: payload[1] != 0 };
                 self.set_strconfig(channel, strconfig);
             }
-            Kind::Hello | Kind::Exec | Kind::Exit | Kind::Interrupt | Kind::Packages | Kind::Files => {
+            Kind::Took if self.names.is_some() => {
+                let count: [u8; 8] = payload.as_ref().try_into().map_err(|_| "a short TOOK")?;
+                self.heard_took(channel, u64::from_be_bytes(count))?;
+            }
+            Kind::Name if self.names.is_some() => self.heard_name(channel, &payload)?,
+            Kind::Took
+            | Kind::Name
+            | Kind::Hello
+            | Kind::Exec
+            | Kind::Exit
+            | Kind::Interrupt
+            | Kind::Packages
+            | Kind::Files => {
                 return Err(format!("a frame {kind:?} where there cannot be one"));
             }
         }
@@ -258,7 +290,9 @@ impl Protocol {
             return Err("more than 1 GiB of unreceived data".into());
         }
         chan.received += payload.len() as u64;
+        let (length, has_name) = (payload.len(), chan.taking.is_some());
         if escaped {
+            self.check_named(channel, &payload, escaped)?;
             for number in mentioned(&payload)? {
                 self.mention(number)?;
             }
@@ -268,11 +302,20 @@ impl Protocol {
             chan.inbox.push(payload, escaped);
             self.touched = true;
         }
+        if has_name {
+            self.arrived_named(channel, length);
+        }
         Ok(())
     }
 
     fn heard_close(&mut self, channel: u32, payload: &[u8], length: usize) -> Result<(), String> {
-        let error = remote_error::heard(payload, length, |payload| self.value(payload))?;
+        let mut error = remote_error::heard(payload, length, |payload| self.value(payload))?;
+        if self.is_named(channel) {
+            return self.heard_close_named(channel, error);
+        }
+        if self.names.is_some() && self.heard_refusal(channel, &mut error) {
+            return Ok(());
+        }
         let (room, exiting) = (MAX_HELD.saturating_sub(self.held), self.exiting);
         let Some(chan) = self.channels.get_mut(&channel) else { return Ok(()) };
         if std::mem::replace(&mut chan.heard_close, true) {
@@ -312,6 +355,9 @@ impl Protocol {
     }
 
     fn open_theirs(&mut self, number: u32) -> Result<(), String> {
+        if self.is_unopened(number) {
+            return Err(format!("something on channel {number}, whose name nobody has asked for"));
+        }
         if self.untaken == MAX_UNTAKEN {
             return Err(format!("it opened {MAX_UNTAKEN} channels that nobody has taken"));
         }
@@ -349,7 +395,9 @@ impl Protocol {
         if chan.handles > 0 {
             return;
         }
-        if chan.has_callback {
+        if chan.taking.is_some() {
+            self.forget(number);
+        } else if chan.has_callback {
             self.close_sending(number);
         } else {
             chan.dropped |= !chan.said_close;
@@ -360,7 +408,8 @@ impl Protocol {
     /// Declares that nothing more is sent on a channel.
     pub(super) fn close_sending(&mut self, number: u32) {
         let Some(chan) = self.channels.get_mut(&number) else { return };
-        if !chan.said_close && !std::mem::replace(&mut chan.said_last, true) {
+        let is_news = !chan.said_close && !std::mem::replace(&mut chan.said_last, true);
+        if is_news && chan.taking.is_none() {
             self.out.push(frame(Kind::Last, number, b""));
         }
     }
@@ -378,6 +427,7 @@ impl Protocol {
             chan.has_callback = false;
             chan.awaited = None;
             self.touched = true;
+            self.saw_end(number);
             self.forget(number);
         }
     }
@@ -393,6 +443,8 @@ impl Protocol {
         if !std::mem::replace(&mut chan.said_close, true) {
             self.out.push(frame(Kind::Close, number, error.unwrap_or_default()));
             self.touched = true;
+            self.unname(number);
+            self.drop_untaken_values(number);
         }
         self.forget(number);
     }
@@ -402,7 +454,9 @@ impl Protocol {
         let mut numbers = vec![number];
         while let Some(number) = numbers.pop() {
             let Some(chan) = self.channels.get_mut(&number) else { continue };
-            if chan.handles > 0 || chan.has_callback || chan.untaken {
+            let is_closed = chan.said_close && chan.heard_close;
+            let stays = chan.taking.is_some() && !is_closed;
+            if chan.handles > 0 || chan.has_callback || chan.untaken || stays {
                 continue;
             }
             self.held -= chan.inbox.held();
@@ -413,7 +467,7 @@ impl Protocol {
                 }
             }
             let mut inbox = std::mem::take(&mut chan.inbox);
-            if chan.said_close && chan.heard_close {
+            if is_closed {
                 self.channels.remove(&number);
             }
             // channels in these values that nobody will ever see
@@ -458,6 +512,9 @@ impl Protocol {
     /// Takes the next value of a channel. [`Protocol::took`] returns its credit.
     pub(super) fn receive(&mut self, number: u32, take_error: bool) -> Next {
         let Some(chan) = self.channels.get_mut(&number) else { return Next::Closed };
+        if chan.taking.is_some() {
+            return self.receive_named(number, take_error);
+        }
         if let Some((bytes, escaped)) = chan.inbox.pop() {
             self.held -= Inbox::cost(bytes.len());
             return Next::Value { bytes, escaped };
@@ -481,6 +538,9 @@ impl Protocol {
         let window = self.window;
         let Some(chan) = self.channels.get_mut(&number) else { return };
         chan.taken += length as u64;
+        if chan.taking.is_some() {
+            return;
+        }
         let since_told = (chan.taken + window).saturating_sub(chan.told);
         if !chan.receives_no_more() && since_told >= (window / 4).max(1) {
             chan.told = chan.taken + window;
@@ -494,6 +554,7 @@ impl Protocol {
         chan.taken -= bytes.len() as u64;
         self.held += Inbox::cost(bytes.len());
         chan.inbox.give_back(bytes, escaped);
+        Self::give_back_named(chan);
         self.touched = true;
     }
 

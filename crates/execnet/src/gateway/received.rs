@@ -1,15 +1,16 @@
 //! Received values, not decoded yet.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::driver::{Driver, Guard};
+use super::driver::{Condition, Driver, Guard};
 use super::error::ChannelError;
 use super::protocol::Next;
 use super::spare::SPARE;
 use crate::value::{Dialect, LoadError, Reader, Reading, Value};
-use crate::waiting::Room;
+use crate::waiting::{Halt, Room};
 
 /// A received value, not decoded yet.
 #[derive(Clone, Debug)]
@@ -33,6 +34,27 @@ pub(super) fn check(state: &Guard<'_>) -> Result<(), ChannelError> {
         Some(death) => Err(ChannelError::GatewayDied(death.clone())),
         None => Ok(()),
     }
+}
+
+/// Waits for a value on a channel, or for its end. On one with a name (`named`) the kernel then hears that it
+/// was taken.
+pub(super) fn wait<'a>(
+    driver: &'a Driver,
+    mut state: Guard<'a>,
+    number: u32,
+    named: bool,
+    deadline: Option<Instant>,
+) -> Result<Guard<'a>, (Halt, Guard<'a>)> {
+    let what = Condition::Receive(number);
+    if !named {
+        return driver.wait(state, &what, deadline);
+    }
+    state.protocol.want(number);
+    driver.leave(state);
+    let mut waited = driver.wait(driver.lock(), &what, deadline);
+    let (Ok(state) | Err((_, state))) = &mut waited;
+    state.protocol.unwant(number);
+    waited
 }
 
 /// Takes what comes next on a channel.

@@ -14,6 +14,9 @@ pub(crate) const MARKER: &[u8] = b"\r\nexecnet kernel 1\r\n";
 /// How much of an error's text is kept, in bytes.
 pub(super) const MAX_ERROR: usize = 1 << 20;
 
+/// How long HELLO may be, unless the kernel is kept.
+pub(super) const MAX_HELLO: usize = 1 << 16;
+
 /// The most that a payload's buffer grows before its bytes have arrived.
 const AHEAD: usize = 1 << 20;
 
@@ -33,19 +36,20 @@ macro_rules! kinds {
 
 kinds! {
     Hello 1, Exec 2, Data 3, Close 4, Last 5, Credit 6, Status 7, StrConfig 8, Exit 9, Escaped 10,
-    Interrupt 11, Packages 12, Files 13,
+    Interrupt 11, Packages 12, Files 13, Took 14, Name 15,
 }
 
 impl Kind {
     /// The payload lengths that the kernel may send; none if it may not send this kind.
     fn lengths(self) -> Option<std::ops::RangeInclusive<usize>> {
         Some(match self {
-            Self::Hello | Self::Status => 1..=1 << 16,
-            Self::Packages => 1..=1 << 20,
+            Self::Status => 1..=MAX_HELLO,
+            Self::Hello | Self::Packages => 1..=1 << 20,
+            Self::Name => 1..=1 << 12,
             Self::Data | Self::Escaped => 1..=MAX_LENGTH,
             Self::Close => 0..=MAX_LENGTH,
             Self::Last => 0..=0,
-            Self::Credit => 8..=8,
+            Self::Credit | Self::Took => 8..=8,
             Self::StrConfig => 2..=2,
             Self::Exec | Self::Exit | Self::Interrupt | Self::Files => return None,
         })

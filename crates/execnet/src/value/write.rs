@@ -228,8 +228,12 @@ impl Writer {
     /// A channel of the gateway that the value goes to.
     ///
     /// # Errors
-    /// When the value contains a channel of another gateway, and as in [`Writer`].
+    /// When the value contains a channel of another gateway, or one with a name, and as in [`Writer`].
     pub fn channel(&mut self, channel: &Channel) -> Result<(), DumpError> {
+        if channel.is_named() {
+            let words = "cannot send a channel with a name: the other end finds it by that";
+            return Err(DumpError::new(words).at(|| self.place()));
+        }
         self.channel_number(channel.gateway_key(), channel.number())
     }
 

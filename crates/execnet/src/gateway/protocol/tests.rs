@@ -4,17 +4,21 @@ use crate::gateway::wire::MARKER;
 use crate::packages::ask::Ask;
 use crate::value::{Writer, Writing};
 
-fn encode(value: &Value) -> Encoded {
+pub(super) fn encode(value: &Value) -> Encoded {
     let mut writer = Writer::new(Writing::default());
     value.write(&mut writer).unwrap();
     writer.finish().unwrap()
 }
 
-fn data(channel: u32, value: &Value) -> Vec<u8> {
+pub(super) fn data(channel: u32, value: &Value) -> Vec<u8> {
     frame(Kind::Data, channel, encode(value).as_bytes())
 }
 
 fn hello() -> Vec<u8> {
+    hello_with(vec![])
+}
+
+pub(super) fn hello_with(more: Vec<(&str, Value)>) -> Vec<u8> {
     let text = |text: &str| Value::from(text);
     let pairs = [
         ("version", Value::Int(1)),
@@ -27,7 +31,7 @@ fn hello() -> Vec<u8> {
         ("dialect", Value::Int(3)),
         ("maxsize", Value::Int(i64::MAX)),
     ];
-    let pairs = pairs.map(|(key, value)| (Value::from(key), value)).to_vec();
+    let pairs = pairs.into_iter().chain(more).map(|(key, value)| (Value::from(key), value)).collect();
     [MARKER, &frame(Kind::Hello, 0, encode(&Value::Dict(pairs)).as_bytes())].concat()
 }
 
@@ -39,7 +43,7 @@ fn greeted(window: u64) -> Protocol {
 }
 
 /// The frames that were put into the outbox: kind, channel, payload.
-fn said(protocol: &mut Protocol) -> Vec<(u8, u32, Vec<u8>)> {
+pub(super) fn said(protocol: &mut Protocol) -> Vec<(u8, u32, Vec<u8>)> {
     let queue = std::mem::take(&mut protocol.out.queue);
     queue
         .iter()
