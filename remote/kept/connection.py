@@ -117,6 +117,11 @@ class Connection(Link):
             raise OSError("cannot send: the client has left")
         Link.check(self, receiving)
 
+    def channel(self, number=None):
+        if isinstance(self.states.get(number), Named):
+            raise wire.ProtocolError("a channel with a name where it cannot be")
+        return Link.channel(self, number)
+
     def place(self, state, number=None):
         """Give a named channel a number here."""
         place = Place(state, next(self._numbers) if number is None else number)

@@ -137,6 +137,9 @@ class Kept(object):
             return u"a channel's name has 1 to %d characters" % LONGEST_NAME
         if [char for char in name if char < u" " or u"\x7f" <= char < u"\xa0"]:
             return u"a channel's name has no control characters"
+        lone = [char for char in name if u"\ud800" <= char <= u"\udfff"]
+        if lone and (sys.maxunicode > 0xffff or len(lone) % 2):
+            return u"a channel's name has no lone surrogates"
         if len(self.names) >= MOST_NAMES and name not in self.names:
             return _too_many()
         return None

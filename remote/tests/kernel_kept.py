@@ -101,8 +101,13 @@ class Kept(Keeping):
         program.send(number, 1)
         self.assertEqual(1, program.take(number))
         for kind, payload in ((255, b""), (TOOK, b"\xff" * 8), (TOOK, b"x"), (EXEC, b"N"),
-                              (ESCAPED, b"(\x03\0\0\0.i\0\0\0\0i\x05\0\0\0")):
-            program.frame(kind, number, payload)
+                              (ESCAPED, b"(\x03\0\0\0.i\0\0\0\0i\x05\0\0\0"),
+                              ("unnamed", None)):
+            if kind == "unnamed":
+                payload = b"(\x03\0\0\0.i\0\0\0\0i" + struct.pack("<I", number)
+                program.frame(ESCAPED, program.execute("channel.receive()"), payload)
+            else:
+                program.frame(kind, number, payload)
             self.assertTrue(program.ended.wait(TIMEOUT))
             program = keeper.enter()
             number = program.channels["work"][0]
@@ -241,6 +246,8 @@ class Kept(Keeping):
             self.assertIn("a channel's name has ", program.end(number))
             self.assertRaisesRegex(RuntimeError, "a channel's name has ", program.ask, name)
         self.assertEqual([True], program.run("try: channel.gateway.channel('')\n"
+                                             "except ValueError: channel.send(True)"))
+        self.assertEqual([True], program.run("try: channel.gateway.channel(u'\\ud800')\n"
                                              "except ValueError: channel.send(True)"))
         for name in ("x" * 64, "Ünï ö €"):
             self.assertEqual(name, program.ask(name)[1][0])
