@@ -377,7 +377,7 @@ impl Client {
 
     /// Closes a process's stdout or stderr: no more of it is wanted.
     pub fn stop(&mut self, id: ProcessId, stream: Stream) {
-        self.with(id, |process, conn, _| process.stop(stream, conn));
+        self.with(id, |process, conn, pool| process.stop(stream, conn, pool));
     }
 
     /// Sends a process a signal, by its number on Linux.

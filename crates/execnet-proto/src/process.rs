@@ -241,9 +241,14 @@ impl Process {
 
     /// Closes stdout or stderr: no more of it is wanted. That of kept work is only dropped here: others may
     /// want it.
-    pub fn stop(&mut self, stream: Stream, conn: Option<&mut Conn>) {
+    pub fn stop(&mut self, stream: Stream, conn: Option<&mut Conn>, pool: &mut CreditPool) {
         if self.hold.is_some() {
-            return self.output[output(stream)].discard();
+            self.output[output(stream)].discard();
+            // what was not read has held it up
+            if let Some(conn) = conn {
+                self.grant(stream, conn, pool);
+            }
+            return;
         }
         self.output[output(stream)].stop();
         if let Some(conn) = conn.filter(|_| self.passes()) {

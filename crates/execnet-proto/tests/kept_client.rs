@@ -268,14 +268,21 @@ fn a_loss_to_another_program_is_told_from_others() {
 #[test]
 fn what_nobody_reads_here_may_be_wanted_by_others() {
     let mut program = Program::started();
+    let unread: &str = Box::leak("x".repeat(16_384).into_boxed_str());
+    let error = Frame::Data { id: ID, stream: Stream::Stderr, position: 0, bytes: unread.into() };
+    program.hear(&error);
+    program.said();
+    program.client.stop(ID, Stream::Stderr);
+    let said = program.said();
+    assert!(matches!(said[..], [Frame::Credit { stream: Stream::Stderr, .. }]), "it goes on: {said:?}");
     program.client.stop(ID, Stream::Stdout);
     assert!(program.process().finished(Stream::Stdout));
     let long: &str = Box::leak("x".repeat(16_384).into_boxed_str());
     program.hear(&data(0, long));
     let said = program.said();
     assert!(matches!(said[..], [Frame::Credit { stream: Stream::Stdout, .. }]), "no STOP: {said:?}");
-    program.hear(&Frame::Fin { id: ID, stream: Stream::Stderr, length: 0 });
-    let exit = Exit { ending: Ending::Exited(0), stdout: 16_385, stderr: 0 };
+    program.hear(&Frame::Fin { id: ID, stream: Stream::Stderr, length: 16_384 });
+    let exit = Exit { ending: Ending::Exited(0), stdout: 16_385, stderr: 16_384 };
     program.hear(&Frame::Exit { id: ID, exit });
     assert_eq!(program.process().ending(), None);
     program.hear(&skip(16_385));

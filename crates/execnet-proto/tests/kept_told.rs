@@ -52,6 +52,24 @@ fn each_that_left_while_the_host_was_away_is_said_to_have_left() {
     assert_eq!(bench.switch.ending(HOST), 1);
     bench.agent(&left(B, 0, ""));
     assert_eq!((bench.told()[0].len(), bench.switch.ending(HOST)), (0, 0));
+    // an answer to what it said before it came back is none to what it says now
+    let mut bench = Bench::new().kept(A);
+    bench.says(A, &leave(A, false));
+    bench.told();
+    bench.says(A, &take(A, ID, 0));
+    bench.told();
+    bench.says(A, &leave(A, false));
+    assert_eq!(bench.told()[0], [leave(A, false)]);
+    for ending in [1, 0] {
+        bench.agent(&left(A, 0, ""));
+        assert_eq!((bench.told()[0].len(), bench.switch.ending(HOST)), (ending, ending));
+    }
+    // nor counts a loss of which it was told too late
+    let mut bench = Bench::new().kept(A);
+    bench.taken(A, 3, standing());
+    bench.agent(&left(A, 4711, "other"));
+    bench.says(A, &resume(5, 1_000));
+    assert_eq!(bench.told()[0], [resume(5, 1_000)]);
     // and to an agent of an earlier release what it knows
     let mut bench = Bench::with("look", false);
     bench.says(A, &Frame::Select { id: ID, wants: Table::new() });

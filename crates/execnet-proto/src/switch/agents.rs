@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::relay::Outstanding;
 use super::{HostKey, LinkEnd, Owner, Switch};
 use crate::id::ProcessId;
 use crate::stream::Violation;
@@ -35,8 +36,16 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<bool, LinkEnd> {
-        let entry = self.forwarded.get(&id);
-        if entry.is_some_and(|entry| entry.host != host) {
+        let Some(entry) = self.forwarded.get_mut(&id) else {
+            // work that it keeps, and nobody here has
+            match frame {
+                Frame::Forget(_) => drop(self.forget_kept(host, id, now)),
+                Frame::Killed { sequence, .. } => self.killed(id, sequence),
+                _ => {}
+            }
+            return Ok(false);
+        };
+        if entry.host != host {
             return Err(Violation::ForeignProcess(id).into());
         }
         match frame {
@@ -47,7 +56,6 @@ impl Switch {
             }
             _ => {}
         }
-        let Some(entry) = self.forwarded.get_mut(&id) else { return Ok(false) };
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(false) };
         match &mut entry.owner {
             Owner::Nobody => {
@@ -62,13 +70,17 @@ impl Switch {
                     self.left(client, id, owner, pid, &program);
                     return Ok(false);
                 }
-                let Some(side) = self.clients.get_mut(&client) else { return Ok(false) };
                 let asked = match &frame {
                     Frame::Taken { attempt, .. } => entry.relay.asked(*attempt),
                     _ => None,
                 };
-                let (theirs, hosts) = (&mut side.outstanding, &mut state.outstanding);
-                let counts = entry.relay.agent_says(&frame, theirs, hosts)?;
+                let mut nothing = Outstanding::default();
+                let theirs = match frame {
+                    Frame::Skip { .. } => self.clients.get_mut(&client).map(|side| &mut side.outstanding),
+                    _ => None,
+                };
+                let theirs = theirs.unwrap_or(&mut nothing);
+                let counts = entry.relay.agent_says(&frame, theirs, &mut state.outstanding)?;
                 let mut frame = frame;
                 if let Frame::Taken { tenure, attempt, .. } = &mut frame
                     && let Some(asked) = asked
@@ -114,11 +126,8 @@ impl Switch {
 
     /// A host's agent no longer has a process, or never had it.
     fn forgotten(&mut self, host: HostKey, id: ProcessId, now: Duration) -> bool {
-        let why = self.forget_kept(host, id, now);
-        if !self.forwarded.contains_key(&id) {
-            return false;
-        }
-        let message = why.unwrap_or_else(|| {
+        let message = self.forget_kept(host, id, now);
+        let message = message.unwrap_or_else(|| {
             let name = self.hosts.get(&host).map_or("its host", |state| &state.name);
             format!("the agent on {name} no longer has it")
         });

@@ -312,11 +312,6 @@ impl Switch {
         frame: Frame,
         now: Duration,
     ) -> Result<(), Violation> {
-        let is_foreign = self.forwarded.contains_key(&id) && !self.is_owner(client, id);
-        if is_foreign && self.is_kept(id) {
-            // it has lost that, and may not know yet
-            return Ok(());
-        }
         let Some(entry) = self.forwarded.get_mut(&id) else {
             if let Frame::Spawn(_) | Frame::Resume { .. } = frame {
                 let message = "the daemon no longer knows it".into();
@@ -334,7 +329,8 @@ impl Switch {
                 }
                 return Ok(());
             }
-            _ => return Err(Violation::ForeignProcess(id)),
+            // one that has lost kept work may not know yet
+            _ => return if self.is_kept(id) { Ok(()) } else { Err(Violation::ForeignProcess(id)) },
         }
         if let Frame::Release(_) = frame {
             self.release(id);

@@ -114,6 +114,11 @@ impl Relay {
         self.taking = Some((number, attempt));
     }
 
+    /// Whether the agent has said on this attach that its client holds it, and nothing else was asked since.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
     /// The client's number of the TAKE that this TAKEN answers.
     pub(super) fn asked(&self, number: u32) -> Option<u32> {
         self.taking.filter(|(ours, _)| *ours == number).map(|(_, theirs)| theirs)

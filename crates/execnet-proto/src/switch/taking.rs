@@ -30,6 +30,9 @@ pub(super) struct Hold {
     /// Those that have left it since its agent has answered, the first one first. It may take any of them for
     /// the holder, so each leaves by its own LEAVE.
     leaves: VecDeque<Leave>,
+    /// A LEAVE of its client may be unanswered from a time before it came back: that answer is not the one to
+    /// the next LEAVE.
+    crossed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +66,7 @@ impl Hold {
     /// Its agent has answered its client: that one is the holder.
     pub(super) fn is_answered(&mut self) {
         self.leaves.clear();
+        self.crossed = false;
     }
 
     fn ends(&self) -> bool {
@@ -210,7 +214,9 @@ impl Switch {
             self.insert_forwarded(id, Forwarded::new(owner, host, taking.incarnation, relay));
         }
         let counted = self.is_owner(client, id);
-        if let Some(side) = self.clients.get_mut(&client)
+        let side = self.clients.get_mut(&client);
+        let owner = side.as_ref().and_then(|side| side.id);
+        if let Some(side) = side
             && !counted
         {
             side.processes += 1;
@@ -218,6 +224,7 @@ impl Switch {
         if let Some(entry) = self.forwarded.get_mut(&id) {
             entry.owner = Owner::Client(client);
             entry.of_client = true;
+            entry.hold.crossed |= entry.hold.leaves.iter().any(|leave| Some(leave.owner) == owner);
             (entry.hold.kept, entry.hold.tenure) = (true, taking.tenure);
             entry.relay.is_kept();
         }
@@ -340,9 +347,10 @@ impl Switch {
         pid: u32,
         program: &str,
     ) {
-        // without a name it answers an earlier LEAVE; whoever takes over is not answered like this
-        let asks = self.forwarded.get(&id).is_none_or(|entry| entry.hold.tenure == 0);
-        if asks || program.is_empty() || self.clients.get(&client).and_then(|side| side.id) != Some(owner) {
+        // without a name it answers an earlier LEAVE; whoever takes over, or has taken, is not answered so
+        let entry = self.forwarded.get(&id);
+        let other = entry.is_none_or(|entry| entry.hold.tenure == 0 || entry.relay.is_taken());
+        if other || program.is_empty() || self.clients.get(&client).and_then(|side| side.id) != Some(owner) {
             return;
         }
         let message = format!("{TAKEN_OVER}{}", in_words(&shown(program, MAX_PROGRAM), pid));
@@ -353,9 +361,12 @@ impl Switch {
     /// Takes LEFT for a process that nobody here wants.
     pub(super) fn left_by_nobody(&mut self, id: ProcessId, owner: ClientId) {
         let Some(entry) = self.forwarded.get_mut(&id) else { return };
-        let (host, leaves) = (entry.host, &mut entry.hold.leaves);
+        let Hold { leaves, crossed, .. } = &mut entry.hold;
+        let host = entry.host;
         match leaves.front() {
             Some(leave) if leave.owner != owner => return,
+            // perhaps an earlier one was answered: it is said once more
+            Some(_) if std::mem::take(crossed) => {}
             _ => drop(leaves.pop_front()),
         }
         if leaves.is_empty() {

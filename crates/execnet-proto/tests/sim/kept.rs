@@ -355,7 +355,9 @@ impl Agent {
         for reader in readers {
             let process = self.processes.get_mut(&reader).expect("just listed");
             process.ending.clone_from(&ending);
-            let known = std::mem::replace(&mut process.lengths, lengths);
+            let known = process.lengths;
+            // one that was stopped has a length of its own
+            process.lengths = std::array::from_fn(|index| known[index].or(lengths[index]));
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let index = stream.index() - 1;
                 if let (None, Some(length)) = (known[index], lengths[index]) {
