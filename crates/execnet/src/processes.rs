@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use execnet_proto::id::ProcessId;
+use execnet_proto::process::Loss;
 use execnet_proto::wire::Stream;
 
 use crate::handle::Handle;
@@ -332,7 +333,7 @@ fn tell(
     let host = || process.node().host.clone();
     let Some(now) = state.client.process(id) else {
         let message = "the connection to the daemon failed".to_owned();
-        news.push((number, News::Lost(Lost { host: host(), message })));
+        news.push((number, News::Lost(Lost { host: host(), message, taken_over: false })));
         return true;
     };
     if now.is_over() && !unread {
@@ -340,7 +341,11 @@ fn tell(
             number,
             match (now.lost(), now.ending()) {
                 (None, Some(ending)) => News::Ended(ending.into()),
-                (lost, _) => News::Lost(Lost { host: host(), message: lost.unwrap_or_default().to_owned() }),
+                (lost, _) => News::Lost(Lost {
+                    host: host(),
+                    message: lost.unwrap_or_default().to_owned(),
+                    taken_over: now.loss() == Some(Loss::TakenOver),
+                }),
             },
         ));
         return true;

@@ -150,7 +150,10 @@ impl Standing<'_> {
                 print::error(&refused);
                 Ok(status.code().into())
             }
-            End::Process(ProcessEvent::Lost(lost)) => Err(CommandError::new(failure, lost)),
+            End::Process(ProcessEvent::Lost(lost)) => Err(match work {
+                Some(work) => work.lost(&lost),
+                None => CommandError::new(failure, lost),
+            }),
             End::Ended => {
                 process.end();
                 let place = if work.is_some() { String::new() } else { format!(" on {place}") };
@@ -159,8 +162,8 @@ impl Standing<'_> {
             }
             End::Left => {
                 process.detach();
+                say("");
                 if let Some(work) = work.filter(|_| !mute) {
-                    eprintln!();
                     work.tell_left();
                 }
                 Ok(ExitCode::SUCCESS)

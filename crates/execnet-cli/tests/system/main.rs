@@ -13,6 +13,7 @@ mod harness;
 mod hops;
 mod join;
 mod kept;
+mod kept_terminal;
 mod login;
 mod man;
 mod packages;

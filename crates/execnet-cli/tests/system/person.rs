@@ -1,6 +1,7 @@
 //! A person at a terminal (tmux), as far as tests need one.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use execnet_testkit::{or_skip, program, wait_until};
 
@@ -15,7 +16,9 @@ impl Person {
     /// None if there is no tmux here.
     pub(crate) fn sits_down(net: &Net) -> Option<Self> {
         or_skip(program("tmux", "tmux"))?;
-        let person = Self { server: format!("execnet-{}", net.name) };
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let person = Self { server: format!("execnet-{}-{count}", net.name) };
         let mut tmux = person.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"]);
         for (name, value) in net.execnet(["list"]).get_envs() {
             match value {

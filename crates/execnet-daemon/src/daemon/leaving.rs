@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use execnet_proto::control::{
-    ErrorKind, HostReply, Interruption, KeptChoice, KeptStatus, ReplyError, StopReply,
-};
+use execnet_proto::control::{ErrorKind, HostReply, Interruption, KeptChoice, ReplyError, StopReply};
 use execnet_proto::spec::Transport;
 use execnet_proto::switch::HostKey;
 use execnet_proto::wire::Refusal;
@@ -128,14 +126,13 @@ impl Daemon {
             let stage = |host: &Host| host.leave.as_ref().map(|leave| leave.stage);
             let left = self.hosts.values().filter(|host| stage(host) == Some(Leaving::LeftBehind));
             let left = left.map(|host| host.spec.id.clone()).collect();
-            let kept = match closing.end_kept {
-                // only where nobody could be told
-                true => {
-                    let stays = |work: &KeptStatus| work.unreachable.is_some();
-                    self.running_kept(None, now).into_iter().filter(stays).collect()
-                }
-                false => self.running_kept(None, now),
+            let end_kept = closing.end_kept;
+            let ended = |id: &str| {
+                let host = self.hosts.values().find(|host| host.spec.id == id);
+                end_kept && host.is_none_or(|host| stage(host) != Some(Leaving::LeftBehind))
             };
+            let mut kept = self.running_kept(None, now);
+            kept.retain(|work| !ended(&work.host));
             let reply = StopReply { left, kept };
             let Some(closing) = &mut self.closing else { return };
             for request in std::mem::take(&mut closing.asked) {

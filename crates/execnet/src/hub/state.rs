@@ -229,9 +229,10 @@ impl HubState {
                     || process.finished(*stream)
                     || process.lost().is_some()
             }),
-            Condition::Held(id) => {
-                self.client.process(*id).is_none_or(|process| process.is_held() || process.is_over())
-            }
+            Condition::Held(id) => self
+                .client
+                .process(*id)
+                .is_none_or(|process| !process.is_kept() || process.is_held() || process.is_over()),
             Condition::End(id) => {
                 self.client.process(*id).is_none_or(execnet_proto::process::Process::is_over)
             }

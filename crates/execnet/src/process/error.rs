@@ -4,13 +4,19 @@ use std::io;
 
 /// A process whose exit status will never be known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the process on host `{host}` was lost: {}", execnet_proto::text::lines(message))]
+#[error(
+    "the process on host `{host}` {}: {}",
+    if *.taken_over { "is held by another program" } else { "was lost" },
+    execnet_proto::text::lines(message)
+)]
 #[non_exhaustive]
 pub struct Lost {
     /// The id of its host.
     pub host: String,
     /// Why.
     pub message: String,
+    /// Another program has taken it over: it is kept work, and goes on.
+    pub taken_over: bool,
 }
 
 /// Why a call on a process or one of its streams failed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use execnet_proto::id::ProcessId;
+use execnet_proto::process::Loss;
 
 use super::error::{Lost, ProcessError};
 use crate::handle::Handle;
@@ -38,8 +39,10 @@ impl Shared {
 
     /// Why it was lost, if it was.
     pub(crate) fn lost(&self, state: &Guard<'_>) -> Option<Lost> {
-        let message = state.client.process(self.id)?.lost()?.to_owned();
-        Some(Lost { host: self.host.to_string(), message })
+        let process = state.client.process(self.id)?;
+        let message = process.lost()?.to_owned();
+        let taken_over = process.loss() == Some(Loss::TakenOver);
+        Some(Lost { host: self.host.to_string(), message, taken_over })
     }
 
     pub(crate) fn hung_up(&self) -> ProcessError {

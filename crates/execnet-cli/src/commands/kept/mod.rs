@@ -5,7 +5,7 @@ mod stand;
 
 use std::fmt;
 
-use execnet::{AttachError, Network, Node, Process, Replay, StartError};
+use execnet::{AttachError, Lost, Network, Node, Process, Replay, StartError};
 use execnet_proto::control::{KeptReply, KeptStatus};
 use execnet_proto::spec::NetworkName;
 
@@ -56,6 +56,15 @@ impl Work {
     /// Says that it was left.
     pub(crate) fn tell_left(&self) {
         say(&format!("execnet: left; {self} goes on"));
+    }
+
+    /// The error of a command that lost it.
+    pub(crate) fn lost(&self, lost: &Lost) -> CommandError {
+        let message = match lost.taken_over {
+            true => format!("{self} was {}", one_line(&lost.message)),
+            false => format!("{self} is lost: {}", one_line(&lost.message)),
+        };
+        CommandError::new(Exit::HostsFailed, message)
     }
 
     /// Ends this command; what is kept stays.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use execnet::{ExitStatus, Output, Process, Signal};
+use execnet::{ExitStatus, Output, Process, ProcessError, Signal};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::Work;
@@ -69,6 +69,7 @@ pub(crate) fn stand_beside(process: Process, work: &Arc<Work>, feed: Feed) -> Co
         }
         Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Failed.into()),
         Ok(status) => Ok(ExitCode::from(status.code())),
+        Err(ProcessError::Lost(lost)) => Err(work.lost(&lost)),
         Err(error) => Err(CommandError::new(Exit::HostsFailed, error)),
     }
 }
