@@ -5,8 +5,8 @@ stays, who may read along or enter, and what daemons are told. No fds; the clock
 the driver.
 """
 from agent import wire
-from agent.process import Process
-from agent.ring import LAST, SPILL, WAIT, Output, Pool, Reading, Ring
+from agent.process import EXITED, Process
+from agent.ring import LAST, SPILL, WAIT, Output, Pool, Reading, Ring, Snapshot
 from agent.wire import STDERR, STDOUT
 
 MOST = 200
@@ -143,17 +143,18 @@ class Reader(Ringed):
 
     __slots__ = ("of",)
 
-    def __init__(self, id, identity, fields, of, size):
+    def __init__(self, id, identity, fields, of, size, once):
         Process.__init__(self, id, identity, False, None, None)
         self.of = of
         self.outs = {}
+        kind = Snapshot if once else Reading
         for stream, limit in ((STDOUT, fields["stdout_limit"]), (STDERR, fields["stderr_limit"])):
             ring = of.outs[stream].ring
             floor = ring.start if size is None else max(ring.start, ring.end - size)
-            reading = self.outs[stream] = Reading(ring, limit, floor)
+            reading = self.outs[stream] = kind(ring, limit, floor)
             ring.readings = (ring.readings or []) + [reading]
         self.pid = of.pid
-        self.exit = of.exit
+        self.exit = (EXITED, 0, "") if once else of.exit
         self.stdin.stop()
         of.readers.append(self)
 
@@ -261,14 +262,16 @@ class Keeper(object):
         return process, ("start", process, fields)
 
     def _read(self, id, identity, fields, words):
-        name, _, size = words.partition(u" ")
+        words = words.split(u" ")
+        once = words[2:] == [u"once"]
+        name, size = words[:2] if len(words) == 2 or once else (words[0], u"")
         if size != u"all" and not _is_number(size):
             raise Refused(INVALID, "cannot read along: it is not said from where")
         of = self._named(name)
         if len(of.readers) >= MOST_READERS:
             raise Refused(TOO_MANY, "%d programs read along with %s already: end one of them"
                           % (MOST_READERS, of.name))
-        return Reader(id, identity, fields, of, None if size == u"all" else int(size))
+        return Reader(id, identity, fields, of, None if size == u"all" else int(size), once)
 
     def _named(self, name):
         of = self.names.get(name)
@@ -415,8 +418,9 @@ class Keeper(object):
         self.check_at = -NEVER
         self.changed(process)
         for reader in process.readers:
-            reader.exit = process.exit
-            self.core.mark_exit(reader)
+            if reader.exit is None:
+                reader.exit = process.exit
+                self.core.mark_exit(reader)
         records = [each for each in self.kept.values() if each.exit is not None and each is not process]
         if len(records) >= MOST_RECORDS:
             self.end(min(records, key=lambda each: (each.held, each.ended)))

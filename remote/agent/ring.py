@@ -258,7 +258,7 @@ class Reading(object):
             self._move(ring.start)
         if self.skipping:
             return 1
-        until = min(self.limit, ring.end)
+        until = min(self.limit, self.end)
         if self.sent >= until:
             return 0
         if self.sent >= ring.base:
@@ -293,8 +293,9 @@ class Reading(object):
         if data is None:
             at, data = self.loaded
             data = data[position - at:position - at + BLOCK]
-        if len(data) > self.limit - position:
-            data = data[:self.limit - position]
+        until = min(self.limit, self.end)
+        if len(data) > until - position:
+            data = data[:until - position]
         self.sent += len(data)
         return position, data if isinstance(data, bytes) else bytes(data)
 
@@ -345,6 +346,25 @@ class Reading(object):
 
     def _acknowledged(self):
         pass
+
+
+class Snapshot(Reading):
+    """Somebody who reads what is held now, and nothing that follows."""
+
+    __slots__ = ("last",)
+
+    def __init__(self, ring, limit, floor=0):
+        self.last = ring.end
+        Reading.__init__(self, ring, limit, floor)
+
+    end = property(lambda self: self.last)
+    finished = True
+
+    def unsent(self):
+        return 0 if self.sent >= self.last and not self.skipping else Reading.unsent(self)
+
+    def _move(self, position):
+        Reading._move(self, min(position, self.last))
 
 
 class Output(Reading):

@@ -531,11 +531,35 @@ class Reading(Test):
         frames = self.host.resume(b"r" * 16, attempt=2, out=4)
         self.assertEqual((4, b"456789"), (frames[-1][1]["position"], frames[-1][1]["data"]))
 
+    def test_what_is_held_now_can_be_read_by_itself(self):
+        process = self.host.runs(value=b"train 100 last=6 wait")
+        self.host.leave()
+        self.host.write(b"0123456789")
+        frames = self.read(b"train all once")
+        said = [(4, b"456789")]
+        self.assertEqual([4] + said, output(frames))
+        exit, = only(wire.EXIT, frames)
+        self.assertEqual((0, 0, 10, 0), (exit["how"], exit["value"], exit["stdout_length"],
+                                         exit["stderr_length"]))
+        self.host.core.child_output(process, 1, b"ab")
+        self.assertEqual([], output(self.host.poll()))
+        # what was dropped before it was sent is skipped, and nothing beyond its end is
+        slow = self.read(b"train 4 once", b"s" * 16, limit=9)
+        self.assertEqual([8, (8, b"8")], output(slow))
+        self.host.core.child_output(process, 1, b"0123456789")
+        frames = self.host.say(wire.CREDIT, id=b"s" * 16, stream=1, received=9, limit=1000)
+        self.assertEqual([12], output(frames))
+        frames = self.host.resume(b"s" * 16, attempt=2, out=9)
+        self.assertEqual([12], output(frames))
+        self.assertEqual(12, only(wire.EXIT, frames)[0]["stdout_length"])
+
     def test_what_cannot_be_read_is_refused_in_words(self):
         self.host.runs()
         for at, (words, said) in enumerate([(b"other all", u"nothing with the name other"),
                                             (b"train", u"not said from where"),
                                             (b"train x", u"not said from where"),
+                                            (b"train all twice", u"not said from where"),
+                                            (b"train once", u"not said from where"),
                                             (b"\x1b[2J all", u"no name")]):
             message = self.refused(self.read(words, number(at)))
             self.assertTrue(said in message, message)
