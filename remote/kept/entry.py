@@ -161,7 +161,12 @@ class KeptKernel(Kernel):
                     if self._read_rest(connection):
                         return True
                     self._leave(connection)
-                    self._enter(sock)
+                    try:
+                        self._enter(sock)
+                    except ANY:  # memory is short: the program learns that it is not in
+                        sys.stderr.write("execnet: cannot let a program in: %s\n"
+                                         % sys.exc_info()[0].__name__)
+                        sock.close()
             self._interrupt_abandoned()
 
     def _ready(self):
@@ -181,7 +186,7 @@ class KeptKernel(Kernel):
         for state in list(kept.names.values()):
             place = connection.place(state)
             channels.append((state.name, place.number) + state.told(place))
-        greeting = hello(self._packages, channels=channels)
+        greeting = hello(self._packages, channels=channels, window=kept.window)
         if kept.strconfig is not None:
             greeting += connection.strconfig_frame(0, kept.strconfig)
         connection.outbox.greet(wire.MARKER + greeting if marker else greeting)

@@ -63,11 +63,11 @@ class Kept(Keeping):
     # --- who enters
 
     def test_each_program_is_greeted_and_finds_the_same_interpreter(self):
-        keeper = self.keep({"id": "gw7"})
+        keeper = self.keep({"id": "gw7", "window": 4321})
         pids, seen = set(), []
         for _ in range(5):
             program = keeper.enter()
-            self.assertEqual({}, program.channels)
+            self.assertEqual(({}, 4321), (program.channels, program.greeting["window"]))
             pids.add(program.greeting["pid"])
             seen += program.run("import sys\nsys.seen = getattr(sys, 'seen', 0) + 1\nchannel.send(sys.seen)\n"
                                 "channel.send(channel.gateway.id)")

@@ -105,6 +105,7 @@ impl Group {
     }
 
     /// Ends all gateways and removes them from the group: tells them to end, and waits until they have ended.
+    /// Those that are kept are left.
     ///
     /// # Errors
     /// When the wait was interrupted. Gateways that have not ended stay in the group.
@@ -167,12 +168,14 @@ impl Shared {
     fn terminate(&self, deadline: Option<Instant>) -> Result<(), ChannelError> {
         let gateways = self.members().gateways.clone();
         for gateway in &gateways {
-            gateway.exit()?;
+            if gateway.is_kept() { gateway.handle.leave()? } else { gateway.exit()? }
         }
         let mut killed = Vec::new();
         for gateway in &gateways {
             match gateway.join_by(deadline) {
                 Ok(_) => self.remove(gateway),
+                // it is left soon, whatever has arrived
+                Err(ChannelError::TimedOut) if gateway.is_kept() => self.remove(gateway),
                 Err(ChannelError::TimedOut) => {
                     gateway.kill()?;
                     killed.push(gateway);

@@ -12,15 +12,13 @@ use super::handle::Handle;
 use super::open::Gateway;
 use super::opening::{Opening, Stopped};
 use super::output::{Printed, plain};
-use super::protocol::Protocol;
+use super::protocol::{Protocol, WINDOW};
 use crate::packages::supply::Supply;
 use crate::waiting::{Halt, Room, deadline};
 
 /// How a program enters.
 pub(super) struct Entering {
     pub(super) id: String,
-    /// As in the CONFIG with which the kernel was started.
-    pub(super) window: u64,
     pub(super) timeout: Duration,
     pub(super) printed: Arc<Printed>,
 }
@@ -36,8 +34,9 @@ pub(super) fn enter(
     entering: Entering,
     supply: Option<&mut Supply>,
 ) -> Result<Gateway, OpenError> {
-    let Entering { id, window, timeout, printed } = entering;
-    let mut protocol = Protocol::new(window);
+    let Entering { id, timeout, printed } = entering;
+    // until the kernel tells its own
+    let mut protocol = Protocol::new(WINDOW);
     protocol.keep();
     if supply.is_some() {
         protocol.prologue.expect_asks();

@@ -23,7 +23,6 @@ use super::*;
 use crate::node::Node;
 use crate::waiting::{Interrupt, Sleeps, Waker, left, poll};
 
-const WINDOW: u64 = 1 << 20;
 const LONG: Duration = Duration::from_secs(300);
 
 const AGENT: &str = r#"
@@ -61,7 +60,7 @@ impl Kernel {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let config = Config { kept: true, window: Some(WINDOW), ..Config::default() };
+        let config = Config { kept: true, window: Some(1 << 20), ..Config::default() };
         let config = config.encode("gw", &Bring::Nothing).unwrap();
         let mut stdin = agent.stdin.take().unwrap();
         stdin.write_all(&[KERNEL, &frame(Kind::Hello, 0, &config)].concat()).unwrap();
@@ -81,7 +80,7 @@ impl Kernel {
 
     fn enter_by(&self, stream: UnixStream) -> Result<Gateway, OpenError> {
         let printed = Arc::new(Printed::new("gw".into(), None));
-        let entering = Entering { id: "gw".into(), window: WINDOW, timeout: LONG, printed };
+        let entering = Entering { id: "gw".into(), timeout: LONG, printed };
         enter(Entry::new(stream), entering, None)
     }
 }
@@ -234,6 +233,24 @@ fn what_is_sent_before_it_is_left_arrives() {
         gateway = kernel.enter();
         assert_eq!(numbers(&gateway.channel("count").unwrap(), 1), [501]);
     }
+}
+
+#[test]
+fn a_group_leaves_what_is_kept() {
+    let kernel = Kernel::start();
+    for close in [false, true] {
+        let group = crate::Group::new();
+        group.add(kernel.enter());
+        let channel = group.at(0).unwrap().channel("work").unwrap();
+        channel.send(1).unwrap();
+        if close {
+            group.terminate_timeout(LONG).unwrap();
+            assert!(group.is_empty());
+        }
+        drop(group);
+        assert_eq!(channel.send(2), Err(ChannelError::Closed));
+    }
+    assert_eq!(kernel.enter().channel("work").unwrap().received_before(), Ok(2));
 }
 
 #[test]

@@ -98,6 +98,8 @@ impl Protocol {
         }
         let reading = Reading { dialect: Dialect::Two, ..Reading::default() };
         let hello = Value::decode(payload, reading).map_err(|error| error.to_string())?;
+        let window = hello.get("window").and_then(unsigned).filter(|&window| window > 0);
+        self.window = window.ok_or("a kept kernel without a `window`")?;
         let Some(Value::List(channels)) = hello.get("channels") else {
             return Err("a kept kernel that tells of no `channels`".into());
         };

@@ -9,9 +9,10 @@ fn told(name: &str, number: i64, took: i64, received: i64, credit: i64, end: boo
 }
 
 fn greet(window: u64, channels: Vec<Value>) -> Result<Protocol, String> {
-    let mut protocol = Protocol::new(window);
+    let mut protocol = Protocol::new(1);
     protocol.keep();
-    protocol.handle(&hello_with(vec![("channels", Value::List(channels))]))?;
+    let window = ("window", Value::Int(window as i64));
+    protocol.handle(&hello_with(vec![window, ("channels", Value::List(channels))]))?;
     Ok(protocol)
 }
 
@@ -270,9 +271,17 @@ fn a_kernel_that_lies_about_names_breaks_the_rules() {
         let error = greet(WINDOW, bad).map(|_| ()).unwrap_err();
         assert!(error.starts_with("HELLO: ") && error.contains(why), "{error}");
     }
-    let mut none = Protocol::new(WINDOW);
-    none.keep();
-    assert!(none.handle(&hello_with(vec![])).unwrap_err().contains("no `channels`"));
+    let window = |window| ("window", Value::Int(window));
+    for (bad, why) in [
+        (vec![], "without a `window`"),
+        (vec![window(0)], "without a `window`"),
+        (vec![window(-1)], "without a `window`"),
+        (vec![window(1)], "no `channels`"),
+    ] {
+        let mut protocol = Protocol::new(WINDOW);
+        protocol.keep();
+        assert!(protocol.handle(&hello_with(bad)).unwrap_err().contains(why));
+    }
 
     let unopened = || greet(WINDOW, vec![fine()]).unwrap();
     let ordinary = || {
