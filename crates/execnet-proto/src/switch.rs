@@ -199,8 +199,8 @@ impl Identity {
 #[derive(Debug)]
 struct Outcast {
     incarnation: Incarnation,
-    /// The processes that it may have.
-    ids: Vec<ProcessId>,
+    /// The processes that it may have, and who has left them.
+    ids: Vec<(ProcessId, Hold)>,
     /// It was told to end.
     told: bool,
 }

@@ -178,13 +178,26 @@ fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
     assert_eq!(bench.told()[0], [Frame::End]);
     bench.cut();
     bench.attach(AGENT, "keep");
-    assert_eq!(bench.told()[0], [Frame::Release(ID)], "that may not have arrived");
+    assert_eq!(bench.told()[0], [leave(A, false)], "that may not have arrived");
     assert!(bench.switch.is_reachable(HOST));
     bench.agent(&kept(ID, &[("name", "train")]));
     bench.agent(&left(A, 0, ""));
     assert_eq!((bench.switch.keeps(HOST), bench.switch.ending(HOST)), (1, 0));
     bench.switch.end_host(HOST, true);
     assert_eq!(bench.told()[0], [Frame::EndAll]);
+    // also if somebody has asked for it since
+    let mut bench = Bench::new().kept(A);
+    bench.switch.remove_host(HOST, bench.now);
+    bench.switch.add_host(HOST, "gpu", bench.now);
+    bench.says(B, &take(B, ID, 0));
+    bench.says(B, &leave(B, false));
+    for _ in 0..2 {
+        bench.told();
+        bench.attach(AGENT, "keep");
+    }
+    assert_eq!(bench.told()[0], [leave(A, false)]);
+    bench.agent(&left(A, 0, ""));
+    assert_eq!(bench.told()[0], [leave(B, false)]);
     let mut bench = Bench::with("look", false);
     bench.switch.end_host(HOST, true);
     assert_eq!(bench.told()[0], [Frame::End], "it knows nothing else");

@@ -172,9 +172,10 @@ impl Switch {
         self.link_closed(host, "it was removed from the network", now);
         let Some(state) = self.hosts.get(&host) else { return };
         let (name, incarnation) = (state.name.clone(), state.incarnation);
-        let ids = self.forwarded_on(host);
-        for &id in &ids {
+        let mut ids = Vec::new();
+        for id in self.forwarded_on(host) {
             self.lose(id, &format!("host {name} was removed from the network"));
+            ids.extend(self.forwarded.get(&id).map(|entry| (id, entry.hold.clone())));
             self.forget(id, now);
         }
         self.drop_kept(host);

@@ -382,11 +382,17 @@ impl Switch {
     }
 
     /// The agent of a host that was removed may still have these processes of clients: it is to let them go.
-    pub(super) fn let_go(&mut self, host: HostKey, incarnation: Incarnation, ids: Vec<ProcessId>) {
-        for id in ids {
-            if !self.forwarded.contains_key(&id) {
+    pub(super) fn let_go(&mut self, host: HostKey, incarnation: Incarnation, ids: Vec<(ProcessId, Hold)>) {
+        for (id, hold) in ids {
+            if let Some(entry) = self.forwarded.get_mut(&id) {
+                // somebody has asked to take it since
+                for leave in hold.leaves.into_iter().rev() {
+                    entry.hold.leaves.retain(|later| later.owner != leave.owner);
+                    entry.hold.leaves.push_front(leave);
+                }
+            } else {
                 let entry = Forwarded::new(Owner::Nobody, host, incarnation, Relay::default());
-                self.insert_forwarded(id, Forwarded { of_client: true, ..entry });
+                self.insert_forwarded(id, Forwarded { of_client: true, hold, ..entry });
             }
         }
     }
