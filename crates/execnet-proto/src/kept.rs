@@ -158,6 +158,15 @@ impl Replay {
     }
 }
 
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Last(bytes) => bytes.fmt(f),
+        }
+    }
+}
+
 /// A process that joins kept work on its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Join {
@@ -165,6 +174,8 @@ pub enum Join {
     Enter(KeptName),
     /// Its stdout, stderr and end are those of the kept work. It never holds that up.
     Read(KeptName, Replay),
+    /// Its stdout and stderr are what is held of those of the kept work now, and then it ends.
+    ReadOnce(KeptName, Replay),
 }
 
 impl Join {
@@ -172,8 +183,8 @@ impl Join {
     pub(crate) fn option(&self) -> (String, Bytes) {
         match self {
             Self::Enter(name) => option(Feature::Enter, name.to_string()),
-            Self::Read(name, Replay::All) => option(Feature::Keep, format!("{name} all")),
-            Self::Read(name, Replay::Last(bytes)) => option(Feature::Keep, format!("{name} {bytes}")),
+            Self::Read(name, replay) => option(Feature::Keep, format!("{name} {replay}")),
+            Self::ReadOnce(name, replay) => option(Feature::Keep, format!("{name} {replay} once")),
         }
     }
 
@@ -184,6 +195,7 @@ impl Join {
 
     /// Whether this text asks to read along.
     pub(crate) fn is_reader(text: &str) -> bool {
+        let text = text.strip_suffix(" once").unwrap_or(text);
         let Some((name, bytes)) = text.split_once(' ') else { return false };
         name.parse::<KeptName>().is_ok() && (bytes == "all" || number(bytes).is_ok())
     }
@@ -362,13 +374,15 @@ mod tests {
         let name: KeptName = "a".parse().unwrap();
         assert_eq!(Join::Enter(name.clone()).option(), ("enter".into(), "a".into()));
         assert_eq!(Join::Read(name.clone(), Replay::All).option(), ("keep".into(), "a all".into()));
+        assert_eq!(Join::ReadOnce(name.clone(), Replay::All).option(), ("keep".into(), "a all once".into()));
         assert_eq!(Join::Read(name, Replay::NONE).option(), ("keep".into(), "a 0".into()));
         assert!(Keep::is_asked("train 60 last=5 wait") && Join::is_entry("a"));
-        assert!(Join::is_reader("a all") && Join::is_reader("a 0"));
+        assert!(Join::is_reader("a all") && Join::is_reader("a 0") && Join::is_reader("a 7 once"));
         for text in ["", "a", "a 1 wait", "a 1 wait wait wait", "a -1 wait wait", "a  1 wait wait", "a all"] {
             assert!(!Keep::is_asked(text), "{text:?}");
         }
         assert!(!Join::is_entry("") && !Join::is_reader("a") && !Join::is_reader("a ALL"));
+        assert!(!Join::is_reader("a once") && !Join::is_reader("a all once once"));
     }
 
     #[test]

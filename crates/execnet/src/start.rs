@@ -261,6 +261,12 @@ impl ProcessBuilder {
         self
     }
 
+    /// Reads what a host holds now of kept work, and no more: then this process ends with status 0.
+    pub fn reading_once(mut self, name: KeptName, replay: Replay) -> Self {
+        self.launch.join = Some(Join::ReadOnce(name, replay));
+        self
+    }
+
     /// A name for people who look at what runs in the network, such as that of a gateway.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
@@ -332,7 +338,7 @@ impl ProcessBuilder {
         let Self { handle, selection, host, terminal, local, .. } = self;
         let mut launch = self.launch.clone();
         launch.options.extend(terminal.map(TerminalSize::option));
-        let keeps = launch.keep.is_some() || matches!(launch.join, Some(Join::Read(..)));
+        let keeps = launch.keep.is_some() || matches!(launch.join, Some(Join::Read(..) | Join::ReadOnce(..)));
         let enters = launch.keep.as_ref().is_some_and(|keep| keep.admits)
             || matches!(launch.join, Some(Join::Enter(_)));
         let needs = [

@@ -7,7 +7,7 @@ use clap::Args;
 use execnet::{Network, Replay};
 use execnet_proto::control::{KeptState, KeptStatus};
 
-use super::kept::{Feed, Tail, Work, not_attached, stand_beside};
+use super::kept::{Feed, Tail, Work, not_attached, read_beside, stand_beside};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
 use crate::terminal::{TerminalOptions, come_forward, stand_for_kept};
@@ -97,9 +97,9 @@ fn read_along(
     replay: Replay,
     on_terminal: bool,
 ) -> CommandResult {
-    let reader = super::kept::reader(network, status, replay)?;
+    let reader = super::kept::reader(network, status, replay, false)?;
     if on_terminal {
         return stand_for_kept(&reader, Default::default(), work, false);
     }
-    stand_beside(reader, work, Feed::Nothing)
+    read_beside(&reader, work, replay)
 }

@@ -1,36 +1,49 @@
-//! `execnet logs`: prints the log of a network's daemon.
+//! `execnet logs`: prints the log of a network's daemon, or what kept work has printed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use execnet::Replay;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::kept::{Tail, Work, not_attached, read_beside, reader};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, print};
 
-/// Print the log of a network's daemon
+/// Print the log of a network's daemon, or what kept work has printed
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   execnet logs mynet
-  execnet logs mynet -f -n 20")]
+  execnet logs mynet -f -n 20
+  execnet logs mynet train --tail 100K -f")]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     network: super::NetworkArg,
-    /// Keep printing new lines, across stops and starts, until Ctrl-C
+    /// Name of kept work: print what is held of its output
+    #[arg(value_name = "NAME", add = super::complete::kept())]
+    name: Option<String>,
+    /// How much of the output of kept work: `all`, or a size such as `100K`
+    #[arg(long, value_name = "SIZE", requires = "name")]
+    tail: Option<Tail>,
+    /// Keep printing what comes, until Ctrl-C or until kept work ends
     #[arg(short, long)]
     follow: bool,
     /// Number of last lines to print
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, conflicts_with = "name")]
     #[arg(value_parser = count, allow_negative_numbers = true)]
     lines: usize,
 }
 
 impl LogsArgs {
     pub(crate) fn run(self) -> CommandResult {
+        if let Some(work) = &self.name {
+            return self.of_work(work);
+        }
         let name = self.network.network;
         let path = paths::log_file(&name)?;
         let fail = |error: io::Error| CommandError::file("read", &path, &error);
@@ -70,6 +83,18 @@ impl LogsArgs {
                 (file, at) = (next, 0);
             }
         }
+    }
+}
+
+impl LogsArgs {
+    /// What is held of the output of kept work.
+    fn of_work(&self, name: &str) -> CommandResult {
+        let network = connection::open_patiently(&self.network.network)?;
+        let found = network.find_kept(name);
+        let status = found.map_err(|error| not_attached(&self.network.network, error))?;
+        let replay = self.tail.map_or(Replay::All, Replay::from);
+        let reader = reader(&network, &status, replay, !self.follow)?;
+        read_beside(&reader, &Arc::new(Work::of(&self.network.network, &status)), replay)
     }
 }
 

@@ -75,7 +75,7 @@ fn begin(network: &Network, work: &KeptStatus) -> CommandResult<Result<execnet::
     if work.state == KeptState::Gone {
         return Ok(Err(work.error.clone().unwrap_or_default()));
     }
-    let process = reader(network, work, Replay::Last(0))?;
+    let process = reader(network, work, Replay::NONE, false)?;
     // nobody wants its output here
     let _ = (process.stdout().close(), process.stderr().close());
     Ok(Ok(process))

@@ -279,6 +279,11 @@ fn another_attach_takes_over_and_says_so_and_a_reader_disturbs_nobody() {
     kill(takes.id());
     takes.wait().unwrap();
     kept.wait_for("left");
+    let held = kept.net.ok("logs", &["train"]);
+    assert!(held.starts_with("line 0\nline 1\n") && held.ends_with('\n'), "{held}");
+    let tail = kept.net.run("logs", &["train", "--tail", "20"]);
+    assert!(tail.status.success() && tail.stdout.len() == 20, "{}", text(&tail));
+    assert!(tail.stderr.is_empty(), "what was not asked for is not gone: {}", text(&tail));
     std::fs::write(&kept.end, "").unwrap();
     let output = reads.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));

@@ -28,7 +28,7 @@ impl Launch {
     pub(super) fn role(&self) -> Role {
         match self.join {
             Some(Join::Enter(_)) => Role::Enter,
-            Some(Join::Read(..)) => Role::Read,
+            Some(Join::Read(..) | Join::ReadOnce(..)) => Role::Read,
             None if self.ahead && self.keep.is_none() => Role::Ahead,
             None => Role::Plain,
         }

@@ -14,7 +14,7 @@ use crate::error::{CommandError, Exit};
 use crate::print::say;
 use crate::text::one_line;
 pub(crate) use options::{KeepOptions, KeptOptions, size};
-pub(crate) use stand::{Feed, gone, stand_beside};
+pub(crate) use stand::{Feed, gone, read_beside, stand_beside};
 
 /// Kept work, as people call it: `train on gpu`.
 #[derive(Clone, Debug)]
@@ -104,14 +104,17 @@ impl From<Tail> for Replay {
     }
 }
 
-/// A process that reads along with kept work.
+/// A process that reads along with kept work; `once`: only what is held now.
 pub(crate) fn reader(
     network: &Network,
     status: &KeptStatus,
     replay: Replay,
+    once: bool,
 ) -> Result<Process, CommandError> {
     let name = status.name.parse().map_err(|error| CommandError::new(Exit::Failed, error))?;
-    network.process().host(&status.host).reading(name, replay).start().map_err(|error| match error {
+    let process = network.process().host(&status.host);
+    let process = if once { process.reading_once(name, replay) } else { process.reading(name, replay) };
+    process.start().map_err(|error| match error {
         StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
         error => CommandError::new(Exit::Failed, error),
     })

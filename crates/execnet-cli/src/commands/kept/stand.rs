@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use execnet::{ExitStatus, Output, Process, ProcessError, Signal};
+use execnet::{ExitStatus, Output, Process, ProcessError, Replay, Signal};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::Work;
@@ -38,9 +38,9 @@ pub(crate) fn stand_beside(process: Process, work: &Arc<Work>, feed: Feed) -> Co
     let process = Arc::new(process);
     forward::forward(Beside { process: process.clone(), work: work.clone() }).map_err(fail)?;
     let outputs = [
-        pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "stdout", work)
+        pass_on(process.stdout(), OwnStream::new(&io::stdout()).map_err(fail)?, "stdout", work, false)
             .map_err(fail)?,
-        pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "stderr", work)
+        pass_on(process.stderr(), OwnStream::new(&io::stderr()).map_err(fail)?, "stderr", work, false)
             .map_err(fail)?,
     ];
     match feed {
@@ -74,18 +74,42 @@ pub(crate) fn stand_beside(process: Process, work: &Arc<Work>, feed: Feed) -> Co
     }
 }
 
-/// Copies an output until its end, and says what is missing. False if something was lost here.
+/// Shows what a reader reads, until its end or until we are ended. Returns its exit status.
+pub(crate) fn read_beside(reader: &Process, work: &Arc<Work>, replay: Replay) -> CommandResult {
+    let fail = |error: io::Error| CommandError::new(Exit::Failed, "cannot pass its output").because(&error);
+    let late = replay != Replay::All;
+    let [out, err] = [OwnStream::new(&io::stdout()), OwnStream::new(&io::stderr())];
+    let outputs = [
+        pass_on(reader.stdout(), out.map_err(fail)?, "stdout", work, late).map_err(fail)?,
+        pass_on(reader.stderr(), err.map_err(fail)?, "stderr", work, late).map_err(fail)?,
+    ];
+    let ended = reader.wait();
+    let all_written = outputs.into_iter().all(|output| output.join().unwrap_or(false));
+    match ended {
+        Ok(ExitStatus::NotStarted { message, .. }) => {
+            Err(CommandError::new(Exit::HostsFailed, format!("cannot read {work}: {message}")))
+        }
+        Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Failed.into()),
+        Ok(status) => Ok(ExitCode::from(status.code())),
+        Err(ProcessError::Lost(lost)) => Err(work.lost(&lost)),
+        Err(error) => Err(CommandError::new(Exit::HostsFailed, error)),
+    }
+}
+
+/// Copies an output until its end, and says what is missing. `late`: nobody wants all of its beginning. False
+/// if something was lost here.
 fn pass_on(
     from: Output,
     mut to: OwnStream,
     name: &'static str,
     work: &Arc<Work>,
+    mut late: bool,
 ) -> io::Result<JoinHandle<bool>> {
     let work = work.clone();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         loop {
             let Ok(piece) = from.receive_piece(CHUNK) else { return true };
-            if piece.gone > 0 {
+            if piece.gone > 0 && !std::mem::take(&mut late) {
                 say(&gone(piece.gone, name));
             }
             if piece.is_end {
