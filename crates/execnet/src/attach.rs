@@ -109,6 +109,14 @@ impl Network {
 }
 
 impl Attach {
+    pub(crate) fn network(&self) -> Network {
+        Network::of(self.handle.clone())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How much of its earlier output is wanted; by default all that its host holds.
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = replay;

@@ -13,6 +13,7 @@ mod channel;
 mod code;
 mod config;
 mod driver;
+mod entry;
 mod error;
 mod group;
 mod handle;

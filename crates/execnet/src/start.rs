@@ -267,6 +267,12 @@ impl ProcessBuilder {
         self
     }
 
+    /// Enters kept work of a host, which [`ProcessBuilder::host`] names and this program holds.
+    pub(crate) fn entering(mut self, name: KeptName) -> Self {
+        self.launch.join = Some(Join::Enter(name));
+        self
+    }
+
     /// A name for people who look at what runs in the network, such as that of a gateway.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();

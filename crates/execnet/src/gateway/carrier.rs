@@ -151,17 +151,7 @@ impl Carrier for Remote {
     }
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
-        let process = self.process()?;
-        let deadline = deadline(timeout);
-        loop {
-            return match process.wait_by(deadline) {
-                Ok(status) => Some(Ending::Status(status)),
-                Err(ProcessError::TimedOut { .. }) => None,
-                Err(ProcessError::Interrupted { .. }) => continue,
-                Err(ProcessError::Lost(lost)) => Some(Ending::Lost(lost.message)),
-                Err(error) => Some(Ending::Lost(error.to_string())),
-            };
-        }
+        ended(&*self.process()?, deadline(timeout))
     }
 
     fn kill(&self) {
@@ -212,7 +202,20 @@ impl Carrier for Remote {
     }
 }
 
-fn patience(wait: bool) -> Duration {
+/// Waits for the end of a process.
+pub(super) fn ended(process: &Process, deadline: Option<Instant>) -> Option<Ending> {
+    loop {
+        return match process.wait_by(deadline) {
+            Ok(status) => Some(Ending::Status(status)),
+            Err(ProcessError::TimedOut { .. }) => None,
+            Err(ProcessError::Interrupted { .. }) => continue,
+            Err(ProcessError::Lost(lost)) => Some(Ending::Lost(lost.message)),
+            Err(error) => Some(Ending::Lost(error.to_string())),
+        };
+    }
+}
+
+pub(super) fn patience(wait: bool) -> Duration {
     if wait { Duration::MAX } else { Duration::ZERO }
 }
 

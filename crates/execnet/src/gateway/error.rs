@@ -7,6 +7,7 @@ use execnet_proto::text::{line, lines};
 
 use super::output::LINES;
 use super::stage::echo;
+use crate::attach::AttachError;
 use crate::packages::PackagesError;
 use crate::start::StartError;
 use crate::status::ExitStatus;
@@ -170,6 +171,9 @@ pub enum OpenError {
     /// Another thread interrupted the wait. Nothing is left running.
     #[error("opening a gateway was interrupted")]
     Interrupted,
+    /// There is nothing to attach to.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// Its packages could not be planned or sent.
     #[error(transparent)]
     Packages(#[from] PackagesError),

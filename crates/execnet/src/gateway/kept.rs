@@ -28,7 +28,6 @@ pub(super) struct Entering {
 ///
 /// # Errors
 /// See [`OpenError`]. The kernel lives on.
-#[cfg_attr(not(test), expect(dead_code, reason = "networks do not start kept gateways yet"))]
 pub(super) fn enter(
     carrier: Arc<dyn Carrier>,
     entering: Entering,

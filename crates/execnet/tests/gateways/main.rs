@@ -5,6 +5,7 @@ mod copies;
 mod copies_spare;
 mod ends;
 mod hostile;
+mod kept;
 mod network;
 mod output;
 mod packages;

@@ -17,7 +17,7 @@ use crate::packages::{Told, ask, folder, paths, with_standin};
 use crate::support::{Lines, PATIENCE, path};
 
 /// A network in a folder of its own.
-struct Net {
+pub(crate) struct Net {
     folder: PathBuf,
     network: Option<execnet::Network>,
     daemon: Option<JoinHandle<Result<(), DaemonError>>>,
@@ -25,7 +25,7 @@ struct Net {
 
 impl Net {
     /// With hosts `h0`, `h1` and so on, each with one interpreter.
-    fn start(pythons: &[&str]) -> Self {
+    pub(crate) fn start(pythons: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("execnet-gateways-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -73,6 +73,11 @@ impl Net {
         fs::remove_file(self.folder.join("cut")).unwrap();
         let spec = format!("cmd={}//id=away", self.folder.join("link").display());
         self.network().request(&Verb::AddHost { spec, end_kept: false }.into()).for_each(drop);
+    }
+
+    /// A connection as of another program.
+    pub(crate) fn program(&self) -> execnet::Network {
+        Connect::at(self.folder.join("run/gateways.daemon.sock")).open().unwrap()
     }
 
     fn network(&self) -> &execnet::Network {

@@ -1,0 +1,181 @@
+//! A kept kernel on a host of a network, as two processes: the one that is kept, with its stderr, signals and
+//! end, and the entry, whose stdin and stdout are this program's connection to it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::builder::invalid_text;
+use super::carrier::{Carrier, Ending, READ, Stop, ended, patience};
+use super::error::OpenError;
+use super::kept::{Entering, enter};
+use super::open::Gateway;
+use super::output::Printed;
+use crate::attach::Attach;
+use crate::network::Network;
+use crate::node::Node;
+use crate::process::{Output, Process, ProcessError, Stdin};
+use crate::start::{ProcessBuilder, StartError};
+use crate::status::Signal;
+use crate::waiting::deadline;
+use crate::{KeptName, Replay};
+
+/// The default limit of attaching.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// See the module's documentation.
+pub(super) struct Entered {
+    /// None once left.
+    both: Mutex<Option<Both>>,
+    node: Node,
+    stdin: Stdin,
+    stdout: Output,
+    stderr: Output,
+}
+
+#[derive(Clone)]
+struct Both {
+    kept: Arc<Process>,
+    entry: Arc<Process>,
+}
+
+impl Entered {
+    /// Enters what this program holds under that name.
+    pub(super) fn new(
+        network: &Network,
+        kept: Arc<Process>,
+        name: KeptName,
+        timeout: Duration,
+    ) -> Result<Arc<Self>, StartError> {
+        let node = kept.node().clone();
+        let entry = ProcessBuilder::new(network.handle().clone()).host(&node.host).entering(name);
+        let entry = Arc::new(entry.timeout(timeout).opening().start()?);
+        let (stdin, stdout, stderr) = (entry.stdin(), entry.stdout(), kept.stderr());
+        let both = Mutex::new(Some(Both { kept, entry }));
+        Ok(Arc::new(Self { both, node, stdin, stdout, stderr }))
+    }
+
+    fn both(&self) -> Option<Both> {
+        self.both.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Carrier for Entered {
+    fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
+        let bytes = self.stdout.receive_by(READ, deadline)?;
+        if bytes.is_empty() {
+            return Err(Stop::End);
+        }
+        take(&bytes);
+        Ok(())
+    }
+
+    fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
+        Ok(self.stdin.write_timeout(bytes, patience(wait))?)
+    }
+
+    fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
+        Ok(self.stdin.share(bytes, patience(wait))?)
+    }
+
+    fn errors(&self, take: &mut dyn FnMut(&[u8])) {
+        loop {
+            match self.stderr.receive(READ) {
+                Ok(bytes) if bytes.is_empty() => return,
+                Ok(bytes) => take(&bytes),
+                Err(ProcessError::Interrupted { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn ending(&self, timeout: Duration) -> Option<Ending> {
+        ended(&self.both()?.kept, deadline(timeout))
+    }
+
+    fn kill(&self) {
+        if let Some(both) = self.both() {
+            let _ = both.kept.signal(Signal::Kill);
+        }
+    }
+
+    fn unreachable(&self) -> Option<String> {
+        self.both()?.kept.unreachable()
+    }
+
+    fn opened(&self) {
+        if let Some(both) = self.both() {
+            both.entry.opened();
+        }
+    }
+
+    fn away_for(&self) -> Option<Duration> {
+        self.both()?.kept.away_for()
+    }
+
+    fn has_heard(&self) -> bool {
+        self.both().is_none_or(|both| both.kept.has_heard())
+    }
+
+    fn close_output(&self) {
+        let _ = self.stdout.close();
+    }
+
+    fn release(&self) {
+        let both = self.both.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Both { kept, entry }) = both {
+            entry.hang_up();
+            kept.detach();
+        }
+    }
+
+    fn is_entry(&self) -> bool {
+        true
+    }
+
+    /// The entry ends when the kernel has read everything.
+    fn leave(&self, until: Instant) -> bool {
+        let _ = self.stdin.close();
+        let arrived = self.both().is_none_or(|both| {
+            loop {
+                match both.entry.wait_by(Some(until)) {
+                    Err(ProcessError::Interrupted { .. }) => {}
+                    result => break result.is_ok(),
+                }
+            }
+        });
+        self.release();
+        arrived
+    }
+
+    fn node(&self) -> Option<&Node> {
+        Some(&self.node)
+    }
+}
+
+impl Attach {
+    /// Attaches to a gateway that is kept under this name, and enters it: the same interpreter, its globals,
+    /// and its channels with names. What it prints from now on is passed on.
+    ///
+    /// ```no_run
+    /// let gateway = execnet::connect("mynet")?.attach("worker").gateway()?;
+    /// let progress = gateway.channel("progress")?;
+    /// println!("{:?}", progress.receive::<f64>()?);
+    /// gateway.detach()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`OpenError`]. The gateway lives on.
+    pub fn gateway(self) -> Result<Gateway, OpenError> {
+        let network = self.network();
+        let status = network.find_kept(self.name())?;
+        let name: KeptName = status.name.parse().map_err(|_| invalid_text("its name is none"))?;
+        let id = status.name.clone();
+        let kept = Arc::new(self.replay(Replay::NONE).take(&status)?);
+        let entered = Entered::new(&network, kept, name, TIMEOUT)?;
+        let printed = Arc::new(Printed::new(id.clone(), None));
+        enter(entered, Entering { id, timeout: TIMEOUT, printed }, None)
+    }
+}
