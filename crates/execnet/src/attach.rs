@@ -15,6 +15,7 @@ use crate::hub::{HubState, Placing};
 use crate::network::{Network, RequestError};
 use crate::node::Node;
 use crate::process::Process;
+use crate::status::ExitStatus;
 use crate::waiting::Room;
 
 /// Kept work to attach to. Made by [`Network::attach`].
@@ -46,6 +47,32 @@ pub enum AttachError {
         host: String,
         /// What became of it.
         message: String,
+    },
+    /// It is a gateway whose interpreter has ended.
+    #[error("gateway `{name}` on host `{host}` {how}; nothing is left of it but that")]
+    Ended {
+        /// Its name.
+        name: String,
+        /// The id of its host.
+        host: String,
+        /// How it ended.
+        how: ExitStatus,
+    },
+    /// It is no gateway.
+    #[error("`{name}` on host `{host}` is a command, not a gateway: `execnet attach` shows what it writes")]
+    NoGateway {
+        /// Its name.
+        name: String,
+        /// The id of its host.
+        host: String,
+    },
+    /// This program is attached to it.
+    #[error("`{name}` on host `{host}` is attached to this program already: detach from it first")]
+    Attached {
+        /// Its name.
+        name: String,
+        /// The id of its host.
+        host: String,
     },
     /// The daemon could not be asked.
     #[error(transparent)]
@@ -117,6 +144,24 @@ impl Attach {
         &self.name
     }
 
+    /// The interpreter of this name that can be entered.
+    pub(crate) fn find_gateway(&self) -> Result<KeptStatus, AttachError> {
+        let status = self.network().find_kept(&self.name)?;
+        let (name, host) = (status.name.clone(), status.host.clone());
+        if !status.enter {
+            return Err(AttachError::NoGateway { name, host });
+        }
+        if status.state != KeptState::Ended {
+            return Ok(status);
+        }
+        let how = match (status.signal, status.error) {
+            (Some(signal), _) => ExitStatus::Signaled(signal),
+            (None, Some(message)) => ExitStatus::NotStarted { errno: 0, message },
+            (None, None) => ExitStatus::Exited(status.status.unwrap_or_default()),
+        };
+        Err(AttachError::Ended { name, host, how })
+    }
+
     /// How much of its earlier output is wanted; by default all that its host holds.
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = replay;
@@ -132,7 +177,7 @@ impl Attach {
 
     /// Attaches. Returns at once, also while its host is out of reach: the process can be used as if it had
     /// been started by this program. Its output begins where the host's record of it does:
-    /// [`Output::gone`](crate::Output::gone) tells what is missing.
+    /// [`Output::receive_piece`](crate::Output::receive_piece) tells what is missing.
     ///
     /// # Errors
     /// See [`AttachError`].
@@ -157,8 +202,8 @@ impl Attach {
         let node = Node { name: status.node.clone(), host: status.host.clone(), ..Node::default() };
         let mut state = handle.hub.enter().map_err(RequestError::from)?;
         if state.client.process(id).is_some() {
-            let message = format!("`{}` on {} is attached to this program already", status.name, status.host);
-            return Err(AttachError::NotFound { message });
+            let (name, host) = (status.name.clone(), status.host.clone());
+            return Err(AttachError::Attached { name, host });
         }
         state.client.take(id, Incarnation(incarnation), status.host.clone(), *replay);
         state.starts.insert(id, Placing::Launched);

@@ -127,7 +127,7 @@ pub use waiting::Interrupt;
 pub use execnet_proto::control;
 pub use execnet_proto::control::{Request, Status, Verb};
 pub use execnet_proto::id::ProcessId;
-pub use execnet_proto::kept::{Keep, KeptName, Policy, Replay};
+pub use execnet_proto::kept::{Keep, KeptName, KeptNameError, Policy, Replay};
 /// Host specs, network names, node selections.
 pub use execnet_proto::spec;
 /// Decides which characters of text from hosts may reach a terminal. All errors of this crate pass through

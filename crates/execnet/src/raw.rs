@@ -98,6 +98,14 @@ pub fn join(gateway: &Gateway, deadline: Option<Instant>) -> Result<Arc<Death>, 
     gateway.join_by(deadline)
 }
 
+/// [`Gateway::detach`] without its wait: [`join`] does that.
+///
+/// # Errors
+/// As [`Gateway::detach`].
+pub fn leave(gateway: &Gateway) -> Result<(), ChannelError> {
+    gateway.leave()
+}
+
 /// [`Code::function`] with arguments from a dict that a [`Writer`](crate::value::Writer) wrote. It cannot
 /// contain channels.
 pub fn written_function(source: String, name: String, kwargs: Encoded) -> Code {

@@ -1,23 +1,22 @@
 //! Describes a gateway and opens it.
 
-use std::io::Write;
+mod kept;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use execnet_proto::kept::Keep;
+use execnet_proto::kept::KeptName;
 use execnet_proto::spec::{NodeSelection, SelectionError};
 
 use super::carrier::{Carrier, Remote};
 use super::config::{Bring, Config, ExecModel, Wanted};
 use super::driver::Driver;
-use super::entry::Entered;
-use super::error::{Death, OpenError};
+use super::error::OpenError;
 use super::group::Group;
 use super::handle::Handle;
-use super::kept::{Entering, enter};
 use super::local::Local;
 use super::open::Gateway;
 use super::opening::{Opening, Stopped};
@@ -26,12 +25,12 @@ use super::protocol::{Protocol, WINDOW};
 use super::stage::{AHEAD, OTHER, default_python, inheritable, stage};
 use super::wire::{Kind, frame};
 use super::{attend, safe_path};
+use crate::attach::Attach;
 use crate::network::Network;
 use crate::node::Node;
 use crate::packages::progress::Progress;
 use crate::packages::supply::{Place, Supply, Trouble};
 use crate::packages::{Packages, PackagesError};
-use crate::process::{Process, ProcessError, ProcessEvent};
 use crate::start::{ProcessBuilder, StartError, selection_methods};
 use crate::tilde;
 use crate::value::DumpError;
@@ -58,7 +57,9 @@ pub struct GatewayBuilder {
     timeout: Duration,
     give_up: Option<Duration>,
     packages: Wanted,
-    keep: Option<Keep>,
+    keep: Option<KeptName>,
+    keep_for: Option<Duration>,
+    attach: Option<Attach>,
 }
 
 impl Gateway {
@@ -109,6 +110,8 @@ impl GatewayBuilder {
             give_up: None,
             packages: Wanted::Nothing,
             keep: None,
+            keep_for: None,
+            attach: None,
         }
     }
 
@@ -224,15 +227,6 @@ impl GatewayBuilder {
         self
     }
 
-    /// Keeps its interpreter under a name on its host: it stays when this program leaves, in whatever way,
-    /// with its channels that have names ([`Gateway::channel`]).
-    /// [`Attach::gateway`](crate::Attach::gateway) comes back to it. Only a host whose agent can do that is
-    /// chosen. A name that the host has already is an error.
-    pub fn keep(mut self, keep: Keep) -> Self {
-        self.keep = Some(Keep { admits: true, ..keep });
-        self
-    }
-
     /// Opens the gateway. Returns when its interpreter is ready.
     ///
     /// # Errors
@@ -280,8 +274,11 @@ impl GatewayBuilder {
         if let Wanted::These(packages) = &wanted {
             packages.check()?;
         }
-        if let Some(keep) = self.keep.take() {
-            return self.open_kept(id, wanted, &keep);
+        if let Some(attach) = self.attach.take() {
+            return self.open_attached(id, attach);
+        }
+        if let Some(name) = self.keep.take() {
+            return self.open_kept(id, wanted, name);
         }
         let bring = if matches!(wanted, Wanted::Visit) { Bring::Visit } else { Bring::Nothing };
         let config = self.config.encode(&id, &bring).map_err(invalid)?;
@@ -347,80 +344,6 @@ impl GatewayBuilder {
         printed.release();
         driver.attendant.notify_all();
         Err(error)
-    }
-
-    /// Starts an interpreter that is kept, and enters it.
-    fn open_kept(mut self, id: String, wanted: Wanted, keep: &Keep) -> Result<Gateway, OpenError> {
-        let Some(network) = self.network.clone() else {
-            return Err(invalid_text("a child of this program cannot be kept: it ends with the program"));
-        };
-        self.config.kept = true;
-        let kept = Arc::new(self.process(&network, &id).keep(keep.clone()).start()?);
-        let opened = self.enter_kept(&network, id, wanted, keep, kept.clone());
-        if opened.is_err() {
-            kept.end();
-        }
-        opened
-    }
-
-    fn enter_kept(
-        &mut self,
-        network: &Network,
-        id: String,
-        wanted: Wanted,
-        keep: &Keep,
-        kept: Arc<Process>,
-    ) -> Result<Gateway, OpenError> {
-        let visits = matches!(wanted, Wanted::Visit);
-        let mut supply = self.supply(&id, wanted, Some(kept.node()));
-        let config = match &mut supply {
-            Some(supply) => self.with_guess(&id, supply).map_err(|trouble| match trouble {
-                Trouble::Packages(error) => OpenError::from(error),
-                _ => OpenError::Interrupted,
-            })?,
-            None => {
-                let bring = if visits { Bring::Visit } else { Bring::Nothing };
-                self.config.encode(&id, &bring).map_err(invalid)?
-            }
-        };
-        let mut stdin = kept.stdin();
-        // what became of it is learned by its end
-        let _ = stdin.write_all(&[KERNEL, &frame(Kind::Hello, 0, &config)].concat());
-        let _ = stdin.close();
-        self.started(&id, &kept)?;
-        let entered = Entered::new(network, kept, keep.name.clone(), self.timeout)?;
-        let printed = Arc::new(Printed::new(id.clone(), self.on_output.take()));
-        let entering = Entering { id, timeout: self.timeout, printed };
-        enter(entered, entering, supply.as_mut())
-    }
-
-    /// Waits until a process that is kept has started: if its name is that of another one, this program must
-    /// not enter that.
-    fn started(&self, id: &str, kept: &Process) -> Result<(), OpenError> {
-        let (mut events, limit) = (kept.events(), deadline(Some(self.timeout)));
-        let mut death = Death {
-            gateway: id.to_owned(),
-            node: Some(kept.node().name.clone()),
-            host: Some(kept.node().host.clone()),
-            ..Death::default()
-        };
-        loop {
-            let left = limit.map_or(Duration::MAX, |limit| limit.saturating_duration_since(Instant::now()));
-            match events.next_timeout(left) {
-                Ok(Some(ProcessEvent::Started(_))) => return Ok(()),
-                Ok(Some(ProcessEvent::Unreachable(_) | ProcessEvent::Reachable)) => continue,
-                Ok(Some(ProcessEvent::Ended(status))) => death.status = Some(status),
-                Ok(Some(ProcessEvent::Lost(lost))) => death.reason = Some(lost.message),
-                Ok(None) => {}
-                Err(ProcessError::TimedOut { .. }) => {
-                    return Err(OpenError::TimedOut { gateway: id.to_owned(), noise: String::new() });
-                }
-                Err(ProcessError::Interrupted { .. }) => return Err(OpenError::Interrupted),
-                Err(error) => death.reason = Some(error.to_string()),
-            }
-            let (noise, program) = (String::new(), self.python.join(" "));
-            return Err(OpenError::Failed { death: Arc::new(death), noise, program });
-        }
     }
 
     fn supply(&self, id: &str, wanted: Wanted, node: Option<&Node>) -> Option<Supply> {
@@ -539,10 +462,6 @@ impl GatewayBuilder {
         let folder = Path::new(self.start_in.as_deref().unwrap_or_default());
         (2..=words.len()).map(|count| words[..count].join(" ")).find(|path| folder.join(path).is_file())
     }
-}
-
-pub(super) fn invalid_text(text: &str) -> OpenError {
-    OpenError::Invalid(text.into())
 }
 
 #[allow(clippy::needless_pass_by_value)] // for map_err

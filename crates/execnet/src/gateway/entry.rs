@@ -6,23 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::builder::invalid_text;
 use super::carrier::{Carrier, Ending, READ, Stop, ended, patience};
-use super::error::OpenError;
-use super::kept::{Entering, enter};
-use super::open::Gateway;
-use super::output::Printed;
-use crate::attach::Attach;
+use crate::KeptName;
 use crate::network::Network;
 use crate::node::Node;
 use crate::process::{Output, Process, ProcessError, Stdin};
 use crate::start::{ProcessBuilder, StartError};
 use crate::status::Signal;
 use crate::waiting::deadline;
-use crate::{KeptName, Replay};
-
-/// The default limit of attaching.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 pub(super) struct Entered {
@@ -151,31 +142,5 @@ impl Carrier for Entered {
 
     fn node(&self) -> Option<&Node> {
         Some(&self.node)
-    }
-}
-
-impl Attach {
-    /// Attaches to a gateway that is kept under this name, and enters it: the same interpreter, its globals,
-    /// and its channels with names. What it prints from now on is passed on.
-    ///
-    /// ```no_run
-    /// let gateway = execnet::connect("mynet")?.attach("worker").gateway()?;
-    /// let progress = gateway.channel("progress")?;
-    /// println!("{:?}", progress.receive::<f64>()?);
-    /// gateway.detach()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// See [`OpenError`]. The gateway lives on.
-    pub fn gateway(self) -> Result<Gateway, OpenError> {
-        let network = self.network();
-        let status = network.find_kept(self.name())?;
-        let name: KeptName = status.name.parse().map_err(|_| invalid_text("its name is none"))?;
-        let id = status.name.clone();
-        let kept = Arc::new(self.replay(Replay::NONE).take(&status)?);
-        let entered = Entered::new(&network, kept, name, TIMEOUT)?;
-        let printed = Arc::new(Printed::new(id.clone(), None));
-        enter(entered, Entering { id, timeout: TIMEOUT, printed }, None)
     }
 }

@@ -13,6 +13,7 @@ use super::open::Gateway;
 use super::opening::{Opening, Stopped};
 use super::output::{Printed, plain};
 use super::protocol::{Protocol, WINDOW};
+use crate::packages::PackagesError;
 use crate::packages::supply::Supply;
 use crate::waiting::{Halt, Room, deadline};
 
@@ -61,7 +62,10 @@ pub(super) fn enter(
         Stopped::Halted(Halt::TimedOut) => OpenError::TimedOut { gateway: id, noise },
         Stopped::Halted(Halt::Interrupted) => OpenError::Interrupted,
         Stopped::Halted(Halt::Forked) => return Err(OpenError::Forked),
-        Stopped::Packages(source) => source.into(),
+        Stopped::Packages(source) => {
+            let host = driver.carrier.node().map(|node| node.host.clone());
+            PackagesError::For { gateway: id, host, source: Box::new(source) }.into()
+        }
     };
     state.exiting = true;
     state.leave_by = Some(Instant::now());

@@ -154,14 +154,19 @@ impl Gateway {
     /// When the gateway is not kept or has ended, or not everything had arrived in time
     /// ([`ChannelError::TimedOut`]): it was left nonetheless.
     pub fn detach(&self) -> Result<(), ChannelError> {
+        self.leave()?;
+        let driver = &self.handle.driver;
+        let state = driver.wait(driver.enter()?, &Condition::Death, None).map_err(|(halt, _)| halt)?;
+        if state.left_early { Err(ChannelError::TimedOut) } else { Ok(()) }
+    }
+
+    /// [`Gateway::detach`] without its wait.
+    pub(crate) fn leave(&self) -> Result<(), ChannelError> {
         if !self.is_kept() {
             return Err(ChannelError::Name("the gateway is not kept: it ends with this program".into()));
         }
-        let driver = &self.handle.driver;
-        self.check(&*driver.enter()?)?;
-        self.handle.leave()?;
-        let state = driver.wait(driver.enter()?, &Condition::Death, None).map_err(|(halt, _)| halt)?;
-        if state.left_early { Err(ChannelError::TimedOut) } else { Ok(()) }
+        self.check(&*self.handle.driver.enter()?)?;
+        self.handle.leave()
     }
 
     /// A channel that is not connected to any code yet: send it through another channel.

@@ -1,19 +1,14 @@
 //! Gateways that are kept: programs leave them, and others come back.
 
-use execnet::{ChannelError, Code, ExitStatus, Gateway, Keep, Network, Policy};
+use execnet::{ChannelError, Code, ExitStatus, Gateway, Network};
 use execnet_testkit::{alive, wait_until};
 
 use crate::network::Net;
 use crate::support::PATIENCE;
 
-fn keep(name: &str) -> Keep {
-    let policy = Policy::Last(10_000);
-    Keep { name: name.parse().unwrap(), seconds: 600, stdout: policy, stderr: policy, admits: false }
-}
-
 fn start(network: &Network, name: &str) -> Gateway {
     let builder = network.makegateway().on_output(|_, _| {}).timeout(PATIENCE);
-    builder.keep(keep(name)).start().unwrap()
+    builder.keep(name.parse().unwrap()).start().unwrap()
 }
 
 fn end(gateway: &Gateway) {
@@ -41,7 +36,7 @@ fn a_kept_gateway_goes_on_with_the_next_program() {
 
     // this one dies without a word
     let second = net.program();
-    let gateway = second.attach("worker").gateway().unwrap();
+    let gateway = second.attach("worker").gateway().start().unwrap();
     assert_eq!(gateway.info().pid, pid);
     let channel = gateway.channel("work").unwrap();
     assert_eq!(channel.received_before(), Ok(3));
@@ -50,7 +45,7 @@ fn a_kept_gateway_goes_on_with_the_next_program() {
     drop(second);
 
     let third = net.program();
-    let gateway = third.attach("worker").gateway().unwrap();
+    let gateway = third.attach("worker").gateway().start().unwrap();
     let channel = gateway.channel("work").unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(30));
     let other = gateway.remote_exec("import sys; channel.send(sys.seen)").unwrap();
@@ -66,7 +61,7 @@ fn who_attaches_takes_over_and_the_program_before_is_told() {
     let before = start(&first, "worker");
     let waits = before.channel("work").unwrap();
     let thread = std::thread::spawn(move || waits.receive::<i64>().unwrap_err());
-    let after = second.attach("worker").gateway().unwrap();
+    let after = second.attach("worker").gateway().start().unwrap();
     let error = thread.join().unwrap().to_string();
     assert!(error.contains("taken over"), "{error}");
     assert!(before.join_timeout(PATIENCE).is_ok());
@@ -80,12 +75,12 @@ fn a_name_that_is_taken_and_one_that_nobody_has_are_errors() {
     let net = Net::start(&["3.11"]);
     let network = net.program();
     let gateway = start(&network, "worker");
-    let again = network.makegateway().timeout(PATIENCE).keep(keep("worker")).start();
+    let again = network.makegateway().timeout(PATIENCE).keep("worker".parse().unwrap()).start();
     let error = again.unwrap_err().to_string();
     assert!(error.contains("worker"), "{error}");
-    let error = net.program().attach("walker").gateway().unwrap_err().to_string();
+    let error = net.program().attach("walker").gateway().start().unwrap_err().to_string();
     assert!(error.contains("did you mean `worker`?"), "{error}");
-    assert!(Gateway::popen().keep(keep("child")).start().is_err());
+    assert!(Gateway::popen().keep("child".parse().unwrap()).start().is_err());
     let channel = gateway.remote_exec("channel.send(1)").unwrap();
     assert_eq!(channel.receive::<i64>(), Ok(1));
     end(&gateway);
