@@ -38,7 +38,17 @@ pub(crate) fn client(program: &str, pid: Option<u32>) -> String {
 
 /// The command without the folder of its program, and without the code that makes an interpreter a gateway.
 pub(crate) fn command(process: &ProcessUsage) -> String {
-    shown(&process.command, &process.gateway)
+    // its host tells nothing of the program that made what is kept
+    let is_gateway = process.kept.is_some() && process.command.contains(" -c exec(\"import");
+    shown(&process.command, if is_gateway { label(process) } else { &process.gateway })
+}
+
+/// What its program calls it, or else the name under which it is kept.
+pub(crate) fn label(process: &ProcessUsage) -> &str {
+    match &process.kept {
+        Some(kept) if process.gateway.is_empty() => &kept.name,
+        _ => &process.gateway,
+    }
 }
 
 /// The same for a command, and the gateway's id if it is one.
@@ -157,6 +167,12 @@ mod tests {
         assert_eq!(shown("/bin/true", ""), "true");
         assert_eq!(shown("./a/b /c", ""), "./a/b /c");
         assert_eq!(shown("", ""), "");
+        let kept = |typed: &str| {
+            let kept = Some(Box::new(KeptStatus { name: "worker".into(), ..KeptStatus::default() }));
+            command(&ProcessUsage { command: typed.into(), kept, ..ProcessUsage::default() })
+        };
+        assert_eq!(kept("/usr/bin/python3 -c exec(\"import"), "python3 (gateway)");
+        assert_eq!(kept("java -jar a.jar"), "java -jar a.jar");
     }
 
     #[test]

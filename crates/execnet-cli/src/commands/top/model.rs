@@ -82,7 +82,7 @@ impl Column {
             Self::Node => (&one.host, &one.node).cmp(&(&other.host, &other.node)),
             Self::Id => one.id.cmp(&other.id),
             Self::Client => (&one.program, one.client_pid).cmp(&(&other.program, other.client_pid)),
-            Self::Gateway => one.gateway.cmp(&other.gateway),
+            Self::Gateway => usage::label(one).cmp(usage::label(other)),
             Self::Age => number(one.age, other.age),
             Self::Cpu => number(one.cpu, other.cpu),
             Self::Memory => one.memory.cmp(&other.memory),
@@ -287,7 +287,8 @@ impl Model {
         let fits = |process: &ProcessUsage| {
             let client = usage::client(&process.program, process.client_pid);
             let command = usage::command(process);
-            let texts = [&process.host, &process.node, &process.id, &client, &process.gateway, &command];
+            let label = usage::label(process);
+            let texts: [&str; 6] = [&process.host, &process.node, &process.id, &client, label, &command];
             wanted.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&wanted))
         };
         let processes = &usages.processes;

@@ -231,7 +231,7 @@ fn cell(process: &ProcessUsage, column: Column) -> String {
         Column::Node => usage::place(process),
         Column::Id => usage::short(&process.id),
         Column::Client => usage::client(&process.program, process.client_pid),
-        Column::Gateway => one_line(&process.gateway),
+        Column::Gateway => one_line(usage::label(process)),
         Column::Age => usage::age(process),
         Column::Cpu => usage::cpu(process),
         Column::Memory => usage::memory(process),
