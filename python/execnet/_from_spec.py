@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .multi import Group
 
 SELECTS = ("platform", "implementation", "version", "node")
+KEEPS = ("keep", "keep_for")
 KINDS = ("popen", "net", "ssh")
 FLAGS = ("popen", "dont_write_bytecode", "large")
 HOW = (
@@ -53,13 +54,21 @@ def prepare(spec: XSpec, group: Group) -> _native.Launcher:
     return prepared
 
 
-def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
-    refuse(spec)
+def attach(spec: XSpec, group: Group) -> _native.Gateway:
+    """Enter the gateway that is kept under the name of a spec in the network of the group."""
+    assert group._network is not None
+    settings = settings_of(spec, group, keeps=False)
+    launcher = _native.Launcher.attach(group._network, needed(spec, "keep"), settings)
+    _away.listen(launcher, group._on_unreachable)
+    return launcher.open()
+
+
+def settings_of(spec: XSpec, group: Group, keeps: bool = True) -> _native.Settings:
     if spec.execmodel is None:
         spec.execmodel = group.remote_execmodel.backend
     python = text(spec, "python")
     execmodel = get_execmodel(spec.execmodel).backend
-    settings = _native.Settings(
+    return _native.Settings(
         id=sound("id=", str(spec.id)),
         execmodel=execmodel,
         python=words(spec, python) if python else None,
@@ -73,7 +82,14 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
         keeps_output=group._output is not None,
         give_up=text(spec, "give_up"),
         packages=_packages.native(spec.packages, bool(spec.large)),
+        keep=text(spec, "keep") if keeps else None,
+        keep_for=text(spec, "keep_for"),
     )
+
+
+def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
+    refuse(spec)
+    settings = settings_of(spec, group)
     via = find(needed(spec, "via"), group)._native if spec.via else None
     if spec.ssh is not None:
         config = text(spec, "ssh_config")
@@ -86,7 +102,7 @@ def _prepare(spec: XSpec, group: Group) -> _native.Launcher:
         selection = {key: needed(spec, key) for key in SELECTS if getattr(spec, key) is not None}
         return _native.Launcher.on(group._network or connection(name), selection, settings)
     if spec.popen:
-        if not python and not sys.executable:
+        if not text(spec, "python") and not sys.executable:
             raise ValueError(
                 f"sys.executable names no interpreter: give popen//python=COMMAND, in {spec._spec!r}"
             )
@@ -118,6 +134,11 @@ def refuse(spec: XSpec) -> None:
         for key in SELECTS:
             if getattr(spec, key) is not None:
                 raise ValueError(f"{key}= chooses a node of a network, and needs net=, in {spec._spec!r}")
+        for key in KEEPS:
+            if getattr(spec, key) is not None:
+                raise ValueError(
+                    f"{key}= keeps an interpreter on a host of a network, and needs net=, in {spec._spec!r}"
+                )
         # programs may use keys of their own, but not ones that look like a misspelt key of ours
         for key in spec._keys:
             name = (
@@ -130,8 +151,10 @@ def refuse(spec: XSpec) -> None:
     else:
         for key in spec._keys:
             if key not in known:
-                name = _native.nearest(key, [*SELECTS, *HOW])
+                name = _native.nearest(key, [*SELECTS, *HOW, *KEEPS])
                 raise ValueError(f"unknown key {key!r} in {spec._spec!r}{meant(name, key)}")
+    if spec.keep_for is not None and spec.keep is None:
+        raise ValueError(f"keep_for= says how long keep= keeps it, which is missing in {spec._spec!r}")
     get_execmodel(spec.execmodel or "thread")
 
 

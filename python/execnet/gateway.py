@@ -65,6 +65,7 @@ class Gateway:
         self._group = group
         self._channelfactory = ChannelFactory(self)
         self._exited = False
+        self._left = False
         self._node: Optional[object] = None
         self._was_interrupted = False
         self._threads: set[threading.Thread] = set()
@@ -85,9 +86,10 @@ class Gateway:
             return
         patience = PATIENCE
         if kind is KeyboardInterrupt:
-            self._interrupt()
+            if not self.is_kept:
+                self._interrupt()
             patience = HURRY
-        self.exit()
+        self._end()
         end([self], patience)
 
     @property
@@ -104,6 +106,11 @@ class Gateway:
         self._node = node
 
     @property
+    def is_kept(self) -> bool:
+        """Whether its interpreter stays when this program leaves: see `keep=` in `Group.makegateway`."""
+        return self._native.is_kept()
+
+    @property
     def packages(self) -> Optional[Activated]:
         """What it has brought along: the `folders` there, and the `environment` under which other processes
         of the same interpreter on that host find them; None without `packages=`."""
@@ -118,7 +125,7 @@ class Gateway:
             raise AttributeError("remoteaddress")
         return address
 
-    def remote_exec(self, source: Source, **kwargs: object) -> Channel:
+    def remote_exec(self, source: Source, *, channel: Optional[str] = None, **kwargs: object) -> Channel:
         """Execute code on the other side, and return the channel that is `channel` there.
 
         `source` can be
@@ -129,7 +136,8 @@ class Gateway:
         - a module: its source is executed with `channel` as a global.
 
         `__name__` is `"__channelexec__"` there. The channel closes when the code ends; an exception in it
-        arrives as `RemoteError`.
+        arrives as `RemoteError`. In a gateway that is kept, it can be given a name, `channel`: see
+        `Gateway.channel`.
         """
         kind, name, filename = "source", None, None
         if isinstance(source, staticmethod):
@@ -148,11 +156,23 @@ class Gateway:
             text = textwrap.dedent(_text_of(source))
         if name is None and kwargs:
             raise TypeError("only functions can be given keyword arguments")
-        return self._channelfactory.adopt(self._native.remote_exec(kind, text, filename, name, kwargs))
+        return self._channelfactory.adopt(
+            self._native.remote_exec(kind, text, filename, name, channel, kwargs)
+        )
 
     def _copy_receiver(self) -> Channel:
         """Start what receives a copy there."""
         return self._channelfactory.adopt(self._native.copy_receiver())
+
+    def channel(self, name: str) -> Channel:
+        """Return the channel of this name, in a gateway that is kept: the one that an earlier program or code
+        there has named, or a new one.
+
+        It stays when this program leaves, and so do the values on it that no program has received. Each is
+        received at most once. Dropping it does not close it. What an earlier program has sent may have been
+        lost with it: `received_before` of the channel is how many values had arrived.
+        """
+        return self._channelfactory.adopt(self._native.channel(name))
 
     def newchannel(self) -> Channel:
         """Return a new channel, which the other side knows once it was sent over another one."""
@@ -199,6 +219,26 @@ class Gateway:
                 self._interrupt()
             self._exited = True
             self._native.exit()
+
+    def detach(self) -> None:
+        """Leave an interpreter that is kept: it goes on without this program. That happens in any case when
+        the program ends.
+
+        Wait until what was sent has arrived there, at most 5 s; then raise TimeoutError, having left.
+        """
+        if not self.is_kept:
+            raise ValueError(f"gateway {self.id} is not kept: `makegateway(keep=NAME)` makes one that is")
+        if not self._is_forked() and self._group._unregister(self):
+            self._native.detach()
+
+    def _end(self) -> None:
+        """Tell the interpreter to end, or leave it if it is kept."""
+        if not self.is_kept:
+            self.exit()
+        elif not self._is_forked() and self._group._unregister(self):
+            self._left = True
+            with contextlib.suppress(OSError):
+                self._native.leave()
 
     def join(self, timeout: Optional[float] = None) -> None:
         """Wait until the other side has ended and callbacks have had what it sent, for at most `timeout`
@@ -270,7 +310,8 @@ def end(gateways: list[Gateway], timeout: Optional[float]) -> None:
     deadline = after(timeout)
     late = [gateway for gateway in gateways if not gateway._native.join(until(deadline))]
     for gateway in late:
-        gateway._native.kill()
+        if not gateway._left:
+            gateway._native.kill()
     if late:
         killed = after(KILLED)
         for gateway in late:

@@ -143,6 +143,10 @@ class Group:
         or module: with a `/`, or beginning with `.`), `*` (all that is installed), `*,!torch` (all but one).
         The argument `packages` takes the same text, or a list, in which a `Path` is a path whatever its
         name. More than 256 MiB needs `large`.
+
+        `keep=NAME`, beside `net=`, keeps the interpreter under that name on its host: it stays when this
+        program leaves, in whatever way, and `Network.attach(NAME)` comes back to it. It ends when nobody was
+        attached for 7 days, or for `keep_for=` (`12h`). Only `exit()` ends it earlier.
         """
         if spec is None or spec == "":
             spec = self.defaultspec
@@ -159,11 +163,22 @@ class Group:
         for spec in specs:
             self.allocate_id(spec)
             self._check_id(spec)
+        kept = [spec.keep for spec in specs if spec.keep is not None]
+        if len(set(kept)) < len(kept):
+            raise ValueError(f"{len(kept)} gateways cannot all be kept as {kept[0]!r}: make them one by one")
         if len({spec.id for spec in specs}) < len(specs):
             raise ValueError(f"{len(specs)} gateways cannot all have the id {specs[0].id!r}: leave id= out")
         return [
             self._register(native, spec) for native, spec in zip(_from_spec.start_all(specs, self), specs)
         ]
+
+    def _attach(self, spec: XSpec) -> Gateway:
+        """Return a gateway to an interpreter that is kept. Its id is its name, if that is free."""
+        if spec.id is None and isinstance(spec.keep, str) and spec.keep not in self:
+            spec.id = spec.keep
+        self.allocate_id(spec)
+        self._check_id(spec)
+        return self._register(_from_spec.attach(spec, self), spec)
 
     def _check_id(self, spec: XSpec) -> None:
         if not isinstance(spec.id, str) or not spec.id or "//" in spec.id:
@@ -204,7 +219,7 @@ class Group:
 
     def terminate(self, timeout: Optional[float] = None) -> None:
         """End all gateways, and wait until their interpreters have ended; also those of gateways that were
-        told to `exit()` before.
+        told to `exit()` before. Leave those that are kept.
 
         After `timeout` seconds for all of them together, kill those that still run; without a timeout, wait
         for them. Killed interpreters get 10 s together to be gone. While a KeyboardInterrupt is being
@@ -214,7 +229,7 @@ class Group:
         after(timeout)
         vias = {gateway.spec.via for gateway in self}
         for gateway in sorted(self, key=lambda gateway: gateway.id in vias):
-            gateway.exit()
+            gateway._end()
         with self._lock:
             leaving = [gateway for gateway in self._leaving if not gateway._is_forked()]
             self._leaving = []
@@ -229,16 +244,17 @@ class Group:
         """Terminate, and hurry if a KeyboardInterrupt is the reason."""
         if kind is KeyboardInterrupt:
             for gateway in self:
-                gateway._interrupt()
+                if not gateway.is_kept:
+                    gateway._interrupt()
             timeout = HURRY
         self.terminate(timeout)
 
     def _cleanup_atexit(self) -> None:
         self._end(1.0, getattr(sys, "last_type", None))
 
-    def remote_exec(self, source: Source, **kwargs: object) -> MultiChannel:
+    def remote_exec(self, source: Source, *, channel: Optional[str] = None, **kwargs: object) -> MultiChannel:
         """Execute code in all gateways of the group; see `Gateway.remote_exec`."""
-        return MultiChannel([gateway.remote_exec(source, **kwargs) for gateway in self])
+        return MultiChannel([gateway.remote_exec(source, channel=channel, **kwargs) for gateway in self])
 
 
 class MultiChannel:

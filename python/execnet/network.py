@@ -41,6 +41,8 @@ class GatewayKeywords(TypedDict, total=False):
     give_up: Union[float, str, None]
     packages: Optional[Packages]
     large: bool
+    keep: Optional[str]
+    keep_for: Union[float, str, None]
 
 
 class Network:
@@ -49,7 +51,8 @@ class Network:
         with execnet.connect("mynet") as mynet:
             gateway = mynet.makegateway(platform="java")
 
-    Its gateways are in `group`. They end with `close()`, at the end of the `with` block, or with the program.
+    Its gateways are in `group`. They end with `close()`, at the end of the `with` block, or with the program;
+    those that are kept are left then.
     """
 
     def __init__(
@@ -101,8 +104,8 @@ class Network:
         The node is one whose `sys.platform` or implementation begins with `platform`, whose `implementation`
         is that (`cpython`, `pypy`, `jython`), whose Python `version` is as required (`"3.11"`,
         `">=3.8,<3.12"`), and whose name or host is `node`. `python`, `chdir`, `env`, `nice`, `execmodel`,
-        `patience`, `give_up`, `packages` and `large` are as in specs: see `Group.makegateway`. Keywords count
-        more than `spec`.
+        `patience`, `give_up`, `packages`, `large`, `keep` and `keep_for` are as in specs: see
+        `Group.makegateway`. Keywords count more than `spec`.
         """
         _check_keywords("makegateway", keywords)
         return self.group.makegateway(self._spec(spec, keywords, id))
@@ -117,6 +120,23 @@ class Network:
         if n < 0:
             raise ValueError(f"the number of gateways must not be negative, as {n} is")
         return self.group._makegateways([self._spec(spec, keywords) for _ in range(n)])
+
+    def attach(
+        self, name: str, *, id: Optional[str] = None, give_up: Union[float, str, None] = None
+    ) -> Gateway:
+        """Return a gateway to the interpreter that is kept as `name` (or `name@host`): that
+        `makegateway(keep=name)` has made, here or in another program.
+
+        It goes on with its globals, its running code and its named channels: see `Gateway.channel`. Another
+        program that is attached to it loses it. What it has printed is on its host: `execnet logs` shows it.
+        Raise FileNotFoundError if no host keeps it, or it has ended.
+        """
+        spec = XSpec(f"net={self.name}")
+        for key, value in [("keep", name), ("id", id), ("give_up", give_up)]:
+            if value is not None:
+                setattr(spec, key, _text(key, value))
+        spec._spec = f"net={self.name}//keep={spec.keep}"
+        return self.group._attach(spec)
 
     def close(self, timeout: Optional[float] = 10.0) -> None:
         """End the gateways, as `Group.terminate` does, and close the connection."""
@@ -157,12 +177,18 @@ def _check_keywords(method: str, keywords: GatewayKeywords) -> None:
 
 def _text(key: str, value: object) -> str:
     """Return the text of a keyword in a spec."""
-    number: tuple[type, ...] = {"nice": (int,), "patience": (int,), "give_up": (int, float)}.get(key, ())
+    number: tuple[type, ...] = {
+        "nice": (int,),
+        "patience": (int,),
+        "give_up": (int, float),
+        "keep_for": (int, float),
+    }.get(key, ())
     if isinstance(value, number) and not isinstance(value, bool):
         return str(value)
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
-        kind = {"nice": "an int", "give_up": "seconds or a str"}.get(key, "a str")
+        kinds = {"nice": "an int", "give_up": "seconds or a str", "keep_for": "seconds or a str"}
+        kind = kinds.get(key, "a str")
         raise TypeError(f"{key}= takes {kind}, not {type(value).__name__}")
     # python= is split into words
     return shlex.quote(path) if key == "python" and path is not value else path

@@ -27,6 +27,8 @@ class XSpec:
     id: Optional[str] = None
     implementation: Optional[str] = None
     installvia: Optional[str] = None
+    keep: Optional[str] = None
+    keep_for: Optional[str] = None
     large: Optional[bool] = None
     net: Optional[str] = None
     nice: Optional[str] = None

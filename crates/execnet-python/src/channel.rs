@@ -101,6 +101,13 @@ impl Channel {
         self.shared.channel.number()
     }
 
+    /// How many values the other side had received before this program entered, on a channel with a name:
+    /// see `Gateway.channel`.
+    #[getter]
+    fn received_before(&self) -> PyResult<u64> {
+        Ok(self.shared.channel.received_before().map_err(sending(&self.shared.channel))?)
+    }
+
     /// Sends a copy of an item: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
     /// frozenset, channels, and any nesting of them.
     ///

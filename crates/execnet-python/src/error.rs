@@ -2,9 +2,10 @@
 
 use execnet::text::{line, lines};
 use execnet::{
-    ChannelError, ConnectError, JoinError, OpenError, PackagesError, RequestError, StartError, value,
+    AttachError, ChannelError, ConnectError, JoinError, OpenError, PackagesError, RequestError, StartError,
+    value,
 };
-use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
+use pyo3::exceptions::{PyEOFError, PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -120,6 +121,7 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Place(error) => error.into(),
             OpenError::Packages(error) => error.into(),
+            OpenError::Attach(error) => error.into(),
             OpenError::Invalid(_) | OpenError::IdTaken(_) => Self::from(PyValueError::new_err(said(&error))),
             OpenError::TimedOut { .. } => Self::from(TimeoutError::new_err(format!(
                 "{}; if it takes long to start, give it more with `patience=` in the spec",
@@ -168,6 +170,18 @@ impl From<StartError> for Failure {
             }
             StartError::TimedOut { .. } => Self::from(TimeoutError::new_err(said(&error))),
             other => Self::from(PyOSError::new_err(with_source(&other))),
+        }
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Request(error) => error.into(),
+            AttachError::NotFound { .. } | AttachError::Gone { .. } | AttachError::Ended { .. } => {
+                Self::from(PyFileNotFoundError::new_err(said(&error)))
+            }
+            other => Self::from(PyOSError::new_err(said(&other))),
         }
     }
 }

@@ -9,7 +9,9 @@ use execnet::raw;
 use execnet::spec::{HostSpec, join, time};
 use execnet::text::line;
 use execnet::value::{StrConfig, Writing};
-use execnet::{ChannelError, Code, ExecModel, GatewayBuilder, JoinError, OpenError, Private};
+use execnet::{
+    ChannelError, Code, ExecModel, GatewayBuilder, JoinError, KeptName, KeptNameError, OpenError, Private,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyList, PyTuple};
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     keeps_output: bool,
     give_up: Option<Duration>,
     packages: Option<Packages>,
+    keep: Option<KeptName>,
+    keep_for: Option<Duration>,
 }
 
 #[pymethods]
@@ -46,7 +50,7 @@ impl Settings {
     #[new]
     #[pyo3(signature = (
         *, id, execmodel, python, chdir, nice, patience, env, dont_write_bytecode, silent, keeps_output,
-        give_up, packages
+        give_up, packages, keep, keep_for
     ))]
     #[expect(clippy::too_many_arguments, reason = "they have names")]
     fn new(
@@ -62,6 +66,8 @@ impl Settings {
         keeps_output: bool,
         give_up: Option<&str>,
         packages: Option<&Packages>,
+        keep: Option<&str>,
+        keep_for: Option<&str>,
     ) -> PyResult<Self> {
         let execmodel = match execmodel {
             "thread" => ExecModel::Thread,
@@ -71,7 +77,12 @@ impl Settings {
         let env = env.iter().map(|(name, value)| Ok((name.extract()?, value.extract()?)));
         let env = env.collect::<PyResult<_>>()?;
         let patience = patience.map(a_time).transpose()?;
-        let give_up = give_up.map(limit).transpose()?;
+        let give_up = give_up.map(|text| limit("give_up", text)).transpose()?;
+        let keep_for = keep_for.map(|text| limit("keep_for", text)).transpose()?;
+        let keep = keep
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: KeptNameError| PyValueError::new_err(format!("keep={error}")))?;
         Ok(Self {
             id,
             execmodel,
@@ -85,6 +96,8 @@ impl Settings {
             keeps_output,
             give_up,
             packages: packages.cloned(),
+            keep,
+            keep_for,
         })
     }
 }
@@ -105,6 +118,12 @@ impl Settings {
         }
         if let Some(limit) = self.give_up {
             builder = builder.give_up(limit);
+        }
+        if let Some(name) = &self.keep {
+            builder = builder.keep(name.clone());
+        }
+        if let Some(time) = self.keep_for {
+            builder = builder.keep_for(time);
         }
         if self.nice != 0 {
             builder = builder.nice(self.nice);
@@ -151,6 +170,13 @@ impl Launcher {
         let chosen = selection_of(selection)?;
         let network = network.open()?;
         Ok(Self::new(network.makegateway().selection(chosen), Some(network), settings))
+    }
+
+    /// What is kept under this name in a network.
+    #[staticmethod]
+    fn attach(network: &Network, name: &str, settings: &Settings) -> PyResult<Self> {
+        let network = network.open()?;
+        Ok(Self::new(network.attach(name).gateway(), Some(network), settings))
     }
 
     /// On a host that ssh reaches, from this machine or from where another gateway runs. `command` is the
@@ -280,6 +306,7 @@ impl Gateway {
         source: String,
         filename: Option<String>,
         name: Option<String>,
+        channel: Option<String>,
         kwargs: &Bound<'_, PyDict>,
     ) -> PyResult<RawChannel> {
         let mut code = match (kind, name) {
@@ -298,12 +325,22 @@ impl Gateway {
         if let Some(filename) = filename {
             code = code.filename(filename);
         }
+        if let Some(name) = channel {
+            code = code.channel(name);
+        }
         Ok(RawChannel::new(self.gateway.remote_exec(code).map_err(using(&self.gateway))?))
     }
 
     /// A channel to code that receives a copy.
     fn copy_receiver(&self) -> PyResult<RawChannel> {
         Ok(RawChannel::new(execnet::copy::receiver(&self.gateway).map_err(using(&self.gateway))?))
+    }
+
+    /// The channel of this name, if it is kept.
+    fn channel(&self, py: Python<'_>, name: String) -> PyResult<RawChannel> {
+        let gateway = self.gateway.clone();
+        let channel = aside(py, move || gateway.channel(&name))?.map_err(using(&self.gateway))?;
+        Ok(RawChannel::new(channel))
     }
 
     /// A channel that is not connected to any code yet.
@@ -361,6 +398,22 @@ impl Gateway {
     /// Tells the interpreter to end.
     fn exit(&self) -> PyResult<()> {
         Ok(self.gateway.exit().map_err(using(&self.gateway))?)
+    }
+
+    /// Whether its interpreter stays when this program leaves.
+    fn is_kept(&self) -> bool {
+        self.gateway.is_kept()
+    }
+
+    /// Leaves an interpreter that is kept, and waits until it has all that was sent.
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        let gateway = self.gateway.clone();
+        Ok(aside(py, move || gateway.detach())?.map_err(using(&self.gateway))?)
+    }
+
+    /// Leaves an interpreter that is kept. `join` waits until it is left.
+    fn leave(&self) -> PyResult<()> {
+        Ok(raw::leave(&self.gateway).map_err(using(&self.gateway))?)
     }
 
     /// Raises KeyboardInterrupt in what the main thread executes there.

@@ -27,7 +27,7 @@ pub(crate) struct Network {
 #[pyfunction]
 #[pyo3(signature = (name, give_up = None))]
 pub(crate) fn connect(py: Python<'_>, name: String, give_up: Option<&str>) -> PyResult<Network> {
-    let give_up = give_up.map(limit).transpose()?;
+    let give_up = give_up.map(|text| limit("give_up", text)).transpose()?;
     let connect = execnet::Connect::to(&name).map_err(Failure::from)?;
     let connect = give_up.into_iter().fold(connect, execnet::Connect::give_up).program(program(py));
     let network = aside(py, move || connect.open())?.map_err(Failure::from)?;
@@ -260,10 +260,10 @@ pub(crate) fn is_by_name(node: String) -> PyResult<bool> {
 }
 
 /// A duration, in seconds or as people write it.
-pub(crate) fn limit(text: &str) -> PyResult<Duration> {
+pub(crate) fn limit(key: &str, text: &str) -> PyResult<Duration> {
     let seconds = |text: &str| Duration::try_from_secs_f64(text.trim().parse().ok()?).ok();
     seconds(text).or_else(|| time(text)).ok_or_else(|| {
-        PyValueError::new_err(format!("give_up={}: not a time like `30`, `30s`, `2m` or `1h`", line(text)))
+        PyValueError::new_err(format!("{key}={}: not a time like `30`, `30s`, `2m` or `1h`", line(text)))
     })
 }
 
