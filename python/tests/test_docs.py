@@ -2,11 +2,12 @@
 
 A block that begins with `$` or `execnet` runs in the shell. All Python blocks of a page run in one
 interpreter. A block after one of these is its output: numbers and ids in it may differ, and `…` stands for
-any text. Lines after `>>>` in the output of a command are typed at a terminal.
+any text. Lines after `>>>` in the output of a command are typed at a terminal, and so is `~d`.
 """
 
 import ast
 import codecs
+import functools
 import os
 import re
 import select
@@ -158,9 +159,9 @@ class Reader:
         for command, expected in commands(self.ours(block)):
             if command.startswith("cat "):
                 (self.folder / command.split()[1]).write_text(expected + "\n")
-            if typed := re.findall(r"^>>> (.*)$", expected, re.M):
-                said = self.type(command, typed)
-                assert not missing(expected, said), f"{command}\n{said}"
+            if keys := typed(expected):
+                said = self.type(command, keys)
+                assert not missing(expected.replace("~d\n", ""), said), f"{command}\n{said}"
                 continue
             command = re.sub(ID, lambda id: self.ids.get(id[0], id[0]), command)
             end = time.monotonic() + LIMIT
@@ -174,8 +175,8 @@ class Reader:
             assert not missing(expected, said), f"{command}\n{said}"
             self.ids.update(ids(expected, said))
 
-    def type(self, command, lines):
-        """Types lines at the prompts of a program in a terminal, then Ctrl-D. Returns what that shows."""
+    def type(self, command, keys):
+        """Types at a program in a terminal, each time when that has shown enough. Returns what that shows."""
         ours, theirs = os.openpty()
         program = subprocess.Popen(
             ["setsid", "--ctty", "bash", "-c", command],
@@ -184,7 +185,6 @@ class Reader:
         os.close(theirs)
         said, end = "", time.monotonic() + LIMIT
         decoder = codecs.getincrementaldecoder("utf-8")()
-        lines = [*(line + "\n" for line in lines), "\x04"]
         while True:
             assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], f"{command}\n{said}"
             try:
@@ -194,12 +194,11 @@ class Reader:
             if not more:
                 break
             said += decoder.decode(more).replace("\r", "")
-            if lines and said.count("\n>>> ") > said.count("\x1f"):
-                said += "\x1f"
-                os.write(ours, lines.pop(0).encode())
+            while keys and keys[0][0](said):
+                os.write(ours, keys.pop(0)[1].encode())
         os.close(ours)
-        assert program.wait(LIMIT) == 0, f"{command}\n{said}"
-        return said.replace("\x1f", "")
+        assert program.wait(LIMIT) == 0 and not keys, f"{command}\n{said}"
+        return said
 
     def execute(self, block, expected):
         self.count += 1
@@ -249,6 +248,20 @@ class Reader:
         self.python.stdin.close()
         self.python.wait(LIMIT)
         subprocess.run(["execnet", "stop", self.name], env=self.env, capture_output=True, timeout=LIMIT)
+
+
+def typed(expected):
+    """What is typed at a terminal, each with the condition for what has been shown before."""
+    before, leaves, _ = expected.partition("\n~d\n")
+    if leaves:
+        return [(lambda said: not missing(before, said), "\r~d")]
+    lines = re.findall(r"^>>> (.*)$", expected, re.M)
+    keys = [*(line + "\n" for line in lines), "\x04"] if lines else []
+
+    def prompts(number, said):
+        return said.count("\n>>> ") > number
+
+    return [(functools.partial(prompts, number), key) for number, key in enumerate(keys)]
 
 
 def commands(block):
