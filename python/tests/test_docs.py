@@ -96,22 +96,20 @@ def normal(line):
 
 def ids(expected, said):
     """The ids in the expected lines, and those in the lines that were printed in their place."""
-    lines = {normal(line): line for line in said.splitlines()}
-    pairs = [(line, lines.get(normal(line), "")) for line in expected.splitlines()]
-    return [pair for both in pairs for pair in zip(*(re.findall(ID, line) for line in both))]
+    pairs = [(line, printed(line, said)) for line in expected.splitlines()]
+    return [pair for both in pairs for pair in zip(*(re.findall(ID, line or "") for line in both))]
+
+
+def printed(expected, said):
+    """The line that was printed for an expected one, if one was."""
+    wanted = ".*".join(map(re.escape, normal(expected).split("…")))
+    return next((line for line in said.splitlines() if re.search(wanted, normal(line))), None)
 
 
 def missing(expected, said):
     """The expected lines that are missing. Lines about joining hosts do not count, as they vary."""
-    lines = [normal(line) for line in said.splitlines()]
-    left = []
-    for line in expected.splitlines():
-        if re.match(r"\S+: (joining|up)\b", line) or not line.strip(" …"):
-            continue
-        wanted = ".*".join(map(re.escape, normal(line).split("…")))
-        if not any(re.search(wanted, one) for one in lines):
-            left.append(line)
-    return left
+    certain = [line for line in expected.splitlines() if not re.match(r"\S+: (joining|up)\b", line)]
+    return [line for line in certain if line.strip(" …") and printed(line, said) is None]
 
 
 class Reader:

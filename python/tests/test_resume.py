@@ -150,6 +150,18 @@ def test_every_answer_comes_in_order_although_the_daemon_is_killed(lab, talk):
         channel.close()
 
 
+@pytest.mark.parametrize("talk", [ping_pong, in_a_flow])
+def test_every_answer_of_a_kept_gateway_comes_in_order_although_ssh_and_daemon_are_killed(
+    lab, ssh_config, talk
+):
+    with execnet.connect(lab.name) as net:
+        gateway = net.makegateway(node="build1", keep="echo")
+        channel = gateway.remote_exec(ECHO, channel="echo")
+        with Kills(partial(kill_ssh, lab, ssh_config, "build1"), partial(kill_daemon, lab)) as kills:
+            talk(channel, kills)
+        gateway.exit()
+
+
 class Cuttable:
     """A network whose host build1 can be made unreachable."""
 
