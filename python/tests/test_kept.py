@@ -226,7 +226,7 @@ while True:
 
 def test_killed_programs_by_turns_lose_and_double_nothing(network, net, name):
     """`EXECNET_ATTACHES=1000` makes it a long one."""
-    count = int(os.environ.get("EXECNET_ATTACHES", "40"))
+    count = int(os.environ.get("EXECNET_ATTACHES", "20"))
     chance = random.Random(os.environ.get("EXECNET_SEED", "15"))
     gateway = make(net, name)
     gateway.remote_exec(ECHOES, channel="main")
