@@ -140,7 +140,7 @@ def network(tmp_path_factory):
         "popen//id=all//python=*",
     )
     yield network
-    network("stop")
+    network("stop", "--end-kept")
 
 
 @contextlib.contextmanager
