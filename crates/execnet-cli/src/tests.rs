@@ -34,7 +34,7 @@ fn the_help_lists_every_command() {
       kill         Send a signal to processes of a network, whoever started them
       packages     List or remove the packages that hosts hold
       list         List running networks and those that have a file
-      logs         Print the log of a network's daemon
+      logs         Print the log of a network's daemon, or what kept work has printed
       stop         Stop a network and end what runs on its hosts
       export       Write a network to a file, for another machine
       import       Take over a network from a file that `execnet export` wrote

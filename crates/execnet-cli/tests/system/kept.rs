@@ -541,7 +541,7 @@ fn output_that_must_not_be_lost_waits() {
     kill(command.id());
     let mut output = command.wait_with_output().unwrap().stdout;
     output.splice(0..0, *b"line 0\n");
-    // what this command had read is gone with it; everything else comes
+    // what this command had read is gone with it, and that is told; everything else comes
     let attached = net.run("attach", &["waits"]);
     assert!(attached.status.success(), "{}", String::from_utf8_lossy(&attached.stderr));
     let rest = String::from_utf8(attached.stdout).unwrap();
@@ -550,5 +550,4 @@ fn output_that_must_not_be_lost_waits() {
         assert_eq!(line, format!("line {number}"));
     }
     assert!(rest.ends_with("line 199999\n"));
-    assert!(!String::from_utf8_lossy(&attached.stderr).contains("are gone"));
 }
