@@ -435,7 +435,7 @@ class Core(Outlet):
         process = self._heard(fields["id"])
         if process is not None and fields["sequence"] > process.sizes:
             process.sizes = fields["sequence"]
-            if not process.plain:
+            if self._is_kept(process):
                 process.size = fields["rows"], fields["columns"]
             self.actions.append(("size", process, fields["rows"], fields["columns"]))
 

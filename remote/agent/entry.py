@@ -107,15 +107,15 @@ class Connection(object):
         self.shut = False  # no more is written to it
         loop.arm(self.fd, IN, self._on_socket, None)
 
-    def act(self, kind):
-        """Perform an action of the core."""
+    def act(self, kind, stream):
+        """Perform an action of the core; `stream` is the one that it concerns, if it concerns one."""
         if self.sock is None:
             return
         if kind == "stdin":
             self._write()
         elif kind == "read":
             self._wait_for(self.events | IN)
-        elif kind == "close":
+        elif kind == "close" and stream == STDOUT:
             self._over()
         elif kind == "release":
             self.process.child = None

@@ -54,7 +54,7 @@ class Family(object):
         elif child is None:
             return
         elif child.apart:
-            child.act(kind)
+            child.act(kind, action[2] if kind in ("read", "close") else None)
         elif kind == "stdin":
             if child.stdin is not None:
                 self._feed(child)

@@ -411,7 +411,7 @@ class Keeper(object):
 
     def exited(self, process):
         """It has exited, or could not start."""
-        if not isinstance(process, Kept):
+        if not isinstance(process, Kept) or not self._has(process):
             return
         process.since = process.ended = self.clock()
         process.waits = False
@@ -457,8 +457,13 @@ class Keeper(object):
     # --- telling
 
     def changed(self, process):
-        self.later.pop(process.id, None)
-        self.news[process.id] = process
+        if self._has(process):
+            self.later.pop(process.id, None)
+            self.news[process.id] = process
+
+    def _has(self, process):
+        """Whether it has not been forgotten: nothing may be told of it after that."""
+        return self.kept.get(process.id) is process
 
     def wait_for_reader(self, process, waits, now):
         """Its code began or ceased to wait for somebody who reads."""

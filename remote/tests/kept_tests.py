@@ -329,6 +329,14 @@ class Holding(Test):
         self.assertEqual([ID], list(self.host.core.processes))
         self.assertEqual(["release"], [each[0] for each in self.host.core.actions if each[0] != "read"])
 
+    def test_of_what_is_forgotten_nothing_is_told(self):
+        self.host.runs()
+        process = self.host.core.processes[ID]
+        self.assertEqual([(wire.FORGET, {"id": ID})], self.host.leave(end=1))
+        self.host.core.keeper.changed(process)
+        self.host.core.keeper.exited(process)
+        self.assertEqual([], only(wire.KEPT, self.host.leave()))
+
     def test_leave_with_end_ends_it_and_release_does_not(self):
         self.host.runs()
         frames = self.host.say(wire.RELEASE, id=ID)
@@ -575,9 +583,13 @@ class Reading(Test):
         self.assertEqual([ID, b"r" * 16], sorted([fields["id"] for fields in only(wire.FORGET, frames)]))
         self.assertEqual({}, self.host.core.processes)
 
-    def test_signals_and_input_of_readers_reach_nobody(self):
+    def test_signals_sizes_and_input_of_readers_reach_nobody(self):
         self.host.runs()
         self.read()
+        size = self.host.core.processes[ID].size
+        self.host.say(wire.SIZE, id=b"r" * 16, sequence=1, rows=30, columns=90)
+        self.assertEqual(size, self.host.core.processes[ID].size)
+        del self.host.core.actions[:]
         self.host.say(wire.DATA, id=b"r" * 16, stream=0, position=0, data=b"x")
         self.host.say(wire.FIN, id=b"r" * 16, stream=0, length=1)
         self.assertEqual([], self.host.core.actions)
@@ -595,6 +607,7 @@ class Entering(Test):
     def test_the_holder_enters_and_nobody_else(self):
         self.enter()
         self.assertEqual(["enter"], [action[0] for action in self.host.core.actions])
+        self.host.say(wire.SIZE, id=b"e" * 16, sequence=1, rows=30, columns=90)
         words = self.refused(self.enter(b"f" * 16, SECOND))
         self.assertTrue(u"only the program that holds train" in words, words)
         self.host.leave()
