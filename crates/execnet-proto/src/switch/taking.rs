@@ -142,6 +142,17 @@ impl Switch {
         let other_agent = state.incarnation().is_some_and(|known| known != taking.incarnation);
         let crowded = state.ids.len() >= MAX_FORWARDED;
         let is_kept = self.is_kept(id);
+        let full = self.clients.get(&client).is_some_and(|side| side.processes >= MAX_PROCESSES);
+        let restless = self.forwarded.get(&id).is_some_and(|entry| entry.hold.leaves.len() >= MAX_LEAVES);
+        // before anything is taken from anybody
+        if (full || restless) && !self.is_owner(client, id) {
+            return Ok(Err(match restless {
+                true => {
+                    format!("too many programs have left it while {name} did not answer; try again later")
+                }
+                false => format!("a program may run {MAX_PROCESSES} processes at a time"),
+            }));
+        }
         if let Some(entry) = self.forwarded.get(&id) {
             let misplaced = entry.host != host || entry.incarnation != taking.incarnation;
             match entry.owner {
@@ -188,21 +199,15 @@ impl Switch {
                 Owner::Nobody => {}
             }
         }
-        let full = self.clients.get(&client).is_some_and(|side| side.processes >= MAX_PROCESSES);
         let is_new = !self.forwarded.contains_key(&id);
-        let restless = self.forwarded.get(&id).is_some_and(|entry| entry.hold.leaves.len() >= MAX_LEAVES);
         let refusal = if other_agent {
             Some(why_gone.unwrap_or_else(|| format!("the agent on {name} was replaced by a new one")))
         } else if lacks {
             Some(format!("{name} or the network's daemon keeps no work"))
         } else if is_new && unknown {
             Some(why_gone.unwrap_or_else(|| format!("{name} keeps nothing with this id")))
-        } else if restless && !self.is_owner(client, id) {
-            Some(format!("too many programs have left it while {name} did not answer; try again later"))
         } else if is_new && crowded {
             Some(format!("too many processes run on {name}"))
-        } else if full && !self.is_owner(client, id) {
-            Some(format!("a program may run {MAX_PROCESSES} processes at a time"))
         } else {
             None
         };
