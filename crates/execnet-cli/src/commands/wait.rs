@@ -48,8 +48,14 @@ impl WaitArgs {
         let several = reply.kept.len() > 1;
         for (work, reader) in reply.kept.iter().zip(readers) {
             let status = match reader {
-                Ok(process) => process.wait().map_err(|error| error.to_string()),
-                Err(why) => Err(why),
+                Ok(process) => match process.wait() {
+                    // its host refused this reader
+                    Ok(ExitStatus::NotStarted { message, .. }) if work.state != KeptState::Ended => {
+                        Err(format!("cannot be waited for: {}", text::one_line(&message)))
+                    }
+                    ended => ended.map_err(|error| format!("is lost: {error}")),
+                },
+                Err(why) => Err(format!("is lost: {why}")),
             };
             let name = usage::name_of(work);
             let code = match status {
@@ -60,7 +66,7 @@ impl WaitArgs {
                     status.code()
                 }
                 Err(why) => {
-                    print::error(&CommandError::new(Exit::HostsFailed, format!("{name} is lost: {why}")));
+                    print::error(&CommandError::new(Exit::HostsFailed, format!("{name} {why}")));
                     Exit::HostsFailed as u8
                 }
             };

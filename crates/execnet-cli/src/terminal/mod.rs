@@ -384,13 +384,13 @@ fn pass_keys(standing: Standing<'_>, live: Arc<AtomicBool>, news: Sender<News>) 
                     }
                     continue;
                 }
-                // what answers old output is no key
-                if !live.load(Ordering::SeqCst) {
-                    continue;
-                }
                 let interrupts = keys.iter().filter(|key| **key == CTRL_C).count();
                 if is_terminal && interrupts > 0 {
                     drop(news.send(News::Interrupts(interrupts)));
+                }
+                // what answers old output is no key
+                if !live.load(Ordering::SeqCst) {
+                    continue;
                 }
                 if stdin.write_all(&keys).is_err() {
                     // its end comes as news of its own; until then escapes are listened to
