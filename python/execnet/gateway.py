@@ -229,6 +229,7 @@ class Gateway:
         if not self.is_kept:
             raise ValueError(f"gateway {self.id} is not kept: `makegateway(keep=NAME)` makes one that is")
         if not self._is_forked() and self._group._unregister(self):
+            self._left = True
             self._native.detach()
 
     def _end(self) -> None:

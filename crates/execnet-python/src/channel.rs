@@ -252,7 +252,8 @@ impl Channel {
 
     /// The text of a remote error that nobody has asked for, when the channel is dropped.
     fn _unread_error(&self) -> Option<String> {
-        if !self.shared.channel.is_closed() {
+        // the end of a channel with a name is for whoever asks for it
+        if !self.shared.channel.is_closed() || self.shared.channel.is_named() {
             return None;
         }
         match self.shared.channel.wait_close_timeout(Duration::ZERO) {

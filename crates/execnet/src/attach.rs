@@ -38,6 +38,14 @@ pub enum AttachError {
         /// A sentence, and below it what may help.
         message: String,
     },
+    /// There are several of this name: only one can be attached to.
+    #[error("`{name}` names {}: give one of them", them.join(", "))]
+    Several {
+        /// What was asked for.
+        name: String,
+        /// What it names, each as `NAME@HOST`.
+        them: Vec<String>,
+    },
     /// It was kept, and is lost.
     #[error("`{name}` on host `{host}` is lost: {}", lines(message))]
     Gone {
@@ -109,6 +117,10 @@ impl Network {
     /// The one work of this name that is not lost.
     pub fn find_kept(&self, name: &str) -> Result<KeptStatus, AttachError> {
         let mut reply = self.kept([name])?;
+        if reply.kept.len() > 1 {
+            let them = reply.kept.iter().map(|kept| format!("{}@{}", kept.name, kept.host));
+            return Err(AttachError::Several { name: name.to_owned(), them: them.collect() });
+        }
         match reply.kept.pop() {
             Some(status) if status.state == KeptState::Gone => Err(AttachError::Gone {
                 name: status.name,

@@ -51,7 +51,11 @@ pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
             drop(state);
             return bury(driver, id, printed, reason, exiting);
         }
-        if let Some(until) = state.leave_by {
+        let is_away = || driver.carrier.away_for().is_some_and(|time| time >= AWAY);
+        if let Some(mut until) = state.leave_by {
+            if is_away() {
+                until = Instant::now();
+            }
             if state.is_written() || Instant::now() >= until {
                 let is_written = state.is_written();
                 drop(state);
@@ -64,7 +68,6 @@ pub(super) fn attend(driver: &Driver, id: &str, printed: &Printed) {
         }
         let (deadline, leaving) = (state.kill_at, state.is_leaving());
         let now = Instant::now();
-        let is_away = || driver.carrier.away_for().is_some_and(|time| time >= AWAY);
         if deadline.is_some_and(|deadline| now >= deadline) || leaving && is_away() {
             kill(&mut state, &*driver.carrier);
             continue;

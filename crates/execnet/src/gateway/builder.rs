@@ -471,7 +471,9 @@ fn invalid(error: DumpError) -> OpenError {
 
 pub(super) fn start_threads(driver: &Arc<Driver>, id: &str, printed: &Arc<Printed>) -> Result<(), OpenError> {
     let failed = |error: std::io::Error| {
-        driver.carrier.kill();
+        if !driver.carrier.is_entry() {
+            driver.carrier.kill();
+        }
         driver.carrier.release();
         OpenError::Thread { source: Arc::new(error) }
     };

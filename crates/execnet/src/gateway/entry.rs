@@ -1,6 +1,7 @@
 //! A kept kernel on a host of a network, as two processes: the one that is kept, with its stderr, signals and
 //! end, and the entry, whose stdin and stdout are this program's connection to it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use crate::waiting::deadline;
 pub(super) struct Entered {
     /// None once left.
     both: Mutex<Option<Both>>,
+    /// Releasing it ends it: it was told to end, or is new and was not opened.
+    ends: AtomicBool,
     node: Node,
     stdin: Stdin,
     stdout: Output,
@@ -32,19 +35,22 @@ struct Both {
 }
 
 impl Entered {
-    /// Enters what this program holds under that name.
+    /// Enters what this program holds under that name. If it `is_new`, it ends unless it is opened.
     pub(super) fn new(
         network: &Network,
         kept: Arc<Process>,
         name: KeptName,
         timeout: Duration,
+        give_up: Option<Duration>,
+        is_new: bool,
     ) -> Result<Arc<Self>, StartError> {
         let node = kept.node().clone();
         let entry = ProcessBuilder::new(network.handle().clone()).host(&node.host).entering(name);
+        let entry = give_up.into_iter().fold(entry, ProcessBuilder::give_up);
         let entry = Arc::new(entry.timeout(timeout).opening().start()?);
         let (stdin, stdout, stderr) = (entry.stdin(), entry.stdout(), kept.stderr());
         let both = Mutex::new(Some(Both { kept, entry }));
-        Ok(Arc::new(Self { both, node, stdin, stdout, stderr }))
+        Ok(Arc::new(Self { both, ends: AtomicBool::new(is_new), node, stdin, stdout, stderr }))
     }
 
     fn both(&self) -> Option<Both> {
@@ -86,6 +92,7 @@ impl Carrier for Entered {
     }
 
     fn kill(&self) {
+        self.ends.store(true, Ordering::Relaxed);
         if let Some(both) = self.both() {
             let _ = both.kept.signal(Signal::Kill);
         }
@@ -96,8 +103,18 @@ impl Carrier for Entered {
     }
 
     fn opened(&self) {
+        self.ends.store(false, Ordering::Relaxed);
         if let Some(both) = self.both() {
             both.entry.opened();
+        }
+    }
+
+    /// It is told to end.
+    fn ask(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(both) = self.both() {
+            // ignored by default everywhere
+            let _ = both.kept.signal(Signal::Urg);
         }
     }
 
@@ -117,7 +134,13 @@ impl Carrier for Entered {
         let both = self.both.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Both { kept, entry }) = both {
             entry.hang_up();
-            kept.detach();
+            // how it ended stays known
+            let has_ended = kept.wait_by(Some(Instant::now())).is_ok();
+            if self.ends.load(Ordering::Relaxed) && !has_ended {
+                kept.end();
+            } else {
+                kept.detach();
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 //! Gateways that are kept: starts and enters one, or comes back to one.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,7 +67,7 @@ impl GatewayBuilder {
         let name = status.name.parse::<KeptName>().map_err(|error| OpenError::Invalid(error.to_string()))?;
         let attach = self.give_up.into_iter().fold(attach.replay(Replay::NONE), Attach::give_up);
         let kept = Arc::new(attach.take(&status)?);
-        self.enter(&network, id, name, kept, |entered, entering| enter(entered, entering, None))
+        self.enter(&network, id, name, kept, false, |entered, entering| enter(entered, entering, None))
     }
 
     /// Starts an interpreter that is kept, and enters it.
@@ -114,12 +113,29 @@ impl GatewayBuilder {
                 self.config.encode(&id, &bring).map_err(invalid)?
             }
         };
-        let mut stdin = kept.stdin();
-        // what became of it is learned by its end
-        let _ = stdin.write_all(&[KERNEL, &frame(Kind::Hello, 0, &config)].concat());
-        let _ = stdin.close();
+        self.write(&id, &kept, &[KERNEL, &frame(Kind::Hello, 0, &config)].concat())?;
         self.started(&id, &kept)?;
-        self.enter(network, id, name, kept, |entered, entering| enter(entered, entering, supply.as_mut()))
+        self.enter(network, id, name, kept, true, |entered, entering| {
+            enter(entered, entering, supply.as_mut())
+        })
+    }
+
+    /// Writes all of its stdin.
+    fn write(&self, id: &str, kept: &Process, mut bytes: &[u8]) -> Result<(), OpenError> {
+        let (stdin, until) = (kept.stdin(), Instant::now() + self.timeout);
+        while !bytes.is_empty() {
+            match stdin.write_timeout(bytes, until.saturating_duration_since(Instant::now())) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(ProcessError::TimedOut { .. }) => {
+                    return Err(OpenError::TimedOut { gateway: id.to_owned(), noise: String::new() });
+                }
+                Err(ProcessError::Interrupted { .. }) => return Err(OpenError::Interrupted),
+                // what became of it is learned by its end
+                Err(_) => return Ok(()),
+            }
+        }
+        let _ = stdin.close();
+        Ok(())
     }
 
     fn enter(
@@ -128,9 +144,10 @@ impl GatewayBuilder {
         id: String,
         name: KeptName,
         kept: Arc<Process>,
+        is_new: bool,
         enter: impl FnOnce(Arc<Entered>, Entering) -> Result<Gateway, OpenError>,
     ) -> Result<Gateway, OpenError> {
-        let entered = Entered::new(network, kept, name, self.timeout)?;
+        let entered = Entered::new(network, kept, name, self.timeout, self.give_up, is_new)?;
         let printed = Arc::new(Printed::new(id.clone(), self.on_output.take()));
         enter(entered, Entering { id, timeout: self.timeout, printed })
     }
