@@ -150,7 +150,8 @@ class Core(Outlet):
             self.end()
         if self.keeper is not None:
             self.keeper.tick(now)
-            if self.dismissed and not self.attached and not self.keeps():
+            silent = not self.attached or now >= self.last_byte + self._patience()
+            if self.dismissed and silent and not self.keeps():
                 self.end()
         if self._unclaimed_until is not None and now >= self._unclaimed_until:
             self._unclaimed_until = self._unclaimed_left = None

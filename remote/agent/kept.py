@@ -6,7 +6,7 @@ the driver.
 """
 from agent import wire
 from agent.process import EXITED, Process
-from agent.ring import LAST, SPILL, WAIT, Output, Pool, Reading, Ring, Snapshot
+from agent.ring import BLOCK, LAST, SPILL, WAIT, Output, Pool, Reading, Ring, Snapshot
 from agent.wire import STDERR, STDOUT
 
 MOST = 200
@@ -18,6 +18,7 @@ PATIENCE = 1.0  # seconds between what a process says of itself
 RECENT = 10.0  # seconds for which KEPT is good enough for a look
 TAKES = 8  # of these last ones it is known whether they were granted
 COMMAND = 256
+PAGE = 4096  # bytes of a terminal that are said at once
 TAKEN = 256  # a flag of processes, above those in `process`
 ENTRY, READER = 3, 4  # roles in SPAWN
 NEVER = float("inf")
@@ -71,7 +72,7 @@ class Kept(Ringed):
         self.name, self.seconds, self.policies = asked.name, asked.seconds, asked.policies
         self.outs = {}
         for stream, words in ((STDOUT, asked.policies[0]), (STDERR, asked.policies[1])):
-            ring = Ring(words[0], words[1], pool)
+            ring = Ring(words[0], words[1], pool, BLOCK if terminal is None else PAGE)
             limit = fields["stdout_limit" if stream == STDOUT else "stderr_limit"]
             self.outs[stream] = Output(ring, limit, (self, stream))
         self.node = fields["node"]

@@ -49,10 +49,14 @@ class Pool(object):
 
     def awake(self):
         """Let those go on that wait for memory or for the disk."""
-        if self.waiting and not self.is_full() and self.under_way <= UNDER_WAY // 2:
+        if self.waiting and self.under_way <= UNDER_WAY // 2:
+            full = self.is_full()
             waiting, self.waiting = self.waiting, []
             for output in waiting:
-                self.wake(output)
+                if output.needs_room(full):
+                    self.waiting.append(output)
+                else:
+                    self.wake(output)
 
     def make_room(self):
         """Write or drop the oldest bytes of the largest rings until all fit into the memory."""
@@ -64,22 +68,21 @@ class Pool(object):
             ring = max(rings, key=lambda ring: ring.end - ring.going)
             if self.under_way < UNDER_WAY and ring.store():
                 continue
-            if ring.away and ring.broken:
-                ring.drop(min(ring.base // BLOCK * BLOCK + BLOCK, ring.end))
-            else:
+            if not (ring.broken and ring.give_up()):
                 tired.add(ring)
 
 
 class Ring(object):
     """Positions: start <= end, base <= going <= end. On disk is what stands between start and base."""
 
-    __slots__ = ("policy", "size", "pool", "output", "start", "end", "base", "going", "blocks", "readings",
-                 "finished", "stopped", "away", "on_disk", "broken")
+    __slots__ = ("policy", "size", "pool", "piece_size", "output", "start", "end", "base", "going", "blocks",
+                 "readings", "finished", "stopped", "away", "on_disk", "broken")
 
-    def __init__(self, policy, size, pool):
+    def __init__(self, policy, size, pool, piece_size=BLOCK):
         self.policy = policy
         self.size = size
         self.pool = pool
+        self.piece_size = piece_size  # bytes that are sent at once, at most a block
         self.output = None
         self.start = self.end = self.base = 0
         self.going = 0  # what is before it was given to the disk
@@ -133,6 +136,15 @@ class Ring(object):
         else:
             self.drop(min(self.output.acknowledged, self.end - self.size))
 
+    def give_up(self):
+        """Drop the oldest block in memory, but nothing that its holder may still get. Return False if there is
+        no such block."""
+        until = min((self.base // BLOCK + 1) * BLOCK, self.end)
+        if not self.away and self.output.acknowledged < until:
+            return False
+        self.drop(until)
+        return True
+
     def drop(self, position):
         """Drop everything before a position. In memory, only whole blocks make room."""
         if position <= self.start:
@@ -159,13 +171,15 @@ class Ring(object):
         return 0 if data is None else len(data)
 
     def piece(self, position):
-        """Return what is in memory from this position on, at most a block; None if that is on disk."""
+        """Return what is in memory from this position on, at most a piece; None if that is on disk."""
         if position < self.base:
             return None
         number = position // BLOCK
         inside = position - max(number * BLOCK, self.base)
         block = self.blocks[number]
-        return block[inside:] if inside else block
+        if inside or len(block) > self.piece_size:
+            block = block[inside:inside + self.piece_size]
+        return block
 
     # --- the disk
 
@@ -287,12 +301,12 @@ class Reading(object):
         return None
 
     def next_data(self):
-        """Return (position, bytes) to send, at most a block: only while unsent(), and after skip()."""
+        """Return (position, bytes) to send, at most a piece: only while unsent(), and after skip()."""
         position = self.sent
         data = self.ring.piece(position)
         if data is None:
             at, data = self.loaded
-            data = data[position - at:position - at + BLOCK]
+            data = data[position - at:position - at + self.ring.piece_size]
         until = min(self.limit, self.end)
         if len(data) > until - position:
             data = data[:until - position]
@@ -385,20 +399,22 @@ class Output(Reading):
         ring = self.ring
         if ring.stopped or ring.finished:
             return 0
-        if not ring.away:
-            return max(0, self.limit - ring.end)
+        room = max(0, self.limit - ring.end)
         pool = ring.pool
-        if ring.policy == WAIT:
-            room = max(0, self.limit - ring.end)
-            tight = room and pool.is_full()
-        else:
+        if ring.away and ring.policy != WAIT:
             room = FREE
-            tight = pool.under_way >= UNDER_WAY and (ring.policy == SPILL or pool.is_full())
-        if tight:
+        if room and self.needs_room(pool.is_full()):
             if self not in pool.waiting:
                 pool.waiting.append(self)
             return 0
         return room
+
+    def needs_room(self, full):
+        """Return whether it waits for memory, of which there is none if `full`, or for the disk."""
+        ring = self.ring
+        if ring.policy == WAIT:
+            return ring.away and full
+        return ring.pool.under_way >= UNDER_WAY and (ring.policy == SPILL or full)
 
     def write(self, data):
         self.ring.write(data)

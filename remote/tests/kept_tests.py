@@ -477,6 +477,25 @@ class Ends(Test):
         greeting = self.host.reattach(2 << 32 | 1)
         self.assertEqual({"count": 1}, greeting[-1][1])
 
+    def test_a_dead_link_that_stays_open_holds_no_agent_that_keeps_nothing_more(self):
+        process = self.host.runs()
+        self.host.pass_time(601)
+        self.assertFalse(self.host.core.ending)
+        self.host.pass_time(101)
+        self.host.core.child_exited(process, 1, 1)
+        for stream in (1, 2):
+            self.host.core.child_output_closed(process, stream)
+        self.host.pass_time(0)
+        self.assertFalse(self.host.core.keeps())
+        self.assertTrue(self.host.core.ending)
+
+    def test_a_terminal_says_a_page_at_a_time(self):
+        for id, more, sizes in ((ID, [(u"terminal", b"24 80")], [4096, 4096, 1808]), (b"z" * 16, [], [10000])):
+            name = b"train" if more else b"other"
+            self.host.runs(id, value=name + b" 100 wait wait", more=more, stdout_limit=1000000)
+            frames = self.host.write(b"x" * 10000, id)
+            self.assertEqual(sizes, [len(fields["data"]) for fields in only(wire.DATA, frames)])
+
 
 class Reading(Test):
 

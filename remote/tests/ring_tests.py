@@ -262,6 +262,54 @@ class Memory(unittest.TestCase):
         self.assertEqual([world.out], world.woken)
         self.assertTrue(world.out.capacity())
 
+    def test_a_holder_that_has_everything_does_not_make_the_memory_larger(self):
+        for policy in (LAST, SPILL):
+            for disk in ("full", "slow"):
+                world = World(policy, 1000 * BLOCK, 100 * BLOCK)
+                world.disk.full = disk == "full"
+                for turn in range(2000):
+                    world.out.credit(world.out.sent, world.out.sent + 2 * BLOCK)
+                    if world.out.capacity():
+                        world.write(BLOCK)
+                    while world.out.unsent():
+                        world.out.skip()
+                        if world.out.unsent():
+                            world.out.next_data()
+                    if world.disk.todo and (disk == "full" or turn % 4 == 0):
+                        world.disk.step()
+                    self.assertLessEqual(world.pool.used, 100 * BLOCK + rings.UNDER_WAY + 3 * BLOCK)
+                world.settle()
+                self.assertEqual(disk == "full", world.ring.broken)
+                self.assertGreater(world.ring.end, 400 * BLOCK)
+                self.assertGreaterEqual(world.ring.end - world.ring.start, 90 * BLOCK)
+
+    def test_a_full_disk_takes_nothing_from_a_holder_that_is_slow(self):
+        world = World(LAST, 1000 * BLOCK, 4 * BLOCK)
+        world.disk.full = True
+        world.out.credit(0, 10 * BLOCK)
+        while world.out.capacity():
+            world.write(BLOCK)
+            world.settle()
+        self.assertEqual((0, 10 * BLOCK), (world.ring.start, world.ring.end))
+        got = world.read(world.out)
+        self.assertEqual(content(0, 10 * BLOCK), b"".join([data for _, data in got]))
+
+    def test_memory_that_others_hold_stops_nothing_that_goes_to_the_disk(self):
+        world = World(SPILL, 1 << 30, 2 * BLOCK)
+        waits = Output(Ring(WAIT, 0, world.pool), 0, None)
+        waits.resume(0, 1 << 20)
+        waits.leave()
+        waits.write(content(0, 2 * BLOCK + 1))
+        self.assertEqual(0, waits.capacity())
+        world.out.leave()
+        for _ in range(3):
+            while world.out.capacity():
+                world.write(BLOCK)
+            world.settle()
+            self.assertEqual([world.out], world.woken)
+            del world.woken[:]
+        self.assertEqual([waits], world.pool.waiting)
+
     def test_what_waits_takes_no_more_once_the_memory_is_full(self):
         world = World(WAIT, 0, 2 * BLOCK)
         world.out.resume(0, 1 << 20)
