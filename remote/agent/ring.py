@@ -137,8 +137,8 @@ class Ring(object):
             self.drop(min(self.output.acknowledged, self.end - self.size))
 
     def give_up(self):
-        """Drop the oldest block in memory, but nothing that its holder may still get. Return False if there is
-        no such block."""
+        """Drop the oldest block in memory, but nothing that its holder may still get. Return False if there
+        is no such block."""
         until = min((self.base // BLOCK + 1) * BLOCK, self.end)
         if not self.away and self.output.acknowledged < until:
             return False

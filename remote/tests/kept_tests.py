@@ -490,7 +490,8 @@ class Ends(Test):
         self.assertTrue(self.host.core.ending)
 
     def test_a_terminal_says_a_page_at_a_time(self):
-        for id, more, sizes in ((ID, [(u"terminal", b"24 80")], [4096, 4096, 1808]), (b"z" * 16, [], [10000])):
+        terminal = [(u"terminal", b"24 80")]
+        for id, more, sizes in ((ID, terminal, [4096, 4096, 1808]), (b"z" * 16, [], [10000])):
             name = b"train" if more else b"other"
             self.host.runs(id, value=name + b" 100 wait wait", more=more, stdout_limit=1000000)
             frames = self.host.write(b"x" * 10000, id)

@@ -159,6 +159,8 @@ impl Host {
         self.greeting =
             Some(Greeting { incarnation, hostname, machine, cpus, agent, agent_pid, resume, note });
         self.failure = None;
+        // that was asked for this one time
+        self.end_kept = false;
         self.attempts.greeted(now);
     }
 

@@ -237,11 +237,14 @@ pub struct Prompt {
 }
 
 /// A reply to `watch`, `addhost`, `rmhost`, `drain` and `undrain`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostReply {
     /// The host that changed; `None` in the last reply to `watch`, `drain` and `undrain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostStatus>,
+    /// The work that a removed host still keeps, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptStatus>,
 }
 
 /// The reply to `groups`.

@@ -18,6 +18,9 @@ use crate::wire::{Frame, FrameKind, MAX_DATA, Stream, put_data_head};
 /// The most bytes of a terminal that go before other DATA in a turn.
 const PAGE: usize = 4_096;
 
+/// The most SKIPs of a stream that wait. Beyond, DATA between the last ones is passed over, too.
+const MAX_SKIPS: usize = 1_024;
+
 /// The frames queued for one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Mux {
@@ -67,8 +70,12 @@ impl Pending {
 
     /// Of several without DATA between them the last one counts.
     fn skip(&mut self, to: u64) {
+        let is_crowded = self.skipped.len() >= MAX_SKIPS;
         match self.skipped.back_mut() {
-            Some((position, chunks)) if chunks.is_empty() => *position = to,
+            Some((position, chunks)) if is_crowded || chunks.is_empty() => {
+                chunks.clear();
+                *position = to;
+            }
             _ => self.skipped.push_back((to, Chunks::default())),
         }
     }
@@ -430,5 +437,31 @@ mod tests {
         let resume = Frame::Resume { id, attempt: 2, stdout: Span::default(), stderr: Span::default() };
         mux.push(resume.clone());
         assert_eq!(frames(&mut mux), [resume]);
+    }
+
+    #[test]
+    fn many_skips_take_no_more_memory_than_some() {
+        let id = ProcessId([1; 16]);
+        let mut mux = Mux::default();
+        for number in 0..10_000 {
+            mux.push(data(1, 10 * number, 1));
+            mux.push(Frame::Skip { id, stream: Stream::Stdout, position: 10 * (number + 1) });
+        }
+        mux.push(data(1, 100_000, 3));
+        assert!(mux.queued(id) <= MAX_SKIPS + 3);
+        let frames = frames(&mut mux);
+        assert!(frames.len() <= 2 * MAX_SKIPS + 2);
+        assert_eq!(frames.last(), Some(&data(1, 100_000, 3)));
+        let mut at = 0;
+        for frame in frames {
+            match frame {
+                Frame::Data { position, bytes, .. } => {
+                    assert_eq!(position, at);
+                    at += bytes.len() as u64;
+                }
+                Frame::Skip { position, .. } => at = position,
+                frame => panic!("{frame:?}"),
+            }
+        }
     }
 }

@@ -203,6 +203,8 @@ struct Outcast {
     ids: Vec<(ProcessId, Hold)>,
     /// It was told to end.
     told: bool,
+    /// It is to end the work that it keeps, too.
+    ends_kept: bool,
 }
 
 /// See the module's documentation.

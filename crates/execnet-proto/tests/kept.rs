@@ -4,7 +4,8 @@
 #[allow(dead_code)]
 mod bench;
 
-use execnet_proto::id::ProcessId;
+use execnet_proto::id::{Incarnation, ProcessId};
+use execnet_proto::switch::HostKey;
 use execnet_proto::wire::{Frame, Held, Role, Standing, Stream, Table};
 
 use bench::*;
@@ -237,4 +238,26 @@ fn an_old_tenure_is_asked_for_and_the_answer_decides() {
         assert_eq!(bench.switch.kept_work().next().unwrap().here, Some(wins));
         assert_eq!(bench.dropped(), (vec![], false));
     }
+}
+
+#[test]
+fn a_client_that_holds_enough_takes_nothing_from_the_holder() {
+    const MORE: HostKey = HostKey(2);
+    let mut bench = Bench::new().kept(A);
+    bench.switch.add_host(MORE, "cpu", bench.now);
+    bench.attach_at(MORE, Incarnation([8; 16]), "keep");
+    for number in 0..1_000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let id = ProcessId([9, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bench.says(B, &Frame::Select { id, wants: Table::new() });
+        assert!(bench.switch.place(B, id, MORE, "cpu", Table::new()));
+    }
+    bench.told();
+    bench.says(B, &take(B, ID, 0));
+    let [host, a, b] = bench.told();
+    assert_eq!(lost(&b), Some("a program may run 1000 processes at a time"));
+    assert_eq!((host, a), (vec![], vec![]));
+    bench.agent(&data(0, 10));
+    assert_eq!(bench.told()[1], [data(0, 10)]);
+    assert_eq!(bench.dropped(), (vec![], false));
 }

@@ -204,6 +204,49 @@ fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
 }
 
 #[test]
+fn the_agent_of_a_removed_host_that_is_to_end_everything_is_told_so_until_it_does() {
+    let mut bench = Bench::new().kept(A);
+    bench.cut();
+    bench.switch.end_host(HOST, true);
+    bench.switch.remove_host(HOST, bench.now);
+    bench.switch.add_host(HOST, "gpu", bench.now);
+    for _ in 0..2 {
+        bench.told();
+        bench.attach(AGENT, "keep");
+        assert_eq!(bench.told()[0], [Frame::EndAll]);
+        bench.cut();
+    }
+    bench.attach(Incarnation([8; 16]), "keep");
+    assert_eq!(bench.told()[0], []);
+    assert!(bench.switch.is_reachable(HOST));
+}
+
+#[test]
+fn what_was_told_before_a_break_does_not_count_as_told_now() {
+    let id = |link: u8, number: u16| {
+        let [high, low] = number.to_be_bytes();
+        ProcessId([link, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    };
+    let mut bench = Bench::new();
+    for link in 1..=4 {
+        for number in 0..300 {
+            let name = format!("{link}-{number}");
+            bench.agent(&kept(id(link, number), &[("name", &name)]));
+        }
+        assert_eq!(bench.dropped(), (vec![], false), "{link}");
+        assert!(bench.switch.kept_work().count() <= 600);
+        if link < 4 {
+            bench.cut();
+            bench.attach(AGENT, "keep");
+        }
+    }
+    bench.agent(&Frame::Keeps(300));
+    assert_eq!(bench.switch.kept_work().count(), 300);
+    bench.agent(&kept(OTHER, &[("name", "one-more")]));
+    assert!(bench.dropped().1);
+}
+
+#[test]
 fn what_keeps_nothing_says_so() {
     for (mut bench, why) in [
         (Bench::with("look", false), "gpu or the network's daemon does not know `keep`"),

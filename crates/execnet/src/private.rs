@@ -164,7 +164,7 @@ impl Private {
         }
         let mut last = HostStatus { spec: spec.to_string(), ..HostStatus::default() };
         for reply in self.network.request(&request) {
-            if let Ok(HostReply { host: Some(host) }) = serde_json::from_value(reply?) {
+            if let Ok(HostReply { host: Some(host), .. }) = serde_json::from_value(reply?) {
                 last = host;
             }
         }

@@ -57,6 +57,7 @@ impl RmhostArgs {
             if let Some(why) = reply.host.and_then(|host| host.error) {
                 print::say(&format!("{}: unreachable; {}", self.host, text::one_line(&why)));
             }
+            super::kept::say_still_kept(&reply.kept);
         }
         if let Some(draft) = draft {
             draft.commit()?;

@@ -10,7 +10,7 @@ use execnet_proto::spec::NetworkName;
 
 use super::packages::visit;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::{connection, paths, print, text, usage};
+use crate::{connection, paths, print, text};
 
 /// How long the daemon may take to exit: the commands of its hosts get 10 s.
 const GOODBYE: Duration = Duration::from_secs(30);
@@ -50,10 +50,7 @@ impl StopArgs {
                 text::one_line(host)
             ));
         }
-        for work in &reply.kept {
-            let known = if work.unreachable.is_some() { ", as was last known" } else { "" };
-            print::say(&format!("{} is still kept{known}", usage::name_of(work)));
-        }
+        super::kept::say_still_kept(&reply.kept);
         let (began, mut told) = (Instant::now(), false);
         while connection::is_running(&name) {
             if began.elapsed() > AT_ONCE && !std::mem::replace(&mut told, true) {

@@ -172,7 +172,7 @@ fn a_stopped_network_finds_it_again() {
     let agent = kept.net.agent("build1");
     let stopped = kept.net.run("stop", &["--leave-kept"]);
     assert!(stopped.status.success(), "{}", text(&stopped));
-    assert!(text(&stopped).contains("train on build1 is still kept"), "{}", text(&stopped));
+    assert!(text(&stopped).contains("train on build1 is still kept\n"), "{}", text(&stopped));
     assert!(alive(agent));
     let ended = kept.command.wait().unwrap();
     assert_eq!(ended.code(), Some(6), "the network was stopped");
@@ -210,6 +210,35 @@ fn end_kept_ends_it() {
     assert_eq!(kept.status(), Value::Null);
     let missing = kept.net.run("attach", &["train"]);
     assert_eq!(missing.status.code(), Some(4), "{}", text(&missing));
+}
+
+#[test]
+fn a_host_that_is_removed_out_of_reach_ends_it_or_not_when_it_is_added_again() {
+    for (choice, ends) in [("--leave-kept", false), ("--end-kept", true)] {
+        let Some(mut kept) = Kept::start(|_| ()) else { return };
+        let host = kept.net.lab().hosts()[0].clone();
+        let (agent, spec) = (kept.net.agent("build1"), kept.net.spec("build1", ""));
+        host.stop_sshd();
+        host.kill_ssh();
+        kept.net.wait_for("build1", "unreachable");
+        let removed = kept.net.run("rmhost", &["build1", choice]);
+        let said = text(&removed);
+        assert!(removed.status.success(), "{said}");
+        assert!(said.contains("build1: unreachable; its agent could not be told to end; "), "{said}");
+        assert!(said.contains("train on build1 is still kept, as was last known"), "{said}");
+        assert_eq!(said.contains("it is told if the host is added again"), ends, "{said}");
+        assert_eq!(kept.command.wait().unwrap().code(), Some(6));
+        host.start_sshd().unwrap();
+        kept.net.ok("addhost", &[&spec]);
+        if ends {
+            wait_until(SOON, "the agent to end", || !alive(agent));
+            assert_eq!(kept.net.run("wait", &["train"]).status.code(), Some(4));
+        } else {
+            kept.net.wait_for("build1", "up");
+            assert_eq!(kept.net.agent("build1"), agent);
+            kept.goes_on_to_its_end();
+        }
+    }
 }
 
 #[test]

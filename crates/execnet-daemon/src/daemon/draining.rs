@@ -65,9 +65,9 @@ impl Daemon {
         }
         for key in hosts {
             let host = self.host_status(key, now);
-            self.reply(request, false, &HostReply { host });
+            self.reply(request, false, &HostReply { host, ..HostReply::default() });
         }
-        self.reply(request, true, &HostReply { host: None });
+        self.reply(request, true, &HostReply::default());
     }
 
     /// Drains a host, or lets it take work again.
@@ -152,7 +152,7 @@ impl Daemon {
                 Some(_) => draining.wait && self.busy(*key, now).is_some(),
             });
             if draining.hosts.is_empty() {
-                self.reply(draining.request, true, &HostReply { host: None });
+                self.reply(draining.request, true, &HostReply::default());
             } else {
                 self.draining.push(draining);
             }

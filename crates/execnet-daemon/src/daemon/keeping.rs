@@ -93,8 +93,7 @@ impl Daemon {
     /// Answers those that need not wait any longer.
     pub(super) fn advance_finding(&mut self, now: Duration) {
         for finding in std::mem::take(&mut self.finding) {
-            let waits = now < finding.until && self.hosts.keys().any(|key| self.will_tell(*key));
-            if waits {
+            if now < finding.until && self.waits(&finding.wanted) {
                 self.finding.push(finding);
                 continue;
             }
@@ -107,6 +106,35 @@ impl Daemon {
 
     pub(super) fn finding_deadline(&self) -> Option<Duration> {
         self.finding.iter().map(|finding| finding.until).min()
+    }
+
+    /// Whether a host that matters is about to tell what it keeps. Hosts that fail again and again only
+    /// matter while something was not found elsewhere.
+    fn waits(&self, wanted: &[Wanted]) -> bool {
+        let telling: Vec<HostKey> = self.hosts.keys().copied().filter(|key| self.will_tell(*key)).collect();
+        if telling.is_empty() {
+            return false;
+        }
+        let (mut all_found, mut everywhere, mut named) = (!wanted.is_empty(), wanted.is_empty(), Vec::new());
+        for word in wanted {
+            let Ok(hosts) = self.on(word) else { continue };
+            let is_there = |name: &String| {
+                self.switch.kept_work().any(|work| {
+                    work.present
+                        && work.facts.name.as_str() == name
+                        && hosts.as_ref().is_none_or(|hosts| hosts.contains(&work.host))
+                })
+            };
+            all_found = all_found && word.names.iter().all(is_there);
+            match hosts {
+                Some(hosts) => named.extend(hosts),
+                None => everywhere = true,
+            }
+        }
+        telling.into_iter().any(|key| {
+            let is_in_vain = all_found && self.hosts[&key].attempts.fail_again();
+            (everywhere || named.contains(&key)) && !is_in_vain
+        })
     }
 
     /// Whether a host is about to tell what it keeps.

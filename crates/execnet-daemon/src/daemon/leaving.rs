@@ -127,12 +127,13 @@ impl Daemon {
             let left = self.hosts.values().filter(|host| stage(host) == Some(Leaving::LeftBehind));
             let left = left.map(|host| host.spec.id.clone()).collect();
             let end_kept = closing.end_kept;
-            let ended = |id: &str| {
+            let was_told = |id: &str| {
                 let host = self.hosts.values().find(|host| host.spec.id == id);
-                end_kept && host.is_none_or(|host| stage(host) != Some(Leaving::LeftBehind))
+                host.is_none_or(|host| stage(host) != Some(Leaving::LeftBehind))
             };
             let mut kept = self.running_kept(None, now);
-            kept.retain(|work| !ended(&work.host));
+            kept.retain(|work| !(end_kept && was_told(&work.host)));
+            kept.iter_mut().filter(|work| was_told(&work.host)).for_each(|work| work.unreachable = None);
             let reply = StopReply { left, kept };
             let Some(closing) = &mut self.closing else { return };
             for request in std::mem::take(&mut closing.asked) {
@@ -188,26 +189,34 @@ impl Daemon {
         }
         let Some(leave) = &mut host.leave else { return };
         leave.stage = if left { Leaving::LeftBehind } else { Leaving::Gone };
-        let asked = leave.asked.take();
+        let (asked, end_kept) = (leave.asked.take(), leave.end_kept);
         let mut status = self.host_status(key, now);
         if self.closing.is_some() {
             // clients must not wait for another daemon
             let network = &self.settings.common.network;
             return self.switch.lose_host(key, &format!("the network {network} was stopped"));
         }
+        let mut kept = self.running_kept(Some(key), now);
+        kept.retain(|_| left || !end_kept);
+        kept.iter_mut().filter(|_| !left).for_each(|work| work.unreachable = None);
         if let Some(status) = &mut status {
+            let then = match (kept.is_empty(), end_kept) {
+                (true, _) => format!("it ends by itself within {linger} s"),
+                (false, true) => "nor to end what it keeps: it is told if the host is added again".to_owned(),
+                (false, false) => format!("it ends all but that within {linger} s"),
+            };
             // its link was meant to end: that is no error
-            status.error = left
-                .then(|| format!("its agent could not be told to end; it ends by itself within {linger} s"));
+            status.error = left.then(|| format!("its agent could not be told to end; {then}"));
         }
         self.drop_questions(key);
+        self.switch.end_host(key, end_kept);
         self.switch.remove_host(key, now);
         self.looks_no_more(key);
         let removed = self.hosts.remove(&key);
         if removed.is_some_and(|host| host.drained == Some(Then::Removed)) {
             self.act(Action::Forget(id));
         }
-        let reply = HostReply { host: status };
+        let reply = HostReply { host: status, kept };
         self.tell_draining(key, &reply);
         if let Some(request) = asked {
             self.reply(request, true, &reply);

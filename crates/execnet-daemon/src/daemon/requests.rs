@@ -24,6 +24,9 @@ use crate::text;
 /// How many watchers there may be at a time.
 const MAX_WATCHERS: usize = 256;
 
+/// The most bytes of a reply, which must fit into a frame.
+const MOST_OF_REPLY: usize = 16_000_000;
+
 /// A `watch` or `addhost` request that is not over.
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -65,7 +68,7 @@ impl Daemon {
                     let keys: Vec<HostKey> = self.hosts.keys().copied().collect();
                     for key in keys {
                         let host = self.host_status(key, now);
-                        self.reply(request, false, &HostReply { host });
+                        self.reply(request, false, &HostReply { host, ..HostReply::default() });
                     }
                 }
             }
@@ -222,7 +225,7 @@ impl Daemon {
         }
         for key in changed {
             let Some(status) = self.host_status(key, now) else { continue };
-            let reply = HostReply { host: Some(status) };
+            let reply = HostReply { host: Some(status), ..HostReply::default() };
             self.tell_draining(key, &reply);
             let watches = |watcher: &&Watcher| watcher.host.is_none_or(|host| host == key);
             let told: Vec<RequestKey> =
@@ -253,9 +256,9 @@ impl Daemon {
             let Watcher { request, host } = watcher;
             self.prompts.watch_over(request, now);
             match host.map(|key| self.host_status(key, now)) {
-                None => self.reply(request, true, &HostReply { host: None }),
+                None => self.reply(request, true, &HostReply::default()),
                 Some(Some(host)) if host.state != HostState::Leaving => {
-                    self.reply(request, true, &HostReply { host: Some(host) });
+                    self.reply(request, true, &HostReply { host: Some(host), ..HostReply::default() });
                 }
                 Some(_) => {
                     self.fail(
@@ -322,7 +325,7 @@ impl Daemon {
             Some(answer) => self.reply(asker, true, &AskpassReply { answer }),
             None => self.refuse_question(asker, "the person did not answer"),
         }
-        self.reply(from, true, &HostReply { host: None });
+        self.reply(from, true, &HostReply::default());
     }
 
     /// A host's ssh got its answer, or none: its deadline counts again.
@@ -368,6 +371,11 @@ impl Daemon {
 
     pub(super) fn reply(&mut self, request: RequestKey, last: bool, reply: &impl Serialize) {
         match serde_json::to_vec(reply) {
+            Ok(json) if json.len() > MOST_OF_REPLY => {
+                let message = "the reply is too large".into();
+                let error = ReplyError { kind: ErrorKind::Usage, message, hint: Some("ask for less".into()) };
+                self.reply(request, true, &Interruption::Error(error));
+            }
             Ok(json) => self.switch.reply(request.client, request.number, last, json.into()),
             Err(error) => tracing::error!("a reply cannot be written as JSON: {error}"),
         }

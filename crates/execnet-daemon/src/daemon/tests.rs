@@ -20,6 +20,7 @@ use crate::host::bootstrap::Common;
 
 mod draining;
 mod joining;
+mod keeping;
 mod looking;
 mod patience;
 mod requests;

@@ -127,6 +127,11 @@ impl Attempts {
         self.link().is_some_and(Link::is_up)
     }
 
+    /// Whether several attempts in a row failed.
+    pub(crate) fn fail_again(&self) -> bool {
+        self.failures > 1
+    }
+
     /// Whether its agent ever greeted.
     pub(crate) fn was_ever_up(&self) -> bool {
         self.ever_up

@@ -188,5 +188,5 @@ fn errors_and_prompts_are_told_from_results() {
     assert!(serde_json::from_value::<Interruption>(json!({})).is_err());
     let later = json!({"kind": "new", "message": "m"});
     assert_eq!(serde_json::from_value::<ReplyError>(later).unwrap().kind, ErrorKind::Other);
-    assert_eq!(serde_json::to_value(HostReply { host: None }).unwrap(), json!({}));
+    assert_eq!(serde_json::to_value(HostReply::default()).unwrap(), json!({}));
 }

@@ -54,6 +54,8 @@ pub(super) struct HostSide {
     /// Tunnels with more bytes than the turn of this host's link allowed.
     pub(super) left: BTreeSet<ProcessId>,
     pub(super) tells_releases: bool,
+    /// It is to end the work that it keeps when it is removed.
+    ends_kept: bool,
     /// The work that it keeps.
     pub(super) keeping: Keeping,
 }
@@ -154,6 +156,7 @@ impl Switch {
             outstanding: Outstanding::default(),
             left: BTreeSet::new(),
             tells_releases: false,
+            ends_kept: false,
             keeping: Keeping::default(),
         };
         self.hosts.insert(host, state);
@@ -171,7 +174,7 @@ impl Switch {
     pub fn remove_host(&mut self, host: HostKey, now: Duration) {
         self.link_closed(host, "it was removed from the network", now);
         let Some(state) = self.hosts.get(&host) else { return };
-        let (name, incarnation) = (state.name.clone(), state.incarnation);
+        let (name, incarnation, ends_kept) = (state.name.clone(), state.incarnation, state.ends_kept);
         let mut ids = Vec::new();
         for id in self.forwarded_on(host) {
             self.lose(id, &format!("host {name} was removed from the network"));
@@ -185,7 +188,7 @@ impl Switch {
             if self.outcasts.len() >= MAX_OUTCASTS {
                 self.outcasts.pop_front();
             }
-            self.outcasts.push_back(Outcast { incarnation, ids, told: false });
+            self.outcasts.push_back(Outcast { incarnation, ids, told: false, ends_kept });
         }
     }
 
@@ -197,8 +200,12 @@ impl Switch {
     }
 
     /// Tells a host's agent to end everything and itself, and `all`: the work that it keeps, too. The end of
-    /// the link confirms it. An agent that keeps work and is not to end that lives on.
+    /// the link confirms it. An agent that keeps work and is not to end that lives on. One that is out of
+    /// reach is told when it answers after the host was removed and added again.
     pub fn end_host(&mut self, host: HostKey, all: bool) {
+        if let Some(state) = self.hosts.get_mut(&host) {
+            state.ends_kept = all;
+        }
         let all = all && self.features(host).has(Feature::Keep);
         self.tell_host(host, if all { Frame::EndAll } else { Frame::End });
     }
@@ -436,10 +443,12 @@ impl Switch {
                 let outcast = self.outcasts.iter().position(|outcast| outcast.incarnation == incarnation);
                 let mut left_over = Vec::new();
                 if let Some(at) = outcast {
+                    let keeps = features.has(Feature::Keep);
+                    let all = keeps && self.outcasts[at].ends_kept;
                     // one that answers again afterwards keeps work
-                    if !std::mem::replace(&mut self.outcasts[at].told, true) || !features.has(Feature::Keep) {
+                    if !std::mem::replace(&mut self.outcasts[at].told, true) || !keeps || all {
                         link.stage = Stage::Ending;
-                        link.conn.send(Frame::End);
+                        link.conn.send(if all { Frame::EndAll } else { Frame::End });
                         self.events.push_back(SwitchEvent::Outcast { host });
                         return Ok(());
                     }

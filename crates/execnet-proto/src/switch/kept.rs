@@ -12,7 +12,7 @@ use crate::kept::{Kept, KeptName};
 use crate::stream::Violation;
 use crate::wire::{FrameKind, Table};
 
-/// The most work that a host may tell of: what an agent keeps, and the records of what has ended.
+/// The most work that a host may tell of on a link: what an agent keeps, and the records of what has ended.
 const MAX_KEPT: usize = 300;
 
 /// The most work of a host that is remembered after it is gone.
@@ -224,9 +224,12 @@ impl Switch {
         let works = &mut state.keeping.works;
         let known = works.remove(&id);
         let namesake = works.iter().find(|(_, work)| work.facts.name == facts.name).map(|(id, _)| *id);
-        if works.len() >= MAX_KEPT {
+        if works.values().filter(|work| work.present).count() >= MAX_KEPT {
             return Err(Violation::TooMuchKept.into());
         }
+        // what was told on links before this one
+        let stale = works.iter().find(|(id, work)| !work.present && Some(**id) != namesake);
+        let stale = stale.filter(|_| works.len() >= 2 * MAX_KEPT).map(|(id, _)| *id);
         // what people have said to it before it was known to be kept
         let was_here = known.as_ref().is_some_and(|work| work.was_here)
             || entry.as_ref().is_some_and(|entry| entry.answered);
@@ -238,6 +241,9 @@ impl Switch {
         works.insert(id, Work { facts, told: now, present: true, was_here, kill });
         if let Some(namesake) = namesake {
             self.bury_kept(host, namesake, "its name was given to something else".into(), now);
+        }
+        if let Some(stale) = stale {
+            self.bury_kept(host, stale, "there was too much else to remember".into(), now);
         }
         self.events.push_back(SwitchEvent::Kept { host, id });
         self.say_kill(id);

@@ -66,14 +66,18 @@ impl Bench {
     }
 
     pub(crate) fn attach(&mut self, incarnation: Incarnation, features: &'static str) {
+        self.attach_at(HOST, incarnation, features);
+    }
+
+    pub(crate) fn attach_at(&mut self, host: HostKey, incarnation: Incarnation, features: &'static str) {
         self.attaches += 1;
         let epoch = Epoch::new(3, self.attaches);
-        self.switch.open_link(HOST, epoch, Bytes::new(), self.now);
+        self.switch.open_link(host, epoch, Bytes::new(), self.now);
         self.to[0] = Decoder::default();
         let mut bytes = BytesMut::from(&OPENING[..]);
         let facts = vec![("features".to_owned(), Bytes::from_static(features.as_bytes()))];
         Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts }.encode(&mut bytes);
-        self.switch.link_bytes(HOST, &bytes, self.now);
+        self.switch.link_bytes(host, &bytes, self.now);
     }
 
     pub(crate) fn cut(&mut self) {

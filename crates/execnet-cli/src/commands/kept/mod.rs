@@ -13,8 +13,17 @@ use crate::connection;
 use crate::error::{CommandError, Exit};
 use crate::print::say;
 use crate::text::one_line;
+use crate::usage;
 pub(crate) use options::{KeepOptions, KeptOptions, size};
 pub(crate) use stand::{Feed, gone, read_beside, stand_beside};
+
+/// Names what still is kept after its host was left.
+pub(crate) fn say_still_kept(kept: &[KeptStatus]) {
+    for work in kept {
+        let known = if work.unreachable.is_some() { ", as was last known" } else { "" };
+        say(&format!("{} is still kept{known}", usage::name_of(work)));
+    }
+}
 
 /// Kept work, as people call it: `train on gpu`.
 #[derive(Clone, Debug)]
@@ -118,6 +127,15 @@ pub(crate) fn reader(
         StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
         error => CommandError::new(Exit::Failed, error),
     })
+}
+
+/// Where its stdout stands now.
+pub(crate) fn end_of_output(network: &Network, status: &KeptStatus) -> Result<u64, CommandError> {
+    let reader = reader(network, status, Replay::NONE, true)?;
+    let output = reader.stdout();
+    // an end before its time is the next reader's to tell
+    while output.receive_piece(1).is_ok_and(|piece| !piece.is_end) {}
+    Ok(output.position())
 }
 
 /// The error if a name means nothing.

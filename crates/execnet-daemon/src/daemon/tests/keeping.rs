@@ -1,0 +1,106 @@
+//! Kept work in requests: whom a name waits for, and hosts that leave while they keep work.
+
+use std::time::Duration;
+
+use execnet_proto::control::{KeptChoice, Verb};
+use execnet_proto::id::{Epoch, ProcessId};
+use execnet_proto::wire::Frame;
+use serde_json::Value;
+
+use super::{SECOND, World};
+use crate::event::Event;
+
+/// The agent of a host greets on the link that was opened as this one of all, and keeps this.
+fn keeps(world: &mut World, id: &str, name: &str, attach: u32) {
+    let key = world.host(id);
+    let epoch = Epoch::new(1, attach);
+    world.greet_with(key, id, epoch, id.as_bytes()[0], "look keep");
+    let facts = vec![("name".to_owned(), name.to_owned().into())];
+    for frame in [Frame::Kept { id: ProcessId([id.as_bytes()[0]; 16]), facts }, Frame::Keeps(1)] {
+        world.event(Event::LinkBytes(key, &frame.to_bytes()));
+    }
+}
+
+/// The answer to a request for names, and after how many seconds it came.
+fn found(world: &mut World, names: &[&str]) -> (Value, u32) {
+    let client = world.client();
+    let request =
+        world.ask(client, Verb::Kept { names: names.iter().map(|name| (*name).to_owned()).collect() });
+    for seconds in 0..10 {
+        let (replies, over) = world.replies(request, client);
+        if over {
+            return (replies[0].clone(), seconds);
+        }
+        world.pass(SECOND);
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn a_name_waits_for_the_hosts_that_may_have_it() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    assert_eq!(found(&mut world, &["train@a"]).1, 5);
+    keeps(&mut world, "a", "train", 1);
+    let (reply, seconds) = found(&mut world, &["train@a"]);
+    assert_eq!((reply["kept"][0]["host"].as_str(), seconds), (Some("a"), 0));
+    assert_eq!(found(&mut world, &["train"]).1, 5, "b may have one, too");
+    assert_eq!(found(&mut world, &[]).1, 5);
+    // a host that fails again and again is not waited for, but what only it can have
+    for _ in 0..2 {
+        world.end("b", 255, "ssh: connect to host b port 22: No route to host");
+        while !world.links.contains_key(&world.host("b")) {
+            world.pass(SECOND);
+        }
+    }
+    assert_eq!(found(&mut world, &["train"]).1, 0);
+    let (reply, seconds) = found(&mut world, &["train", "other"]);
+    assert_eq!((reply["unknown"][0].as_str(), seconds), (Some("other"), 5));
+}
+
+#[test]
+fn a_host_that_leaves_out_of_reach_is_told_later_what_becomes_of_its_work() {
+    for (choice, said, told) in [
+        (KeptChoice::Leave, "its agent could not be told to end; it ends all but that within 600 s", 0x12),
+        (
+            KeptChoice::End,
+            "its agent could not be told to end; nor to end what it keeps: it is told if the host is added \
+             again",
+            0x18,
+        ),
+    ] {
+        let mut world = World::new(&["ssh=a"]);
+        keeps(&mut world, "a", "train", 1);
+        world.end("a", 255, "");
+        let client = world.client();
+        let request = world.ask(client, Verb::RmHost { host: "a".into(), kept: Some(choice) });
+        world.pass(30 * SECOND);
+        let (replies, over) = world.replies(request, client);
+        assert!(over);
+        assert_eq!(replies[0]["host"]["error"], said);
+        assert_eq!(replies[0]["kept"][0]["name"], "train");
+        world.ask(client, Verb::AddHost { spec: "ssh=a".into(), end_kept: false });
+        world.greet_with(world.host("a"), "a", Epoch::new(1, world.daemon.attaches), b'a', "look keep");
+        let written = &world.links[&world.host("a")];
+        assert!(written.windows(4).any(|part| part == [told, 0, 0, 0]), "{choice:?}");
+    }
+}
+
+#[test]
+fn an_agent_of_another_version_is_ended_with_its_work_once() {
+    let mut world = World::new(&[]);
+    let client = world.client();
+    world.ask(client, Verb::AddHost { spec: "ssh=a".into(), end_kept: true });
+    let says_end = |world: &World| {
+        let written = &world.links[&world.host("a")];
+        written.windows(8).any(|part| part == b"end_kept")
+    };
+    assert!(says_end(&world));
+    world.end("a", 255, "");
+    world.pass(Duration::from_secs(60));
+    assert!(says_end(&world), "nobody was told yet");
+    let attach = world.daemon.attaches;
+    keeps(&mut world, "a", "train", attach);
+    world.end("a", 255, "");
+    world.pass(Duration::from_secs(60));
+    assert!(!says_end(&world));
+}
