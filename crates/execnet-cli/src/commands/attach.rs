@@ -10,7 +10,7 @@ use execnet_proto::control::{KeptState, KeptStatus};
 use super::kept::{Feed, Tail, Work, not_attached, read_beside, stand_beside};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
-use crate::terminal::{TerminalOptions, come_forward, stand_for_kept};
+use crate::terminal::{TerminalOptions, come_forward, show_kept, stand_for_kept};
 use crate::{connection, text, usage};
 
 /// How much old output a terminal is looked for modes in, in bytes; less is shown.
@@ -82,10 +82,14 @@ impl AttachArgs {
         let attach = network.attach(&self.name).replay(replay);
         let process = attach.take(&status).map_err(|error| not_attached(name, error))?;
         if on_terminal {
-            return stand_for_kept(&process, self.terminal.escape(), &work, true);
+            return stand_for_kept(&process, self.terminal.escape(), &work);
         }
-        let stdin_is_ours = self.no_stdin || io::stdin().is_terminal() && !status.terminal;
-        stand_beside(process, &work, if stdin_is_ours { Feed::Nothing } else { Feed::Some })
+        let feed = match self.no_stdin {
+            true => Feed::Nothing,
+            false if io::stdin().is_terminal() && !status.terminal => Feed::Keys,
+            false => Feed::Some,
+        };
+        stand_beside(process, &work, feed)
     }
 }
 
@@ -97,9 +101,11 @@ fn read_along(
     replay: Replay,
     on_terminal: bool,
 ) -> CommandResult {
-    let reader = super::kept::reader(network, status, replay, false)?;
     if on_terminal {
-        return stand_for_kept(&reader, Default::default(), work, false);
+        let new = super::kept::end_of_output(network, status)?;
+        let reader = super::kept::reader(network, status, replay, false)?;
+        return show_kept(&reader, work, new);
     }
+    let reader = super::kept::reader(network, status, replay, false)?;
     read_beside(&reader, work, replay)
 }

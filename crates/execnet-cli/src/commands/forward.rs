@@ -40,6 +40,11 @@ pub(super) trait Recipient {
     /// The host's id.
     fn host(&self) -> String;
 
+    /// Whether it is stopped while this command is, by Ctrl-Z.
+    fn stops_with_us(&self) -> bool {
+        true
+    }
+
     /// Whether this signal, by its number, means that the process is left and stays.
     fn is_left_by(&self, _number: i32) -> bool {
         false
@@ -119,6 +124,9 @@ fn react(recipient: &impl Recipient, number: i32, unheard: &mut UnheardSignal, n
     let ending = ENDING.contains(&number);
     if ending && unheard.told || recipient.is_left_by(number) {
         return Reaction::End(u8::try_from(128 + number).unwrap_or(1));
+    }
+    if matches!(number, SIGTSTP | SIGCONT) && !recipient.stops_with_us() {
+        return if number == SIGTSTP { Reaction::Stop } else { Reaction::Nothing };
     }
     let name = signal_name(number).unwrap_or("");
     // the process has no terminal, so the kernel would drop SIGTSTP

@@ -96,14 +96,22 @@ pub(crate) fn on_terminal(process: ProcessBuilder) -> ProcessBuilder {
 /// `failure`: the exit code if it cannot be known how it ended. Only `python` has that code also for what did
 /// not start.
 pub(crate) fn stand_for(process: &Process, escape: EscapeKey, what: &str, failure: Exit) -> CommandResult {
-    Standing { process, escape, what, failure, work: None, mute: false }.stand()
+    Standing { process, escape, what, failure, work: None, reads_from: None }.stand()
 }
 
-/// Lets kept work have our terminal, until its end or until it is left. `keys`: not only its output passes.
-pub(crate) fn stand_for_kept(process: &Process, escape: EscapeKey, work: &Work, keys: bool) -> CommandResult {
+/// Lets kept work have our terminal, until its end or until it is left.
+pub(crate) fn stand_for_kept(process: &Process, escape: EscapeKey, work: &Work) -> CommandResult {
     let what = work.to_string();
     let (what, work) = (what.as_str(), Some(work));
-    Standing { process, escape, what, failure: Exit::HostsFailed, work, mute: !keys }.stand()
+    Standing { process, escape, what, failure: Exit::HostsFailed, work, reads_from: None }.stand()
+}
+
+/// Shows kept work on our terminal, until its end or until we go. Output before this position of it is old.
+pub(crate) fn show_kept(reader: &Process, work: &Work, new: u64) -> CommandResult {
+    let what = work.to_string();
+    let (what, work, escape) = (what.as_str(), Some(work), EscapeKey::default());
+    Standing { process: reader, escape, what, failure: Exit::HostsFailed, work, reads_from: Some(new) }
+        .stand()
 }
 
 /// What has our terminal.
@@ -115,13 +123,18 @@ struct Standing<'a> {
     failure: Exit,
     /// What stays when we leave.
     work: Option<&'a Work>,
-    /// It gets no keys, sizes and signals.
-    mute: bool,
+    /// We only read along: it gets no keys, sizes and signals. Output before this position is old.
+    reads_from: Option<u64>,
 }
 
 impl Standing<'_> {
+    fn is_mute(&self) -> bool {
+        self.reads_from.is_some()
+    }
+
     fn stand(self) -> CommandResult {
-        let Self { process, what, failure, work, mute, .. } = self;
+        let Self { process, what, failure, work, reads_from, .. } = self;
+        let mute = self.is_mute();
         let node = one_line(&process.node().name);
         let place = if node.is_empty() { one_line(&process.node().host) } else { node };
         let fail = |error: io::Error| CommandError::new(failure, "cannot use the terminal").because(&error);
@@ -130,7 +143,7 @@ impl Standing<'_> {
         let signals = Signals::new(signals).map_err(fail)?;
         let raw = Raw::take().map_err(fail)?;
         let live = Arc::new(AtomicBool::new(work.is_none()));
-        let output = show_output(process, live.clone(), news_tx.clone()).map_err(fail)?;
+        let output = show_output(process, reads_from, live.clone(), news_tx.clone()).map_err(fail)?;
         pass_keys(self, live, news_tx.clone()).map_err(fail)?;
         pass_signals(signals, news_tx.clone()).map_err(fail)?;
         pass_events(process, news_tx).map_err(fail)?;
@@ -231,7 +244,7 @@ impl<'a> Attendance<'a> {
 
     fn handle(&mut self, news: News) -> Option<End> {
         match news {
-            News::Typed(Typed::End) if self.standing.mute => return Some(End::Left),
+            News::Typed(Typed::End) if self.standing.is_mute() => return Some(End::Left),
             News::Typed(Typed::End) => return Some(End::Ended),
             News::Typed(Typed::Leave) => return Some(End::Left),
             News::Gone => return Some(End::Signal(SIGHUP)),
@@ -271,7 +284,7 @@ impl<'a> Attendance<'a> {
 
     /// States the size, also if it is the same: a program draws its screen anew.
     fn resize(&self) {
-        if !self.standing.mute {
+        if !self.standing.is_mute() {
             let (rows, columns) = screen::size();
             // its end comes as news of its own
             let _ = self.standing.process.resize(rows, columns);
@@ -313,11 +326,16 @@ impl<'a> Attendance<'a> {
 
 /// Shows the output, until its end or until nobody sees it. What was written before we attached is shown
 /// again first; `live` says that this is over.
-fn show_output(process: &Process, live: Arc<AtomicBool>, news: Sender<News>) -> io::Result<JoinHandle<()>> {
+fn show_output(
+    process: &Process,
+    reads_from: Option<u64>,
+    live: Arc<AtomicBool>,
+    news: Sender<News>,
+) -> io::Result<JoinHandle<()>> {
     let output = process.stdout();
     thread::Builder::new().name("output".into()).spawn(move || {
         let is_live = live.load(Ordering::SeqCst);
-        let mut is_seen = is_live || replay(&output).is_ok();
+        let mut is_seen = is_live || replay(&output, reads_from).is_ok();
         live.store(true, Ordering::SeqCst);
         if !is_live {
             drop(news.send(News::Replayed));
@@ -336,8 +354,11 @@ fn show_output(process: &Process, live: Arc<AtomicBool>, news: Sender<News>) -> 
 }
 
 /// Shows what was written before we attached.
-fn replay(output: &Output) -> io::Result<()> {
-    let mut left = output.old().unwrap_or(0);
+fn replay(output: &Output, reads_from: Option<u64>) -> io::Result<()> {
+    let mut left = match reads_from {
+        Some(new) => new.saturating_sub(output.position()),
+        None => output.old().unwrap_or(0),
+    };
     let mut replay = if output.position() > 0 { Replay::of_part() } else { Replay::default() };
     while left > 0 {
         let Ok(piece) = output.receive_piece(CHUNK) else { break };
@@ -359,7 +380,7 @@ fn pass_keys(standing: Standing<'_>, live: Arc<AtomicBool>, news: Sender<News>) 
     let is_terminal = io::stdin().is_terminal();
     let mut from = OwnStream::new(&io::stdin())?;
     let mut stdin = standing.process.stdin();
-    let (mute, is_kept) = (standing.mute, standing.work.is_some());
+    let (mute, is_kept) = (standing.is_mute(), standing.work.is_some());
     let mut escapes = Escapes::new(standing.escape, is_kept);
     thread::Builder::new().name("keys".into()).spawn(move || {
         let mut bytes = vec![0; CHUNK];

@@ -77,9 +77,15 @@ fn another_window_takes_over_and_a_reader_sends_nothing() {
     let Some((net, person)) = here(&["popen//id=here"]) else { return };
     person.enters_anew(SHELL);
     person.shows_last("host$");
+    person.enters("printf '\\033]2;stolen\\007%s\\n' old");
+    person.shows_line("old");
+    person.shows_last("host$");
     let Some(other) = Person::sits_down(&net) else { return };
+    let title = |person: &Person| person.ok(&["display-message", "-p", "#{pane_title}"]);
     other.enters_anew("execnet attach $N sh1 --read-only");
+    other.shows_line("old");
     other.shows_last("host$");
+    assert_eq!((title(&person).trim(), title(&other).trim() == "stolen"), ("stolen", false));
     other.types("echo nobody hears this");
     other.presses(&["Enter"]);
     person.enters("printf 'from %s\\n' here");
@@ -97,4 +103,29 @@ fn another_window_takes_over_and_a_reader_sends_nothing() {
     other.shows_last("host$");
     other.enters("exit");
     other.status(0);
+}
+
+#[test]
+fn without_a_terminal_it_leaves_ours_alone_and_goes_on_when_its_command_stops() {
+    let Some((net, person)) = here(&["popen//id=here"]) else { return };
+    let run = "execnet run $N --node here --keep sh1 -T";
+    person.enters_anew(&format!("{run} -n -- sh -c 'sleep 1; echo did $((6 * 7))' & wait; echo done"));
+    person.shows_line("did 42");
+    person.shows_line("done");
+    let file = net.folder("files").join("count");
+    let counts = "while sleep 0.05; do echo more >>$0; done";
+    person.enters_anew(&format!("{run} -- sh -c '{counts}' {}", file.display()));
+    let size = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    wait_until(SOON, "its file", || size() > 0);
+    person.presses(&["C-z"]);
+    person.shows("Stopped");
+    let before = size();
+    wait_until(SOON, "it to go on", || size() > before + 20);
+    person.enters_anew("fg");
+    person.shows("execnet");
+    person.enters("~d");
+    person.shows("left; sh1 on here goes on");
+    let before = size();
+    wait_until(SOON, "it to go on", || size() > before + 20);
+    net.ok("kill", &["sh1"]);
 }

@@ -13,6 +13,9 @@ const WEEK: &str = "7d";
 /// How much output is held of each stream, if nobody says otherwise.
 const RING: &str = "last=4M";
 
+/// The least of these sizes, in bytes.
+const LEAST: u64 = 4_096;
+
 /// The options that ask for kept work.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KeepOptions {
@@ -70,8 +73,10 @@ fn span(text: &str) -> Result<Duration, String> {
 
 /// Reads a policy whose size may have a unit.
 fn policy(text: &str) -> Result<Policy, String> {
-    let wrong =
-        || "expected `last=SIZE`, `spill=SIZE` or `wait`, with a SIZE such as `64K`, `4M` or `1G`".to_owned();
+    let wrong = || {
+        "expected `last=SIZE`, `spill=SIZE` or `wait`, with a SIZE from `4K` such as `4M` or `1G`".to_owned()
+    };
+    let size = |bytes| size(bytes).filter(|bytes| *bytes >= LEAST);
     match text.split_once('=') {
         None if text == "wait" => Ok(Policy::Wait),
         Some(("last", bytes)) => size(bytes).map(Policy::Last).ok_or_else(wrong),
@@ -114,7 +119,7 @@ mod tests {
         assert_eq!(policy("last=4M"), Ok(Policy::Last(4 << 20)));
         assert_eq!(policy("spill=1G"), Ok(Policy::Spill(1 << 30)));
         assert_eq!(policy("wait"), Ok(Policy::Wait));
-        for text in ["", "last", "last=", "wait=1", "disk=1G", "last=4T"] {
+        for text in ["", "last", "last=", "last=4095", "spill=0", "wait=1", "disk=1G", "last=4T"] {
             assert!(policy(text).is_err(), "{text}");
         }
         let seconds = |text| span(text).map(|span| span.as_secs());

@@ -1,7 +1,7 @@
 //! Stands beside kept work that has no terminal: passes its output, our stdin and our signals until it ends
 //! or is left.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -24,8 +24,10 @@ const CHUNK: usize = 65_536;
 /// What becomes of our stdin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feed {
-    /// Nothing of it is read. If it is a terminal, it is listened to for `~d`.
+    /// Nothing of it is read.
     Nothing,
+    /// It is a terminal that is listened to for `~d`.
+    Keys,
     /// It goes there; its end is not the end of the work's stdin.
     Some,
     /// It goes there, and its end, too.
@@ -44,8 +46,8 @@ pub(crate) fn stand_beside(process: Process, work: &Arc<Work>, feed: Feed) -> Co
             .map_err(fail)?,
     ];
     match feed {
-        Feed::Nothing if io::stdin().is_terminal() => listen(&process, work).map_err(fail)?,
         Feed::Nothing => {}
+        Feed::Keys => listen(&process, work).map_err(fail)?,
         Feed::Some | Feed::All => {
             let from = OwnStream::new(&io::stdin()).map_err(fail)?;
             let mut stdin = process.stdin();
@@ -184,6 +186,10 @@ impl Recipient for Beside {
 
     fn host(&self) -> String {
         self.process.node().host.clone()
+    }
+
+    fn stops_with_us(&self) -> bool {
+        false
     }
 
     fn is_left_by(&self, number: i32) -> bool {

@@ -123,7 +123,11 @@ impl RunArgs {
             let process = start(builder.host(&hosts.ids[0]))?;
             let work = Work::new(&self.network.network, keep.name.as_str(), process.node());
             self.tell_kept(&network, &process, &work);
-            let feed = if self.no_stdin || io::stdin().is_terminal() { Stdin::Nothing } else { Stdin::All };
+            let feed = match self.no_stdin {
+                true => Stdin::Nothing,
+                false if io::stdin().is_terminal() => Stdin::Keys,
+                false => Stdin::All,
+            };
             return stand_beside(process, &Arc::new(work), feed);
         }
         let fail =
@@ -174,7 +178,7 @@ impl RunArgs {
         if let Some(keep) = self.keep.keep() {
             let work = Work::new(&self.network.network, keep.name.as_str(), process.node());
             self.tell_kept(network, &process, &work);
-            return stand_for_kept(&process, self.terminal.escape(), &work, true);
+            return stand_for_kept(&process, self.terminal.escape(), &work);
         }
         stand_for(&process, self.terminal.escape(), "the command", Exit::HostsFailed)
     }
