@@ -174,6 +174,41 @@ def test_errors_say_what_to_do(net, name, group):
 @pytest.mark.skipif(
     "jython" not in INTERPRETERS, reason="skipped, because there is no Jython on this machine"
 )
+def test_interrupted_while_it_opens_it_is_not_kept(network, net, name):
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, stop)
+    chance = random.Random(15)
+    try:
+        make(net, name).exit()
+        began = time.monotonic()
+        for turn in range(3):
+            make(net, f"{name}-w{turn}").exit()
+        usual = (time.monotonic() - began) / 3
+        interrupted = 0
+        for turn in range(40):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.5, 1.2) * usual)
+                gateway = make(net, f"{name}-{turn}")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                gateway.exit()
+            except Stop:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    end = time.monotonic() + WAIT
+    while sum(name in line and "nobody attached" in line for line in network("ps").splitlines()) > 2:
+        # a signal after the last step of makegateway is the program's own affair
+        assert time.monotonic() < end, network("ps")
+        time.sleep(0.1)
+
+
 def test_jython_says_that_it_cannot_be_kept(net, name):
     with pytest.raises(OSError, match="(?i)jython"):
         net.makegateway(platform="java", keep=name, patience=WAIT)

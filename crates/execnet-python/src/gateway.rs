@@ -152,6 +152,8 @@ pub(crate) struct Launcher {
     network: Option<execnet::Network>,
     private: Option<Arc<Private>>,
     keeps_output: bool,
+    /// It is new, and is kept.
+    keeps: bool,
     /// Of its packages, if it has some.
     progress: Option<Progress>,
 }
@@ -203,7 +205,8 @@ impl Launcher {
         let (builder, progress) = settings.follow(private.network().makegateway().node(host), true);
         let network = Some(private.network().clone());
         let keeps_output = settings.keeps_output;
-        Ok(Self { builder, python: Vec::new(), network, private: Some(private), keeps_output, progress })
+        let (python, private) = (Vec::new(), Some(private));
+        Ok(Self { builder, python, network, private, keeps_output, keeps: false, progress })
     }
 
     /// Where another gateway runs.
@@ -233,7 +236,7 @@ impl Launcher {
     /// Opens the gateway, and waits until it is ready.
     fn open(&self, py: Python<'_>) -> PyResult<Gateway> {
         let started = self.clone();
-        Ok(aside(py, move || started.start())?.map_err(Failure::from)?)
+        Ok(aside(py, move || started.start())?.map_err(Failure::from)?.claim())
     }
 }
 
@@ -241,7 +244,15 @@ impl Launcher {
     fn new(builder: GatewayBuilder, network: Option<execnet::Network>, settings: &Settings) -> Self {
         let (builder, progress) = settings.follow(builder, false);
         let (python, keeps_output) = (Vec::new(), settings.keeps_output);
-        Self { builder, python, network, private: None, keeps_output, progress }
+        Self {
+            builder,
+            python,
+            network,
+            private: None,
+            keeps_output,
+            keeps: settings.keep.is_some(),
+            progress,
+        }
     }
 
     /// As a child of this program, started with this command unless the settings have another.
@@ -251,18 +262,46 @@ impl Launcher {
         Self { python, ..Self::new(builder, None, settings) }
     }
 
-    fn start(self) -> Result<Gateway, OpenError> {
+    fn start(self) -> Result<Unclaimed, OpenError> {
         let (builder, opened) = self.prepare();
         Ok(opened(builder.start()?))
     }
 
     /// The builder, and what to make of the opened gateway.
-    fn prepare(self) -> (GatewayBuilder, impl FnOnce(execnet::Gateway) -> Gateway) {
-        let Self { builder, python, network, private, keeps_output, .. } = self;
+    fn prepare(self) -> (GatewayBuilder, impl FnOnce(execnet::Gateway) -> Unclaimed) {
+        let Self { builder, python, network, private, keeps_output, keeps, .. } = self;
         let (lines_tx, lines) = sync_channel(LINES);
         let builder = if keeps_output { keep_output(builder, lines_tx) } else { builder };
         let lines = Coming::new(move |timeout| lines.recv_timeout(timeout));
-        (builder, move |gateway| Gateway { gateway, python, network, private, lines })
+        (builder, move |gateway| {
+            let end = EndUnclaimed(keeps.then(|| gateway.clone()));
+            Unclaimed { gateway: Gateway { gateway, python, network, private, lines }, end }
+        })
+    }
+}
+
+/// An opened gateway that nobody has yet.
+struct Unclaimed {
+    gateway: Gateway,
+    end: EndUnclaimed,
+}
+
+impl Unclaimed {
+    fn claim(self) -> Gateway {
+        let Self { gateway, mut end } = self;
+        end.0 = None;
+        gateway
+    }
+}
+
+/// Ends a kept gateway that nobody was given, because a signal came just then: it would stay.
+struct EndUnclaimed(Option<execnet::Gateway>);
+
+impl Drop for EndUnclaimed {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.0.take() {
+            let _ = gateway.kill();
+        }
     }
 }
 
@@ -489,10 +528,10 @@ pub(crate) fn start_all(py: Python<'_>, launchers: &Bound<'_, PyList>) -> PyResu
     let launchers = launchers.iter().map(|launcher| Ok(launcher.cast::<Launcher>()?.get().clone()));
     let launchers = launchers.collect::<PyResult<_>>()?;
     let opened = aside(py, move || open_all(launchers))?;
-    Ok(opened.map_err(Failure::from)?)
+    Ok(opened.map_err(Failure::from)?.into_iter().map(Unclaimed::claim).collect())
 }
 
-fn open_all(launchers: Vec<Launcher>) -> Result<Vec<Gateway>, OpenError> {
+fn open_all(launchers: Vec<Launcher>) -> Result<Vec<Unclaimed>, OpenError> {
     let (builders, opened): (Vec<_>, Vec<_>) = launchers.into_iter().map(Launcher::prepare).unzip();
     let gateways = GatewayBuilder::start_all(builders)?;
     Ok(opened.into_iter().zip(gateways).map(|(opened, gateway)| opened(gateway)).collect())
