@@ -94,6 +94,9 @@ class Keeping(Host):
         return link.wait(wire.TAKEN, id=id)
 
     def resume(self, link, id, taken, out=0, limit=1 << 20):
+        # what an earlier holder was sent is void
+        link.backlog = [(kind, fields) for kind, fields in link.backlog
+                        if kind not in (wire.SKIP, wire.DATA) or fields["id"] != id]
         link.send(wire.RESUME, id=id, attempt=taken["last"] + 1, stdout_received=out,
                   stdout_limit=out + limit, stderr_received=0, stderr_limit=limit)
         return link.wait(wire.RESUMED, id=id, attempt=taken["last"] + 1)
