@@ -127,7 +127,7 @@ class Network:
         """Return a gateway to the interpreter that is kept as `name` (or `name@host`): that
         `makegateway(keep=name)` has made, here or in another program.
 
-        It goes on with its globals, its running code and its named channels: see `Gateway.channel`. Another
+        It goes on with its modules, its running code and its named channels: see `Gateway.channel`. Another
         program that is attached to it loses it. What it has printed is on its host: `execnet logs` shows it.
         Raise FileNotFoundError if no host keeps it, or it has ended.
         """

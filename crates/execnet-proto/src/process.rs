@@ -17,7 +17,7 @@ use crate::wire::{Ending, Exit, Frame, Role, Span, Spawn, Stream};
 
 use hold::Hold;
 pub use hold::Loss;
-pub(crate) use hold::{MAX_COUNT, TAKEN_OVER};
+pub(crate) use hold::{MAX_COUNT, STAYS, TAKEN_OVER};
 
 /// The most DATA of one process that waits in the connection, in bytes; the rest stays in its stream, so
 /// turns stay short.

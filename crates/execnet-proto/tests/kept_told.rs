@@ -172,7 +172,7 @@ fn people_send_signals_to_work_that_nobody_holds() {
 fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
     let mut bench = Bench::new().kept(A);
     bench.switch.remove_host(HOST, bench.now);
-    assert_eq!(lost(&bench.told()[1]), Some("host gpu was removed from the network"));
+    assert_eq!(lost(&bench.told()[1]), Some("stays there: host gpu was removed from the network"));
     bench.switch.add_host(HOST, "gpu", bench.now);
     bench.attach(AGENT, "keep");
     assert_eq!(bench.told()[0], [Frame::End]);
@@ -183,7 +183,7 @@ fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
     bench.agent(&kept(ID, &[("name", "train")]));
     bench.agent(&left(A, 0, ""));
     assert_eq!((bench.switch.keeps(HOST), bench.switch.ending(HOST)), (1, 0));
-    bench.switch.end_host(HOST, true);
+    bench.switch.end_host(HOST, true, "bench was stopped");
     assert_eq!(bench.told()[0], [Frame::EndAll]);
     // also if somebody has asked for it since
     let mut bench = Bench::new().kept(A);
@@ -199,7 +199,7 @@ fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
     bench.agent(&left(A, 0, ""));
     assert_eq!(bench.told()[0], [leave(B, false)]);
     let mut bench = Bench::with("look", false);
-    bench.switch.end_host(HOST, true);
+    bench.switch.end_host(HOST, true, "bench was stopped");
     assert_eq!(bench.told()[0], [Frame::End], "it knows nothing else");
 }
 
@@ -207,7 +207,7 @@ fn the_agent_of_a_removed_host_that_keeps_work_is_told_to_end_once() {
 fn the_agent_of_a_removed_host_that_is_to_end_everything_is_told_so_until_it_does() {
     let mut bench = Bench::new().kept(A);
     bench.cut();
-    bench.switch.end_host(HOST, true);
+    bench.switch.end_host(HOST, true, "bench was stopped");
     bench.switch.remove_host(HOST, bench.now);
     bench.switch.add_host(HOST, "gpu", bench.now);
     for _ in 0..2 {

@@ -333,7 +333,7 @@ fn tell(
     let host = || process.node().host.clone();
     let Some(now) = state.client.process(id) else {
         let message = "the connection to the daemon failed".to_owned();
-        news.push((number, News::Lost(Lost { host: host(), message, taken_over: false })));
+        news.push((number, News::Lost(Lost { host: host(), message, taken_over: false, stays: false })));
         return true;
     };
     if now.is_over() && !unread {
@@ -345,6 +345,7 @@ fn tell(
                     host: host(),
                     message: lost.unwrap_or_default().to_owned(),
                     taken_over: now.loss() == Some(Loss::TakenOver),
+                    stays: now.loss() == Some(Loss::Stays),
                 }),
             },
         ));

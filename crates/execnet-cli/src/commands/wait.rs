@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use execnet::{ExitStatus, Network, Replay};
+use execnet::{ExitStatus, Network, ProcessError, Replay};
 use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
 
 use super::kept::{no_such_work, reader};
@@ -53,7 +53,10 @@ impl WaitArgs {
                     Ok(ExitStatus::NotStarted { message, .. }) if work.state != KeptState::Ended => {
                         Err(format!("cannot be waited for: {}", text::one_line(&message)))
                     }
-                    ended => ended.map_err(|error| format!("is lost: {error}")),
+                    Err(ProcessError::Lost(lost)) => {
+                        Err(format!("cannot be waited for any more: {}", text::one_line(&lost.message)))
+                    }
+                    ended => ended.map_err(|error| format!("cannot be waited for any more: {error}")),
                 },
                 Err(why) => Err(format!("is lost: {why}")),
             };

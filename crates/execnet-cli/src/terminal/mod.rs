@@ -164,6 +164,7 @@ impl Standing<'_> {
                 Ok(status.code().into())
             }
             End::Process(ProcessEvent::Lost(lost)) => Err(match work {
+                Some(work) if mute => work.unread(&lost),
                 Some(work) => work.lost(&lost),
                 None => CommandError::new(failure, lost),
             }),

@@ -170,12 +170,24 @@ fn a_stopped_network_finds_it_again() {
     let refused = kept.net.run("rmhost", &["build1"]);
     assert!(!refused.status.success() && text(&refused).contains("train"), "{}", text(&refused));
     let agent = kept.net.agent("build1");
+    let waiting = piped(kept.net.execnet(["wait", &kept.net.name, "train"]));
+    wait_until(SOON, "the wait", || kept.net.host("build1")["processes"] == 2);
     let stopped = kept.net.run("stop", &["--leave-kept"]);
     assert!(stopped.status.success(), "{}", text(&stopped));
     assert!(text(&stopped).contains("train on build1 is still kept\n"), "{}", text(&stopped));
     assert!(alive(agent));
-    let ended = kept.command.wait().unwrap();
-    assert_eq!(ended.code(), Some(6), "the network was stopped");
+    let mut said = String::new();
+    kept.command.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(kept.command.wait().unwrap().code(), Some(6), "the network was stopped");
+    let stopped = format!("the network {} was stopped", kept.net.name);
+    assert!(said.contains(&format!("train on build1 stays there: {stopped}")), "{said}");
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(
+        text(&output).contains(&format!("cannot be waited for any more: {stopped}")),
+        "{}",
+        text(&output)
+    );
     kept.net.start(&[]);
     assert_eq!(kept.net.agent("build1"), agent);
     kept.wait_for("left");

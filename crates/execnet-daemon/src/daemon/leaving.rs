@@ -171,7 +171,8 @@ impl Daemon {
         if up && reachable {
             leave.stage = Leaving::Told;
             let all = leave.end_kept || self.closing.as_ref().is_some_and(|closing| closing.end_kept);
-            self.switch.end_host(key, all);
+            let why = self.why_leaving(key);
+            self.switch.end_host(key, all, &why);
         } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
             // nothing leads to its agent
             self.left(key, ever_up, now);
@@ -193,8 +194,8 @@ impl Daemon {
         let mut status = self.host_status(key, now);
         if self.closing.is_some() {
             // clients must not wait for another daemon
-            let network = &self.settings.common.network;
-            return self.switch.lose_host(key, &format!("the network {network} was stopped"));
+            let why = self.why_leaving(key);
+            return self.switch.lose_host(key, &why);
         }
         let mut kept = self.running_kept(Some(key), now);
         kept.retain(|_| left || !end_kept);
@@ -209,7 +210,8 @@ impl Daemon {
             status.error = left.then(|| format!("its agent could not be told to end; {then}"));
         }
         self.drop_questions(key);
-        self.switch.end_host(key, end_kept);
+        let why = self.why_leaving(key);
+        self.switch.end_host(key, end_kept, &why);
         self.switch.remove_host(key, now);
         self.looks_no_more(key);
         let removed = self.hosts.remove(&key);
@@ -220,6 +222,14 @@ impl Daemon {
         self.tell_draining(key, &reply);
         if let Some(request) = asked {
             self.reply(request, true, &reply);
+        }
+    }
+
+    /// What clients are told of their processes on a host that leaves.
+    fn why_leaving(&self, key: HostKey) -> String {
+        match &self.closing {
+            Some(_) => format!("the network {} was stopped", self.settings.common.network),
+            None => format!("host {} was removed from the network", self.hosts[&key].spec.id),
         }
     }
 

@@ -132,7 +132,9 @@ impl Daemon {
         if status.state == HostState::Unreachable && status.error.is_none() {
             status.error = self.switch.unreachable(key);
         }
-        for name in self.switch.nodes_in_use(key) {
+        let left = self.switch.kept_work().filter(|work| work.host == key && work.here.is_none());
+        let left = left.filter(|work| work.facts.ending.is_none()).map(|work| work.facts.node.as_str());
+        for name in self.switch.nodes_in_use(key).chain(left) {
             status.processes += 1;
             if let Some(node) = status.nodes.iter_mut().find(|node| node.name == name) {
                 node.processes += 1;

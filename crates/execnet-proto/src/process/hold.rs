@@ -23,11 +23,16 @@ const MAX_POSITION: u64 = u64::MAX / 4;
 /// What begins the message of a loss to another program.
 pub(crate) const TAKEN_OVER: &str = "taken over by ";
 
+/// How LOST of kept work begins whose host leaves the network without ending it (docs/protocol.md, 6).
+pub(crate) const STAYS: &str = "stays there: ";
+
 /// Why a process was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Another program holds it now.
     TakenOver,
+    /// Its host has left the network, and it goes on there.
+    Stays,
     /// Everything else.
     Gone,
 }
@@ -111,8 +116,12 @@ impl Process {
     /// What kind of loss it was, if it was lost.
     pub fn loss(&self) -> Option<Loss> {
         let message = self.lost.as_ref()?;
-        let taken = self.hold.is_some() && message.starts_with(TAKEN_OVER);
-        Some(if taken { Loss::TakenOver } else { Loss::Gone })
+        let begins = |with: &str| self.hold.is_some() && message.starts_with(with);
+        Some(match () {
+            () if begins(TAKEN_OVER) => Loss::TakenOver,
+            () if begins(STAYS) => Loss::Stays,
+            () => Loss::Gone,
+        })
     }
 
     /// The position at which stdout or stderr ended when this client took the process: what stands before is

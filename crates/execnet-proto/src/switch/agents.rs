@@ -128,8 +128,11 @@ impl Switch {
     fn forgotten(&mut self, host: HostKey, id: ProcessId, now: Duration) -> bool {
         let message = self.forget_kept(host, id, now);
         let message = message.unwrap_or_else(|| {
-            let name = self.hosts.get(&host).map_or("its host", |state| &state.name);
-            format!("the agent on {name} no longer has it")
+            let state = self.hosts.get(&host);
+            state.and_then(|state| state.ends().map(str::to_owned)).unwrap_or_else(|| {
+                let name = state.map_or("its host", |state| &state.name);
+                format!("the agent on {name} no longer has it")
+            })
         });
         self.lose(id, &message);
         self.forget(id, now);

@@ -19,6 +19,7 @@ use crate::conn::Conn;
 use crate::feature::{Feature, Features};
 use crate::id::{Epoch, Incarnation, ProcessId};
 use crate::opening::{Opening, OpeningError};
+use crate::process::STAYS;
 use crate::stream::Violation;
 use crate::wire::{Frame, FrameError, FrameKind};
 
@@ -56,6 +57,8 @@ pub(super) struct HostSide {
     pub(super) tells_releases: bool,
     /// It is to end the work that it keeps when it is removed.
     ends_kept: bool,
+    /// Why it was told to end, if it was.
+    ends: Option<String>,
     /// The work that it keeps.
     pub(super) keeping: Keeping,
 }
@@ -97,6 +100,11 @@ impl HostSide {
     pub(super) fn up(&self) -> Option<Incarnation> {
         let up = matches!(self.link.as_ref()?.stage, Stage::Up);
         self.incarnation.filter(|_| up)
+    }
+
+    /// Why it was told to end, if it was.
+    pub(super) fn ends(&self) -> Option<&str> {
+        self.ends.as_deref()
     }
 
     pub(super) fn incarnation(&self) -> Option<Incarnation> {
@@ -157,6 +165,7 @@ impl Switch {
             left: BTreeSet::new(),
             tells_releases: false,
             ends_kept: false,
+            ends: None,
             keeping: Keeping::default(),
         };
         self.hosts.insert(host, state);
@@ -176,8 +185,8 @@ impl Switch {
         let Some(state) = self.hosts.get(&host) else { return };
         let (name, incarnation, ends_kept) = (state.name.clone(), state.incarnation, state.ends_kept);
         let mut ids = Vec::new();
+        self.lose_host(host, &format!("host {name} was removed from the network"));
         for id in self.forwarded_on(host) {
-            self.lose(id, &format!("host {name} was removed from the network"));
             ids.extend(self.forwarded.get(&id).map(|entry| (id, entry.hold.clone())));
             self.forget(id, now);
         }
@@ -192,19 +201,26 @@ impl Switch {
         }
     }
 
-    /// The clients' processes on a host are lost, for this reason.
+    /// The clients' processes on a host are lost, for this reason. They are told of kept work that it stays,
+    /// if [`Switch::end_host`] has left it.
     pub fn lose_host(&mut self, host: HostKey, why: &str) {
+        let ends_kept = self.hosts.get(&host).is_some_and(|state| state.ends_kept);
         for id in self.forwarded_on(host) {
-            self.lose(id, why);
+            match self.is_kept(id) && !ends_kept {
+                true => self.lose(id, &format!("{STAYS}{why}")),
+                false => self.lose(id, why),
+            }
         }
     }
 
     /// Tells a host's agent to end everything and itself, and `all`: the work that it keeps, too. The end of
     /// the link confirms it. An agent that keeps work and is not to end that lives on. One that is out of
     /// reach is told when it answers after the host was removed and added again.
-    pub fn end_host(&mut self, host: HostKey, all: bool) {
+    /// Clients are told `why` their processes end.
+    pub fn end_host(&mut self, host: HostKey, all: bool, why: &str) {
         if let Some(state) = self.hosts.get_mut(&host) {
             state.ends_kept = all;
+            state.ends = Some(why.to_owned());
         }
         let all = all && self.features(host).has(Feature::Keep);
         self.tell_host(host, if all { Frame::EndAll } else { Frame::End });

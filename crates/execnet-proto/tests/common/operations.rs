@@ -118,7 +118,7 @@ pub(crate) fn switch(bytes: &[u8]) {
             22 => match input.below(3) {
                 0 => drop(switch.link_closed(host, "it is over", now)),
                 1 => switch.client_closed(client),
-                _ => switch.end_host(host, input.below(2) == 1),
+                _ => switch.end_host(host, input.below(2) == 1, "bench was stopped"),
             },
             _ if input.below(2) == 1 => drop(switch.kill(input.id(), 2)),
             _ => switch.measure(host, now),

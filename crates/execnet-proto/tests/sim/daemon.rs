@@ -106,7 +106,7 @@ impl Daemon {
     pub(crate) fn remove(&mut self, index: usize, politely: bool, net: &mut Net, now: Duration) {
         let Some(mut host) = self.hosts.remove(&index) else { return };
         if politely {
-            self.switch.end_host(host.key, false);
+            self.switch.end_host(host.key, false, "bench was stopped");
             if let Some(wire) = &mut host.wire {
                 self.switch.link_transmit(host.key, &mut wire.out, usize::MAX, now);
                 net.write(wire.link, Side::Near, &mut wire.out, now, &mut Rng::with_seed(0));

@@ -6,7 +6,11 @@ use std::io;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the process on host `{host}` {}: {}",
-    if *.taken_over { "is held by another program" } else { "was lost" },
+    match () {
+        () if *.taken_over => "is held by another program",
+        () if *.stays => "is out of reach",
+        () => "was lost",
+    },
     execnet_proto::text::lines(message)
 )]
 #[non_exhaustive]
@@ -17,6 +21,8 @@ pub struct Lost {
     pub message: String,
     /// Another program has taken it over: it is kept work, and goes on.
     pub taken_over: bool,
+    /// Its host has left the network: it is kept work, and goes on there.
+    pub stays: bool,
 }
 
 /// Why a call on a process or one of its streams failed.

@@ -42,7 +42,8 @@ impl Shared {
         let process = state.client.process(self.id)?;
         let message = process.lost()?.to_owned();
         let taken_over = process.loss() == Some(Loss::TakenOver);
-        Some(Lost { host: self.host.to_string(), message, taken_over })
+        let stays = process.loss() == Some(Loss::Stays);
+        Some(Lost { host: self.host.to_string(), message, taken_over, stays })
     }
 
     pub(crate) fn hung_up(&self) -> ProcessError {

@@ -69,10 +69,18 @@ impl Work {
 
     /// The error of a command that lost it.
     pub(crate) fn lost(&self, lost: &Lost) -> CommandError {
-        let message = match lost.taken_over {
-            true => format!("{self} was {}", one_line(&lost.message)),
-            false => format!("{self} is lost: {}", one_line(&lost.message)),
+        let message = one_line(&lost.message);
+        let message = match () {
+            () if lost.taken_over => format!("{self} was {message}"),
+            () if lost.stays => format!("{self} {message}"),
+            () => format!("{self} is lost: {message}"),
         };
+        CommandError::new(Exit::HostsFailed, message)
+    }
+
+    /// The error of a reader that can read no more.
+    pub(crate) fn unread(&self, lost: &Lost) -> CommandError {
+        let message = format!("{self} cannot be followed any more: {}", one_line(&lost.message));
         CommandError::new(Exit::HostsFailed, message)
     }
 

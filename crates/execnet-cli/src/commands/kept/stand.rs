@@ -93,7 +93,7 @@ pub(crate) fn read_beside(reader: &Process, work: &Arc<Work>, replay: Replay) ->
         }
         Ok(status) if status.code() == 0 && !all_written => Ok(Exit::Failed.into()),
         Ok(status) => Ok(ExitCode::from(status.code())),
-        Err(ProcessError::Lost(lost)) => Err(work.lost(&lost)),
+        Err(ProcessError::Lost(lost)) => Err(work.unread(&lost)),
         Err(error) => Err(CommandError::new(Exit::HostsFailed, error)),
     }
 }
@@ -135,7 +135,7 @@ fn pass_on(
 
 /// `execnet: 3.2 GiB of stdout are gone`.
 pub(crate) fn gone(bytes: u64, name: &str) -> String {
-    format!("execnet: {} of {name} are gone: nobody took them in time", size(bytes))
+    format!("execnet: {} of {name} are gone: they are no longer held", size(bytes))
 }
 
 /// Listens to our terminal for `~d` and `~.`, each followed by Enter.
