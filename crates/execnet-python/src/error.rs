@@ -96,7 +96,7 @@ pub(crate) fn using(gateway: &execnet::Gateway) -> impl Fn(ChannelError) -> Fail
     move |error| match error {
         ChannelError::Closed => {
             let id = line(gateway.id());
-            Failure::from(PyOSError::new_err(format!("gateway {id} was told to end, or has ended")))
+            Failure::from(PyOSError::new_err(format!("gateway {id} was told to end, was left, or has ended")))
         }
         other => any(other),
     }

@@ -79,6 +79,9 @@ impl Settings {
         let patience = patience.map(a_time).transpose()?;
         let give_up = give_up.map(|text| limit("give_up", text)).transpose()?;
         let keep_for = keep_for.map(|text| limit("keep_for", text)).transpose()?;
+        if keep_for.is_some_and(|time| time < Duration::from_secs(1)) {
+            return Err(PyValueError::new_err("keep_for= is less than a second"));
+        }
         let keep = keep
             .map(str::parse)
             .transpose()

@@ -7,7 +7,7 @@ use clap::Args;
 use execnet::{Network, Replay};
 use execnet_proto::control::{KeptState, KeptStatus};
 
-use super::kept::{Feed, Tail, Work, not_attached, read_beside, stand_beside};
+use super::kept::{Feed, Tail, Work, await_host, not_attached, read_beside, stand_beside};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::say;
 use crate::terminal::{TerminalOptions, come_forward, show_kept, stand_for_kept};
@@ -59,9 +59,6 @@ impl AttachArgs {
             return Err(CommandError::new(Exit::Usage, message).hint(hint));
         }
         let work = Arc::new(Work::of(name, &status));
-        if let Some(why) = &status.unreachable {
-            say(&format!("execnet: waiting: {}", text::one_line(why)));
-        }
         let on_terminal =
             status.terminal && status.state != KeptState::Ended && self.terminal.is_wanted(true);
         let replay = match self.tail {
@@ -70,7 +67,12 @@ impl AttachArgs {
             None => Replay::All,
         };
         if self.read_only || status.state == KeptState::Ended {
+            let status = await_host(&network, &status)?;
             return read_along(&network, &status, &work, replay, on_terminal);
+        }
+        if let Some(why) = &status.unreachable {
+            let (host, why) = (text::one_line(&status.host), text::one_line(why));
+            say(&format!("execnet: waiting until {host} can be reached: {why}"));
         }
         if on_terminal {
             come_forward();

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use execnet::{Network, RequestError};
-use execnet_proto::control::{ErrorKind, HostState, KillReply, KillState, Killed, Usages, Verb};
+use execnet_proto::control::{
+    ErrorKind, HostState, KeptState, KeptStatus, KillReply, KillState, Killed, Usages, Verb,
+};
 use execnet_proto::signal::Signal;
 
 use crate::error::{CommandError, CommandResult, Exit};
@@ -52,17 +54,38 @@ impl KillArgs {
             (false, true) => Exit::HostsFailed.into(),
             (false, false) => ExitCode::SUCCESS,
         };
+        let (lost, unknown) = lost(&network, unknown);
+        for work in &lost {
+            let why = text::one_line(work.error.as_deref().unwrap_or_default());
+            let message = format!("{} is lost: {why}", usage::name_of(work));
+            print::error(&CommandError::new(Exit::HostsFailed, message));
+        }
         if !unknown.is_empty() {
-            let ids: Vec<String> = unknown.iter().map(|id| format!("`{id}`")).collect();
-            let message = format!("no process of {} has the id {}", self.network.network, ids.join(", "));
+            let ids: Vec<String> = unknown.iter().map(|id| format!("`{}`", text::one_line(id))).collect();
+            let network = &self.network.network;
+            let message = format!("no process of {network} has the id or name {}", ids.join(", "));
             let hint = format!(
-                "it may have ended; `execnet ps {}` shows the ids, of which 4 digits or more name a process",
-                self.network.network
+                "it may have ended; `execnet ps {network}` shows ids, of which 4 digits or more name a \
+                 process, and names of kept work"
             );
             return Err(CommandError::new(Exit::NoHost, message).hint(hint));
         }
-        Ok(ended)
+        Ok(if lost.is_empty() { ended } else { Exit::HostsFailed.into() })
     }
+}
+
+/// The kept work that is lost among these words, and the words that mean nothing.
+fn lost(network: &Network, words: Vec<String>) -> (Vec<KeptStatus>, Vec<String>) {
+    let (mut lost, mut unknown) = (Vec::new(), Vec::new());
+    for word in words {
+        let mut kept = network.kept([word.clone()]).unwrap_or_default().kept;
+        kept.retain(|work| work.state == KeptState::Gone);
+        match kept.is_empty() {
+            true => unknown.push(word),
+            false => lost.append(&mut kept),
+        }
+    }
+    (lost, unknown)
 }
 
 /// Says of each process when it has ended. One that was not sent the signal is not waited for.

@@ -1,5 +1,6 @@
 //! `execnet ps`: what runs where, and what it uses.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -15,6 +16,9 @@ use crate::{connection, print, text, usage};
 const NARROWEST: usize = 10;
 
 const HEAD: [&str; 9] = ["NODE", "ID", "PID", "CLIENT", "GATEWAY", "AGE", "CPU %", "MEMORY", "COMMAND"];
+
+/// How much kept work a note names.
+const NAMED: usize = 3;
 
 /// Two more columns, first of all, if something is kept.
 const HEAD_OF_KEPT: [&str; 2] = ["NAME", "KEPT"];
@@ -72,10 +76,20 @@ fn shown(usages: &Usages, width: Option<usize>) -> String {
         }
         text::table(&head, &rows)
     };
+    // a host says the same of all its work
+    let mut notes: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for kept in usages.processes.iter().filter_map(|process| process.kept.as_ref()) {
         if let Some(note) = kept.note.as_ref().filter(|_| kept.state != KeptState::Ended) {
-            shown += &format!("{}: {}\n", usage::name_of(kept), text::one_line(note));
+            notes.entry((&kept.host, note)).or_default().push(&kept.name);
         }
+    }
+    for ((host, note), names) in notes {
+        let more = names.len().saturating_sub(NAMED);
+        let mut what = text::one_line(&names[..names.len() - more].join(", "));
+        if more > 0 {
+            what += &format!(" and {more} more");
+        }
+        shown += &format!("{what} on {}: {}\n", text::one_line(host), text::one_line(note));
     }
     for host in &usages.hosts {
         if let Some(trouble) = usage::trouble(host) {

@@ -6,9 +6,9 @@ use clap::Args;
 use execnet::{ExitStatus, Network, ProcessError, Replay};
 use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
 
-use super::kept::{no_such_work, reader};
+use super::kept::{await_host, no_such_work, reader};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::print::{self, say};
+use crate::print;
 use crate::{connection, text, usage};
 
 /// Wait until kept work has ended, and return its exit status
@@ -40,13 +40,17 @@ impl WaitArgs {
         let mut worst = 0;
         let mut readers = Vec::new();
         for work in &reply.kept {
-            if let Some(why) = &work.unreachable {
-                say(&format!("execnet: {}: waiting: {}", usage::name_of(work), text::one_line(why)));
-            }
-            readers.push(begin(&network, work)?);
+            readers.push(match work.unreachable {
+                None => Some(begin(&network, work)?),
+                Some(_) => None,
+            });
         }
         let several = reply.kept.len() > 1;
         for (work, reader) in reply.kept.iter().zip(readers) {
+            let reader = match reader {
+                Some(reader) => reader,
+                None => begin(&network, &await_host(&network, work)?)?,
+            };
             let status = match reader {
                 Ok(process) => match process.wait() {
                     // its host refused this reader

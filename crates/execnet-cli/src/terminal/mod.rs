@@ -152,6 +152,10 @@ impl Standing<'_> {
             let _ = output.join();
         }
         drop(raw);
+        if let (Some(_), End::Process(ProcessEvent::Lost(_))) = (work, &end) {
+            // not behind what it has shown
+            say("");
+        }
         match end {
             End::Process(ProcessEvent::Ended(status)) => {
                 let ExitStatus::NotStarted { message, .. } = &status else { return Ok(status.code().into()) };

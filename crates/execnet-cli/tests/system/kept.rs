@@ -254,6 +254,29 @@ fn a_host_that_is_removed_out_of_reach_ends_it_or_not_when_it_is_added_again() {
 }
 
 #[test]
+fn whoever_waits_for_a_host_out_of_reach_says_so_and_waits_on() {
+    let Some(kept) = Kept::start(|_| ()) else { return };
+    let host = kept.net.lab().hosts()[0].clone();
+    host.stop_sshd();
+    host.kill_ssh();
+    kept.net.wait_for("build1", "unreachable");
+    let mut waits = [
+        piped(kept.net.execnet(["wait", &kept.net.name, "train"])),
+        piped(kept.net.execnet(["attach", &kept.net.name, "train", "--read-only"])),
+    ];
+    for wait in &mut waits {
+        let said = line(wait.stderr.as_mut().unwrap());
+        assert!(said.contains("train on build1: waiting until build1 can be reached: build1 is"), "{said}");
+    }
+    std::fs::write(&kept.end, "").unwrap();
+    host.start_sshd().unwrap();
+    for wait in waits {
+        let output = wait.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    }
+}
+
+#[test]
 fn with_its_agent_it_is_lost_and_everybody_is_told() {
     let Some(mut kept) = Kept::start(|_| ()) else { return };
     let mut waits = piped(kept.net.execnet(["wait", &kept.net.name, "train"]));
@@ -267,7 +290,7 @@ fn with_its_agent_it_is_lost_and_everybody_is_told() {
     let ended = kept.command.wait().unwrap();
     assert_eq!(ended.code(), Some(6));
     kept.net.wait_for("build1", "up");
-    for verb in ["attach", "wait"] {
+    for verb in ["attach", "wait", "kill"] {
         let told = kept.net.run(verb, &["train"]);
         assert_eq!(told.status.code(), Some(6), "{verb}: {}", text(&told));
         assert!(text(&told).contains("killed"), "also who asks later hears of it: {}", text(&told));

@@ -176,7 +176,7 @@ fn a_signal_is_sent_to_what_has_this_id_and_that_is_said() {
         assert_eq!((status, out.as_str()), (Some(4), ""), "{what} {err}");
         assert!(
             err.starts_with(&format!(
-                "Error: no process of {} has the id `{name}`\nHint: it may have ended; ",
+                "Error: no process of {} has the id or name `{name}`\nHint: it may have ended; ",
                 net.name
             )),
             "{what} {err}"

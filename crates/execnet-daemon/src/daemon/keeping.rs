@@ -159,11 +159,8 @@ impl Daemon {
                 hosts.as_ref().is_none_or(|hosts| hosts.contains(&host))
                     && word.names.iter().any(|wanted| wanted == name)
             };
-            let meant: Vec<&KeptWork<'_>> =
-                works.iter().filter(|work| is_meant(work.host, work.facts.name.as_str())).collect();
-            if word.plain && meant.len() > 1 {
-                return Err(self.ambiguous_name(&word.word, &meant));
-            }
+            let meant = works.iter().filter(|work| is_meant(work.host, work.facts.name.as_str())).collect();
+            let meant: Vec<&KeptWork<'_>> = self.one_if_plain(word, meant)?;
             let told = meant.iter().map(|work| self.kept_status(work, now));
             reply.kept.extend(told);
             if meant.is_empty() {
@@ -207,10 +204,24 @@ impl Daemon {
         };
         let mut works: Vec<KeptWork<'_>> = self.switch.kept_work().filter(is_meant).collect();
         works.sort_unstable_by(|a, b| (a.host, &a.facts.name).cmp(&(b.host, &b.facts.name)));
-        if wanted.plain && works.len() > 1 {
-            return Err(self.ambiguous_name(&wanted.word, &works.iter().collect::<Vec<_>>()));
+        self.one_if_plain(&wanted, works)
+    }
+
+    /// What a plain name means: of work on several hosts what runs, if that is one.
+    fn one_if_plain<'a, W: std::borrow::Borrow<KeptWork<'a>>>(
+        &self,
+        word: &Wanted,
+        mut meant: Vec<W>,
+    ) -> Result<Vec<W>, ReplyError> {
+        if !word.plain || meant.len() < 2 {
+            return Ok(meant);
         }
-        Ok(works)
+        let runs = |work: &W| work.borrow().facts.ending.is_none();
+        if meant.iter().filter(|work| runs(work)).count() == 1 {
+            meant.retain(runs);
+            return Ok(meant);
+        }
+        Err(self.ambiguous_name(&word.word, &meant.iter().map(|work| *work.borrow()).collect::<Vec<_>>()))
     }
 
     /// Kept work that is about to be sent a signal.
@@ -238,7 +249,7 @@ impl Daemon {
         })
     }
 
-    fn ambiguous_name(&self, name: &str, meant: &[&KeptWork<'_>]) -> ReplyError {
+    fn ambiguous_name(&self, name: &str, meant: &[KeptWork<'_>]) -> ReplyError {
         let hosts: Vec<String> = meant.iter().map(|work| self.id_of(work.host)).collect();
         let hint = format!("write `{name}@{}`", hosts[0]);
         let message = format!("`{name}` is kept on {} hosts: {}", hosts.len(), enumerated(hosts));

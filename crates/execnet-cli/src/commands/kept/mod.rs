@@ -4,9 +4,11 @@ mod options;
 mod stand;
 
 use std::fmt;
+use std::thread::sleep;
+use std::time::Duration;
 
 use execnet::{AttachError, Lost, Network, Node, Process, Replay, StartError};
-use execnet_proto::control::{KeptReply, KeptStatus};
+use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
 use execnet_proto::spec::NetworkName;
 
 use crate::connection;
@@ -16,6 +18,9 @@ use crate::text::one_line;
 use crate::usage;
 pub(crate) use options::{KeepOptions, KeptOptions, size};
 pub(crate) use stand::{Feed, gone, read_beside, stand_beside};
+
+/// The time between two looks at a host that is out of reach.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Names what still is kept after its host was left.
 pub(crate) fn say_still_kept(kept: &[KeptStatus]) {
@@ -135,6 +140,26 @@ pub(crate) fn reader(
         StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
         error => CommandError::new(Exit::Failed, error),
     })
+}
+
+/// Waits until the host of kept work can be reached, and says so once. Returns what is known then.
+pub(crate) fn await_host(network: &Network, status: &KeptStatus) -> Result<KeptStatus, CommandError> {
+    let (mut status, mut told) = (status.clone(), false);
+    let word = format!("{}@{}", status.name, status.host);
+    while let Some(why) = status.unreachable.as_ref().filter(|_| status.state != KeptState::Gone) {
+        if !std::mem::replace(&mut told, true) {
+            let (name, host) = (usage::name_of(&status), one_line(&status.host));
+            say(&format!("execnet: {name}: waiting until {host} can be reached: {}", one_line(why)));
+        }
+        sleep(AGAIN);
+        let ask = Verb::Kept { names: vec![word.clone()] };
+        let reply: KeptReply = connection::ask_once(network, ask)?;
+        match reply.kept.into_iter().next() {
+            Some(now) => status = now,
+            None => return Err(no_such_work(network, &word, &KeptReply { kept: Vec::new(), ..reply })),
+        }
+    }
+    Ok(status)
 }
 
 /// Where its stdout stands now.

@@ -20,7 +20,7 @@ const LEAST: u64 = 4_096;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KeepOptions {
     /// Keep it under this name: it stays when this command is left, and `execnet attach` comes back to it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "timeout")]
     keep: Option<KeptName>,
     /// End it when nobody was attached for so long: `90s`, `12h`, `30d`
     #[arg(long, value_name = "TIME", default_value = WEEK, value_parser = span, requires = "keep")]
@@ -68,7 +68,7 @@ fn span(text: &str) -> Result<Duration, String> {
     let days = text.trim().strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok());
     let span = days.filter(|days| *days <= 3_650).map(|days| Duration::from_secs(days * 86_400));
     let span = span.or_else(|| time(text)).filter(|span| !span.is_zero());
-    span.ok_or_else(|| "expected a time such as `90s`, `12h` or `30d`".to_owned())
+    span.ok_or_else(|| "expected a time of at least a second, such as `90s`, `12h` or `30d`".to_owned())
 }
 
 /// Reads a policy whose size may have a unit.

@@ -21,6 +21,14 @@ fn keeps(world: &mut World, id: &str, name: &str, attach: u32) {
     }
 }
 
+/// The work that a host keeps has ended.
+fn ends(world: &mut World, id: &str, name: &str) {
+    let facts = [("name", name), ("exit", "0 0"), ("ended", "5")];
+    let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned().into())).to_vec();
+    let frame = Frame::Kept { id: ProcessId([id.as_bytes()[0]; 16]), facts };
+    world.event(Event::LinkBytes(world.host(id), &frame.to_bytes()));
+}
+
 /// The answer to a request for names, and after how many seconds it came.
 fn found(world: &mut World, names: &[&str]) -> (Value, u32) {
     let client = world.client();
@@ -55,6 +63,19 @@ fn a_name_waits_for_the_hosts_that_may_have_it() {
     assert_eq!(found(&mut world, &["train"]).1, 0);
     let (reply, seconds) = found(&mut world, &["train", "other"]);
     assert_eq!((reply["unknown"][0].as_str(), seconds), (Some("other"), 5));
+}
+
+#[test]
+fn a_plain_name_means_what_runs() {
+    let mut world = World::new(&["ssh=a", "ssh=b"]);
+    keeps(&mut world, "a", "train", 1);
+    keeps(&mut world, "b", "train", 2);
+    assert_eq!(found(&mut world, &["train"]).0["error"]["kind"], "usage");
+    ends(&mut world, "b", "train");
+    let (reply, _) = found(&mut world, &["train"]);
+    assert_eq!((&reply["kept"][0]["host"], reply["kept"].as_array().unwrap().len()), (&"a".into(), 1));
+    ends(&mut world, "a", "train");
+    assert_eq!(found(&mut world, &["train"]).0["error"]["kind"], "usage");
 }
 
 #[test]
