@@ -40,7 +40,7 @@ pub(crate) use copy::CopyArgs;
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drain::{DrainArgs, UndrainArgs};
 pub(crate) use exec::ExecArgs;
-pub(crate) use kept::Work;
+pub(crate) use kept::{Work, ending};
 pub(crate) use kill::KillArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use logs::LogsArgs;

@@ -6,7 +6,7 @@ use clap::Args;
 use execnet::{ExitStatus, Network, ProcessError, Replay};
 use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
 
-use super::kept::{await_host, no_such_work, reader};
+use super::kept::{await_host, ending, no_such_work, reader};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print;
 use crate::{connection, text, usage};
@@ -68,7 +68,7 @@ impl WaitArgs {
             let code = match status {
                 Ok(status) => {
                     if several {
-                        print::print(&format!("{name}: {}\n", told(&status)))?;
+                        print::print(&format!("{name}: {}\n", ending(&status)))?;
                     }
                     status.code()
                 }
@@ -92,14 +92,4 @@ fn begin(network: &Network, work: &KeptStatus) -> CommandResult<Result<execnet::
     // nobody wants its output here
     let _ = (process.stdout().close(), process.stderr().close());
     Ok(Ok(process))
-}
-
-fn told(status: &ExitStatus) -> String {
-    match status {
-        ExitStatus::Exited(status) => format!("exited with status {status}"),
-        ExitStatus::Signaled(number) => format!("ended by signal {number}"),
-        ExitStatus::NotStarted { message, .. } => {
-            format!("could not be started: {}", text::one_line(message))
-        }
-    }
 }

@@ -24,7 +24,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SI
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
 
-use crate::commands::Work;
+use crate::commands::{Work, ending};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::print::{self, say};
 use crate::render::reason;
@@ -158,7 +158,12 @@ impl Standing<'_> {
         }
         match end {
             End::Process(ProcessEvent::Ended(status)) => {
-                let ExitStatus::NotStarted { message, .. } = &status else { return Ok(status.code().into()) };
+                let ExitStatus::NotStarted { message, .. } = &status else {
+                    if work.is_some() {
+                        say(&format!("execnet: {what} {}", ending(&status)));
+                    }
+                    return Ok(status.code().into());
+                };
                 let refused =
                     CommandError::new(failure, format!("cannot start {what} on `{place}`: {message}"));
                 if failure == Exit::Python {

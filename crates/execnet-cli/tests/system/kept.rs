@@ -389,7 +389,7 @@ fn a_name_is_unique_on_its_host_and_means_one_work() {
     let waited = net.run("wait", &["train@build[1-2]"]);
     assert_eq!(waited.status.code(), Some(143), "the highest: {}", text(&waited));
     let said = text(&waited);
-    assert!(said.contains("train on build1: ended by signal 9"), "{said}");
+    assert!(said.contains("train on build1: was ended by signal 9"), "{said}");
     both.wait().unwrap();
     for (name, why) in [("no such", "cannot name kept work"), ("-x", "unexpected argument")] {
         let args = ["run", &net.name, "--node", "build1", "--keep", name, "-n", "--", "true"];

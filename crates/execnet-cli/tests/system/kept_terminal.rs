@@ -40,6 +40,7 @@ fn a_shell_is_left_and_comes_back_as_it_was() {
     person.shows_line("42 30 100");
     person.shows_last("host$");
     person.enters("exit 5");
+    person.shows("sh1 on here exited with status 5");
     person.status(5);
     person.has_the_terminal_back();
     person.enters_anew("execnet wait $N sh1; echo known $?");

@@ -7,7 +7,7 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use execnet::{AttachError, Lost, Network, Node, Process, Replay, StartError};
+use execnet::{AttachError, ExitStatus, Lost, Network, Node, Process, Replay, StartError};
 use execnet_proto::control::{KeptReply, KeptState, KeptStatus, Verb};
 use execnet_proto::spec::NetworkName;
 
@@ -21,6 +21,17 @@ pub(crate) use stand::{Feed, gone, read_beside, stand_beside};
 
 /// The time between two looks at a host that is out of reach.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How it ended: `exited with status 7`.
+pub(crate) fn ending(status: &ExitStatus) -> String {
+    match status {
+        ExitStatus::Exited(status) => format!("exited with status {status}"),
+        ExitStatus::Signaled(number) => format!("was ended by signal {number}"),
+        ExitStatus::NotStarted { message, .. } => {
+            format!("could not be started: {}", one_line(message))
+        }
+    }
+}
 
 /// Names what still is kept after its host was left.
 pub(crate) fn say_still_kept(kept: &[KeptStatus]) {
