@@ -100,20 +100,55 @@ pub(super) enum Ending {
     Lost(String),
 }
 
+/// The streams of a process of a network, as a gateway uses them.
+pub(super) struct Streams {
+    pub(super) stdin: Stdin,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+}
+
+impl Streams {
+    pub(super) fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
+        let bytes = self.stdout.receive_by(READ, deadline)?;
+        if bytes.is_empty() {
+            return Err(Stop::End);
+        }
+        take(&bytes);
+        Ok(())
+    }
+
+    pub(super) fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
+        Ok(self.stdin.write_timeout(bytes, patience(wait))?)
+    }
+
+    pub(super) fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
+        Ok(self.stdin.share(bytes, patience(wait))?)
+    }
+
+    pub(super) fn errors(&self, take: &mut dyn FnMut(&[u8])) {
+        loop {
+            match self.stderr.receive(READ) {
+                Ok(bytes) if bytes.is_empty() => return,
+                Ok(bytes) => take(&bytes),
+                Err(ProcessError::Interrupted { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
 /// A process of a network.
 pub(super) struct Remote {
     process: Mutex<Option<Arc<Process>>>,
     node: Node,
-    stdin: Stdin,
-    stdout: Output,
-    stderr: Output,
+    streams: Streams,
 }
 
 impl Remote {
     pub(super) fn new(process: Process) -> Self {
-        let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
+        let streams = Streams { stdin: process.stdin(), stdout: process.stdout(), stderr: process.stderr() };
         let node = process.node().clone();
-        Self { process: Mutex::new(Some(Arc::new(process))), node, stdin, stdout, stderr }
+        Self { process: Mutex::new(Some(Arc::new(process))), node, streams }
     }
 
     fn process(&self) -> Option<Arc<Process>> {
@@ -123,31 +158,19 @@ impl Remote {
 
 impl Carrier for Remote {
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
-        let bytes = self.stdout.receive_by(READ, deadline)?;
-        if bytes.is_empty() {
-            return Err(Stop::End);
-        }
-        take(&bytes);
-        Ok(())
+        self.streams.receive(deadline, take)
     }
 
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
-        Ok(self.stdin.write_timeout(bytes, patience(wait))?)
+        self.streams.send(bytes, wait)
     }
 
     fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
-        Ok(self.stdin.share(bytes, patience(wait))?)
+        self.streams.share(bytes, wait)
     }
 
     fn errors(&self, take: &mut dyn FnMut(&[u8])) {
-        loop {
-            match self.stderr.receive(READ) {
-                Ok(bytes) if bytes.is_empty() => return,
-                Ok(bytes) => take(&bytes),
-                Err(ProcessError::Interrupted { .. }) => {}
-                Err(_) => return,
-            }
-        }
+        self.streams.errors(take);
     }
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
@@ -186,7 +209,7 @@ impl Carrier for Remote {
     }
 
     fn close_output(&self) {
-        let _ = self.stdout.close();
+        let _ = self.streams.stdout.close();
     }
 
     fn release(&self) {
@@ -209,6 +232,9 @@ pub(super) fn ended(process: &Process, deadline: Option<Instant>) -> Option<Endi
             Ok(status) => Some(Ending::Status(status)),
             Err(ProcessError::TimedOut { .. }) => None,
             Err(ProcessError::Interrupted { .. }) => continue,
+            Err(ProcessError::Lost(lost)) if lost.stays => {
+                Some(Ending::Lost(format!("only for this program; it {}", lost.message)))
+            }
             Err(ProcessError::Lost(lost)) => Some(Ending::Lost(lost.message)),
             Err(error) => Some(Ending::Lost(error.to_string())),
         };

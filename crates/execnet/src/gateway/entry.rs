@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::carrier::{Carrier, Ending, READ, Stop, ended, patience};
+use super::carrier::{Carrier, Ending, Stop, Streams, ended};
 use crate::KeptName;
 use crate::network::Network;
 use crate::node::Node;
-use crate::process::{Output, Process, ProcessError, Stdin};
+use crate::process::{Process, ProcessError};
 use crate::start::{ProcessBuilder, StartError};
 use crate::status::Signal;
 use crate::waiting::deadline;
@@ -23,9 +23,7 @@ pub(super) struct Entered {
     /// Releasing it ends it: it was told to end, or is new and was not opened.
     ends: AtomicBool,
     node: Node,
-    stdin: Stdin,
-    stdout: Output,
-    stderr: Output,
+    streams: Streams,
 }
 
 #[derive(Clone)]
@@ -48,9 +46,9 @@ impl Entered {
         let entry = ProcessBuilder::new(network.handle().clone()).host(&node.host).entering(name);
         let entry = give_up.into_iter().fold(entry, ProcessBuilder::give_up);
         let entry = Arc::new(entry.timeout(timeout).opening().start()?);
-        let (stdin, stdout, stderr) = (entry.stdin(), entry.stdout(), kept.stderr());
+        let streams = Streams { stdin: entry.stdin(), stdout: entry.stdout(), stderr: kept.stderr() };
         let both = Mutex::new(Some(Both { kept, entry }));
-        Ok(Arc::new(Self { both, ends: AtomicBool::new(is_new), node, stdin, stdout, stderr }))
+        Ok(Arc::new(Self { both, ends: AtomicBool::new(is_new), node, streams }))
     }
 
     fn both(&self) -> Option<Both> {
@@ -60,31 +58,19 @@ impl Entered {
 
 impl Carrier for Entered {
     fn receive(&self, deadline: Option<Instant>, take: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
-        let bytes = self.stdout.receive_by(READ, deadline)?;
-        if bytes.is_empty() {
-            return Err(Stop::End);
-        }
-        take(&bytes);
-        Ok(())
+        self.streams.receive(deadline, take)
     }
 
     fn send(&self, bytes: &[u8], wait: bool) -> Result<usize, Stop> {
-        Ok(self.stdin.write_timeout(bytes, patience(wait))?)
+        self.streams.send(bytes, wait)
     }
 
     fn share(&self, bytes: &Bytes, wait: bool) -> Result<usize, Stop> {
-        Ok(self.stdin.share(bytes, patience(wait))?)
+        self.streams.share(bytes, wait)
     }
 
     fn errors(&self, take: &mut dyn FnMut(&[u8])) {
-        loop {
-            match self.stderr.receive(READ) {
-                Ok(bytes) if bytes.is_empty() => return,
-                Ok(bytes) => take(&bytes),
-                Err(ProcessError::Interrupted { .. }) => {}
-                Err(_) => return,
-            }
-        }
+        self.streams.errors(take);
     }
 
     fn ending(&self, timeout: Duration) -> Option<Ending> {
@@ -127,7 +113,7 @@ impl Carrier for Entered {
     }
 
     fn close_output(&self) {
-        let _ = self.stdout.close();
+        let _ = self.streams.stdout.close();
     }
 
     fn release(&self) {
@@ -150,7 +136,7 @@ impl Carrier for Entered {
 
     /// The entry ends when the kernel has read everything.
     fn leave(&self, until: Instant) -> bool {
-        let _ = self.stdin.close();
+        let _ = self.streams.stdin.close();
         let arrived = self.both().is_none_or(|both| {
             loop {
                 match both.entry.wait_by(Some(until)) {
