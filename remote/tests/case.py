@@ -14,6 +14,7 @@ import time
 import unittest
 
 from daemon import LIFE, TIMEOUT, Link, Timeout
+from watch import Runner
 
 WANTED = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "pypy3", "jython"]
 OPTIONAL = ["3.14"]
@@ -123,7 +124,8 @@ _chosen = []
 def main():
     """Run the tests on the interpreters named as arguments, or on all."""
     _chosen[:] = [word for word in sys.argv[1:] if word in WANTED]
-    unittest.main(argv=sys.argv[:1] + [word for word in sys.argv[1:] if word not in WANTED])
+    others = [word for word in sys.argv[1:] if word not in WANTED]
+    unittest.main(argv=sys.argv[:1] + others, testRunner=Runner)
 
 
 def suite(loader, bases):

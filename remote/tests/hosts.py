@@ -368,22 +368,20 @@ class Script(Host):
                                             stderr=subprocess.PIPE)
                     link.stdin.write(b"x" * 200)
                     link.stdin.flush()
-                    pids = []
-                    while len(pids) < 3:
-                        with open(self.path("pids")) as file:
-                            pids = [int(pid) for pid in file.read().split()]
-                        time.sleep(0.01)
+                    self.wait_until(lambda: len(self.pids()) == 3)
+                    pids = self.pids()
                     for pipe in (link.stdin, link.stdout, link.stderr):
                         pipe.close()
                     self.assertTrue(gone(*pids, seconds=TIMEOUT), (name, shell, leads))
                     link.wait(TIMEOUT)
 
+    def pids(self):
+        with open(self.path("pids")) as file:
+            return [int(pid) for pid in file.read().split()]
+
     def test_nobody_watches_an_agent_that_is_up(self):
         link = self.joined()
-        deadline = time.monotonic() + TIMEOUT
-        while len(children(link.process.pid)) > 1:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
+        self.wait_until(lambda: len(children(link.process.pid)) <= 1)
         self.assertEqual(0, link.end())
         self.assertEqual(b"", said(link.stderr))
 

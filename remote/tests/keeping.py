@@ -279,9 +279,12 @@ class Keeping(Host):
             done = self.path(name)
             id = self.keep(link, "-c", BLOCKS, str(1 << 14), done, name=name, out=policy)
             self.leave(link, id)
-            while not os.path.exists(done):
-                most[name] = max(most.get(name, 0), self.rss(agent))
-                time.sleep(0.02)
+            most[name] = 0
+
+            def measured(name=name, done=done):
+                most[name] = max(most[name], self.rss(agent))
+                return os.path.exists(done)
+            self.wait_until(measured)
             self.take_all(link, id, 1 << 30)
             reader = link.spawn(node="", role=4, options=[("keep", ("%s 1048576" % name).encode())])
             start, data = self.output(link, reader, 1 << 30)

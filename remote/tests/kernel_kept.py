@@ -390,10 +390,13 @@ class Kept(Keeping):
         program.leave()
         for cut in (100, 70000, TEN // 2, TEN + 40, 2 * TEN):
             torn = keeper.connection()
+            torn.settimeout(TIMEOUT)
             torn.sendall(wire.header.pack(TOOK, 2, 8) + b"\0" * 8)
             left = cut
             while left:
-                left -= len(torn.recv(min(left, 65536)))
+                part = torn.recv(min(left, 65536))
+                self.assertTrue(part, "the connection has ended")
+                left -= len(part)
             torn.close()
         program = keeper.enter()
         number = program.channels["work"][0]

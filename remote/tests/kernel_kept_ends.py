@@ -185,12 +185,12 @@ class Ends(Keeping):
                   "except (OSError, IOError): sys.log.send('ended')")
         for _ in range(2):  # in the main thread's place, and in another one
             deaf = keeper.connection()
+            deaf.settimeout(TIMEOUT)
             number = 1
             payload = marshal.dumps(("source", source, None, None, None, None, None), 2)
             deaf.sendall(b"\x02" + number.to_bytes(4, "big") + len(payload).to_bytes(4, "big") + payload)
-            got = b""
-            while len(got) < 4000:
-                got += deaf.recv(1)
+            for _ in range(4000):
+                self.assertTrue(deaf.recv(1), "the connection has ended")
             deaf.close()
             program = keeper.enter()
             self.assertEqual("ended", program.take(program.channels["log"][0]))

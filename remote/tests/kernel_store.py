@@ -11,6 +11,8 @@ import unittest
 from kernel_packages import ONE, Hosts
 from packages_client import Files
 
+from kernel_client import TIMEOUT
+
 DAY = 86400
 SENT = ["one.py", "pack/data.bin", "pack/inner.py"]
 CODE = "import one, pack.inner; channel.send((one.x, pack.inner.y))"
@@ -91,7 +93,7 @@ class Store(Folders):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(TIMEOUT)
         for client in clients:
             self.assertEqual([(1, 2)], client.run(CODE))
         if not self.jython:

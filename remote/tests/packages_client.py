@@ -2,9 +2,10 @@
 who answers for them. Contains no tests."""
 import hashlib
 import marshal
+import time
 import zlib
 
-from kernel_client import FILES, HELLO, PACKAGES, Client, bundle
+from kernel_client import FILES, HELLO, PACKAGES, TIMEOUT, Client, bundle
 
 BLOCK = 65536
 TIME = 1700000000
@@ -50,8 +51,9 @@ class Supplier(Client):
 
     def hear(self, *verbs):
         """Return the kernel's next words, without those that it waits."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
-            words = self.get(PACKAGES, 0)
+            words = self.get(PACKAGES, 0, deadline - time.monotonic())
             if words[0] != "waits" or "waits" in verbs:
                 break
             self.noted.append(words[1])
@@ -61,8 +63,9 @@ class Supplier(Client):
 
     def answer(self):
         """Answer until HELLO. Return it."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
-            kind, _, words = self.next([PACKAGES, HELLO], 0)
+            kind, _, words = self.next([PACKAGES, HELLO], 0, deadline - time.monotonic())
             if kind == HELLO:
                 self.backlog.insert(0, (kind, 0, words))
                 return self.hello()

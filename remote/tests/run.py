@@ -11,6 +11,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.dirname(HERE), HERE]
 
+from watch import Runner  # noqa: E402
+
 if __name__ == "__main__":
     names = ["wire_tests", "stream_tests", "ring_tests", "core_tests", "kept_tests",
              "kept_readers_tests", "kept_order_tests", "transcript_tests",
@@ -19,5 +21,5 @@ if __name__ == "__main__":
     if not sys.platform.startswith("java"):
         names += ["quick_tests", "spool_tests"]
     suite = unittest.TestLoader().loadTestsFromNames(names)
-    result = unittest.TextTestRunner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
+    result = Runner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())

@@ -1,0 +1,45 @@
+"""A limit for tests that hang: says which one it is and where each of its threads waits, and ends the run.
+
+The same on CPython 2.7 and 3.6 or later, PyPy and Jython. Contains no tests.
+"""
+import os
+import sys
+import threading
+import time
+import traceback
+import unittest
+
+LIMIT = 900  # seconds without a test that begins; more than a test with one wait that ran into its own limit
+
+
+class Result(unittest.TextTestResult):
+    """A result that knows since when a test runs."""
+
+    def startTest(self, test):
+        self.watched = test.id(), time.time()
+        unittest.TextTestResult.startTest(self, test)
+
+
+class Runner(unittest.TextTestRunner):
+    """A runner that lets no test take more than LIMIT, nor the end of the run behind the last one."""
+
+    resultclass = Result
+
+    def _makeResult(self):
+        result = unittest.TextTestRunner._makeResult(self)
+        result.watched = "before the first test", time.time()
+        thread = threading.Thread(target=watch, args=(result,))
+        thread.daemon = True
+        thread.start()
+        return result
+
+
+def watch(result, limit=LIMIT):
+    while time.time() - result.watched[1] < limit:
+        time.sleep(1)
+    say = sys.stderr.write
+    say("\nno end in %d s of %s\n" % (limit, result.watched[0]))
+    for number, frame in sys._current_frames().items():
+        say("thread %s:\n%s" % (number, "".join(traceback.format_stack(frame))))
+    sys.stderr.flush()
+    os._exit(1)
