@@ -537,8 +537,8 @@ class Keeping(Host):
             self.assertIsNotNone(kind, link.stderr)
             if fields.get("id") != id:
                 continue
-            if kind == wire.CREDIT:
-                limit = fields["limit"]
+            if kind in (wire.CREDIT, wire.RESUMED):
+                limit = fields["limit" if kind == wire.CREDIT else "stdin_limit"]
             elif kind == wire.DATA:
                 self.assertEqual(len(got), fields["position"])
                 got += fields["data"]
