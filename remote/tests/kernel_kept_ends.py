@@ -121,10 +121,16 @@ class Ends(Keeping):
 
     # --- what a program leaves behind
 
+    def log(self, program):
+        """Have a channel `log`, which other code has as sys.log."""
+        number = program.execute_named("log", "import sys\nsys.log = channel\nchannel.send(0)\n"
+                                              "channel.receive()")
+        self.assertEqual(0, program.take(number))
+
     def test_code_without_a_name_ends_with_its_program(self):
         keeper = self.keep(limits=NEVER)
         program = keeper.enter()
-        program.execute_named("log", "import sys\nsys.log = channel\nchannel.receive()")
+        self.log(program)
         program.execute(textwrap.dedent("""
             import sys
             try:
@@ -180,7 +186,7 @@ class Ends(Keeping):
     def test_a_thread_that_writes_to_a_program_that_does_not_read_goes_on_when_it_has_left(self):
         keeper = self.keep({"window": 1 << 28}, limits=NEVER)
         program = keeper.enter()
-        program.execute_named("log", "import sys\nsys.log = channel\nchannel.receive()")
+        self.log(program)
         source = ("import sys\nchannel.send(1)\ntry:\n  while 1: channel.send('x' * 300000)\n"
                   "except (OSError, IOError): sys.log.send('ended')")
         for _ in range(2):  # in the main thread's place, and in another one
