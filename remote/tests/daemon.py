@@ -130,6 +130,8 @@ class Link:
 
     def _next(self, timeout):
         try:
+            if timeout <= 0:
+                raise queue.Empty
             kind, body = self.frames.get(timeout=timeout)
         except queue.Empty:
             raise Timeout("no frame; noise %r stderr %r" % (self.noise, self.stderr)) from None
@@ -145,7 +147,7 @@ class Link:
                 return self.backlog.pop(at)[1]
         deadline = time.monotonic() + timeout
         while True:
-            known, fields = self._next(max(0.001, deadline - time.monotonic()))
+            known, fields = self._next(deadline - time.monotonic())
             if known == kind and (known is None or all(fields[k] == v for k, v in match.items())):
                 return fields
             if known is None:
@@ -253,7 +255,7 @@ class Link:
         deadline = time.monotonic() + timeout
         queue, self.backlog = self.backlog, []
         while exit is None or len(got[1]) < exit["stdout_length"] or len(got[2]) < exit["stderr_length"]:
-            kind, fields = queue.pop(0) if queue else self._next(max(0.001, deadline - time.monotonic()))
+            kind, fields = queue.pop(0) if queue else self._next(deadline - time.monotonic())
             if kind is None:
                 raise Timeout("the link ended; stderr %r" % self.stderr)
             if fields.get("id") != id:

@@ -107,11 +107,15 @@ class Keeping(Host):
 
     def take_all(self, link, id, end):
         """Take it once the agent has read all its output."""
-        taken = self.take(link, id)
-        while taken["stdout_end"] < end:
-            self.leave(link, id, OTHER)
-            taken = self.take(link, id)
-        return taken
+        taken = []
+
+        def has_all():
+            if taken:
+                self.leave(link, id, OTHER)
+            taken[:] = [self.take(link, id)]
+            return taken[0]["stdout_end"] >= end
+        self.wait_until(has_all)
+        return taken[0]
 
     def output(self, link, id, end, got=0):
         """Return SKIP's position and the bytes up to `end`; credit is granted as they arrive."""
@@ -415,6 +419,7 @@ class Keeping(Host):
         link = self.joined(payload=released)
         code = LINES.replace("for at", "out.write(b'x'*1000000)\nout.flush()\nsys.stdin.readline()\nfor at")
         id = self.keep(link, "-c", code, "4000000", self.path("done"), out="spill=1000000000")
+        self.pid(link, id)  # from here on, what looks like the agent is no child of it that is about to start
         self.leave(link, id)
         agent = link.info["pid"]
         self.wait_until(lambda: self.writers(agent))
