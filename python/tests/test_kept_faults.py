@@ -32,7 +32,8 @@ def network(ssh_config, tmp_path):
 
 
 class Kept:
-    """A gateway that is kept, with work under way: the program that made it has one answer."""
+    """A gateway that is kept, with work under way: the program that made it has one answer, and waits for
+    another that does not come."""
 
     def __init__(self, network):
         self.network = network
@@ -42,7 +43,8 @@ class Kept:
         self.channel = self.gateway.remote_exec(COUNTS, channel="work")
         for item in (1, 2, 3):
             self.channel.send(item)
-        self.got = [self.channel.receive(WAIT)]
+        assert self.channel.receive(WAIT) == 10
+        self.waits = self.gateway.remote_exec("channel.receive()")
 
     def goes_on(self):
         """Check that who attaches finds the same interpreter and what the channel still has."""
@@ -51,16 +53,13 @@ class Kept:
             gateway = net.attach("worker")
             assert gateway._rinfo(update=True).pid == self.pid
             channel = gateway.channel("work")
-            while len(self.got) < 3:
-                self.got.append(channel.receive(WAIT))
-            assert self.got == [10, 20, 30]
+            assert [channel.receive(WAIT), channel.receive(WAIT)] == [20, 30]
             assert gateway.remote_exec("import sys; channel.send(sys.seen)").receive(WAIT) == 3
 
     def is_told(self, words):
-        """Check that waits of the program that has it end, with these words, behind what came before."""
+        """Check that waits of the program that has it end, with these words."""
         with pytest.raises(execnet.GatewayDied, match=words):
-            while True:
-                self.got.append(self.channel.receive(WAIT))
+            self.waits.receive(WAIT)
 
     def agent(self):
         return json.loads(self.network("status", "--json"))["hosts"][0]["agent_pid"]
