@@ -238,7 +238,7 @@ fn a_host_that_is_removed_out_of_reach_ends_it_or_not_when_it_is_added_again() {
         assert!(removed.status.success(), "{said}");
         assert!(said.contains("build1: unreachable; its agent could not be told to end; "), "{said}");
         assert!(said.contains("train on build1 is still kept, as was last known"), "{said}");
-        assert_eq!(said.contains("it is told if the host is added again"), ends, "{said}");
+        assert_eq!(said.contains("add the host again to end that, too"), ends, "{said}");
         assert_eq!(kept.command.wait().unwrap().code(), Some(6));
         host.start_sshd().unwrap();
         kept.net.ok("addhost", &[&spec]);

@@ -203,8 +203,12 @@ impl Daemon {
         if let Some(status) = &mut status {
             let then = match (kept.is_empty(), end_kept) {
                 (true, _) => format!("it ends by itself within {linger} s"),
-                (false, true) => "nor to end what it keeps: it is told if the host is added again".to_owned(),
-                (false, false) => format!("it ends all but that within {linger} s"),
+                (false, false) => format!("it ends all but what it keeps within {linger} s"),
+                (false, true) => {
+                    format!(
+                        "it ends all but what it keeps within {linger} s; add the host again to end that, too"
+                    )
+                }
             };
             // its link was meant to end: that is no error
             status.error = left.then(|| format!("its agent could not be told to end; {then}"));
