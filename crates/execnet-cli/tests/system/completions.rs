@@ -63,20 +63,26 @@ fn bash_finds_what_was_installed() {
     let file = home.join(".local/share/bash-completion/completions/execnet");
     let (wrote, then) = output.split_once('\n').unwrap();
     assert_eq!(wrote, format!("bash: wrote {}", file.display()));
-    // without bash-completion, the line that the command names does it
-    let load = match Path::new(LOADER).exists() {
-        true => format!(
+    // without bash-completion, this line does it
+    let line = format!("source {}", file.display());
+    let mut loads = vec![line.clone()];
+    if Path::new(LOADER).exists() {
+        assert_eq!(then, "new shells complete `execnet`\n");
+        loads.push(format!(
             "source {LOADER}; declare -F _comp_load _completion_loader | head -1 > loader; \
-                         $(cat loader) execnet; ((${{PIPESTATUS[0]}} == 124)) || true"
-        ),
-        false => then.split('`').nth(3).unwrap().to_owned(),
-    };
-    let script = format!(
-        "cd; {load}; complete -p execnet | grep -q -- '-F _execnet' || exit 8
-         COMP_LINE='execnet st' COMP_TYPE=9 COMP_WORDS=(execnet st) COMP_CWORD=1
-         _execnet execnet st execnet; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    );
-    completes(&at_home(&home, &bash, &["--norc", "--noprofile", "-c", &script]));
+             $(cat loader) execnet; ((${{PIPESTATUS[0]}} == 124)) || true"
+        ));
+    } else {
+        assert!(then.ends_with(&format!("is not installed here: add `{line}` to ~/.bashrc\n")), "{then}");
+    }
+    for load in loads {
+        let script = format!(
+            "cd; {load}; complete -p execnet | grep -q -- '-F _execnet' || exit 8
+             COMP_LINE='execnet st' COMP_TYPE=9 COMP_WORDS=(execnet st) COMP_CWORD=1
+             _execnet execnet st execnet; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        completes(&at_home(&home, &bash, &["--norc", "--noprofile", "-c", &script]));
+    }
 }
 
 #[test]
