@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use execnet::control::Verb;
+use execnet::control::{KeptChoice, Verb};
 use execnet::{ChannelError, Connect, ExitStatus, Gateway, Group, OpenError, Reach, StartError};
 use execnet_daemon::{Config, DaemonError, run};
 use execnet_testkit::{alive, kill, wait_until};
@@ -88,7 +88,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         let network = self.network.take().unwrap();
-        network.request(&Verb::Stop { kept: None }.into()).for_each(drop);
+        network.request(&Verb::Stop { kept: Some(KeptChoice::End) }.into()).for_each(drop);
         drop(network);
         let _ = self.daemon.take().unwrap().join();
         let _ = fs::remove_dir_all(&self.folder);
