@@ -99,6 +99,17 @@ def project(tmp_path):
     return project
 
 
+def line_of(program):
+    """Read a line of a program's output, and no byte more: what was read ahead, communicate() would miss."""
+    data = b""
+    while not data.endswith(b"\n"):
+        byte = os.read(program.stdout.fileno(), 1)
+        if not byte:
+            break
+        data += byte
+    return data.decode()
+
+
 @pytest.fixture
 def run_program(tmp_path):
     """Run a Python program in a process of its own, to its end."""

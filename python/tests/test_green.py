@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import WAIT
+from conftest import WAIT, line_of
 
 PATCH = {
     "gevent": "import gevent.monkey; gevent.monkey.patch_all(); spawn = gevent.spawn",
@@ -287,7 +287,7 @@ except KeyboardInterrupt:
     )
     command = [sys.executable, str(tmp_path / "program.py")]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert program.stdout.readline() == "begins\n"
+    assert line_of(program) == "begins\n"
     # another green thread that happens to run would get it
     deadline = time.monotonic() + WAIT
     while not waits(program.pid):

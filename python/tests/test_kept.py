@@ -9,7 +9,7 @@ import time
 
 import execnet
 import pytest
-from conftest import INTERPRETERS, WAIT
+from conftest import INTERPRETERS, WAIT, line_of
 
 COUNTS = """
 import sys
@@ -270,7 +270,7 @@ def test_killed_programs_by_turns_lose_and_double_nothing(network, net, name):
     for turn in range(count):
         command = [sys.executable, "-c", TAKER, network.name, name, str(turn % 2)]
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        program.stdout.readline()
+        line_of(program)
         # the older one is still attached, and dies a moment later
         time.sleep(chance.uniform(0, 0.5))
         if first is not None:

@@ -8,7 +8,7 @@ import time
 
 import execnet
 import pytest
-from conftest import PATIENT, WAIT
+from conftest import PATIENT, WAIT, line_of
 
 BEGIN = """
 import execnet, os, signal, sys, threading, time
@@ -78,14 +78,14 @@ except KeyboardInterrupt:
 os.kill(gateway._rinfo().pid, signal.SIGKILL)
 """,
     )
-    assert process.stdout.readline()
-    assert process.stdout.readline() == "now\n"
+    assert line_of(process)
+    assert line_of(process) == "now\n"
     began = time.monotonic()
-    assert process.stdout.readline() == "interrupted\n", process.communicate()[1]
+    assert line_of(process) == "interrupted\n", process.communicate()[1]
     assert time.monotonic() - began < 30
-    assert process.stdout.readline() == "42\n"
+    assert line_of(process) == "42\n"
     if call != "terminate":
-        assert process.stdout.readline() == "43\n", process.communicate()[1]
+        assert line_of(process) == "43\n", process.communicate()[1]
     process.communicate(timeout=WAIT)
 
 
@@ -105,7 +105,7 @@ os.kill(gateway._rinfo().pid, signal.SIGKILL)
 )
 def test_gateways_end_with_the_program(tmp_path, end):
     process = start(tmp_path, end)
-    pid = int(process.stdout.readline())
+    pid = int(line_of(process))
     _out, err = process.communicate(timeout=WAIT)
     assert ends(pid), err
     if "SIG" not in end and "_exit" not in end and "raise" not in end and "sys.exit" not in end:
@@ -155,7 +155,7 @@ other.send(5)
 print(other.receive(300), flush=True)
 """,
     )
-    process.stdout.readline()
+    line_of(process)
     out, err = process.communicate(timeout=WAIT)
     assert (out, err) == ("True\n5\n", "")
 
@@ -174,7 +174,7 @@ with {block}:
     print(os.waitpid(pid, 0)[1] >> 8, gateway.remote_exec("channel.send(1)").receive(300), flush=True)
 """,
     )
-    process.stdout.readline()
+    line_of(process)
     assert process.communicate(timeout=WAIT) == ("7 1\n", "")
 
 
@@ -191,7 +191,7 @@ if not pid:
 print(os.waitpid(pid, 0)[1], gateway.remote_exec("channel.send(1)").receive(300), flush=True)
 """,
     )
-    process.stdout.readline()
+    line_of(process)
     assert process.communicate(timeout=WAIT) == ("0 1\n", "")
 
 
@@ -205,7 +205,7 @@ threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 print(channel.receive(), flush=True)
 """,
     )
-    process.stdout.readline()
+    line_of(process)
     assert process.communicate(timeout=WAIT)[0] == "handled\n1\n"
 
 

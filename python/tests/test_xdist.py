@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
-from conftest import PATIENT, WAIT
+from conftest import PATIENT, WAIT, line_of
 
 VENV = os.environ.get("EXECNET_TEST_VENV")
 
@@ -208,11 +208,11 @@ def test_ctrl_c_ends_quietly(tmp_path):
     pytest_ = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    said = ""
-    for line in pytest_.stdout:
-        said += line
-        if "PASSED" in line:
-            break
+    said, last = "", ""
+    while "PASSED" not in last:
+        last = line_of(pytest_)
+        assert last, said + pytest_.communicate()[1]
+        said += last
     pytest_.send_signal(signal.SIGINT)
     more, words = pytest_.communicate(timeout=WAIT)
     said += more
