@@ -11,7 +11,9 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::{paths, print, text};
 
 /// How long zsh may take to read its start files.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
+/// How long that is waited for without a word.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Where bash-completion is, which loads the files of bash.
 const BASH_COMPLETION: [&str; 5] = [
@@ -114,15 +116,19 @@ fn place(shell: &str) -> CommandResult<Place> {
 /// The first folder of zsh's fpath that is the user's, else one that must be added to it.
 fn zsh() -> CommandResult<Place> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let folders = fpath().unwrap_or_default();
+    let folders = fpath();
     let is_own = |folder: &&PathBuf| home.is_absolute() && folder.starts_with(&home) && may_write(folder);
-    if let Some(folder) = folders.iter().find(is_own) {
+    if let Some(folder) = folders.iter().flatten().find(is_own) {
         let then = "new shells complete `execnet`; if not, remove ~/.zcompdump".to_owned();
         return Ok(Place { file: folder.join("_execnet"), then });
     }
     let folder = paths::data_home()?.join("zsh/site-functions");
+    let why = match folders {
+        Some(_) => "no folder of zsh's fpath is yours",
+        None => "zsh did not say its fpath",
+    };
     let then = format!(
-        "no folder of zsh's fpath is yours: add `fpath=({} $fpath)` to ~/.zshrc, above compinit",
+        "{why}: add `fpath=({} $fpath)` to ~/.zshrc, above compinit",
         execnet_proto::shell::quoted(&shown(&folder))
     );
     Ok(Place { file: folder.join("_execnet"), then })
@@ -146,11 +152,15 @@ fn fpath() -> Option<Vec<PathBuf>> {
         let _ = out.read_to_end(&mut said);
         String::from_utf8_lossy(&said).into_owned()
     });
-    let until = Instant::now() + START;
+    let (start, mut told) = (Instant::now(), false);
     while !reader.is_finished() {
-        if Instant::now() >= until {
+        if start.elapsed() >= START {
             let _ = zsh.kill().and_then(|()| zsh.wait());
             return None;
+        }
+        if !told && start.elapsed() >= QUIET {
+            told = true;
+            print::say(&format!("zsh: waiting for it to say its fpath, at most {} s", START.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
