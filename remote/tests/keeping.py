@@ -399,7 +399,8 @@ class Keeping(Host):
 
     def test_a_disk_writer_that_dies_takes_only_what_it_held(self):
         link = self.joined()
-        id = self.keep(link, "-c", LINES, "400000", self.path("done"), out="spill=100000000")
+        # more than may wait to be written, so that some of it is on the disk
+        id = self.keep(link, "-c", LINES, "1600000", self.path("done"), out="spill=100000000")
         self.leave(link, id)
         self.wait_for(self.path("done"))
         agent = link.info["pid"]
@@ -408,11 +409,11 @@ class Keeping(Host):
         note = ""
         while "has ended" not in note:
             note = self.told(link).get("note", "")
-        taken = self.take_all(link, id, 3200000)
-        self.assertTrue(0 < taken["stdout_start"] < 3200000, taken)
+        taken = self.take_all(link, id, 12800000)
+        self.assertTrue(0 < taken["stdout_start"] < 12800000, taken)
         self.resume(link, id, taken)
-        data = self.output(link, id, 3200000)[1]
-        self.assertEqual(b"0399999\n", data[-8:])
+        data = self.output(link, id, 12800000)[1]
+        self.assertEqual(b"1599999\n", data[-8:])
 
     def test_nobody_waits_for_a_disk_that_has_stopped(self):
         released = payload(("PATIENCE = 60.0  # seconds without", "PATIENCE = 5.0  # seconds without"))
