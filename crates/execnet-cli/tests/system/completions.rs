@@ -28,7 +28,7 @@ fn said(output: &Output) -> String {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     // on a busy machine
     said.lines()
-        .filter(|line| !line.starts_with("zsh: waiting for "))
+        .filter(|line| !line.starts_with("waiting for zsh "))
         .map(|line| format!("{line}\n"))
         .collect()
 }

@@ -160,7 +160,7 @@ fn fpath() -> Option<Vec<PathBuf>> {
         }
         if !told && start.elapsed() >= QUIET {
             told = true;
-            print::say(&format!("zsh: waiting for it to say its fpath, at most {} s", START.as_secs()));
+            print::say(&format!("waiting for zsh to say its fpath, at most {} s", START.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
