@@ -10,15 +10,8 @@ from pathlib import Path
 import execnet
 import pytest
 from conftest import WAIT, Network
+from test_kept import COUNTS
 from test_resume import daemon, kill_daemon, kill_ssh
-
-COUNTS = """
-import sys
-sys.seen = 0
-for item in channel:
-    sys.seen += 1
-    channel.send(item * 10)
-"""
 
 
 @pytest.fixture
