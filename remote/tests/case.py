@@ -14,7 +14,7 @@ import time
 import unittest
 
 from daemon import LIFE, TIMEOUT, Link, Timeout
-from watch import Runner
+from runner import Runner
 
 WANTED = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "pypy3", "jython"]
 OPTIONAL = ["3.14"]

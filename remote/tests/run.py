@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.dirname(HERE), HERE]
 
-from watch import Runner  # noqa: E402
+from runner import Runner  # noqa: E402
 
 if __name__ == "__main__":
     names = ["wire_tests", "stream_tests", "ring_tests", "core_tests", "kept_tests",

@@ -1,4 +1,4 @@
-"""A limit for tests that hang: says which one it is and where each of its threads waits, and ends the run.
+"""Runs tests, and ends with one that hangs: says which it is, and where each of its threads waits.
 
 The same on CPython 2.7 and 3.6 or later, PyPy and Jython. Contains no tests.
 """
@@ -9,6 +9,7 @@ import time
 import traceback
 import unittest
 
+clock = getattr(time, "monotonic", time.time)
 LIMIT = 900  # seconds without a test that begins; more than a test with one wait that ran into its own limit
 
 
@@ -16,7 +17,7 @@ class Result(unittest.TextTestResult):
     """A result that knows since when a test runs."""
 
     def startTest(self, test):
-        self.watched = test.id(), time.time()
+        self.began = test.id(), clock()
         unittest.TextTestResult.startTest(self, test)
 
 
@@ -27,18 +28,18 @@ class Runner(unittest.TextTestRunner):
 
     def _makeResult(self):
         result = unittest.TextTestRunner._makeResult(self)
-        result.watched = "before the first test", time.time()
-        thread = threading.Thread(target=watch, args=(result,))
+        result.began = "before the first test", clock()
+        thread = threading.Thread(target=end_what_hangs, args=(result,))
         thread.daemon = True
         thread.start()
         return result
 
 
-def watch(result, limit=LIMIT):
-    while time.time() - result.watched[1] < limit:
+def end_what_hangs(result, limit=LIMIT):
+    while clock() - result.began[1] < limit:
         time.sleep(1)
     say = sys.stderr.write
-    say("\nno end in %d s of %s\n" % (limit, result.watched[0]))
+    say("\nno end in %d s of %s\n" % (limit, result.began[0]))
     for number, frame in sys._current_frames().items():
         say("thread %s:\n%s" % (number, "".join(traceback.format_stack(frame))))
     sys.stderr.flush()
