@@ -201,15 +201,13 @@ impl Daemon {
         kept.retain(|_| left || !end_kept);
         kept.iter_mut().filter(|_| !left).for_each(|work| work.unreachable = None);
         if let Some(status) = &mut status {
-            let then = match (kept.is_empty(), end_kept) {
-                (true, _) => format!("it ends by itself within {linger} s"),
-                (false, false) => format!("it ends all but what it keeps within {linger} s"),
-                (false, true) => {
-                    format!(
-                        "it ends all but what it keeps within {linger} s; add the host again to end that, too"
-                    )
-                }
+            let mut then = match kept.is_empty() {
+                true => format!("it ends by itself within {linger} s"),
+                false => format!("it ends all but what it keeps within {linger} s"),
             };
+            if !kept.is_empty() && end_kept {
+                then.push_str("; add the host again to end that, too");
+            }
             // its link was meant to end: that is no error
             status.error = left.then(|| format!("its agent could not be told to end; {then}"));
         }
