@@ -1,6 +1,6 @@
-# The first record of the bundle. stage.py executes it with these names: `data`, the bundle; `end`, where the
-# next record begins; `here`, the entries taken off sys.path. It makes the modules importable, loads those
-# that every kernel needs, and starts.
+# The first record of the bundle. stage.py executes it with its own names: `data`, the bundle; `end`, where
+# the next record begins; `here`, the entries taken off sys.path; `ahead`, whether it waits before it is used.
+# It makes the modules importable, loads those that every kernel needs, and starts.
 
 JAVA = ("com", "java", "javax", "jnr", "org", "sun")  # top-level Java packages
 
@@ -167,11 +167,15 @@ class Bundle(object):
         return module if name else self.modules["execnet_kernel"]
 
 
-bundle = Bundle(data, end)
-sys.meta_path.insert(0, bundle)
-bundle.load_module("execnet_kernel", True)
-for name in bundle.eager:
-    last = bundle.load_module(name)
+finder = Bundle(data, end)
+sys.meta_path.insert(0, finder)
+finder.load_module("execnet_kernel", True)
+for name in finder.eager:
+    last = finder.load_module(name)
+if ahead:
+    last.prepare(sources[0])
+said = first()
+put_right()
 for at, path in here:
     sys.path.insert(at, path)
-last.main()
+last.main(said)

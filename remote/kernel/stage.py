@@ -12,10 +12,15 @@ if inherited is not None:
     for fd in inherited:
         getattr(os, "closerange", max)(fd, fd + 1)
 
+# `ahead`: it waits before it is used. `again:FD`: it has waited, and begins anew with what it has read
+how = sys.argv[-1:] and sys.argv[-1].split(":")[0]
+ahead = how in ("ahead", "again") and sys.argv.pop()
+sources = [int(fd) for fd in ahead and ahead.split(":")[1:] or ()] + [sys.stdin.fileno()]
+
 def read(size):
     data = bytes()
     while len(data) < size:
-        part = os.read(sys.stdin.fileno(), size - len(data))
+        part = os.read(sources[0], size - len(data))
         if not part:
             sys.exit(93)
         data += part
@@ -42,16 +47,46 @@ def look(paths):
             found.append(None)
     return found
 
-def restart():
+def restart(said):
+    if not hasattr(os, "execv"):
+        return
     try:
         with open("/proc/self/cmdline", "rb") as file:
             command = file.read().split(b"\0")[:-1]
         os.chdir(os.environ.get("PWD", "."))
-        os.execv(sys.executable, command[:-1] + [first.encode("ascii")])
+        fd = unlinked()
+        while said:
+            said = said[os.write(fd, said):]
+        os.lseek(fd, 0, 0)
+        os.execv(sys.executable, command[:-1] + [("again:%d" % fd).encode("ascii")])
     except EnvironmentError:
         sys.exit("execnet: cannot start again: %s" % sys.exc_info()[1])
-    except AttributeError:
-        pass
+
+# an inherited file without a name
+def unlinked():
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("execnet", 0)
+    name = "/execnet-%d-%d" % (os.getuid(), os.getpid())
+    for folder in ("/dev/shm", "/tmp", "."):
+        try:
+            fd = os.open(folder + name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 384)
+        except EnvironmentError:
+            continue
+        os.unlink(folder + name)
+        other = os.dup(fd)
+        os.dup2(fd, other)
+        os.close(fd)
+        return other
+    raise EnvironmentError("no folder for a file")
+
+# the first byte of CONFIG, if it has waited for that; if something has changed meanwhile, it starts again
+def first():
+    said = read(1) if ahead else bytes()
+    if how == "ahead" and look(paths) != known:
+        restart(bundle + said)
+    while len(sources) > 1:
+        os.close(sources.pop(0))
+    return said
 
 # restore the variables and path that kept the interpreter from importing from its folder
 def put_right():
@@ -81,18 +116,12 @@ def folder():
     except OSError:
         return ""
 
-# `ahead`: if something has changed while it waited, it starts again, with the digit that it has read
-first = ""
-if sys.argv[-1:] == ["ahead"] or sys.argv[-1:] and len(sys.argv[-1]) == 1 and sys.argv[-1].isdigit():
-    first = sys.argv.pop()
-if first == "ahead":
+if how == "ahead":
     paths = watched()
     known = look(paths)
-    first = read(1).decode("ascii")
-    if look(paths) != known:
-        restart()
-put_right()
-data = zlib.decompress(read(int(first + read(8 - len(first)).decode("ascii"))))
+bundle = read(8)
+bundle += read(int(bundle))
+data = zlib.decompress(bundle[8:])
 at = data.index(b"\n") + 1
 end = at + int(data[:at].split()[1])
 exec(compile(data[at:end], "<execnet_kernel.load>", "exec"))

@@ -13,18 +13,34 @@ LONG = 262144
 BROKEN, CANNOT = 93, 94
 
 
-def main():
-    """Run the kernel; does not return."""
+def prepare(source):
+    """Load what nearly every gateway needs at some time, unless somebody waits for us already."""
+    if JYTHON:
+        from java.lang import System
+        waited_for = getattr(System, "in").available()
+    else:
+        from select import select
+        waited_for = select([source], [], [], 0)[0]
+    if waited_for:
+        return
+    from . import callbacks, codec, config, control, gateway, interrupt, report, shutdown, stdin  # noqa: F401
+    if JYTHON:
+        from . import jvm  # noqa: F401
+    _load_threading()
+
+
+def main(said=b""):
+    """Run the kernel; does not return. `said`: what was read behind the bundle."""
     # from 3.13 on it has the text of `-c`, which is not the source of another "<string>"
     lines = sys.modules.get("linecache")
     getattr(lines, "cache", {}).pop("<string>", None)
     getattr(lines, "_interactive_cache", {}).clear()
     if JYTHON:
         from . import jvm
-        Kernel(*jvm.take_stdio()).main()
+        Kernel(*jvm.take_stdio()).main(said)
     else:
         source, sink = _take_stdio()
-        Kernel(os.read, source, os.write, sink).main()
+        Kernel(os.read, source, os.write, sink).main(said)
 
 
 class Kernel(object):
@@ -36,8 +52,7 @@ class Kernel(object):
         self._write, self._sink = write, sink
         self._ended = False
 
-    def main(self):
-        data = b""
+    def main(self, data):
         settings = None
         while settings is None:
             part = self._read(self._source, CHUNK)
@@ -68,10 +83,7 @@ class Kernel(object):
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._let_go)
         self._greet(packages)
-        if sys.version_info < (3, 13):
-            # it takes the thread that imports it for the main thread. While there is no other one: before
-            # Python 3.8, two threads that import what imports each other may hang, or meet half a module
-            import threading  # noqa: F401
+        _load_threading()
         if attend:
             start_new_thread(attend, ())
         if (3,) < sys.version_info < (3, 9):
@@ -139,6 +151,13 @@ class Kernel(object):
                 os.close(fd)
             except OSError:
                 pass  # closed by user code
+
+
+def _load_threading():
+    if sys.version_info < (3, 13):
+        # it takes the thread that imports it for the main thread. While there is no other one: before
+        # Python 3.8, two threads that import what imports each other may hang, or meet half a module
+        import threading  # noqa: F401
 
 
 def _settings(data):

@@ -3,12 +3,14 @@ and speaks frames with it.
 
 CPython 3.9 or later. Blocking, one reader thread per kernel.
 """
+import fcntl
 import marshal
 import os
 import queue
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -130,15 +132,22 @@ class Client:
     def begin(self, config=(), limits=()):
         """Send the bundle and CONFIG. `limits`: other limits in its source, as pairs of old and new."""
         self.raw(bundle.bundle(list(limits), folder=bundle.KERNEL) if limits else BUNDLE)
+        self.go_on(config)
+
+    def go_on(self, config=()):
+        """Send CONFIG: it has the bundle."""
         self.frame(HELLO, 0, marshal.dumps(dict(config), 2))
 
     def until_it_reads(self):
-        """Wait until its main thread waits for a pipe, as the system's kernel says."""
+        """Wait until it has read all that it was sent, and its main thread waits for more, as the system's
+        kernel says."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             with open("/proc/%d/wchan" % self.process.pid) as file:
-                if "pipe" in file.read():
-                    return
+                waits = "pipe" in file.read()
+            left, = struct.unpack("i", fcntl.ioctl(self.process.stdin, termios.FIONREAD, bytes(4)))
+            if waits and not left:
+                return
             assert time.monotonic() < deadline, "it does not read"
             time.sleep(0.005)
 

@@ -1,4 +1,5 @@
 """End to end: how kernels start and end. Run by kernel_tests.py."""
+import marshal
 import os
 import shutil
 import signal
@@ -9,8 +10,14 @@ from functools import cached_property
 
 from kernel_case import ASLEEP, Kernel
 
-from kernel_client import BUNDLE, DATA, INTERRUPT, TIMEOUT
+from kernel_client import BUNDLE, DATA, HELLO, INTERRUPT, TIMEOUT, wire
 
+# what it was started with, and files that it read in place of stdin
+STATE = """import os, sys
+paths = ['/proc/self/fd/' + fd for fd in os.listdir('/proc/self/fd')]
+files = [os.readlink(path) for path in paths if os.path.exists(path)]
+channel.send([sys.argv, sys.warnoptions, os.getcwd(), [file for file in files if 'execnet' in file]])
+"""
 PATIENT = "INTERRUPT_AFTER, KILL_AFTER = 9e5, 9e5"  # with these limits, a kernel that ends did so by itself
 
 
@@ -85,21 +92,49 @@ class Start(Kernel):
                        "os.getpid())\n" % (folder + "/starts"))
         env = dict(os.environ, PYTHONPATH=folder + "/site", PYTHONDONTWRITEBYTECODE="1", PWD=folder)
         for changes, starts in ((None, 1), ("site/new.py", 2), ("same", 1)):
-            if os.path.exists(folder + "/starts"):
-                os.remove(folder + "/starts")
-            k = self.start(start=False, env=env, cwd=folder, argv=("-W", "error"), words=("ahead",))
-            k.until_it_reads()
-            if changes:
-                with open("%s/%s" % (folder, changes), "w") as file:
-                    file.write("here = 1\n")
-            k.begin()
-            self.assertEqual(k.process.pid, k.hello()["pid"])
-            self.assertEqual([[["-c"], ["error"], folder]],
-                             k.run("import os, sys; channel.send([sys.argv, sys.warnoptions, os.getcwd()])"))
-            with open(folder + "/starts") as file:
-                self.assertEqual(starts, len(file.readlines()), changes)
-            if changes == "site/new.py":
-                self.assertEqual([1], k.run("import new; channel.send(new.here)"))
+            for fed in (False, True):
+                if os.path.exists(folder + "/site/new.py"):
+                    os.remove(folder + "/site/new.py")
+                open(folder + "/starts", "w").close()
+                k = self.waiting(fed, env=env, cwd=folder, argv=("-W", "error"))
+                if changes:
+                    with open("%s/%s" % (folder, changes), "w") as file:
+                        file.write("here = 1\n")
+                k.wake()
+                self.assertEqual(k.process.pid, k.hello()["pid"])
+                self.assertEqual([[["-c"], ["error"], folder, []]], k.run(STATE))
+                with open(folder + "/starts") as file:
+                    self.assertEqual(starts, len(file.readlines()), (changes, fed))
+                if changes == "site/new.py":
+                    self.assertEqual([1], k.run("import new; channel.send(new.here)"))
+
+    def waiting(self, fed, **how):
+        """Return an interpreter that waits, with the bundle if `fed`. Then it is to `wake`."""
+        k = self.start(start=False, words=("ahead",), **how)
+        if fed:
+            k.raw(BUNDLE)
+        k.until_it_reads()
+        k.wake = k.go_on if fed else k.begin
+        return k
+
+    def test_one_that_waits_with_the_bundle_ends_when_nobody_wants_it(self):
+        k = self.start(start=False, words=("ahead",))
+        k.raw(BUNDLE)
+        k.process.stdin.close()
+        self.assertEqual(93, k.wait())
+        self.assertEqual(b"", k.stderr)
+
+    def test_one_that_waits_with_the_bundle_goes_on_with_config(self):
+        for at in (0, 1, 2, 20):
+            k = self.start(start=False, words=("ahead",))
+            k.raw(BUNDLE)
+            config = marshal.dumps({"id": "gw7", "nice": 0}, 2)
+            config = wire.header.pack(HELLO, 0, len(config)) + config
+            k.raw(config[:at])
+            time.sleep(0.05)
+            k.raw(config[at:])
+            k.hello()
+            self.assertEqual(["gw7"], k.run("channel.send(channel.gateway.id)"))
 
     def test_one_that_waited_sees_a_first_user_site_and_its_pth_files(self):
         if self.jython:
@@ -126,10 +161,9 @@ class Start(Kernel):
 
         for change, code in ((install, "import new; channel.send(%r in sys.path)" % folder),
                              (edit, "channel.send(%r in sys.path)" % (folder + "/base"))):
-            k = self.start(start=False, env=env, cwd=folder, words=("ahead",))
-            k.until_it_reads()
+            k = self.waiting(True, env=env, cwd=folder)
             change()
-            k.begin()
+            k.wake()
             k.hello()
             self.assertEqual([True], k.run("import sys; " + code), change)
 
@@ -141,20 +175,19 @@ class Start(Kernel):
         for then in ("new", None):
             folder = parent + "/folder"
             os.mkdir(folder)
-            k = self.start(start=False, env=dict(os.environ, PWD=folder), cwd=folder, words=("ahead",))
-            k.until_it_reads()
+            k = self.waiting(True, env=dict(os.environ, PWD=folder), cwd=folder)
             os.rmdir(folder)
             if then:
                 os.mkdir(folder)
                 with open(folder + "/file", "w"):
                     pass
-                k.begin()
+                k.wake()
                 k.hello()
                 self.assertEqual([["file"]], k.run("import os; channel.send(os.listdir('.'))"))
                 shutil.rmtree(folder)
             else:
                 try:
-                    k.begin()
+                    k.wake()
                 except OSError:
                     pass
                 self.assertEqual(1, k.wait())
