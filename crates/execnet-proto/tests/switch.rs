@@ -1,161 +1,19 @@
 //! Decisions of the switch, one frame at a time: it detects lies and ends the connection that told them, and
 //! it waits for a break beneath a tunnel.
 
+#[path = "common/bench.rs"]
+mod bench;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::opening::OPENING;
-use execnet_proto::switch::{ClientKey, HostKey, Identity, LinkEnd, Peer, Switch, SwitchEvent};
-use execnet_proto::wire::{Decoder, Ending, Exit, Frame, Role, Span, Spawn, Stream, Table};
+use execnet_proto::switch::{ClientKey, LinkEnd, SwitchEvent};
+use execnet_proto::wire::{Ending, Exit, Frame, Role, Spawn, Stream, Table};
 
-const HOST: HostKey = HostKey(1);
-const INNER: HostKey = HostKey(2);
-const CLIENT: ClientKey = ClientKey(1);
-const ME: ClientId = ClientId([5; 16]);
-const AGENT: Incarnation = Incarnation([7; 16]);
-const ID: ProcessId = ProcessId([1; 16]);
-const OTHER: ProcessId = ProcessId([2; 16]);
-
-/// A switch with a host that is up and a client that has greeted. It keeps the frames to both.
-struct Bench {
-    switch: Switch,
-    now: Duration,
-    to_client: Decoder,
-    to_host: Decoder,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let me = Identity {
-            owner: ClientId([0xdd; 16]),
-            life: 1,
-            pid: 1,
-            release: "3.0.0".into(),
-            network: "bench".into(),
-            linger: Duration::from_secs(600),
-            private: false,
-        };
-        let mut bench = Self {
-            switch: Switch::new(me),
-            now: Duration::ZERO,
-            to_client: Decoder::default(),
-            to_host: Decoder::default(),
-        };
-        bench.switch.add_host(HOST, "h", bench.now);
-        bench.attach(1, AGENT);
-        bench.switch.client_opened(CLIENT, Some(4711), bench.now);
-        let mut out = BytesMut::new();
-        bench.switch.client_transmit(CLIENT, &mut out, usize::MAX, bench.now);
-        bench.to_client.push(&out[OPENING.len()..]);
-        let mut bytes = marker();
-        Frame::Client { id: ME, release: String::new(), facts: Vec::new() }.encode(&mut bytes);
-        bench.switch.client_bytes(CLIENT, &bytes, bench.now);
-        bench.told();
-        bench
-    }
-
-    fn attach(&mut self, attach: u32, incarnation: Incarnation) {
-        self.attach_with(attach, incarnation, "");
-    }
-
-    /// Attaches an agent that names these features.
-    fn attach_with(&mut self, attach: u32, incarnation: Incarnation, features: &'static str) {
-        let epoch = Epoch::new(1, attach);
-        self.switch.open_link(HOST, epoch, Bytes::new(), self.now);
-        self.to_host = Decoder::default();
-        self.switch.link_bytes(HOST, &hello(epoch, incarnation, features), self.now);
-    }
-
-    fn client(&mut self, frame: &Frame) {
-        self.switch.client_bytes(CLIENT, &frame.to_bytes(), self.now);
-    }
-
-    fn agent(&mut self, frame: &Frame) {
-        self.switch.link_bytes(HOST, &frame.to_bytes(), self.now);
-    }
-
-    /// The frames for the client and the agent.
-    fn told(&mut self) -> (Vec<Frame>, Vec<Frame>) {
-        while let Some(peer) = self.switch.poll_ready() {
-            let mut out = BytesMut::new();
-            match peer {
-                Peer::Client(key) => {
-                    self.switch.client_transmit(key, &mut out, usize::MAX, self.now);
-                    self.to_client.push(&out);
-                }
-                Peer::Host(key) => {
-                    self.switch.link_transmit(key, &mut out, usize::MAX, self.now);
-                    self.to_host.push(&out);
-                }
-            }
-        }
-        let all = |decoder: &mut Decoder| std::iter::from_fn(|| decoder.next().expect("frames")).collect();
-        let (client, host): (Vec<_>, Vec<_>) = (all(&mut self.to_client), all(&mut self.to_host));
-        let frames = |list: Vec<(Frame, usize)>| list.into_iter().map(|(frame, _)| frame).collect();
-        (frames(client), frames(host))
-    }
-
-    /// The client's process runs, and its SPAWN was answered.
-    fn spawned(mut self) -> Self {
-        self.client(&Frame::Select { id: ID, wants: Table::new() });
-        while self.switch.poll_event().is_some() {}
-        assert!(self.switch.place(CLIENT, ID, HOST, "n", Table::new()));
-        self.client(&spawn(1));
-        self.agent(&Frame::Resumed { id: ID, attempt: 1, stdin: span(0, 32_768) });
-        self.told();
-        self
-    }
-
-    /// The client and the host that were dropped since.
-    fn dropped(&mut self) -> (bool, bool) {
-        let (mut client, mut host) = (false, false);
-        while let Some(event) = self.switch.poll_event() {
-            client |= matches!(event, SwitchEvent::ClientEnded { .. });
-            host |= matches!(event, SwitchEvent::LinkEnded { .. });
-        }
-        (client, host)
-    }
-}
-
-fn marker() -> BytesMut {
-    BytesMut::from(&OPENING[..])
-}
-
-fn hello(epoch: Epoch, incarnation: Incarnation, features: &'static str) -> BytesMut {
-    let mut bytes = marker();
-    let facts = vec![("features".to_owned(), Bytes::from_static(features.as_bytes()))];
-    Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts }.encode(&mut bytes);
-    bytes
-}
-
-fn span(received: u64, limit: u64) -> Span {
-    Span { received, limit }
-}
-
-fn spawn(attempt: u32) -> Frame {
-    Frame::Spawn(Box::new(spawn_of(ID, attempt)))
-}
-
-fn spawn_of(id: ProcessId, attempt: u32) -> Spawn {
-    Spawn {
-        id,
-        attempt,
-        incarnation: AGENT,
-        owner: ME,
-        role: Role::Plain,
-        stdout_limit: 16_384,
-        stderr_limit: 16_384,
-        host: "h".into(),
-        node: "n".into(),
-        chdir: String::new(),
-        args: Vec::new(),
-        env: Table::new(),
-        options: Table::new(),
-    }
-}
+use bench::*;
 
 fn data(stream: Stream, position: u64, length: usize) -> Frame {
     Frame::Data { id: ID, stream, position, bytes: vec![0; length].into() }
