@@ -125,8 +125,22 @@ def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch
     def started_here(parent):
         return {pid for pid in children(parent) if is_here(pid)}
 
+    def state(gateway):
+        """What code could see of the time before it was there."""
+        return gateway.remote_exec(
+            "import gc, os, signal, sys\n"
+            "env = {key: value for key, value in os.environ.items() if key != 'EXECNET_PROCESS'}\n"
+            "fds = ['/proc/self/fd/' + fd for fd in sorted(os.listdir('/proc/self/fd'))]\n"
+            "fds = [os.readlink(fd).split(':')[0] for fd in fds if os.path.exists(fd)]\n"
+            "handlers = [str(signal.getsignal(number)) for number in range(1, 32)]\n"
+            "threads = len(os.listdir('/proc/self/task'))\n"
+            "channel.send((sys.argv, sys.path, sys.warnoptions, os.getcwd(), env, fds, handlers, threads,\n"
+            "              gc.isenabled(), os.fstat(0).st_rdev))"
+        ).receive(WAIT)
+
     monkeypatch.chdir(tmp_path)
     first = net.makegateway(node="mine")
+    cold = state(first)
     agent = first.remote_exec("import os; channel.send(os.getppid())").receive(WAIT)
     began = time.monotonic()
     while not (waiting := started_here(agent) - {first._rinfo().pid}):
@@ -137,8 +151,11 @@ def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch
     assert net.makegateway(node="mine", env={"MINE": "1"})._rinfo().pid != waiting
     second = net.makegateway(node="mine")
     assert second._rinfo().pid == waiting
-    facts = second.remote_exec("import os, sys; channel.send((sys.argv, os.getcwd()))").receive(WAIT)
-    assert facts == (["-c"], str(tmp_path))
+    assert state(second) == cold
+    assert cold[0] == ["-c"] and cold[3] == str(tmp_path)
+    # it was there with the kernel in it: what it needs at some time is loaded
+    loaded = "import sys; channel.send('execnet_kernel.stdin' in sys.modules)"
+    assert second.remote_exec(loaded).receive(WAIT) and not first.remote_exec(loaded).receive(WAIT)
 
 
 def test_a_python_that_is_not_there_is_named_with_its_node(net):

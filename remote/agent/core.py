@@ -30,8 +30,8 @@ POOL = 64 * 1048576  # bytes; half of it is for windows that grow
 MEMORY_OF_IDS = 16384
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
 NEVER = float("inf")
-TUNNEL, ENTRY, READER = 1, 3, 4  # roles in SPAWN
-KEEP, ENTER = u"keep", u"enter"  # features
+TUNNEL, AHEAD, ENTRY, READER = 1, 2, 3, 4  # roles in SPAWN
+KEEP, ENTER, PREFIX = u"keep", u"enter", u"prefix"  # features
 
 
 class Core(Outlet):
@@ -344,6 +344,8 @@ class Core(Outlet):
             process = Process(id, identity, role == TUNNEL, fields["stdout_limit"], fields["stderr_limit"],
                               "terminal" in keys)
             action = "start", process, fields
+            if PREFIX in keys:
+                refused = self._promised(process, fields)
         process.attempt = fields["attempt"]
         self.processes[id] = process
         self._attend(process)
@@ -354,6 +356,17 @@ class Core(Outlet):
             self.actions.append(action)
         else:
             self._say_all(process)
+
+    def _promised(self, process, fields):
+        """Note with what its stdin begins. Return why that cannot be, or None."""
+        from agent.prefix import Beginning
+        try:
+            if fields["role"] != AHEAD:
+                raise ValueError("the process is not one that may be started ahead")
+            process.stdin = Beginning([value for key, value in fields["options"] if key == PREFIX][0])
+        except ValueError as error:
+            return 22, "a prefix of its stdin was named, but %s" % error
+        return None
 
     def _on_resume(self, fields, body, now):
         process = self.processes.get(fields["id"])
@@ -397,8 +410,11 @@ class Core(Outlet):
             raise RemoteProtocolError("FIN for stream %d" % fields["stream"])
         process = self._heard(fields["id"])
         if process is not None:
+            stopped = process.stdin.stopped
             process.stdin.fin(fields["length"])
-            if not process.stdin.stopped:
+            if not stopped:
+                if process.stdin.stopped:
+                    self._mark(process, STOP)
                 self.actions.append(("stdin", process))
 
     def _out(self, fields):

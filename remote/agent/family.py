@@ -16,6 +16,7 @@ from agent.wire import MAX_DATA, STDERR, STDOUT
 SWEEP_LIMIT = 5.0  # seconds after which processes that cannot be killed are left alone
 LARGE_PIPES = 16
 PAGES = 16  # reads of a terminal in a turn
+AHEAD_OPTIONS = frozenset(["prefix"])
 
 
 class Family(object):
@@ -98,16 +99,16 @@ class Family(object):
             self.core.not_started(process, errno.ENOENT, command)
             return
         argv, env, chdir, paths = lifecycle.request(spawn, command, self.config, self.env)
-        if spawn["role"] == AHEAD and not spawn["options"]:
+        options = [key for key, _ in spawn["options"]]
+        if spawn["role"] == AHEAD and set(options) <= AHEAD_OPTIONS:
             if self.spares is None:
                 from agent.spare import Spares
                 self.spares = Spares(self.loop, self._launch_ahead)
-            child = self.spares.take((argv, env, chdir, paths))
+            child = self.spares.take((argv, env, chdir, paths), process.stdin)
             if child is not None:
                 self._adopt(process, child)
                 return
         terminal = door = None
-        options = [key for key, _ in spawn["options"]]
         if "keep" in options:
             from agent import kept, perils
             process.command = kept.command(argv)
@@ -177,6 +178,8 @@ class Family(object):
         if child.started:
             self.core.started(process, child.pid)
         self._listen(child)
+        if child.stdin is not None:
+            self._feed(child)
 
     def _send(self, child, numbers):
         if child.terminal is None:

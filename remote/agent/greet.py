@@ -113,6 +113,8 @@ def features(resume):
     """Return what this agent can do beyond the protocol's version (docs/protocol.md, 2.4). Nothing is
     imported for that: the greeting does not wait."""
     found = ["look"] if hasattr(os, "fork") else []  # Jython looks whether it can
+    if found and sys.platform.startswith("linux"):
+        found.append("prefix")
     if hasattr(os, "openpty") and _is_there("fcntl") and _is_there("termios"):
         found.append("terminal")
     if resume and hasattr(os, "fork"):

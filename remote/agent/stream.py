@@ -126,6 +126,8 @@ class RecvStream(object):
 
     __slots__ = ("window", "limit", "received", "consumed", "length", "stopped", "chunks")
 
+    prefix = None  # with what it begins was not said
+
     def __init__(self):
         self.window = STDIN_WINDOW
         self.limit = STDIN_WINDOW

@@ -54,7 +54,8 @@ class Layers(unittest.TestCase):
             reached |= more
             more = set([each for one in more for each in top[one]]) - reached
         self.assertTrue({"core", "process", "children"} <= reached)
-        later = {"kept", "ring", "spool", "entry", "perils", "look", "terminal", "spare", "quick", "jvm"}
+        later = {"kept", "ring", "spool", "entry", "perils", "look", "terminal", "prefix", "spare",
+                 "quick", "jvm"}
         self.assertEqual(set(), reached & later)
 
     def test_what_a_thread_imports_is_loaded_already(self):

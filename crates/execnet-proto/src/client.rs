@@ -17,7 +17,7 @@ use crate::opening::{OPENING, Opening, OpeningError, VERSION};
 use crate::process::Process;
 use crate::stream::{CreditPool, Violation};
 use crate::terminal::TerminalSize;
-use crate::wire::{Frame, Refusal, Spawn, Stream, Table};
+use crate::wire::{Frame, Refusal, Role, Spawn, Stream, Table};
 
 pub use launch::Launch;
 
@@ -300,6 +300,12 @@ impl Client {
         let (place, lost) = (place.clone(), lost.clone());
         let role = launch.role();
         let mut options = launch.options;
+        if let Some(prefix) = &launch.prefix
+            && role == Role::Ahead
+            && place.features.has(Feature::Prefix)
+        {
+            options.push(prefix.option(1 + self.like(&place, &launch.args)));
+        }
         options.extend(launch.keep.iter().flat_map(Keep::options));
         options.extend(launch.join.iter().map(Join::option));
         let mut process = Box::new(Process::new(Spawn {
@@ -318,12 +324,29 @@ impl Client {
             options,
         }));
         process.daemon_knows_terminals(self.daemon.has(Feature::Terminal));
+        if let Some(prefix) = launch.prefix {
+            process.write(prefix.bytes().clone(), None);
+        }
         if let Some(message) = lost {
             process.lose(message, &mut self.pool);
         } else if let Some(socket) = &mut self.socket {
             process.reachable(&mut socket.conn);
         }
         self.processes.insert(id, Progress::Running(place, process));
+    }
+
+    /// How many processes with these arguments run on a node.
+    fn like(&self, place: &Placement, args: &[Bytes]) -> usize {
+        let is_like = |progress: &&Progress| match progress {
+            Progress::Running(other, process) => {
+                other.node == place.node
+                    && other.incarnation == place.incarnation
+                    && !process.is_over()
+                    && process.spawn().args == args
+            }
+            _ => false,
+        };
+        self.processes.values().filter(is_like).count()
     }
 
     /// Takes kept work of a host from whoever holds it, also while the host is out of reach. `replay` says

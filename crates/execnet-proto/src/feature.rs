@@ -23,11 +23,14 @@ pub enum Feature {
     Keep,
     /// An agent lets programs enter work that it keeps.
     Enter,
+    /// An agent gives processes that it starts ahead what their stdin begins with; a daemon passes on that
+    /// they have it.
+    Prefix,
 }
 
 impl Feature {
     /// Every feature that this release knows.
-    pub const ALL: [Self; 4] = [Self::Terminal, Self::Look, Self::Keep, Self::Enter];
+    pub const ALL: [Self; 5] = [Self::Terminal, Self::Look, Self::Keep, Self::Enter, Self::Prefix];
 
     /// Its word.
     pub fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Feature {
             Self::Look => "look",
             Self::Keep => "keep",
             Self::Enter => "enter",
+            Self::Prefix => "prefix",
         }
     }
 
@@ -46,6 +50,7 @@ impl Feature {
             Self::Look => "tell what its processes use",
             Self::Keep => "keep work that its program leaves",
             Self::Enter => "let programs enter work that it keeps",
+            Self::Prefix => "start interpreters ahead that are ready",
         }
     }
 
@@ -152,7 +157,7 @@ mod tests {
         assert!(Features::of("").is_empty() && Features::named(&Table::new()).is_empty());
         assert_eq!(Features::named(&vec![told.entry()]), told);
         assert!(Features::of("\u{fffd} look").has_named("look") && !told.has_named("terminal"));
-        assert_eq!(Features::all().without(told).to_string(), "terminal keep enter");
-        assert_eq!(Features::without_keeping().to_string(), "terminal look");
+        assert_eq!(Features::all().without(told).to_string(), "terminal keep enter prefix");
+        assert_eq!(Features::without_keeping().to_string(), "terminal look prefix");
     }
 }

@@ -27,6 +27,7 @@ mod mux;
 pub mod opening;
 mod pace;
 pub mod place;
+pub mod prefix;
 pub mod process;
 pub mod shell;
 pub mod signal;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::conn::Conn;
 use crate::id::ProcessId;
+use crate::prefix;
 use crate::stream::{CreditPool, OUTPUT_WINDOW, RecvStream, STDIN_WINDOW, SendStream, Violation};
 use crate::terminal::TerminalSize;
 use crate::wire::{Ending, Exit, Frame, Role, Span, Spawn, Stream};
@@ -33,6 +34,8 @@ pub struct Process {
     terminal: Option<Terminal>,
     /// Whether agent and daemon know SIZE, for a terminal that is not known yet.
     knows_sizes: bool,
+    /// Of its stdin the agent may have so many bytes before they were sent, until it has answered once.
+    prefix: u64,
     /// A size that was given before it was known that there is a terminal.
     asked_size: Option<TerminalSize>,
     phase: Phase,
@@ -82,6 +85,7 @@ impl Process {
         let terminal =
             TerminalSize::asked(&limits.options).map(|size| Terminal { sequence: 0, size, known: true });
         let hold = Hold::of(&limits);
+        let prefix = prefix::length(&limits).unwrap_or(0);
         Self {
             spawn: limits,
             stdin: SendStream::new(STDIN_WINDOW),
@@ -89,6 +93,7 @@ impl Process {
             signals: Signals::default(),
             terminal,
             knows_sizes: true,
+            prefix,
             asked_size: None,
             phase: Phase::Waiting,
             confirmed: false,
@@ -407,6 +412,9 @@ impl Process {
     fn resumed(&mut self, stdin: Span, conn: &mut Conn, pool: &mut CreditPool) -> Result<(), Violation> {
         let fresh = self.phase == Phase::Fresh;
         self.phase = Phase::Open;
+        if !self.confirmed {
+            self.stdin.has(stdin.received.min(self.prefix));
+        }
         self.confirmed = true;
         self.confirm_hold();
         if fresh {

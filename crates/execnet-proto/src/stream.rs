@@ -218,6 +218,14 @@ impl SendStream {
         Ok(())
     }
 
+    /// The receiver has everything before this position, from elsewhere: what was written up to there need
+    /// not be sent.
+    pub(crate) fn has(&mut self, position: u64) {
+        if !self.stopped {
+            self.sent = self.sent.max(position.min(self.end()));
+        }
+    }
+
     /// The receiver wants no more.
     pub fn stop(&mut self) {
         self.stopped = true;

@@ -11,6 +11,7 @@ use execnet_proto::client::Launch;
 use execnet_proto::feature::Feature;
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::kept::{Join, Keep, KeptName, Replay};
+use execnet_proto::prefix::Prefix;
 use execnet_proto::spec::{NodeSelection, SelectionError, Wants};
 use execnet_proto::terminal::TerminalSize;
 use execnet_proto::text::lines;
@@ -230,6 +231,13 @@ impl ProcessBuilder {
     /// minute.
     pub fn ahead(mut self) -> Self {
         self.launch.ahead = true;
+        self
+    }
+
+    /// With what the stdin of each process like it begins: it is given this before anything that is written.
+    /// A process that its host starts ahead is given it there.
+    pub(crate) fn prefix(mut self, prefix: Prefix) -> Self {
+        self.launch.prefix = Some(prefix);
         self
     }
 

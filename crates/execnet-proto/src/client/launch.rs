@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::kept::{Join, Keep};
+use crate::prefix::Prefix;
 use crate::wire::{Role, Table};
 
 /// What a client starts on the node that it was given.
@@ -18,6 +19,8 @@ pub struct Launch {
     pub options: Table,
     /// Another process like it may be started ahead.
     pub ahead: bool,
+    /// With what the stdin of each process like it begins: it is given this before anything that is written.
+    pub prefix: Option<Prefix>,
     /// It is kept when its client leaves. Needs the feature `keep`.
     pub keep: Option<Keep>,
     /// It joins kept work of its host: `args` and the like do not count.

@@ -6,6 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::feature::Feature;
+use crate::prefix;
 use crate::process::MAX_COUNT;
 use crate::stream::{MAX_WINDOW, POOL, STDIN_WINDOW, Violation, check_window};
 use crate::wire::{Exit, Frame, Role, Span, Spawn, Standing, Stream};
@@ -17,6 +18,8 @@ pub(super) struct Relay {
     attempt: Option<u32>,
     /// It was the first SPAWN: stdin begins at zero and need not wait for the answer.
     fresh: bool,
+    /// Of stdin the agent may have so many bytes before they were forwarded.
+    prefix: u64,
     /// Whether the agent has answered it.
     answered: bool,
     /// The number of a TAKE that passed, and its client's own number.
@@ -60,6 +63,8 @@ struct Account {
     span: Span,
     /// Everything before this was skipped: CREDIT that does not know of it yet counts from here.
     floor: u64,
+    /// The receiver has everything before this, whether it was forwarded or not: the sender may go on here.
+    had: u64,
 }
 
 /// The account of one client or one host.
@@ -148,6 +153,7 @@ impl Relay {
                 self.shut(Some(client), host);
                 self.attempt = Some(spawn.attempt);
                 self.fresh = spawn.attempt == 1;
+                self.prefix = prefix::length(spawn)?;
                 let stdin = if self.fresh { STDIN_WINDOW } else { 0 };
                 for (index, limit) in [stdin, spawn.stdout_limit, spawn.stderr_limit].into_iter().enumerate()
                 {
@@ -185,6 +191,9 @@ impl Relay {
                 output.acknowledged = output.acknowledged.max(span.received);
                 Ok(true)
             }
+            Frame::Fin { stream: Stream::Stdin, length, .. } if *length < self.prefix => {
+                Err(Violation::WrongEnd { length: *length, end: self.prefix })
+            }
             Frame::Fin { stream: Stream::Stdin, length, .. } => {
                 self.length(Stream::Stdin, *length)?;
                 Ok(true)
@@ -221,6 +230,7 @@ impl Relay {
                 }
                 self.answered = true;
                 if self.fresh {
+                    self.accounts[0].has(stdin.received.min(self.prefix));
                     self.accounts[0].credit(*stdin, host)?;
                 } else {
                     self.accounts[0].restart(*stdin, host)?;
@@ -347,7 +357,7 @@ impl Account {
     fn restart(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
         owner.granted -= self.open();
         let position = span.received;
-        *self = Self { position, span: Span { received: position, limit: position }, floor: 0 };
+        *self = Self { position, span: Span { received: position, limit: position }, floor: 0, had: 0 };
         self.grant(span, owner)
     }
 
@@ -369,7 +379,7 @@ impl Account {
     fn credit(&mut self, span: Span, owner: &mut Outstanding) -> Result<(), Violation> {
         check_window(span)?;
         let span = Span { received: span.received.max(self.floor), limit: span.limit.max(self.floor) };
-        if span.received > self.position {
+        if span.received > self.position.max(self.had) {
             return Err(Violation::AcknowledgedUnsent { received: span.received, sent: self.position });
         }
         if span.received < self.span.received || span.limit < self.span.limit {
@@ -389,8 +399,12 @@ impl Account {
         Ok(())
     }
 
+    fn has(&mut self, position: u64) {
+        self.had = position;
+    }
+
     fn data(&mut self, position: u64, length: u64) -> Result<(), Violation> {
-        if position != self.position {
+        if position != self.position && !(position == self.had && position > self.position) {
             return Err(Violation::Gap { position, received: self.position });
         }
         let end = position + length;

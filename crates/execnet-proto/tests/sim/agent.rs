@@ -50,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) incarnation: Incarnation,
     /// What it says that it can do.
     pub(crate) features: Features,
+    /// The bytes of stdin that a process has which waited for this SPAWN, if one did.
+    pub(crate) waiting: Option<fn(&Spawn) -> Option<Bytes>>,
     pub(crate) epoch: Epoch,
     pub(crate) actions: VecDeque<Action>,
     /// Ids that were hung up because nobody claimed them.
@@ -79,6 +81,8 @@ struct Process {
     unclaimed: bool,
     pid: Option<u32>,
     stdin: RecvStream,
+    /// The first bytes of stdin, which it was given ahead and has not read.
+    prefix: Bytes,
     outs: [Out; 2],
     kept: Option<Kept>,
     /// What it reads along with.
@@ -94,7 +98,11 @@ impl Agent {
         Self {
             name: "model".into(),
             incarnation,
-            features: [Feature::Terminal].into_iter().chain(resume.then_some(Feature::Keep)).collect(),
+            features: [Feature::Terminal, Feature::Prefix]
+                .into_iter()
+                .chain(resume.then_some(Feature::Keep))
+                .collect(),
+            waiting: None,
             epoch: Epoch(0),
             actions: VecDeque::new(),
             unclaimed: BTreeSet::new(),
@@ -303,13 +311,16 @@ impl Agent {
     /// Takes bytes of its stdin.
     pub(crate) fn take_stdin(&mut self, id: ProcessId, most: usize) -> Bytes {
         let Some(process) = self.processes.get_mut(&id) else { return Bytes::new() };
+        if !process.prefix.is_empty() {
+            return process.prefix.split_to(most.min(process.prefix.len()));
+        }
         let bytes = process.stdin.read(most);
         self.grant(id);
         bytes
     }
 
     pub(crate) fn stdin_ended(&self, id: ProcessId) -> bool {
-        self.processes.get(&id).is_none_or(|process| process.stdin.is_finished())
+        self.processes.get(&id).is_none_or(|process| process.prefix.is_empty() && process.stdin.is_finished())
     }
 
     pub(crate) fn stdin_closed(&mut self, id: ProcessId) {
@@ -457,6 +468,10 @@ impl Agent {
             }
             None => {}
         }
+        if let Some(prefix) = self.waiting.and_then(|waiting| waiting(&spawn)) {
+            process.stdin = RecvStream::at(prefix.len() as u64, STDIN_WINDOW);
+            process.prefix = prefix;
+        }
         let stdin = process.stdin.span();
         self.processes.insert(id, process);
         self.say(Frame::Resumed { id, attempt, stdin });
@@ -575,6 +590,7 @@ impl Process {
             unclaimed: false,
             pid: None,
             stdin: RecvStream::new(STDIN_WINDOW),
+            prefix: Bytes::new(),
             outs: limits.map(|limit| Out::Plain(SendStream::new(limit))),
             kept: None,
             source: None,

@@ -213,7 +213,10 @@ impl SimHost {
             return;
         }
         let agent = self.agent.get_or_insert_with(|| {
-            Agent::new(Incarnation(std::array::from_fn(|_| rng.u8(..))), resume, linger, now)
+            let incarnation = Incarnation(std::array::from_fn(|_| rng.u8(..)));
+            let mut agent = Agent::new(incarnation, resume, linger, now);
+            agent.waiting = Some(plan::waiting);
+            agent
         });
         agent.name.clone_from(&self.name);
         agent.attach(epoch, now);

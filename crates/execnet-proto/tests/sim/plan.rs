@@ -1,8 +1,9 @@
 //! The behaviours of the simulation's processes, and the bytes that they and their clients send.
 
 use bytes::Bytes;
+use execnet_proto::feature::Feature;
 use execnet_proto::id::ProcessId;
-use execnet_proto::wire::Stream;
+use execnet_proto::wire::{Spawn, Stream};
 use fastrand::Rng;
 
 /// The behaviour of a process; it travels as its only argument.
@@ -91,6 +92,13 @@ fn byte(id: ProcessId, stream: Stream, position: u64) -> u8 {
 
 pub(crate) fn pattern(id: ProcessId, stream: Stream, position: u64, length: usize) -> Bytes {
     (position..position + length as u64).map(|at| byte(id, stream, at)).collect()
+}
+
+/// What a process that was started ahead has of its stdin already; for every other SPAWN one has waited.
+pub(crate) fn waiting(spawn: &Spawn) -> Option<Bytes> {
+    let (_, text) = spawn.options.iter().find(|(key, _)| key == Feature::Prefix.name())?;
+    let length = std::str::from_utf8(text).ok()?.split(' ').next()?.parse().ok()?;
+    (spawn.id.0[15] & 1 == 0).then(|| pattern(spawn.id, Stream::Stdin, 0, length))
 }
 
 /// Checks that `bytes` belong at this position.

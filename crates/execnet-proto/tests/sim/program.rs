@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::id::{ClientId, Incarnation, ProcessId};
 use execnet_proto::kept::{Join, Keep, Kept, Policy, Replay};
+use execnet_proto::prefix::Prefix;
 use execnet_proto::process::Loss;
 use execnet_proto::stream::MAX_WINDOW;
 use execnet_proto::terminal::TerminalSize;
@@ -94,6 +95,8 @@ struct Job {
     /// Bytes of stdin still to write.
     left: u64,
     written: u64,
+    /// So many are given as the prefix.
+    prefix: u64,
     closes: bool,
     closed: bool,
     read: [u64; 2],
@@ -343,7 +346,12 @@ impl Program {
             let role = job.special.as_ref().map(|special| &special.role);
             let keep = if let Some(Part::Starter(keep)) = role { Some(keep.clone()) } else { None };
             let join = if let Some(Part::Reader(_, join)) = role { Some(join.clone()) } else { None };
-            self.client.launch(id, Launch { args, options, keep, join, ..Launch::default() });
+            let length = if plain && job.size.is_none() { job.prefix } else { 0 };
+            let prefix = Prefix::new(plan::pattern(id, Stream::Stdin, 0, length as usize), [0; 32]);
+            job.left -= length;
+            job.written += length;
+            let ahead = prefix.is_some();
+            self.client.launch(id, Launch { args, options, keep, join, ahead, prefix, ..Launch::default() });
             return true;
         }
         let Some(process) = self.client.process(id) else {
@@ -514,6 +522,7 @@ impl Job {
             behaviour,
             left,
             written: 0,
+            prefix: if rng.u8(..3) == 0 { left.min(rng.u64(1..100_000)) } else { 0 },
             closes: true,
             closed: false,
             read: [0; 2],

@@ -4,12 +4,14 @@ mod kept;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use execnet_proto::kept::KeptName;
+use execnet_proto::prefix::Prefix;
 use execnet_proto::spec::{NodeSelection, SelectionError};
+use sha2::{Digest, Sha256};
 
 use super::carrier::{Carrier, Remote};
 use super::config::{Bring, Config, ExecModel, Wanted};
@@ -38,6 +40,12 @@ use crate::waiting::{Halt, Room, deadline};
 
 /// Sent to its stdin after that.
 pub(super) const KERNEL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernel.bin"));
+
+/// The same, as hosts may give it ahead to an interpreter that waits.
+static PREFIX: LazyLock<Prefix> = LazyLock::new(|| {
+    let prefix = Prefix::new(KERNEL, Sha256::digest(KERNEL).into());
+    prefix.expect("the kernel is no longer than a prefix may be")
+});
 
 /// The default limit of opening.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -282,10 +290,9 @@ impl GatewayBuilder {
         }
         let bring = if matches!(wanted, Wanted::Visit) { Bring::Visit } else { Bring::Nothing };
         let config = self.config.encode(&id, &bring).map_err(invalid)?;
-        let carrier = self.carrier(&id)?;
-        let mut supply = self.supply(&id, wanted, carrier.node());
         let mut protocol = Protocol::new(window);
-        protocol.out.push(KERNEL);
+        let carrier = self.carrier(&id, &mut protocol)?;
+        let mut supply = self.supply(&id, wanted, carrier.node());
         match &supply {
             Some(_) => protocol.prologue.expect_asks(),
             None => protocol.out.push(frame(Kind::Hello, 0, &config)),
@@ -385,12 +392,13 @@ impl GatewayBuilder {
         Ok(())
     }
 
-    /// Starts the interpreter.
-    fn carrier(&self, id: &str) -> Result<Arc<dyn Carrier>, OpenError> {
+    /// Starts the interpreter, and has it sent the kernel.
+    fn carrier(&self, id: &str, protocol: &mut Protocol) -> Result<Arc<dyn Carrier>, OpenError> {
         let Some(network) = &self.network else {
+            protocol.out.push(KERNEL);
             return self.child();
         };
-        let mut process = self.process(network, id);
+        let mut process = self.process(network, id).prefix(PREFIX.clone());
         if self.config.env.is_empty() {
             // an interpreter that is started ahead of need must not contain anybody's variables
             process = process.arg(AHEAD).ahead();
