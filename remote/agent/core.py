@@ -7,7 +7,7 @@ counts, so nothing here is a queue.
 import zlib
 
 from agent import wire
-from agent.outlet import Outlet
+from agent.outlet import ACK_AFTER, Outlet
 from agent.process import (
     CREDIT,
     EXIT,
@@ -22,7 +22,7 @@ from agent.process import (
     Process,
 )
 from agent.stream import STDIN_WINDOW, deque
-from agent.wire import STDERR, STDIN, STDOUT, RemoteProtocolError
+from agent.wire import HEAD, SHORT, STDERR, STDIN, STDOUT, RemoteProtocolError
 
 UNCLAIMED = 30.0
 SILENCE = 30.0  # seconds that an open link may be silent, even if `linger` is shorter
@@ -30,6 +30,7 @@ POOL = 64 * 1048576  # bytes; half of it is for windows that grow
 MEMORY_OF_IDS = 16384
 TURN = 256  # frames that are handled before processes get their turn: some milliseconds
 NEVER = float("inf")
+DATA_KIND = wire.DATA << 24
 TUNNEL, AHEAD, ENTRY, READER = 1, 2, 3, 4  # roles in SPAWN
 KEEP, ENTER, PREFIX = u"keep", u"enter", u"prefix"  # features
 
@@ -131,6 +132,36 @@ class Core(Outlet):
                 raise RemoteProtocolError("%s is not for an agent" % wire.KINDS[kind][0])
             handler(self, wire.decode(kind, body), body, now)
         return len(frames) == TURN
+
+    def stdin_of(self, data):
+        """Return the process whose stdin goes on with these bytes of the link, if they are one short DATA
+        frame and nothing of that stdin waits: the driver may write them at once, all but the first HEAD, and
+        say so to wrote(). Return None for everything else, which is for handle_bytes()."""
+        size = len(data)
+        if not HEAD < size < SHORT or self._parser.pending():
+            return None
+        head, id, stream, position = wire.unpack_data_header(data)
+        process = self.processes.get(id)
+        if head != DATA_KIND | size - 4 or stream != STDIN or process is None or process.muted:
+            return None
+        stdin = process.stdin
+        if (stdin.chunks or position != stdin.received or position < stdin.begun_at or stdin.stopped
+                or stdin.length is not None or position + size - HEAD > stdin.limit):
+            return None
+        return process
+
+    def wrote(self, process, size, now):
+        """Note that the process took a whole frame of `size` bytes. Return False if there is something to say
+        of it."""
+        self.last_byte = now
+        self.dismissed = False
+        self._parser.parsed += size
+        stdin = process.stdin
+        stdin.received = stdin.consumed = stdin.received + size - HEAD
+        if (stdin.limit - stdin.consumed) * 2 <= stdin.window:
+            self.stdin_taken(process, 0)
+            return False
+        return self._parser.parsed - self._acked < ACK_AFTER and not self._turns and not self._shown
 
     # --- time
 

@@ -11,20 +11,24 @@ from agent import children, lifecycle, wire
 from agent.lifecycle import AHEAD, SWEEP_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT
 from agent.process import EXITED, KILLED
-from agent.wire import MAX_DATA, STDERR, STDOUT
+from agent.wire import MAX_DATA, SHORT, STDERR, STDOUT
 
 SWEEP_LIMIT = 5.0  # seconds after which processes that cannot be killed are left alone
 LARGE_PIPES = 16
 PAGES = 16  # reads of a terminal in a turn
+SAID = -1
 AHEAD_OPTIONS = frozenset(["prefix"])
 
 
 class Family(object):
     """All processes that were started here and have not ended yet."""
 
-    def __init__(self, loop, core, home):
+    def __init__(self, loop, core, home, say):
         self.loop = loop
         self.core = core
+        # say(process, data, now) says at once what a process wrote to stdout. It returns whether then nothing
+        # else is to be done, or None if it did not say it
+        self.say = say
         # where processes start unless SPAWN or the config says otherwise
         self.home = home and wire.utf8(home)
         self.config = self.env = self.nodes = self.spares = None
@@ -251,6 +255,16 @@ class Family(object):
         else:
             self.loop.arm(fd, 0)
 
+    def write(self, process, data):
+        """Write to its stdin what can be written at once. Return how much that was."""
+        child = process.child
+        if child is None or child.apart or child.stdin is None or child.terminal is not None:
+            return 0
+        try:
+            return os.write(child.stdin, data)
+        except OSError:
+            return 0  # what it means shows when it is fed
+
     def _stdin_closed(self, child):
         if child.stdin is not None:
             self.loop.close(child.stdin)
@@ -259,8 +273,11 @@ class Family(object):
             self.core.stdin_closed(child.process)
 
     def _on_stdout(self, child, now, event):
+        size = self._read(child, STDOUT, now)
+        if size == SAID:
+            return True
         # a full chunk often has another one behind it: save a turn of the loop
-        if self._read(child, STDOUT, now) == MAX_DATA:
+        if size == MAX_DATA:
             self._read(child, STDOUT, now)
         elif child.terminal is not None:
             # which gives a page at most
@@ -272,7 +289,7 @@ class Family(object):
         self._read(child, STDERR, now)
 
     def _read(self, child, stream, now):
-        """Read once. Return the number of bytes if more may follow at once, else 0."""
+        """Read once. Return the number of bytes if more may follow at once, else 0; SAID if all is done."""
         fd = child.outs[stream]
         process = child.process
         room = process.outs[stream].capacity() if process is not None else child.probe.capacity(stream)
@@ -302,6 +319,10 @@ class Family(object):
             child.terminal.silent = False
         elif size == MAX_DATA and not child.large:
             self._enlarge(child)
+        if size < SHORT and stream == STDOUT and child.terminal is None and size < room:
+            done = self.say(process, data, now)
+            if done is not None:
+                return SAID if done else size
         self.core.child_output(process, stream, data)
         if room == size:
             self.loop.disarm(fd)

@@ -33,10 +33,12 @@ class Loop(object):
         self._handlers = {}
         self._fresh = set()  # fds armed in this round: its events are not theirs
         self._timers = []
+        self.done = False
         self._next = NEVER  # when the first one is due
 
     def turn(self, until):
-        """Wait for events, until `until` or the next timer, and call the handlers. Return the time."""
+        """Wait for events, until `until` or the next timer, and call the handlers. Return the time. `done`:
+        the handlers say that nothing else is to be done, and no timer is due."""
         wait = (until if until < self._next else self._next) - clock()
         try:
             events = self._poll.poll(wait * 1000 + 1 if 0 < wait < 3600 else 1 if wait <= 0 else 3600000)
@@ -49,10 +51,13 @@ class Loop(object):
         if fresh:
             fresh.clear()
         handlers = self._handlers
+        done = now < self._next
         for fd, event in events:
             handler = handlers.get(fd)
             if handler is not None and fd not in fresh:  # the fd may have been closed, and opened again
-                handler[0](handler[1], now, event)
+                if not handler[0](handler[1], now, event):
+                    done = False
+        self.done = done
         return now
 
     def arm(self, fd, events, handler=None, what=None):

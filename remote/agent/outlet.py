@@ -107,6 +107,23 @@ class Outlet(object):
             out.insert(0, wire.MARKER)
         return out
 
+    def stdout_frame(self, process, data, now):
+        """Return the DATA frame of what a process wrote to stdout, which is then said, if it may be written to
+        the link at once and nothing else is to be said. Return None otherwise, for child_output()."""
+        out = process.outs[wire.STDOUT]
+        pace = self._pace
+        size = wire.HEAD + len(data)
+        if (out.sent != out.end or process.muted or process.flags or not process.plain or process.terminal
+                or self._turns or self._shown or self._listed or self._pongs or self._forgets or self._kills
+                or self._looked or self._greet or self._nodes_untold or not self.attached
+                or not pace.is_light(size)):
+            return None
+        pace.turn(process.id, now)
+        pace.sent += size
+        out.write(data)
+        position, data = out.next_data()
+        return wire.data_header(process.id, wire.STDOUT, position, len(data)) + data
+
     def _beyond(self):
         """Return by how much what a terminal shows may exceed the window: others have their turns between."""
         return 0 if self._was_shown and self._turns else BEYOND

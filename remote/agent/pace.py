@@ -86,6 +86,10 @@ class Pace(object):
                 self._shared = now
             self._back = who, now
 
+    def is_light(self, size):
+        """Whether so little is under way with this that it may be sent, and nothing is measured."""
+        return self.sent - self.acked + size < ACK_EVERY
+
     def sent_more(self, size, now):
         before = self.sent - self.acked
         self.sent += size

@@ -13,7 +13,7 @@ from agent.core import Core
 from agent.family import SWEEP_LIMIT, Family
 from agent.lifecycle import CANCEL_GRACE, signal
 from agent.loop import AGAIN, BROKEN, IN, OUT, Loop, clock
-from agent.wire import MAX_DATA
+from agent.wire import HEAD, MAX_DATA
 
 CHECK_SOCKET = 60.0
 CHECK_SOCKET_UNREACHED = 5.0
@@ -75,7 +75,7 @@ class Agent(object):
         self.spool = None
         self.core = Core(greeting.incarnation, greeting.hello, now, config.linger, greeting.resume,
                          os.getpid(), _calendar)
-        self.family = Family(self.loop, self.core, settled.home)
+        self.family = Family(self.loop, self.core, settled.home, self._say)
         self._configure(config)
         if listener is not None:
             self.loop.arm(listener.fileno(), IN, self._on_listener, None)
@@ -123,6 +123,8 @@ class Agent(object):
         while not self.done:
             until = core.deadline()
             now = loop.turn(now if self.more else until)
+            while loop.done and now < until and not self.more:
+                now = loop.turn(until)
             if self.more:
                 self._handle(b"", now)
             if self.child_ended:
@@ -204,7 +206,36 @@ class Agent(object):
         self.met = True
         if len(data) >= MAX_DATA:
             self._widen(self.link[0])
+        process = self.core.stdin_of(data)
+        if process is not None:
+            return self._pass(process, data, now)
         self._handle(data, now)
+
+    def _pass(self, process, data, now):
+        """Write a whole frame's data to its process at once. Return whether that is all there is to do."""
+        size = self.family.write(process, data[HEAD:])
+        if size == len(data) - HEAD:
+            return self.core.wrote(process, size + HEAD, now)
+        self._handle(data, now)
+        if size:
+            self.core.stdin_taken(process, size)
+        return False
+
+    def _say(self, process, data, now):
+        """As Family wants it."""
+        if self.outgoing or self.more:
+            return None
+        frame = self.core.stdout_frame(process, data, now)
+        if frame is None:
+            return None
+        try:
+            size = os.write(self.link[1], frame)
+        except OSError:
+            size = 0  # what it means shows when it is written again
+        if size == len(frame):
+            return True
+        self.outgoing = [frame[size:]]
+        return False
 
     def _handle(self, data, now):
         try:

@@ -18,7 +18,7 @@ COUNT = 65535
 class Beginning(RecvStream):
     """The stdin of a process that was promised to begin with a prefix. ValueError if `option` is none."""
 
-    __slots__ = ("prefix", "count", "_parts", "_cut")
+    __slots__ = ("prefix", "count", "begun_at", "_parts", "_cut")
 
     def __init__(self, option):
         RecvStream.__init__(self)
@@ -30,6 +30,7 @@ class Beginning(RecvStream):
         if not 0 < length <= LONGEST or not 0 < self.count <= COUNT:
             raise ValueError("a length of %d or a count of %d cannot be" % (length, self.count))
         self.prefix = length, text(words[1])
+        self.begun_at = length
         self._parts = []
         self._cut = False
 

@@ -127,6 +127,7 @@ class RecvStream(object):
     __slots__ = ("window", "limit", "received", "consumed", "length", "stopped", "chunks")
 
     prefix = None  # with what it begins was not said
+    begun_at = 0  # position from which its bytes are nothing special
 
     def __init__(self):
         self.window = STDIN_WINDOW

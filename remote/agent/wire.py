@@ -19,6 +19,8 @@ TAKE, TAKEN, LEAVE, LEFT, SKIP = 0x40, 0x41, 0x42, 0x43, 0x44
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_DATA = 65536
+HEAD = 29  # bytes of a DATA frame before its data
+SHORT = 16384  # bytes that may take the short way
 MOST = (1 << 64) - 1
 
 # kind: (name, limit of the body, fields). A field is NAME:TYPE: 16 is that many bytes, one letter is
@@ -83,6 +85,9 @@ def frame(kind, **fields):
         parts.append(_pack(how, fields[name]))
     body = b"".join(parts)
     return _header.pack(kind << 24 | len(body)) + body
+
+
+unpack_data_header = _data.unpack_from
 
 
 def data_header(id, stream, position, size):
@@ -150,6 +155,10 @@ class Parser(object):
         self._parts = []
         self._have = 0
         self._need = 4
+
+    def pending(self):
+        """Return how many bytes wait for the rest of their frame."""
+        return self._have
 
     def feed(self, data, most=MOST):
         """Return the frames that are complete, at most `most`; the rest comes with the next call."""
