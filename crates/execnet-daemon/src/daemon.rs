@@ -23,7 +23,7 @@ use execnet_proto::conn::PING_AFTER;
 use execnet_proto::id::ClientId;
 use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, Transport};
-use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Switch, SwitchEvent};
+use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Short, Switch, SwitchEvent};
 
 use crate::event::{Action, Event, RequestKey};
 use crate::host::Host;
@@ -197,6 +197,17 @@ impl Daemon {
             self.advance(now);
         }
         more
+    }
+
+    /// Whether bytes from a peer can take the short way: see [`Switch::short_way`].
+    pub(crate) fn short_way(&self, from: Peer, bytes: &[u8]) -> Option<Short> {
+        self.switch.short_way(from, bytes)
+    }
+
+    /// They have. Returns whether somebody has something to say because of that.
+    pub(crate) fn passed(&mut self, short: Short, now: Duration) -> bool {
+        self.switch.passed(short, now);
+        self.switch.is_ready()
     }
 
     /// Takes note of where clients find it: the path of its socket, and why it is not the usual one.

@@ -294,6 +294,25 @@ impl Driver {
         more
     }
 
+    /// Passes on bytes that arrived from a peer. Returns what [`Daemon::handle`] does.
+    fn arrived(self: &Rc<Self>, from: Peer, bytes: &[u8]) -> bool {
+        let short = self.daemon.borrow().short_way(from, bytes);
+        if let Some(short) = short
+            && let Some(outlet) = self.outlet(short.to())
+            && outlet.is_idle()
+        {
+            outlet.write_short(bytes);
+            if self.daemon.borrow_mut().passed(short, self.now()) {
+                self.follow_up();
+            }
+            return false;
+        }
+        self.handle(match from {
+            Peer::Client(key) => Event::ClientBytes(key, bytes),
+            Peer::Host(key) => Event::LinkBytes(key, bytes),
+        })
+    }
+
     fn follow_up(self: &Rc<Self>) {
         let actions = self.daemon.borrow_mut().take_actions();
         for action in actions {

@@ -202,6 +202,31 @@ impl Conn {
         }
     }
 
+    /// Whether nothing waits to be said, and a DATA frame of this many bytes may be sent without measuring
+    /// anything.
+    pub(crate) fn has_nothing_to_say(&self, size: u64) -> bool {
+        let light = |pace: &Pace| pace.is_light(size) && self.parsed - self.acknowledged < ACK_EVERY;
+        self.mux.is_empty() && self.pace.as_ref().is_none_or(light)
+    }
+
+    /// A whole frame arrived and was passed on. Returns whether there is something to say of it.
+    pub(crate) fn passed_in(&mut self, size: usize, now: Duration) -> bool {
+        self.heard = now;
+        self.doubted = None;
+        self.parsed += size as u64;
+        self.pace.is_some() && self.parsed - self.acknowledged >= ACK_EVERY
+    }
+
+    /// A DATA frame of a process was sent that was not queued.
+    pub(crate) fn passed_out(&mut self, id: ProcessId, length: usize, size: usize, now: Duration) {
+        self.allowance.earn(length);
+        self.mux.passed(id);
+        if let Some(pace) = &mut self.pace {
+            pace.turn(Some(id), now);
+            pace.sent(size as u64, now);
+        }
+    }
+
     /// Sends a PING now, to measure the round trip, unless one is on its way.
     pub fn measure(&mut self, now: Duration) {
         if self.ping.is_none() {

@@ -162,6 +162,11 @@ impl Mux {
         }
     }
 
+    /// Whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.first.is_empty()
+    }
+
     /// The number of processes with queued frames.
     pub(crate) fn processes(&self) -> usize {
         self.slots.len()
@@ -252,6 +257,11 @@ impl Mux {
             self.tidy(id);
         }
         false
+    }
+
+    /// DATA of this process was sent that was not queued.
+    pub(crate) fn passed(&mut self, id: ProcessId) {
+        self.last_data = Some(id);
     }
 
     /// The process whose DATA was appended last.

@@ -128,6 +128,12 @@ impl Pace {
         Open { terminals: under_way < size + BEYOND, others: under_way < size }
     }
 
+    /// Whether so little is in flight with this many bytes more that they may be sent, and nothing is
+    /// measured.
+    pub(crate) fn is_light(&self, bytes: u64) -> bool {
+        self.sent - self.acknowledged + bytes < ACK_EVERY
+    }
+
     /// DATA of this process was sent last.
     pub(crate) fn turn(&mut self, who: Option<ProcessId>, now: Duration) {
         if let Some(who) = who

@@ -15,6 +15,7 @@ mod nodes;
 mod noise;
 mod relay;
 mod replaced;
+mod short;
 mod taking;
 mod tunnels;
 
@@ -39,6 +40,7 @@ pub use kept::{GoneWork, KeptWork};
 use looking::Kill;
 pub use looking::Running;
 use relay::Relay;
+pub use short::Short;
 use taking::Hold;
 
 /// Added to `linger` before the processes of an unreachable host count as lost.

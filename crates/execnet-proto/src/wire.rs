@@ -92,6 +92,36 @@ fn split_header(header: [u8; HEADER]) -> (u8, usize) {
     ((header >> 24) as u8, (header & 0x00ff_ffff) as usize)
 }
 
+/// Everything before the payload of a DATA frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataHead {
+    pub(crate) id: ProcessId,
+    pub(crate) stream: Stream,
+    pub(crate) position: u64,
+    /// Bytes of the payload.
+    pub(crate) length: usize,
+}
+
+impl DataHead {
+    /// What these bytes begin with, if that is a DATA frame.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
+        let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (stream, rest) = rest.split_first()?;
+        let (position, _) = rest.split_first_chunk::<8>()?;
+        let (byte, body) = split_header(*header);
+        let length = body.checked_sub(DATA_HEAD).filter(|length| (1..=MAX_DATA).contains(length))?;
+        let stream = Stream::ALL.into_iter().find(|each| *each as u8 == *stream)?;
+        let (id, position) = (ProcessId(*id), u64::from_be_bytes(*position));
+        (byte == FrameKind::Data as u8).then_some(Self { id, stream, position, length })
+    }
+
+    /// Bytes of the whole frame.
+    pub(crate) fn size(&self) -> usize {
+        HEADER + DATA_HEAD + self.length
+    }
+}
+
 /// Cuts a byte stream into frames. It holds at most one incomplete frame and the bytes pushed with it.
 #[derive(Debug, Default)]
 pub struct Decoder {

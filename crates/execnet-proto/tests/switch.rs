@@ -392,3 +392,59 @@ fn a_client_is_known_by_the_name_of_its_program() {
     let known = bench.switch.program(other);
     assert!(known.starts_with("job\\x1b[2Jxxx") && known.len() == 64, "{known}");
 }
+
+#[test]
+fn only_what_is_usual_takes_the_short_way() {
+    let usual = || (data(Stream::Stdin, 0, 10), data(Stream::Stdout, 0, 10));
+    let short = |change: &dyn Fn(&mut Bench)| {
+        let mut bench = Bench::new().spawned();
+        bench.told();
+        change(&mut bench);
+        let (to_host, to_client) = usual();
+        bench.short = 0;
+        bench.client(&to_host);
+        bench.agent(&to_client);
+        assert_eq!(bench.dropped(), (false, false));
+        let (client, host) = bench.told();
+        assert!(client.contains(&to_client) && host.contains(&to_host), "{client:?} {host:?}");
+        bench.short
+    };
+    assert_eq!(short(&|_| {}), 2);
+    // something waits for the host, or for the client
+    assert_eq!(short(&|bench| bench.client(&Frame::Signal { id: ID, sequence: 1, mask: 2 })), 1);
+    assert_eq!(short(&|bench| bench.agent(&Frame::Started { id: ID, pid: 7 })), 1);
+}
+
+#[test]
+fn the_short_way_counts_as_the_usual_one_does() {
+    // credit, positions and acknowledgements are the same, whatever went before by which way
+    let mut bench = Bench::new().spawned();
+    bench.told();
+    let mut at = 0;
+    for round in 0..40 {
+        bench.agent(&data(Stream::Stdout, at, 400));
+        at += 400;
+        // with something else behind it, a frame takes the usual way
+        if round % 3 == 0 {
+            bench.agent(&Frame::Started { id: ID, pid: 7 });
+        }
+        let (client, _) = bench.told();
+        assert!(client.contains(&data(Stream::Stdout, at - 400, 400)));
+        bench.client(&credit(Stream::Stdout, at, at + 16_384));
+        bench.told();
+    }
+    assert!(bench.short > 30, "{}", bench.short);
+    // what was passed counts: neither again, nor with a gap, nor beyond the credit
+    for (position, length) in [(at - 1, 10), (at + 1, 10), (at, 16_385)] {
+        let mut bench = Bench::new().spawned();
+        bench.told();
+        bench.agent(&data(Stream::Stdout, 0, 100));
+        bench.client(&credit(Stream::Stdout, 100, at + 16_384));
+        for from in (100..at).step_by(100) {
+            bench.agent(&data(Stream::Stdout, from, 100));
+        }
+        assert_eq!(bench.dropped(), (false, false));
+        bench.agent(&data(Stream::Stdout, position, length));
+        assert_eq!(bench.dropped(), (false, true), "{position} {length}");
+    }
+}

@@ -32,7 +32,7 @@ pub(super) async fn run(driver: Rc<Driver>, key: ClientKey, mut read: pipe::Rece
             length = super::read(&mut read, &driver), if reading == Reading::Now => match length {
                 Ok(length @ 1..) => {
                     let input = driver.input.borrow();
-                    let more = driver.handle(Event::ClientBytes(key, &input[..length]));
+                    let more = driver.arrived(Peer::Client(key), &input[..length]);
                     reading = Reading::after(length, more);
                 }
                 Ok(0) | Err(_) => break,

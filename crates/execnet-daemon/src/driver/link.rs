@@ -181,7 +181,7 @@ async fn carry(
                         widen(&stdout);
                     }
                     let input = driver.input.borrow();
-                    reading = Reading::after(length, driver.handle(Event::LinkBytes(host, &input[..length])));
+                    reading = Reading::after(length, driver.arrived(Peer::Host(host), &input[..length]));
                 }
                 Ok(0) | Err(_) => break,
             },

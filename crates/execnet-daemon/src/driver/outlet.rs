@@ -71,6 +71,22 @@ impl Outlet {
         Written::All
     }
 
+    /// Whether nothing is left over from before, and the peer may take something.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.blocked.get() && !self.is_closed() && self.rest.borrow().is_empty()
+    }
+
+    /// Writes a few bytes while it is idle. Keeps what is not taken.
+    pub(super) fn write_short(&self, bytes: &[u8]) {
+        let written = self.sink.borrow().as_deref().map(|fd| rustix::io::write(fd, bytes));
+        let length = written.and_then(Result::ok).unwrap_or(0);
+        if length < bytes.len() {
+            // what went wrong shows when it is written again
+            self.rest.borrow_mut().tail().extend_from_slice(&bytes[length..]);
+            self.flush();
+        }
+    }
+
     /// Treats the peer as blocked until its task has had another turn.
     pub(super) fn hold(&self) {
         self.blocked.set(true);

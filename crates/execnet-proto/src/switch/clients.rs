@@ -44,6 +44,13 @@ pub(super) struct ClientSide {
     pub(super) outstanding: Outstanding,
 }
 
+impl ClientSide {
+    /// Whether it has greeted.
+    pub(super) fn is_open(&self) -> bool {
+        self.opening.is_none() && self.id.is_some()
+    }
+}
+
 impl Switch {
     /// A client has connected: a process of this machine with this id, if the system says which.
     pub fn client_opened(&mut self, client: ClientKey, pid: Option<u32>, now: Duration) {

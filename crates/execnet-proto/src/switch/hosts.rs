@@ -92,6 +92,12 @@ impl HostSide {
         self.link.as_ref().map(|link| &link.conn)
     }
 
+    /// Its link, if it is one of its own that carries frames.
+    pub(super) fn own_link(&self) -> Option<&Conn> {
+        let link = self.link.as_ref()?;
+        (link.tunnel.is_none() && link.bootstrap.is_empty()).then_some(&link.conn)
+    }
+
     pub(super) fn conn_mut(&mut self) -> Option<&mut Conn> {
         self.link.as_mut().map(|link| &mut link.conn)
     }

@@ -139,6 +139,28 @@ impl Relay {
         *self = Self { past: std::mem::take(&mut self.past), ..Self::default() };
     }
 
+    /// Whether these bytes are the next ones of a stream, and DATA of it passes within credit and length.
+    pub(super) fn passes(&self, stream: Stream, position: u64, length: u64) -> bool {
+        let may = if stream == Stream::Stdin { self.fresh || self.answered } else { self.answered };
+        let account = &self.accounts[stream.index()];
+        let end = position.saturating_add(length);
+        self.attempt.is_some()
+            && may
+            && position == account.position
+            && end <= account.span.limit
+            && self.lengths[stream.index()].is_none_or(|length| end <= length)
+    }
+
+    /// So many bytes of a stream passed.
+    pub(super) fn passed(&mut self, stream: Stream, length: u64) {
+        let account = &mut self.accounts[stream.index()];
+        account.position += length;
+        if stream != Stream::Stdin {
+            let output = &mut self.past.outputs[stream.index() - 1];
+            output.forwarded = output.forwarded.max(account.position);
+        }
+    }
+
     /// Whether a frame from the client may pass to the agent.
     pub(super) fn client_says(
         &mut self,

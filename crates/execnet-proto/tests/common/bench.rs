@@ -22,6 +22,8 @@ pub(crate) struct Bench {
     pub(crate) now: Duration,
     pub(crate) to_client: Decoder,
     pub(crate) to_host: Decoder,
+    /// How many frames took the short way.
+    pub(crate) short: usize,
 }
 
 impl Bench {
@@ -40,6 +42,7 @@ impl Bench {
             now: Duration::ZERO,
             to_client: Decoder::default(),
             to_host: Decoder::default(),
+            short: 0,
         };
         bench.switch.add_host(HOST, "h", bench.now);
         bench.attach(1, AGENT);
@@ -67,11 +70,28 @@ impl Bench {
     }
 
     pub(crate) fn client(&mut self, frame: &Frame) {
-        self.switch.client_bytes(CLIENT, &frame.to_bytes(), self.now);
+        self.arrived(Peer::Client(CLIENT), &frame.to_bytes());
     }
 
     pub(crate) fn agent(&mut self, frame: &Frame) {
-        self.switch.link_bytes(HOST, &frame.to_bytes(), self.now);
+        self.arrived(Peer::Host(HOST), &frame.to_bytes());
+    }
+
+    /// These bytes arrive, and take the short way if they can.
+    fn arrived(&mut self, from: Peer, bytes: &[u8]) {
+        if let Some(short) = self.switch.short_way(from, bytes) {
+            match short.to() {
+                Peer::Client(_) => self.to_client.push(bytes),
+                Peer::Host(_) => self.to_host.push(bytes),
+            }
+            self.switch.passed(short, self.now);
+            self.short += 1;
+            return;
+        }
+        match from {
+            Peer::Client(key) => self.switch.client_bytes(key, bytes, self.now),
+            Peer::Host(key) => self.switch.link_bytes(key, bytes, self.now),
+        }
     }
 
     /// The frames for the client and the agent.

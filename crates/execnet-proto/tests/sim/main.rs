@@ -31,7 +31,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn whatever_breaks_every_byte_arrives_once_and_every_process_ends() {
     let (from, count) = (setting("EXECNET_SIM_FROM", 0), setting("EXECNET_SIM_SEEDS", SEEDS));
     let most = setting("EXECNET_SIM_STEPS", u64::MAX);
-    let (mut steps, mut seeds) = (0, 0);
+    let (mut steps, mut seeds, mut short) = (0, 0, 0);
     let mut outcomes: BTreeMap<&'static str, u64> = BTreeMap::new();
     for seed in from..from.saturating_add(count) {
         let mut world = World::new(seed);
@@ -47,11 +47,13 @@ fn whatever_breaks_every_byte_arrives_once_and_every_process_ends() {
         for (name, number) in &world.outcomes {
             *outcomes.entry(name).or_default() += number;
         }
+        short += world.short();
         if steps >= most {
             break;
         }
     }
-    println!("{seeds} worlds, {steps} steps, processes {outcomes:?}");
+    println!("{seeds} worlds, {steps} steps, {short} frames the short way, processes {outcomes:?}");
+    assert!(seeds < SEEDS || short > 10_000, "{short} frames took the short way");
     for outcome in ["ended", "kept work ended", "taken work ended", "reader ended", "lost: taken over"] {
         let few = seeds < SEEDS;
         assert!(few || outcomes.contains_key(outcome), "in none of {seeds} worlds one {outcome}");

@@ -452,6 +452,11 @@ impl World {
         assert_eq!(daemon.switch.queued(), 0, "{}", self.dump());
     }
 
+    /// How many frames took the short way in its last daemon.
+    pub(crate) fn short(&self) -> u64 {
+        self.daemon.as_ref().map_or(0, |daemon| daemon.short)
+    }
+
     pub(crate) fn dump(&self) -> String {
         let mut text = format!("at {:?}, {} steps\n", self.now, self.steps);
         for line in &self.log {
