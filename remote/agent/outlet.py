@@ -108,8 +108,9 @@ class Outlet(object):
         return out
 
     def stdout_frame(self, process, data, now):
-        """Return the DATA frame of what a process wrote to stdout, which is then said, if it may be written to
-        the link at once and nothing else is to be said. Return None otherwise, for child_output()."""
+        """Return the DATA frame of what a process wrote to stdout, which then counts as said, if it may be
+        written to the link at once and nothing else is to be said. Return None otherwise: for child_output().
+        """
         out = process.outs[wire.STDOUT]
         pace = self._pace
         size = wire.HEAD + len(data)

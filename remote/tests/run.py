@@ -14,8 +14,8 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 from runner import Runner  # noqa: E402
 
 if __name__ == "__main__":
-    names = ["wire_tests", "stream_tests", "prefix_tests", "short_tests", "ring_tests", "core_tests", "kept_tests",
-             "kept_readers_tests", "kept_order_tests", "transcript_tests",
+    names = ["wire_tests", "stream_tests", "prefix_tests", "short_tests", "ring_tests", "core_tests",
+             "kept_tests", "kept_readers_tests", "kept_order_tests", "transcript_tests",
              "nodes_tests", "look_tests", "kernel_wire_tests",
              "kernel_values_tests", "layers_tests", "packages_tests", "perils_tests"]
     if not sys.platform.startswith("java"):

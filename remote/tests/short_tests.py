@@ -2,8 +2,9 @@
 import random
 import unittest
 
-from agent import wire
 from core_tests import LIFE, Host
+
+from agent import wire
 
 IDS = [b"a" * 16, b"b" * 16, b"c" * 16]
 
@@ -108,7 +109,7 @@ class Both(object):
         elif what == 18 and rng.randrange(20) == 0:
             self.epoch += 1
             self.attempt += 1
-            for number, host in enumerate(self.hosts):
+            for host in self.hosts:
                 host.attach(self.epoch)
             for id in IDS:
                 outs = self.hosts[1].core.processes[id].outs

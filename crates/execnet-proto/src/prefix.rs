@@ -1,5 +1,5 @@
-//! With what the stdin of every process of a kind begins (docs/protocol.md, SPAWN): a host may give it ahead to
-//! a process that waits for the next SPAWN.
+//! With what the stdin of every process of a kind begins (docs/protocol.md, SPAWN): a host may give it ahead
+//! to a process that waits for the next SPAWN.
 
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! The short way: a small DATA frame that is all that has arrived from a peer, and that goes to a peer for
-//! which nothing waits, passes as the bytes that it is. It is checked and counted as on the way of every other
-//! frame, which it takes whenever anything is unusual.
+//! which nothing waits, passes as the bytes that it is. It is checked and counted as on the way of every
+//! other frame, which it takes whenever anything is unusual.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ impl Short {
 }
 
 impl Switch {
-    /// Whether bytes that arrived from a peer can take the short way. Then write them to the other peer, if it
-    /// takes them at once or nothing else is written to it before them, and call [`Switch::passed`].
-    /// Otherwise they go the usual way.
+    /// Whether bytes that arrived from a peer can take the short way. Then write them to the other peer,
+    /// before anything else, and call [`Switch::passed`]. If earlier bytes still wait to be written to it,
+    /// pass them on the usual way.
     pub fn short_way(&self, from: Peer, bytes: &[u8]) -> Option<Short> {
         let size = bytes.len();
         let DataHead { id, stream, position, length } =
