@@ -12,6 +12,7 @@ the ratio of the medians of a row.
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -65,7 +66,9 @@ class Gateways(Bench):
         self.peers, self.master = {}, None
 
     def begin(self):
-        self.execnet("start", self.spec(1), "ssh=inner//via=build1")
+        java = [self.spec(1, "//python=jython//id=java")] if shutil.which("jython") else []
+        self.execnet("start", self.spec(1), "ssh=inner//via=build1", *java)
+        self.has_java = bool(java)
         self.python_there = self.execnet(
             "python", "--node", "build1", "-c", "import sys; print(sys.executable)"
         ).strip()
@@ -144,6 +147,26 @@ def open(bench):
     command = ["ssh", "-F", bench.mux, "build1", bench.python_there, "-c", "'import os; os.write(1, b\"x\")'"]
     found = bench.compare(15, lambda: first_byte(command), "open")
     row("open a gateway on a joined ssh node", found, ms, (0.5, (STOCK, MITOGEN), "at most"))
+
+
+def ready(bench):
+    """The time of the open alone, with an interpreter that was started ahead."""
+    floor = subprocess.Popen(bench.ssh + ["build1", "cat"], bufsize=0, **PIPES)
+    pingpong(floor, 200)
+    ours = bench.peers["ours"]
+    for what, node, pause, goal in [("CPython", "build1", 1.0, 3), ("Jython", "java", 4.0, 60)]:
+        if node == "java" and not bench.has_java:
+            continue
+        ours("ready", node, pause)
+        trip, mine = pairs(
+            15, lambda: pingpong(floor, 50), lambda node=node, pause=pause: ours("ready", node, pause)
+        )
+        more = (mine - trip) * 1e3
+        cells = ["the next gateway on a node, %s" % what, us(trip), "–", "–", ms(mine), "+ %.1f ms" % more]
+        cells += ["at most a small round trip + %d ms" % goal, "yes" if more <= goal else "**no**"]
+        print("| %s |" % " | ".join(cells), flush=True)
+    floor.stdin.close()
+    floor.wait()
 
 
 def rtt(bench):
@@ -255,7 +278,7 @@ def many(bench):
     row("%d gateways on one node" % count, found, ms, (0.5, (STOCK,), "at most"))
 
 
-ROWS = {act.__name__: act for act in (open, rtt, flow, bulk, values, many)}
+ROWS = {act.__name__: act for act in (open, ready, rtt, flow, bulk, values, many)}
 
 
 HEAD = "| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import execnet
 from answers import MB, VALUES, answer, median_of, timed
@@ -77,6 +78,16 @@ def many(count):
     return took
 
 
+def ready(node, pause):
+    """Seconds to open a gateway when the one before it has long been opened."""
+    time.sleep(pause)
+    made = []
+    took = timed(lambda: made.append(network.makegateway(node=node)))
+    made[0].exit()
+    made[0].join()
+    return took
+
+
 def rtt(place, count):
     channel = at(place).remote_exec(ECHO)
 
@@ -131,6 +142,7 @@ answer(
     {
         "open": lambda: many(1),
         "many": many,
+        "ready": ready,
         "rtt": rtt,
         "flow": lambda place, count: send(place, 7, count),
         "up": lambda place, count: send(place, os.urandom(MB), count),
