@@ -66,7 +66,8 @@ class Gateways(Bench):
         self.peers, self.master = {}, None
 
     def begin(self):
-        java = [self.spec(1, "//python=jython//id=java")] if shutil.which("jython") else []
+        jython = shutil.which("jython")
+        java = [self.spec(1, "//python=%s//id=java" % jython)] if jython else []
         self.execnet("start", self.spec(1), "ssh=inner//via=build1", *java)
         self.has_java = bool(java)
         self.python_there = self.execnet(

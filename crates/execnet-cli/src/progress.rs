@@ -8,6 +8,7 @@ mod packages;
 mod screen;
 mod waiting;
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(crate) use waiting::WaitProgress;
 const MOST_LINES: usize = 20;
 const MARGIN: usize = 4;
 
+/// Names of joining hosts in one line; few terminals show more.
+const MOST_NAMES: usize = 50;
+
 /// Between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -39,6 +43,18 @@ pub(crate) struct JoinProgress<'a> {
     out: Box<dyn Write + 'a>,
     live: Live,
     hosts: Vec<HostLine>,
+    /// Where each host is in `hosts`, by its id.
+    places: HashMap<String, usize>,
+    tally: Tally,
+}
+
+/// How many hosts are in which state, kept with each change: a thousand hosts change thousands of times.
+#[derive(Default)]
+struct Tally {
+    up: usize,
+    failed: usize,
+    /// Places of those that are joining.
+    joining: BTreeSet<usize>,
 }
 
 /// What is drawn below the lines that stay.
@@ -59,24 +75,35 @@ struct HostLine {
     line: Option<ProgressBar>,
 }
 
+impl<'a> JoinProgress<'a> {
+    fn new(out: Box<dyn Write + 'a>, live: Live) -> Self {
+        let (hosts, places, tally) = Default::default();
+        Self { out, live, hosts, places, tally }
+    }
+}
+
 impl JoinProgress<'_> {
     /// On stderr, for about `count` hosts; drawn in place if that is a capable terminal.
     pub(crate) fn stderr(count: usize) -> JoinProgress<'static> {
-        JoinProgress { out: Box::new(anstream::stderr()), live: Live::stderr(count), hosts: Vec::new() }
+        JoinProgress::new(Box::new(anstream::stderr()), Live::stderr(count))
     }
 
     /// Only the lines that stay.
     #[cfg(test)]
     pub(crate) fn written_to(out: &mut dyn Write) -> JoinProgress<'_> {
-        JoinProgress { out: Box::new(out), live: Live::Nothing, hosts: Vec::new() }
+        JoinProgress::new(Box::new(out), Live::Nothing)
     }
 
     /// Shows the new state of a host.
     pub(crate) fn update(&mut self, status: &HostStatus) {
-        let at = self.hosts.iter().position(|host| host.status.id == status.id).unwrap_or_else(|| {
-            self.hosts.push(HostLine { status: HostStatus::default(), told: None, line: None });
+        let at = self.places.get(&status.id).copied().unwrap_or_else(|| {
+            self.hosts.push(HostLine { status: status.clone(), told: None, line: None });
+            self.tally.count(self.hosts.len() - 1, status.state, true);
+            self.places.insert(status.id.clone(), self.hosts.len() - 1);
             self.hosts.len() - 1
         });
+        self.tally.count(at, self.hosts[at].status.state, false);
+        self.tally.count(at, status.state, true);
         self.hosts[at].status = status.clone();
         match (&self.live, is_settled(status)) {
             (_, true) => self.tell(at),
@@ -87,7 +114,7 @@ impl JoinProgress<'_> {
             _ => {}
         }
         if let Live::Bar(_, bar) = &self.live {
-            show_counts(bar, &self.hosts);
+            self.tally.show(bar, &self.hosts);
         }
     }
 
@@ -202,23 +229,37 @@ impl HostLine {
     }
 }
 
-/// Shows how many hosts are up and have failed, and which ones are joining.
-fn show_counts(bar: &ProgressBar, hosts: &[HostLine]) {
-    let count = |state| hosts.iter().filter(|host| host.status.state == state).count();
-    let (up, failed) = (count(HostState::Up), count(HostState::Failed) + count(HostState::Unreachable));
-    let all = bar.length().unwrap_or_default().max(hosts.len() as u64);
-    let mut message = format!("{up}/{all} up");
-    if failed > 0 {
-        message += &format!(", {}", style::bad(&format!("{failed} failed")));
+impl Tally {
+    /// The host at this place is in this state, or is no more.
+    fn count(&mut self, at: usize, state: HostState, is: bool) {
+        let number = match state {
+            HostState::Up => &mut self.up,
+            HostState::Failed | HostState::Unreachable => &mut self.failed,
+            HostState::Joining if is => return drop(self.joining.insert(at)),
+            HostState::Joining => return drop(self.joining.remove(&at)),
+            HostState::Leaving => return,
+        };
+        *number = if is { *number + 1 } else { number.saturating_sub(1) };
     }
-    let joining = hosts.iter().filter(|host| host.status.state == HostState::Joining);
-    let joining: Vec<_> = joining.map(|host| one_line(&host.status.id)).collect();
-    if !joining.is_empty() {
-        message += &format!("; joining: {}", joining.join(", "));
+
+    /// Shows how many hosts are up and have failed, and which ones are joining, as far as a line may show
+    /// them.
+    fn show(&self, bar: &ProgressBar, hosts: &[HostLine]) {
+        let Self { up, failed, joining } = self;
+        let all = bar.length().unwrap_or_default().max(hosts.len() as u64);
+        let mut message = format!("{up}/{all} up");
+        if *failed > 0 {
+            message += &format!(", {}", style::bad(&format!("{failed} failed")));
+        }
+        let names = joining.iter().take(MOST_NAMES).map(|at| one_line(&hosts[*at].status.id));
+        let names: Vec<_> = names.collect();
+        if !names.is_empty() {
+            message += &format!("; joining: {}", names.join(", "));
+        }
+        bar.set_length(all);
+        bar.set_position((up + failed) as u64);
+        bar.set_message(for_stderr(message));
     }
-    bar.set_length(all);
-    bar.set_position((up + failed) as u64);
-    bar.set_message(for_stderr(message));
 }
 
 /// Text with colours, or without them where stderr gets none.

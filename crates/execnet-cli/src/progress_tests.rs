@@ -123,6 +123,25 @@ fn many_hosts_share_a_bar_above_which_failures_are_told() {
 }
 
 #[test]
+fn what_a_bar_counts_follows_every_change() {
+    let mut out = Vec::new();
+    let (screen, mut progress) = drawn(&mut out, 300, 24, 78);
+    let name = |number: usize| format!("h{number:03}");
+    (0..300).for_each(|number| progress.update(&host(&name(number), HostState::Joining)));
+    shows(&screen, "0/300 up; joining: h000, h001, h002");
+    (0..200).for_each(|number| progress.update(&up(&name(number), "", &[NodeState::Ready])));
+    (200..220).for_each(|number| progress.update(&host(&name(number), HostState::Failed)));
+    shows(&screen, "200/300 up, 20 failed; joining: h220, h221");
+    // again and back
+    for state in [HostState::Unreachable, HostState::Failed, HostState::Joining, HostState::Joining] {
+        progress.update(&host(&name(210), state));
+    }
+    progress.update(&host(&name(7), HostState::Leaving));
+    progress.update(&up(&name(215), "", &[NodeState::Ready]));
+    shows(&screen, "200/300 up, 18 failed; joining: h210, h220");
+}
+
+#[test]
 fn a_terminal_that_takes_nothing_does_not_end_the_command() {
     let broken = || std::fs::File::from(rustix::pipe::pipe().unwrap().1);
     for count in [2, 30] {
