@@ -26,6 +26,7 @@ LAB = ROOT / "target/release/execnet-testkit"
 PROGRAM = ROOT / "target/release/examples/process"
 TICK = os.sysconf("SC_CLK_TCK")
 MB = 1e6
+CIPHER = "aes128-gcm@openssh.com"  # what links prefer
 HEAD = "| what | floor is | floor | execnet | ratio | goal | reached | notes |"
 
 
@@ -366,11 +367,13 @@ def bulk(bench):
 
     take = "import os; os.execvp('sh', ['sh', '-c', 'cat > /dev/null'])"
     give = "import os; os.execvp('cat', ['cat', %r])" % data
+    same = [*bench.ssh, "-c", CIPHER]
     ways = [
         (
             "down",
             down,
             bench.ssh + ["build1", "cat " + data],
+            same + ["build1", "cat " + data],
             [EXECNET, "python", bench.name, "-c", give],
             with_cats(bench, "true", "cat %s | cat" % data, "cat | cat"),
         ),
@@ -378,13 +381,15 @@ def bulk(bench):
             "up",
             up,
             bench.ssh + ["build1", "cat > /dev/null"],
+            same + ["build1", "cat > /dev/null"],
             [EXECNET, "python", bench.name, "-c", take],
             with_cats(bench, "cat | cat", "cat | cat > /dev/null", "cat"),
         ),
     ]
-    for name, act, floor, ours, cats in ways:
-        found = [(act(floor), act(ours, bench.env), act(cats)) for _ in range(7)]
-        (f, fc), (m, mc), (c, cc) = [[median(v) for v in zip(*column)] for column in zip(*found)]
+    for name, act, floor, ciphered, ours, cats in ways:
+        found = [(act(floor), act(ciphered), act(ours, bench.env), act(cats)) for _ in range(7)]
+        columns = [[median(v) for v in zip(*column)] for column in zip(*found)]
+        (f, fc), (s, sc), (m, mc), (c, cc) = columns
         note = "CPU %.1f s/GB, floor %.1f; with three plain `cat`s on the way %.2f ×, %.1f s/GB" % (
             mc,
             fc,
@@ -400,6 +405,16 @@ def bulk(bench):
             "0.8 ×",
             f / m >= 0.8,
             note,
+        )
+        row(
+            "the same, and ssh is told the same cipher",
+            "`ssh -c %s host cat`" % CIPHER,
+            "%.0f MB/s" % (size / MB / s),
+            "%.0f MB/s" % (size / MB / m),
+            "%.2f ×, CPU %.2f ×" % (s / m, mc / sc),
+            "0.9 ×, CPU 1.25 ×",
+            s / m >= 0.9 and mc <= 1.25 * sc,
+            "CPU %.1f s/GB, floor %.1f" % (mc, sc),
         )
     bench.execnet("stop")
     forget(bench)
@@ -426,7 +441,17 @@ def rtt(bench):
     cats = subprocess.Popen(with_cats(bench, "cat | cat", "cat | cat | cat", "cat | cat"), bufsize=0, **PIPES)
     for process in (floor, ours, cats):
         pingpong(process, 200)
-    f, m, c = pairs(20, *[lambda process=process: pingpong(process, 200) for process in (floor, ours, cats)])
+    pids = [bench.daemon(), int(bench.execnet("python", "-c", "import os; print(os.getppid())"))]
+    used = []
+
+    def watched():
+        before = [cpu_of([pid]) for pid in pids]
+        took = pingpong(ours, 200)
+        used.append([(cpu_of([pid]) - then) / 200 for pid, then in zip(pids, before)])
+        return took
+
+    f, m, c = pairs(20, lambda: pingpong(floor, 200), watched, lambda: pingpong(cats, 200))
+    daemon, agent = [median(column) for column in zip(*used)]
     row(
         "small round trip, one ssh hop",
         "the same through `ssh host cat`",
@@ -436,6 +461,17 @@ def rtt(bench):
         "2 ×",
         m <= 2 * f,
         "with three plain `cat`s on the way, in each direction: %.2f ×" % (c / f),
+    )
+    row(
+        "the same, beside the floor of a mediated design",
+        "`cat`s in the places of client, daemon and agent",
+        us(c),
+        us(m),
+        "%.2f ×" % (m / c),
+        "1.15 ×",
+        m <= 1.15 * c,
+        "processor time a round trip: agent %s (goal 30 µs), daemon %s (goal 20 µs)"
+        % (us(agent), us(daemon)),
     )
 
     def beside(loud, quiet):
