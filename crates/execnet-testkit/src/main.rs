@@ -1,13 +1,12 @@
 //! Starts a lab by hand: hosts for trying the `execnet` command.
 
-use std::io::Read;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use execnet_testkit::Lab;
+use execnet_testkit::{Lab, LabHost};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Real hosts for trying and testing execnet networks.
@@ -35,6 +34,10 @@ enum Command {
         /// Delay every byte to and from the hosts by so many milliseconds, each way.
         #[arg(long, value_name = "MS")]
         delay: Option<u64>,
+        /// Put a proxy in front of each host. Lines on stdin then change links: `cut HOST`, `stall HOST`,
+        /// `resume HOST`, `delay HOST MS`. Each is answered by a line: `ok`, or why not.
+        #[arg(long)]
+        proxies: bool,
     },
     /// List the interpreters that hosts can be given.
     Interpreters,
@@ -42,8 +45,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Lab { hosts, python, inner, delay } => {
-            lab(hosts, &python, inner, delay.map(Duration::from_millis))
+        Command::Lab { hosts, python, inner, delay, proxies } => {
+            lab(hosts, &python, inner, delay.map(Duration::from_millis), proxies)
         }
         Command::Interpreters => {
             for found in execnet_testkit::interpreters() {
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>) -> Result<()> {
+fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>, proxies: bool) -> Result<()> {
     let (ended_tx, ended_rx) = mpsc::channel();
     // signals first: one that arrives while hosts start must find a handler that cleans up
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -87,7 +90,7 @@ fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>) -> R
         if inner && number == 1 {
             host = host.reaches(["inner"]);
         }
-        if delay.is_some() {
+        if proxies || delay.is_some() {
             host = host.through_proxy();
         }
         let host = host.start()?;
@@ -102,6 +105,9 @@ fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>) -> R
         let mut host = lab.host("inner").hidden();
         if !python.is_empty() {
             host = host.pythons(python);
+        }
+        if proxies {
+            host = host.through_proxy();
         }
         host.start()?;
     }
@@ -120,11 +126,34 @@ fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>) -> R
     println!("a network:  {start}");
     println!("Ctrl-C, or the end of stdin, ends the lab.");
 
+    let hosts = if proxies { lab.hosts() } else { Vec::new() };
     std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
+        for line in std::io::stdin().lines().map_while(Result::ok).filter(|_| proxies) {
+            println!("{}", change_link(&hosts, &line).unwrap_or("ok"));
+        }
         let _ = ended_tx.send(());
     });
     let _ = ended_rx.recv();
     Ok(())
+}
+
+/// Does what a line says, or returns why not.
+fn change_link(hosts: &[LabHost], line: &str) -> Option<&'static str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [verb, name, rest @ ..] = words.as_slice() else { return Some("error: it has no verb and host") };
+    let Some(host) = hosts.iter().find(|host| host.name() == *name) else {
+        return Some("error: there is no such host");
+    };
+    let proxy = host.proxy();
+    match (*verb, rest) {
+        ("cut", []) => proxy.cut(),
+        ("stall", []) => proxy.stall(),
+        ("resume", []) => proxy.resume(),
+        ("delay", [each_way]) => match each_way.parse() {
+            Ok(each_way) => proxy.delay(Duration::from_millis(each_way)),
+            Err(_) => return Some("error: that is no number of milliseconds"),
+        },
+        _ => return Some("error: that is not cut, stall, resume or delay"),
+    }
+    None
 }

@@ -1,6 +1,6 @@
 //! A lab leaves nothing behind, however its program ends. Also tests the process-table helpers that show it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -55,6 +55,33 @@ fn a_lab_started_by_hand_ends_at_the_end_of_stdin() {
     drop(by_hand.process.stdin.take());
     assert!(by_hand.process.wait().unwrap().success());
     by_hand.left_nothing();
+}
+
+#[test]
+fn lines_on_stdin_change_the_links_of_a_lab_started_by_hand() {
+    let Some(mut by_hand) = ByHand::start(&["--hosts", "1", "--proxies"]) else {
+        return;
+    };
+    let mut cat = by_hand.ssh("build1", "cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut echo = [0; 2];
+    cat.stdin.as_mut().unwrap().write_all(b"a\n").unwrap();
+    cat.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+    for (line, answer) in [
+        ("delay build1 1", "ok"),
+        ("stall build1", "ok"),
+        ("resume build1", "ok"),
+        ("cut build2", "error: there is no such host"),
+        ("delay build1 much", "error: that is no number of milliseconds"),
+        ("cut build1 now", "error: that is not cut, stall, resume or delay"),
+        ("cut", "error: it has no verb and host"),
+    ] {
+        assert_eq!(by_hand.ask(line), answer, "{line}");
+    }
+    assert!(cat.try_wait().unwrap().is_none());
+    assert_eq!(by_hand.ask("cut build1"), "ok");
+    assert_eq!(cat.wait().unwrap().code(), Some(255));
+    drop(by_hand.process.stdin.take());
+    assert!(by_hand.process.wait().unwrap().success());
 }
 
 #[test]
@@ -145,6 +172,14 @@ impl ByHand {
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", &self.config, "-o", "BatchMode=yes", host, command]);
         ssh
+    }
+
+    /// Writes a line to its stdin, and reads one of its answer.
+    fn ask(&mut self, line: &str) -> String {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(self.process.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
     }
 
     fn left_nothing(&self) {
