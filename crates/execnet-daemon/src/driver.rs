@@ -201,7 +201,7 @@ async fn serve(driver: Rc<Driver>, mut listener: Listener, signals: [Signal; 2])
                     Ok(Kept::Again(again)) => {
                         tracing::warn!("the socket was gone and was made again");
                         driver.tell_place(meeting);
-                        *socket = again;
+                        driver.accept_rest(std::mem::replace(socket, again));
                     }
                     Ok(Kept::Superseded) => {
                         tracing::error!(
@@ -379,6 +379,17 @@ impl Driver {
         self.clients.borrow_mut().insert(key, Rc::clone(&outlet));
         self.handle(Event::ClientOpened(key, pid));
         tokio::task::spawn_local(client::run(Rc::clone(self), key, read, outlet));
+    }
+
+    /// Accepts who had connected to a socket before it was given up, as while this process was stopped.
+    fn accept_rest(self: &Rc<Self>, listener: UnixListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            match stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
+                Ok(stream) => self.accept(stream),
+                Err(error) => self.refused_client(&format!("cannot accept a client: {error}")),
+            }
+        }
     }
 
     fn refused_client(&self, why: &str) {

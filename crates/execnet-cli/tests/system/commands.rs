@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use execnet_testkit::{Lab, or_skip, shell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -146,6 +148,23 @@ fn a_daemon_without_its_socket_is_waited_for_and_not_taken_for_none() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("\"agent_pid\": {agent}")));
     assert_eq!((net.daemon(), net.python_ok(&["-c", "print(1)"])), (daemon, "1".to_owned()));
+}
+
+#[test]
+fn who_has_connected_to_a_socket_before_it_was_removed_is_served() {
+    let net = Net::new(None);
+    net.start(&["popen"]);
+    let (daemon, socket) = (net.daemon(), net.socket());
+    signal(daemon, Signal::STOP);
+    let waiting: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    std::fs::remove_file(&socket).unwrap();
+    // until its look for the socket is due, too: it takes the two in any order
+    std::thread::sleep(Duration::from_secs(6));
+    signal(daemon, Signal::CONT);
+    for mut client in waiting {
+        client.set_read_timeout(Some(SOON)).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 1, "the daemon has closed it");
+    }
 }
 
 #[test]
