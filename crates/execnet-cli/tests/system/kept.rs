@@ -260,6 +260,11 @@ fn whoever_waits_for_a_host_out_of_reach_says_so_and_waits_on() {
     host.stop_sshd();
     host.kill_ssh();
     kept.net.wait_for("build1", "unreachable");
+    for verb in ["attach", "wait", "logs"] {
+        let missing = kept.net.run(verb, &["rain"]);
+        assert_eq!(missing.status.code(), Some(4), "{}", text(&missing));
+        assert!(text(&missing).contains("\n  build1 may keep it, but could not be asked: "), "{missing:?}");
+    }
     let mut waits = [
         piped(kept.net.execnet(["wait", &kept.net.name, "train"])),
         piped(kept.net.execnet(["attach", &kept.net.name, "train", "--read-only"])),

@@ -185,13 +185,14 @@ pub(crate) fn end_of_output(network: &Network, status: &KeptStatus) -> Result<u6
 /// The error if a name means nothing.
 pub(crate) fn no_such_work(network: &Network, name: &str, reply: &KeptReply) -> CommandError {
     let message = network.not_kept(name, reply).unwrap_or_else(|error| error.to_string());
-    connection::no_match(Exit::NoHost, &message)
+    CommandError::new(Exit::NoHost, message)
 }
 
 /// The error of a command that found no such work.
 pub(crate) fn not_attached(network: &NetworkName, error: AttachError) -> CommandError {
     match error {
-        AttachError::NotFound { message } => connection::no_match(Exit::NoHost, &message)
+        // a line for each host that may keep it follows the sentence
+        AttachError::NotFound { message } => CommandError::new(Exit::NoHost, message)
             .hint(format!("`execnet ps {network}` shows what is kept")),
         AttachError::Gone { .. } => CommandError::new(Exit::HostsFailed, error),
         AttachError::Request(error) => connection::failed(&error),
