@@ -117,6 +117,16 @@ impl Network {
     /// The one work of this name that is not lost.
     pub fn find_kept(&self, name: &str) -> Result<KeptStatus, AttachError> {
         let mut reply = self.kept([name])?;
+        if reply.kept.is_empty() {
+            let all = self.kept::<String>([])?;
+            let means =
+                |kept: &KeptStatus| kept.name == name || format!("{}@{}", kept.name, kept.host) == name;
+            if !all.kept.iter().any(means) {
+                return Err(AttachError::NotFound { message: self.not_among(&all, name, &reply) });
+            }
+            // its host has told meanwhile
+            reply = self.kept([name])?;
+        }
         if reply.kept.len() > 1 {
             let them = reply.kept.iter().map(|kept| format!("{}@{}", kept.name, kept.host));
             return Err(AttachError::Several { name: name.to_owned(), them: them.collect() });
@@ -134,16 +144,19 @@ impl Network {
 
     /// The sentence if no host keeps what was asked for.
     pub fn not_kept(&self, name: &str, reply: &KeptReply) -> Result<String, RequestError> {
-        let all = self.kept::<String>([])?;
+        Ok(self.not_among(&self.kept::<String>([])?, name, reply))
+    }
+
+    fn not_among(&self, all: &KeptReply, name: &str, reply: &KeptReply) -> String {
         let names = all.kept.iter().map(|kept| kept.name.as_str());
         let mut message = format!("nothing in {} is kept as `{name}`", self.name());
-        if let Some(near) = nearest(name, names) {
+        if let Some(near) = nearest(name, names).filter(|near| *near != name) {
             message += &format!("; did you mean `{near}`?");
         }
         for unheard in &reply.unheard {
             message += &format!("\n{} may keep it, but could not be asked: {}", unheard.host, unheard.why);
         }
-        Ok(message)
+        message
     }
 }
 

@@ -311,6 +311,18 @@ fn replies_come_in_order_and_refusals_are_errors() {
 }
 
 #[test]
+fn kept_work_of_a_host_that_tells_late_is_found() {
+    let fake = Fake::new();
+    let network = fake.connect();
+    assert!(network.kept(["late"]).unwrap().kept.is_empty());
+    assert_eq!(network.find_kept("late").unwrap().host, "alpha");
+    let fake = Fake::new();
+    let said = fake.connect().find_kept("lste").unwrap_err().to_string();
+    let why = "\nalpha may keep it, but could not be asked: it has not told yet";
+    assert!(said.ends_with(&format!(" is kept as `lste`; did you mean `late`?{why}")), "{said}");
+}
+
+#[test]
 fn connecting_fails_with_what_is_wrong() {
     let error = execnet::connect("no such name").unwrap_err();
     assert!(matches!(error, ConnectError::BadName(_)), "{error:?}");

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use execnet_proto::control::{HostStatus, Request, Status, Verb};
+use execnet_proto::control::{HostStatus, KeptReply, KeptStatus, Request, Status, Unheard, Verb};
 use execnet_proto::id::{ClientId, Epoch, ProcessId};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
 use execnet_proto::wire::{Refusal, Table};
@@ -167,6 +167,8 @@ struct Daemon {
     /// Hears when this many of them are there.
     awaited: Option<(usize, Sender<()>)>,
     error: Option<String>,
+    /// The host has told that it keeps `late`: it does so when it is asked for all.
+    has_told: bool,
 }
 
 impl Daemon {
@@ -204,6 +206,7 @@ impl Daemon {
             late: Vec::new(),
             awaited: None,
             error: None,
+            has_told: false,
         };
         daemon.join();
         daemon
@@ -398,6 +401,18 @@ impl Daemon {
                     ..Status::default()
                 };
                 reply(true, serde_json::to_value(status).unwrap());
+            }
+            Verb::Kept { names } => {
+                self.has_told |= names.is_empty();
+                let late = KeptStatus { name: "late".into(), host: "alpha".into(), ..KeptStatus::default() };
+                let unheard = Unheard { host: "alpha".into(), why: "it has not told yet".into() };
+                let is_meant = names.iter().all(|name| name == "late");
+                let found = KeptReply {
+                    kept: if self.has_told && is_meant { vec![late] } else { Vec::new() },
+                    unknown: names.clone(),
+                    unheard: if self.has_told { Vec::new() } else { vec![unheard] },
+                };
+                reply(true, serde_json::to_value(found).unwrap());
             }
             // a first reply, but no second one
             Verb::Watch => reply(false, serde_json::json!({"host": null})),
