@@ -232,12 +232,17 @@ impl HostLine {
 impl Tally {
     /// The host at this place is in this state, or is no more.
     fn count(&mut self, at: usize, state: HostState, is: bool) {
+        if state == HostState::Joining {
+            if is {
+                self.joining.insert(at)
+            } else {
+                self.joining.remove(&at)
+            };
+        }
         let number = match state {
             HostState::Up => &mut self.up,
             HostState::Failed | HostState::Unreachable => &mut self.failed,
-            HostState::Joining if is => return drop(self.joining.insert(at)),
-            HostState::Joining => return drop(self.joining.remove(&at)),
-            HostState::Leaving => return,
+            HostState::Joining | HostState::Leaving => return,
         };
         *number = if is { *number + 1 } else { number.saturating_sub(1) };
     }

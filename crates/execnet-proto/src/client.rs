@@ -469,14 +469,14 @@ impl Client {
     }
 
     /// Gives up on a process that runs. For this client it is lost; it is ended as soon as its host can be
-    /// reached, unless it is kept.
-    pub fn give_up(&mut self, id: ProcessId, message: String) {
+    /// reached, unless it is kept and not to `end`.
+    pub fn give_up(&mut self, id: ProcessId, message: String, end: bool) {
         let Some(Progress::Running(_, process)) = self.processes.get_mut(&id) else { return };
         if process.is_over() {
             return;
         }
         process.lose(message, &mut self.pool);
-        let kept = process.is_kept().then_some(false);
+        let kept = process.is_kept().then_some(end);
         self.events.push_back(ClientEvent::Changed(id));
         self.say_released(id, kept);
     }

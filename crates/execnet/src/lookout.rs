@@ -302,8 +302,9 @@ impl Lookout {
         });
     }
 
-    /// The processes whose limit has passed, with a message for each.
-    pub(crate) fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String)> {
+    /// The processes whose limit has passed, with a message for each, and whether nobody had it yet: a
+    /// gateway that is still being opened.
+    pub(crate) fn give_up(&mut self, client: &Client, now: Instant) -> Vec<(ProcessId, String, bool)> {
         let mut given_up = Vec::new();
         for (id, watched) in &self.streams {
             let host = &watched.node.host;
@@ -312,7 +313,7 @@ impl Lookout {
             };
             if now.saturating_duration_since(away.since) >= limit && is_unreachable(client, *id, self.silent)
             {
-                given_up.push((*id, given_up_after(host, &away.reason, limit)));
+                given_up.push((*id, given_up_after(host, &away.reason, limit), watched.opening));
                 away.given_up = true;
             }
         }

@@ -92,6 +92,7 @@ impl Carrier for Entered {
         self.ends.store(false, Ordering::Relaxed);
         if let Some(both) = self.both() {
             both.entry.opened();
+            both.kept.opened();
         }
     }
 

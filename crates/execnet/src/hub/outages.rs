@@ -48,8 +48,8 @@ fn work(hub: &Hub) {
         let now = Instant::now();
         let (given_up, not_placed) = (lookout.give_up(client, now), lookout.give_up_starts(now));
         if !given_up.is_empty() || !not_placed.is_empty() {
-            for (id, message) in given_up {
-                client.give_up(id, message);
+            for (id, message, is_opening) in given_up {
+                client.give_up(id, message, is_opening);
             }
             for (id, message) in not_placed {
                 state.give_up_start(id, message);

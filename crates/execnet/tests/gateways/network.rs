@@ -292,6 +292,48 @@ fn a_gateway_that_opens_waits_for_its_host_as_for_a_place() {
 }
 
 #[test]
+fn a_kept_gateway_that_could_not_be_opened_leaves_nothing() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let started = net.folder.join("started");
+    let script = format!("touch {}; exec sleep 1000", started.display());
+    let limit = Duration::from_millis(50);
+    let builder = net.network().makegateway().node("away").on_output(|_, _| {}).timeout(PATIENCE);
+    let builder = builder.python_args(["/bin/sh", "-c", &script]).give_up(limit);
+    let opening = std::thread::spawn(move || builder.keep("gone".parse().unwrap()).start());
+    wait_until(PATIENCE, "the interpreter to start", || started.exists());
+    net.cut();
+    let error = opening.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("given up after 0.05 s"), "{error}");
+    net.mend();
+    // its host is told to end it as soon as it is back
+    let kept = || net.network().kept::<String>([]).unwrap();
+    wait_until(PATIENCE, "the host to keep nothing", || {
+        let reply = kept();
+        reply.unheard.is_empty() && reply.kept.is_empty()
+    });
+}
+
+#[test]
+fn a_kept_gateway_that_is_open_waits_longer_for_its_host_than_one_that_opens() {
+    let net = Net::start(&["3.11"]);
+    net.add_away("3.11");
+    net.network().on_outage(|_| {});
+    let gateway = net.network().makegateway().node("away").keep("patient".parse().unwrap());
+    let gateway = gateway.timeout(PATIENCE).start().unwrap();
+    let channel = gateway.remote_exec("channel.send(channel.receive() + 1)").unwrap();
+    net.cut();
+    // an open that waits would be given up after 10 s
+    std::thread::sleep(Duration::from_secs(12));
+    net.mend();
+    channel.send(1).unwrap();
+    assert_eq!(channel.receive_timeout::<u32>(PATIENCE).unwrap(), 2);
+    gateway.exit();
+    gateway.join().unwrap();
+}
+
+#[test]
 fn giving_up_a_host_is_an_error_with_the_reason() {
     let net = Net::start(&["3.11"]);
     net.add_away("3.11");
