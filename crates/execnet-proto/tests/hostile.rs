@@ -402,7 +402,7 @@ impl Scene {
         let strange = self.rng.u8(..60) == 0;
         let mut encoded = loop {
             let bytes: Vec<_> = (0..120).map(|_| self.rng.u8(..)).collect();
-            let frame = frames::frame(&mut frames::Input(&bytes));
+            let frame = frames::frame(&mut frames::Input::new(&bytes));
             if strange || kinds.contains(&frame.kind()) {
                 break BytesMut::from(&frame.to_bytes()[..]);
             }

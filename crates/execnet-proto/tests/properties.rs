@@ -45,7 +45,7 @@ proptest! {
         at in any::<usize>(),
         change in any::<u8>(),
     ) {
-        let frame = frames::frame(&mut frames::Input(&bytes));
+        let frame = frames::frame(&mut frames::Input::new(&bytes));
         let mut encoded = frame.to_bytes().to_vec();
         if frame.fits() {
             prop_assert_eq!(again(&encoded), vec![frame]);

@@ -8,16 +8,32 @@ use execnet_proto::wire::{
 };
 
 /// Bytes that decide; zeros once they are used up.
-pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Input<'a> {
+    bytes: &'a [u8],
+    /// How many tunnels there have been. Nobody knows the ids of later ones.
+    pub(crate) tunnels: u16,
+}
 
-impl Input<'_> {
+/// The id of the process that carries this tunnel, counted from 0.
+pub(crate) fn tunnel(number: u16) -> ProcessId {
+    let [high, low] = number.to_be_bytes();
+    let mut id = [0xff; 16];
+    (id[14], id[15]) = (high, low);
+    ProcessId(id)
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, tunnels: 0 }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
+        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
+        self.bytes = rest;
         first
     }
 
@@ -26,9 +42,9 @@ impl Input<'_> {
     }
 
     pub(crate) fn bytes(&mut self, most: u8) -> Bytes {
-        let length = usize::from(self.below(most)).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(length);
-        self.0 = rest;
+        let length = usize::from(self.below(most)).min(self.bytes.len());
+        let (bytes, rest) = self.bytes.split_at(length);
+        self.bytes = rest;
         Bytes::copy_from_slice(bytes)
     }
 
@@ -54,9 +70,15 @@ impl Input<'_> {
         }
     }
 
-    /// One of a few, so that they coincide.
+    /// One of a few, so that they coincide. Some are those of the latest tunnels.
     pub(crate) fn id(&mut self) -> ProcessId {
-        ProcessId([self.below(6); 16])
+        match self.below(9) {
+            small @ 0..6 => ProcessId([small; 16]),
+            back => match self.tunnels.checked_sub(u16::from(back) - 5) {
+                Some(number) => tunnel(number),
+                None => ProcessId([0; 16]),
+            },
+        }
     }
 
     pub(crate) fn span(&mut self) -> Span {

@@ -15,11 +15,42 @@ use execnet_proto::stream::POOL;
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Switch, SwitchEvent};
 use execnet_proto::wire::{Frame, Refusal, Stream, Table};
 
-use crate::frames::{Input, frame};
+use crate::frames::{Input, frame, tunnel};
+
+/// The links that are inside of others.
+#[derive(Default)]
+struct Tunnels(BTreeMap<HostKey, Tunnel>);
+
+/// The process that carries a link, and how much it has put out.
+struct Tunnel {
+    via: HostKey,
+    id: ProcessId,
+    sent: u64,
+}
+
+impl Tunnels {
+    /// Bytes of a host, on its own link or as output of the process that carries it.
+    fn deliver(&mut self, switch: &mut Switch, mut host: HostKey, mut bytes: Bytes, now: Duration) {
+        // a link may have been lost, and opened again the other way round, since a tunnel was opened
+        for _ in 0..3 {
+            let Some(Tunnel { via, id, sent }) = self.0.get_mut(&host) else { break };
+            if bytes.is_empty() {
+                return;
+            }
+            let (stream, position) = (Stream::Stdout, *sent);
+            *sent += bytes.len() as u64;
+            bytes = Frame::Data { id: *id, stream, position, bytes }.to_bytes();
+            host = *via;
+        }
+        if !self.0.contains_key(&host) {
+            switch.link_bytes(host, &bytes, now);
+        }
+    }
+}
 
 /// Drives a switch with `bytes` and checks its bounds.
 pub(crate) fn switch(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let me = Identity {
         owner: ClientId([0xdd; 16]),
         life: 1,
@@ -30,8 +61,9 @@ pub(crate) fn switch(bytes: &[u8]) {
         private: false,
     };
     let mut switch = Switch::new(me);
-    let (mut now, mut clients, mut tunnels, mut attaches) = (Duration::ZERO, 0, 0_u8, 0);
+    let (mut now, mut clients, mut attaches) = (Duration::ZERO, 0, 0);
     let mut epochs: BTreeMap<HostKey, Epoch> = BTreeMap::new();
+    let mut tunnels = Tunnels::default();
     let mut selects = Vec::new();
     while !input.is_empty() {
         let host = HostKey(u32::from(input.below(3)));
@@ -46,38 +78,41 @@ pub(crate) fn switch(bytes: &[u8]) {
             1 if input.below(4) == 0 => {
                 switch.remove_host(host, now);
                 epochs.remove(&host);
+                tunnels.0.remove(&host);
             }
             2 | 3 => {
                 attaches += 1;
                 let epoch = Epoch::new(1, attaches);
                 if let Some(slot) = epochs.get_mut(&host) {
                     *slot = epoch;
+                    tunnels.0.remove(&host);
                     switch.open_link(host, epoch, Bytes::from_static(b"boot"), now);
                 }
             }
             4 => {
                 let via = HostKey(u32::from(input.below(3)));
                 attaches += 1;
-                tunnels += 1;
-                let (id, epoch) = (ProcessId([0xff - tunnels % 64; 16]), Epoch::new(1, attaches));
+                let (id, epoch) = (tunnel(input.tunnels), Epoch::new(1, attaches));
                 let args = vec![Bytes::from_static(b"ssh")];
                 if let Some(slot) = epochs.get_mut(&host)
                     && switch.open_tunnel(host, via, id, args, epoch, Bytes::from_static(b"boot"), now)
                 {
                     *slot = epoch;
+                    input.tunnels += 1;
+                    tunnels.0.insert(host, Tunnel { via, id, sent: 0 });
                 }
             }
             5 => {
                 let bytes = input.bytes(100);
-                switch.link_bytes(host, &bytes, now);
+                tunnels.deliver(&mut switch, host, bytes, now);
             }
             6..=8 => {
                 let bytes = greeting(epochs.get(&host).copied().unwrap_or(Epoch(0)), input.below(3));
-                switch.link_bytes(host, &bytes, now);
+                tunnels.deliver(&mut switch, host, bytes, now);
             }
             9..=12 => {
                 let bytes = frame(&mut input).to_bytes();
-                switch.link_bytes(host, &bytes, now);
+                tunnels.deliver(&mut switch, host, bytes, now);
             }
             13 => {
                 clients += 1;
@@ -116,7 +151,10 @@ pub(crate) fn switch(bytes: &[u8]) {
                 switch.tick(now);
             }
             22 => match input.below(3) {
-                0 => drop(switch.link_closed(host, "it is over", now)),
+                0 => {
+                    switch.link_closed(host, "it is over", now);
+                    tunnels.0.remove(&host);
+                }
                 1 => switch.client_closed(client),
                 _ => switch.end_host(host, input.below(2) == 1, "bench was stopped"),
             },
@@ -150,7 +188,7 @@ pub(crate) fn switch(bytes: &[u8]) {
 
 /// Drives a client with `bytes`.
 pub(crate) fn client(bytes: &[u8]) {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let mut client = Client::new(ClientId([1; 16]), "3.0.0");
     let now = Duration::ZERO;
     while !input.is_empty() {
