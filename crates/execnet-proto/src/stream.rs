@@ -433,7 +433,7 @@ impl RecvStream {
         if !self.is_complete() {
             let consumed = self.received - self.chunks.len() as u64;
             let used = consumed.saturating_add(self.window).saturating_sub(self.told.limit);
-            if used * 2 >= self.window && self.window < MAX_WINDOW && pool.grow(self.window) {
+            if used >= self.window.div_ceil(2) && self.window < MAX_WINDOW && pool.grow(self.window) {
                 self.window *= 2;
             }
             self.limit = self.limit.max(consumed.saturating_add(self.window));

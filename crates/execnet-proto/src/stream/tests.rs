@@ -124,3 +124,12 @@ fn a_pool_can_be_smaller() {
     pool.limit(u64::MAX);
     assert!(!pool.grow(POOL / 2) && pool.grow(POOL / 2 - 4 * OUTPUT_WINDOW));
 }
+
+#[test]
+fn a_skip_to_the_end_of_all_positions_leaves_nothing_to_grant() {
+    let (mut recv, mut pool) = (RecvStream::new(16_384), CreditPool::default());
+    recv.skip(u64::MAX).unwrap();
+    assert_eq!(recv.take_gap(), u64::MAX);
+    assert_eq!(recv.credit(&mut pool), Some(Span { received: u64::MAX, limit: u64::MAX }));
+    assert_eq!(recv.credit(&mut pool), None);
+}
