@@ -2,11 +2,10 @@
 #![no_main]
 
 #[path = "../../crates/execnet-proto/tests/common/frames.rs"]
+#[allow(dead_code)]
 mod frames;
 #[path = "../../crates/execnet-proto/tests/common/operations.rs"]
 #[allow(dead_code)]
 mod operations;
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| operations::client(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| operations::client(bytes));

@@ -1,28 +1,17 @@
-//! Properties that hold for any bytes: of frames, and of a switch and a client that receive them.
+//! Properties that hold for any bytes: of frames, of a switch and a client that receive them, and of texts.
+//! fuzz/ tries them on many more.
 
 #[path = "common/frames.rs"]
 mod frames;
 #[path = "common/operations.rs"]
 mod operations;
+#[path = "common/texts.rs"]
+mod texts;
 
-use execnet_proto::wire::{Decoder, Frame, FrameKind};
+use execnet_proto::wire::FrameKind;
+use frames::again;
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-/// Decodes, encodes, decodes again.
-fn again(bytes: &[u8]) -> Vec<Frame> {
-    let mut decoder = Decoder::default();
-    decoder.push(bytes);
-    let mut frames = Vec::new();
-    while let Ok(Some((frame, length))) = decoder.next() {
-        assert!(length <= bytes.len());
-        let mut other = Decoder::default();
-        other.push(&frame.to_bytes());
-        assert_eq!(other.next(), Ok(Some((frame.clone(), frame.to_bytes().len()))));
-        frames.push(frame);
-    }
-    frames
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
@@ -63,5 +52,21 @@ proptest! {
     #[test]
     fn a_client_survives_anything(bytes in vec(any::<u8>(), 0..2_000)) {
         operations::client(&bytes);
+    }
+
+    #[test]
+    fn any_text_is_a_spec_or_refused(text in "[a-z0-9=/\\\\:@<>.,~*\n -]{0,60}|.{0,60}") {
+        texts::specs(text.as_bytes());
+    }
+
+    #[test]
+    fn any_text_is_a_set_or_refused(text in "[ab019\\[\\]/,!&^@ .:-]{0,24}|.{0,40}") {
+        texts::sets(text.as_bytes());
+    }
+
+    #[test]
+    fn any_text_is_shown_safely(text in ".{0,60}", bytes in vec(any::<u8>(), 0..60)) {
+        texts::shown(text.as_bytes());
+        texts::shown(&bytes);
     }
 }

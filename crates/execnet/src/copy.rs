@@ -17,6 +17,8 @@ mod blocks;
 mod draft;
 mod error;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod intake;
 mod listing;
 mod local;

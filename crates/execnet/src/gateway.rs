@@ -35,6 +35,9 @@ mod spare;
 mod stage;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use protocol::fuzz;
+
 pub use builder::GatewayBuilder;
 pub use channel::{Channel, Ready, Receiving};
 pub use code::Code;

@@ -82,6 +82,9 @@ mod attach;
 mod connect;
 mod connection;
 pub mod copy;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod handle;
 mod hub;

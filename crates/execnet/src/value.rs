@@ -29,6 +29,8 @@ mod build;
 mod de;
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod nested;
 mod read;
 mod ser;
@@ -43,6 +45,8 @@ pub use text::Text;
 pub use write::{Encoded, Writer, Writing};
 
 pub(crate) use build::Channels;
+#[cfg(any(test, fuzzing))]
+pub(crate) use build::NoChannels;
 pub(crate) use build::copy;
 pub(crate) use de::from_reader;
 pub(crate) use format::{HEAD, Target};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use execnet_proto::control::NodeState;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
 use execnet_proto::wire::{
-    Ending, Exit, Frame, Held, Refusal, Role, Span, Spawn, Standing, Stream, Table, Usage,
+    Decoder, Ending, Exit, Frame, Held, Refusal, Role, Span, Spawn, Standing, Stream, Table, Usage,
 };
 
 /// Bytes that decide; zeros once they are used up.
@@ -302,4 +302,31 @@ pub(crate) fn frame(input: &mut Input<'_>) -> Frame {
             Frame::Reply { request: input.number() as u32, last: input.below(2) == 1, json: input.bytes(50) }
         }
     }
+}
+
+/// Any bytes are frames or refused, and a frame survives encoding and decoding.
+pub(crate) fn again(bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = Decoder::default();
+    decoder.push(bytes);
+    let mut frames = Vec::new();
+    while let Ok(Some((frame, length))) = decoder.next() {
+        assert!(length <= bytes.len());
+        let encoded = frame.to_bytes();
+        let mut other = Decoder::default();
+        other.push(&encoded);
+        assert_eq!(other.next(), Ok(Some((frame.clone(), encoded.len()))));
+        frames.push(frame);
+    }
+    // however they come
+    let mut other = Decoder::default();
+    let mut count = 0;
+    for part in bytes.chunks(7) {
+        other.push(part);
+        while let Ok(Some((frame, _))) = other.next() {
+            assert_eq!(Some(&frame), frames.get(count));
+            count += 1;
+        }
+    }
+    assert_eq!(count, frames.len());
+    frames
 }

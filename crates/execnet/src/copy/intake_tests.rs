@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use bytes::Bytes;
-use proptest::prelude::*;
 
+use super::super::fuzz::snapshot;
 use super::super::wire::{FromSender, LAST};
 use super::super::{CopyError, Quiet};
 use super::*;
@@ -224,138 +224,5 @@ fn only_what_the_host_does_not_have_is_deleted_and_only_if_its_list_is_complete(
         assert_eq!(fs::read_dir(host.join("a")).unwrap().count(), if finished { 0 } else { 2 });
         assert_eq!(heard.0.take(), if finished { &[][..] } else { &["nothing is deleted"] });
         assert!(host.join("beside").exists() && folder.path().join("elsewhere/kept").exists());
-    }
-}
-
-/// Every path below, with kind, mode, time and content.
-fn snapshot(folder: &Path) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut below = vec![folder.to_owned()];
-    while let Some(path) = below.pop() {
-        let about = fs::symlink_metadata(&path).unwrap();
-        let content = if about.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-        all.push(format!("{path:?} {:o} {} {content:?}", about.mode(), about.mtime_nsec()));
-        if about.is_dir() {
-            below.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
-    }
-    all.sort();
-    all
-}
-
-fn names() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["a", "b", "evil", "x", "y", "..", ".", "", "a/b", "/etc", "old"])
-}
-
-fn paths() -> impl Strategy<Value = &'static str> {
-    let all =
-        ["", "", "a", "a", "b", "a/x", "a/y", "a/evil", "b/y", "evil", "a/x/y", "..", "a/..", "/", "a//b"];
-    prop::sample::select(all.to_vec())
-}
-
-fn entries() -> impl Strategy<Value = Entry> {
-    let targets = ["a", "b", "x", "..", "../b", "../../outside", "/etc/passwd", "a/..", "evil", "x/y", ""];
-    let modes = prop::sample::select(vec![0o644, 0o4755, 0o2777, 0o7777, 0, 0xffff_ffff]);
-    (names(), 0..5_u8, modes, any::<i64>(), 0..4_u64, prop::sample::select(targets.to_vec())).prop_map(
-        |(name, kind, mode, time, size, target)| (bytes(name), kind, mode, time, size, bytes(target)),
-    )
-}
-
-fn said() -> impl Strategy<Value = FromSenderSaid> {
-    let folder = (paths(), 0..8_u8, -1..0o10000_i64, any::<i64>(), prop::collection::vec(entries(), 0..4));
-    prop_oneof![
-        1 => (0..50_u64, 0..50_u64, any::<bool>()).prop_map(|(count, size, all)| {
-            FromSenderSaid::Total(count, size, all)
-        }),
-        6 => prop::collection::vec(folder, 0..4).prop_map(FromSenderSaid::Offer),
-        6 => prop::collection::vec((0..6_u32, 0..5_u8, 0..4_usize), 0..5).prop_map(FromSenderSaid::Data),
-        1 => Just(FromSenderSaid::End),
-    ]
-}
-
-#[derive(Clone, Debug)]
-enum FromSenderSaid {
-    Total(u64, u64, bool),
-    Offer(Vec<(&'static str, u8, i64, i64, Vec<Entry>)>),
-    Data(Vec<(u32, u8, usize)>),
-    End,
-}
-
-impl FromSenderSaid {
-    fn say(self) -> FromSender {
-        match self {
-            Self::Total(count, size, all) => FromSender::Total(count, size, all),
-            Self::Offer(folders) => FromSender::Offer(
-                folders
-                    .into_iter()
-                    .map(|(path, flags, mode, time, entries)| (bytes(path), flags, mode, time, entries))
-                    .collect(),
-            ),
-            Self::Data(pieces) => FromSender::Data(
-                pieces.into_iter().map(|(number, flag, size)| (number, flag, vec![7; size].into())).collect(),
-            ),
-            Self::End => FromSender::End(Vec::new(), 0),
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn whatever_a_host_says_stays_in_its_folder(
-        all in prop::collection::vec(said(), 0..20),
-        delete in any::<bool>(),
-        checksum in any::<bool>(),
-        content in any::<bool>(),
-        own_links in any::<bool>(),
-    ) {
-        let folder = tempfile::tempdir().unwrap();
-        let host = folder.path().join("logs/host");
-        fs::create_dir_all(host.join("a/old")).unwrap();
-        fs::create_dir_all(folder.path().join("outside/y")).unwrap();
-        fs::write(folder.path().join("outside/secret"), "secret").unwrap();
-        fs::set_permissions(folder.path().join("outside/secret"), fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(folder.path().join("logs/beside"), "beside").unwrap();
-        if own_links {
-            // they must not be followed, though a link of the host may lead to them
-            symlink("../../outside", host.join("evil")).unwrap();
-            symlink("../../../outside/secret", host.join("a/evil")).unwrap();
-            symlink("../../../outside", host.join("a/y")).unwrap();
-        }
-        let outside = |of: &str| snapshot(&folder.path().join(of));
-        let before = (outside("outside"), outside("logs/beside"));
-
-        let place = Place::new(&folder.path().join("logs"), "host").unwrap();
-        let asked = BTreeSet::from([b"a".to_vec(), b"b".to_vec()]);
-        let options = Options { delete, checksum, ..Options::default() };
-        let mut intake = Intake::new(place, options, (!content).then_some(asked), &Quiet);
-        let begun = intake.handle(FromSender::Total(40, 40, true));
-        prop_assert!(begun.is_ok());
-        for said in all {
-            match intake.handle(said.say()) {
-                Ok(Reply::Done) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
-        drop(intake);
-
-        prop_assert_eq!((outside("outside"), outside("logs/beside")), before);
-        let mut below = vec![host.clone()];
-        while let Some(path) = below.pop() {
-            let about = fs::symlink_metadata(&path).unwrap();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            prop_assert!(!name.starts_with(".execnet-"), "a half file stays: {}", path.display());
-            let kind = about.file_type();
-            prop_assert!(kind.is_file() || kind.is_dir() || kind.is_symlink());
-            if kind.is_dir() {
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-                below.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-            if !kind.is_symlink() {
-                prop_assert_eq!(about.mode() & 0o7000, 0);
-            } else if let Ok(leads) = path.canonicalize() {
-                let inside = leads.starts_with(host.canonicalize().unwrap());
-                prop_assert!(inside || own_links, "{} leads to {}", path.display(), leads.display());
-            }
-        }
     }
 }

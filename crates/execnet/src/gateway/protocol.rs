@@ -1,6 +1,8 @@
 //! The client's end of a gateway's protocol (docs/kernel.md) as a pure state machine: bytes in, frames out.
 //! No IO, no locks, no waiting.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod named;
 
 use std::collections::{HashMap, VecDeque};

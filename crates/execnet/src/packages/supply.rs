@@ -403,5 +403,7 @@ fn protocol(reason: impl Into<String>) -> Trouble {
     Trouble::Protocol(format!("PACKAGES: {}", reason.into()))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,16 @@ pub(super) fn resolved(wanted: &Wanted<'_>) -> Result<Resolved, PackagesError> {
     cache.keep(draft, Resolved { pure: target.is_pure(), left_out, ..Resolved::default() })
 }
 
+/// All that uv is told of an interpreter.
+#[cfg(any(test, fuzzing))]
+pub(super) fn words(there: &Facts) -> Vec<String> {
+    let target = target(there);
+    let mut words = target.words().map(str::to_owned).to_vec();
+    words.push(platform::version(there));
+    words.extend(target.variables(there).map(|(_, value)| value));
+    words
+}
+
 /// Whether there is no uv.
 #[cfg(test)]
 pub(super) fn is_missing(here: &Installed, path: Option<std::ffi::OsString>) -> bool {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::build::NoChannels;
+use super::fuzz::size;
 use super::*;
 
 fn encode(value: &Value) -> Encoded {
@@ -129,24 +130,6 @@ proptest! {
         let text = Text::from_utf16_be(&bytes).unwrap();
         prop_assert!(Text::from_bytes(text.as_bytes().to_vec()).is_some());
         prop_assert_eq!(text.to_string_lossy(), String::from_utf16_lossy(&units));
-    }
-}
-
-/// How many bytes a value takes.
-fn size(value: &Value) -> usize {
-    let own = size_of::<Value>();
-    own + match value {
-        Value::List(values) | Value::Tuple(values) | Value::Set(values) | Value::FrozenSet(values) => {
-            (values.capacity() - values.len()) * own + values.iter().map(size).sum::<usize>()
-        }
-        Value::Dict(pairs) => {
-            (pairs.capacity() - pairs.len()) * 2 * own
-                + pairs.iter().map(|(key, value)| size(key) + size(value)).sum::<usize>()
-        }
-        Value::Bytes(bytes) => bytes.capacity(),
-        Value::Str(text) => text.as_bytes().len(),
-        Value::BigInt(number) => number.magnitude().len(),
-        _ => 0,
     }
 }
 

@@ -74,6 +74,15 @@ pub(in crate::gateway) fn unfit(name: &str) -> Option<String> {
     has_control.then(|| "the name of a channel has no control characters".to_owned())
 }
 
+#[cfg(any(test, fuzzing))]
+impl Names {
+    /// Names are as few as they may be, and no two are one channel.
+    pub(super) fn check(&self) {
+        let numbers: std::collections::HashSet<u32> = self.known.values().map(|known| known.number).collect();
+        assert!(self.known.len() <= MAX_NAMES && numbers.len() == self.known.len());
+    }
+}
+
 impl Taking {
     fn new(name: String, took: u64, received: u64) -> Self {
         Self { name, received, given: took, said: took, heard: took, lengths: VecDeque::new(), wanted: 0 }
