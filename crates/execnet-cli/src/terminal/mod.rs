@@ -5,6 +5,8 @@
 //! One thread decides; others wait for keys, output, signals and news of the process.
 
 mod escapes;
+#[cfg(test)]
+mod fuzz;
 mod modes;
 mod options;
 mod replay;

@@ -66,6 +66,7 @@ fn harmless(bytes: &[u8]) -> Vec<u8> {
             0x1b => sequence(rest),
             // a question of old terminals
             0x05 => Some((1, false)),
+            0x80.. => Some(character(rest)),
             _ => Some((1, true)),
         };
         let Some((length, passes)) = length else { break };
@@ -75,6 +76,21 @@ fn harmless(bytes: &[u8]) -> Vec<u8> {
         at += length;
     }
     out
+}
+
+/// Length of the character beyond ASCII that begins here, and whether it may pass. Some begin a sequence as
+/// ESC does, alone or in UTF-8.
+fn character(bytes: &[u8]) -> (usize, bool) {
+    match bytes {
+        [0xc2, 0x80..=0x9f, ..] => (2, false),
+        [0x80..=0x9f, ..] => (1, false),
+        [first, ..] => {
+            let length = [0xc0, 0xe0, 0xf0].iter().filter(|least| *first >= **least).count() + 1;
+            let is_one = bytes.get(..length).is_some_and(|bytes| std::str::from_utf8(bytes).is_ok());
+            (if is_one { length } else { 1 }, true)
+        }
+        [] => (0, true),
+    }
 }
 
 /// Length of the sequence that begins here, and whether it may pass. `None` if it is not finished.
@@ -107,21 +123,31 @@ fn sequence(bytes: &[u8]) -> Option<(usize, bool)> {
             }
         }
         b'Z' => Some((2, false)),
-        0x20..=0x2f => bytes.get(2).map(|_| (3, true)),
-        _ => Some((2, true)),
+        0x20..=0x2f => {
+            let end = 2 + bytes[2..].iter().position(|byte| !(0x20..0x30).contains(byte))?;
+            let is_sequence = (0x30..0x7f).contains(&bytes[end]);
+            Some(if is_sequence { (end + 1, true) } else { (end, false) })
+        }
+        0x30..0x7f => Some((2, true)),
+        // a terminal would act on this, and go on with the sequence
+        _ => Some((1, false)),
     }
 }
 
-/// Whether a control sequence asks the terminal for something, or changes its window.
+/// Whether a control sequence asks the terminal for something, changes its window, or prints.
 fn asks(parameters: &[u8], last: u8) -> bool {
+    let begins = |first: &[u8]| parameters.starts_with(first);
+    let ends = |last: &[u8]| parameters.ends_with(last);
     match last {
-        b'c' | b'n' | b't' | b'x' => true,
-        b'p' => parameters.ends_with(b"$"),
-        b'q' => parameters.starts_with(b">"),
-        b'u' => parameters.starts_with(b"?"),
-        b'm' => parameters.starts_with(b"?"),
-        b'S' => parameters.starts_with(b"?"),
-        b'y' => parameters.ends_with(b"*"),
+        b'c' | b'i' | b'n' | b't' | b'x' => true,
+        b'p' | b'w' => ends(b"$"),
+        b'q' => begins(b">"),
+        b'u' => begins(b"?") || ends(b"$") || ends(b"&"),
+        b'm' | b'S' => begins(b"?"),
+        b'R' => ends(b"#"),
+        b'v' => ends(b"\""),
+        b'y' => ends(b"*"),
+        b'|' => ends(b"#") || ends(b"'"),
         _ => false,
     }
 }
@@ -156,6 +182,15 @@ mod tests {
             ("a\x1b[1\nb", "a\nb"),
         ] {
             assert_eq!(replayed(old), new, "{old:?}");
+        }
+        // what a terminal acts on within a sequence, which then goes on
+        for old in ["\x1b\x1b[6n", "\x1b\n[6n", "\x1b(\x1b[6n", "\x1b \x07\x1b[6n", "\x1b\0]0;x\x07"] {
+            assert!(!replayed(old).contains('\x1b'), "{old:?}");
+        }
+        assert_eq!(replayed("ä\u{9b}6n\u{9d}0;x\u{9c}€\u{e0b0}"), "ä6n0;x€\u{e0b0}");
+        assert_eq!(harmless(b"\x9b6n\xe4\x90\xff\xe2\x82"), b"6n\xe4\xff\xe2");
+        for old in ["&u", "1$u", "1$w", "\"v", "1'|", "#|", "#R", "5i", "?5i"] {
+            assert_eq!(replayed(&format!("\x1b[{old}")), "", "{old:?}");
         }
         let long = format!("\x1b[{}x", "1".repeat(1000));
         assert!(!replayed(&long).contains('\x1b'));
