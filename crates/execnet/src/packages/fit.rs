@@ -105,7 +105,7 @@ pub(super) fn macos(facts: &Facts) -> Option<(u32, u32)> {
     Some(match darwin {
         ..20 => (10, darwin.saturating_sub(4)),
         20..25 => (darwin - 9, 0),
-        _ => (darwin + 1, 0),
+        _ => (darwin.saturating_add(1), 0),
     })
 }
 
@@ -311,6 +311,8 @@ mod tests {
         let new = mac("arm64", "24.6.0");
         assert_eq!(macos(&new), Some((15, 0)));
         assert_eq!(macos(&mac("arm64", "25.1.0")), Some((26, 0)));
+        // a host may say so
+        assert_eq!(macos(&mac("arm64", "4294967295.1.0")), Some((u32::MAX, 0)));
         assert_eq!(macos(&mac("x86_64", "19.6.0")), Some((10, 15)));
         for (tag, there, fits) in [
             ("cp313-cp313-macosx_11_0_arm64", &new, true),
