@@ -51,7 +51,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, channels: &dyn Channels) -> Result<V
                         Container::FrozenSet => Value::FrozenSet(values),
                     }
                 }
-                Some(Open::Dict(pairs, _)) => Value::Dict(pairs),
+                Some(Open::Dict(mut pairs, _)) => {
+                    pairs.shrink_to_fit();
+                    Value::Dict(pairs)
+                }
                 None => return Err(LoadError::malformed("an end without a beginning")),
             },
             Token::None => Value::None,

@@ -215,6 +215,14 @@ fn text_of_python_3_is_bytes_where_a_program_wants_it() {
 }
 
 #[test]
+fn small_dicts_take_little_memory() {
+    for bytes in [&b"{TT0"[..], b"{TN0", b"{T{T{TN000", b"[\x03\0\0\0{TN0{TN0{TN0"] {
+        let value = decode(bytes, Reading::default()).unwrap();
+        assert!(size(&value) <= 64 * bytes.len(), "{} {value:?}", size(&value));
+    }
+}
+
+#[test]
 fn the_golden_vectors_are_read_and_written() {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../../../protocol/vectors/values.json")).unwrap();
