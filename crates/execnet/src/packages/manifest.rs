@@ -101,9 +101,14 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The same for names that only differ in capital letters.
-fn fold(path: &str) -> String {
-    if path.is_ascii() { path.to_ascii_lowercase() } else { path.to_uppercase().to_lowercase() }
+/// The same for names that only differ in capital letters. What is one for Python's `casefold` is one here:
+/// `ẞ`, `ß` and `ss`, too.
+pub(super) fn fold(path: &str) -> String {
+    if path.is_ascii() {
+        path.to_ascii_lowercase()
+    } else {
+        path.to_lowercase().to_uppercase().to_lowercase()
+    }
 }
 
 fn hex(hash: &Hash, out: &mut String) {
@@ -146,6 +151,21 @@ mod tests {
             let manifest = Manifest::new(&entries(case)).unwrap();
             assert_eq!(manifest.text, case["text"].as_str().unwrap(), "{}", case["name"]);
             assert_eq!(manifest.id, case["id"].as_str().unwrap(), "{}", case["name"]);
+        }
+    }
+
+    #[test]
+    fn names_are_one_if_python_folds_them_to_one() {
+        for names in [["ẞ", "ß"], ["ẞ", "ss"], ["ß", "SS"], ["ς", "Σ"], ["ﬀ", "FF"]] {
+            let mut entries = names.map(|name| Entry {
+                path: name.to_owned(),
+                hash: [0; 32],
+                size: 0,
+                executable: false,
+                mtime: 0,
+            });
+            entries.sort_by(|one, other| order(&one.path, &other.path));
+            assert!(Manifest::new(&entries).is_err(), "{names:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::facts::Facts;
+use super::manifest::fold;
 use super::{Item, Packages, PackagesError, Step};
 
 /// What is on the host's `sys.path`.
@@ -104,7 +105,7 @@ fn check_names(set: &Set, help: &str) -> Result<(), PackagesError> {
         for part in file.path.split_inclusive('/') {
             end += part.len();
             let path = file.path[..end].trim_end_matches('/');
-            let other = *seen.entry(path.to_uppercase().to_lowercase()).or_insert(path);
+            let other = *seen.entry(fold(path)).or_insert(path);
             if other != path {
                 let reason = format!("`{other}` differs from it only in the case of letters: {help}");
                 return Err(PackagesError::File { path: file_path(file), reason });
