@@ -18,23 +18,22 @@ pub fn kernel(bytes: &[u8]) {
     let window = if modes & 1 == 0 { WINDOW } else { 40 };
     let mut bench = Bench::new(window, modes & 2 != 0, modes & 4 != 0);
     if modes & 8 == 0 {
-        let greeting = [MARKER, &hello(&mut input)].concat();
+        let greeting = [MARKER, &hello(&mut input, modes & 2 != 0)].concat();
         if bench.hear(&greeting).is_err() {
             return;
         }
     }
     while !input.is_empty() {
-        let heard = match input.below(3) {
+        let said = match input.below(4) {
             0 => {
                 bench.act(&mut input);
-                Ok(())
+                Vec::new()
             }
-            _ => {
-                let said = said(&mut input);
-                bench.heard.extend_from_slice(&said);
-                bench.hear(&said)
-            }
+            1 => bench.answer(&mut input),
+            _ => said(&mut input),
         };
+        bench.heard.extend_from_slice(&said);
+        let heard = bench.hear(&said);
         bench.check();
         if heard.is_err() {
             break;
@@ -57,6 +56,8 @@ struct Bench {
     /// What the kernel has said behind its greeting.
     heard: Vec<u8>,
     spoken: HashMap<u32, Spoken>,
+    /// What a kernel that is kept would answer.
+    answers: Vec<Vec<u8>>,
 }
 
 /// What the client has said on a channel.
@@ -85,7 +86,26 @@ impl Bench {
             held: None,
             heard: Vec::new(),
             spoken: HashMap::new(),
+            answers: Vec::new(),
         }
+    }
+
+    /// The kernel answers what it was asked.
+    fn answer(&mut self, input: &mut Input<'_>) -> Vec<u8> {
+        if self.answers.is_empty() {
+            return Vec::new();
+        }
+        let at = usize::from(input.byte()) % self.answers.len();
+        let mut answer = self.answers.swap_remove(at);
+        if answer[0] == Kind::Name as u8 {
+            let question = u32::from_be_bytes(answer[1..5].try_into().unwrap());
+            let number = 2 * u32::from(input.below(6));
+            let name = Value::decode(&answer[HEAD..], Reading::default()).unwrap();
+            let counts = [question.into(), 0.into(), 0.into(), 40.into(), true.into()];
+            let parts = Value::Tuple([name].into_iter().chain(counts).collect());
+            answer = frame(Kind::Name, number, &encoded(&parts));
+        }
+        answer
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -241,6 +261,9 @@ impl Bench {
         let kind = Kind::ALL.iter().copied().find(|&kind| kind as u8 == head[0]).unwrap();
         let number = u32::from_be_bytes(head[1..5].try_into().unwrap());
         assert_eq!(u32::from_be_bytes(head[5..].try_into().unwrap()) as usize, payload.len());
+        if kept && matches!(kind, Kind::Took | Kind::Name) {
+            self.answers.push(frame.to_vec());
+        }
         // the kernel opens its own channels anew, and names are given again
         if is_theirs(number) || number == 0 || kept {
             return;
@@ -322,7 +345,7 @@ fn agree(bytes: &[u8]) {
 }
 
 /// HELLO of a kernel, perhaps with something odd.
-fn hello(input: &mut Input<'_>) -> Vec<u8> {
+fn hello(input: &mut Input<'_>, kept: bool) -> Vec<u8> {
     let mut pairs = vec![
         ("version", Value::Int(1)),
         ("pid", Value::Int(7)),
@@ -335,12 +358,12 @@ fn hello(input: &mut Input<'_>) -> Vec<u8> {
         ("maxsize", Value::Int(i64::MAX)),
     ];
     let count = |input: &mut Input<'_>| Value::Int(i64::from(input.byte()));
-    if input.below(2) == 1 {
+    if kept != (input.below(16) == 0) {
         pairs.push(("window", Value::Int(input.pick(&[1 << 20, 40, 0]))));
         let channel = |input: &mut Input<'_>| {
             let name = input.pick(&["a", "b", "c", "\n"]).into();
-            let (number, took, received, credit) =
-                (count(input), count(input), count(input), Value::Int(input.number()));
+            let number = Value::Int(input.pick(&[2, 4, 6, 8, 3]));
+            let (took, received, credit) = (count(input), count(input), count(input));
             Value::Tuple(vec![name, number, took, received, credit, Value::Bool(false)])
         };
         pairs.push(("channels", Value::List((0..input.below(4)).map(|_| channel(input)).collect())));
@@ -385,7 +408,7 @@ fn said(input: &mut Input<'_>) -> Vec<u8> {
         14 => {
             let name = input.pick(&["a", "b", "c", ""]).into();
             let question = Value::Int(i64::from(input.below(12)));
-            let counts = (0..3).map(|_| Value::Int(input.number()));
+            let counts = (0..3).map(|_| Value::Int(input.byte().into()));
             let mut parts: Vec<Value> = [name, question].into_iter().chain(counts).collect();
             parts.push(Value::Bool(true));
             frame(Kind::Name, channel, &encoded(&Value::Tuple(parts)))
@@ -394,7 +417,7 @@ fn said(input: &mut Input<'_>) -> Vec<u8> {
             let verb = input.pick(&["facts", "waits", "lacks", "wants", "sets"]);
             frame(Kind::Packages, 0, &encoded(&Value::Tuple(vec![verb.into(), input.value(3)])))
         }
-        16 => hello(input),
+        16 => hello(input, true),
         _ => frame(Kind::Data, channel, &encoded(&input.value(1))),
     }
 }
