@@ -103,11 +103,11 @@ fn said(input: &mut Input<'_>) -> Vec<u8> {
     let value = match input.below(16) {
         0 => return input.bytes(80).to_vec(),
         1 => input.value(3),
-        2 => tuple("total", vec![whole(input), whole(input), Value::Bool(input.below(2) == 1)]),
-        3 => tuple("end", vec![Value::List(Vec::new()), whole(input)]),
+        2 => say("total", Value::Tuple(vec![whole(input), whole(input), Value::Bool(input.below(2) == 1)])),
+        3 => say("end", Value::Tuple(vec![Value::List(Vec::new()), whole(input)])),
         4..=9 => {
             let folders = (0..input.below(4)).map(|_| folder(input)).collect();
-            tuple("offer", vec![Value::List(folders)])
+            say("offer", Value::List(folders))
         }
         _ => {
             let piece = |input: &mut Input<'_>| {
@@ -116,14 +116,14 @@ fn said(input: &mut Input<'_>) -> Vec<u8> {
                 Value::Tuple(vec![Value::Int(number), Value::Int(flag), data])
             };
             let pieces = (0..input.below(5)).map(|_| piece(input)).collect();
-            tuple("data", vec![Value::List(pieces)])
+            say("data", Value::List(pieces))
         }
     };
     encoded(&value)
 }
 
-fn tuple(verb: &str, content: Vec<Value>) -> Value {
-    Value::Tuple(std::iter::once(verb.into()).chain(content).collect())
+fn say(verb: &str, content: Value) -> Value {
+    Value::Dict(vec![(verb.into(), content)])
 }
 
 fn whole(input: &mut Input<'_>) -> Value {

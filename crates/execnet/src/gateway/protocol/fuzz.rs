@@ -393,7 +393,7 @@ fn said(input: &mut Input<'_>) -> Vec<u8> {
         2 => frame(input.pick(Kind::ALL), channel, input.bytes(60)),
         3 => frame(Kind::Escaped, channel, input.bytes(60)),
         4 | 5 => {
-            let (one, two) = (input.below(12), input.below(12));
+            let (one, two) = (input.pick(&[2, 4, 6, 8, 10, 1, 3]), input.pick(&[2, 4, 12, 0]));
             let value = [b"[\x02\0\0\0".as_slice(), &mention(one), &mention(two)].concat();
             frame(Kind::Escaped, channel, &value)
         }
