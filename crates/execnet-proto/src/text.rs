@@ -183,7 +183,11 @@ fn is_hidden(before: Option<char>, c: char, after: Option<char>) -> bool {
     match c {
         ' '..='~' => false,
         c if c.is_ascii() => true,
-        c if is_joiner(c) => !(before.is_some_and(joins) && after.is_some_and(joins)),
+        // a selector behind a joiner is hidden itself
+        c if is_joiner(c) => {
+            let joins_next = after.is_some_and(|after| joins(after) && !is_selector(after));
+            !(before.is_some_and(joins) && joins_next)
+        }
         c if is_selector(c) => !before.is_some_and(has_forms),
         c => !is_visible(c),
     }
@@ -284,6 +288,7 @@ mod tests {
             ("پ\u{200c}", "پ\\u200c"),
             ("👩\u{200d}\u{200d}👧", r"👩\u200d\u200d👧"),
             ("👩\u{200d}a", r"👩\u200da"),
+            ("👩\u{200d}\u{fe0f}", r"👩\u200d\ufe0f"),
             ("\u{fe0f}", r"\ufe0f"),
             ("é\u{fe0f}\u{fe0e}\u{e0101}", "é\u{fe0f}\\ufe0e\\U000e0101"),
             ("'\u{fe00}a\u{fe0f}", r"'\ufe00a\ufe0f"),
