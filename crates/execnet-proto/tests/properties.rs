@@ -1,5 +1,6 @@
 //! Properties that hold for any bytes: of frames, of a switch and a client that receive them, and of texts.
-//! fuzz/ tries them on many more.
+//! fuzz/ tries them on many more; its corpus is tried here, too.
+#![expect(clippy::disallowed_methods, reason = "the corpus is in files")]
 
 #[path = "common/frames.rs"]
 mod frames;
@@ -68,5 +69,29 @@ proptest! {
     fn any_text_is_shown_safely(text in ".{0,60}", bytes in vec(any::<u8>(), 0..60)) {
         texts::shown(text.as_bytes());
         texts::shown(&bytes);
+    }
+}
+
+/// What a target of fuzz/ does.
+type Target = fn(&[u8]);
+
+#[test]
+fn the_corpus_holds() {
+    let targets: [(&str, Target); 6] = [
+        ("frames", |bytes| drop(again(bytes))),
+        ("switch", operations::switch),
+        ("client", operations::client),
+        ("specs", texts::specs),
+        ("sets", texts::sets),
+        ("shown", texts::shown),
+    ];
+    for (name, target) in targets {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/").to_owned() + name;
+        let mut count = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            target(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{folder} is empty");
     }
 }

@@ -1,5 +1,5 @@
 //! Properties that hold whatever a host says. The targets in fuzz/ try them on bytes that reach new code; the
-//! tests here on a few.
+//! tests here on a few, and on those in fuzz/corpus/ that once reached something new.
 
 pub use crate::copy::fuzz::fetch;
 pub use crate::gateway::fuzz::kernel;
@@ -88,6 +88,9 @@ mod tests {
 
     use super::*;
 
+    /// What a target of fuzz/ does.
+    type Target = fn(&[u8]);
+
     proptest! {
         #[test]
         fn a_gateway_survives_its_kernel(bytes in vec(any::<u8>(), 0..1_000)) {
@@ -111,6 +114,21 @@ mod tests {
         #[test]
         fn what_is_fetched_stays_in_its_folder(bytes in vec(any::<u8>(), 0..400)) {
             fetch(&bytes);
+        }
+    }
+
+    #[test]
+    fn the_corpus_holds() {
+        let targets: [(&str, Target); 4] =
+            [("kernel", kernel), ("packages", packages), ("values", values), ("fetch", fetch)];
+        for (name, target) in targets {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/").to_owned() + name;
+            let mut count = 0;
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "{folder} is empty");
         }
     }
 }

@@ -74,7 +74,11 @@ impl Terminal {
 /// What xterm answers, in the order of its list.
 fn control(parameters: &[u8], last: u8) {
     let private = parameters.first().filter(|first| (0x3c..0x40).contains(*first)).copied();
-    let between = parameters.iter().rev().take_while(|byte| **byte < 0x30).last().copied();
+    let between = match parameters {
+        [.., 0x20..0x30, 0x20..0x30] => return,
+        [.., last @ 0x20..0x30] => Some(*last),
+        _ => None,
+    };
     let asks = match between {
         None if matches!(last, b'c' | b'i' | b'n' | b't' | b'x') => true,
         None if private == Some(b'?') => matches!(last, b'm' | b'S' | b'u'),
@@ -107,5 +111,16 @@ mod tests {
             }
             replay(&bytes);
         }
+    }
+
+    #[test]
+    fn the_corpus_holds() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/replay");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            replay(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0);
     }
 }
