@@ -199,7 +199,8 @@ impl Process {
 
     /// Bytes of stdout and stderr that have arrived so far.
     pub(crate) fn received(&self) -> u64 {
-        self.output.iter().map(RecvStream::received).sum()
+        // what was skipped counts, too: its host may say any position
+        self.output.iter().map(RecvStream::received).fold(0, u64::saturating_add)
     }
 
     /// Bytes of stdout and stderr that have credit but have not arrived.

@@ -42,7 +42,7 @@ impl Tunnels {
             bytes = Frame::Data { id: *id, stream, position, bytes }.to_bytes();
             host = *via;
         }
-        if !self.0.contains_key(&host) {
+        if !self.0.contains_key(&host) && !goes_short(switch, Peer::Host(host), &bytes, now) {
             switch.link_bytes(host, &bytes, now);
         }
     }
@@ -124,7 +124,9 @@ pub(crate) fn switch(bytes: &[u8]) {
             }
             14..=17 => {
                 let bytes = frame(&mut input).to_bytes();
-                switch.client_bytes(client, &bytes, now);
+                if !goes_short(&mut switch, Peer::Client(client), &bytes, now) {
+                    switch.client_bytes(client, &bytes, now);
+                }
             }
             18 => {
                 let bytes = input.bytes(100);
@@ -184,6 +186,15 @@ pub(crate) fn switch(bytes: &[u8]) {
     }
     while switch.poll_event().is_some() {}
     assert!(switch.is_idle(), "{switch:?}");
+}
+
+/// Whether bytes took the short way, as a driver lets them.
+fn goes_short(switch: &mut Switch, from: Peer, bytes: &[u8], now: Duration) -> bool {
+    let short = switch.short_way(from, bytes);
+    if let Some(short) = short {
+        switch.passed(short, now);
+    }
+    short.is_some()
 }
 
 /// Drives a client with `bytes`.

@@ -329,7 +329,7 @@ fn a_kept_gateway_that_is_open_waits_longer_for_its_host_than_one_that_opens() {
     net.mend();
     channel.send(1).unwrap();
     assert_eq!(channel.receive_timeout::<u32>(PATIENCE).unwrap(), 2);
-    gateway.exit();
+    gateway.exit().unwrap();
     gateway.join().unwrap();
 }
 
