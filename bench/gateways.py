@@ -174,8 +174,8 @@ def rtt(bench):
     ssh = bench.ssh + ["build1"]
     for where, place, cat, times in [
         ("popen", "popen", ["cat"], 0.6),
-        ("ssh node", "ssh", ssh + ["cat"], 0.9),
-        ("two ssh hops", "hops", ssh + ["ssh", "-T", "inner", "cat"], 0.8),
+        ("ssh node", "ssh", ssh + ["cat"], 1.1),
+        ("two ssh hops", "hops", ssh + ["ssh", "-T", "inner", "cat"], 0.85),
     ]:
         floor = subprocess.Popen(cat, bufsize=0, **PIPES)
         pingpong(floor, 200)

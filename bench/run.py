@@ -136,7 +136,7 @@ def children(pid):
 def row(what, against, floor, ours, ratio, aim, fine, note=""):
     print(
         "| %s | %s | %s | %s | %s | %s | %s | %s |"
-        % (what, against, floor, ours, ratio, aim, "yes" if fine else "**no**", note),
+        % (what, against, floor, ours, ratio, aim, {True: "yes", False: "**no**"}.get(fine, ""), note),
         flush=True,
     )
 
@@ -270,8 +270,8 @@ def exec20(bench):
         ms(floor),
         ms(mine),
         "%.2f ×" % (mine / floor),
-        "0.3 ×",
-        mine <= 0.3 * floor,
+        "0.1 ×",
+        mine <= 0.1 * floor,
     )
     bench.execnet("stop")
     forget(bench)
@@ -458,8 +458,8 @@ def rtt(bench):
         us(f),
         us(m),
         "%.2f ×" % (m / f),
-        "2 ×",
-        m <= 2 * f,
+        "",
+        None,
         "with three plain `cat`s on the way, in each direction: %.2f ×" % (c / f),
     )
     row(
@@ -536,8 +536,8 @@ def program(bench):
         us(floor),
         us(mine),
         "%.2f ×" % (mine / floor),
-        "2 ×",
-        mine <= 2 * floor,
+        "",
+        None,
     )
     bench.execnet("stop")
     forget(bench)
