@@ -136,18 +136,18 @@ class Ahead(Host):
     def test_one_that_reads_late_gets_the_rest_when_it_is_wanted(self):
         link = self.joined()
         data, gate = b"x" * 200000, self.path("gate")
-        word = "import os,time\nwhile not os.path.exists(%r): time.sleep(0.01)\nos.remove(%r)\n%s" % (
-            gate, gate, WORD)
+        # each waits for a file of its own
+        word = "import os,time\nwhile not os.path.exists(%r + str(os.getpid())): time.sleep(0.01)\n" % gate
         for number in range(2):
             waiting = number and self.until_waiting(link, 1, 0)[0]
-            id = link.spawn("-c", word, role=AHEAD, options=[("prefix", named(data))])
+            id = link.spawn("-c", word + WORD, role=AHEAD, options=[("prefix", named(data))])
             resumed = link.wait(wire.RESUMED, id=id)
             at, limit = resumed["stdin_received"], resumed["stdin_limit"]
             self.assertEqual(number * len(data), at)
             pid = link.wait(wire.STARTED, id=id)["pid"]
             if number:
                 self.assertEqual(waiting, pid)
-            open(gate, "w").close()
+            open(gate + str(pid), "w").close()
             while at < len(data):
                 size = min(limit - at, 60000, len(data) - at)
                 if size:
