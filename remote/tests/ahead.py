@@ -174,7 +174,7 @@ class Ahead(Host):
         self.until_waiting(link, 2)
         run(len(data), len(data))
         run(0, count=1000, chdir="/usr")
-        self.until_waiting(link, 2 + min(8, os.cpu_count()))
+        self.until_waiting(link, min(8, 2 + os.cpu_count()))
 
     def test_a_prefix_that_cannot_be_one_is_an_error_of_that_process(self):
         link = self.joined()
