@@ -66,8 +66,10 @@ class Gateways(Bench):
         self.peers, self.master = {}, None
 
     def begin(self):
-        jython = shutil.which("jython")
-        java = [self.spec(1, "//python=%s//id=java" % jython)] if jython else []
+        # the hosts of a lab have a PATH of their own
+        found = [shutil.which(name) for name in ("jython", "java")]
+        path = ":".join([os.path.dirname(name) for name in found if name] + ["/usr/bin", "/bin"])
+        java = [self.spec(1, "//python=PATH=%s jython//id=java" % path)] if all(found) else []
         self.execnet("start", self.spec(1), "ssh=inner//via=build1", *java)
         self.has_java = bool(java)
         self.python_there = self.execnet(

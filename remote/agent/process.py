@@ -5,7 +5,7 @@ there is room to write them. No fds and no clock; it never decides what happens 
 """
 from agent import wire
 from agent.stream import RecvStream, SendStream
-from agent.wire import STDERR, STDIN, STDOUT
+from agent.wire import HEAD, STDERR, STDIN, STDOUT
 
 RESUMED, STARTED, CREDIT, FIN_OUT, FIN_ERR, STOP, SIGNALED, EXIT = 1, 2, 4, 8, 16, 32, 64, 128
 FIN_OF = {STDOUT: FIN_OUT, STDERR: FIN_ERR}
@@ -105,4 +105,4 @@ class Process(object):
         self.in_turn = self.has_unsent()
         out.append(wire.data_header(self.id, stream, position, len(data)))
         out.append(data)
-        return 29 + len(data)
+        return HEAD + len(data)
