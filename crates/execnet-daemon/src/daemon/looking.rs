@@ -2,7 +2,7 @@
 //!
 //! Hosts are asked only while somebody looks, each at most once a second however many look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -435,8 +435,10 @@ impl Daemon {
         now: Duration,
     ) -> Result<(KillReply, Vec<(ProcessId, HostKey)>), ReplyError> {
         let usage = |message| ReplyError { kind: ErrorKind::Usage, message, hint: None };
-        let running: Vec<(String, Running<'_>)> =
-            self.switch.running().map(|process| (hex(&process.id.0), process)).collect();
+        // kept work that no program here holds has an id, too
+        let ids = self.switch.running().map(|process| process.id);
+        let ids: BTreeSet<ProcessId> = ids.chain(self.switch.kept_work().map(|work| work.id)).collect();
+        let ids: Vec<(String, ProcessId)> = ids.into_iter().map(|id| (hex(&id.0), id)).collect();
         let mut reply = KillReply::default();
         let mut meant: Vec<(ProcessId, HostKey)> = Vec::new();
         for name in names {
@@ -452,34 +454,41 @@ impl Daemon {
                 continue;
             }
             let begins = |id: &str| is_beginning(name) && id.starts_with(&name.to_ascii_lowercase());
-            let found: Vec<&(String, Running<'_>)> = running.iter().filter(|(id, _)| begins(id)).collect();
+            let found: Vec<&(String, ProcessId)> = ids.iter().filter(|(id, _)| begins(id)).collect();
             match found[..] {
                 [] => reply.unknown.push(text::clean(name, 64)),
-                [(id, process)] => {
-                    if !meant.iter().any(|(known, _)| *known == process.id) {
-                        meant.push((process.id, process.host));
-                        reply.processes.push(self.to_kill(id, process));
+                [(_, id)] => {
+                    let new = !meant.iter().any(|(known, _)| known == id);
+                    if let Some((host, told)) = self.to_kill(*id, now).filter(|_| new) {
+                        meant.push((*id, host));
+                        reply.processes.push(told);
                     }
                 }
-                _ => return Err(usage(self.ambiguous(name, &found))),
+                _ => return Err(usage(self.ambiguous(name, &found, now))),
             }
         }
         Ok((reply, meant))
     }
 
-    fn to_kill(&self, id: &str, process: &Running<'_>) -> Killed {
-        Killed {
-            id: id.to_owned(),
+    /// The process of a client or the kept work with this id, about to be sent a signal, and its host.
+    fn to_kill(&self, id: ProcessId, now: Duration) -> Option<(HostKey, Killed)> {
+        let Some(process) = self.switch.process(id) else {
+            let work = self.switch.kept_work().find(|work| work.id == id)?;
+            return Some((work.host, self.kept_to_kill(&work, now)));
+        };
+        let told = Killed {
+            id: hex(&id.0),
             host: self.hosts.get(&process.host).map(|host| host.spec.id.clone()).unwrap_or_default(),
             client_pid: self.looking.pids.get(&process.client).copied(),
             program: self.switch.program(process.client).to_owned(),
             gateway: process.label.to_owned(),
             command: process.command.to_owned(),
             state: KillState::Waiting,
-        }
+        };
+        Some((process.host, told))
     }
 
-    fn ambiguous(&self, name: &str, found: &[&(String, Running<'_>)]) -> String {
+    fn ambiguous(&self, name: &str, found: &[&(String, ProcessId)], now: Duration) -> String {
         const MOST: usize = 10;
         let mut message = format!("{} processes have an id that begins with `{name}`:", found.len());
         // as many digits as tell them apart
@@ -489,12 +498,12 @@ impl Daemon {
             heads.windows(2).all(|pair| pair[0] != pair[1])
         };
         let digits = (SHOWN.max(name.len() + 1)..32).find(apart).unwrap_or(32);
-        for (id, process) in found.iter().take(MOST) {
-            let told = self.to_kill(id, process);
+        let told = found.iter().take(MOST).filter_map(|(_, id)| self.to_kill(*id, now));
+        for (_, told) in told {
             let program =
                 if told.program.is_empty() { String::new() } else { format!(" of {}", told.program) };
             let command = text::clean(&told.command, 60);
-            message += &format!("\n{} on {}{program}: {command}", &id[..digits], told.host);
+            message += &format!("\n{} on {}{program}: {command}", &told.id[..digits], told.host);
         }
         if found.len() > MOST {
             message += &format!("\nand {} more", found.len() - MOST);

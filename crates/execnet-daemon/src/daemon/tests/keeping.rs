@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use execnet_proto::control::{KeptChoice, Verb};
 use execnet_proto::id::{Epoch, ProcessId};
-use execnet_proto::wire::Frame;
+use execnet_proto::wire::{Frame, FrameKind};
 use serde_json::Value;
 
 use super::{SECOND, World};
@@ -119,4 +119,27 @@ fn an_agent_of_another_version_is_ended_with_its_work_once() {
     world.end("a", 255, "");
     world.pass(Duration::from_secs(60));
     assert!(!says_end(&world));
+}
+
+#[test]
+fn a_signal_finds_what_nobody_holds_by_its_id() {
+    let mut world = World::new(&["ssh=a"]);
+    keeps(&mut world, "a", "train", 1);
+    let client = world.client();
+    let kill =
+        |world: &mut World, id: &str| world.ask(client, Verb::Kill { ids: vec![id.into()], signal: 15 });
+    let request = kill(&mut world, "6161");
+    let id = ProcessId([b'a'; 16]);
+    let sent = world.written("a", FrameKind::Kill);
+    assert_eq!(sent, [Frame::Kill { id, sequence: 1 << 32 | 1, mask: 1 << 15 }]);
+    world.event(Event::LinkBytes(world.host("a"), &Frame::Killed { id, sequence: 1 << 32 | 1 }.to_bytes()));
+    let told = world.last(request, client);
+    assert_eq!(
+        (&told["processes"][0]["state"], &told["processes"][0]["gateway"]),
+        (&"sent".into(), &"train".into())
+    );
+    // its record has the id, too
+    ends(&mut world, "a", "train");
+    let request = kill(&mut world, "61616161");
+    assert_eq!(world.last(request, client)["processes"][0]["state"], "gone");
 }

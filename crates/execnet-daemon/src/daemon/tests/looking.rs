@@ -12,7 +12,7 @@ use crate::event::Event;
 
 impl World {
     /// The frames of this kind that were written to a host's link.
-    fn written(&self, id: &str, kind: FrameKind) -> Vec<Frame> {
+    pub(super) fn written(&self, id: &str, kind: FrameKind) -> Vec<Frame> {
         let written = &self.links[&self.host(id)];
         // frames follow the bootstrap, whose end is not marked
         (0..written.len().saturating_sub(3))
@@ -64,7 +64,7 @@ impl World {
         self.settle();
     }
 
-    fn last(&self, request: u32, of: ClientKey) -> Value {
+    pub(super) fn last(&self, request: u32, of: ClientKey) -> Value {
         self.replies(request, of).0.pop().unwrap_or_default()
     }
 }
