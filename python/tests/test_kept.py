@@ -1,5 +1,7 @@
 """Gateways that are kept: programs leave them, and others come back."""
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -202,11 +204,23 @@ def test_interrupted_while_it_opens_it_is_not_kept(network, net, name):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted
+
+    def running():
+        processes = json.loads(network("ps", "--json"))["processes"]
+        kept = [
+            process for process in processes if process["kept"] and process["kept"]["name"].startswith(name)
+        ]
+        return [process for process in kept if process["kept"]["state"] != "ended"]
+
     end = time.monotonic() + WAIT
-    while sum(name in line and "nobody attached" in line for line in network("ps").splitlines()) > 2:
+    while sum(process["kept"]["state"] == "left" for process in running()) > 2:
         # a signal after the last step of makegateway is the program's own affair
         assert time.monotonic() < end, network("ps")
         time.sleep(0.1)
+    while left := running():
+        assert time.monotonic() < end, left
+        with contextlib.suppress(AssertionError):  # some have ended meanwhile
+            network("kill", *(process["id"] for process in left), "--signal", "KILL")
 
 
 def test_jython_says_that_it_cannot_be_kept(net, name):
