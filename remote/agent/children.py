@@ -10,6 +10,7 @@ import os
 import sys
 
 from agent import homes
+from agent.config import prctl
 from agent.lifecycle import MARK, local_signals, signal
 
 RESTORED = "HUP INT QUIT PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 XFSZ XFZ".split()
@@ -239,13 +240,7 @@ def sweep(child, leaders, number):
 
 def adopt():
     """Become the parent of every orphan below us (Linux), so that none survives its session."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        import ctypes
-        return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
-    except Exception:
-        return False
+    return prctl(36, 1)
 
 
 def _orphans(leaders):

@@ -44,9 +44,21 @@ def boot_id():
 def hide():
     """Allow no core dump of this process, whose memory contains a secret, and let no process of this account
     read it (Linux). Its children are not affected."""
-    if sys.platform.startswith("linux"):
-        try:
-            import ctypes
-            ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
-        except Exception:
-            pass
+    prctl(4, 0)
+
+
+def prctl(option, value):
+    """Call prctl of the C library. Return whether that worked; it does not where there is none."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        # `ctypes` is built on this module, and takes five times as long to import
+        from _ctypes import call_function, dlopen, dlsym
+        return call_function(dlsym(dlopen(None, 0), "prctl"), (option, value, 0, 0, 0)) == 0
+    except Exception:
+        pass
+    try:
+        import ctypes
+        return ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0
+    except Exception:
+        return False

@@ -1,11 +1,13 @@
 """The greeting of a new agent, sent before the rest of the agent is compiled.
 
 Compiling the agent takes longer than everything else together. So the fresh fork sends HELLO and the nodes
-that it need not ask, and loads the rest when something arrives, or after a moment. Knows no process.
+that it need not ask, and loads the rest when something but PING arrives, or when a processor is free, where a
+thousand agents may start on one machine. Knows no process.
 """
 import os
 import select
 import sys
+import time
 
 try:
     import _signal as signal  # the `signal` module imports enum, 5 ms
@@ -15,13 +17,20 @@ except ImportError:
 from agent import wire
 from agent.config import boot_id
 
-REST = 2.0
+PAUSE = 0.1  # seconds of the first look whether a processor is free, then twice that, at most MOST_PAUSE
+MOST_PAUSE = 4.0
+RESTS = 12  # as many looks: half a minute
+PINGS = 4096  # bytes of PING that are answered here
+PING, PONG = [wire.frame(kind, token=0)[:4] for kind in (wire.PING, wire.PONG)]  # without their token
 READY = 0
 IGNORED = "SIGHUP SIGINT SIGQUIT SIGPIPE SIGTSTP SIGUSR1".split()
 
+clock = getattr(time, "monotonic", time.time)
+
 
 class Greeting(object):
-    """The frames that were sent behind the marker, and their `size`."""
+    """The frames that were sent behind the marker, and their `size`; what has arrived since then, and of how
+    many bytes before it each is `parsed`."""
 
     def __init__(self, config, resume, more):
         self.incarnation = os.urandom(16)
@@ -41,6 +50,38 @@ class Greeting(object):
             frames.append(wire.frame(wire.KEEPS, count=0))
         self.frames = b"".join(frames)
         self.size = len(self.frames)
+        self.arrived = b""
+        self.parsed = 0
+
+    def rest(self, link, others, settled):
+        """Wait until there is something to do for the whole agent, or a moment; longer while the machine is
+        busy. `link`: the fds to read and to write; `others`: what else may become readable."""
+        pause, before = PAUSE, idle()
+        for _ in range(RESTS if self.complete else 0):
+            until = clock() + pause
+            while clock() < until:
+                try:
+                    ready = select.select([link[0]] + others, [], [], max(0, min(pause, until - clock())))[0]
+                    if ready and not (ready == [link[0]] and self._answer(*link)):
+                        return
+                except (OSError, select.error):
+                    return
+            now = idle()
+            if settled.terminated or not was_busy(before, now):
+                return
+            pause, before = min(2 * pause, MOST_PAUSE), now
+
+    def _answer(self, read, write):
+        """Answer PINGs, which measure the link. Return whether that is all that has arrived."""
+        data = os.read(read, PINGS)
+        self.arrived += data
+        size = 12
+        while len(self.arrived) >= size and self.arrived[:4] == PING:
+            token, self.arrived = self.arrived[4:size], self.arrived[size:]
+            self.parsed += size
+            self.size += size
+            os.write(write, PONG + token)
+        return bool(data) and not self.arrived and self.parsed < PINGS
 
     def _table(self, more):
         about = dict(self.about)
@@ -82,12 +123,29 @@ def home():
         return None
 
 
-def rest(fds):
-    """Wait until something arrives at one of these fds, or for a moment."""
+def idle():
+    """Return the seconds since the boot, and those that all processors together had nothing to do. None if
+    the system does not tell (Linux does)."""
     try:
-        select.select(fds, [], [], REST)
-    except (OSError, select.error):
-        pass
+        with open("/proc/uptime") as file:
+            return [float(word) for word in file.read().split()[:2]]
+    except (EnvironmentError, ValueError):
+        return None
+
+
+def was_busy(before, now):
+    """Whether less than half a processor was idle between these two times."""
+    return bool(before and now) and now[1] - before[1] < (now[0] - before[0]) / 2
+
+
+def is_busy():
+    """Whether all processors have other work at this moment (Linux)."""
+    try:
+        with open("/proc/loadavg") as file:
+            running = int(file.read().split()[3].split("/")[0])
+        return running > os.sysconf("SC_NPROCESSORS_ONLN")  # we ourselves are one of those that run
+    except (EnvironmentError, IndexError, ValueError):
+        return False
 
 
 def about_self():

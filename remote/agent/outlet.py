@@ -14,13 +14,14 @@ ACK_AFTER = 32768  # bytes; less than pace.ACK_EVERY, which is the limit
 class Outlet(object):
     """The state of the link that is up, if one is, and what waits to be said on it."""
 
-    def greeted(self, size, told, complete):
+    def greeted(self, size, told, complete, parsed=0):
         """Note that HELLO and the nodes of these names were sent already, in frames of `size` bytes;
-        `complete`: these are all nodes."""
+        `complete`: these are all nodes; `parsed`: frames of as many bytes were handled meanwhile."""
         self._greet = False
         self._nodes_untold = [name for name, state, _ in self.nodes if name not in told]
         self._nodes_done_untold = not complete
         self._pace.sent = size
+        self._parser.parsed = parsed
 
     def _open(self, attached):
         self.attached = attached

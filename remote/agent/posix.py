@@ -81,7 +81,11 @@ class Agent(object):
             self.loop.arm(listener.fileno(), IN, self._on_listener, None)
             self.loop.after(CHECK_SOCKET_UNREACHED, self._check_socket)
         self._take_link(os.dup(0), os.dup(1), stub, config.epoch, now)
-        self.core.greeted(greeting.size, greeting.told, greeting.complete)
+        self.core.greeted(greeting.size, greeting.told, greeting.complete, greeting.parsed)
+        self.met = bool(greeting.parsed or greeting.arrived)
+        if greeting.arrived:
+            self._handle(greeting.arrived, now)
+            self.more = True  # or what is to be done would wait for the next byte
 
     def _wake_on_signals(self):
         signal.signal(signal.SIGCHLD, self._on_sigchld)

@@ -3,17 +3,21 @@
 Only for commands that do nothing before their stdin is written, as the client says (role 2 of SPAWN). After
 such a process another one with the same command is started, and waits for the next request. If the client
 named the prefix of its stdin, the one that waits is given that, as far as it takes it; otherwise its stdin is
-not written. Nobody reads what it writes. Knows no frame.
+not written. Nobody reads what it writes. While the machine is busy, what was asked for goes first. Knows no
+frame.
 """
 import os
 import sys
 
 from agent import children
+from agent.greet import is_busy
 from agent.lifecycle import signal
 from agent.loop import AGAIN, BROKEN, OUT, clock
 from agent.prefix import Store
 
 PAUSE = 0.1  # seconds: the requested process goes first
+MOST_PAUSE = 1.0
+COURTESY = 3.0  # seconds for which processes with other work go first
 PATIENCE = 5.0  # seconds between looks whether a prefix has passed
 KEPT = 60.0  # seconds after the last request
 KINDS = 4
@@ -51,6 +55,7 @@ class Kind(object):
         self.more_until = 0.0
         self.source = None  # a stdin that the prefix passes through
         self.pause = PAUSE
+        self.yields = None  # (until when others go first, seconds until the next look)
         self.filling = self.expiring = False  # a timer runs
 
     def good(self):
@@ -156,12 +161,25 @@ class Spares(object):
                 return
         kind.waiting = [waiting for waiting in kind.waiting if waiting.is_good()]
         while len(kind.waiting) < kind.more and (not kind.waiting or self._has_room()):
+            if self._yields(kind, now):
+                return
             child = self.launch(*kind.command)
             if child is None:
                 return
             waiting = Waiting(child, data)
             kind.waiting.append(waiting)
             self._feed(waiting, now, OUT)
+
+    def _yields(self, kind, now):
+        """Return whether others go first; then look again later."""
+        until, pause = kind.yields or (now + COURTESY, PAUSE)
+        if now >= until or not is_busy():
+            kind.yields = None
+            return False
+        kind.yields = until, min(2 * pause, MOST_PAUSE)
+        kind.filling = True
+        self.loop.after(min(pause, until - now), self._fill, kind)
+        return True
 
     def _learned(self, kind):
         """Return the prefix of a kind; None if it is not known, and then look again later."""

@@ -122,7 +122,7 @@ def _fork(config, here, listener, hello):
             settled = greet.Settled()
             greeting = greet.Greeting(config, 1 if here else 0, hello)
             os.write(1, wire.MARKER + greeting.frames)
-            greet.rest([0, theirs.fileno()] + ([listener.fileno()] if listener else []))
+            greeting.rest((0, 1), [theirs.fileno()] + ([listener.fileno()] if listener else []), settled)
             from agent import posix
             agent = posix.Agent(config, here, listener, theirs, settled, greeting)
             theirs = None  # the agent reports its own failures

@@ -106,6 +106,14 @@ class Greeting(Test):
         self.assertEqual([], self.core.poll_output(0))
         self.core.handle_bytes(wire.frame(wire.ACK, bytes=100), 0)
 
+    def test_what_was_handled_ahead_is_acknowledged_too(self):
+        self.core.detach(0)
+        self.core.attach(LIFE | 2, 0)
+        self.core.greeted(100, [], True, 24)
+        for _ in range(3000):
+            self.core.handle_bytes(wire.frame(wire.PING, token=1), 0)
+        self.assertTrue((wire.ACK, {"bytes": 3002 * 12}) in self.host.poll())
+
     def test_that_all_are_told_is_said_also_when_nothing_was_left_to_ask(self):
         self.core.detach(0)
         self.core.attach(LIFE | 2, 0)
