@@ -153,6 +153,7 @@ fn the_help_of_exec() {
                                       folder
           --one                       Use only one matching node, the least busy
           --limit <N>                 Use at most N of the matching nodes, the least busy
+          --fanout <N>                Execute on so many nodes at a time [default: 1000]
           --json                      Print a JSON object for each value, with `node`, `host` and
                                       `value`
       -b, --fold                      Show equal answers once, with the nodes that gave them

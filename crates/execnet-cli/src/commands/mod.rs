@@ -9,6 +9,7 @@ mod copy;
 mod daemon;
 mod drain;
 mod exec;
+mod feed;
 mod folded;
 mod forward;
 mod kept;

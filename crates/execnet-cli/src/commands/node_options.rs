@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Args;
 use execnet_proto::spec::{NodeSelection, nearest};
+use execnet_proto::switch::MAX_PROCESSES;
 
 use super::complete;
 use crate::error::{CommandError, Exit};
@@ -54,6 +55,11 @@ impl HowMany {
     }
 }
 
+/// How many at a time: no more processes than a program can have.
+pub(super) fn fanout() -> impl clap::builder::TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=MAX_PROCESSES as i64)
+}
+
 impl NodeOptions {
     pub(super) fn selection(&self) -> Result<NodeSelection, CommandError> {
         let values = [&self.node, &self.platform, &self.implementation, &self.python_version];
@@ -100,7 +106,7 @@ const VERBS: [Verb; 3] = [
     },
     Verb {
         name: "exec",
-        with_value: &["--with", "--environment", "--limit"],
+        with_value: &["--with", "--environment", "--limit", "--fanout"],
         flags: &["--large", "--one", "--json", "--fold"],
         letters: "b",
         foreign: false,

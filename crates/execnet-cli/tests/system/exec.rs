@@ -9,7 +9,7 @@ use execnet_testkit::{Lab, alive, kill, or_skip, processes_with_env, require, wa
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Net, SOON, line, piped, text};
+use crate::harness::{Net, SOON, line, piped, text, with_small_files};
 
 /// Two ssh hosts and one behind the first.
 fn three() -> Option<Net> {
@@ -178,6 +178,33 @@ fn the_standard_input_reaches_every_node() {
     let output = net.exec_fed(&[code, "inner"], input.as_bytes());
     let expected = format!("inner: {}", input.chars().count());
     assert_eq!(sorted(&output.stdout), ["build1: 0", "build2: 0", &expected], "{}", text(&output));
+}
+
+#[test]
+fn nodes_take_turns_and_each_gets_all_of_the_input() {
+    let net = Net::new(None);
+    net.start(&["popen//id=a", "popen//id=b", "popen//id=c"]);
+    let folder = net.folder("alone").join("dir");
+    let code = "import hashlib, os, sys\n\
+                os.mkdir(sys.argv[1])\n\
+                channel.send(hashlib.sha256(sys.stdin.read().encode()).hexdigest())\n\
+                os.rmdir(sys.argv[1])";
+    let input = "0123456789abcdef".repeat(200_000);
+    let args = ["--fanout", "1", code, folder.to_str().unwrap()];
+    let output = net.exec_fed(&args, input.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let sum = crate::harness::sha256(input.as_bytes()).0;
+    assert_eq!(sorted(&output.stdout), ["a", "b", "c"].map(|node| format!("{node}: '{sum}'")));
+
+    // a part of it is no end for any of them
+    let mut child = piped(with_small_files(&net.exec(&args)));
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::spawn(move || drop(stdin.write_all(&[b'x'; 1_000_000])));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", text(&output));
+    let told = text(&output);
+    assert_eq!(told.matches("execnet: cannot keep stdin in ").count(), 1, "{told}");
+    assert!(told.contains("a: ") && told.contains("FileExistsError"), "{told}");
 }
 
 #[test]

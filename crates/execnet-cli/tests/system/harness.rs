@@ -223,6 +223,21 @@ pub(crate) fn piped(mut command: Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// The command where a file may have 100 KiB, as on a disk that is almost full.
+pub(crate) fn with_small_files(command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 200; exec \"$@\"", "sh", "env", "--default-signal"]);
+    // behind `env --default-signal`
+    limited.arg("--ignore-signal=XFSZ").args(command.get_args().skip(1));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
 /// The next line of a reader, read byte by byte so that nothing after it is consumed.
 pub(crate) fn line(from: &mut impl Read) -> String {
     let (mut line, mut byte) = (Vec::new(), [0]);

@@ -14,7 +14,7 @@ use execnet_testkit::{Lab, alive, or_skip, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Net, SOON, line, piped, text};
+use crate::harness::{Net, SOON, line, piped, text, with_small_files};
 
 /// Two ssh hosts, one with several nodes, and one whose interpreter does not work.
 fn three() -> Option<Net> {
@@ -138,21 +138,6 @@ fn what_no_host_can_run_is_one_error() {
     let (status, out, err) = answered(&net.on_hosts(&args).output().unwrap());
     assert_eq!((status, out.len(), err.len()), (Some(1), 0, 1), "{err:?}");
     assert!(err[0].starts_with("Error: arguments and environment have 1500"), "{err:?}");
-}
-
-/// The command where a file may have 100 KiB, as on a disk that is almost full.
-fn with_small_files(command: &Command) -> Command {
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 200; exec \"$@\"", "sh", "env", "--default-signal"]);
-    // behind `env --default-signal`
-    limited.arg("--ignore-signal=XFSZ").args(command.get_args().skip(1));
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    limited
 }
 
 #[test]

@@ -1,23 +1,23 @@
 //! `execnet exec`: executes code on every node of a network and prints what it sends.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter};
-use execnet::{
-    Channel, ChannelError, Death, ExitStatus, GatewayBuilder, OpenError, PackagesError, StartError,
-};
+use execnet::{ChannelError, Death, ExitStatus, GatewayBuilder, OpenError, PackagesError, StartError};
+use execnet_proto::switch::MAX_PROCESSES;
 
 use super::candidates::unplaced;
 use super::meant::refresh_groups;
-use super::node_options::{HowMany, NodeOptions};
+use super::node_options::{HowMany, NodeOptions, fanout};
 use super::outlet::end_when_unread;
 use super::package_options::{PackageOptions, shown};
 use crate::connection;
@@ -26,16 +26,17 @@ use crate::print::say;
 use crate::progress::{PackageProgress, Teller};
 
 mod choice;
-mod feed;
 mod printer;
 mod refusals;
 mod show;
 mod source;
+mod stdin;
 
 use choice::{Destination, choose};
 use printer::{Look, Origin, Printer};
 use refusals::Refusals;
 use source::ExecSource;
+use stdin::{Share, Stdin};
 
 /// Credit of a channel in each direction, in bytes.
 const WINDOW: u64 = 1 << 20;
@@ -66,6 +67,9 @@ pub(crate) struct ExecArgs {
     packages: PackageOptions,
     #[command(flatten)]
     how_many: HowMany,
+    /// Execute on so many nodes at a time
+    #[arg(long, value_name = "N", default_value_t = MAX_PROCESSES as u32, value_parser = fanout())]
+    fanout: u32,
     /// Print a JSON object for each value, with `node`, `host` and `value`
     #[arg(long)]
     json: bool,
@@ -91,8 +95,8 @@ enum NodeOutcome {
 struct Execution {
     builder: GatewayBuilder,
     code: execnet::Code,
-    /// Takes the channel for stdin; dropped if there will be none.
-    feed: Option<Sender<Channel>>,
+    /// What it gets of our stdin.
+    stdin: Option<Share>,
     printer: Arc<Printer>,
     progress: Teller,
     origin: Option<Origin>,
@@ -124,7 +128,7 @@ impl ExecArgs {
             choose(&network, selection, self.how_many.limit())?
         };
         let mut worst = if left_out.is_empty() { NodeOutcome::Fine } else { NodeOutcome::Broken };
-        let nodes = destinations.len();
+        let (nodes, fanout) = (destinations.len(), self.fanout as usize);
         let progress = PackageProgress::stderr(nodes);
         let mut builder = network.makegateway().window(WINDOW);
         if let Some(packages) = packages {
@@ -148,33 +152,38 @@ impl ExecArgs {
         };
         let printer = Arc::new(Printer::new(&look).map_err(fail)?);
         left_out.iter().for_each(|name| printer.left_out(name));
-        let feed = (!program.took_stdin && !io::stdin().is_terminal()).then(mpsc::channel);
-        let (feed, fed) = feed.map_or((None, None), |(feed, fed)| (Some(feed), Some(fed)));
-        if let Some(fed) = fed {
-            feed::start(fed).map_err(fail)?;
-        }
+        let stdin = match program.took_stdin || io::stdin().is_terminal() {
+            true => None,
+            false => Some(Stdin::start(nodes, nodes > fanout).map_err(fail)?),
+        };
         thread::Builder::new().name("unread".to_owned()).spawn(end_when_unread).map_err(fail)?;
 
-        let (done, ended) = mpsc::channel();
-        for destination in destinations {
-            let execution = Execution {
+        let executions: VecDeque<Execution> = destinations
+            .into_iter()
+            .enumerate()
+            .map(|(number, destination)| Execution {
                 builder: builder.clone().selection(destination.selection),
                 code: program.code.clone(),
-                feed: feed.clone(),
+                stdin: stdin.as_ref().map(|stdin| stdin.share(number)),
                 printer: printer.clone(),
                 progress: progress.teller(),
                 origin: destination.origin,
-            };
-            let done = done.clone();
-            thread::Builder::new()
-                .name("node".to_owned())
-                .spawn(move || {
+            })
+            .collect();
+        let executions = Arc::new(Mutex::new(executions));
+        let (done, ended) = mpsc::channel();
+        for _ in 0..nodes.min(fanout) {
+            let (executions, done) = (executions.clone(), done.clone());
+            let next = move || executions.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let work = move || {
+                while let Some(execution) = next() {
                     let report = execution.run(|| drop(done.send(Report::Opened)));
                     drop(done.send(report));
-                })
-                .map_err(fail)?;
+                }
+            };
+            thread::Builder::new().name("node".to_owned()).spawn(work).map_err(fail)?;
         }
-        drop((feed, done));
+        drop(done);
         let mut refusals = Refusals::new(nodes, |origin, words| {
             printer.error(origin, words);
             printer.ended(origin, NodeOutcome::Broken);
@@ -209,7 +218,7 @@ impl ExecArgs {
 impl Execution {
     /// Runs a gateway from start to end. Calls `opened` when it is open.
     fn run(self, opened: impl FnOnce()) -> Report {
-        let Self { builder, code, feed, printer, progress, origin } = self;
+        let Self { builder, code, stdin, printer, progress, origin } = self;
         // the kernel's own words before its gateway is open say why it will not be; the error says that, too
         let is_open = Arc::new(AtomicBool::new(false));
         let line = {
@@ -247,13 +256,15 @@ impl Execution {
             say(&super::used_though_drained(&node.host));
         }
         let origin = origin.or(node).unwrap_or_else(Origin::nobody);
-        let (code, feed) = match feed.map(|feed| (gateway.new_channel(), feed)) {
-            Some((Ok(stdin), feed)) => (code.stdin(&stdin), Some((feed, stdin))),
+        let (code, fed) = match stdin.as_ref().map(|share| (share, gateway.new_channel())) {
+            Some((share, Ok(channel))) => (code.stdin(&channel), Some((share, channel))),
             _ => (code, None),
         };
         let channel = gateway.remote_exec(code);
-        if let Some((feed, stdin)) = feed {
-            let _ = feed.send(stdin);
+        if let Some((share, channel)) = fed
+            && let Err(error) = share.copy_to(channel.clone())
+        {
+            let _ = channel.close_with_error(&format!("cannot read stdin: {error}"));
         }
         let mut ended = channel.and_then(|channel| {
             // we send nothing: the code's `receive` finds the end

@@ -6,11 +6,11 @@ use std::time::Instant;
 use execnet::{KeptName, News, ProcessBuilder, Processes, StartError};
 use execnet_proto::spec::NetworkName;
 
-use super::feed::{Feed, Next};
 use super::outcome::Outcome;
 use super::schedule::{Schedule, Step, Why};
 use super::show::Show;
 use super::signals::Ends;
+use crate::commands::feed::{Feed, Next};
 use crate::commands::folded::Side;
 use crate::commands::kept::{Work, gone};
 use crate::connection;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use clap::Args;
 use execnet::{Interrupt, Network, Process, ProcessBuilder, ProcessEvent, StartError};
 
+use super::feed::Feed;
 use super::kept::{Feed as Stdin, KeepOptions, Work, stand_beside};
-use super::node_options::{HowMany, NodeOptions};
+use super::node_options::{HowMany, NodeOptions, fanout};
 use super::outlet::end_when_unread;
 use crate::connection;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -20,7 +21,6 @@ use crate::stdio::OwnStream;
 use crate::terminal::{TerminalOptions, come_forward, on_terminal, stand_for, stand_for_kept};
 
 mod drive;
-mod feed;
 mod hosts;
 mod outcome;
 mod schedule;
@@ -28,7 +28,6 @@ mod show;
 mod signals;
 
 use drive::Drive;
-use feed::Feed;
 use hosts::choose;
 use schedule::Schedule;
 use show::{Show, Wanted};
@@ -228,11 +227,6 @@ fn start(builder: ProcessBuilder) -> Result<Process, CommandError> {
         StartError::NoMatch { message } => connection::no_match(Exit::HostsFailed, &message),
         error => CommandError::new(Exit::Failed, error),
     })
-}
-
-/// A program can have 1,000 processes at a time.
-fn fanout() -> impl clap::builder::TypedValueParser<Value = u32> {
-    clap::value_parser!(u32).range(1..=1000)
 }
 
 /// Reads a time: `30`, `1.5`, `30s`, `5m`, `2h`.

@@ -23,7 +23,7 @@ const WINDOW: u64 = 1 << 20;
 const SHARED: usize = 128;
 
 /// What hosts have read, and what there is to read.
-pub(super) struct Feed {
+pub(in crate::commands) struct Feed {
     shared: Arc<Shared>,
     /// How far each host is that may still read.
     positions: BTreeMap<usize, u64>,
@@ -54,7 +54,7 @@ enum Store {
 
 /// What a host gets next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::commands) enum Next {
     Bytes(Bytes),
     /// Nothing yet.
     Nothing,
@@ -64,7 +64,7 @@ pub(super) enum Next {
 impl Feed {
     /// Reads `from` for so many hosts, and calls `wake` when there is more. With `keep`, some of them start
     /// later.
-    pub(super) fn start(
+    pub(in crate::commands) fn start(
         from: impl Read + Send + 'static,
         hosts: usize,
         keep: bool,
@@ -90,7 +90,7 @@ impl Feed {
     ///
     /// # Errors
     /// If what was kept cannot be read.
-    pub(super) fn next(&self, host: usize) -> io::Result<Next> {
+    pub(in crate::commands) fn next(&self, host: usize) -> io::Result<Next> {
         let Some(&position) = self.positions.get(&host) else { return Ok(Next::End) };
         let mut state = self.shared.lock();
         if position == state.end {
@@ -130,7 +130,7 @@ impl Feed {
     }
 
     /// A host took so many bytes.
-    pub(super) fn taken(&mut self, host: usize, count: usize) {
+    pub(in crate::commands) fn taken(&mut self, host: usize, count: usize) {
         if let Some(position) = self.positions.get_mut(&host) {
             *position += count as u64;
             self.trim();
@@ -138,24 +138,24 @@ impl Feed {
     }
 
     /// A host reads no more.
-    pub(super) fn done(&mut self, host: usize) {
+    pub(in crate::commands) fn done(&mut self, host: usize) {
         if self.positions.remove(&host).is_some() {
             self.trim();
         }
     }
 
     /// Hosts that may still read.
-    pub(super) fn readers(&self) -> Vec<usize> {
+    pub(in crate::commands) fn readers(&self) -> Vec<usize> {
         self.positions.keys().copied().collect()
     }
 
     /// Whether there is more since the last call.
-    pub(super) fn has_news(&self) -> bool {
+    pub(in crate::commands) fn has_news(&self) -> bool {
         std::mem::take(&mut self.shared.lock().news)
     }
 
     /// Why reading ended early, once. There is no end then.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(in crate::commands) fn failure(&self) -> Option<String> {
         self.shared.lock().failed.take()
     }
 
