@@ -2,14 +2,13 @@
 //!
 //! Changes keep comments and layout. A file is replaced as a whole or not at all.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use execnet_proto::spec::sets::Groups;
-use execnet_proto::spec::{HostSpec, nearest, time};
+use execnet_proto::spec::{HostSpec, hosts, nearest, time};
 use rustix::fs::FlockOperation;
 use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value};
@@ -331,42 +330,15 @@ impl Draft {
     }
 }
 
-/// Checks that ids are unique, and that each `via` is known and leads in no circle.
+/// Checks that hosts make a network.
 pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
-    let mut ids = HashSet::new();
-    for host in hosts {
-        if !ids.insert(host.id.as_str()) {
-            return Err(CommandError::new(Exit::Usage, format!("two hosts have the id `{}`", host.id))
-                .hint("give one of them another id with `//id=NAME`"));
+    hosts::check(hosts).map_err(|error| {
+        let failure = CommandError::new(Exit::Usage, &error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
-    }
-    for host in hosts {
-        let mut way = vec![host.id.as_str()];
-        let mut next = host.via.as_deref();
-        while let Some(via) = next {
-            let Some(inner) = hosts.iter().find(|host| host.id == via) else {
-                let at = way.last().copied().unwrap_or_default();
-                let near = nearest(via, ids.iter().copied().filter(|id| *id != at));
-                let failure = CommandError::new(
-                    Exit::Usage,
-                    format!("`{at}` is reached via `{via}`, which is not a host of this network"),
-                );
-                return Err(match near {
-                    Some(near) => failure.hint(format!("did you mean `via={near}`?")),
-                    None => failure.hint(format!("add the host `{via}` first")),
-                });
-            };
-            way.push(via);
-            if way[..way.len() - 1].contains(&via) {
-                return Err(CommandError::new(
-                    Exit::Usage,
-                    format!("hosts are reached through each other in a circle: {}", way.join(" via ")),
-                ));
-            }
-            next = inner.via.as_deref();
-        }
-    }
-    Ok(())
+    })
 }
 
 /// A list of texts.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use execnet_proto::spec::NetworkName;
+use execnet_proto::spec::hosts::HostsError;
 
 /// Why a daemon could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +36,9 @@ pub enum DaemonError {
         /// The error of the system.
         source: io::Error,
     },
-    /// Two hosts have one id.
-    #[error("two hosts are named `{0}`")]
-    DuplicateHost(String),
-    /// A `via` leads nowhere.
-    #[error("host `{host}` is reached via `{via}`, which {why}")]
-    Via {
-        /// The host.
-        host: String,
-        /// Its `via`.
-        via: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    /// The hosts make no network.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// The system refused something basic.
     #[error("the daemon cannot run: {0}")]
     System(#[from] io::Error),

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use execnet_proto::spec::sets::Groups;
-use execnet_proto::spec::{HostSpec, NetworkName};
+use execnet_proto::spec::{HostSpec, NetworkName, hosts};
 
 mod daemon;
 mod driver;
@@ -108,7 +108,7 @@ impl Config {
 /// # Errors
 /// When it cannot start. Then nothing has changed except the folders and the count of lives.
 pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
-    check(&config.hosts)?;
+    hosts::check(&config.hosts)?;
     if cfg!(target_os = "linux") {
         close_memory();
     }
@@ -203,26 +203,6 @@ fn serve(
     Ok(())
 }
 
-/// Checks that every via is a host, and that none leads back to itself.
-fn check(hosts: &[HostSpec]) -> Result<(), DaemonError> {
-    let find = |id: &str| hosts.iter().find(|host| host.id == id);
-    for (index, host) in hosts.iter().enumerate() {
-        if hosts[..index].iter().any(|other| other.id == host.id) {
-            return Err(DaemonError::DuplicateHost(host.id.clone()));
-        }
-        let wrong = |via: &str, why| DaemonError::Via { host: host.id.clone(), via: via.to_owned(), why };
-        let mut at = host;
-        for _ in 0..=hosts.len() {
-            let Some(via) = &at.via else { break };
-            at = find(via).ok_or_else(|| wrong(via, "is not a host of the network"))?;
-            if at.id == host.id {
-                return Err(wrong(via, "leads back to it"));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Gives stdin and stdout back; stderr goes to the log already.
 fn leave_streams() {
     if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
@@ -240,25 +220,5 @@ pub fn raise_file_limit(files: u64) {
     if limit.current.is_some_and(|current| current < most) {
         limit.current = Some(most);
         let _ = setrlimit(Resource::Nofile, limit);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_that_cannot_be_reached_in_any_order_are_refused() {
-        let checked = |specs: &[&str]| {
-            let hosts: Vec<HostSpec> = specs.iter().map(|spec| spec.parse().unwrap()).collect();
-            check(&hosts).map_err(|error| error.to_string())
-        };
-        assert_eq!(checked(&["ssh=a", "ssh=c//via=b", "ssh=b//via=a"]), Ok(()));
-        assert_eq!(checked(&["ssh=a", "ssh=a"]), Err("two hosts are named `a`".into()));
-        assert_eq!(
-            checked(&["ssh=a//via=x"]),
-            Err("host `a` is reached via `x`, which is not a host of the network".into())
-        );
-        assert!(checked(&["ssh=c//via=a", "ssh=a//via=b", "ssh=b//via=a"]).is_err());
     }
 }

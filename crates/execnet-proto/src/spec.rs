@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::shell;
 
 mod error;
+pub mod hosts;
 mod paths;
 mod selection;
 pub mod sets;
