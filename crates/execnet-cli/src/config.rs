@@ -152,7 +152,7 @@ impl NetworkFile {
             })?;
             Groups::new(texts).map_err(|error| wrong(error.to_string()))
         })?;
-        check(&hosts)
+        check(&hosts, &groups)
             .map_err(|failure| wrong("its hosts contradict each other".to_owned()).behind(failure))?;
         let crlf = text.contains("\r\n");
         let path = path.to_owned();
@@ -276,9 +276,9 @@ impl NetworkFile {
         }
     }
 
-    /// Checks that ids are unique, and that each `via` is known and leads in no circle.
+    /// Checks that the hosts make a network.
     pub(crate) fn check(&self) -> Result<(), CommandError> {
-        check(&self.hosts)
+        check(&self.hosts, &self.groups)
     }
 
     /// The contents to write.
@@ -331,8 +331,8 @@ impl Draft {
 }
 
 /// Checks that hosts make a network.
-pub(crate) fn check(hosts: &[HostSpec]) -> Result<(), CommandError> {
-    hosts::check(hosts).map_err(|error| {
+pub(crate) fn check(hosts: &[HostSpec], groups: &Groups) -> Result<(), CommandError> {
+    hosts::check(hosts, groups).map_err(|error| {
         let failure = CommandError::new(Exit::Usage, &error);
         match error.hint() {
             Some(hint) => failure.hint(hint),

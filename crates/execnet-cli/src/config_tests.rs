@@ -200,17 +200,33 @@ fn linger_is_a_time() {
 
 #[test]
 fn hosts_must_fit_together() {
-    let all = |specs: &[&str]| specs.iter().map(|spec| host(spec)).collect::<Vec<_>>();
-    assert!(check(&all(&["ssh=c//via=b", "ssh=a", "ssh=b//via=a"])).is_ok());
-    insta::assert_snapshot!(check(&all(&["ssh=build1", "ssh=c//via=biuld1"])).unwrap_err(), @"
+    let checked = |specs: &[&str]| {
+        let hosts: Vec<HostSpec> = specs.iter().map(|spec| host(spec)).collect();
+        check(&hosts, &Groups::new([("gate", "gate[1-2]")]).unwrap())
+    };
+    assert!(checked(&["ssh=c//via=b", "ssh=a", "ssh=b//via=a"]).is_ok());
+    assert!(checked(&["ssh=c//via=@gate", "ssh=gate2"]).is_ok());
+    insta::assert_snapshot!(checked(&["ssh=c//via=@gates", "ssh=gate2"]).unwrap_err(), @"
+    Error: `c` is reached via `@gates`, which is not a group of this network
+    Hint: did you mean `via=@gate`?
+    ");
+    insta::assert_snapshot!(checked(&["ssh=c//via=@web", "ssh=gate2"]).unwrap_err(), @r#"
+    Error: `c` is reached via `@web`, which is not a group of this network
+    Hint: name it in the network's file: `[groups]` and below it `web = "HOST,HOST"`
+    "#);
+    insta::assert_snapshot!(checked(&["ssh=c//via=@gate", "ssh=gate"]).unwrap_err(), @"
+    Error: `c` is reached via `@gate`, and no host of that group can lead to it
+    Hint: add hosts of `@gate` that are reached without it, or correct the group
+    ");
+    insta::assert_snapshot!(checked(&["ssh=build1", "ssh=c//via=biuld1"]).unwrap_err(), @"
     Error: `c` is reached via `biuld1`, which is not a host of this network
     Hint: did you mean `via=build1`?
     ");
-    insta::assert_snapshot!(check(&all(&["ssh=c//via=gate"])).unwrap_err(), @"
+    insta::assert_snapshot!(checked(&["ssh=c//via=gate"]).unwrap_err(), @"
     Error: `c` is reached via `gate`, which is not a host of this network
     Hint: add the host `gate` first
     ");
-    let circle = check(&all(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"])).unwrap_err();
+    let circle = checked(&["ssh=a//via=b", "ssh=b//via=c", "ssh=c//via=b"]).unwrap_err();
     insta::assert_snapshot!(circle, @"
     Error: hosts are reached through each other in a circle: a via b via c via b
     ");

@@ -10,6 +10,7 @@ mod keeping;
 mod leaving;
 mod looking;
 mod placement;
+mod pools;
 mod prompts;
 mod requests;
 mod selecting;
@@ -26,10 +27,10 @@ use execnet_proto::spec::{HostSpec, Transport};
 use execnet_proto::switch::{ClientKey, HostKey, Identity, Peer, Said, Short, Switch, SwitchEvent};
 
 use crate::event::{Action, Event, RequestKey};
-use crate::host::Host;
 use crate::host::bootstrap::Common;
 use crate::host::diagnosis::Cause;
 use crate::host::forwards;
+use crate::host::{Host, Way};
 use crate::quota::Quota;
 use draining::Draining;
 use keeping::Finding;
@@ -146,9 +147,9 @@ impl Daemon {
         for key in keys {
             // a via may stand behind the hosts that are reached through it
             let spec = daemon.hosts[&key].spec.clone();
-            let via = spec.via.as_deref().and_then(|via| daemon.host_named(via));
+            let way = daemon.way(&spec);
             let drained = daemon.settings.drained.contains(&spec.id);
-            daemon.hosts.insert(key, Host::new(spec, via));
+            daemon.hosts.insert(key, Host::new(spec, way));
             daemon.set_drained(key, drained);
         }
         daemon.advance(now);
@@ -233,7 +234,13 @@ impl Daemon {
         // an answered PING brings the next one forward, and nobody asks again because of that
         let switch = self.switch.deadline().map(|at| round_up(at.min(now + PING_AFTER), COARSE));
         let calm = self.hosts.values().any(Host::is_unmeasured).then_some(self.busy_until);
-        let others = [self.prompts.deadline(), self.leaving_deadline(now), self.draining_deadline(now), calm];
+        let others = [
+            self.prompts.deadline(),
+            self.leaving_deadline(now),
+            self.draining_deadline(now),
+            self.pools_deadline(now),
+            calm,
+        ];
         [switch, hosts, selecting, self.looking.deadline(), self.finding_deadline()]
             .into_iter()
             .chain(others)
@@ -261,11 +268,17 @@ impl Daemon {
     fn add_host(&mut self, spec: HostSpec, now: Duration) -> HostKey {
         self.last_host += 1;
         let key = HostKey(self.last_host);
-        let via = spec.via.as_deref().and_then(|via| self.host_named(via));
+        let way = self.way(&spec);
         self.switch.add_host(key, &spec.id, now);
-        self.hosts.insert(key, Host::new(spec, via));
+        self.hosts.insert(key, Host::new(spec, way));
         self.changed.insert(key);
         key
+    }
+
+    /// The host that its spec names as the one in front of it.
+    fn way(&self, spec: &HostSpec) -> Option<Way> {
+        let id = spec.via.clone()?;
+        Some(Way { via: self.host_named(&id)?, id })
     }
 
     fn host_named(&self, id: &str) -> Option<HostKey> {
@@ -357,6 +370,7 @@ impl Daemon {
     /// Does everything that has become possible.
     fn advance(&mut self, now: Duration) {
         self.deadline_is_stale = true;
+        self.choose_ways(now);
         self.follow_vias();
         self.advance_leaving(now);
         self.connect_queued(now);
@@ -369,13 +383,14 @@ impl Daemon {
 
     /// Hosts wait for the one in front of them, and fail with it.
     fn follow_vias(&mut self) {
-        let behind = |(key, host): (&HostKey, &Host)| host.via.map(|via| (*key, via));
-        let behind: Vec<(HostKey, HostKey)> = self.hosts.iter().filter_map(behind).collect();
+        let behind = self.hosts.iter().filter(|(_, host)| host.is_behind());
+        let behind: Vec<(HostKey, Option<HostKey>)> = behind.map(|(key, host)| (*key, host.via())).collect();
         let mut again = true;
         while std::mem::take(&mut again) {
             for (key, via) in &behind {
-                let reachable = self.switch.is_reachable(*via);
-                let failed = self.hosts.get(via).is_none_or(|via| via.failed(reachable));
+                let reachable = via.is_some_and(|via| self.switch.is_reachable(via));
+                let via = via.and_then(|via| self.hosts.get(&via));
+                let failed = via.is_none_or(|via| via.failed(reachable));
                 let Some(host) = self.hosts.get_mut(key) else { continue };
                 if host.follow_via(reachable, failed) {
                     self.changed.insert(*key);
@@ -400,7 +415,7 @@ impl Daemon {
         for key in keys {
             let host = &self.hosts[&key];
             let limit = match host.spec.transport {
-                Transport::Popen if host.via.is_none() => self.settings.local_connects,
+                Transport::Popen if !host.is_behind() => self.settings.local_connects,
                 _ => CONNECTS_PER_SERVER,
             };
             let busy = busy.entry(host.server.clone()).or_default();

@@ -32,7 +32,8 @@ const FACT: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) spec: HostSpec,
-    pub(crate) via: Option<HostKey>,
+    /// The host in front of it. With a pool it may be another one tomorrow, and none yet.
+    way: Option<Way>,
     /// Hosts with the same server share the few unfinished logins it allows.
     pub(crate) server: String,
     pub(crate) attempts: Attempts,
@@ -50,6 +51,16 @@ pub(crate) struct Host {
     pub(crate) end_kept: bool,
     /// How much the log may still say about it.
     pub(crate) quota: Quota,
+    /// Since when it is unreachable, if others are reached through it.
+    pub(crate) away: Option<Duration>,
+}
+
+/// The host that leads to another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) via: HostKey,
+    /// Its id.
+    pub(crate) id: String,
 }
 
 /// What an agent told about itself.
@@ -105,13 +116,15 @@ impl Leave {
 }
 
 impl Host {
-    pub(crate) fn new(spec: HostSpec, via: Option<HostKey>) -> Self {
+    pub(crate) fn new(spec: HostSpec, way: Option<Way>) -> Self {
+        let is_behind = spec.via.is_some();
         Self {
             server: command::server(&spec),
-            attempts: Attempts::new(via.is_none()),
-            step: if via.is_some() { Step::Via } else { Step::Start },
+            attempts: Attempts::new(!is_behind),
+            step: if is_behind { Step::Via } else { Step::Start },
             spec,
-            via,
+            way,
+            away: None,
             failure: None,
             doubts: 0,
             greeting: None,
@@ -121,6 +134,40 @@ impl Host {
             end_kept: false,
             quota: Quota::default(),
         }
+    }
+
+    /// The host in front of it.
+    pub(crate) fn via(&self) -> Option<HostKey> {
+        self.way.as_ref().map(|way| way.via)
+    }
+
+    /// The host or pool in front of it, for messages.
+    pub(crate) fn via_id(&self) -> Option<&str> {
+        self.way.as_ref().map(|way| way.id.as_str()).or(self.spec.via.as_deref())
+    }
+
+    /// Whether there is a host in front of it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.spec.via.is_some()
+    }
+
+    /// From now on another host leads to it. Returns which one did.
+    pub(crate) fn take(&mut self, way: Way) -> Option<Way> {
+        let before = self.way.replace(way);
+        self.server = command::server(&self.spec_by_way());
+        before
+    }
+
+    /// Forgets the host in front of it, unless a link leads through that.
+    pub(crate) fn forget_way(&mut self) {
+        if self.attempts.link().is_none() {
+            self.way = None;
+        }
+    }
+
+    /// Its spec, with the host that leads to it in the place of a pool.
+    pub(crate) fn spec_by_way(&self) -> HostSpec {
+        HostSpec { via: self.via_id().map(str::to_owned), ..self.spec.clone() }
     }
 
     /// Whether the log may take another line about it.
@@ -214,7 +261,7 @@ impl Host {
         HostStatus {
             id: self.spec.id.clone(),
             spec: self.spec.to_string(),
-            via: self.spec.via.clone(),
+            via: self.via_id().map(str::to_owned),
             state,
             step: match state {
                 HostState::Joining => Some(self.step),
@@ -248,7 +295,7 @@ impl Host {
 impl Host {
     /// Whether its processes run on this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
-        self.spec.transport == Transport::Popen && self.spec.via.is_none()
+        self.spec.transport == Transport::Popen && !self.is_behind()
     }
 }
 

@@ -108,7 +108,7 @@ impl Config {
 /// # Errors
 /// When it cannot start. Then nothing has changed except the folders and the count of lives.
 pub fn run(config: Config, ready: impl FnOnce(u32)) -> Result<(), DaemonError> {
-    hosts::check(&config.hosts)?;
+    hosts::check(&config.hosts, &config.groups)?;
     if cfg!(target_os = "linux") {
         close_memory();
     }

@@ -51,7 +51,8 @@ pub struct HostSpec {
     /// Command or path of the interpreter of its node; `*` for a node of every interpreter found, `None` for
     /// the first one found.
     pub python: Option<String>,
-    /// Id of the host on which the transport's command runs; `None` for this machine.
+    /// Id of the host on which the transport's command runs, or `@` and a group any host of which may run
+    /// it; `None` for this machine.
     pub via: Option<String>,
     /// Folder in which processes start.
     pub chdir: Option<String>,
@@ -138,6 +139,12 @@ impl FromStr for HostSpec {
 }
 
 impl HostSpec {
+    /// The group any of whose hosts may lead to it: `via=@GROUP`.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.via.as_ref()?.strip_prefix('@')
+    }
+
     /// The host of a spec with `ssh=VALUE` alone. A `//` in `value` needs no escape, and the id is `host` if
     /// the address cannot be one.
     ///
@@ -270,8 +277,9 @@ impl Draft {
                 let why = "not a time like `90`, `90s`, `2m` or `1h`, at most 24 days";
                 put(&mut self.patience, key, patience.ok_or_else(|| bad(key, value, why))?)
             }
-            "id" | "via" if !is_name(value) => {
-                Err(bad(key, value, &format!("not a host's id ({NAME_RULE})")))
+            "id" if !is_name(value) => Err(bad(key, value, &format!("not a host's id ({NAME_RULE})"))),
+            "via" if !is_name(value.strip_prefix('@').unwrap_or(value)) => {
+                Err(bad(key, value, &format!("neither a host's id nor `@GROUP` ({NAME_RULE})")))
             }
             "id" => put(&mut self.id, key, value.to_owned()),
             "via" => put(&mut self.via, key, value.to_owned()),
@@ -317,6 +325,10 @@ impl Draft {
         }
         if self.via.as_ref() == Some(&id) {
             return Err(bad("via", &id, "a host is not reached through itself"));
+        }
+        let is_pool = |via: &String| via.starts_with('@');
+        if let Some(via) = self.via.as_ref().filter(|via| transport == Transport::Popen && is_pool(via)) {
+            return Err(bad("via", via, "`popen` would be another machine with each host of the group"));
         }
         let Draft { python, via, chdir, nice, env, ssh_config, patience, .. } = self;
         Ok(HostSpec { id, transport, python, via, chdir, nice, env, ssh_config, patience })

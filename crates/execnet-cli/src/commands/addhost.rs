@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostState, HostStatus, NodeState, Status, Verb};
+use execnet_proto::spec::sets::Groups;
 use execnet_proto::spec::{HostSpec, NetworkName};
 
 use super::{parse_spec, typed_spec};
@@ -51,7 +52,7 @@ impl AddhostArgs {
             let hosts = follow(&network, verb, &mut JoinProgress::stderr(1), &Terminal, &mut || Ok(()))?;
             return tell(&name, hosts.get(&host.id));
         }
-        fits(&host, &running)?;
+        fits(&host, &running, &connection::read_groups(&network)?)?;
         let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
         if file.hosts().is_empty() {
@@ -125,9 +126,9 @@ pub(super) fn running_hosts(status: &Status) -> Result<Vec<HostSpec>, CommandErr
 }
 
 /// Checks, before anything changes, whether the host can join the running ones.
-fn fits(host: &HostSpec, running: &[HostSpec]) -> Result<(), CommandError> {
+fn fits(host: &HostSpec, running: &[HostSpec], groups: &Groups) -> Result<(), CommandError> {
     match running.iter().find(|known| known.id == host.id) {
-        None => config::check(&[running, std::slice::from_ref(host)].concat()),
+        None => config::check(&[running, std::slice::from_ref(host)].concat(), groups),
         Some(known) if known == host => {
             Err(CommandError::new(Exit::Usage, format!("`{host}` is already a host of this network")))
         }
@@ -166,14 +167,17 @@ mod tests {
     #[test]
     fn a_host_that_cannot_join_is_told_why() {
         let running = specs(&["ssh=build1", "popen"]);
-        assert!(fits(&specs(&["ssh=c//via=build1"])[0], &running).is_ok());
-        insta::assert_snapshot!(fits(&specs(&["ssh=build1"])[0], &running).unwrap_err(), @"
+        let groups = Groups::new([("gw", "build[1-9]")]).unwrap();
+        let fits = |spec: &str| fits(&specs(&[spec])[0], &running, &groups);
+        assert!(fits("ssh=c//via=build1").is_ok());
+        assert!(fits("ssh=c//via=@gw").is_ok());
+        insta::assert_snapshot!(fits("ssh=build1").unwrap_err(), @"
 Error: `ssh=build1` is already a host of this network");
-        insta::assert_snapshot!(fits(&specs(&["ssh=x//id=local"])[0], &running).unwrap_err(), @"
+        insta::assert_snapshot!(fits("ssh=x//id=local").unwrap_err(), @"
         Error: the network already has a host `local` with a different spec: popen
         Hint: give the new host another id: `ssh=x//id=NAME`, or remove `local` first
         ");
-        insta::assert_snapshot!(fits(&specs(&["ssh=c//via=biuld1"])[0], &running).unwrap_err(), @"
+        insta::assert_snapshot!(fits("ssh=c//via=biuld1").unwrap_err(), @"
         Error: `c` is reached via `biuld1`, which is not a host of this network
         Hint: did you mean `via=build1`?
         ");

@@ -149,7 +149,7 @@ pub(super) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(|| words.iter().copied().map(candidate).collect())
 }
 
-/// The keys of a host spec after what is typed already, and the network's hosts after `via=`.
+/// The keys of a host spec after what is typed already, and the network's hosts and groups after `via=`.
 pub(super) fn spec() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let Some(typed) = typed.to_str() else { return Vec::new() };
@@ -157,7 +157,10 @@ pub(super) fn spec() -> ArgValueCompleter {
         else {
             return keys(typed);
         };
-        let ids = named().map_or_else(Vec::new, |name| host_ids(&name, status(&name).as_ref()));
+        let Some(name) = named() else { return Vec::new() };
+        let status = status(&name);
+        let mut ids = host_ids(&name, status.as_ref());
+        ids.extend(groups(&name, status.as_ref()).iter().map(|group| format!("@{group}")));
         let ids = ids.iter().filter(|id| id.starts_with(begun));
         ids.map(|id| candidate(&format!("{before}via={id}"))).collect()
     })

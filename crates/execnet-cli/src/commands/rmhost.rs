@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use execnet_proto::control::{HostReply, HostStatus, Status, Verb};
+use execnet_proto::spec::HostSpec;
 use execnet_proto::spec::sets::NodeSet;
 
 use super::packages::visit;
-use crate::config::{self, NetworkFile};
+use crate::config::NetworkFile;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::{connection, paths, print, text};
 
@@ -38,7 +39,10 @@ impl RmhostArgs {
         let path = paths::network_file(&name)?;
         let mut file = NetworkFile::edit(&path)?;
         let running = status.hosts.iter().find(|host| host.id == self.host);
-        if let Some(dependant) = status.hosts.iter().find(|host| host.via.as_ref() == Some(&self.host)) {
+        // of a group, another host may take its place: the daemon knows
+        let is_behind =
+            |spec: &str| spec.parse::<HostSpec>().is_ok_and(|spec| spec.via.as_ref() == Some(&self.host));
+        if let Some(dependant) = status.hosts.iter().find(|host| is_behind(&host.spec)) {
             return Err(in_use(&self.host, dependant));
         }
         let was_drained = file.set_drained(&self.host, false);
@@ -46,7 +50,7 @@ impl RmhostArgs {
         if running.is_none() && !remembered {
             return Err(super::no_such_host(&self.host, &status));
         }
-        config::check(file.hosts())?;
+        file.check()?;
         let draft = if remembered || was_drained { Some(file.prepare()?) } else { None };
         let cleaned = running.is_none_or(|host| !self.clean || visit::clean(&network, &[host]));
         if running.is_some() {

@@ -18,6 +18,7 @@ mod login;
 mod man;
 mod packages;
 mod person;
+mod pools;
 mod process;
 mod ps;
 mod resume;

@@ -37,7 +37,7 @@ sys.stderr.write(h.hexdigest() + '\\n')
 
 /// Transfers up and down at once through `execnet python`, and calls `disturb` at each tenth.
 #[track_caller]
-fn transfer(net: &Net, node: &str, size: usize, mut disturb: impl FnMut(usize)) {
+pub(crate) fn transfer(net: &Net, node: &str, size: usize, mut disturb: impl FnMut(usize)) {
     let count = size.to_string();
     let mut give = piped(net.python(&["--node", node, "-c", GIVE, &count]));
     let mut take = piped(net.python(&["--node", node, "-c", TAKE]));

@@ -115,7 +115,7 @@ impl Daemon {
         if self.selecting.iter().any(|selecting| self.is_named(selecting, id)) {
             return Some("a program waits for it".to_owned());
         }
-        if let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) {
+        if let Some(inner) = self.hosts.values().find(|host| host.via() == Some(key)) {
             return Some(format!("`{}` is reached through it", inner.spec.id));
         }
         let came_after_another = self.settings.life > 1 && now < CLAIMS;

@@ -25,11 +25,15 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.connect(now);
         let payload = bootstrap::payload(&self.settings.common, &host.spec, epoch, host.end_kept);
+        let (via, is_behind) = (host.via(), host.is_behind());
         let is_cmd = matches!(host.spec.transport, Transport::Cmd(_));
         tracing::debug!("connecting {}", host.spec.id);
-        if let Some(via) = host.via {
+        if is_behind {
             let args = command::link(&host.spec, true).into_iter().map(Into::into).collect();
-            if !self.switch.open_tunnel_with(key, via, id, args, is_cmd, epoch, payload, now) {
+            let opened = via.is_some_and(|via| {
+                self.switch.open_tunnel_with(key, via, id, args, is_cmd, epoch, payload, now)
+            });
+            if !opened {
                 self.lost_via(key, now);
             }
         } else {
@@ -86,6 +90,15 @@ impl Daemon {
         host.attempts.renew(now);
         let said = self.switch.link_closed(key, "its interpreters are asked again", now);
         self.dropped(key, Cause::Renewed, said, now);
+    }
+
+    /// Another host leads to it now, because this one is gone.
+    pub(super) fn moved(&mut self, key: HostKey, from: String, now: Duration) {
+        let Some(host) = self.hosts.get_mut(&key) else { return };
+        host.attempts.renew(now);
+        let why = format!("{from}, through which it was reached, is gone");
+        let said = self.switch.link_closed(key, &why, now);
+        self.dropped(key, Cause::Moved(from), said, now);
     }
 
     /// The switch has ended a link.

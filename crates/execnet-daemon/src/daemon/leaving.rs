@@ -85,9 +85,19 @@ impl Daemon {
     /// The host with this id, unless it cannot be removed.
     pub(super) fn removable(&self, id: &str) -> Result<HostKey, ReplyError> {
         let key = self.staying(id)?;
-        let Some(inner) = self.hosts.values().find(|host| host.via == Some(key)) else { return Ok(key) };
-        let message = format!("`{}` is reached through `{id}`", inner.spec.id);
-        let hint = Some(format!("remove `{}` first", inner.spec.id));
+        let behind =
+            |(inner, host): &(&HostKey, &Host)| host.via() == Some(key) && !self.has_other_way(**inner);
+        let Some((_, inner)) = self.hosts.iter().find(behind) else { return Ok(key) };
+        let id = &inner.spec.id;
+        let (message, hint) = match inner.spec.pool() {
+            None => (String::new(), format!("remove `{id}` first")),
+            Some(pool) => (
+                format!(", and no other host of `@{pool}` is up"),
+                format!("wait until another one is up, or remove `{id}` first"),
+            ),
+        };
+        let message = format!("`{id}` is reached through `{}`{message}", self.hosts[&key].spec.id);
+        let hint = Some(hint);
         Err(ReplyError { kind: ErrorKind::InUse, message, hint })
     }
 
@@ -147,10 +157,11 @@ impl Daemon {
         let blocked = self
             .hosts
             .values()
-            .any(|host| host.via == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.is_over()));
+            .any(|host| host.via() == Some(key) && host.leave.as_ref().is_none_or(|leave| !leave.is_over()));
         let reachable = self.switch.is_reachable(key);
         // commands that it runs to reach others get time to take their jobs back
-        let behind = |host: &Host| host.via == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
+        let behind =
+            |host: &Host| host.via() == Some(key) && matches!(host.spec.transport, Transport::Cmd(_));
         let patience = if self.hosts.values().any(behind) { PATIENCE + CANCEL } else { PATIENCE };
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let carried = host.attempts.link().is_some();
@@ -173,7 +184,7 @@ impl Daemon {
             let all = leave.end_kept || self.closing.as_ref().is_some_and(|closing| closing.end_kept);
             let why = self.why_leaving(key);
             self.switch.end_host(key, all, &why);
-        } else if !(carried && (connecting && waited < GREETING || up && !reachable && host.via.is_none())) {
+        } else if !(carried && (connecting && waited < GREETING || up && !reachable && !host.is_behind())) {
             // nothing leads to its agent
             self.left(key, ever_up, now);
         }

@@ -113,7 +113,8 @@ impl Daemon {
     fn regroup(&mut self, request: RequestKey, file: &str, texts: &BTreeMap<String, String>) {
         if self.settings.file.as_deref() == Some(file) {
             match Groups::new(texts.iter().map(|(name, set)| (name.as_str(), set.as_str()))) {
-                Ok(groups) => self.groups = groups,
+                Ok(groups) if groups != self.groups => self.regrouped(groups),
+                Ok(_) => {}
                 Err(error) => return self.fail(request, ErrorKind::Usage, error.to_string(), None),
             }
         }
@@ -169,10 +170,17 @@ impl Daemon {
             let hint = "give this one another name with `//id=NAME`".to_owned();
             return self.fail(request, ErrorKind::DuplicateHost, message, Some(hint));
         }
-        if let Some(via) = &spec.via
-            && self.host_named(via).is_none_or(|key| self.hosts[&key].leave.is_some())
-        {
-            return self.no_such_host(request, via);
+        match (&spec.via, spec.pool()) {
+            (_, Some(group)) => {
+                if let Err(error) = self.can_lead(&spec.id, group) {
+                    let hint = error.hint();
+                    return self.fail(request, ErrorKind::NoSuchHost, error.to_string(), hint);
+                }
+            }
+            (Some(via), None) if self.host_named(via).is_none_or(|key| self.hosts[&key].leave.is_some()) => {
+                return self.no_such_host(request, via);
+            }
+            _ => {}
         }
         if self.may_watch(request) {
             if self.quota.take("clients", now) {

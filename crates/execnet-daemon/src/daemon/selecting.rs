@@ -184,7 +184,7 @@ impl Daemon {
     /// Whether a host that was up may be reachable before `until`.
     fn may_come(&self, key: HostKey, until: Duration) -> bool {
         let Some(host) = self.hosts.get(&key).filter(|host| host.leave.is_none()) else { return false };
-        match host.via.filter(|via| !self.switch.is_reachable(*via)) {
+        match host.via().filter(|via| !self.switch.is_reachable(*via)) {
             Some(via) => self.may_come(via, until),
             None => host.attempts.may_come(until),
         }
@@ -195,7 +195,7 @@ impl Daemon {
         let mut next = Some(key);
         while let Some(host) = next.and_then(|key| self.hosts.get_mut(&key)) {
             host.attempts.is_needed();
-            next = host.via;
+            next = host.via();
         }
     }
 

@@ -23,6 +23,7 @@ mod joining;
 mod keeping;
 mod looking;
 mod patience;
+mod pools;
 mod requests;
 mod selecting;
 
@@ -57,7 +58,7 @@ impl World {
             private: false,
             file: Some("/net.toml".into()),
             drained: Vec::new(),
-            groups: Groups::new([("odd", "a,c")]).unwrap(),
+            groups: Groups::new([("odd", "a,c"), ("gw", "g[1-9]")]).unwrap(),
             askpass: Some("/bin/execnet".into()),
             has_display: false,
             local_connects: 2,

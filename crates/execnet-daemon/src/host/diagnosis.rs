@@ -55,6 +55,8 @@ pub(crate) enum Cause {
     Outcast,
     /// A person wants its interpreters to be looked for again.
     Renewed,
+    /// This host led to it, and is gone.
+    Moved(String),
 }
 
 /// What is known about a link that ended, before or after its agent greeted.
@@ -135,6 +137,11 @@ impl Evidence<'_> {
         }
         if let Some(Cause::Renewed) = self.cause {
             return (Step::Agent, "its interpreters are asked again".into(), None);
+        }
+        if let Some(Cause::Moved(from)) = self.cause {
+            let error =
+                format!("{from}, through which it was reached, is gone; another host leads to it now");
+            return (Step::Via, error, None);
         }
         if let Some(Cause::Link(why @ LinkEnd::TunnelLost { .. })) = self.cause {
             return (Step::Via, why.to_string(), None);

@@ -49,7 +49,7 @@ impl Host {
 
     /// Its link is about to be started.
     pub(crate) fn connect(&mut self, now: Duration) {
-        let bearer = if self.via.is_some() { Bearer::Tunnel } else { Bearer::Process };
+        let bearer = if self.is_behind() { Bearer::Tunnel } else { Bearer::Process };
         let lent = forwards::by_options(&self.spec);
         self.attempts.connect(Link::start(bearer, lent, now, self.patience()));
         self.step = match self.spec.transport {
@@ -67,10 +67,11 @@ impl Host {
         let was_up = link.is_some_and(Link::is_up);
         let unanswered = link.is_some_and(|link| link.unanswered);
         let (cause, ending) = (traces.cause.as_ref(), traces.ending.as_ref());
-        let evidence = Evidence { spec: &self.spec, was_up, cause, ending, stderr: &stderr, noise: &noise };
+        let spec = &self.spec_by_way();
+        let evidence = Evidence { spec, was_up, cause, ending, stderr: &stderr, noise: &noise };
         let mut diagnosis = evidence.diagnose();
         if unanswered && !was_up {
-            diagnosis = diagnosis.unanswered(&common.network, &self.spec);
+            diagnosis = diagnosis.unanswered(&common.network, spec);
         }
         self.log(&diagnosis, now);
         self.doubts = if diagnosis.retry == Retry::Doubtful { self.doubts + 1 } else { 0 };
@@ -114,11 +115,21 @@ impl Host {
             self.step = Step::Via;
             if failed && before != HostState::Failed {
                 self.attempts.fail_with_via();
-                let via = self.spec.via.as_deref().unwrap_or_default();
+                let (error, hint) = match (&self.way, &self.spec.via) {
+                    (None, Some(pool)) => (
+                        format!("no host of {pool}, through which it is reached, is up"),
+                        format!("retrying as soon as a host of {pool} is up"),
+                    ),
+                    _ => {
+                        let via = self.via_id().unwrap_or_default();
+                        let error = format!("{via}, through which it is reached, is not up");
+                        (error, format!("retrying as soon as {via} is up"))
+                    }
+                };
                 self.failure = Some(Diagnosis {
                     step: Step::Via,
-                    error: format!("{via}, through which it is reached, is not up"),
-                    hint: Some(format!("retrying as soon as {via} is up")),
+                    error,
+                    hint: Some(hint),
                     said: Vec::new(),
                     retry: Retry::Soon,
                 });

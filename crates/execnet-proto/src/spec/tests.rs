@@ -182,12 +182,14 @@ fn errors_name_the_key() {
         ("popen//patience=25d", "patience=25d: not a time like `90`, `90s`, `2m` or `1h`, at most 24 days"),
         ("popen//python=-c", "python=-c: a command or path does not begin with `-`"),
         ("popen//via=local", "via=local: a host is not reached through itself"),
+        ("popen//via=@gw", "via=@gw: `popen` would be another machine with each host of the group"),
         ("popen//ssh_config=x", "`ssh_config` goes with `ssh=` only"),
     ] {
         assert_eq!(refused(text), message, "{text:?}");
     }
     assert!(refused("popen//id=a/b").starts_with("id=a/b: not a host's id"));
-    assert!(refused("popen//via=-x").starts_with("via=-x: not a host's id"));
+    assert!(refused("popen//via=-x").starts_with("via=-x: neither a host's id nor `@GROUP`"));
+    assert!(refused("ssh=h//via=@").starts_with("via=@: neither a host's id nor `@GROUP`"));
 }
 
 #[test]
@@ -233,14 +235,15 @@ prop_compose! {
         id in NAME,
         transport in transport(),
         python in prop::option::of(value().prop_filter("option", |text| !text.starts_with('-'))),
-        via in prop::option::of(NAME),
+        via in prop::option::of("@?[A-Za-z0-9][A-Za-z0-9._-]{0,12}"),
         chdir in prop::option::of(prop_oneof![value(), Just("/a\nb\x1b[2J\r/\u{9b}".to_owned())]),
         nice in prop::option::of(-20..=19),
         env in prop::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,5}", value(), 0..3),
         config in prop::option::of(value()),
         patience in prop::option::of((1_u64..2_000_000).prop_map(Duration::from_secs)),
     ) -> HostSpec {
-        let via = via.filter(|via| *via != id);
+        let is_popen = transport == Transport::Popen;
+        let via = via.filter(|via| *via != id && !(is_popen && via.starts_with('@')));
         let ssh_config = config.filter(|_| transport.key() == "ssh");
         let env = env.into_iter().collect();
         HostSpec { id, transport, python, via, chdir, nice, env, ssh_config, patience }

@@ -165,7 +165,7 @@ fn one_node_of_a_set_is_chosen_and_names_that_mean_nothing_are_refused() {
         "no node of net matches node a!a: `a!a` stands for no node at all; there are:"
     );
     let refused = told(9, "@web");
-    assert!(refused.contains(": there is no group `@web`; there are `@odd`; there are:"), "{refused}");
+    assert!(refused.contains(": there is no group `@web`; there are `@gw`, `@odd`; there are:"), "{refused}");
     assert_eq!(told(10, "e"), "no node of net matches node e; there are:");
 }
 

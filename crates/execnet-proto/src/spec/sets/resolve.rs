@@ -102,18 +102,37 @@ impl<'a> Universe<'a> {
     /// If it names a host, node or group that does not exist, or stands for nothing.
     pub fn choose(&self, set: Option<&NodeSet>) -> Result<Chosen<'a>, Unresolved> {
         let Some(set) = set else { return Ok(self.chosen(&self.all())) };
-        let mut known: HashMap<&str, Vec<Meant>> = HashMap::new();
         let mut unknown = Vec::new();
-        for (name, set) in self.groups.needed(set) {
-            let nodes = self.evaluate(set, Some(name), &known, &mut unknown)?;
-            known.insert(name, nodes);
-        }
-        let nodes = self.evaluate(set, None, &known, &mut unknown)?;
+        let nodes = self.meant(set, &mut unknown)?;
         if !unknown.is_empty() {
             return Err(self.unknown(&unknown));
         }
         let chosen = self.chosen(&nodes);
         if chosen.hosts.is_empty() { Err(Unresolved::Empty(set.to_string())) } else { Ok(chosen) }
+    }
+
+    /// The hosts of a set, whole or in part, in the order of the network. Names that mean nothing are passed
+    /// over, and there may be no host.
+    ///
+    /// # Errors
+    /// If it names a group that does not exist.
+    pub fn hosts(&self, set: &NodeSet) -> Result<Vec<&'a str>, Unresolved> {
+        let nodes = self.meant(set, &mut Vec::new())?;
+        Ok(self.chosen(&nodes).hosts().collect())
+    }
+
+    /// What a set means at each place. Adds names that mean nothing.
+    fn meant<'s>(
+        &'s self,
+        set: &'s NodeSet,
+        unknown: &mut Vec<(String, Option<&'s str>)>,
+    ) -> Result<Vec<Meant>, Unresolved> {
+        let mut known: HashMap<&str, Vec<Meant>> = HashMap::new();
+        for (name, set) in self.groups.needed(set) {
+            let nodes = self.evaluate(set, Some(name), &known, unknown)?;
+            known.insert(name, nodes);
+        }
+        self.evaluate(set, None, &known, unknown)
     }
 
     fn all(&self) -> Vec<Meant> {
