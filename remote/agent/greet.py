@@ -139,11 +139,11 @@ def was_busy(before, now):
 
 
 def is_busy():
-    """Whether all processors have other work at this moment (Linux)."""
+    """Whether more than two others wait for each processor, or have it, at this moment (Linux)."""
     try:
         with open("/proc/loadavg") as file:
             running = int(file.read().split()[3].split("/")[0])
-        return running > os.sysconf("SC_NPROCESSORS_ONLN")  # we ourselves are one of those that run
+        return running - 1 > 2 * os.sysconf("SC_NPROCESSORS_ONLN")  # we ourselves are one of them
     except (EnvironmentError, IndexError, ValueError):
         return False
 

@@ -17,7 +17,7 @@ from agent.prefix import Store
 
 PAUSE = 0.1  # seconds: the requested process goes first
 MOST_PAUSE = 1.0
-COURTESY = 3.0  # seconds for which processes with other work go first
+COURTESY = 20.0  # seconds for which others go first where far too many want a processor
 PATIENCE = 5.0  # seconds between looks whether a prefix has passed
 KEPT = 60.0  # seconds after the last request
 KINDS = 4
