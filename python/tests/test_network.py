@@ -1,5 +1,6 @@
 """Gateways on the nodes of a network."""
 
+import json
 import os
 import sys
 import time
@@ -21,6 +22,14 @@ def test_a_network_that_does_not_run_is_an_error():
         execnet.connect("nowhere")
     with pytest.raises(ValueError):
         execnet.connect("not a name")
+
+
+def test_a_socket_that_somebody_removed_is_waited_for(network):
+    status = json.loads(network("status", "--json"))
+    os.remove(status["socket"])
+    with execnet.connect(network.name) as net:
+        assert os.path.exists(status["socket"]) and net.nodes
+    assert json.loads(network("status", "--json"))["pid"] == status["pid"]
 
 
 def mine_with(net, processes):

@@ -18,9 +18,6 @@ use crate::config::{DEFAULT_LINGER, NetworkFile};
 use crate::error::{CommandError, Exit};
 use crate::{paths, print};
 
-/// How long a removed socket is waited for: the daemon checks every 5 s and recreates it.
-const SOCKET_AGAIN: Duration = Duration::from_secs(7);
-
 /// How long a killed daemon takes at most to disappear.
 const DYING: Duration = Duration::from_millis(500);
 
@@ -183,7 +180,7 @@ pub(crate) fn open(
     name: &NetworkName,
     say: impl FnOnce(Connect) -> Connect,
 ) -> Result<Network, CommandError> {
-    wait_for_socket(name);
+    say_if_hidden(name);
     let verb = std::env::args_os().nth(1).unwrap_or_default();
     let verb = verb.to_string_lossy();
     let connect = Connect::to(name.as_str())
@@ -212,10 +209,16 @@ fn say_when_slow(name: &NetworkName) -> mpsc::Sender<()> {
 /// The error if there is no connection.
 pub(crate) fn unconnected(name: &NetworkName, error: &ConnectError) -> CommandError {
     match error {
-        ConnectError::NotRunning { .. } => match paths::daemon(name) {
-            Some(daemon) => no_socket(name, daemon),
-            None => not_running(name, &paths::known(), paths::was_killed(name)),
-        },
+        ConnectError::NotRunning { .. } => not_running(name, &paths::known(), paths::was_killed(name)),
+        ConnectError::NoSocket { daemon, socket, .. } => {
+            let message = format!(
+                "the network `{name}` is running (daemon {daemon}), but nothing listens at {}",
+                socket.display()
+            );
+            CommandError::new(Exit::Failed, message).hint(format!(
+                "the daemon tries every 5 s to recreate its socket; `execnet logs {name}` says why that fails"
+            ))
+        }
         ConnectError::OtherVersion { daemon, program, .. } => {
             let ours = env!("CARGO_PKG_VERSION");
             let message = format!(
@@ -277,31 +280,14 @@ fn is_listening(name: &NetworkName) -> bool {
     execnet::place::sockets(name).iter().any(|socket| paths::is_ours(socket) && connect(socket).is_ok())
 }
 
-/// Waits for the daemon to recreate its socket, if somebody removed it.
-fn wait_for_socket(name: &NetworkName) {
-    let deadline = Instant::now() + SOCKET_AGAIN;
-    let mut said = false;
-    while !paths::is_ours(&paths::socket(name)) && Instant::now() < deadline {
-        let Some(daemon) = paths::daemon(name) else { return };
-        if !std::mem::replace(&mut said, true) && io::stderr().is_terminal() {
-            print::say(&format!(
-                "the socket of {name} is gone; its daemon ({daemon}) recreates it within 5 s"
-            ));
-        }
-        sleep(Duration::from_millis(20));
+/// Tells a person that the daemon has lost its socket: connecting waits for it.
+fn say_if_hidden(name: &NetworkName) {
+    if io::stderr().is_terminal()
+        && !paths::is_ours(&paths::socket(name))
+        && let Some(daemon) = paths::daemon(name)
+    {
+        print::say(&format!("the socket of {name} is gone; its daemon ({daemon}) recreates it within 5 s"));
     }
-}
-
-/// The daemon runs, but has no socket and does not recreate it.
-fn no_socket(name: &NetworkName, daemon: u32) -> CommandError {
-    let message = format!(
-        "the network `{name}` is running (daemon {daemon}), but nothing listens at {}",
-        paths::socket(name).display()
-    );
-    let hint = format!(
-        "the daemon tries every 5 s to recreate its socket; `execnet logs {name}` says why that fails"
-    );
-    CommandError::new(Exit::Failed, message).hint(hint)
 }
 
 /// Nothing listens: the network is stopped or never existed. `killed`: its daemon left its lock behind.
@@ -356,7 +342,9 @@ mod tests {
 
     #[test]
     fn a_daemon_that_cannot_be_reached_is_not_taken_for_none() {
-        let said = no_socket(&names(&["mynet"])[0], 4242).to_string();
+        let socket = "/tmp/execnet-7/mynet.daemon.sock".into();
+        let error = ConnectError::NoSocket { network: "mynet".into(), daemon: 4242, socket };
+        let said = unconnected(&names(&["mynet"])[0], &error).to_string();
         assert!(said.contains("`mynet` is running (daemon 4242), but nothing listens at /tmp/"), "{said}");
         assert!(said.contains("Hint: ") && !said.contains("execnet start"), "{said}");
     }

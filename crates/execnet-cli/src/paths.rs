@@ -3,9 +3,9 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use execnet::place::{daemon, is_ours};
 use execnet_proto::place::UserFolder;
 use execnet_proto::spec::NetworkName;
 
@@ -32,17 +32,6 @@ pub(crate) fn log_file(name: &NetworkName) -> Result<PathBuf, CommandError> {
     Ok(state_dir(name)?.join("log"))
 }
 
-/// Process id of a network's daemon, from its lock; the daemon need not be reachable. Only reads: takes no
-/// lock itself.
-pub(crate) fn daemon(name: &NetworkName) -> Option<u32> {
-    let held = fs::read_to_string("/proc/locks").ok()?;
-    execnet::place::locks(name).iter().find_map(|path| {
-        let about = fs::symlink_metadata(path).ok().filter(|about| about.is_file() && is_ours(path))?;
-        let pid = fs::read_to_string(path).ok()?.lines().next()?.parse().ok()?;
-        held.lines().any(|line| is_lock(line, pid, about.ino())).then_some(pid)
-    })
-}
-
 /// Whether a network's daemon ended without removing its lock. Only meaningful if [`daemon`] finds none.
 pub(crate) fn was_killed(name: &NetworkName) -> bool {
     execnet::place::locks(name).iter().any(|lock| is_ours(lock))
@@ -53,22 +42,6 @@ pub(crate) fn socket(name: &NetworkName) -> PathBuf {
     let sockets = execnet::place::sockets(name);
     let there = sockets.iter().find(|socket| is_ours(socket));
     there.or(sockets.first()).cloned().unwrap_or_default()
-}
-
-/// Whether this user owns what is there and its folder. What other users made does not count.
-pub(crate) fn is_ours(path: &Path) -> bool {
-    let uid = rustix::process::geteuid().as_raw();
-    let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.uid() == uid);
-    path.parent().is_some_and(ours) && ours(path)
-}
-
-/// Whether a line of `/proc/locks` says that this process holds the lock on this file: `1: FLOCK  ADVISORY
-/// WRITE 4242 08:01:131 0 EOF`.
-fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, "WRITE", holder, file, ..] = words[..] else { return false };
-    let held = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
-    holder.parse() == Ok(pid) && held == Some(inode)
 }
 
 /// Networks that have a file, by name.
@@ -119,18 +92,4 @@ fn find(folder: UserFolder) -> Result<PathBuf, CommandError> {
         let message = format!("neither {variable} nor HOME is an absolute path");
         CommandError::new(Exit::Failed, message).hint(format!("set HOME, or {variable} to an absolute path"))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_is_known_by_holder_and_file() {
-        let line = "2: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF";
-        assert!(is_lock(line, 4242, 131));
-        assert!(!is_lock(line, 4243, 131) && !is_lock(line, 4242, 13));
-        assert!(!is_lock("2: -> FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF", 4242, 131), "one that waits");
-        assert!(!is_lock("", 1, 1));
-    }
 }

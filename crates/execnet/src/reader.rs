@@ -15,11 +15,17 @@ use crate::waiting::{Room, Waker, poll};
 /// How long a daemon may take to send its greeting.
 const GREETING: Duration = Duration::from_secs(30);
 
+/// How long a removed socket is waited for: the daemon looks every 5 s, and makes it again.
+const SOCKET_AGAIN: Duration = Duration::from_secs(7);
+
 /// This thread reads once nobody has read for this long.
 const STANDBY: Duration = Duration::from_millis(5);
 
 /// The first pause between two attempts to connect, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// How often to look for the socket of a daemon that has lost it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
 pub(crate) struct Reader {
@@ -57,6 +63,7 @@ impl Reader {
     fn connect(&mut self) -> Option<Arc<UnixStream>> {
         let mut pause = PAUSE.0;
         let mut busy = None;
+        let mut hidden = None;
         loop {
             let mut state = self.hub.lock();
             if state.closing {
@@ -78,8 +85,18 @@ impl Reader {
                     self.hub.lock().wanted = true;
                     self.rest(Some(PAUSE.0));
                 }
-                Err(error) => {
-                    busy = None;
+                Err(mut error) => {
+                    if let ConnectError::NotRunning { .. } = error
+                        && let Some(daemon) = self.route.hidden_daemon()
+                    {
+                        if hidden.get_or_insert_with(Instant::now).elapsed() < SOCKET_AGAIN {
+                            self.hub.lock().wanted = true;
+                            self.rest(Some(LOOK));
+                            continue;
+                        }
+                        error = self.route.no_socket(daemon);
+                    }
+                    (busy, hidden) = (None, None);
                     let why = error.to_string();
                     self.attempted(self.hub.lock(), error);
                     if live && self.since.elapsed() >= self.patience {

@@ -30,6 +30,20 @@ pub enum ConnectError {
         /// The network has a file, so it is stopped and its name not mistyped.
         has_file: bool,
     },
+    /// The daemon runs, but has lost its socket and did not make it again in time.
+    #[error(
+        "the network `{network}` is running (daemon {daemon}), but nothing listens at {}; it tries every 5 s \
+         to make its socket again, and `execnet logs {network}` says why that fails",
+        socket.display()
+    )]
+    NoSocket {
+        /// The network.
+        network: String,
+        /// Process id of its daemon.
+        daemon: u32,
+        /// The socket that it should have.
+        socket: PathBuf,
+    },
     /// Somebody else has access to a folder or socket on the way to the daemon.
     #[error("{} {what}; it is not trusted", path.display())]
     NotOurs {
@@ -186,6 +200,24 @@ impl Route {
         let network = self.network();
         let has_file = network.parse().is_ok_and(|name| place::has_file(&name));
         ConnectError::NotRunning { network, running: place::running(), has_file }
+    }
+
+    /// The daemon of a named network, if one runs that has no socket.
+    pub(crate) fn hidden_daemon(&self) -> Option<u32> {
+        match self {
+            Self::Named(name) => place::daemon(name),
+            Self::At(_) | Self::Over(_) => None,
+        }
+    }
+
+    /// The error if that daemon does not make its socket again.
+    pub(crate) fn no_socket(&self, daemon: u32) -> ConnectError {
+        let socket = match self {
+            Self::Named(name) => place::sockets(name).into_iter().next().unwrap_or_default(),
+            Self::At(path) => path.clone(),
+            Self::Over(_) => PathBuf::new(),
+        };
+        ConnectError::NoSocket { network: self.network(), daemon, socket }
     }
 
     /// The error for a peer that we cannot talk to.

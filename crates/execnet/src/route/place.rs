@@ -43,6 +43,35 @@ pub fn locks(network: &NetworkName) -> Vec<PathBuf> {
     sockets(network).iter().filter_map(beside).chain(note_paths(network)).collect()
 }
 
+/// Process id of a network's daemon, from its lock; the daemon need not be reachable. Only reads: takes no
+/// lock itself. Knows of none on systems other than Linux.
+#[must_use]
+pub fn daemon(network: &NetworkName) -> Option<u32> {
+    let held = fs::read_to_string("/proc/locks").ok()?;
+    locks(network).iter().find_map(|path| {
+        let about = fs::symlink_metadata(path).ok().filter(|about| about.is_file() && is_ours(path))?;
+        let pid = fs::read_to_string(path).ok()?.lines().next()?.parse().ok()?;
+        held.lines().any(|line| is_lock(line, pid, about.ino())).then_some(pid)
+    })
+}
+
+/// Whether this user owns what is there and its folder. What other users made does not count.
+#[must_use]
+pub fn is_ours(path: &Path) -> bool {
+    let uid = rustix::process::geteuid().as_raw();
+    let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|about| about.uid() == uid);
+    path.parent().is_some_and(ours) && ours(path)
+}
+
+/// Whether a line of `/proc/locks` says that this process holds the lock on this file: `1: FLOCK  ADVISORY
+/// WRITE 4242 08:01:131 0 EOF`.
+fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, "FLOCK", _, "WRITE", holder, file, ..] = words[..] else { return false };
+    let held = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
+    holder.parse() == Ok(pid) && held == Some(inode)
+}
+
 /// The networks that have a socket, sorted.
 #[must_use]
 pub fn running() -> Vec<String> {
@@ -132,4 +161,18 @@ fn note_paths(network: &NetworkName) -> Vec<PathBuf> {
 fn entries(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_known_by_holder_and_file() {
+        let line = "2: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF";
+        assert!(is_lock(line, 4242, 131));
+        assert!(!is_lock(line, 4243, 131) && !is_lock(line, 4242, 13));
+        assert!(!is_lock("2: -> FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF", 4242, 131), "one that waits");
+        assert!(!is_lock("", 1, 1));
+    }
 }
