@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from run import HEAD, Bench, measure, ms, pairs, row, timed
+from harness import HEAD, Bench, measure, ms, pairs, row, timed
 
 HOSTS = 4
 SMALL = 2000  # files

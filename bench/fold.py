@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from run import EXECNET, HEAD, Bench, measure, pairs, row, run, timed
+from harness import EXECNET, HEAD, Bench, measure, pairs, row, run, timed
 
 SEVERAL = 9
 """How often each act of a row is measured."""

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from run import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us
+from harness import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us
 
 HERE = Path(__file__).resolve().parent
 STOCK, MITOGEN = "execnet 2.1.2", "mitogen 0.3.54"

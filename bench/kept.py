@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from run import EXECNET, HEAD, Bench, cpu_of, measure, ms, pairs, row, timed
+from harness import EXECNET, HEAD, Bench, cpu_of, measure, ms, pairs, row, timed
 
 DELAY = 20
 """Milliseconds to a host that is far, each way."""

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from run import HEAD, PIPES, ROOT, Bench, measure, ms, pairs, row, run, timed
+from harness import HEAD, PIPES, ROOT, Bench, measure, ms, pairs, row, run, timed
 
 HERE = Path(__file__).resolve().parent
 TESTS = ["pytest==9.2.0", "pytest-xdist==3.8.0"]

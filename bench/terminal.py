@@ -16,8 +16,8 @@ import time
 import tty
 from statistics import median
 
-import run
-from run import HEAD, ROOT, Bench, row
+import harness
+from harness import HEAD, ROOT, Bench, row
 
 ECHO = (
     "import os, tty; tty.setraw(0); os.write(1, b'!'); [os.write(1, os.read(0, 1000)) for _ in iter(int, 1)]"
@@ -77,7 +77,7 @@ def shown(seconds):
 
 def main():
     if "--debug" in sys.argv:
-        run.EXECNET, run.LAB = ROOT / "target/debug/execnet", ROOT / "target/debug/execnet-testkit"
+        harness.EXECNET, harness.LAB = ROOT / "target/debug/execnet", ROOT / "target/debug/execnet-testkit"
     else:
         subprocess.run(
             ["cargo", "build", "-q", "--release", "-p", "execnet-cli", "-p", "execnet-testkit"],
@@ -91,7 +91,8 @@ def main():
         ssh = [word for word in bench.ssh if word != "-T"] + ["-tt", "build1", "python3", "-c"]
         plain = Terminal(ssh + ["'%s'" % ECHO.replace("'", '"')], bench.env)
         ours = Terminal(
-            [run.EXECNET, "python", bench.name, "--node", "build1", "--escape", "none", "-c", ECHO], bench.env
+            [harness.EXECNET, "python", bench.name, "--node", "build1", "--escape", "none", "-c", ECHO],
+            bench.env,
         )
         print(HEAD)
         print("|---|---|---|---|---|---|---|---|")

@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from run import EXECNET, HEAD, Bench, measure, row
+from harness import EXECNET, HEAD, Bench, measure, row
 
 NODES = 200
 SECONDS = 30
