@@ -90,14 +90,19 @@ def timed(act):
 
 
 def pairs(rounds, *acts):
-    """The median of each, measured in turn, in another order each round: a run slows down the next."""
+    """The median of each, measured in turn."""
+    return [median(column) for column in in_turn(rounds, *acts)]
+
+
+def in_turn(rounds, *acts):
+    """What each returns, in another order each round: a run slows down the next."""
     found = [[] for _ in acts]
     order = list(range(len(acts)))
     for _ in range(rounds):
         random.shuffle(order)
         for index in order:
             found[index].append(acts[index]())
-    return [median(column) for column in found]
+    return found
 
 
 def pingpong(process, count):
