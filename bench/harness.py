@@ -147,7 +147,12 @@ def row(what, against, floor, ours, ratio, aim, fine, note=""):
 
 
 def measure(make, rows, names, head):
-    """Build the release, and print the rows with these names, or all: a table below `head`."""
+    """Build the release, and print the rows with these names, or all: a table below `head`. Or print help."""
+    if {"-h", "--help"} & set(names):
+        print(sys.modules["__main__"].__doc__.strip(), end="\n\nRows:\n")
+        for name, act in rows.items():
+            print("    %-9s %s" % (name, (act.__doc__ or "").split("\n")[0]))
+        return
     unknown = [name for name in names if name not in rows]
     if unknown:
         sys.exit("no such row: %s; the rows are %s" % (", ".join(unknown), ", ".join(rows)))

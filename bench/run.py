@@ -3,6 +3,7 @@
 
     bench/run.py            all rows (about ten minutes)
     bench/run.py join rtt   some rows
+    bench/run.py --help     their names
 
 Needs cargo, sshd and Python 3.8 or later. Hosts come from the project's own lab. Absolute times depend on the
 machine; compare the ratio of the two medians of a row.
@@ -51,6 +52,7 @@ def with_cats(bench, before, there, behind):
 
 
 def join(bench):
+    """Joining one ssh host."""
     bench.execnet("start", "popen")
     check = bench.ssh + ["build1", "python3 -c pass"]
 
@@ -74,6 +76,8 @@ def join(bench):
 
 
 def join20(bench):
+    """Joining 20 ssh hosts."""
+
     def floor():
         def act():
             all = [
@@ -107,6 +111,7 @@ def join20(bench):
 
 
 def exec20(bench):
+    """`execnet exec` on 20 ssh hosts."""
     bench.execnet("start", *[bench.spec(n + 1) for n in range(20)])
     code = "import sys; %s(sys.version_info[:3])"
 
@@ -148,6 +153,7 @@ def exec20(bench):
 
 
 def agents(bench):
+    """Joining 200 hosts of this machine."""
     rss = []
 
     def floor():
@@ -177,6 +183,7 @@ def agents(bench):
 
 
 def first(bench):
+    """The first byte of a process on a joined host."""
     bench.execnet("start", bench.spec(1))
     python = bench.execnet("python", "-c", "import sys; print(sys.executable)").strip()
     code = "import os; os.write(1, b'x')"
@@ -408,6 +415,8 @@ def beside(bench):
 
 def program(bench):
     """Round trips and bulk of a Rust program, which speaks to the daemon without `execnet python`."""
+    build = ["cargo", "build", "-q", "--release", "-p", "execnet", "--example", "process"]
+    subprocess.run(build, cwd=ROOT, check=True)
     bench.execnet("start", bench.spec(1))
     done = run([PROGRAM, bench.name, *bench.ssh, "build1"], env=bench.env)
     assert done.returncode == 0, done.stderr
@@ -482,6 +491,7 @@ def flood(bench):
 
 
 def idle(bench):
+    """Processor time of 50 hosts without work, over 60 s."""
     specs = ["popen//id=p%d" % n for n in range(30)] + [bench.spec(n + 1) for n in range(20)]
     bench.execnet("start", *specs)
     daemon = bench.daemon()
@@ -515,12 +525,5 @@ ROWS = {
 }
 
 
-def main(names):
-    subprocess.run(
-        ["cargo", "build", "-q", "--release", "-p", "execnet", "--example", "process"], cwd=ROOT, check=True
-    )
-    measure(lambda: Bench(20), ROWS, names, HEAD)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure(lambda: Bench(20), ROWS, sys.argv[1:], HEAD)
