@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us
+from harness import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us, venv
 
 HERE = Path(__file__).resolve().parent
 STOCK, MITOGEN = "execnet 2.1.2", "mitogen 0.3.54"
@@ -34,12 +34,7 @@ class Peer:
 
     def __init__(self, name, bench):
         package, program = PEERS[name]
-        venv = ROOT / "target/bench" / name.replace(" ", "-")
-        python = venv / "bin/python"
-        if name == "ours" or not (venv / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-            subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
-            (venv / "complete").touch()
+        python = venv(name.replace(" ", "-"), [package]) / "bin/python"
         facts = {"network": bench.name if name == "ours" else None}
         facts.update(config=bench.config, mux=bench.mux, python=bench.python_there)
         self.process = subprocess.Popen(

@@ -174,6 +174,16 @@ def measure(make, rows, names, head):
         bench.end()
 
 
+def venv(name, packages, python=sys.executable):
+    """A venv with these packages under target/bench. The project's own is built and installed anew."""
+    folder = ROOT / "target/bench" / name
+    if str(ROOT) in packages or not (folder / "complete").exists():
+        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", *packages], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
 def ms(seconds):
     return "%.1f ms" % (seconds * 1e3)
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import HEAD, PIPES, ROOT, Bench, measure, ms, pairs, row, run, timed
+from harness import HEAD, PIPES, ROOT, Bench, measure, ms, pairs, row, run, timed, venv
 
 HERE = Path(__file__).resolve().parent
 TESTS = ["pytest==9.2.0", "pytest-xdist==3.8.0"]
@@ -43,8 +43,8 @@ class Packages(Bench):
     def __init__(self, *more):
         super().__init__(1, *more)
         self.env["XDG_CACHE_HOME"] = os.path.join(self.folder.name, "cache")
-        self.venv = venv("packages", [*TESTS, "trio", "markupsafe", str(ROOT)])
-        self.full = venv("full", [*TESTS, "trio", "markupsafe"])
+        self.venv = venv("packages", [*TESTS, "trio", "markupsafe", str(ROOT)], BARE)
+        self.full = venv("full", [*TESTS, "trio", "markupsafe"], BARE)
         self.site = next(self.venv.glob("lib/python3*/site-packages"))
         # in a /tmp with many files, making one can take 20 times as long
         self.host = tempfile.TemporaryDirectory(prefix="host-", dir=ROOT / "target/bench")
@@ -81,16 +81,6 @@ class Packages(Bench):
             self.program.wait()
         super().end()
         self.host.cleanup()
-
-
-def venv(name, packages):
-    folder = ROOT / "target/bench" / name
-    python = folder / "bin/python"
-    if str(ROOT) in packages or not (folder / "complete").exists():
-        subprocess.run([BARE, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        (folder / "complete").touch()
-    return folder
 
 
 def suite(bench):
