@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Measures a network of 1,000 hosts, and a daemon with 1,000 clients. Prints one Markdown table.
+
+    bench/scale.py                 both (about ten minutes after the builds)
+    bench/scale.py thousand        one of them
+    bench/scale.py 200 clients     200 instead of 1,000
+    bench/scale.py --help          what there is
+
+Needs what run.py needs; `clients` also a package index for pip, and 10 MiB of memory for each. All hosts are
+of this machine, with the Python that runs this script.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from harness import HEAD, PIPES, ROOT, Bench, cpu_of, forget, measure, ms, row, run, timed, us, venv
+
+ROUNDS = 3
+"""How often `thousand` is measured."""
+
+LIMIT = 900
+"""Seconds after which a command counts as stuck."""
+
+REST = 10
+"""Seconds between a start and the first use of its hosts."""
+
+BETWEEN = 15
+"""Seconds until the hosts are used again: each has a new interpreter that waits."""
+
+SETTLE = 40
+"""Seconds without use after which nothing is left to be done ahead."""
+
+QUIET = 60
+"""Seconds without anything to do."""
+
+TRIPS = 500
+"""Round trips for one median."""
+
+AT_MOST = 1000
+"""Processes that a host may run."""
+
+MEMORY = 10
+"""MiB that a gateway's interpreter and its client take together, at most."""
+
+
+class Machine(Bench):
+    """A network of hosts of this machine."""
+
+    def __init__(self):
+        super().__init__(0)
+        # a version manager's `python3` may be a script, which takes longer than Python
+        self.env["PATH"] = "%s:%s" % (os.path.dirname(os.path.realpath(sys.executable)), os.environ["PATH"])
+
+    def execnet(self, command, *args):
+        return super().execnet(command, *args, timeout=LIMIT)
+
+
+class Watch:
+    """A daemon's memory and processor time."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def memory(self, key="VmRSS"):
+        text = Path("/proc/%d/status" % self.pid).read_text()
+        return int(re.search(r"%s:\s+(\d+)" % key, text).group(1)) / 1024
+
+    def seconds(self):
+        return cpu_of(map(int, os.listdir("/proc/%d/task" % self.pid)))
+
+
+def pythons(bench):
+    """Seconds for as many interpreters, one a processor at a time."""
+    line = "seq %d | xargs -P %d -I{} python3 -c pass" % (count, os.cpu_count())
+    return timed(lambda: run(["sh", "-c", line], env=bench.env, timeout=LIMIT))
+
+
+def thousand(bench):
+    """Start, `exec` and `status` with 1,000 hosts of this machine, and the daemon without work."""
+    specs = ["popen//id=p%d" % n for n in range(count)]
+
+    def execute():
+        assert bench.execnet("exec", "channel.send(1)").count("\n") == count
+
+    found, used, sizes = [], [], []
+    for number in range(ROUNDS):
+        floor = pythons(bench)
+        start = timed(lambda: bench.execnet("start", *specs))
+        daemon = Watch(bench.daemon())
+        cpu = [daemon.seconds()]
+        sizes.append(daemon.memory())
+        time.sleep(REST)
+        cpu.append(daemon.seconds())
+        first = timed(execute)
+        cpu.append(daemon.seconds())
+        time.sleep(BETWEEN)
+        cpu.append(daemon.seconds())
+        again = timed(execute)
+        cpu.append(daemon.seconds())
+        status = timed(lambda: bench.execnet("status"))
+        if number == ROUNDS - 1:
+            share, agents = without_work(bench, daemon)
+        largest = daemon.memory("VmHWM")
+        stop = timed(lambda: bench.execnet("stop"))
+        forget(bench)
+        found.append((floor, start, first, again, status, stop))
+        used.append((cpu[0], cpu[2] - cpu[1], cpu[4] - cpu[3]))
+    floor, start, first, again, status, stop = map(median, zip(*found))
+    used = ["daemon's CPU %.2f s" % median(column) for column in zip(*used)]
+    size = max(sizes)
+    used[0] += ", memory %.1f MiB (%.1f KiB a host)" % (size, size * 1024 / count)
+    pythons_too = "%d × `python3 -c pass`, %d at a time" % (count, os.cpu_count())
+    for what, took, aim, note in (
+        ("starting %d hosts of this machine" % count, start, 2.5, used[0]),
+        ("`exec` on all of them, %d s later" % REST, first, 3, used[1]),
+        ("`exec` again, %d s later" % BETWEEN, again, 1, used[2]),
+    ):
+        row(
+            what,
+            pythons_too,
+            "%.2f s" % floor,
+            "%.2f s" % took,
+            "%.2f ×" % (took / floor),
+            "%g ×" % aim,
+            took <= aim * floor,
+            note,
+        )
+    row("`status` of them", "", "", ms(status), "", "", None, "`stop` %.2f s" % stop)
+    row(
+        "their daemon without work, %d s" % QUIET,
+        "",
+        "",
+        "%.3f %% of a core" % (share * 100),
+        "",
+        "0.1 %",
+        share < 0.001,
+        "agents together %.3f %%; daemon's memory %.1f MiB at most" % (agents * 100, largest),
+    )
+
+
+def without_work(bench, daemon):
+    """The shares of a core of the daemon and of all agents, when nothing is to be done."""
+    hosts = json.loads(bench.execnet("status", "--json"))["hosts"]
+    agents = [host["agent_pid"] for host in hosts]
+    time.sleep(SETTLE)
+    begin, before = time.perf_counter(), (daemon.seconds(), cpu_of(agents))
+    time.sleep(QUIET)
+    passed = time.perf_counter() - begin
+    return (daemon.seconds() - before[0]) / passed, (cpu_of(agents) - before[1]) / passed
+
+
+class Clients:
+    """A program with many connections to the daemon, each a client of its own (many_clients.py)."""
+
+    def __init__(self, bench):
+        python = venv("ours", [str(ROOT)]) / "bin/python"
+        program = Path(__file__).with_name("many_clients.py")
+        command = [python, program, bench.name]
+        self.process = subprocess.Popen(command, env=bench.env, text=True, bufsize=1, **PIPES)
+
+    def __call__(self, act, *args):
+        print(json.dumps([act, *args]), file=self.process.stdin)
+        answer = self.process.stdout.readline()
+        assert answer, "the clients' program ended"
+        return json.loads(answer)
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(LIMIT)
+        finally:
+            self.process.kill()
+
+
+def clients(bench):
+    """1,000 clients of one daemon, each with a gateway that is open at the same time."""
+    free = available()
+    assert free > MEMORY * count, "%d MiB of memory are too few" % free
+    hosts = -(-count // AT_MOST)
+    clients = Clients(bench)
+    try:
+        bench.execnet("start", *["popen//id=p%d" % n for n in range(hosts)])
+        daemon = Watch(bench.daemon())
+        time.sleep(REST)
+        floor = pythons(bench)
+        clients("open", 1)
+        alone = clients("trip", TRIPS)
+        before, free, cpu = daemon.memory(), available(), daemon.seconds()
+        took, failed = clients("open", count - 1)
+        cpu = daemon.seconds() - cpu
+        after = daemon.memory()
+        time.sleep(SETTLE)
+        taken = free - available()
+        crowded = clients("trip", TRIPS)
+        everyone = clients("all", 5)
+        again = clients("trip", TRIPS)
+    finally:
+        clients.end()
+    opened = count - len(failed)
+    row(
+        "opening %d clients of one daemon at once, each with a gateway" % count,
+        "%d × `python3 -c pass`, %d at a time" % (count, os.cpu_count()),
+        "%.2f s" % floor,
+        "%.2f s" % took,
+        "%.2f ×" % (took / floor),
+        "",
+        None if not failed else False,
+        "until each has answered; daemon's CPU %.2f s; %s"
+        % (cpu, "%d failed: %s" % (len(failed), failed[0]) if failed else "none failed"),
+    )
+    row(
+        "memory of that daemon",
+        "with one client",
+        "%.1f MiB" % before,
+        "%.1f MiB" % after,
+        "%.1f KiB a client" % ((after - before) * 1024 / opened),
+        "",
+        None,
+        "clients and interpreters together %.1f MiB each" % (taken / opened),
+    )
+    row(
+        "small round trip of one of them",
+        "the same without the others",
+        us(alone),
+        us(crowded),
+        "%.2f ×" % (crowded / alone),
+        "",
+        None,
+        "after all had answered %s; all at once %s" % (us(again), ms(everyone)),
+    )
+    bench.execnet("stop")
+    forget(bench)
+
+
+def available():
+    """MiB of memory that programs can have."""
+    text = Path("/proc/meminfo").read_text()
+    return int(re.search(r"MemAvailable:\s+(\d+)", text).group(1)) / 1024
+
+
+ROWS = {act.__name__: act for act in (thousand, clients)}
+numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+count = numbers[0] if numbers else 1000
+
+if __name__ == "__main__":
+    measure(Machine, ROWS, [word for word in sys.argv[1:] if not word.isdigit()], HEAD)
