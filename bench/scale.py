@@ -6,8 +6,8 @@
     bench/scale.py 200 clients     200 instead of 1,000
     bench/scale.py --help          what there is
 
-Needs what run.py needs; `clients` also a package index for pip, and 10 MiB of memory for each. All hosts are
-of this machine, with the Python that runs this script.
+Needs what run.py needs, and 20 MiB of memory for each host, 10 MiB for each client; `clients` also a package
+index for pip. All hosts are of this machine, with the Python that runs this script.
 """
 
 import json
@@ -19,7 +19,23 @@ import time
 from pathlib import Path
 from statistics import median
 
-from harness import HEAD, PIPES, ROOT, Bench, cpu_of, forget, measure, ms, row, run, timed, us, venv
+from harness import (
+    EXECNET,
+    HEAD,
+    PIPES,
+    ROOT,
+    Bench,
+    cpu_of,
+    forget,
+    measure,
+    ms,
+    pairs,
+    row,
+    run,
+    timed,
+    us,
+    venv,
+)
 
 ROUNDS = 3
 """How often `thousand` is measured."""
@@ -39,14 +55,11 @@ SETTLE = 40
 QUIET = 60
 """Seconds without anything to do."""
 
-TRIPS = 500
+TRIPS = 300
 """Round trips for one median."""
 
 AT_MOST = 1000
 """Processes that a host may run."""
-
-MEMORY = 10
-"""MiB that a gateway's interpreter and its client take together, at most."""
 
 
 class Machine(Bench):
@@ -83,6 +96,7 @@ def pythons(bench):
 
 def thousand(bench):
     """Start, `exec` and `status` with 1,000 hosts of this machine, and the daemon without work."""
+    need(20 * count)
     specs = ["popen//id=p%d" % n for n in range(count)]
 
     def execute():
@@ -115,7 +129,7 @@ def thousand(bench):
     used = ["daemon's CPU %.2f s" % median(column) for column in zip(*used)]
     size = max(sizes)
     used[0] += ", memory %.1f MiB (%.1f KiB a host)" % (size, size * 1024 / count)
-    pythons_too = "%d × `python3 -c pass`, %d at a time" % (count, os.cpu_count())
+    against = "%d × `python3 -c pass`, %d at a time" % (count, os.cpu_count())
     for what, took, aim, note in (
         ("starting %d hosts of this machine" % count, start, 2.5, used[0]),
         ("`exec` on all of them, %d s later" % REST, first, 3, used[1]),
@@ -123,7 +137,7 @@ def thousand(bench):
     ):
         row(
             what,
-            pythons_too,
+            against,
             "%.2f s" % floor,
             "%.2f s" % took,
             "%.2f ×" % (took / floor),
@@ -156,12 +170,10 @@ def without_work(bench, daemon):
 
 
 class Clients:
-    """A program with many connections to the daemon, each a client of its own (many_clients.py)."""
+    """A program with many connections to a daemon, each a client of its own (many_clients.py)."""
 
-    def __init__(self, bench):
-        python = venv("ours", [str(ROOT)]) / "bin/python"
-        program = Path(__file__).with_name("many_clients.py")
-        command = [python, program, bench.name]
+    def __init__(self, bench, python, network):
+        command = [python, Path(__file__).with_name("many_clients.py"), network]
         self.process = subprocess.Popen(command, env=bench.env, text=True, bufsize=1, **PIPES)
 
     def __call__(self, act, *args):
@@ -180,68 +192,82 @@ class Clients:
 
 def clients(bench):
     """1,000 clients of one daemon, each with a gateway that is open at the same time."""
-    free = available()
-    assert free > MEMORY * count, "%d MiB of memory are too few" % free
-    hosts = -(-count // AT_MOST)
-    clients = Clients(bench)
+    need(10 * count)
+    name = bench.name + "-quiet"
+    python = venv("ours", [str(ROOT)]) / "bin/python"
+    crowd, one, alone = [Clients(bench, python, network) for network in (bench.name, bench.name, name)]
     try:
-        bench.execnet("start", *["popen//id=p%d" % n for n in range(hosts)])
-        daemon = Watch(bench.daemon())
+        bench.execnet("start", *["popen//id=p%d" % n for n in range(-(-count // AT_MOST))])
+        done = run([EXECNET, "start", name, "popen"], env=bench.env)
+        assert done.returncode == 0, done.stderr
         time.sleep(REST)
         floor = pythons(bench)
-        clients("open", 1)
-        alone = clients("trip", TRIPS)
-        before, free, cpu = daemon.memory(), available(), daemon.seconds()
-        took, failed = clients("open", count - 1)
+        for program in (alone, one):
+            program("open", 1)
+        daemon = Watch(bench.daemon())
+        before, cpu = daemon.memory(), daemon.seconds()
+        took, failed = crowd("open", count - 1)
         cpu = daemon.seconds() - cpu
-        after = daemon.memory()
+        opened = count - 1 - len(failed)
+        processes = json.loads(bench.execnet("ps", "--json"))["processes"]
+        interpreter = median(pss(process["pid"]) for process in processes)
+        after, size = daemon.memory(), Watch(crowd.process.pid).memory()
         time.sleep(SETTLE)
-        taken = free - available()
-        crowded = clients("trip", TRIPS)
-        everyone = clients("all", 5)
-        again = clients("trip", TRIPS)
+        quiet, crowded, everyone = pairs(
+            5, lambda: alone("trip", TRIPS), lambda: one("trip", TRIPS), lambda: crowd("all", 3)
+        )
     finally:
-        clients.end()
-    opened = count - len(failed)
+        for program in (crowd, one, alone):
+            program.end()
+        run([EXECNET, "stop", name], env=bench.env)
     row(
         "opening %d clients of one daemon at once, each with a gateway" % count,
         "%d × `python3 -c pass`, %d at a time" % (count, os.cpu_count()),
         "%.2f s" % floor,
         "%.2f s" % took,
         "%.2f ×" % (took / floor),
-        "",
-        None if not failed else False,
-        "until each has answered; daemon's CPU %.2f s; %s"
-        % (cpu, "%d failed: %s" % (len(failed), failed[0]) if failed else "none failed"),
+        "all open",
+        not failed,
+        "until each has answered; daemon's CPU %.2f s%s"
+        % (cpu, "; %d failed: %s" % (len(failed), failed[0]) if failed else ""),
     )
     row(
         "memory of that daemon",
         "with one client",
         "%.1f MiB" % before,
         "%.1f MiB" % after,
-        "%.1f KiB a client" % ((after - before) * 1024 / opened),
+        "+ %.0f KiB a client" % ((after - before) * 1024 / opened),
         "",
         None,
-        "clients and interpreters together %.1f MiB each" % (taken / opened),
+        "a client takes %.0f KiB in their program, an interpreter %.1f MiB"
+        % (size * 1024 / opened, interpreter),
     )
     row(
-        "small round trip of one of them",
-        "the same without the others",
-        us(alone),
+        "small round trip of one of them, the others wait",
+        "the same over a daemon with one client",
+        us(quiet),
         us(crowded),
-        "%.2f ×" % (crowded / alone),
+        "%.2f ×" % (crowded / quiet),
         "",
         None,
-        "after all had answered %s; all at once %s" % (us(again), ms(everyone)),
+        "all at once %s" % ms(everyone),
     )
     bench.execnet("stop")
     forget(bench)
 
 
-def available():
-    """MiB of memory that programs can have."""
+def need(memory):
+    """Ends with an error if this machine has less than so many MiB of memory left."""
     text = Path("/proc/meminfo").read_text()
-    return int(re.search(r"MemAvailable:\s+(\d+)", text).group(1)) / 1024
+    left = int(re.search(r"MemAvailable:\s+(\d+)", text).group(1)) // 1024
+    if left < memory:
+        sys.exit("%d need %d MiB of memory, and %d MiB are left" % (count, memory, left))
+
+
+def pss(pid):
+    """MiB of memory that a process takes, with its part of what it shares."""
+    text = Path("/proc/%d/smaps_rollup" % pid).read_text()
+    return int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE).group(1)) / 1024
 
 
 ROWS = {act.__name__: act for act in (thousand, clients)}
