@@ -46,7 +46,7 @@ LIMIT = 900
 REST = 10
 """Seconds between a start and the first use of its hosts."""
 
-BETWEEN = 15
+BETWEEN = 20
 """Seconds until the hosts are used again: each has a new interpreter that waits."""
 
 SETTLE = 40

@@ -1,4 +1,4 @@
-"""The clock, timers and fds of a loop around poll(). Does not know what the fds are for."""
+"""The clock, timers and fds of a loop around epoll(), or poll(). Does not know what the fds are for."""
 import errno
 import os
 import select
@@ -24,11 +24,39 @@ else:
         return fine
 
 
+class Epoll(object):
+    """Waits with epoll, in the manner of select.poll(): its time does not grow with the number of fds."""
+
+    def __init__(self):
+        import fcntl  # Jython, which only takes the clock of here, has none
+        self._epoll = select.epoll()
+        fcntl.fcntl(self._epoll.fileno(), fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # Python 2.7 does not
+        self.register = self._epoll.register
+        self.modify = self._epoll.modify
+
+    def poll(self, wait):
+        return self._epoll.poll(wait / 1000.0)
+
+    def unregister(self, fd):
+        try:
+            self._epoll.unregister(fd)
+        except EnvironmentError:
+            pass  # it was closed already
+
+
+def poller():
+    """Return an Epoll, or what there is instead."""
+    try:
+        return Epoll()
+    except (AttributeError, EnvironmentError):
+        return select.poll()
+
+
 class Loop(object):
     """A loop that calls handlers as handler(what, now, events)."""
 
     def __init__(self):
-        self._poll = select.poll()
+        self._poll = poller()
         self._armed = {}
         self._handlers = {}
         self._fresh = set()  # fds armed in this round: its events are not theirs
@@ -42,7 +70,7 @@ class Loop(object):
         wait = (until if until < self._next else self._next) - clock()
         try:
             events = self._poll.poll(wait * 1000 + 1 if 0 < wait < 3600 else 1 if wait <= 0 else 3600000)
-        except (OSError, select.error) as error:
+        except (EnvironmentError, select.error) as error:
             if error.args[0] != errno.EINTR:
                 raise
             events = []
@@ -64,8 +92,21 @@ class Loop(object):
         if handler is not None:
             self._handlers[fd] = handler, what
             self._fresh.add(fd)
-        if self._armed.get(fd) != events:
+        before = self._armed.get(fd)
+        if before != events:
             self._armed[fd] = events
+            try:
+                if before is None:
+                    self._poll.register(fd, events)
+                else:
+                    self._poll.modify(fd, events)
+            except EnvironmentError:
+                self._do_without()
+
+    def _do_without(self):
+        """Go on with poll(): epoll() takes no files, and not every fd where the system says how many."""
+        self._poll = select.poll()
+        for fd, events in self._armed.items():
             self._poll.register(fd, events)
 
     def disarm(self, fd):

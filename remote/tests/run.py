@@ -19,7 +19,7 @@ if __name__ == "__main__":
              "nodes_tests", "look_tests", "kernel_wire_tests",
              "kernel_values_tests", "layers_tests", "packages_tests", "perils_tests"]
     if not sys.platform.startswith("java"):
-        names += ["greet_tests", "quick_tests", "spool_tests"]
+        names += ["greet_tests", "loop_tests", "quick_tests", "spool_tests"]
     suite = unittest.TestLoader().loadTestsFromNames(names)
     result = Runner(verbosity=2 if "-v" in sys.argv else 1).run(suite)
     sys.exit(not result.wasSuccessful())
