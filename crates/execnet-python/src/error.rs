@@ -161,9 +161,7 @@ impl From<PackagesError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::NoMatch { .. } | StartError::TooMany { .. } => {
-                Self::from(HostNotFound::new_err(said(&error)))
-            }
+            StartError::NoMatch { .. } => Self::from(HostNotFound::new_err(said(&error))),
             StartError::Connect(error) => error.into(),
             StartError::TooLong { .. } | StartError::Invalid { .. } => {
                 Self::from(PyValueError::new_err(said(&error)))
