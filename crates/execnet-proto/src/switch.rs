@@ -216,6 +216,8 @@ pub struct Switch {
     clients: BTreeMap<ClientKey, ClientSide>,
     hosts: BTreeMap<HostKey, HostSide>,
     forwarded: HashMap<ProcessId, Forwarded>,
+    /// The host of each work that is kept, or of its record.
+    kept: HashMap<ProcessId, HostKey>,
     tunnels: CreditPool,
     events: VecDeque<SwitchEvent>,
     ready: BTreeSet<Peer>,
@@ -306,6 +308,7 @@ impl Switch {
             clients: BTreeMap::new(),
             hosts: BTreeMap::new(),
             forwarded: HashMap::new(),
+            kept: HashMap::new(),
             tunnels: CreditPool::default(),
             events: VecDeque::new(),
             ready: BTreeSet::new(),

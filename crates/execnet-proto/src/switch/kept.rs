@@ -176,7 +176,7 @@ impl Switch {
 
     /// The host that keeps this, or the record of it.
     pub(super) fn kept_on(&self, id: ProcessId) -> Option<HostKey> {
-        self.hosts.iter().find(|(_, state)| state.keeping.has(id)).map(|(key, _)| *key)
+        self.kept.get(&id).copied()
     }
 
     /// Whether this is kept work: a host told of it, a client asked for it, or it was taken.
@@ -188,7 +188,8 @@ impl Switch {
     }
 
     pub(super) fn work_mut(&mut self, id: ProcessId) -> Option<&mut Work> {
-        self.hosts.values_mut().find_map(|state| state.keeping.works.get_mut(&id))
+        let host = self.kept_on(id)?;
+        self.hosts.get_mut(&host)?.keeping.works.get_mut(&id)
     }
 
     /// Takes KEPT.
@@ -223,6 +224,7 @@ impl Switch {
         let facts = Kept::of(table).ok_or(Violation::KeptName)?;
         let works = &mut state.keeping.works;
         let known = works.remove(&id);
+        self.kept.remove(&id);
         let namesake = works.iter().find(|(_, work)| work.facts.name == facts.name).map(|(id, _)| *id);
         if works.values().filter(|work| work.present).count() >= MAX_KEPT {
             return Err(Violation::TooMuchKept.into());
@@ -239,6 +241,7 @@ impl Switch {
             (None, None) => Kill::default(),
         };
         works.insert(id, Work { facts, told: now, present: true, was_here, kill });
+        self.kept.insert(id, host);
         if let Some(namesake) = namesake {
             self.bury_kept(host, namesake, "its name was given to something else".into(), now);
         }
@@ -294,6 +297,7 @@ impl Switch {
     pub(super) fn drop_kept(&mut self, host: HostKey) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         for (id, work) in std::mem::take(&mut state.keeping.works) {
+            self.kept.remove(&id);
             self.events.push_back(SwitchEvent::KeptGone { host, id });
             if work.kill.is_open() {
                 self.events.push_back(SwitchEvent::Killed { id, gone: true });
@@ -304,6 +308,7 @@ impl Switch {
     fn bury_kept(&mut self, host: HostKey, id: ProcessId, why: String, now: Duration) {
         let Some(state) = self.hosts.get_mut(&host) else { return };
         let Some(work) = state.keeping.works.remove(&id) else { return };
+        self.kept.remove(&id);
         state.keeping.bury(id, work.facts.name, why, now);
         self.events.push_back(SwitchEvent::KeptGone { host, id });
         if work.kill.is_open() {
