@@ -377,9 +377,6 @@ impl Switch {
     fn insert_forwarded(&mut self, id: ProcessId, entry: Forwarded) {
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.insert(id);
-            if let Owner::Tunnel(inner, _) = entry.owner {
-                host.carries.insert(id, inner);
-            }
         }
         self.forwarded.insert(id, entry);
     }
@@ -391,7 +388,7 @@ impl Switch {
         }
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.remove(&id);
-            host.carries.remove(&id);
+            host.stirred.remove(&id);
             if host.tells_releases && entry.is_ending() {
                 self.events.push_back(SwitchEvent::Released { host: entry.host });
             }
@@ -419,12 +416,7 @@ impl Switch {
                     side.conn.void(id);
                 }
             }
-            Owner::Tunnel(..) => {
-                if let Some(host) = self.hosts.get_mut(&key) {
-                    host.carries.remove(&id);
-                }
-            }
-            Owner::Nobody => {}
+            Owner::Tunnel(..) | Owner::Nobody => {}
         }
         if self.forwarded.get(&id).is_some_and(|entry| !entry.spawned) {
             self.remove_forwarded(id);
@@ -472,7 +464,10 @@ impl Switch {
 
     /// There may be bytes to write on the link that leads to this host.
     fn touch(&mut self, mut host: HostKey) {
-        while let Some(via) = self.hosts.get(&host).and_then(HostSide::via) {
+        while let Some((via, id)) = self.hosts.get(&host).and_then(HostSide::tunnel) {
+            if let Some(carrier) = self.hosts.get_mut(&via) {
+                carrier.stirred.insert(id);
+            }
             host = via;
         }
         self.ready.insert(Peer::Host(host));

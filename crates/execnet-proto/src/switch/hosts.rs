@@ -35,8 +35,8 @@ pub(super) struct HostSide {
     pub(super) name: String,
     /// The processes here that the switch knows.
     pub(super) ids: BTreeSet<ProcessId>,
-    /// Of these, the ones that carry a tunnel, and the host it leads to.
-    pub(super) carries: BTreeMap<ProcessId, HostKey>,
+    /// Of these, the tunnels on whose links there may be bytes to write.
+    pub(super) stirred: BTreeSet<ProcessId>,
     pub(super) link: Option<Link>,
     incarnation: Option<Incarnation>,
     /// What its agent can do, of what this daemon knows.
@@ -123,7 +123,12 @@ impl HostSide {
     }
 
     pub(super) fn via(&self) -> Option<HostKey> {
-        self.link.as_ref()?.tunnel.map(|(via, _)| via)
+        self.tunnel().map(|(via, _)| via)
+    }
+
+    /// The process that carries its link, and where it runs.
+    pub(super) fn tunnel(&self) -> Option<(HostKey, ProcessId)> {
+        self.link.as_ref()?.tunnel
     }
 
     /// The report of bytes that are not an agent's frame. A report of a broken protocol would send people
@@ -157,7 +162,7 @@ impl Switch {
         let state = HostSide {
             name: name.into(),
             ids: BTreeSet::new(),
-            carries: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             link: None,
             incarnation: None,
             features: Features::default(),
@@ -313,12 +318,9 @@ impl Switch {
 
     /// Appends the bytes to write on a host's own link now.
     pub fn link_transmit(&mut self, host: HostKey, out: &mut impl Sink, most: usize, now: Duration) {
-        let inner: Vec<_> = match self.hosts.get(&host) {
-            Some(host) => host.carries.iter().map(|(&id, &key)| (key, id)).collect(),
-            None => return,
-        };
-        for (key, id) in inner {
-            self.feed_tunnel(key, host, id, now);
+        let Some(state) = self.hosts.get_mut(&host).filter(|state| state.link.is_some()) else { return };
+        for id in std::mem::take(&mut state.stirred) {
+            self.feed_tunnel(host, id, now);
         }
         let Some(link) = self.hosts.get_mut(&host).and_then(|host| host.link.as_mut()) else { return };
         let part = link.bootstrap.len().min(most.saturating_sub(out.len()));

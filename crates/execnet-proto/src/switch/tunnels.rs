@@ -90,6 +90,10 @@ impl Switch {
 
     /// Hands on the output of a tunnel's process, as far as the turn allows.
     pub(super) fn drain_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
+        // whatever it says may make room for more
+        if let Some(carrier) = self.hosts.get_mut(&via) {
+            carrier.stirred.insert(id);
+        }
         // some of what was handed on before may be left
         let mut bytes = Bytes::new();
         loop {
@@ -131,16 +135,21 @@ impl Switch {
         }
     }
 
-    /// Moves bytes of an inner link into the process that carries it.
-    pub(super) fn feed_tunnel(&mut self, inner: HostKey, via: HostKey, id: ProcessId, now: Duration) {
+    /// Moves bytes of an inner link into the process that carries it. If there may be more, the tunnel stays
+    /// stirred.
+    pub(super) fn feed_tunnel(&mut self, via: HostKey, id: ProcessId, now: Duration) {
         loop {
-            let Some(Forwarded { owner: Owner::Tunnel(_, process), .. }) = self.forwarded.get_mut(&id) else {
+            let Some(Forwarded { owner: Owner::Tunnel(inner, process), .. }) = self.forwarded.get_mut(&id)
+            else {
                 return;
             };
-            let Some(conn) = self.hosts.get_mut(&via).and_then(HostSide::conn_mut) else { return };
-            process.pump(conn);
-            let ahead = process.stdin_unsent() as usize + conn.queued(id);
+            let inner = *inner;
+            let Some(carrier) = self.hosts.get_mut(&via) else { return };
+            let Some(link) = &mut carrier.link else { return };
+            process.pump(&mut link.conn);
+            let ahead = process.stdin_unsent() as usize + link.conn.queued(id);
             if ahead >= AHEAD || process.stdin_capacity() < 4 * AHEAD {
+                carrier.stirred.insert(id);
                 return;
             }
             let mut bytes = BytesMut::new();
@@ -238,5 +247,67 @@ impl Switch {
             }
             self.release(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ClientId, Incarnation};
+    use crate::opening::OPENING;
+    use crate::stream::STDIN_WINDOW;
+    use crate::switch::Identity;
+    use crate::wire::Span;
+
+    const NOW: Duration = Duration::ZERO;
+    const OUTER: HostKey = HostKey(0);
+
+    fn greeting(epoch: Epoch, number: u8) -> BytesMut {
+        let mut bytes = BytesMut::from(&OPENING[..]);
+        let incarnation = Incarnation([number; 16]);
+        Frame::Hello { incarnation, epoch, resume: true, pid: 1, facts: Table::new() }.encode(&mut bytes);
+        bytes
+    }
+
+    fn transmitted(switch: &mut Switch) -> usize {
+        let mut out = BytesMut::new();
+        switch.link_transmit(OUTER, &mut out, usize::MAX, NOW);
+        out.len()
+    }
+
+    #[test]
+    fn only_a_tunnel_with_something_to_say_is_looked_at() {
+        let mut switch = Switch::new(Identity {
+            owner: ClientId([9; 16]),
+            life: 1,
+            pid: 1,
+            release: String::new(),
+            network: String::new(),
+            linger: Duration::from_secs(600),
+            private: false,
+        });
+        for number in 0..=3 {
+            switch.add_host(HostKey(number), "h", NOW);
+        }
+        switch.open_link(OUTER, Epoch::new(1, 0), Bytes::new(), NOW);
+        switch.link_bytes(OUTER, &greeting(Epoch::new(1, 0), 0), NOW);
+        for number in 1..=3 {
+            let (id, epoch) = (ProcessId([number; 16]), Epoch::new(1, number.into()));
+            let bootstrap = Bytes::from_static(b"boot");
+            assert!(switch.open_tunnel(HostKey(number.into()), OUTER, id, Vec::new(), epoch, bootstrap, NOW));
+            let stdin = Span { received: 0, limit: STDIN_WINDOW };
+            switch.link_bytes(OUTER, &Frame::Resumed { id, attempt: 1, stdin }.to_bytes(), NOW);
+            let bytes = greeting(epoch, number).freeze();
+            let greeted = Frame::Data { id, stream: Stream::Stdout, position: 0, bytes };
+            switch.link_bytes(OUTER, &greeted.to_bytes(), NOW);
+        }
+        assert_eq!(switch.hosts[&OUTER].stirred.len(), 3);
+        assert!(transmitted(&mut switch) > 0);
+        assert!(switch.hosts[&OUTER].stirred.is_empty());
+        assert_eq!(transmitted(&mut switch), 0);
+        switch.measure_afresh(HostKey(2), NOW);
+        assert!(switch.hosts[&OUTER].stirred.iter().eq([&ProcessId([2; 16])]));
+        assert_eq!(transmitted(&mut switch), 41, "a PING in a DATA");
+        assert!(switch.hosts[&OUTER].stirred.is_empty());
     }
 }
