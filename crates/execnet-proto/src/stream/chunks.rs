@@ -66,7 +66,16 @@ impl Chunks {
     /// Drops `count` bytes from the front.
     pub fn skip(&mut self, mut count: usize) {
         while count > 0 && !self.is_empty() {
-            count -= self.pop(count).len();
+            let before = self.queue.front().map_or(0, Bytes::len);
+            let part = self.pop(count).len();
+            count -= part;
+            // once for each chunk, however often a bit of it is dropped
+            if let Some(rest) = self.queue.front_mut().filter(|_| before > part)
+                && before >= SHARED
+                && rest.len() < SHARED
+            {
+                *rest = Bytes::copy_from_slice(rest);
+            }
         }
     }
 
@@ -128,6 +137,22 @@ mod tests {
             assert_eq!(read.is_unique(), !kept, "{length}");
         }
         assert_eq!(chunks.len(), 100 + SMALL + 2 * SHARED - 1);
+    }
+
+    #[test]
+    fn a_small_rest_does_not_keep_what_was_dropped() {
+        let mut chunks = Chunks::default();
+        let read: Bytes = (0..SHARED + 10).map(|at| at as u8).collect();
+        chunks.push(read.clone());
+        chunks.push(read.clone());
+        chunks.skip(10);
+        assert!(!read.is_unique(), "the rest is large");
+        chunks.skip(1);
+        assert_eq!(chunks.pop(usize::MAX), read[11..]);
+        chunks.skip(SHARED);
+        assert!(read.is_unique());
+        assert_eq!(chunks.pop(usize::MAX), read[SHARED..]);
+        assert!(chunks.is_empty());
     }
 
     #[test]
