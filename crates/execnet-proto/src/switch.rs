@@ -8,6 +8,7 @@
 
 mod agents;
 mod clients;
+mod due;
 mod hosts;
 mod kept;
 mod looking;
@@ -215,6 +216,8 @@ pub struct Switch {
     me: Identity,
     clients: BTreeMap<ClientKey, ClientSide>,
     hosts: BTreeMap<HostKey, HostSide>,
+    /// When to look at which host, at the earliest.
+    due: BTreeSet<(Duration, HostKey)>,
     forwarded: HashMap<ProcessId, Forwarded>,
     /// The host of each work that is kept, or of its record.
     kept: HashMap<ProcessId, HostKey>,
@@ -307,6 +310,7 @@ impl Switch {
             me,
             clients: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            due: BTreeSet::new(),
             forwarded: HashMap::new(),
             kept: HashMap::new(),
             tunnels: CreditPool::default(),
@@ -378,7 +382,9 @@ impl Switch {
         if let Some(host) = self.hosts.get_mut(&entry.host) {
             host.ids.insert(id);
         }
+        let host = entry.host;
         self.forwarded.insert(id, entry);
+        self.arm(host);
     }
 
     fn remove_forwarded(&mut self, id: ProcessId) -> Option<Forwarded> {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::switch::{ClientKey, LinkEnd, SwitchEvent};
+use execnet_proto::switch::{ClientKey, LinkEnd, Peer, SwitchEvent};
 use execnet_proto::wire::{Ending, Exit, Frame, Role, Spawn, Stream, Table};
 
 use bench::*;
@@ -447,4 +447,30 @@ fn the_short_way_counts_as_the_usual_one_does() {
         bench.agent(&data(Stream::Stdout, position, length));
         assert_eq!(bench.dropped(), (false, true), "{position} {length}");
     }
+}
+
+#[test]
+fn the_host_that_was_silent_longest_is_looked_at_first() {
+    let mut bench = Bench::new();
+    let at = Duration::from_secs;
+    assert_eq!(bench.switch.deadline(), Some(Duration::from_millis(14_250)), "it was asked at once");
+    bench.now = at(1);
+    bench.agent(&Frame::Pong(1));
+    assert_eq!(bench.switch.deadline(), Some(at(11)), "an answered PING brings the next one forward");
+    bench.now = at(2);
+    bench.switch.add_host(INNER, "g", bench.now);
+    assert_eq!(bench.switch.deadline(), Some(at(11)), "one that was never there is not waited for");
+    bench.switch.open_link(INNER, Epoch::new(1, 2), Bytes::new(), bench.now);
+    bench.switch.link_bytes(INNER, &hello(Epoch::new(1, 2), Incarnation([8; 16]), ""), bench.now);
+    bench.switch.link_bytes(INNER, &Frame::Pong(1).to_bytes(), bench.now);
+    bench.now = at(5);
+    bench.agent(&Frame::Nodes(0));
+    assert_eq!(bench.switch.deadline(), Some(at(12)), "bytes put it off");
+    bench.told();
+    bench.now = at(12);
+    bench.switch.tick(bench.now);
+    assert_eq!(bench.switch.poll_ready(), Some(Peer::Host(INNER)));
+    assert_eq!((bench.switch.poll_ready(), bench.switch.deadline()), (None, Some(at(15))));
+    bench.switch.remove_host(HOST, bench.now);
+    assert_eq!(bench.switch.deadline(), Some(Duration::from_millis(16_250)));
 }

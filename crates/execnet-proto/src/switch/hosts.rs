@@ -10,9 +10,7 @@ use super::nodes::Nodes;
 use super::noise::{shown, text_of};
 use super::relay::Outstanding;
 use super::replaced::{self, Origin};
-use super::{
-    HostKey, LOST_AFTER_LINGER, LinkEnd, MAX_OUTCASTS, Outcast, Owner, Peer, Said, Switch, SwitchEvent,
-};
+use super::{HostKey, LinkEnd, MAX_OUTCASTS, Outcast, Owner, Peer, Said, Switch, SwitchEvent};
 use crate::allowance::Turn;
 use crate::batch::Sink;
 use crate::conn::Conn;
@@ -55,6 +53,8 @@ pub(super) struct HostSide {
     /// Tunnels with more bytes than the turn of this host's link allowed.
     pub(super) left: BTreeSet<ProcessId>,
     pub(super) tells_releases: bool,
+    /// Its entry in the order in which hosts are looked at.
+    pub(super) due: Option<Duration>,
     /// It is to end the work that it keeps when it is removed.
     ends_kept: bool,
     /// Why it was told to end, if it was.
@@ -70,7 +70,7 @@ pub(super) struct Link {
     epoch: Epoch,
     /// The bytes to write before the first frame.
     bootstrap: Bytes,
-    stage: Stage,
+    pub(super) stage: Stage,
     tunnel: Option<(HostKey, ProcessId)>,
     nodes: Nodes,
     /// Its agent has a LOOK to answer.
@@ -175,6 +175,7 @@ impl Switch {
             outstanding: Outstanding::default(),
             left: BTreeSet::new(),
             tells_releases: false,
+            due: None,
             ends_kept: false,
             ends: None,
             keeping: Keeping::default(),
@@ -202,6 +203,7 @@ impl Switch {
             self.forget(id, now);
         }
         self.drop_kept(host);
+        self.disarm(host);
         self.hosts.remove(&host);
         self.ready.remove(&Peer::Host(host));
         if let Some(incarnation) = incarnation {
@@ -370,55 +372,6 @@ impl Switch {
         self.hosts.get(&host)?.reachable(&self.hosts).err()
     }
 
-    /// When to call [`Switch::tick`].
-    pub fn deadline(&mut self) -> Option<Duration> {
-        let patience = self.me.linger + LOST_AFTER_LINGER;
-        let deadline = self.hosts.values().filter_map(|host| match (&host.link, host.away) {
-            (_, Some(since)) => host.ids.iter().any(|id| self.expires(*id)).then_some(since + patience),
-            (Some(Link { conn, stage: Stage::Up, .. }), None) => Some(conn.deadline()),
-            _ => None,
-        });
-        deadline.min()
-    }
-
-    /// Time has passed: asks silent links, drops dead ones, gives up on hosts that were away too long.
-    pub fn tick(&mut self, now: Duration) {
-        let patience = self.me.linger + LOST_AFTER_LINGER;
-        let keys: Vec<_> = self.hosts.keys().copied().collect();
-        for key in keys {
-            let Some(host) = self.hosts.get_mut(&key) else { continue };
-            match (&mut host.link, host.away) {
-                (Some(link), None) if matches!(link.stage, Stage::Up) => {
-                    let due = now >= link.conn.deadline();
-                    if !link.conn.tick(now) {
-                        self.drop_link(key, LinkEnd::Silent, now);
-                    } else if due {
-                        self.touch(key);
-                    }
-                }
-                (_, Some(since)) if now >= since + patience => {
-                    let seconds = patience.as_secs();
-                    let message = format!("{}; it has been out of reach for {seconds} s", host.why);
-                    for id in self.forwarded_on(key) {
-                        if !self.expires(id) {
-                            continue;
-                        }
-                        // not forgotten: if the agent answers after all, it is told to end it
-                        self.lose(id, &message);
-                        self.lose_tunnel(id, &message, now);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether a process is lost once its host was out of reach too long. Kept work waits.
-    fn expires(&self, id: ProcessId) -> bool {
-        let owned = |entry: &super::Forwarded| !matches!(entry.owner, Owner::Nobody);
-        self.forwarded.get(&id).is_some_and(owned) && !self.is_kept(id)
-    }
-
     pub(super) fn link_frames(&mut self, host: HostKey, bytes: &[u8], now: Duration) -> Result<(), LinkEnd> {
         let Some(state) = self.hosts.get_mut(&host) else { return Ok(()) };
         let Some(link) = &mut state.link else { return Ok(()) };
@@ -451,6 +404,8 @@ impl Switch {
                 Err(violation) => return Err(violation.into()),
             }
         }
+        // an answered PING brings the next one forward
+        self.arm(host);
         Ok(())
     }
 

@@ -189,6 +189,7 @@ impl Switch {
                 _ => {}
             }
         }
+        self.arm(host);
     }
 
     /// A host can be reached again, with the same agent: everything there goes on.
@@ -222,6 +223,7 @@ impl Switch {
                 }
             }
         }
+        self.arm(host);
         self.touch(host);
     }
 
