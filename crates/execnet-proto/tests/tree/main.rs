@@ -150,8 +150,8 @@ fn each_of_ten_thousand_hosts_costs_as_little_as_each_of_a_thousand() {
     within("idle frames", many.idle_frames_per_round, few.idle_frames_per_round, 2.04);
     within("calls", many.calls_per_round, few.calls_per_round, 4.0);
     within("churn", many.churn_per_round, few.churn_per_round, 800.0);
-    within("memory", many.memory, few.memory, 80_000.0);
-    within("most memory", many.most_memory, few.most_memory, 80_000.0);
+    within("memory", many.memory, few.memory, 40_000.0);
+    within("most memory", many.most_memory, few.most_memory, 42_000.0);
     lose_a_link(&mut world, &vias);
 }
 
