@@ -172,9 +172,14 @@ def test_the_next_interpreter_of_a_node_waits_already(net, tmp_path, monkeypatch
     assert second._rinfo().pid == waiting
     assert state(second) == cold
     assert cold[0] == ["-c"] and cold[3] == str(tmp_path)
-    # it was there with the kernel in it: what it needs at some time is loaded
+    # one that had time has the kernel in it, and what that needs at some time
     loaded = "import sys; channel.send('execnet_kernel.stdin' in sys.modules)"
-    assert second.remote_exec(loaded).receive(WAIT) and not first.remote_exec(loaded).receive(WAIT)
+    assert not first.remote_exec(loaded).receive(WAIT)
+    pause = 0.5
+    while not net.makegateway(node="mine").remote_exec(loaded).receive(WAIT):
+        assert time.monotonic() < began + WAIT
+        time.sleep(pause)
+        pause *= 2
 
 
 def test_a_python_that_is_not_there_is_named_with_its_node(net):
