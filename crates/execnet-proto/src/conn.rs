@@ -262,6 +262,11 @@ impl Conn {
         }
     }
 
+    /// Whether [`Conn::tick`] will send a PING by then, unless the peer says something.
+    pub(crate) fn asks_by(&self, then: Duration) -> bool {
+        self.doubted.is_none() && self.ping.is_none() && self.deadline() <= then
+    }
+
     /// Notices silence: sends a PING, or returns false if the peer counts as gone.
     pub fn tick(&mut self, now: Duration) -> bool {
         if now < self.deadline() {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use execnet_proto::client::{Client, ClientEvent, Launch};
 use execnet_proto::feature::Features;
 use execnet_proto::id::{ClientId, Epoch, Incarnation, ProcessId};
-use execnet_proto::switch::{ClientKey, LinkEnd, Peer, SwitchEvent};
+use execnet_proto::switch::{ClientKey, HostKey, LinkEnd, Peer, SwitchEvent};
 use execnet_proto::wire::{Ending, Exit, Frame, Role, Spawn, Stream, Table};
 
 use bench::*;
@@ -447,6 +447,31 @@ fn the_short_way_counts_as_the_usual_one_does() {
         bench.agent(&data(Stream::Stdout, position, length));
         assert_eq!(bench.dropped(), (false, true), "{position} {length}");
     }
+}
+
+#[test]
+fn hosts_that_fall_silent_within_a_second_are_asked_together() {
+    let mut bench = Bench::new();
+    let at = Duration::from_millis;
+    bench.agent(&Frame::Pong(1));
+    for (key, since) in [(HostKey(21), 900), (HostKey(22), 1_100)] {
+        let epoch = Epoch::new(1, key.0);
+        bench.switch.add_host(key, "g", at(since));
+        bench.switch.open_link(key, epoch, Bytes::new(), at(since));
+        bench.switch.link_bytes(key, &hello(epoch, Incarnation([key.0 as u8; 16]), ""), at(since));
+        bench.switch.link_bytes(key, &Frame::Pong(1).to_bytes(), at(since));
+    }
+    bench.told();
+    bench.now = at(10_000);
+    assert_eq!(bench.switch.deadline(), Some(bench.now));
+    bench.switch.tick(bench.now);
+    let asked: Vec<_> = std::iter::from_fn(|| bench.switch.poll_ready()).collect();
+    assert_eq!(asked, [Peer::Host(HOST), Peer::Host(HostKey(21))]);
+    assert_eq!(bench.switch.deadline(), Some(at(11_100)), "the third one is asked later");
+    bench.switch.tick(at(14_249));
+    assert_eq!(bench.switch.deadline(), Some(at(14_250)));
+    bench.switch.tick(at(14_250));
+    assert_eq!(bench.switch.deadline(), Some(at(14_500)), "it looks once more");
 }
 
 #[test]

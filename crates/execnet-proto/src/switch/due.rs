@@ -10,6 +10,10 @@ use super::hosts::{Link, Stage};
 use super::{Forwarded, HostKey, LOST_AFTER_LINGER, LinkEnd, Owner, Switch};
 use crate::id::ProcessId;
 
+/// Where a silent host is asked, those that would be asked within this time are asked, too: what comes
+/// together takes less of everybody's time.
+const TOGETHER: Duration = Duration::from_secs(1);
+
 impl Switch {
     /// When to call [`Switch::tick`].
     pub fn deadline(&mut self) -> Option<Duration> {
@@ -27,16 +31,37 @@ impl Switch {
     pub fn tick(&mut self, now: Duration) {
         let due = self.due.iter().take_while(|(at, _)| *at <= now);
         let hosts: Vec<_> = due.map(|(_, host)| *host).collect();
+        let mut asks = false;
         for host in hosts {
-            self.look_after(host, now);
+            asks |= self.look_after(host, now);
             self.disarm(host);
             self.arm(host);
         }
+        if asks {
+            let soon = self.due.iter().take_while(|(at, _)| *at <= now + TOGETHER);
+            let hosts: Vec<_> = soon.map(|(_, host)| *host).collect();
+            for host in hosts {
+                self.ask_early(host, now);
+            }
+        }
     }
 
-    fn look_after(&mut self, key: HostKey, now: Duration) {
+    /// Asks a silent host that would be asked soon.
+    fn ask_early(&mut self, key: HostKey, now: Duration) {
+        let Some(state) = self.hosts.get_mut(&key).filter(|state| state.away.is_none()) else { return };
+        let Some(link) = state.link.as_mut().filter(|link| matches!(link.stage, Stage::Up)) else { return };
+        if link.conn.asks_by(now + TOGETHER) {
+            link.conn.measure(now);
+            self.touch(key);
+            self.disarm(key);
+            self.arm(key);
+        }
+    }
+
+    /// Looks at a host. Returns whether it is asked something.
+    fn look_after(&mut self, key: HostKey, now: Duration) -> bool {
         let patience = self.me.linger + LOST_AFTER_LINGER;
-        let Some(host) = self.hosts.get_mut(&key) else { return };
+        let Some(host) = self.hosts.get_mut(&key) else { return false };
         match (&mut host.link, host.away) {
             (Some(link), None) if matches!(link.stage, Stage::Up) => {
                 let due = now >= link.conn.deadline();
@@ -44,6 +69,7 @@ impl Switch {
                     self.drop_link(key, LinkEnd::Silent, now);
                 } else if due {
                     self.touch(key);
+                    return true;
                 }
             }
             (_, Some(since)) if now >= since + patience => {
@@ -60,6 +86,7 @@ impl Switch {
             }
             _ => {}
         }
+        false
     }
 
     /// When this host has to be looked at, as things are.
