@@ -3,6 +3,7 @@
 
     bench/gateways.py             all rows (about ten minutes after the builds)
     bench/gateways.py open flow   some rows
+    bench/gateways.py far rtt     with a host that is 0.5 ms away, each way
 
 Needs cargo, sshd, a package index for pip, and Python 3.9 or later. Each peer runs in its own process, in a
 venv under target/bench. Hosts come from the project's own lab. Absolute times depend on the machine; compare
@@ -19,6 +20,9 @@ import time
 from pathlib import Path
 
 from harness import PIPES, ROOT, Bench, measure, ms, pairs, pingpong, run, timed, us, venv
+
+DELAY = 0.5
+"""Milliseconds to a host that is far, each way."""
 
 HERE = Path(__file__).resolve().parent
 STOCK, MITOGEN = "execnet 2.1.2", "mitogen 0.3.54"
@@ -57,7 +61,7 @@ class Gateways(Bench):
     """A network of a host and one behind it, a warm ssh ControlMaster, and the peers."""
 
     def __init__(self):
-        super().__init__(1, "--inner")
+        super().__init__(1, "--inner", *(["--delay", str(DELAY)] if far else []))
         self.peers, self.master = {}, None
 
     def begin(self):
@@ -169,11 +173,14 @@ def ready(bench):
 
 def rtt(bench):
     ssh = bench.ssh + ["build1"]
-    for where, place, cat, times in [
+    rows = [
         ("popen", "popen", ["cat"], 0.6),
         ("ssh node", "ssh", ssh + ["cat"], 1.1),
         ("two ssh hops", "hops", ssh + ["ssh", "-T", "inner", "cat"], 0.85),
-    ]:
+    ]
+    if far:
+        rows = [("ssh node %g ms away" % DELAY, "ssh", ssh + ["cat"], 1.03)]
+    for where, place, cat, times in rows:
         floor = subprocess.Popen(cat, bufsize=0, **PIPES)
         pingpong(floor, 200)
         found = bench.compare(12, lambda floor=floor: pingpong(floor, 200), "rtt", place, 200)
@@ -281,5 +288,7 @@ ROWS = {act.__name__: act for act in (open, ready, rtt, flow, bulk, values, many
 
 HEAD = "| what | floor | %s | %s | execnet | ratio | goal | reached |" % (STOCK, MITOGEN)
 
+far = "far" in sys.argv[1:]
+
 if __name__ == "__main__":
-    measure(Gateways, ROWS, sys.argv[1:], HEAD)
+    measure(Gateways, ROWS, [name for name in sys.argv[1:] if name != "far"], HEAD)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use execnet_testkit::{Lab, LabHost};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -33,7 +33,7 @@ enum Command {
         inner: bool,
         /// Delay every byte to and from the hosts by so many milliseconds, each way.
         #[arg(long, value_name = "MS")]
-        delay: Option<u64>,
+        delay: Option<f64>,
         /// Put a proxy in front of each host. Lines on stdin then change links: `cut HOST`, `stall HOST`,
         /// `resume HOST`, `delay HOST MS`. Each is answered by a line: `ok`, or why not.
         #[arg(long)]
@@ -46,7 +46,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Lab { hosts, python, inner, delay, proxies } => {
-            lab(hosts, &python, inner, delay.map(Duration::from_millis), proxies)
+            let delay = delay.map(milliseconds).transpose();
+            delay.and_then(|delay| lab(hosts, &python, inner, delay, proxies))
         }
         Command::Interpreters => {
             for found in execnet_testkit::interpreters() {
@@ -68,6 +69,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A delay, which may have a fraction.
+fn milliseconds(count: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(count / 1e3).with_context(|| format!("{count} is no number of milliseconds"))
 }
 
 fn lab(hosts: u32, python: &[String], inner: bool, delay: Option<Duration>, proxies: bool) -> Result<()> {
@@ -149,9 +155,9 @@ fn change_link(hosts: &[LabHost], line: &str) -> Option<&'static str> {
         ("cut", []) => proxy.cut(),
         ("stall", []) => proxy.stall(),
         ("resume", []) => proxy.resume(),
-        ("delay", [each_way]) => match each_way.parse() {
-            Ok(each_way) => proxy.delay(Duration::from_millis(each_way)),
-            Err(_) => return Some("error: that is no number of milliseconds"),
+        ("delay", [each_way]) => match each_way.parse().ok().and_then(|time| milliseconds(time).ok()) {
+            Some(each_way) => proxy.delay(each_way),
+            None => return Some("error: that is no number of milliseconds"),
         },
         _ => return Some("error: that is not cut, stall, resume or delay"),
     }
