@@ -53,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) quota: Quota,
     /// Since when it is unreachable, if others are reached through it.
     pub(crate) away: Option<Duration>,
+    /// How many attempts in a row failed by the way that it has.
+    pub(crate) in_vain: u32,
 }
 
 /// The host that leads to another one.
@@ -125,6 +127,7 @@ impl Host {
             spec,
             way,
             away: None,
+            in_vain: 0,
             failure: None,
             doubts: 0,
             greeting: None,
@@ -154,6 +157,7 @@ impl Host {
     /// From now on another host leads to it. Returns which one did.
     pub(crate) fn take(&mut self, way: Way) -> Option<Way> {
         let before = self.way.replace(way);
+        self.in_vain = 0;
         self.server = command::server(&self.spec_by_way());
         before
     }
@@ -206,6 +210,7 @@ impl Host {
         self.greeting =
             Some(Greeting { incarnation, hostname, machine, cpus, agent, agent_pid, resume, note });
         self.failure = None;
+        self.in_vain = 0;
         // that was asked for this one time
         self.end_kept = false;
         self.attempts.greeted(now);

@@ -60,7 +60,10 @@ fn another_host_takes_the_place_of_one_that_is_gone_and_nothing_is_lost() {
     let others: BTreeSet<String> = ["c1", "c2", "c3"].map(|id| net.via(id)).into();
     assert!(!others.contains(&first), "{others:?}");
     let log = fs::read_to_string(net.log()).unwrap();
-    assert!(log.contains(&format!("is reached through {}; {first} is gone", net.via("c1"))), "{log}");
+    assert!(
+        log.contains(&format!("c1 is to be reached through {}, no longer {first}", net.via("c1"))),
+        "{log}"
+    );
 
     // the one that is left cannot leave, unless the other one is back
     let second = net.via("c1");

@@ -92,11 +92,11 @@ impl Daemon {
         self.dropped(key, Cause::Renewed, said, now);
     }
 
-    /// Another host leads to it now, because this one is gone.
+    /// Another host leads to it now, no longer this one.
     pub(super) fn moved(&mut self, key: HostKey, from: String, now: Duration) {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         host.attempts.renew(now);
-        let why = format!("{from}, through which it was reached, is gone");
+        let why = format!("another host leads to it now, no longer {from}");
         let said = self.switch.link_closed(key, &why, now);
         self.dropped(key, Cause::Moved(from), said, now);
     }

@@ -1,8 +1,8 @@
 //! Pools: groups of hosts any of which may lead to the hosts behind them (`via=@GROUP`).
 //!
 //! Hosts are spread evenly. Each stays with its member, also when others come back, until that member is
-//! gone. Then another one takes its place: the host's agent is reached on a new link, and nothing that runs
-//! there notices. Links end and are made; the processes they carry belong to the two ends.
+//! gone, or did not lead there several times. Then another one takes its place: the host's agent is reached
+//! on a new link, and nothing that runs there notices, because a process belongs to its two ends.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -20,6 +20,9 @@ use crate::host::{Host, Then, Way};
 /// at once.
 const GONE: Duration = Duration::from_secs(10);
 
+/// After so many attempts in a row that failed, another member is tried.
+const IN_VAIN: u32 = 3;
+
 /// How fit a member is to lead to one more host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
@@ -31,7 +34,8 @@ enum Fitness {
 }
 
 impl Daemon {
-    /// Chooses a member for each host behind a pool that has none, or whose member is gone.
+    /// Chooses a member for each host behind a pool that has none, or whose member is gone or does not lead
+    /// there.
     pub(super) fn choose_ways(&mut self, now: Duration) {
         let is_pooled = |host: &&Host| host.spec.pool().is_some() && host.leave.is_none();
         if self.closing.is_some() || !self.hosts.values().any(|host| is_pooled(&host)) {
@@ -47,16 +51,21 @@ impl Daemon {
         }
         let gone: BTreeSet<HostKey> = load.keys().copied().filter(|via| self.is_gone(*via, now)).collect();
         let open = self.hosts.iter().filter(|(_, host)| is_pooled(host));
-        let open = open.filter(|(_, host)| host.via().is_none_or(|via| gone.contains(&via)));
+        let is_open =
+            |host: &Host| host.in_vain >= IN_VAIN || host.via().is_none_or(|via| gone.contains(&via));
+        let open = open.filter(|(_, host)| is_open(host));
         let open: Vec<HostKey> = open.map(|(key, _)| *key).collect();
         let mut pools: HashMap<String, Vec<HostKey>> = HashMap::new();
         for key in open {
             let Some(group) = self.hosts[&key].spec.pool().map(str::to_owned) else { continue };
             let members = pools.entry(group).or_insert_with_key(|group| self.members_of(group));
+            let host = &self.hosts[&key];
+            let in_vain = host.via().filter(|_| host.in_vain >= IN_VAIN);
             // one that leaves still leads there
-            let leads = self.hosts[&key].via().is_some_and(|via| self.switch.is_reachable(via));
+            let leads = host.via().is_some_and(|via| self.switch.is_reachable(via));
             let fit = members
                 .iter()
+                .filter(|member| Some(**member) != in_vain)
                 .filter(|member| !leads || self.switch.is_reachable(**member))
                 .filter_map(|member| Some((self.fitness(*member, key, now)?, *member)));
             let least = |(fitness, member): &(Fitness, HostKey)| {
@@ -171,9 +180,9 @@ impl Daemon {
         let Some(host) = self.hosts.get_mut(&key) else { return };
         let before = host.take(Way { via: member, id: id.clone() });
         self.changed.insert(key);
-        let Some(before) = before else { return };
+        let Some(before) = before.filter(|before| before.via != member) else { return };
         if host.may_log(now) {
-            tracing::info!("{} is reached through {id}; {} is gone", host.spec.id, before.id);
+            tracing::info!("{} is to be reached through {id}, no longer {}", host.spec.id, before.id);
         }
         if host.attempts.link().is_some() {
             self.moved(key, before.id, now);

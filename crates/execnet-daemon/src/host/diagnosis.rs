@@ -55,7 +55,7 @@ pub(crate) enum Cause {
     Outcast,
     /// A person wants its interpreters to be looked for again.
     Renewed,
-    /// This host led to it, and is gone.
+    /// This host led to it, and another one does now.
     Moved(String),
 }
 
@@ -139,8 +139,7 @@ impl Evidence<'_> {
             return (Step::Agent, "its interpreters are asked again".into(), None);
         }
         if let Some(Cause::Moved(from)) = self.cause {
-            let error =
-                format!("{from}, through which it was reached, is gone; another host leads to it now");
+            let error = format!("another host leads to it now, no longer {from}");
             return (Step::Via, error, None);
         }
         if let Some(Cause::Link(why @ LinkEnd::TunnelLost { .. })) = self.cause {

@@ -75,6 +75,7 @@ impl Host {
         }
         self.log(&diagnosis, now);
         self.doubts = if diagnosis.retry == Retry::Doubtful { self.doubts + 1 } else { 0 };
+        self.in_vain += u32::from(!was_up);
         let mute = matches!(cause, Some(Cause::Mute));
         if mute {
             self.attempts.was_useless(now);

@@ -1,11 +1,14 @@
 //! Hosts behind a group of others.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use execnet_proto::control::{HostState, Verb};
 use execnet_proto::id::Epoch;
+use execnet_proto::wire::Frame;
 
 use super::{SECOND, World, kind};
+use crate::event::Event;
 
 /// Hosts that are reached directly, `g1` to `g3` at most, and so many behind them, `h1` and so on.
 fn world(members: usize, behind: usize) -> World {
@@ -160,6 +163,26 @@ fn another_group_leads_those_that_have_no_link_yet() {
     let groups = [("gw".to_owned(), "a".to_owned())].into();
     world.ask(client, Verb::Groups { file: "/net.toml".into(), groups });
     assert_eq!(world.status("h").via.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_member_that_does_not_lead_there_is_left_for_another_one() {
+    let mut world = world(2, 1);
+    ["g1", "g2"].iter().for_each(|id| world.comes(id));
+    assert_eq!(world.status("h1").via.as_deref(), Some("g1"));
+    let mut vias = Vec::new();
+    while world.now < Duration::from_secs(1_500) {
+        for id in ["g1", "g2"] {
+            // its agent is alive, and the tunnel says nothing
+            let key = world.host(id);
+            world.event(Event::LinkBytes(key, &Frame::Pong(1).to_bytes()));
+        }
+        world.pass(5 * SECOND);
+        vias.push(world.status("h1").via.unwrap());
+        assert_eq!(world.status("g1").state, HostState::Up);
+    }
+    vias.dedup();
+    assert!(vias.len() > 2 && vias[..3] == ["g1", "g2", "g1"], "{vias:?}");
 }
 
 #[test]
